@@ -1,0 +1,247 @@
+"""What users pass → checked, uniform values. Every error names the argument and what would be
+right.
+
+A bare str, dict or vector stands for a list of one.
+"""
+
+import operator
+import re
+from collections.abc import Collection as Container
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from retrieval_store.arrays import Matrix
+from retrieval_store.errors import (
+    DimensionMismatchError,
+    DuplicateIDError,
+    InvalidArgumentError,
+    InvalidMetadataError,
+    InvalidTypeError,
+)
+from retrieval_store.filters.expression import Expression, HasId, every
+from retrieval_store.filters.where import parse_where, parse_where_document
+from retrieval_store.json_values import Payload, checked_object, shown
+
+FIELDS = ("embeddings", "metadatas", "documents", "images", "uris")
+RESERVED_KEYS = ("_document", "_uri")
+NAMED = 10
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]")
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Records to write, all fields of one length; a field that wasn't given is None."""
+
+    ids: list[str]
+    embeddings: Matrix | None
+    metadatas: list[Payload | None] | None
+    documents: list[str | None] | None
+    images: list[Any] | None
+    uris: list[str | None] | None
+
+
+def records_of(
+    ids: Any, embeddings: Any, metadatas: Any, documents: Any, images: Any, uris: Any
+) -> Records:
+    """The arguments of a write, checked one by one and for equal lengths."""
+    records = Records(
+        ids_of(ids),
+        None if embeddings is None else matrix_of(embeddings, "embeddings"),
+        None if metadatas is None else metadatas_of(metadatas),
+        None if documents is None else texts_of(documents, "documents"),
+        None if images is None else images_of(images, "images"),
+        None if uris is None else texts_of(uris, "uris"),
+    )
+    if not records.ids:
+        raise InvalidArgumentError("ids is empty, expected at least one id")
+    for name in FIELDS:
+        values = getattr(records, name)
+        if values is not None and len(values) != len(records.ids):
+            raise InvalidArgumentError(
+                f"{name} has {len(values)} items, but ids has {len(records.ids)}: "
+                f"{_listed(records.ids)}"
+            )
+    return records
+
+
+def ids_of(ids: Any) -> list[str]:
+    """A list of distinct ids."""
+    items = [ids] if isinstance(ids, str) else _listlike(ids, "ids", "a str or a list of str")
+    for i, item in enumerate(items):
+        if type(item) is not str:
+            if not isinstance(item, str):
+                raise InvalidTypeError(f"ids[{i}] is {shown(item)}, expected a str")
+            items[i] = str(item)
+        if not item:
+            raise InvalidArgumentError(f"ids[{i}] is empty, expected at least one character")
+        _refuse_surrogates(item, "ids", i)
+    if len(set(items)) < len(items):
+        seen: set[str] = set()
+        twice = [item for item in items if item in seen or seen.add(item)]  # type: ignore[func-returns-value]
+        raise DuplicateIDError(f"ids given more than once: {_listed(list(dict.fromkeys(twice)))}")
+    return items
+
+
+def matrix_of(vectors: Any, name: str) -> Matrix:
+    """(n, dim) float32, C-contiguous, finite."""
+    try:
+        array = np.asarray(vectors)
+    except (ValueError, TypeError):
+        array = None  # rows of different lengths, say
+    if array is None or array.dtype == object:
+        array = _stacked(vectors, name)
+    if array.ndim == 1 and len(array):
+        array = array[np.newaxis]
+    if array.dtype.kind not in "fiu" and array.size:
+        raise InvalidTypeError(f"{name} holds values of type {array.dtype}, expected numbers")
+    if array.ndim != 2 or 0 in array.shape:
+        raise InvalidArgumentError(
+            f"{name} has shape {array.shape}, expected (number of vectors, dimension)"
+        )
+    with np.errstate(over="ignore"):
+        matrix = np.ascontiguousarray(array, dtype=np.float32)
+    finite = np.isfinite(matrix)
+    if not finite.all():
+        i, j = np.argwhere(~finite)[0].tolist()
+        raise InvalidArgumentError(
+            f"{name}[{i}][{j}] is {array[i, j]}, expected a finite number in float32's range"
+        )
+    return matrix
+
+
+def _stacked(vectors: Any, name: str) -> Any:
+    rows: list[Any] = []
+    for i, row in enumerate(_listlike(vectors, name, "a list of vectors")):
+        try:
+            array = np.asarray(row)
+        except (ValueError, TypeError):
+            array = np.empty(0, object)
+        if array.ndim != 1 or array.dtype.kind not in "fiu":
+            raise InvalidTypeError(f"{name}[{i}] is {shown(row)}, expected a vector of numbers")
+        if rows and len(array) != len(rows[0]):
+            raise DimensionMismatchError(
+                f"{name}[{i}] has {len(array)} numbers, but {name}[0] has {len(rows[0])}"
+            )
+        rows.append(array)
+    return np.array(rows)
+
+
+def metadatas_of(metadatas: Any) -> list[Payload | None]:
+    """A list of dicts in the JSON domain, or None."""
+    if isinstance(metadatas, Mapping):
+        metadatas = [metadatas]
+    items = _listlike(metadatas, "metadatas", "a dict or a list of dicts")
+    return [None if item is None else _metadata_of(item, i) for i, item in enumerate(items)]
+
+
+def _metadata_of(metadata: Any, i: int) -> Payload:
+    checked = checked_object(metadata, "metadatas", i)
+    for key in checked:
+        if not key or key[0] == "$" or key in RESERVED_KEYS:
+            raise InvalidMetadataError(
+                f"metadatas[{i}] has the key {key!r}; keys may not be empty, start with '$', or be "
+                "'_document' or '_uri'"
+            )
+    return checked
+
+
+def texts_of(texts: Any, name: str) -> list[str | None]:
+    """A list of strings, or None."""
+    items = [texts] if isinstance(texts, str) else _listlike(texts, name, "a str or a list of str")
+    for i, item in enumerate(items):
+        if item is not None:
+            if not isinstance(item, str):
+                raise InvalidTypeError(f"{name}[{i}] is {shown(item)}, expected a str")
+            _refuse_surrogates(item, name, i)
+    return items
+
+
+def complete_texts_of(texts: Any, name: str) -> list[str | None]:
+    """A list of strings, none of them None."""
+    items = texts_of(texts, name)
+    for i, item in enumerate(items):
+        if item is None:
+            raise InvalidTypeError(f"{name}[{i}] is None, expected a str")
+    return items
+
+
+def images_of(images: Any, name: str) -> list[Any]:
+    """A list of images as arrays, or None."""
+    if isinstance(images, np.ndarray) and images.ndim <= 3:
+        images = [images]
+    return [
+        None if image is None else np.asarray(image)
+        for image in _listlike(images, name, "an array or a list of arrays")
+    ]
+
+
+def filter_of(where: Any, where_document: Any, ids: list[str] | None = None) -> Expression | None:
+    """Both filters and the ids in one expression; None when there is no restriction."""
+    return every(
+        None if ids is None else HasId(tuple(ids)),
+        None if where is None else parse_where(where),
+        None if where_document is None else parse_where_document(where_document),
+    )
+
+
+def include_of(include: Any, allowed: Container[str]) -> frozenset[str]:
+    """The names in `include`, all of them allowed."""
+    names = (
+        [include] if isinstance(include, str) else _listlike(include, "include", "a list of str")
+    )
+    for i, name in enumerate(names):
+        if name not in allowed:
+            raise InvalidArgumentError(
+                f"include[{i}] is {name!r}, expected one of {', '.join(sorted(allowed))}"
+            )
+    return frozenset(names)
+
+
+def whole_number(value: Any, name: str, least: int) -> int:
+    """An int of at least `least`."""
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise InvalidTypeError(f"{name} is {shown(value)}, expected an int") from None
+    if number < least:
+        raise InvalidArgumentError(f"{name} is {number}, expected at least {least}")
+    return number
+
+
+def collection_name(name: Any) -> str:
+    """A name for a collection."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidArgumentError(
+            f"name is {shown(name)}; names of collections have 3 to 512 characters of "
+            "[a-zA-Z0-9._-], the first and the last of [a-zA-Z0-9]"
+        )
+    return name
+
+
+def _listlike(value: Any, name: str, expected: str) -> list[Any]:
+    """A new list of the items, so that what the caller passed is never changed."""
+    if isinstance(value, np.ndarray | Sequence) and not isinstance(value, str | bytes):
+        return list(value)
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
+        return list(value)
+    raise InvalidTypeError(f"{name} is {shown(value)}, expected {expected}")
+
+
+def _refuse_surrogates(text: str, name: str, i: int) -> None:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InvalidArgumentError(
+                f"{name}[{i}] is {shown(text)}: a lone surrogate is not valid Unicode"
+            ) from None
+
+
+def _listed(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
+    return ", ".join(map(repr, ids[:NAMED])) + more

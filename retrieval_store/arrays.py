@@ -1,0 +1,48 @@
+"""Names for the array types used everywhere, and the two array operations numpy lacks."""
+
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+Matrix: TypeAlias = npt.NDArray[np.float32]
+Floats: TypeAlias = npt.NDArray[np.float64]
+Ints: TypeAlias = npt.NDArray[np.int64]
+Bools: TypeAlias = npt.NDArray[np.bool_]
+AnyArray = TypeVar("AnyArray", bound=npt.NDArray[Any])
+
+
+def appended(prefix: AnyArray, tail: AnyArray) -> AnyArray:
+    """`prefix` with `tail` behind it, in amortised O(len(tail)).
+
+    When `prefix` is a view from the start of a larger buffer, `tail` goes into that buffer, so what
+    was handed out as `prefix` stays as it was. That is only right where a single line of versions
+    exists: append to the newest version alone, one thread at a time.
+    """
+    if not len(tail):
+        return prefix
+    size = len(prefix) + len(tail)
+    buffer = prefix.base
+    if not _has_room(buffer, prefix, size):
+        buffer = np.empty(max(64, size + size // 2), prefix.dtype)
+        buffer[: len(prefix)] = prefix
+    buffer[len(prefix) : size] = tail  # type: ignore[index]
+    return buffer[:size]  # type: ignore[return-value, index]
+
+
+def _has_room(buffer: Any, prefix: npt.NDArray[Any], size: int) -> bool:
+    return (
+        isinstance(buffer, np.ndarray)
+        and buffer.flags.writeable
+        and buffer.dtype == prefix.dtype
+        and len(buffer) >= size
+        and buffer.__array_interface__["data"] == prefix.__array_interface__["data"]
+    )
+
+
+def ranges(starts: Ints, stops: Ints) -> Ints:
+    """np.concatenate([np.arange(a, b) for a, b in zip(starts, stops)]), without the loop."""
+    lengths = stops - starts
+    total = int(lengths.sum())
+    offsets = np.repeat(stops - np.cumsum(lengths), lengths)
+    return offsets + np.arange(total)

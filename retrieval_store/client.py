@@ -1,0 +1,193 @@
+"""Client: a directory of collections, or one in memory."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from retrieval_store.arguments import collection_name, whole_number
+from retrieval_store.backend import EmbeddedBackend, Session
+from retrieval_store.collection import Collection
+from retrieval_store.configuration import DEFAULTS, given_settings, metric_of, refuse_conflict
+from retrieval_store.embedder import spec_of
+from retrieval_store.embeddings import DEFAULT, Default, EmbeddingFunction
+from retrieval_store.engine.catalog import CollectionRecord
+from retrieval_store.engine.database import Durability
+from retrieval_store.errors import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    NotFoundError,
+    RetrievalStoreError,
+)
+from retrieval_store.json_values import Payload, checked_object
+from retrieval_store.loaders import DataLoader
+from retrieval_store.results import SPACE
+
+
+class Client:
+    """A store of collections, in the directory `path` or, without one, in memory.
+
+    Clients of one path share the store, in this process and with others. A store in memory is its
+    client's own. durability: "full" (an acknowledged write survives a power cut) or "relaxed" (a
+    power cut may lose the last moments, never consistency). allow_reset: whether `reset` may delete
+    everything. Close it, or use it in a `with` statement.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        durability: Durability = "full",
+        allow_reset: bool = False,
+    ) -> None:
+        if durability not in ("full", "relaxed"):
+            raise InvalidArgumentError(
+                f"durability is {durability!r}, expected 'full' or 'relaxed'"
+            )
+        self._session = Session(None if path is None else Path(path).absolute(), durability)
+        self._allow_reset = allow_reset
+
+    @property
+    def path(self) -> Path | None:
+        """Where the store lies; None for one in memory."""
+        return self._session.store.directory
+
+    def create_collection(
+        self,
+        name: str,
+        configuration: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        embedding_function: EmbeddingFunction | Default | None = DEFAULT,
+        data_loader: DataLoader | None = None,
+        get_or_create: bool = False,
+    ) -> Collection:
+        """A new collection; raises AlreadyExistsError for a name that is taken.
+
+        configuration: {"hnsw": {"space": "l2" | "ip" | "cosine", "ef_construction",
+        "max_neighbors", "ef_search"}}. metadata: a dict of JSON values; "hnsw:space" in it chooses
+        the distance too. embedding_function: left out, the default one (wordllama); None for none.
+        """
+        collection_name(name)
+        checked = None if metadata is None else checked_object(metadata, "metadata")
+        given = given_settings(configuration, checked)
+        if get_or_create:
+            return self._got_or_created(name, given, checked, embedding_function, data_loader)
+        return self._created(name, given, checked, embedding_function, data_loader)
+
+    def get_or_create_collection(
+        self,
+        name: str,
+        configuration: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        embedding_function: EmbeddingFunction | Default | None = DEFAULT,
+        data_loader: DataLoader | None = None,
+    ) -> Collection:
+        """The collection of this name, made if there is none. One that exists keeps its metadata;
+        a distance or an embedding function other than its own raises ConflictError."""
+        return self.create_collection(
+            name, configuration, metadata, embedding_function, data_loader, get_or_create=True
+        )
+
+    def get_collection(
+        self,
+        name: str,
+        embedding_function: EmbeddingFunction | Default | None = DEFAULT,
+        data_loader: DataLoader | None = None,
+    ) -> Collection:
+        """The collection of this name; raises NotFoundError, or ConflictError when it was created
+        with another embedding function."""
+        record = self._session.store.named(collection_name(name))
+        return self._collection(record, embedding_function, data_loader)
+
+    def list_collections(
+        self, limit: int | None = None, offset: int | None = None
+    ) -> list[Collection]:
+        """Collections in the order of their names."""
+        records = self._session.store.page(
+            None if limit is None else whole_number(limit, "limit", 0),
+            0 if offset is None else whole_number(offset, "offset", 0),
+        )
+        return [self._collection(record, DEFAULT, None) for record in records]
+
+    def count_collections(self) -> int:
+        """How many collections there are."""
+        return self._session.store.count()
+
+    def delete_collection(self, name: str) -> None:
+        """Delete a collection with all that is in it; raises NotFoundError."""
+        self._session.store.drop(collection_name(name))
+
+    def reset(self) -> None:
+        """Delete all collections, if the client was made with `allow_reset=True`."""
+        if not self._allow_reset:
+            raise RetrievalStoreError("reset deletes everything; allow it by allow_reset=True")
+        for record in self._session.store.page(None, 0):
+            self._session.store.drop(record.name)
+
+    def close(self) -> None:
+        """Let go of the store; its collections can't be used any more. Again does nothing."""
+        self._session.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _created(
+        self,
+        name: str,
+        given: Payload,
+        metadata: Payload | None,
+        embedding_function: EmbeddingFunction | Default | None,
+        data_loader: DataLoader | None,
+    ) -> Collection:
+        hnsw = {**DEFAULTS, **given}
+        spec = spec_of(embedding_function)
+        settings: Payload = {"metadata": metadata, "hnsw": hnsw, "embedding_function": spec}
+        record = self._session.store.create(name, settings, {SPACE: metric_of(hnsw)})
+        return self._collection(record, embedding_function, data_loader)
+
+    def _got_or_created(
+        self,
+        name: str,
+        given: Payload,
+        metadata: Payload | None,
+        embedding_function: EmbeddingFunction | Default | None,
+        data_loader: DataLoader | None,
+    ) -> Collection:
+        while True:  # another process may create or delete it between the two
+            try:
+                record = self._session.store.named(name)
+            except NotFoundError:
+                try:
+                    return self._created(name, given, metadata, embedding_function, data_loader)
+                except AlreadyExistsError:
+                    continue
+            refuse_conflict(given, record.settings["hnsw"], ())  # type: ignore[arg-type]
+            return self._collection(record, embedding_function, data_loader)
+
+    def _collection(
+        self,
+        record: CollectionRecord,
+        embedding_function: EmbeddingFunction | Default | None,
+        data_loader: DataLoader | None,
+    ) -> Collection:
+        backend = EmbeddedBackend(self._session, record.id)
+        return Collection(backend, record, embedding_function, data_loader)
+
+
+def PersistentClient(path: str | os.PathLike[str] = "./retrieval_store_data") -> Client:
+    """A client of the store in a directory, under the name that users of Chroma know."""
+    return Client(path)
+
+
+def EphemeralClient() -> Client:
+    """A client of a new store in memory, under the name that users of Chroma know."""
+    return Client()

@@ -1,0 +1,345 @@
+"""Collection: named points with documents, metadata and one embedding each."""
+
+import logging
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from retrieval_store.arguments import (
+    FIELDS,
+    Records,
+    collection_name,
+    complete_texts_of,
+    filter_of,
+    ids_of,
+    images_of,
+    include_of,
+    matrix_of,
+    records_of,
+    whole_number,
+)
+from retrieval_store.arrays import Matrix
+from retrieval_store.backend import Backend
+from retrieval_store.configuration import SEARCH_TIME, given_settings, refuse_conflict
+from retrieval_store.embedder import Embedder
+from retrieval_store.embeddings import DEFAULT, Default, EmbeddingFunction
+from retrieval_store.engine.catalog import CollectionRecord
+from retrieval_store.engine.types import UNSET, PointBatch, Vectors, WriteRules
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.json_values import Payload, checked_object
+from retrieval_store.loaders import DataLoader
+from retrieval_store.modalities import load, sources_of
+from retrieval_store.results import (
+    GET_FIELDS,
+    QUERY_FIELDS,
+    SPACE,
+    DeleteResult,
+    GetResult,
+    QueryResult,
+    fields_for,
+    get_result,
+    query_result,
+)
+
+_log = logging.getLogger("retrieval_store")
+_ADD = WriteRules(known="refuse", new="insert", needs_vector=SPACE)
+_UPDATE = WriteRules(known="update", new="ignore")
+_UPSERT = WriteRules(known="update", new="insert", needs_vector=SPACE)
+
+
+class Collection:
+    """Points that can be found by id, by metadata, by document text and by nearness.
+
+    Made by the methods of `Client`. Any number of threads may use it. Two collections are equal
+    when their ids are. Every method raises NotFoundError once the collection has been deleted and
+    ClientClosedError once its client was closed.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        record: CollectionRecord,
+        embedding_function: EmbeddingFunction | Default | None = DEFAULT,
+        data_loader: DataLoader | None = None,
+    ) -> None:
+        self._backend = backend
+        self._embedder = Embedder(embedding_function, record.settings["embedding_function"])  # type: ignore[arg-type]
+        self._loader = data_loader
+
+    @property
+    def id(self) -> uuid.UUID:
+        """The id, which stays when the name changes."""
+        return uuid.UUID(self._backend.id)
+
+    @property
+    def name(self) -> str:
+        """The name as it is now."""
+        return self._backend.record().name
+
+    @property
+    def metadata(self) -> Payload | None:
+        """The metadata of the collection itself."""
+        return self._backend.record().settings["metadata"]  # type: ignore[return-value]
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The settings of the index, `["hnsw"]["space"]` being the distance, and what is remembered
+        of the embedding function."""
+        settings = self._backend.record().settings
+        return {key: settings[key] for key in ("hnsw", "embedding_function")}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Collection) and other._backend.id == self._backend.id
+
+    def __hash__(self) -> int:
+        return hash(self._backend.id)
+
+    def __repr__(self) -> str:
+        return f"Collection(id={self._backend.id!r})"
+
+    def count(self) -> int:
+        """How many points there are."""
+        return self._backend.points.count()
+
+    def add(
+        self,
+        ids: str | Sequence[str],
+        embeddings: Any = None,
+        metadatas: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None = None,
+        documents: str | Sequence[str | None] | None = None,
+        images: Any = None,
+        uris: str | Sequence[str | None] | None = None,
+        *,
+        show_progress: bool = False,
+    ) -> None:
+        """Add points, all of them durably or none; any number at once.
+
+        embeddings: (n, dim) finite numbers, stored as float32. Without them the documents, the
+        images or what the uris point at are embedded; with them the embedding function isn't
+        called. metadatas: dicts of JSON values. Raises IDAlreadyExistsError when an id exists,
+        DimensionMismatchError, and InvalidArgumentError for anything malformed.
+        """
+        records = records_of(ids, embeddings, metadatas, documents, images, uris)
+        _require_sources(records)
+        self._backend.points.put(self._batch(records, show_progress), _ADD)
+
+    def upsert(
+        self,
+        ids: str | Sequence[str],
+        embeddings: Any = None,
+        metadatas: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None = None,
+        documents: str | Sequence[str | None] | None = None,
+        images: Any = None,
+        uris: str | Sequence[str | None] | None = None,
+        *,
+        replace_metadata: bool = False,
+        show_progress: bool = False,
+    ) -> None:
+        """Add the points whose ids are new and update the others, all or nothing.
+
+        Metadata is merged key by key as in `update`, or replaced with `replace_metadata`.
+        """
+        records = records_of(ids, embeddings, metadatas, documents, images, uris)
+        _require_change(records)
+        rules = replace(_UPSERT, merge_payloads=not replace_metadata)
+        self._backend.points.put(self._batch(records, show_progress), rules)
+
+    def update(
+        self,
+        ids: str | Sequence[str],
+        embeddings: Any = None,
+        metadatas: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None = None,
+        documents: str | Sequence[str | None] | None = None,
+        images: Any = None,
+        uris: str | Sequence[str | None] | None = None,
+        *,
+        show_progress: bool = False,
+    ) -> None:
+        """Change points that exist; ids that don't are ignored, with a logged warning.
+
+        What isn't given stays, and so does what is None in a list. Metadata is merged key by key; a
+        None deletes the key. Documents, images or uris without embeddings are embedded again, and
+        replace what the point held of the other two.
+        """
+        records = records_of(ids, embeddings, metadatas, documents, images, uris)
+        _require_change(records)
+        result = self._backend.points.put(self._batch(records, show_progress), _UPDATE)
+        if result.ignored:
+            _log.warning(
+                "update ignored %d ids that don't exist, such as %r",
+                len(result.ignored),
+                result.ignored[0],
+            )
+
+    def get(
+        self,
+        ids: str | Sequence[str] | None = None,
+        where: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        where_document: Mapping[str, Any] | None = None,
+        include: Sequence[str] = ("metadatas", "documents"),
+    ) -> GetResult:
+        """Points by id, by filter, or all: in the order of `ids`, or of first insertion.
+
+        include: of "metadatas", "documents", "embeddings", "uris", "data". Ids that don't exist are
+        left out.
+        """
+        wanted = include_of(include, GET_FIELDS)
+        points = self._backend.points.get(
+            None if ids is None else ids_of(ids),
+            filter_of(where, where_document),
+            None if limit is None else whole_number(limit, "limit", 0),
+            0 if offset is None else whole_number(offset, "offset", 0),
+            fields_for(wanted),
+        )
+        return get_result(points, wanted, self._load(points.uris) if "data" in wanted else None)
+
+    def peek(self, limit: int = 10) -> GetResult:
+        """The first points, with everything but uris and data."""
+        return self.get(limit=limit, include=("embeddings", "metadatas", "documents"))
+
+    def query(
+        self,
+        query_embeddings: Any = None,
+        query_texts: str | Sequence[str] | None = None,
+        query_images: Any = None,
+        query_uris: str | Sequence[str] | None = None,
+        ids: str | Sequence[str] | None = None,
+        n_results: int = 10,
+        where: Mapping[str, Any] | None = None,
+        where_document: Mapping[str, Any] | None = None,
+        include: Sequence[str] = ("metadatas", "documents", "distances"),
+    ) -> QueryResult:
+        """The points nearest to each query, nearest first; fewer than `n_results` only when fewer
+        match.
+
+        Exactly one of the four kinds of queries is given, one or many. ids: search only among
+        these. include: as for `get`, and "distances": squared L2, 1 - dot, or 1 - cosine, by the
+        collection's `configuration["hnsw"]["space"]`.
+        """
+        wanted = include_of(include, QUERY_FIELDS)
+        k = whole_number(n_results, "n_results", 1)
+        expression = filter_of(where, where_document, None if ids is None else ids_of(ids))
+        queries = self._queries(query_embeddings, query_texts, query_images, query_uris)
+        hits = self._backend.points.search(SPACE, queries, k, expression, fields_for(wanted))
+        data = [self._load(h.points.uris) for h in hits] if "data" in wanted else None
+        return query_result(hits, wanted, data)
+
+    def delete(
+        self,
+        ids: str | Sequence[str] | None = None,
+        where: Mapping[str, Any] | None = None,
+        where_document: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+    ) -> DeleteResult:
+        """Delete the points that are named and match the filters.
+
+        limit: delete only the first so many that match a filter. Without any criterion nothing is
+        deleted and InvalidArgumentError raised. `ids=[]` deletes nothing, but together with a
+        filter it is no restriction.
+        """
+        expression = filter_of(where, where_document)
+        named = None if ids is None else ids_of(ids)
+        if expression is None:
+            if named is None:
+                raise InvalidArgumentError("delete needs ids, where or where_document")
+            if limit is not None:
+                raise InvalidArgumentError("limit goes with where or where_document")
+        else:
+            named = named or None
+        most = None if limit is None else whole_number(limit, "limit", 0)
+        return DeleteResult(deleted=self._backend.points.delete(named, expression, most))
+
+    def modify(
+        self,
+        name: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        configuration: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Rename the collection, replace its metadata, or change search-time settings.
+
+        Raises AlreadyExistsError for a taken name and ConflictError for a setting that can't be
+        changed, such as the distance.
+        """
+        new_name = None if name is None else collection_name(name)
+        new_metadata = None if metadata is None else checked_object(metadata, "metadata")
+        given = given_settings(configuration, new_metadata)
+
+        def edited(record: CollectionRecord) -> CollectionRecord:
+            stored: Payload = record.settings["hnsw"]  # type: ignore[assignment]
+            refuse_conflict(given, stored, SEARCH_TIME)
+            settings = {**record.settings, "hnsw": {**stored, **given}}
+            if new_metadata is not None:
+                settings["metadata"] = new_metadata
+            return replace(record, name=new_name or record.name, settings=settings)
+
+        self._backend.change(edited)
+
+    def _batch(self, records: Records, show_progress: bool) -> PointBatch:
+        """The records as the engine takes them, with vectors for all that they give a source of."""
+        payloads = _or_unset(records.metadatas)
+        if records.embeddings is not None:
+            return PointBatch(
+                records.ids,
+                {SPACE: Vectors(records.embeddings)},
+                payloads,
+                _or_unset(records.documents),
+                _or_unset(records.uris),
+            )
+        sources = sources_of(records, self._loader)
+        if not sources.inputs:
+            return PointBatch(records.ids, {}, payloads)
+        matrix = self._embedder.embed(sources.inputs, show_progress)
+        vectors = {SPACE: Vectors(matrix, sources.positions)}
+        return PointBatch(records.ids, vectors, payloads, sources.documents, sources.uris)
+
+    def _queries(self, embeddings: Any, texts: Any, images: Any, uris: Any) -> Matrix:
+        """(q, dim) float32 of the one kind of queries that is given."""
+        kinds = {
+            "query_embeddings": embeddings,
+            "query_texts": texts,
+            "query_images": images,
+            "query_uris": uris,
+        }
+        given = [name for name, value in kinds.items() if value is not None]
+        if len(given) != 1:
+            raise InvalidArgumentError(
+                f"expected exactly one of {', '.join(kinds)}, got {' and '.join(given) or 'none'}"
+            )
+        if embeddings is not None:
+            return matrix_of(embeddings, "query_embeddings")
+        if texts is not None:
+            inputs: list[Any] = complete_texts_of(texts, "query_texts")
+        elif images is not None:
+            inputs = images_of(images, "query_images")
+        else:
+            inputs = self._load(complete_texts_of(uris, "query_uris"))
+        if not inputs:
+            raise InvalidArgumentError(f"{given[0]} is empty, expected at least one query")
+        return self._embedder.embed_query(inputs)
+
+    def _load(self, uris: Sequence[str | None] | None) -> list[Any]:
+        return load(list(uris or ()), self._loader)
+
+
+def _require_change(records: Records) -> None:
+    if all(getattr(records, name) is None for name in FIELDS):
+        raise InvalidArgumentError(f"only ids are given, expected one of {', '.join(FIELDS)}")
+
+
+def _require_sources(records: Records) -> None:
+    """Each point to add needs something that gives it a vector."""
+    if records.embeddings is not None:
+        return
+    sources = [x for x in (records.documents, records.images, records.uris) if x is not None]
+    if not sources:
+        raise InvalidArgumentError("add needs embeddings, documents, images or uris")
+    for i, point_id in enumerate(records.ids):
+        if all(values[i] is None for values in sources):
+            raise InvalidArgumentError(f"id {point_id!r} has neither an embedding nor a document")
+
+
+def _or_unset(values: list[Any] | None) -> list[Any] | None:
+    return None if values is None else [UNSET if value is None else value for value in values]

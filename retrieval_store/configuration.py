@@ -1,0 +1,85 @@
+"""The configuration of a collection: its distance and the settings of its vector index.
+
+Given as `configuration={"hnsw": {"space": "cosine", …}}`, or in the older way as metadata keys such
+as "hnsw:space", which stay metadata as well.
+"""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from retrieval_store.arguments import whole_number
+from retrieval_store.errors import ConflictError, InvalidArgumentError
+from retrieval_store.indexes.exact import Metric
+from retrieval_store.json_values import Payload, shown
+
+METRICS = ("l2", "ip", "cosine")
+DEFAULTS: Payload = {"space": "l2", "ef_construction": 100, "max_neighbors": 16, "ef_search": 100}
+SEARCH_TIME = ("ef_search",)
+_ALIASES = {"M": "max_neighbors"}
+_METADATA_KEYS = {
+    "hnsw:space": "space",
+    "hnsw:construction_ef": "ef_construction",
+    "hnsw:M": "max_neighbors",
+    "hnsw:search_ef": "ef_search",
+}
+
+
+def given_settings(configuration: Any, metadata: Payload | None) -> Payload:
+    """The index settings that the two arguments name, checked; ConflictError when they disagree."""
+    settings = _from_configuration(configuration)
+    for key, name in _METADATA_KEYS.items():
+        if metadata and key in metadata:
+            value = _checked(name, metadata[key], f"metadata[{key!r}]")
+            if settings.setdefault(name, value) != value:
+                raise ConflictError(
+                    f"configuration says {name} is {settings[name]!r}, metadata[{key!r}] {value!r}"
+                )
+    return settings
+
+
+def refuse_conflict(given: Payload, stored: Payload, changeable: tuple[str, ...]) -> None:
+    """Raise ConflictError for a setting that differs and can't be changed."""
+    for name, value in given.items():
+        if name not in changeable and value != stored[name]:
+            raise ConflictError(
+                f"the collection was created with {name}={stored[name]!r}, which can't become "
+                f"{value!r}"
+            )
+
+
+def metric_of(settings: Payload) -> Metric:
+    """The distance of a collection with these settings."""
+    return cast(Metric, settings["space"])
+
+
+def _from_configuration(configuration: Any) -> Payload:
+    if configuration is None:
+        return {}
+    hnsw = _mapping(configuration, "configuration", ("hnsw",)).get("hnsw") or {}
+    names = (*DEFAULTS, *_ALIASES)
+    return {
+        _ALIASES.get(name, name): _checked(
+            _ALIASES.get(name, name), value, f"configuration['hnsw'][{name!r}]"
+        )
+        for name, value in _mapping(hnsw, "configuration['hnsw']", names).items()
+        if value is not None
+    }
+
+
+def _mapping(value: Any, place: str, names: tuple[str, ...]) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InvalidArgumentError(f"{place} is {shown(value)}, expected a dict")
+    unknown = [name for name in value if name not in names]
+    if unknown:
+        raise InvalidArgumentError(
+            f"{place} has the unknown key {unknown[0]!r}; known are {', '.join(names)}"
+        )
+    return value
+
+
+def _checked(name: str, value: Any, place: str) -> str | int:
+    if name != "space":
+        return whole_number(value, place, 2 if name == "max_neighbors" else 1)
+    if value not in METRICS:
+        raise InvalidArgumentError(f"{place} is {shown(value)}, expected one of {METRICS}")
+    return cast(str, value)

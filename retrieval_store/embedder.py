@@ -1,0 +1,123 @@
+"""The embedding function of a collection: how it is remembered, found again, and called."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from retrieval_store import plugins
+from retrieval_store.arguments import matrix_of
+from retrieval_store.arrays import Matrix
+from retrieval_store.embeddings import (
+    DEFAULT,
+    Default,
+    EmbeddingFunction,
+    QueryEmbedding,
+    RestorableEmbedding,
+)
+from retrieval_store.errors import ConflictError, EmbeddingFunctionError, RetrievalStoreError
+from retrieval_store.json_values import JSONValue, checked_object
+
+BATCH_SIZE = 512
+DEFAULT_NAME = "wordllama"
+
+# What a collection remembers: {"name", "settings"} of a registered embedding function, {"custom"}
+# with the class of one that isn't, for messages only; None when it was created without.
+Spec: TypeAlias = dict[str, JSONValue]
+
+
+def spec_of(given: EmbeddingFunction | Default | None) -> Spec | None:
+    """What to remember of the embedding function that a collection is created with."""
+    if given is None:
+        return None
+    if isinstance(given, Default):
+        given = _restore(DEFAULT_NAME, {})
+    kind = type(given)
+    name = plugins.name_of(plugins.EMBEDDING_FUNCTIONS, kind)
+    if name is not None and isinstance(given, RestorableEmbedding):
+        return {"name": name, "settings": checked_object(given.settings(), "settings()")}
+    return {"custom": getattr(given, "__qualname__", kind.__qualname__)}
+
+
+class Embedder:
+    """Calls a collection's embedding function, which is made when it is first needed.
+
+    given: what the caller passed; spec: what the collection remembers. Raises ConflictError when
+    the two are different functions.
+    """
+
+    def __init__(self, given: EmbeddingFunction | Default | None, spec: Spec | None) -> None:
+        if given is not None and given is not DEFAULT and spec is not None:
+            _refuse_conflict(spec_of(given), spec)
+        self._function = None if isinstance(given, Default) else given
+        self._spec = spec if isinstance(given, Default) else None
+
+    def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> Matrix:
+        """(n, dim) float32 for n documents or images."""
+        return _in_batches(self._ready(), inputs, show_progress)
+
+    def embed_query(self, inputs: Sequence[Any]) -> Matrix:
+        """(n, dim) float32 for n queries."""
+        function = self._ready()
+        if isinstance(function, QueryEmbedding):
+            return _in_batches(function.embed_query, inputs, False)
+        return _in_batches(function, inputs, False)
+
+    def _ready(self) -> EmbeddingFunction:
+        if self._function is None:
+            spec = self._spec
+            if spec is None:
+                raise EmbeddingFunctionError(
+                    "nothing can be embedded without an embedding function: pass embeddings, or "
+                    "embedding_function= when you create or get the collection"
+                )
+            if "name" not in spec:
+                raise EmbeddingFunctionError(
+                    f"the collection was created with the embedding function {spec['custom']!r}, "
+                    "which isn't registered: pass it as embedding_function= when you get the "
+                    "collection, or pass embeddings"
+                )
+            self._function = _restore(spec["name"], spec["settings"])
+        return self._function
+
+
+def _in_batches(function: Any, inputs: Sequence[Any], show_progress: bool) -> Matrix:
+    starts: Iterable[int] = range(0, len(inputs), BATCH_SIZE)
+    if show_progress:
+        from tqdm.auto import tqdm
+
+        starts = tqdm(starts, desc="embedding", unit_scale=BATCH_SIZE, unit=" inputs")
+    return np.concatenate(
+        [_called(function, inputs[start : start + BATCH_SIZE]) for start in starts]
+    )
+
+
+def _called(function: Any, inputs: Sequence[Any]) -> Matrix:
+    try:
+        matrix = matrix_of(function(list(inputs)), "the embedding function's result")
+    except RetrievalStoreError as error:
+        raise EmbeddingFunctionError(str(error)) from error
+    if len(matrix) != len(inputs):
+        raise EmbeddingFunctionError(
+            f"the embedding function returned {len(matrix)} vectors for {len(inputs)} inputs"
+        )
+    return matrix
+
+
+def _restore(name: Any, settings: Any) -> EmbeddingFunction:
+    function: EmbeddingFunction = plugins.load(plugins.EMBEDDING_FUNCTIONS, name)(**settings)
+    return function
+
+
+def _refuse_conflict(given: Spec | None, stored: Spec) -> None:
+    if given is None or ("name" not in given and "name" not in stored):
+        return  # of two functions that aren't registered nothing tells whether they are the same
+    if given != stored:
+        raise ConflictError(
+            f"the collection was created with the embedding function {_shown(stored)}, but "
+            f"embedding_function is {_shown(given)}"
+        )
+
+
+def _shown(spec: Spec) -> str:
+    return f"{spec['name']!r} {spec['settings']}" if "name" in spec else f"{spec['custom']!r}"

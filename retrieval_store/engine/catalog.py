@@ -1,0 +1,137 @@
+"""catalog.sqlite: the collections of a store, by name and by id.
+
+A collection that is being deleted is first marked so, which hides it; its row goes when its files
+are gone. Whoever finds a marked row whose process died finishes the deletion.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import apsw
+import orjson
+
+from retrieval_store.engine.database import Database, Format, select, transaction
+from retrieval_store.errors import AlreadyExistsError, NotFoundError
+from retrieval_store.json_values import Payload
+
+CATALOG = Format(
+    application_id=0x52536361,  # "RSca"
+    version=1,
+    schema="""
+        CREATE TABLE collections (
+            id TEXT PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,
+            settings BLOB NOT NULL,
+            dropping INTEGER NOT NULL DEFAULT 0
+        );
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionRecord:
+    """A collection as the catalog knows it; the engine keeps the settings, but doesn't read
+    them."""
+
+    id: str
+    name: str
+    settings: Payload
+
+
+class Catalog:
+    """The database of collections; what is in it is read and changed through `Entries`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @contextmanager
+    def reading(self) -> Iterator["Entries"]:
+        """The entries, in one read transaction."""
+        with self._database.borrow() as connection, transaction(connection, "DEFERRED"):
+            yield Entries(connection)
+
+    @contextmanager
+    def writing(self) -> Iterator["Entries"]:
+        """The entries, in a write transaction; only one process is in one at a time."""
+        with self._database.borrow() as connection, transaction(connection, "IMMEDIATE"):
+            yield Entries(connection)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+
+class Entries:
+    """The collections, in the transaction of a connection."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def named(self, name: str) -> CollectionRecord:
+        """The collection of this name; raises NotFoundError."""
+        found = self._records("WHERE name = ? AND NOT dropping", name)
+        if not found:
+            raise NotFoundError(f"there is no collection {name!r}")
+        return found[0]
+
+    def with_id(self, collection_id: str) -> CollectionRecord:
+        """The collection of this id; raises NotFoundError."""
+        found = self._records("WHERE id = ? AND NOT dropping", collection_id)
+        if not found:
+            raise NotFoundError(f"the collection with id {collection_id} has been deleted")
+        return found[0]
+
+    def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
+        """Collections in the order of their names; all that are left when `limit` is None."""
+        condition = "WHERE NOT dropping ORDER BY name LIMIT ? OFFSET ?"
+        return self._records(condition, -1 if limit is None else limit, offset)
+
+    def count(self) -> int:
+        """How many collections there are."""
+        query = "SELECT count(*) FROM collections WHERE NOT dropping"
+        ((count,),) = select(self._connection, query)
+        return int(count)
+
+    def being_dropped(self) -> list[CollectionRecord]:
+        """Collections whose deletion began, and may have been interrupted."""
+        return self._records("WHERE dropping")
+
+    def insert(self, record: CollectionRecord) -> None:
+        """Add a collection; raises AlreadyExistsError."""
+        self._refuse_taken(record)
+        self._connection.execute(
+            "INSERT INTO collections (id, name, settings) VALUES (?, ?, ?)",
+            (record.id, record.name, orjson.dumps(record.settings)),
+        )
+
+    def replace(self, record: CollectionRecord) -> None:
+        """Change name and settings of a collection; raises AlreadyExistsError."""
+        self._refuse_taken(record)
+        self._connection.execute(
+            "UPDATE collections SET name = ?, settings = ? WHERE id = ?",
+            (record.name, orjson.dumps(record.settings), record.id),
+        )
+
+    def mark_dropping(self, collection_id: str) -> None:
+        """Hide a collection whose deletion begins; its name is free again."""
+        self._connection.execute(
+            "UPDATE collections SET dropping = 1, name = name || char(0) || id WHERE id = ?",
+            (collection_id,),
+        )
+
+    def remove(self, collection_id: str) -> None:
+        """Forget a collection whose files are gone."""
+        query = "DELETE FROM collections WHERE id = ? AND dropping"
+        self._connection.execute(query, (collection_id,))
+
+    def _refuse_taken(self, record: CollectionRecord) -> None:
+        query = "SELECT 1 FROM collections WHERE name = ? AND id <> ?"
+        if select(self._connection, query, record.name, record.id):
+            raise AlreadyExistsError(f"there is a collection {record.name!r} already")
+
+    def _records(self, condition: str, *parameters: Any) -> list[CollectionRecord]:
+        query = f"SELECT id, name, settings FROM collections {condition}"
+        rows = select(self._connection, query, *parameters)
+        return [CollectionRecord(row[0], row[1], orjson.loads(row[2])) for row in rows]

@@ -1,0 +1,70 @@
+"""Reading points: by pk, in bulk, and only the fields that are wanted."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apsw
+import numpy as np
+import orjson
+
+from retrieval_store.arrays import Ints, Matrix
+from retrieval_store.engine.database import select
+from retrieval_store.engine.schema import to_id
+from retrieval_store.engine.state import View
+from retrieval_store.engine.types import Fields, Points
+from retrieval_store.errors import DamagedError
+from retrieval_store.json_values import Payload
+
+ROWS_AT_ONCE = 20_000
+
+
+def fetch(view: View, rows: Ints, fields: Fields) -> Points:
+    """The points at these rows of the state, in that order."""
+    names = ["id"]
+    names += ["payload"] * fields.payload + ["document"] * fields.document + ["uri"] * fields.uri
+    pks = view.state.pks[rows]
+    pieces = read_records(view.connection, ", ".join(["pk", *names]), pks)
+    found = {record[0]: record for piece in pieces for record in piece}
+    try:
+        records = [found[pk] for pk in pks.tolist()]
+    except KeyError as error:
+        raise DamagedError(f"points.sqlite lacks point {error}, which it says is there") from None
+    values = {name: [record[i] for record in records] for i, name in enumerate(names, start=1)}
+    return Points(
+        [to_id(key) for key in values["id"]],
+        decode_payloads(values["payload"]) if fields.payload else None,
+        values.get("document"),
+        values.get("uri"),
+        fetch_vectors(view, rows, fields.vectors) if fields.vectors is not None else None,
+    )
+
+
+def fetch_vectors(view: View, rows: Ints, name: str) -> Matrix:
+    """(n, dim) float32 copies of the vectors at these rows; NaN where a point has none."""
+    space = view.state.spaces.get(name)
+    if space is None:
+        return np.empty((len(rows), 0), np.float32)
+    slots = space.slot_of_row[rows]
+    owned = slots >= 0
+    stored = space.vectors.rows(space.space.slots)
+    space.vectors.admit(stored, space.checksums, slots[owned])
+    matrix = np.full((len(rows), stored.shape[1]), np.nan, np.float32)
+    matrix[owned] = stored[slots[owned]]
+    return matrix
+
+
+def read_records(
+    connection: apsw.Connection, columns: str, pks: Ints, condition: str = "", *parameters: str
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Records of the points with these pks that fulfil the condition, in pieces of a bounded size;
+    in ascending order of pk when the pks are."""
+    query = f"SELECT {columns} FROM points WHERE pk IN carray(?) {condition} ORDER BY pk"
+    for start in range(0, len(pks), ROWS_AT_ONCE):
+        some = np.ascontiguousarray(pks[start : start + ROWS_AT_ONCE], np.int64)
+        yield select(connection, query, apsw.carray(some), *parameters)
+
+
+def decode_payloads(blobs: Iterable[bytes | None]) -> list[Payload | None]:
+    """Payloads as they were stored; one call of the JSON parser for all."""
+    decoded: list[Payload | None] = orjson.loads(b"[%b]" % b",".join([b or b"null" for b in blobs]))
+    return decoded

@@ -1,0 +1,204 @@
+"""PointStore: the points of one collection, for any number of threads.
+
+Locks, in the order in which they are taken:
+1. `_writing`: one writing thread of this process at a time; the others queue here instead of
+   polling SQLite's lock, which keeps other processes' writers out.
+2. a connection, borrowed from the database (in memory there is only one).
+3. `_advancing`: held while a transaction starts and the state is brought to its `seq`. Since each
+   snapshot is taken under it, none is older than the state, and the state only moves forward.
+   Nothing waits for a writer while holding it.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+from retrieval_store.arrays import Matrix
+from retrieval_store.engine.database import (
+    Database,
+    Durability,
+    FileDatabase,
+    MemoryDatabase,
+    create,
+    transaction,
+)
+from retrieval_store.engine.fetch import fetch
+from retrieval_store.engine.schema import POINTS, Head, read_head, write_head
+from retrieval_store.engine.search import search, select
+from retrieval_store.engine.state import State, View, advanced, load
+from retrieval_store.engine.types import (
+    Fields,
+    Hits,
+    PointBatch,
+    PointId,
+    Points,
+    PutResult,
+    Space,
+    WriteRules,
+)
+from retrieval_store.engine.vectors import VectorArray, VectorFile, Vectors
+from retrieval_store.engine.write import Write, delete, put
+from retrieval_store.errors import NotFoundError, StorageError
+from retrieval_store.filters.expression import Expression
+from retrieval_store.indexes.exact import Metric
+
+FILE_NAME = "points.sqlite"
+
+
+class PointStore:
+    """The points of one collection in a directory, or in memory when `directory` is None.
+
+    Every method sees, or makes, one state of the collection. Methods raise NotFoundError once the
+    collection has been deleted, by whichever process.
+    """
+
+    def __init__(self, directory: Path | None, name: str, durability: Durability) -> None:
+        self._directory = directory
+        self._name = name
+        self._database: Database = (
+            MemoryDatabase(POINTS)
+            if directory is None
+            else FileDatabase(directory / FILE_NAME, POINTS, durability)
+        )
+        self._writing = threading.Lock()
+        self._advancing = threading.Lock()
+        self._state: State | None = None
+        self._vectors: dict[tuple[int, int], Vectors] = {}
+
+    @classmethod
+    def create(
+        cls, directory: Path | None, name: str, spaces: dict[str, Metric], durability: Durability
+    ) -> "PointStore":
+        """A new, empty one with these vector spaces; the directory must exist."""
+        if directory is not None:
+            create(directory / FILE_NAME, POINTS)
+        store = cls(directory, name, durability)
+        with store._database.borrow() as connection, transaction(connection, "IMMEDIATE"):
+            connection.executemany(
+                "INSERT INTO spaces (name, metric, slots) VALUES (?, ?, 0)", list(spaces.items())
+            )
+        return store
+
+    def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
+        """Insert and update points, durably, all or nothing."""
+        with self._write() as write:
+            return put(write, batch, rules)
+
+    def delete(
+        self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
+    ) -> int:
+        """Delete the first `limit` points that are named and match; returns how many."""
+        with self._write() as write:
+            view = View(write.connection, self._state_at(write.connection, write.head))
+            rows = select(view, ids, expression)[:limit]
+            delete(write, view.state.pks[rows])
+            return len(rows)
+
+    def get(
+        self,
+        ids: Sequence[PointId] | None,
+        expression: Expression | None,
+        limit: int | None,
+        offset: int,
+        fields: Fields,
+    ) -> Points:
+        """The points that are named and match: in the order of `ids`, or of first insertion."""
+        with self._read() as view:
+            rows = select(view, ids, expression)[offset:]
+            return fetch(view, rows[:limit], fields)
+
+    def count(self) -> int:
+        """How many points there are."""
+        with self._read() as view:
+            return view.state.count
+
+    def search(
+        self,
+        space: str,
+        queries: Matrix,
+        k: int,
+        expression: Expression | None,
+        fields: Fields,
+    ) -> list[Hits]:
+        """For each query, (q, dim) float32, the k nearest matching points, nearest first."""
+        with self._read() as view:
+            return search(view, space, queries, k, expression, fields)
+
+    def mark_dropped(self) -> None:
+        """From here on every call, in any process, raises NotFoundError."""
+        with self._write() as write:
+            head = write.head
+            write_head(
+                write.connection,
+                Head(head.seq + 1, head.next_pk, head.generation, head.log_floor, True),
+            )
+
+    def close(self) -> None:
+        """Let go of all files; what is under way in other threads ends first."""
+        self._database.close()
+        with self._advancing:
+            self._state = None
+            for vectors in self._vectors.values():
+                vectors.close()
+            self._vectors.clear()
+
+    @contextmanager
+    def _read(self) -> Iterator[View]:
+        # The transaction ends when the connection goes back.
+        with self._connection() as connection:
+            with self._advancing:
+                connection.execute("BEGIN")
+                head = self._head(connection)
+                self._state = state = self._next_state(connection, head)
+            yield View(connection, state)
+
+    @contextmanager
+    def _write(self) -> Iterator[Write]:
+        with (
+            self._writing,
+            self._connection() as connection,
+            transaction(connection, "IMMEDIATE"),
+        ):
+            yield Write(connection, self._head(connection), self._open_vectors)
+
+    def _state_at(self, connection: apsw.Connection, head: Head) -> State:
+        with self._advancing:
+            self._state = self._next_state(connection, head)
+            return self._state
+
+    def _next_state(self, connection: apsw.Connection, head: Head) -> State:
+        if self._state is None:
+            return load(connection, head, self._open_vectors)
+        return advanced(self._state, connection, head, self._open_vectors)
+
+    def _head(self, connection: apsw.Connection) -> Head:
+        head = read_head(connection)
+        if head.dropped:
+            raise NotFoundError(f"collection {self._name!r} has been deleted")
+        return head
+
+    @contextmanager
+    def _connection(self) -> Iterator[apsw.Connection]:
+        try:
+            with self._database.borrow() as connection:
+                yield connection
+        except StorageError:
+            if self._directory is not None and not self._directory.exists():
+                raise NotFoundError(f"collection {self._name!r} has been deleted") from None
+            raise
+
+    def _open_vectors(self, space: Space, generation: int) -> Vectors:
+        assert space.dimension is not None
+        key = (space.number, generation)
+        if key not in self._vectors:
+            self._vectors[key] = (
+                VectorArray(space.dimension)
+                if self._directory is None
+                else VectorFile(
+                    self._directory / f"{space.number}.{generation}.vectors", space.dimension
+                )
+            )
+        return self._vectors[key]

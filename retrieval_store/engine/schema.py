@@ -1,0 +1,137 @@
+"""The tables of points.sqlite, and how values are coded in them.
+
+Arrays are stored as blobs, one a write or one a block, never a row a point, except for the points
+themselves. What a table means:
+
+head      the state of the collection; `seq` counts its writes
+spaces    its vector spaces; `slots` rows of each vector file count
+points    pk → id, payload (JSON), document, uri
+presence  which pks exist: a bitmap for each 8,192 of them; chunks with none are left out
+blocks    for each block of rows of a vector file: their checksum, and the pk that owns each row.
+          A point's vector is the last row it owns
+changes   pks updated or deleted by each write, for readers that catch up; `head.log_floor` is the
+          last write that may be missing here
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import apsw
+import numpy as np
+
+from retrieval_store.arrays import Ints
+from retrieval_store.engine.database import Format, select
+from retrieval_store.engine.types import PointId, Space
+
+POINTS = Format(
+    application_id=0x52537074,  # "RSpt"
+    version=1,
+    schema="""
+        CREATE TABLE head (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            seq INTEGER NOT NULL,
+            next_pk INTEGER NOT NULL,
+            generation INTEGER NOT NULL,
+            log_floor INTEGER NOT NULL,
+            dropped INTEGER NOT NULL
+        );
+        INSERT INTO head VALUES (1, 0, 0, 0, 0, 0);
+        CREATE TABLE spaces (
+            number INTEGER PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,
+            metric TEXT NOT NULL,
+            dimension INTEGER,
+            slots INTEGER NOT NULL
+        );
+        CREATE TABLE points (
+            pk INTEGER PRIMARY KEY,
+            id NOT NULL UNIQUE,
+            payload BLOB,
+            document TEXT,
+            uri TEXT
+        );
+        CREATE TABLE presence (chunk INTEGER PRIMARY KEY, bitmap BLOB NOT NULL);
+        CREATE TABLE blocks (
+            space INTEGER NOT NULL,
+            generation INTEGER NOT NULL,
+            block INTEGER NOT NULL,
+            checksum INTEGER NOT NULL,
+            owners BLOB NOT NULL,
+            PRIMARY KEY (space, generation, block)
+        );
+        CREATE TABLE changes (seq INTEGER PRIMARY KEY, pks BLOB NOT NULL);
+    """,
+)
+
+_ID_OFFSET = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The state of a collection as points.sqlite has it."""
+
+    seq: int
+    next_pk: int
+    generation: int
+    log_floor: int
+    dropped: bool
+
+
+def read_head(connection: apsw.Connection) -> Head:
+    """The head in the transaction of `connection`; a first read starts its snapshot."""
+    ((seq, next_pk, generation, log_floor, dropped),) = select(
+        connection, "SELECT seq, next_pk, generation, log_floor, dropped FROM head"
+    )
+    return Head(seq, next_pk, generation, log_floor, bool(dropped))
+
+
+def write_head(connection: apsw.Connection, head: Head) -> None:
+    """Replace the head."""
+    connection.execute(
+        "UPDATE head SET seq = ?, next_pk = ?, generation = ?, log_floor = ?, dropped = ?",
+        (head.seq, head.next_pk, head.generation, head.log_floor, int(head.dropped)),
+    )
+
+
+def read_spaces(connection: apsw.Connection) -> dict[str, Space]:
+    """The vector spaces by name."""
+    rows = select(connection, "SELECT number, name, metric, dimension, slots FROM spaces")
+    return {row[1]: Space(*row) for row in rows}
+
+
+def to_key(point_id: PointId) -> str | int:
+    """An id as it stands in the table: text, or an integer moved from 0 … 2^64-1 into SQLite's
+    signed range, in order."""
+    return point_id if isinstance(point_id, str) else point_id - _ID_OFFSET
+
+
+def to_id(key: str | int) -> PointId:
+    """The inverse of `to_key`."""
+    return key if isinstance(key, str) else key + _ID_OFFSET
+
+
+def pks_of_ids(connection: apsw.Connection, ids: Iterable[PointId]) -> dict[PointId, int]:
+    """id → pk for those of the ids that exist."""
+    texts, numbers = [], []
+    for point_id in ids:
+        if isinstance(point_id, str):
+            texts.append(point_id.encode())
+        else:
+            numbers.append(point_id - _ID_OFFSET)
+    found: list[tuple[str | int, int]] = []
+    if texts:  # as bytes, since strings in an array parameter end at U+0000
+        query = """SELECT id, pk FROM points WHERE id IN
+                   (SELECT CAST(value AS TEXT) FROM carray(?))"""
+        found += select(connection, query, apsw.carray(tuple(texts)))
+    if numbers:
+        query = "SELECT id, pk FROM points WHERE id IN carray(?)"
+        found += select(connection, query, apsw.carray(np.array(numbers, np.int64)))
+    return {to_id(key): pk for key, pk in found}
+
+
+def read_changes(connection: apsw.Connection, after: int) -> Ints:
+    """The pks updated or deleted by writes after `after`, each once, ascending."""
+    rows = select(connection, "SELECT pks FROM changes WHERE seq > ?", after)
+    if not rows:
+        return np.empty(0, np.int64)
+    return np.unique(np.concatenate([np.frombuffer(row[0], np.int64) for row in rows]))

@@ -1,0 +1,262 @@
+"""Append-only vector files: one float32 matrix per vector space, read through a memory map.
+
+Rows are never changed in place. How many rows count, and the checksum of each block of them, is
+what points.sqlite says; a torn tail after a crash is therefore invisible, and the next append
+overwrites it. The file is kept longer than its rows (the rest is a hole that takes no disk space),
+so that a map stays good while the file fills up.
+
+`VectorArray` is the same for a store in memory.
+"""
+
+import fcntl
+import mmap
+import os
+import threading
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval_store.arrays import AnyArray, Ints, Matrix
+from retrieval_store.engine.database import sync_directory
+from retrieval_store.errors import DamagedError, StorageError
+from retrieval_store.indexes.exact import Norms, norms_of
+
+BLOCK_BYTES = 256 * 1024
+MAX_BLOCK_ROWS = 512
+SMALLEST_FILE = 64 * 1024
+Checksums = npt.NDArray[np.uint32]
+
+
+class Vectors(Protocol):
+    """Rows of one vector space, by slot."""
+
+    def append(self, slot: int, rows: Matrix) -> None:
+        """Put (n, dim) float32 rows at `slot` and after, durably; not through the map."""
+
+    def rows(self, count: int) -> Matrix:
+        """The first `count` rows, (count, dim) float32, read-only, not yet checked."""
+
+    def admit(self, matrix: Matrix, checksums: Checksums, slots: Ints | None) -> Norms:
+        """Verify the blocks that hold the rows `slots` of `matrix` (None: all) unless this process
+        has done so before; DamagedError when a checksum is wrong. Returns norms for `matrix`, which
+        are filled in for the blocks verified so far."""
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+
+def rows_per_block(dimension: int) -> int:
+    """How many rows share a checksum."""
+    return max(1, min(MAX_BLOCK_ROWS, BLOCK_BYTES // (4 * dimension)))
+
+
+class Admission:
+    """Which rows of each block this process has looked at, and what it noted of them: a block is
+    verified, and the norms of its rows computed, when one of its rows is first used."""
+
+    def __init__(self, block_rows: int) -> None:
+        self._block_rows = block_rows
+        self._lock = threading.Lock()
+        self._counts: Ints = np.zeros(0, np.int64)
+        self._norms = norms_of(np.empty((0, 1), np.float32))
+        self._complete = 0
+
+    def admit(
+        self, matrix: Matrix, slots: Ints | None, verify: Callable[[int, int, Matrix], None]
+    ) -> Norms:
+        """Norms for `matrix`, right in the blocks of the rows `slots` (None: all); calls
+        verify(block, its first row, its rows) for blocks with rows not seen before."""
+        with self._lock:
+            if self._complete < len(matrix):
+                self._grow(len(matrix))
+                for block in self._unseen(len(matrix), slots):
+                    first = block * self._block_rows
+                    rows = matrix[first : first + self._block_rows]
+                    verify(block, first, rows)
+                    self._note(first, norms_of(rows))
+                    self._counts[block] = len(rows)
+                if slots is None:
+                    self._complete = len(matrix)
+            n = self._norms
+            return Norms(
+                n.lengths[: len(matrix)],
+                n.squared[: len(matrix)],
+                n.inverse[: len(matrix)],
+                n.safe,
+                n.longest,
+            )
+
+    def _unseen(self, rows: int, slots: Ints | None) -> list[int]:
+        wanted = np.full(-(-rows // self._block_rows), self._block_rows, np.int64)
+        wanted[-1] = rows - (len(wanted) - 1) * self._block_rows
+        unseen = self._counts[: len(wanted)] < wanted
+        if slots is not None:
+            named = np.zeros(len(wanted), np.bool_)
+            named[slots // self._block_rows] = True
+            unseen &= named
+        blocks: list[int] = np.flatnonzero(unseen).tolist()
+        return blocks
+
+    def _grow(self, rows: int) -> None:
+        # Readers keep the arrays they were given, in which their own blocks stay as they are.
+        n = self._norms
+        if len(n.lengths) >= rows:
+            return
+        capacity = rows + rows // 2 + self._block_rows
+        self._norms = Norms(
+            _longer(n.lengths, capacity),
+            _longer(n.squared, capacity),
+            _longer(n.inverse, capacity),
+            n.safe,
+            n.longest,
+        )
+        self._counts = _longer(self._counts, -(-capacity // self._block_rows))
+
+    def _note(self, first: int, new: Norms) -> None:
+        n, stop = self._norms, first + len(new.lengths)
+        n.lengths[first:stop] = new.lengths
+        n.squared[first:stop] = new.squared
+        n.inverse[first:stop] = new.inverse
+        self._norms = replace(n, safe=n.safe and new.safe, longest=max(n.longest, new.longest))
+
+
+class VectorFile:
+    """The rows of one space in one file; safe for many reading threads and one writing one."""
+
+    def __init__(self, path: Path, dimension: int) -> None:
+        self.path = path
+        self._dimension = dimension
+        self._row_bytes = 4 * dimension
+        self._map: Matrix = np.empty((0, dimension), np.float32)
+        self._map_lock = threading.Lock()
+        self._admission = Admission(rows_per_block(dimension))
+
+    def append(self, slot: int, rows: Matrix) -> None:
+        created = not self.path.exists()
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._reserve(descriptor, (slot + len(rows)) * self._row_bytes)
+            _write_all(descriptor, _bytes(rows), slot * self._row_bytes)
+            # fdatasync before COMMIT: a committed row must never point at vectors the disk hasn't
+            # got. It also makes the new length durable.
+            _sync_data(descriptor)
+        finally:
+            os.close(descriptor)
+        if created:
+            sync_directory(self.path.parent)
+
+    def _reserve(self, descriptor: int, needed: int) -> None:
+        size = os.fstat(descriptor).st_size
+        if size < needed:
+            os.ftruncate(descriptor, max(SMALLEST_FILE, needed + needed // 4))
+
+    def rows(self, count: int) -> Matrix:
+        if len(self._map) < count:
+            with self._map_lock:
+                if len(self._map) < count:
+                    self._map = self._mapped(count)
+        return self._map[:count]
+
+    def _mapped(self, count: int) -> Matrix:
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise DamagedError(f"{self.path} is missing; it should hold {count} vectors") from None
+        try:
+            # Reading a map behind the end of its file kills the process, so look first.
+            held = os.fstat(descriptor).st_size // self._row_bytes
+            if held < count:
+                raise DamagedError(
+                    f"{self.path} is cut off: it has room for {held} vectors of {count}"
+                )
+            memory = mmap.mmap(descriptor, held * self._row_bytes, prot=mmap.PROT_READ)
+        finally:
+            os.close(descriptor)
+        return np.frombuffer(memory, np.float32).reshape(held, self._dimension)
+
+    def admit(self, matrix: Matrix, checksums: Checksums, slots: Ints | None) -> Norms:
+        return self._admission.admit(matrix, slots, lambda *block: self._verify(checksums, *block))
+
+    def _verify(self, checksums: Checksums, block: int, first: int, rows: Matrix) -> None:
+        if zlib.crc32(_bytes(rows)) != checksums[block]:
+            raise DamagedError(
+                f"{self.path} is damaged: wrong checksum of block {block}, "
+                f"vectors {first} to {first + len(rows) - 1}"
+            )
+
+    def close(self) -> None:
+        # The map goes when the last array into it does.
+        self._map = np.empty((0, self._dimension), np.float32)
+
+
+class VectorArray:
+    """The rows of one space in memory."""
+
+    def __init__(self, dimension: int) -> None:
+        self._buffer: Matrix = np.empty((0, dimension), np.float32)
+        self._admission = Admission(rows_per_block(dimension))
+
+    def append(self, slot: int, rows: Matrix) -> None:
+        stop = slot + len(rows)
+        if len(self._buffer) < stop:
+            longer = np.empty((max(64, stop + stop // 2), rows.shape[1]), np.float32)
+            longer[:slot] = self._buffer[:slot]
+            self._buffer = longer
+        self._buffer[slot:stop] = rows
+
+    def rows(self, count: int) -> Matrix:
+        return self._buffer[:count]
+
+    def admit(self, matrix: Matrix, checksums: Checksums, slots: Ints | None) -> Norms:
+        return self._admission.admit(matrix, slots, lambda *block: None)
+
+    def close(self) -> None:
+        self._buffer = self._buffer[:0]
+
+
+def checksums_after(slot: int, rows: Matrix, last_checksum: int) -> list[tuple[int, int, int, int]]:
+    """Blocks changed by rows appended at `slot`: (block, first row, stop row, checksum) each, rows
+    counted within `rows`. `last_checksum` is that of the block so far in which `slot` lies."""
+    block_rows = rows_per_block(rows.shape[1])
+    changed = []
+    start, checksum = 0, last_checksum
+    while start < len(rows):
+        block = (slot + start) // block_rows
+        stop = min(len(rows), (block + 1) * block_rows - slot)
+        checksum = zlib.crc32(_bytes(rows[start:stop]), checksum)
+        changed.append((block, start, stop, checksum))
+        start, checksum = stop, 0
+    return changed
+
+
+def _bytes(rows: Matrix) -> memoryview:
+    return memoryview(rows).cast("B")  # type: ignore[arg-type]
+
+
+def _longer(array: AnyArray, length: int) -> AnyArray:
+    longer = np.zeros(length, array.dtype)
+    longer[: len(array)] = array
+    return longer  # type: ignore[return-value]
+
+
+def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
+    # One pwrite may write less without an error: near 2 GiB, or at a limit.
+    while data:
+        written = os.pwrite(descriptor, data, offset)
+        if written == 0:
+            raise StorageError("the system wrote nothing and gave no reason")
+        data, offset = data[written:], offset + written
+
+
+def _sync_data(descriptor: int) -> None:
+    """fdatasync; on macOS F_FULLFSYNC, without which data may stay in the drive's cache."""
+    full_sync = getattr(fcntl, "F_FULLFSYNC", None)
+    if full_sync is None:
+        os.fdatasync(descriptor)
+    else:
+        fcntl.fcntl(descriptor, full_sync)

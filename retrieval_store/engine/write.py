@@ -1,0 +1,222 @@
+"""Writing points, inside one transaction of points.sqlite.
+
+The order makes a crash harmless at any moment: rows of points, then the vectors appended behind
+the committed ones and synced, then the blocks and the head that make them count, then COMMIT.
+Before the commit nobody sees any of it; after it everybody sees all.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import apsw
+import numpy as np
+import orjson
+
+from retrieval_store.arrays import Bools, Ints, Matrix
+from retrieval_store.engine.database import select
+from retrieval_store.engine.fetch import decode_payloads, read_records
+from retrieval_store.engine.presence import set_present
+from retrieval_store.engine.schema import Head, pks_of_ids, read_spaces, to_key, write_head
+from retrieval_store.engine.state import OpenVectors
+from retrieval_store.engine.types import (
+    UNSET,
+    PointBatch,
+    PointId,
+    PutResult,
+    Space,
+    WriteRules,
+)
+from retrieval_store.engine.vectors import checksums_after, rows_per_block
+from retrieval_store.errors import (
+    DimensionMismatchError,
+    IDAlreadyExistsError,
+    InvalidArgumentError,
+)
+from retrieval_store.json_values import Payload
+
+LOG_WRITES = 4096  # writes that the change log reaches back at least
+TRIM_EVERY = 1024
+NAMED_IDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A write transaction that has begun: its connection, and the head as it found it."""
+
+    connection: apsw.Connection
+    head: Head
+    open_vectors: OpenVectors
+
+
+def put(write: Write, batch: PointBatch, rules: WriteRules) -> PutResult:
+    """Insert and update points as the rules say; all of it, or an error and nothing."""
+    known = pks_of_ids(write.connection, batch.ids) if rules.known == "update" else {}
+    pks = np.array([known.get(point_id, -1) for point_id in batch.ids], np.int64)
+    is_new, old_pks = pks < 0, pks[pks >= 0]
+    inserting = rules.new == "insert"
+    if inserting:
+        _require_vectors(batch, is_new, rules.needs_vector)
+        pks[is_new] = write.head.next_pk + np.arange(np.count_nonzero(is_new))
+        _insert(write, batch, pks, is_new)
+    _update(write, batch, pks, ~is_new, rules.merge_payloads)
+    for name, vectors in batch.vectors.items():
+        owners = pks if vectors.positions is None else pks[vectors.positions]
+        kept = owners >= 0
+        matrix = vectors.matrix if kept.all() else vectors.matrix[kept]
+        _append_vectors(write, name, matrix, owners[kept])
+    new_pks = pks[is_new] if inserting else pks[:0]
+    if len(new_pks) or len(old_pks):
+        set_present(write.connection, new_pks, True)
+        _finish(write, old_pks, len(new_pks))
+    ignored = [] if inserting else [batch.ids[i] for i in np.flatnonzero(is_new).tolist()]
+    return PutResult(len(new_pks), len(old_pks), ignored)
+
+
+def delete(write: Write, pks: Ints) -> None:
+    """Delete the points with these pks, all of which exist."""
+    if len(pks):
+        pks = np.sort(pks)
+        write.connection.execute("DELETE FROM points WHERE pk IN carray(?)", (apsw.carray(pks),))
+        set_present(write.connection, pks, False)
+        _finish(write, pks, 0)
+
+
+def _require_vectors(batch: PointBatch, is_new: Bools, name: str | None) -> None:
+    if name is None:
+        return
+    lacking = is_new.copy()
+    if name in batch.vectors:
+        positions = batch.vectors[name].positions
+        lacking[slice(None) if positions is None else positions] = False
+    if lacking.any():
+        ids = [batch.ids[i] for i in np.flatnonzero(lacking).tolist()]
+        raise InvalidArgumentError(f"no embedding is given for new ids: {named(ids)}")
+
+
+def _insert(write: Write, batch: PointBatch, pks: Ints, is_new: Bools) -> None:
+    places = np.flatnonzero(is_new).tolist()
+
+    def at(values: Sequence[Any] | None, i: int) -> Any:
+        return None if values is None or values[i] is UNSET else values[i]
+
+    def records() -> Iterator[tuple[Any, ...]]:
+        for i in places:
+            payload = at(batch.payloads, i)
+            yield (
+                int(pks[i]),
+                to_key(batch.ids[i]),
+                None if payload is None else orjson.dumps(payload),
+                at(batch.documents, i),
+                at(batch.uris, i),
+            )
+
+    try:
+        write.connection.executemany("INSERT INTO points VALUES (?, ?, ?, ?, ?)", records())
+    except apsw.ConstraintError:
+        write.connection.execute("ROLLBACK")
+        existing = list(pks_of_ids(write.connection, batch.ids))
+        raise IDAlreadyExistsError(
+            f"ids that already exist: {named(existing)}; nothing was added"
+        ) from None
+
+
+def _update(write: Write, batch: PointBatch, pks: Ints, is_known: Bools, merge: bool) -> None:
+    places = np.flatnonzero(is_known).tolist()
+    columns: dict[str, Sequence[Any] | None] = {
+        "payload": batch.payloads,
+        "document": batch.documents,
+        "uri": batch.uris,
+    }
+    for column, values in columns.items():
+        if values is None:
+            continue
+        given = {int(pks[i]): values[i] for i in places if values[i] is not UNSET}
+        if column == "payload":
+            given = _encoded(write.connection, given, merge)
+        write.connection.executemany(
+            f"UPDATE points SET {column} = ? WHERE pk = ?",
+            [(value, pk) for pk, value in given.items()],
+        )
+
+
+def _encoded(
+    connection: apsw.Connection, given: dict[int, Payload | None], merge: bool
+) -> dict[int, bytes | None]:
+    if merge and given:
+        pks = np.sort(np.fromiter(given, np.int64))
+        pieces = read_records(connection, "pk, payload", pks)
+        records = [record for piece in pieces for record in piece]
+        old = decode_payloads(blob for _, blob in records)
+        for (pk, _), payload in zip(records, old, strict=True):
+            given[pk] = _merged(payload, given[pk])
+    return {pk: None if new is None else orjson.dumps(new) for pk, new in given.items()}
+
+
+def _merged(old: Payload | None, new: Payload | None) -> Payload | None:
+    """`old` with the keys of `new`; a None deletes the key."""
+    if new is None:
+        return old
+    merged = {**(old or {}), **new}
+    return {key: value for key, value in merged.items() if key not in new or value is not None}
+
+
+def _append_vectors(write: Write, name: str, matrix: Matrix, owners: Ints) -> None:
+    if not len(matrix):
+        return
+    space = _space_for(write.connection, name, matrix.shape[1])
+    block_rows = rows_per_block(matrix.shape[1])
+    block, rest = divmod(space.slots, block_rows)
+    checksum, earlier_owners = 0, b""
+    if rest:
+        ((checksum, earlier_owners),) = select(
+            write.connection,
+            "SELECT checksum, owners FROM blocks WHERE space = ? AND generation = ? AND block = ?",
+            space.number,
+            write.head.generation,
+            block,
+        )
+    write.open_vectors(space, write.head.generation).append(space.slots, matrix)
+    records = []
+    for block, start, stop, total in checksums_after(space.slots, matrix, checksum):
+        blob = earlier_owners + owners[start:stop].astype("<i8").tobytes()
+        records.append((space.number, write.head.generation, block, total, blob))
+        earlier_owners = b""
+    write.connection.executemany("INSERT OR REPLACE INTO blocks VALUES (?, ?, ?, ?, ?)", records)
+    write.connection.execute(
+        "UPDATE spaces SET slots = ? WHERE number = ?", (space.slots + len(matrix), space.number)
+    )
+
+
+def _space_for(connection: apsw.Connection, name: str, dimension: int) -> Space:
+    """The space, its dimension fixed by the first write; raises DimensionMismatchError."""
+    space = read_spaces(connection)[name]
+    if space.dimension is None:
+        query = "UPDATE spaces SET dimension = ? WHERE number = ?"
+        connection.execute(query, (dimension, space.number))
+        return replace(space, dimension=dimension)
+    if space.dimension != dimension:
+        raise DimensionMismatchError(
+            f"the embeddings have {dimension} numbers, but the collection holds vectors of "
+            f"{space.dimension}"
+        )
+    return space
+
+
+def _finish(write: Write, changed: Ints, inserted: int) -> None:
+    """The log and the head: what tells readers that something happened."""
+    connection, head = write.connection, write.head
+    seq, floor = head.seq + 1, head.log_floor
+    if len(changed):
+        blob = np.sort(changed).astype("<i8").tobytes()
+        connection.execute("INSERT INTO changes VALUES (?, ?)", (seq, blob))
+    if seq % TRIM_EVERY == 0 and seq - LOG_WRITES > floor:
+        floor = seq - LOG_WRITES
+        connection.execute("DELETE FROM changes WHERE seq <= ?", (floor,))
+    write_head(connection, replace(head, seq=seq, next_pk=head.next_pk + inserted, log_floor=floor))
+
+
+def named(ids: Sequence[PointId]) -> str:
+    """The first ten ids, for a message."""
+    shown = ", ".join(repr(point_id) for point_id in ids[:NAMED_IDS])
+    return shown if len(ids) <= NAMED_IDS else f"{shown} and {len(ids) - NAMED_IDS} more"

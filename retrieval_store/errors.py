@@ -1,0 +1,105 @@
+"""Every exception that retrieval-store raises on purpose.
+
+RetrievalStoreError
+├── InvalidArgumentError (ValueError)      an argument can't be used as it is; nothing was written
+│   ├── InvalidTypeError (TypeError)       it isn't even of a usable type
+│   ├── InvalidFilterError                 `where` or `where_document`; says the place in the filter
+│   ├── InvalidMetadataError               a metadata value outside the JSON domain; says its path
+│   ├── DimensionMismatchError             a vector of another length than the collection's
+│   ├── DuplicateIDError                   one id twice in one call
+│   └── IDAlreadyExistsError               `add` of an id that is there
+├── NotFoundError (ValueError, KeyError)   no such collection, or it has been deleted
+├── AlreadyExistsError (ValueError)        the name of a collection is taken
+├── ConflictError (ValueError)             settings differ from those the collection was made with
+├── EmbeddingFunctionError (ValueError)    there is none, or it returned something unusable
+├── PluginError (ValueError)               a registered plugin is missing or can't be loaded
+├── MissingDependencyError (ImportError)   an optional package isn't installed
+├── ClientClosedError (RuntimeError)       the client was closed
+└── StorageError (OSError)                 the place where points live failed
+    ├── DamagedError                       a checksum or a structure is wrong; names the file
+    ├── FormatError                        not a store, or one of a newer version
+    ├── LockTimeoutError (TimeoutError)    another writer held the lock for too long
+    └── StorageFullError                   no space is left
+"""
+
+
+class RetrievalStoreError(Exception):
+    """Base of all errors of this package."""
+
+
+class InvalidArgumentError(RetrievalStoreError, ValueError):
+    """An argument can't be used; the message names it, its value and what would be right."""
+
+
+class InvalidTypeError(InvalidArgumentError, TypeError):
+    """An argument is of a type that can't be used."""
+
+
+class InvalidFilterError(InvalidArgumentError):
+    """`where` or `where_document` is malformed; the message names the place in the filter."""
+
+
+class InvalidMetadataError(InvalidArgumentError):
+    """A metadata value isn't JSON as we keep it; the message names its path."""
+
+
+class DimensionMismatchError(InvalidArgumentError):
+    """A vector has another number of dimensions than the collection."""
+
+
+class DuplicateIDError(InvalidArgumentError):
+    """An id stands twice in one call."""
+
+
+class IDAlreadyExistsError(InvalidArgumentError):
+    """`add` was given ids that exist; nothing of the batch was written."""
+
+
+class NotFoundError(RetrievalStoreError, ValueError, KeyError):
+    """A collection doesn't exist (any more)."""
+
+    __str__ = Exception.__str__  # KeyError would show the message in quotes
+
+
+class AlreadyExistsError(RetrievalStoreError, ValueError):
+    """A collection of this name exists."""
+
+
+class ConflictError(RetrievalStoreError, ValueError):
+    """What is asked for contradicts what the collection was created with."""
+
+
+class EmbeddingFunctionError(RetrievalStoreError, ValueError):
+    """There is no embedding function to call, or it returned something unusable."""
+
+
+class PluginError(RetrievalStoreError, ValueError):
+    """A plugin isn't registered, or fails to load."""
+
+
+class MissingDependencyError(RetrievalStoreError, ImportError):
+    """An optional package is needed; the message says what to install."""
+
+
+class ClientClosedError(RetrievalStoreError, RuntimeError):
+    """The client, or the store below it, was closed."""
+
+
+class StorageError(RetrievalStoreError, OSError):
+    """The disk, or a file on it, failed."""
+
+
+class DamagedError(StorageError):
+    """A file is damaged; the message names it."""
+
+
+class FormatError(StorageError):
+    """A file isn't ours, or was written by a newer version."""
+
+
+class LockTimeoutError(StorageError, TimeoutError):
+    """Another writer held the write lock for too long."""
+
+
+class StorageFullError(StorageError):
+    """The disk is full; what was being written was not written."""

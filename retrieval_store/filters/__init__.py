@@ -1,0 +1,1 @@
+"""Filters: one expression language, and the dialects that are parsed into it."""

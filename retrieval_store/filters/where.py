@@ -1,0 +1,191 @@
+"""Chroma's dialects: `where` (on metadata) and `where_document` → filter expressions.
+
+    {"lang": "en"}                                   equality
+    {"year": {"$gte": 2000, "$lt": 2010}}            several operators on a key mean "and"
+    {"tags": {"$contains": "new"}}                   inside list values
+    {"$or": [{"lang": "en"}, {"$and": [...]}]}
+
+    {"$contains": "text"}, {"$regex": "ti[dm]e"}, {"$or": [...]}     on documents
+
+Anything malformed is an InvalidFilterError that names its place, as in `where['$or'][1]['year']`.
+"""
+
+import math
+import reprlib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import re2
+
+from retrieval_store.errors import InvalidFilterError
+from retrieval_store.filters.expression import (
+    And,
+    DocumentContains,
+    DocumentMatches,
+    Expression,
+    ListHas,
+    Not,
+    OneOf,
+    Or,
+    PayloadPath,
+    Range,
+    Scalar,
+)
+
+MAX_DEPTH = 200
+
+Leaf: TypeAlias = Callable[[str, Any, str], Expression]
+
+
+def parse_where(where: Any) -> Expression:
+    """The expression for a `where` dict; raises InvalidFilterError."""
+    return _parse(where, "where", _metadata_leaf, 1)
+
+
+def parse_where_document(where_document: Any) -> Expression:
+    """The expression for a `where_document` dict; raises InvalidFilterError."""
+    return _parse(where_document, "where_document", _document_leaf, 1)
+
+
+def compile_pattern(pattern: str) -> Any:
+    """The RE2 pattern, compiled; raises re2.error. RE2 needs time linear in the text, whatever the
+    pattern, so a pattern from a user is safe."""
+    options = re2.Options()
+    options.log_errors = False
+    return re2.compile(pattern, options=options)
+
+
+def _parse(node: Any, place: str, leaf: Leaf, depth: int) -> Expression:
+    if depth > MAX_DEPTH:
+        raise InvalidFilterError(f"the filter is nested deeper than {MAX_DEPTH} levels")
+    if not isinstance(node, Mapping) or not node:
+        raise _invalid(place, node, "expected a dict with at least one condition")
+    terms: list[Expression] = []
+    for key, operand in node.items():
+        here = f"{place}[{key!r}]"
+        if key == "$and" or key == "$or":
+            children = [
+                _parse(child, f"{here}[{i}]", leaf, depth + 1)
+                for i, child in enumerate(_nonempty_list(operand, here))
+            ]
+            terms.append(And(tuple(children)) if key == "$and" else Or(tuple(children)))
+        elif not isinstance(key, str):
+            raise _invalid(here, key, "keys must be strings")
+        else:
+            terms.append(leaf(key, operand, here))
+    return terms[0] if len(terms) == 1 else And(tuple(terms))
+
+
+def _metadata_leaf(key: str, operand: Any, place: str) -> Expression:
+    if not key or key.startswith("$"):
+        raise InvalidFilterError(
+            f"{place}: {key!r} is neither a metadata key nor one of '$and' and '$or'"
+        )
+    if not isinstance(operand, Mapping):
+        return OneOf((key,), (_scalar(operand, place),))
+    if not operand:
+        raise _invalid(place, operand, "expected at least one operator")
+    terms = [
+        _comparison((key,), operator, value, f"{place}[{operator!r}]")
+        for operator, value in operand.items()
+    ]
+    return terms[0] if len(terms) == 1 else And(tuple(terms))
+
+
+def _comparison(path: PayloadPath, operator: Any, value: Any, place: str) -> Expression:
+    match operator:
+        case "$eq":
+            return OneOf(path, (_scalar(value, place),))
+        case "$ne":
+            return Not(OneOf(path, (_scalar(value, place),)))
+        case "$in":
+            return OneOf(path, _scalars(value, place))
+        case "$nin":
+            return Not(OneOf(path, _scalars(value, place)))
+        case "$contains":
+            return ListHas(path, (_scalar(value, place),))
+        case "$not_contains":
+            return Not(ListHas(path, (_scalar(value, place),)))
+        case "$gt":
+            return Range(path, gt=_number(value, place))
+        case "$gte":
+            return Range(path, gte=_number(value, place))
+        case "$lt":
+            return Range(path, lt=_number(value, place))
+        case "$lte":
+            return Range(path, lte=_number(value, place))
+    raise InvalidFilterError(
+        f"{place}: unknown operator {operator!r}; known are $eq $ne $gt $gte $lt $lte $in $nin "
+        "$contains $not_contains"
+    )
+
+
+def _document_leaf(operator: str, value: Any, place: str) -> Expression:
+    match operator:
+        case "$contains":
+            return DocumentContains(_text(value, place))
+        case "$not_contains":
+            return Not(DocumentContains(_text(value, place)))
+        case "$regex":
+            return DocumentMatches(_pattern(value, place))
+        case "$not_regex":
+            return Not(DocumentMatches(_pattern(value, place)))
+    raise InvalidFilterError(
+        f"{place}: unknown operator {operator!r}; known are $contains $not_contains $regex "
+        "$not_regex $and $or"
+    )
+
+
+def _scalar(value: Any, place: str) -> Scalar:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    raise _invalid(place, value, "expected a str, bool, int or finite float")
+
+
+def _scalars(value: Any, place: str) -> tuple[Scalar, ...]:
+    items = _nonempty_list(value, place)
+    return tuple([_scalar(item, f"{place}[{i}]") for i, item in enumerate(items)])
+
+
+def _number(value: Any, place: str) -> int | float:
+    number = _scalar(value, place)
+    if isinstance(number, bool | str):
+        raise _invalid(place, value, "order comparisons are for numbers")
+    return number
+
+
+def _nonempty_list(value: Any, place: str) -> list[Any] | tuple[Any, ...]:
+    if isinstance(value, np.ndarray | set | frozenset):
+        value = list(value)
+    if not isinstance(value, list | tuple) or not value:
+        raise _invalid(place, value, "expected a list with at least one item")
+    return value
+
+
+def _text(value: Any, place: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise _invalid(place, value, "expected a string that isn't empty")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _invalid(place, value, "the string holds a lone surrogate") from None
+    return value
+
+
+def _pattern(value: Any, place: str) -> str:
+    pattern = _text(value, place)
+    try:
+        compile_pattern(pattern)
+    except re2.error as error:
+        reason = error.args[0].decode() if error.args else "RE2 refuses it"
+        raise _invalid(place, value, f"not a regular expression of RE2: {reason}") from None
+    return pattern
+
+
+def _invalid(place: str, value: Any, expected: str) -> InvalidFilterError:
+    return InvalidFilterError(f"{place} is {reprlib.repr(value)}: {expected}")

@@ -1,0 +1,1 @@
+"""Finding the nearest vectors. Today: exactly, over matrices in memory or in a memory map."""

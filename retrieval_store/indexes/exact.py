@@ -1,0 +1,184 @@
+"""Exact nearest neighbours by blocked matrix products.
+
+float32 products find the candidates, float64 decides between them. The product form of a squared
+distance, |x|² + |q|² - 2 x·q, loses most of its digits in float32 when vectors lie far from the
+origin (with mean/σ = 1,000 two thirds of the neighbours come out wrong). So its rounding error is
+bounded, every row that could be among the nearest within that bound becomes a candidate, and the
+candidates' distances are computed again in float64, squared distances from the differences.
+
+The bound is the standard one for a dot product of n terms in any order of summation:
+|fl(x·q) - x·q| ≤ γ |x| |q|, γ = n u / (1 - n u), u = 2⁻²⁴ (Higham, "Accuracy and Stability of
+Numerical Algorithms", 2nd ed., section 3.1).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from retrieval_store.arrays import Floats, Ints, Matrix
+
+Metric: TypeAlias = Literal["l2", "ip", "cosine"]
+
+UNIT_ROUNDOFF = 2.0**-24
+SAFE_LENGTHS = (1e-12, 1e12)  # between them no square or product over- or underflows in float32
+PRODUCT_CELLS = 4_000_000  # of one block of products: 16 MB
+FLOAT64_CELLS = 500_000  # of one block in float64: 4 MB
+GATHER_FACTOR = 6  # copying rows costs about six times what multiplying them in place does
+
+
+@dataclass(frozen=True, slots=True)
+class Norms:
+    """Lengths of the rows of a matrix, and what follows from them.
+
+    lengths: (n,) float64; squared, inverse: (n,) float32 (inverse is 0 where the length is 0);
+    safe: no product of rows of such lengths leaves float32's range; longest: the largest length.
+    """
+
+    lengths: Floats
+    squared: Matrix
+    inverse: Matrix
+    safe: bool
+    longest: float
+
+
+def _lengths_of(rows: Matrix) -> Floats:
+    """(n,) lengths of (n, dim) float32 rows, computed in float64."""
+    lengths = np.empty(len(rows), np.float64)
+    for start, stop in _blocks(len(rows), rows.shape[1], FLOAT64_CELLS):
+        block = rows[start:stop].astype(np.float64)
+        lengths[start:stop] = np.sqrt(np.einsum("ij,ij->i", block, block))
+    return lengths
+
+
+def norms_of(rows: Matrix) -> Norms:
+    """The norms of (n, dim) float32 rows."""
+    lengths = _lengths_of(rows)
+    with np.errstate(over="ignore", divide="ignore", under="ignore"):
+        inverse = np.where(lengths > 0, 1.0 / lengths, 0.0).astype(np.float32)
+        squared = (lengths * lengths).astype(np.float32)
+    return Norms(lengths, squared, inverse, _all_safe(lengths), float(lengths.max(initial=0.0)))
+
+
+def nearest(
+    queries: Matrix, matrix: Matrix, norms: Norms, metric: Metric, k: int, slots: Ints | None
+) -> Iterator[tuple[Ints, Floats]]:
+    """For each query the k nearest rows of `matrix`, and all that tie with the k-th, in no order.
+
+    queries: (q, dim) float32; matrix: (n, dim) float32; norms: of its rows; slots: the rows that
+    may be found, None for all. Yields row numbers, int64 (m,), and distances, float64 (m,):
+    "l2" squared, "ip" 1 - dot, "cosine" 1 - cos (1 when a vector is zero).
+    """
+    allowed = len(matrix) if slots is None else len(slots)
+    step = max(1, PRODUCT_CELLS // max(1, len(matrix)))
+    for start in range(0, len(queries), step):
+        group = queries[start : start + step]
+        products = _products(group, matrix, slots) if norms.safe and k < allowed else None
+        for i, query in enumerate(group):
+            length = float(np.linalg.norm(query.astype(np.float64)))
+            if products is None or not _all_safe(np.array([length])):
+                found = np.arange(len(matrix)) if slots is None else slots
+            else:
+                found = _candidates(products[i], norms, slots, length, metric, k, matrix.shape[1])
+            yield _closest(query, length, matrix, norms, found, metric, k)
+
+
+def exact_distances(
+    query: Matrix, length: float, matrix: Matrix, norms: Norms, slots: Ints, metric: Metric
+) -> Floats:
+    """float64 distances from `query`, of that length, to the rows `slots` of `matrix`.
+
+    Equal rows give equal distances, wherever they stand: each row is summed on its own.
+    """
+    wide = query.astype(np.float64)
+    distances = np.empty(len(slots), np.float64)
+    for start, stop in _blocks(len(slots), matrix.shape[1], FLOAT64_CELLS):
+        rows = matrix[slots[start:stop]].astype(np.float64)
+        if metric == "l2":
+            rows -= wide
+            distances[start:stop] = (rows * rows).sum(axis=1)
+        else:
+            dots = (rows * wide).sum(axis=1)
+            scale = norms.lengths[slots[start:stop]] * length
+            distances[start:stop] = 1.0 - (dots if metric == "ip" else _cosines(dots, scale))
+    return distances
+
+
+def _closest(
+    query: Matrix, length: float, matrix: Matrix, norms: Norms, slots: Ints, metric: Metric, k: int
+) -> tuple[Ints, Floats]:
+    distances = exact_distances(query, length, matrix, norms, slots, metric)
+    if k >= len(slots):
+        return slots, distances
+    chosen = np.flatnonzero(distances <= np.partition(distances, k - 1)[k - 1])
+    return slots[chosen], distances[chosen]
+
+
+def _products(queries: Matrix, matrix: Matrix, slots: Ints | None) -> Matrix:
+    """(q, m) float32 dot products with the rows `slots`, by the cheaper of two ways."""
+    if slots is None:
+        return queries @ matrix.T
+    if len(slots) * GATHER_FACTOR < len(matrix):
+        return queries @ matrix[slots].T
+    return (queries @ matrix.T)[:, slots]
+
+
+def _candidates(
+    products: Matrix,
+    norms: Norms,
+    slots: Ints | None,
+    length: float,
+    metric: Metric,
+    k: int,
+    dimension: int,
+) -> Ints:
+    """The slots that may be among the k nearest, given what float32 can have got wrong."""
+    units = (dimension + 8) * UNIT_ROUNDOFF  # 8: the few operations besides the dot product
+    gamma = units / (1 - units)
+    chosen = slice(None) if slots is None else slots
+    if metric == "cosine":
+        scale = -1.0 / length if length else 0.0
+        approximate = products * (norms.inverse[chosen] * np.float32(scale))
+        found = _within_common(approximate, gamma, k)
+    else:
+        squared = metric == "l2"  # short of |q|², which all rows share
+        approximate = norms.squared[chosen] - (products + products) if squared else -products
+        found = _within_common(approximate, gamma * _scale(norms.longest, length, metric), k)
+        if len(found) > 8 * k + 64:
+            # A few long rows make the common bound loose: give each row its own.
+            errors = gamma * _scale(norms.lengths[chosen], length, metric)
+            found = _within_own(approximate, errors, k)
+    return found if slots is None else slots[found]
+
+
+def _scale(lengths: Floats | float, length: float, metric: Metric) -> Floats | float:
+    """What the relative error γ is relative to: |x||q| for a product, (|x| + |q|)² for l2."""
+    return lengths * length if metric == "ip" else (lengths + length) ** 2
+
+
+def _within_common(approximate: Matrix, error: Floats | float, k: int) -> Ints:
+    limit = float(np.partition(approximate, k - 1)[k - 1]) + 2 * error
+    return np.flatnonzero(approximate <= np.nextafter(np.float32(limit), np.float32(np.inf)))
+
+
+def _within_own(approximate: Matrix, errors: Floats | float, k: int) -> Ints:
+    limit = np.partition(approximate + errors, k - 1)[k - 1]
+    return np.flatnonzero(approximate - errors <= limit)
+
+
+def _cosines(dots: Floats, scale: Floats) -> Floats:
+    cosines = np.divide(dots, scale, out=np.zeros_like(dots), where=scale > 0)
+    clipped: Floats = np.clip(cosines, -1.0, 1.0)
+    return clipped
+
+
+def _all_safe(lengths: Floats) -> bool:
+    least, most = SAFE_LENGTHS
+    return bool(np.all(((lengths >= least) & (lengths <= most)) | (lengths == 0)))
+
+
+def _blocks(rows: int, columns: int, cells: int) -> Iterator[tuple[int, int]]:
+    step = max(1, cells // max(1, columns))
+    for start in range(0, rows, step):
+        yield start, min(start + step, rows)

@@ -1,0 +1,93 @@
+"""Which values a payload may hold, checked before anything is written.
+
+The domain is JSON as orjson writes and reads it without loss: None, bool, integers from -2^63 to
+2^64-1, finite floats, strings that are valid Unicode, lists, and objects with string keys. orjson
+alone would turn a NaN into null and a UUID into a string; a store must not change data silently.
+"""
+
+import math
+import reprlib
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from retrieval_store.errors import InvalidMetadataError
+
+JSONValue: TypeAlias = "None | bool | int | float | str | list[JSONValue] | dict[str, JSONValue]"
+Payload: TypeAlias = dict[str, "JSONValue"]
+
+MAX_DEPTH = 100  # orjson itself stops at 254
+INT_MIN, INT_MAX = -(2**63), 2**64 - 1
+
+
+def checked_object(value: Any, place: str, *path: str | int) -> Payload:
+    """`value` as a plain dict; InvalidMetadataError names `place` and the path below it."""
+    if not isinstance(value, Mapping):
+        raise _refused(value, place, path, "a dict is expected")
+    return {
+        _checked_key(key, place, path): _checked(item, place, (*path, key))
+        for key, item in value.items()
+    }
+
+
+def _checked(value: Any, place: str, path: tuple[Any, ...]) -> JSONValue:
+    kind = type(value)
+    if kind is str:
+        if value.isascii() or _is_unicode(value):
+            return value  # type: ignore[no-any-return]
+        raise _refused(value, place, path, "it holds a lone surrogate, which is not valid Unicode")
+    if kind is bool or value is None:
+        return value  # type: ignore[no-any-return]
+    if kind is int:
+        if INT_MIN <= value <= INT_MAX:
+            return value  # type: ignore[no-any-return]
+        raise _refused(value, place, path, "integers go from -2**63 to 2**64 - 1")
+    if kind is float:
+        if math.isfinite(value):
+            return value  # type: ignore[no-any-return]
+        raise _refused(value, place, path, "floats must be finite")
+    if kind is list or kind is dict:
+        return _checked_container(value, place, path)
+    if isinstance(value, np.bool_ | np.integer | np.floating):
+        return _checked(value.item(), place, path)
+    raise _refused(value, place, path, "allowed are str, int, float, bool, None, list and dict")
+
+
+def _checked_container(
+    value: list[Any] | dict[Any, Any], place: str, path: tuple[Any, ...]
+) -> JSONValue:
+    if len(path) >= MAX_DEPTH:
+        raise InvalidMetadataError(f"{place} is nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, list):
+        return [_checked(item, place, (*path, i)) for i, item in enumerate(value)]
+    return {
+        _checked_key(key, place, path): _checked(item, place, (*path, key))
+        for key, item in value.items()
+    }
+
+
+def _checked_key(key: Any, place: str, path: tuple[Any, ...]) -> str:
+    if type(key) is not str:
+        raise _refused(key, place, path, "keys must be strings")
+    if not (key.isascii() or _is_unicode(key)):
+        raise _refused(key, place, path, "the key holds a lone surrogate")
+    return key
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refused(value: Any, place: str, path: tuple[Any, ...], why: str) -> InvalidMetadataError:
+    where = place + "".join(f"[{step!r}]" for step in path)
+    return InvalidMetadataError(f"{where} is {shown(value)}, which can't be stored: {why}")
+
+
+def shown(value: Any) -> str:
+    """A value and its type, shortened for a message."""
+    return f"{reprlib.repr(value)} ({type(value).__name__})"

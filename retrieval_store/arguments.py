@@ -77,7 +77,8 @@ def ids_of(ids: Any) -> list[str]:
             items[i] = str(item)
         if not item:
             raise InvalidArgumentError(f"ids[{i}] is empty, expected at least one character")
-        _refuse_surrogates(item, "ids", i)
+        if not item.isascii():
+            _refuse_surrogates(item, "ids", i)
     if len(set(items)) < len(items):
         seen: set[str] = set()
         twice = [item for item in items if item in seen or seen.add(item)]  # type: ignore[func-returns-value]
@@ -134,13 +135,14 @@ def metadatas_of(metadatas: Any) -> list[Payload | None]:
     if isinstance(metadatas, Mapping):
         metadatas = [metadatas]
     items = _listlike(metadatas, "metadatas", "a dict or a list of dicts")
-    return [None if item is None else _metadata_of(item, i) for i, item in enumerate(items)]
-
-
-def _metadata_of(metadata: Any, i: int) -> Payload:
-    checked = checked_object(metadata, "metadatas", i)
-    for key in checked:
+    checked = [
+        None if item is None else checked_object(item, "metadatas", i)
+        for i, item in enumerate(items)
+    ]
+    given = [item for item in checked if item is not None]
+    for key in set().union(*given):
         if not key or key[0] == "$" or key in RESERVED_KEYS:
+            i = next(i for i, item in enumerate(checked) if item is not None and key in item)
             raise InvalidMetadataError(
                 f"metadatas[{i}] has the key {key!r}; keys may not be empty, start with '$', or be "
                 "'_document' or '_uri'"
@@ -152,7 +154,7 @@ def texts_of(texts: Any, name: str) -> list[str | None]:
     """A list of strings, or None."""
     items = [texts] if isinstance(texts, str) else _listlike(texts, name, "a str or a list of str")
     for i, item in enumerate(items):
-        if item is not None:
+        if item is not None and not (type(item) is str and item.isascii()):
             if not isinstance(item, str):
                 raise InvalidTypeError(f"{name}[{i}] is {shown(item)}, expected a str")
             _refuse_surrogates(item, name, i)
@@ -233,13 +235,12 @@ def _listlike(value: Any, name: str, expected: str) -> list[Any]:
 
 
 def _refuse_surrogates(text: str, name: str, i: int) -> None:
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise InvalidArgumentError(
-                f"{name}[{i}] is {shown(text)}: a lone surrogate is not valid Unicode"
-            ) from None
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(
+            f"{name}[{i}] is {shown(text)}: a lone surrogate is not valid Unicode"
+        ) from None
 
 
 def _listed(ids: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """The embedding function of a collection: how it is remembered, found again, and called."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -82,14 +82,17 @@ class Embedder:
 
 
 def _in_batches(function: Any, inputs: Sequence[Any], show_progress: bool) -> Matrix:
-    starts: Iterable[int] = range(0, len(inputs), BATCH_SIZE)
-    if show_progress:
-        from tqdm.auto import tqdm
+    batches = [inputs[i : i + BATCH_SIZE] for i in range(0, len(inputs), BATCH_SIZE)]
+    if not show_progress:
+        return np.concatenate([_called(function, batch) for batch in batches])
+    from tqdm.auto import tqdm
 
-        starts = tqdm(starts, desc="embedding", unit_scale=BATCH_SIZE, unit=" inputs")
-    return np.concatenate(
-        [_called(function, inputs[start : start + BATCH_SIZE]) for start in starts]
-    )
+    parts = []
+    with tqdm(total=len(inputs), desc="embedding", unit="input") as bar:
+        for batch in batches:
+            parts.append(_called(function, batch))
+            bar.update(len(batch))
+    return np.concatenate(parts)
 
 
 def _called(function: Any, inputs: Sequence[Any]) -> Matrix:

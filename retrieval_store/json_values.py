@@ -23,12 +23,31 @@ INT_MIN, INT_MAX = -(2**63), 2**64 - 1
 
 def checked_object(value: Any, place: str, *path: str | int) -> Payload:
     """`value` as a plain dict; InvalidMetadataError names `place` and the path below it."""
+    if type(value) is dict and _is_plain(value):
+        return value
     if not isinstance(value, Mapping):
         raise _refused(value, place, path, "a dict is expected")
     return {
         _checked_key(key, place, path): _checked(item, place, (*path, key))
         for key, item in value.items()
     }
+
+
+def _is_plain(value: dict[Any, Any]) -> bool:
+    """Whether the dict is in the domain as it stands; a quick look that says no when in doubt."""
+    for key, item in value.items():
+        kind = type(item)
+        if kind is str:
+            plain = item.isascii()
+        elif kind is int:
+            plain = INT_MIN <= item <= INT_MAX
+        elif kind is float:
+            plain = item - item == 0.0  # neither infinite nor NaN
+        else:
+            plain = kind is bool or item is None
+        if not plain or type(key) is not str or not key.isascii():
+            return False
+    return True
 
 
 def _checked(value: Any, place: str, path: tuple[Any, ...]) -> JSONValue:

@@ -16,7 +16,7 @@ from retrieval_store.engine.database import (
     sync_directory,
 )
 from retrieval_store.engine.points import PointStore
-from retrieval_store.errors import ClientClosedError, NotFoundError
+from retrieval_store.errors import ClientClosedError, DamagedError, FormatError, NotFoundError
 from retrieval_store.indexes.exact import Metric
 from retrieval_store.json_values import Payload
 
@@ -129,7 +129,8 @@ class Store:
 
     def _unlink(self, collection_id: str) -> None:
         directory = self._directory_of(collection_id)
-        with contextlib.suppress(NotFoundError):  # marked already, or another process is faster
+        # Marked already, or too damaged for anybody to write to it.
+        with contextlib.suppress(NotFoundError, DamagedError, FormatError):
             points = self._open.get(collection_id)
             (points or PointStore(directory, collection_id, self.durability)).mark_dropped()
         with self._lock:

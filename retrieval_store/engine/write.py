@@ -5,8 +5,9 @@ the committed ones and synced, then the blocks and the head that make them count
 Before the commit nobody sees any of it; after it everybody sees all.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Any
 
 import apsw
@@ -97,22 +98,22 @@ def _require_vectors(batch: PointBatch, is_new: Bools, name: str | None) -> None
 def _insert(write: Write, batch: PointBatch, pks: Ints, is_new: Bools) -> None:
     places = np.flatnonzero(is_new).tolist()
 
-    def at(values: Sequence[Any] | None, i: int) -> Any:
-        return None if values is None or values[i] is UNSET else values[i]
+    def column(values: Sequence[Any] | None) -> Iterable[Any]:
+        if values is None:
+            return repeat(None)
+        return (None if values[i] is UNSET else values[i] for i in places)
 
-    def records() -> Iterator[tuple[Any, ...]]:
-        for i in places:
-            payload = at(batch.payloads, i)
-            yield (
-                int(pks[i]),
-                to_key(batch.ids[i]),
-                None if payload is None else orjson.dumps(payload),
-                at(batch.documents, i),
-                at(batch.uris, i),
-            )
-
+    payloads = (None if p is None else orjson.dumps(p) for p in column(batch.payloads))
+    records = zip(
+        pks[is_new].tolist(),
+        (to_key(batch.ids[i]) for i in places),
+        payloads,
+        column(batch.documents),
+        column(batch.uris),
+        strict=False,
+    )
     try:
-        write.connection.executemany("INSERT INTO points VALUES (?, ?, ?, ?, ?)", records())
+        write.connection.executemany("INSERT INTO points VALUES (?, ?, ?, ?, ?)", records)
     except apsw.ConstraintError:
         write.connection.execute("ROLLBACK")
         existing = list(pks_of_ids(write.connection, batch.ids))

@@ -8,7 +8,7 @@ import errno
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -55,8 +55,8 @@ def _register_checksum_vfs() -> None:
 
 def create(path: Path, format: Format) -> None:
     """Make the database unless it is there; several processes may do so at once."""
-    connection = _opened(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, "full")
-    with closing(connection, path):
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    with translated(path), closing(_opened(path, flags, "full")) as connection:
         connection.reserve_bytes("main", CHECKSUM_BYTES)
         with transaction(connection, "EXCLUSIVE"):
             if not select(connection, "SELECT 1 FROM sqlite_schema"):
@@ -188,16 +188,6 @@ def transaction(connection: apsw.Connection, mode: str) -> Iterator[None]:
         if connection.in_transaction:  # some failures have rolled back already
             connection.execute("ROLLBACK")
         raise
-
-
-@contextmanager
-def closing(connection: apsw.Connection, path: Path) -> Iterator[None]:
-    """Close the connection at the end, with errors translated."""
-    try:
-        with translated(path):
-            yield
-    finally:
-        connection.close()
 
 
 @contextmanager

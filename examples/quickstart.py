@@ -1,0 +1,146 @@
+"""Index text that every Python has, and ask it questions in plain English.
+
+    python examples/quickstart.py [folder of the store]
+
+The language reference behind `help()` is split into passages, and the docstrings of the standard
+library are read from its source files. All of it goes into one collection in one atomic write; run
+again, the store is there and only the questions are asked.
+"""
+
+import ast
+import platform
+import sys
+import sysconfig
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import retrieval_store
+
+COLLECTION = "python-docs"
+PASSAGE_WORDS = 120
+QUESTIONS = [
+    {
+        "query_texts": "How do I make sure a file is closed when an error occurs?",
+        "where": {"source": "reference"},
+    },
+    {
+        "query_texts": "run a command in another process and read what it prints",
+        "where": {"$and": [{"kind": "function"}, {"words": {"$gte": 15}}]},
+    },
+    {
+        "query_texts": "remove duplicates or count how often each item occurs",
+        "where": {"source": "docstring", "module": {"$in": ["collections", "itertools", "heapq"]}},
+    },
+    {
+        "query_texts": "wait for several tasks at once",
+        "where_document": {"$contains": "timeout"},
+    },
+]
+
+
+def passages(text: str) -> Iterator[str]:
+    """Paragraphs, put together until they have about PASSAGE_WORDS words."""
+    held: list[str] = []
+    for paragraph in text.split("\n\n"):
+        held.append(paragraph)
+        if sum(len(part.split()) for part in held) >= PASSAGE_WORDS:
+            yield "\n\n".join(held)
+            held = []
+    if any(part.strip() for part in held):
+        yield "\n\n".join(held)
+
+
+def reference() -> Iterator[tuple[str, str, dict]]:
+    """(id, text, metadata) for each passage of the language reference."""
+    for topic, text in topics.items():
+        for number, passage in enumerate(passages(text)):
+            metadata = {"source": "reference", "topic": topic, "words": len(passage.split())}
+            yield f"reference/{topic}/{number}", passage, metadata
+
+
+def docstrings() -> Iterator[tuple[str, str, dict]]:
+    """(id, text, metadata) for each docstring of the standard library's public names."""
+    library = Path(sysconfig.get_path("stdlib"))
+    files = [*library.glob("*.py"), *library.glob("[a-z]*/*.py")]
+    skipped = {"site-packages", "test", "tests", "idlelib", "lib2to3", "pydoc_data", "encodings"}
+    for file in sorted(files):
+        parts = file.relative_to(library).with_suffix("").parts
+        if skipped.isdisjoint(parts) and not parts[-1].startswith(("_", "test_")):
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            yield from docstrings_below(tree, ".".join(parts), ".".join(parts))
+
+
+def docstrings_below(node: ast.AST, module: str, name: str) -> Iterator[tuple[str, str, dict]]:
+    """The docstring of a module, class or function, and those of public names defined in it."""
+    text = ast.get_docstring(node)
+    if text:
+        kind = {ast.Module: "module", ast.ClassDef: "class"}.get(type(node), "function")
+        words = len(text.split())
+        yield name, text, {"source": "docstring", "module": module, "kind": kind, "words": words}
+    if isinstance(node, ast.Module | ast.ClassDef):
+        for child in node.body:
+            named = isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            if named and not child.name.startswith("_"):
+                yield from docstrings_below(child, module, f"{name}.{child.name}")
+
+
+def index(collection: retrieval_store.Collection) -> None:
+    """Add everything in one atomic write, unless this Python's texts are there."""
+    if (collection.metadata or {}).get("python") == platform.python_version():
+        print(f"Reusing {collection.count():,} passages of an earlier run.")
+        return
+    start = time.perf_counter()
+    records = {identity: (text, metadata) for identity, text, metadata in read_all()}
+    print(f"Read {len(records):,} passages in {time.perf_counter() - start:.1f} s.")
+    start = time.perf_counter()
+    collection.upsert(
+        ids=list(records),
+        documents=[text for text, _ in records.values()],
+        metadatas=[metadata for _, metadata in records.values()],
+        show_progress=True,
+    )
+    collection.modify(metadata={"python": platform.python_version()})
+    print(f"Embedded and stored them in {time.perf_counter() - start:.1f} s.")
+
+
+def read_all() -> Iterator[tuple[str, str, dict]]:
+    """The passages of the reference, then the docstrings."""
+    yield from reference()
+    yield from docstrings()
+
+
+def ask(collection: retrieval_store.Collection) -> None:
+    """Ask each question and print the three best passages."""
+    start = time.perf_counter()
+    collection.query(query_texts="warm up", n_results=1)
+    print(f"Loaded the embedding model and the vectors in {time.perf_counter() - start:.2f} s.\n")
+    for question in QUESTIONS:
+        filters = {name: value for name, value in question.items() if name != "query_texts"}
+        print(f"? {question['query_texts']}\n  filters: {filters}")
+        start = time.perf_counter()
+        result = collection.query(n_results=3, **question)
+        milliseconds = (time.perf_counter() - start) * 1e3
+        hits = zip(result["ids"][0], result["distances"][0], result["documents"][0], strict=True)
+        for rank, (identity, distance, document) in enumerate(hits, start=1):
+            print(f"  {rank}. {1 - distance:.3f}  {identity}")
+            print(f"            {textwrap.shorten(document, 88)}")
+        print(f"  answered in {milliseconds:.1f} ms\n")
+
+
+def main() -> None:
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "quickstart_store").absolute()
+    start = time.perf_counter()
+    with retrieval_store.Client(folder) as client:
+        collection = client.get_or_create_collection(
+            COLLECTION, configuration={"hnsw": {"space": "cosine"}}
+        )
+        print(f"Store: {folder} (opened in {(time.perf_counter() - start) * 1e3:.0f} ms)")
+        index(collection)
+        ask(collection)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Fixtures: stores in memory and on disk, and a collection of two-dimensional points."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import retrieval_store
+
+
+@pytest.fixture(params=["memory", "disk"])
+def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[retrieval_store.Client]:
+    """A client of an empty store, of each kind."""
+    path = tmp_path / "store" if request.param == "disk" else None
+    with retrieval_store.Client(path) as client:
+        yield client
+
+
+@pytest.fixture
+def collection(client: retrieval_store.Client) -> retrieval_store.Collection:
+    """An empty collection without an embedding function."""
+    return client.create_collection("points", embedding_function=None)
+
+
+@pytest.fixture
+def populated(collection: retrieval_store.Collection) -> retrieval_store.Collection:
+    """Five points on a line: p0 at 0 … p4 at 4, with metadata and documents."""
+    collection.add(
+        ids=[f"p{i}" for i in range(5)],
+        embeddings=[[i, 0] for i in range(5)],
+        metadatas=[{"n": i, "even": i % 2 == 0} for i in range(5)],
+        documents=[f"document {i}" for i in range(5)],
+    )
+    return collection

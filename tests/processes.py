@@ -1,0 +1,131 @@
+"""Other processes that tests start: each is a function of this module, run by its name.
+
+They print one line for each thing that has happened, which the test reads.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+import retrieval_store
+
+BATCH = 5
+DIMENSION = 8
+
+
+@contextmanager
+def running(function, *arguments: object) -> Iterator[subprocess.Popen]:
+    """The process, killed at the end if it still runs."""
+    command = [sys.executable, "-m", "tests.processes", function.__name__, *map(str, arguments)]
+    process = subprocess.Popen(
+        command,
+        cwd=Path(__file__).parent.parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def opened(path: str) -> retrieval_store.Collection:
+    return retrieval_store.Client(path).get_or_create_collection("things", embedding_function=None)
+
+
+def vector(number: int) -> list[float]:
+    """The vector that belongs to a number, so that a mixture shows."""
+    return [float(number * DIMENSION + i) for i in range(DIMENSION)]
+
+
+def add_batches(path: str, first: int) -> None:
+    """Add batches without end; a line for each that was acknowledged.
+
+    Batch b has points b.0 … b.4, and updates the point "counter" to b. Every third batch deletes
+    the batch before it.
+    """
+    collection = opened(path)
+    print("ready", flush=True)
+    for b in range(int(first), 10**9):
+        numbers = [b * BATCH + i for i in range(BATCH)]
+        collection.upsert(
+            ids=[*(f"{b}.{i}" for i in range(BATCH)), "counter"],
+            embeddings=[*map(vector, numbers), vector(b)],
+            documents=[*(f"document {n}" for n in numbers), str(b)],
+            metadatas=[*({"batch": b, "number": n} for n in numbers), {"batch": b, "number": b}],
+        )
+        print(f"added {b}\n", end="", flush=True)
+        if b % 3 == 2:
+            collection.delete(where={"$and": [{"batch": b - 1}, {"number": {"$gt": -1}}]})
+            print(f"deleted {b - 1}\n", end="", flush=True)
+
+
+def rewrite_all(path: str, count: str) -> None:
+    """Give all points one new version after another, each in one batch, without end."""
+    collection = opened(path)
+    ids = [str(i) for i in range(int(count))]
+    for version in range(1, 10**9):
+        collection.upsert(
+            ids=ids,
+            embeddings=np.full((len(ids), DIMENSION), version),
+            documents=[f"version {version}"] * len(ids),
+            metadatas=[{"version": version}] * len(ids),
+        )
+        print(version, flush=True)
+
+
+def read_versions(path: str, count: str, rounds: str) -> None:
+    """Read all points in several ways and print each mixture of versions that is seen."""
+    mixtures, seen = check_versions(opened(path), int(count), int(rounds))
+    print("mixtures", mixtures)
+    print("versions", seen)
+
+
+def check_versions(collection, count: int, rounds: int) -> tuple[int, int]:
+    """How many of `rounds` reads saw a mixture of versions, and how many versions were seen."""
+    mixtures, seen = 0, set()
+    everything = ["metadatas", "documents", "embeddings"]
+    for number in range(rounds):
+        if number % 2:
+            got = collection.get(include=everything)
+            metadatas, documents, vectors = (got["metadatas"], got["documents"], got["embeddings"])
+        else:
+            got = collection.query(
+                query_embeddings=[0] * DIMENSION, n_results=count, include=everything
+            )
+            metadatas, documents, vectors = (
+                got["metadatas"][0],
+                got["documents"][0],
+                np.array(got["embeddings"][0]),
+            )
+        versions = {metadata["version"] for metadata in metadatas}
+        versions |= {int(document.split()[1]) for document in documents}
+        versions |= set(np.unique(vectors).tolist())
+        mixtures += len(versions) != 1 or len(metadatas) != count
+        # What the filter finds must be what the same snapshot holds.
+        version = min(versions)
+        found = collection.get(where={"version": {"$gte": version}}, include=[])["ids"]
+        mixtures += len(found) != count
+        seen |= versions
+    return mixtures, len(seen)
+
+
+def create_or_get(path: str, names: str) -> None:
+    """Create the collections, whoever comes first; prints their ids."""
+    print("ready", flush=True)
+    sys.stdin.readline()
+    with retrieval_store.Client(path) as client:
+        for name in names.split(","):
+            collection = client.get_or_create_collection(name, embedding_function=None)
+            print(collection.id, flush=True)
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,193 @@
+"""count, get, peek, query: what comes back, in which order and shape."""
+
+import numpy as np
+import pytest
+
+from retrieval_store.errors import DimensionMismatchError, InvalidArgumentError
+
+GET_KEYS = {"ids", "embeddings", "documents", "uris", "data", "metadatas", "included"}
+
+
+def test_count(collection, populated):
+    assert populated.count() == 5
+
+
+# get
+
+
+def test_get_by_id_keeps_the_order_of_the_ids_and_leaves_unknown_ones_out(populated):
+    got = populated.get(ids=["p3", "nobody", "p0"])
+    assert got["ids"] == ["p3", "p0"]
+    assert got["documents"] == ["document 3", "document 0"]
+    assert populated.get(ids="p2")["ids"] == ["p2"]
+    assert populated.get(ids=["p3", "p0", "p2"], where={"even": True})["ids"] == ["p0", "p2"]
+    assert populated.get(ids=["p3", "p0", "p2"], limit=1, offset=1)["ids"] == ["p0"]
+
+
+def test_get_without_ids_returns_all_in_order_of_insertion_and_updates_keep_their_place(populated):
+    populated.update(ids="p0", metadatas={"n": 100}, embeddings=[9, 9])
+    assert populated.get()["ids"] == ["p0", "p1", "p2", "p3", "p4"]
+    assert populated.get(ids=None)["ids"] == ["p0", "p1", "p2", "p3", "p4"]
+
+
+def test_pages_cover_everything_once(populated):
+    pages = [populated.get(limit=2, offset=start)["ids"] for start in (0, 2, 4, 6)]
+    assert pages == [["p0", "p1"], ["p2", "p3"], ["p4"], []]
+    assert populated.get(limit=0)["ids"] == []
+    assert populated.get(where={"even": True}, limit=1, offset=1)["ids"] == ["p2"]
+
+
+@pytest.mark.parametrize("bad", [{"limit": -1}, {"offset": -1}, {"limit": 1.5}, {"offset": True}])
+def test_bad_pages_are_refused(populated, bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        populated.get(**bad)
+
+
+def test_no_ids_means_no_points(populated):
+    assert populated.get(ids=[])["ids"] == []
+    assert populated.get(ids=[], include=["embeddings"])["embeddings"].shape == (0, 2)
+    assert populated.query(query_embeddings=[0, 0], ids=[])["ids"] == [[]]
+
+
+def test_get_includes_what_is_asked_for_and_has_every_key(populated):
+    default = populated.get(ids="p1")
+    assert set(default) == GET_KEYS
+    assert default["metadatas"] == [{"n": 1, "even": False}]
+    assert default["documents"] == ["document 1"]
+    assert default["embeddings"] is default["uris"] is default["data"] is None
+    nothing = populated.get(ids="p1", include=[])
+    assert nothing["ids"] == ["p1"]
+    assert [nothing[key] for key in GET_KEYS - {"ids", "included"}] == [None] * 5
+    vectors = populated.get(include=["embeddings", "uris"])
+    assert vectors["embeddings"].dtype == np.float32
+    assert vectors["embeddings"].shape == (5, 2)
+    assert vectors["uris"] == [None] * 5
+
+
+@pytest.mark.parametrize("include", [["distances"], ["metadata"], [7], "vectors"])
+def test_get_refuses_what_it_can_t_include(populated, include):
+    with pytest.raises(InvalidArgumentError, match=r"include\[0\]"):
+        populated.get(include=include)
+
+
+def test_data_needs_a_loader_in_get_and_in_query(populated):
+    with pytest.raises(InvalidArgumentError, match="data loader"):
+        populated.get(include=["data"])
+    with pytest.raises(InvalidArgumentError, match="data loader"):
+        populated.query(query_embeddings=[0, 0], include=["data"])
+
+
+def test_peek_returns_the_first_points(populated):
+    assert populated.peek(2)["ids"] == ["p0", "p1"]
+    assert populated.peek()["embeddings"].shape == (5, 2)
+
+
+# query
+
+
+def test_query_returns_lists_a_query_nearest_first(populated):
+    result = populated.query(query_embeddings=[[0.9, 0], [4, 0]], n_results=2)
+    assert set(result) == GET_KEYS | {"distances"}
+    assert result["ids"] == [["p1", "p0"], ["p4", "p3"]]
+    assert result["distances"] == [pytest.approx([0.01, 0.81]), [0, 1]]
+    assert result["documents"][1] == ["document 4", "document 3"]
+    assert result["metadatas"][0][0] == {"n": 1, "even": False}
+    assert result["embeddings"] is result["uris"] is result["data"] is None
+    assert all(type(distance) is float for distance in result["distances"][0])
+
+
+def test_query_by_one_vector_is_query_by_a_list_of_one(populated):
+    for query in ([1.1, 0], [[1.1, 0]], np.array([1.1, 0]), np.array([[1.1, 0]])):
+        assert populated.query(query_embeddings=query, n_results=1)["ids"] == [["p1"]]
+
+
+def test_query_includes_embeddings_as_arrays(populated):
+    vectors = populated.query(query_embeddings=[1, 0], n_results=2, include=["embeddings"])
+    assert vectors["embeddings"][0][0].tolist() == [1, 0]
+    assert vectors["distances"] is None
+
+
+def test_fewer_come_back_only_when_fewer_match(populated):
+    assert len(populated.query(query_embeddings=[0, 0], n_results=99)["ids"][0]) == 5
+    odd = populated.query(query_embeddings=[0, 0], n_results=4, where={"even": False})
+    assert odd["ids"] == [["p1", "p3"]]
+    none = populated.query(query_embeddings=[0, 0], where={"n": 77})
+    assert none["ids"] == none["distances"] == none["documents"] == [[]]
+
+
+def test_query_can_be_restricted_to_ids_and_filters(populated):
+    restricted = populated.query(query_embeddings=[0, 0], ids=["p4", "p2", "nobody"])
+    assert restricted["ids"] == [["p2", "p4"]]
+    both = populated.query(query_embeddings=[0, 0], ids=["p4", "p3"], where={"even": True})
+    assert both["ids"] == [["p4"]]
+    text = populated.query(query_embeddings=[0, 0], where_document={"$regex": "[34]$"})
+    assert text["ids"] == [["p3", "p4"]]
+
+
+def test_ties_come_in_order_of_insertion(collection):
+    collection.add(ids=list("abcdef"), embeddings=[[1, 0]] * 6)
+    collection.update(ids="a", embeddings=[1, 0])
+    assert collection.query(query_embeddings=[0, 0], n_results=3)["ids"] == [["a", "b", "c"]]
+    collection.delete(ids="b")
+    assert collection.query(query_embeddings=[0, 0], n_results=3)["ids"] == [["a", "c", "d"]]
+
+
+def test_an_empty_collection_answers_queries_of_any_dimension(collection):
+    result = collection.query(query_embeddings=[[1, 2, 3], [4, 5, 6]])
+    assert result["ids"] == result["distances"] == result["metadatas"] == [[], []]
+    assert collection.get()["ids"] == []
+    assert collection.peek()["embeddings"].shape[0] == 0
+
+
+def test_a_query_of_another_dimension_names_both(populated):
+    with pytest.raises(DimensionMismatchError, match="3 numbers, but the collection holds .* 2"):
+        populated.query(query_embeddings=[1, 2, 3])
+
+
+@pytest.mark.parametrize("n_results", [0, -1, 1.5, "3", True, None])
+def test_n_results_must_be_a_positive_int(populated, n_results):
+    with pytest.raises(ValueError, match="n_results is"):
+        populated.query(query_embeddings=[0, 0], n_results=n_results)
+
+
+def test_n_results_may_be_an_int_of_numpy(populated):
+    assert len(populated.query(query_embeddings=[0, 0], n_results=np.int64(2))["ids"][0]) == 2
+
+
+@pytest.mark.parametrize(
+    "queries",
+    [
+        {},
+        {"query_embeddings": [0, 0], "query_texts": "a"},
+        {"query_texts": "a", "query_uris": "b"},
+        {"query_images": [np.zeros((2, 2, 3))], "query_texts": ["a"]},
+    ],
+)
+def test_a_query_is_of_exactly_one_kind(populated, queries):
+    with pytest.raises(InvalidArgumentError, match="exactly one of query_embeddings"):
+        populated.query(**queries)
+
+
+def test_queries_of_nothing_are_refused(populated):
+    for queries in ({"query_embeddings": []}, {"query_texts": []}, {"query_embeddings": [[]]}):
+        with pytest.raises(InvalidArgumentError):
+            populated.query(**queries)
+
+
+@pytest.mark.parametrize(
+    ("space", "expected"),
+    [
+        ("l2", {"same": 0, "other": 1, "zero": 13}),
+        ("ip", {"same": 1 - 13, "other": 1 - 11, "zero": 1}),
+        ("cosine", {"same": 0, "other": 1 - 11 / np.sqrt(130), "zero": 1}),
+    ],
+)
+def test_distances_are_squared_l2_or_one_minus_product_or_cosine(client, space, expected):
+    configuration = {"hnsw": {"space": space}}
+    collection = client.create_collection("points", configuration, embedding_function=None)
+    collection.add(ids=["other", "zero", "same"], embeddings=[[1, 3], [0, 0], [2, 3]])
+    result = collection.query(query_embeddings=[2, 3])
+    assert result["ids"] == [["same", "other", "zero"]]
+    assert dict(zip(result["ids"][0], result["distances"][0], strict=True)) == pytest.approx(
+        expected, abs=1e-12
+    )

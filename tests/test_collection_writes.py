@@ -1,0 +1,365 @@
+"""add, update, upsert, delete, modify: what they do, and that what they refuse changes nothing."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from retrieval_store.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    DimensionMismatchError,
+    DuplicateIDError,
+    IDAlreadyExistsError,
+    InvalidArgumentError,
+    InvalidFilterError,
+    InvalidMetadataError,
+)
+
+EVERYTHING = ["metadatas", "documents", "embeddings", "uris"]
+
+
+def content(collection):
+    """All that a collection holds, in a form that compares."""
+    got = collection.get(include=EVERYTHING)
+    return {
+        point_id: (got["metadatas"][i], got["documents"][i], got["uris"][i], *got["embeddings"][i])
+        for i, point_id in enumerate(got["ids"])
+    }
+
+
+# add
+
+
+def test_what_is_added_comes_back_as_it_was(collection):
+    metadata = {"z": 1, "a": [1, "x", None, {"deep": [2**64 - 1]}], "f": 1.0, "b": True, "n": None}
+    collection.add(
+        ids=["one", "two"],
+        embeddings=[[0.1, 2], [3, -0.0]],
+        metadatas=[metadata, None],
+        documents=[None, "zwei\0 ½ 🎈"],
+        uris=["file:///x", None],
+    )
+    got = collection.get(include=EVERYTHING)
+    assert got["ids"] == ["one", "two"]
+    assert got["metadatas"] == [metadata, None]
+    assert list(got["metadatas"][0]) == list(metadata)
+    assert [type(v) for v in got["metadatas"][0].values()] == [type(v) for v in metadata.values()]
+    assert got["documents"] == [None, "zwei\0 ½ 🎈"]
+    assert got["uris"] == ["file:///x", None]
+    assert got["embeddings"].dtype == np.float32
+    assert np.array_equal(got["embeddings"], np.array([[0.1, 2], [3, -0.0]], np.float32))
+
+
+def test_a_bare_value_stands_for_a_list_of_one(collection):
+    collection.add(ids="a", embeddings=[1, 2], metadatas={"k": 1}, documents="text", uris="u:1")
+    assert content(collection) == {"a": ({"k": 1}, "text", "u:1", 1.0, 2.0)}
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [
+        [[1, 2], [3, 4]],
+        [(1.0, 2.0), (3.0, 4.0)],
+        [np.array([1, 2]), np.array([3, 4], np.float16)],
+        np.array([[1, 2], [3, 4]], np.int32),
+        np.array([[1, 2], [3, 4]], np.float64, order="F"),
+        ([1, 2], [3, 4]),
+    ],
+)
+def test_vectors_may_come_in_any_shape_that_numpy_users_have(collection, vectors):
+    collection.add(ids=["a", "b"], embeddings=vectors)
+    assert collection.get(include=["embeddings"])["embeddings"].tolist() == [[1, 2], [3, 4]]
+
+
+def test_adding_an_id_that_exists_adds_nothing_and_names_the_ids(populated):
+    before = content(populated)
+    with pytest.raises(IDAlreadyExistsError, match="'p1', 'p3'; nothing was added"):
+        populated.add(ids=["new", "p3", "p1"], embeddings=[[1, 2]] * 3)
+    assert content(populated) == before
+
+
+def test_at_most_ten_existing_ids_are_named(collection):
+    ids = [f"id{i:02}" for i in range(25)]
+    collection.add(ids=ids, embeddings=np.ones((25, 2)))
+    with pytest.raises(IDAlreadyExistsError, match="and 15 more"):
+        collection.add(ids=ids, embeddings=np.ones((25, 2)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"ids": ["x", "x"], "embeddings": [[1, 2]] * 2}, DuplicateIDError, "more than once: 'x'"),
+        ({"ids": [""], "embeddings": [[1, 2]]}, InvalidArgumentError, r"ids\[0\] is empty"),
+        (
+            {"ids": [7], "embeddings": [[1, 2]]},
+            ValueError,
+            r"ids\[0\] is 7 \(int\), expected a str",
+        ),
+        ({"ids": [None], "embeddings": [[1, 2]]}, TypeError, "expected a str"),
+        ({"ids": ["\ud800"], "embeddings": [[1, 2]]}, InvalidArgumentError, "surrogate"),
+        ({"ids": [], "embeddings": [[1, 2]]}, InvalidArgumentError, "ids is empty"),
+        ({"ids": 7, "embeddings": [[1, 2]]}, InvalidArgumentError, "expected a str or a list"),
+        (
+            {"ids": ["x", "y"], "embeddings": [[1, 2]]},
+            InvalidArgumentError,
+            "embeddings has 1 items",
+        ),
+        (
+            {"ids": ["x"], "embeddings": [[1, 2]], "documents": ["a", "b"]},
+            InvalidArgumentError,
+            "documents has 2 items, but ids has 1: 'x'",
+        ),
+        ({"ids": ["x"]}, InvalidArgumentError, "needs embeddings, documents"),
+        ({"ids": ["x"], "metadatas": [{"a": 1}]}, InvalidArgumentError, "needs embeddings"),
+        (
+            {"ids": ["x"], "embeddings": [[1, 2, 3]]},
+            DimensionMismatchError,
+            "have 3 numbers.* of 2",
+        ),
+        (
+            {"ids": ["x", "y"], "embeddings": [[1, 2], [1]]},
+            DimensionMismatchError,
+            r"embeddings\[1\] has 1 numbers, but embeddings\[0\] has 2",
+        ),
+        ({"ids": ["x"], "embeddings": [[1, float("nan")]]}, ValueError, r"\[0\]\[1\] is nan"),
+        ({"ids": ["x"], "embeddings": [[1, float("inf")]]}, ValueError, "finite"),
+        ({"ids": ["x"], "embeddings": [[1, 1e39]]}, ValueError, "1e[+]39, expected a finite"),
+        ({"ids": ["x"], "embeddings": [["1", "2"]]}, TypeError, "expected numbers"),
+        ({"ids": ["x"], "embeddings": [[True, False]]}, TypeError, "expected numbers"),
+        ({"ids": ["x"], "embeddings": [None]}, TypeError, r"embeddings\[0\] is None"),
+        ({"ids": ["x"], "embeddings": [[1, None]]}, TypeError, "expected a vector of numbers"),
+        ({"ids": ["x"], "embeddings": [[]]}, InvalidArgumentError, "shape"),
+        ({"ids": ["x"], "embeddings": "text"}, InvalidArgumentError, "embeddings"),
+        ({"ids": ["x"], "embeddings": [[[1, 2]]]}, InvalidArgumentError, "shape"),
+        ({"ids": ["x"], "embeddings": [[1j, 2]]}, TypeError, "expected numbers"),
+        (
+            {"ids": ["x"], "embeddings": [[1, 2]], "documents": [5]},
+            TypeError,
+            r"documents\[0\] is 5",
+        ),
+        ({"ids": ["x"], "embeddings": [[1, 2]], "documents": ["\udfff"]}, ValueError, "surrogate"),
+        ({"ids": ["x"], "embeddings": [[1, 2]], "uris": [5]}, TypeError, r"uris\[0\] is 5"),
+        (
+            {"ids": ["x"], "embeddings": [[1, 2]], "metadatas": ["a"]},
+            ValueError,
+            "dict is expected",
+        ),
+        ({"ids": ["x"], "embeddings": [[1, 2]], "metadatas": 3}, TypeError, "metadatas is 3"),
+    ],
+)
+def test_what_can_t_be_added_is_refused_and_nothing_is_written(
+    populated, arguments, error, message
+):
+    before = content(populated)
+    with pytest.raises(error, match=message) as caught:
+        populated.add(**arguments)
+    assert isinstance(caught.value, ValueError)
+    assert content(populated) == before
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"a": float("nan")}, r"metadatas\[1\]\['a'\] is nan"),
+        ({"a": [1, {"b": float("inf")}]}, r"\['a'\]\[1\]\['b'\] is inf"),
+        ({"a": object()}, "can't be stored"),
+        ({"a": (1, 2)}, "tuple"),
+        ({"a": {1, 2}}, "set"),
+        ({"a": b"x"}, "bytes"),
+        ({"a": np.array([1])}, "ndarray"),
+        ({"a": np.datetime64("2020-01-01")}, "datetime64"),
+        ({"a": np.float32("nan")}, "floats must be finite"),
+        ({"a": 2**64}, r"from -2\*\*63 to 2\*\*64 - 1"),
+        ({"a": -(2**63) - 1}, r"from -2\*\*63"),
+        ({"a": "\ud800"}, "surrogate"),
+        ({"a": {"\ud800": 1}}, "surrogate"),
+        ({1: "a"}, "keys must be strings"),
+        ({"a": {1: "a"}}, r"\['a'\].*keys must be strings"),
+        ({"": 1}, "the key ''"),
+        ({"$x": 1}, "start with '[$]'"),
+        ({"_document": 1}, "_document"),
+        ({"_uri": 1}, "_uri"),
+    ],
+)
+def test_metadata_outside_the_domain_is_refused_with_its_path(collection, metadata, message):
+    with pytest.raises(InvalidMetadataError, match=message):
+        collection.add(ids=["a", "b"], embeddings=[[1], [2]], metadatas=[{"ok": 1}, metadata])
+    assert collection.count() == 0
+
+
+def test_metadata_nested_too_deep_is_refused(collection):
+    nested = value = {}
+    for _ in range(5000):
+        value["a"] = {}
+        value = value["a"]
+    with pytest.raises(InvalidMetadataError, match="deeper than"):
+        collection.add(ids="a", embeddings=[1], metadatas=nested)
+
+
+def test_plain_numbers_of_numpy_are_kept_as_numbers(collection):
+    metadata = {"i": np.int64(7), "f": np.float32(0.5), "b": np.bool_(True), "d": np.float64(0.1)}
+    collection.add(ids="a", embeddings=[1], metadatas=metadata)
+    got = collection.get()["metadatas"][0]
+    assert got == {"i": 7, "f": 0.5, "b": True, "d": 0.1}
+    assert [type(value) for value in got.values()] == [int, float, bool, float]
+
+
+def test_what_the_caller_passed_is_never_changed(collection):
+    ids, metadatas, documents = ["a", "b"], [{"k": 1}, None], ["x", None]
+    vectors = [[1, 2], [3, 4]]
+    collection.add(ids=ids, embeddings=vectors, metadatas=metadatas, documents=documents)
+    collection.update(ids=ids, metadatas=[{"k": None, "l": 2}, {"m": 1}])
+    assert (ids, metadatas, documents) == (["a", "b"], [{"k": 1}, None], ["x", None])
+    assert vectors == [[1, 2], [3, 4]]
+
+
+def test_one_atomic_batch_may_hold_any_number_of_records(collection):
+    many = 60_000
+    collection.add(ids=[str(i) for i in range(many)], embeddings=np.ones((many, 3)))
+    assert collection.count() == many
+    with pytest.raises(IDAlreadyExistsError):
+        collection.add(ids=[str(-i) for i in range(many)], embeddings=np.ones((many, 3)))
+    assert collection.count() == many
+
+
+# update and upsert
+
+
+def test_update_changes_what_is_given_and_keeps_the_rest(populated):
+    before = content(populated)
+    populated.update(ids="p1", metadatas={"new": "x", "even": None})
+    populated.update(ids=["p2", "p3"], embeddings=[[20, 1], [30, 1]])
+    populated.update(ids=["p0", "p4"], embeddings=[[0, 0], [4, 0]], documents=["zero", None])
+    assert content(populated) == {
+        "p0": (before["p0"][0], "zero", None, 0, 0),
+        "p1": ({"n": 1, "new": "x"}, "document 1", None, 1, 0),
+        "p2": (before["p2"][0], "document 2", None, 20, 1),
+        "p3": (before["p3"][0], "document 3", None, 30, 1),
+        "p4": before["p4"],
+    }
+    assert populated.query(query_embeddings=[20, 1], n_results=1)["ids"] == [["p2"]]
+
+
+def test_update_ignores_unknown_ids_with_one_warning_that_counts_them(populated, caplog):
+    with caplog.at_level(logging.WARNING, "retrieval_store"):
+        populated.update(ids=["x", "p1", "y"], metadatas=[{"n": 9}] * 3)
+    assert [record.message.split(",")[0] for record in caplog.records] == [
+        "update ignored 2 ids that don't exist"
+    ]
+    assert populated.count() == 5
+    assert populated.get("p1")["metadatas"] == [{"n": 9, "even": False}]
+
+
+def test_update_and_upsert_refuse_ids_alone_and_wrong_dimensions(populated):
+    before = content(populated)
+    for method in (populated.update, populated.upsert):
+        with pytest.raises(InvalidArgumentError, match="only ids"):
+            method(ids=["p1"])
+        with pytest.raises(DimensionMismatchError):
+            method(ids=["p1"], embeddings=[[1, 2, 3]], metadatas=[{"n": 100}])
+    assert content(populated) == before
+
+
+def test_upsert_updates_known_ids_and_adds_new_ones(populated):
+    populated.upsert(
+        ids=["p1", "new"],
+        embeddings=[[10, 0], [11, 0]],
+        metadatas=[{"n": None, "k": 1}, {"n": None, "k": 2}],
+        documents=[None, "brand new"],
+    )
+    got = content(populated)
+    assert got["p1"] == ({"even": False, "k": 1}, "document 1", None, 10, 0)
+    assert got["new"] == ({"n": None, "k": 2}, "brand new", None, 11, 0)
+    assert list(got) == ["p0", "p1", "p2", "p3", "p4", "new"]
+
+
+def test_upsert_can_replace_metadata(populated):
+    populated.upsert(ids="p1", metadatas={"k": None}, replace_metadata=True)
+    assert populated.get("p1")["metadatas"] == [{"k": None}]
+
+
+def test_upsert_of_metadata_alone_needs_known_ids(populated):
+    before = content(populated)
+    with pytest.raises(InvalidArgumentError, match="no embedding is given for new ids: 'new'"):
+        populated.upsert(ids=["p1", "new"], metadatas=[{"n": 9}, {"n": 9}])
+    assert content(populated) == before
+    populated.upsert(ids=["p1"], metadatas=[{"n": 9}])
+    assert populated.get("p1")["metadatas"] == [{"n": 9, "even": False}]
+
+
+# delete
+
+
+def test_delete_by_id_by_filter_and_by_both(populated):
+    assert populated.delete(ids=["p1", "unknown"]) == {"deleted": 1}
+    assert populated.delete(where={"even": True}, where_document={"$contains": "4"}) == {
+        "deleted": 1
+    }
+    assert populated.delete(ids=["p0", "p3"], where={"even": True}) == {"deleted": 1}
+    assert populated.get()["ids"] == ["p2", "p3"]
+
+
+def test_delete_never_deletes_everything_by_accident(populated):
+    for arguments in ({}, {"ids": None}, {"limit": 3}):
+        with pytest.raises(InvalidArgumentError, match="delete needs ids, where or where_document"):
+            populated.delete(**arguments)
+    with pytest.raises(InvalidFilterError):
+        populated.delete(where={})
+    with pytest.raises(InvalidFilterError):
+        populated.delete(ids=[], where_document={})
+    with pytest.raises(InvalidArgumentError, match="limit"):
+        populated.delete(ids=["p1"], limit=1)
+    assert populated.delete(ids=[]) == {"deleted": 0}
+    assert populated.count() == 5
+
+
+def test_an_empty_list_of_ids_with_a_filter_deletes_by_the_filter(populated):
+    assert populated.delete(ids=[], where={"even": False}) == {"deleted": 2}
+    assert populated.get()["ids"] == ["p0", "p2", "p4"]
+
+
+def test_delete_with_a_limit_takes_the_first_inserted(populated):
+    assert populated.delete(where={"n": {"$gte": 1}}, limit=2) == {"deleted": 2}
+    assert populated.get()["ids"] == ["p0", "p3", "p4"]
+    assert populated.delete(where={"n": {"$gte": 1}}, limit=0) == {"deleted": 0}
+
+
+def test_a_deleted_point_can_be_added_again_and_comes_last(populated):
+    populated.delete(ids="p1")
+    populated.add(ids="p1", embeddings=[7, 7])
+    assert populated.get()["ids"] == ["p0", "p2", "p3", "p4", "p1"]
+    assert populated.get("p1")["documents"] == [None]
+    assert populated.query(query_embeddings=[7, 7], n_results=1)["ids"] == [["p1"]]
+
+
+# modify
+
+
+def test_modify_renames_replaces_metadata_and_changes_search_time_settings(client):
+    collection = client.create_collection("old", metadata={"a": 1, "b": 2})
+    collection.modify(name="new", metadata={"c": 3}, configuration={"hnsw": {"ef_search": 7}})
+    assert collection.name == "new"
+    assert collection.metadata == {"c": 3}
+    assert collection.configuration["hnsw"]["ef_search"] == 7
+    assert client.get_collection("new") == collection
+    with pytest.raises(ValueError, match="'old'"):
+        client.get_collection("old")
+
+
+def test_modify_refuses_a_taken_or_bad_name_and_another_distance(client):
+    client.create_collection("taken")
+    collection = client.create_collection("mine", metadata={"hnsw:space": "ip"})
+    with pytest.raises(AlreadyExistsError, match="'taken'"):
+        collection.modify(name="taken", metadata={"x": 1})
+    with pytest.raises(InvalidArgumentError, match="name is 'a b'"):
+        collection.modify(name="a b")
+    for change in (
+        {"configuration": {"hnsw": {"space": "l2"}}},
+        {"metadata": {"hnsw:space": "cosine"}},
+        {"configuration": {"hnsw": {"max_neighbors": 99}}},
+    ):
+        with pytest.raises(ConflictError, match="can't become"):
+            collection.modify(**change)
+    collection.modify(name="mine", metadata={"hnsw:space": "ip", "y": 1})
+    assert (collection.name, collection.metadata) == ("mine", {"hnsw:space": "ip", "y": 1})

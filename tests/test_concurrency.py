@@ -1,0 +1,159 @@
+"""Readers beside writers, in threads and in other processes."""
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import retrieval_store
+from retrieval_store.errors import NotFoundError
+
+from .processes import (
+    DIMENSION,
+    check_versions,
+    create_or_get,
+    opened,
+    read_versions,
+    rewrite_all,
+    running,
+)
+
+POINTS = 60
+
+
+def first_version(path):
+    collection = opened(path)
+    collection.add(
+        ids=[str(i) for i in range(POINTS)],
+        embeddings=np.zeros((POINTS, DIMENSION)),
+        documents=["version 0"] * POINTS,
+        metadatas=[{"version": 0}] * POINTS,
+    )
+    return collection
+
+
+def test_readers_beside_a_writing_process_never_see_a_mixture(tmp_path):
+    collection = first_version(tmp_path)
+    with running(rewrite_all, tmp_path, POINTS) as writer:
+        assert writer.stdout.readline() == "1\n"
+        with running(read_versions, tmp_path, POINTS, 300) as reader:
+            mixtures, seen = check_versions(collection, POINTS, 300)
+            other, errors = reader.communicate(timeout=120)
+        assert writer.poll() is None
+    assert mixtures == 0
+    assert seen > 10, "the writer made no progress while we read"
+    assert "mixtures 0\n" in other, errors
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_threads_reading_beside_a_writing_thread_never_see_a_mixture(tmp_path, kind):
+    collection = first_version(tmp_path if kind == "disk" else None)
+    stop, results = threading.Event(), []
+
+    def write():
+        version = 0
+        while not stop.is_set():
+            version += 1
+            collection.upsert(
+                ids=[str(i) for i in range(POINTS)],
+                embeddings=np.full((POINTS, DIMENSION), version),
+                documents=[f"version {version}"] * POINTS,
+                metadatas=[{"version": version}] * POINTS,
+            )
+
+    writer = threading.Thread(target=write)
+    readers = [
+        threading.Thread(target=lambda: results.append(check_versions(collection, POINTS, 80)))
+        for _ in range(3)
+    ]
+    for thread in (writer, *readers):
+        thread.start()
+    for reader in readers:
+        reader.join()
+    stop.set()
+    writer.join()
+    assert [mixtures for mixtures, _ in results] == [0, 0, 0]
+    assert sum(seen for _, seen in results) > 10
+
+
+def test_writing_threads_lose_no_update(tmp_path):
+    collection = opened(tmp_path)
+    errors = []
+
+    def add(thread):
+        try:
+            for i in range(40):
+                collection.add(ids=f"{thread}.{i}", embeddings=[thread, i], metadatas={"t": thread})
+                if i % 2:
+                    assert collection.delete(ids=f"{thread}.{i - 1}") == {"deleted": 1}
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=add, args=(t,)) for t in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    expected = {f"{t}.{i}" for t in range(6) for i in range(1, 40, 2)}
+    assert set(collection.get()["ids"]) == expected
+    assert set(collection.get(where={"t": 3})["ids"]) == {i for i in expected if i[0] == "3"}
+
+
+def test_a_write_of_another_process_is_seen_by_the_next_read(tmp_path):
+    collection = first_version(tmp_path)
+    with running(rewrite_all, tmp_path, POINTS) as writer:
+        for _ in range(50):
+            acknowledged = int(writer.stdout.readline())
+            version = collection.get("0")["metadatas"][0]["version"]
+            assert version >= acknowledged
+            newest = collection.query(query_embeddings=[version] * DIMENSION, n_results=1)
+            assert newest["metadatas"][0][0]["version"] >= version
+
+
+def test_a_collection_deleted_by_another_process_is_not_found_and_takes_no_writes(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        collection = client.create_collection("things", embedding_function=None)
+        collection.add(ids="a", embeddings=[1])
+        code = f"""
+import retrieval_store
+with retrieval_store.Client({str(tmp_path)!r}) as client:
+    client.delete_collection("things")
+    client.create_collection("things", embedding_function=None).add(ids="new", embeddings=[1, 2])
+"""
+        subprocess.run([sys.executable, "-c", code], check=True)
+        for use in (
+            collection.count,
+            collection.get,
+            lambda: collection.add(ids="b", embeddings=[2]),
+            lambda: collection.delete(ids="a"),
+            lambda: collection.query(query_embeddings=[1]),
+            lambda: collection.modify(name="other"),
+            lambda: collection.metadata,
+        ):
+            with pytest.raises(NotFoundError, match="deleted"):
+                use()
+        assert client.get_collection("things").get()["ids"] == ["new"]
+    assert len(list(tmp_path.glob("*/points.sqlite"))) == 1
+
+
+def test_processes_that_make_one_store_at_once_agree(tmp_path):
+    names = ",".join(f"collection-{i}" for i in range(5))
+    for attempt in range(3):
+        path = tmp_path / str(attempt)
+        with (
+            running(create_or_get, path, names) as one,
+            running(create_or_get, path, names) as two,
+            running(create_or_get, path, names) as three,
+        ):
+            processes = (one, two, three)
+            for process in processes:
+                assert process.stdout.readline() == "ready\n"
+            for process in processes:
+                process.stdin.write("\n")
+                process.stdin.flush()
+            outputs = [process.communicate(timeout=60) for process in processes]
+        assert [len(output.split()) for output, _ in outputs] == [5, 5, 5], outputs
+        assert len({output for output, _ in outputs}) == 1

@@ -1,0 +1,277 @@
+"""The engine below Collection: typed ids, named spaces, files, formats, checksums."""
+
+import shutil
+
+import apsw
+import numpy as np
+import pytest
+
+import retrieval_store
+from retrieval_store.engine.store import Store
+from retrieval_store.engine.types import Fields, PointBatch, Vectors, WriteRules
+from retrieval_store.engine.vectors import rows_per_block
+from retrieval_store.errors import DamagedError, FormatError, StorageError
+from retrieval_store.filters.expression import HasId
+
+ADD = WriteRules(known="refuse", new="insert")
+UPSERT = WriteRules(known="update", new="insert")
+EVERYTHING = Fields(payload=True, document=True, uri=True)
+
+
+@pytest.fixture(params=["memory", "disk"])
+def store(request, tmp_path):
+    store = Store(tmp_path if request.param == "disk" else None, "full")
+    yield store
+    store.close()
+
+
+def points_of(store, **spaces):
+    return store.points(store.create("things", {}, spaces).id)
+
+
+def batch(ids, **vectors):
+    matrices = {name: Vectors(np.array(rows, np.float32)) for name, rows in vectors.items()}
+    return PointBatch(ids, matrices)
+
+
+def test_strings_and_integers_are_different_ids(store):
+    points = points_of(store, v="l2")
+    ids = ["1", 1, 0, 2**64 - 1, 2**63, "18446744073709551615", "a\0b", "a"]
+    points.put(batch(ids, v=[[i] for i in range(8)]), ADD)
+    assert points.get(None, None, None, 0, Fields()).ids == ids
+    for i, point_id in enumerate(ids):
+        (hits,) = points.search("v", np.array([[i]], np.float32), 1, HasId((point_id,)), Fields())
+        assert hits.points.ids == [point_id]
+        assert hits.distances.tolist() == [0]
+    assert points.delete([1, "a"], None, None) == 2
+    assert points.get(["1", 1, "a\0b", "a"], None, None, 0, Fields()).ids == ["1", "a\0b"]
+
+
+def test_named_spaces_have_their_own_metric_and_dimension(store):
+    points = points_of(store, image="cosine", text="ip")
+    points.put(batch(["both"], image=[[1, 0]], text=[[1, 2, 3]]), ADD)
+    points.put(batch(["only text"], text=[[3, 2, 1]]), ADD)
+    points.put(batch(["neither"]), ADD)
+    (images,) = points.search(
+        "image", np.array([[0, 2]], np.float32), 9, None, Fields(vectors="text")
+    )
+    assert images.points.ids == ["both"]
+    assert images.distances.tolist() == [1]
+    assert images.points.vectors.tolist() == [[1, 2, 3]]
+    (texts,) = points.search("text", np.array([[1, 1, 2]], np.float32), 9, None, Fields())
+    assert texts.points.ids == ["both", "only text"]
+    assert texts.distances.tolist() == [1 - 9, 1 - 7]
+    vectors = points.get(None, None, None, 0, Fields(vectors="image")).vectors
+    assert np.isnan(vectors).all(axis=1).tolist() == [False, True, True]
+
+
+def test_a_point_gets_vectors_for_some_spaces_and_positions(store):
+    points = points_of(store, a="l2", b="l2")
+    some = Vectors(np.array([[5], [6]], np.float32), np.array([0, 2]))
+    points.put(PointBatch(["x", "y", "z"], {"a": some}), ADD)
+    later = Vectors(np.array([[7, 7]], np.float32), np.array([1]))
+    points.put(PointBatch(["x", "y"], {"b": later}), UPSERT)
+    assert [
+        np.nan_to_num(points.get(None, None, None, 0, Fields(vectors=s)).vectors, nan=-1).tolist()
+        for s in "ab"
+    ] == [[[5], [-1], [6]], [[-1, -1], [7, 7], [-1, -1]]]
+
+
+def test_keys_are_never_reused(tmp_path):
+    store = Store(tmp_path, "full")
+    points = points_of(store, v="l2")
+    for _ in range(3):
+        points.put(batch(["a", "b"], v=[[1], [2]]), ADD)
+        points.delete(["a", "b"], None, None)
+    points.put(batch(["c"], v=[[3]]), ADD)
+    store.close()
+    (file,) = tmp_path.glob("*/points.sqlite")
+    database = apsw.Connection(str(file))
+    assert database.execute("SELECT pk FROM points").fetchall() == [(6,)]
+    database.close()
+
+
+def test_a_reader_of_another_store_object_follows_writes_of_every_kind(tmp_path):
+    writer = Store(tmp_path, "full")
+    points = points_of(writer, v="l2")
+    reader = Store(tmp_path, "full").points(writer.named("things").id)
+    random = np.random.default_rng(1)
+    held = {}
+    for step in range(150):
+        ids = [int(i) for i in random.choice(40, random.integers(1, 12), replace=False)]
+        if random.random() < 0.3:
+            points.delete(ids, None, None)
+            held = {i: v for i, v in held.items() if i not in ids}
+        else:
+            values = random.integers(0, 9, (len(ids), 2))
+            points.put(batch(ids, v=values), UPSERT)
+            held.update(zip(ids, values.tolist(), strict=True))
+        if step % 7 == 0:  # so that several writes lie between two reads
+            got = reader.get(None, None, None, 0, Fields(vectors="v"))
+            vectors = got.vectors.tolist() if held else []
+            assert dict(zip(got.ids, vectors, strict=True)) == held
+            assert reader.count() == len(held)
+
+
+def test_many_deletions_make_a_reader_number_its_rows_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr("retrieval_store.engine.state.TOLERATED_DEAD_ROWS", 10)
+    store = Store(tmp_path, "full")
+    points = points_of(store, v="l2")
+    for start in range(0, 200, 20):
+        ids = list(range(start, start + 20))
+        points.put(batch(ids, v=[[i] for i in ids]), ADD)
+        points.get(None, None, None, 0, Fields())
+        points.delete(ids[1:], None, None)
+        assert points.get(None, None, None, 0, Fields()).ids == list(range(0, start + 1, 20))
+    assert len(points._state.pks) < 60
+    (hits,) = points.search("v", np.array([[61]], np.float32), 2, None, Fields())
+    assert hits.points.ids == [60, 80]
+
+
+def test_a_reader_behind_the_change_log_loads_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr("retrieval_store.engine.write.LOG_WRITES", 4)
+    monkeypatch.setattr("retrieval_store.engine.write.TRIM_EVERY", 2)
+    store = Store(tmp_path, "full")
+    points = points_of(store, v="l2")
+    points.put(batch([1, 2, 3], v=[[1], [2], [3]]), ADD)
+    reader = Store(tmp_path, "full").points(store.named("things").id)
+    assert reader.count() == 3
+    points.delete([2], None, None)
+    for value in range(20):
+        points.put(batch([1], v=[[value]]), UPSERT)
+    (file,) = tmp_path.glob("*/points.sqlite")
+    database = apsw.Connection(str(file))
+    assert database.execute("SELECT count(*) FROM changes").fetchall()[0][0] <= 6
+    database.close()
+    got = reader.get(None, None, None, 0, Fields(vectors="v"))
+    assert (got.ids, got.vectors.tolist()) == ([1, 3], [[19], [3]])
+
+
+# files
+
+
+def filled(path, count=2_000, dimension=8):
+    with retrieval_store.Client(path) as client:
+        collection = client.create_collection("things", embedding_function=None)
+        collection.add(
+            ids=[str(i) for i in range(count)],
+            embeddings=np.arange(count * dimension).reshape(count, dimension),
+            documents=[f"the text of document {i}" for i in range(count)],
+            metadatas=[{"n": i} for i in range(count)],
+        )
+
+
+def flip(file, place):
+    with file.open("r+b") as stream:
+        stream.seek(place)
+        (byte,) = stream.read(1)
+        stream.seek(place)
+        stream.write(bytes([byte ^ 1]))
+
+
+def test_a_flipped_bit_in_a_vector_is_an_error_that_names_the_file(tmp_path):
+    filled(tmp_path)
+    (file,) = tmp_path.glob("*/*.vectors")
+    bad_row = 1_500
+    flip(file, bad_row * 32)
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.get_collection("things")
+        with pytest.raises(DamagedError, match=file.name):
+            things.query(query_embeddings=np.zeros(8))
+        with pytest.raises(DamagedError, match="block 2, vectors 1024 to 1535"):
+            things.get(ids=str(bad_row), include=["embeddings"])
+        assert rows_per_block(8) == 512
+        # What the damage doesn't touch can still be read.
+        assert things.get(ids="3", include=["embeddings"])["embeddings"][0, 0] == 24
+        assert things.query(query_embeddings=np.zeros(8), ids=["7", "8"])["ids"] == [["7", "8"]]
+
+
+def test_a_flipped_bit_in_a_document_is_an_error_that_names_the_file(tmp_path):
+    filled(tmp_path)
+    (file,) = tmp_path.glob("*/points.sqlite")
+    flip(file, file.read_bytes().index(b"document 1234"))
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.get_collection("things")
+        with pytest.raises(DamagedError, match=r"points\.sqlite is damaged"):
+            things.get(ids="1234")
+
+
+def test_a_vector_file_that_is_cut_off_or_missing_is_damage_and_no_crash(tmp_path):
+    filled(tmp_path)
+    (file,) = tmp_path.glob("*/*.vectors")
+    for spoil in (lambda: file.write_bytes(file.read_bytes()[:5_000]), file.unlink):
+        spoil()
+        with retrieval_store.Client(tmp_path) as client:
+            things = client.get_collection("things")
+            with pytest.raises(DamagedError, match=file.name):
+                things.query(query_embeddings=np.zeros(8))
+            assert things.get(ids="5")["documents"] == ["the text of document 5"]
+
+
+def test_a_torn_tail_of_the_vector_file_is_invisible_and_overwritten(tmp_path):
+    filled(tmp_path, count=10)
+    (file,) = tmp_path.glob("*/*.vectors")
+    with file.open("r+b") as stream:
+        stream.seek(10 * 32)
+        stream.write(b"\xff" * 1_000)
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.get_collection("things")
+        assert things.count() == 10
+        things.add(ids="new", embeddings=np.ones(8))
+        assert things.query(query_embeddings=np.ones(8), n_results=1)["ids"] == [["new"]]
+
+
+def test_databases_of_another_kind_or_a_newer_version_are_refused(tmp_path):
+    filled(tmp_path / "store")
+    (points,) = (tmp_path / "store").glob("*/points.sqlite")
+    catalog = tmp_path / "store" / "catalog.sqlite"
+    for pragma, message in (
+        ("user_version = 99", "format version 99"),
+        ("application_id = 7", "not"),
+    ):
+        for file in (points, catalog):
+            kept = tmp_path / "kept"
+            shutil.copytree(tmp_path / "store", kept)
+            database = apsw.Connection(str(file), vfs="cksmvfs")
+            database.execute(f"PRAGMA {pragma}")
+            database.close()
+            with pytest.raises(FormatError, match=message):
+                retrieval_store.Client(tmp_path / "store").get_collection("things").count()
+            shutil.rmtree(tmp_path / "store")
+            kept.rename(tmp_path / "store")
+
+
+def test_a_file_that_is_no_database_is_an_error(tmp_path):
+    (tmp_path / "catalog.sqlite").write_bytes(b"certainly not a database" * 1_000)
+    with pytest.raises(StorageError, match=r"catalog\.sqlite"):
+        retrieval_store.Client(tmp_path)
+
+
+def test_interrupted_deletions_are_hidden_and_finished(tmp_path, monkeypatch):
+    filled(tmp_path)
+    with retrieval_store.Client(tmp_path) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "_unlink", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                client.delete_collection("things")
+        assert client.list_collections() == []
+        assert client.count_collections() == 0
+        with pytest.raises(ValueError, match="no collection"):
+            client.get_collection("things")
+        client.create_collection("things", embedding_function=None)
+        client.delete_collection("things")
+    assert [path.name for path in tmp_path.iterdir()] == ["catalog.sqlite"]
+
+
+def test_a_damaged_collection_can_be_deleted_and_does_not_bother_others(tmp_path):
+    filled(tmp_path)
+    (file,) = tmp_path.glob("*/points.sqlite")
+    file.write_bytes(b"\0" * 50_000)
+    with retrieval_store.Client(tmp_path) as client:
+        other = client.create_collection("other", embedding_function=None)
+        with pytest.raises(StorageError):
+            client.get_collection("things").count()
+        other.add(ids="a", embeddings=[1])
+        client.delete_collection("things")
+        assert [collection.name for collection in client.list_collections()] == ["other"]
+        assert other.count() == 1

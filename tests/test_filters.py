@@ -1,0 +1,182 @@
+"""Filters by example: what is decided, what is refused, and what must stay quick."""
+
+import numpy as np
+import pytest
+
+from retrieval_store.errors import InvalidFilterError
+
+VALUES = {
+    "one": 1,
+    "one_float": 1.0,
+    "true": True,
+    "text": "1",
+    "list": [1, "x"],
+    "empty": [],
+    "none": None,
+    "object": {"k": 1},
+    "big": 2**53 + 1,
+    "half": 0.5,
+    "minus_zero": -0.0,
+}
+
+
+@pytest.fixture
+def values(collection):
+    """One point for each of VALUES, under the key "k", and one without metadata."""
+    ids = [*VALUES, "missing"]
+    metadatas = [*({"k": value} for value in VALUES.values()), None]
+    collection.add(ids=ids, embeddings=np.ones((len(ids), 1)), metadatas=metadatas)
+    return collection
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        (1, "one one_float"),
+        (1.0, "one one_float"),
+        (True, "true"),
+        (False, ""),
+        ("1", "text"),
+        (0, "minus_zero"),
+        (2**53 + 1, "big"),
+        (float(2**53), ""),
+        ({"$eq": 1}, "one one_float"),
+        ({"$in": ["1", True, 0.5]}, "true text half"),
+        ({"$gt": 0.5}, "one one_float big"),
+        ({"$gte": 0.5}, "one one_float big half"),
+        ({"$gt": float(2**53)}, "big"),
+        ({"$lt": 1}, "half minus_zero"),
+        ({"$lt": 10**400}, "one one_float big half minus_zero"),
+        ({"$lte": 0, "$gte": 0}, "minus_zero"),
+        ({"$contains": 1}, "list"),
+        ({"$contains": "x"}, "list"),
+        ({"$contains": True}, ""),
+        ({"$ne": 1}, "true text list empty none object big half minus_zero missing"),
+        ({"$nin": [1, "1", True]}, "list empty none object big half minus_zero missing"),
+        (
+            {"$not_contains": 1},
+            "one one_float true text empty none object big half minus_zero missing",
+        ),
+    ],
+)
+def test_values_are_compared_as_decided(values, condition, expected):
+    assert values.get(where={"k": condition})["ids"] == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("where", "place"),
+    [
+        ({}, "where is {}"),
+        ([], r"where is \[\]"),
+        ("k", "where is 'k'"),
+        ({"k": {}}, r"where\['k'\] is {}"),
+        ({"k": []}, r"where\['k'\] is \[\]"),
+        ({"k": None}, r"where\['k'\] is None"),
+        ({"k": {"$eq": None}}, r"where\['k'\]\['\$eq'\] is None"),
+        ({"k": {"$eq": [1]}}, r"\['\$eq'\] is \[1\]"),
+        ({"k": {"$in": []}}, r"\['\$in'\] is \[\]: expected a list"),
+        ({"k": {"$in": 5}}, "expected a list"),
+        ({"k": {"$in": "text"}}, "expected a list"),
+        ({"k": {"$in": [1, None]}}, r"\['\$in'\]\[1\] is None"),
+        ({"k": {"$gt": "a"}}, "order comparisons are for numbers"),
+        ({"k": {"$gt": True}}, "order comparisons are for numbers"),
+        ({"k": {"$lt": float("nan")}}, "finite float"),
+        ({"k": {"$eq": float("inf")}}, "finite float"),
+        ({"k": {"$like": "a"}}, r"unknown operator '\$like'"),
+        ({"k": {"sub": 1}}, "unknown operator 'sub'"),
+        ({"$not": {"k": 1}}, r"'\$not' is neither"),
+        ({"": 1}, "'' is neither"),
+        ({3: 1}, "keys must be strings"),
+        ({"$and": []}, r"where\['\$and'\] is \[\]"),
+        ({"$or": {"k": 1}}, r"where\['\$or'\] is"),
+        ({"$or": [{"k": 1}, {"$and": [{"k": {"$foo": 1}}]}]}, r"\['\$or'\]\[1\]\['\$and'\]\[0\]"),
+        ({"$or": [{"k": 1}, {}]}, r"where\['\$or'\]\[1\] is {}"),
+    ],
+)
+def test_a_malformed_where_names_its_place(values, where, place):
+    for use in (values.get, values.delete, lambda where: values.query([1], where=where)):
+        with pytest.raises(InvalidFilterError, match=place):
+            use(where=where)
+    assert values.count() == len(VALUES) + 1
+
+
+@pytest.mark.parametrize(
+    ("where_document", "place"),
+    [
+        ({}, "where_document is {}"),
+        ({"$contains": ""}, r"\['\$contains'\] is '': expected a string that isn't empty"),
+        ({"$contains": 5}, "is 5"),
+        ({"$contains": "\ud800"}, "surrogate"),
+        ({"$regex": "(a"}, r"where_document\['\$regex'\] is '\(a': .*missing \)"),
+        ({"$regex": r"(a)\1"}, "not a regular expression of RE2"),
+        ({"$like": "a"}, r"unknown operator '\$like'"),
+        ({"k": "a"}, "unknown operator 'k'"),
+        ({"$and": [{"$contains": "a"}, {"$not_regex": "["}]}, r"\['\$and'\]\[1\]\['\$not_regex'\]"),
+    ],
+)
+def test_a_malformed_where_document_names_its_place(values, where_document, place):
+    with pytest.raises(InvalidFilterError, match=place):
+        values.get(where_document=where_document)
+
+
+def test_document_filters_take_text_as_it_is(collection):
+    documents = ["50% off", "50 off", "a_b", "axb", "CASE", "a\0b", "e\u0301", None]
+    ids = [str(i) for i in range(len(documents))]
+    collection.add(ids=ids, embeddings=np.ones((8, 1)), documents=documents)
+
+    def found(where_document):
+        return "".join(collection.get(where_document=where_document)["ids"])
+
+    assert found({"$contains": "%"}) == "0"
+    assert found({"$contains": "a_b"}) == "2"
+    assert found({"$contains": "case"}) == ""
+    assert found({"$contains": "\0"}) == "5"
+    assert found({"$contains": "é"}) == ""
+    assert found({"$not_contains": "o"}) == "234567"
+    assert found({"$regex": "^[a-z].b$"}) == "235"
+    assert found({"$not_regex": "."}) == "7"
+    assert found({"$contains": "50", "$not_contains": "%"}) == "1"
+    assert found({"$or": [{"$contains": "CAS"}, {"$regex": "x"}]}) == "34"
+
+
+def test_numpy_scalars_and_arrays_serve_as_operands(values):
+    assert values.get(where={"k": {"$gt": np.float32(0.5)}})["ids"] == ["one", "one_float", "big"]
+    assert values.get(where={"k": np.int64(1)})["ids"] == ["one", "one_float"]
+    assert values.get(where={"k": np.bool_(True)})["ids"] == ["true"]
+    assert values.get(where={"k": {"$in": np.array([1, 7])}})["ids"] == ["one", "one_float"]
+
+
+def test_keys_are_taken_literally(collection):
+    collection.add(
+        ids=["dotted", "nested"], embeddings=[[1], [2]], metadatas=[{"a.b": 1}, {"a": {"b": 1}}]
+    )
+    assert collection.get(where={"a.b": 1})["ids"] == ["dotted"]
+
+
+def test_large_filters_work(populated):
+    many = {"$in": [*range(3, 100_003)]}
+    assert populated.get(where={"n": many})["ids"] == ["p3", "p4"]
+    texts = {"$in": [f"x{i}" for i in range(100_000)]}
+    assert populated.get(where={"n": texts})["ids"] == []
+    terms = [{"n": i} for i in range(4, 10_004)]
+    assert populated.get(where={"$or": terms})["ids"] == ["p4"]
+    assert populated.get(where={"$and": [{"n": {"$ne": i}} for i in range(1, 10_001)]})["ids"] == [
+        "p0"
+    ]
+    ranges = [{"n": {"$gte": i}} for i in range(3, 10_003)]
+    assert populated.get(where={"$or": ranges})["ids"] == ["p3", "p4"]
+
+
+def test_filters_may_nest_two_hundred_levels_and_no_more(populated):
+    def nested(depth):
+        where = {"n": 3}
+        for level in range(depth - 1):
+            where = {"$and" if level % 2 else "$or": [where, {"n": {"$lt": 3}}]}
+        return where
+
+    assert "p3" in populated.get(where={"$or": [nested(199), {"n": 3}]})["ids"]
+    for depth in (201, 100_000):
+        with pytest.raises(InvalidFilterError, match="deeper than 200"):
+            populated.get(where=nested(depth))
+    with pytest.raises(InvalidFilterError):
+        populated.get(where={"n": {"$eq": nested(10_000)}})

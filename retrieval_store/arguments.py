@@ -6,6 +6,7 @@ A bare str, dict or vector stands for a list of one.
 
 import operator
 import re
+import sys
 from collections.abc import Collection as Container
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,10 +72,10 @@ def ids_of(ids: Any) -> list[str]:
     """A list of distinct ids."""
     items = [ids] if isinstance(ids, str) else _listlike(ids, "ids", "a str or a list of str")
     for i, item in enumerate(items):
-        if type(item) is not str:
-            if not isinstance(item, str):
-                raise InvalidTypeError(f"ids[{i}] is {shown(item)}, expected a str")
-            items[i] = str(item)
+        if not isinstance(item, str):
+            raise InvalidTypeError(f"ids[{i}] is {shown(item)}, expected a str")
+        if type(item) is not str:  # a member of an enum of strings, say, or a string of numpy
+            items[i] = str.__str__(item)
         if not item:
             raise InvalidArgumentError(f"ids[{i}] is empty, expected at least one character")
         if not item.isascii():
@@ -88,6 +89,8 @@ def ids_of(ids: Any) -> list[str]:
 
 def matrix_of(vectors: Any, name: str) -> Matrix:
     """(n, dim) float32, C-contiguous, finite."""
+    if isinstance(vectors, str | bytes | bytearray) or np.ma.is_masked(vectors):
+        raise InvalidTypeError(f"{name} is {shown(vectors)}, expected vectors of numbers")
     try:
         array = np.asarray(vectors)
     except (ValueError, TypeError):
@@ -103,7 +106,8 @@ def matrix_of(vectors: Any, name: str) -> Matrix:
             f"{name} has shape {array.shape}, expected (number of vectors, dimension)"
         )
     with np.errstate(over="ignore"):
-        matrix = np.ascontiguousarray(array, dtype=np.float32)
+        # A copy: what is checked here must be what is written, whatever the caller does meanwhile.
+        matrix = np.array(array, dtype=np.float32, order="C")
     finite = np.isfinite(matrix)
     if not finite.all():
         i, j = np.argwhere(~finite)[0].tolist()
@@ -195,15 +199,15 @@ def include_of(include: Any, allowed: Container[str]) -> frozenset[str]:
         [include] if isinstance(include, str) else _listlike(include, "include", "a list of str")
     )
     for i, name in enumerate(names):
-        if name not in allowed:
+        if not isinstance(name, str) or name not in allowed:
             raise InvalidArgumentError(
                 f"include[{i}] is {name!r}, expected one of {', '.join(sorted(allowed))}"
             )
     return frozenset(names)
 
 
-def whole_number(value: Any, name: str, least: int) -> int:
-    """An int of at least `least`."""
+def whole_number(value: Any, name: str, least: int, most: int = sys.maxsize) -> int:
+    """An int from `least` to `most`."""
     try:
         if isinstance(value, bool | np.bool_):
             raise TypeError
@@ -212,6 +216,8 @@ def whole_number(value: Any, name: str, least: int) -> int:
         raise InvalidTypeError(f"{name} is {shown(value)}, expected an int") from None
     if number < least:
         raise InvalidArgumentError(f"{name} is {number}, expected at least {least}")
+    if number > most:
+        raise InvalidArgumentError(f"{name} is {shown(number)}, expected at most {most}")
     return number
 
 
@@ -227,9 +233,8 @@ def collection_name(name: Any) -> str:
 
 def _listlike(value: Any, name: str, expected: str) -> list[Any]:
     """A new list of the items, so that what the caller passed is never changed."""
-    if isinstance(value, np.ndarray | Sequence) and not isinstance(value, str | bytes):
-        return list(value)
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
+    atom = isinstance(value, str | bytes | bytearray | Mapping) or getattr(value, "ndim", 1) == 0
+    if isinstance(value, Iterable) and not atom:
         return list(value)
     raise InvalidTypeError(f"{name} is {shown(value)}, expected {expected}")
 

@@ -40,6 +40,16 @@ def _has_room(buffer: Any, prefix: npt.NDArray[Any], size: int) -> bool:
     )
 
 
+def plain_scalar(value: Any) -> Any:
+    """A number or bool of numpy as Python's; anything else, and what isn't a plain number (a time
+    span, a long double), as it is."""
+    if isinstance(value, np.bool_ | np.integer | np.floating) and not isinstance(
+        value, np.timedelta64 | np.longdouble
+    ):
+        return value.item()
+    return value
+
+
 def ranges(starts: Ints, stops: Ints) -> Ints:
     """np.concatenate([np.arange(a, b) for a, b in zip(starts, stops)]), without the loop."""
     lengths = stops - starts

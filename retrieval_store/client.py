@@ -17,10 +17,11 @@ from retrieval_store.engine.database import Durability
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
+    InvalidTypeError,
     NotFoundError,
     RetrievalStoreError,
 )
-from retrieval_store.json_values import Payload, checked_object
+from retrieval_store.json_values import Payload, checked_object, shown
 from retrieval_store.loaders import DataLoader
 from retrieval_store.results import SPACE
 
@@ -45,7 +46,7 @@ class Client:
             raise InvalidArgumentError(
                 f"durability is {durability!r}, expected 'full' or 'relaxed'"
             )
-        self._session = Session(None if path is None else Path(path).absolute(), durability)
+        self._session = Session(None if path is None else _directory(path), durability)
         self._allow_reset = allow_reset
 
     @property
@@ -181,6 +182,16 @@ class Client:
     ) -> Collection:
         backend = EmbeddedBackend(self._session, record.id)
         return Collection(backend, record, embedding_function, data_loader)
+
+
+def _directory(path: Any) -> Path:
+    try:
+        name = os.fspath(path)
+    except TypeError:
+        name = None
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise InvalidTypeError(f"path is {shown(path)}, expected the name of a directory")
+    return Path(name).absolute()
 
 
 def PersistentClient(path: str | os.PathLike[str] = "./retrieval_store_data") -> Client:

@@ -79,7 +79,7 @@ def _mapping(value: Any, place: str, names: tuple[str, ...]) -> Mapping[str, Any
 
 def _checked(name: str, value: Any, place: str) -> str | int:
     if name != "space":
-        return whole_number(value, place, 2 if name == "max_neighbors" else 1)
-    if value not in METRICS:
+        return whole_number(value, place, 2 if name == "max_neighbors" else 1, 2**31 - 1)
+    if not isinstance(value, str) or value not in METRICS:
         raise InvalidArgumentError(f"{place} is {shown(value)}, expected one of {METRICS}")
-    return cast(str, value)
+    return value

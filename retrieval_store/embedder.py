@@ -1,6 +1,7 @@
 """The embedding function of a collection: how it is remembered, found again, and called."""
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,7 +16,7 @@ from retrieval_store.embeddings import (
     QueryEmbedding,
     RestorableEmbedding,
 )
-from retrieval_store.errors import ConflictError, EmbeddingFunctionError, RetrievalStoreError
+from retrieval_store.errors import ConflictError, EmbeddingFunctionError, InvalidArgumentError
 from retrieval_store.json_values import JSONValue, checked_object
 
 BATCH_SIZE = 512
@@ -82,23 +83,31 @@ class Embedder:
 
 
 def _in_batches(function: Any, inputs: Sequence[Any], show_progress: bool) -> Matrix:
-    batches = [inputs[i : i + BATCH_SIZE] for i in range(0, len(inputs), BATCH_SIZE)]
-    if not show_progress:
-        return np.concatenate([_called(function, batch) for batch in batches])
-    from tqdm.auto import tqdm
-
-    parts = []
-    with tqdm(total=len(inputs), desc="embedding", unit="input") as bar:
-        for batch in batches:
-            parts.append(_called(function, batch))
-            bar.update(len(batch))
+    parts: list[Matrix] = []
+    with _bar(len(inputs), show_progress) as bar:
+        for start in range(0, len(inputs), BATCH_SIZE):
+            part = _called(function, inputs[start : start + BATCH_SIZE])
+            if parts and part.shape[1] != parts[0].shape[1]:
+                raise EmbeddingFunctionError(
+                    f"the embedding function returned vectors of {part.shape[1]} numbers after "
+                    f"vectors of {parts[0].shape[1]}"
+                )
+            parts.append(part)
+            bar.update(len(part))
     return np.concatenate(parts)
 
 
+def _bar(total: int, shown: bool) -> Any:
+    # That for notebooks may complain about a missing widget, so only when it is wanted.
+    tqdm = import_module("tqdm.auto" if shown else "tqdm").tqdm
+    return tqdm(total=total, desc="embedding", unit="input", disable=not shown)
+
+
 def _called(function: Any, inputs: Sequence[Any]) -> Matrix:
+    result = function(list(inputs))
     try:
-        matrix = matrix_of(function(list(inputs)), "the embedding function's result")
-    except RetrievalStoreError as error:
+        matrix = matrix_of(result, "the embedding function's result")
+    except InvalidArgumentError as error:
         raise EmbeddingFunctionError(str(error)) from error
     if len(matrix) != len(inputs):
         raise EmbeddingFunctionError(

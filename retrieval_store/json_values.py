@@ -10,8 +10,7 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-import numpy as np
-
+from retrieval_store.arrays import plain_scalar
 from retrieval_store.errors import InvalidMetadataError
 
 JSONValue: TypeAlias = "None | bool | int | float | str | list[JSONValue] | dict[str, JSONValue]"
@@ -68,8 +67,9 @@ def _checked(value: Any, place: str, path: tuple[Any, ...]) -> JSONValue:
         raise _refused(value, place, path, "floats must be finite")
     if kind is list or kind is dict:
         return _checked_container(value, place, path)
-    if isinstance(value, np.bool_ | np.integer | np.floating):
-        return _checked(value.item(), place, path)
+    plain = plain_scalar(value)
+    if plain is not value:
+        return _checked(plain, place, path)
     raise _refused(value, place, path, "allowed are str, int, float, bool, None, list and dict")
 
 

@@ -125,6 +125,20 @@ def test_a_directory_is_made_with_its_parents_and_a_file_is_refused(tmp_path):
         retrieval_store.Client(tmp_path / "file")
 
 
+@pytest.mark.parametrize("path", [5, b"x", "a\0b", ""])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(InvalidArgumentError, match="path is .*expected the name of a directory"):
+        retrieval_store.Client(path)
+
+
+def test_pages_of_collections_take_any_size(client):
+    client.create_collection("things")
+    assert len(client.list_collections(limit=2**62)) == 1
+    for bad in ({"limit": -1}, {"offset": 2**70}, {"limit": 1.5}):
+        with pytest.raises(InvalidArgumentError, match=next(iter(bad))):
+            client.list_collections(**bad)
+
+
 def test_durability_can_be_relaxed_but_not_differ_within_a_process(tmp_path):
     with retrieval_store.Client(tmp_path, durability="relaxed") as client:
         client.create_collection("things", embedding_function=None).add(ids="a", embeddings=[1])
@@ -169,6 +183,8 @@ def test_the_distance_comes_from_configuration_or_metadata_and_stays(client):
         ({"hnsw": {"space": "manhattan"}}, "expected one of"),
         ({"hnsw": {"ef_search": 0}}, "at least 1"),
         ({"hnsw": {"ef_search": "many"}}, "expected an int"),
+        ({"hnsw": {"ef_search": 10**30}}, "at most"),
+        ({"hnsw": {"space": ["l2"]}}, "expected one of"),
         ({"hnsw": {"efsearch": 3}}, "unknown key 'efsearch'"),
         ({"spann": {}}, "unknown key 'spann'"),
         ("l2", "expected a dict"),

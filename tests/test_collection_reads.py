@@ -64,7 +64,7 @@ def test_get_includes_what_is_asked_for_and_has_every_key(populated):
     assert vectors["uris"] == [None] * 5
 
 
-@pytest.mark.parametrize("include", [["distances"], ["metadata"], [7], "vectors"])
+@pytest.mark.parametrize("include", [["distances"], ["metadata"], [7], "vectors", [["documents"]]])
 def test_get_refuses_what_it_can_t_include(populated, include):
     with pytest.raises(InvalidArgumentError, match=r"include\[0\]"):
         populated.get(include=include)

@@ -1,5 +1,6 @@
 """add, update, upsert, delete, modify: what they do, and that what they refuse changes nothing."""
 
+import enum
 import logging
 
 import numpy as np
@@ -133,6 +134,9 @@ def test_at_most_ten_existing_ids_are_named(collection):
         ({"ids": ["x"], "embeddings": "text"}, InvalidArgumentError, "embeddings"),
         ({"ids": ["x"], "embeddings": [[[1, 2]]]}, InvalidArgumentError, "shape"),
         ({"ids": ["x"], "embeddings": [[1j, 2]]}, TypeError, "expected numbers"),
+        ({"ids": ["x"], "embeddings": bytearray(b"ab")}, TypeError, "expected vectors"),
+        ({"ids": ["x"], "embeddings": np.ma.array([[1, 2]], mask=[[0, 1]])}, TypeError, "vectors"),
+        ({"ids": np.array("x"), "embeddings": [[1, 2]]}, TypeError, "ids is array"),
         (
             {"ids": ["x"], "embeddings": [[1, 2]], "documents": [5]},
             TypeError,
@@ -169,6 +173,8 @@ def test_what_can_t_be_added_is_refused_and_nothing_is_written(
         ({"a": b"x"}, "bytes"),
         ({"a": np.array([1])}, "ndarray"),
         ({"a": np.datetime64("2020-01-01")}, "datetime64"),
+        ({"a": np.timedelta64(5, "ns")}, "timedelta64"),
+        ({"a": np.longdouble(1)}, "longdouble"),
         ({"a": np.float32("nan")}, "floats must be finite"),
         ({"a": 2**64}, r"from -2\*\*63 to 2\*\*64 - 1"),
         ({"a": -(2**63) - 1}, r"from -2\*\*63"),
@@ -223,6 +229,28 @@ def test_one_atomic_batch_may_hold_any_number_of_records(collection):
     assert collection.count() == many
 
 
+def test_ids_may_be_members_of_an_enum_of_strings(collection):
+    class Kind(str, enum.Enum):
+        CAT = "cat"
+
+    collection.add(ids=[Kind.CAT, np.str_("dog")], embeddings=[[1], [2]])
+    assert collection.get()["ids"] == ["cat", "dog"]
+    assert collection.get(ids=[Kind.CAT])["ids"] == ["cat"]
+
+
+def test_a_write_is_of_what_was_checked_whatever_the_caller_does_meanwhile(collection, monkeypatch):
+    vectors = np.ones((3, 2), np.float32)
+    put = type(collection._backend.points).put
+
+    def put_after_a_change(self, batch, rules):
+        vectors[:] = np.nan
+        return put(self, batch, rules)
+
+    monkeypatch.setattr(type(collection._backend.points), "put", put_after_a_change)
+    collection.add(ids=["a", "b", "c"], embeddings=vectors)
+    assert collection.get(include=["embeddings"])["embeddings"].tolist() == [[1, 1]] * 3
+
+
 # update and upsert
 
 
@@ -256,8 +284,9 @@ def test_update_and_upsert_refuse_ids_alone_and_wrong_dimensions(populated):
     for method in (populated.update, populated.upsert):
         with pytest.raises(InvalidArgumentError, match="only ids"):
             method(ids=["p1"])
-        with pytest.raises(DimensionMismatchError):
-            method(ids=["p1"], embeddings=[[1, 2, 3]], metadatas=[{"n": 100}])
+        for ids in ("p1", "unknown"):
+            with pytest.raises(DimensionMismatchError):
+                method(ids=ids, embeddings=[[1, 2, 3]], metadatas=[{"n": 100}])
     assert content(populated) == before
 
 

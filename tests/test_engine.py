@@ -1,17 +1,24 @@
 """The engine below Collection: typed ids, named spaces, files, formats, checksums."""
 
+import contextlib
+import gc
+import os
 import shutil
+import threading
+from pathlib import Path
 
 import apsw
 import numpy as np
 import pytest
 
 import retrieval_store
+from retrieval_store.engine.database import MemoryDatabase
+from retrieval_store.engine.masks import matching
 from retrieval_store.engine.store import Store
 from retrieval_store.engine.types import Fields, PointBatch, Vectors, WriteRules
 from retrieval_store.engine.vectors import rows_per_block
-from retrieval_store.errors import DamagedError, FormatError, StorageError
-from retrieval_store.filters.expression import HasId
+from retrieval_store.errors import DamagedError, FormatError, NotFoundError, StorageError
+from retrieval_store.filters.expression import HasId, Range
 
 ADD = WriteRules(known="refuse", new="insert")
 UPSERT = WriteRules(known="update", new="insert")
@@ -147,6 +154,48 @@ def test_a_reader_behind_the_change_log_loads_anew(tmp_path, monkeypatch):
     assert (got.ids, got.vectors.tolist()) == ([1, 3], [[19], [3]])
 
 
+def test_a_first_write_that_failed_does_not_fix_the_dimension(store, monkeypatch):
+    points = points_of(store, v="l2")
+    with monkeypatch.context() as patch:
+        patch.setattr("retrieval_store.engine.write._finish", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            points.put(batch(["a", "b"], v=np.ones((2, 8))), ADD)
+    points.put(batch(["a", "b"], v=[[1, 2, 3], [4, 5, 6]]), ADD)
+    points.put(batch(["c"], v=[[7, 8, 9]]), ADD)
+    vectors = points.get(None, None, None, 0, Fields(vectors="v")).vectors
+    assert vectors.tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+
+
+def test_a_reader_uses_a_column_that_was_built_for_a_later_state(store):
+    points = points_of(store, v="l2")
+    many = PointBatch(list(range(100)), {}, [{"n": i} for i in range(100)])
+    points.put(many, ADD)
+    database = points._database
+    assert len(points.get(None, Range(("n",), gte=0), None, 0, Fields()).ids) == 100
+    if isinstance(database, MemoryDatabase):
+        return  # there a reader has the store for itself
+    with points._read() as early:
+        points.put(PointBatch([1, 100], {}, [{"n": -5}, {"n": 6}]), UPSERT)
+        assert points.get(None, Range(("n",), lt=0), None, 0, Fields()).ids == [1]
+        assert not matching(early, Range(("n",), lt=0)).any()
+        assert matching(early, Range(("n",), gte=0)).sum() == 100
+    assert points.get(None, Range(("n",), gte=6), None, 0, Fields()).ids == [*range(6, 101)]
+
+
+def test_columns_stay_right_when_the_notes_of_changes_run_out(store, monkeypatch):
+    monkeypatch.setattr("retrieval_store.engine.columns.CHANGES_KEPT", 4)
+    monkeypatch.setattr("retrieval_store.engine.columns.COLUMNS_KEPT", 2)
+    points = points_of(store, v="l2")
+    points.put(PointBatch(["a", "b"], {}, [{"x": 0, "y": 0, "z": 0}] * 2), ADD)
+    for i in range(30):
+        points.put(PointBatch(["a"], {}, [{"x": i, "y": i, "z": i}]), UPSERT)
+        points.count()  # a step of the state that uses no column
+        if i % 5 == 0:
+            for key in "xyz":
+                at_least = points.get(None, Range((key,), gte=i), None, 0, Fields()).ids
+                assert at_least == (["a", "b"] if i == 0 else ["a"])
+
+
 # files
 
 
@@ -247,18 +296,21 @@ def test_a_file_that_is_no_database_is_an_error(tmp_path):
         retrieval_store.Client(tmp_path)
 
 
-def test_interrupted_deletions_are_hidden_and_finished(tmp_path, monkeypatch):
+@pytest.mark.parametrize("step", ["_finish_drop", "_forget"])
+def test_an_interrupted_deletion_takes_no_more_writes_and_is_finished(tmp_path, monkeypatch, step):
     filled(tmp_path)
     with retrieval_store.Client(tmp_path) as client:
+        handle = client.get_collection("things")
         with monkeypatch.context() as patch:
-            patch.setattr(Store, "_unlink", lambda *_: 1 / 0)
+            patch.setattr(Store, step, lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 client.delete_collection("things")
-        assert client.list_collections() == []
-        assert client.count_collections() == 0
+        with pytest.raises(ValueError, match="deleted"):
+            handle.add(ids="new", embeddings=np.ones(8))
         with pytest.raises(ValueError, match="no collection"):
             client.get_collection("things")
-        client.create_collection("things", embedding_function=None)
+        assert client.list_collections() == []
+        assert client.get_or_create_collection("things", embedding_function=None).count() == 0
         client.delete_collection("things")
     assert [path.name for path in tmp_path.iterdir()] == ["catalog.sqlite"]
 
@@ -275,3 +327,97 @@ def test_a_damaged_collection_can_be_deleted_and_does_not_bother_others(tmp_path
         client.delete_collection("things")
         assert [collection.name for collection in client.list_collections()] == ["other"]
         assert other.count() == 1
+
+
+def test_a_store_whose_directory_was_deleted_or_replaced_takes_no_writes(tmp_path):
+    path = tmp_path / "store"
+    for replaced in (False, True):
+        filled(path, count=10)
+        with retrieval_store.Client(path) as client:
+            things = client.get_collection("things")
+            things.count()
+            shutil.rmtree(path)
+            if replaced:
+                filled(path, count=3)
+            for use in (
+                lambda things=things: things.update(ids="1", metadatas={"n": 2}),
+                lambda things=things: things.delete(ids="1"),
+                lambda things=things: things.add(ids="new", embeddings=np.ones(8)),
+                things.count,
+                lambda client=client: client.create_collection("other", embedding_function=None),
+            ):
+                with pytest.raises((StorageError, NotFoundError)):
+                    use()
+            if replaced:
+                with retrieval_store.Client(path) as another:
+                    assert another.get_collection("things").count() == 3
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def test_a_collection_is_whole_once_it_has_a_name_even_with_relaxed_durability(tmp_path):
+    with retrieval_store.Client(tmp_path, durability="relaxed") as client:
+        client.create_collection("things", embedding_function=None)
+        copy = tmp_path.parent / "after the power cut"
+        shutil.copytree(tmp_path, copy, ignore=shutil.ignore_patterns("points.sqlite-*"))
+    with retrieval_store.Client(copy) as client:
+        client.get_collection("things").add(ids="a", embeddings=[1])
+
+
+def test_another_programs_database_is_refused_and_left_as_it_is(tmp_path):
+    file = tmp_path / "catalog.sqlite"
+    database = apsw.Connection(str(file))
+    database.execute("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)")
+    database.close()
+    before = file.read_bytes()
+    with pytest.raises(FormatError, match="not a database of retrieval-store"):
+        retrieval_store.Client(tmp_path)
+    assert file.read_bytes() == before
+
+
+def test_a_collection_deleted_by_another_process_holds_no_files_open(tmp_path):
+    def descriptors():
+        links = []
+        for link in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):
+                links.append(os.readlink(link))
+        return [link for link in links if link.endswith(" (deleted)") and str(tmp_path) in link]
+
+    other = Store(tmp_path, "full")
+    with retrieval_store.Client(tmp_path) as client:
+        for name in ("one", "two", "three"):
+            things = client.create_collection(name, embedding_function=None)
+            things.add(ids="a", embeddings=[1])
+            things.query(query_embeddings=[1])
+            other.drop(name)
+            with pytest.raises(NotFoundError):
+                things.count()
+            with pytest.raises(NotFoundError):
+                things.count()
+            del things
+        gc.collect()
+        assert descriptors() == []
+
+
+def test_threads_that_wait_while_a_collection_is_deleted_learn_that_it_is_gone(tmp_path):
+    for path in (None, tmp_path):
+        with retrieval_store.Client(path) as client:
+            things = client.create_collection("things", embedding_function=None)
+            ends = []
+
+            def work(number, things=things, ends=ends):
+                try:
+                    for i in range(10**9):
+                        things.upsert(ids=f"{number}.{i}", embeddings=[i])
+                        things.count()
+                except Exception as error:
+                    ends.append(type(error))
+
+            threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+            for thread in threads:
+                thread.start()
+            while things.count() < 40:
+                pass
+            client.delete_collection("things")
+            for thread in threads:
+                thread.join()
+            assert ends == [NotFoundError] * 4

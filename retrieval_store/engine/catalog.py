@@ -1,7 +1,7 @@
 """catalog.sqlite: the collections of a store, by name and by id.
 
-A collection that is being deleted is first marked so, which hides it; its row goes when its files
-are gone. Whoever finds a marked row whose process died finishes the deletion.
+The row of a collection that is being deleted stays, hidden, until its files are gone, so that
+another process can finish the deletion if the first one dies.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from typing import Any
 import apsw
 import orjson
 
-from retrieval_store.engine.database import Database, Format, select, transaction
+from retrieval_store.engine.database import Database, Format, Reason, select, transaction
 from retrieval_store.errors import AlreadyExistsError, NotFoundError
 from retrieval_store.json_values import Payload
 
@@ -58,9 +58,13 @@ class Catalog:
         with self._database.borrow() as connection, transaction(connection, "IMMEDIATE"):
             yield Entries(connection)
 
-    def close(self) -> None:
-        """Let go of the file."""
-        self._database.close()
+    def is_in_place(self) -> bool:
+        """Whether the path still leads to the file that was opened."""
+        return self._database.is_in_place()
+
+    def close(self, reason: Reason) -> None:
+        """Let go of the file; from here on methods raise `reason`."""
+        self._database.close(reason)
 
 
 class Entries:

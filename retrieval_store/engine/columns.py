@@ -21,6 +21,7 @@ from retrieval_store.json_values import Payload
 
 Lookup: TypeAlias = OneOf | ListHas | Range
 CHANGES_KEPT = 1024
+COLUMNS_KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +65,15 @@ class Column:
         return mask[:rows]
 
 
-def plan_refresh(column: Column) -> tuple[int, Ints]:
+def plan_refresh(column: Column, height: int) -> tuple[int, Ints]:
     """How many segments, from the bottom, stay as they are, and the rows that a new one above them
-    must cover: the stale ones and those of segments not more than twice as large."""
+    must cover: the stale ones and those of segments not more than twice as large. height: how many
+    rows the reader has; a segment may have more, when it was built for a later state."""
     kept, rows = len(column.segments), column.stale
     while kept and len(column.segments[kept - 1].rows) <= 2 * len(rows):
         kept -= 1
         rows = np.union1d(rows, column.segments[kept].rows)
-    return kept, rows
+    return kept, rows[rows < height]
 
 
 def refreshed(column: Column, kept: int, rows: Ints, values: Sequence[Any]) -> Column:
@@ -106,29 +108,37 @@ class ColumnCache:
 
     def __init__(self, seq: int) -> None:
         self.refreshing = threading.Lock()
-        self._columns: dict[PayloadPath, tuple[int, Column]] = {}
+        self._lock = threading.Lock()
+        self._columns: dict[PayloadPath, tuple[int, Column]] = {}  # the last used last
         self._changes: list[tuple[int, Ints]] = []
         self._floor = seq
 
     def note(self, seq: int, rows: Ints) -> None:
         """The step to the state at `seq` added or changed these rows."""
-        if len(self._changes) == CHANGES_KEPT:
-            forgotten = CHANGES_KEPT // 2
-            self._floor = self._changes[forgotten - 1][0]
-            self._changes = self._changes[forgotten:]
-        self._changes.append((seq, rows))
+        with self._lock:
+            if len(self._changes) == CHANGES_KEPT:
+                forgotten = CHANGES_KEPT // 2
+                self._floor = self._changes[forgotten - 1][0]
+                self._changes = self._changes[forgotten:]
+            self._changes.append((seq, rows))
 
-    def at(self, path: PayloadPath, seq: int, rows: int) -> Column:
+    def at(self, path: PayloadPath, seq: int, height: int) -> Column:
         """The column for a state with so many rows at `seq`, with what is stale in it."""
-        built, column = self._columns.get(path, (-1, None))
-        first, last = min(built, seq), max(built, seq)
-        if column is None or first < self._floor:
-            return Column((), np.arange(rows))
-        changed = [r for s, r in self._changes if first < s <= last]
+        with self._lock:
+            built, column = self._columns.get(path, (-1, None))
+            first, last = min(built, seq), max(built, seq)
+            if column is None or first < self._floor:
+                return Column((), np.arange(height))
+            self._columns[path] = self._columns.pop(path)
+            changed = [rows for s, rows in self._changes if first < s <= last]
         stale = np.unique(np.concatenate(changed)) if changed else np.empty(0, np.int64)
-        return Column(column.segments, stale[stale < rows])
+        return Column(column.segments, stale[stale < height])
 
     def keep(self, path: PayloadPath, seq: int, column: Column) -> None:
         """Offer a column without stale rows, built at `seq`."""
-        if seq >= self._columns.get(path, (-1, None))[0]:
-            self._columns[path] = (seq, column)
+        with self._lock:
+            if seq >= self._columns.get(path, (-1, None))[0]:
+                self._columns.pop(path, None)
+                self._columns[path] = (seq, column)
+            if len(self._columns) > COLUMNS_KEPT:
+                del self._columns[next(iter(self._columns))]

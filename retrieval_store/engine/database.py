@@ -7,7 +7,7 @@ carries an application id and a format version.
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,6 @@ import apsw
 import apsw.sqlite_extra
 
 from retrieval_store.errors import (
-    ClientClosedError,
     DamagedError,
     FormatError,
     LockTimeoutError,
@@ -27,6 +26,8 @@ from retrieval_store.errors import (
 )
 
 Durability: TypeAlias = Literal["full", "relaxed"]
+Fill: TypeAlias = Callable[[apsw.Connection], None]
+Reason: TypeAlias = Callable[[], Exception]  # makes the error that the use of what is closed raises
 
 LOCK_TIMEOUT_MS = 30_000
 CHECKSUM_BYTES = 8  # at the end of each page, as the checksum VFS wants them
@@ -53,18 +54,31 @@ def _register_checksum_vfs() -> None:
             apsw.set_default_vfs(default)
 
 
-def create(path: Path, format: Format) -> None:
-    """Make the database unless it is there; several processes may do so at once."""
+def create(path: Path, format: Format, fill: Fill | None = None) -> None:
+    """Make the database unless it is there; several processes may do so at once. `fill` adds to the
+    schema in the same transaction. Raises FormatError when the file is another kind of database."""
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     with translated(path), closing(_opened(path, flags, "full")) as connection:
         connection.reserve_bytes("main", CHECKSUM_BYTES)
-        with transaction(connection, "EXCLUSIVE"):
-            if not select(connection, "SELECT 1 FROM sqlite_schema"):
-                connection.execute(f"PRAGMA application_id = {format.application_id}")
-                connection.execute(f"PRAGMA user_version = {format.version}")
-                connection.execute(format.schema)
+        if not _has_tables(connection):
+            with transaction(connection, "EXCLUSIVE"):
+                if not _has_tables(connection):
+                    connection.execute(f"PRAGMA application_id = {format.application_id}")
+                    connection.execute(f"PRAGMA user_version = {format.version}")
+                    _fill(connection, format, fill)
+        _check_format(connection, path, format)
         connection.execute("PRAGMA journal_mode = WAL")
     sync_directory(path.parent)
+
+
+def _has_tables(connection: apsw.Connection) -> bool:
+    return bool(select(connection, "SELECT 1 FROM sqlite_schema"))
+
+
+def _fill(connection: apsw.Connection, format: Format, fill: Fill | None) -> None:
+    connection.execute(format.schema)
+    if fill is not None:
+        fill(connection)
 
 
 def connect(path: Path, format: Format, durability: Durability) -> apsw.Connection:
@@ -73,13 +87,6 @@ def connect(path: Path, format: Format, durability: Durability) -> apsw.Connecti
         connection = _opened(path, apsw.SQLITE_OPEN_READWRITE, durability)
         _check_format(connection, path, format)
         return connection
-
-
-def connect_memory(format: Format) -> apsw.Connection:
-    """A new database in memory."""
-    connection = apsw.Connection(":memory:")
-    connection.execute(format.schema)
-    return connection
 
 
 def _opened(path: Path, flags: int, durability: Durability) -> apsw.Connection:
@@ -112,30 +119,58 @@ class FileDatabase:
         self._format = format
         self._durability: Durability = durability
         self._idle: list[apsw.Connection] = []
-        self._closed = False
+        self._file: tuple[int, int] | None = None
+        self._closed: Reason | None = None
 
     @contextmanager
     def borrow(self) -> Iterator[apsw.Connection]:
         """A connection for one thread; a transaction left open is rolled back."""
-        if self._closed:
-            raise ClientClosedError(f"the store at {self.path.parent} is closed")
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = connect(self.path, self._format, self._durability)
-        try:
-            with translated(self.path):
+        if self._closed is not None:
+            raise self._closed()
+        with translated(self.path):
+            self._refuse_replaced()
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = connect(self.path, self._format, self._durability)
+            try:
                 yield connection
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            if self._closed or len(self._idle) >= IDLE_CONNECTIONS:
-                connection.close()
-            else:
-                self._idle.append(connection)
+            finally:
+                self._take_back(connection)
 
-    def close(self) -> None:
-        self._closed = True
+    def is_in_place(self) -> bool:
+        """Whether the path still leads to the file that was opened."""
+        try:
+            self._refuse_replaced()
+        except OSError:
+            return False
+        return True
+
+    def close(self, reason: Reason) -> None:
+        """Close all connections; from here on `borrow` raises `reason`."""
+        self._closed = reason
+        self._drain()
+
+    def _refuse_replaced(self) -> None:
+        # SQLite would go on in a file that has no name any more, and what it wrote would be gone.
+        status = os.stat(self.path)
+        file = (status.st_dev, status.st_ino)
+        if self._file is None:
+            self._file = file
+        elif self._file != file:
+            raise StorageError(f"{self.path} has been replaced while it was open")
+
+    def _take_back(self, connection: apsw.Connection) -> None:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        if len(self._idle) < IDLE_CONNECTIONS:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        if self._closed is not None:
+            self._drain()
+
+    def _drain(self) -> None:
         while self._idle:
             self._idle.pop().close()
 
@@ -145,17 +180,18 @@ class MemoryDatabase:
 
     path = Path(":memory:")
 
-    def __init__(self, format: Format) -> None:
-        self._connection = connect_memory(format)
+    def __init__(self, format: Format, fill: Fill | None = None) -> None:
+        self._connection = apsw.Connection(":memory:")
+        _fill(self._connection, format, fill)
         self._lock = threading.RLock()
-        self._closed = False
+        self._closed: Reason | None = None
 
     @contextmanager
     def borrow(self) -> Iterator[apsw.Connection]:
         """The connection; a transaction left open is rolled back."""
         with self._lock:
-            if self._closed:
-                raise ClientClosedError("the store in memory is closed")
+            if self._closed is not None:
+                raise self._closed()
             try:
                 with translated(self.path):
                     yield self._connection
@@ -163,9 +199,14 @@ class MemoryDatabase:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
 
-    def close(self) -> None:
+    def is_in_place(self) -> bool:
+        """Memory is."""
+        return True
+
+    def close(self, reason: Reason) -> None:
+        """Close the connection; from here on `borrow` raises `reason`."""
         with self._lock:
-            self._closed = True
+            self._closed = reason
             self._connection.close()
 
 
@@ -209,6 +250,8 @@ def translated(path: Path) -> Iterator[None]:
         raise StorageError(f"{path}: {error}") from error
     except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError) as error:
         raise StorageError(f"{path}: {error}") from error
+    except apsw.TooBigError as error:
+        raise StorageError(f"{path}: one document or payload is larger than 1 GB") from error
     except RetrievalStoreError:
         raise
     except OSError as error:

@@ -106,7 +106,7 @@ def _columns(view: View, paths: set[PayloadPath]) -> Columns:
         return columns
     with cache.refreshing:  # the threads that wait for it find the columns made
         columns = {path: cache.at(path, seq, rows) for path in paths}
-        plans = {path: plan_refresh(c) for path, c in columns.items() if len(c.stale)}
+        plans = {path: plan_refresh(c, rows) for path, c in columns.items() if len(c.stale)}
         by_rows: dict[bytes, list[PayloadPath]] = {}
         for path, (_, wanted) in plans.items():
             by_rows.setdefault(wanted.tobytes(), []).append(path)

@@ -12,6 +12,7 @@ Locks, in the order in which they are taken:
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -22,6 +23,7 @@ from retrieval_store.engine.database import (
     Durability,
     FileDatabase,
     MemoryDatabase,
+    Reason,
     create,
     transaction,
 )
@@ -55,32 +57,35 @@ class PointStore:
     collection has been deleted, by whichever process.
     """
 
-    def __init__(self, directory: Path | None, name: str, durability: Durability) -> None:
+    def __init__(self, database: Database, directory: Path | None, name: str) -> None:
+        self._database = database
         self._directory = directory
         self._name = name
-        self._database: Database = (
-            MemoryDatabase(POINTS)
-            if directory is None
-            else FileDatabase(directory / FILE_NAME, POINTS, durability)
-        )
         self._writing = threading.Lock()
         self._advancing = threading.Lock()
         self._state: State | None = None
-        self._vectors: dict[tuple[int, int], Vectors] = {}
+        self._vectors: dict[tuple[int, int, int], Vectors] = {}
+        self.dropped = False
+
+    @classmethod
+    def open(cls, directory: Path, name: str, durability: Durability) -> "PointStore":
+        """The one in this directory, whose files are opened when they are needed."""
+        return cls(FileDatabase(directory / FILE_NAME, POINTS, durability), directory, name)
 
     @classmethod
     def create(
         cls, directory: Path | None, name: str, spaces: dict[str, Metric], durability: Durability
     ) -> "PointStore":
         """A new, empty one with these vector spaces; the directory must exist."""
-        if directory is not None:
-            create(directory / FILE_NAME, POINTS)
-        store = cls(directory, name, durability)
-        with store._database.borrow() as connection, transaction(connection, "IMMEDIATE"):
-            connection.executemany(
-                "INSERT INTO spaces (name, metric, slots) VALUES (?, ?, 0)", list(spaces.items())
-            )
-        return store
+
+        def add_spaces(connection: apsw.Connection) -> None:
+            query = "INSERT INTO spaces (name, metric, slots) VALUES (?, ?, 0)"
+            connection.executemany(query, list(spaces.items()))
+
+        if directory is None:
+            return cls(MemoryDatabase(POINTS, add_spaces), None, name)
+        create(directory / FILE_NAME, POINTS, add_spaces)
+        return cls.open(directory, name, durability)
 
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points, durably, all or nothing."""
@@ -130,15 +135,17 @@ class PointStore:
     def mark_dropped(self) -> None:
         """From here on every call, in any process, raises NotFoundError."""
         with self._write() as write:
-            head = write.head
-            write_head(
-                write.connection,
-                Head(head.seq + 1, head.next_pk, head.generation, head.log_floor, True),
-            )
+            write_head(write.connection, replace(write.head, seq=write.head.seq + 1, dropped=True))
 
-    def close(self) -> None:
-        """Let go of all files; what is under way in other threads ends first."""
-        self._database.close()
+    def is_dropped(self) -> bool:
+        """Whether `mark_dropped` was called, by whichever process."""
+        with self._database.borrow() as connection:
+            return read_head(connection).dropped
+
+    def close(self, reason: Reason) -> None:
+        """Let go of all files; from here on methods raise `reason`. What is under way in other
+        threads ends first."""
+        self._database.close(reason)
         with self._advancing:
             self._state = None
             for vectors in self._vectors.values():
@@ -177,8 +184,12 @@ class PointStore:
     def _head(self, connection: apsw.Connection) -> Head:
         head = read_head(connection)
         if head.dropped:
-            raise NotFoundError(f"collection {self._name!r} has been deleted")
+            raise self._gone()
         return head
+
+    def _gone(self) -> NotFoundError:
+        self.dropped = True
+        return NotFoundError(f"collection {self._name!r} has been deleted")
 
     @contextmanager
     def _connection(self) -> Iterator[apsw.Connection]:
@@ -187,12 +198,13 @@ class PointStore:
                 yield connection
         except StorageError:
             if self._directory is not None and not self._directory.exists():
-                raise NotFoundError(f"collection {self._name!r} has been deleted") from None
+                raise self._gone() from None
             raise
 
     def _open_vectors(self, space: Space, generation: int) -> Vectors:
         assert space.dimension is not None
-        key = (space.number, generation)
+        # The dimension too: a transaction that fixes it may fail, and the next fix another.
+        key = (space.number, generation, space.dimension)
         if key not in self._vectors:
             self._vectors[key] = (
                 VectorArray(space.dimension)

@@ -6,44 +6,53 @@ A directory is known by device and inode, so that two paths to it lead to one st
 import os
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 from retrieval_store.engine.database import Durability, sync_directory, translated
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import ConflictError, StorageError
 
+
+@dataclass(slots=True)
+class _Shared:
+    """A store and how many hold it."""
+
+    store: Store
+    users: int
+
+
 # Reentrant: a client that is collected while a thread holds it gives its store back there.
 _lock = threading.RLock()
-_stores: dict[tuple[int, int], tuple[Store, int]] = {}
+_stores: dict[tuple[int, int], _Shared] = {}
 
 
 def acquire(path: Path, durability: Durability) -> Store:
     """The store at the path, made if there is none; give it back with `release`."""
     if sys.platform == "win32":
         raise StorageError("stores on disk work on Linux and macOS so far; use one in memory")
-    with translated(path):
+    with translated(path), _lock:
         _make_directory(path)
         key = _key(path)
-        with _lock:
-            store, users = _stores.get(key, (None, 0))
-            if store is None:
-                store = Store(path, durability)
-            elif store.durability != durability:
-                raise ConflictError(
-                    f"{path} is open in this process with durability={store.durability!r}, "
-                    f"not {durability!r}"
-                )
-            _stores[key] = (store, users + 1)
-            return store
+        shared = _stores.get(key)
+        if shared is None or not shared.store.is_in_place():  # or another directory of that number
+            shared = _stores[key] = _Shared(Store(path, durability), 0)
+        if shared.store.durability != durability:
+            raise ConflictError(
+                f"{path} is open in this process with durability={shared.store.durability!r}, "
+                f"not {durability!r}"
+            )
+        shared.users += 1
+        return shared.store
 
 
 def release(store: Store) -> None:
     """Give a store back; the last one to do so closes it."""
     with _lock:
-        for key, (held, users) in list(_stores.items()):
-            if held is store:
-                if users > 1:
-                    _stores[key] = (store, users - 1)
+        for key, shared in list(_stores.items()):
+            if shared.store is store:
+                shared.users -= 1
+                if shared.users:
                     return
                 del _stores[key]
     store.close()

@@ -5,6 +5,7 @@ import shutil
 import threading
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from retrieval_store.engine.catalog import CATALOG, Catalog, CollectionRecord
@@ -12,11 +13,18 @@ from retrieval_store.engine.database import (
     Durability,
     FileDatabase,
     MemoryDatabase,
+    Reason,
     create,
     sync_directory,
 )
 from retrieval_store.engine.points import PointStore
-from retrieval_store.errors import ClientClosedError, DamagedError, FormatError, NotFoundError
+from retrieval_store.errors import (
+    ClientClosedError,
+    DamagedError,
+    FormatError,
+    NotFoundError,
+    StorageError,
+)
 from retrieval_store.indexes.exact import Metric
 from retrieval_store.json_values import Payload
 
@@ -32,12 +40,13 @@ class Store:
         self.durability: Durability = durability
         self._open: dict[str, PointStore] = {}
         self._lock = threading.Lock()
-        self._closed = False
+        self._closed: Reason | None = None
         if directory is None:
             self._catalog = Catalog(MemoryDatabase(CATALOG))
         else:
             create(directory / CATALOG_NAME, CATALOG)
-            self._catalog = Catalog(FileDatabase(directory / CATALOG_NAME, CATALOG, durability))
+            database = FileDatabase(directory / CATALOG_NAME, CATALOG, durability)
+            self._catalog = Catalog(database)
 
     def create(self, name: str, settings: Payload, spaces: dict[str, Metric]) -> CollectionRecord:
         """A new collection with these vector spaces; raises AlreadyExistsError."""
@@ -52,7 +61,6 @@ class Store:
             points = PointStore.create(directory, name, spaces, self.durability)
             if directory is not None:
                 sync_directory(directory.parent)
-        with self._lock:
             self._open[record.id] = points
         return record
 
@@ -68,7 +76,12 @@ class Store:
     def named(self, name: str) -> CollectionRecord:
         """The collection of this name; raises NotFoundError."""
         with self._catalog.reading() as entries:
-            return entries.named(name)
+            record = entries.named(name)
+        with contextlib.suppress(StorageError):  # the error belongs to whoever uses the collection
+            if self.points(record.id).is_dropped():  # by a process that died while deleting it
+                self._finish_drop(record.id)
+                raise NotFoundError(f"there is no collection {name!r}")
+        return record
 
     def record(self, collection_id: str) -> CollectionRecord:
         """Name and settings of a collection; raises NotFoundError."""
@@ -88,59 +101,81 @@ class Store:
     def drop(self, name: str) -> None:
         """Delete a collection and its files; raises NotFoundError.
 
-        In this order: hidden, so that whoever comes next finishes the deletion if this process
-        dies; marked in points.sqlite, so that no other process's write to it is acknowledged any
-        more; unlinked; forgotten.
+        In this order: marked in points.sqlite, so that no process's write to it is acknowledged any
+        more; hidden in the catalog; unlinked; forgotten. If this process dies on the way, the next
+        one to look for the name or to delete a collection finishes it.
         """
-        with self._catalog.writing() as entries:
-            entries.mark_dropping(entries.named(name).id)
-            pending = entries.being_dropped()
-        for record in pending:
-            self._unlink(record.id)
-            with self._catalog.writing() as entries:
-                entries.remove(record.id)
+        with self._catalog.reading() as entries:
+            record = entries.named(name)
+        # Marked already by one who died, or too damaged for anybody to write to it.
+        with contextlib.suppress(NotFoundError, DamagedError, FormatError):
+            self.points(record.id).mark_dropped()
+        self._finish_drop(record.id)
 
     def points(self, collection_id: str) -> PointStore:
         """The points of a collection; raises NotFoundError."""
         points = self._open.get(collection_id)
-        if points is None:
-            record = self.record(collection_id)
+        if points is None or points.dropped:
             with self._lock:
-                if self._closed:
-                    raise ClientClosedError("the store is closed")
                 points = self._open.get(collection_id)
+                if points is not None and points.dropped:
+                    self._forget(collection_id)
+                    points = None
                 if points is None:
-                    directory = self._directory_of(record.id)
-                    points = PointStore(directory, record.name, self.durability)
-                    self._open[record.id] = points
+                    points = self._reopened(collection_id)
         return points
+
+    def is_in_place(self) -> bool:
+        """Whether the directory is still the one that was opened."""
+        return self._catalog.is_in_place()
 
     def close(self) -> None:
         """Let go of all files."""
         with self._lock:
-            self._closed = True
+            where = "in memory" if self.directory is None else f"at {self.directory}"
+            self._closed = partial(ClientClosedError, f"the store {where} has been closed")
             for points in self._open.values():
-                points.close()
+                points.close(self._closed)
             self._open.clear()
-        self._catalog.close()
+        self._catalog.close(self._closed)
+
+    def _reopened(self, collection_id: str) -> PointStore:
+        if self._closed is not None:
+            raise self._closed()
+        record = self.record(collection_id)
+        directory = self._directory_of(collection_id)
+        if directory is None:  # what is in memory is open, or gone
+            raise NotFoundError(f"collection {record.name!r} has been deleted")
+        points = PointStore.open(directory, record.name, self.durability)
+        self._open[collection_id] = points
+        return points
+
+    def _forget(self, collection_id: str) -> None:
+        points = self._open.pop(collection_id, None)
+        if points is not None:
+            points.close(partial(NotFoundError, "the collection has been deleted"))
+
+    def _finish_drop(self, collection_id: str) -> None:
+        """Hide, unlink and forget this collection, and others whose deletion was interrupted."""
+        with self._catalog.writing() as entries:
+            entries.mark_dropping(collection_id)
+            pending = entries.being_dropped()
+        for record in pending:
+            with self._lock:
+                self._forget(record.id)
+            _unlink(self._directory_of(record.id))
+            with self._catalog.writing() as entries:
+                entries.remove(record.id)
 
     def _directory_of(self, collection_id: str) -> Path | None:
         return None if self.directory is None else self.directory / collection_id
 
-    def _unlink(self, collection_id: str) -> None:
-        directory = self._directory_of(collection_id)
-        # Marked already, or too damaged for anybody to write to it.
-        with contextlib.suppress(NotFoundError, DamagedError, FormatError):
-            points = self._open.get(collection_id)
-            (points or PointStore(directory, collection_id, self.durability)).mark_dropped()
-        with self._lock:
-            points = self._open.pop(collection_id, None)
-        if points is not None:
-            points.close()
-        if directory is not None:
-            # Renamed at once, so that nobody opens points.sqlite without its write-ahead log, which
-            # says that it is dropped.
-            grave = directory.with_name(directory.name + DROPPED_SUFFIX)
-            with contextlib.suppress(FileNotFoundError):
-                directory.rename(grave)
-            shutil.rmtree(grave, ignore_errors=True)
+
+def _unlink(directory: Path | None) -> None:
+    if directory is not None:
+        # Renamed at once, so that nobody opens points.sqlite without its write-ahead log, which
+        # says that it is dropped.
+        grave = directory.with_name(directory.name + DROPPED_SUFFIX)
+        with contextlib.suppress(FileNotFoundError):
+            directory.rename(grave)
+        shutil.rmtree(grave, ignore_errors=True)

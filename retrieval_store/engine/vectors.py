@@ -137,7 +137,6 @@ class VectorFile:
         self._admission = Admission(rows_per_block(dimension))
 
     def append(self, slot: int, rows: Matrix) -> None:
-        created = not self.path.exists()
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             self._reserve(descriptor, (slot + len(rows)) * self._row_bytes)
@@ -147,7 +146,7 @@ class VectorFile:
             _sync_data(descriptor)
         finally:
             os.close(descriptor)
-        if created:
+        if slot == 0:  # the first that count: only now must the name of the file be durable
             sync_directory(self.path.parent)
 
     def _reserve(self, descriptor: int, needed: int) -> None:
@@ -156,11 +155,13 @@ class VectorFile:
             os.ftruncate(descriptor, max(SMALLEST_FILE, needed + needed // 4))
 
     def rows(self, count: int) -> Matrix:
-        if len(self._map) < count:
+        mapped = self._map
+        if len(mapped) < count:
             with self._map_lock:
-                if len(self._map) < count:
-                    self._map = self._mapped(count)
-        return self._map[:count]
+                mapped = self._map
+                if len(mapped) < count:
+                    self._map = mapped = self._mapped(count)
+        return mapped[:count]
 
     def _mapped(self, count: int) -> Matrix:
         try:

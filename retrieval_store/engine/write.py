@@ -25,7 +25,6 @@ from retrieval_store.engine.types import (
     PointBatch,
     PointId,
     PutResult,
-    Space,
     WriteRules,
 )
 from retrieval_store.engine.vectors import checksums_after, rows_per_block
@@ -63,9 +62,7 @@ def put(write: Write, batch: PointBatch, rules: WriteRules) -> PutResult:
     _update(write, batch, pks, ~is_new, rules.merge_payloads)
     for name, vectors in batch.vectors.items():
         owners = pks if vectors.positions is None else pks[vectors.positions]
-        kept = owners >= 0
-        matrix = vectors.matrix if kept.all() else vectors.matrix[kept]
-        _append_vectors(write, name, matrix, owners[kept])
+        _append_vectors(write, name, vectors.matrix, owners)
     new_pks = pks[is_new] if inserting else pks[:0]
     if len(new_pks) or len(old_pks):
         set_present(write.connection, new_pks, True)
@@ -163,10 +160,20 @@ def _merged(old: Payload | None, new: Payload | None) -> Payload | None:
 
 
 def _append_vectors(write: Write, name: str, matrix: Matrix, owners: Ints) -> None:
-    if not len(matrix):
+    """Append the vectors of those that have a pk; the others' are only checked."""
+    space = read_spaces(write.connection)[name]
+    dimension = matrix.shape[1]
+    if space.dimension not in (None, dimension):
+        raise DimensionMismatchError(
+            f"the embeddings have {dimension} numbers, but the collection holds vectors of "
+            f"{space.dimension}"
+        )
+    if owners.min(initial=0) < 0:
+        matrix, owners = matrix[owners >= 0], owners[owners >= 0]
+    if not len(owners):
         return
-    space = _space_for(write.connection, name, matrix.shape[1])
-    block_rows = rows_per_block(matrix.shape[1])
+    space = replace(space, dimension=dimension)
+    block_rows = rows_per_block(dimension)
     block, rest = divmod(space.slots, block_rows)
     checksum, earlier_owners = 0, b""
     if rest:
@@ -184,24 +191,10 @@ def _append_vectors(write: Write, name: str, matrix: Matrix, owners: Ints) -> No
         records.append((space.number, write.head.generation, block, total, blob))
         earlier_owners = b""
     write.connection.executemany("INSERT OR REPLACE INTO blocks VALUES (?, ?, ?, ?, ?)", records)
-    write.connection.execute(
-        "UPDATE spaces SET slots = ? WHERE number = ?", (space.slots + len(matrix), space.number)
+    write.connection.execute(  # the first write fixes the dimension
+        "UPDATE spaces SET slots = ?, dimension = ? WHERE number = ?",
+        (space.slots + len(matrix), dimension, space.number),
     )
-
-
-def _space_for(connection: apsw.Connection, name: str, dimension: int) -> Space:
-    """The space, its dimension fixed by the first write; raises DimensionMismatchError."""
-    space = read_spaces(connection)[name]
-    if space.dimension is None:
-        query = "UPDATE spaces SET dimension = ? WHERE number = ?"
-        connection.execute(query, (dimension, space.number))
-        return replace(space, dimension=dimension)
-    if space.dimension != dimension:
-        raise DimensionMismatchError(
-            f"the embeddings have {dimension} numbers, but the collection holds vectors of "
-            f"{space.dimension}"
-        )
-    return space
 
 
 def _finish(write: Write, changed: Ints, inserted: int) -> None:

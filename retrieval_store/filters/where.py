@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import re2
 
+from retrieval_store.arrays import plain_scalar
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import (
     And,
@@ -138,8 +139,7 @@ def _document_leaf(operator: str, value: Any, place: str) -> Expression:
 
 
 def _scalar(value: Any, place: str) -> Scalar:
-    if isinstance(value, np.generic):
-        value = value.item()
+    value = plain_scalar(value)
     if isinstance(value, bool | int | str):
         return value
     if isinstance(value, float) and math.isfinite(value):
@@ -160,7 +160,7 @@ def _number(value: Any, place: str) -> int | float:
 
 
 def _nonempty_list(value: Any, place: str) -> list[Any] | tuple[Any, ...]:
-    if isinstance(value, np.ndarray | set | frozenset):
+    if (isinstance(value, np.ndarray) and value.ndim == 1) or isinstance(value, set | frozenset):
         value = list(value)
     if not isinstance(value, list | tuple) or not value:
         raise _invalid(place, value, "expected a list with at least one item")

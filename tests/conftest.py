@@ -32,3 +32,11 @@ def populated(collection: retrieval_store.Collection) -> retrieval_store.Collect
         documents=[f"document {i}" for i in range(5)],
     )
     return collection
+
+
+LAST = ("filters_property", "filters_chromadb", "examples_and_docs", "concurrency", "durability")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Quick tests first."""
+    items.sort(key=lambda item: [name in item.nodeid for name in LAST])

@@ -1,0 +1,309 @@
+"""Embedding functions: the default, one's own, what a collection remembers, and data loaders."""
+
+import importlib.util
+from importlib.metadata import EntryPoint
+
+import numpy as np
+import pytest
+
+import retrieval_store
+from retrieval_store import plugins
+from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
+from retrieval_store.errors import (
+    ConflictError,
+    EmbeddingFunctionError,
+    InvalidArgumentError,
+    MissingDependencyError,
+    PluginError,
+)
+
+
+class Lengths:
+    """Embeds a text as its length and an image as its mean; notes how it was called."""
+
+    def __init__(self, factor=1):
+        self.factor = factor
+        self.calls = []
+
+    def __call__(self, input):
+        self.calls.append(list(input))
+        return [
+            [self.factor * (len(x) if isinstance(x, str) else float(np.mean(x)))] for x in input
+        ]
+
+    def settings(self):
+        return {"factor": self.factor}
+
+
+class Asymmetric(Lengths):
+    """Embeds queries in another way than documents."""
+
+    def embed_query(self, input):
+        return [[-1.0] for _ in input]
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """`Lengths`, registered as "lengths" by a package, and plugins that are broken."""
+    group = plugins.EMBEDDING_FUNCTIONS
+    entries = plugins._entry_points(group) | {
+        "lengths": EntryPoint("lengths", f"{Lengths.__module__}:Lengths", group),
+        "broken": EntryPoint("broken", "no_such_module_at_all:Thing", group),
+    }
+    monkeypatch.setattr(plugins, "_entry_points", lambda _: entries)
+
+
+def test_texts_are_embedded_by_default_without_any_download(client):
+    animals = client.create_collection("animals", configuration={"hnsw": {"space": "cosine"}})
+    texts = ["a kitten purrs on the sofa", "shares fell on the stock market", ""]
+    animals.add(ids=["cat", "money", "nothing"], documents=texts)
+    found = animals.query(query_texts=["the cat is sleeping", "investors lose money"], n_results=1)
+    assert found["ids"] == [["cat"], ["money"]]
+    vectors = animals.get(include=["embeddings"])["embeddings"]
+    assert vectors.shape == (3, 256)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1, 0], abs=1e-5)
+    remembered = animals.configuration["embedding_function"]
+    assert remembered == {"name": "wordllama", "settings": {"dimensions": 256}}
+
+
+def test_the_default_may_be_smaller_and_refuses_what_is_no_text():
+    assert WordLlamaEmbedding(64)(["hello"]).shape == (1, 64)
+    with pytest.raises(ValueError, match="dimensions is 100, expected one of"):
+        WordLlamaEmbedding(100)
+    with pytest.raises(TypeError, match=r"input\[0\] is of type int"):
+        WordLlamaEmbedding()([5])
+
+
+def test_without_the_default_installed_the_error_says_what_to_install(client, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "wordllama" else find_spec(name)
+    )
+    things = client.create_collection("things")  # fails only when something must be embedded
+    things.add(ids="a", embeddings=[1])
+    with pytest.raises(MissingDependencyError, match=r'pip install "retrieval-store\[standard\]"'):
+        things.add(ids="b", documents="text")
+    assert things.count() == 1
+
+
+def test_without_an_embedding_function_the_error_says_how_to_pass_one(client):
+    things = client.create_collection("things", embedding_function=None)
+    for use in (
+        lambda: things.add(ids="a", documents="text"),
+        lambda: things.query(query_texts="text"),
+    ):
+        with pytest.raises(EmbeddingFunctionError, match="embedding_function= when you create"):
+            use()
+    assert things.count() == 0
+    assert things.configuration["embedding_function"] is None
+    lengths = Lengths()
+    client.get_collection("things", embedding_function=lengths).add(ids="a", documents="text")
+    assert things.get(include=["embeddings"])["embeddings"].tolist() == [[4]]
+
+
+def test_given_embeddings_are_stored_and_nothing_is_embedded(client):
+    lengths = Lengths()
+    things = client.create_collection("things", embedding_function=lengths)
+    things.add(ids="a", documents="text", embeddings=[7])
+    assert lengths.calls == []
+    got = things.get(include=["embeddings", "documents"])
+    assert (got["embeddings"].tolist(), got["documents"]) == ([[7]], ["text"])
+
+
+def test_updated_documents_are_embedded_again_and_embeddings_alone_keep_them(client):
+    lengths = Lengths()
+    things = client.create_collection("things", embedding_function=lengths)
+    things.add(ids=["a", "b"], documents=["x", "xx"], metadatas=[{"k": 1}, {"k": 2}])
+    things.update(ids=["a", "b"], documents=["xxx", None], metadatas=[None, {"k": 3}])
+    things.upsert(ids=["b", "c"], documents=["xxxx", "y"])
+    things.update(ids="c", embeddings=[9])
+    assert lengths.calls == [["x", "xx"], ["xxx"], ["xxxx", "y"]]
+    got = things.get(include=["embeddings", "documents", "metadatas"])
+    assert got["documents"] == ["xxx", "xxxx", "y"]
+    assert got["embeddings"].tolist() == [[3], [4], [9]]
+    assert got["metadatas"] == [{"k": 1}, {"k": 3}, None]
+
+
+def test_an_id_without_anything_to_embed_is_named(client):
+    things = client.create_collection("things", embedding_function=Lengths())
+    with pytest.raises(InvalidArgumentError, match="id 'b' has neither"):
+        things.add(ids=["a", "b"], documents=["x", None])
+    assert things.count() == 0
+
+
+def test_queries_may_be_embedded_in_another_way(client):
+    things = client.create_collection("things", embedding_function=Asymmetric())
+    things.add(ids="a", documents="xxx")
+    assert things.query(query_texts="xxx")["distances"] == [[16.0]]
+
+
+def test_long_work_is_done_in_batches_with_a_bar(client, capfd):
+    lengths = Lengths()
+    things = client.create_collection("things", embedding_function=lengths)
+    ids = [str(i) for i in range(1_300)]
+    things.add(ids=ids, documents=["x" * (i % 7) for i in range(1_300)], show_progress=True)
+    assert [len(call) for call in lengths.calls] == [512, 512, 276]
+    assert "1300/1300" in capfd.readouterr().err
+    things.update(ids=ids[:3], documents=["a", "b", "c"])
+    assert capfd.readouterr().err == ""
+    assert things.query(query_texts="x" * 6, n_results=1)["ids"] == [["6"]]
+
+
+def fails_in_the_second_batch(input):
+    if input[0] != "0":
+        raise ConnectionError("the model went away")
+    return [[1.0]] * len(input)
+
+
+def test_a_failing_batch_writes_nothing_and_its_own_error_comes_through(client):
+    things = client.create_collection("things", embedding_function=fails_in_the_second_batch)
+    texts = [str(i) for i in range(600)]
+    with pytest.raises(ConnectionError, match="went away"):
+        things.add(ids=texts, documents=texts)
+    assert things.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda input: [[1.0]] * (len(input) + 1), "returned 601|returned 513"),
+        (lambda input: [[float("nan")]] * len(input), "finite"),
+        (lambda input: "vectors", "expected vectors of numbers"),
+        (lambda input: None, "result"),
+        (lambda input: [[1.0] * (len(input) % 500)] * len(input), "88 numbers after vectors of 12"),
+    ],
+)
+def test_what_an_embedding_function_returns_is_checked(client, function, message):
+    things = client.create_collection("things", embedding_function=function)
+    texts = [str(i) for i in range(600)]
+    with pytest.raises(EmbeddingFunctionError, match=message):
+        things.add(ids=texts, documents=texts)
+    assert things.count() == 0
+
+
+def test_a_function_may_use_one_buffer_again_and_again(client):
+    buffer = np.empty((512, 1), np.float32)
+
+    def reused(input):
+        buffer[: len(input), 0] = [float(text) for text in input]
+        return buffer[: len(input)]
+
+    things = client.create_collection("things", embedding_function=reused)
+    texts = [str(i) for i in range(1_000)]
+    things.add(ids=texts, documents=texts)
+    got = things.get(include=["embeddings"])["embeddings"]
+    assert got[:, 0].tolist() == list(range(1_000))
+
+
+# what a collection remembers
+
+
+def test_a_registered_function_is_made_again_when_the_collection_is_opened(tmp_path, registered):
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=Lengths(3))
+        things.add(ids="a", documents="xx")
+        assert things.configuration["embedding_function"] == {
+            "name": "lengths",
+            "settings": {"factor": 3},
+        }
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.get_collection("things")
+        things.add(ids="b", documents="xxx")
+        assert things.get(include=["embeddings"])["embeddings"].tolist() == [[6], [9]]
+        (listed,) = client.list_collections()
+        assert listed.query(query_texts="xxx", n_results=1)["ids"] == [["b"]]
+
+
+def test_another_function_than_the_remembered_one_is_a_conflict_that_names_both(client, registered):
+    client.create_collection("things", embedding_function=Lengths(3))
+    client.get_collection("things", embedding_function=Lengths(3))
+    client.get_collection("things", embedding_function=None)
+    for other in (Lengths(4), WordLlamaEmbedding(), fails_in_the_second_batch):
+        with pytest.raises(
+            ConflictError, match="'lengths' {'factor': 3}, but embedding_function is"
+        ):
+            client.get_collection("things", embedding_function=other)
+        with pytest.raises(ConflictError):
+            client.get_or_create_collection("things", embedding_function=other)
+
+
+def test_a_function_that_is_not_registered_must_be_passed_again_when_it_is_needed(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        client.create_collection("things", embedding_function=Lengths()).add("a", documents="x")
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.get_collection("things")
+        assert things.get()["documents"] == ["x"]
+        assert things.query(query_embeddings=[1])["ids"] == [["a"]]
+        with pytest.raises(EmbeddingFunctionError, match="'Lengths', which isn't registered"):
+            things.query(query_texts="x")
+        again = client.get_collection("things", embedding_function=Lengths())
+        assert again.query(query_texts="x")["ids"] == [["a"]]
+        with pytest.raises(ConflictError, match="'Lengths', but"):
+            client.get_collection("things", embedding_function=WordLlamaEmbedding())
+
+
+def test_stored_names_lead_only_to_installed_plugins(tmp_path, registered, monkeypatch):
+    for name, message in (
+        ("gone", "no plugin 'gone' is registered"),
+        ("broken", "can't be loaded"),
+    ):
+        with retrieval_store.Client(tmp_path / name) as client:
+            monkeypatch.setattr(
+                "retrieval_store.client.spec_of", lambda _, n=name: {"name": n, "settings": {}}
+            )
+            things = client.create_collection("things")
+            things.add(ids="a", embeddings=[1])
+            with pytest.raises(PluginError, match=message):
+                things.query(query_texts="x")
+            assert things.count() == 1
+
+
+# images and uris
+
+
+def load(uris):
+    return [None if uri is None else np.full((2, 2), float(uri.rpartition("/")[2])) for uri in uris]
+
+
+@pytest.fixture
+def pictures(client):
+    return client.create_collection("pictures", embedding_function=Lengths(), data_loader=load)
+
+
+def test_texts_images_and_uris_live_in_one_collection(pictures):
+    pictures.add(ids="text", documents="xxx")
+    pictures.add(ids=["image", "other"], images=[np.full((2, 2), 10.0), np.full((4, 4), 20.0)])
+    pictures.add(ids="uri", uris="mem:/30")
+    pictures.add(ids="own vector", uris="mem:/31", embeddings=[99])
+    got = pictures.get(include=["embeddings", "uris", "documents", "data"])
+    assert got["embeddings"].tolist() == [[3], [10], [20], [30], [99]]
+    assert got["uris"] == [None, None, None, "mem:/30", "mem:/31"]
+    assert got["documents"] == ["xxx", None, None, None, None]
+    assert [None if d is None else d.mean() for d in got["data"]] == [None, None, None, 30, 31]
+    assert pictures.query(query_images=np.full((2, 2), 19.0), n_results=1)["ids"] == [["other"]]
+    by_uri = pictures.query(query_uris="mem:/29", n_results=1, include=["data", "uris"])
+    assert (by_uri["ids"], by_uri["uris"]) == ([["uri"]], [["mem:/30"]])
+    assert by_uri["data"][0][0].mean() == 30
+
+
+def test_what_is_embedded_anew_replaces_the_other_modalities(pictures):
+    pictures.add(ids=["a", "b"], documents=["x", "y"])
+    pictures.update(ids="a", uris="mem:/5")
+    pictures.update(ids="b", images=[np.full((2, 2), 6.0)])
+    got = pictures.get(include=["documents", "uris", "embeddings"])
+    assert got["documents"] == [None, None]
+    assert got["uris"] == ["mem:/5", None]
+    assert got["embeddings"].tolist() == [[5], [6]]
+    pictures.update(ids="a", documents="xx")
+    assert pictures.get("a", include=["documents", "uris"])["uris"] == [None]
+
+
+def test_two_modalities_for_one_id_without_embeddings_are_refused(pictures, client):
+    with pytest.raises(InvalidArgumentError, match="id 'a' has more than one"):
+        pictures.add(ids="a", documents="x", uris="mem:/1")
+    without = client.create_collection("without", embedding_function=Lengths())
+    with pytest.raises(InvalidArgumentError, match="data_loader="):
+        without.add(ids="a", uris="mem:/1")
+    with pytest.raises(InvalidArgumentError, match="data_loader="):
+        without.query(query_uris="mem:/1")
+    assert pictures.count() == without.count() == 0

@@ -1,0 +1,56 @@
+"""The examples, and every Python snippet of the README and the docs, do what they say."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def run(*command, cwd):
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], cwd=cwd, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_quickstart_indexes_answers_and_reuses_its_store(tmp_path):
+    example = ROOT / "examples" / "quickstart.py"
+    first = run(example, "a store", cwd=tmp_path)
+    assert f"Store: {tmp_path / 'a store'}" in first
+    assert re.search(r"Read \d,\d{3} passages", first)
+    assert first.count("answered in") == 4
+    assert "asyncio.tasks.wait" in first
+    again = run(example, "a store", cwd=tmp_path)
+    assert re.search(r"Reusing \d,\d{3} passages", again)
+    ranked = re.compile(r"^ +\d\. \d\.\d{3}  .*$", re.MULTILINE)
+    assert len(ranked.findall(first)) == 12
+    assert ranked.findall(again) == ranked.findall(first)
+
+
+def test_metadata_filters_example(tmp_path):
+    lines = run(ROOT / "examples" / "metadata_filters.py", cwd=tmp_path).splitlines()
+    answers = {lines[i]: lines[i + 2].strip() for i in range(0, len(lines) - 1, 3)}
+    assert answers["inside lists"] == "moby-dick"
+    assert answers["a range; several operators mean and"] == "emma, faust"
+    assert answers["not equal; books without the key match"] == "moby-dick, emma, faust"
+    assert len(answers) == 10
+    assert lines[-1] == "the two nearest English books: moby-dick, emma"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_snippets_run_and_print_what_the_page_says(page, tmp_path):
+    """The Python blocks of a page run in order as one program; a comment `# → x` behind a line that
+    prints says what it prints."""
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    program = "\n".join(blocks)
+    expected = [
+        line.partition("# → ")[2].rstrip() for line in program.splitlines() if "# → " in line
+    ]
+    output = run("-c", program, cwd=tmp_path).splitlines()
+    assert output == expected

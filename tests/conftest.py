@@ -39,4 +39,4 @@ LAST = ("filters_property", "filters_chromadb", "examples_and_docs", "concurrenc
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Quick tests first."""
-    items.sort(key=lambda item: [name in item.nodeid for name in LAST])
+    items.sort(key=lambda item: [item.path.stem == f"test_{name}" for name in LAST])

@@ -296,7 +296,7 @@ def test_a_file_that_is_no_database_is_an_error(tmp_path):
         retrieval_store.Client(tmp_path)
 
 
-@pytest.mark.parametrize("step", ["_finish_drop", "_forget"])
+@pytest.mark.parametrize("step", ["_remove", "_forget"])
 def test_an_interrupted_deletion_takes_no_more_writes_and_is_finished(tmp_path, monkeypatch, step):
     filled(tmp_path)
     with retrieval_store.Client(tmp_path) as client:

@@ -1,7 +1,8 @@
 """catalog.sqlite: the collections of a store, by name and by id.
 
-The row of a collection that is being deleted stays, hidden, until its files are gone, so that
-another process can finish the deletion if the first one dies.
+Whether a collection is deleted is for its points.sqlite to say. The row here is only flagged before
+that and removed when the files are gone, so that a deletion whose process died is found and
+finished.
 """
 
 from collections.abc import Iterator
@@ -75,31 +76,31 @@ class Entries:
 
     def named(self, name: str) -> CollectionRecord:
         """The collection of this name; raises NotFoundError."""
-        found = self._records("WHERE name = ? AND NOT dropping", name)
+        found = self._records("WHERE name = ?", name)
         if not found:
             raise NotFoundError(f"there is no collection {name!r}")
         return found[0]
 
     def with_id(self, collection_id: str) -> CollectionRecord:
         """The collection of this id; raises NotFoundError."""
-        found = self._records("WHERE id = ? AND NOT dropping", collection_id)
+        found = self._records("WHERE id = ?", collection_id)
         if not found:
             raise NotFoundError(f"the collection with id {collection_id} has been deleted")
         return found[0]
 
     def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
         """Collections in the order of their names; all that are left when `limit` is None."""
-        condition = "WHERE NOT dropping ORDER BY name LIMIT ? OFFSET ?"
+        condition = "ORDER BY name LIMIT ? OFFSET ?"
         return self._records(condition, -1 if limit is None else limit, offset)
 
     def count(self) -> int:
         """How many collections there are."""
-        query = "SELECT count(*) FROM collections WHERE NOT dropping"
+        query = "SELECT count(*) FROM collections"
         ((count,),) = select(self._connection, query)
         return int(count)
 
-    def being_dropped(self) -> list[CollectionRecord]:
-        """Collections whose deletion began, and may have been interrupted."""
+    def flagged(self) -> list[CollectionRecord]:
+        """Collections whose deletion has begun, and may have been interrupted."""
         return self._records("WHERE dropping")
 
     def insert(self, record: CollectionRecord) -> None:
@@ -118,17 +119,15 @@ class Entries:
             (record.name, orjson.dumps(record.settings), record.id),
         )
 
-    def mark_dropping(self, collection_id: str) -> None:
-        """Hide a collection whose deletion begins; its name is free again."""
+    def flag(self, collection_id: str) -> None:
+        """Note that a deletion begins."""
         self._connection.execute(
-            "UPDATE collections SET dropping = 1, name = name || char(0) || id WHERE id = ?",
-            (collection_id,),
+            "UPDATE collections SET dropping = 1 WHERE id = ?", (collection_id,)
         )
 
     def remove(self, collection_id: str) -> None:
         """Forget a collection whose files are gone."""
-        query = "DELETE FROM collections WHERE id = ? AND dropping"
-        self._connection.execute(query, (collection_id,))
+        self._connection.execute("DELETE FROM collections WHERE id = ?", (collection_id,))
 
     def _refuse_taken(self, record: CollectionRecord) -> None:
         query = "SELECT 1 FROM collections WHERE name = ? AND id <> ?"

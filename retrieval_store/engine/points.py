@@ -139,7 +139,7 @@ class PointStore:
 
     def is_dropped(self) -> bool:
         """Whether `mark_dropped` was called, by whichever process."""
-        with self._database.borrow() as connection:
+        with self._connection() as connection:
             return read_head(connection).dropped
 
     def close(self, reason: Reason) -> None:

@@ -45,11 +45,12 @@ class Store:
             self._catalog = Catalog(MemoryDatabase(CATALOG))
         else:
             create(directory / CATALOG_NAME, CATALOG)
-            database = FileDatabase(directory / CATALOG_NAME, CATALOG, durability)
-            self._catalog = Catalog(database)
+            # Always in full: relaxed, a power cut could take a deletion back here and not there.
+            self._catalog = Catalog(FileDatabase(directory / CATALOG_NAME, CATALOG, "full"))
 
     def create(self, name: str, settings: Payload, spaces: dict[str, Metric]) -> CollectionRecord:
         """A new collection with these vector spaces; raises AlreadyExistsError."""
+        self._finish_drops()
         record = CollectionRecord(str(uuid.uuid4()), name, settings)
         directory = self._directory_of(record.id)
         with self._catalog.writing() as entries:
@@ -75,13 +76,9 @@ class Store:
 
     def named(self, name: str) -> CollectionRecord:
         """The collection of this name; raises NotFoundError."""
+        self._finish_drops()
         with self._catalog.reading() as entries:
-            record = entries.named(name)
-        with contextlib.suppress(StorageError):  # the error belongs to whoever uses the collection
-            if self.points(record.id).is_dropped():  # by a process that died while deleting it
-                self._finish_drop(record.id)
-                raise NotFoundError(f"there is no collection {name!r}")
-        return record
+            return entries.named(name)
 
     def record(self, collection_id: str) -> CollectionRecord:
         """Name and settings of a collection; raises NotFoundError."""
@@ -90,27 +87,30 @@ class Store:
 
     def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
         """Collections in the order of their names."""
+        self._finish_drops()
         with self._catalog.reading() as entries:
             return entries.page(limit, offset)
 
     def count(self) -> int:
         """How many collections there are."""
+        self._finish_drops()
         with self._catalog.reading() as entries:
             return entries.count()
 
     def drop(self, name: str) -> None:
         """Delete a collection and its files; raises NotFoundError.
 
-        In this order: marked in points.sqlite, so that no process's write to it is acknowledged any
-        more; hidden in the catalog; unlinked; forgotten. If this process dies on the way, the next
-        one to look for the name or to delete a collection finishes it.
+        In this order: flagged in the catalog, so that whoever comes finishes the deletion if this
+        process dies; marked in points.sqlite, which deletes it, since from then on no process's
+        write to it is acknowledged; unlinked; forgotten.
         """
-        with self._catalog.reading() as entries:
+        with self._catalog.writing() as entries:
             record = entries.named(name)
-        # Marked already by one who died, or too damaged for anybody to write to it.
+            entries.flag(record.id)
+        # Marked already by another process, or too damaged for anybody to write to it.
         with contextlib.suppress(NotFoundError, DamagedError, FormatError):
             self.points(record.id).mark_dropped()
-        self._finish_drop(record.id)
+        self._remove(record.id)
 
     def points(self, collection_id: str) -> PointStore:
         """The points of a collection; raises NotFoundError."""
@@ -155,17 +155,27 @@ class Store:
         if points is not None:
             points.close(partial(NotFoundError, "the collection has been deleted"))
 
-    def _finish_drop(self, collection_id: str) -> None:
-        """Hide, unlink and forget this collection, and others whose deletion was interrupted."""
+    def _finish_drops(self) -> None:
+        """Finish the deletions that were interrupted after they had taken effect."""
+        with self._catalog.reading() as entries:
+            flagged = entries.flagged()
+        for record in flagged:
+            try:
+                dropped = self.points(record.id).is_dropped()
+            except NotFoundError:
+                dropped = True
+            except StorageError:
+                dropped = False  # the error belongs to whoever uses the collection
+            if dropped:
+                self._remove(record.id)
+
+    def _remove(self, collection_id: str) -> None:
+        """Unlink and forget a collection that is marked as dropped."""
+        with self._lock:
+            self._forget(collection_id)
+        _unlink(self._directory_of(collection_id))
         with self._catalog.writing() as entries:
-            entries.mark_dropping(collection_id)
-            pending = entries.being_dropped()
-        for record in pending:
-            with self._lock:
-                self._forget(record.id)
-            _unlink(self._directory_of(record.id))
-            with self._catalog.writing() as entries:
-                entries.remove(record.id)
+            entries.remove(collection_id)
 
     def _directory_of(self, collection_id: str) -> Path | None:
         return None if self.directory is None else self.directory / collection_id
@@ -178,4 +188,5 @@ def _unlink(directory: Path | None) -> None:
         grave = directory.with_name(directory.name + DROPPED_SUFFIX)
         with contextlib.suppress(FileNotFoundError):
             directory.rename(grave)
+            sync_directory(grave.parent)  # else a power cut may leave the old name without files
         shutil.rmtree(grave, ignore_errors=True)

@@ -1,15 +1,15 @@
 """Index text that every Python has, and ask it questions in plain English.
 
-    python examples/quickstart.py [folder of the store]
+    python examples/quickstart.py [--ask QUESTION] [FOLDER OF THE STORE]
 
 The language reference behind `help()` is split into passages, and the docstrings of the standard
 library are read from its source files. All of it goes into one collection in one atomic write; run
 again, the store is there and only the questions are asked.
 """
 
+import argparse
 import ast
 import platform
-import sys
 import sysconfig
 import textwrap
 import time
@@ -23,16 +23,16 @@ COLLECTION = "python-docs"
 PASSAGE_WORDS = 120
 QUESTIONS = [
     {
-        "query_texts": "How do I make sure a file is closed when an error occurs?",
+        "query_texts": "catch several exceptions",
         "where": {"source": "reference"},
     },
     {
-        "query_texts": "run a command in another process and read what it prints",
-        "where": {"$and": [{"kind": "function"}, {"words": {"$gte": 15}}]},
+        "query_texts": "run a command in a subprocess and capture its output",
+        "where": {"$and": [{"kind": "function"}, {"words": {"$gte": 10}}]},
     },
     {
-        "query_texts": "remove duplicates or count how often each item occurs",
-        "where": {"source": "docstring", "module": {"$in": ["collections", "itertools", "heapq"]}},
+        "query_texts": "create a temporary file",
+        "where": {"source": "docstring", "module": {"$in": ["tempfile", "shutil", "pathlib"]}},
     },
     {
         "query_texts": "wait for several tasks at once",
@@ -65,10 +65,10 @@ def docstrings() -> Iterator[tuple[str, str, dict]]:
     """(id, text, metadata) for each docstring of the standard library's public names."""
     library = Path(sysconfig.get_path("stdlib"))
     files = [*library.glob("*.py"), *library.glob("[a-z]*/*.py")]
-    skipped = {"site-packages", "test", "tests", "idlelib", "lib2to3", "pydoc_data", "encodings"}
+    skipped = {"site-packages", "test", "tests", "idlelib", "lib2to3", "distutils", "encodings"}
     for file in sorted(files):
         parts = file.relative_to(library).with_suffix("").parts
-        if skipped.isdisjoint(parts) and not parts[-1].startswith(("_", "test_")):
+        if skipped.isdisjoint(parts) and not parts[-1].startswith(("_", "test_", "windows")):
             tree = ast.parse(file.read_text(encoding="utf-8"))
             yield from docstrings_below(tree, ".".join(parts), ".".join(parts))
 
@@ -79,7 +79,8 @@ def docstrings_below(node: ast.AST, module: str, name: str) -> Iterator[tuple[st
     if text:
         kind = {ast.Module: "module", ast.ClassDef: "class"}.get(type(node), "function")
         words = len(text.split())
-        yield name, text, {"source": "docstring", "module": module, "kind": kind, "words": words}
+        metadata = {"source": "docstring", "module": module, "kind": kind, "words": words}
+        yield name, f"{name}: {text}", metadata
     if isinstance(node, ast.Module | ast.ClassDef):
         for child in node.body:
             named = isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
@@ -112,26 +113,30 @@ def read_all() -> Iterator[tuple[str, str, dict]]:
     yield from docstrings()
 
 
-def ask(collection: retrieval_store.Collection) -> None:
-    """Ask each question and print the three best passages."""
-    start = time.perf_counter()
-    collection.query(query_texts="warm up", n_results=1)
-    print(f"Loaded the embedding model and the vectors in {time.perf_counter() - start:.2f} s.\n")
-    for question in QUESTIONS:
+def ask(collection: retrieval_store.Collection, questions: list[dict]) -> None:
+    """Ask each question and print the three best passages, with their cosine similarity."""
+    for question in questions:
         filters = {name: value for name, value in question.items() if name != "query_texts"}
-        print(f"? {question['query_texts']}\n  filters: {filters}")
+        print(f"? {question['query_texts']}")
+        if filters:
+            print(f"  filters: {filters}")
         start = time.perf_counter()
         result = collection.query(n_results=3, **question)
         milliseconds = (time.perf_counter() - start) * 1e3
         hits = zip(result["ids"][0], result["distances"][0], result["documents"][0], strict=True)
         for rank, (identity, distance, document) in enumerate(hits, start=1):
-            print(f"  {rank}. {1 - distance:.3f}  {identity}")
-            print(f"            {textwrap.shorten(document, 88)}")
+            print(f"  {rank}. similarity {1 - distance:.3f}  {identity}")
+            print(f"       {textwrap.shorten(document, 88)}")
         print(f"  answered in {milliseconds:.1f} ms\n")
 
 
 def main() -> None:
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "quickstart_store").absolute()
+    """Open or make the store, and ask."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", nargs="?", default="quickstart_store", help="where the store is")
+    parser.add_argument("--ask", metavar="QUESTION", help="a question of your own")
+    options = parser.parse_args()
+    folder = Path(options.folder).absolute()
     start = time.perf_counter()
     with retrieval_store.Client(folder) as client:
         collection = client.get_or_create_collection(
@@ -139,7 +144,10 @@ def main() -> None:
         )
         print(f"Store: {folder} (opened in {(time.perf_counter() - start) * 1e3:.0f} ms)")
         index(collection)
-        ask(collection)
+        start = time.perf_counter()
+        collection.query(query_texts="warm up", n_results=1)
+        print(f"Warmed up (model, vectors) in {(time.perf_counter() - start) * 1e3:.0f} ms.\n")
+        ask(collection, [{"query_texts": options.ask}] if options.ask else QUESTIONS)
 
 
 if __name__ == "__main__":

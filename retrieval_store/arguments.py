@@ -10,6 +10,7 @@ import sys
 from collections.abc import Collection as Container
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -48,16 +49,17 @@ def records_of(
     ids: Any, embeddings: Any, metadatas: Any, documents: Any, images: Any, uris: Any
 ) -> Records:
     """The arguments of a write, checked one by one and for equal lengths."""
+    point_ids = ids_of(ids)
+    if not point_ids:
+        raise InvalidArgumentError("ids is empty, expected at least one id")
     records = Records(
-        ids_of(ids),
+        point_ids,
         None if embeddings is None else matrix_of(embeddings, "embeddings"),
         None if metadatas is None else metadatas_of(metadatas),
         None if documents is None else texts_of(documents, "documents"),
         None if images is None else images_of(images, "images"),
         None if uris is None else texts_of(uris, "uris"),
     )
-    if not records.ids:
-        raise InvalidArgumentError("ids is empty, expected at least one id")
     for name in FIELDS:
         values = getattr(records, name)
         if values is not None and len(values) != len(records.ids):
@@ -229,6 +231,14 @@ def collection_name(name: Any) -> str:
             "[a-zA-Z0-9._-], the first and the last of [a-zA-Z0-9]"
         )
     return name
+
+
+def check_callable(value: Any, name: str) -> None:
+    """Refuse what can't be called: a name, say, or a class instead of an instance."""
+    if isinstance(value, type):
+        raise InvalidTypeError(f"{name} is the class {value.__name__}; pass an instance of it")
+    if value is not None and not isinstance(value, Enum) and not callable(value):
+        raise InvalidTypeError(f"{name} is {shown(value)}, expected a callable or None")
 
 
 def _listlike(value: Any, name: str, expected: str) -> list[Any]:

@@ -74,13 +74,13 @@ class Session:
             Store(None, durability) if path is None else registry.acquire(path, durability)
         )
         self._finalizer = weakref.finalize(self, registry.release, self._store)
-        self._where = "in memory" if path is None else f"at {path}"
+        self.place = "in memory" if path is None else f"at {path}"
 
     @property
     def store(self) -> Store:
         """The store; raises ClientClosedError after `close`."""
         if not self._finalizer.alive:
-            raise ClientClosedError(f"the client of the store {self._where} has been closed")
+            raise ClientClosedError(f"the client of the store {self.place} has been closed")
         return self._store
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from retrieval_store.arguments import collection_name, whole_number
+from retrieval_store.arguments import check_callable, collection_name, whole_number
 from retrieval_store.backend import EmbeddedBackend, Session
 from retrieval_store.collection import Collection
 from retrieval_store.configuration import DEFAULTS, given_settings, metric_of, refuse_conflict
@@ -19,7 +19,6 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,
     NotFoundError,
-    RetrievalStoreError,
 )
 from retrieval_store.json_values import Payload, checked_object, shown
 from retrieval_store.loaders import DataLoader
@@ -70,6 +69,8 @@ class Client:
         the distance too. embedding_function: left out, the default one (wordllama); None for none.
         """
         collection_name(name)
+        check_callable(embedding_function, "embedding_function")
+        check_callable(data_loader, "data_loader")
         checked = None if metadata is None else checked_object(metadata, "metadata")
         given = given_settings(configuration, checked)
         if get_or_create:
@@ -98,6 +99,8 @@ class Client:
     ) -> Collection:
         """The collection of this name; raises NotFoundError, or ConflictError when it was created
         with another embedding function."""
+        check_callable(embedding_function, "embedding_function")
+        check_callable(data_loader, "data_loader")
         record = self._session.store.named(collection_name(name))
         return self._collection(record, embedding_function, data_loader)
 
@@ -122,13 +125,18 @@ class Client:
     def reset(self) -> None:
         """Delete all collections, if the client was made with `allow_reset=True`."""
         if not self._allow_reset:
-            raise RetrievalStoreError("reset deletes everything; allow it by allow_reset=True")
+            raise InvalidArgumentError(
+                "reset deletes everything; make the client with allow_reset=True to allow it"
+            )
         for record in self._session.store.page(None, 0):
             self._session.store.drop(record.name)
 
     def close(self) -> None:
         """Let go of the store; its collections can't be used any more. Again does nothing."""
         self._session.close()
+
+    def __repr__(self) -> str:
+        return f"<Client of the store {self._session.place}>"
 
     def __enter__(self) -> "Client":
         return self
@@ -194,7 +202,7 @@ def _directory(path: Any) -> Path:
     return Path(name).absolute()
 
 
-def PersistentClient(path: str | os.PathLike[str] = "./retrieval_store_data") -> Client:
+def PersistentClient(path: str | os.PathLike[str]) -> Client:
     """A client of the store in a directory, under the name that users of Chroma know."""
     return Client(path)
 

@@ -26,7 +26,7 @@ from retrieval_store.embedder import Embedder
 from retrieval_store.embeddings import DEFAULT, Default, EmbeddingFunction
 from retrieval_store.engine.catalog import CollectionRecord
 from retrieval_store.engine.types import UNSET, PointBatch, Vectors, WriteRules
-from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.json_values import Payload, checked_object
 from retrieval_store.loaders import DataLoader
 from retrieval_store.modalities import load, sources_of
@@ -64,6 +64,7 @@ class Collection:
         data_loader: DataLoader | None = None,
     ) -> None:
         self._backend = backend
+        self._opened_as = record.name
         self._embedder = Embedder(embedding_function, record.settings["embedding_function"])  # type: ignore[arg-type]
         self._loader = data_loader
 
@@ -96,7 +97,7 @@ class Collection:
         return hash(self._backend.id)
 
     def __repr__(self) -> str:
-        return f"Collection(id={self._backend.id!r})"
+        return f"<Collection {self._opened_as!r}, id {self._backend.id}>"
 
     def count(self) -> int:
         """How many points there are."""
@@ -167,7 +168,7 @@ class Collection:
         result = self._backend.points.put(self._batch(records, show_progress), _UPDATE)
         if result.ignored:
             _log.warning(
-                "update ignored %d ids that don't exist, such as %r",
+                "update ignored ids that don't exist: %d, such as %r",
                 len(result.ignored),
                 result.ignored[0],
             )
@@ -275,7 +276,7 @@ class Collection:
                 settings["metadata"] = new_metadata
             return replace(record, name=new_name or record.name, settings=settings)
 
-        self._backend.change(edited)
+        self._opened_as = self._backend.change(edited).name
 
     def _batch(self, records: Records, show_progress: bool) -> PointBatch:
         """The records as the engine takes them, with vectors for all that they give a source of."""
@@ -309,6 +310,8 @@ class Collection:
                 f"expected exactly one of {', '.join(kinds)}, got {' and '.join(given) or 'none'}"
             )
         if embeddings is not None:
+            if isinstance(embeddings, str) or _holds_a_text(embeddings):
+                raise InvalidTypeError("query_embeddings holds texts; pass them as query_texts")
             return matrix_of(embeddings, "query_embeddings")
         if texts is not None:
             inputs: list[Any] = complete_texts_of(texts, "query_texts")
@@ -322,6 +325,10 @@ class Collection:
 
     def _load(self, uris: Sequence[str | None] | None) -> list[Any]:
         return load(list(uris or ()), self._loader)
+
+
+def _holds_a_text(values: Any) -> bool:
+    return isinstance(values, list | tuple) and len(values) > 0 and isinstance(values[0], str)
 
 
 def _require_change(records: Records) -> None:

@@ -4,6 +4,7 @@ Given as `configuration={"hnsw": {"space": "cosine", …}}`, or in the older way
 as "hnsw:space", which stay metadata as well.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from retrieval_store.json_values import Payload, shown
 METRICS = ("l2", "ip", "cosine")
 DEFAULTS: Payload = {"space": "l2", "ef_construction": 100, "max_neighbors": 16, "ef_search": 100}
 SEARCH_TIME = ("ef_search",)
+_log = logging.getLogger("retrieval_store")
 _ALIASES = {"M": "max_neighbors"}
 _METADATA_KEYS = {
     "hnsw:space": "space",
@@ -34,6 +36,9 @@ def given_settings(configuration: Any, metadata: Payload | None) -> Payload:
                 raise ConflictError(
                     f"configuration says {name} is {settings[name]!r}, metadata[{key!r}] {value!r}"
                 )
+    for key in metadata or {}:
+        if key.startswith("hnsw:") and key not in _METADATA_KEYS:
+            _log.warning("metadata key %r chooses no setting here; it is only stored", key)
     return settings
 
 
@@ -71,8 +76,9 @@ def _mapping(value: Any, place: str, names: tuple[str, ...]) -> Mapping[str, Any
         raise InvalidArgumentError(f"{place} is {shown(value)}, expected a dict")
     unknown = [name for name in value if name not in names]
     if unknown:
+        hint = "; it belongs under 'hnsw'" if unknown[0] in (*DEFAULTS, *_ALIASES) else ""
         raise InvalidArgumentError(
-            f"{place} has the unknown key {unknown[0]!r}; known are {', '.join(names)}"
+            f"{place} has the unknown key {unknown[0]!r}; known are {', '.join(names)}{hint}"
         )
     return value
 

@@ -69,14 +69,14 @@ class Embedder:
             spec = self._spec
             if spec is None:
                 raise EmbeddingFunctionError(
-                    "nothing can be embedded without an embedding function: pass embeddings, or "
+                    "nothing can be embedded without an embedding function: pass vectors, or "
                     "embedding_function= when you create or get the collection"
                 )
             if "name" not in spec:
                 raise EmbeddingFunctionError(
                     f"the collection was created with the embedding function {spec['custom']!r}, "
                     "which isn't registered: pass it as embedding_function= when you get the "
-                    "collection, or pass embeddings"
+                    "collection, or pass vectors"
                 )
             self._function = _restore(spec["name"], spec["settings"])
         return self._function

@@ -87,11 +87,12 @@ def _checked_container(
 
 
 def _checked_key(key: Any, place: str, path: tuple[Any, ...]) -> str:
-    if type(key) is not str:
-        raise _refused(key, place, path, "keys must be strings")
-    if not (key.isascii() or _is_unicode(key)):
-        raise _refused(key, place, path, "the key holds a lone surrogate")
-    return key
+    if type(key) is str and (key.isascii() or _is_unicode(key)):
+        return key
+    where = place + "".join(f"[{step!r}]" for step in path)
+    raise InvalidMetadataError(
+        f"{where} has the key {shown(key)}; keys must be strings without lone surrogates"
+    )
 
 
 def _is_unicode(text: str) -> bool:

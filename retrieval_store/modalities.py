@@ -58,10 +58,19 @@ def sources_of(records: Records, loader: DataLoader | None) -> Sources:
 
 
 def load(uris: list[str | None], loader: DataLoader | None) -> list[Any]:
-    """What the uris point at; raises InvalidArgumentError without a data loader."""
+    """What the uris point at, None for None; raises InvalidArgumentError without a data loader."""
     if loader is None:
         raise InvalidArgumentError(
             "data can't be loaded without a data loader: pass data_loader= when you create or get "
             "the collection (or embeddings, when adding)"
         )
-    return loader(uris)
+    places = [i for i, uri in enumerate(uris) if uri is not None]
+    items = list(loader([uris[i] for i in places])) if places else []
+    if len(items) != len(places):
+        raise InvalidArgumentError(
+            f"the data loader returned {len(items)} items for {len(places)} uris"
+        )
+    loaded: list[Any] = [None] * len(uris)
+    for i, item in zip(places, items, strict=True):
+        loaded[i] = item
+    return loaded

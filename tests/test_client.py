@@ -85,6 +85,13 @@ def test_collections_are_equal_by_id_and_have_no_truth_value_of_their_own(client
     with pytest.raises(TypeError):
         len(one)
     assert str(one.id) in repr(one)
+    assert "'one'" in repr(one)
+    assert repr(client).startswith("<Client of the store ")
+
+
+def test_a_setting_misspelt_in_the_metadata_is_warned_of(client, caplog):
+    client.create_collection("one", metadata={"hnsw:spaec": "cosine", "topic": "x"})
+    assert [record.args for record in caplog.records] == [("hnsw:spaec",)]
 
 
 def test_a_closed_client_and_its_collections_say_so(client):
@@ -121,7 +128,7 @@ def test_a_directory_is_made_with_its_parents_and_a_file_is_refused(tmp_path):
     with retrieval_store.Client(tmp_path / "a" / "b" / "c") as client:
         assert client.path == tmp_path / "a" / "b" / "c"
     (tmp_path / "file").write_text("")
-    with pytest.raises(RetrievalStoreError, match="file"):
+    with pytest.raises(RetrievalStoreError, match="file is not a directory"):
         retrieval_store.Client(tmp_path / "file")
 
 
@@ -153,7 +160,7 @@ def test_durability_can_be_relaxed_but_not_differ_within_a_process(tmp_path):
 def test_reset_deletes_everything_only_when_allowed(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         client.create_collection("things")
-        with pytest.raises(RetrievalStoreError, match="allow_reset=True"):
+        with pytest.raises(ValueError, match="allow_reset=True"):
             client.reset()
         assert client.count_collections() == 1
     with retrieval_store.Client(tmp_path, allow_reset=True) as client:
@@ -187,6 +194,7 @@ def test_the_distance_comes_from_configuration_or_metadata_and_stays(client):
         ({"hnsw": {"space": ["l2"]}}, "expected one of"),
         ({"hnsw": {"efsearch": 3}}, "unknown key 'efsearch'"),
         ({"spann": {}}, "unknown key 'spann'"),
+        ({"space": "cosine"}, "it belongs under 'hnsw'"),
         ("l2", "expected a dict"),
     ],
 )

@@ -168,6 +168,12 @@ def test_a_query_is_of_exactly_one_kind(populated, queries):
         populated.query(**queries)
 
 
+def test_texts_among_the_query_embeddings_are_told_where_they_belong(populated):
+    for texts in ("find me", ["find me"]):
+        with pytest.raises(TypeError, match="query_texts"):
+            populated.query(texts)
+
+
 def test_queries_of_nothing_are_refused(populated):
     for queries in ({"query_embeddings": []}, {"query_texts": []}, {"query_embeddings": [[]]}):
         with pytest.raises(InvalidArgumentError):

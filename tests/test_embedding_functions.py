@@ -1,6 +1,8 @@
 """Embedding functions: the default, one's own, what a collection remembers, and data loaders."""
 
 import importlib.util
+import subprocess
+import sys
 from importlib.metadata import EntryPoint
 
 import numpy as np
@@ -99,6 +101,30 @@ def test_without_an_embedding_function_the_error_says_how_to_pass_one(client):
     lengths = Lengths()
     client.get_collection("things", embedding_function=lengths).add(ids="a", documents="text")
     assert things.get(include=["embeddings"])["embeddings"].tolist() == [[4]]
+
+
+@pytest.mark.parametrize("function", ["wordllama", 3, Lengths])
+def test_what_can_t_be_called_is_refused_before_anything_is_made(client, function):
+    for create in (client.create_collection, client.get_or_create_collection):
+        with pytest.raises(TypeError, match="embedding_function is .*expected a callable|instance"):
+            create("things", embedding_function=function)
+        with pytest.raises(TypeError, match="data_loader is"):
+            create("things", data_loader=function)
+    assert client.count_collections() == 0
+    client.create_collection("things", embedding_function=None)
+    with pytest.raises(TypeError, match="embedding_function is"):
+        client.get_collection("things", embedding_function=function)
+
+
+def test_the_default_leaves_the_logging_of_the_application_alone():
+    code = """
+import logging, retrieval_store
+things = retrieval_store.Client().create_collection("things")
+things.add(ids="a", documents="text")
+print(logging.getLogger().handlers, logging.getLogger().level)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[] 30\n"
 
 
 def test_given_embeddings_are_stored_and_nothing_is_embedded(client):
@@ -262,7 +288,8 @@ def test_stored_names_lead_only_to_installed_plugins(tmp_path, registered, monke
 
 
 def load(uris):
-    return [None if uri is None else np.full((2, 2), float(uri.rpartition("/")[2])) for uri in uris]
+    """The number at the end of each uri, as a picture; it's never asked for None."""
+    return [np.full((2, 2), float(uri.rpartition("/")[2])) for uri in uris]
 
 
 @pytest.fixture
@@ -306,4 +333,9 @@ def test_two_modalities_for_one_id_without_embeddings_are_refused(pictures, clie
         without.add(ids="a", uris="mem:/1")
     with pytest.raises(InvalidArgumentError, match="data_loader="):
         without.query(query_uris="mem:/1")
-    assert pictures.count() == without.count() == 0
+    short = client.create_collection(
+        "short", embedding_function=Lengths(), data_loader=lambda _: []
+    )
+    with pytest.raises(InvalidArgumentError, match="returned 0 items for 1 uris"):
+        short.add(ids="a", uris="mem:/1")
+    assert pictures.count() == without.count() == short.count() == 0

@@ -28,9 +28,12 @@ def test_quickstart_indexes_answers_and_reuses_its_store(tmp_path):
     assert re.search(r"asyncio\S*(wait|timeout)", first)
     again = run(example, "a store", cwd=tmp_path)
     assert re.search(r"Reusing \d,\d{3} passages", again)
-    ranked = re.compile(r"^ +\d\. \d\.\d{3}  .*$", re.MULTILINE)
+    ranked = re.compile(r"^ +\d\. similarity \d\.\d{3}  .*$", re.MULTILINE)
     assert len(ranked.findall(first)) == 12
     assert ranked.findall(again) == ranked.findall(first)
+    own = run(example, "a store", "--ask", "parse JSON", cwd=tmp_path)
+    assert "? parse JSON" in own
+    assert len(ranked.findall(own)) == 3
 
 
 def test_metadata_filters_example(tmp_path):

@@ -83,6 +83,8 @@ def test_values_are_compared_as_decided(values, condition, expected):
         ({"k": {"$lt": float("nan")}}, "finite float"),
         ({"k": {"$eq": float("inf")}}, "finite float"),
         ({"k": {"$like": "a"}}, r"unknown operator '\$like'"),
+        ({"k": {"gte": 1}}, r"is '\$gte' meant"),
+        ({"k": None}, "a None counts as missing"),
         ({"k": {"sub": 1}}, "unknown operator 'sub'"),
         ({"$not": {"k": 1}}, r"'\$not' is neither"),
         ({"": 1}, "'' is neither"),

@@ -1,12 +1,10 @@
 """Embedding functions: what turns texts (and images) into vectors.
 
 An embedding function is any callable that takes a list of inputs and returns as many vectors. If
-its
-class is registered as a plugin (see `plugins`) and has `settings()`, a collection remembers it by
-name and settings and makes it again when opened.
+its class is registered as a plugin (see `plugins`) and has `settings()`, a collection remembers it
+by name and settings and makes it again when opened.
 """
 
-from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,17 +12,18 @@ from typing import Any, Protocol, runtime_checkable
 class EmbeddingFunction(Protocol):
     """Turns a list of n inputs into n vectors of one length."""
 
-    def __call__(self, input: Sequence[Any]) -> Any:
-        """(n, dim) numbers for n inputs: strings, or images as arrays if the function takes
-        them."""
+    def __call__(self, input: Any, /) -> Any:
+        """(n, dim) numbers for a list of n strings, or images as arrays if the function takes
+        them.
+        """
 
 
 @runtime_checkable
 class QueryEmbedding(Protocol):
     """An embedding function that embeds queries in another way than documents."""
 
-    def embed_query(self, input: Sequence[Any]) -> Any:
-        """(n, dim) numbers for n queries."""
+    def embed_query(self, input: Any, /) -> Any:
+        """(n, dim) numbers for a list of n queries."""
 
 
 @runtime_checkable

@@ -5,6 +5,7 @@ They embed tens of thousands of short texts a second on one core.
 """
 
 import importlib.util
+import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,8 +67,13 @@ def _load(dimensions: int) -> Any:
             "the default embedding function needs the package wordllama: "
             'pip install "retrieval-store[standard]", or pass embedding_function= of your own'
         )
-    from wordllama import WordLlama
-
-    return WordLlama.load(
-        cache_dir=Path(spec.origin).parent, trunc_dim=dimensions, disable_download=True
-    )
+    # The package configures the root logger when it is imported; that is the application's to do.
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        from wordllama import WordLlama
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    folder = Path(spec.origin).parent
+    return WordLlama.load(cache_dir=folder, trunc_dim=dimensions, disable_download=True)

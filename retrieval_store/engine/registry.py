@@ -64,6 +64,8 @@ def _key(path: Path) -> tuple[int, int]:
 
 
 def _make_directory(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise StorageError(f"{path} is not a directory")
     missing = [p for p in (path, *path.parents) if not p.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for created in missing:

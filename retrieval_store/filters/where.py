@@ -35,6 +35,8 @@ from retrieval_store.filters.expression import (
 )
 
 MAX_DEPTH = 200
+OPERATORS = "$eq $ne $gt $gte $lt $lte $in $nin $contains $not_contains"
+DOCUMENT_OPERATORS = "$contains $not_contains $regex $not_regex $and $or"
 
 Leaf: TypeAlias = Callable[[str, Any, str], Expression]
 
@@ -72,7 +74,7 @@ def _parse(node: Any, place: str, leaf: Leaf, depth: int) -> Expression:
             ]
             terms.append(And(tuple(children)) if key == "$and" else Or(tuple(children)))
         elif not isinstance(key, str):
-            raise _invalid(here, key, "keys must be strings")
+            raise InvalidFilterError(f"{place} has the key {key!r}; keys must be strings")
         else:
             terms.append(leaf(key, operand, here))
     return terms[0] if len(terms) == 1 else And(tuple(terms))
@@ -116,10 +118,7 @@ def _comparison(path: PayloadPath, operator: Any, value: Any, place: str) -> Exp
             return Range(path, lt=_number(value, place))
         case "$lte":
             return Range(path, lte=_number(value, place))
-    raise InvalidFilterError(
-        f"{place}: unknown operator {operator!r}; known are $eq $ne $gt $gte $lt $lte $in $nin "
-        "$contains $not_contains"
-    )
+    raise _unknown(operator, OPERATORS, place)
 
 
 def _document_leaf(operator: str, value: Any, place: str) -> Expression:
@@ -132,10 +131,12 @@ def _document_leaf(operator: str, value: Any, place: str) -> Expression:
             return DocumentMatches(_pattern(value, place))
         case "$not_regex":
             return Not(DocumentMatches(_pattern(value, place)))
-    raise InvalidFilterError(
-        f"{place}: unknown operator {operator!r}; known are $contains $not_contains $regex "
-        "$not_regex $and $or"
-    )
+    raise _unknown(operator, DOCUMENT_OPERATORS, place)
+
+
+def _unknown(operator: Any, known: str, place: str) -> InvalidFilterError:
+    meant = f"; is '${operator}' meant?" if f"${operator}" in known.split() else ""
+    return InvalidFilterError(f"{place}: unknown operator {operator!r}; known are {known}{meant}")
 
 
 def _scalar(value: Any, place: str) -> Scalar:
@@ -144,7 +145,8 @@ def _scalar(value: Any, place: str) -> Scalar:
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
-    raise _invalid(place, value, "expected a str, bool, int or finite float")
+    hint = "; a None counts as missing" if value is None else ""
+    raise _invalid(place, value, f"expected a str, bool, int or finite float{hint}")
 
 
 def _scalars(value: Any, place: str) -> tuple[Scalar, ...]:

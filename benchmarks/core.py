@@ -90,7 +90,7 @@ def main() -> None:
                 "bare matrix product, ms": bare,
                 "ratio": ours / bare,
             }
-        with collection._backend.points._read() as view:  # the mask alone, inside one snapshot
+        with collection._backend.points.reading() as view:  # the mask alone, inside one snapshot
             for name, where in FILTERS.items():
                 expression = parse_where(where)
                 figures[f"mask, {name}, ms"] = median_ms(lambda e=expression: matching(view, e), 99)

@@ -14,6 +14,7 @@ from retrieval_store.embedder import spec_of
 from retrieval_store.embeddings import DEFAULT, Default, EmbeddingFunction
 from retrieval_store.engine.catalog import CollectionRecord
 from retrieval_store.engine.database import Durability
+from retrieval_store.engine.verify import FileReport
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
@@ -22,6 +23,7 @@ from retrieval_store.errors import (
 )
 from retrieval_store.json_values import Payload, checked_object, shown
 from retrieval_store.loaders import DataLoader
+from retrieval_store.progress import progress_bar
 from retrieval_store.results import SPACE
 
 
@@ -121,6 +123,17 @@ class Client:
     def delete_collection(self, name: str) -> None:
         """Delete a collection with all that is in it; raises NotFoundError."""
         self._session.store.drop(collection_name(name))
+
+    def verify(self, *, progress: bool = False) -> list[FileReport]:
+        """Look at every byte of the store's files: a report for each, with `problem` None where the
+        file is whole. progress: show a bar of the files. Others may use the store meanwhile; of a
+        store in memory there is nothing to report."""
+        reports = []
+        with progress_bar("verifying", None, "file", progress) as bar:
+            for report in self._session.store.verify():
+                reports.append(report)
+                bar.update(1)
+        return reports
 
     def reset(self) -> None:
         """Delete all collections, if the client was made with `allow_reset=True`."""

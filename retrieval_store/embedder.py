@@ -1,7 +1,6 @@
 """The embedding function of a collection: how it is remembered, found again, and called."""
 
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +17,7 @@ from retrieval_store.embeddings import (
 )
 from retrieval_store.errors import ConflictError, EmbeddingFunctionError, InvalidArgumentError
 from retrieval_store.json_values import JSONValue, checked_object
+from retrieval_store.progress import progress_bar
 
 BATCH_SIZE = 512
 DEFAULT_NAME = "wordllama"
@@ -84,7 +84,7 @@ class Embedder:
 
 def _in_batches(function: Any, inputs: Sequence[Any], show_progress: bool) -> Matrix:
     parts: list[Matrix] = []
-    with _bar(len(inputs), show_progress) as bar:
+    with progress_bar("embedding", len(inputs), "input", show_progress) as bar:
         for start in range(0, len(inputs), BATCH_SIZE):
             part = _called(function, inputs[start : start + BATCH_SIZE])
             if parts and part.shape[1] != parts[0].shape[1]:
@@ -95,12 +95,6 @@ def _in_batches(function: Any, inputs: Sequence[Any], show_progress: bool) -> Ma
             parts.append(part)
             bar.update(len(part))
     return np.concatenate(parts)
-
-
-def _bar(total: int, shown: bool) -> Any:
-    # That for notebooks may complain about a missing widget, so only when it is wanted.
-    tqdm = import_module("tqdm.auto" if shown else "tqdm").tqdm
-    return tqdm(total=total, desc="embedding", unit="input", disable=not shown)
 
 
 def _called(function: Any, inputs: Sequence[Any]) -> Matrix:

@@ -174,7 +174,7 @@ def test_a_reader_uses_a_column_that_was_built_for_a_later_state(store):
     assert len(points.get(None, Range(("n",), gte=0), None, 0, Fields()).ids) == 100
     if isinstance(database, MemoryDatabase):
         return  # there a reader has the store for itself
-    with points._read() as early:
+    with points.reading() as early:
         points.put(PointBatch([1, 100], {}, [{"n": -5}, {"n": 6}]), UPSERT)
         assert points.get(None, Range(("n",), lt=0), None, 0, Fields()).ids == [1]
         assert not matching(early, Range(("n",), lt=0)).any()

@@ -101,6 +101,8 @@ def _opened(path: Path, flags: int, durability: Durability) -> apsw.Connection:
 def _check_format(connection: apsw.Connection, path: Path, format: Format) -> None:
     query = "PRAGMA application_id; PRAGMA user_version"
     (application_id,), (version,) = select(connection, query)
+    if connection.reserve_bytes("main") != CHECKSUM_BYTES:
+        raise DamagedError(f"{path} is damaged: its pages have no checksums")
     if application_id != format.application_id:
         raise FormatError(f"{path} is not a database of retrieval-store of the expected kind")
     if version > format.version:

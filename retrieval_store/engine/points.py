@@ -111,13 +111,13 @@ class PointStore:
         fields: Fields,
     ) -> Points:
         """The points that are named and match: in the order of `ids`, or of first insertion."""
-        with self._read() as view:
+        with self.reading() as view:
             rows = select(view, ids, expression)[offset:]
             return fetch(view, rows[:limit], fields)
 
     def count(self) -> int:
         """How many points there are."""
-        with self._read() as view:
+        with self.reading() as view:
             return view.state.count
 
     def search(
@@ -129,7 +129,7 @@ class PointStore:
         fields: Fields,
     ) -> list[Hits]:
         """For each query, (q, dim) float32, the k nearest matching points, nearest first."""
-        with self._read() as view:
+        with self.reading() as view:
             return search(view, space, queries, k, expression, fields)
 
     def mark_dropped(self) -> None:
@@ -153,7 +153,8 @@ class PointStore:
             self._vectors.clear()
 
     @contextmanager
-    def _read(self) -> Iterator[View]:
+    def reading(self) -> Iterator[View]:
+        """One consistent state to read, for as long as the block lasts."""
         # The transaction ends when the connection goes back.
         with self._connection() as connection:
             with self._advancing:

@@ -4,7 +4,7 @@ import contextlib
 import shutil
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from retrieval_store.engine.database import (
     sync_directory,
 )
 from retrieval_store.engine.points import PointStore
+from retrieval_store.engine.verify import FileReport, verify_catalog, verify_collection
 from retrieval_store.errors import (
     ClientClosedError,
     DamagedError,
@@ -124,6 +125,14 @@ class Store:
                 if points is None:
                     points = self._reopened(collection_id)
         return points
+
+    def verify(self) -> Iterator[FileReport]:
+        """Look at every byte; a report for each file. In memory there is none."""
+        if self.directory is not None:
+            yield verify_catalog(self.directory / CATALOG_NAME, self.durability)
+            for record in self.page(None, 0):
+                directory = self.directory / record.id
+                yield from verify_collection(directory, record.name, self.durability)
 
     def is_in_place(self) -> bool:
         """Whether the directory is still the one that was opened."""

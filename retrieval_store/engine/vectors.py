@@ -35,6 +35,8 @@ Checksums = npt.NDArray[np.uint32]
 class Vectors(Protocol):
     """Rows of one vector space, by slot."""
 
+    path: Path
+
     def append(self, slot: int, rows: Matrix) -> None:
         """Put (n, dim) float32 rows at `slot` and after, durably; not through the map."""
 
@@ -197,6 +199,8 @@ class VectorFile:
 
 class VectorArray:
     """The rows of one space in memory."""
+
+    path = Path(":memory:")
 
     def __init__(self, dimension: int) -> None:
         self._buffer: Matrix = np.empty((0, dimension), np.float32)

@@ -1,0 +1,93 @@
+"""Looking at every byte of a store, and saying by file what is wrong.
+
+Databases: every page through the checksum VFS, SQLite's own check of their structure, and whether
+the tables agree. Vector files: the checksum of every block, by a reader that has seen none yet.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import apsw
+import numpy as np
+
+from retrieval_store.engine.catalog import CATALOG
+from retrieval_store.engine.database import Durability, FileDatabase, select
+from retrieval_store.engine.fetch import decode_payloads, read_records
+from retrieval_store.engine.points import FILE_NAME, PointStore
+from retrieval_store.engine.state import View
+from retrieval_store.errors import ClientClosedError, DamagedError, NotFoundError, StorageError
+
+_CLOSE = partial(ClientClosedError, "verified")
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """What verifying found of one file: its size in bytes, and what is wrong, None for nothing."""
+
+    file: Path
+    bytes: int
+    problem: str | None
+
+
+def verify_catalog(path: Path, durability: Durability) -> FileReport:
+    """The catalog of a store."""
+    database = FileDatabase(path, CATALOG, durability)
+    try:
+        with database.borrow() as connection:
+            _refuse_problems(connection, path)
+    except StorageError as error:
+        return _report(path, error)
+    finally:
+        database.close(_CLOSE)
+    return _report(path, None)
+
+
+def verify_collection(directory: Path, name: str, durability: Durability) -> Iterator[FileReport]:
+    """The files of a collection, all of one state; nothing when it is deleted meanwhile."""
+    path = directory / FILE_NAME
+    points = PointStore.open(directory, name, durability)
+    try:
+        with points.reading() as view:
+            _refuse_problems(view.connection, path)
+            _refuse_disagreement(view, path)
+            yield _report(path, None)
+            for space in view.state.spaces.values():
+                problem = None
+                try:
+                    rows = space.vectors.rows(space.space.slots)
+                    space.vectors.admit(rows, space.checksums, None)
+                except StorageError as error:
+                    problem = error
+                yield _report(space.vectors.path, problem)
+    except NotFoundError:
+        return
+    except StorageError as error:
+        yield _report(path, error)
+    finally:
+        points.close(_CLOSE)
+
+
+def _report(path: Path, problem: StorageError | None) -> FileReport:
+    size = path.stat().st_size if path.exists() else 0
+    return FileReport(path, size, None if problem is None else str(problem))
+
+
+def _refuse_problems(connection: apsw.Connection, path: Path) -> None:
+    found = [str(row[0]) for row in select(connection, "PRAGMA integrity_check(5)")]
+    if found != ["ok"]:
+        raise DamagedError(f"{path} is damaged: {'; '.join(found)}")
+
+
+def _refuse_disagreement(view: View, path: Path) -> None:
+    """Tables may contradict one another though all checksums are right, if someone made them so."""
+    pks = view.state.pks
+    listed = select(view.connection, "SELECT pk FROM points ORDER BY pk")
+    if not np.array_equal(pks, np.array([pk for (pk,) in listed], np.int64)):
+        raise DamagedError(f"{path} is damaged: the points and the bitmaps of points disagree")
+    for piece in read_records(view.connection, "payload", pks):
+        try:
+            decode_payloads(blob for (blob,) in piece)
+        except ValueError as error:
+            raise DamagedError(f"{path} is damaged: a payload isn't JSON: {error}") from error

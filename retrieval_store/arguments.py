@@ -95,8 +95,8 @@ def matrix_of(vectors: Any, name: str) -> Matrix:
         raise InvalidTypeError(f"{name} is {shown(vectors)}, expected vectors of numbers")
     try:
         array = np.asarray(vectors)
-    except (ValueError, TypeError):
-        array = None  # rows of different lengths, say
+    except (ValueError, TypeError, RuntimeError):
+        array = None  # rows of different lengths, say, or a tensor that can't become an array
     if array is None or array.dtype == object:
         array = _stacked(vectors, name)
     if array.ndim == 1 and len(array):
@@ -124,7 +124,7 @@ def _stacked(vectors: Any, name: str) -> Any:
     for i, row in enumerate(_listlike(vectors, name, "a list of vectors")):
         try:
             array = np.asarray(row)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RuntimeError):
             array = np.empty(0, object)
         if array.ndim != 1 or array.dtype.kind not in "fiu":
             raise InvalidTypeError(f"{name}[{i}] is {shown(row)}, expected a vector of numbers")

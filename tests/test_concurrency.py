@@ -141,7 +141,7 @@ with retrieval_store.Client({str(tmp_path)!r}) as client:
 
 def test_processes_that_make_one_store_at_once_agree(tmp_path):
     names = ",".join(f"collection-{i}" for i in range(5))
-    for attempt in range(3):
+    for attempt in range(5):
         path = tmp_path / str(attempt)
         with (
             running(create_or_get, path, names) as one,

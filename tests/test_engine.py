@@ -4,6 +4,8 @@ import contextlib
 import gc
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -14,11 +16,14 @@ import pytest
 import retrieval_store
 from retrieval_store.engine.database import MemoryDatabase
 from retrieval_store.engine.masks import matching
+from retrieval_store.engine.search import search
 from retrieval_store.engine.store import Store
 from retrieval_store.engine.types import Fields, PointBatch, Vectors, WriteRules
 from retrieval_store.engine.vectors import rows_per_block
 from retrieval_store.errors import DamagedError, FormatError, NotFoundError, StorageError
 from retrieval_store.filters.expression import HasId, Range
+
+from .test_exact_search import brute_force
 
 ADD = WriteRules(known="refuse", new="insert")
 UPSERT = WriteRules(known="update", new="insert")
@@ -154,6 +159,39 @@ def test_a_reader_behind_the_change_log_loads_anew(tmp_path, monkeypatch):
     assert (got.ids, got.vectors.tolist()) == ([1, 3], [[19], [3]])
 
 
+def test_a_point_updated_and_deleted_between_two_reads_is_gone(tmp_path):
+    store, other = Store(tmp_path, "full"), Store(tmp_path, "full")
+    points = points_of(store, v="l2")
+    points.put(batch(["a", "b"], v=[[0], [5]]), ADD)
+    reader = other.points(store.named("things").id)
+    query = np.zeros((1, 1), np.float32)
+    assert reader.search("v", query, 2, None, Fields())[0].points.ids == ["a", "b"]
+    points.put(batch(["a"], v=[[1]]), UPSERT)
+    points.put(batch(["a"], v=[[2]]), UPSERT)
+    assert reader.search("v", query, 2, None, Fields())[0].distances.tolist() == [4, 25]
+    points.put(batch(["a"], v=[[3]]), UPSERT)
+    points.delete(["a"], None, None)
+    assert reader.search("v", query, 2, None, Fields())[0].points.ids == ["b"]
+
+
+def test_a_reader_keeps_its_state_while_others_write(tmp_path):
+    store = Store(tmp_path, "full")
+    points = points_of(store, v="l2")
+    ids = [f"p{i}" for i in range(700)]
+    points.put(batch(ids, v=[[i] for i in range(700)]), ADD)
+    query = np.array([[300]], np.float32)
+    with points.reading() as early:
+        before = search(early, "v", query, 5, None, Fields())[0]
+        points.delete(["p300", "p5"], None, None)
+        points.put(batch(["p301", "new"], v=[[9999], [300]]), UPSERT)
+        assert points.search("v", query, 1, None, Fields())[0].points.ids == ["new"]
+        assert points.count() == 699
+        again = search(early, "v", query, 5, None, Fields(vectors="v"))[0]
+        assert again.points.ids == before.points.ids == ["p300", "p299", "p301", "p298", "p302"]
+        assert again.points.vectors[:, 0].tolist() == [300, 299, 301, 298, 302]
+        assert early.state.count == int(matching(early, None).sum()) == 700
+
+
 def test_a_first_write_that_failed_does_not_fix_the_dimension(store, monkeypatch):
     points = points_of(store, v="l2")
     with monkeypatch.context() as patch:
@@ -248,13 +286,43 @@ def test_a_flipped_bit_in_a_document_is_an_error_that_names_the_file(tmp_path):
 def test_a_vector_file_that_is_cut_off_or_missing_is_damage_and_no_crash(tmp_path):
     filled(tmp_path)
     (file,) = tmp_path.glob("*/*.vectors")
-    for spoil in (lambda: file.write_bytes(file.read_bytes()[:5_000]), file.unlink):
+    block = rows_per_block(8) * 32
+    for spoil in (
+        lambda: os.truncate(file, 2 * block),
+        lambda: os.truncate(file, block + 1_000),
+        lambda: os.truncate(file, 0),
+        file.unlink,
+    ):
         spoil()
         with retrieval_store.Client(tmp_path) as client:
             things = client.get_collection("things")
             with pytest.raises(DamagedError, match=file.name):
                 things.query(query_embeddings=np.zeros(8))
             assert things.get(ids="5")["documents"] == ["the text of document 5"]
+
+
+def test_vectors_are_written_whole_even_if_the_system_writes_little_at_a_time(
+    tmp_path, monkeypatch
+):
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: pwrite(fd, data[:1_000], offset))
+    filled(tmp_path, count=700)
+    with retrieval_store.Client(tmp_path) as client:
+        vectors = client.get_collection("things").get(include=["embeddings"])["embeddings"]
+        assert np.array_equal(vectors.ravel(), np.arange(700 * 8))
+
+
+def test_lengths_that_float32_can_t_square_are_noted_in_whichever_block_they_are(tmp_path):
+    vectors = np.random.default_rng(2).standard_normal((1_500, 8)).astype(np.float32)
+    vectors[3] *= 1e25
+    store = Store(tmp_path, "full")
+    for metric in ("l2", "ip", "cosine"):
+        points = store.points(store.create(f"by {metric}", {}, {"v": metric}).id)
+        points.put(batch(list(range(1_500)), v=vectors), ADD)
+        for query in (vectors[3], vectors[1_400]):
+            (hits,) = points.search("v", query[np.newaxis], 3, None, Fields())
+            expected = np.sort(brute_force(query, vectors, metric))[:3]
+            assert np.allclose(hits.distances, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_a_torn_tail_of_the_vector_file_is_invisible_and_overwritten(tmp_path):
@@ -313,6 +381,55 @@ def test_an_interrupted_deletion_takes_no_more_writes_and_is_finished(tmp_path, 
         assert client.get_or_create_collection("things", embedding_function=None).count() == 0
         client.delete_collection("things")
     assert [path.name for path in tmp_path.iterdir()] == ["catalog.sqlite"]
+
+
+def test_a_deletion_interrupted_in_memory_is_finished_too(monkeypatch):
+    with retrieval_store.Client() as client:
+        handle = client.create_collection("things", embedding_function=None)
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "_remove", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                client.delete_collection("things")
+        for _ in range(2):
+            with pytest.raises(NotFoundError):
+                handle.count()
+        assert client.get_or_create_collection("things", embedding_function=None).count() == 0
+
+
+def test_a_collection_whose_files_are_gone_can_be_deleted(tmp_path):
+    filled(tmp_path)
+    (file,) = tmp_path.glob("*/points.sqlite")
+    file.unlink()
+    with retrieval_store.Client(tmp_path, allow_reset=True) as client:
+        with pytest.raises(DamagedError, match=r"points\.sqlite is missing"):
+            client.get_collection("things").count()
+        client.reset()
+        assert client.list_collections() == []
+
+
+MANY_COLLECTIONS = """
+import resource, sys, retrieval_store
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+path, count = sys.argv[1], int(sys.argv[2])
+for attempt in range(2):
+    with retrieval_store.Client(path) as client:
+        for i in range(count):
+            things = client.get_or_create_collection(f"collection-{i}", embedding_function=None)
+            things.upsert(ids=str(attempt), embeddings=[i])
+        handles = client.list_collections()
+        assert len(handles) == count
+        for i in range(0, count, 7):
+            things = client.get_collection(f"collection-{i}")
+            assert things.query(query_embeddings=[i])["ids"] == [["0", "1"][: attempt + 1]]
+        print(sum(things.count() for things in handles))
+"""
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(2_000, marks=pytest.mark.slow)])
+def test_many_collections_work_with_few_descriptors(tmp_path, count):
+    command = [sys.executable, "-c", MANY_COLLECTIONS, str(tmp_path), str(count)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.split() == [str(count), str(2 * count)], done.stderr
 
 
 def test_a_damaged_collection_can_be_deleted_and_does_not_bother_others(tmp_path):

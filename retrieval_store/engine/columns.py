@@ -20,7 +20,8 @@ from retrieval_store.filters.expression import ListHas, OneOf, PayloadPath, Rang
 from retrieval_store.json_values import Payload
 
 Lookup: TypeAlias = OneOf | ListHas | Range
-CHANGES_KEPT = 1024
+CHANGES_KEPT = 1024  # steps, and rows in them, that a column may be behind
+NOTED_KEPT = 1_000_000
 COLUMNS_KEPT = 64
 
 
@@ -111,16 +112,24 @@ class ColumnCache:
         self._lock = threading.Lock()
         self._columns: dict[PayloadPath, tuple[int, Column]] = {}  # the last used last
         self._changes: list[tuple[int, Ints]] = []
+        self._noted = 0
         self._floor = seq
 
     def note(self, seq: int, rows: Ints) -> None:
         """The step to the state at `seq` added or changed these rows."""
         with self._lock:
-            if len(self._changes) == CHANGES_KEPT:
-                forgotten = CHANGES_KEPT // 2
-                self._floor = self._changes[forgotten - 1][0]
-                self._changes = self._changes[forgotten:]
             self._changes.append((seq, rows))
+            self._noted += len(rows)
+            if not self._columns:
+                self._forget(len(self._changes))
+            elif len(self._changes) > CHANGES_KEPT or self._noted > NOTED_KEPT:
+                self._forget(len(self._changes) // 2)
+
+    def _forget(self, oldest: int) -> None:
+        if oldest:
+            self._floor = self._changes[oldest - 1][0]
+            self._noted -= sum(len(rows) for _, rows in self._changes[:oldest])
+            del self._changes[:oldest]
 
     def at(self, path: PayloadPath, seq: int, height: int) -> Column:
         """The column for a state with so many rows at `seq`, with what is stale in it."""

@@ -7,8 +7,9 @@ carries an application id and a format version.
 import errno
 import os
 import threading
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -55,24 +56,27 @@ def _register_checksum_vfs() -> None:
 
 
 def create(path: Path, format: Format, fill: Fill | None = None) -> None:
-    """Make the database unless it is there; several processes may do so at once. `fill` adds to the
-    schema in the same transaction. Raises FormatError when the file is another kind of database."""
-    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-    with translated(path), closing(_opened(path, flags, "full")) as connection:
-        connection.reserve_bytes("main", CHECKSUM_BYTES)
-        if not _has_tables(connection):
-            with transaction(connection, "EXCLUSIVE"):
-                if not _has_tables(connection):
+    """Make the database unless it is there; several processes may do so at once. `fill` adds to
+    the tables. It is made whole under another name and then linked, so nobody ever sees half of
+    it, and of two processes one comes first."""
+    with translated(path):
+        if path.exists():
+            return
+        made = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+        flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+        try:
+            with closing(_opened(made, flags, "full")) as connection:
+                connection.reserve_bytes("main", CHECKSUM_BYTES)
+                connection.execute("PRAGMA journal_mode = WAL")
+                with transaction(connection, "IMMEDIATE"):
                     connection.execute(f"PRAGMA application_id = {format.application_id}")
                     connection.execute(f"PRAGMA user_version = {format.version}")
                     _fill(connection, format, fill)
-        _check_format(connection, path, format)
-        connection.execute("PRAGMA journal_mode = WAL")
-    sync_directory(path.parent)
-
-
-def _has_tables(connection: apsw.Connection) -> bool:
-    return bool(select(connection, "SELECT 1 FROM sqlite_schema"))
+            with suppress(FileExistsError):
+                os.link(made, path)
+        finally:
+            made.unlink(missing_ok=True)
+        sync_directory(path.parent)
 
 
 def _fill(connection: apsw.Connection, format: Format, fill: Fill | None) -> None:
@@ -101,10 +105,10 @@ def _opened(path: Path, flags: int, durability: Durability) -> apsw.Connection:
 def _check_format(connection: apsw.Connection, path: Path, format: Format) -> None:
     query = "PRAGMA application_id; PRAGMA user_version"
     (application_id,), (version,) = select(connection, query)
-    if connection.reserve_bytes("main") != CHECKSUM_BYTES:
-        raise DamagedError(f"{path} is damaged: its pages have no checksums")
     if application_id != format.application_id:
         raise FormatError(f"{path} is not a database of retrieval-store of the expected kind")
+    if connection.reserve_bytes("main") != CHECKSUM_BYTES:
+        raise DamagedError(f"{path} is damaged: its pages have no checksums")
     if version > format.version:
         raise FormatError(
             f"{path} has format version {version}; this retrieval-store reads up to "
@@ -148,14 +152,23 @@ class FileDatabase:
             return False
         return True
 
+    def rest(self) -> None:
+        """Close the idle connections; others are opened when they are needed."""
+        while self._idle:
+            with suppress(IndexError):  # another thread took the last
+                self._idle.pop().close()
+
     def close(self, reason: Reason) -> None:
         """Close all connections; from here on `borrow` raises `reason`."""
         self._closed = reason
-        self._drain()
+        self.rest()
 
     def _refuse_replaced(self) -> None:
         # SQLite would go on in a file that has no name any more, and what it wrote would be gone.
-        status = os.stat(self.path)
+        try:
+            status = os.stat(self.path)
+        except FileNotFoundError:
+            raise DamagedError(f"{self.path} is missing") from None
         file = (status.st_dev, status.st_ino)
         if self._file is None:
             self._file = file
@@ -170,11 +183,7 @@ class FileDatabase:
         else:
             connection.close()
         if self._closed is not None:
-            self._drain()
-
-    def _drain(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+            self.rest()
 
 
 class MemoryDatabase:
@@ -204,6 +213,9 @@ class MemoryDatabase:
     def is_in_place(self) -> bool:
         """Memory is."""
         return True
+
+    def rest(self) -> None:
+        """What is in memory can't be opened again, so it stays."""
 
     def close(self, reason: Reason) -> None:
         """Close the connection; from here on `borrow` raises `reason`."""
@@ -250,10 +262,10 @@ def translated(path: Path) -> Iterator[None]:
         if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA:
             raise DamagedError(f"{path} is damaged: a page's checksum is wrong") from error
         raise StorageError(f"{path}: {error}") from error
-    except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError) as error:
-        raise StorageError(f"{path}: {error}") from error
     except apsw.TooBigError as error:
         raise StorageError(f"{path}: one document or payload is larger than 1 GB") from error
+    except apsw.Error as error:
+        raise StorageError(f"{path}: {error}") from error
     except RetrievalStoreError:
         raise
     except OSError as error:

@@ -19,6 +19,7 @@ import apsw
 
 from retrieval_store.arrays import Matrix
 from retrieval_store.engine.database import (
+    LOCK_TIMEOUT_MS,
     Database,
     Durability,
     FileDatabase,
@@ -43,7 +44,7 @@ from retrieval_store.engine.types import (
 )
 from retrieval_store.engine.vectors import VectorArray, VectorFile, Vectors
 from retrieval_store.engine.write import Write, delete, put
-from retrieval_store.errors import NotFoundError, StorageError
+from retrieval_store.errors import LockTimeoutError, NotFoundError, StorageError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.indexes.exact import Metric
 
@@ -142,15 +143,24 @@ class PointStore:
         with self._connection() as connection:
             return read_head(connection).dropped
 
+    def rest(self) -> None:
+        """Let go of files and of what is kept in memory of them; the next call gets them again."""
+        self._database.rest()
+        if self._directory is not None:
+            self._forget()
+
     def close(self, reason: Reason) -> None:
-        """Let go of all files; from here on methods raise `reason`. What is under way in other
-        threads ends first."""
+        """Let go of everything; from here on methods raise `reason`. Calls under way in other
+        threads keep what they use until they end."""
         self._database.close(reason)
+        self._forget()
+
+    def _forget(self) -> None:
         with self._advancing:
             self._state = None
-            for vectors in self._vectors.values():
-                vectors.close()
-            self._vectors.clear()
+            vectors, self._vectors = self._vectors, {}
+        for held in list(vectors.values()):
+            held.close()
 
     @contextmanager
     def reading(self) -> Iterator[View]:
@@ -166,11 +176,23 @@ class PointStore:
     @contextmanager
     def _write(self) -> Iterator[Write]:
         with (
-            self._writing,
+            self._turn(),
             self._connection() as connection,
             transaction(connection, "IMMEDIATE"),
         ):
             yield Write(connection, self._head(connection), self._open_vectors)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._writing.acquire(timeout=LOCK_TIMEOUT_MS / 1000):
+            raise LockTimeoutError(
+                f"another thread has been writing to collection {self._name!r} for more than "
+                f"{LOCK_TIMEOUT_MS // 1000} s"
+            )
+        try:
+            yield
+        finally:
+            self._writing.release()
 
     def _state_at(self, connection: apsw.Connection, head: Head) -> State:
         with self._advancing:

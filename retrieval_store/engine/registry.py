@@ -35,14 +35,19 @@ def acquire(path: Path, durability: Durability) -> Store:
         _make_directory(path)
         key = _key(path)
         shared = _stores.get(key)
-        if shared is None or not shared.store.is_in_place():  # or another directory of that number
-            shared = _stores[key] = _Shared(Store(path, durability), 0)
+        if shared is not None:
+            shared.users += 1  # at once: whatever follows may collect the last client that holds it
+            if not shared.store.is_in_place():  # another directory has got that number
+                shared.users -= 1
+                shared = None
+        if shared is None:
+            shared = _stores[key] = _Shared(Store(path, durability), 1)
         if shared.store.durability != durability:
+            shared.users -= 1
             raise ConflictError(
                 f"{path} is open in this process with durability={shared.store.durability!r}, "
                 f"not {durability!r}"
             )
-        shared.users += 1
         return shared.store
 
 

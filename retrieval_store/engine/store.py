@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import threading
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,13 +17,13 @@ from retrieval_store.engine.database import (
     Reason,
     create,
     sync_directory,
+    translated,
 )
 from retrieval_store.engine.points import PointStore
 from retrieval_store.engine.verify import FileReport, verify_catalog, verify_collection
 from retrieval_store.errors import (
     ClientClosedError,
     DamagedError,
-    FormatError,
     NotFoundError,
     StorageError,
 )
@@ -31,6 +32,7 @@ from retrieval_store.json_values import Payload
 
 CATALOG_NAME = "catalog.sqlite"
 DROPPED_SUFFIX = ".dropped"
+MOST_AWAKE = 16  # collections with open files; each may have some 14 descriptors
 
 
 class Store:
@@ -40,6 +42,7 @@ class Store:
         self.directory = directory
         self.durability: Durability = durability
         self._open: dict[str, PointStore] = {}
+        self._awake: OrderedDict[str, PointStore] = OrderedDict()  # the last used last
         self._lock = threading.Lock()
         self._closed: Reason | None = None
         if directory is None:
@@ -48,28 +51,37 @@ class Store:
             create(directory / CATALOG_NAME, CATALOG)
             # Always in full: relaxed, a power cut could take a deletion back here and not there.
             self._catalog = Catalog(FileDatabase(directory / CATALOG_NAME, CATALOG, "full"))
+            self._finish_drops()
 
     def create(self, name: str, settings: Payload, spaces: dict[str, Metric]) -> CollectionRecord:
         """A new collection with these vector spaces; raises AlreadyExistsError."""
         self._finish_drops()
         record = CollectionRecord(str(uuid.uuid4()), name, settings)
         directory = self._directory_of(record.id)
-        with self._catalog.writing() as entries:
-            entries.insert(record)
-            # The files before the commit: a name in the catalog always leads to a whole collection.
-            # Should this process die in between, a directory that nobody names is left.
+        try:
+            with self._catalog.writing() as entries:
+                entries.insert(record)
+                # The files before the commit: a name in the catalog always leads to a whole
+                # collection. Should this process die in between, a directory that nobody names is
+                # left.
+                if directory is not None:
+                    directory.mkdir()
+                points = PointStore.create(directory, name, spaces, self.durability)
+                if directory is not None:
+                    sync_directory(directory.parent)
+                self._open[record.id] = points
+        except BaseException:
+            self._forget(record.id)
             if directory is not None:
-                directory.mkdir()
-            points = PointStore.create(directory, name, spaces, self.durability)
-            if directory is not None:
-                sync_directory(directory.parent)
-            self._open[record.id] = points
+                shutil.rmtree(directory, ignore_errors=True)
+            raise
         return record
 
     def change(
         self, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
     ) -> CollectionRecord:
         """Replace name and settings by what `edit` makes of them; raises AlreadyExistsError."""
+        self._finish_drops()
         with self._catalog.writing() as entries:
             record = edit(entries.with_id(collection_id))
             entries.replace(record)
@@ -83,6 +95,7 @@ class Store:
 
     def record(self, collection_id: str) -> CollectionRecord:
         """Name and settings of a collection; raises NotFoundError."""
+        self._finish_drops()
         with self._catalog.reading() as entries:
             return entries.with_id(collection_id)
 
@@ -109,7 +122,7 @@ class Store:
             record = entries.named(name)
             entries.flag(record.id)
         # Marked already by another process, or too damaged for anybody to write to it.
-        with contextlib.suppress(NotFoundError, DamagedError, FormatError):
+        with contextlib.suppress(NotFoundError, DamagedError):
             self.points(record.id).mark_dropped()
         self._remove(record.id)
 
@@ -117,13 +130,8 @@ class Store:
         """The points of a collection; raises NotFoundError."""
         points = self._open.get(collection_id)
         if points is None or points.dropped:
-            with self._lock:
-                points = self._open.get(collection_id)
-                if points is not None and points.dropped:
-                    self._forget(collection_id)
-                    points = None
-                if points is None:
-                    points = self._reopened(collection_id)
+            points = self._reopened(collection_id)
+        self._wake(collection_id, points)
         return points
 
     def verify(self) -> Iterator[FileReport]:
@@ -140,27 +148,47 @@ class Store:
 
     def close(self) -> None:
         """Let go of all files."""
+        where = "in memory" if self.directory is None else f"at {self.directory}"
         with self._lock:
-            where = "in memory" if self.directory is None else f"at {self.directory}"
             self._closed = partial(ClientClosedError, f"the store {where} has been closed")
-            for points in self._open.values():
-                points.close(self._closed)
-            self._open.clear()
+        for points in list(self._open.values()):
+            points.close(self._closed)
         self._catalog.close(self._closed)
 
     def _reopened(self, collection_id: str) -> PointStore:
-        if self._closed is not None:
-            raise self._closed()
-        record = self.record(collection_id)
+        stale = self._open.get(collection_id)
+        if stale is not None and stale.dropped:
+            self._forget(collection_id, stale)
+        with self._catalog.reading() as entries:
+            record = entries.with_id(collection_id)
         directory = self._directory_of(collection_id)
         if directory is None:  # what is in memory is open, or gone
             raise NotFoundError(f"collection {record.name!r} has been deleted")
-        points = PointStore.open(directory, record.name, self.durability)
-        self._open[collection_id] = points
-        return points
+        with self._lock:
+            if self._closed is not None:
+                raise self._closed()
+            opened = PointStore.open(directory, record.name, self.durability)
+            return self._open.setdefault(collection_id, opened)
 
-    def _forget(self, collection_id: str) -> None:
-        points = self._open.pop(collection_id, None)
+    def _wake(self, collection_id: str, points: PointStore) -> None:
+        """Note that the collection is used; those unused for longest rest, without their files."""
+        try:
+            self._awake.move_to_end(collection_id)
+        except KeyError:
+            with self._lock:
+                self._awake[collection_id] = points
+                crowded = len(self._awake) > MOST_AWAKE
+                _, idle = self._awake.popitem(last=False) if crowded else (None, None)
+            if idle is not None:
+                idle.rest()
+
+    def _forget(self, collection_id: str, points: PointStore | None = None) -> None:
+        """Close the collection, or `points` if that is still what is open of it."""
+        with self._lock:
+            points = points or self._open.get(collection_id)
+            if points is not None and self._open.get(collection_id) is points:
+                del self._open[collection_id]
+                self._awake.pop(collection_id, None)
         if points is not None:
             points.close(partial(NotFoundError, "the collection has been deleted"))
 
@@ -176,12 +204,12 @@ class Store:
             except StorageError:
                 dropped = False  # the error belongs to whoever uses the collection
             if dropped:
-                self._remove(record.id)
+                with contextlib.suppress(StorageError):  # someone will come again
+                    self._remove(record.id)
 
     def _remove(self, collection_id: str) -> None:
         """Unlink and forget a collection that is marked as dropped."""
-        with self._lock:
-            self._forget(collection_id)
+        self._forget(collection_id)
         _unlink(self._directory_of(collection_id))
         with self._catalog.writing() as entries:
             entries.remove(collection_id)
@@ -195,7 +223,11 @@ def _unlink(directory: Path | None) -> None:
         # Renamed at once, so that nobody opens points.sqlite without its write-ahead log, which
         # says that it is dropped.
         grave = directory.with_name(directory.name + DROPPED_SUFFIX)
-        with contextlib.suppress(FileNotFoundError):
-            directory.rename(grave)
-            sync_directory(grave.parent)  # else a power cut may leave the old name without files
-        shutil.rmtree(grave, ignore_errors=True)
+        with translated(directory):
+            with contextlib.suppress(FileNotFoundError):
+                directory.rename(grave)
+                sync_directory(
+                    grave.parent
+                )  # else a power cut may leave the old name, and no files
+            with contextlib.suppress(FileNotFoundError):  # another process is at it too
+                shutil.rmtree(grave)

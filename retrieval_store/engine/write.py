@@ -35,8 +35,9 @@ from retrieval_store.errors import (
 )
 from retrieval_store.json_values import Payload
 
-LOG_WRITES = 4096  # writes that the change log reaches back at least
-TRIM_EVERY = 1024
+LOG_WRITES = 4096  # the change log reaches back so many writes, or so many pks
+LOG_PKS = 1_000_000
+TRIM_EVERY = 256
 NAMED_IDS = 10
 
 
@@ -204,10 +205,21 @@ def _finish(write: Write, changed: Ints, inserted: int) -> None:
     if len(changed):
         blob = np.sort(changed).astype("<i8").tobytes()
         connection.execute("INSERT INTO changes VALUES (?, ?)", (seq, blob))
-    if seq % TRIM_EVERY == 0 and seq - LOG_WRITES > floor:
-        floor = seq - LOG_WRITES
+    if seq % TRIM_EVERY == 0 or len(changed) > LOG_PKS // 8:
+        floor = max(floor, _untrimmed(connection, seq))
         connection.execute("DELETE FROM changes WHERE seq <= ?", (floor,))
     write_head(connection, replace(head, seq=seq, next_pk=head.next_pk + inserted, log_floor=floor))
+
+
+def _untrimmed(connection: apsw.Connection, seq: int) -> int:
+    """The last write that the change log needn't hold any more."""
+    query = "SELECT seq, length(pks) / 8 FROM changes WHERE seq > ? ORDER BY seq DESC"
+    held = 0
+    for at, pks in select(connection, query, seq - LOG_WRITES):
+        held += pks
+        if held > LOG_PKS:
+            return int(at)
+    return max(0, seq - LOG_WRITES)
 
 
 def named(ids: Sequence[PointId]) -> str:

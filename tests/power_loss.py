@@ -61,7 +61,10 @@ class Recorder:
     def _replace_functions(self, patch: Any) -> None:
         real = {
             name: getattr(os, name)
-            for name in ("open", "pwrite", "ftruncate", "fdatasync", "fsync", "mkdir", "rename")
+            for name in (
+                *("open", "pwrite", "ftruncate", "fdatasync", "fsync"),
+                *("mkdir", "rename", "link", "unlink"),
+            )
         }
 
         def path_of(descriptor: int) -> str:
@@ -97,10 +100,17 @@ class Recorder:
             real["rename"](source, target, **named)
             self.note("rename", source, os.fspath(target))
 
+        def link(source, target, **named):
+            real["link"](source, target, **named)
+            self.note("link", source, os.fspath(target))
+
+        def unlink(path, **named):
+            real["unlink"](path, **named)
+            self.note("unlink", path)
+
         def rmtree(path, **_):
             for file in sorted(Path(path).iterdir()):
                 file.unlink()
-                self.note("unlink", file)
             Path(path).rmdir()
             self.note("unlink", path)
 
@@ -112,6 +122,8 @@ class Recorder:
             "fsync": sync("fsync"),
             "mkdir": mkdir,
             "rename": rename,
+            "link": link,
+            "unlink": unlink,
         }.items():
             patch.setattr(os, name, function)
         patch.setattr(shutil, "rmtree", rmtree)
@@ -254,10 +266,11 @@ class Disk:
                 parent.set(name, Directory())
             case "unlink":
                 parent.set(name, None)
-            case "rename":
+            case "rename" | "link":
                 node = parent.names[name]
                 target_parent, target = self._parent(event.arguments[0])
-                parent.set(name, None)
+                if event.kind == "rename":
+                    parent.set(name, None)
                 target_parent.set(target, node)
             case "write":
                 parent.names[name].pending.append(event.arguments)

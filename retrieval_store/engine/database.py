@@ -11,12 +11,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import apsw
 import apsw.sqlite_extra
 
+from retrieval_store.engine.forking import abandon, aware, inside_sqlite
 from retrieval_store.errors import (
     DamagedError,
     FormatError,
@@ -59,7 +61,7 @@ def create(path: Path, format: Format, fill: Fill | None = None) -> None:
     """Make the database unless it is there; several processes may do so at once. `fill` adds to
     the tables. It is made whole under another name and then linked, so nobody ever sees half of
     it, and of two processes one comes first."""
-    with translated(path):
+    with translated(path), inside_sqlite():
         if path.exists():
             return
         made = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
@@ -127,13 +129,14 @@ class FileDatabase:
         self._idle: list[apsw.Connection] = []
         self._file: tuple[int, int] | None = None
         self._closed: Reason | None = None
+        aware(self)
 
     @contextmanager
     def borrow(self) -> Iterator[apsw.Connection]:
         """A connection for one thread; a transaction left open is rolled back."""
         if self._closed is not None:
             raise self._closed()
-        with translated(self.path):
+        with translated(self.path), inside_sqlite():
             self._refuse_replaced()
             try:
                 connection = self._idle.pop()
@@ -162,6 +165,12 @@ class FileDatabase:
         """Close all connections; from here on `borrow` raises `reason`."""
         self._closed = reason
         self.rest()
+
+    def forget_after_fork(self) -> None:
+        """In a child: leave the parent's connections alone."""
+        for connection in self._idle:
+            abandon(connection)
+        self._idle = []
 
     def _refuse_replaced(self) -> None:
         # SQLite would go on in a file that has no name any more, and what it wrote would be gone.
@@ -196,11 +205,12 @@ class MemoryDatabase:
         _fill(self._connection, format, fill)
         self._lock = threading.RLock()
         self._closed: Reason | None = None
+        aware(self)
 
     @contextmanager
     def borrow(self) -> Iterator[apsw.Connection]:
         """The connection; a transaction left open is rolled back."""
-        with self._lock:
+        with inside_sqlite(), self._lock:
             if self._closed is not None:
                 raise self._closed()
             try:
@@ -216,6 +226,14 @@ class MemoryDatabase:
 
     def rest(self) -> None:
         """What is in memory can't be opened again, so it stays."""
+
+    def forget_after_fork(self) -> None:
+        """In a child: the content is the parent's."""
+        abandon(self._connection)
+        self._lock = threading.RLock()
+        self._closed = partial(
+            StorageError, "a store in memory can't be used in a forked process; make one there"
+        )
 
     def close(self, reason: Reason) -> None:
         """Close the connection; from here on `borrow` raises `reason`."""

@@ -29,6 +29,7 @@ from retrieval_store.engine.database import (
     transaction,
 )
 from retrieval_store.engine.fetch import fetch
+from retrieval_store.engine.forking import aware
 from retrieval_store.engine.schema import POINTS, Head, read_head, write_head
 from retrieval_store.engine.search import search, select
 from retrieval_store.engine.state import State, View, advanced, load
@@ -67,6 +68,7 @@ class PointStore:
         self._state: State | None = None
         self._vectors: dict[tuple[int, int, int], Vectors] = {}
         self.dropped = False
+        aware(self)
 
     @classmethod
     def open(cls, directory: Path, name: str, durability: Durability) -> "PointStore":
@@ -154,6 +156,12 @@ class PointStore:
         threads keep what they use until they end."""
         self._database.close(reason)
         self._forget()
+
+    def forget_after_fork(self) -> None:
+        """In a child: begin anew, with locks that no thread of the parent's holds."""
+        self._writing, self._advancing = threading.Lock(), threading.Lock()
+        if self._directory is not None:
+            self._state, self._vectors = None, {}
 
     def _forget(self) -> None:
         with self._advancing:

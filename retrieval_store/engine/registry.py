@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retrieval_store.engine.database import Durability, sync_directory, translated
+from retrieval_store.engine.forking import aware
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import ConflictError, StorageError
 
@@ -22,26 +23,38 @@ class _Shared:
     users: int
 
 
-# Reentrant: a client that is collected while a thread holds it gives its store back there.
-_lock = threading.RLock()
-_stores: dict[tuple[int, int], _Shared] = {}
+class _Open:
+    """The stores, and a lock for them. The lock is reentrant: a client that is collected while a
+    thread holds it gives its store back there."""
+
+    def __init__(self) -> None:
+        self.stores: dict[tuple[int, int], _Shared] = {}
+        self.lock = threading.RLock()
+        aware(self)
+
+    def forget_after_fork(self) -> None:
+        """In a child: no thread holds the lock."""
+        self.lock = threading.RLock()
+
+
+_open = _Open()
 
 
 def acquire(path: Path, durability: Durability) -> Store:
     """The store at the path, made if there is none; give it back with `release`."""
     if sys.platform == "win32":
         raise StorageError("stores on disk work on Linux and macOS so far; use one in memory")
-    with translated(path), _lock:
+    with translated(path), _open.lock:
         _make_directory(path)
         key = _key(path)
-        shared = _stores.get(key)
+        shared = _open.stores.get(key)
         if shared is not None:
             shared.users += 1  # at once: whatever follows may collect the last client that holds it
             if not shared.store.is_in_place():  # another directory has got that number
                 shared.users -= 1
                 shared = None
         if shared is None:
-            shared = _stores[key] = _Shared(Store(path, durability), 1)
+            shared = _open.stores[key] = _Shared(Store(path, durability), 1)
         if shared.store.durability != durability:
             shared.users -= 1
             raise ConflictError(
@@ -53,13 +66,13 @@ def acquire(path: Path, durability: Durability) -> Store:
 
 def release(store: Store) -> None:
     """Give a store back; the last one to do so closes it."""
-    with _lock:
-        for key, shared in list(_stores.items()):
+    with _open.lock:
+        for key, shared in list(_open.stores.items()):
             if shared.store is store:
                 shared.users -= 1
                 if shared.users:
                     return
-                del _stores[key]
+                del _open.stores[key]
     store.close()
 
 

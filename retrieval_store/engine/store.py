@@ -19,6 +19,7 @@ from retrieval_store.engine.database import (
     sync_directory,
     translated,
 )
+from retrieval_store.engine.forking import aware
 from retrieval_store.engine.points import PointStore
 from retrieval_store.engine.verify import FileReport, verify_catalog, verify_collection
 from retrieval_store.errors import (
@@ -45,6 +46,7 @@ class Store:
         self._awake: OrderedDict[str, PointStore] = OrderedDict()  # the last used last
         self._lock = threading.Lock()
         self._closed: Reason | None = None
+        aware(self)
         if directory is None:
             self._catalog = Catalog(MemoryDatabase(CATALOG))
         else:
@@ -154,6 +156,10 @@ class Store:
         for points in list(self._open.values()):
             points.close(self._closed)
         self._catalog.close(self._closed)
+
+    def forget_after_fork(self) -> None:
+        """In a child: no thread holds the lock."""
+        self._lock = threading.Lock()
 
     def _reopened(self, collection_id: str) -> PointStore:
         stale = self._open.get(collection_id)

@@ -11,7 +11,7 @@ from typing import Protocol
 from retrieval_store.arrays import Matrix
 from retrieval_store.engine import registry
 from retrieval_store.engine.catalog import CollectionRecord
-from retrieval_store.engine.database import Durability
+from retrieval_store.engine.database import Mode
 from retrieval_store.engine.points import PointStore
 from retrieval_store.engine.store import Store
 from retrieval_store.engine.types import (
@@ -69,10 +69,8 @@ class Backend(Protocol):
 class Session:
     """A client's share in a store; when it is closed, or collected, the store may close."""
 
-    def __init__(self, path: Path | None, durability: Durability) -> None:
-        self._store = (
-            Store(None, durability) if path is None else registry.acquire(path, durability)
-        )
+    def __init__(self, path: Path | None, mode: Mode) -> None:
+        self._store = Store(None, mode) if path is None else registry.acquire(path, mode)
         self._finalizer = weakref.finalize(self, registry.release, self._store)
         self.place = "in memory" if path is None else f"at {path}"
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from retrieval_store.arguments import check_callable, collection_name, whole_number
 from retrieval_store.backend import EmbeddedBackend, Session
@@ -13,7 +13,7 @@ from retrieval_store.configuration import DEFAULTS, given_settings, metric_of, r
 from retrieval_store.embedder import spec_of
 from retrieval_store.embeddings import DEFAULT, Default, EmbeddingFunction
 from retrieval_store.engine.catalog import CollectionRecord
-from retrieval_store.engine.database import Durability
+from retrieval_store.engine.database import Mode
 from retrieval_store.engine.verify import FileReport
 from retrieval_store.errors import (
     AlreadyExistsError,
@@ -32,7 +32,8 @@ class Client:
 
     Clients of one path share the store, in this process and with others. A store in memory is its
     client's own. durability: "full" (an acknowledged write survives a power cut) or "relaxed" (a
-    power cut may lose the last moments, never consistency). allow_reset: whether `reset` may delete
+    power cut may lose the last moments, never consistency). read_only: writes raise ReadOnlyError,
+    and the store may lie where nothing can be written. allow_reset: whether `reset` may delete
     everything. Close it, or use it in a `with` statement.
     """
 
@@ -40,14 +41,18 @@ class Client:
         self,
         path: str | os.PathLike[str] | None = None,
         *,
-        durability: Durability = "full",
+        durability: Literal["full", "relaxed"] = "full",
+        read_only: bool = False,
         allow_reset: bool = False,
     ) -> None:
         if durability not in ("full", "relaxed"):
             raise InvalidArgumentError(
                 f"durability is {durability!r}, expected 'full' or 'relaxed'"
             )
-        self._session = Session(None if path is None else _directory(path), durability)
+        if read_only and path is None:
+            raise InvalidArgumentError("read_only goes with path; what is in memory begins empty")
+        mode: Mode = "read-only" if read_only else durability
+        self._session = Session(None if path is None else _directory(path), mode)
         self._allow_reset = allow_reset
 
     @property

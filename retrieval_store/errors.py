@@ -19,7 +19,8 @@ RetrievalStoreError
     ├── DamagedError                       a checksum or a structure is wrong; names the file
     ├── FormatError                        not a store, or one of a newer version
     ├── LockTimeoutError (TimeoutError)    another writer held the lock for too long
-    └── StorageFullError                   no space is left
+    ├── StorageFullError                   no space is left
+    └── ReadOnlyError                      the store was opened with read_only=True
 """
 
 
@@ -99,6 +100,10 @@ class FormatError(StorageError):
 
 class LockTimeoutError(StorageError, TimeoutError):
     """Another writer held the write lock for too long."""
+
+
+class ReadOnlyError(StorageError):
+    """A write to a store that was opened read-only."""
 
 
 class StorageFullError(StorageError):

@@ -56,6 +56,7 @@ class Catalog:
     @contextmanager
     def writing(self) -> Iterator["Entries"]:
         """The entries, in a write transaction; only one process is in one at a time."""
+        self._database.refuse_if_read_only()
         with self._database.borrow() as connection, transaction(connection, "IMMEDIATE"):
             yield Entries(connection)
 

@@ -23,12 +23,13 @@ from retrieval_store.errors import (
     DamagedError,
     FormatError,
     LockTimeoutError,
+    ReadOnlyError,
     RetrievalStoreError,
     StorageError,
     StorageFullError,
 )
 
-Durability: TypeAlias = Literal["full", "relaxed"]
+Mode: TypeAlias = Literal["full", "relaxed", "read-only"]
 Fill: TypeAlias = Callable[[apsw.Connection], None]
 Reason: TypeAlias = Callable[[], Exception]  # makes the error that the use of what is closed raises
 
@@ -36,6 +37,7 @@ LOCK_TIMEOUT_MS = 30_000
 CHECKSUM_BYTES = 8  # at the end of each page, as the checksum VFS wants them
 CHECKSUM_VFS = "cksmvfs"
 IDLE_CONNECTIONS = 4
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _registering = threading.Lock()
 
 
@@ -87,21 +89,38 @@ def _fill(connection: apsw.Connection, format: Format, fill: Fill | None) -> Non
         fill(connection)
 
 
-def connect(path: Path, format: Format, durability: Durability) -> apsw.Connection:
+def connect(path: Path, format: Format, mode: Mode) -> apsw.Connection:
     """A connection to a database that exists; raises FormatError when it isn't one of ours."""
     with translated(path):
-        connection = _opened(path, apsw.SQLITE_OPEN_READWRITE, durability)
+        connection = _opened(path, apsw.SQLITE_OPEN_READWRITE, mode)
         _check_format(connection, path, format)
         return connection
 
 
-def _opened(path: Path, flags: int, durability: Durability) -> apsw.Connection:
+def _opened(path: Path, flags: int, mode: Mode) -> apsw.Connection:
     _register_checksum_vfs()
-    connection = apsw.Connection(str(path), flags=flags, vfs=CHECKSUM_VFS)
+    name = str(path)
+    if mode == "read-only":
+        flags, name = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, _read_only_uri(path)
+    connection = apsw.Connection(name, flags=flags, vfs=CHECKSUM_VFS)
     connection.set_busy_timeout(LOCK_TIMEOUT_MS)
     # Relaxed leaves out the sync of the write-ahead log at each commit, nothing else.
-    connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
+    connection.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'relaxed' else 'FULL'}")
     return connection
+
+
+def _read_only_uri(path: Path) -> str:
+    """Where nothing can be written SQLite can't coordinate with writers, nor read a write-ahead
+    log; there are no writers there, and a log only if the store wasn't closed."""
+    if os.access(path.parent, os.W_OK):
+        return f"{path.as_uri()}?mode=ro"
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and log.stat().st_size:
+        raise StorageError(
+            f"{log} holds changes that can't be read where nothing can be written: open and close "
+            "the store once where it was made"
+        )
+    return f"{path.as_uri()}?immutable=1"
 
 
 def _check_format(connection: apsw.Connection, path: Path, format: Format) -> None:
@@ -122,10 +141,10 @@ class FileDatabase:
     """A pool of connections to one database file; `close` closes the idle ones at once and the
     borrowed ones when they come back."""
 
-    def __init__(self, path: Path, format: Format, durability: Durability) -> None:
+    def __init__(self, path: Path, format: Format, mode: Mode) -> None:
         self.path = path
         self._format = format
-        self._durability: Durability = durability
+        self._mode: Mode = mode
         self._idle: list[apsw.Connection] = []
         self._file: tuple[int, int] | None = None
         self._closed: Reason | None = None
@@ -141,11 +160,19 @@ class FileDatabase:
             try:
                 connection = self._idle.pop()
             except IndexError:
-                connection = connect(self.path, self._format, self._durability)
+                connection = connect(self.path, self._format, self._mode)
             try:
                 yield connection
+            except apsw.IOError as error:
+                self._name_lack_of_space(connection, error)
+                raise
             finally:
                 self._take_back(connection)
+
+    def refuse_if_read_only(self) -> None:
+        """Raise ReadOnlyError when the store was opened so."""
+        if self._mode == "read-only":
+            raise ReadOnlyError(f"the store at {self.path.parent} was opened with read_only=True")
 
     def is_in_place(self) -> bool:
         """Whether the path still leads to the file that was opened."""
@@ -184,6 +211,12 @@ class FileDatabase:
         elif self._file != file:
             raise StorageError(f"{self.path} has been replaced while it was open")
 
+    def _name_lack_of_space(self, connection: apsw.Connection, error: apsw.IOError) -> None:
+        # Of a limit on the size of files SQLite says no more than that writing failed.
+        wrote = getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_WRITE
+        if wrote and connection.system_errno in NO_SPACE:
+            raise StorageFullError(f"no space left for {self.path}; nothing was written") from error
+
     def _take_back(self, connection: apsw.Connection) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
@@ -219,6 +252,9 @@ class MemoryDatabase:
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
+
+    def refuse_if_read_only(self) -> None:
+        """Memory can be written to."""
 
     def is_in_place(self) -> bool:
         """Memory is."""
@@ -287,7 +323,7 @@ def translated(path: Path) -> Iterator[None]:
     except RetrievalStoreError:
         raise
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in NO_SPACE:
             raise StorageFullError(f"no space left below {path.parent}: {error}") from error
         raise StorageError(f"{path}: {error}") from error
 

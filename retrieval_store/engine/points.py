@@ -21,9 +21,9 @@ from retrieval_store.arrays import Matrix
 from retrieval_store.engine.database import (
     LOCK_TIMEOUT_MS,
     Database,
-    Durability,
     FileDatabase,
     MemoryDatabase,
+    Mode,
     Reason,
     create,
     transaction,
@@ -71,13 +71,13 @@ class PointStore:
         aware(self)
 
     @classmethod
-    def open(cls, directory: Path, name: str, durability: Durability) -> "PointStore":
+    def open(cls, directory: Path, name: str, mode: Mode) -> "PointStore":
         """The one in this directory, whose files are opened when they are needed."""
-        return cls(FileDatabase(directory / FILE_NAME, POINTS, durability), directory, name)
+        return cls(FileDatabase(directory / FILE_NAME, POINTS, mode), directory, name)
 
     @classmethod
     def create(
-        cls, directory: Path | None, name: str, spaces: dict[str, Metric], durability: Durability
+        cls, directory: Path | None, name: str, spaces: dict[str, Metric], mode: Mode
     ) -> "PointStore":
         """A new, empty one with these vector spaces; the directory must exist."""
 
@@ -88,7 +88,7 @@ class PointStore:
         if directory is None:
             return cls(MemoryDatabase(POINTS, add_spaces), None, name)
         create(directory / FILE_NAME, POINTS, add_spaces)
-        return cls.open(directory, name, durability)
+        return cls.open(directory, name, mode)
 
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points, durably, all or nothing."""
@@ -183,6 +183,7 @@ class PointStore:
 
     @contextmanager
     def _write(self) -> Iterator[Write]:
+        self._database.refuse_if_read_only()
         with (
             self._turn(),
             self._connection() as connection,

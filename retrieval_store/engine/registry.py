@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from retrieval_store.engine.database import Durability, sync_directory, translated
+from retrieval_store.engine.database import Mode, sync_directory, translated
 from retrieval_store.engine.forking import aware
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import ConflictError, StorageError
@@ -28,7 +28,7 @@ class _Open:
     thread holds it gives its store back there."""
 
     def __init__(self) -> None:
-        self.stores: dict[tuple[int, int], _Shared] = {}
+        self.stores: dict[tuple[int, int, bool], _Shared] = {}
         self.lock = threading.RLock()
         aware(self)
 
@@ -40,13 +40,14 @@ class _Open:
 _open = _Open()
 
 
-def acquire(path: Path, durability: Durability) -> Store:
+def acquire(path: Path, mode: Mode) -> Store:
     """The store at the path, made if there is none; give it back with `release`."""
     if sys.platform == "win32":
         raise StorageError("stores on disk work on Linux and macOS so far; use one in memory")
     with translated(path), _open.lock:
-        _make_directory(path)
-        key = _key(path)
+        if mode != "read-only":
+            _make_directory(path)
+        key = _key(path, mode)
         shared = _open.stores.get(key)
         if shared is not None:
             shared.users += 1  # at once: whatever follows may collect the last client that holds it
@@ -54,12 +55,12 @@ def acquire(path: Path, durability: Durability) -> Store:
                 shared.users -= 1
                 shared = None
         if shared is None:
-            shared = _open.stores[key] = _Shared(Store(path, durability), 1)
-        if shared.store.durability != durability:
+            shared = _open.stores[key] = _Shared(Store(path, mode), 1)
+        if shared.store.mode != mode:
             shared.users -= 1
             raise ConflictError(
-                f"{path} is open in this process with durability={shared.store.durability!r}, "
-                f"not {durability!r}"
+                f"{path} is open in this process with durability={shared.store.mode!r}, "
+                f"not {mode!r}"
             )
         return shared.store
 
@@ -76,9 +77,9 @@ def release(store: Store) -> None:
     store.close()
 
 
-def _key(path: Path) -> tuple[int, int]:
+def _key(path: Path, mode: Mode) -> tuple[int, int, bool]:
     status = os.stat(path)
-    return status.st_dev, status.st_ino
+    return status.st_dev, status.st_ino, mode == "read-only"
 
 
 def _make_directory(path: Path) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from retrieval_store.engine.catalog import CATALOG, Catalog, CollectionRecord
 from retrieval_store.engine.database import (
-    Durability,
     FileDatabase,
     MemoryDatabase,
+    Mode,
     Reason,
     create,
     sync_directory,
@@ -39,9 +39,9 @@ MOST_AWAKE = 16  # collections with open files; each may have some 14 descriptor
 class Store:
     """The collections below a directory, which exists; or in memory when `directory` is None."""
 
-    def __init__(self, directory: Path | None, durability: Durability) -> None:
+    def __init__(self, directory: Path | None, mode: Mode) -> None:
         self.directory = directory
-        self.durability: Durability = durability
+        self.mode: Mode = mode
         self._open: dict[str, PointStore] = {}
         self._awake: OrderedDict[str, PointStore] = OrderedDict()  # the last used last
         self._lock = threading.Lock()
@@ -50,9 +50,11 @@ class Store:
         if directory is None:
             self._catalog = Catalog(MemoryDatabase(CATALOG))
         else:
-            create(directory / CATALOG_NAME, CATALOG)
-            # Always in full: relaxed, a power cut could take a deletion back here and not there.
-            self._catalog = Catalog(FileDatabase(directory / CATALOG_NAME, CATALOG, "full"))
+            # Never relaxed: a power cut could take a deletion back here and not there.
+            catalog_mode: Mode = "full" if mode == "relaxed" else mode
+            if mode != "read-only":
+                create(directory / CATALOG_NAME, CATALOG)
+            self._catalog = Catalog(FileDatabase(directory / CATALOG_NAME, CATALOG, catalog_mode))
             self._finish_drops()
 
     def create(self, name: str, settings: Payload, spaces: dict[str, Metric]) -> CollectionRecord:
@@ -68,7 +70,7 @@ class Store:
                 # left.
                 if directory is not None:
                     directory.mkdir()
-                points = PointStore.create(directory, name, spaces, self.durability)
+                points = PointStore.create(directory, name, spaces, self.mode)
                 if directory is not None:
                     sync_directory(directory.parent)
                 self._open[record.id] = points
@@ -139,10 +141,10 @@ class Store:
     def verify(self) -> Iterator[FileReport]:
         """Look at every byte; a report for each file. In memory there is none."""
         if self.directory is not None:
-            yield verify_catalog(self.directory / CATALOG_NAME, self.durability)
+            yield verify_catalog(self.directory / CATALOG_NAME, self.mode)
             for record in self.page(None, 0):
                 directory = self.directory / record.id
-                yield from verify_collection(directory, record.name, self.durability)
+                yield from verify_collection(directory, record.name, self.mode)
 
     def is_in_place(self) -> bool:
         """Whether the directory is still the one that was opened."""
@@ -173,7 +175,7 @@ class Store:
         with self._lock:
             if self._closed is not None:
                 raise self._closed()
-            opened = PointStore.open(directory, record.name, self.durability)
+            opened = PointStore.open(directory, record.name, self.mode)
             return self._open.setdefault(collection_id, opened)
 
     def _wake(self, collection_id: str, points: PointStore) -> None:
@@ -210,7 +212,7 @@ class Store:
             except StorageError:
                 dropped = False  # the error belongs to whoever uses the collection
             if dropped:
-                with contextlib.suppress(StorageError):  # someone will come again
+                with contextlib.suppress(StorageError):  # read-only, say: someone else will come
                     self._remove(record.id)
 
     def _remove(self, collection_id: str) -> None:

@@ -13,7 +13,7 @@ import apsw
 import numpy as np
 
 from retrieval_store.engine.catalog import CATALOG
-from retrieval_store.engine.database import Durability, FileDatabase, select
+from retrieval_store.engine.database import FileDatabase, Mode, select
 from retrieval_store.engine.fetch import decode_payloads, read_records
 from retrieval_store.engine.points import FILE_NAME, PointStore
 from retrieval_store.engine.state import View
@@ -31,9 +31,9 @@ class FileReport:
     problem: str | None
 
 
-def verify_catalog(path: Path, durability: Durability) -> FileReport:
+def verify_catalog(path: Path, mode: Mode) -> FileReport:
     """The catalog of a store."""
-    database = FileDatabase(path, CATALOG, durability)
+    database = FileDatabase(path, CATALOG, mode)
     try:
         with database.borrow() as connection:
             _refuse_problems(connection, path)
@@ -44,10 +44,10 @@ def verify_catalog(path: Path, durability: Durability) -> FileReport:
     return _report(path, None)
 
 
-def verify_collection(directory: Path, name: str, durability: Durability) -> Iterator[FileReport]:
+def verify_collection(directory: Path, name: str, mode: Mode) -> Iterator[FileReport]:
     """The files of a collection, all of one state; nothing when it is deleted meanwhile."""
     path = directory / FILE_NAME
-    points = PointStore.open(directory, name, durability)
+    points = PointStore.open(directory, name, mode)
     try:
         with points.reading() as view:
             _refuse_problems(view.connection, path)

@@ -21,7 +21,12 @@ from retrieval_store.arguments import (
 )
 from retrieval_store.arrays import Matrix
 from retrieval_store.backend import Backend
-from retrieval_store.configuration import SEARCH_TIME, given_settings, refuse_conflict
+from retrieval_store.configuration import (
+    SEARCH_TIME,
+    given_settings,
+    refuse_conflict,
+    stored_settings,
+)
 from retrieval_store.embedder import Embedder
 from retrieval_store.embeddings import DEFAULT, Default, EmbeddingFunction
 from retrieval_store.engine.catalog import CollectionRecord
@@ -65,7 +70,8 @@ class Collection:
     ) -> None:
         self._backend = backend
         self._opened_as = record.name
-        self._embedder = Embedder(embedding_function, record.settings["embedding_function"])  # type: ignore[arg-type]
+        spec: Any = stored_settings(record)["embedding_function"]
+        self._embedder = Embedder(embedding_function, spec)
         self._loader = data_loader
 
     @property
@@ -81,13 +87,13 @@ class Collection:
     @property
     def metadata(self) -> Payload | None:
         """The metadata of the collection itself."""
-        return self._backend.record().settings["metadata"]  # type: ignore[return-value]
+        return stored_settings(self._backend.record())["metadata"]  # type: ignore[return-value]
 
     @property
     def configuration(self) -> dict[str, Any]:
         """The settings of the index, `["hnsw"]["space"]` being the distance, and what is remembered
         of the embedding function."""
-        settings = self._backend.record().settings
+        settings = stored_settings(self._backend.record())
         return {key: settings[key] for key in ("hnsw", "embedding_function")}
 
     def __eq__(self, other: object) -> bool:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from retrieval_store.arguments import whole_number
-from retrieval_store.errors import ConflictError, InvalidArgumentError
+from retrieval_store.engine.catalog import CollectionRecord
+from retrieval_store.errors import ConflictError, DamagedError, InvalidArgumentError
 from retrieval_store.indexes.exact import Metric
 from retrieval_store.json_values import Payload, shown
 
@@ -40,6 +41,23 @@ def given_settings(configuration: Any, metadata: Payload | None) -> Payload:
         if key.startswith("hnsw:") and key not in _METADATA_KEYS:
             _log.warning("metadata key %r chooses no setting here; it is only stored", key)
     return settings
+
+
+def stored_settings(record: CollectionRecord) -> Payload:
+    """The settings of a collection as `Client` stored them; DamagedError when they aren't."""
+    match record.settings:
+        case {"metadata": None | dict(), "hnsw": dict() as hnsw, "embedding_function": spec}:
+            known = spec is None or (isinstance(spec, dict) and _is_spec(spec))
+            if known and set(hnsw) == set(DEFAULTS) and hnsw["space"] in METRICS:
+                return record.settings
+    raise DamagedError(f"the catalog is damaged: collection {record.name!r} has no such settings")
+
+
+def _is_spec(spec: Payload) -> bool:
+    match spec:
+        case {"name": str(), "settings": dict()} | {"custom": str()}:
+            return True
+    return False
 
 
 def refuse_conflict(given: Payload, stored: Payload, changeable: tuple[str, ...]) -> None:

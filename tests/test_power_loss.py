@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
+from retrieval_store.configuration import DEFAULTS
 from retrieval_store.engine.types import Fields, PointBatch, Vectors, WriteRules
 from retrieval_store.results import SPACE
 
@@ -100,7 +101,7 @@ def workload(path: Path, durability: str) -> Iterator[None]:
         one.add(**records(700, 702))
         yield
         # A second vector space, whose file is made when the write-ahead log is long there.
-        settings = {"metadata": None, "embedding_function": None}
+        settings = {"metadata": None, "hnsw": DEFAULTS, "embedding_function": None}
         store = client._session.store
         both = store.points(store.create("both", settings, {SPACE: "l2", OTHER: "l2"}).id)
         yield

@@ -5,15 +5,24 @@ that and removed when the files are gone, so that a deletion whose process died 
 finished.
 """
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import apsw
 import orjson
 
-from retrieval_store.engine.database import Database, Format, Reason, select, transaction
+from retrieval_store.engine.database import (
+    Database,
+    Format,
+    Reason,
+    contradictions,
+    select,
+    transaction,
+)
 from retrieval_store.errors import AlreadyExistsError, NotFoundError
 from retrieval_store.json_values import Payload
 
@@ -51,14 +60,14 @@ class Catalog:
     def reading(self) -> Iterator["Entries"]:
         """The entries, in one read transaction."""
         with self._database.borrow() as connection, transaction(connection, "DEFERRED"):
-            yield Entries(connection)
+            yield Entries(connection, self._database.path)
 
     @contextmanager
     def writing(self) -> Iterator["Entries"]:
         """The entries, in a write transaction; only one process is in one at a time."""
         self._database.refuse_if_read_only()
         with self._database.borrow() as connection, transaction(connection, "IMMEDIATE"):
-            yield Entries(connection)
+            yield Entries(connection, self._database.path)
 
     def is_in_place(self) -> bool:
         """Whether the path still leads to the file that was opened."""
@@ -72,8 +81,9 @@ class Catalog:
 class Entries:
     """The collections, in the transaction of a connection."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, path: Path) -> None:
         self._connection = connection
+        self._path = path
 
     def named(self, name: str) -> CollectionRecord:
         """The collection of this name; raises NotFoundError."""
@@ -137,5 +147,11 @@ class Entries:
 
     def _records(self, condition: str, *parameters: Any) -> list[CollectionRecord]:
         query = f"SELECT id, name, settings FROM collections {condition}"
-        rows = select(self._connection, query, *parameters)
-        return [CollectionRecord(row[0], row[1], orjson.loads(row[2])) for row in rows]
+        with contradictions(self._path):
+            return [_record(*row) for row in select(self._connection, query, *parameters)]
+
+
+def _record(collection_id: str, name: str, settings: bytes) -> CollectionRecord:
+    if str(uuid.UUID(collection_id)) != collection_id:  # it names a directory
+        raise ValueError(f"{collection_id!r} is no id of a collection")
+    return CollectionRecord(collection_id, name, orjson.loads(settings))

@@ -6,6 +6,7 @@ carries an application id and a format version.
 
 import errno
 import os
+import stat
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -202,9 +203,11 @@ class FileDatabase:
     def _refuse_replaced(self) -> None:
         # SQLite would go on in a file that has no name any more, and what it wrote would be gone.
         try:
-            status = os.stat(self.path)
+            status = os.lstat(self.path)
         except FileNotFoundError:
             raise DamagedError(f"{self.path} is missing") from None
+        if not stat.S_ISREG(status.st_mode):  # a link could lead anywhere, a pipe would hang
+            raise DamagedError(f"{self.path} is not a regular file")
         file = (status.st_dev, status.st_ino)
         if self._file is None:
             self._file = file
@@ -326,6 +329,20 @@ def translated(path: Path) -> Iterator[None]:
         if error.errno in NO_SPACE:
             raise StorageFullError(f"no space left below {path.parent}: {error}") from error
         raise StorageError(f"{path}: {error}") from error
+
+
+@contextmanager
+def contradictions(path: Path) -> Iterator[None]:
+    """Errors that only stored values can lead to, as damage: whoever wrote them kept the checksums
+    right, so it is their use that shows it."""
+    try:
+        yield
+    except RetrievalStoreError:
+        raise
+    except (LookupError, OverflowError, TypeError, ValueError) as error:
+        raise DamagedError(
+            f"{path} is damaged: what it holds contradicts itself: {error}"
+        ) from error
 
 
 def sync_directory(path: Path) -> None:

@@ -66,5 +66,6 @@ def read_records(
 
 def decode_payloads(blobs: Iterable[bytes | None]) -> list[Payload | None]:
     """Payloads as they were stored; one call of the JSON parser for all."""
-    decoded: list[Payload | None] = orjson.loads(b"[%b]" % b",".join([b or b"null" for b in blobs]))
+    joined = b"[%b]" % b",".join([blob or b"null" for blob in blobs])
+    decoded: list[Payload | None] = orjson.loads(joined)
     return decoded

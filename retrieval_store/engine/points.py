@@ -25,6 +25,7 @@ from retrieval_store.engine.database import (
     MemoryDatabase,
     Mode,
     Reason,
+    contradictions,
     create,
     transaction,
 )
@@ -45,7 +46,7 @@ from retrieval_store.engine.types import (
 )
 from retrieval_store.engine.vectors import VectorArray, VectorFile, Vectors
 from retrieval_store.engine.write import Write, delete, put
-from retrieval_store.errors import LockTimeoutError, NotFoundError, StorageError
+from retrieval_store.errors import DamagedError, LockTimeoutError, NotFoundError, StorageError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.indexes.exact import Metric
 
@@ -73,6 +74,8 @@ class PointStore:
     @classmethod
     def open(cls, directory: Path, name: str, mode: Mode) -> "PointStore":
         """The one in this directory, whose files are opened when they are needed."""
+        if directory.is_symlink():
+            raise DamagedError(f"{directory} is a link; a collection is a directory of its own")
         return cls(FileDatabase(directory / FILE_NAME, POINTS, mode), directory, name)
 
     @classmethod
@@ -179,7 +182,8 @@ class PointStore:
                 connection.execute("BEGIN")
                 head = self._head(connection)
                 self._state = state = self._next_state(connection, head)
-            yield View(connection, state)
+            with contradictions(self._database.path):
+                yield View(connection, state)
 
     @contextmanager
     def _write(self) -> Iterator[Write]:
@@ -188,6 +192,7 @@ class PointStore:
             self._turn(),
             self._connection() as connection,
             transaction(connection, "IMMEDIATE"),
+            contradictions(self._database.path),
         ):
             yield Write(connection, self._head(connection), self._open_vectors)
 
@@ -209,12 +214,14 @@ class PointStore:
             return self._state
 
     def _next_state(self, connection: apsw.Connection, head: Head) -> State:
-        if self._state is None:
-            return load(connection, head, self._open_vectors)
-        return advanced(self._state, connection, head, self._open_vectors)
+        with contradictions(self._database.path):
+            if self._state is None:
+                return load(connection, head, self._open_vectors)
+            return advanced(self._state, connection, head, self._open_vectors)
 
     def _head(self, connection: apsw.Connection) -> Head:
-        head = read_head(connection)
+        with contradictions(self._database.path):
+            head = read_head(connection)
         if head.dropped:
             raise self._gone()
         return head

@@ -57,4 +57,6 @@ def _load(connection: apsw.Connection, pks: Ints) -> tuple[Ints, Ints, Bools]:
 
 
 def _bits(bitmap: bytes) -> Bools:
+    if len(bitmap) != CHUNK // 8:
+        raise ValueError(f"a bitmap of points has {len(bitmap)} bytes instead of {CHUNK // 8}")
     return np.unpackbits(np.frombuffer(bitmap, np.uint8)).view(np.bool_)

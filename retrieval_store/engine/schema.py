@@ -63,6 +63,8 @@ POINTS = Format(
     """,
 )
 
+METRICS = ("l2", "ip", "cosine")
+MAX_DIMENSION = 2**24
 _ID_OFFSET = 2**63
 
 
@@ -96,7 +98,13 @@ def write_head(connection: apsw.Connection, head: Head) -> None:
 def read_spaces(connection: apsw.Connection) -> dict[str, Space]:
     """The vector spaces by name."""
     rows = select(connection, "SELECT number, name, metric, dimension, slots FROM spaces")
-    return {row[1]: Space(*row) for row in rows}
+    spaces = {row[1]: Space(*row) for row in rows}
+    for space in spaces.values():
+        dimension = 1 if space.dimension is None else space.dimension
+        known = space.metric in METRICS and isinstance(space.name, str)
+        if not (known and space.slots >= 0 and 0 < dimension <= MAX_DIMENSION):
+            raise ValueError(f"there is no such vector space: {space}")
+    return spaces
 
 
 def to_key(point_id: PointId) -> str | int:

@@ -173,6 +173,10 @@ def _read_blocks(
     )
     fresh = np.array([checksum for checksum, _ in rows], np.uint32)
     owners = np.frombuffer(b"".join([blob for _, blob in rows]), "<i8")
+    if len(owners) != space.slots - first * block_rows or len(fresh) != -(
+        -len(owners) // block_rows
+    ):
+        raise ValueError(f"vector space {space.name!r} has blocks for {len(owners)} vectors")
     return (
         np.concatenate([old.checksums[:first], fresh]),
         owners[old.space.slots - first * block_rows :],

@@ -238,4 +238,7 @@ def _unlink(directory: Path | None) -> None:
                     grave.parent
                 )  # else a power cut may leave the old name, and no files
             with contextlib.suppress(FileNotFoundError):  # another process is at it too
-                shutil.rmtree(grave)
+                if grave.is_symlink():  # not of our making, and what it leads to isn't ours
+                    grave.unlink()
+                else:
+                    shutil.rmtree(grave)

@@ -8,9 +8,11 @@ so that a map stays good while the file fills up.
 `VectorArray` is the same for a store in memory.
 """
 
+import contextlib
 import fcntl
 import mmap
 import os
+import stat
 import threading
 import zlib
 from collections.abc import Callable
@@ -139,7 +141,7 @@ class VectorFile:
         self._admission = Admission(rows_per_block(dimension))
 
     def append(self, slot: int, rows: Matrix) -> None:
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = self._opened(os.O_RDWR | os.O_CREAT)
         try:
             self._reserve(descriptor, (slot + len(rows)) * self._row_bytes)
             _write_all(descriptor, _bytes(rows), slot * self._row_bytes)
@@ -150,6 +152,13 @@ class VectorFile:
             os.close(descriptor)
         if slot == 0:  # the first that count: only now must the name of the file be durable
             sync_directory(self.path.parent)
+
+    def _opened(self, flags: int) -> int:
+        # A link could lead anywhere, and a pipe would hang.
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.lstat(self.path).st_mode):
+                raise DamagedError(f"{self.path} is not a regular file")
+        return os.open(self.path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
 
     def _reserve(self, descriptor: int, needed: int) -> None:
         size = os.fstat(descriptor).st_size
@@ -167,7 +176,7 @@ class VectorFile:
 
     def _mapped(self, count: int) -> Matrix:
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = self._opened(os.O_RDONLY)
         except FileNotFoundError:
             raise DamagedError(f"{self.path} is missing; it should hold {count} vectors") from None
         try:

@@ -25,6 +25,7 @@ from retrieval_store.engine.types import (
     PointBatch,
     PointId,
     PutResult,
+    Space,
     WriteRules,
 )
 from retrieval_store.engine.vectors import checksums_after, rows_per_block
@@ -177,6 +178,8 @@ def _append_vectors(write: Write, name: str, matrix: Matrix, owners: Ints) -> No
     block_rows = rows_per_block(dimension)
     block, rest = divmod(space.slots, block_rows)
     checksum, earlier_owners = 0, b""
+    if _last_block(write, space) != (space.slots - 1) // block_rows:
+        raise ValueError(f"vector space {name!r} has other blocks than {space.slots} vectors need")
     if rest:
         ((checksum, earlier_owners),) = select(
             write.connection,
@@ -196,6 +199,12 @@ def _append_vectors(write: Write, name: str, matrix: Matrix, owners: Ints) -> No
         "UPDATE spaces SET slots = ?, dimension = ? WHERE number = ?",
         (space.slots + len(matrix), dimension, space.number),
     )
+
+
+def _last_block(write: Write, space: Space) -> int:
+    query = "SELECT ifnull(max(block), -1) FROM blocks WHERE space = ? AND generation = ?"
+    ((last,),) = select(write.connection, query, space.number, write.head.generation)
+    return int(last)
 
 
 def _finish(write: Write, changed: Ints, inserted: int) -> None:

@@ -12,6 +12,7 @@ from retrieval_store.arrays import Matrix
 from retrieval_store.engine import registry
 from retrieval_store.engine.catalog import CollectionRecord
 from retrieval_store.engine.database import Mode
+from retrieval_store.engine.maintenance import Progress
 from retrieval_store.engine.points import PointStore
 from retrieval_store.engine.store import Store
 from retrieval_store.engine.types import (
@@ -65,6 +66,9 @@ class Backend(Protocol):
     def change(self, edit: Callable[[CollectionRecord], CollectionRecord]) -> CollectionRecord:
         """Replace name and settings, in one transaction."""
 
+    def optimize(self, progress: Progress) -> None:
+        """Compact the collection and let go of all that was deleted."""
+
 
 class Session:
     """A client's share in a store; when it is closed, or collected, the store may close."""
@@ -106,3 +110,6 @@ class EmbeddedBackend:
 
     def change(self, edit: Callable[[CollectionRecord], CollectionRecord]) -> CollectionRecord:
         return self._session.store.change(self._id, edit)
+
+    def optimize(self, progress: Progress) -> None:
+        self._session.store.optimize(self._id, progress)

@@ -35,6 +35,7 @@ from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.json_values import Payload, checked_object
 from retrieval_store.loaders import DataLoader
 from retrieval_store.modalities import load, sources_of
+from retrieval_store.progress import progress_bar
 from retrieval_store.results import (
     GET_FIELDS,
     QUERY_FIELDS,
@@ -283,6 +284,12 @@ class Collection:
             return replace(record, name=new_name or record.name, settings=settings)
 
         self._opened_as = self._backend.change(edited).name
+
+    def optimize(self, *, show_progress: bool = False) -> None:
+        """Compact the collection: afterwards no byte of what was deleted or replaced is left in its
+        files, and they are as small as can be. Others may read and write meanwhile."""
+        with progress_bar("optimizing", self.count(), "vector", show_progress) as bar:
+            self._backend.optimize(bar.update)
 
     def _batch(self, records: Records, show_progress: bool) -> PointBatch:
         """The records as the engine takes them, with vectors for all that they give a source of."""

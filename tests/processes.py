@@ -117,6 +117,17 @@ def check_versions(collection, count: int, rounds: int) -> tuple[int, int]:
     return mixtures, len(seen)
 
 
+def optimize_again_and_again(path: str, once: str = "") -> None:
+    """Compact without end, or once; a line for each time."""
+    collection = opened(path)
+    print("ready", flush=True)
+    while True:
+        collection.optimize()
+        print("optimized", flush=True)
+        if once:
+            break
+
+
 def create_or_get(path: str, names: str) -> None:
     """Create the collections, whoever comes first; prints their ids."""
     print("ready", flush=True)

@@ -82,6 +82,8 @@ def workload(path: Path, durability: str) -> Iterator[None]:
         yield
         one.delete(where={"n": {"$gte": 590}})
         yield
+        one.optimize()
+        yield
         two = client.create_collection("two", embedding_function=None, metadata={"of": 2})
         yield
         two.add(**records(0, 1))
@@ -108,6 +110,10 @@ def workload(path: Path, durability: str) -> Iterator[None]:
         both.put(PointBatch(["a"], {SPACE: Vectors(vectors[:1])}), UPSERT)
         yield
         both.put(PointBatch(["a"], {OTHER: Vectors(vectors[1:2])}), UPSERT)
+        yield
+        both.put(PointBatch(["a"], {OTHER: Vectors(vectors[2:3])}), UPSERT)
+        yield
+        store.optimize(store.named("both").id, lambda _: None)
         yield
 
 

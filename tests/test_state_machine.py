@@ -96,6 +96,10 @@ class TwoStores(RuleBasedStateMachine):
         self.stores[number].close()
         self.stores[number] = Store(self.folder, "full")
 
+    @rule(number=who)
+    def optimize(self, number):
+        self.stores[number].optimize(self.id, lambda _: None)
+
     @rule(number=who, value=st.integers(0, 3))
     def filter(self, number, value):
         found = self.points(number).get(None, Range(("b",), gte=value), None, 0, Fields()).ids

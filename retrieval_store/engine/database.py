@@ -72,6 +72,7 @@ def create(path: Path, format: Format, fill: Fill | None = None) -> None:
         try:
             with closing(_opened(made, flags, "full")) as connection:
                 connection.reserve_bytes("main", CHECKSUM_BYTES)
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 connection.execute("PRAGMA journal_mode = WAL")
                 with transaction(connection, "IMMEDIATE"):
                     connection.execute(f"PRAGMA application_id = {format.application_id}")
@@ -107,6 +108,7 @@ def _opened(path: Path, flags: int, mode: Mode) -> apsw.Connection:
     connection.set_busy_timeout(LOCK_TIMEOUT_MS)
     # Relaxed leaves out the sync of the write-ahead log at each commit, nothing else.
     connection.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'relaxed' else 'FULL'}")
+    connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
     return connection
 
 
@@ -238,6 +240,7 @@ class MemoryDatabase:
 
     def __init__(self, format: Format, fill: Fill | None = None) -> None:
         self._connection = apsw.Connection(":memory:")
+        self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         _fill(self._connection, format, fill)
         self._lock = threading.RLock()
         self._closed: Reason | None = None

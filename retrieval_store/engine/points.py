@@ -1,8 +1,9 @@
 """PointStore: the points of one collection, for any number of threads.
 
 Locks, in the order in which they are taken:
-1. `_writing`: one writing thread of this process at a time; the others queue here instead of
-   polling SQLite's lock, which keeps other processes' writers out.
+0. `maintaining`: one thread of this process at a time compacts.
+1. `_queue`, then `_writing`: one writing thread of this process at a time; the others queue here
+   instead of polling SQLite's lock, which keeps other processes' writers out.
 2. a connection, borrowed from the database (in memory there is only one).
 3. `_advancing`: held while a transaction starts and the state is brought to its `seq`. Since each
    snapshot is taken under it, none is older than the state, and the state only moves forward.
@@ -10,10 +11,11 @@ Locks, in the order in which they are taken:
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import apsw
 
@@ -51,6 +53,7 @@ from retrieval_store.filters.expression import Expression
 from retrieval_store.indexes.exact import Metric
 
 FILE_NAME = "points.sqlite"
+Found = TypeVar("Found")
 
 
 class PointStore:
@@ -62,10 +65,11 @@ class PointStore:
 
     def __init__(self, database: Database, directory: Path | None, name: str) -> None:
         self._database = database
-        self._directory = directory
+        self.directory = directory
         self._name = name
-        self._writing = threading.Lock()
+        self._queue, self._writing = threading.Lock(), threading.Lock()
         self._advancing = threading.Lock()
+        self.maintaining = threading.Lock()
         self._state: State | None = None
         self._vectors: dict[tuple[int, int, int], Vectors] = {}
         self.dropped = False
@@ -95,15 +99,15 @@ class PointStore:
 
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points, durably, all or nothing."""
-        with self._write() as write:
+        with self.writing() as write:
             return put(write, batch, rules)
 
     def delete(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
         """Delete the first `limit` points that are named and match; returns how many."""
-        with self._write() as write:
-            view = View(write.connection, self._state_at(write.connection, write.head))
+        with self.writing() as write:
+            view = View(write.connection, self.state_of(write))
             rows = select(view, ids, expression)[:limit]
             delete(write, view.state.pks[rows])
             return len(rows)
@@ -117,9 +121,12 @@ class PointStore:
         fields: Fields,
     ) -> Points:
         """The points that are named and match: in the order of `ids`, or of first insertion."""
-        with self.reading() as view:
+
+        def read(view: View) -> Points:
             rows = select(view, ids, expression)[offset:]
             return fetch(view, rows[:limit], fields)
+
+        return self._read_twice(read)
 
     def count(self) -> int:
         """How many points there are."""
@@ -135,12 +142,11 @@ class PointStore:
         fields: Fields,
     ) -> list[Hits]:
         """For each query, (q, dim) float32, the k nearest matching points, nearest first."""
-        with self.reading() as view:
-            return search(view, space, queries, k, expression, fields)
+        return self._read_twice(lambda view: search(view, space, queries, k, expression, fields))
 
     def mark_dropped(self) -> None:
         """From here on every call, in any process, raises NotFoundError."""
-        with self._write() as write:
+        with self.writing() as write:
             write_head(write.connection, replace(write.head, seq=write.head.seq + 1, dropped=True))
 
     def is_dropped(self) -> bool:
@@ -151,7 +157,7 @@ class PointStore:
     def rest(self) -> None:
         """Let go of files and of what is kept in memory of them; the next call gets them again."""
         self._database.rest()
-        if self._directory is not None:
+        if self.directory is not None:
             self._forget()
 
     def close(self, reason: Reason) -> None:
@@ -162,8 +168,10 @@ class PointStore:
 
     def forget_after_fork(self) -> None:
         """In a child: begin anew, with locks that no thread of the parent's holds."""
-        self._writing, self._advancing = threading.Lock(), threading.Lock()
-        if self._directory is not None:
+        self._queue, self._writing = threading.Lock(), threading.Lock()
+        self._advancing = threading.Lock()
+        self.maintaining = threading.Lock()
+        if self.directory is not None:
             self._state, self._vectors = None, {}
 
     def _forget(self) -> None:
@@ -186,7 +194,8 @@ class PointStore:
                 yield View(connection, state)
 
     @contextmanager
-    def _write(self) -> Iterator[Write]:
+    def writing(self) -> Iterator[Write]:
+        """A write transaction; it commits when the block ends without an error."""
         self._database.refuse_if_read_only()
         with (
             self._turn(),
@@ -198,25 +207,61 @@ class PointStore:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        if not self._writing.acquire(timeout=LOCK_TIMEOUT_MS / 1000):
-            raise LockTimeoutError(
-                f"another thread has been writing to collection {self._name!r} for more than "
-                f"{LOCK_TIMEOUT_MS // 1000} s"
-            )
+        # Whoever waits for the lock holds the queue, so one who writes again and again, as
+        # maintenance does, can't overtake.
+        self._acquire(self._queue)
+        try:
+            self._acquire(self._writing)
+        finally:
+            self._queue.release()
         try:
             yield
         finally:
             self._writing.release()
 
-    def _state_at(self, connection: apsw.Connection, head: Head) -> State:
+    def _acquire(self, lock: threading.Lock) -> None:
+        if not lock.acquire(timeout=LOCK_TIMEOUT_MS / 1000):
+            raise LockTimeoutError(
+                f"other threads have been writing to collection {self._name!r} for more than "
+                f"{LOCK_TIMEOUT_MS // 1000} s"
+            )
+
+    def state_of(self, write: Write) -> State:
+        """The state as the write transaction found it; call it before anything is written."""
         with self._advancing:
-            self._state = self._next_state(connection, head)
+            self._state = self._next_state(write.connection, write.head)
             return self._state
+
+    def empty_log(self) -> None:
+        """Bring what the write-ahead log holds into the database and cut the log off."""
+        with self._connection() as connection:
+            # Most of the work without a lock, then the rest, and the cut, with writers waiting.
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _read_twice(self, read: Callable[[View], Found]) -> Found:
+        """`read`, and again when maintenance has removed a file between our look at the state and
+        at the file."""
+        generation = -1
+        while True:
+            try:
+                with self.reading() as view:
+                    again, generation = generation, view.state.head.generation
+                    return read(view)
+            except DamagedError:
+                if again == generation or not self._has_moved_on(generation):
+                    raise
+
+    def _has_moved_on(self, generation: int) -> bool:
+        with self._connection() as connection:
+            return self._head(connection).generation != generation
 
     def _next_state(self, connection: apsw.Connection, head: Head) -> State:
         with contradictions(self._database.path):
             if self._state is None:
                 return load(connection, head, self._open_vectors)
+            if head.generation != self._state.head.generation:  # readers keep theirs
+                self._vectors = {k: v for k, v in self._vectors.items() if k[1] >= head.generation}
             return advanced(self._state, connection, head, self._open_vectors)
 
     def _head(self, connection: apsw.Connection) -> Head:
@@ -236,7 +281,7 @@ class PointStore:
             with self._database.borrow() as connection:
                 yield connection
         except StorageError:
-            if self._directory is not None and not self._directory.exists():
+            if self.directory is not None and not self.directory.exists():
                 raise self._gone() from None
             raise
 
@@ -247,9 +292,9 @@ class PointStore:
         if key not in self._vectors:
             self._vectors[key] = (
                 VectorArray(space.dimension)
-                if self._directory is None
+                if self.directory is None
                 else VectorFile(
-                    self._directory / f"{space.number}.{generation}.vectors", space.dimension
+                    self.directory / f"{space.number}.{generation}.vectors", space.dimension
                 )
             )
         return self._vectors[key]

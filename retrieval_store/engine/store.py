@@ -20,6 +20,7 @@ from retrieval_store.engine.database import (
     translated,
 )
 from retrieval_store.engine.forking import aware
+from retrieval_store.engine.maintenance import Progress, optimize
 from retrieval_store.engine.points import PointStore
 from retrieval_store.engine.verify import FileReport, verify_catalog, verify_collection
 from retrieval_store.errors import (
@@ -145,6 +146,10 @@ class Store:
             for record in self.page(None, 0):
                 directory = self.directory / record.id
                 yield from verify_collection(directory, record.name, self.mode)
+
+    def optimize(self, collection_id: str, progress: Progress) -> None:
+        """Compact a collection and let go of all that was deleted."""
+        optimize(self.points(collection_id), progress)
 
     def is_in_place(self) -> bool:
         """Whether the directory is still the one that was opened."""

@@ -172,39 +172,44 @@ def _append_vectors(write: Write, name: str, matrix: Matrix, owners: Ints) -> No
         )
     if owners.min(initial=0) < 0:
         matrix, owners = matrix[owners >= 0], owners[owners >= 0]
-    if not len(owners):
-        return
     space = replace(space, dimension=dimension)
-    block_rows = rows_per_block(dimension)
-    block, rest = divmod(space.slots, block_rows)
-    checksum, earlier_owners = 0, b""
-    if _last_block(write, space) != (space.slots - 1) // block_rows:
-        raise ValueError(f"vector space {name!r} has other blocks than {space.slots} vectors need")
-    if rest:
-        ((checksum, earlier_owners),) = select(
-            write.connection,
-            "SELECT checksum, owners FROM blocks WHERE space = ? AND generation = ? AND block = ?",
-            space.number,
-            write.head.generation,
-            block,
+    appended = append_rows(write, space, write.head.generation, matrix, owners)
+    if appended.slots > space.slots:
+        write.connection.execute(  # the first write fixes the dimension
+            "UPDATE spaces SET slots = ?, dimension = ? WHERE number = ?",
+            (appended.slots, dimension, space.number),
         )
-    write.open_vectors(space, write.head.generation).append(space.slots, matrix)
+
+
+def append_rows(write: Write, space: Space, generation: int, matrix: Matrix, owners: Ints) -> Space:
+    """Append vectors behind the `space.slots` of the file of this generation, and note their
+    checksums and owners; returns the space with its new number of slots, which isn't stored."""
+    if not len(owners):
+        return space
+    block_rows = rows_per_block(matrix.shape[1])
+    last, checksum, last_owners = _last_block(write.connection, space.number, generation)
+    if last != (space.slots - 1) // block_rows:
+        raise ValueError(f"vector space {space.name!r} has other blocks than its vectors need")
+    if space.slots % block_rows == 0:
+        checksum, last_owners = 0, b""  # a new block begins
+    write.open_vectors(space, generation).append(space.slots, matrix)
     records = []
     for block, start, stop, total in checksums_after(space.slots, matrix, checksum):
-        blob = earlier_owners + owners[start:stop].astype("<i8").tobytes()
-        records.append((space.number, write.head.generation, block, total, blob))
-        earlier_owners = b""
+        blob = last_owners + owners[start:stop].astype("<i8").tobytes()
+        records.append((space.number, generation, block, total, blob))
+        last_owners = b""
     write.connection.executemany("INSERT OR REPLACE INTO blocks VALUES (?, ?, ?, ?, ?)", records)
-    write.connection.execute(  # the first write fixes the dimension
-        "UPDATE spaces SET slots = ?, dimension = ? WHERE number = ?",
-        (space.slots + len(matrix), dimension, space.number),
-    )
+    return replace(space, slots=space.slots + len(matrix))
 
 
-def _last_block(write: Write, space: Space) -> int:
-    query = "SELECT ifnull(max(block), -1) FROM blocks WHERE space = ? AND generation = ?"
-    ((last,),) = select(write.connection, query, space.number, write.head.generation)
-    return int(last)
+def _last_block(
+    connection: apsw.Connection, number: int, generation: int
+) -> tuple[int, int, bytes]:
+    """Number, checksum and owners of the last block; block -1 when there is none."""
+    query = """SELECT block, checksum, owners FROM blocks WHERE space = ? AND generation = ?
+               ORDER BY block DESC LIMIT 1"""
+    found = select(connection, query, number, generation)
+    return (*found[0],) if found else (-1, 0, b"")
 
 
 def _finish(write: Write, changed: Ints, inserted: int) -> None:

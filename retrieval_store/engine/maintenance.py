@@ -3,7 +3,7 @@
 The vectors of living points go into files of the next *generation*, slice by slice, each slice in a
 short write transaction, so writers wait for milliseconds. What was written meanwhile is copied in
 the transaction that switches to the new generation. Readers go on with the files they have mapped;
-one that finds a file gone reads again (`PointStore._read_twice`). Then the old files are removed,
+one that finds a file gone reads again (`PointStore._read_again`). Then the old files are removed,
 freed pages given back, and the write-ahead log emptied: no byte of what was deleted is left.
 
 One process does this at a time, by an exclusive lock on a database of its own, which is free again

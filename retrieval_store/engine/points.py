@@ -126,7 +126,7 @@ class PointStore:
             rows = select(view, ids, expression)[offset:]
             return fetch(view, rows[:limit], fields)
 
-        return self._read_twice(read)
+        return self._read_again(read)
 
     def count(self) -> int:
         """How many points there are."""
@@ -142,7 +142,7 @@ class PointStore:
         fields: Fields,
     ) -> list[Hits]:
         """For each query, (q, dim) float32, the k nearest matching points, nearest first."""
-        return self._read_twice(lambda view: search(view, space, queries, k, expression, fields))
+        return self._read_again(lambda view: search(view, space, queries, k, expression, fields))
 
     def mark_dropped(self) -> None:
         """From here on every call, in any process, raises NotFoundError."""
@@ -239,17 +239,17 @@ class PointStore:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def _read_twice(self, read: Callable[[View], Found]) -> Found:
+    def _read_again(self, read: Callable[[View], Found]) -> Found:
         """`read`, and again when maintenance has removed a file between our look at the state and
         at the file."""
-        generation = -1
         while True:
+            generation = None
             try:
                 with self.reading() as view:
-                    again, generation = generation, view.state.head.generation
+                    generation = view.state.head.generation
                     return read(view)
             except DamagedError:
-                if again == generation or not self._has_moved_on(generation):
+                if generation is None or not self._has_moved_on(generation):
                     raise
 
     def _has_moved_on(self, generation: int) -> bool:

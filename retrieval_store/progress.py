@@ -1,11 +1,31 @@
 """Progress bars, where a user asks for one."""
 
-from importlib import import_module
+from types import TracebackType
 from typing import Any
+
+
+class _NoBar:
+    """What stands for a bar that nobody wants to see; tqdm's own would start a thread."""
+
+    def update(self, n: int) -> None:
+        """Nothing to show."""
+
+    def __enter__(self) -> "_NoBar":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Nothing to end."""
 
 
 def progress_bar(what: str, total: int | None, unit: str, shown: bool) -> Any:
     """A bar of tqdm, a context manager with `update(n)`; one that shows nothing unless `shown`."""
-    # The one for notebooks may complain about a missing widget, so it is imported when wanted.
-    tqdm = import_module("tqdm.auto" if shown else "tqdm").tqdm
-    return tqdm(total=total, desc=what, unit=unit, disable=not shown)
+    if not shown:
+        return _NoBar()
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, desc=what, unit=unit)

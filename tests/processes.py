@@ -5,6 +5,7 @@ They print one line for each thing that has happened, which the test reads.
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,6 +116,57 @@ def check_versions(collection, count: int, rounds: int) -> tuple[int, int]:
         mixtures += len(found) != count
         seen |= versions
     return mixtures, len(seen)
+
+
+def write_counters(path: str, writer: str, seconds: str) -> None:
+    """Add, update and delete one's own points; prints what they must be at the end."""
+    collection = opened(path)
+    stop, held, number = time.monotonic() + float(seconds), {}, 0
+    while time.monotonic() < stop:
+        number += 1
+        ids = [f"{writer}.{(number * 7 + i) % 50}" for i in range(3)]
+        if number % 4 == 3:
+            collection.delete(ids=ids)
+            for point_id in ids:
+                held.pop(point_id, None)
+        else:
+            collection.upsert(
+                ids=ids,
+                embeddings=[[float(number)] * DIMENSION] * 3,
+                documents=[f"version {number}"] * 3,
+                metadatas=[{"version": number, "writer": writer}] * 3,
+            )
+            held.update(dict.fromkeys(ids, number))
+        # One's own writes are seen at once, whoever else writes.
+        got = collection.get(ids=ids, include=["metadatas"])
+        assert {i: m["version"] for i, m in zip(got["ids"], got["metadatas"], strict=True)} == {
+            i: held[i] for i in ids if i in held
+        }
+    print(number, *(f"{point_id}={version}" for point_id, version in held.items()))
+
+
+def read_whole_points(path: str, seconds: str) -> None:
+    """Read until the time is over; each point must be of one piece, and versions only grow."""
+    collection = opened(path)
+    stop, newest, reads = time.monotonic() + float(seconds), {}, 0
+    while time.monotonic() < stop:
+        reads += 1
+        result = collection.query(
+            query_embeddings=[float(reads)] * DIMENSION,
+            n_results=60,
+            where={"writer": str(reads % 4)},
+            include=["metadatas", "documents", "embeddings"],
+        )
+        for metadata, document, embedding in zip(
+            result["metadatas"][0], result["documents"][0], result["embeddings"][0], strict=True
+        ):
+            assert metadata["writer"] == str(reads % 4)
+            assert document == f"version {metadata['version']}"
+            assert embedding.tolist() == [float(metadata["version"])] * DIMENSION
+        seen = max((m["version"] for m in result["metadatas"][0]), default=0)
+        assert seen >= newest.get(reads % 4, 0) - 60  # the newest may have been deleted
+        newest[reads % 4] = max(seen, newest.get(reads % 4, 0))
+    print(reads)
 
 
 def optimize_again_and_again(path: str, once: str = "") -> None:

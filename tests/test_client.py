@@ -1,6 +1,12 @@
 """Client: collections by name, and the life of a store."""
 
+import contextlib
+import gc
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -218,3 +224,44 @@ def test_threads_that_create_one_name_agree_on_one_collection(client):
         thread.join()
     assert len(ids) == 8
     assert len(set(ids)) == 1
+
+
+def test_a_program_that_ends_without_closing_anything_ends_at_once_and_loses_nothing(tmp_path):
+    code = f"""
+import gc, threading, retrieval_store
+client = retrieval_store.Client({str(tmp_path)!r})
+things = client.create_collection("things", embedding_function=None)
+things.add(ids=["a", "b"], embeddings=[[1], [2]])
+things.query(query_embeddings=[1])
+things.optimize()
+cycle = [client]
+cycle.append(cycle)
+del client, things, cycle
+gc.collect()
+again = retrieval_store.Client({str(tmp_path)!r}).get_collection("things")
+again.add(ids="c", embeddings=[[3]])
+print(again.count(), threading.active_count())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (done.stdout, done.stderr) == ("3 1\n", "")
+    with retrieval_store.Client(tmp_path) as client:
+        assert client.get_collection("things").get()["ids"] == ["a", "b", "c"]
+
+
+def test_a_client_that_is_collected_lets_go_of_its_files(tmp_path):
+    client = retrieval_store.Client(tmp_path)
+    client.create_collection("things", embedding_function=None).add(ids="a", embeddings=[1])
+    assert open_files(tmp_path) > 0
+    del client
+    gc.collect()
+    assert open_files(tmp_path) == 0
+
+
+def open_files(path):
+    links = []
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            links.append(os.readlink(link))
+    return sum(link.startswith(str(path)) for link in links)

@@ -2,6 +2,7 @@
 
 import random
 import threading
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -11,10 +12,13 @@ import retrieval_store
 from .processes import (
     DIMENSION,
     check_versions,
+    opened,
     optimize_again_and_again,
     read_versions,
+    read_whole_points,
     rewrite_all,
     running,
+    write_counters,
 )
 from .test_concurrency import POINTS, first_version
 
@@ -209,3 +213,26 @@ def test_all_vector_spaces_are_compacted_together(tmp_path, spaces):
         assert np.isnan(got.vectors[-1]).all()
         assert points._state.spaces[name].space.slots == 48
     store.close()
+
+
+def test_four_writers_four_readers_and_maintenance_lose_and_mix_nothing(tmp_path):
+    opened(tmp_path)
+    seconds = 20
+    with ExitStack() as stack:
+        start = stack.enter_context
+        writers = [start(running(write_counters, tmp_path, w, seconds)) for w in range(4)]
+        readers = [start(running(read_whole_points, tmp_path, seconds)) for _ in range(4)]
+        optimizer = start(running(optimize_again_and_again, tmp_path))
+        outputs = [process.communicate(timeout=seconds + 60) for process in writers + readers]
+        assert optimizer.poll() is None, optimizer.stderr.read()
+    assert [errors for _, errors in outputs] == [""] * 8
+    expected = {}
+    for output, _ in outputs[:4]:
+        number, *points = output.split()
+        assert int(number) > 5
+        expected.update(point.split("=") for point in points)
+    collection = opened(tmp_path)
+    got = collection.get()
+    found = {i: str(m["version"]) for i, m in zip(got["ids"], got["metadatas"], strict=True)}
+    assert found == expected
+    assert all(int(output) > 20 for output, _ in outputs[4:])

@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import apsw
@@ -209,6 +210,25 @@ def test_a_lock_that_is_held_too_long_is_an_error_and_then_the_store_goes_on(
         release()
         things.add(ids="a", embeddings=[1])
         assert things.count() == 1
+
+
+def test_a_network_file_system_is_warned_of(tmp_path, monkeypatch):
+    table = tmp_path / "mounts"
+    share = tmp_path / "a share"
+    entry = str(share).replace(" ", "\\040")
+    table.write_text(f"/dev/sda1 / ext4 rw 0 0\nserver:/x {entry} nfs4 rw 0 0\n")
+    monkeypatch.setattr("retrieval_store.engine.filesystems.MOUNTS", table)
+    with (
+        pytest.warns(UserWarning, match=r"network file system \(nfs4\)"),
+        retrieval_store.Client(share / "store"),
+    ):
+        pass
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        retrieval_store.Client(tmp_path / "local").close()
+    monkeypatch.setattr("retrieval_store.engine.filesystems.MOUNTS", tmp_path / "no such table")
+    with retrieval_store.Client(share / "store"):
+        pass
 
 
 if __name__ == "__main__":

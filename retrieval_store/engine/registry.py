@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retrieval_store.engine.database import Mode, sync_directory, translated
+from retrieval_store.engine.filesystems import warn_of_network
 from retrieval_store.engine.forking import aware
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import ConflictError, StorageError
@@ -55,6 +56,7 @@ def acquire(path: Path, mode: Mode) -> Store:
                 shared.users -= 1
                 shared = None
         if shared is None:
+            warn_of_network(path)
             shared = _open.stores[key] = _Shared(Store(path, mode), 1)
         if shared.store.mode != mode:
             shared.users -= 1

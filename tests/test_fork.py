@@ -114,3 +114,51 @@ def test_forks_while_threads_read_and_write_never_hang_or_crash(tmp_path):
         assert statuses == [0] * 25
         assert errors == []
         assert things.count() == 304
+
+
+def test_what_a_child_writes_outlasts_the_parents_closing(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(ids="1", embeddings=[0])
+        things.count()
+        to_child, from_child = os.pipe(), os.pipe()
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                things.add(ids="2", embeddings=[0])
+                os.write(from_child[1], b"x")
+                os.read(to_child[0], 1)
+                things.add(ids="3", embeddings=[0])
+                assert things.count() == 3
+                status = 0
+            finally:
+                os._exit(status)
+        os.read(from_child[0], 1)
+        assert things.count() == 2
+    os.write(to_child[1], b"x")  # the parent's client is closed by now
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with retrieval_store.Client(tmp_path) as client:
+        assert client.get_collection("things").get()["ids"] == ["1", "2", "3"]
+
+
+def test_a_fork_comes_about_while_threads_keep_a_store_busy(tmp_path):
+    stop = threading.Event()
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(ids=[str(i) for i in range(500)], embeddings=np.ones((500, 2)))
+
+        def read():
+            while not stop.is_set():
+                things.get(limit=500)
+
+        threads = [threading.Thread(target=read) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        start = time.monotonic()
+        assert in_child(lambda: None) == 0
+        waited = time.monotonic() - start
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert waited < 20, "it waited until there was nothing to do"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
+from retrieval_store.errors import LockTimeoutError, ReadOnlyError
 
 from .processes import (
     DIMENSION,
@@ -236,3 +237,70 @@ def test_four_writers_four_readers_and_maintenance_lose_and_mix_nothing(tmp_path
     found = {i: str(m["version"]) for i, m in zip(got["ids"], got["metadatas"], strict=True)}
     assert found == expected
     assert all(int(output) > 20 for output, _ in outputs[4:])
+
+
+def test_points_written_while_an_emptied_collection_is_compacted_are_kept(tmp_path, monkeypatch):
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(ids=["a", "b"], embeddings=[[1], [2]])
+        things.delete(ids=["a", "b"])
+    from retrieval_store.engine import maintenance
+
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.get_collection("things")
+        compact = maintenance._compact
+
+        def compact_after_a_write(*arguments):
+            things.add(ids="c", embeddings=[[3]])
+            compact(*arguments)
+
+        monkeypatch.setattr(maintenance, "_compact", compact_after_a_write)
+        things.optimize()
+        assert things.query(query_embeddings=[3])["ids"] == [["c"]]
+
+
+def test_what_a_reader_keeps_in_the_log_is_said_and_writers_do_not_wait(tmp_path, monkeypatch):
+    monkeypatch.setattr("retrieval_store.engine.points.LOCK_TIMEOUT_MS", 400)
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(ids=["a", "b"], embeddings=[[1], [2]], documents=["doomed", "kept"])
+        with things._backend.points.reading():
+            things.delete(ids="a")
+            with pytest.raises(LockTimeoutError, match="deleted content may be left"):
+                things.optimize()
+            things.add(ids="c", embeddings=[[3]])
+        things.optimize()
+        assert things.get()["ids"] == ["b", "c"]
+        assert not any(b"doomed" in f.read_bytes() for f in tmp_path.rglob("*") if f.is_file())
+
+
+def test_a_read_only_store_is_left_as_it_is(tmp_path, monkeypatch):
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(ids="a", embeddings=[[1]])
+        monkeypatch.setattr("retrieval_store.engine.store.Store._remove", lambda *_: 1 / 0)
+        client.create_collection("gone", embedding_function=None)
+        with pytest.raises(ZeroDivisionError):
+            client.delete_collection("gone")
+    monkeypatch.undo()
+    before = sorted(str(file) for file in tmp_path.rglob("*"))
+    with retrieval_store.Client(tmp_path, read_only=True) as client:
+        with pytest.raises(ReadOnlyError):
+            client.get_collection("things").optimize()
+        assert client.get_collection("things").count() == 1
+    left = [name for name in map(str, tmp_path.rglob("*")) if not name.endswith(("-shm", "-wal"))]
+    assert sorted(left) == before
+
+
+def test_verify_beside_compaction_reports_no_damage(tmp_path):
+    first_version(tmp_path)
+    with (
+        running(rewrite_all, tmp_path, POINTS),
+        running(optimize_again_and_again, tmp_path) as optimizer,
+        retrieval_store.Client(tmp_path) as client,
+    ):
+        assert optimizer.stdout.readline() == "ready\n"
+        for _ in range(3):
+            for _ in range(10):
+                assert [r.problem for r in client.verify() if r.problem] == []
+            assert optimizer.stdout.readline() == "optimized\n"

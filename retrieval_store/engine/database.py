@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 import apsw
 import apsw.sqlite_extra
 
-from retrieval_store.engine.forking import abandon, aware, inside_sqlite
+from retrieval_store.engine.forking import abandon, aware, inside_sqlite, rests_before_fork
 from retrieval_store.errors import (
     DamagedError,
     FormatError,
@@ -152,6 +152,7 @@ class FileDatabase:
         self._file: tuple[int, int] | None = None
         self._closed: Reason | None = None
         aware(self)
+        rests_before_fork(self)
 
     @contextmanager
     def borrow(self) -> Iterator[apsw.Connection]:

@@ -1,4 +1,4 @@
-"""Which file systems a store can't be trusted to: those of a network, with other locks and syncs."""
+"""Which file systems a store can't be trusted to: those of a network, for their locks."""
 
 import warnings
 from pathlib import Path

@@ -1,8 +1,10 @@
 """What happens to an open store when the process forks.
 
-SQLite's connections must not be used, nor even closed, in a child that inherited them. So a fork
-waits until no thread is inside SQLite, and in the child everything open is dropped as it is and
-opened anew by path when it is needed. A store in memory can't be: there its use is an error.
+SQLite's connections must not be used, nor even closed, in a child that inherited them. Worse: SQLite
+notes for each file which locks this process holds, and a child that inherits such a note takes no
+locks of its own. So a fork waits until no thread is inside SQLite, and closes all connections
+first; the child opens stores anew by path. A store in memory can't be opened so: there its use is
+an error.
 """
 
 import ctypes
@@ -21,39 +23,61 @@ class ForkAware(Protocol):
         """In the child, which has one thread: drop locks and files, without closing them."""
 
 
+class Rests(Protocol):
+    """Something that can close what is idle."""
+
+    def rest(self) -> None:
+        """Close it."""
+
+
 _aware: "weakref.WeakSet[Any]" = weakref.WeakSet()
+_resting: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
 
 class _Gate:
     """Counts the threads that are inside SQLite, in all and of the thread that asks."""
 
     def __init__(self) -> None:
-        self.changed = threading.Condition()
+        self._changed = threading.Condition()
+        self._closing = False
         self._inside = 0
         self._mine = threading.local()
 
-    def count(self, change: int) -> None:
-        with self.changed:
-            self._inside += change
-            self._mine.inside = self.mine() + change
-            self.changed.notify_all()
+    def enter(self) -> None:
+        """Wait while a fork is under way, unless this thread is inside already."""
+        with self._changed:
+            while self._closing and not self._of_this_thread():
+                self._changed.wait()
+            self._count(1)
 
-    def mine(self) -> int:
-        return getattr(self._mine, "inside", 0)
+    def leave(self) -> None:
+        """The opposite of `enter`."""
+        with self._changed:
+            self._count(-1)
+            self._changed.notify_all()
 
     def close(self) -> None:
-        self.changed.acquire()
-        while self._inside > self.mine():
-            self.changed.wait()
+        """Wait until no other thread is inside, and keep them out."""
+        self._changed.acquire()
+        self._closing = True
+        while self._inside > self._of_this_thread():
+            self._changed.wait()
 
     def open(self) -> None:
-        self.changed.release()
+        """Let them in again."""
+        self._closing = False
+        self._changed.notify_all()
+        self._changed.release()
 
-    def reset(self) -> None:
-        self.__init__()  # type: ignore[misc]
+    def _of_this_thread(self) -> int:
+        return getattr(self._mine, "inside", 0)
+
+    def _count(self, change: int) -> None:
+        self._inside += change
+        self._mine.inside = self._of_this_thread() + change
 
 
-_gate = _Gate()
+_gates = [_Gate()]
 
 
 def aware(holder: ForkAware) -> None:
@@ -61,14 +85,20 @@ def aware(holder: ForkAware) -> None:
     _aware.add(holder)
 
 
+def rests_before_fork(holder: Rests) -> None:
+    """From here on, let `holder` close what it can before each fork."""
+    _resting.add(holder)
+
+
 @contextmanager
 def inside_sqlite() -> Iterator[None]:
     """While a thread is in here, other threads' forks wait."""
-    _gate.count(1)
+    gate = _gates[0]
+    gate.enter()
     try:
         yield
     finally:
-        _gate.count(-1)
+        gate.leave()
 
 
 def abandon(holder: Any) -> None:
@@ -76,11 +106,21 @@ def abandon(holder: Any) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(holder))
 
 
+def _before() -> None:
+    _gates[0].close()
+    for holder in list(_resting):
+        holder.rest()
+
+
 def _in_child() -> None:
-    _gate.reset()
+    _gates[0] = _Gate()
     for holder in list(_aware):
         holder.forget_after_fork()
 
 
+def _in_parent() -> None:
+    _gates[0].open()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_gate.close, after_in_parent=_gate.open, after_in_child=_in_child)
+    os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)

@@ -6,17 +6,20 @@ the transaction that switches to the new generation. Readers go on with the file
 one that finds a file gone reads again (`PointStore._read_again`). Then the old files are removed,
 freed pages given back, and the write-ahead log emptied: no byte of what was deleted is left.
 
-One process does this at a time, by an exclusive lock on a database of its own, which is free again
-when its holder dies. What a dead one left is removed by the next.
+One process does this at a time, by a lock on a file of its own, which is free again when its holder
+dies. What a dead one left is removed by the next.
 """
 
+import fcntl
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-import apsw
 import numpy as np
 
 from retrieval_store.arrays import Ints
@@ -27,6 +30,7 @@ from retrieval_store.engine.state import SpaceState, State, rows_of
 from retrieval_store.engine.types import Space
 from retrieval_store.engine.vectors import rows_per_block
 from retrieval_store.engine.write import append_rows
+from retrieval_store.errors import LockTimeoutError, NotFoundError, StorageError
 
 LOCK_NAME = "maintenance.lock"
 SLICE_BYTES = 4 * 1024 * 1024
@@ -37,13 +41,19 @@ Progress: TypeAlias = Callable[[int], object]
 def optimize(points: PointStore, progress: Progress) -> None:
     """Compact the vector files if they have dead slots, and give back all space; `progress` is
     told how many vectors were copied."""
-    with points.maintaining, _only_process(points.directory):
-        with points.reading() as view:
-            state = view.state
-        _remove_leftovers(points, state.head.generation)
-        if any(space.dead for space in state.spaces.values()):
-            _compact(points, state, progress)
-        _give_back_space(points)
+    points.refuse_if_read_only()
+    try:
+        with points.maintaining, _only_process(points.directory):
+            with points.reading() as view:
+                state = view.state
+            _remove_leftovers(points, state.head.generation)
+            if any(space.dead for space in state.spaces.values()):
+                _compact(points, state, progress)
+            _give_back_space(points)
+    except StorageError:
+        if points.directory is not None and not points.directory.exists():
+            raise NotFoundError("the collection has been deleted") from None
+        raise
 
 
 def _compact(points: PointStore, then: State, progress: Progress) -> None:
@@ -88,8 +98,9 @@ def _rows_written_since(then: State, now: State, name: str) -> Ints:
     if name not in then.spaces:
         return np.flatnonzero(lives)
     rows = rows_of(then.pks, now.pks)
-    same = (rows >= 0) & (then.spaces[name].slot_of_row[rows] == slots)
-    return np.flatnonzero(lives & ~same)
+    known = rows >= 0
+    lives[known] &= then.spaces[name].slot_of_row[rows[known]] != slots[known]
+    return np.flatnonzero(lives)
 
 
 def _slices(rows: Ints, space: Space) -> Iterator[Ints]:
@@ -125,16 +136,32 @@ def _give_back_space(points: PointStore) -> None:
 
 @contextmanager
 def _only_process(directory: Path | None) -> Iterator[None]:
-    """One process at a time; in memory there is only one."""
+    """One process at a time; in memory there is only one. A POSIX lock: a forked child doesn't
+    inherit it, and it is free when its holder dies."""
     if directory is None:
         yield
         return
     path = directory / LOCK_NAME
     with translated(path):
-        connection = apsw.Connection(str(path), vfs="unix")
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(path, flags, 0o644)
         try:
-            connection.set_busy_timeout(LOCK_TIMEOUT_MS)
-            connection.execute("BEGIN EXCLUSIVE")
+            _lock(descriptor, path)
             yield
         finally:
-            connection.close()
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    pause, deadline = threading.Event(), time.monotonic() + LOCK_TIMEOUT_MS / 1000
+    while True:
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise LockTimeoutError(
+                    f"another process has been compacting {path.parent} for more than "
+                    f"{LOCK_TIMEOUT_MS // 1000} s"
+                ) from None
+            pause.wait(0.02)

@@ -11,6 +11,7 @@ Locks, in the order in which they are taken:
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,6 +31,9 @@ from retrieval_store.engine.database import (
     contradictions,
     create,
     transaction,
+)
+from retrieval_store.engine.database import (
+    select as select_rows,
 )
 from retrieval_store.engine.fetch import fetch
 from retrieval_store.engine.forking import aware
@@ -232,12 +236,34 @@ class PointStore:
             self._state = self._next_state(write.connection, write.head)
             return self._state
 
+    def refuse_if_read_only(self) -> None:
+        """Raise ReadOnlyError when the store was opened so."""
+        self._database.refuse_if_read_only()
+
     def empty_log(self) -> None:
-        """Bring what the write-ahead log holds into the database and cut the log off."""
-        with self._connection() as connection:
-            # Most of the work without a lock, then the rest, and the cut, with writers waiting.
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Bring what the write-ahead log holds into the database and cut the log off; raises
+        LockTimeoutError when a reader needs it for too long."""
+        pause, deadline = threading.Event(), time.monotonic() + LOCK_TIMEOUT_MS / 1000
+        while True:
+            with self._connection() as connection:
+                # Most of the work without a lock; then the rest and the cut, for which writers
+                # have to wait, so it waits for readers itself only a moment at a time.
+                select_rows(connection, "PRAGMA wal_checkpoint(PASSIVE)")
+                connection.set_busy_timeout(50)
+                try:
+                    ((busy, _, _),) = select_rows(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+                except apsw.BusyError:
+                    busy = 1
+                finally:
+                    connection.set_busy_timeout(LOCK_TIMEOUT_MS)
+            if not busy:
+                return
+            if time.monotonic() > deadline:
+                raise LockTimeoutError(
+                    f"a reader of collection {self._name!r} has kept the write-ahead log for more "
+                    f"than {LOCK_TIMEOUT_MS // 1000} s; deleted content may be left in it"
+                )
+            pause.wait(0.02)
 
     def _read_again(self, read: Callable[[View], Found]) -> Found:
         """`read`, and again when maintenance has removed a file between our look at the state and
@@ -249,10 +275,11 @@ class PointStore:
                     generation = view.state.head.generation
                     return read(view)
             except DamagedError:
-                if generation is None or not self._has_moved_on(generation):
+                if generation is None or not self.has_moved_on(generation):
                     raise
 
-    def _has_moved_on(self, generation: int) -> bool:
+    def has_moved_on(self, generation: int) -> bool:
+        """Whether a compaction has ended since."""
         with self._connection() as connection:
             return self._head(connection).generation != generation
 
@@ -261,7 +288,9 @@ class PointStore:
             if self._state is None:
                 return load(connection, head, self._open_vectors)
             if head.generation != self._state.head.generation:  # readers keep theirs
-                self._vectors = {k: v for k, v in self._vectors.items() if k[1] >= head.generation}
+                self._vectors = {
+                    k: v for k, v in list(self._vectors.items()) if k[1] >= head.generation
+                }
             return advanced(self._state, connection, head, self._open_vectors)
 
     def _head(self, connection: apsw.Connection) -> Head:
@@ -289,12 +318,13 @@ class PointStore:
         assert space.dimension is not None
         # The dimension too: a transaction that fixes it may fail, and the next fix another.
         key = (space.number, generation, space.dimension)
-        if key not in self._vectors:
-            self._vectors[key] = (
+        held = self._vectors.get(key)
+        if held is None:
+            name = f"{space.number}.{generation}.vectors"
+            held = self._vectors.setdefault(
+                key,
                 VectorArray(space.dimension)
                 if self.directory is None
-                else VectorFile(
-                    self.directory / f"{space.number}.{generation}.vectors", space.dimension
-                )
+                else VectorFile(self.directory / name, space.dimension),
             )
-        return self._vectors[key]
+        return held

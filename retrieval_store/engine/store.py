@@ -142,8 +142,9 @@ class Store:
     def verify(self) -> Iterator[FileReport]:
         """Look at every byte; a report for each file. In memory there is none."""
         if self.directory is not None:
-            yield verify_catalog(self.directory / CATALOG_NAME, self.mode)
-            for record in self.page(None, 0):
+            report = verify_catalog(self.directory / CATALOG_NAME, self.mode)
+            yield report
+            for record in [] if report.problem else self.page(None, 0):
                 directory = self.directory / record.id
                 yield from verify_collection(directory, record.name, self.mode)
 
@@ -207,6 +208,8 @@ class Store:
 
     def _finish_drops(self) -> None:
         """Finish the deletions that were interrupted after they had taken effect."""
+        if self.mode == "read-only":
+            return
         with self._catalog.reading() as entries:
             flagged = entries.flagged()
         for record in flagged:

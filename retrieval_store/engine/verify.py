@@ -4,7 +4,6 @@ Databases: every page through the checksum VFS, SQLite's own check of their stru
 the tables agree. Vector files: the checksum of every block, by a reader that has seen none yet.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,29 +43,40 @@ def verify_catalog(path: Path, mode: Mode) -> FileReport:
     return _report(path, None)
 
 
-def verify_collection(directory: Path, name: str, mode: Mode) -> Iterator[FileReport]:
-    """The files of a collection, all of one state; nothing when it is deleted meanwhile."""
+def verify_collection(directory: Path, name: str, mode: Mode) -> list[FileReport]:
+    """The files of a collection, all of one state; none when it is deleted meanwhile."""
     path = directory / FILE_NAME
-    points = PointStore.open(directory, name, mode)
-    try:
-        with points.reading() as view:
-            _refuse_problems(view.connection, path)
-            _refuse_disagreement(view, path)
-            yield _report(path, None)
-            for space in view.state.spaces.values():
-                problem = None
-                try:
-                    rows = space.vectors.rows(space.space.slots)
-                    space.vectors.admit(rows, space.checksums, None)
-                except StorageError as error:
-                    problem = error
-                yield _report(space.vectors.path, problem)
-    except NotFoundError:
-        return
-    except StorageError as error:
-        yield _report(path, error)
-    finally:
-        points.close(_CLOSE)
+    while True:
+        generation, reports = -1, []
+        try:
+            points = PointStore.open(directory, name, mode)
+            try:
+                with points.reading() as view:
+                    generation = view.state.head.generation
+                    reports = _reports(view, path)
+                if not any(r.problem for r in reports) or not points.has_moved_on(generation):
+                    return reports
+            finally:
+                points.close(_CLOSE)
+        except NotFoundError:
+            return []
+        except StorageError as error:
+            return [_report(path, error)]
+
+
+def _reports(view: View, path: Path) -> list[FileReport]:
+    _refuse_problems(view.connection, path)
+    _refuse_disagreement(view, path)
+    reports = [_report(path, None)]
+    for space in view.state.spaces.values():
+        problem = None
+        try:
+            rows = space.vectors.rows(space.space.slots)
+            space.vectors.admit(rows, space.checksums, None)
+        except StorageError as error:
+            problem = error
+        reports.append(_report(space.vectors.path, problem))
+    return reports
 
 
 def _report(path: Path, problem: StorageError | None) -> FileReport:

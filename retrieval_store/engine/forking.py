@@ -1,6 +1,6 @@
 """What happens to an open store when the process forks.
 
-SQLite's connections must not be used, nor even closed, in a child that inherited them. Worse: SQLite
+SQLite's connections must not be used, nor even closed, in a child that inherited them. And SQLite
 notes for each file which locks this process holds, and a child that inherits such a note takes no
 locks of its own. So a fork waits until no thread is inside SQLite, and closes all connections
 first; the child opens stores anew by path. A store in memory can't be opened so: there its use is

@@ -89,7 +89,7 @@ def few_descriptors(path):
         resource.setrlimit(resource.RLIMIT_NOFILE, (held + 1, limits[1]))
         for use in (
             lambda: client.get_collection("things").count(),
-            lambda: client.create_collection("more"),
+            lambda: client.create_collection("more", embedding_function=None),
         ):
             with pytest.raises(StorageError):
                 use()

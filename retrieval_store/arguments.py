@@ -8,7 +8,7 @@ import operator
 import re
 import sys
 from collections.abc import Collection as Container
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -25,11 +25,10 @@ from retrieval_store.errors import (
 )
 from retrieval_store.filters.expression import Expression, HasId, every
 from retrieval_store.filters.where import parse_where, parse_where_document
-from retrieval_store.json_values import Payload, checked_object, shown
+from retrieval_store.json_values import Payload, checked_object, listed, shown
 
 FIELDS = ("embeddings", "metadatas", "documents", "images", "uris")
 RESERVED_KEYS = ("_document", "_uri")
-NAMED = 10
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]")
 
 
@@ -65,7 +64,7 @@ def records_of(
         if values is not None and len(values) != len(records.ids):
             raise InvalidArgumentError(
                 f"{name} has {len(values)} items, but ids has {len(records.ids)}: "
-                f"{_listed(records.ids)}"
+                f"{listed(records.ids)}"
             )
     return records
 
@@ -85,7 +84,7 @@ def ids_of(ids: Any) -> list[str]:
     if len(set(items)) < len(items):
         seen: set[str] = set()
         twice = [item for item in items if item in seen or seen.add(item)]  # type: ignore[func-returns-value]
-        raise DuplicateIDError(f"ids given more than once: {_listed(list(dict.fromkeys(twice)))}")
+        raise DuplicateIDError(f"ids given more than once: {listed(list(dict.fromkeys(twice)))}")
     return items
 
 
@@ -256,8 +255,3 @@ def _refuse_surrogates(text: str, name: str, i: int) -> None:
         raise InvalidArgumentError(
             f"{name}[{i}] is {shown(text)}: a lone surrogate is not valid Unicode"
         ) from None
-
-
-def _listed(ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
-    return ", ".join(map(repr, ids[:NAMED])) + more

@@ -11,10 +11,9 @@ from typing import Any, cast
 from retrieval_store.arguments import whole_number
 from retrieval_store.engine.catalog import CollectionRecord
 from retrieval_store.errors import ConflictError, DamagedError, InvalidArgumentError
-from retrieval_store.indexes.exact import Metric
+from retrieval_store.indexes.exact import METRICS, Metric
 from retrieval_store.json_values import Payload, shown
 
-METRICS = ("l2", "ip", "cosine")
 DEFAULTS: Payload = {"space": "l2", "ef_construction": 100, "max_neighbors": 16, "ef_search": 100}
 SEARCH_TIME = ("ef_search",)
 _log = logging.getLogger("retrieval_store")

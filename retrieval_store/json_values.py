@@ -7,7 +7,7 @@ alone would turn a NaN into null and a UUID into a string; a store must not chan
 
 import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from retrieval_store.arrays import plain_scalar
@@ -16,6 +16,7 @@ from retrieval_store.errors import InvalidMetadataError
 JSONValue: TypeAlias = "None | bool | int | float | str | list[JSONValue] | dict[str, JSONValue]"
 Payload: TypeAlias = dict[str, "JSONValue"]
 
+LISTED = 10  # ids in a message
 MAX_DEPTH = 100  # orjson itself stops at 254
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
 
@@ -106,6 +107,12 @@ def _is_unicode(text: str) -> bool:
 def _refused(value: Any, place: str, path: tuple[Any, ...], why: str) -> InvalidMetadataError:
     where = place + "".join(f"[{step!r}]" for step in path)
     return InvalidMetadataError(f"{where} is {shown(value)}, which can't be stored: {why}")
+
+
+def listed(ids: Sequence[str | int]) -> str:
+    """The first ten ids, and how many more there are, for a message."""
+    more = f" and {len(ids) - LISTED} more" if len(ids) > LISTED else ""
+    return ", ".join(map(repr, ids[:LISTED])) + more
 
 
 def shown(value: Any) -> str:

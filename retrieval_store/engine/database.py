@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 import apsw
 import apsw.sqlite_extra
 
-from retrieval_store.engine.forking import abandon, aware, inside_sqlite, rests_before_fork
+from retrieval_store.engine.forking import aware, inside_sqlite, rests_before_fork
 from retrieval_store.errors import (
     DamagedError,
     FormatError,
@@ -151,7 +151,6 @@ class FileDatabase:
         self._idle: list[apsw.Connection] = []
         self._file: tuple[int, int] | None = None
         self._closed: Reason | None = None
-        aware(self)
         rests_before_fork(self)
 
     @contextmanager
@@ -196,12 +195,6 @@ class FileDatabase:
         """Close all connections; from here on `borrow` raises `reason`."""
         self._closed = reason
         self.rest()
-
-    def forget_after_fork(self) -> None:
-        """In a child: leave the parent's connections alone."""
-        for connection in self._idle:
-            abandon(connection)
-        self._idle = []
 
     def _refuse_replaced(self) -> None:
         # SQLite would go on in a file that has no name any more, and what it wrote would be gone.
@@ -272,7 +265,6 @@ class MemoryDatabase:
 
     def forget_after_fork(self) -> None:
         """In a child: the content is the parent's."""
-        abandon(self._connection)
         self._lock = threading.RLock()
         self._closed = partial(
             StorageError, "a store in memory can't be used in a forked process; make one there"

@@ -7,7 +7,6 @@ first; the child opens stores anew by path. A store in memory can't be opened so
 an error.
 """
 
-import ctypes
 import os
 import threading
 import weakref
@@ -20,7 +19,7 @@ class ForkAware(Protocol):
     """Something that holds what a child must not inherit."""
 
     def forget_after_fork(self) -> None:
-        """In the child, which has one thread: drop locks and files, without closing them."""
+        """In the child, which has one thread: drop what threads of the parent may hold."""
 
 
 class Rests(Protocol):
@@ -99,11 +98,6 @@ def inside_sqlite() -> Iterator[None]:
         yield
     finally:
         gate.leave()
-
-
-def abandon(holder: Any) -> None:
-    """Keep an object for ever, so that nothing closes it."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(holder))
 
 
 def _before() -> None:

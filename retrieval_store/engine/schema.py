@@ -22,6 +22,7 @@ import numpy as np
 from retrieval_store.arrays import Ints
 from retrieval_store.engine.database import Format, select
 from retrieval_store.engine.types import PointId, Space
+from retrieval_store.indexes.exact import METRICS
 
 POINTS = Format(
     application_id=0x52537074,  # "RSpt"
@@ -63,7 +64,6 @@ POINTS = Format(
     """,
 )
 
-METRICS = ("l2", "ip", "cosine")
 MAX_DIMENSION = 2**24
 _ID_OFFSET = 2**63
 

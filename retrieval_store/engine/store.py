@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from retrieval_store.engine.catalog import CATALOG, Catalog, CollectionRecord
+from retrieval_store.engine.catalog import CATALOG, Catalog, CollectionRecord, Entries
 from retrieval_store.engine.database import (
     FileDatabase,
     MemoryDatabase,
@@ -94,26 +94,22 @@ class Store:
 
     def named(self, name: str) -> CollectionRecord:
         """The collection of this name; raises NotFoundError."""
-        self._finish_drops()
-        with self._catalog.reading() as entries:
+        with self._entries() as entries:
             return entries.named(name)
 
     def record(self, collection_id: str) -> CollectionRecord:
         """Name and settings of a collection; raises NotFoundError."""
-        self._finish_drops()
-        with self._catalog.reading() as entries:
+        with self._entries() as entries:
             return entries.with_id(collection_id)
 
     def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
         """Collections in the order of their names."""
-        self._finish_drops()
-        with self._catalog.reading() as entries:
+        with self._entries() as entries:
             return entries.page(limit, offset)
 
     def count(self) -> int:
         """How many collections there are."""
-        self._finish_drops()
-        with self._catalog.reading() as entries:
+        with self._entries() as entries:
             return entries.count()
 
     def drop(self, name: str) -> None:
@@ -206,6 +202,13 @@ class Store:
         if points is not None:
             points.close(partial(NotFoundError, "the collection has been deleted"))
 
+    @contextlib.contextmanager
+    def _entries(self) -> Iterator[Entries]:
+        """The catalog to read, without collections whose deletion was interrupted."""
+        self._finish_drops()
+        with self._catalog.reading() as entries:
+            yield entries
+
     def _finish_drops(self) -> None:
         """Finish the deletions that were interrupted after they had taken effect."""
         if self.mode == "read-only":
@@ -220,7 +223,7 @@ class Store:
             except StorageError:
                 dropped = False  # the error belongs to whoever uses the collection
             if dropped:
-                with contextlib.suppress(StorageError):  # read-only, say: someone else will come
+                with contextlib.suppress(StorageError):  # someone will come again
                     self._remove(record.id)
 
     def _remove(self, collection_id: str) -> None:
@@ -242,9 +245,8 @@ def _unlink(directory: Path | None) -> None:
         with translated(directory):
             with contextlib.suppress(FileNotFoundError):
                 directory.rename(grave)
-                sync_directory(
-                    grave.parent
-                )  # else a power cut may leave the old name, and no files
+                # Else a power cut may leave the old name without its files.
+                sync_directory(grave.parent)
             with contextlib.suppress(FileNotFoundError):  # another process is at it too
                 if grave.is_symlink():  # not of our making, and what it leads to isn't ours
                     grave.unlink()

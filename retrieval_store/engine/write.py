@@ -23,7 +23,6 @@ from retrieval_store.engine.state import OpenVectors
 from retrieval_store.engine.types import (
     UNSET,
     PointBatch,
-    PointId,
     PutResult,
     Space,
     WriteRules,
@@ -34,12 +33,11 @@ from retrieval_store.errors import (
     IDAlreadyExistsError,
     InvalidArgumentError,
 )
-from retrieval_store.json_values import Payload
+from retrieval_store.json_values import Payload, listed
 
 LOG_WRITES = 4096  # the change log reaches back so many writes, or so many pks
 LOG_PKS = 1_000_000
 TRIM_EVERY = 256
-NAMED_IDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,7 @@ def _require_vectors(batch: PointBatch, is_new: Bools, name: str | None) -> None
         lacking[slice(None) if positions is None else positions] = False
     if lacking.any():
         ids = [batch.ids[i] for i in np.flatnonzero(lacking).tolist()]
-        raise InvalidArgumentError(f"no embedding is given for new ids: {named(ids)}")
+        raise InvalidArgumentError(f"no embedding is given for new ids: {listed(ids)}")
 
 
 def _insert(write: Write, batch: PointBatch, pks: Ints, is_new: Bools) -> None:
@@ -117,7 +115,7 @@ def _insert(write: Write, batch: PointBatch, pks: Ints, is_new: Bools) -> None:
         write.connection.execute("ROLLBACK")
         existing = list(pks_of_ids(write.connection, batch.ids))
         raise IDAlreadyExistsError(
-            f"ids that already exist: {named(existing)}; nothing was added"
+            f"ids that already exist: {listed(existing)}; nothing was added"
         ) from None
 
 
@@ -234,9 +232,3 @@ def _untrimmed(connection: apsw.Connection, seq: int) -> int:
         if held > LOG_PKS:
             return int(at)
     return max(0, seq - LOG_WRITES)
-
-
-def named(ids: Sequence[PointId]) -> str:
-    """The first ten ids, for a message."""
-    shown = ", ".join(repr(point_id) for point_id in ids[:NAMED_IDS])
-    return shown if len(ids) <= NAMED_IDS else f"{shown} and {len(ids) - NAMED_IDS} more"

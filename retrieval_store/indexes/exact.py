@@ -13,13 +13,14 @@ Numerical Algorithms", 2nd ed., section 3.1).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
 from retrieval_store.arrays import Floats, Ints, Matrix
 
 Metric: TypeAlias = Literal["l2", "ip", "cosine"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
 
 UNIT_ROUNDOFF = 2.0**-24
 SAFE_LENGTHS = (1e-12, 1e12)  # between them no square or product over- or underflows in float32

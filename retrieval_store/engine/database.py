@@ -8,6 +8,7 @@ import errno
 import os
 import stat
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -339,6 +340,15 @@ def contradictions(path: Path) -> Iterator[None]:
         raise DamagedError(
             f"{path} is damaged: what it holds contradicts itself: {error}"
         ) from error
+
+
+def tries(milliseconds: int) -> Iterator[None]:
+    """Again and again, with pauses, until the time is over; for locks that can only be polled."""
+    pause, deadline = threading.Event(), time.monotonic() + milliseconds / 1000
+    yield
+    while time.monotonic() < deadline:
+        pause.wait(0.02)
+        yield
 
 
 def sync_directory(path: Path) -> None:

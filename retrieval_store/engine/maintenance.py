@@ -12,10 +12,8 @@ dies. What a dead one left is removed by the next.
 
 import fcntl
 import os
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
@@ -23,7 +21,13 @@ from typing import TypeAlias
 import numpy as np
 
 from retrieval_store.arrays import Ints
-from retrieval_store.engine.database import LOCK_TIMEOUT_MS, select, sync_directory, translated
+from retrieval_store.engine.database import (
+    LOCK_TIMEOUT_MS,
+    select,
+    sync_directory,
+    translated,
+    tries,
+)
 from retrieval_store.engine.points import PointStore
 from retrieval_store.engine.schema import write_head
 from retrieval_store.engine.state import SpaceState, State, rows_of
@@ -153,15 +157,11 @@ def _only_process(directory: Path | None) -> Iterator[None]:
 
 
 def _lock(descriptor: int, path: Path) -> None:
-    pause, deadline = threading.Event(), time.monotonic() + LOCK_TIMEOUT_MS / 1000
-    while True:
-        try:
+    for _ in tries(LOCK_TIMEOUT_MS):
+        with suppress(BlockingIOError):
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise LockTimeoutError(
-                    f"another process has been compacting {path.parent} for more than "
-                    f"{LOCK_TIMEOUT_MS // 1000} s"
-                ) from None
-            pause.wait(0.02)
+    raise LockTimeoutError(
+        f"another process has been compacting {path.parent} for more than "
+        f"{LOCK_TIMEOUT_MS // 1000} s"
+    )

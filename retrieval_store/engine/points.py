@@ -11,7 +11,6 @@ Locks, in the order in which they are taken:
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,6 +30,7 @@ from retrieval_store.engine.database import (
     contradictions,
     create,
     transaction,
+    tries,
 )
 from retrieval_store.engine.database import (
     select as select_rows,
@@ -243,8 +243,7 @@ class PointStore:
     def empty_log(self) -> None:
         """Bring what the write-ahead log holds into the database and cut the log off; raises
         LockTimeoutError when a reader needs it for too long."""
-        pause, deadline = threading.Event(), time.monotonic() + LOCK_TIMEOUT_MS / 1000
-        while True:
+        for _ in tries(LOCK_TIMEOUT_MS):
             with self._connection() as connection:
                 # Most of the work without a lock; then the rest and the cut, for which writers
                 # have to wait, so it waits for readers itself only a moment at a time.
@@ -258,12 +257,10 @@ class PointStore:
                     connection.set_busy_timeout(LOCK_TIMEOUT_MS)
             if not busy:
                 return
-            if time.monotonic() > deadline:
-                raise LockTimeoutError(
-                    f"a reader of collection {self._name!r} has kept the write-ahead log for more "
-                    f"than {LOCK_TIMEOUT_MS // 1000} s; deleted content may be left in it"
-                )
-            pause.wait(0.02)
+        raise LockTimeoutError(
+            f"a reader of collection {self._name!r} has kept the write-ahead log for more than "
+            f"{LOCK_TIMEOUT_MS // 1000} s; deleted content may be left in it"
+        )
 
     def _read_again(self, read: Callable[[View], Found]) -> Found:
         """`read`, and again when maintenance has removed a file between our look at the state and

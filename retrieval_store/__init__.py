@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from retrieval_store.client import Client, EphemeralClient, PersistentClient
     from retrieval_store.collection import Collection
     from retrieval_store.embeddings import EmbeddingFunction
+    from retrieval_store.embeddings.open_clip import OpenCLIPEmbeddingFunction
+    from retrieval_store.embeddings.openai import OpenAIEmbeddingFunction
+    from retrieval_store.embeddings.sentence_transformers import (
+        SentenceTransformerEmbeddingFunction,
+    )
+    from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
     from retrieval_store.loaders import DataLoader
+    from retrieval_store.loaders.images import ImageLoader
+    from retrieval_store.loaders.texts import TextLoader
+    from retrieval_store.plugins import register_embedding_function
     from retrieval_store.results import DeleteResult, GetResult, QueryResult
 
 __version__ = "0.1.0"
@@ -29,9 +38,16 @@ __all__ = [
     "EmbeddingFunction",
     "EphemeralClient",
     "GetResult",
+    "ImageLoader",
+    "OpenAIEmbeddingFunction",
+    "OpenCLIPEmbeddingFunction",
     "PersistentClient",
     "QueryResult",
+    "SentenceTransformerEmbeddingFunction",
+    "TextLoader",
+    "WordLlamaEmbedding",
     "__version__",
+    "register_embedding_function",
 ]
 
 _HOMES = {
@@ -44,6 +60,13 @@ _HOMES = {
     "DeleteResult": "retrieval_store.results",
     "GetResult": "retrieval_store.results",
     "QueryResult": "retrieval_store.results",
+    "register_embedding_function": "retrieval_store.plugins",
+    "WordLlamaEmbedding": "retrieval_store.embeddings.wordllama",
+    "SentenceTransformerEmbeddingFunction": "retrieval_store.embeddings.sentence_transformers",
+    "OpenCLIPEmbeddingFunction": "retrieval_store.embeddings.open_clip",
+    "OpenAIEmbeddingFunction": "retrieval_store.embeddings.openai",
+    "TextLoader": "retrieval_store.loaders.texts",
+    "ImageLoader": "retrieval_store.loaders.images",
 }
 
 

@@ -186,10 +186,11 @@ def images_of(images: Any, name: str) -> list[Any]:
 
 
 def filter_of(where: Any, where_document: Any, ids: list[str] | None = None) -> Expression | None:
-    """Both filters and the ids in one expression; None when there is no restriction."""
+    """Both filters and the ids in one expression; None when there is no restriction. `where` may be
+    an expression already."""
     return every(
         None if ids is None else HasId(tuple(ids)),
-        None if where is None else parse_where(where),
+        where if where is None or isinstance(where, Expression) else parse_where(where),
         None if where_document is None else parse_where_document(where_document),
     )
 

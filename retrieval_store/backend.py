@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from retrieval_store.arrays import Matrix
+from retrieval_store import plugins
 from retrieval_store.engine import registry
 from retrieval_store.engine.catalog import CollectionRecord
 from retrieval_store.engine.database import Mode
+from retrieval_store.engine.hybrid import AnyQuery
 from retrieval_store.engine.maintenance import Progress
 from retrieval_store.engine.points import PointStore
 from retrieval_store.engine.store import Store
@@ -26,6 +27,7 @@ from retrieval_store.engine.types import (
 )
 from retrieval_store.errors import ClientClosedError
 from retrieval_store.filters.expression import Expression
+from retrieval_store.json_values import Payload
 
 
 class PointsBackend(Protocol):
@@ -43,9 +45,10 @@ class PointsBackend(Protocol):
         offset: int,
         fields: Fields,
     ) -> Points: ...
-    def search(
-        self, space: str, queries: Matrix, k: int, expression: Expression | None, fields: Fields
-    ) -> list[Hits]: ...
+    def search(self, query: AnyQuery, fields: Fields) -> list[Hits]: ...
+    def explain(self, query: AnyQuery, fields: Fields) -> Payload: ...
+    def stats(self) -> Payload: ...
+    def configure_index(self, space: str, index: Payload) -> None: ...
     def count(self) -> int: ...
 
 
@@ -74,7 +77,11 @@ class Session:
     """A client's share in a store; when it is closed, or collected, the store may close."""
 
     def __init__(self, path: Path | None, mode: Mode) -> None:
-        self._store = Store(None, mode) if path is None else registry.acquire(path, mode)
+        self._store = (
+            Store(None, mode, plugins.find_index)
+            if path is None
+            else registry.acquire(path, mode, plugins.find_index)
+        )
         self._finalizer = weakref.finalize(self, registry.release, self._store)
         self.place = "in memory" if path is None else f"at {path}"
 

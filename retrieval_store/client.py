@@ -6,14 +6,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+from retrieval_store import plugins
 from retrieval_store.arguments import check_callable, collection_name, whole_number
 from retrieval_store.backend import EmbeddedBackend, Session
 from retrieval_store.collection import Collection
-from retrieval_store.configuration import DEFAULTS, given_settings, metric_of, refuse_conflict
+from retrieval_store.configuration import (
+    ALL_DEFAULTS,
+    all_settings,
+    given_settings,
+    index_of,
+    metric_of,
+    refuse_conflict,
+    to_store,
+    with_given,
+)
 from retrieval_store.embedder import spec_of
 from retrieval_store.embeddings import DEFAULT, Default, EmbeddingFunction
 from retrieval_store.engine.catalog import CollectionRecord
 from retrieval_store.engine.database import Mode
+from retrieval_store.engine.indexing import index_name, index_settings
+from retrieval_store.engine.types import NewSpace
 from retrieval_store.engine.verify import FileReport
 from retrieval_store.errors import (
     AlreadyExistsError,
@@ -21,6 +33,7 @@ from retrieval_store.errors import (
     InvalidTypeError,
     NotFoundError,
 )
+from retrieval_store.indexes import EXACT
 from retrieval_store.json_values import Payload, checked_object, shown
 from retrieval_store.loaders import DataLoader
 from retrieval_store.progress import progress_bar
@@ -72,8 +85,10 @@ class Client:
         """A new collection; raises AlreadyExistsError for a name that is taken.
 
         configuration: {"hnsw": {"space": "l2" | "ip" | "cosine", "ef_construction",
-        "max_neighbors", "ef_search"}}. metadata: a dict of JSON values; "hnsw:space" in it chooses
-        the distance too. embedding_function: left out, the default one (wordllama); None for none.
+        "max_neighbors", "ef_search"}, "index": "hnsw" | "exact" | a plugin's {"name", "settings"},
+        "text": {"language", "stemming", "stopwords"}}.
+        metadata: a dict of JSON values; "hnsw:space" in it chooses the distance too.
+        embedding_function: left out, the default one (wordllama); None for none.
         """
         collection_name(name)
         check_callable(embedding_function, "embedding_function")
@@ -175,10 +190,16 @@ class Client:
         embedding_function: EmbeddingFunction | Default | None,
         data_loader: DataLoader | None,
     ) -> Collection:
-        hnsw = {**DEFAULTS, **given}
+        chosen = with_given(ALL_DEFAULTS, given)
+        space = NewSpace(metric_of(chosen), index_of(chosen))
+        _refuse_bad_index(space)
         spec = spec_of(embedding_function)
-        settings: Payload = {"metadata": metadata, "hnsw": hnsw, "embedding_function": spec}
-        record = self._session.store.create(name, settings, {SPACE: metric_of(hnsw)})
+        settings: Payload = {
+            "metadata": metadata,
+            "embedding_function": spec,
+            **to_store(chosen),
+        }
+        record = self._session.store.create(name, settings, {SPACE: space})
         return self._collection(record, embedding_function, data_loader)
 
     def _got_or_created(
@@ -197,7 +218,7 @@ class Client:
                     return self._created(name, given, metadata, embedding_function, data_loader)
                 except AlreadyExistsError:
                     continue
-            refuse_conflict(given, record.settings["hnsw"], ())  # type: ignore[arg-type]
+            refuse_conflict(given, all_settings(record), ())
             return self._collection(record, embedding_function, data_loader)
 
     def _collection(
@@ -208,6 +229,15 @@ class Client:
     ) -> Collection:
         backend = EmbeddedBackend(self._session, record.id)
         return Collection(backend, record, embedding_function, data_loader)
+
+
+def _refuse_bad_index(space: NewSpace) -> None:
+    if index_name(space) != EXACT:
+        make = plugins.find_index(index_name(space))
+        try:
+            make(2, space.metric, index_settings(space))
+        except ValueError as error:
+            raise InvalidArgumentError(f"configuration['index']: {error}") from error
 
 
 def _directory(path: Any) -> Path:

@@ -3,7 +3,7 @@
 import logging
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import replace as changed
 from typing import Any
 
 from retrieval_store.arguments import (
@@ -15,7 +15,6 @@ from retrieval_store.arguments import (
     ids_of,
     images_of,
     include_of,
-    matrix_of,
     records_of,
     whole_number,
 )
@@ -23,19 +22,28 @@ from retrieval_store.arrays import Matrix
 from retrieval_store.backend import Backend
 from retrieval_store.configuration import (
     SEARCH_TIME,
+    all_settings,
+    analyzer_of,
     given_settings,
+    index_of,
     refuse_conflict,
     stored_settings,
+    to_store,
+    with_given,
 )
 from retrieval_store.embedder import Embedder
 from retrieval_store.embeddings import DEFAULT, Default, EmbeddingFunction
 from retrieval_store.engine.catalog import CollectionRecord
+from retrieval_store.engine.hybrid import AnyQuery, Fusion, HybridQuery, TextQuery
+from retrieval_store.engine.search import Query
 from retrieval_store.engine.types import UNSET, PointBatch, Vectors, WriteRules
-from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+from retrieval_store.errors import DataLoaderError, InvalidArgumentError
+from retrieval_store.filters.expression import Expression
 from retrieval_store.json_values import Payload, checked_object
 from retrieval_store.loaders import DataLoader
 from retrieval_store.modalities import load, sources_of
 from retrieval_store.progress import progress_bar
+from retrieval_store.queries import Mode, QueryOptions, QuerySources, vectors_of
 from retrieval_store.results import (
     GET_FIELDS,
     QUERY_FIELDS,
@@ -47,6 +55,7 @@ from retrieval_store.results import (
     get_result,
     query_result,
 )
+from retrieval_store.words import Analyzer
 
 _log = logging.getLogger("retrieval_store")
 _ADD = WriteRules(known="refuse", new="insert", needs_vector=SPACE)
@@ -92,10 +101,11 @@ class Collection:
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """The settings of the index, `["hnsw"]["space"]` being the distance, and what is remembered
-        of the embedding function."""
-        settings = stored_settings(self._backend.record())
-        return {key: settings[key] for key in ("hnsw", "embedding_function")}
+        """The settings of the index, `["hnsw"]["space"]` being the distance; the "index" itself;
+        those of "text" search; and what is remembered of the embedding function."""
+        record = self._backend.record()
+        spec = stored_settings(record)["embedding_function"]
+        return {**to_store(all_settings(record)), "embedding_function": spec}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Collection) and other._backend.id == self._backend.id
@@ -142,16 +152,19 @@ class Collection:
         uris: str | Sequence[str | None] | None = None,
         *,
         replace_metadata: bool = False,
+        replace: bool = False,
         show_progress: bool = False,
     ) -> None:
         """Add the points whose ids are new and update the others, all or nothing.
 
-        Metadata is merged key by key as in `update`, or replaced with `replace_metadata`.
+        Metadata is merged key by key as in `update`, or replaced with `replace_metadata`. With
+        `replace` everything is: afterwards the points hold what is given here and nothing else.
         """
         records = records_of(ids, embeddings, metadatas, documents, images, uris)
         _require_change(records)
-        rules = replace(_UPSERT, merge_payloads=not replace_metadata)
-        self._backend.points.put(self._batch(records, show_progress), rules)
+        rules = changed(_UPSERT, merge_payloads=not (replace_metadata or replace))
+        batch = self._batch(records, show_progress)
+        self._backend.points.put(_whole(batch) if replace else batch, rules)
 
     def update(
         self,
@@ -219,21 +232,77 @@ class Collection:
         where: Mapping[str, Any] | None = None,
         where_document: Mapping[str, Any] | None = None,
         include: Sequence[str] = ("metadatas", "documents", "distances"),
+        *,
+        mode: Mode = "dense",
+        alpha: float = 0.5,
+        fusion: Fusion = "rrf",
+        depth: tuple[int, int] | None = None,
+        exact: bool = False,
+        ef: int | None = None,
     ) -> QueryResult:
-        """The points nearest to each query, nearest first; fewer than `n_results` only when fewer
-        match.
+        """The best points for each query, best first; fewer than `n_results` only when fewer match.
 
-        Exactly one of the four kinds of queries is given, one or many. ids: search only among
-        these. include: as for `get`, and "distances": squared L2, 1 - dot, or 1 - cosine, by the
-        collection's `configuration["hnsw"]["space"]`.
+        mode "dense": those nearest to exactly one of the four kinds of queries, one or many.
+        "text": those whose documents have words of `query_texts`, by BM25; nothing is embedded.
+        "hybrid": both, with `query_embeddings` and `query_texts`, or the texts alone, which are
+        embedded; fused by reciprocal ranks ("rrf") or by a "weighted" sum of scaled scores, where
+        the vectors weigh `alpha` and the words 1 - alpha. depth: how many each side is asked for,
+        (vectors, words); the more of 100 and 4 `n_results` when it is left out.
+
+        ids: search only among these. include: as for `get`, and "distances": squared L2, 1 - dot,
+        or 1 - cosine, by the collection's `configuration["hnsw"]["space"]`; None in text mode.
+        Scores are always there, descending. exact: the very nearest, without the index; ef: how
+        many candidates the index looks at, instead of its setting. Filters hold exactly anyway.
         """
         wanted = include_of(include, QUERY_FIELDS)
-        k = whole_number(n_results, "n_results", 1)
-        expression = filter_of(where, where_document, None if ids is None else ids_of(ids))
-        queries = self._queries(query_embeddings, query_texts, query_images, query_uris)
-        hits = self._backend.points.search(SPACE, queries, k, expression, fields_for(wanted))
+        query = self._query(
+            QuerySources(query_embeddings, query_texts, query_images, query_uris),
+            filter_of(where, where_document, None if ids is None else ids_of(ids)),
+            n_results,
+            QueryOptions(mode, alpha, fusion, exact, ef, depth),
+        )
+        hits = self._backend.points.search(query, fields_for(wanted))
         data = [self._load(h.points.uris) for h in hits] if "data" in wanted else None
         return query_result(hits, wanted, data)
+
+    def explain(
+        self,
+        query_embeddings: Any = None,
+        query_texts: str | Sequence[str] | None = None,
+        query_images: Any = None,
+        query_uris: str | Sequence[str] | None = None,
+        ids: str | Sequence[str] | None = None,
+        n_results: int = 10,
+        where: Mapping[str, Any] | None = None,
+        where_document: Mapping[str, Any] | None = None,
+        include: Sequence[str] = ("metadatas", "documents", "distances"),
+        *,
+        mode: Mode = "dense",
+        alpha: float = 0.5,
+        fusion: Fusion = "rrf",
+        depth: tuple[int, int] | None = None,
+        exact: bool = False,
+        ef: int | None = None,
+    ) -> Payload:
+        """Run a query and say how it was answered, instead of the answer.
+
+        points, matching: how many there are and how many the filters allow; fresh: vectors that the
+        index hasn't taken in yet; plans: the way taken for each query, the candidates asked of the
+        index, and the estimated cost of each way in microseconds; legs: how many candidates words
+        and vectors gave; steps: milliseconds each took.
+        """
+        query = self._query(
+            QuerySources(query_embeddings, query_texts, query_images, query_uris),
+            filter_of(where, where_document, None if ids is None else ids_of(ids)),
+            n_results,
+            QueryOptions(mode, alpha, fusion, exact, ef, depth),
+        )
+        return self._backend.points.explain(query, fields_for(include_of(include, QUERY_FIELDS)))
+
+    def stats(self) -> Payload:
+        """How many points, vectors and dead slots there are, how many the index holds, and the
+        bytes in memory and on disk by part."""
+        return self._backend.points.stats()
 
     def delete(
         self,
@@ -268,6 +337,7 @@ class Collection:
     ) -> None:
         """Rename the collection, replace its metadata, or change search-time settings.
 
+        What of the configuration can change: "ef_search" of the index, and "text", key by key.
         Raises AlreadyExistsError for a taken name and ConflictError for a setting that can't be
         changed, such as the distance.
         """
@@ -276,20 +346,29 @@ class Collection:
         given = given_settings(configuration, new_metadata)
 
         def edited(record: CollectionRecord) -> CollectionRecord:
-            stored: Payload = record.settings["hnsw"]  # type: ignore[assignment]
+            stored = all_settings(record)
             refuse_conflict(given, stored, SEARCH_TIME)
-            settings = {**record.settings, "hnsw": {**stored, **given}}
+            settings = {**record.settings, **to_store(with_given(stored, given))}
             if new_metadata is not None:
                 settings["metadata"] = new_metadata
-            return replace(record, name=new_name or record.name, settings=settings)
+            return changed(record, name=new_name or record.name, settings=settings)
 
-        self._opened_as = self._backend.change(edited).name
+        record = self._backend.change(edited)
+        if given:
+            self._backend.points.configure_index(SPACE, index_of(all_settings(record)))
+        self._opened_as = record.name
 
     def optimize(self, *, show_progress: bool = False) -> None:
         """Compact the collection: afterwards no byte of what was deleted or replaced is left in its
-        files, and they are as small as can be. Others may read and write meanwhile."""
-        with progress_bar("optimizing", self.count(), "vector", show_progress) as bar:
-            self._backend.optimize(bar.update)
+        files, they are as small as can be, and the index holds all points and is saved. Others may
+        read and write meanwhile."""
+        with progress_bar("optimizing", None, "vector", show_progress) as bar:
+
+            def advance(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done)
+
+            self._backend.optimize(advance)
 
     def _batch(self, records: Records, show_progress: bool) -> PointBatch:
         """The records as the engine takes them, with vectors for all that they give a source of."""
@@ -309,39 +388,62 @@ class Collection:
         vectors = {SPACE: Vectors(matrix, sources.positions)}
         return PointBatch(records.ids, vectors, payloads, sources.documents, sources.uris)
 
-    def _queries(self, embeddings: Any, texts: Any, images: Any, uris: Any) -> Matrix:
-        """(q, dim) float32 of the one kind of queries that is given."""
-        kinds = {
-            "query_embeddings": embeddings,
-            "query_texts": texts,
-            "query_images": images,
-            "query_uris": uris,
-        }
-        given = [name for name, value in kinds.items() if value is not None]
-        if len(given) != 1:
-            raise InvalidArgumentError(
-                f"expected exactly one of {', '.join(kinds)}, got {' and '.join(given) or 'none'}"
-            )
-        if embeddings is not None:
-            if isinstance(embeddings, str) or _holds_a_text(embeddings):
-                raise InvalidTypeError("query_embeddings holds texts; pass them as query_texts")
-            return matrix_of(embeddings, "query_embeddings")
-        if texts is not None:
-            inputs: list[Any] = complete_texts_of(texts, "query_texts")
-        elif images is not None:
-            inputs = images_of(images, "query_images")
-        else:
-            inputs = self._load(complete_texts_of(uris, "query_uris"))
+    def _query(
+        self, sources: QuerySources, expression: Expression | None, k: Any, options: QueryOptions
+    ) -> AnyQuery:
+        """What the engine is asked."""
+        options.check()
+        k = whole_number(k, "n_results", 1)
+        if options.mode == "dense":
+            vectors = self._vectors(sources.only())
+            return Query(SPACE, vectors, k, expression, options.exact, options.checked_ef())
+        texts = sources.texts_for(options.mode)
+        text = TextQuery(tuple(texts), self._analyzer(), k, expression)
+        if options.mode == "text" or options.alpha == 0:
+            return text
+        vectors = self._vectors(sources.dense_leg(texts))
+        deep, wide = options.depths(k)
+        dense = Query(SPACE, vectors, deep, expression, options.exact, options.checked_ef())
+        return HybridQuery(dense, changed(text, k=wide), options.alpha, options.fusion, k)
+
+    def _vectors(self, source: tuple[str, Any]) -> Matrix:
+        """(q, dim) float32 of one kind of queries."""
+        name, values = source
+        match name:
+            case "query_embeddings":
+                return vectors_of(values)
+            case "query_texts":
+                inputs: list[Any] = complete_texts_of(values, name)
+            case "query_images":
+                inputs = images_of(values, name)
+            case _:
+                inputs = self._load(complete_texts_of(values, name))
+                if any(item is None for item in inputs):
+                    raise DataLoaderError(f"not all of {name} can be loaded")
         if not inputs:
-            raise InvalidArgumentError(f"{given[0]} is empty, expected at least one query")
+            raise InvalidArgumentError(f"{name} is empty, expected at least one query")
         return self._embedder.embed_query(inputs)
+
+    def _analyzer(self) -> Analyzer:
+        return analyzer_of(stored_settings(self._backend.record()))
 
     def _load(self, uris: Sequence[str | None] | None) -> list[Any]:
         return load(list(uris or ()), self._loader)
 
 
-def _holds_a_text(values: Any) -> bool:
-    return isinstance(values, list | tuple) and len(values) > 0 and isinstance(values[0], str)
+def _whole(batch: PointBatch) -> PointBatch:
+    """The batch with null for all that isn't given."""
+
+    def given(values: Sequence[Any] | None) -> list[Any]:
+        items = [UNSET] * len(batch.ids) if values is None else values
+        return [None if item is UNSET else item for item in items]
+
+    return changed(
+        batch,
+        payloads=given(batch.payloads),
+        documents=given(batch.documents),
+        uris=given(batch.uris),
+    )
 
 
 def _require_change(records: Records) -> None:

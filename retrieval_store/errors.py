@@ -74,6 +74,10 @@ class EmbeddingFunctionError(RetrievalStoreError, ValueError):
     """There is no embedding function to call, or it returned something unusable."""
 
 
+class DataLoaderError(RetrievalStoreError, ValueError):
+    """What a uri points at can't be loaded; the message names the uri."""
+
+
 class PluginError(RetrievalStoreError, ValueError):
     """A plugin isn't registered, or fails to load."""
 

@@ -11,7 +11,7 @@ import numpy as np
 from retrieval_store.arguments import Records
 from retrieval_store.arrays import Ints
 from retrieval_store.engine.types import UNSET, MaybeText
-from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.errors import DataLoaderError, InvalidArgumentError
 from retrieval_store.loaders import DataLoader
 
 
@@ -33,7 +33,7 @@ def sources_of(records: Records, loader: DataLoader | None) -> Sources:
     """The sources of the records; raises InvalidArgumentError when a record has two, or when there
     are uris and no data loader."""
     has_uris = records.uris is not None and any(uri is not None for uri in records.uris)
-    loaded = load(records.uris or [], loader) if has_uris else None
+    loaded = load(records.uris or [], loader) if has_uris else [None] * len(records.ids)
     inputs: list[Any] = []
     positions: list[int] = []
     documents: list[MaybeText] = [UNSET] * len(records.ids)
@@ -44,6 +44,10 @@ def sources_of(records: Records, loader: DataLoader | None) -> Sources:
             for values in (records.documents, records.images, loaded)
             if values is not None and values[i] is not None
         ]
+        if records.uris is not None and records.uris[i] is not None and loaded[i] is None:
+            raise DataLoaderError(
+                f"{records.uris[i]!r} can't be loaded, so id {point_id!r} can't be embedded from it"
+            )
         if len(given) > 1:
             raise InvalidArgumentError(
                 f"id {point_id!r} has more than one of document, image and uri, and no embedding: "

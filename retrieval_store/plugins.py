@@ -2,45 +2,184 @@
 
 A package registers a class as an entry point of one of the groups below, name → "module:Class". A
 store remembers the name and JSON settings, so what is imported is decided by what is installed and
-never by stored data.
+never by stored data. A name that is built in can't be taken. `register_embedding_function` does the
+same for a class of the running program.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from retrieval_store.errors import PluginError
+from retrieval_store.errors import InvalidArgumentError, PluginError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 EMBEDDING_FUNCTIONS = "retrieval_store.embedding_functions"
+SPARSE_EMBEDDING_FUNCTIONS = "retrieval_store.sparse_embedding_functions"
+DATA_LOADERS = "retrieval_store.data_loaders"
+INDEXES = "retrieval_store.indexes"
+OURS = "retrieval-store"
+BUILT_IN: dict[str, dict[str, str]] = {
+    EMBEDDING_FUNCTIONS: {
+        "wordllama": "retrieval_store.embeddings.wordllama:WordLlamaEmbedding",
+        "sentence-transformers": (
+            "retrieval_store.embeddings.sentence_transformers:SentenceTransformerEmbeddingFunction"
+        ),
+        "open-clip": "retrieval_store.embeddings.open_clip:OpenCLIPEmbeddingFunction",
+        "openai": "retrieval_store.embeddings.openai:OpenAIEmbeddingFunction",
+    },
+    SPARSE_EMBEDDING_FUNCTIONS: {
+        "bm25": "retrieval_store.embeddings.bm25:BM25Embedding",
+        "splade": "retrieval_store.embeddings.splade:SpladeEmbedding",
+    },
+    DATA_LOADERS: {
+        "images": "retrieval_store.loaders.images:ImageLoader",
+        "texts": "retrieval_store.loaders.texts:TextLoader",
+    },
+    INDEXES: {"hnsw": "retrieval_store.indexes.hnsw:HNSWIndex"},
+}
+GROUPS = tuple(BUILT_IN)
+_Class = TypeVar("_Class", bound=type)
+_registered: dict[str, type] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """What is installed under a name: where the class is, and the package that brings it."""
+
+    group: str
+    name: str
+    target: str
+    package: str
+    version: str
+
+
+def register_embedding_function(name: str) -> Callable[[_Class], _Class]:
+    """Register a class of embedding functions of this program, so that collections remember it by
+    name; the program must do so before it opens them again.
+
+    Raises InvalidArgumentError for a name that is taken by another class.
+    """
+
+    def register(kind: _Class) -> _Class:
+        taken = _registered.get(name)
+        same = taken is not None and _target_of(taken) == _target_of(kind)
+        installed = {*BUILT_IN[EMBEDDING_FUNCTIONS], *_entry_points(EMBEDDING_FUNCTIONS)}
+        if name in installed or not (taken is None or same):
+            raise InvalidArgumentError(f"the name {name!r} is taken by another embedding function")
+        _registered[name] = kind
+        return kind
+
+    return register
 
 
 def load(group: str, name: str) -> Any:
     """The class registered under `name`; raises PluginError when there is none or it won't load."""
+    if group not in BUILT_IN:
+        raise PluginError(f"there is no group {group!r} of plugins; there are {', '.join(GROUPS)}")
+    if name in BUILT_IN[group]:
+        return _imported(BUILT_IN[group][name])
+    if group == EMBEDDING_FUNCTIONS and name in _registered:
+        return _registered[name]
     found = _entry_points(group)
     if name not in found:
-        known = ", ".join(sorted(found)) or "none"
+        known = ", ".join(sorted({*found, *BUILT_IN[group], *_of_program(group)}))
         raise PluginError(f"no plugin {name!r} is registered in {group!r}; known are: {known}")
     entry = found[name]
     try:
         return entry.load()
     except Exception as error:
-        package = entry.dist.name if entry.dist else "an unknown package"
         raise PluginError(
-            f"plugin {name!r} of {package} can't be loaded from {entry.value!r}: {error}"
+            f"plugin {name!r} of {_package_of(entry)} can't be loaded from {entry.value!r}: {error}"
         ) from error
+
+
+def find_index(name: str) -> Any:
+    """The class of an index."""
+    return load(INDEXES, name)
 
 
 def name_of(group: str, kind: type) -> str | None:
     """The name under which the class is registered; None when it isn't."""
-    target = f"{kind.__module__}:{kind.__qualname__}"
-    return next((e.name for e in _entry_points(group).values() if e.value == target), None)
+    target = _target_of(kind)
+    named = dict(BUILT_IN[group])
+    if target not in named.values():
+        named = {e.name: e.value for e in _entry_points(group).values() if e.name not in named}
+        named.update({name: _target_of(one) for name, one in _of_program(group).items()})
+    found = next((name for name, value in named.items() if value.replace(" ", "") == target), None)
+    return found or _reexported(group, kind)
+
+
+def _reexported(group: str, kind: type) -> str | None:
+    """The name of an entry point that leads to the class by another module of its package than the
+    one that defines it."""
+    package = kind.__module__.partition(".")[0]
+    for entry in _entry_points(group).values():
+        ours = entry.module.partition(".")[0] == package
+        module = sys.modules.get(entry.module) if ours else None
+        if module is not None and getattr(module, entry.attr, None) is kind:
+            return entry.name
+    return None
+
+
+def available() -> list[Plugin]:
+    """All that can be used by name, by group: what is built in, what packages bring, and what this
+    program has registered. Nothing is imported."""
+    from importlib.metadata import version
+
+    found = []
+    for group in GROUPS:
+        for name, target in BUILT_IN[group].items():
+            found.append(Plugin(group, name, target, OURS, version(OURS)))
+        for name, kind in _of_program(group).items():
+            found.append(Plugin(group, name, _target_of(kind), "this program", ""))
+        for entry in _entry_points(group).values():
+            number = entry.dist.version if entry.dist else ""
+            found.append(Plugin(group, entry.name, entry.value, _package_of(entry), number))
+    return found
+
+
+def _package_of(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else "an unknown package"
+
+
+def _of_program(group: str) -> dict[str, type]:
+    return _registered if group == EMBEDDING_FUNCTIONS else {}
+
+
+def _target_of(kind: type) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _imported(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)
 
 
 def _entry_points(group: str) -> dict[str, EntryPoint]:
     # Imported here: it takes longer than all the rest of `import retrieval_store`.
     from importlib.metadata import entry_points
 
-    return {entry.name: entry for entry in entry_points(group=group)}
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=group):
+        if entry.name not in BUILT_IN[group]:
+            first = found.setdefault(entry.name, entry)
+            if first.value != entry.value:
+                warnings.warn(
+                    f"{_package_of(first)} and {_package_of(entry)} both register the plugin "
+                    f"{entry.name!r} in {group!r}; that of the first is used",
+                    stacklevel=3,
+                )
+        elif entry.value != BUILT_IN[group][entry.name]:
+            warnings.warn(
+                f"{_package_of(entry)} registers the plugin {entry.name!r} in {group!r}, which is "
+                "built in; the one that is built in is used",
+                stacklevel=3,
+            )
+    return found

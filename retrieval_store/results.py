@@ -3,6 +3,7 @@
 Every key is always there; a field that wasn't asked for is None.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
@@ -30,7 +31,8 @@ class GetResult(TypedDict):
 
 
 class QueryResult(TypedDict):
-    """For each query a list of points, nearest first; embeddings: a (dim,) float32 array each."""
+    """For each query a list of points, best first, with descending scores; embeddings: a (dim,)
+    float32 array each; distances: None for a query without vector."""
 
     ids: list[list[str]]
     embeddings: list[list[Matrix]] | None
@@ -38,7 +40,8 @@ class QueryResult(TypedDict):
     uris: list[list[str | None]] | None
     data: list[list[Any]] | None
     metadatas: list[list[Payload | None]] | None
-    distances: list[list[float]] | None
+    distances: list[list[float | None] | None] | None
+    scores: list[list[float]]
     included: list[str]
 
 
@@ -89,8 +92,16 @@ def query_result(
         metadatas=[p.payloads for p in found if p.payloads is not None]
         if "metadatas" in include
         else None,
-        distances=[np.asarray(hit.distances).tolist() for hit in hits]
-        if "distances" in include
-        else None,
+        distances=[_distances(hit) for hit in hits] if "distances" in include else None,
+        scores=[hit.scores.tolist() for hit in hits],
         included=sorted(include),
     )
+
+
+def _distances(hit: Hits) -> list[float | None] | None:
+    if hit.distances is None:
+        return None
+    distances: list[float | None] = hit.distances.tolist()
+    if np.isnan(hit.distances).any():  # points without a vector
+        return [None if math.isnan(d) else d for d in hit.distances.tolist()]
+    return distances

@@ -6,7 +6,7 @@ finished.
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,9 @@ CATALOG = Format(
 )
 
 
+_WITHOUT = "WHERE id NOT IN (SELECT value FROM json_each(?))"
+
+
 @dataclass(frozen=True, slots=True)
 class CollectionRecord:
     """A collection as the catalog knows it; the engine keeps the settings, but doesn't read
@@ -57,10 +60,10 @@ class Catalog:
         self._database = database
 
     @contextmanager
-    def reading(self) -> Iterator["Entries"]:
-        """The entries, in one read transaction."""
+    def reading(self, without: Sequence[str] = ()) -> Iterator["Entries"]:
+        """The entries, in one read transaction; `without` the collections of these ids."""
         with self._database.borrow() as connection, transaction(connection, "DEFERRED"):
-            yield Entries(connection, self._database.path)
+            yield Entries(connection, self._database.path, without)
 
     @contextmanager
     def writing(self) -> Iterator["Entries"]:
@@ -81,20 +84,23 @@ class Catalog:
 class Entries:
     """The collections, in the transaction of a connection."""
 
-    def __init__(self, connection: apsw.Connection, path: Path) -> None:
+    def __init__(
+        self, connection: apsw.Connection, path: Path, without: Sequence[str] = ()
+    ) -> None:
         self._connection = connection
         self._path = path
+        self._without = orjson.dumps(list(without)).decode()
 
     def named(self, name: str) -> CollectionRecord:
         """The collection of this name; raises NotFoundError."""
-        found = self._records("WHERE name = ?", name)
+        found = self._records("AND name = ?", name)
         if not found:
             raise NotFoundError(f"there is no collection {name!r}")
         return found[0]
 
     def with_id(self, collection_id: str) -> CollectionRecord:
         """The collection of this id; raises NotFoundError."""
-        found = self._records("WHERE id = ?", collection_id)
+        found = self._records("AND id = ?", collection_id)
         if not found:
             raise NotFoundError(f"the collection with id {collection_id} has been deleted")
         return found[0]
@@ -106,13 +112,13 @@ class Entries:
 
     def count(self) -> int:
         """How many collections there are."""
-        query = "SELECT count(*) FROM collections"
-        ((count,),) = select(self._connection, query)
+        query = f"SELECT count(*) FROM collections {_WITHOUT}"
+        ((count,),) = select(self._connection, query, self._without)
         return int(count)
 
     def flagged(self) -> list[CollectionRecord]:
         """Collections whose deletion has begun, and may have been interrupted."""
-        return self._records("WHERE dropping")
+        return self._records("AND dropping")
 
     def insert(self, record: CollectionRecord) -> None:
         """Add a collection; raises AlreadyExistsError."""
@@ -146,9 +152,10 @@ class Entries:
             raise AlreadyExistsError(f"there is a collection {record.name!r} already")
 
     def _records(self, condition: str, *parameters: Any) -> list[CollectionRecord]:
-        query = f"SELECT id, name, settings FROM collections {condition}"
+        query = f"SELECT id, name, settings FROM collections {_WITHOUT} {condition}"
         with contradictions(self._path):
-            return [_record(*row) for row in select(self._connection, query, *parameters)]
+            rows = select(self._connection, query, self._without, *parameters)
+            return [_record(*row) for row in rows]
 
 
 def _record(collection_id: str, name: str, settings: bytes) -> CollectionRecord:

@@ -10,17 +10,24 @@ import stat
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Literal, TypeAlias
 
 import apsw
 import apsw.sqlite_extra
 
-from retrieval_store.engine.forking import aware, inside_sqlite, rests_before_fork
+from retrieval_store.engine.forking import (
+    aware,
+    enter_unforkable,
+    leave_unforkable,
+    rests_before_fork,
+    unforkable,
+)
 from retrieval_store.errors import (
     DamagedError,
     FormatError,
@@ -39,17 +46,20 @@ LOCK_TIMEOUT_MS = 30_000
 CHECKSUM_BYTES = 8  # at the end of each page, as the checksum VFS wants them
 CHECKSUM_VFS = "cksmvfs"
 IDLE_CONNECTIONS = 4
+CACHE_KIB = 16 * 1024  # of pages at most, for each connection; 2 MiB made a fetch twice as slow
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _registering = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What one kind of database of ours is made of."""
+    """What one kind of database of ours is made of; migrations: for each older version that is
+    still read, what makes the next version of it."""
 
     application_id: int
     version: int
     schema: str
+    migrations: Mapping[int, str] = field(default_factory=dict)
 
 
 def _register_checksum_vfs() -> None:
@@ -65,7 +75,7 @@ def create(path: Path, format: Format, fill: Fill | None = None) -> None:
     """Make the database unless it is there; several processes may do so at once. `fill` adds to
     the tables. It is made whole under another name and then linked, so nobody ever sees half of
     it, and of two processes one comes first."""
-    with translated(path), inside_sqlite():
+    with translated(path), unforkable():
         if path.exists():
             return
         made = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
@@ -96,7 +106,8 @@ def connect(path: Path, format: Format, mode: Mode) -> apsw.Connection:
     """A connection to a database that exists; raises FormatError when it isn't one of ours."""
     with translated(path):
         connection = _opened(path, apsw.SQLITE_OPEN_READWRITE, mode)
-        _check_format(connection, path, format)
+        if _version(connection, path, format) < format.version:
+            _migrate(connection, path, format, mode)
         return connection
 
 
@@ -110,6 +121,7 @@ def _opened(path: Path, flags: int, mode: Mode) -> apsw.Connection:
     # Relaxed leaves out the sync of the write-ahead log at each commit, nothing else.
     connection.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'relaxed' else 'FULL'}")
     connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     return connection
 
 
@@ -127,7 +139,8 @@ def _read_only_uri(path: Path) -> str:
     return f"{path.as_uri()}?immutable=1"
 
 
-def _check_format(connection: apsw.Connection, path: Path, format: Format) -> None:
+def _version(connection: apsw.Connection, path: Path, format: Format) -> int:
+    """The format version of a database, which is one that this code can use or migrate."""
     query = "PRAGMA application_id; PRAGMA user_version"
     (application_id,), (version,) = select(connection, query)
     if application_id != format.application_id:
@@ -139,6 +152,23 @@ def _check_format(connection: apsw.Connection, path: Path, format: Format) -> No
             f"{path} has format version {version}; this retrieval-store reads up to "
             f"{format.version}: install a newer one"
         )
+    if version < format.version and version not in format.migrations:
+        raise FormatError(f"{path} has format version {version}, which never was in use")
+    return int(version)
+
+
+def _migrate(connection: apsw.Connection, path: Path, format: Format, mode: Mode) -> None:
+    """Bring an older database up to date, in one transaction."""
+    if mode == "read-only":
+        raise FormatError(
+            f"{path} has an older format, which can't be brought up to date with read_only=True: "
+            "open the store once without"
+        )
+    with transaction(connection, "IMMEDIATE"):
+        # Another process may have done it meanwhile.
+        for version in range(_version(connection, path, format), format.version):
+            connection.execute(format.migrations[version])
+        connection.execute(f"PRAGMA user_version = {format.version}")
 
 
 class FileDatabase:
@@ -152,26 +182,24 @@ class FileDatabase:
         self._idle: list[apsw.Connection] = []
         self._file: tuple[int, int] | None = None
         self._closed: Reason | None = None
+        self._rests = 0
         rests_before_fork(self)
 
-    @contextmanager
-    def borrow(self) -> Iterator[apsw.Connection]:
-        """A connection for one thread; a transaction left open is rolled back."""
+    def borrow(self) -> "_Borrowed":
+        """A connection for one thread, in a `with` block; a transaction left open is rolled
+        back."""
+        return _Borrowed(self)
+
+    def take(self) -> tuple[apsw.Connection, int]:
+        """A connection, and a number to give back with it."""
         if self._closed is not None:
             raise self._closed()
-        with translated(self.path), inside_sqlite():
-            self._refuse_replaced()
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                connection = connect(self.path, self._format, self._mode)
-            try:
-                yield connection
-            except apsw.IOError as error:
-                self._name_lack_of_space(connection, error)
-                raise
-            finally:
-                self._take_back(connection)
+        self._refuse_replaced()
+        rests = self._rests
+        try:
+            return self._idle.pop(), rests
+        except IndexError:
+            return connect(self.path, self._format, self._mode), rests
 
     def refuse_if_read_only(self) -> None:
         """Raise ReadOnlyError when the store was opened so."""
@@ -187,7 +215,9 @@ class FileDatabase:
         return True
 
     def rest(self) -> None:
-        """Close the idle connections; others are opened when they are needed."""
+        """Close the idle connections, and those that are borrowed when they come back; others are
+        opened when they are needed."""
+        self._rests += 1
         while self._idle:
             with suppress(IndexError):  # another thread took the last
                 self._idle.pop().close()
@@ -211,21 +241,61 @@ class FileDatabase:
         elif self._file != file:
             raise StorageError(f"{self.path} has been replaced while it was open")
 
-    def _name_lack_of_space(self, connection: apsw.Connection, error: apsw.IOError) -> None:
-        # Of a limit on the size of files SQLite says no more than that writing failed.
-        wrote = getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_WRITE
-        if wrote and connection.system_errno in NO_SPACE:
-            raise StorageFullError(f"no space left for {self.path}; nothing was written") from error
-
-    def _take_back(self, connection: apsw.Connection) -> None:
+    def give_back(self, connection: apsw.Connection, rests: int) -> None:
+        """The opposite of `take`."""
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        if len(self._idle) < IDLE_CONNECTIONS:
+        if len(self._idle) < IDLE_CONNECTIONS and rests == self._rests:
             self._idle.append(connection)
         else:
             connection.close()
         if self._closed is not None:
             self.rest()
+
+
+class _Borrowed:
+    """A connection between being taken and given back; a class since it is on the way of each
+    query, and a generator costs three times as much."""
+
+    __slots__ = ("_connection", "_database", "_rests")
+
+    def __init__(self, database: FileDatabase) -> None:
+        self._database = database
+
+    def __enter__(self) -> apsw.Connection:
+        enter_unforkable()
+        try:
+            self._connection, self._rests = self._database.take()
+        except BaseException as error:
+            leave_unforkable()
+            if isinstance(error, apsw.Error | OSError):
+                raise _translation(error, self._database.path) from error
+            raise
+        return self._connection
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            lacks_space = isinstance(error, apsw.IOError) and _lacks_space(self._connection, error)
+            self._database.give_back(self._connection, self._rests)
+        finally:
+            leave_unforkable()
+        if lacks_space:
+            raise StorageFullError(
+                f"no space left for {self._database.path}; nothing was written"
+            ) from error
+        if isinstance(error, apsw.Error | OSError):
+            raise _translation(error, self._database.path) from error
+
+
+def _lacks_space(connection: apsw.Connection, error: apsw.IOError) -> bool:
+    # Of a limit on the size of files SQLite says no more than that writing failed.
+    wrote = getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_WRITE
+    return wrote and connection.system_errno in NO_SPACE
 
 
 class MemoryDatabase:
@@ -244,7 +314,7 @@ class MemoryDatabase:
     @contextmanager
     def borrow(self) -> Iterator[apsw.Connection]:
         """The connection; a transaction left open is rolled back."""
-        with inside_sqlite(), self._lock:
+        with unforkable(), self._lock:
             if self._closed is not None:
                 raise self._closed()
             try:
@@ -304,28 +374,31 @@ def translated(path: Path) -> Iterator[None]:
     """Errors of SQLite and the system as ours, naming the file."""
     try:
         yield
-    except apsw.BusyError as error:
-        raise LockTimeoutError(
-            f"{path} was locked by another writer for more than {LOCK_TIMEOUT_MS // 1000} s"
-        ) from error
-    except apsw.FullError as error:
-        raise StorageFullError(f"no space left for {path}; nothing was written") from error
-    except (apsw.CorruptError, apsw.NotADBError) as error:
-        raise DamagedError(f"{path} is damaged: {error}") from error
-    except apsw.IOError as error:
-        if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA:
-            raise DamagedError(f"{path} is damaged: a page's checksum is wrong") from error
-        raise StorageError(f"{path}: {error}") from error
-    except apsw.TooBigError as error:
-        raise StorageError(f"{path}: one document or payload is larger than 1 GB") from error
-    except apsw.Error as error:
-        raise StorageError(f"{path}: {error}") from error
-    except RetrievalStoreError:
-        raise
-    except OSError as error:
-        if error.errno in NO_SPACE:
-            raise StorageFullError(f"no space left below {path.parent}: {error}") from error
-        raise StorageError(f"{path}: {error}") from error
+    except (apsw.Error, OSError) as error:
+        raise _translation(error, path) from error
+
+
+def _translation(error: BaseException, path: Path) -> RetrievalStoreError:
+    match error:
+        case RetrievalStoreError():
+            return error
+        case apsw.BusyError():
+            waited = LOCK_TIMEOUT_MS // 1000
+            return LockTimeoutError(f"{path} was locked by another writer for more than {waited} s")
+        case apsw.FullError():
+            return StorageFullError(f"no space left for {path}; nothing was written")
+        case apsw.CorruptError() | apsw.NotADBError():
+            return DamagedError(f"{path} is damaged: {error}")
+        case apsw.IOError() if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA:
+            return DamagedError(f"{path} is damaged: a page's checksum is wrong")
+        case apsw.TooBigError():
+            return StorageError(f"{path}: one document or payload is larger than 1 GB")
+        case OSError() if error.errno in NO_SPACE:
+            return StorageFullError(f"no space left below {path.parent}: {error}")
+    return StorageError(f"{path}: {error}")
+
+
+CONTRADICTIONS = (LookupError, OverflowError, TypeError, ValueError)
 
 
 @contextmanager
@@ -336,10 +409,13 @@ def contradictions(path: Path) -> Iterator[None]:
         yield
     except RetrievalStoreError:
         raise
-    except (LookupError, OverflowError, TypeError, ValueError) as error:
-        raise DamagedError(
-            f"{path} is damaged: what it holds contradicts itself: {error}"
-        ) from error
+    except CONTRADICTIONS as error:
+        raise contradiction(error, path) from error
+
+
+def contradiction(error: Exception, path: Path) -> DamagedError:
+    """The damage that such an error is the sign of."""
+    return DamagedError(f"{path} is damaged: what it holds contradicts itself: {error}")
 
 
 def tries(milliseconds: int) -> Iterator[None]:

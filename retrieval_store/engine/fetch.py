@@ -1,6 +1,6 @@
 """Reading points: by pk, in bulk, and only the fields that are wanted."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apsw
@@ -10,8 +10,9 @@ import orjson
 from retrieval_store.arrays import Ints, Matrix
 from retrieval_store.engine.database import select
 from retrieval_store.engine.schema import to_id
+from retrieval_store.engine.special import read_special
 from retrieval_store.engine.state import View
-from retrieval_store.engine.types import Fields, Points
+from retrieval_store.engine.types import Fields, Points, SpecialVector
 from retrieval_store.errors import DamagedError
 from retrieval_store.json_values import Payload
 
@@ -20,13 +21,24 @@ ROWS_AT_ONCE = 20_000
 
 def fetch(view: View, rows: Ints, fields: Fields) -> Points:
     """The points at these rows of the state, in that order."""
+    return fetch_each(view, [rows], fields)[0]
+
+
+def fetch_each(view: View, groups: Sequence[Ints], fields: Fields) -> list[Points]:
+    """The points of several groups of rows, read at once; groups share no values."""
     names = ["id"]
     names += ["payload"] * fields.payload + ["document"] * fields.document + ["uri"] * fields.uri
-    pks = view.state.pks[rows]
-    pieces = read_records(view.connection, ", ".join(["pk", *names]), pks)
+    every = groups[0] if len(groups) == 1 else np.concatenate([*groups, np.empty(0, np.int64)])
+    pieces = read_records(view.connection, ", ".join(["pk", *names]), view.state.pks[every])
     found = {record[0]: record for piece in pieces for record in piece}
+    return [_points(view, rows, found, names, fields) for rows in groups]
+
+
+def _points(
+    view: View, rows: Ints, found: dict[int, tuple[Any, ...]], names: list[str], fields: Fields
+) -> Points:
     try:
-        records = [found[pk] for pk in pks.tolist()]
+        records = [found[pk] for pk in view.state.pks[rows].tolist()]
     except KeyError as error:
         raise DamagedError(f"points.sqlite lacks point {error}, which it says is there") from None
     values = {name: [record[i] for record in records] for i, name in enumerate(names, start=1)}
@@ -35,8 +47,20 @@ def fetch(view: View, rows: Ints, fields: Fields) -> Points:
         decode_payloads(values["payload"]) if fields.payload else None,
         values.get("document"),
         values.get("uri"),
-        fetch_vectors(view, rows, fields.vectors) if fields.vectors is not None else None,
+        *_vectors(view, rows, fields.vectors),
     )
+
+
+def _vectors(
+    view: View, rows: Ints, name: str | None
+) -> tuple[Matrix | None, list[SpecialVector | None] | None]:
+    if name is None:
+        return None, None
+    if name in view.state.special:
+        pks = view.state.pks[rows]
+        found = dict(read_special(view.connection, view.state.special[name], np.sort(pks)))
+        return None, [found.get(pk) for pk in pks.tolist()]
+    return fetch_vectors(view, rows, name), None
 
 
 def fetch_vectors(view: View, rows: Ints, name: str) -> Matrix:

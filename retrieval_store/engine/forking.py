@@ -90,14 +90,23 @@ def rests_before_fork(holder: Rests) -> None:
 
 
 @contextmanager
-def inside_sqlite() -> Iterator[None]:
-    """While a thread is in here, other threads' forks wait."""
-    gate = _gates[0]
-    gate.enter()
+def unforkable() -> Iterator[None]:
+    """While a thread is in here, inside SQLite or changing an index, other threads' forks wait."""
+    enter_unforkable()
     try:
         yield
     finally:
-        gate.leave()
+        leave_unforkable()
+
+
+def enter_unforkable() -> None:
+    """From here on other threads' forks wait."""
+    _gates[0].enter()
+
+
+def leave_unforkable() -> None:
+    """The opposite of `enter_unforkable`."""
+    _gates[0].leave()
 
 
 def _before() -> None:

@@ -1,26 +1,35 @@
-"""Maintenance of a collection: one operation that copies what lives and lets go of the rest.
+"""Maintenance of a collection: one operation that copies what lives, lets go of the rest, and keeps
+the indexes.
 
-The vectors of living points go into files of the next *generation*, slice by slice, each slice in a
-short write transaction, so writers wait for milliseconds. What was written meanwhile is copied in
-the transaction that switches to the new generation. Readers go on with the files they have mapped;
-one that finds a file gone reads again (`PointStore._read_again`). Then the old files are removed,
-freed pages given back, and the write-ahead log emptied: no byte of what was deleted is left.
+*Compaction*: the vectors of living points go into files of the next *generation*, slice by slice,
+each slice in a short write transaction, so writers wait for milliseconds; the index of that
+generation is built alongside. What was written meanwhile is copied in the transaction that switches
+to the new generation. Readers go on with the files they have mapped; one that finds a file gone
+reads again (`PointStore._read_again`). Then the old files are removed, freed pages given back, and
+the write-ahead log emptied: no byte of what was deleted is left.
+
+*Filling*: an index takes in the vectors it lacks, and is saved when it has grown enough.
 
 One process does this at a time, by a lock on a file of its own, which is free again when its holder
-dies. What a dead one left is removed by the next.
+dies. What a dead one left is removed by the next. Another process may meanwhile load what was saved
+and let its own copy of an index follow, but begins none.
 """
 
 import fcntl
+import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
-from retrieval_store.arrays import Ints
+from retrieval_store.arrays import Ints, Matrix
+from retrieval_store.engine import derived
 from retrieval_store.engine.database import (
     LOCK_TIMEOUT_MS,
     select,
@@ -28,31 +37,52 @@ from retrieval_store.engine.database import (
     translated,
     tries,
 )
+from retrieval_store.engine.forking import aware
+from retrieval_store.engine.indexing import SpaceIndex, is_worth_an_index
+from retrieval_store.engine.list_files import write as write_lists
 from retrieval_store.engine.points import PointStore
-from retrieval_store.engine.schema import write_head
-from retrieval_store.engine.state import SpaceState, State, rows_of
+from retrieval_store.engine.ranked import TRIGRAMS, ListKey, file_key, lists_for, renewed
+from retrieval_store.engine.schema import read_changes, write_head
+from retrieval_store.engine.state import SpaceState, State, View, rows_of
 from retrieval_store.engine.types import Space
 from retrieval_store.engine.vectors import rows_per_block
 from retrieval_store.engine.write import append_rows
-from retrieval_store.errors import LockTimeoutError, NotFoundError, StorageError
+from retrieval_store.errors import (
+    DamagedError,
+    LockTimeoutError,
+    NotFoundError,
+    StorageError,
+)
 
+_log = logging.getLogger("retrieval_store")
 LOCK_NAME = "maintenance.lock"
 SLICE_BYTES = 4 * 1024 * 1024
 SLICE_PAGES = 500
-Progress: TypeAlias = Callable[[int], object]
+FILLED_AT_ONCE = 2_048  # vectors, after which the background looks whether it should stop
+DEAD_SHARE = 0.25  # of the slots: then compaction is worth it
+DEAD_CELLS = 250_000
+GROWTH_TO_SAVE = 0.1
+LISTS_WORTH = 20_000  # points; the lists of fewer are made anew in a moment
+CLOSING_WAITS = 2.0  # seconds, for the background to stop
+Progress: TypeAlias = Callable[[int, int], object]  # told how many vectors more, and of how many
 
 
 def optimize(points: PointStore, progress: Progress) -> None:
-    """Compact the vector files if they have dead slots, and give back all space; `progress` is
-    told how many vectors were copied."""
+    """Compact the vector files if they have dead slots, bring the indexes up to date and save them,
+    and give back all space."""
     points.refuse_if_read_only()
     try:
         with points.maintaining, _only_process(points.directory):
-            with points.reading() as view:
-                state = view.state
+            state = _state_of(points)
+            held = _worth_saving(state)
             _remove_leftovers(points, state.head.generation)
             if any(space.dead for space in state.spaces.values()):
                 _compact(points, state, progress)
+            for name in state.spaces:
+                while _fill(points, name, True, progress):
+                    pass  # the collection was put to rest meanwhile
+                _save(points, name, 0)
+            _renew_lists(points, held)
             _give_back_space(points)
     except StorageError:
         if points.directory is not None and not points.directory.exists():
@@ -60,39 +90,247 @@ def optimize(points: PointStore, progress: Progress) -> None:
         raise
 
 
+def tend(points: PointStore, progress: Progress) -> bool:
+    """What is worth doing now, without waiting for another process or thread that does it already;
+    returns whether that is why something was left."""
+    if not points.maintaining.acquire(blocking=False):
+        return True
+    try:
+        with _perhaps_only_process(points) as alone:
+            state = _state_of(points)
+            if alone and any(map(_is_worth_compacting, state.spaces.values())):
+                _remove_leftovers(points, state.head.generation)
+                _compact(points, state, progress)
+                _give_back_space(points)
+            _build_lists(points)
+            left = False
+            for name in state.spaces:
+                left |= _fill(points, name, alone or points.is_read_only, progress)
+                if alone:
+                    _save(points, name, GROWTH_TO_SAVE)
+            if alone:
+                _save_lists(points)
+            return left
+    finally:
+        points.maintaining.release()
+
+
+def save_indexes(points: PointStore) -> None:
+    """Save what indexes have grown by, before the collection is closed; if nobody else does."""
+    if points.has_lists or any(
+        space.index.covered > space.index.saved for space in points.open_spaces()
+    ):
+        try:
+            if points.maintaining.acquire(timeout=CLOSING_WAITS):
+                try:
+                    with _perhaps_only_process(points) as alone:
+                        for name in _state_of(points).spaces if alone else ():
+                            _save(points, name, GROWTH_TO_SAVE / 2)
+                        if alone:
+                            _save_lists(points)
+                finally:
+                    points.maintaining.release()
+        except Exception as error:  # a plugin's, say; whatever it is, the index is made again
+            _log.warning("an index wasn't saved on closing: %s", error)
+
+
+def _state_of(points: PointStore) -> State:
+    with points.reading() as view:
+        return view.state
+
+
+def _is_worth_compacting(space: SpaceState) -> bool:
+    cells = space.dead * (space.space.dimension or 0)
+    return space.dead > DEAD_SHARE * space.space.slots and cells >= DEAD_CELLS
+
+
+def _fill(points: PointStore, name: str, may_begin: bool, progress: Progress) -> bool:
+    """Let the index of a space take in the vectors that it lacks; returns whether it lacks some
+    since another process has begun it or has compacted, or the collection was put to rest."""
+    with points.reading() as view:
+        space, generation = view.state.spaces.get(name), view.state.head.generation
+        if space is None or not space.index.wanted:
+            return False
+        space.index.load_saved(view.connection, newer=True)
+    dimension, slots = space.vectors.rows(0).shape[1], space.space.slots
+    if not space.index.covered:
+        if not is_worth_an_index(slots, dimension):
+            return False
+        if not may_begin:
+            return True
+    try:
+        _take_in(space, slots, progress)
+    except DamagedError:
+        if not points.has_moved_on(generation):
+            raise
+        return True  # not damage: the files are those of the generation before
+    return space.index.closed
+
+
+def _take_in(space: SpaceState, slots: int, progress: Progress) -> None:
+    with space.index.filling:
+        for first in range(space.index.covered, slots, FILLED_AT_ONCE):
+            chosen = np.arange(first, min(first + FILLED_AT_ONCE, slots))
+            rows = space.vectors.rows(slots)
+            norms = space.vectors.admit(rows, space.checksums, chosen)
+            if not norms.safe:  # what float32 can't multiply is left to the exact search
+                space.index.full = True
+                break
+            if space.index.closed or space.index.full:
+                break
+            space.index.add(rows[first : chosen[-1] + 1])
+            progress(len(chosen), slots)
+
+
+def _save(points: PointStore, name: str, growth: float) -> None:
+    """Save the index of a space if it has grown by more than this share since; only the one process
+    that does maintenance may."""
+    with points.reading() as view:
+        space, seq = view.state.spaces.get(name), view.state.head.seq
+        if space is None or points.directory is None:
+            return
+        index = space.index
+    with index.filling:
+        if index.covered - index.saved <= growth * index.covered:
+            return
+        with translated(points.directory):
+            made = derived.write_file(points.directory, index.key, index.save, seq)
+        with points.writing() as write:
+            derived.record(write.connection, made)
+        index.saved = made.covered
+    _sweep(points)
+
+
+def _build_lists(points: PointStore) -> None:
+    """Build the lists that filters have asked for often enough."""
+    with points.reading() as view:
+        if TRIGRAMS in view.state.lists.wanted():
+            lists_for(view, TRIGRAMS)
+
+
+def _save_lists(points: PointStore) -> None:
+    """Save the lists of words and trigrams that have grown enough since; only the one process that
+    does maintenance may. What has been deleted or replaced goes from a file when it is written."""
+    for key in _worth_saving(_state_of(points)):
+        with points.reading() as view:  # of each its own, since writing one takes a while
+            worth = _changed_since_saved(view, key) > GROWTH_TO_SAVE * view.state.count
+        if worth:
+            _save_list(points, key)
+    _sweep(points)
+
+
+def _renew_lists(points: PointStore, held: list[ListKey]) -> None:
+    """Write those of the lists that are held anew, and forget the files of all others: nothing of
+    what was deleted is left in them."""
+    kept = {file_key(key): key for key in held}
+    for key in held:
+        _save_list(points, key)
+    with points.writing() as write:
+        files = derived.all_files(write.connection)
+        others = [f.key for f in files if not f.key.startswith("index.") and f.key not in kept]
+        derived.forget(write.connection, others)
+    _sweep(points)
+
+
+def _worth_saving(state: State) -> list[ListKey]:
+    """The lists that should have files: of words only those of the analyzer used last."""
+    if state.count < LISTS_WORTH:
+        return []
+    held: list[ListKey] = state.lists.held()
+    of_words = [key for key in held if key[0] == "words"]
+    return [key for key in held if key[0] != "words" or key == of_words[-1]]
+
+
+def _changed_since_saved(view: View, key: ListKey) -> int:
+    """How many points have been written since the lists were saved; all, if their file is of no
+    use."""
+    known = derived.find(view.connection, file_key(key))
+    floor = view.state.head.log_floor
+    if known is None or known.seq < floor or key in view.state.lists.rejected:
+        return view.state.count
+    changed = len(read_changes(view.connection, known.seq))
+    return changed + view.state.head.next_pk - known.covered
+
+
+def _save_list(points: PointStore, key: ListKey) -> None:
+    if points.directory is None:
+        return
+    with points.reading() as view:
+        write = partial(write_lists, layers=renewed(view, key), state=view.state)
+    with translated(points.directory):
+        made = derived.write_file(points.directory, file_key(key), write, view.state.head.seq)
+    with points.writing() as transaction:
+        derived.record(transaction.connection, made)
+    view.state.lists.rejected.discard(key)
+
+
+def _sweep(points: PointStore) -> None:
+    if points.directory is not None:
+        with points.reading() as view:
+            files = derived.all_files(view.connection)
+        with translated(points.directory):
+            derived.sweep(points.directory, files)
+
+
 def _compact(points: PointStore, then: State, progress: Progress) -> None:
     """Copy the vectors that live in the state `then`, and those written since, and switch."""
+    points.drop_later_generations(then.head.generation)  # an attempt may have been interrupted
+    try:
+        _copy_and_switch(points, then, progress)
+    except BaseException:
+        points.drop_later_generations(then.head.generation)
+        raise
+
+
+def _copy_and_switch(points: PointStore, then: State, progress: Progress) -> None:
     generation = then.head.generation + 1
     copies: dict[str, Space] = {}
     for name, space in then.spaces.items():
         copies[name] = replace(space.space, slots=0)
         rows = np.flatnonzero(space.slot_of_row >= 0)
+        index = _index_to_build(points, copies[name], generation, len(rows))
         for some in _slices(rows, space.space):
+            vectors, safe = _vectors(space, some)
             with points.writing() as write:
-                copies[name] = append_rows(
-                    write, copies[name], generation, _vectors(space, some), then.pks[some]
-                )
-            progress(len(some))
+                copies[name] = append_rows(write, copies[name], generation, vectors, then.pks[some])
+            if index is not None and not safe:
+                index.full = True
+            if index is not None and not index.full:
+                with index.filling:
+                    index.add(vectors)
+            progress(len(some), len(rows))
     with points.writing() as write:
         now = points.state_of(write)
         for name, space in now.spaces.items():
             rows = _rows_written_since(then, now, name)
             copy = copies.get(name, replace(space.space, slots=0))
-            copy = append_rows(write, copy, generation, _vectors(space, rows), now.pks[rows])
+            vectors, _ = _vectors(space, rows)
+            copy = append_rows(write, copy, generation, vectors, now.pks[rows])
             query = "UPDATE spaces SET slots = ? WHERE number = ?"
             write.connection.execute(query, (copy.slots, space.space.number))
         write.connection.execute("DELETE FROM blocks WHERE generation <> ?", (generation,))
         write_head(
             write.connection, replace(write.head, seq=write.head.seq + 1, generation=generation)
         )
+    _state_of(points)  # let go of the files of the generation before
     _remove_leftovers(points, generation)
 
 
-def _vectors(space: SpaceState, rows: Ints) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _index_to_build(
+    points: PointStore, space: Space, generation: int, count: int
+) -> SpaceIndex | None:
+    """The index of the generation to come, if there should be one."""
+    assert space.dimension is not None
+    index = points.open_space(space, generation).index
+    return index if index.wanted and is_worth_an_index(count, space.dimension) else None
+
+
+def _vectors(space: SpaceState, rows: Ints) -> tuple[Matrix, bool]:
+    """The vectors of some rows, and whether none is too long or too short for an index."""
     slots = space.slot_of_row[rows]
     stored = space.vectors.rows(space.space.slots)
-    space.vectors.admit(stored, space.checksums, slots)
-    return stored[slots]
+    norms = space.vectors.admit(stored, space.checksums, slots)
+    return stored[slots], norms.safe
 
 
 def _rows_written_since(then: State, now: State, name: str) -> Ints:
@@ -119,11 +357,18 @@ def _remove_leftovers(points: PointStore, generation: int) -> None:
     """Remove what belongs to other generations: the one before, or one that was never finished."""
     with points.writing() as write:
         write.connection.execute("DELETE FROM blocks WHERE generation <> ?", (generation,))
+        files = derived.all_files(write.connection)
+        derived.forget(write.connection, [f.key for f in files if _is_of_other(f.key, generation)])
     if points.directory is not None:  # nobody else makes files of other generations now
         for file in points.directory.glob("*.vectors"):
             if file.suffixes[:1] != [f".{generation}"]:
                 file.unlink()
         sync_directory(points.directory)
+    _sweep(points)
+
+
+def _is_of_other(key: str, generation: int) -> bool:
+    return key.startswith("index.") and key.split(".")[2:] != [str(generation)]
 
 
 def _give_back_space(points: PointStore) -> None:
@@ -138,30 +383,90 @@ def _give_back_space(points: PointStore) -> None:
     points.empty_log()
 
 
+class _Busy:
+    """The directories that this process does maintenance in. The lock on a file keeps other
+    processes out, not another PointStore of the same directory here."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._directories: set[Path] = set()
+        aware(self)
+
+    def enter(self, directory: Path, seconds: float) -> bool:
+        """Whether the directory is now ours."""
+        with self._changed:
+            free = self._changed.wait_for(lambda: directory not in self._directories, seconds)
+            if free:
+                self._directories.add(directory)
+            return free
+
+    def leave(self, directory: Path) -> None:
+        """The opposite of `enter`."""
+        with self._changed:
+            self._directories.discard(directory)
+            self._changed.notify_all()
+
+    def forget_after_fork(self) -> None:
+        """In a child: nobody does maintenance."""
+        self._changed, self._directories = threading.Condition(), set()
+
+
+_busy = _Busy()
+
+
 @contextmanager
 def _only_process(directory: Path | None) -> Iterator[None]:
-    """One process at a time; in memory there is only one. A POSIX lock: a forked child doesn't
-    inherit it, and it is free when its holder dies."""
+    """One at a time; in memory there is only one. A POSIX lock: a forked child doesn't inherit it,
+    and it is free when its holder dies."""
     if directory is None:
         yield
         return
+    with _locked(directory, LOCK_TIMEOUT_MS) as alone:
+        if not alone:
+            raise LockTimeoutError(
+                f"another process has been compacting {directory} for more than "
+                f"{LOCK_TIMEOUT_MS // 1000} s"
+            )
+        yield
+
+
+@contextmanager
+def _perhaps_only_process(points: PointStore) -> Iterator[bool]:
+    """Whether this is now the one that may do maintenance, without waiting for another."""
+    if points.directory is None or points.is_read_only:
+        yield not points.is_read_only
+        return
+    with _locked(points.directory, 0) as alone:
+        yield alone
+
+
+@contextmanager
+def _locked(directory: Path, milliseconds: int) -> Iterator[bool]:
+    """Whether the lock came to be ours within that time."""
+    if not _busy.enter(directory, milliseconds / 1000):
+        yield False
+        return
+    try:
+        with _lock_file(directory) as descriptor:
+            yield any(_is_locked(descriptor) for _ in tries(milliseconds))
+    finally:
+        _busy.leave(directory)
+
+
+@contextmanager
+def _lock_file(directory: Path) -> Iterator[int]:
     path = directory / LOCK_NAME
     with translated(path):
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(path, flags, 0o644)
         try:
-            _lock(descriptor, path)
-            yield
+            yield descriptor
         finally:
             os.close(descriptor)
 
 
-def _lock(descriptor: int, path: Path) -> None:
-    for _ in tries(LOCK_TIMEOUT_MS):
-        with suppress(BlockingIOError):
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-    raise LockTimeoutError(
-        f"another process has been compacting {path.parent} for more than "
-        f"{LOCK_TIMEOUT_MS // 1000} s"
-    )
+def _is_locked(descriptor: int) -> bool:
+    with suppress(BlockingIOError):
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False

@@ -10,15 +10,20 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from retrieval_store.arrays import Bools, Ints
-from retrieval_store.engine.columns import Column, plan_refresh, refreshed, value_at
+from retrieval_store.engine.columns import Column, Lookup, build_segment, column_mask, value_at
 from retrieval_store.engine.database import select
+from retrieval_store.engine.derived import find
 from retrieval_store.engine.fetch import decode_payloads, read_records
+from retrieval_store.engine.layers import plan_refresh, refreshed
+from retrieval_store.engine.lists import trigrams_of
+from retrieval_store.engine.ranked import TRIGRAMS, file_key, rows_with_all
 from retrieval_store.engine.schema import pks_of_ids
 from retrieval_store.engine.state import View, rows_of
 from retrieval_store.filters.expression import (
     And,
     DocumentContains,
     DocumentMatches,
+    Exists,
     Expression,
     HasId,
     ListHas,
@@ -27,11 +32,13 @@ from retrieval_store.filters.expression import (
     Or,
     PayloadPath,
     Range,
+    TextIn,
     joined,
     walk,
 )
 from retrieval_store.filters.where import compile_pattern
 
+TRIGRAMS_WORTH = 20_000  # documents; fewer are looked at in two milliseconds
 Columns: TypeAlias = Mapping[PayloadPath, Column]
 
 
@@ -39,7 +46,7 @@ def matching(view: View, expression: Expression | None) -> Bools:
     """(rows,) True for the living points that fulfil the expression; all do when it is None."""
     if expression is None:
         return view.state.alive
-    paths = {node.path for node in walk(expression) if isinstance(node, OneOf | ListHas | Range)}
+    paths = {node.path for node in walk(expression) if isinstance(node, Lookup)}
     columns = _columns(view, paths) if paths else {}
     return _mask(view, columns, expression, view.state.alive)
 
@@ -58,8 +65,8 @@ def _mask(view: View, columns: Columns, expression: Expression, candidates: Bool
             return found
         case Not(term):
             return candidates & ~_mask(view, columns, term, candidates)
-        case OneOf(path) | ListHas(path) | Range(path):
-            mask = columns[path].mask(expression, len(candidates))
+        case OneOf(path) | ListHas(path) | Range(path) | TextIn(path) | Exists(path):
+            mask = column_mask(columns[path], expression, len(candidates))
             mask &= candidates
             return mask
         case HasId(ids):
@@ -81,6 +88,10 @@ def _reads_documents(expression: Expression) -> bool:
 
 
 def _pks_containing(view: View, text: str, candidates: Bools) -> Ints:
+    by_trigrams = _with_trigrams_of(view, text)
+    if by_trigrams is not None:
+        candidates = candidates & by_trigrams
+        view.remarks.append(f"{text!r}: {np.count_nonzero(candidates)} candidates by trigrams")
     if np.count_nonzero(candidates) == view.state.count:
         query = "SELECT pk FROM points WHERE instr(document, ?)"
         pieces = iter([select(view.connection, query, text)])
@@ -88,6 +99,19 @@ def _pks_containing(view: View, text: str, candidates: Bools) -> Ints:
         pks = view.state.pks[candidates]
         pieces = read_records(view.connection, "pk", pks, "AND instr(document, ?)", text)
     return np.array([pk for piece in pieces for (pk,) in piece], np.int64)
+
+
+def _with_trigrams_of(view: View, text: str) -> Bools | None:
+    """Rows whose documents may contain the text; None when looking at all of them is as well, or
+    there are no lists of trigrams yet: they are built when they are wanted often enough."""
+    state, trigrams = view.state, trigrams_of(text)
+    if state.count < TRIGRAMS_WORTH or not trigrams:
+        return None
+    if not state.lists.has(TRIGRAMS, state.head.seq, len(state.pks)):
+        times = state.lists.ask(TRIGRAMS)
+        if times > 1 or find(view.connection, file_key(TRIGRAMS)) is None:
+            return None
+    return rows_with_all(view, trigrams)
 
 
 def _pks_matching(view: View, pattern: str, candidates: Bools) -> Ints:
@@ -115,7 +139,8 @@ def _columns(view: View, paths: set[PayloadPath]) -> Columns:
             living = wanted[view.state.alive[wanted]]
             values = _read_values(view, living, sharing)
             for path in sharing:
-                columns[path] = refreshed(columns[path], plans[path][0], living, values[path])
+                segment = build_segment(living, values[path])
+                columns[path] = refreshed(columns[path], plans[path][0], segment)
                 cache.keep(path, seq, columns[path])
     return columns
 

@@ -11,22 +11,23 @@ Locks, in the order in which they are taken:
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import apsw
 
-from retrieval_store.arrays import Matrix
 from retrieval_store.engine.database import (
+    CONTRADICTIONS,
     LOCK_TIMEOUT_MS,
     Database,
     FileDatabase,
     MemoryDatabase,
     Mode,
     Reason,
+    contradiction,
     contradictions,
     create,
     transaction,
@@ -37,12 +38,24 @@ from retrieval_store.engine.database import (
 )
 from retrieval_store.engine.fetch import fetch
 from retrieval_store.engine.forking import aware
-from retrieval_store.engine.schema import POINTS, Head, read_head, write_head
-from retrieval_store.engine.search import search, select
-from retrieval_store.engine.state import State, View, advanced, load
+from retrieval_store.engine.hybrid import AnyQuery, answer
+from retrieval_store.engine.indexing import FRESH_CELLS, FindClass, SpaceIndex, built_in
+from retrieval_store.engine.report import explanation, statistics
+from retrieval_store.engine.schema import (
+    POINTS,
+    Head,
+    insert_space,
+    read_head,
+    read_seq,
+    set_index,
+    write_head,
+)
+from retrieval_store.engine.search import Trace, select
+from retrieval_store.engine.state import OpenSpace, State, View, advanced, load
 from retrieval_store.engine.types import (
     Fields,
     Hits,
+    NewSpace,
     PointBatch,
     PointId,
     Points,
@@ -52,12 +65,30 @@ from retrieval_store.engine.types import (
 )
 from retrieval_store.engine.vectors import VectorArray, VectorFile, Vectors
 from retrieval_store.engine.write import Write, delete, put
-from retrieval_store.errors import DamagedError, LockTimeoutError, NotFoundError, StorageError
+from retrieval_store.errors import (
+    DamagedError,
+    LockTimeoutError,
+    NotFoundError,
+    ReadOnlyError,
+    RetrievalStoreError,
+    StorageError,
+)
 from retrieval_store.filters.expression import Expression
-from retrieval_store.indexes.exact import Metric
+from retrieval_store.json_values import Payload
 
 FILE_NAME = "points.sqlite"
+ATTENTION_EVERY = 2_000  # points written
+SHORTEST_PATIENCE_MS, LONGEST_PATIENCE_MS = 50, 1_600
 Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a PointStore needs of the store around it: classes of indexes by name, and somebody to
+    tell when there is something to do for maintenance."""
+
+    find_class: FindClass = built_in
+    attend: Callable[["PointStore"], None] = lambda points: None
 
 
 class PointStore:
@@ -67,54 +98,68 @@ class PointStore:
     collection has been deleted, by whichever process.
     """
 
-    def __init__(self, database: Database, directory: Path | None, name: str) -> None:
+    def __init__(
+        self, database: Database, directory: Path | None, name: str, around: Around
+    ) -> None:
         self._database = database
         self.directory = directory
         self._name = name
         self._queue, self._writing = threading.Lock(), threading.Lock()
         self._advancing = threading.Lock()
         self.maintaining = threading.Lock()
+        self.closing = False
         self._state: State | None = None
-        self._vectors: dict[tuple[int, int, int], Vectors] = {}
+        self._around = around
+        self._unattended = 0
+        self._spaces: dict[tuple[int, int, int], OpenSpace] = {}
         self.dropped = False
         aware(self)
 
     @classmethod
-    def open(cls, directory: Path, name: str, mode: Mode) -> "PointStore":
+    def open(cls, directory: Path, name: str, mode: Mode, around: Around) -> "PointStore":
         """The one in this directory, whose files are opened when they are needed."""
         if directory.is_symlink():
             raise DamagedError(f"{directory} is a link; a collection is a directory of its own")
-        return cls(FileDatabase(directory / FILE_NAME, POINTS, mode), directory, name)
+        database = FileDatabase(directory / FILE_NAME, POINTS, mode)
+        return cls(database, directory, name, around)
 
     @classmethod
     def create(
-        cls, directory: Path | None, name: str, spaces: dict[str, Metric], mode: Mode
+        cls,
+        directory: Path | None,
+        name: str,
+        spaces: Mapping[str, NewSpace],
+        mode: Mode,
+        around: Around,
     ) -> "PointStore":
         """A new, empty one with these vector spaces; the directory must exist."""
 
         def add_spaces(connection: apsw.Connection) -> None:
-            query = "INSERT INTO spaces (name, metric, slots) VALUES (?, ?, 0)"
-            connection.executemany(query, list(spaces.items()))
+            for space_name, space in spaces.items():
+                insert_space(connection, space_name, space)
 
         if directory is None:
-            return cls(MemoryDatabase(POINTS, add_spaces), None, name)
+            return cls(MemoryDatabase(POINTS, add_spaces), None, name, around)
         create(directory / FILE_NAME, POINTS, add_spaces)
-        return cls.open(directory, name, mode)
+        return cls.open(directory, name, mode, around)
 
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points, durably, all or nothing."""
         with self.writing() as write:
-            return put(write, batch, rules)
+            result = put(write, batch, rules)
+        self._attend_now_and_then(len(batch.ids))
+        return result
 
     def delete(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
         """Delete the first `limit` points that are named and match; returns how many."""
         with self.writing() as write:
-            view = View(write.connection, self.state_of(write))
+            view = View(write.connection, self.state_of(write), self.directory)
             rows = select(view, ids, expression)[:limit]
             delete(write, view.state.pks[rows])
-            return len(rows)
+        self._attend_now_and_then(len(rows))
+        return len(rows)
 
     def get(
         self,
@@ -128,6 +173,8 @@ class PointStore:
 
         def read(view: View) -> Points:
             rows = select(view, ids, expression)[offset:]
+            if view.state.lists.wanted():
+                self._around.attend(self)
             return fetch(view, rows[:limit], fields)
 
         return self._read_again(read)
@@ -137,21 +184,47 @@ class PointStore:
         with self.reading() as view:
             return view.state.count
 
-    def search(
-        self,
-        space: str,
-        queries: Matrix,
-        k: int,
-        expression: Expression | None,
-        fields: Fields,
-    ) -> list[Hits]:
-        """For each query, (q, dim) float32, the k nearest matching points, nearest first."""
-        return self._read_again(lambda view: search(view, space, queries, k, expression, fields))
+    def search(self, query: AnyQuery, fields: Fields) -> list[Hits]:
+        """For each of the queries the best matching points, best first."""
+        return self._answer(query, fields)[0]
+
+    def explain(self, query: AnyQuery, fields: Fields) -> Payload:
+        """How `search` finds what it finds; see `report.explanation`."""
+        _, trace, state = self._answer(query, fields)
+        return explanation(trace, state)
+
+    def stats(self) -> Payload:
+        """What takes how much room; see `report.statistics`."""
+        with self.reading() as view:
+            return statistics(view.state, self.directory)
+
+    def _answer(self, query: AnyQuery, fields: Fields) -> tuple[list[Hits], Trace, State]:
+        def read(view: View) -> tuple[list[Hits], Trace, State]:
+            trace = Trace(remarks=view.remarks)
+            return answer(view, query, fields, trace), trace, view.state
+
+        hits, trace, state = self._read_again(read)
+        if trace.fresh_cells > FRESH_CELLS or state.lists.wanted():
+            self._around.attend(self)
+        return hits, trace, state
+
+    def _attend_now_and_then(self, written: int) -> None:
+        self._unattended += written
+        if self._unattended >= ATTENTION_EVERY:
+            self._unattended = 0
+            self._around.attend(self)
 
     def mark_dropped(self) -> None:
         """From here on every call, in any process, raises NotFoundError."""
         with self.writing() as write:
             write_head(write.connection, replace(write.head, seq=write.head.seq + 1, dropped=True))
+
+    def configure_index(self, space: str, index: Payload) -> None:
+        """Replace the index settings of a vector space, of which only those that tell how to search
+        can change."""
+        with self.writing() as write:
+            set_index(write.connection, space, index)
+            write_head(write.connection, replace(write.head, seq=write.head.seq + 1))
 
     def is_dropped(self) -> bool:
         """Whether `mark_dropped` was called, by whichever process."""
@@ -176,26 +249,34 @@ class PointStore:
         self._advancing = threading.Lock()
         self.maintaining = threading.Lock()
         if self.directory is not None:
-            self._state, self._vectors = None, {}
+            self._state, self._spaces = None, {}
 
     def _forget(self) -> None:
         with self._advancing:
             self._state = None
-            vectors, self._vectors = self._vectors, {}
-        for held in list(vectors.values()):
-            held.close()
+            spaces, self._spaces = self._spaces, {}
+        _close(spaces.values())
 
     @contextmanager
     def reading(self) -> Iterator[View]:
         """One consistent state to read, for as long as the block lasts."""
         # The transaction ends when the connection goes back.
-        with self._connection() as connection:
-            with self._advancing:
-                connection.execute("BEGIN")
-                head = self._head(connection)
-                self._state = state = self._next_state(connection, head)
-            with contradictions(self._database.path):
-                yield View(connection, state)
+        try:
+            with self._database.borrow() as connection:
+                with self._advancing:
+                    connection.execute("BEGIN")
+                    state = self._state
+                    if state is None or read_seq(connection) != state.head.seq:
+                        head = self._head(connection)
+                        self._state = state = self._next_state(connection, head)
+                yield View(connection, state, self.directory)
+        except StorageError:
+            self._refuse_if_gone()
+            raise
+        except RetrievalStoreError:
+            raise
+        except CONTRADICTIONS as error:
+            raise contradiction(error, self._database.path) from error
 
     @contextmanager
     def writing(self) -> Iterator[Write]:
@@ -207,7 +288,7 @@ class PointStore:
             transaction(connection, "IMMEDIATE"),
             contradictions(self._database.path),
         ):
-            yield Write(connection, self._head(connection), self._open_vectors)
+            yield Write(connection, self._head(connection), self.open_space)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -236,19 +317,48 @@ class PointStore:
             self._state = self._next_state(write.connection, write.head)
             return self._state
 
+    def drop_later_generations(self, generation: int) -> None:
+        """Let go of what is held of generations that never came to be; another attempt at them
+        begins anew."""
+        with self._advancing:
+            later = [key for key in self._spaces if key[1] > generation]
+            _close(self._spaces.pop(key) for key in later)
+
     def refuse_if_read_only(self) -> None:
         """Raise ReadOnlyError when the store was opened so."""
         self._database.refuse_if_read_only()
 
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the store was opened so."""
+        try:
+            self._database.refuse_if_read_only()
+        except ReadOnlyError:
+            return True
+        return False
+
+    @property
+    def has_lists(self) -> bool:
+        """Whether lists of words are held in memory."""
+        state = self._state
+        return state is not None and bool(state.lists.held())
+
+    def open_spaces(self) -> list[OpenSpace]:
+        """What this process holds open."""
+        return list(self._spaces.values())
+
     def empty_log(self) -> None:
         """Bring what the write-ahead log holds into the database and cut the log off; raises
         LockTimeoutError when a reader needs it for too long."""
+        patience = SHORTEST_PATIENCE_MS
         for _ in tries(LOCK_TIMEOUT_MS):
             with self._connection() as connection:
                 # Most of the work without a lock; then the rest and the cut, for which writers
-                # have to wait, so it waits for readers itself only a moment at a time.
+                # have to wait, so it waits for readers itself only a moment at a time, and longer
+                # where all of them take long.
                 select_rows(connection, "PRAGMA wal_checkpoint(PASSIVE)")
-                connection.set_busy_timeout(50)
+                connection.set_busy_timeout(patience)
+                patience = min(2 * patience, LONGEST_PATIENCE_MS)
                 try:
                     ((busy, _, _),) = select_rows(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
                 except apsw.BusyError:
@@ -283,12 +393,14 @@ class PointStore:
     def _next_state(self, connection: apsw.Connection, head: Head) -> State:
         with contradictions(self._database.path):
             if self._state is None:
-                return load(connection, head, self._open_vectors)
+                return load(connection, head, self.open_space)
             if head.generation != self._state.head.generation:  # readers keep theirs
-                self._vectors = {
-                    k: v for k, v in list(self._vectors.items()) if k[1] >= head.generation
-                }
-            return advanced(self._state, connection, head, self._open_vectors)
+                spaces = list(self._spaces.items())
+                self._spaces = {k: v for k, v in spaces if k[1] >= head.generation}
+                for key, space in spaces:
+                    if key[1] < head.generation:
+                        space.index.close()
+            return advanced(self._state, connection, head, self.open_space)
 
     def _head(self, connection: apsw.Connection) -> Head:
         with contradictions(self._database.path):
@@ -307,21 +419,32 @@ class PointStore:
             with self._database.borrow() as connection:
                 yield connection
         except StorageError:
-            if self.directory is not None and not self.directory.exists():
-                raise self._gone() from None
+            self._refuse_if_gone()
             raise
 
-    def _open_vectors(self, space: Space, generation: int) -> Vectors:
+    def _refuse_if_gone(self) -> None:
+        if self.directory is not None and not self.directory.exists():
+            raise self._gone() from None
+
+    def open_space(self, space: Space, generation: int) -> OpenSpace:
+        """The file and the index of a vector space in a generation."""
         assert space.dimension is not None
         # The dimension too: a transaction that fixes it may fail, and the next fix another.
         key = (space.number, generation, space.dimension)
-        held = self._vectors.get(key)
+        held = self._spaces.get(key)
         if held is None:
-            name = f"{space.number}.{generation}.vectors"
-            held = self._vectors.setdefault(
-                key,
-                VectorArray(space.dimension)
-                if self.directory is None
-                else VectorFile(self.directory / name, space.dimension),
-            )
+            index = SpaceIndex(space, generation, self.directory, self._around.find_class)
+            held = self._spaces.setdefault(key, OpenSpace(self._vectors(space, generation), index))
         return held
+
+    def _vectors(self, space: Space, generation: int) -> Vectors:
+        assert space.dimension is not None
+        if self.directory is None:
+            return VectorArray(space.dimension)
+        return VectorFile(self.directory / f"{space.number}.{generation}.vectors", space.dimension)
+
+
+def _close(spaces: Iterable[OpenSpace]) -> None:
+    for space in spaces:
+        space.vectors.close()
+        space.index.close()

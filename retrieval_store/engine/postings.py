@@ -31,6 +31,16 @@ class Texts:
         codes = np.array([self.codes[text] for text in texts if text in self.codes], np.int64)
         return _runs(self.rows, self.offsets[codes], self.offsets[codes + 1])
 
+    def containing(self, piece: str, ignore_case: bool) -> Ints:
+        """The rows of all strings that have the piece in them."""
+        if ignore_case:
+            piece = piece.casefold()
+            found = [code for text, code in self.codes.items() if piece in text.casefold()]
+        else:
+            found = [code for text, code in self.codes.items() if piece in text]
+        codes = np.array(found, np.int64)
+        return _runs(self.rows, self.offsets[codes], self.offsets[codes + 1])
+
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
@@ -84,6 +94,13 @@ class Postings:
     numbers: tuple[Numbers, ...]
     true: Ints
     false: Ints
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in its arrays."""
+        numbers = sum(part.values.nbytes + part.rows.nbytes for part in self.numbers)
+        texts = self.texts.offsets.nbytes + self.texts.rows.nbytes
+        return texts + numbers + self.true.nbytes + self.false.nbytes
 
     def equal(self, values: Sequence[Scalar]) -> list[Ints]:
         """The rows of any of the values, in several arrays."""

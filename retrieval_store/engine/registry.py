@@ -9,9 +9,11 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from retrieval_store.engine import upkeep
 from retrieval_store.engine.database import Mode, sync_directory, translated
 from retrieval_store.engine.filesystems import warn_of_network
 from retrieval_store.engine.forking import aware
+from retrieval_store.engine.indexing import FindClass, built_in
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import ConflictError, StorageError
 
@@ -41,7 +43,7 @@ class _Open:
 _open = _Open()
 
 
-def acquire(path: Path, mode: Mode) -> Store:
+def acquire(path: Path, mode: Mode, find_class: FindClass = built_in) -> Store:
     """The store at the path, made if there is none; give it back with `release`."""
     if sys.platform == "win32":
         raise StorageError("stores on disk work on Linux and macOS so far; use one in memory")
@@ -57,7 +59,7 @@ def acquire(path: Path, mode: Mode) -> Store:
                 shared = None
         if shared is None:
             warn_of_network(path)
-            shared = _open.stores[key] = _Shared(Store(path, mode), 1)
+            shared = _open.stores[key] = _Shared(Store(path, mode, find_class), 1)
         if shared.store.mode != mode:
             shared.users -= 1
             raise ConflictError(
@@ -76,7 +78,8 @@ def release(store: Store) -> None:
                 if shared.users:
                     return
                 del _open.stores[key]
-    store.close()
+    # A client may be collected while the upkeep thread is at work in its store.
+    upkeep.outside(store.close)
 
 
 def _key(path: Path, mode: Mode) -> tuple[int, int, bool]:

@@ -11,6 +11,9 @@ blocks    for each block of rows of a vector file: their checksum, and the pk th
           A point's vector is the last row it owns
 changes   pks updated or deleted by each write, for readers that catch up; `head.log_floor` is the
           last write that may be missing here
+blobs     vectors of spaces that aren't dense: sparse ones, and several for one point
+derived   files that can be made again from the rest: what each is, up to which write it goes, its
+          size and checksum
 """
 
 from collections.abc import Iterable
@@ -18,15 +21,36 @@ from dataclasses import dataclass
 
 import apsw
 import numpy as np
+import orjson
 
 from retrieval_store.arrays import Ints
 from retrieval_store.engine.database import Format, select
-from retrieval_store.engine.types import PointId, Space
+from retrieval_store.engine.types import KINDS, NewSpace, PointId, Space
 from retrieval_store.indexes.exact import METRICS
+from retrieval_store.json_values import Payload
 
+_SINCE_2 = """
+    ALTER TABLE spaces ADD COLUMN indexing BLOB NOT NULL DEFAULT '{}';
+    ALTER TABLE spaces ADD COLUMN kind TEXT NOT NULL DEFAULT 'dense';
+    CREATE TABLE blobs (
+        pk INTEGER NOT NULL,
+        space INTEGER NOT NULL,
+        content BLOB NOT NULL,
+        PRIMARY KEY (pk, space)
+    ) WITHOUT ROWID;
+    CREATE TABLE derived (
+        key TEXT PRIMARY KEY,
+        file TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
+        covered INTEGER NOT NULL
+    );
+"""
 POINTS = Format(
     application_id=0x52537074,  # "RSpt"
-    version=1,
+    version=2,
+    migrations={1: _SINCE_2},
     schema="""
         CREATE TABLE head (
             one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -61,7 +85,8 @@ POINTS = Format(
             PRIMARY KEY (space, generation, block)
         );
         CREATE TABLE changes (seq INTEGER PRIMARY KEY, pks BLOB NOT NULL);
-    """,
+    """
+    + _SINCE_2,
 )
 
 MAX_DIMENSION = 2**24
@@ -87,6 +112,12 @@ def read_head(connection: apsw.Connection) -> Head:
     return Head(seq, next_pk, generation, log_floor, bool(dropped))
 
 
+def read_seq(connection: apsw.Connection) -> int | None:
+    """The number of the last write; None when the collection has been deleted."""
+    ((seq, dropped),) = select(connection, "SELECT seq, dropped FROM head")
+    return None if dropped else seq
+
+
 def write_head(connection: apsw.Connection, head: Head) -> None:
     """Replace the head."""
     connection.execute(
@@ -97,14 +128,39 @@ def write_head(connection: apsw.Connection, head: Head) -> None:
 
 def read_spaces(connection: apsw.Connection) -> dict[str, Space]:
     """The vector spaces by name."""
-    rows = select(connection, "SELECT number, name, metric, dimension, slots FROM spaces")
-    spaces = {row[1]: Space(*row) for row in rows}
+    query = "SELECT number, name, metric, dimension, slots, indexing, kind FROM spaces"
+    rows = select(connection, query)
+    spaces = {
+        name: Space(number, name, metric, dimension, slots, _settings(indexing), kind)
+        for number, name, metric, dimension, slots, indexing, kind in rows
+    }
     for space in spaces.values():
         dimension = 1 if space.dimension is None else space.dimension
-        known = space.metric in METRICS and isinstance(space.name, str)
+        known = space.metric in METRICS and isinstance(space.name, str) and space.kind in KINDS
         if not (known and space.slots >= 0 and 0 < dimension <= MAX_DIMENSION):
             raise ValueError(f"there is no such vector space: {space}")
     return spaces
+
+
+def insert_space(connection: apsw.Connection, name: str, space: NewSpace) -> None:
+    """Add an empty vector space."""
+    connection.execute(
+        "INSERT INTO spaces (name, metric, slots, indexing, kind) VALUES (?, ?, 0, ?, ?)",
+        (name, space.metric, orjson.dumps(space.index), space.kind),
+    )
+
+
+def set_index(connection: apsw.Connection, name: str, index: Payload) -> None:
+    """Change the index settings of a vector space."""
+    query = "UPDATE spaces SET indexing = ? WHERE name = ?"
+    connection.execute(query, (orjson.dumps(index), name))
+
+
+def _settings(blob: bytes | str) -> Payload:
+    settings = orjson.loads(blob)
+    if not isinstance(settings, dict):
+        raise ValueError(f"{settings!r} are no settings of an index")
+    return settings
 
 
 def to_key(point_id: PointId) -> str | int:

@@ -1,18 +1,72 @@
-"""Which points a call means, and which of them are nearest to a query."""
+"""Which points a call means, and which of them are nearest to a query vector."""
 
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from retrieval_store.arrays import Bools, Floats, Ints, Matrix
-from retrieval_store.engine.fetch import fetch
+from retrieval_store.arrays import Ints, Matrix
+from retrieval_store.engine.allowed import BYTES_KEPT, Allowed, key_of
+from retrieval_store.engine.indexing import index_settings, is_worth_an_index
 from retrieval_store.engine.masks import matching
+from retrieval_store.engine.planner import TRUST, WIDER, Plan, Situation, choose
 from retrieval_store.engine.schema import pks_of_ids
 from retrieval_store.engine.state import SpaceState, View, rows_of
-from retrieval_store.engine.types import Fields, Hits, PointId
+from retrieval_store.engine.types import Found, PointId
 from retrieval_store.errors import DimensionMismatchError
 from retrieval_store.filters.expression import Expression
-from retrieval_store.indexes.exact import nearest
+from retrieval_store.indexes import VectorIndex
+from retrieval_store.indexes.exact import (
+    Norms,
+    exact_distances,
+    is_safe_length,
+    length_of,
+    nearest,
+    taken,
+)
+
+TIE = 2.0**-23  # for each number of a vector: what float32 in an index may get wrong
+NO_SLOTS = np.empty(0, np.int64)
+
+
+class _UselessError(Exception):
+    """The index can't answer."""
+
+
+@dataclass(slots=True)
+class Trace:
+    """What a search did: the plan for each query, how many points matched, how many vectors the
+    index lacked, how many candidates each leg of a hybrid query gave, and the milliseconds of each
+    step."""
+
+    plans: list[Plan] = field(default_factory=list)
+    matching: int = 0
+    fresh: int = 0
+    fresh_cells: int = 0
+    legs: dict[str, list[int]] = field(default_factory=dict)
+    steps: dict[str, float] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    last: float = field(default_factory=time.perf_counter)
+
+    def lap(self, step: str) -> None:
+        """The time since the last lap went to this step."""
+        now = time.perf_counter()
+        self.steps[step] = self.steps.get(step, 0.0) + (now - self.last) * 1e3
+        self.last = now
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to search for: (q, dim) float32 vectors in a space, the k nearest of each. exact: don't
+    use an index; ef: candidates to ask of an index, where the usual number isn't wanted."""
+
+    space: str
+    vectors: Matrix
+    k: int
+    expression: Expression | None = None
+    exact: bool = False
+    ef: int | None = None
 
 
 def select(view: View, ids: Sequence[PointId] | None, expression: Expression | None) -> Ints:
@@ -26,49 +80,225 @@ def select(view: View, ids: Sequence[PointId] | None, expression: Expression | N
     return rows if expression is None else rows[matching(view, expression)[rows]]
 
 
-def search(
-    view: View,
-    space_name: str,
-    queries: Matrix,
-    k: int,
-    expression: Expression | None,
-    fields: Fields,
-) -> list[Hits]:
-    """For each query, (q, dim) float32, the k nearest points that fulfil the expression; exact.
-
-    Ties are in the order of first insertion.
-    """
-    space = view.state.spaces.get(space_name)
+def nearest_rows(view: View, query: Query, trace: Trace) -> list[Found]:
+    """For each query vector the rows of the nearest points, and their distances."""
+    space = view.state.spaces.get(query.space)
     if space is None:
-        nothing = np.empty(0, np.int64)
-        return [Hits(fetch(view, nothing, fields), np.empty(0)) for _ in queries]
-    if queries.shape[1] != space.space.dimension:
+        return [(np.empty(0, np.int64), np.empty(0))] * len(query.vectors)
+    if query.vectors.shape[1] != space.space.dimension:
         raise DimensionMismatchError(
-            f"the query vectors have {queries.shape[1]} numbers, but the collection holds vectors "
-            f"of {space.space.dimension}"
+            f"the query vectors have {query.vectors.shape[1]} numbers, but the collection holds "
+            f"vectors of {space.space.dimension}"
         )
-    mask = None if expression is None else matching(view, expression)
-    return [
-        Hits(fetch(view, rows, fields), distances)
-        for rows, distances in _nearest_rows(space, queries, k, mask)
-    ]
+    allowed = allowed_by(view, query.expression)
+    trace.matching = allowed.count
+    trace.lap("filter")
+    search = _Search(view, space, query, allowed, trace)
+    if search.may_use_index():
+        space.index.load_saved(view.connection)
+        trace.lap("load index")
+    return search.run()
 
 
-def _nearest_rows(
-    space: SpaceState, queries: Matrix, k: int, mask: Bools | None
-) -> Iterator[tuple[Ints, Floats]]:
-    slots = _allowed_slots(space, mask)
-    matrix = space.vectors.rows(space.space.slots)
-    norms = space.vectors.admit(matrix, space.checksums, slots)
-    for found, distances in nearest(queries, matrix, norms, space.space.metric, k, slots):
-        rows = space.row_of_slot[found]
-        order = np.lexsort((rows, distances))[:k]
-        yield rows[order], distances[order]
+def allowed_by(view: View, expression: Expression | None) -> Allowed:
+    """What an expression allows, worked out now or kept from before."""
+    key = key_of(expression)
+    kept = None if key is None else view.state.allowed.get(key)
+    if kept is not None:
+        return kept
+    if expression is None:
+        allowed = Allowed(None, view.state.count)
+    else:
+        mask = matching(view, expression)
+        allowed = Allowed(mask, int(np.count_nonzero(mask)))
+    if key is not None:
+        view.state.allowed.keep(key, allowed)
+    return allowed
 
 
-def _allowed_slots(space: SpaceState, mask: Bools | None) -> Ints | None:
-    """The living slots of the masked rows; None when that is all there are."""
-    if mask is None:
-        return np.flatnonzero(space.row_of_slot >= 0) if space.dead else None
-    slots = space.slot_of_row[mask]
-    return slots[slots >= 0]
+class _Search:
+    """One call: what all of its query vectors share."""
+
+    def __init__(
+        self, view: View, space: SpaceState, query: Query, allowed: Allowed, trace: Trace
+    ) -> None:
+        self._view, self._space, self._query = view, space, query
+        self._allowed, self._trace = allowed, trace
+        self._matrix = space.vectors.rows(space.space.slots)
+        self._metric = space.space.metric
+        self._lengths = [length_of(vector) for vector in query.vectors]
+
+    def may_use_index(self) -> bool:
+        """Whether an index, if there is one, may answer."""
+        space = self._space
+        if self._query.exact or not space.index.wanted:
+            return False
+        worth = is_worth_an_index(space.space.slots, self._matrix.shape[1])
+        return (worth or space.index.covered > 0) and all(map(is_safe_length, self._lengths))
+
+    def run(self) -> list[Found]:
+        """The rows and distances for each query vector."""
+        answers: list[Found | None] = [None] * len(self._query.vectors)
+        if self.may_use_index():
+            with self._space.index.searching() as (index, held):
+                covered = min(held, self._space.space.slots)
+                if not self._space.index.full:
+                    self._trace.fresh = self._space.space.slots - covered
+                    self._trace.fresh_cells = self._trace.fresh * self._matrix.shape[1]
+                if index is not None:
+                    answers = self._through_index(index, covered)
+        left = [i for i, answer in enumerate(answers) if answer is None]
+        if left:
+            self._note(choose(self._situation(None, 0)), len(left))
+            for i, answer in zip(left, self._exactly(left), strict=True):
+                answers[i] = answer
+            self._trace.lap("exact")
+        return [answer for answer in answers if answer is not None]
+
+    def _situation(self, index: VectorIndex | None, covered: int) -> Situation:
+        ef = 0
+        if index is not None:
+            stored = index_settings(self._space.space).get("ef_search")
+            ef = self._query.ef or (stored if isinstance(stored, int) else index.ef_search)
+            ef = max(1, ef)
+        return Situation(
+            self._space.space.slots,
+            self._allowed.count,
+            self._matrix.shape[1],
+            self._query.k,
+            self._lies_together(),
+            covered,
+            ef,
+        )
+
+    def _lies_together(self) -> bool:
+        """Whether the allowed rows are in one piece, or will be since they are wanted again."""
+        allowed = self._allowed
+        whole = allowed.mask is None and not self._space.dead
+        kept = allowed.together(self._query.space) is not None
+        return whole or kept or self._may_keep_together()
+
+    def _may_keep_together(self) -> bool:
+        allowed = self._allowed
+        return allowed.uses > 0 and 4 * allowed.count * self._matrix.shape[1] <= BYTES_KEPT // 2
+
+    def _note(self, plan: Plan, queries: int) -> None:
+        self._trace.plans += [plan] * queries
+
+    def _through_index(self, index: VectorIndex, covered: int) -> list[Found | None]:
+        """Answers for those queries that are cheapest to answer so; None for the others."""
+        answers: list[Found | None] = [None] * len(self._query.vectors)
+        situation, wider = self._situation(index, covered), 1
+        left = list(range(len(answers)))
+        while left:
+            plan = choose(situation, wider)
+            if plan.method != "over-fetch":
+                break
+            self._note(plan, len(left))
+            try:
+                self._over_fetch(index, covered, plan.ef, left, answers)
+            except _UselessError:
+                break
+            self._trace.lap("over-fetch")
+            left = [i for i in left if answers[i] is None]
+            wider *= WIDER
+        return answers
+
+    def _over_fetch(
+        self,
+        index: VectorIndex,
+        covered: int,
+        ef: int,
+        which: list[int],
+        answers: list[Found | None],
+    ) -> None:
+        """Answer those of the queries for which enough of `ef` candidates are allowed."""
+        space, k = self._space, self._query.k
+        vectors = self._query.vectors
+        try:
+            candidates, distances = index.search(vectors[which], ef)
+        except RuntimeError as error:  # it found fewer than it should have
+            raise _UselessError from error
+        fresh = self._fresh(covered, which) if covered < space.space.slots else None
+        known = candidates
+        if len(index) > space.space.slots:  # it holds vectors newer than this reader's state
+            known = np.minimum(candidates, space.space.slots - 1)
+        rows = np.where(known == candidates, space.row_of_slot[known], -1)
+        passing = rows >= 0
+        if self._allowed.mask is not None:
+            passing &= self._allowed.mask[rows]
+        for at, i in enumerate(which):
+            places = np.flatnonzero(passing[at])
+            if len(places) < k or places[k - 1] > TRUST * ef:
+                continue
+            count = self._count_near(distances[at, places], k, self._lengths[i])
+            if count == len(places):  # there may be more that float32 can't tell from the last
+                continue
+            slots = candidates[at, places[:count]]
+            answers[i] = self._ranked(i, slots if fresh is None else np.append(slots, fresh[at]))
+
+    def _count_near(self, distances: Matrix, k: int, length: float) -> int:
+        """How many of the candidates may be among the k nearest, given what float32 can have got
+        wrong; all of them when the distances make no sense."""
+        if not (np.diff(distances) >= 0).all():
+            return len(distances)
+        last, units = float(distances[k - 1]), (self._matrix.shape[1] + 8) * TIE
+        scale = {"l2": abs(last), "cosine": 1.0, "ip": 0.0}[self._metric]
+        if self._metric == "ip":
+            norms = self._space.vectors.admit(self._matrix, self._space.checksums, NO_SLOTS)
+            scale = length * norms.longest
+        return int(np.searchsorted(distances, last + units * scale, "right"))
+
+    def _ranked(self, i: int, slots: Ints) -> Found:
+        """The k nearest of some slots, with their exact distances."""
+        norms = self._space.vectors.admit(self._matrix, self._space.checksums, slots)
+        query, length = self._query.vectors[i], self._lengths[i]
+        distances = exact_distances(query, length, self._matrix, norms, slots, self._metric)
+        rows = self._space.row_of_slot[slots]
+        order = np.lexsort((rows, distances))[: self._query.k]
+        return rows[order], distances[order]
+
+    def _fresh(self, covered: int, which: list[int]) -> list[Ints]:
+        """The nearest allowed slots behind those that the index holds, for each query."""
+        rows = self._space.row_of_slot[covered:]
+        passing = rows >= 0
+        if self._allowed.mask is not None:
+            passing &= self._allowed.mask[rows]
+        slots = np.flatnonzero(passing) + covered
+        norms = self._space.vectors.admit(self._matrix, self._space.checksums, slots)
+        found = nearest(
+            self._query.vectors[which],
+            [self._lengths[i] for i in which],
+            self._matrix,
+            norms,
+            self._metric,
+            self._query.k,
+            slots,
+        )
+        return [near for near, _ in found]
+
+    def _exactly(self, which: list[int]) -> Iterator[Found]:
+        space, k = self._space, self._query.k
+        vectors, slots = self._query.vectors[which], self._allowed.slots(space)
+        lengths = [self._lengths[i] for i in which]
+        together = self._together(slots)
+        if together is None:
+            norms = space.vectors.admit(self._matrix, space.checksums, slots)
+            found = nearest(vectors, lengths, self._matrix, norms, self._metric, k, slots)
+        else:
+            found = nearest(vectors, lengths, *together, self._metric, k, None)
+        for near, distances in found:
+            moved = together is not None and slots is not None
+            rows = space.row_of_slot[slots[near] if moved else near]  # type: ignore[index]
+            order = np.lexsort((rows, distances))[:k]
+            yield rows[order], distances[order]
+
+    def _together(self, slots: Ints | None) -> tuple[Matrix, Norms] | None:
+        """The allowed rows copied together, for a filter that is used again."""
+        allowed, name = self._allowed, self._query.space
+        kept = allowed.together(name)
+        if kept is None and slots is not None and self._may_keep_together():
+            norms = self._space.vectors.admit(self._matrix, self._space.checksums, slots)
+            kept = self._matrix[slots], taken(norms, slots)
+            self._view.state.allowed.keep_together(allowed, name, *kept)
+        return kept

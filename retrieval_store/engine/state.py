@@ -6,16 +6,20 @@ the next one from it and what the database says has changed. Versions share memo
 `arrays.appended`), so there is only one line of them, made under one lock.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import apsw
 import numpy as np
 
 from retrieval_store.arrays import Bools, Ints, appended
-from retrieval_store.engine.columns import ColumnCache
+from retrieval_store.engine.allowed import AllowedCache
+from retrieval_store.engine.columns import COLUMNS_KEPT
 from retrieval_store.engine.database import select
+from retrieval_store.engine.indexing import SpaceIndex
+from retrieval_store.engine.layers import LayerCache
 from retrieval_store.engine.presence import are_present, present_pks
 from retrieval_store.engine.schema import Head, read_changes, read_spaces
 from retrieval_store.engine.types import Space
@@ -23,12 +27,23 @@ from retrieval_store.engine.vectors import Checksums, Vectors, rows_per_block
 
 NONE = -1
 TOLERATED_DEAD_ROWS = 10_000
-OpenVectors: TypeAlias = Callable[[Space, int], Vectors]
+LISTS_KEPT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSpace:
+    """What this process holds open of a vector space in one generation."""
+
+    vectors: Vectors
+    index: SpaceIndex
+
+
+OpenSpaces: TypeAlias = Callable[[Space, int], OpenSpace]
 
 
 @dataclass(frozen=True, slots=True)
 class SpaceState:
-    """One vector space: its file, and who owns which slot of it.
+    """One vector space: its file and index, and who owns which slot.
 
     row_of_slot: (slots,), slot_of_row: (rows,), with -1 for dead slots and for points without a
     vector; checksums: of each block of the file; dead: how many slots are dead.
@@ -36,6 +51,7 @@ class SpaceState:
 
     space: Space
     vectors: Vectors
+    index: SpaceIndex
     row_of_slot: Ints
     slot_of_row: Ints
     checksums: Checksums
@@ -47,7 +63,9 @@ class State:
     """All that is kept in memory of a collection, as of `head.seq`.
 
     pks: (rows,) ascending; alive: (rows,), False for points deleted since their row was given out;
-    count: how many are alive; columns: shared by the states that number their rows alike.
+    count: how many are alive; special: spaces that aren't dense; columns, lists: payloads by value
+    and documents by word, shared by the states that number their rows alike; allowed: what filters
+    let through in this one; facts: what else was worked out about it, by whoever needs it.
     """
 
     head: Head
@@ -55,26 +73,37 @@ class State:
     alive: Bools
     count: int
     spaces: dict[str, SpaceState]
-    columns: ColumnCache
+    special: dict[str, Space]
+    columns: LayerCache
+    lists: LayerCache
+    allowed: AllowedCache = field(default_factory=AllowedCache)
+    facts: dict[Hashable, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a call reads: the state in memory, and a transaction that shows the same `seq`."""
+    """What a call reads: the state in memory, and a transaction that shows the same `seq`.
+
+    directory: where the collection's files are, None in memory; remarks: what whoever asks for an
+    explanation should be told.
+    """
 
     connection: apsw.Connection
     state: State
+    directory: Path | None = None
+    remarks: list[str] = field(default_factory=list)
 
 
-def load(connection: apsw.Connection, head: Head, open_vectors: OpenVectors) -> State:
+def load(connection: apsw.Connection, head: Head, open_space: OpenSpaces) -> State:
     """The state at `head`, which was read in the transaction of `connection`."""
-    nothing, columns = replace(head, next_pk=0), ColumnCache(head.seq)
-    empty = State(nothing, np.empty(0, np.int64), np.empty(0, np.bool_), 0, {}, columns)
-    return _advanced(empty, connection, head, open_vectors)
+    nothing = replace(head, next_pk=0)
+    columns, lists = LayerCache(head.seq, COLUMNS_KEPT), LayerCache(head.seq, LISTS_KEPT)
+    empty = State(nothing, np.empty(0, np.int64), np.empty(0, np.bool_), 0, {}, {}, columns, lists)
+    return _advanced(empty, connection, head, open_space)
 
 
 def advanced(
-    state: State, connection: apsw.Connection, head: Head, open_vectors: OpenVectors
+    state: State, connection: apsw.Connection, head: Head, open_space: OpenSpaces
 ) -> State:
     """The state at `head`, made from an earlier one where that is less work than loading."""
     if state.head.seq == head.seq:
@@ -85,8 +114,8 @@ def advanced(
         or head.log_floor > state.head.seq
         or dead_rows > max(TOLERATED_DEAD_ROWS, state.count)
     ):
-        return load(connection, head, open_vectors)
-    return _advanced(state, connection, head, open_vectors)
+        return load(connection, head, open_space)
+    return _advanced(state, connection, head, open_space)
 
 
 def rows_of(pks: Ints, wanted: Ints) -> Ints:
@@ -100,9 +129,7 @@ def rows_of(pks: Ints, wanted: Ints) -> Ints:
     return np.where(pks[rows] == wanted, rows, NONE)
 
 
-def _advanced(
-    old: State, connection: apsw.Connection, head: Head, open_vectors: OpenVectors
-) -> State:
+def _advanced(old: State, connection: apsw.Connection, head: Head, open_space: OpenSpaces) -> State:
     born = present_pks(connection, old.head.next_pk, head.next_pk)
     changed = rows_of(old.pks, read_changes(connection, old.head.seq))
     changed = changed[changed >= 0]
@@ -112,13 +139,18 @@ def _advanced(
     if len(gone):
         alive = alive.copy()
         alive[gone] = False
+    known = read_spaces(connection)
     spaces = {
-        name: _advanced_space(old, space, connection, head, pks, gone, open_vectors)
-        for name, space in read_spaces(connection).items()
-        if space.dimension is not None
+        name: _advanced_space(old, space, connection, head, pks, gone, open_space)
+        for name, space in known.items()
+        if space.dimension is not None and space.kind == "dense"
     }
-    old.columns.note(head.seq, np.concatenate([changed, np.arange(len(old.pks), len(pks))]))
-    return State(head, pks, alive, old.count + len(born) - len(gone), spaces, old.columns)
+    special = {name: space for name, space in known.items() if space.kind != "dense"}
+    noted = np.concatenate([changed, np.arange(len(old.pks), len(pks))])
+    old.columns.note(head.seq, noted)
+    old.lists.note(head.seq, noted)
+    count = old.count + len(born) - len(gone)
+    return State(head, pks, alive, count, spaces, special, old.columns, old.lists)
 
 
 def _advanced_space(
@@ -128,13 +160,14 @@ def _advanced_space(
     head: Head,
     pks: Ints,
     gone: Ints,
-    open_vectors: OpenVectors,
+    open_space: OpenSpaces,
 ) -> SpaceState:
     old = state.spaces.get(space.name)
     if old is None:
         none = np.empty(0, np.int64)
-        vectors = open_vectors(space, head.generation)
-        old = SpaceState(replace(space, slots=0), vectors, none, none, np.empty(0, np.uint32), 0)
+        opened = open_space(space, head.generation)
+        empty = replace(space, slots=0)
+        old = SpaceState(empty, opened.vectors, opened.index, none, none, np.empty(0, np.uint32), 0)
     checksums, owners = _read_blocks(connection, head.generation, space, old)
     new_slots = np.arange(old.space.slots, space.slots)
     new_rows = rows_of(pks, owners)
@@ -153,7 +186,7 @@ def _advanced_space(
     lost = slots[slot_of_row[rows] != slots]
     row_of_slot[lost] = NONE
     dead = old.dead + len(np.unique(superseded)) + len(new_slots) - len(slots) + len(lost)
-    return SpaceState(space, old.vectors, row_of_slot, slot_of_row, checksums, dead)
+    return SpaceState(space, old.vectors, old.index, row_of_slot, slot_of_row, checksums, dead)
 
 
 def _read_blocks(

@@ -5,10 +5,11 @@ import shutil
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+from retrieval_store.engine import upkeep
 from retrieval_store.engine.catalog import CATALOG, Catalog, CollectionRecord, Entries
 from retrieval_store.engine.database import (
     FileDatabase,
@@ -20,8 +21,10 @@ from retrieval_store.engine.database import (
     translated,
 )
 from retrieval_store.engine.forking import aware
-from retrieval_store.engine.maintenance import Progress, optimize
-from retrieval_store.engine.points import PointStore
+from retrieval_store.engine.indexing import FindClass, built_in
+from retrieval_store.engine.maintenance import Progress, optimize, save_indexes
+from retrieval_store.engine.points import FILE_NAME, Around, PointStore
+from retrieval_store.engine.types import NewSpace
 from retrieval_store.engine.verify import FileReport, verify_catalog, verify_collection
 from retrieval_store.errors import (
     ClientClosedError,
@@ -29,7 +32,6 @@ from retrieval_store.errors import (
     NotFoundError,
     StorageError,
 )
-from retrieval_store.indexes.exact import Metric
 from retrieval_store.json_values import Payload
 
 CATALOG_NAME = "catalog.sqlite"
@@ -40,8 +42,11 @@ MOST_AWAKE = 16  # collections with open files; each may have some 14 descriptor
 class Store:
     """The collections below a directory, which exists; or in memory when `directory` is None."""
 
-    def __init__(self, directory: Path | None, mode: Mode) -> None:
+    def __init__(
+        self, directory: Path | None, mode: Mode, find_class: FindClass = built_in
+    ) -> None:
         self.directory = directory
+        self._around = Around(find_class, upkeep.want)
         self.mode: Mode = mode
         self._open: dict[str, PointStore] = {}
         self._awake: OrderedDict[str, PointStore] = OrderedDict()  # the last used last
@@ -57,8 +62,12 @@ class Store:
                 create(directory / CATALOG_NAME, CATALOG)
             self._catalog = Catalog(FileDatabase(directory / CATALOG_NAME, CATALOG, catalog_mode))
             self._finish_drops()
+            if mode != "read-only":
+                self._sweep(directory)
 
-    def create(self, name: str, settings: Payload, spaces: dict[str, Metric]) -> CollectionRecord:
+    def create(
+        self, name: str, settings: Payload, spaces: Mapping[str, NewSpace]
+    ) -> CollectionRecord:
         """A new collection with these vector spaces; raises AlreadyExistsError."""
         self._finish_drops()
         record = CollectionRecord(str(uuid.uuid4()), name, settings)
@@ -71,7 +80,7 @@ class Store:
                 # left.
                 if directory is not None:
                     directory.mkdir()
-                points = PointStore.create(directory, name, spaces, self.mode)
+                points = PointStore.create(directory, name, spaces, self.mode, self._around)
                 if directory is not None:
                     sync_directory(directory.parent)
                 self._open[record.id] = points
@@ -157,9 +166,14 @@ class Store:
         where = "in memory" if self.directory is None else f"at {self.directory}"
         with self._lock:
             self._closed = partial(ClientClosedError, f"the store {where} has been closed")
-        for points in list(self._open.values()):
-            points.close(self._closed)
-        self._catalog.close(self._closed)
+        try:
+            for points in list(self._open.values()):
+                points.closing = True
+                if self.directory is not None and self.mode != "read-only":
+                    save_indexes(points)
+                points.close(self._closed)
+        finally:
+            self._catalog.close(self._closed)
 
     def forget_after_fork(self) -> None:
         """In a child: no thread holds the lock."""
@@ -177,7 +191,7 @@ class Store:
         with self._lock:
             if self._closed is not None:
                 raise self._closed()
-            opened = PointStore.open(directory, record.name, self.mode)
+            opened = PointStore.open(directory, record.name, self.mode, self._around)
             return self._open.setdefault(collection_id, opened)
 
     def _wake(self, collection_id: str, points: PointStore) -> None:
@@ -186,11 +200,21 @@ class Store:
             self._awake.move_to_end(collection_id)
         except KeyError:
             with self._lock:
+                if self._open.get(collection_id) is not points:  # forgotten meanwhile
+                    return
                 self._awake[collection_id] = points
-                crowded = len(self._awake) > MOST_AWAKE
-                _, idle = self._awake.popitem(last=False) if crowded else (None, None)
+                idle = self._longest_unused() if len(self._awake) > MOST_AWAKE else None
             if idle is not None:
                 idle.rest()
+
+    def _longest_unused(self) -> PointStore | None:
+        """Take the collection that was unused for longest from those that are awake; not one that
+        is being maintained, whose index may be half built."""
+        for collection_id, points in self._awake.items():
+            if not points.maintaining.locked():
+                del self._awake[collection_id]
+                return points
+        return None
 
     def _forget(self, collection_id: str, points: PointStore | None = None) -> None:
         """Close the collection, or `points` if that is still what is open of it."""
@@ -205,26 +229,44 @@ class Store:
     @contextlib.contextmanager
     def _entries(self) -> Iterator[Entries]:
         """The catalog to read, without collections whose deletion was interrupted."""
-        self._finish_drops()
-        with self._catalog.reading() as entries:
+        dropped = self._finish_drops()
+        with self._catalog.reading(without=dropped) as entries:
             yield entries
 
-    def _finish_drops(self) -> None:
-        """Finish the deletions that were interrupted after they had taken effect."""
-        if self.mode == "read-only":
-            return
+    def _finish_drops(self) -> list[str]:
+        """Finish the deletions that were interrupted after they had taken effect; returns the ids
+        of those that can't be finished now."""
+        left = []
         with self._catalog.reading() as entries:
             flagged = entries.flagged()
         for record in flagged:
-            try:
-                dropped = self.points(record.id).is_dropped()
-            except NotFoundError:
-                dropped = True
-            except StorageError:
-                dropped = False  # the error belongs to whoever uses the collection
-            if dropped:
-                with contextlib.suppress(StorageError):  # someone will come again
+            if self._is_dropped(record.id):
+                try:
+                    if self.mode == "read-only":
+                        raise StorageError("nothing can be removed")
                     self._remove(record.id)
+                except StorageError:  # someone will come again
+                    left.append(record.id)
+        return left
+
+    def _is_dropped(self, collection_id: str) -> bool:
+        try:
+            return self.points(collection_id).is_dropped()
+        except NotFoundError:
+            return True
+        except StorageError:  # the error belongs to whoever uses the collection
+            return False
+
+    def _sweep(self, directory: Path) -> None:
+        """Remove what a deletion or a creation left behind whose process died."""
+        names = {path.name for path in directory.iterdir() if _may_be_a_leftover(path)}
+        if not names:
+            return
+        with self._catalog.writing() as entries:  # so nobody creates a collection now
+            known = {record.id for record in entries.page(None, 0)}
+        for name in names - known:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(directory / name)
 
     def _remove(self, collection_id: str) -> None:
         """Unlink and forget a collection that is marked as dropped."""
@@ -235,6 +277,19 @@ class Store:
 
     def _directory_of(self, collection_id: str) -> Path | None:
         return None if self.directory is None else self.directory / collection_id
+
+
+def _may_be_a_leftover(path: Path) -> bool:
+    """Whether this is a deleted collection, or one that was never finished: its database comes
+    last, and under another name first."""
+    name = path.name.removesuffix(DROPPED_SUFFIX)
+    try:
+        ours = str(uuid.UUID(name)) == name
+    except ValueError:
+        return False
+    if not ours or path.is_symlink() or not path.is_dir():
+        return False
+    return name != path.name or not (path / FILE_NAME).exists()
 
 
 def _unlink(directory: Path | None) -> None:

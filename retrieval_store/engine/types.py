@@ -3,13 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
-from retrieval_store.arrays import Floats, Ints, Matrix
+from retrieval_store.arrays import Floats, Ints, Matrix, SparseVector
 from retrieval_store.indexes.exact import Metric
 from retrieval_store.json_values import Payload
 
 PointId: TypeAlias = str | int
+Kind: TypeAlias = Literal["dense", "sparse", "multi"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+SpecialVector: TypeAlias = SparseVector | Matrix
+Found: TypeAlias = tuple[Ints, Floats]  # rows and distances, nearest first
 
 
 class Unset(Enum):
@@ -24,14 +30,28 @@ MaybePayload: TypeAlias = Payload | None | Unset
 
 
 @dataclass(frozen=True, slots=True)
+class NewSpace:
+    """A vector space to be: its metric, the name and settings of its index, and how many vectors of
+    which kind a point has: one dense, one sparse, or several dense ones ("multi"). A sparse space
+    ranks by the dot product; {"idf": true} in its settings multiplies by the idf of each index."""
+
+    metric: Metric
+    index: Payload = field(default_factory=dict)
+    kind: Kind = "dense"
+
+
+@dataclass(frozen=True, slots=True)
 class Space:
-    """A named vector space; `dimension` is None until the first write fixes it."""
+    """A named vector space; `dimension` is None until the first write fixes it. index: the name of
+    its index and settings, those that aren't there being the defaults."""
 
     number: int
     name: str
     metric: Metric
     dimension: int | None
     slots: int
+    index: Payload = field(default_factory=dict, compare=False)
+    kind: Kind = "dense"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +67,24 @@ class Vectors:
 
 
 @dataclass(frozen=True, slots=True)
+class SpecialVectors:
+    """Vectors for some points of a batch, in a space that isn't dense.
+
+    items: for each a SparseVector, or a (m, dim) float32 matrix of its several vectors; positions:
+    as in `Vectors`.
+    """
+
+    items: Sequence[SpecialVector]
+    positions: Ints | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PointBatch:
     """Points to write. A field that is None as a whole leaves known points as they are, and so does
     UNSET as one of its items; new points get null."""
 
     ids: Sequence[PointId]
-    vectors: Mapping[str, Vectors] = field(default_factory=dict)
+    vectors: Mapping[str, Vectors | SpecialVectors] = field(default_factory=dict)
     payloads: Sequence[MaybePayload] | None = None
     documents: Sequence[MaybeText] | None = None
     uris: Sequence[MaybeText] | None = None
@@ -96,7 +128,8 @@ class Fields:
 class Points:
     """Points read; fields that weren't asked for are None.
 
-    vectors: (n, dim) float32, rows of NaN for points without a vector in the space.
+    vectors: (n, dim) float32, rows of NaN for points without a vector in the space; special: the
+    vectors of a space that isn't dense, None for points without.
     """
 
     ids: list[PointId]
@@ -104,11 +137,14 @@ class Points:
     documents: list[str | None] | None = None
     uris: list[str | None] | None = None
     vectors: Matrix | None = None
+    special: list[SpecialVector | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """The answer to one query: points, nearest first, and their distances, float64 (n,)."""
+    """The answer to one query: points, best first, their distances, float64 (n,), None where
+    there is no vector to measure from, and their scores, float64 (n,), descending."""
 
     points: Points
-    distances: Floats
+    distances: Floats | None
+    scores: Floats

@@ -68,6 +68,7 @@ class Admission:
         self._lock = threading.Lock()
         self._counts: Ints = np.zeros(0, np.int64)
         self._norms = norms_of(np.empty((0, 1), np.float32))
+        self._shown = self._norms  # of the rows of the last matrix
         self._complete = 0
 
     def admit(
@@ -86,25 +87,20 @@ class Admission:
                     self._counts[block] = len(rows)
                 if slots is None:
                     self._complete = len(matrix)
-            n = self._norms
-            return Norms(
-                n.lengths[: len(matrix)],
-                n.squared[: len(matrix)],
-                n.inverse[: len(matrix)],
-                n.safe,
-                n.longest,
-            )
+            if len(self._shown.lengths) != len(matrix):
+                self._shown = self._norms_of(len(matrix))
+            return self._shown
+
+    def _norms_of(self, rows: int) -> Norms:
+        n = self._norms
+        return Norms(n.lengths[:rows], n.squared[:rows], n.inverse[:rows], n.safe, n.longest)
 
     def _unseen(self, rows: int, slots: Ints | None) -> list[int]:
-        wanted = np.full(-(-rows // self._block_rows), self._block_rows, np.int64)
-        wanted[-1] = rows - (len(wanted) - 1) * self._block_rows
-        unseen = self._counts[: len(wanted)] < wanted
-        if slots is not None:
-            named = np.zeros(len(wanted), np.bool_)
-            named[slots // self._block_rows] = True
-            unseen &= named
-        blocks: list[int] = np.flatnonzero(unseen).tolist()
-        return blocks
+        size = self._block_rows
+        blocks = np.arange(-(-rows // size)) if slots is None else slots // size
+        wanted = np.minimum(rows - blocks * size, size)
+        lacking = self._counts[blocks] < wanted
+        return np.unique(blocks[lacking]).tolist() if lacking.any() else []
 
     def _grow(self, rows: int) -> None:
         # Readers keep the arrays they were given, in which their own blocks stay as they are.
@@ -119,6 +115,7 @@ class Admission:
             n.safe,
             n.longest,
         )
+        self._shown = self._norms_of(0)
         self._counts = _longer(self._counts, -(-capacity // self._block_rows))
 
     def _note(self, first: int, new: Norms) -> None:
@@ -127,6 +124,7 @@ class Admission:
         n.squared[first:stop] = new.squared
         n.inverse[first:stop] = new.inverse
         self._norms = replace(n, safe=n.safe and new.safe, longest=max(n.longest, new.longest))
+        self._shown = self._norms_of(0)
 
 
 class VectorFile:

@@ -2,6 +2,7 @@
 
 Databases: every page through the checksum VFS, SQLite's own check of their structure, and whether
 the tables agree. Vector files: the checksum of every block, by a reader that has seen none yet.
+Derived files: their checksums.
 """
 
 from dataclasses import dataclass
@@ -13,8 +14,15 @@ import numpy as np
 
 from retrieval_store.engine.catalog import CATALOG
 from retrieval_store.engine.database import FileDatabase, Mode, select
+from retrieval_store.engine.derived import (
+    DIRECTORY,
+    DerivedFile,
+    all_files,
+    path_of,
+    refuse_damaged,
+)
 from retrieval_store.engine.fetch import decode_payloads, read_records
-from retrieval_store.engine.points import FILE_NAME, PointStore
+from retrieval_store.engine.points import FILE_NAME, Around, PointStore
 from retrieval_store.engine.state import View
 from retrieval_store.errors import ClientClosedError, DamagedError, NotFoundError, StorageError
 
@@ -49,7 +57,7 @@ def verify_collection(directory: Path, name: str, mode: Mode) -> list[FileReport
     while True:
         generation, reports = -1, []
         try:
-            points = PointStore.open(directory, name, mode)
+            points = PointStore.open(directory, name, mode, Around())
             try:
                 with points.reading() as view:
                     generation = view.state.head.generation
@@ -76,7 +84,17 @@ def _reports(view: View, path: Path) -> list[FileReport]:
         except StorageError as error:
             problem = error
         reports.append(_report(space.vectors.path, problem))
-    return reports
+    return reports + [_derived_report(path.parent, made) for made in all_files(view.connection)]
+
+
+def _derived_report(directory: Path, made: DerivedFile) -> FileReport:
+    """Such a file is no loss, but what is wrong with it may be wrong with the disk."""
+    path = directory / DIRECTORY / made.file
+    try:
+        refuse_damaged(path_of(directory, made), made)
+    except StorageError as error:
+        return _report(path, error)
+    return _report(path, None)
 
 
 def _report(path: Path, problem: StorageError | None) -> FileReport:

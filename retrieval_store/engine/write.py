@@ -19,12 +19,15 @@ from retrieval_store.engine.database import select
 from retrieval_store.engine.fetch import decode_payloads, read_records
 from retrieval_store.engine.presence import set_present
 from retrieval_store.engine.schema import Head, pks_of_ids, read_spaces, to_key, write_head
-from retrieval_store.engine.state import OpenVectors
+from retrieval_store.engine.special import delete_special, put_special
+from retrieval_store.engine.state import OpenSpaces
 from retrieval_store.engine.types import (
     UNSET,
     PointBatch,
     PutResult,
     Space,
+    SpecialVectors,
+    Vectors,
     WriteRules,
 )
 from retrieval_store.engine.vectors import checksums_after, rows_per_block
@@ -46,7 +49,7 @@ class Write:
 
     connection: apsw.Connection
     head: Head
-    open_vectors: OpenVectors
+    open_space: OpenSpaces
 
 
 def put(write: Write, batch: PointBatch, rules: WriteRules) -> PutResult:
@@ -62,7 +65,7 @@ def put(write: Write, batch: PointBatch, rules: WriteRules) -> PutResult:
     _update(write, batch, pks, ~is_new, rules.merge_payloads)
     for name, vectors in batch.vectors.items():
         owners = pks if vectors.positions is None else pks[vectors.positions]
-        _append_vectors(write, name, vectors.matrix, owners)
+        _put_vectors(write, name, vectors, owners)
     new_pks = pks[is_new] if inserting else pks[:0]
     if len(new_pks) or len(old_pks):
         set_present(write.connection, new_pks, True)
@@ -76,6 +79,7 @@ def delete(write: Write, pks: Ints) -> None:
     if len(pks):
         pks = np.sort(pks)
         write.connection.execute("DELETE FROM points WHERE pk IN carray(?)", (apsw.carray(pks),))
+        delete_special(write.connection, pks)
         set_present(write.connection, pks, False)
         _finish(write, pks, 0)
 
@@ -159,9 +163,18 @@ def _merged(old: Payload | None, new: Payload | None) -> Payload | None:
     return {key: value for key, value in merged.items() if key not in new or value is not None}
 
 
-def _append_vectors(write: Write, name: str, matrix: Matrix, owners: Ints) -> None:
-    """Append the vectors of those that have a pk; the others' are only checked."""
+def _put_vectors(write: Write, name: str, vectors: Vectors | SpecialVectors, owners: Ints) -> None:
     space = read_spaces(write.connection)[name]
+    if isinstance(vectors, SpecialVectors) != (space.kind != "dense"):
+        raise InvalidArgumentError(f"vector space {name!r} is {space.kind}")
+    if isinstance(vectors, SpecialVectors):
+        put_special(write.connection, space, vectors.items, owners)
+    else:
+        _append_vectors(write, space, vectors.matrix, owners)
+
+
+def _append_vectors(write: Write, space: Space, matrix: Matrix, owners: Ints) -> None:
+    """Append the vectors of those that have a pk; the others' are only checked."""
     dimension = matrix.shape[1]
     if space.dimension not in (None, dimension):
         raise DimensionMismatchError(
@@ -190,7 +203,7 @@ def append_rows(write: Write, space: Space, generation: int, matrix: Matrix, own
         raise ValueError(f"vector space {space.name!r} has other blocks than its vectors need")
     if space.slots % block_rows == 0:
         checksum, last_owners = 0, b""  # a new block begins
-    write.open_vectors(space, generation).append(space.slots, matrix)
+    write.open_space(space, generation).vectors.append(space.slots, matrix)
     records = []
     for block, start, stop, total in checksums_after(space.slots, matrix, checksum):
         blob = last_owners + owners[start:stop].astype("<i8").tobytes()

@@ -71,6 +71,22 @@ class Range(Expression):
 
 
 @dataclass(frozen=True, slots=True)
+class TextIn(Expression):
+    """Points with a string at `path` that has `text` in it; ignore_case: as `str.casefold` says."""
+
+    path: PayloadPath
+    text: str
+    ignore_case: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exists(Expression):
+    """Points with something at `path`: neither nothing, nor null, nor an empty list."""
+
+    path: PayloadPath
+
+
+@dataclass(frozen=True, slots=True)
 class HasId(Expression):
     """Points with one of these ids."""
 

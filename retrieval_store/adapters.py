@@ -1,0 +1,111 @@
+"""What adapters to frameworks share: getting at a collection, and scores as they want them."""
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from retrieval_store.client import Client
+from retrieval_store.collection import Collection
+from retrieval_store.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
+
+
+@dataclass(slots=True)
+class Opened:
+    """A collection, and the client that was opened for it, if one was."""
+
+    collection: Collection
+    client: Client | None
+
+    def close(self) -> None:
+        """Close the client that was opened for the collection; one that was given stays open."""
+        if self.client is not None:
+            self.client.close()
+
+
+def open_collection(
+    name: str,
+    *,
+    path: str | os.PathLike[str] | None = None,
+    url: str | None = None,
+    client: Client | None = None,
+    collection: Collection | None = None,
+    distance: str | None = None,
+    configuration: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Opened:
+    """The collection that one of `path`, `client` and `collection` leads to, made if there is none;
+    with none of them, in memory. distance: of a collection that is made here, cosine if it isn't
+    said; one that exists must have it, if it is."""
+    given = {"path": path, "url": url, "client": client, "collection": collection}
+    named = [key for key, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise InvalidArgumentError(
+            f"expected at most one of {', '.join(given)}, got {' and '.join(named)}"
+        )
+    if url is not None:
+        raise InvalidArgumentError(
+            f"url is {url!r}, but collections on a cluster aren't supported yet: use path="
+        )
+    if collection is not None:
+        return Opened(collection, None)
+    opened = Client(path) if client is None else None
+    try:
+        made = _got_or_made(client or opened, name, distance, configuration, metadata)
+    except BaseException:
+        if opened is not None:
+            opened.close()
+        raise
+    return Opened(made, opened)
+
+
+def _got_or_made(
+    client: Any,
+    name: str,
+    distance: str | None,
+    configuration: Mapping[str, Any] | None,
+    metadata: Mapping[str, Any] | None,
+) -> Collection:
+    given = dict((configuration or {}).get("hnsw") or {})
+    if distance is not None:
+        given.setdefault("space", distance)
+    while True:  # another process may create or delete it between the two
+        try:
+            existing: Collection = client.get_collection(name, embedding_function=None)
+        except NotFoundError:
+            hnsw = {"space": "cosine", **given}
+            try:
+                made: Collection = client.create_collection(
+                    name, {**(configuration or {}), "hnsw": hnsw}, metadata, embedding_function=None
+                )
+            except AlreadyExistsError:
+                continue
+            return made
+        wanted = {**(configuration or {}), "hnsw": given}
+        checked: Collection = client.get_or_create_collection(
+            existing.name, wanted, embedding_function=None
+        )
+        return checked
+
+
+def relevance_of(distance: str) -> Callable[[float], float]:
+    """Distances as relevance from 0 to 1, 1 best, in the same order and without clamping: cosine
+    1 - d / 2, squared L2 1 / (1 + d), inner product the logistic function of the product."""
+    return _RELEVANCE[distance]
+
+
+def _of_product(distance: float) -> float:
+    product = 1.0 - distance
+    if product >= 0:
+        return 1.0 / (1.0 + math.exp(-product))
+    grown = math.exp(product)
+    return grown / (1.0 + grown)
+
+
+_RELEVANCE: dict[str, Callable[[float], float]] = {
+    # Rounding may leave a cosine distance a hair outside of 0 … 2.
+    "cosine": lambda d: 1.0 - min(max(d, 0.0), 2.0) / 2.0,
+    "l2": lambda d: 1.0 / (1.0 + d),
+    "ip": _of_product,
+}

@@ -1,0 +1,78 @@
+"""What a collection tells about itself: how a query was answered, and what takes how much room."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from retrieval_store.engine.derived import DIRECTORY
+from retrieval_store.engine.indexing import index_name
+from retrieval_store.engine.search import Trace
+from retrieval_store.engine.state import SpaceState, State
+from retrieval_store.json_values import JSONValue, Payload
+
+
+def explanation(trace: Trace, state: State) -> Payload:
+    """What a search did. plans: for each query vector in turn, and more than one for those that
+    needed a second try; costs: estimates in microseconds; steps: milliseconds."""
+    return {
+        "points": state.count,
+        "matching": trace.matching,
+        "fresh": trace.fresh,
+        "legs": {name: list[JSONValue](counts) for name, counts in trace.legs.items()},
+        "plans": [
+            {
+                "method": plan.method,
+                "ef": plan.ef,
+                "costs": {method: round(cost, 1) for method, cost in plan.costs.items()},
+            }
+            for plan in trace.plans
+        ],
+        "remarks": list[JSONValue](trace.remarks),
+        "steps": {name: round(milliseconds, 4) for name, milliseconds in trace.steps.items()},
+    }
+
+
+def statistics(state: State, directory: Path | None) -> Payload:
+    """Points, vectors and bytes by part, on disk and in memory."""
+    spaces = state.spaces
+    memory: Payload = {
+        "state": state.pks.nbytes + state.alive.nbytes + sum(map(_state_bytes, spaces.values())),
+        "columns": state.columns.nbytes,
+        "words": state.lists.nbytes,
+        "filters": state.allowed.nbytes,
+        "indexes": sum(space.index.nbytes for space in spaces.values()),
+    }
+    if directory is None:
+        memory["vectors"] = sum(
+            4 * s.space.slots * (s.space.dimension or 0) for s in spaces.values()
+        )
+    return {
+        "points": state.count,
+        "spaces": {name: _of_space(space) for name, space in spaces.items()},
+        "memory": memory,
+        "disk": {} if directory is None else _on_disk(directory),
+    }
+
+
+def _of_space(space: SpaceState) -> Payload:
+    return {
+        "dimension": space.space.dimension,
+        "vectors": space.space.slots - space.dead,
+        "dead_slots": space.dead,
+        "index": index_name(space.space),
+        "indexed_slots": space.index.covered,
+    }
+
+
+def _state_bytes(space: SpaceState) -> int:
+    return space.row_of_slot.nbytes + space.slot_of_row.nbytes + space.checksums.nbytes
+
+
+def _on_disk(directory: Path) -> Payload:
+    parts = {"points": "points.sqlite*", "vectors": "*.vectors", "derived": f"{DIRECTORY}/*"}
+    return {part: sum(map(_taken, directory.glob(pattern))) for part, pattern in parts.items()}
+
+
+def _taken(path: Path) -> int:
+    with suppress(FileNotFoundError):  # maintenance may just have removed it
+        return 512 * path.stat().st_blocks
+    return 0

@@ -1,0 +1,132 @@
+"""Maintenance in the background: one thread for all collections of this process, while there is
+something to do.
+
+It never keeps the process alive: it is a daemon, and at exit it is told to stop, which it does
+within milliseconds. In a forked child it begins anew.
+"""
+
+import atexit
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Callable
+
+from retrieval_store.engine.forking import aware
+from retrieval_store.engine.maintenance import tend
+from retrieval_store.engine.points import PointStore
+from retrieval_store.errors import RetrievalStoreError
+
+AGAIN_AFTER = 1.0  # seconds, when another process or thread was at it
+EXIT_WAITS = 1.0  # seconds
+_log = logging.getLogger("retrieval_store")
+
+
+class _Stop(Exception):  # noqa: N818 (it isn't an error)
+    """The collection is being closed, or the process ends."""
+
+
+class Upkeep:
+    """The collections to look after, each with the time from which on it is due."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._due: dict[weakref.ref[PointStore], float] = {}
+        self._later: list[Callable[[], None]] = []
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        aware(self)
+
+    def want(self, points: PointStore, delay: float = 0.0) -> None:
+        """Look after a collection soon; costs next to nothing when that is wanted already."""
+        key = weakref.ref(points)
+        if key in self._due or self._stopping:
+            return
+        with self._changed:
+            self._due[key] = time.monotonic() + delay
+            self._start()
+            self._changed.notify()
+
+    def outside(self, call: Callable[[], None]) -> None:
+        """Call it, in this thread unless that is the one of the upkeep: there when it has finished
+        what it is at, which may hold locks that the call needs."""
+        if threading.current_thread() is self._thread:
+            self._later.append(call)
+        else:
+            call()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="retrieval_store upkeep", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # no thread can be started, now or any more
+                self._due.clear()
+            else:
+                self._thread = thread
+
+    def stop(self) -> None:
+        """Let the thread end."""
+        self._stopping = True
+        with self._changed:
+            self._due.clear()
+            self._changed.notify()
+            thread = self._thread
+        if thread is not None:
+            thread.join(EXIT_WAITS)
+
+    def forget_after_fork(self) -> None:
+        """In a child: there is no thread."""
+        self._changed = threading.Condition()
+        self._due, self._thread = {}, None
+
+    def _run(self) -> None:
+        while True:
+            points = self._next()
+            if points is None:
+                return
+            if self._tended(points):
+                self.want(points, AGAIN_AFTER)
+            del points  # it may be collected while this thread waits
+            while self._later:
+                self._later.pop()()
+
+    def _next(self) -> PointStore | None:
+        """The next one that is due, once it is; None when there is nothing to do, which ends the
+        thread."""
+        with self._changed:
+            while self._due:
+                key = min(self._due, key=self._due.__getitem__)
+                wait = self._due[key] - time.monotonic()
+                if wait > 0:
+                    self._changed.wait(wait)
+                    continue
+                del self._due[key]
+                points = key()
+                if points is not None:
+                    return points
+            self._thread = None
+            return None
+
+    def _tended(self, points: PointStore) -> bool:
+        def progress(done: int, total: int) -> None:
+            if points.closing or self._stopping:
+                raise _Stop
+
+        try:
+            return tend(points, progress)
+        except _Stop:
+            return False
+        except RetrievalStoreError as error:
+            if not points.closing and not points.dropped:
+                _log.warning("maintenance in the background came to nothing: %s", error)
+            return False
+        except Exception:
+            _log.exception("maintenance in the background failed")
+            return False
+
+
+_upkeep = Upkeep()
+want = _upkeep.want
+outside = _upkeep.outside
+atexit.register(_upkeep.stop)

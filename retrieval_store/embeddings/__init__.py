@@ -5,8 +5,11 @@ its class is registered as a plugin (see `plugins`) and has `settings()`, a coll
 by name and settings and makes it again when opened.
 """
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Protocol, runtime_checkable
+
+from retrieval_store.arrays import SparseVector
 
 
 class EmbeddingFunction(Protocol):
@@ -16,6 +19,16 @@ class EmbeddingFunction(Protocol):
         """(n, dim) numbers for a list of n strings, or images as arrays if the function takes
         them.
         """
+
+
+class SparseEmbeddingFunction(Protocol):
+    """Turns a list of n texts into n sparse vectors; those of documents and of queries differ."""
+
+    def __call__(self, input: Sequence[str], /) -> list[SparseVector]:
+        """Vectors of documents."""
+
+    def embed_query(self, input: Sequence[str], /) -> list[SparseVector]:
+        """Vectors of queries."""
 
 
 @runtime_checkable

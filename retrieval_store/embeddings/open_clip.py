@@ -1,0 +1,94 @@
+"""Texts and images in one space, by a CLIP model of open_clip."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from retrieval_store.arrays import Matrix
+from retrieval_store.errors import InvalidTypeError, MissingDependencyError
+
+
+class OpenCLIPEmbeddingFunction:
+    """Embeds texts and images, mixed in any order, with a CLIP model; vectors have the length 1.
+
+    model_name, checkpoint: as open_clip names them, or a path as checkpoint; None as checkpoint:
+    random weights, for tests. Images are (h, w) or (h, w, 3) uint8 arrays. device, batch_size:
+    where and how much at once; they aren't remembered by collections. Raises MissingDependencyError
+    at the first use without the package.
+    """
+
+    def __init__(
+        self,
+        model_name: str = "ViT-B-32",
+        checkpoint: str | None = "laion2b_s34b_b79k",
+        *,
+        device: str | None = None,
+        batch_size: int = 32,
+    ) -> None:
+        self._model_name = model_name
+        self._checkpoint = None if checkpoint is None else str(checkpoint)
+        self._device, self._batch_size = device, batch_size
+        self._loading = threading.Lock()
+        self._parts: tuple[Any, Any, Any, Any] | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the embeddings."""
+        return {"model_name": self._model_name, "checkpoint": self._checkpoint}
+
+    def __call__(self, input: Sequence[Any]) -> Matrix:
+        """(n, dim) float32 for n texts and images."""
+        kinds = [isinstance(item, str) for item in input]
+        parts: list[Any] = [None] * len(kinds)
+        for is_text in (True, False):
+            places = [i for i, kind in enumerate(kinds) if kind is is_text]
+            for start in range(0, len(places), self._batch_size):
+                some = places[start : start + self._batch_size]
+                vectors = self._embedded([input[i] for i in some], is_text)
+                for i, vector in zip(some, vectors, strict=True):
+                    parts[i] = vector
+        return np.stack(parts)
+
+    def _embedded(self, items: list[Any], are_texts: bool) -> Matrix:
+        torch, model, preprocess, tokenize = self._loaded()
+        with torch.no_grad():
+            if are_texts:
+                vectors = model.encode_text(tokenize(items).to(self._device))
+            else:
+                images = torch.stack([preprocess(_as_image(item)) for item in items])
+                vectors = model.encode_image(images.to(self._device))
+            vectors = vectors / vectors.norm(dim=-1, keepdim=True)
+        return vectors.cpu().numpy().astype(np.float32)  # type: ignore[no-any-return]
+
+    def _loaded(self) -> tuple[Any, Any, Any, Any]:
+        with self._loading:
+            if self._parts is None:
+                try:
+                    import open_clip
+                    import torch
+                except ImportError as error:
+                    raise MissingDependencyError(
+                        "OpenCLIPEmbeddingFunction needs open-clip-torch: "
+                        'pip install "retrieval-store[open-clip]"'
+                    ) from error
+                model, _, preprocess = open_clip.create_model_and_transforms(
+                    self._model_name, pretrained=self._checkpoint, device=self._device or "cpu"
+                )
+                model.eval()
+                self._device = self._device or "cpu"
+                tokenize = open_clip.get_tokenizer(self._model_name)
+                self._parts = torch, model, preprocess, tokenize
+        return self._parts
+
+
+def _as_image(item: Any) -> Any:
+    from PIL import Image
+
+    array = np.asarray(item)
+    if array.dtype != np.uint8 or array.ndim not in (2, 3):
+        raise InvalidTypeError(
+            f"an image is an array of {array.dtype} with shape {array.shape}, expected uint8 (h, w)"
+            " or (h, w, 3)"
+        )
+    return Image.fromarray(array).convert("RGB")

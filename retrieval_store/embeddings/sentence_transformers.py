@@ -1,0 +1,81 @@
+"""Texts by a model of sentence-transformers: any name of a model hub, or a path."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from retrieval_store.arrays import Matrix
+from retrieval_store.errors import MissingDependencyError
+
+
+class SentenceTransformerEmbeddingFunction:
+    """Embeds texts with a SentenceTransformer.
+
+    model_name: a name, which sentence-transformers may have to download, or a path; normalize:
+    whether vectors get the length 1; query_prompt, document_prompt: texts put before queries and
+    documents, as some models want it; None leaves that to the model. device, batch_size: where and
+    how much at once; they aren't remembered by collections. Raises MissingDependencyError at the
+    first use without the package.
+    """
+
+    def __init__(
+        self,
+        model_name: str = "all-MiniLM-L6-v2",
+        *,
+        normalize: bool = True,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+        device: str | None = None,
+        batch_size: int = 32,
+    ) -> None:
+        self._settings: dict[str, Any] = {
+            "model_name": str(model_name),
+            "normalize": normalize,
+            "query_prompt": query_prompt,
+            "document_prompt": document_prompt,
+        }
+        self._device, self._batch_size = device, batch_size
+        self._model: Any = None
+        self._loading = threading.Lock()
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the embeddings."""
+        return self._settings
+
+    def __call__(self, input: Sequence[str]) -> Matrix:
+        """(n, dim) float32 for n documents."""
+        return self._encoded("encode_document", input, self._settings["document_prompt"])
+
+    def embed_query(self, input: Sequence[str]) -> Matrix:
+        """(n, dim) float32 for n queries."""
+        return self._encoded("encode_query", input, self._settings["query_prompt"])
+
+    def _encoded(self, method: str, input: Sequence[str], prompt: str | None) -> Matrix:
+        model = self._loaded()
+        encode = getattr(model, method, model.encode)
+        more = {} if prompt is None else {"prompt": prompt}
+        vectors = encode(
+            list(input),
+            batch_size=self._batch_size,
+            normalize_embeddings=self._settings["normalize"],
+            convert_to_numpy=True,
+            show_progress_bar=False,
+            **more,
+        )
+        return np.asarray(vectors, np.float32)
+
+    def _loaded(self) -> Any:
+        with self._loading:
+            if self._model is None:
+                try:
+                    from sentence_transformers import SentenceTransformer
+                except ImportError as error:
+                    raise MissingDependencyError(
+                        "SentenceTransformerEmbeddingFunction needs sentence-transformers: "
+                        'pip install "retrieval-store[sentence-transformers]"'
+                    ) from error
+                name = self._settings["model_name"]
+                self._model = SentenceTransformer(name, device=self._device)
+        return self._model

@@ -1,0 +1,63 @@
+"""Sparse vectors by a SPLADE model of sentence-transformers."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from retrieval_store.arrays import SparseVector
+from retrieval_store.errors import MissingDependencyError
+
+
+class SpladeEmbedding:
+    """Embeds texts with a SparseEncoder of sentence-transformers: an index for each entry of its
+    vocabulary. model_name: a name or a path. Raises MissingDependencyError at the first use without
+    the package."""
+
+    def __init__(self, model_name: str, *, device: str | None = None, batch_size: int = 16) -> None:
+        self._model_name = str(model_name)
+        self._device, self._batch_size = device, batch_size
+        self._model: Any = None
+        self._loading = threading.Lock()
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the embeddings."""
+        return {"model_name": self._model_name}
+
+    def __call__(self, input: Sequence[str]) -> list[SparseVector]:
+        """Vectors of documents."""
+        return self._encoded("encode_document", input)
+
+    def embed_query(self, input: Sequence[str]) -> list[SparseVector]:
+        """Vectors of queries."""
+        return self._encoded("encode_query", input)
+
+    def _encoded(self, method: str, input: Sequence[str]) -> list[SparseVector]:
+        encode = getattr(self._loaded(), method)
+        rows = encode(
+            list(input),
+            batch_size=self._batch_size,
+            convert_to_tensor=False,
+            convert_to_sparse_tensor=False,
+            show_progress_bar=False,
+        )
+        return [_sparse(np.asarray(row, np.float32)) for row in rows]
+
+    def _loaded(self) -> Any:
+        with self._loading:
+            if self._model is None:
+                try:
+                    from sentence_transformers import SparseEncoder
+                except ImportError as error:
+                    raise MissingDependencyError(
+                        "SpladeEmbedding needs sentence-transformers 5 or newer: "
+                        'pip install "retrieval-store[sentence-transformers]"'
+                    ) from error
+                self._model = SparseEncoder(self._model_name, device=self._device)
+        return self._model
+
+
+def _sparse(row: Any) -> SparseVector:
+    indices = np.flatnonzero(row)
+    return SparseVector(indices.astype(np.uint32), row[indices])

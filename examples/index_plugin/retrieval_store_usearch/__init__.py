@@ -1,0 +1,67 @@
+"""usearch as an index of retrieval-store.
+
+    pip install ./examples/index_plugin
+    index = {"name": "usearch", "settings": {"expansion": 96}}
+    client.create_collection("things", configuration={"index": index})
+
+It follows `retrieval_store.indexes.VectorIndex`; nothing has to be inherited.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from usearch.index import Index
+
+METRICS = {"l2": "l2sq", "ip": "ip", "cosine": "cos"}
+DEFAULTS = {"connectivity": 16, "expansion": 128}
+
+
+class UsearchIndex:
+    """settings: connectivity (links of a vector) and expansion (candidates looked at)."""
+
+    def __init__(self, dimension: int, metric: str, settings: dict[str, Any]) -> None:
+        if not set(settings) <= set(DEFAULTS):
+            raise ValueError(f"usearch takes the settings {sorted(DEFAULTS)}, not {settings}")
+        self._settings = {**DEFAULTS, **settings}
+        self._index = Index(
+            ndim=dimension,
+            metric=METRICS[metric],
+            dtype="f32",
+            connectivity=self._settings["connectivity"],
+            expansion_add=self._settings["expansion"],
+            expansion_search=self._settings["expansion"],
+        )
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def add(self, rows: np.ndarray) -> None:
+        self._index.add(np.arange(len(self), len(self) + len(rows)), rows)
+
+    def search(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        found = self._index.search(queries, min(count, len(self)))
+        shape = (len(queries), -1)
+        return found.keys.reshape(shape).astype(np.int64), found.distances.reshape(shape)
+
+    def save(self, path: Path) -> None:
+        # usearch trusts its files as hnswlib does, and nothing here checks its links. So the file
+        # holds the vectors alone, and loading builds the graph anew.
+        vectors = self._index.get(np.arange(len(self)))
+        with path.open("wb") as file:
+            np.save(file, vectors, allow_pickle=False)
+
+    def load(self, path: Path, count: int) -> None:
+        with path.open("rb") as file:
+            vectors = np.load(file, allow_pickle=False)
+        if vectors.dtype != np.float32 or vectors.shape != (count, self._index.ndim):
+            raise ValueError(f"{path} holds {vectors.dtype} {vectors.shape}")
+        self.add(vectors)
+
+    @property
+    def ef_search(self) -> int:
+        return self._settings["expansion"]
+
+    @property
+    def nbytes(self) -> int:
+        return int(self._index.memory_usage)

@@ -1,0 +1,317 @@
+"""RetrievalStoreVectorStore: a collection as a vector store of LlamaIndex."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from llama_index.core.bridge.pydantic import PrivateAttr
+from llama_index.core.schema import BaseNode
+from llama_index.core.vector_stores.types import (
+    BasePydanticVectorStore,
+    MetadataFilters,
+    VectorStoreQuery,
+    VectorStoreQueryMode,
+    VectorStoreQueryResult,
+)
+from llama_index.vector_stores.retrieval_store.filters import to_expression
+from llama_index.vector_stores.retrieval_store.nodes import REF_DOC, text_of, to_node, to_payload
+
+from retrieval_store import Client, Collection
+from retrieval_store.adapters import Opened, open_collection
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, StorageError
+from retrieval_store.filters.expression import Expression, OneOf, every
+from retrieval_store.ranking import maximal_marginal_relevance
+
+_WORDS = (VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH)
+MMR_PREFETCH = 4  # times similarity_top_k
+
+
+class RetrievalStoreVectorStore(BasePydanticVectorStore):
+    """A collection of retrieval-store for LlamaIndex.
+
+    path: the store's directory; client, collection: an open one; with none of them, in memory.
+    Stores opened on one path share it. distance: "cosine" (the default), "l2" or "ip", of a
+    collection that is made here; another than that of one that exists is an error. Similarities are
+    scores, greater is better: the cosine, the negative squared distance or the product; BM25 in
+    text mode; what the fusion gives in hybrid mode.
+    """
+
+    stores_text: bool = True
+    is_embedding_query: bool = True
+    flat_metadata: bool = False
+    collection_name: str = "llama_index"
+    path: str | None = None
+    url: str | None = None
+    distance: str | None = None
+
+    _opened: Opened = PrivateAttr()
+    _reopens: bool = PrivateAttr(default=True)
+
+    def __init__(
+        self,
+        *,
+        collection_name: str = "llama_index",
+        path: Any = None,
+        url: str | None = None,
+        client: Client | None = None,
+        collection: Collection | None = None,
+        distance: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            collection_name=collection.name if collection is not None else collection_name,
+            path=None if path is None else os.path.abspath(path),
+            url=url,
+            distance=distance,
+            **kwargs,
+        )
+        self._opened = open_collection(
+            collection_name,
+            path=path,
+            url=url,
+            client=client,
+            collection=collection,
+            distance=distance,
+        )
+        self._reopens = path is not None
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "RetrievalStoreVectorStore"
+
+    @property
+    def client(self) -> Collection:
+        """The collection below."""
+        return self._opened.collection
+
+    def close(self) -> None:
+        """Let go of a store that was opened by path or in memory."""
+        self._opened.close()
+
+    def __enter__(self) -> "RetrievalStoreVectorStore":
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        if not self._reopens:
+            raise StorageError(
+                "only a store that was made with path= can be pickled or copied: it is opened again"
+            )
+        return {"arguments": self.model_dump(exclude={"class_name"})}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state["arguments"])  # type: ignore[misc]
+
+    def __copy__(self) -> "RetrievalStoreVectorStore":
+        return type(self)(**self.__getstate__()["arguments"])
+
+    def __deepcopy__(self, memo: Any) -> "RetrievalStoreVectorStore":
+        return self.__copy__()
+
+    # writing
+
+    def add(self, nodes: Sequence[BaseNode], **add_kwargs: Any) -> list[str]:
+        """Add nodes with embeddings, or replace those whose ids exist; all or none."""
+        last = {node.node_id: node for node in nodes}
+        for node in last.values():
+            if node.embedding is None:
+                raise InvalidArgumentError(f"node {node.node_id!r} has no embedding")
+        if last:
+            self.client.upsert(
+                list(last),
+                embeddings=[node.embedding for node in last.values()],
+                documents=[text_of(node) for node in last.values()],
+                metadatas=[to_payload(node) for node in last.values()],
+                replace=True,
+            )
+        return [node.node_id for node in nodes]
+
+    async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
+        return await asyncio.to_thread(self.add, nodes, **kwargs)
+
+    def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
+        """Delete the nodes of a document."""
+        self._delete(OneOf((REF_DOC,), (ref_doc_id,)))
+
+    async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
+        await asyncio.to_thread(self.delete, ref_doc_id, **delete_kwargs)
+
+    def delete_nodes(
+        self,
+        node_ids: list[str] | None = None,
+        filters: MetadataFilters | None = None,
+        **delete_kwargs: Any,
+    ) -> None:
+        """Delete the nodes that are named and match; with nothing given, nothing."""
+        _refuse_text(node_ids, "node_ids")
+        expression = to_expression(filters)
+        if node_ids:
+            self.client.delete(ids=list(dict.fromkeys(node_ids)), where=expression)
+        elif node_ids is None and expression is not None:
+            self._delete(expression)
+
+    async def adelete_nodes(
+        self,
+        node_ids: list[str] | None = None,
+        filters: MetadataFilters | None = None,
+        **delete_kwargs: Any,
+    ) -> None:
+        await asyncio.to_thread(self.delete_nodes, node_ids, filters, **delete_kwargs)
+
+    def clear(self) -> None:
+        """Delete all nodes."""
+        ids = self.client.get(include=())["ids"]
+        if ids:
+            self.client.delete(ids=ids)
+
+    async def aclear(self) -> None:
+        await asyncio.to_thread(self.clear)
+
+    def persist(self, persist_path: str = "", fs: Any = None) -> None:
+        """Everything is on disk already, or in memory for good."""
+
+    # reading
+
+    def get_nodes(
+        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
+    ) -> list[BaseNode]:
+        """The nodes that are named, and match; all when neither is given."""
+        got = self.client.get(
+            ids=None if node_ids is None else list(dict.fromkeys(node_ids)),
+            where=to_expression(filters),
+            include=("metadatas",),
+        )
+        return [to_node(payload) for payload in got["metadatas"] or []]
+
+    async def aget_nodes(
+        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
+    ) -> list[BaseNode]:
+        return await asyncio.to_thread(self.get_nodes, node_ids, filters)
+
+    def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
+        """The best nodes for the query, in one of the modes default, mmr, sparse, text_search and
+        hybrid; others are an error. Without an embedding the nodes that match are listed."""
+        where = self._restriction(query)
+        match query.mode:
+            case VectorStoreQueryMode.DEFAULT if query.query_embedding is None:
+                return self._listed(query, where)
+            case VectorStoreQueryMode.DEFAULT:
+                return self._found(query, where)
+            case VectorStoreQueryMode.MMR:
+                return self._diverse(query, where, kwargs)
+            case VectorStoreQueryMode.HYBRID:
+                return self._hybrid(query, where)
+            case mode if mode in _WORDS:
+                count = query.sparse_top_k or query.similarity_top_k
+                return self._ranked(query, where, n_results=count, mode="text")
+        raise InvalidArgumentError(
+            f"mode {query.mode.value!r} isn't supported; use default, mmr, sparse, text_search or "
+            "hybrid"
+        )
+
+    async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
+        return await asyncio.to_thread(self.query, query, **kwargs)
+
+    # below
+
+    def _delete(self, expression: Expression) -> None:
+        self.client.delete(where=expression)
+
+    def _restriction(self, query: VectorStoreQuery) -> Expression | None:
+        documents = OneOf((REF_DOC,), tuple(query.doc_ids)) if query.doc_ids else None
+        return every(to_expression(query.filters), documents)
+
+    def _listed(self, query: VectorStoreQuery, where: Expression | None) -> VectorStoreQueryResult:
+        got = self.client.get(
+            ids=query.node_ids or None,
+            where=where,
+            limit=query.similarity_top_k,
+            include=("metadatas",),
+        )
+        nodes = [to_node(payload) for payload in got["metadatas"] or []]
+        return VectorStoreQueryResult(nodes=nodes, similarities=[1.0] * len(nodes), ids=got["ids"])
+
+    def _found(self, query: VectorStoreQuery, where: Expression | None) -> VectorStoreQueryResult:
+        found = self.client.query(
+            query_embeddings=[query.query_embedding],
+            n_results=query.similarity_top_k,
+            ids=query.node_ids or None,
+            where=where,
+            include=("metadatas",),
+        )
+        return _result(found)
+
+    def _ranked(
+        self, query: VectorStoreQuery, where: Expression | None, **how: Any
+    ) -> VectorStoreQueryResult:
+        if query.query_str is None:
+            raise InvalidArgumentError(f"mode {query.mode.value!r} needs query_str")
+        found = self.client.query(
+            query_texts=query.query_str,
+            ids=query.node_ids or None,
+            where=where,
+            include=("metadatas",),
+            **how,
+        )
+        return _result(found)
+
+    def _hybrid(self, query: VectorStoreQuery, where: Expression | None) -> VectorStoreQueryResult:
+        alpha = 0.5 if query.alpha is None else query.alpha
+        if query.query_embedding is None and alpha != 0:
+            raise InvalidArgumentError("mode 'hybrid' needs query_embedding, unless alpha is 0")
+        top = query.similarity_top_k
+        return self._ranked(
+            query,
+            where,
+            query_embeddings=None if alpha == 0 else [query.query_embedding],
+            n_results=query.hybrid_top_k or top,
+            mode="hybrid",
+            alpha=alpha,
+            fusion="weighted",
+            depth=(top, query.sparse_top_k or top) if query.sparse_top_k else None,
+        )
+
+    def _diverse(
+        self, query: VectorStoreQuery, where: Expression | None, kwargs: dict[str, Any]
+    ) -> VectorStoreQueryResult:
+        if query.query_embedding is None:
+            raise InvalidArgumentError("mode 'mmr' needs query_embedding")
+        threshold = kwargs.get("mmr_threshold", query.mmr_threshold)
+        factor = kwargs.get("mmr_prefetch_factor", MMR_PREFETCH)
+        fetched = kwargs.get("mmr_prefetch_k") or int(factor * query.similarity_top_k)
+        found = self.client.query(
+            query_embeddings=[query.query_embedding],
+            n_results=max(fetched, query.similarity_top_k),
+            ids=query.node_ids or None,
+            where=where,
+            include=("metadatas", "embeddings"),
+        )
+        if not found["ids"][0]:
+            return _result(found)
+        near = np.stack((found["embeddings"] or [[]])[0])
+        order = maximal_marginal_relevance(
+            np.asarray(query.query_embedding, np.float32),
+            near,
+            query.similarity_top_k,
+            0.5 if threshold is None else threshold,
+        )
+        return _result(found, order.tolist())
+
+
+def _refuse_text(ids: Any, name: str) -> None:
+    if isinstance(ids, str):
+        raise InvalidTypeError(f"{name} is the str {ids!r}, expected a list of them")
+
+
+def _result(found: Any, order: list[int] | None = None) -> VectorStoreQueryResult:
+    """The answer to one query, or some of it in another order."""
+    chosen = range(len(found["ids"][0])) if order is None else order
+    return VectorStoreQueryResult(
+        nodes=[to_node(found["metadatas"][0][i]) for i in chosen],
+        similarities=[found["scores"][0][i] for i in chosen],
+        ids=[found["ids"][0][i] for i in chosen],
+    )

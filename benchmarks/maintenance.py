@@ -1,9 +1,11 @@
-"""How long others wait while a collection is compacted.
+"""How long others wait while a collection is compacted, and while its index follows new points.
 
     python benchmarks/maintenance.py [--points 100000] [--dimension 384]
 
-Half of the points are replaced first. Then one thread compacts, one writes single points and one
-reads, each noting how long its calls take. Prints the longest waits, and those without compaction.
+Half of the points are replaced first. Then one thread compacts (and builds the index anew), one
+writes single points, one reads and one searches, each noting how long its calls take. Then a tenth
+more points are added, which the index takes in beside the searches. Prints the longest waits, and
+those without any of it.
 """
 
 import argparse
@@ -33,6 +35,7 @@ def measured(collection, dimension, work):
     calls = {
         "reader": lambda: collection.get(ids=["5", "77"]),
         "writer": lambda: collection.upsert(ids="new", embeddings=np.ones(dimension)),
+        "searcher": lambda: collection.query(query_embeddings=np.ones(dimension), n_results=10),
     }
 
     def note(name):
@@ -53,6 +56,16 @@ def measured(collection, dimension, work):
     return {"seconds": seconds, **figures}
 
 
+def until_indexed(collection):
+    """Wait until the index has taken in nearly all there is."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        space = collection.stats()["spaces"][""]
+        if space["vectors"] + space["dead_slots"] - space["indexed_slots"] < 1_000:
+            return
+        time.sleep(0.2)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--points", type=int, default=100_000)
@@ -70,6 +83,11 @@ def main() -> None:
             "quiet": measured(things, options.dimension, lambda: time.sleep(1)),
             "while compacting": measured(things, options.dimension, things.optimize),
         }
+        more = [f"more {i}" for i in range(options.points // 10)]
+        things.add(ids=more, embeddings=vectors[: len(more)] + 0.5)
+        figures["while the index follows"] = measured(
+            things, options.dimension, lambda: until_indexed(things)
+        )
     print(json.dumps(figures, indent=1))
 
 

@@ -1,0 +1,227 @@
+"""The same work through this store and what one would use instead, each in a process of its own.
+
+    pip install ".[bench]"
+    python benchmarks/compare.py [--points 50000] [--dimension 256] [--vectors FILE.npy]
+                                 [--only NAME ...] [--output docs/benchmarks]
+    python benchmarks/compare.py --scale 10000 100000 1000000 --dimension 128 --only retrieval-store
+
+Texts are the glosses of WordNet where Debian's package wordnet-base is installed, otherwise windows
+of the standard library's source; embeddings are wordllama's. One thread for a query, batches as
+each system does them. Writes JSON, a table, and plots. Figures of one run can be compared with one
+another; those of two runs on a busy machine can't.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+from peers import FILTERS, FRESH, PEERS
+
+QUERIES = 400
+WINDOW = 12
+WORDNET = Path("/usr/share/wordnet")
+
+
+def glosses() -> Iterator[str]:
+    """What WordNet says of each of its synsets."""
+    for part in ("noun", "verb", "adj", "adv"):
+        with (WORDNET / f"data.{part}").open(encoding="latin-1") as lines:
+            yield from (line.partition(" | ")[2].strip() for line in lines if line[0] != " ")
+
+
+def windows(count: int) -> Iterator[str]:
+    """So many windows of words over all the text there is."""
+    words = " ".join(glosses()).split() if WORDNET.is_dir() else []
+    for file in sorted(Path(sysconfig.get_path("stdlib")).rglob("*.py")):
+        if len(words) > 7 * count:
+            break
+        if "site-packages" not in file.parts:
+            words += re.findall(r"\w+|[^\w\s]+", file.read_text(errors="ignore"))
+    step = max(1, (len(words) - WINDOW) // count)
+    yield from (" ".join(words[i * step : i * step + WINDOW]) for i in range(count))
+
+
+def texts(count: int) -> list[str]:
+    """Real texts, in random order."""
+    found = list(glosses()) if WORDNET.is_dir() else []
+    if len(found) < count:
+        found = list(windows(count))
+    order = np.random.default_rng(0).permutation(len(found))
+    return [found[i] for i in order[:count]]
+
+
+def embedded(documents: list[str], dimension: int) -> np.ndarray:
+    """Embeddings of wordllama, cut to the dimension."""
+    from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
+
+    embed = WordLlamaEmbedding()
+    parts = [
+        embed(documents[i : i + 2_000])[:, :dimension] for i in range(0, len(documents), 2_000)
+    ]
+    return np.ascontiguousarray(np.concatenate(parts), np.float32)
+
+
+def prepare(folder: Path, points: int, dimension: int, vectors_file: str | None) -> None:
+    """Write what the systems read."""
+    documents = texts(points + QUERIES)
+    if vectors_file:
+        vectors = np.load(vectors_file)[: points + QUERIES]
+    else:
+        vectors = embedded(documents, dimension)
+    random = np.random.default_rng(1)
+    records = [
+        {
+            "document": document,
+            "metadata": {
+                "share": float(random.random()),
+                "year": int(random.integers(1900, 2000) if i % 2 else random.integers(1900, 2020)),
+                "topic": f"t{i % 143}",
+            },
+        }
+        for i, document in enumerate(documents[:points])
+    ]
+    np.save(folder / "vectors.npy", vectors[:points])
+    np.save(folder / "queries.npy", vectors[points:])
+    (folder / "records.json").write_text(json.dumps(records))
+
+
+def run(name: str, folder: Path) -> dict[str, Any]:
+    """All figures of one system."""
+    figures: dict[str, Any] = {}
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "2"}
+    for mode in ([], ["cold"], ["cold"], ["cold"]):
+        command = [
+            sys.executable,
+            str(Path(__file__).parent / "peers.py"),
+            name,
+            str(folder),
+            *mode,
+        ]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+        if done.returncode:
+            print(name, *mode, "failed:", done.stderr[-600:], file=sys.stderr)
+            continue
+        found = json.loads(done.stdout.splitlines()[-1])
+        for key, value in found.items():
+            figures[key] = min(value, figures.get(key, value))
+    return figures
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """The figures as Markdown, a row each."""
+    names = list(results)
+    rows = ["| figure | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    keys = dict.fromkeys(key for figures in results.values() for key in figures)
+    for key in keys:
+        cells = [_shown(key, results[name].get(key)) for name in names]
+        rows.append(f"| {key} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def _shown(key: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    if key.startswith("recall"):
+        return f"{value:.3f}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def plot_systems(results: dict[str, dict[str, Any]], file: Path) -> None:
+    """Microseconds of a query by filter, on a logarithmic scale."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(13, 5), sharey=True)
+    for axis, kind, labels in (
+        (axes[0], "query us", list(FILTERS)),
+        (axes[1], "fresh filter us", list(FRESH)),
+    ):
+        width = 0.8 / len(results)
+        for i, (name, figures) in enumerate(results.items()):
+            values = [figures.get(f"{kind}, {label}", np.nan) for label in labels]
+            axis.bar(np.arange(len(labels)) + i * width, values, width, label=name)
+        axis.set_xticks(np.arange(len(labels)) + 0.4, labels, rotation=15)
+        axis.set_yscale("log")
+        axis.set_title(
+            {"query us": "a filter that comes again", "fresh filter us": "new values"}[kind]
+        )
+        axis.grid(axis="y", alpha=0.3)
+    axes[0].set_ylabel("median microseconds of a query (log)")
+    axes[0].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(file, dpi=110)
+
+
+def plot_scale(results: dict[str, dict[str, Any]], file: Path) -> None:
+    """The growth of each figure with the number of points."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    sizes = [int(name) for name in results]
+    kinds = {
+        "microseconds": [f"query us, {label}" for label in FILTERS],
+        "seconds": ["ingest s", "ingest and build s"],
+        "MB": ["disk MB", "memory MB"],
+        "milliseconds": ["cold open to first answer ms"],
+    }
+    figure, axes = pyplot.subplots(1, len(kinds), figsize=(18, 4.5))
+    for axis, (unit, keys) in zip(axes, kinds.items(), strict=True):
+        for key in keys:
+            axis.plot(
+                sizes, [results[str(n)].get(key, np.nan) for n in sizes], marker="o", label=key
+            )
+        axis.set(xscale="log", yscale="log", xlabel="points", ylabel=unit)
+        axis.legend(fontsize=7)
+        axis.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(file, dpi=110)
+
+
+def main() -> None:
+    """Run, print the table, write the files."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--points", type=int, default=50_000)
+    parser.add_argument("--dimension", type=int, default=256)
+    parser.add_argument("--vectors", help="an .npy file to take vectors from instead")
+    parser.add_argument("--only", nargs="+", choices=list(PEERS), default=list(PEERS))
+    parser.add_argument("--scale", nargs="+", type=int, help="numbers of points, one system")
+    parser.add_argument("--output", default="benchmark-results", help="folder for the results")
+    chosen = parser.parse_args()
+    output = Path(chosen.output)
+    output.mkdir(parents=True, exist_ok=True)
+    results: dict[str, dict[str, Any]] = {}
+    runs = [(str(n), n, chosen.only[0]) for n in chosen.scale or ()]
+    runs = runs or [(name, chosen.points, name) for name in chosen.only]
+    prepared = 0
+    with tempfile.TemporaryDirectory() as temporary:
+        for label, points, name in runs:
+            if points != prepared:
+                prepare(Path(temporary), points, chosen.dimension, chosen.vectors)
+                prepared = points
+            results[label] = run(name, Path(temporary))
+            subprocess.run(["rm", "-rf", str(Path(temporary) / "store")], check=True)
+            print(label, json.dumps(results[label]), flush=True)
+    stem = "scale" if chosen.scale else "systems"
+    (output / f"{stem}.json").write_text(json.dumps(results, indent=1))
+    (output / f"{stem}.md").write_text(table(results) + "\n")
+    (plot_scale if chosen.scale else plot_systems)(results, output / f"{stem}.png")
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,7 @@
 """Fixtures: stores in memory and on disk, and a collection of two-dimensional points."""
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,3 +42,12 @@ LAST = ("filters_property", "filters_chromadb", "examples_and_docs", "concurrenc
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Quick tests first."""
     items.sort(key=lambda item: [item.path.stem == f"test_{name}" for name in LAST])
+
+
+SUPPORT = str(Path(__file__).parent / "support")
+sys.path.insert(0, SUPPORT)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SUPPORT, os.environ.get("PYTHONPATH")]))
+if "torchvision_beside_cpu_torch" not in sys.modules:
+    import torchvision_beside_cpu_torch
+
+    torchvision_beside_cpu_torch.watch()

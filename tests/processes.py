@@ -19,9 +19,11 @@ DIMENSION = 8
 
 
 @contextmanager
-def running(function, *arguments: object) -> Iterator[subprocess.Popen]:
-    """The process, killed at the end if it still runs."""
-    command = [sys.executable, "-m", "tests.processes", function.__name__, *map(str, arguments)]
+def running(function, *arguments: object, eager: bool = False) -> Iterator[subprocess.Popen]:
+    """The process, killed at the end if it still runs; eager: see `eager_indexes`."""
+    mode = "eager" if eager else "usual"
+    command = [sys.executable, "-m", "tests.processes", mode, function.__name__]
+    command += map(str, arguments)
     process = subprocess.Popen(
         command,
         cwd=Path(__file__).parent.parent,
@@ -35,6 +37,18 @@ def running(function, *arguments: object) -> Iterator[subprocess.Popen]:
     finally:
         process.kill()
         process.communicate()
+
+
+def eager_indexes(set_attribute) -> None:
+    """Build an index of the smallest collections at once, and use it wherever it can be used."""
+    from retrieval_store.engine import indexing, maintenance, planner, points
+
+    set_attribute(indexing, "WORTH_CELLS", 1)
+    set_attribute(points, "FRESH_CELLS", 0)
+    set_attribute(points, "ATTENTION_EVERY", 1)
+    set_attribute(maintenance, "DEAD_CELLS", 2_000)
+    for name in ("STREAMED", "CACHED", "GATHERED", "STRAY"):
+        set_attribute(planner, name, 10.0)
 
 
 def opened(path: str) -> retrieval_store.Collection:
@@ -191,4 +205,6 @@ def create_or_get(path: str, names: str) -> None:
 
 
 if __name__ == "__main__":
-    globals()[sys.argv[1]](*sys.argv[2:])
+    if sys.argv[1] == "eager":
+        eager_indexes(setattr)
+    globals()[sys.argv[2]](*sys.argv[3:])

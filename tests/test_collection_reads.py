@@ -87,7 +87,7 @@ def test_peek_returns_the_first_points(populated):
 
 def test_query_returns_lists_a_query_nearest_first(populated):
     result = populated.query(query_embeddings=[[0.9, 0], [4, 0]], n_results=2)
-    assert set(result) == GET_KEYS | {"distances"}
+    assert set(result) == GET_KEYS | {"distances", "scores"}
     assert result["ids"] == [["p1", "p0"], ["p4", "p3"]]
     assert result["distances"] == [pytest.approx([0.01, 0.81]), [0, 1]]
     assert result["documents"][1] == ["document 4", "document 3"]

@@ -52,13 +52,13 @@ def write_after(line: str | None, first: int) -> str:
     return f"added {int(batch) + (1 if kind == 'added' else 2)}"
 
 
-def kill_again_and_again(path, kills: int, seed: int) -> int:
+def kill_again_and_again(path, kills: int, seed: int, eager: bool = False) -> int:
     """Kill a writer so many times and compare after each; returns how many writes there were."""
     moments = random.Random(seed)
     held: set[int] = set()
     first = writes = 0
     for _ in range(kills):
-        with running(add_batches, path, first) as process:
+        with running(add_batches, path, first, eager=eager) as process:
             assert process.stdout.readline() == "ready\n", process.stderr.read()
             killer = threading.Timer(moments.uniform(0, 0.25), process.kill)
             killer.start()

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import threading
+import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -15,10 +17,12 @@ import pytest
 
 import retrieval_store
 from retrieval_store.engine.database import MemoryDatabase
+from retrieval_store.engine.hybrid import answer
 from retrieval_store.engine.masks import matching
-from retrieval_store.engine.search import search
+from retrieval_store.engine.schema import POINTS
+from retrieval_store.engine.search import Query, Trace
 from retrieval_store.engine.store import Store
-from retrieval_store.engine.types import Fields, PointBatch, Vectors, WriteRules
+from retrieval_store.engine.types import Fields, NewSpace, PointBatch, Vectors, WriteRules
 from retrieval_store.engine.vectors import rows_per_block
 from retrieval_store.errors import DamagedError, FormatError, NotFoundError, StorageError
 from retrieval_store.filters.expression import HasId, Range
@@ -38,7 +42,8 @@ def store(request, tmp_path):
 
 
 def points_of(store, **spaces):
-    return store.points(store.create("things", {}, spaces).id)
+    new = {name: NewSpace(metric) for name, metric in spaces.items()}
+    return store.points(store.create("things", {}, new).id)
 
 
 def batch(ids, **vectors):
@@ -52,7 +57,9 @@ def test_strings_and_integers_are_different_ids(store):
     points.put(batch(ids, v=[[i] for i in range(8)]), ADD)
     assert points.get(None, None, None, 0, Fields()).ids == ids
     for i, point_id in enumerate(ids):
-        (hits,) = points.search("v", np.array([[i]], np.float32), 1, HasId((point_id,)), Fields())
+        (hits,) = points.search(
+            Query("v", np.array([[i]], np.float32), 1, HasId((point_id,))), Fields()
+        )
         assert hits.points.ids == [point_id]
         assert hits.distances.tolist() == [0]
     assert points.delete([1, "a"], None, None) == 2
@@ -64,13 +71,12 @@ def test_named_spaces_have_their_own_metric_and_dimension(store):
     points.put(batch(["both"], image=[[1, 0]], text=[[1, 2, 3]]), ADD)
     points.put(batch(["only text"], text=[[3, 2, 1]]), ADD)
     points.put(batch(["neither"]), ADD)
-    (images,) = points.search(
-        "image", np.array([[0, 2]], np.float32), 9, None, Fields(vectors="text")
-    )
+    query = Query("image", np.array([[0, 2]], np.float32), 9)
+    (images,) = points.search(query, Fields(vectors="text"))
     assert images.points.ids == ["both"]
     assert images.distances.tolist() == [1]
     assert images.points.vectors.tolist() == [[1, 2, 3]]
-    (texts,) = points.search("text", np.array([[1, 1, 2]], np.float32), 9, None, Fields())
+    (texts,) = points.search(Query("text", np.array([[1, 1, 2]], np.float32), 9, None), Fields())
     assert texts.points.ids == ["both", "only text"]
     assert texts.distances.tolist() == [1 - 9, 1 - 7]
     vectors = points.get(None, None, None, 0, Fields(vectors="image")).vectors
@@ -136,7 +142,7 @@ def test_many_deletions_make_a_reader_number_its_rows_anew(tmp_path, monkeypatch
         points.delete(ids[1:], None, None)
         assert points.get(None, None, None, 0, Fields()).ids == list(range(0, start + 1, 20))
     assert len(points._state.pks) < 60
-    (hits,) = points.search("v", np.array([[61]], np.float32), 2, None, Fields())
+    (hits,) = points.search(Query("v", np.array([[61]], np.float32), 2, None), Fields())
     assert hits.points.ids == [60, 80]
 
 
@@ -165,13 +171,13 @@ def test_a_point_updated_and_deleted_between_two_reads_is_gone(tmp_path):
     points.put(batch(["a", "b"], v=[[0], [5]]), ADD)
     reader = other.points(store.named("things").id)
     query = np.zeros((1, 1), np.float32)
-    assert reader.search("v", query, 2, None, Fields())[0].points.ids == ["a", "b"]
+    assert reader.search(Query("v", query, 2, None), Fields())[0].points.ids == ["a", "b"]
     points.put(batch(["a"], v=[[1]]), UPSERT)
     points.put(batch(["a"], v=[[2]]), UPSERT)
-    assert reader.search("v", query, 2, None, Fields())[0].distances.tolist() == [4, 25]
+    assert reader.search(Query("v", query, 2, None), Fields())[0].distances.tolist() == [4, 25]
     points.put(batch(["a"], v=[[3]]), UPSERT)
     points.delete(["a"], None, None)
-    assert reader.search("v", query, 2, None, Fields())[0].points.ids == ["b"]
+    assert reader.search(Query("v", query, 2, None), Fields())[0].points.ids == ["b"]
 
 
 def test_a_reader_keeps_its_state_while_others_write(tmp_path):
@@ -181,12 +187,12 @@ def test_a_reader_keeps_its_state_while_others_write(tmp_path):
     points.put(batch(ids, v=[[i] for i in range(700)]), ADD)
     query = np.array([[300]], np.float32)
     with points.reading() as early:
-        before = search(early, "v", query, 5, None, Fields())[0]
+        before = answer(early, Query("v", query, 5), Fields(), Trace())[0]
         points.delete(["p300", "p5"], None, None)
         points.put(batch(["p301", "new"], v=[[9999], [300]]), UPSERT)
-        assert points.search("v", query, 1, None, Fields())[0].points.ids == ["new"]
+        assert points.search(Query("v", query, 1, None), Fields())[0].points.ids == ["new"]
         assert points.count() == 699
-        again = search(early, "v", query, 5, None, Fields(vectors="v"))[0]
+        again = answer(early, Query("v", query, 5), Fields(vectors="v"), Trace())[0]
         assert again.points.ids == before.points.ids == ["p300", "p299", "p301", "p298", "p302"]
         assert again.points.vectors[:, 0].tolist() == [300, 299, 301, 298, 302]
         assert early.state.count == int(matching(early, None).sum()) == 700
@@ -221,8 +227,8 @@ def test_a_reader_uses_a_column_that_was_built_for_a_later_state(store):
 
 
 def test_columns_stay_right_when_the_notes_of_changes_run_out(store, monkeypatch):
-    monkeypatch.setattr("retrieval_store.engine.columns.CHANGES_KEPT", 4)
-    monkeypatch.setattr("retrieval_store.engine.columns.COLUMNS_KEPT", 2)
+    monkeypatch.setattr("retrieval_store.engine.layers.CHANGES_KEPT", 4)
+    monkeypatch.setattr("retrieval_store.engine.state.COLUMNS_KEPT", 2)
     points = points_of(store, v="l2")
     points.put(PointBatch(["a", "b"], {}, [{"x": 0, "y": 0, "z": 0}] * 2), ADD)
     for i in range(30):
@@ -317,10 +323,10 @@ def test_lengths_that_float32_can_t_square_are_noted_in_whichever_block_they_are
     vectors[3] *= 1e25
     store = Store(tmp_path, "full")
     for metric in ("l2", "ip", "cosine"):
-        points = store.points(store.create(f"by {metric}", {}, {"v": metric}).id)
+        points = store.points(store.create(f"by {metric}", {}, {"v": NewSpace(metric)}).id)
         points.put(batch(list(range(1_500)), v=vectors), ADD)
         for query in (vectors[3], vectors[1_400]):
-            (hits,) = points.search("v", query[np.newaxis], 3, None, Fields())
+            (hits,) = points.search(Query("v", query[np.newaxis], 3, None), Fields())
             expected = np.sort(brute_force(query, vectors, metric))[:3]
             assert np.allclose(hits.distances, expected, rtol=1e-9, atol=1e-12)
 
@@ -358,6 +364,56 @@ def test_databases_of_another_kind_or_a_newer_version_are_refused(tmp_path):
             kept.rename(tmp_path / "store")
 
 
+def as_version_1(store):
+    """Take back what the second format version added."""
+    for file in store.glob("*/points.sqlite"):
+        database = apsw.Connection(str(file), vfs="cksmvfs")
+        database.execute(
+            "ALTER TABLE spaces DROP COLUMN indexing; ALTER TABLE spaces DROP COLUMN kind;"
+            "DROP TABLE derived; DROP TABLE blobs; PRAGMA user_version = 1"
+        )
+        database.close()
+
+
+def test_a_store_of_an_older_format_is_brought_up_to_date(tmp_path):
+    filled(tmp_path)
+    with retrieval_store.Client(tmp_path) as client:
+        before = client.get_collection("things").get(include=["embeddings", "documents"])
+    as_version_1(tmp_path)
+    with (
+        retrieval_store.Client(tmp_path, read_only=True) as client,
+        pytest.raises(FormatError, match="open the store once without"),
+    ):
+        client.get_collection("things").count()
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.get_collection("things")
+        after = things.get(include=["embeddings", "documents"])
+        assert (after["ids"], after["documents"]) == (before["ids"], before["documents"])
+        assert np.array_equal(after["embeddings"], before["embeddings"])
+        things.modify(configuration={"hnsw": {"ef_search": 50}})
+        things.upsert(ids="new", embeddings=np.ones(8))
+        things.optimize()
+        assert all(report.problem is None for report in client.verify())
+    with retrieval_store.Client(tmp_path, read_only=True) as client:
+        assert client.get_collection("things").count() == len(before["ids"]) + 1
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
+    filled(tmp_path)
+    as_version_1(tmp_path)
+    (points,) = tmp_path.glob("*/points.sqlite")
+    broken = {1: POINTS.migrations[1] + "; SELECT * FROM nowhere"}
+    with monkeypatch.context() as patch:
+        patch.setattr("retrieval_store.engine.points.POINTS", replace(POINTS, migrations=broken))
+        with retrieval_store.Client(tmp_path) as client, pytest.raises(StorageError):
+            client.get_collection("things").count()
+    database = apsw.Connection(str(points), vfs="cksmvfs")
+    assert database.execute("PRAGMA user_version").fetchall() == [(1,)]
+    database.close()
+    with retrieval_store.Client(tmp_path) as client:
+        assert client.get_collection("things").count() > 0
+
+
 def test_a_file_that_is_no_database_is_an_error(tmp_path):
     (tmp_path / "catalog.sqlite").write_bytes(b"certainly not a database" * 1_000)
     with pytest.raises(StorageError, match=r"catalog\.sqlite"):
@@ -381,6 +437,40 @@ def test_an_interrupted_deletion_takes_no_more_writes_and_is_finished(tmp_path, 
         assert client.get_or_create_collection("things", embedding_function=None).count() == 0
         client.delete_collection("things")
     assert [path.name for path in tmp_path.iterdir()] == ["catalog.sqlite"]
+
+
+def test_a_read_only_store_does_not_list_what_is_deleted(tmp_path, monkeypatch):
+    filled(tmp_path)
+    with retrieval_store.Client(tmp_path) as client:
+        client.create_collection("other", embedding_function=None)
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "_remove", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                client.delete_collection("things")
+    with retrieval_store.Client(tmp_path, read_only=True) as client:
+        assert [found.name for found in client.list_collections()] == ["other"]
+        assert client.list_collections(offset=1) == []
+        assert client.count_collections() == 1
+        with pytest.raises(NotFoundError):
+            client.get_collection("things")
+
+
+def test_what_died_in_creating_or_deleting_is_swept_and_nothing_else(tmp_path):
+    filled(tmp_path)
+    kept = ["notes", "0b0e7cf6-not-an-id", str(uuid.uuid4())]
+    for name in [str(uuid.uuid4()), f"{uuid.uuid4()}.dropped"]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.0.vectors").write_bytes(b"left")
+    for name in kept[:2]:
+        (tmp_path / name).mkdir()
+    # A collection that no catalog knows may be somebody's last copy.
+    shutil.copytree(next(iter(tmp_path.glob("*/points.sqlite"))).parent, tmp_path / kept[2])
+    (tmp_path / f"{uuid.uuid4()}.dropped").symlink_to(tmp_path / "notes")
+    with retrieval_store.Client(tmp_path) as client:
+        assert client.get_collection("things").count() > 0
+    left = [path for path in tmp_path.iterdir() if path.is_dir() and not path.is_symlink()]
+    assert len(left) == 4
+    assert {path.name for path in left} > set(kept)
 
 
 def test_a_deletion_interrupted_in_memory_is_finished_too(monkeypatch):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.indexes.exact import nearest, norms_of
+from retrieval_store.indexes.exact import length_of, nearest, norms_of
 
 METRICS = ("l2", "ip", "cosine")
 CLOUDS = {
@@ -43,7 +43,8 @@ def test_neighbours_are_those_of_brute_force(metric, cloud, share):
     rows[10], rows[20] = 0, rows[30]
     queries = np.vstack([CLOUDS[cloud](random, (4, 48)), rows[30:31]]).astype(np.float32)
     slots = None if share is None else np.flatnonzero(random.random(len(rows)) < share)
-    answers = nearest(queries, rows, norms_of(rows), metric, 10, slots)
+    lengths = [length_of(query) for query in queries]
+    answers = nearest(queries, lengths, rows, norms_of(rows), metric, 10, slots)
     for query, (found, distances) in zip(queries, answers, strict=True):
         truth = brute_force(query, rows, metric)
         allowed = np.arange(len(rows)) if slots is None else slots
@@ -58,7 +59,10 @@ def test_equal_vectors_have_equal_distances_wherever_they_stand(metric):
     random = np.random.default_rng(3)
     rows = random.standard_normal((2_001, 37)).astype(np.float32)
     rows[[0, 5, 999, 1_000, 1_999, 2_000]] = rows[0]
-    ((found, distances),) = nearest(rows[:1] + 1, rows, norms_of(rows), metric, 2_001, None)
+    query = rows[:1] + 1
+    ((found, distances),) = nearest(
+        query, [length_of(query[0])], rows, norms_of(rows), metric, 2_001, None
+    )
     same = distances[np.isin(found, [0, 5, 999, 1_000, 1_999, 2_000])]
     assert len(same) == 6
     assert len(np.unique(same)) == 1

@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -44,6 +46,31 @@ def test_metadata_filters_example(tmp_path):
     assert answers["not equal; books without the key match"] == "moby-dick, emma, faust"
     assert len(answers) == 10
     assert lines[-1] == "the two nearest English books: moby-dick, emma"
+
+
+def test_multimodal_example_finds_tiles_of_the_same_photo_and_draws_them(tmp_path):
+    output = run(ROOT / "examples" / "multimodal.py", "--sheet", "sheet.png", cwd=tmp_path)
+    (share,) = re.findall(r"(\d+)% of the hits are from the right photo", output)
+    assert int(share) >= 80
+    assert "is loaded as an array of (80, 80, 3)" in output
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    assert sheet.shape == (6 * 90 + 30, 6 * 90 + 30, 3)
+    queries = sheet[25:-10, 10:90]
+    assert (queries != 255).any(axis=2).mean() > 0.7, "the sheet is empty"
+
+
+@pytest.mark.parametrize("name", ["langchain_rag.py", "llama_index_rag.py"])
+def test_rag_examples_find_what_they_are_asked_and_keep_it(tmp_path, name):
+    example = ROOT / "examples" / name
+    first = run(example, tmp_path / "store", cwd=tmp_path)
+    assert re.match(r"1,\d{3} \w+ of the language reference", first)
+    assert "no real language model" in first or "a mock language model" in first
+    finally_clause, slices = first.split("\n? ")[1:]
+    assert re.search(r"^ +(\d\.\d+ )?(try|compound|return):", finally_clause, re.MULTILINE)
+    assert "lice" in slices.partition("\n")[2]
+    own = run(example, tmp_path / "store", "--ask", "how to import modules", cwd=tmp_path)
+    assert own.splitlines()[0] == first.splitlines()[0]
+    assert re.search(r"^ +(\d\.\d+ )?import", own, re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

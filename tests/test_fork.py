@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+import traceback
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ def in_child(work):
         try:
             work()
             status = 0
+        except BaseException:
+            traceback.print_exc()  # which pytest shows when the test fails
         finally:
             os._exit(status)
     deadline = time.monotonic() + 30

@@ -67,6 +67,34 @@ def full_disk(path):
         assert all(report.problem is None for report in client.verify())
 
 
+def full_disk_while_compacting(path):
+    mount(path, "size=6m")
+    with retrieval_store.Client(path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        numbers = np.arange(3_000)
+        vectors = np.repeat(numbers[:, None], 256, axis=1).astype(np.float32)
+        for start in range(0, 3_000, 500):
+            some = slice(start, start + 500)
+            things.add(ids=[str(i) for i in numbers[some]], embeddings=vectors[some])
+        things.delete(ids=[str(i) for i in numbers[::10]])
+        before = things.get(include=["embeddings"])
+        for _ in range(3):
+            with pytest.raises(StorageFullError) as caught:
+                things.optimize()
+            after = things.get(include=["embeddings"])
+            assert after["ids"] == before["ids"]
+            assert np.array_equal(after["embeddings"], before["embeddings"])
+        print(caught.value)
+        subprocess.run(["mount", "-o", "remount,size=30m", str(path)], check=True)
+        things.optimize()
+        assert len(list(path.glob("*/*.vectors"))) == 1
+        assert things.stats()["spaces"][""]["dead_slots"] == 0
+        assert np.array_equal(
+            things.get(include=["embeddings"])["embeddings"], before["embeddings"]
+        )
+        assert all(report.problem is None for report in client.verify())
+
+
 def largest_file(path):
     with retrieval_store.Client(path) as client:
         things = client.create_collection("things", embedding_function=None)
@@ -148,6 +176,10 @@ IN_NAMESPACE = ("unshare", "--map-root-user", "--mount")
 
 def test_a_full_disk_loses_nothing_and_the_store_goes_on_when_there_is_space(tmp_path):
     assert "no space left" in run(full_disk, tmp_path, *IN_NAMESPACE)
+
+
+def test_a_disk_that_fills_up_during_compaction_loses_nothing(tmp_path):
+    assert "no space left" in run(full_disk_while_compacting, tmp_path, *IN_NAMESPACE)
 
 
 def test_a_limit_on_the_size_of_files_is_like_a_full_disk(tmp_path):

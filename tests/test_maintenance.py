@@ -193,13 +193,13 @@ def test_a_compaction_killed_at_random_moments_harms_nothing_and_the_next_one_cl
 @pytest.mark.parametrize("spaces", [1, 3])
 def test_all_vector_spaces_are_compacted_together(tmp_path, spaces):
     from retrieval_store.engine.store import Store
-    from retrieval_store.engine.types import Fields
+    from retrieval_store.engine.types import Fields, NewSpace
 
     from .test_engine import UPSERT, batch
 
     store = Store(tmp_path, "full")
     names = [f"s{i}" for i in range(spaces)]
-    record = store.create("things", {}, dict.fromkeys(names, "l2"))
+    record = store.create("things", {}, dict.fromkeys(names, NewSpace("l2")))
     points = store.points(record.id)
     ids = list(range(50))
     for value in range(3):
@@ -207,7 +207,7 @@ def test_all_vector_spaces_are_compacted_together(tmp_path, spaces):
             points.put(batch(ids, **{name: [[value, i] for i in ids]}), UPSERT)
     points.put(batch([99]), UPSERT)  # has no vector at all
     points.delete([7, 8], None, None)
-    store.optimize(record.id, lambda _: None)
+    store.optimize(record.id, lambda *_: None)
     for name in names:
         got = points.get(None, None, None, 0, Fields(vectors=name))
         assert got.ids == [*ids[:7], *ids[9:], 99]

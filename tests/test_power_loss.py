@@ -18,7 +18,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.configuration import DEFAULTS
-from retrieval_store.engine.types import Fields, PointBatch, Vectors, WriteRules
+from retrieval_store.engine.types import Fields, NewSpace, PointBatch, Vectors, WriteRules
 from retrieval_store.results import SPACE
 
 from .power_loss import Chance, Disk, Event, Recorder
@@ -105,7 +105,9 @@ def workload(path: Path, durability: str) -> Iterator[None]:
         # A second vector space, whose file is made when the write-ahead log is long there.
         settings = {"metadata": None, "hnsw": DEFAULTS, "embedding_function": None}
         store = client._session.store
-        both = store.points(store.create("both", settings, {SPACE: "l2", OTHER: "l2"}).id)
+        both = store.points(
+            store.create("both", settings, dict.fromkeys([SPACE, OTHER], NewSpace("l2"))).id
+        )
         yield
         both.put(PointBatch(["a"], {SPACE: Vectors(vectors[:1])}), UPSERT)
         yield
@@ -113,7 +115,7 @@ def workload(path: Path, durability: str) -> Iterator[None]:
         yield
         both.put(PointBatch(["a"], {OTHER: Vectors(vectors[2:3])}), UPSERT)
         yield
-        store.optimize(store.named("both").id, lambda _: None)
+        store.optimize(store.named("both").id, lambda *_: None)
         yield
 
 

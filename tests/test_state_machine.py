@@ -10,8 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from retrieval_store.engine.search import Query
 from retrieval_store.engine.store import Store
-from retrieval_store.engine.types import UNSET, Fields, PointBatch, Vectors, WriteRules
+from retrieval_store.engine.types import UNSET, Fields, NewSpace, PointBatch, Vectors, WriteRules
 from retrieval_store.errors import IDAlreadyExistsError
 from retrieval_store.filters.expression import OneOf, Range
 
@@ -29,7 +30,7 @@ class TwoStores(RuleBasedStateMachine):
     def start(self):
         self.folder = Path(tempfile.mkdtemp())
         self.stores = [Store(self.folder, "full"), Store(self.folder, "full")]
-        self.id = self.stores[0].create("things", {}, {"v": "l2"}).id
+        self.id = self.stores[0].create("things", {}, {"v": NewSpace("l2")}).id
         self.held = {}
 
     def teardown(self):
@@ -98,7 +99,7 @@ class TwoStores(RuleBasedStateMachine):
 
     @rule(number=who)
     def optimize(self, number):
-        self.stores[number].optimize(self.id, lambda _: None)
+        self.stores[number].optimize(self.id, lambda *_: None)
 
     @rule(number=who, value=st.integers(0, 3))
     def filter(self, number, value):
@@ -118,7 +119,7 @@ class TwoStores(RuleBasedStateMachine):
             )
             assert points.count() == len(self.held)
             query = np.full((1, 2), 20, np.float32)
-            (hits,) = points.search("v", query, 4, None, Fields())
+            (hits,) = points.search(Query("v", query, 4, None), Fields())
             places = {i: n for n, i in enumerate(self.held)}
             nearest = sorted(self.held, key=lambda i: (abs(self.held[i][0] - 20), places[i]))
             assert hits.points.ids == nearest[:4]

@@ -35,22 +35,18 @@ def open_collection(
     configuration: Mapping[str, Any] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Opened:
-    """The collection that one of `path`, `client` and `collection` leads to, made if there is none;
-    with none of them, in memory. distance: of a collection that is made here, cosine if it isn't
-    said; one that exists must have it, if it is."""
+    """The collection that one of `path`, `url`, `client` and `collection` leads to, made if there
+    is none; with none of them, in memory. distance: of a collection that is made here, cosine if it
+    isn't said; one that exists must have it, if it is."""
     given = {"path": path, "url": url, "client": client, "collection": collection}
     named = [key for key, value in given.items() if value is not None]
     if len(named) > 1:
         raise InvalidArgumentError(
             f"expected at most one of {', '.join(given)}, got {' and '.join(named)}"
         )
-    if url is not None:
-        raise InvalidArgumentError(
-            f"url is {url!r}, but collections on a cluster aren't supported yet: use path="
-        )
     if collection is not None:
         return Opened(collection, None)
-    opened = Client(path) if client is None else None
+    opened = Client(path, url=url) if client is None else None
     try:
         made = _got_or_made(client or opened, name, distance, configuration, metadata)
     except BaseException:

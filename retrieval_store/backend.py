@@ -1,12 +1,14 @@
 """Backend: what a Collection needs from the place where its points live.
 
-`EmbeddedBackend` is the one in this process: the engine, on disk or in memory.
+There are two places: the engine in this process, on disk or in memory, and a Qdrant cluster. Both
+keep collections by name and by id, so one `StoredCollection` serves both.
 """
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from retrieval_store import plugins
 from retrieval_store.engine import registry
@@ -14,18 +16,19 @@ from retrieval_store.engine.catalog import CollectionRecord
 from retrieval_store.engine.database import Mode
 from retrieval_store.engine.hybrid import AnyQuery
 from retrieval_store.engine.maintenance import Progress
-from retrieval_store.engine.points import PointStore
 from retrieval_store.engine.store import Store
 from retrieval_store.engine.types import (
     Fields,
     Hits,
+    NewSpace,
     PointBatch,
     PointId,
     Points,
     PutResult,
     WriteRules,
 )
-from retrieval_store.errors import ClientClosedError
+from retrieval_store.engine.verify import FileReport
+from retrieval_store.errors import ClientClosedError, MissingDependencyError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.json_values import Payload
 
@@ -73,20 +76,37 @@ class Backend(Protocol):
         """Compact the collection and let go of all that was deleted."""
 
 
-class Session:
-    """A client's share in a store; when it is closed, or collected, the store may close."""
-
-    def __init__(self, path: Path | None, mode: Mode) -> None:
-        self._store = (
-            Store(None, mode, plugins.find_index)
-            if path is None
-            else registry.acquire(path, mode, plugins.find_index)
-        )
-        self._finalizer = weakref.finalize(self, registry.release, self._store)
-        self.place = "in memory" if path is None else f"at {path}"
+class CollectionStore(Protocol):
+    """Collections by name and by id; `engine.store.Store` says what the methods mean."""
 
     @property
-    def store(self) -> Store:
+    def directory(self) -> Path | None: ...
+    def create(
+        self, name: str, settings: Payload, spaces: Mapping[str, NewSpace]
+    ) -> CollectionRecord: ...
+    def named(self, name: str) -> CollectionRecord: ...
+    def record(self, collection_id: str) -> CollectionRecord: ...
+    def change(
+        self, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
+    ) -> CollectionRecord: ...
+    def page(self, limit: int | None, offset: int) -> list[CollectionRecord]: ...
+    def count(self) -> int: ...
+    def drop(self, name: str) -> None: ...
+    def points(self, collection_id: str) -> PointsBackend: ...
+    def optimize(self, collection_id: str, progress: Progress) -> None: ...
+    def verify(self) -> Iterable[FileReport]: ...
+
+
+class Session:
+    """A client's share in a store; when it is closed, or collected, `release` is called."""
+
+    def __init__(self, store: CollectionStore, release: Callable[[], object], place: str) -> None:
+        self._store = store
+        self._finalizer = weakref.finalize(self, release)
+        self.place = place
+
+    @property
+    def store(self) -> CollectionStore:
         """The store; raises ClientClosedError after `close`."""
         if not self._finalizer.alive:
             raise ClientClosedError(f"the client of the store {self.place} has been closed")
@@ -97,8 +117,37 @@ class Session:
         self._finalizer()
 
 
-class EmbeddedBackend:
-    """A collection in a store of this process."""
+def embedded(path: Path | None, mode: Mode) -> Session:
+    """A share in the store of a directory, or a new store in memory."""
+    if path is None:
+        memory = Store(None, mode, plugins.find_index)
+        return Session(memory, partial(registry.release, memory), "in memory")
+    store = registry.acquire(path, mode, plugins.find_index)
+    return Session(store, partial(registry.release, store), f"at {path}")
+
+
+def remote(url: str | None, qdrant_client: Any, options: dict[str, Any]) -> Session:
+    """A cluster: the one at a URL, or that of a client which stays the caller's to close."""
+    try:
+        from retrieval_store.remote.cluster import Cluster
+        from retrieval_store.remote.store import RemoteStore
+    except ImportError as error:
+        raise MissingDependencyError(
+            'a cluster needs qdrant-client: pip install "retrieval-store[qdrant]"'
+        ) from error
+    if url is None:
+        cluster = Cluster(qdrant_client, "reached by qdrant_client")
+        return Session(RemoteStore(cluster), _leave_open, cluster.place)
+    cluster = Cluster.at(url, options)
+    return Session(RemoteStore(cluster), cluster.close, cluster.place)
+
+
+def _leave_open() -> None:
+    """What is done to a client that isn't ours."""
+
+
+class StoredCollection:
+    """A `Backend`: a collection in a store, by its id."""
 
     def __init__(self, session: Session, collection_id: str) -> None:
         self._session = session
@@ -109,7 +158,7 @@ class EmbeddedBackend:
         return self._id
 
     @property
-    def points(self) -> PointStore:
+    def points(self) -> PointsBackend:
         return self._session.store.points(self._id)
 
     def record(self) -> CollectionRecord:

@@ -1,4 +1,4 @@
-"""Client: a directory of collections, or one in memory."""
+"""Client: a directory of collections, one in memory, or a cluster."""
 
 import os
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from retrieval_store import plugins
 from retrieval_store.arguments import check_callable, collection_name, whole_number
-from retrieval_store.backend import EmbeddedBackend, Session
+from retrieval_store.backend import StoredCollection, embedded, remote
 from retrieval_store.collection import Collection
 from retrieval_store.configuration import (
     ALL_DEFAULTS,
@@ -41,13 +41,19 @@ from retrieval_store.results import SPACE
 
 
 class Client:
-    """A store of collections, in the directory `path` or, without one, in memory.
+    """A store of collections: in the directory `path`, on the Qdrant cluster at `url`, or in
+    memory.
 
     Clients of one path share the store, in this process and with others. A store in memory is its
     client's own. durability: "full" (an acknowledged write survives a power cut) or "relaxed" (a
     power cut may lose the last moments, never consistency). read_only: writes raise ReadOnlyError,
     and the store may lie where nothing can be written. allow_reset: whether `reset` may delete
     everything. Close it, or use it in a `with` statement.
+
+    On a cluster collections mean the same, but a batch isn't one transaction, and what is written
+    survives what Qdrant says it does. With `url` go further arguments of
+    qdrant_client.QdrantClient's, such as api_key; a client that is there already is given as
+    `qdrant_client` instead, and stays open.
     """
 
     def __init__(
@@ -57,20 +63,32 @@ class Client:
         durability: Literal["full", "relaxed"] = "full",
         read_only: bool = False,
         allow_reset: bool = False,
+        url: str | None = None,
+        qdrant_client: Any = None,
+        **qdrant_options: Any,
     ) -> None:
         if durability not in ("full", "relaxed"):
             raise InvalidArgumentError(
                 f"durability is {durability!r}, expected 'full' or 'relaxed'"
             )
+        places = {"path": path, "url": url, "qdrant_client": qdrant_client}
+        given = [name for name, place in places.items() if place is not None]
+        if len(given) > 1:
+            raise InvalidArgumentError(f"expected one of {', '.join(places)}, got {given}")
+        if qdrant_options and url is None:
+            raise InvalidTypeError(f"{min(qdrant_options)!r} is no argument of Client, without url")
         if read_only and path is None:
-            raise InvalidArgumentError("read_only goes with path; what is in memory begins empty")
+            raise InvalidArgumentError("read_only goes with path")
         mode: Mode = "read-only" if read_only else durability
-        self._session = Session(None if path is None else _directory(path), mode)
+        if url is not None or qdrant_client is not None:
+            self._session = remote(url, qdrant_client, qdrant_options)
+        else:
+            self._session = embedded(None if path is None else _directory(path), mode)
         self._allow_reset = allow_reset
 
     @property
     def path(self) -> Path | None:
-        """Where the store lies; None for one in memory."""
+        """The directory where the store lies; None for one in memory or on a cluster."""
         return self._session.store.directory
 
     def create_collection(
@@ -147,7 +165,7 @@ class Client:
     def verify(self, *, progress: bool = False) -> list[FileReport]:
         """Look at every byte of the store's files: a report for each, with `problem` None where the
         file is whole. progress: show a bar of the files. Others may use the store meanwhile; of a
-        store in memory there is nothing to report."""
+        store in memory, or on a cluster, there is nothing to report."""
         reports = []
         with progress_bar("verifying", None, "file", progress) as bar:
             for report in self._session.store.verify():
@@ -227,7 +245,7 @@ class Client:
         embedding_function: EmbeddingFunction | Default | None,
         data_loader: DataLoader | None,
     ) -> Collection:
-        backend = EmbeddedBackend(self._session, record.id)
+        backend = StoredCollection(self._session, record.id)
         return Collection(backend, record, embedding_function, data_loader)
 
 

@@ -3,16 +3,23 @@
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from qdrant_client import QdrantClient
 
 import retrieval_store
 
 
-@pytest.fixture(params=["memory", "disk"])
+@pytest.fixture
 def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[retrieval_store.Client]:
-    """A client of an empty store, of each kind."""
+    """A client of an empty store, of each kind: in memory, on disk, and on a cluster, for which
+    qdrant-client's local mode stands. Tests marked `embedded` do without the last."""
+    if request.param == "cluster":
+        with closing(QdrantClient(":memory:")) as qdrant_client:
+            yield retrieval_store.Client(qdrant_client=qdrant_client)
+        return
     path = tmp_path / "store" if request.param == "disk" else None
     with retrieval_store.Client(path) as client:
         yield client
@@ -34,6 +41,14 @@ def populated(collection: retrieval_store.Collection) -> retrieval_store.Collect
         documents=[f"document {i}" for i in range(5)],
     )
     return collection
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The kinds of stores that a test is run with."""
+    if "client" in metafunc.fixturenames:
+        embedded = metafunc.definition.get_closest_marker("embedded")
+        kinds = ["memory", "disk"] if embedded else ["memory", "disk", "cluster"]
+        metafunc.parametrize("client", kinds, indirect=True)
 
 
 LAST = ("filters_property", "filters_chromadb", "examples_and_docs", "concurrency", "durability")

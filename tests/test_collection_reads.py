@@ -180,6 +180,7 @@ def test_queries_of_nothing_are_refused(populated):
             populated.query(**queries)
 
 
+@pytest.mark.embedded  # a cluster's distances are as exact as float32
 @pytest.mark.parametrize(
     ("space", "expected"),
     [

@@ -172,7 +172,7 @@ def test_long_work_is_done_in_batches_with_a_bar(client, capfd):
     assert "1300/1300" in capfd.readouterr().err
     things.update(ids=ids[:3], documents=["a", "b", "c"])
     assert capfd.readouterr().err == ""
-    assert things.query(query_texts="x" * 6, n_results=1)["ids"] == [["6"]]
+    assert things.query(query_texts="x" * 6, n_results=1)["documents"] == [["x" * 6]]
 
 
 def fails_in_the_second_batch(input):

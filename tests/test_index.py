@@ -23,6 +23,8 @@ from .processes import (
 from .test_durability import kill_again_and_again
 from .test_fork import in_child
 
+pytestmark = pytest.mark.embedded
+
 DIMENSION = 8
 SMALL = {"hnsw": {"ef_search": 20, "max_neighbors": 8, "ef_construction": 40}}
 

@@ -24,7 +24,7 @@ from .test_index import DIMENSION, SMALL, cloud, eager, populated, space_of, unt
 from .test_index_files import index_file
 from .test_trigrams_and_list_files import use_trigrams
 
-pytestmark = pytest.mark.usefixtures("eager")
+pytestmark = [pytest.mark.embedded, pytest.mark.usefixtures("eager")]
 
 
 def recall(things, queries=None, k=10):

@@ -23,22 +23,24 @@ from langchain_tests.integration_tests import (
     RetrieversIntegrationTests,
     VectorStoreIntegrationTests,
 )
+from qdrant_client import QdrantClient
 
 import retrieval_store
 from retrieval_store.errors import ConflictError, EmbeddingFunctionError, InvalidArgumentError
 from retrieval_store.filters.expression import Range
 
 
-@pytest.fixture(params=["memory", "disk", "client", "collection"])
+@pytest.fixture(params=["memory", "disk", "client", "collection", "cluster"])
 def make(request, tmp_path):
     """Makes stores of each kind; closed at the end."""
     stores, client = [], retrieval_store.Client(tmp_path / "given")
+    cluster = retrieval_store.Client(qdrant_client=QdrantClient(":memory:"))
 
     def made(embedding=None, **kwargs):
         if request.param == "disk":
             kwargs["path"] = tmp_path / "store"
-        elif request.param == "client":
-            kwargs["client"] = client
+        elif request.param in ("client", "cluster"):
+            kwargs["client"] = client if request.param == "client" else cluster
         elif request.param == "collection":
             settings = {"hnsw": {"space": kwargs.pop("distance", "cosine")}}
             kwargs["collection"] = client.get_or_create_collection(
@@ -492,8 +494,6 @@ def test_stores_on_one_path_share_it_and_close_for_themselves(tmp_path):
         retrieval_store.Client() as client,
     ):
         RetrievalStore(path=tmp_path, client=client)
-    with pytest.raises(InvalidArgumentError, match="aren't supported yet"):
-        RetrievalStore(url="http://localhost:6333")
 
 
 def test_langchains_own_adapter_for_chroma_works_on_our_client():

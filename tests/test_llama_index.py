@@ -34,20 +34,22 @@ from llama_index.core.vector_stores.types import (
 )
 from llama_index.vector_stores.retrieval_store import RetrievalStoreVectorStore
 from PIL import Image
+from qdrant_client import QdrantClient
 
 import retrieval_store
 from retrieval_store.errors import InvalidArgumentError, InvalidFilterError, StorageError
 
 
-@pytest.fixture(params=["memory", "disk", "client", "collection"])
+@pytest.fixture(params=["memory", "disk", "client", "collection", "cluster"])
 def make(request, tmp_path):
     stores, client = [], retrieval_store.Client(tmp_path / "given")
+    cluster = retrieval_store.Client(qdrant_client=QdrantClient(":memory:"))
 
     def made(**kwargs):
         if request.param == "disk":
             kwargs["path"] = tmp_path / "store"
-        elif request.param == "client":
-            kwargs["client"] = client
+        elif request.param in ("client", "cluster"):
+            kwargs["client"] = client if request.param == "client" else cluster
         elif request.param == "collection":
             settings = {"hnsw": {"space": kwargs.get("distance", "cosine")}}
             kwargs["collection"] = client.get_or_create_collection(

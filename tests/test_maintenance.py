@@ -23,6 +23,8 @@ from .processes import (
 )
 from .test_concurrency import POINTS, first_version
 
+pytestmark = pytest.mark.embedded
+
 EVERYTHING = ["metadatas", "documents", "embeddings"]
 
 

@@ -15,6 +15,8 @@ from retrieval_store.errors import ConflictError, InvalidArgumentError
 from retrieval_store.ranking import maximal_marginal_relevance, reciprocal_rank_fusion, weighted_sum
 from retrieval_store.words import Analyzer, analyzer, fold
 
+pytestmark = pytest.mark.embedded
+
 DOCUMENTS = [
     "The cat sat on the mat.",
     "Dogs and cats are pets; a dog barks.",

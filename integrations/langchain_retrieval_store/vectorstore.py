@@ -34,7 +34,8 @@ class RetrievalStore(VectorStore):
     """A collection of retrieval-store for LangChain.
 
     embedding: turns texts into vectors; needed to add and to search by meaning. path: the store's
-    directory; client, collection: an open one; with none of them, in memory. Stores opened on one
+    directory; url: of a Qdrant cluster; client, collection: an open one; with none of them, in
+    memory. Stores opened on one
     path share it. distance: "cosine" (the default), "l2" or "ip", of a collection that is made
     here; another than that of one that exists is an error.
     relevance_score_fn: how a distance becomes a relevance, instead of the usual way.
@@ -81,7 +82,7 @@ class RetrievalStore(VectorStore):
         return self._embedding
 
     def close(self) -> None:
-        """Let go of a store that was opened by path or in memory."""
+        """Let go of a store that was opened here, by path, by url or in memory."""
         self._opened.close()
 
     def __enter__(self) -> RetrievalStore:

@@ -151,11 +151,11 @@ def _encoded(
         records = [record for piece in pieces for record in piece]
         old = decode_payloads(blob for _, blob in records)
         for (pk, _), payload in zip(records, old, strict=True):
-            given[pk] = _merged(payload, given[pk])
+            given[pk] = merged(payload, given[pk])
     return {pk: None if new is None else orjson.dumps(new) for pk, new in given.items()}
 
 
-def _merged(old: Payload | None, new: Payload | None) -> Payload | None:
+def merged(old: Payload | None, new: Payload | None) -> Payload | None:
     """`old` with the keys of `new`; a None deletes the key."""
     if new is None:
         return old

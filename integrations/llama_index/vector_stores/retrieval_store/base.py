@@ -75,7 +75,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
             collection=collection,
             distance=distance,
         )
-        self._reopens = path is not None
+        self._reopens = path is not None or url is not None
 
     @classmethod
     def class_name(cls) -> str:
@@ -87,7 +87,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         return self._opened.collection
 
     def close(self) -> None:
-        """Let go of a store that was opened by path or in memory."""
+        """Let go of a store that was opened here, by path, by url or in memory."""
         self._opened.close()
 
     def __enter__(self) -> "RetrievalStoreVectorStore":
@@ -99,7 +99,8 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     def __getstate__(self) -> dict[str, Any]:
         if not self._reopens:
             raise StorageError(
-                "only a store that was made with path= can be pickled or copied: it is opened again"
+                "only a store that was made with path= or url= can be pickled or copied, which "
+                "opens it again"
             )
         return {"arguments": self.model_dump(exclude={"class_name"})}
 

@@ -1,0 +1,104 @@
+"""Expressions asked of one point at a time, for points that come from elsewhere than the engine.
+
+The engine never does this: it evaluates an expression to a mask over all points at once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from retrieval_store.filters.expression import (
+    And,
+    DocumentContains,
+    DocumentMatches,
+    Exists,
+    Expression,
+    HasId,
+    ListHas,
+    Not,
+    OneOf,
+    Or,
+    PayloadPath,
+    Range,
+    Scalar,
+    TextIn,
+)
+from retrieval_store.filters.where import compile_pattern
+from retrieval_store.json_values import Payload
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What a filter looks at of a point."""
+
+    id: str | int
+    payload: Payload | None
+    document: str | None
+
+
+def fulfils(point: Candidate, expression: Expression | None) -> bool:
+    """Whether the point fulfils the expression; all do when it is None."""
+    match expression:
+        case None:
+            return True
+        case And(terms):
+            return all(fulfils(point, term) for term in terms)
+        case Or(terms):
+            return any(fulfils(point, term) for term in terms)
+        case Not(term):
+            return not fulfils(point, term)
+        case HasId(ids):
+            return point.id in ids
+        case DocumentContains(text):
+            return point.document is not None and text in point.document
+        case DocumentMatches(pattern):
+            return point.document is not None and bool(_search(pattern)(point.document))
+        case OneOf(path) | ListHas(path) | Range(path) | TextIn(path) | Exists(path):
+            return _holds(_value_at(point.payload, path), expression)
+    raise TypeError(f"nothing is defined for {expression!r}")
+
+
+def _holds(value: Any, leaf: OneOf | ListHas | Range | TextIn | Exists) -> bool:
+    match leaf:
+        case OneOf(_, values):
+            return any(_same(value, one) for one in values)
+        case ListHas(_, values):
+            return isinstance(value, list) and any(_same(v, w) for v in value for w in values)
+        case Range(_, gt, gte, lt, lte):
+            return (
+                isinstance(value, int | float)
+                and not isinstance(value, bool)
+                and (gt is None or value > gt)
+                and (gte is None or value >= gte)
+                and (lt is None or value < lt)
+                and (lte is None or value <= lte)
+            )
+        case TextIn(_, text, ignore_case):
+            if ignore_case:
+                return isinstance(value, str) and text.casefold() in value.casefold()
+            return isinstance(value, str) and text in value
+        case Exists():
+            return value is not None and value != []
+
+
+def _same(value: Any, wanted: Scalar) -> bool:
+    """Equality of scalars: numbers by value, a bool only to that bool."""
+    if isinstance(value, bool) or isinstance(wanted, bool):
+        return value is wanted
+    if isinstance(wanted, str):
+        return isinstance(value, str) and value == wanted
+    return isinstance(value, int | float) and value == wanted
+
+
+def _value_at(payload: Payload | None, path: PayloadPath) -> Any:
+    value: Any = payload
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+@lru_cache(maxsize=64)
+def _search(pattern: str) -> Callable[[str], Any]:
+    search: Callable[[str], Any] = compile_pattern(pattern).search
+    return search

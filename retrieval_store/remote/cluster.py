@@ -1,0 +1,104 @@
+"""Calls of qdrant-client: repeated when the connection fails, with errors that are ours."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import httpx
+from qdrant_client import QdrantClient
+from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+from retrieval_store.errors import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    NotFoundError,
+    StorageError,
+)
+
+PAUSES = (0.1, 0.5, 2.5)  # seconds before each further attempt
+TRANSIENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+MISSING = (404, grpc.StatusCode.NOT_FOUND)
+TAKEN = (409, grpc.StatusCode.ALREADY_EXISTS)
+_log = logging.getLogger("retrieval_store")
+
+
+class Cluster:
+    """A qdrant-client, and what to call the place where it leads.
+
+    All calls that are made through it may be made twice: what is written is written under ids that
+    are ours, and says all of what it replaces.
+    """
+
+    def __init__(self, client: Any, place: str) -> None:
+        self._client = client
+        self.place = place
+
+    @classmethod
+    def at(cls, url: str, options: dict[str, Any]) -> "Cluster":
+        """The one at a URL, with further arguments of QdrantClient's; raises
+        InvalidArgumentError."""
+        try:
+            return cls(QdrantClient(url=url, **options), f"at {url}")
+        except (ValueError, TypeError, AssertionError) as error:
+            raise InvalidArgumentError(f"url is {url!r}: {error}") from error
+
+    def call(self, method: str, collection: str, **arguments: Any) -> Any:
+        """Call a method of the client's for a collection. Raises NotFoundError,
+        AlreadyExistsError, or StorageError for all else."""
+        return self._retried(
+            lambda: getattr(self._client, method)(collection_name=collection, **arguments),
+            collection,
+        )
+
+    def collections(self) -> list[str]:
+        """The names of all collections."""
+        found = self._retried(self._client.get_collections, "")
+        return sorted(one.name for one in found.collections)
+
+    def aliases(self, collection: str) -> list[str]:
+        """Other names of a collection."""
+        found = self.call("get_collection_aliases", collection)
+        return [one.alias_name for one in found.aliases]
+
+    def change_aliases(self, collection: str, operations: list[Any]) -> None:
+        """Several changes at once."""
+        self._retried(
+            lambda: self._client.update_collection_aliases(operations),
+            collection,
+        )
+
+    def close(self) -> None:
+        """Close the client."""
+        self._client.close()
+
+    def _retried(self, call: Callable[[], Any], collection: str) -> Any:
+        for pause in (*PAUSES, None):
+            try:
+                return call()
+            except (UnexpectedResponse, ValueError) as error:
+                raise self._translated(error, collection) from error
+            except (ResponseHandlingException, httpx.TransportError, grpc.RpcError) as error:
+                if getattr(error, "code", _unavailable)() not in TRANSIENT:
+                    raise self._translated(error, collection) from error
+                if pause is None:
+                    said = f"the cluster {self.place} can't be reached: {error}"
+                    raise StorageError(said) from error
+                _log.warning("the cluster %s can't be reached, trying again: %s", self.place, error)
+                time.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _translated(self, error: Exception, collection: str) -> Exception:
+        said = str(error)
+        code = error.code() if isinstance(error, grpc.RpcError) else None
+        status = getattr(error, "status_code", code)
+        if status in MISSING or (status is None and "not found" in said):
+            return NotFoundError(f"there is no collection {collection!r} on the cluster (any more)")
+        if status in TAKEN or (status in (None, 400) and "already exists" in said):
+            return AlreadyExistsError(f"there is a Qdrant collection {collection!r} already")
+        return StorageError(f"the cluster {self.place} refuses: {said}")
+
+
+def _unavailable() -> grpc.StatusCode:
+    return grpc.StatusCode.UNAVAILABLE

@@ -1,0 +1,178 @@
+"""Filter expressions → Qdrant's filters.
+
+Qdrant's conditions mean other things in places: a list matches when one of its elements does, 1.0
+isn't the integer 1, numbers are compared as float64. So what is made here is what a point *must*
+fulfil, as far as Qdrant can say it; whoever asks then looks at what comes back (`predicate`). For a
+negation the opposite is needed, what is *enough* for the term to hold. Each leaf says both.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from qdrant_client import models
+
+from retrieval_store.filters.expression import (
+    And,
+    DocumentContains,
+    DocumentMatches,
+    Exists,
+    Expression,
+    HasId,
+    ListHas,
+    Not,
+    OneOf,
+    Or,
+    PayloadPath,
+    Range,
+    Scalar,
+    TextIn,
+)
+from retrieval_store.remote.payloads import DOCUMENT, LISTS, point_id
+
+EXACT_IN_FLOAT64 = 2**53  # smaller numbers aren't rounded when they are compared as float64
+DEEPEST = 20  # levels of a filter that are sent; servers bound them too
+INTEGERS = range(-(2**63), 2**63)  # those that Qdrant's match knows
+Condition: TypeAlias = Any  # one of qdrant-client's many
+Bound: TypeAlias = Condition | bool  # True: no restriction; False: nothing at all
+
+
+def necessary(expression: Expression | None) -> Bound:
+    """What all points that fulfil the expression fulfil."""
+    return True if expression is None else _bound(expression, True)
+
+
+def as_filter(bound: Bound) -> models.Filter | None:
+    """The bound, which isn't False, as a filter; None for no restriction."""
+    if isinstance(bound, bool):
+        return None
+    return models.Filter(must=[bound])
+
+
+def _bound(expression: Expression, upper: bool, depth: int = 0) -> Bound:
+    """What is necessary (`upper`) or enough for the expression."""
+    if depth > DEEPEST:
+        return upper
+    match expression:
+        case And(terms):
+            return _all([_bound(term, upper, depth + 1) for term in terms])
+        case Or(terms):
+            return _any([_bound(term, upper, depth + 1) for term in terms])
+        case Not(term):
+            return _none(_bound(term, not upper, depth + 1))
+        case HasId(ids):
+            return models.HasIdCondition(has_id=[point_id(one) for one in ids])
+        case DocumentContains(text):
+            return _substring(DOCUMENT, text)
+        case DocumentMatches():
+            return _not_empty(DOCUMENT) if upper else False
+        case OneOf(path) | ListHas(path) | Range(path) | TextIn(path) | Exists(path):
+            key = _key(path)
+            if key is None or (len(path) > 1 and not upper):
+                return upper  # there may be lists on the way, which Qdrant walks through
+            bound = _leaf(key, expression, upper)
+            return bound if upper else _all([bound, _is_list(path[0], expression)])
+    raise TypeError(f"nothing is defined for {expression!r}")
+
+
+def _leaf(key: str, leaf: Expression, upper: bool) -> Bound:
+    """The bound for a value that may, or a list one of whose elements may, fulfil the leaf."""
+    match leaf:
+        case OneOf(_, values) | ListHas(_, values):
+            return _equal(key, values, upper)
+        case Range():
+            return _range(key, leaf, upper)
+        case TextIn(_, text, ignore_case):
+            if text and not ignore_case:
+                return _substring(key, text)
+            return _not_empty(key) if upper else False
+    return _not_empty(key)
+
+
+def _is_list(name: str, leaf: Expression) -> Bound:
+    """That the value is a list, or isn't, as the leaf wants it."""
+    if isinstance(leaf, Exists):
+        return True
+    noted = models.FieldCondition(key=LISTS, match=models.MatchAny(any=[name]))
+    return noted if isinstance(leaf, ListHas) else _none(noted)
+
+
+def _equal(key: str, values: Sequence[Scalar], upper: bool) -> Bound:
+    texts = [value for value in values if isinstance(value, str)]
+    truths = [value for value in values if isinstance(value, bool)]
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    matches: list[Any] = [models.MatchAny(any=texts)] if texts else []
+    matches += [models.MatchValue(value=truth) for truth in truths]
+    if not upper:  # the integer 1 doesn't match 1.0, but what matches is equal
+        integers = [n for n in numbers if isinstance(n, int) and n in INTEGERS]
+        matches += [models.MatchAny(any=integers)] if integers else []
+        numbers = [n for n in numbers if isinstance(n, float) and abs(n) < EXACT_IN_FLOAT64]
+    found: list[Bound] = [models.FieldCondition(key=key, match=match) for match in matches]
+    return _any(found + [_range(key, Range((), gte=n, lte=n), upper) for n in numbers])
+
+
+def _range(key: str, leaf: Range, upper: bool) -> Bound:
+    bounds: dict[str, float] = {}
+    for name in ("gt", "gte", "lt", "lte"):
+        limit = getattr(leaf, name)
+        if limit is None:
+            continue
+        large = abs(limit) >= EXACT_IN_FLOAT64
+        if large and not upper:
+            return False
+        try:
+            wide = float(limit)
+        except OverflowError:  # beyond all that a payload can hold
+            if (limit > 0) == name.startswith("g"):
+                return False
+            continue
+        inclusive = {"gt": "gte", "lt": "lte"}.get(name, name) if large else name
+        if large:  # who compares exactly must not miss what rounding has moved
+            wide = float(np.nextafter(wide, -np.inf if name.startswith("g") else np.inf))
+        bounds[inclusive] = _tighter(inclusive, bounds.get(inclusive), wide)
+    # Without a bound Qdrant asks for nothing.
+    return models.FieldCondition(key=key, range=models.Range(**bounds)) if bounds else upper
+
+
+def _tighter(name: str, one: float | None, other: float) -> float:
+    if one is None:
+        return other
+    return max(one, other) if name.startswith("g") else min(one, other)
+
+
+def _substring(key: str, text: str) -> Condition:
+    return models.FieldCondition(key=key, match=models.MatchSubstring(substring=text))
+
+
+def _not_empty(key: str) -> Condition:
+    empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
+    return models.Filter(must_not=[empty])
+
+
+def _all(bounds: Sequence[Bound]) -> Bound:
+    left: list[Condition] = [bound for bound in bounds if bound is not True]
+    if any(bound is False for bound in left):
+        return False
+    if len(left) == 1:
+        return left[0]
+    return models.Filter(must=left) if left else True
+
+
+def _any(bounds: Sequence[Bound]) -> Bound:
+    left: list[Condition] = [bound for bound in bounds if bound is not False]
+    if any(bound is True for bound in left):
+        return True
+    if len(left) == 1:
+        return left[0]
+    return models.Filter(should=left) if left else False
+
+
+def _none(bound: Bound) -> Bound:
+    return not bound if isinstance(bound, bool) else models.Filter(must_not=[bound])
+
+
+def _key(path: PayloadPath) -> str | None:
+    """The path as Qdrant writes it; None for one that it can't."""
+    if any(not step or '"' in step for step in path):
+        return None
+    return ".".join(f'"{step}"' for step in path)

@@ -1,0 +1,193 @@
+"""Queries to a cluster: by vectors, by words, or by both, fused here.
+
+Qdrant is asked for the k best that fulfil what it can say of the filter. What comes back is checked
+against the whole filter; where too few are left, it is asked for more, until there are enough or no
+more.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from qdrant_client import models
+
+from retrieval_store.arrays import Floats, Matrix
+from retrieval_store.engine.hybrid import AnyQuery, HybridQuery, TextQuery, scores_of
+from retrieval_store.engine.search import Query
+from retrieval_store.engine.types import PointId
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.filters.expression import Expression, HasId
+from retrieval_store.filters.predicate import fulfils
+from retrieval_store.indexes.exact import Metric
+from retrieval_store.ranking import reciprocal_rank_fusion, weighted_sum
+from retrieval_store.remote.conditions import as_filter, necessary
+from retrieval_store.remote.payloads import Held, decoded
+from retrieval_store.remote.space import DENSE, WORDS, QdrantCollection, vector_of
+
+WIDER = 4
+
+
+@dataclass(slots=True)
+class Trace:
+    """What was sent: the filter, how many requests, and how many hits were refused here; and how
+    many hits each leg of a hybrid query gave."""
+
+    filter: models.Filter | None = None
+    requests: int = 0
+    refused: int = 0
+    legs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Where to search, what to bring, and where to note how."""
+
+    collection: QdrantCollection
+    with_vectors: bool
+    trace: Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Points, best first, with descending scores, and with distances where there is a vector to
+    measure from."""
+
+    held: list[Held]
+    vectors: list[Matrix | None]
+    scores: Floats
+    distances: Floats | None = None
+
+
+def search(asked: Asked, query: AnyQuery) -> list[Answer]:
+    """For each of the queries the best points."""
+    match query:
+        case Query():
+            return _by_vectors(asked, query)
+        case TextQuery():
+            return _by_words(asked, query)
+        case HybridQuery(alpha=1, k=k):
+            return _by_vectors(asked, replace(query.dense, k=k))
+        case HybridQuery(alpha=0, k=k):
+            return _by_words(asked, replace(query.text, k=k))
+        case HybridQuery():
+            return _by_both(asked, query)
+    raise InvalidArgumentError(f"a cluster can't answer a {type(query).__name__}")
+
+
+def _by_vectors(asked: Asked, query: Query) -> list[Answer]:
+    collection = asked.collection
+    collection.refuse_other(query.vectors.shape[1], "query vectors")
+    if collection.known_dimension() is None:
+        return [replace(_nothing(), distances=np.empty(0)) for _ in query.vectors]
+    params = models.SearchParams(exact=query.exact, hnsw_ef=query.ef or collection.ef)
+    made = [
+        models.QueryRequest(query=vector.tolist(), using=DENSE, params=params)
+        for vector in query.vectors
+    ]
+    found = _verified(asked, made, query.expression, query.k)
+    return [_measured(answer, collection.metric) for answer in found]
+
+
+def _measured(answer: Answer, metric: Metric) -> Answer:
+    """With distances for Qdrant's scores, which for Euclid are distances themselves."""
+    distances = answer.scores**2 if metric == "l2" else 1.0 - answer.scores
+    return replace(answer, scores=scores_of(distances, metric), distances=distances)
+
+
+def _by_words(asked: Asked, query: TextQuery) -> list[Answer]:
+    made: dict[int, models.QueryRequest] = {}
+    for i, words in enumerate(asked.collection.word_model().embed_query(query.texts)):
+        if len(words.indices):
+            sparse = models.SparseVector(
+                indices=words.indices.tolist(), values=words.values.tolist()
+            )
+            made[i] = models.QueryRequest(query=sparse, using=WORDS)
+    found = _verified(asked, list(made.values()), query.expression, query.k)
+    by_place = dict(zip(made, found, strict=True))
+    return [by_place.get(i, _nothing()) for i in range(len(query.texts))]
+
+
+def _by_both(asked: Asked, query: HybridQuery) -> list[Answer]:
+    dense, words = _by_vectors(asked, query.dense), _by_words(asked, query.text)
+    asked.trace.legs["dense"] = [len(answer.held) for answer in dense]
+    asked.trace.legs["text"] = [len(answer.held) for answer in words]
+    return [
+        _measured_from(asked, query.dense, i, near, _fused(near, worded, query))
+        for i, (near, worded) in enumerate(zip(dense, words, strict=True))
+    ]
+
+
+def _fused(near: Answer, worded: Answer, query: HybridQuery) -> Answer:
+    """The k best of both, without distances."""
+    held = near.held + worded.held
+    vectors = near.vectors + worded.vectors
+    first: dict[PointId, int] = {}
+    places = np.array([first.setdefault(one.id, i) for i, one in enumerate(held)], np.int64)
+    legs = [(places[: len(near.held)], near.scores), (places[len(near.held) :], worded.scores)]
+    fuse = reciprocal_rank_fusion if query.fusion == "rrf" else weighted_sum
+    order, scores = fuse(legs, [query.alpha, 1 - query.alpha])
+    best = order[: query.k].tolist()
+    return Answer([held[i] for i in best], [vectors[i] for i in best], scores[: query.k])
+
+
+def _measured_from(asked: Asked, query: Query, i: int, near: Answer, found: Answer) -> Answer:
+    """What was found, with distances from the i-th query vector: those that are known, and those
+    that are asked for; NaN for points without a vector."""
+    distances = _distances(near)
+    others = tuple(one.id for one in found.held if one.id not in distances)
+    if others:
+        named = Query(query.space, query.vectors[i : i + 1], len(others), HasId(others), exact=True)
+        distances |= _distances(_by_vectors(asked, named)[0])
+    return replace(found, distances=np.array([distances.get(one.id, np.nan) for one in found.held]))
+
+
+def _distances(answer: Answer) -> dict[PointId, float]:
+    if answer.distances is None:
+        return {}
+    ids = [one.id for one in answer.held]
+    return dict(zip(ids, answer.distances.tolist(), strict=True))
+
+
+def _verified(
+    asked: Asked, requests: list[models.QueryRequest], expression: Expression | None, k: int
+) -> list[Answer]:
+    """The k best points for each request that fulfil the whole expression."""
+    bound = necessary(expression)
+    answers: list[Answer] = [_nothing() for _ in requests]
+    if bound is False:
+        return answers
+    asked.trace.filter = as_filter(bound)
+    left, limit = list(range(len(requests))), k
+    while left:
+        shared = {
+            "filter": asked.trace.filter,
+            "limit": limit,
+            "with_payload": True,
+            "with_vector": asked.collection.vectors_wanted(asked.with_vectors),
+        }
+        sent = [requests[i].model_copy(update=shared) for i in left]
+        responses = asked.collection.call("query_batch_points", requests=sent)
+        asked.trace.requests += 1
+        short = []
+        for i, response in zip(left, responses, strict=True):
+            pairs = [(point, decoded(point.payload)) for point in response.points]
+            passing = [p for p in pairs if fulfils(p[1].candidate, expression)]
+            asked.trace.refused += len(pairs) - len(passing)
+            if len(passing) < k and len(pairs) == limit:
+                short.append(i)
+            answers[i] = _answer(asked.collection, passing[:k])
+        left, limit = short, limit * WIDER
+    return answers
+
+
+def _answer(collection: QdrantCollection, pairs: Sequence[tuple[Any, Held]]) -> Answer:
+    return Answer(
+        [held for _, held in pairs],
+        [vector_of(point, held, collection) for point, held in pairs],
+        np.array([point.score for point, _ in pairs], np.float64),
+    )
+
+
+def _nothing() -> Answer:
+    return Answer([], [], np.empty(0))

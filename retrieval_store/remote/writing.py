@@ -1,0 +1,181 @@
+"""Writing points to a cluster: checked as a whole, then sent in requests of a bounded size."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from qdrant_client import models
+
+from retrieval_store.arrays import Matrix
+from retrieval_store.engine.types import UNSET, PointBatch, PointId, PutResult, Vectors, WriteRules
+from retrieval_store.engine.write import merged
+from retrieval_store.errors import IDAlreadyExistsError, InvalidArgumentError
+from retrieval_store.json_values import listed
+from retrieval_store.remote.payloads import Held, encoded, point_id, refuse_reserved
+from retrieval_store.remote.space import DENSE, WORDS, QdrantCollection
+
+REQUEST_BYTES = 8_000_000  # Qdrant takes 32 MB
+NUMBER_BYTES = 12  # of one number of a vector, as JSON
+IDS_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What one point will be. vector: its new one, None to keep the old; words: whether the vector
+    of its words has to be made anew; new: whether there is no such point yet."""
+
+    held: Held
+    vector: Matrix | None
+    words: bool
+    new: bool
+
+
+def put(
+    collection: QdrantCollection,
+    batch: PointBatch,
+    rules: WriteRules,
+    known: Mapping[PointId, Held],
+) -> PutResult:
+    """Insert and update points as the rules say. known: those of the batch that exist."""
+    refuse_reserved(batch.payloads or ())
+    if known and rules.known == "refuse":
+        existing = sorted(known.values(), key=lambda held: held.order)
+        ids = [held.id for held in existing]
+        raise IDAlreadyExistsError(f"ids that already exist: {listed(ids)}; nothing was added")
+    vectors = _vectors(collection, batch)
+    new = [i for i, one in enumerate(batch.ids) if one not in known]
+    inserted = new if rules.new == "insert" else []
+    lacking = [batch.ids[i] for i in inserted if i not in vectors]
+    if lacking and rules.needs_vector is not None:
+        raise InvalidArgumentError(f"no embedding is given for new ids: {listed(lacking)}")
+    orders = dict(zip(inserted, collection.orders(len(inserted)), strict=True))
+    changes = [
+        _change(batch, i, known.get(one), orders.get(i, 0), vectors.get(i), rules)
+        for i, one in enumerate(batch.ids)
+        if one in known or i in orders
+    ]
+    if vectors and changes:
+        collection.fix_dimension(len(next(iter(vectors.values()))))
+    _send(collection, changes)
+    ignored = [] if rules.new == "insert" else [batch.ids[i] for i in new]
+    return PutResult(len(inserted), len(known), ignored)
+
+
+def delete(collection: QdrantCollection, ids: Sequence[PointId]) -> None:
+    """Delete points by their ids."""
+    for start in range(0, len(ids), IDS_AT_ONCE):
+        points: list[Any] = [point_id(one) for one in ids[start : start + IDS_AT_ONCE]]
+        collection.call("delete", points_selector=models.PointIdsList(points=points), wait=True)
+
+
+def _vectors(collection: QdrantCollection, batch: PointBatch) -> dict[int, Matrix]:
+    """The vectors of the batch, by place; DimensionMismatchError for another dimension."""
+    found: dict[int, Matrix] = {}
+    for given in batch.vectors.values():
+        assert isinstance(given, Vectors)  # a Collection has no others
+        collection.refuse_other(given.matrix.shape[1], "embeddings")
+        places = range(len(batch.ids)) if given.positions is None else given.positions.tolist()
+        found.update(zip(places, given.matrix, strict=True))
+    return found
+
+
+def _change(
+    batch: PointBatch,
+    i: int,
+    old: Held | None,
+    order: int,
+    vector: Matrix | None,
+    rules: WriteRules,
+) -> _Change:
+    payload: Any = _given(batch.payloads, i)
+    document: Any = _given(batch.documents, i)
+    uri: Any = _given(batch.uris, i)
+    length = 1.0 if vector is None else float(np.linalg.norm(vector.astype(np.float64)))
+    if old is None:
+        payload, document, uri = (None if v is UNSET else v for v in (payload, document, uri))
+        held = Held(batch.ids[i], payload, document, uri, order, length)
+        return _Change(held, vector, True, True)
+    if payload is UNSET:
+        payload = old.payload
+    elif rules.merge_payloads:
+        payload = merged(old.payload, payload)
+    held = Held(
+        old.id,
+        payload,
+        old.document if document is UNSET else document,
+        old.uri if uri is UNSET else uri,
+        old.order,
+        old.length if vector is None else length,
+    )
+    return _Change(held, vector, vector is not None or held.document != old.document, False)
+
+
+def _given(values: Sequence[Any] | None, i: int) -> Any:
+    return UNSET if values is None else values[i]
+
+
+def _send(collection: QdrantCollection, changes: list[_Change]) -> None:
+    words = _words(collection, [c.held.document if c.words else None for c in changes])
+    operations: list[Any] = []
+    size = 0
+    for change, sparse in zip(changes, words, strict=True):
+        payload = encoded(change.held)
+        made = list(_operations(change, payload, sparse))
+        bytes_of = len(orjson.dumps(payload)) + NUMBER_BYTES * (
+            0 if change.vector is None else len(change.vector)
+        )
+        if operations and size + bytes_of > REQUEST_BYTES:
+            _batch(collection, operations)
+            operations, size = [], 0
+        operations += made
+        size += bytes_of
+    if operations:
+        _batch(collection, operations)
+
+
+def _operations(change: _Change, payload: Any, sparse: models.SparseVector | None) -> Iterator[Any]:
+    """What makes one point what it will be: whole, or, to keep its vector, part by part."""
+    point = point_id(change.held.id)
+    if change.vector is not None or change.new:
+        vectors: dict[str, Any] = {} if sparse is None else {WORDS: sparse}
+        if change.vector is not None:
+            vectors[DENSE] = change.vector.tolist()
+        yield models.PointStruct(id=point, vector=vectors, payload=payload)
+        return
+    yield models.OverwritePayloadOperation(
+        overwrite_payload=models.SetPayload(payload=payload, points=[point])
+    )
+    if sparse is not None:
+        changed = models.PointVectors(id=point, vector={WORDS: sparse})
+        yield models.UpdateVectorsOperation(update_vectors=models.UpdateVectors(points=[changed]))
+    elif change.words:
+        yield models.DeleteVectorsOperation(
+            delete_vectors=models.DeleteVectors(points=[point], vector=[WORDS])
+        )
+
+
+def _batch(collection: QdrantCollection, operations: list[Any]) -> None:
+    """Send the operations in one request, whole points together."""
+    points = [one for one in operations if isinstance(one, models.PointStruct)]
+    others = [one for one in operations if not isinstance(one, models.PointStruct)]
+    if points:
+        others.insert(0, models.UpsertOperation(upsert=models.PointsList(points=points)))
+    collection.call("batch_update_points", update_operations=others, wait=True)
+
+
+def _words(
+    collection: QdrantCollection, documents: Sequence[str | None]
+) -> list[models.SparseVector | None]:
+    """The sparse vectors of documents; None where there is none, or no word in it."""
+    places = [i for i, document in enumerate(documents) if document is not None]
+    found: list[models.SparseVector | None] = [None] * len(documents)
+    if places:
+        made = collection.word_model()([documents[i] or "" for i in places])
+        for i, vector in zip(places, made, strict=True):
+            if len(vector.indices):
+                found[i] = models.SparseVector(
+                    indices=vector.indices.tolist(), values=vector.values.tolist()
+                )
+    return found

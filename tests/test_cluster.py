@@ -1,0 +1,442 @@
+"""Collections on a cluster, for which qdrant-client's local mode stands, by itself and behind a
+server of its REST interface. What is the same as elsewhere is tested where that is: the fixture
+`client` is on a cluster too."""
+
+import logging
+import threading
+
+import httpx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from qdrant_client import QdrantClient
+from qdrant_client.http.exceptions import ResponseHandlingException
+
+import retrieval_store
+from retrieval_store import errors
+from retrieval_store.filters.expression import (
+    And,
+    DocumentContains,
+    Exists,
+    HasId,
+    ListHas,
+    Not,
+    OneOf,
+    Or,
+    Range,
+    TextIn,
+)
+from retrieval_store.remote import cluster as remote_cluster
+
+from . import oracle
+from .filter_strategies import documents, metadatas, scalars, where_documents, wheres
+from .qdrant_rest import serving
+from .test_filters_property import records, thorough
+
+
+@pytest.fixture
+def qdrant():
+    client = QdrantClient(":memory:")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def client(qdrant):
+    return retrieval_store.Client(qdrant_client=qdrant)
+
+
+@pytest.fixture
+def url():
+    """Of a server with Qdrant's REST interface."""
+    with serving() as url:
+        yield url
+
+
+# filters: Qdrant's mean other things, and nothing of that may show
+
+SHARED = QdrantClient(":memory:")
+
+
+def filled(found):
+    client = retrieval_store.Client(qdrant_client=SHARED, allow_reset=True)
+    client.reset()
+    things = client.create_collection("records", embedding_function=None)
+    ids = [f"r{i}" for i in range(len(found))]
+    things.add(
+        ids=ids,
+        embeddings=np.arange(len(ids), dtype=float)[:, np.newaxis],
+        metadatas=[metadata for metadata, _ in found],
+        documents=[document for _, document in found],
+    )
+    return things, dict(zip(ids, found, strict=True))
+
+
+@thorough
+@given(records, st.lists(wheres, min_size=1, max_size=3), where_documents)
+def test_filters_mean_what_the_predicate_says(found, filters, where_document):
+    things, held = filled(found)
+    for where in filters:
+        expected = [i for i, (metadata, _) in held.items() if oracle.matches(metadata, where)]
+        assert things.get(where=where)["ids"] == expected
+        near = things.query(query_embeddings=[0.0], n_results=len(held), where=where)
+        assert near["ids"] == [expected]
+        few = things.query(query_embeddings=[0.0], n_results=1, where=where)
+        assert few["ids"] == [expected[:1]]
+    said = [i for i, (_, text) in held.items() if oracle.document_matches(text, where_document)]
+    assert things.get(where_document=where_document)["ids"] == said
+
+
+paths = st.sampled_from([("a",), ("b",), ("a", "b"), ("a.b",), ('q"', "a"), ("",)])
+some = st.lists(scalars, min_size=1, max_size=3).map(tuple)
+leaves = st.one_of(
+    st.builds(OneOf, paths, some),
+    st.builds(ListHas, paths, some),
+    st.builds(Range, paths, gt=st.one_of(st.none(), st.integers(-3, 3))),
+    st.builds(TextIn, paths, st.sampled_from(["", "x", "tr", "É"]), st.booleans()),
+    st.builds(Exists, paths),
+    st.builds(HasId, st.lists(st.sampled_from(["r0", "r1", "r9"]), max_size=2).map(tuple)),
+    st.builds(DocumentContains, st.sampled_from(["a", "%", "é"])),
+)
+expressions = st.recursive(
+    leaves,
+    lambda terms: st.one_of(
+        st.builds(Not, terms),
+        st.builds(And, st.lists(terms, max_size=3).map(tuple)),
+        st.builds(Or, st.lists(terms, max_size=3).map(tuple)),
+    ),
+    max_leaves=5,
+)
+
+
+@thorough
+@given(st.lists(st.tuples(metadatas, documents), min_size=1, max_size=8), expressions)
+def test_expressions_of_adapters_mean_the_same_as_in_the_engine(found, expression):
+    things, _ = filled(found)
+    embedded = retrieval_store.Client().create_collection("records", embedding_function=None)
+    everything = things.get(include=["embeddings", "metadatas", "documents"])
+    embedded.add(
+        ids=everything["ids"],
+        embeddings=everything["embeddings"],
+        metadatas=everything["metadatas"],
+        documents=everything["documents"],
+    )
+    assert (
+        things.get(where=expression)["ids"] == embedded.get(where=expression)["ids"]  # type: ignore
+    )
+
+
+def test_a_query_widens_until_k_fulfil_what_qdrant_cannot_say(client):
+    things = client.create_collection("things", embedding_function=None)
+    things.add(
+        ids=[str(i) for i in range(300)],
+        embeddings=[[i] for i in range(300)],
+        documents=["odd" if i % 50 else f"even {i}" for i in range(300)],
+    )
+    query = {"query_embeddings": [0.0], "n_results": 5, "where_document": {"$regex": r"\d$"}}
+    assert things.query(**query)["ids"] == [["0", "50", "100", "150", "200"]]
+    told = things.explain(**query)
+    assert told["requests"] > 1
+    assert told["refused"] > 200
+    assert told["filter"] is not None
+
+
+# words
+
+
+def test_words_rank_documents_and_filters_act_inside(client):
+    things = client.create_collection("things", embedding_function=None)
+    texts = ["the river bank", "a bank of rivers and banks", "money in the bank", "nothing"]
+    things.add(
+        ids=["a", "b", "c", "d"],
+        embeddings=np.eye(4),
+        documents=texts,
+        metadatas=[{"n": i} for i in range(4)],
+    )
+    found = things.query(query_texts="river bank", mode="text")
+    assert found["ids"][0][0] == "a"
+    assert set(found["ids"][0]) == {"a", "b", "c"}
+    assert found["scores"][0] == sorted(found["scores"][0], reverse=True)
+    assert found["distances"] == [None]
+    few = things.query(query_texts="river bank", mode="text", where={"n": {"$gt": 0}}, n_results=1)
+    assert few["scores"][0][0] == pytest.approx(found["scores"][0][1])
+    things.update("d", embeddings=[[0, 0, 0, 1]], documents=["a river"])
+    things.update("a", embeddings=[[1, 0, 0, 0]], documents=["gone"])
+    assert "a" not in things.query(query_texts="river", mode="text")["ids"][0]
+    assert things.query(query_texts=["zzz", "!!", "river"], mode="text")["ids"] == [[], [], ["d"]]
+
+
+def test_hybrid_queries_fuse_both_and_measure_distances(client):
+    things = client.create_collection("things", embedding_function=None)
+    things.add(
+        ids=["near", "worded", "far"],
+        embeddings=[[0, 0], [3, 0], [9, 0]],
+        documents=["x", "a river", "y"],
+    )
+    found = things.query(
+        [[0, 0]], "river", mode="hybrid", n_results=2, depth=(1, 5), include=["distances"]
+    )
+    assert set(found["ids"][0]) == {"near", "worded"}
+    distances = dict(zip(found["ids"][0], found["distances"][0], strict=True))
+    assert distances == {"near": 0.0, "worded": 9.0}
+
+
+def test_settings_of_words_are_fixed_and_ef_is_not(client):
+    things = client.create_collection("things", embedding_function=None)
+    with pytest.raises(errors.ConflictError, match="can't be changed on a cluster"):
+        things.modify(configuration={"text": {"stopwords": ["a"]}})
+    things.modify(configuration={"hnsw": {"ef_search": 77}})
+    assert client.get_collection("things").configuration["hnsw"]["ef_search"] == 77
+
+
+# vectors
+
+
+def test_vectors_come_back_as_given_though_qdrant_keeps_directions(client):
+    things = client.create_collection(
+        "things", {"hnsw": {"space": "cosine"}}, embedding_function=None
+    )
+    given = np.array([[3, 4], [0.1, -0.7], [0, 0]], np.float32)
+    things.add(ids=["a", "b", "c"], embeddings=given)
+    assert things.get(include=["embeddings"])["embeddings"] == pytest.approx(given, rel=1e-6)
+    things.update("a", metadatas={"n": 1})
+    assert things.get("a", include=["embeddings"])["embeddings"] == pytest.approx(given[:1])
+    found = things.query(query_embeddings=[3, 4], include=["distances", "embeddings"])
+    assert found["distances"][0] == pytest.approx([0, 1, 1 - (0.3 - 2.8) / (5 * 0.5**0.5)], abs=1e-6)
+    assert found["embeddings"][0][0] == pytest.approx(given[0])
+
+
+def test_the_first_write_fixes_the_dimension_for_all_processes(qdrant):
+    one, other = (retrieval_store.Client(qdrant_client=qdrant) for _ in range(2))
+    here = one.create_collection("things", embedding_function=None)
+    there = other.get_collection("things", embedding_function=None)
+    assert there.query(query_embeddings=[1, 2, 3])["ids"] == [[]]
+    here.add(ids="a", embeddings=[[1, 2]])
+    with pytest.raises(errors.DimensionMismatchError, match="vectors of 2"):
+        there.add(ids="b", embeddings=[[1, 2, 3]])
+    with pytest.raises(errors.DimensionMismatchError, match="vectors of 2"):
+        there.query(query_embeddings=[1, 2, 3])
+    assert there.count() == 1
+
+
+def test_points_come_in_the_order_of_first_insertion_over_many_pages(client, monkeypatch):
+    monkeypatch.setattr("retrieval_store.remote.points.PAGE", 7)
+    things = client.create_collection("things", embedding_function=None)
+    ids = [str(i) for i in np.random.default_rng(0).permutation(50)]
+    things.add(ids=ids, embeddings=np.zeros((50, 1)))
+    things.upsert(ids=ids[:5], embeddings=np.ones((5, 1)))
+    assert things.get()["ids"] == ids
+    assert things.get(limit=9, offset=11)["ids"] == ids[11:20]
+    assert things.get(ids=ids[::-1])["ids"] == ids[::-1]
+    assert things.delete(where_document={"$not_contains": "x"}, limit=3) == {"deleted": 3}
+    assert things.get()["ids"] == ids[3:]
+
+
+def test_points_of_one_number_are_all_listed(qdrant, client, monkeypatch):
+    """Two processes may have given out one number."""
+    monkeypatch.setattr("retrieval_store.remote.points.PAGE", 4)
+    monkeypatch.setattr("retrieval_store.remote.space.time.time_ns", lambda: 5)
+    for i in range(3):
+        fresh = retrieval_store.Client(qdrant_client=qdrant)
+        things = fresh.get_or_create_collection("things", embedding_function=None)
+        things.add(ids=[f"{i}a", f"{i}b"], embeddings=np.zeros((2, 1)))
+    assert sorted(things.get()["ids"]) == ["0a", "0b", "1a", "1b", "2a", "2b"]
+
+
+def test_reserved_metadata_is_refused_before_anything_is_written(client):
+    things = client.create_collection("things", embedding_function=None)
+    with pytest.raises(errors.InvalidMetadataError, match="'_id' is reserved"):
+        things.add(ids=["a", "b"], embeddings=[[1], [2]], metadatas=[{"n": 1}, {"_id": 7}])
+    assert things.count() == 0
+
+
+# collections
+
+
+def test_a_collection_is_renamed_by_an_alias_and_both_names_stay_taken(client, qdrant):
+    things = client.create_collection("things", embedding_function=None, metadata={"a": None})
+    things.add(ids="a", embeddings=[[1]])
+    things.modify(name="others", metadata={"b": 2})
+    other = retrieval_store.Client(qdrant_client=qdrant)
+    assert [(c.name, c.metadata) for c in other.list_collections()] == [("others", {"b": 2})]
+    assert other.get_collection("others").get()["ids"] == ["a"]
+    with pytest.raises(errors.NotFoundError):
+        other.get_collection("things")
+    for taken in ("things", "others"):
+        with pytest.raises(errors.AlreadyExistsError, match=taken):
+            other.create_collection(taken)
+    things.modify(name="things")
+    assert other.get_collection("things") == things
+    client.create_collection("others")
+    client.delete_collection("things")
+    assert [c.name for c in other.list_collections()] == ["others"]
+
+
+def test_collections_of_others_are_left_alone(client, qdrant):
+    from qdrant_client import models
+
+    size = models.VectorParams(size=2, distance=models.Distance.DOT)
+    qdrant.create_collection("theirs", vectors_config=size)
+    assert client.list_collections() == []
+    with pytest.raises(errors.NotFoundError):
+        client.get_collection("theirs")
+    with pytest.raises(errors.AlreadyExistsError):
+        client.create_collection("theirs")
+
+
+def test_a_point_that_is_not_ours_is_an_error(client, qdrant):
+    from qdrant_client import models
+
+    things = client.create_collection("things", embedding_function=None)
+    things.add(ids="a", embeddings=[[1]])
+    qdrant.upsert("things", [models.PointStruct(id=1, vector={"embedding": [2]}, payload={})])
+    with pytest.raises(errors.DamagedError, match="didn't write"):
+        things.query(query_embeddings=[1])
+
+
+def test_a_deleted_collection_says_so_in_every_client(client, qdrant):
+    other = retrieval_store.Client(qdrant_client=qdrant)
+    things = other.create_collection("things", embedding_function=None)
+    client.delete_collection("things")
+    with pytest.raises(errors.NotFoundError):
+        things.count()
+    with pytest.raises(errors.NotFoundError):
+        _ = things.name
+
+
+def test_an_index_of_another_kind_is_refused_and_none_is_possible(client):
+    with pytest.raises(errors.PluginError, match="no index 'tree'"):
+        client.create_collection("things", {"index": "tree"})
+    exact = client.create_collection("exact", {"index": "exact"}, embedding_function=None)
+    exact.add(ids="a", embeddings=[[1]])
+    exact.optimize()
+    assert exact.query(query_embeddings=[1])["ids"] == [["a"]]
+    assert exact.stats()["points"] == 1
+    assert client.verify() == []
+
+
+# the connection
+
+
+class Shaky:
+    """A client whose first calls fail as they do when a connection breaks."""
+
+    def __init__(self, client, failures):
+        self._client, self.failures = client, failures
+
+    def __getattr__(self, name):
+        def call(*args, **kwargs):
+            if self.failures > 0:
+                self.failures -= 1
+                raise ResponseHandlingException(httpx.ConnectError("refused"))
+            return getattr(self._client, name)(*args, **kwargs)
+
+        return call
+
+
+def test_calls_are_repeated_when_the_connection_fails(qdrant, monkeypatch, caplog):
+    monkeypatch.setattr(remote_cluster, "PAUSES", (0.0, 0.0, 0.0))
+    shaky = Shaky(qdrant, 0)
+    client = retrieval_store.Client(qdrant_client=shaky)
+    things = client.create_collection("things", embedding_function=None)
+    shaky.failures = 3
+    with caplog.at_level(logging.WARNING, "retrieval_store"):
+        things.add(ids="a", embeddings=[[1]])
+    assert len(caplog.records) == 3
+    shaky.failures = 4
+    with pytest.raises(errors.StorageError, match="can't be reached"):
+        things.count()
+    assert things.count() == 1
+
+
+def test_a_given_client_stays_open_and_the_closed_one_says_so(qdrant):
+    with retrieval_store.Client(qdrant_client=qdrant) as client:
+        things = client.create_collection("things", embedding_function=None)
+    with pytest.raises(errors.ClientClosedError):
+        things.count()
+    assert qdrant.collection_exists("things")
+
+
+def test_only_one_place_can_be_named(tmp_path, qdrant):
+    with pytest.raises(errors.InvalidArgumentError, match="expected one of"):
+        retrieval_store.Client(tmp_path, qdrant_client=qdrant)
+    with pytest.raises(errors.InvalidTypeError, match="'api_key' is no argument"):
+        retrieval_store.Client(tmp_path, api_key="x")
+    with pytest.raises(errors.InvalidArgumentError, match="read_only goes with path"):
+        retrieval_store.Client(qdrant_client=qdrant, read_only=True)
+    with pytest.raises(errors.InvalidArgumentError, match="url"):
+        retrieval_store.Client(url="http://localhost:6333", nonsense=1)
+
+
+# by URL
+
+
+@pytest.mark.filterwarnings("ignore:Failed to obtain server version")
+def test_a_url_leads_to_collections_over_the_network(url):
+    with retrieval_store.Client(url=url, timeout=5) as client:
+        things = client.create_collection(
+            "things", {"hnsw": {"space": "cosine"}}, {"about": "x"}, embedding_function=None
+        )
+        values = {"n": 2**63 - 1, "x": 1.0, "t": True, "l": ["a", None], "o": {"k": "é"}}
+        things.add(
+            ids=["a", "b", "c"],
+            embeddings=[[1, 0], [0, 1], [1, 1]],
+            metadatas=[values, {"n": 1}, None],
+            documents=["a river", None, "two rivers"],
+            uris=[None, "file:///x", None],
+        )
+        with pytest.raises(errors.IDAlreadyExistsError):
+            things.add(ids="a", embeddings=[[1, 1]])
+        things.update("b", metadatas={"n": None, "m": 2})
+        found = things.get(include=["metadatas", "documents", "uris"])
+        assert found["metadatas"] == [values, {"m": 2}, None]
+        assert type(found["metadatas"][0]["x"]) is float
+        assert found["uris"] == [None, "file:///x", None]
+        near = things.query(query_embeddings=[1, 0], where={"n": {"$gte": 2**63 - 1}})
+        assert near["ids"] == [["a"]]
+        assert things.query(query_texts="river", mode="text")["ids"] == [["a"]]
+        assert things.delete(where={"m": 2}) == {"deleted": 1}
+    with retrieval_store.Client(url=url) as client:
+        things = client.get_collection("things")
+        assert things.metadata == {"about": "x"}
+        assert things.count() == 2
+        client.delete_collection("things")
+        with pytest.raises(errors.NotFoundError):
+            things.count()
+        with pytest.raises(errors.NotFoundError):
+            client.get_collection("things")
+
+
+@pytest.mark.filterwarnings("ignore:Failed to obtain server version")
+def test_where_nobody_answers_the_place_is_named(monkeypatch):
+    monkeypatch.setattr(remote_cluster, "PAUSES", (0.0,))
+    with (
+        retrieval_store.Client(url="http://127.0.0.1:9", timeout=1) as client,
+        pytest.raises(errors.StorageError, match=r"http://127\.0\.0\.1:9 can't be reached"),
+    ):
+        client.list_collections()
+
+
+@pytest.mark.filterwarnings("ignore:Failed to obtain server version")
+def test_threads_share_a_client_by_url(url):
+    with retrieval_store.Client(url=url) as client:
+        things = client.create_collection("things", embedding_function=None)
+        failed = []
+
+        def work(number):
+            try:
+                ids = [f"{number}-{i}" for i in range(20)]
+                for one in ids:
+                    things.add(ids=one, embeddings=[[number]])
+                assert set(things.get(ids=ids)["ids"]) == set(ids)
+            except Exception as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failed == []
+        assert things.count() == 80

@@ -43,7 +43,7 @@ def qdrant():
 
 
 @pytest.fixture
-def client(qdrant):
+def store(qdrant):
     return retrieval_store.Client(qdrant_client=qdrant)
 
 
@@ -127,8 +127,8 @@ def test_expressions_of_adapters_mean_the_same_as_in_the_engine(found, expressio
     )
 
 
-def test_a_query_widens_until_k_fulfil_what_qdrant_cannot_say(client):
-    things = client.create_collection("things", embedding_function=None)
+def test_a_query_widens_until_k_fulfil_what_qdrant_cannot_say(store):
+    things = store.create_collection("things", embedding_function=None)
     things.add(
         ids=[str(i) for i in range(300)],
         embeddings=[[i] for i in range(300)],
@@ -145,8 +145,8 @@ def test_a_query_widens_until_k_fulfil_what_qdrant_cannot_say(client):
 # words
 
 
-def test_words_rank_documents_and_filters_act_inside(client):
-    things = client.create_collection("things", embedding_function=None)
+def test_words_rank_documents_and_filters_act_inside(store):
+    things = store.create_collection("things", embedding_function=None)
     texts = ["the river bank", "a bank of rivers and banks", "money in the bank", "nothing"]
     things.add(
         ids=["a", "b", "c", "d"],
@@ -167,8 +167,8 @@ def test_words_rank_documents_and_filters_act_inside(client):
     assert things.query(query_texts=["zzz", "!!", "river"], mode="text")["ids"] == [[], [], ["d"]]
 
 
-def test_hybrid_queries_fuse_both_and_measure_distances(client):
-    things = client.create_collection("things", embedding_function=None)
+def test_hybrid_queries_fuse_both_and_measure_distances(store):
+    things = store.create_collection("things", embedding_function=None)
     things.add(
         ids=["near", "worded", "far"],
         embeddings=[[0, 0], [3, 0], [9, 0]],
@@ -182,19 +182,19 @@ def test_hybrid_queries_fuse_both_and_measure_distances(client):
     assert distances == {"near": 0.0, "worded": 9.0}
 
 
-def test_settings_of_words_are_fixed_and_ef_is_not(client):
-    things = client.create_collection("things", embedding_function=None)
+def test_settings_of_words_are_fixed_and_ef_is_not(store):
+    things = store.create_collection("things", embedding_function=None)
     with pytest.raises(errors.ConflictError, match="can't be changed on a cluster"):
         things.modify(configuration={"text": {"stopwords": ["a"]}})
     things.modify(configuration={"hnsw": {"ef_search": 77}})
-    assert client.get_collection("things").configuration["hnsw"]["ef_search"] == 77
+    assert store.get_collection("things").configuration["hnsw"]["ef_search"] == 77
 
 
 # vectors
 
 
-def test_vectors_come_back_as_given_though_qdrant_keeps_directions(client):
-    things = client.create_collection(
+def test_vectors_come_back_as_given_though_qdrant_keeps_directions(store):
+    things = store.create_collection(
         "things", {"hnsw": {"space": "cosine"}}, embedding_function=None
     )
     given = np.array([[3, 4], [0.1, -0.7], [0, 0]], np.float32)
@@ -203,7 +203,9 @@ def test_vectors_come_back_as_given_though_qdrant_keeps_directions(client):
     things.update("a", metadatas={"n": 1})
     assert things.get("a", include=["embeddings"])["embeddings"] == pytest.approx(given[:1])
     found = things.query(query_embeddings=[3, 4], include=["distances", "embeddings"])
-    assert found["distances"][0] == pytest.approx([0, 1, 1 - (0.3 - 2.8) / (5 * 0.5**0.5)], abs=1e-6)
+    assert found["distances"][0] == pytest.approx(
+        [0, 1, 1 - (0.3 - 2.8) / (5 * 0.5**0.5)], abs=1e-6
+    )
     assert found["embeddings"][0][0] == pytest.approx(given[0])
 
 
@@ -220,9 +222,9 @@ def test_the_first_write_fixes_the_dimension_for_all_processes(qdrant):
     assert there.count() == 1
 
 
-def test_points_come_in_the_order_of_first_insertion_over_many_pages(client, monkeypatch):
+def test_points_come_in_the_order_of_first_insertion_over_many_pages(store, monkeypatch):
     monkeypatch.setattr("retrieval_store.remote.points.PAGE", 7)
-    things = client.create_collection("things", embedding_function=None)
+    things = store.create_collection("things", embedding_function=None)
     ids = [str(i) for i in np.random.default_rng(0).permutation(50)]
     things.add(ids=ids, embeddings=np.zeros((50, 1)))
     things.upsert(ids=ids[:5], embeddings=np.ones((5, 1)))
@@ -233,7 +235,7 @@ def test_points_come_in_the_order_of_first_insertion_over_many_pages(client, mon
     assert things.get()["ids"] == ids[3:]
 
 
-def test_points_of_one_number_are_all_listed(qdrant, client, monkeypatch):
+def test_points_of_one_number_are_all_listed(qdrant, store, monkeypatch):
     """Two processes may have given out one number."""
     monkeypatch.setattr("retrieval_store.remote.points.PAGE", 4)
     monkeypatch.setattr("retrieval_store.remote.space.time.time_ns", lambda: 5)
@@ -244,8 +246,8 @@ def test_points_of_one_number_are_all_listed(qdrant, client, monkeypatch):
     assert sorted(things.get()["ids"]) == ["0a", "0b", "1a", "1b", "2a", "2b"]
 
 
-def test_reserved_metadata_is_refused_before_anything_is_written(client):
-    things = client.create_collection("things", embedding_function=None)
+def test_reserved_metadata_is_refused_before_anything_is_written(store):
+    things = store.create_collection("things", embedding_function=None)
     with pytest.raises(errors.InvalidMetadataError, match="'_id' is reserved"):
         things.add(ids=["a", "b"], embeddings=[[1], [2]], metadatas=[{"n": 1}, {"_id": 7}])
     assert things.count() == 0
@@ -254,8 +256,8 @@ def test_reserved_metadata_is_refused_before_anything_is_written(client):
 # collections
 
 
-def test_a_collection_is_renamed_by_an_alias_and_both_names_stay_taken(client, qdrant):
-    things = client.create_collection("things", embedding_function=None, metadata={"a": None})
+def test_a_collection_is_renamed_by_an_alias_and_both_names_stay_taken(store, qdrant):
+    things = store.create_collection("things", embedding_function=None, metadata={"a": None})
     things.add(ids="a", embeddings=[[1]])
     things.modify(name="others", metadata={"b": 2})
     other = retrieval_store.Client(qdrant_client=qdrant)
@@ -268,52 +270,52 @@ def test_a_collection_is_renamed_by_an_alias_and_both_names_stay_taken(client, q
             other.create_collection(taken)
     things.modify(name="things")
     assert other.get_collection("things") == things
-    client.create_collection("others")
-    client.delete_collection("things")
+    store.create_collection("others")
+    store.delete_collection("things")
     assert [c.name for c in other.list_collections()] == ["others"]
 
 
-def test_collections_of_others_are_left_alone(client, qdrant):
+def test_collections_of_others_are_left_alone(store, qdrant):
     from qdrant_client import models
 
     size = models.VectorParams(size=2, distance=models.Distance.DOT)
     qdrant.create_collection("theirs", vectors_config=size)
-    assert client.list_collections() == []
+    assert store.list_collections() == []
     with pytest.raises(errors.NotFoundError):
-        client.get_collection("theirs")
+        store.get_collection("theirs")
     with pytest.raises(errors.AlreadyExistsError):
-        client.create_collection("theirs")
+        store.create_collection("theirs")
 
 
-def test_a_point_that_is_not_ours_is_an_error(client, qdrant):
+def test_a_point_that_is_not_ours_is_an_error(store, qdrant):
     from qdrant_client import models
 
-    things = client.create_collection("things", embedding_function=None)
+    things = store.create_collection("things", embedding_function=None)
     things.add(ids="a", embeddings=[[1]])
     qdrant.upsert("things", [models.PointStruct(id=1, vector={"embedding": [2]}, payload={})])
     with pytest.raises(errors.DamagedError, match="didn't write"):
         things.query(query_embeddings=[1])
 
 
-def test_a_deleted_collection_says_so_in_every_client(client, qdrant):
+def test_a_deleted_collection_says_so_in_every_client(store, qdrant):
     other = retrieval_store.Client(qdrant_client=qdrant)
     things = other.create_collection("things", embedding_function=None)
-    client.delete_collection("things")
+    store.delete_collection("things")
     with pytest.raises(errors.NotFoundError):
         things.count()
     with pytest.raises(errors.NotFoundError):
         _ = things.name
 
 
-def test_an_index_of_another_kind_is_refused_and_none_is_possible(client):
-    with pytest.raises(errors.PluginError, match="no index 'tree'"):
-        client.create_collection("things", {"index": "tree"})
-    exact = client.create_collection("exact", {"index": "exact"}, embedding_function=None)
+def test_an_index_of_another_kind_is_refused_and_none_is_possible(store):
+    with pytest.raises(errors.PluginError, match="'tree'"):
+        store.create_collection("things", {"index": "tree"})
+    exact = store.create_collection("exact", {"index": "exact"}, embedding_function=None)
     exact.add(ids="a", embeddings=[[1]])
     exact.optimize()
     assert exact.query(query_embeddings=[1])["ids"] == [["a"]]
     assert exact.stats()["points"] == 1
-    assert client.verify() == []
+    assert store.verify() == []
 
 
 # the connection

@@ -6,10 +6,10 @@ fulfil, as far as Qdrant can say it; whoever asks then looks at what comes back 
 negation the opposite is needed, what is *enough* for the term to hold. Each leaf says both.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-import numpy as np
 from qdrant_client import models
 
 from retrieval_store.filters.expression import (
@@ -128,7 +128,9 @@ def _range(key: str, leaf: Range, upper: bool) -> Bound:
             continue
         inclusive = {"gt": "gte", "lt": "lte"}.get(name, name) if large else name
         if large:  # who compares exactly must not miss what rounding has moved
-            wide = float(np.nextafter(wide, -np.inf if name.startswith("g") else np.inf))
+            wide = math.nextafter(wide, -math.inf if name.startswith("g") else math.inf)
+        if math.isinf(wide):
+            continue
         bounds[inclusive] = _tighter(inclusive, bounds.get(inclusive), wide)
     # Without a bound Qdrant asks for nothing.
     return models.FieldCondition(key=key, range=models.Range(**bounds)) if bounds else upper

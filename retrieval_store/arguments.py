@@ -90,7 +90,8 @@ def ids_of(ids: Any) -> list[str]:
 
 def matrix_of(vectors: Any, name: str) -> Matrix:
     """(n, dim) float32, C-contiguous, finite."""
-    if isinstance(vectors, str | bytes | bytearray) or np.ma.is_masked(vectors):
+    masked = isinstance(vectors, np.ma.MaskedArray) and np.ma.is_masked(vectors)
+    if masked or isinstance(vectors, str | bytes | bytearray):
         raise InvalidTypeError(f"{name} is {shown(vectors)}, expected vectors of numbers")
     try:
         array = np.asarray(vectors)
@@ -106,9 +107,12 @@ def matrix_of(vectors: Any, name: str) -> Matrix:
         raise InvalidArgumentError(
             f"{name} has shape {array.shape}, expected (number of vectors, dimension)"
         )
-    with np.errstate(over="ignore"):
-        # A copy: what is checked here must be what is written, whatever the caller does meanwhile.
-        matrix = np.array(array, dtype=np.float32, order="C")
+    # A copy: what is checked here must be what is written, whatever the caller does meanwhile.
+    if array.dtype == np.float32:
+        matrix = np.array(array, order="C")
+    else:
+        with np.errstate(over="ignore"):
+            matrix = np.array(array, dtype=np.float32, order="C")
     finite = np.isfinite(matrix)
     if not finite.all():
         i, j = np.argwhere(~finite)[0].tolist()

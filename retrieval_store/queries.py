@@ -12,6 +12,7 @@ from retrieval_store.json_values import shown
 
 DEPTH, DEPTH_OF_K = 100, 4  # each side of a hybrid query is asked for the more of 100 and 4 k
 Mode: TypeAlias = Literal["dense", "text", "hybrid"]
+MODES, FUSIONS = get_args(Mode), get_args(Fusion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +28,10 @@ class QueryOptions:
 
     def check(self) -> None:
         """Raise InvalidArgumentError for what can't be."""
-        if self.mode not in get_args(Mode):
-            raise InvalidArgumentError(
-                f"mode is {shown(self.mode)}, expected one of {get_args(Mode)}"
-            )
-        if self.fusion not in get_args(Fusion):
-            raise InvalidArgumentError(
-                f"fusion is {shown(self.fusion)}, expected one of {get_args(Fusion)}"
-            )
+        if self.mode not in MODES:
+            raise InvalidArgumentError(f"mode is {shown(self.mode)}, expected one of {MODES}")
+        if self.fusion not in FUSIONS:
+            raise InvalidArgumentError(f"fusion is {shown(self.fusion)}, expected one of {FUSIONS}")
         self.checked_ef()
         alpha = plain_scalar(self.alpha)
         number = isinstance(alpha, int | float) and not isinstance(alpha, bool)

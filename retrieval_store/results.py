@@ -7,8 +7,6 @@ import math
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
-import numpy as np
-
 from retrieval_store.arrays import Matrix
 from retrieval_store.engine.types import Fields, Hits, Points
 from retrieval_store.json_values import Payload
@@ -101,7 +99,5 @@ def query_result(
 def _distances(hit: Hits) -> list[float | None] | None:
     if hit.distances is None:
         return None
-    distances: list[float | None] = hit.distances.tolist()
-    if np.isnan(hit.distances).any():  # points without a vector
-        return [None if math.isnan(d) else d for d in hit.distances.tolist()]
-    return distances
+    # NaN: a point without a vector
+    return [None if math.isnan(distance) else distance for distance in hit.distances.tolist()]

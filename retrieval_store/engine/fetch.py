@@ -1,6 +1,8 @@
 """Reading points: by pk, in bulk, and only the fields that are wanted."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import accumulate, chain
 from typing import Any
 
 import apsw
@@ -26,22 +28,30 @@ def fetch(view: View, rows: Ints, fields: Fields) -> Points:
 
 def fetch_each(view: View, groups: Sequence[Ints], fields: Fields) -> list[Points]:
     """The points of several groups of rows, read at once; groups share no values."""
-    names = ["id"]
-    names += ["payload"] * fields.payload + ["document"] * fields.document + ["uri"] * fields.uri
     every = groups[0] if len(groups) == 1 else np.concatenate([*groups, np.empty(0, np.int64)])
-    pieces = read_records(view.connection, ", ".join(["pk", *names]), view.state.pks[every])
-    found = {record[0]: record for piece in pieces for record in piece}
-    return [_points(view, rows, found, names, fields) for rows in groups]
+    names = _names(fields)
+    pieces = read_records(view.connection, ", ".join(names), view.state.pks[every])
+    records = list(chain.from_iterable(pieces))
+    if len(records) != len(every):
+        raise DamagedError("points.sqlite lacks points that it says are there")
+    stops = accumulate(map(len, groups))
+    return [
+        _points(view, rows, records[stop - len(rows) : stop], fields)
+        for rows, stop in zip(groups, stops, strict=True)
+    ]
 
 
-def _points(
-    view: View, rows: Ints, found: dict[int, tuple[Any, ...]], names: list[str], fields: Fields
-) -> Points:
-    try:
-        records = [found[pk] for pk in view.state.pks[rows].tolist()]
-    except KeyError as error:
-        raise DamagedError(f"points.sqlite lacks point {error}, which it says is there") from None
-    values = {name: [record[i] for record in records] for i, name in enumerate(names, start=1)}
+@lru_cache(maxsize=64)
+def _names(fields: Fields) -> list[str]:
+    """The columns to read."""
+    chosen = {"payload": fields.payload, "document": fields.document, "uri": fields.uri}
+    return ["id", *(name for name, wanted in chosen.items() if wanted)]
+
+
+def _points(view: View, rows: Ints, records: list[tuple[Any, ...]], fields: Fields) -> Points:
+    names = _names(fields)
+    columns = zip(*records, strict=True) if records else ((),) * len(names)
+    values = dict(zip(names, map(list, columns), strict=True))
     return Points(
         [to_id(key) for key in values["id"]],
         decode_payloads(values["payload"]) if fields.payload else None,
@@ -80,9 +90,10 @@ def fetch_vectors(view: View, rows: Ints, name: str) -> Matrix:
 def read_records(
     connection: apsw.Connection, columns: str, pks: Ints, condition: str = "", *parameters: str
 ) -> Iterator[list[tuple[Any, ...]]]:
-    """Records of the points with these pks that fulfil the condition, in pieces of a bounded size;
-    in ascending order of pk when the pks are."""
-    query = f"SELECT {columns} FROM points WHERE pk IN carray(?) {condition} ORDER BY pk"
+    """Records of the points with these pks that fulfil the condition, in pieces of a bounded size,
+    in the order of the pks."""
+    # SQLite keeps the order of a CROSS JOIN: for each of the pks, the point.
+    query = f"SELECT {columns} FROM carray(?) CROSS JOIN points ON pk = value {condition}"
     for start in range(0, len(pks), ROWS_AT_ONCE):
         some = np.ascontiguousarray(pks[start : start + ROWS_AT_ONCE], np.int64)
         yield select(connection, query, apsw.carray(some), *parameters)

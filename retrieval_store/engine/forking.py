@@ -53,7 +53,8 @@ class _Gate:
         """The opposite of `enter`."""
         with self._changed:
             self._count(-1)
-            self._changed.notify_all()
+            if self._closing:
+                self._changed.notify_all()
 
     def close(self) -> None:
         """Wait until no other thread is inside, and keep them out."""

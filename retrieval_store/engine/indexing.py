@@ -138,6 +138,12 @@ class SpaceIndex:
         return index_name(self._space) != EXACT
 
     @property
+    def ef_search(self) -> int:
+        """How many candidates the index looks at unless the space says otherwise; 0 without one."""
+        index = self._index
+        return 0 if index is None else index.ef_search
+
+    @property
     def nbytes(self) -> int:
         """Bytes of memory in use."""
         index = self._index

@@ -17,10 +17,11 @@ Method: TypeAlias = Literal["nothing matches", "exact", "over-fetch"]
 
 # One number of a vector …
 STREAMED = 3.5e-4  # … in rows that follow one another, more than the processor caches
-CACHED = 1.1e-4  # … and fewer
-CACHED_CELLS = 4_000_000
+CACHED = 1.1e-4  # … and fewer: 10 MB, since others use the cache too
+CACHED_CELLS = 2_500_000
 GATHERED = 4e-4  # … in rows copied together first
 STRAY = 6.5e-4  # … and more of them
+GATHERED_CELLS = 4_000_000
 # A candidate of an index: something for the step, something for each number of its vector.
 CANDIDATE, CANDIDATE_CELL = 1.6, 2.5e-3
 
@@ -89,7 +90,7 @@ def exact_cost(at: Situation) -> float:
     cells, all_cells = at.matching * at.dimension, at.slots * at.dimension
     if at.contiguous:
         return cells * _per_cell(cells)
-    scattered = cells * (GATHERED if cells < CACHED_CELLS else STRAY)
+    scattered = cells * (GATHERED if cells < GATHERED_CELLS else STRAY)
     return min(scattered, all_cells * _per_cell(all_cells))
 
 

@@ -93,11 +93,7 @@ def nearest_rows(view: View, query: Query, trace: Trace) -> list[Found]:
     allowed = allowed_by(view, query.expression)
     trace.matching = allowed.count
     trace.lap("filter")
-    search = _Search(view, space, query, allowed, trace)
-    if search.may_use_index():
-        space.index.load_saved(view.connection)
-        trace.lap("load index")
-    return search.run()
+    return _Search(view, space, query, allowed, trace).run()
 
 
 def allowed_by(view: View, expression: Expression | None) -> Allowed:
@@ -128,7 +124,32 @@ class _Search:
         self._metric = space.space.metric
         self._lengths = [length_of(vector) for vector in query.vectors]
 
-    def may_use_index(self) -> bool:
+    def run(self) -> list[Found]:
+        """The rows and distances for each query vector."""
+        answers: list[Found | None] = [None] * len(self._query.vectors)
+        index, plan = self._space.index, None
+        if self._may_use_index():
+            index.load_saved(self._view.connection)
+            self._trace.lap("load index")
+            covered = min(index.covered, self._space.space.slots)
+            if not index.full:
+                self._trace.fresh = self._space.space.slots - covered
+                self._trace.fresh_cells = self._trace.fresh * self._matrix.shape[1]
+            plan = choose(self._situation(covered))
+            if plan.method == "over-fetch":
+                plan = None
+                with index.searching() as (graph, held):
+                    if graph is not None:
+                        answers = self._through_index(graph, min(held, self._space.space.slots))
+        left = [i for i, answer in enumerate(answers) if answer is None]
+        if left:
+            self._note(plan or choose(self._situation(0)), len(left))
+            for i, answer in zip(left, self._exactly(left), strict=True):
+                answers[i] = answer
+            self._trace.lap("exact")
+        return [answer for answer in answers if answer is not None]
+
+    def _may_use_index(self) -> bool:
         """Whether an index, if there is one, may answer."""
         space = self._space
         if self._query.exact or not space.index.wanted:
@@ -136,31 +157,13 @@ class _Search:
         worth = is_worth_an_index(space.space.slots, self._matrix.shape[1])
         return (worth or space.index.covered > 0) and all(map(is_safe_length, self._lengths))
 
-    def run(self) -> list[Found]:
-        """The rows and distances for each query vector."""
-        answers: list[Found | None] = [None] * len(self._query.vectors)
-        if self.may_use_index():
-            with self._space.index.searching() as (index, held):
-                covered = min(held, self._space.space.slots)
-                if not self._space.index.full:
-                    self._trace.fresh = self._space.space.slots - covered
-                    self._trace.fresh_cells = self._trace.fresh * self._matrix.shape[1]
-                if index is not None:
-                    answers = self._through_index(index, covered)
-        left = [i for i, answer in enumerate(answers) if answer is None]
-        if left:
-            self._note(choose(self._situation(None, 0)), len(left))
-            for i, answer in zip(left, self._exactly(left), strict=True):
-                answers[i] = answer
-            self._trace.lap("exact")
-        return [answer for answer in answers if answer is not None]
-
-    def _situation(self, index: VectorIndex | None, covered: int) -> Situation:
+    def _situation(self, covered: int) -> Situation:
+        """Where `covered` of the vectors are in the index."""
         ef = 0
-        if index is not None:
+        if covered:
             stored = index_settings(self._space.space).get("ef_search")
-            ef = self._query.ef or (stored if isinstance(stored, int) else index.ef_search)
-            ef = max(1, ef)
+            usual = stored if isinstance(stored, int) else self._space.index.ef_search
+            ef = max(1, self._query.ef or usual)
         return Situation(
             self._space.space.slots,
             self._allowed.count,
@@ -188,7 +191,7 @@ class _Search:
     def _through_index(self, index: VectorIndex, covered: int) -> list[Found | None]:
         """Answers for those queries that are cheapest to answer so; None for the others."""
         answers: list[Found | None] = [None] * len(self._query.vectors)
-        situation, wider = self._situation(index, covered), 1
+        situation, wider = self._situation(covered), 1
         left = list(range(len(answers)))
         while left:
             plan = choose(situation, wider)
@@ -220,10 +223,11 @@ class _Search:
         except RuntimeError as error:  # it found fewer than it should have
             raise _UselessError from error
         fresh = self._fresh(covered, which) if covered < space.space.slots else None
-        known = candidates
         if len(index) > space.space.slots:  # it holds vectors newer than this reader's state
             known = np.minimum(candidates, space.space.slots - 1)
-        rows = np.where(known == candidates, space.row_of_slot[known], -1)
+            rows = np.where(known == candidates, space.row_of_slot[known], -1)
+        else:
+            rows = space.row_of_slot[candidates]
         passing = rows >= 0
         if self._allowed.mask is not None:
             passing &= self._allowed.mask[rows]
@@ -240,14 +244,14 @@ class _Search:
     def _count_near(self, distances: Matrix, k: int, length: float) -> int:
         """How many of the candidates may be among the k nearest, given what float32 can have got
         wrong; all of them when the distances make no sense."""
-        if not (np.diff(distances) >= 0).all():
+        if not (distances[1:] >= distances[:-1]).all():
             return len(distances)
         last, units = float(distances[k - 1]), (self._matrix.shape[1] + 8) * TIE
         scale = {"l2": abs(last), "cosine": 1.0, "ip": 0.0}[self._metric]
         if self._metric == "ip":
             norms = self._space.vectors.admit(self._matrix, self._space.checksums, NO_SLOTS)
             scale = length * norms.longest
-        return int(np.searchsorted(distances, last + units * scale, "right"))
+        return int(distances.searchsorted(last + units * scale, "right"))
 
     def _ranked(self, i: int, slots: Ints) -> Found:
         """The k nearest of some slots, with their exact distances."""

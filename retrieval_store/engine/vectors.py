@@ -79,13 +79,14 @@ class Admission:
         with self._lock:
             if self._complete < len(matrix):
                 self._grow(len(matrix))
-                for block in self._unseen(len(matrix), slots):
+                unseen = self._unseen(len(matrix), slots)
+                for block in unseen:
                     first = block * self._block_rows
                     rows = matrix[first : first + self._block_rows]
                     verify(block, first, rows)
                     self._note(first, norms_of(rows))
                     self._counts[block] = len(rows)
-                if slots is None:
+                if slots is None or (unseen and not self._unseen(len(matrix), None)):
                     self._complete = len(matrix)
             if len(self._shown.lengths) != len(matrix):
                 self._shown = self._norms_of(len(matrix))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from retrieval_store.client import Client
+from retrieval_store.client import ATTEMPTS, Client
 from retrieval_store.collection import Collection
 from retrieval_store.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 
@@ -66,6 +66,7 @@ def _got_or_made(
     given = dict((configuration or {}).get("hnsw") or {})
     if distance is not None:
         given.setdefault("space", distance)
+    refused = 0
     while True:  # another process may create or delete it between the two
         try:
             existing: Collection = client.get_collection(name, embedding_function=None)
@@ -76,6 +77,9 @@ def _got_or_made(
                     name, {**(configuration or {}), "hnsw": hnsw}, metadata, embedding_function=None
                 )
             except AlreadyExistsError:
+                refused += 1
+                if refused == ATTEMPTS:  # on a cluster it may be the name of something else
+                    raise
                 continue
             return made
         wanted = {**(configuration or {}), "hnsw": given}

@@ -39,6 +39,8 @@ from retrieval_store.loaders import DataLoader
 from retrieval_store.progress import progress_bar
 from retrieval_store.results import SPACE
 
+ATTEMPTS = 3  # at getting or creating a collection
+
 
 class Client:
     """A store of collections: in the directory `path`, on the Qdrant cluster at `url`, or in
@@ -228,6 +230,7 @@ class Client:
         embedding_function: EmbeddingFunction | Default | None,
         data_loader: DataLoader | None,
     ) -> Collection:
+        refused = 0
         while True:  # another process may create or delete it between the two
             try:
                 record = self._session.store.named(name)
@@ -235,6 +238,9 @@ class Client:
                 try:
                     return self._created(name, given, metadata, embedding_function, data_loader)
                 except AlreadyExistsError:
+                    refused += 1
+                    if refused == ATTEMPTS:  # on a cluster it may be the name of something else
+                        raise
                     continue
             refuse_conflict(given, all_settings(record), ())
             return self._collection(record, embedding_function, data_loader)

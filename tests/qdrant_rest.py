@@ -99,10 +99,6 @@ def delete_points(client: QdrantClient, name: str, body: Any) -> Any:
     return DONE
 
 
-def aliases(client: QdrantClient, name: str, body: Any) -> Any:
-    return client.get_collection_aliases(name)
-
-
 NAME, VECTOR = r"/collections/(?P<name>[^/]+)", r"/vectors/(?P<vector>[^/]+)"
 ROUTES: list[tuple[str, str, Any]] = [
     ("GET", NAME, collection),
@@ -117,7 +113,6 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("POST", NAME + "/points/count", count),
     ("POST", NAME + "/points/batch", batch),
     ("POST", NAME + "/points/delete", delete_points),
-    ("GET", NAME + "/aliases", aliases),
 ]
 
 
@@ -125,6 +120,8 @@ def answered(client: QdrantClient, method: str, path: str, body: Any) -> Any:
     """The result of a request; ValueError as local mode raises it."""
     if (method, path) == ("GET", "/collections"):
         return client.get_collections()
+    if (method, path) == ("GET", "/aliases"):
+        return client.get_aliases()
     if (method, path) == ("POST", "/collections/aliases"):
         return client.update_collection_aliases(ChangeAliasesOperation(**body).actions)
     for verb, pattern, answer in ROUTES:

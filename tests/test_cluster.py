@@ -3,6 +3,7 @@ server of its REST interface. What is the same as elsewhere is tested where that
 `client` is on a cluster too."""
 
 import logging
+import sys
 import threading
 
 import httpx
@@ -15,6 +16,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException
 
 import retrieval_store
 from retrieval_store import errors
+from retrieval_store.adapters import open_collection
 from retrieval_store.filters.expression import (
     And,
     DocumentContains,
@@ -369,6 +371,201 @@ def test_only_one_place_can_be_named(tmp_path, qdrant):
         retrieval_store.Client(qdrant_client=qdrant, read_only=True)
     with pytest.raises(errors.InvalidArgumentError, match="url"):
         retrieval_store.Client(url="http://localhost:6333", nonsense=1)
+
+
+def test_a_name_that_is_somebody_elses_is_no_reason_to_go_on_trying(store, qdrant):
+    qdrant.create_collection("langchain", vectors_config={})
+    store.create_collection("first", embedding_function=None).modify(name="second")
+    for name in ("langchain", "first"):
+        with pytest.raises(errors.AlreadyExistsError):
+            store.get_or_create_collection(name)
+        with pytest.raises(errors.AlreadyExistsError):
+            open_collection(name, client=store)
+
+
+def counted(qdrant, method):
+    """A client that notes how many bytes of JSON the calls of a method are."""
+    sizes = []
+
+    class Counting:
+        def __getattr__(self, name):
+            def call(*args, **kwargs):
+                if name == method:
+                    given = next(a for a in kwargs.values() if isinstance(a, list))
+                    sizes.append(sum(len(one.model_dump_json()) for one in given))
+                return getattr(qdrant, name)(*args, **kwargs)
+
+            return call
+
+    return retrieval_store.Client(qdrant_client=Counting()), sizes
+
+
+def test_no_request_is_larger_than_qdrant_takes(qdrant, monkeypatch):
+    monkeypatch.setattr("retrieval_store.remote.writing.REQUEST_BYTES", 100_000)
+    monkeypatch.setattr("retrieval_store.remote.searching.REQUEST_BYTES", 100_000)
+    store, sizes = counted(qdrant, "batch_update_points")
+    things = store.create_collection("things", embedding_function=None)
+    words = np.random.default_rng(0).integers(0, 9_999, (200, 50))
+    vectors = np.random.default_rng(1).standard_normal((200, 64)).astype(np.float32)
+    ids = [f"id {i}" for i in range(200)]
+    things.add(ids=ids, embeddings=vectors, documents=[" ".join(map(str, row)) for row in words])
+    assert 1 < len(sizes) < 40
+    assert max(sizes) < 110_000
+    store, sizes = counted(qdrant, "query_batch_points")
+    things = store.get_collection("things")
+    near = things.query(query_embeddings=vectors, n_results=1, ids=ids[:100])
+    assert near["ids"][:100] == [[one] for one in ids[:100]]
+    assert max(sizes) < 110_000
+
+
+def test_the_longest_and_the_shortest_vectors_are_ranked_and_come_back(store):
+    things = store.create_collection(
+        "things", {"hnsw": {"space": "cosine"}}, embedding_function=None
+    )
+    given = np.array([[3e38, 3e38], [1e20, 0], [1e-30, 2e-30], [1e-4, -1e-4]], np.float32)
+    things.add(ids=["long", "far", "short", "other"], embeddings=given)
+    assert np.allclose(things.get(include=["embeddings"])["embeddings"], given, rtol=1e-6, atol=0)
+    found = things.query(query_embeddings=[1e-25, 2e-25])
+    assert found["ids"] == [["short", "long", "far", "other"]]
+    expected = [0, 1 - 3 / 10**0.5, 1 - 1 / 5**0.5, 1 + 1 / 10**0.5]
+    assert found["distances"][0] == pytest.approx(expected, abs=1e-6)
+
+
+class Broken:
+    """A client of which the n-th call of a method fails for good."""
+
+    def __init__(self, client, method, nth=1):
+        self._client, self._method, self._left = client, method, nth
+
+    def __getattr__(self, name):
+        def call(*args, **kwargs):
+            if name == self._method:
+                self._left -= 1
+                if not self._left:
+                    raise ValueError("broken")
+            return getattr(self._client, name)(*args, **kwargs)
+
+        return call
+
+
+@pytest.mark.parametrize("renamed_before", [False, True])
+@pytest.mark.parametrize(
+    ("method", "nth"), [("update_collection_aliases", 1), ("update_collection", 1)]
+)
+def test_a_rename_that_is_broken_off_can_be_done_again(qdrant, store, renamed_before, method, nth):
+    things = store.create_collection("things", embedding_function=None)
+    if renamed_before:
+        things.modify(name="once")
+    broken = retrieval_store.Client(qdrant_client=Broken(qdrant, method, nth))
+    (one,) = broken.list_collections()
+    with pytest.raises(errors.StorageError, match="broken"):
+        one.modify(name="others")
+    name = store.list_collections()[0].name
+    assert store.get_collection(name) == things
+    store.get_collection(name).modify(name="others")
+    assert store.get_collection("others") == things
+    assert [c.name for c in store.list_collections()] == ["others"]
+    store.delete_collection("others")
+    assert qdrant.get_collections().collections == []
+
+
+def test_a_creation_whose_index_fails_leaves_nothing(qdrant, store):
+    broken = retrieval_store.Client(qdrant_client=Broken(qdrant, "create_payload_index"))
+    with pytest.raises(errors.StorageError, match="broken"):
+        broken.create_collection("things", embedding_function=None)
+    assert store.create_collection("things", embedding_function=None).count() == 0
+
+
+def test_a_creation_whose_answer_was_lost_is_found_to_be_there(qdrant, monkeypatch):
+    monkeypatch.setattr(remote_cluster, "PAUSES", (0.0,))
+
+    class Lossy:
+        lost = 0
+
+        def __getattr__(self, name):
+            def call(*args, **kwargs):
+                result = getattr(qdrant, name)(*args, **kwargs)
+                if name == "create_collection" and not self.lost:
+                    self.lost += 1
+                    raise ResponseHandlingException(httpx.ReadTimeout("lost"))
+                return result
+
+            return call
+
+    store = retrieval_store.Client(qdrant_client=Lossy())
+    assert store.create_collection("things", embedding_function=None).count() == 0
+
+
+def test_a_collection_made_anew_by_another_is_not_written_to(qdrant, store):
+    old = store.create_collection("things", embedding_function=None)
+    old.add(ids="a", embeddings=[[1, 2]])
+    other = retrieval_store.Client(qdrant_client=qdrant)
+    other.delete_collection("things")
+    new = other.create_collection("things", embedding_function=None)
+    for write in (
+        lambda: old.add(ids="b", embeddings=[[3, 4]]),
+        lambda: old.upsert(ids="a", embeddings=[[3, 4]]),
+        lambda: old.delete(ids="a"),
+        lambda: old.modify(metadata={"a": 1}),
+    ):
+        with pytest.raises(errors.NotFoundError):
+            write()
+    assert new.get()["ids"] == []
+
+
+def test_stopwords_of_a_language_without_its_stemmer(store):
+    text = {"language": "english", "stemming": False, "stopwords": True}
+    things = store.create_collection("things", {"text": text}, embedding_function=None)
+    things.add(ids="a", embeddings=[[1]], documents=["the rivers"])
+    found = [things.query(query_texts=t, mode="text")["ids"] for t in ("the", "river", "rivers")]
+    assert found == [[[]], [[]], [["a"]]]
+
+
+@pytest.mark.parametrize("given", ["http://localhost:6333", object(), 5])
+def test_what_is_no_client_is_refused_at_once(given):
+    with pytest.raises(errors.InvalidTypeError, match="expected a QdrantClient"):
+        retrieval_store.Client(qdrant_client=given)
+
+
+@pytest.mark.parametrize("url", [5, ""])
+def test_what_is_no_url_is_refused_at_once(url):
+    with pytest.raises(errors.InvalidTypeError, match="expected the URL"):
+        retrieval_store.Client(url=url)
+
+
+def test_large_numbers_of_results_and_of_values_are_asked_for_sensibly(store):
+    things = store.create_collection("things", embedding_function=None)
+    things.add(
+        ids=["a", "b"], embeddings=[[1], [2]], metadatas=[{"n": 7, "t": "x"}, {"n": 9, "t": "y"}]
+    )
+    assert things.query(query_embeddings=[1], n_results=sys.maxsize)["ids"] == [["a", "b"]]
+    assert things.get(limit=sys.maxsize, offset=1)["ids"] == ["b"]
+    many = {"n": {"$in": list(range(0, 4_000, 7))}}
+    assert things.get(where=many)["ids"] == ["a"]
+    assert len(str(things.explain(query_embeddings=[1], where=many)["filter"])) < 500
+    assert things.get(where={"n": {"$nin": list(range(8))}})["ids"] == ["b"]
+    assert things.get(where={"t": "\ud800"})["ids"] == []
+    assert things.get(where={"t": {"$ne": "\ud800"}})["ids"] == ["a", "b"]
+    assert things.get(where={"a\\b": 1})["ids"] == []
+
+
+def test_hybrid_explains_the_filter_that_was_asked_for(store):
+    things = store.create_collection("things", embedding_function=None)
+    things.add(
+        ids=["a", "b"], embeddings=[[1], [9]], documents=["x", "river"], metadatas=[{"n": 1}] * 2
+    )
+    told = things.explain([[1]], "river", mode="hybrid", depth=(1, 1), where={"n": 1})
+    assert "has_id" not in str(told["filter"])
+    assert told["requests"] == 3
+
+
+def test_a_changed_ef_is_seen_by_other_clients(qdrant, store):
+    things = store.create_collection("things", embedding_function=None)
+    other = retrieval_store.Client(qdrant_client=qdrant)
+    there = other.get_collection("things", embedding_function=None)
+    things.modify(configuration={"hnsw": {"ef_search": 999}})
+    assert there.configuration["hnsw"]["ef_search"] == 999
+    assert other._session.store._open[str(there.id)].ef == 999
 
 
 # by URL

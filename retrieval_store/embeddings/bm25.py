@@ -21,7 +21,8 @@ class BM25Embedding:
 
     language: of the stemmer, None for no stemming; stopwords: True for the language's own, or a
     list; k, b: the parameters of BM25; average_length: how many words a document has on average,
-    which is assumed rather than counted. Raises MissingDependencyError without mmh3.
+    which is assumed rather than counted; stemming: whether there is any, where the language is only
+    for the stopwords. Raises MissingDependencyError without mmh3.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class BM25Embedding:
         k: float = 1.2,
         b: float = 0.75,
         average_length: float = 256.0,
+        stemming: bool = True,
     ) -> None:
         if k < 0 or not 0 <= b <= 1 or average_length <= 0:
             raise InvalidArgumentError(
@@ -43,8 +45,9 @@ class BM25Embedding:
             "k": k,
             "b": b,
             "average_length": average_length,
+            "stemming": stemming,
         }
-        self._analyzer = analyzer(language, True, stopwords)
+        self._analyzer = analyzer(language, stemming, stopwords)
         self._k, self._b, self._average = k, b, average_length
         self._hash = _hash_function()
 

@@ -7,18 +7,31 @@ from typing import Any
 
 import grpc
 import httpx
-from qdrant_client import QdrantClient
-from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+from qdrant_client import AsyncQdrantClient, QdrantClient
+from qdrant_client.common.client_exceptions import QdrantException
+from qdrant_client.http.exceptions import ApiException, ResponseHandlingException
 
 from retrieval_store.errors import (
     AlreadyExistsError,
+    ClientClosedError,
     InvalidArgumentError,
+    InvalidTypeError,
     NotFoundError,
     StorageError,
 )
+from retrieval_store.json_values import shown
 
 PAUSES = (0.1, 0.5, 2.5)  # seconds before each further attempt
-TRANSIENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+FAILURES = (
+    ApiException,
+    QdrantException,
+    httpx.TransportError,
+    grpc.RpcError,
+    ValueError,
+    RuntimeError,
+)
+CONNECTION = (ResponseHandlingException, QdrantException, httpx.TransportError)
+TRANSIENT = (429, 502, 503, 504, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 MISSING = (404, grpc.StatusCode.NOT_FOUND)
 TAKEN = (409, grpc.StatusCode.ALREADY_EXISTS)
 _log = logging.getLogger("retrieval_store")
@@ -32,6 +45,9 @@ class Cluster:
     """
 
     def __init__(self, client: Any, place: str) -> None:
+        whole = callable(getattr(client, "query_batch_points", None))
+        if not whole or isinstance(client, AsyncQdrantClient):
+            raise InvalidTypeError(f"qdrant_client is {shown(client)}, expected a QdrantClient")
         self._client = client
         self.place = place
 
@@ -39,6 +55,8 @@ class Cluster:
     def at(cls, url: str, options: dict[str, Any]) -> "Cluster":
         """The one at a URL, with further arguments of QdrantClient's; raises
         InvalidArgumentError."""
+        if not isinstance(url, str) or not url:
+            raise InvalidTypeError(f"url is {shown(url)}, expected the URL of a Qdrant server")
         try:
             return cls(QdrantClient(url=url, **options), f"at {url}")
         except (ValueError, TypeError, AssertionError) as error:
@@ -57,10 +75,10 @@ class Cluster:
         found = self._retried(self._client.get_collections, "")
         return sorted(one.name for one in found.collections)
 
-    def aliases(self, collection: str) -> list[str]:
-        """Other names of a collection."""
-        found = self.call("get_collection_aliases", collection)
-        return [one.alias_name for one in found.aliases]
+    def aliases(self) -> dict[str, str]:
+        """Other names of collections: alias → collection."""
+        found = self._retried(self._client.get_aliases, "")
+        return {one.alias_name: one.collection_name for one in found.aliases}
 
     def change_aliases(self, collection: str, operations: list[Any]) -> None:
         """Several changes at once."""
@@ -77,28 +95,33 @@ class Cluster:
         for pause in (*PAUSES, None):
             try:
                 return call()
-            except (UnexpectedResponse, ValueError) as error:
-                raise self._translated(error, collection) from error
-            except (ResponseHandlingException, httpx.TransportError, grpc.RpcError) as error:
-                if getattr(error, "code", _unavailable)() not in TRANSIENT:
+            except FAILURES as error:
+                if pause is None or not _may_pass(error):
                     raise self._translated(error, collection) from error
-                if pause is None:
-                    said = f"the cluster {self.place} can't be reached: {error}"
-                    raise StorageError(said) from error
                 _log.warning("the cluster %s can't be reached, trying again: %s", self.place, error)
                 time.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
     def _translated(self, error: Exception, collection: str) -> Exception:
-        said = str(error)
-        code = error.code() if isinstance(error, grpc.RpcError) else None
-        status = getattr(error, "status_code", code)
+        said, status = str(error), _status(error)
+        if _may_pass(error):
+            return StorageError(f"the cluster {self.place} can't be reached: {said}")
         if status in MISSING or (status is None and "not found" in said):
             return NotFoundError(f"there is no collection {collection!r} on the cluster (any more)")
         if status in TAKEN or (status in (None, 400) and "already exists" in said):
             return AlreadyExistsError(f"there is a Qdrant collection {collection!r} already")
+        if isinstance(error, RuntimeError) and "closed" in said:
+            return ClientClosedError(f"the cluster {self.place}: {said}")
         return StorageError(f"the cluster {self.place} refuses: {said}")
 
 
-def _unavailable() -> grpc.StatusCode:
-    return grpc.StatusCode.UNAVAILABLE
+def _may_pass(error: Exception) -> bool:
+    """Whether another attempt may succeed."""
+    return isinstance(error, CONNECTION) or _status(error) in TRANSIENT
+
+
+def _status(error: Exception) -> Any:
+    """What the server answered: a status of HTTP or of gRPC; None when there was no answer."""
+    if isinstance(error, grpc.RpcError):
+        return error.code()
+    return getattr(error, "status_code", None)

@@ -31,6 +31,7 @@ from retrieval_store.filters.expression import (
 from retrieval_store.remote.payloads import DOCUMENT, LISTS, point_id
 
 EXACT_IN_FLOAT64 = 2**53  # smaller numbers aren't rounded when they are compared as float64
+MOST_NUMBERS = 100  # that are sent one by one
 DEEPEST = 20  # levels of a filter that are sent; servers bound them too
 INTEGERS = range(-(2**63), 2**63)  # those that Qdrant's match knows
 Condition: TypeAlias = Any  # one of qdrant-client's many
@@ -98,7 +99,7 @@ def _is_list(name: str, leaf: Expression) -> Bound:
 
 
 def _equal(key: str, values: Sequence[Scalar], upper: bool) -> Bound:
-    texts = [value for value in values if isinstance(value, str)]
+    texts = [value for value in values if isinstance(value, str) and _is_text(value)]
     truths = [value for value in values if isinstance(value, bool)]
     numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     matches: list[Any] = [models.MatchAny(any=texts)] if texts else []
@@ -108,6 +109,9 @@ def _equal(key: str, values: Sequence[Scalar], upper: bool) -> Bound:
         matches += [models.MatchAny(any=integers)] if integers else []
         numbers = [n for n in numbers if isinstance(n, float) and abs(n) < EXACT_IN_FLOAT64]
     found: list[Bound] = [models.FieldCondition(key=key, match=match) for match in matches]
+    if len(numbers) > MOST_NUMBERS:  # each is a condition; a range of all is one, if less is said
+        span = Range((), gte=min(numbers), lte=max(numbers))
+        return _any([*found, _range(key, span, True) if upper else False])
     return _any(found + [_range(key, Range((), gte=n, lte=n), upper) for n in numbers])
 
 
@@ -142,7 +146,9 @@ def _tighter(name: str, one: float | None, other: float) -> float:
     return max(one, other) if name.startswith("g") else min(one, other)
 
 
-def _substring(key: str, text: str) -> Condition:
+def _substring(key: str, text: str) -> Bound:
+    if not _is_text(text):
+        return False
     return models.FieldCondition(key=key, match=models.MatchSubstring(substring=text))
 
 
@@ -175,6 +181,15 @@ def _none(bound: Bound) -> Bound:
 
 def _key(path: PayloadPath) -> str | None:
     """The path as Qdrant writes it; None for one that it can't."""
-    if any(not step or '"' in step for step in path):
+    if any(not step or not _is_text(step) or '"' in step or "\\" in step for step in path):
         return None
     return ".".join(f'"{step}"' for step in path)
+
+
+def _is_text(text: str) -> bool:
+    """Whether a point can hold it: there are strings in Python that aren't Unicode."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

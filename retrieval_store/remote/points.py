@@ -1,5 +1,6 @@
 """The points of one collection on a cluster."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -62,7 +63,7 @@ class RemotePoints:
         fields: Fields,
     ) -> Points:
         """The points that are named and match: in the order of `ids`, or of first insertion."""
-        stop = None if limit is None else offset + limit
+        stop = None if limit is None else min(offset + limit, sys.maxsize)
         matching = self._matching(ids, expression, fields.vectors is not None)
         found = list(islice(matching, offset, stop))
         return self._points([one for one, _ in found], [vector for _, vector in found], fields)

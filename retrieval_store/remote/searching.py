@@ -5,7 +5,7 @@ against the whole filter; where too few are left, it is asked for more, until th
 more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,9 +23,18 @@ from retrieval_store.indexes.exact import Metric
 from retrieval_store.ranking import reciprocal_rank_fusion, weighted_sum
 from retrieval_store.remote.conditions import as_filter, necessary
 from retrieval_store.remote.payloads import Held, decoded
-from retrieval_store.remote.space import DENSE, WORDS, QdrantCollection, vector_of
+from retrieval_store.remote.space import (
+    DENSE,
+    NUMBER_BYTES,
+    REQUEST_BYTES,
+    WORDS,
+    QdrantCollection,
+    sent,
+    vector_of,
+)
 
 WIDER = 4
+PAGE = 1_000  # hits that are asked for without looking how many points there are
 
 
 @dataclass(slots=True)
@@ -83,7 +92,7 @@ def _by_vectors(asked: Asked, query: Query) -> list[Answer]:
     params = models.SearchParams(exact=query.exact, hnsw_ef=query.ef or collection.ef)
     made = [
         models.QueryRequest(query=vector.tolist(), using=DENSE, params=params)
-        for vector in query.vectors
+        for vector in sent(query.vectors, collection.metric)
     ]
     found = _verified(asked, made, query.expression, query.k)
     return [_measured(answer, collection.metric) for answer in found]
@@ -138,7 +147,9 @@ def _measured_from(asked: Asked, query: Query, i: int, near: Answer, found: Answ
     others = tuple(one.id for one in found.held if one.id not in distances)
     if others:
         named = Query(query.space, query.vectors[i : i + 1], len(others), HasId(others), exact=True)
-        distances |= _distances(_by_vectors(asked, named)[0])
+        trace = Trace()
+        distances |= _distances(_by_vectors(replace(asked, trace=trace), named)[0])
+        asked.trace.requests += trace.requests
     return replace(found, distances=np.array([distances.get(one.id, np.nan) for one in found.held]))
 
 
@@ -158,7 +169,8 @@ def _verified(
     if bound is False:
         return answers
     asked.trace.filter = as_filter(bound)
-    left, limit = list(range(len(requests))), k
+    most = k if k <= PAGE else int(asked.collection.call("count", exact=True).count)
+    left, limit = list(range(len(requests))), max(1, min(k, most))
     while left:
         shared = {
             "filter": asked.trace.filter,
@@ -166,19 +178,29 @@ def _verified(
             "with_payload": True,
             "with_vector": asked.collection.vectors_wanted(asked.with_vectors),
         }
-        sent = [requests[i].model_copy(update=shared) for i in left]
-        responses = asked.collection.call("query_batch_points", requests=sent)
-        asked.trace.requests += 1
+        made = [requests[i].model_copy(update=shared) for i in left]
         short = []
-        for i, response in zip(left, responses, strict=True):
+        for i, response in zip(left, _responses(asked, made), strict=True):
             pairs = [(point, decoded(point.payload)) for point in response.points]
             passing = [p for p in pairs if fulfils(p[1].candidate, expression)]
             asked.trace.refused += len(pairs) - len(passing)
-            if len(passing) < k and len(pairs) == limit:
+            if len(passing) < min(k, most) and len(pairs) == limit:
                 short.append(i)
             answers[i] = _answer(asked.collection, passing[:k])
         left, limit = short, limit * WIDER
     return answers
+
+
+def _responses(asked: Asked, requests: list[models.QueryRequest]) -> Iterator[Any]:
+    """The answers to the requests, as many at once as Qdrant takes."""
+    dimension = asked.collection.known_dimension() or 0
+    said = asked.trace.filter
+    size = NUMBER_BYTES * dimension + (0 if said is None else len(said.model_dump_json())) + 500
+    step = max(1, REQUEST_BYTES // size)
+    for start in range(0, len(requests), step):
+        some = requests[start : start + step]
+        yield from asked.collection.call("query_batch_points", requests=some)
+        asked.trace.requests += 1
 
 
 def _answer(collection: QdrantCollection, pairs: Sequence[tuple[Any, Held]]) -> Answer:

@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
-from retrieval_store.arrays import Matrix
+from retrieval_store.arrays import Floats, Matrix
 from retrieval_store.embeddings.bm25 import BM25Embedding
-from retrieval_store.errors import DimensionMismatchError
+from retrieval_store.errors import DimensionMismatchError, NotFoundError, RetrievalStoreError
 from retrieval_store.indexes.exact import Metric
 from retrieval_store.remote.cluster import Cluster
 from retrieval_store.remote.payloads import Held
 
 DENSE, WORDS = "embedding", "words"  # the names of the vectors in Qdrant
+SETTINGS = "retrieval_store"  # in the metadata of a Qdrant collection
+REQUEST_BYTES = 8_000_000  # Qdrant takes 32 MB
+NUMBER_BYTES = 24  # of one number of a vector, as JSON
 DISTANCES: dict[Metric, models.Distance] = {
     "l2": models.Distance.EUCLID,
     "ip": models.Distance.DOT,
@@ -25,11 +28,12 @@ DISTANCES: dict[Metric, models.Distance] = {
 
 @dataclass(slots=True, eq=False)
 class QdrantCollection:
-    """name: of the Qdrant collection, which stays when ours changes; ef: candidates that a query
-    asks for; text: the settings of word search; dimension: of the vectors, None until it is
+    """id: ours; name: of the Qdrant collection, which stays when ours changes; ef: candidates that
+    a query asks for; text: the settings of word search; dimension: of the vectors, None until it is
     known."""
 
     cluster: Cluster
+    id: str
     name: str
     metric: Metric
     ef: int
@@ -46,6 +50,12 @@ class QdrantCollection:
     def call(self, method: str, **arguments: Any) -> Any:
         """Call a method of the client's for the collection."""
         return self.cluster.call(method, self.name, **arguments)
+
+    def refuse_replaced(self) -> None:
+        """Raise NotFoundError when the Qdrant collection of this name isn't the one it was."""
+        metadata: Any = self.call("get_collection").config.metadata or {}
+        if metadata.get(SETTINGS, {}).get("id") != self.id:
+            raise NotFoundError(f"the collection has been deleted {self.cluster.place}")
 
     def known_dimension(self) -> int | None:
         """Of the vectors; None until the first write, by whomever, has fixed it."""
@@ -68,11 +78,16 @@ class QdrantCollection:
         and has chosen another dimension."""
         if self.known_dimension() is None:
             made = models.DenseVectorConfig(size=dimension, distance=DISTANCES[self.metric])
-            self.call(
-                "create_vector_name",
-                vector_name=DENSE,
-                vector_name_config=models.DenseVectorNameConfig(dense=made),
-            )
+            try:
+                self.call(
+                    "create_vector_name",
+                    vector_name=DENSE,
+                    vector_name_config=models.DenseVectorNameConfig(dense=made),
+                )
+            except RetrievalStoreError:  # another process may have been first
+                self.refuse_other(dimension, "embeddings")
+                if self.known_dimension() is None:
+                    raise
             self.dimension = dimension
 
     def vectors_wanted(self, wanted: bool) -> list[str] | bool:
@@ -89,8 +104,7 @@ class QdrantCollection:
 
     def word_model(self) -> BM25Embedding:
         """What makes sparse vectors of words."""
-        language = self.text["language"] if self.text["stemming"] else None
-        return BM25Embedding(language, self.text["stopwords"])
+        return BM25Embedding(**self.text)
 
 
 def vector_of(record: Any, held: Held, collection: QdrantCollection) -> Matrix | None:
@@ -100,5 +114,16 @@ def vector_of(record: Any, held: Held, collection: QdrantCollection) -> Matrix |
         return None
     vector = np.array(numbers, np.float32)
     if collection.metric == "cosine":  # Qdrant keeps the direction
-        vector *= np.float32(held.length)
+        vector = (vector.astype(np.float64) * held.length).astype(np.float32)
     return vector
+
+
+def sent(vectors: Matrix, metric: Metric) -> Matrix:
+    """Vectors as Qdrant gets them: for the cosine of length 1, which Qdrant would make them too,
+    but in float32, where long ones are infinite and short ones nothing."""
+    if metric != "cosine":
+        return vectors
+    wide = vectors.astype(np.float64)
+    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
+    unit: Floats = np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths > 0)
+    return unit.astype(np.float32)

@@ -3,7 +3,7 @@
 import threading
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from retrieval_store.errors import (
     ConflictError,
     InvalidArgumentError,
     NotFoundError,
+    StorageError,
 )
 from retrieval_store.indexes import EXACT, HNSW
 from retrieval_store.indexes.hnsw import DEFAULTS
@@ -27,11 +28,11 @@ from retrieval_store.json_values import Payload
 from retrieval_store.remote.cluster import Cluster
 from retrieval_store.remote.payloads import ORDER
 from retrieval_store.remote.points import RemotePoints
-from retrieval_store.remote.space import WORDS, QdrantCollection
+from retrieval_store.remote.space import SETTINGS, WORDS, QdrantCollection
 
-KEY = "retrieval_store"  # in the metadata of a Qdrant collection
 OURS = ("id", "name", "qdrant_name")  # beside the settings
 LONGEST_NAME = 255
+LEAST_EF_CONSTRUCT = 4  # that Qdrant takes
 NO_GRAPH = 0  # links of a vector for which Qdrant makes no index
 
 
@@ -56,21 +57,32 @@ class RemoteStore:
         """A new, empty collection with one vector space; raises AlreadyExistsError."""
         (space,) = spaces.values()
         BM25Embedding(None, False)  # words can be found, or the packages that are missing are named
-        if len(name) > LONGEST_NAME:
-            raise InvalidArgumentError(
-                f"name has {len(name)} characters; on a cluster it may have {LONGEST_NAME}"
-            )
+        self._refuse_taken(name, ())
         record = CollectionRecord(str(uuid.uuid4()), name, settings)
-        if name in self._names():  # an alias, of which Qdrant would say so in its own words
-            raise AlreadyExistsError(f"collection {name!r} already exists {self.cluster.place}")
-        self.cluster.call(
-            "create_collection",
-            name,
-            vectors_config={},  # the first write says of which dimension they are
-            sparse_vectors_config={WORDS: models.SparseVectorParams(modifier=models.Modifier.IDF)},
-            hnsw_config=_graph_of(space),
-            metadata={KEY: _stored(record, name)},
-        )
+        try:
+            self.cluster.call(
+                "create_collection",
+                name,
+                vectors_config={},  # the first write says of which dimension they are
+                sparse_vectors_config={
+                    WORDS: models.SparseVectorParams(modifier=models.Modifier.IDF)
+                },
+                hnsw_config=_graph_of(space),
+                metadata={SETTINGS: _stored(record, name)},
+            )
+        except AlreadyExistsError:
+            made = self._read(name)
+            if made is None or made.id != record.id:
+                raise  # else it was ours, and the answer was lost
+        try:
+            self._keep_order(name)
+        except StorageError:
+            self.cluster.call("delete_collection", name)
+            raise
+        return record
+
+    def _keep_order(self, name: str) -> None:
+        """Have Qdrant index what points are listed by."""
         with warnings.catch_warnings():
             # In its local mode qdrant-client has no indexes of payloads, and needs none.
             warnings.filterwarnings("ignore", message="Payload indexes have no effect")
@@ -83,12 +95,23 @@ class RemoteStore:
                 ),
                 wait=True,
             )
-        return record
+
+    def _refuse_taken(self, name: str, own: Collection[str]) -> None:
+        """Raise for a name that a collection can't have; `own`: those that it has already."""
+        if len(name) > LONGEST_NAME:
+            raise InvalidArgumentError(
+                f"name has {len(name)} characters; on a cluster it may have {LONGEST_NAME}"
+            )
+        if name not in own and name in {*self.cluster.collections(), *self.cluster.aliases()}:
+            raise AlreadyExistsError(f"collection {name!r} already exists {self.cluster.place}")
 
     def named(self, name: str) -> CollectionRecord:
         """The collection of this name; raises NotFoundError."""
         record = self._read(name)
         if record is None or record.name != name:
+            # A change of names that was broken off may have left it without the alias.
+            record = next((one for one in self.page(None, 0) if one.name == name), None)
+        if record is None:
             raise NotFoundError(f"there is no collection {name!r} {self.cluster.place}")
         return record
 
@@ -110,13 +133,20 @@ class RemoteStore:
         if new.settings.get("text") != old.settings.get("text"):
             raise ConflictError("the settings of word search can't be changed on a cluster")
         held = self._opened(collection_id)
+        aliases = [a for a, of in self.cluster.aliases().items() if of == held.name]
         if new.name != old.name:
-            if new.name != held.name and new.name in self._names():
-                raise AlreadyExistsError(
-                    f"collection {new.name!r} already exists {self.cluster.place}"
-                )
-            self._rename(held.name, old.name, new.name)
-        self.cluster.call("update_collection", held.name, metadata={KEY: _stored(new, held.name)})
+            self._refuse_taken(new.name, [held.name, *aliases])
+        # In this order: broken off anywhere, the collection is found by the name that it records.
+        if new.name not in (held.name, *aliases):
+            made = models.CreateAlias(collection_name=held.name, alias_name=new.name)
+            self.cluster.change_aliases(held.name, [models.CreateAliasOperation(create_alias=made)])
+        stored = {SETTINGS: _stored(new, held.name)}
+        self.cluster.call("update_collection", held.name, metadata=stored)
+        old_names = [models.DeleteAlias(alias_name=a) for a in aliases if a != new.name]
+        if old_names:
+            self.cluster.change_aliases(
+                held.name, [models.DeleteAliasOperation(delete_alias=one) for one in old_names]
+            )
         held.ef = _ef_of(new.settings)
         return new
 
@@ -131,13 +161,10 @@ class RemoteStore:
         return len(self.page(None, 0))
 
     def drop(self, name: str) -> None:
-        """Delete a collection; raises NotFoundError."""
+        """Delete a collection, and with it its aliases; raises NotFoundError."""
         record = self.named(name)
-        held = self._opened(record.id)
-        if name != held.name:
-            self._rename(held.name, name, held.name)
+        self.cluster.call("delete_collection", self._opened(record.id).name)
         self._forget(record.id)
-        self.cluster.call("delete_collection", held.name)
 
     def points(self, collection_id: str) -> RemotePoints:
         """The points of a collection; raises NotFoundError."""
@@ -151,30 +178,12 @@ class RemoteStore:
         """Qdrant does so by itself."""
         self._opened(collection_id)
 
-    def _names(self) -> set[str]:
-        """All that a Qdrant collection is called by."""
-        names = set(self.cluster.collections())
-        return names.union(*(self.cluster.aliases(name) for name in names))
-
-    def _rename(self, collection: str, old: str, new: str) -> None:
-        """Change the alias in one step; the name it was created with stays a name without one."""
-        changes: list[Any] = []
-        if old != collection:
-            changes.append(
-                models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=old))
-            )
-        if new != collection:
-            made = models.CreateAlias(collection_name=collection, alias_name=new)
-            changes.append(models.CreateAliasOperation(create_alias=made))
-        self.cluster.change_aliases(collection, changes)
-
     def _opened(self, collection_id: str) -> QdrantCollection:
         """What is known of a collection; looked for when nothing is."""
+        if collection_id not in self._open:
+            self.page(None, 0)
         held = self._open.get(collection_id)
         if held is None:
-            for record in self.page(None, 0):
-                if record.id == collection_id:
-                    return self._open[collection_id]
             raise NotFoundError(f"the collection has been deleted {self.cluster.place}")
         return held
 
@@ -184,16 +193,16 @@ class RemoteStore:
             info = self.cluster.call("get_collection", name)
         except NotFoundError:
             return None
-        held: Any = (info.config.metadata or {}).get(KEY)
-        match held:
+        stored: Any = (info.config.metadata or {}).get(SETTINGS)
+        match stored:
             case {"id": str(own), "name": str(called), "qdrant_name": str(real)}:
-                settings = {key: held[key] for key in held if key not in OURS}
+                settings = {key: stored[key] for key in stored if key not in OURS}
             case _:
                 return None
         record = CollectionRecord(own, called, settings)
         with self._lock:
-            if own not in self._open:
-                self._open[own] = _collection(self.cluster, real, record)
+            held = self._open.setdefault(own, _collection(self.cluster, real, record))
+            held.ef = _ef_of(record.settings)  # another process may have changed it
         return record
 
     def _forget(self, collection_id: str) -> None:
@@ -213,7 +222,7 @@ def _stored(record: CollectionRecord, qdrant_name: str) -> Payload:
 def _collection(cluster: Cluster, name: str, record: CollectionRecord) -> QdrantCollection:
     settings: dict[str, Any] = record.settings
     return QdrantCollection(
-        cluster, name, settings["hnsw"]["space"], _ef_of(settings), settings["text"]
+        cluster, record.id, name, settings["hnsw"]["space"], _ef_of(settings), settings["text"]
     )
 
 
@@ -231,5 +240,6 @@ def _graph_of(space: NewSpace) -> models.HnswConfigDiff:
         raise InvalidArgumentError(f"index {name!r} can't be used on a cluster, which has its own")
     settings: dict[str, Any] = {**DEFAULTS, **index_settings(space)}
     return models.HnswConfigDiff(
-        m=settings["max_neighbors"], ef_construct=settings["ef_construction"]
+        m=settings["max_neighbors"],
+        ef_construct=max(LEAST_EF_CONSTRUCT, settings["ef_construction"]),
     )

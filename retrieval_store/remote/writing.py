@@ -12,12 +12,19 @@ from retrieval_store.arrays import Matrix
 from retrieval_store.engine.types import UNSET, PointBatch, PointId, PutResult, Vectors, WriteRules
 from retrieval_store.engine.write import merged
 from retrieval_store.errors import IDAlreadyExistsError, InvalidArgumentError
+from retrieval_store.indexes.exact import Metric
 from retrieval_store.json_values import listed
 from retrieval_store.remote.payloads import Held, encoded, point_id, refuse_reserved
-from retrieval_store.remote.space import DENSE, WORDS, QdrantCollection
+from retrieval_store.remote.space import (
+    DENSE,
+    NUMBER_BYTES,
+    REQUEST_BYTES,
+    WORDS,
+    QdrantCollection,
+    sent,
+)
 
-REQUEST_BYTES = 8_000_000  # Qdrant takes 32 MB
-NUMBER_BYTES = 12  # of one number of a vector, as JSON
+OPERATION_BYTES = 400  # of what stands around a point
 IDS_AT_ONCE = 10_000
 
 
@@ -40,6 +47,7 @@ def put(
 ) -> PutResult:
     """Insert and update points as the rules say. known: those of the batch that exist."""
     refuse_reserved(batch.payloads or ())
+    collection.refuse_replaced()
     if known and rules.known == "refuse":
         existing = sorted(known.values(), key=lambda held: held.order)
         ids = [held.id for held in existing]
@@ -56,15 +64,17 @@ def put(
         for i, one in enumerate(batch.ids)
         if one in known or i in orders
     ]
+    words = _words(collection, [c.held.document if c.words else None for c in changes])
     if vectors and changes:
         collection.fix_dimension(len(next(iter(vectors.values()))))
-    _send(collection, changes)
+    _send(collection, changes, words)
     ignored = [] if rules.new == "insert" else [batch.ids[i] for i in new]
     return PutResult(len(inserted), len(known), ignored)
 
 
 def delete(collection: QdrantCollection, ids: Sequence[PointId]) -> None:
     """Delete points by their ids."""
+    collection.refuse_replaced()
     for start in range(0, len(ids), IDS_AT_ONCE):
         points: list[Any] = [point_id(one) for one in ids[start : start + IDS_AT_ONCE]]
         collection.call("delete", points_selector=models.PointIdsList(points=points), wait=True)
@@ -116,16 +126,17 @@ def _given(values: Sequence[Any] | None, i: int) -> Any:
     return UNSET if values is None else values[i]
 
 
-def _send(collection: QdrantCollection, changes: list[_Change]) -> None:
-    words = _words(collection, [c.held.document if c.words else None for c in changes])
+def _send(
+    collection: QdrantCollection,
+    changes: list[_Change],
+    words: list[models.SparseVector | None],
+) -> None:
     operations: list[Any] = []
     size = 0
     for change, sparse in zip(changes, words, strict=True):
         payload = encoded(change.held)
-        made = list(_operations(change, payload, sparse))
-        bytes_of = len(orjson.dumps(payload)) + NUMBER_BYTES * (
-            0 if change.vector is None else len(change.vector)
-        )
+        made = list(_operations(change, payload, sparse, collection.metric))
+        bytes_of = _size_of(change, payload, sparse)
         if operations and size + bytes_of > REQUEST_BYTES:
             _batch(collection, operations)
             operations, size = [], 0
@@ -135,13 +146,22 @@ def _send(collection: QdrantCollection, changes: list[_Change]) -> None:
         _batch(collection, operations)
 
 
-def _operations(change: _Change, payload: Any, sparse: models.SparseVector | None) -> Iterator[Any]:
+def _size_of(change: _Change, payload: Any, sparse: models.SparseVector | None) -> int:
+    """About how many bytes of JSON the change is, and not fewer."""
+    numbers = 0 if change.vector is None else len(change.vector)
+    entries = 0 if sparse is None else len(sparse.indices)
+    return len(orjson.dumps(payload)) + NUMBER_BYTES * (numbers + 2 * entries) + OPERATION_BYTES
+
+
+def _operations(
+    change: _Change, payload: Any, sparse: models.SparseVector | None, metric: Metric
+) -> Iterator[Any]:
     """What makes one point what it will be: whole, or, to keep its vector, part by part."""
     point = point_id(change.held.id)
     if change.vector is not None or change.new:
         vectors: dict[str, Any] = {} if sparse is None else {WORDS: sparse}
         if change.vector is not None:
-            vectors[DENSE] = change.vector.tolist()
+            vectors[DENSE] = sent(change.vector[np.newaxis], metric)[0].tolist()
         yield models.PointStruct(id=point, vector=vectors, payload=payload)
         return
     yield models.OverwritePayloadOperation(

@@ -60,6 +60,12 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         distance: str | None = None,
         **kwargs: Any,
     ) -> None:
+        unknown = set(kwargs) - set(type(self).model_fields) - {"class_name"}
+        if unknown:
+            raise InvalidTypeError(
+                f"{min(unknown)!r} is no argument of {type(self).__name__}; what a cluster wants "
+                "to know, such as a key, goes to Client(url=…, …), and that in as client="
+            )
         super().__init__(
             collection_name=collection.name if collection is not None else collection_name,
             path=None if path is None else os.path.abspath(path),

@@ -29,10 +29,12 @@ Key: TypeAlias = tuple[tuple[type, ...], bytes]
 class Allowed:
     """The points that a filter allows, in one state.
 
-    mask: over rows, None when nothing is filtered; count: how many there are.
+    mask: over rows, None when nothing is filtered; count: how many there are; key: of the filter,
+    see `key_of`.
     """
 
-    def __init__(self, mask: Bools | None, count: int) -> None:
+    def __init__(self, mask: Bools | None, count: int, key: Key | None = None) -> None:
+        self.key = key
         self.mask = mask
         self.count = count
         self.uses = 0
@@ -57,11 +59,15 @@ class Allowed:
         """Copies of their vectors in the order of `slots`, if they are kept."""
         return self._together.get(space)
 
+    def keep_together(self, space: str, rows: Matrix, norms: Norms) -> None:
+        """Keep such copies."""
+        self._together[space] = rows, norms
+
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in use."""
-        held = [self.mask, *self._slots.values(), *(rows for rows, _ in self._together.values())]
-        return sum(array.nbytes for array in list(held) if array is not None)
+        """Bytes of memory in use, or soon to be: slots are worked out when they are needed."""
+        mask = 0 if self.mask is None else self.mask.nbytes + 8 * self.count
+        return mask + sum(rows.nbytes for rows, _ in list(self._together.values()))
 
 
 class AllowedCache:
@@ -70,12 +76,7 @@ class AllowedCache:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[Key, Allowed] = OrderedDict()
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory in use."""
-        with self._lock:
-            return sum(allowed.nbytes for allowed in self._kept.values())
+        self.nbytes = 0  # of memory in use, counted along: adding up is slower than most filters
 
     def get(self, key: Key) -> Allowed | None:
         """What was kept under the key."""
@@ -86,22 +87,27 @@ class AllowedCache:
                 found.uses += 1
             return found
 
-    def keep(self, key: Key, allowed: Allowed) -> None:
+    def keep(self, allowed: Allowed) -> None:
         """Keep it, and let go of what hasn't been used for longest."""
         with self._lock:
-            self._kept[key] = allowed
-            self._shrink()
+            if allowed.key is None:
+                return
+            before = self._kept.pop(allowed.key, None)
+            self._kept[allowed.key] = allowed
+            self._grow(allowed.nbytes - (0 if before is None else before.nbytes))
 
     def keep_together(self, allowed: Allowed, space: str, rows: Matrix, norms: Norms) -> None:
-        """Keep the allowed vectors themselves too."""
+        """Keep the allowed vectors themselves too, if what is allowed is still kept."""
         with self._lock:
-            allowed._together[space] = rows, norms
-            self._shrink()
+            kept = allowed.key is not None and self._kept.get(allowed.key) is allowed
+            if kept and allowed.together(space) is None:
+                allowed.keep_together(space, rows, norms)
+                self._grow(rows.nbytes)
 
-    def _shrink(self) -> None:
-        size = sum(allowed.nbytes for allowed in self._kept.values())
-        while self._kept and (len(self._kept) > FILTERS_KEPT or size > BYTES_KEPT):
-            size -= self._kept.popitem(last=False)[1].nbytes
+    def _grow(self, by: int) -> None:
+        self.nbytes += by
+        while self._kept and (len(self._kept) > FILTERS_KEPT or self.nbytes > BYTES_KEPT):
+            self.nbytes -= self._kept.popitem(last=False)[1].nbytes
 
 
 def key_of(expression: Expression | None) -> Key | None:

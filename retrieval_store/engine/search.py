@@ -103,12 +103,11 @@ def allowed_by(view: View, expression: Expression | None) -> Allowed:
     if kept is not None:
         return kept
     if expression is None:
-        allowed = Allowed(None, view.state.count)
+        allowed = Allowed(None, view.state.count, key)
     else:
         mask = matching(view, expression)
-        allowed = Allowed(mask, int(np.count_nonzero(mask)))
-    if key is not None:
-        view.state.allowed.keep(key, allowed)
+        allowed = Allowed(mask, int(np.count_nonzero(mask)), key)
+    view.state.allowed.keep(allowed)
     return allowed
 
 

@@ -61,18 +61,21 @@ class Lists:
 
 
 def find_in(
-    layers: Layers[Lists], term: Term, counting: list[Bools | None], alive: Bools
+    layers: Layers[Lists], term: Term, counting: list[Bools | None], alive: Bools, some_dead: bool
 ) -> tuple[Rows32, Matrix]:
-    """The living rows that have the term by the segment that counts for them, and their weights."""
+    """The living rows that have the term by the segment that counts for them, and their weights.
+    some_dead: whether any row is dead; where none is, looking at each would take most of the
+    time."""
     rows, weights = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
     for segment, counts in zip(layers.segments, counting, strict=True):
         found, held = segment.find(term)
         if len(found) and int(found[-1]) >= len(alive):  # built for a later state
             found = found[: np.searchsorted(found, len(alive))]
             held = held[: len(found)]
-        good = alive[found] if counts is None else alive[found] & counts[found]
-        if not good.all():
-            found, held = found[good], held[good] if len(held) else held
+        if some_dead or counts is not None:
+            good = alive[found] if counts is None else alive[found] & counts[found]
+            if not good.all():
+                found, held = found[good], held[good] if len(held) else held
         rows.append(found)
         weights.append(held)
     if len(rows) == 2:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from retrieval_store.arrays import Bools, Ints, Matrix, SparseVector
+from retrieval_store.arrays import Bools, Floats, Ints, Matrix, SparseVector
 from retrieval_store.engine import list_files, lists
 from retrieval_store.engine.derived import find, path_of, refuse_damaged
 from retrieval_store.engine.fetch import read_records
@@ -29,7 +29,7 @@ from retrieval_store.words import Analyzer
 K1, B = 1.2, 0.75
 ROWS_A_PIECE, CHARACTERS_A_PIECE = 20_000, 8_000_000
 RAREST = 6  # trigrams of a text that are looked at; the document decides anyway
-Part: TypeAlias = tuple[Rows32, Matrix]  # rows, each once, and what they get
+Part: TypeAlias = tuple[Rows32, Matrix, float]  # rows, each once; what they get, times a number
 ListKey: TypeAlias = tuple[str, Analyzer | str | None]  # of words, trigrams or a sparse space
 TRIGRAMS: ListKey = ("trigrams", None)
 _log = logging.getLogger("retrieval_store")
@@ -144,16 +144,16 @@ def rank_texts(
     """
     key: ListKey = ("words", analyzer)
     layers = lists_for(view, key)
-    known = _collection(view, layers, key)
+    known, living = _collection(view, layers, key), (view.state.alive, view.state.some_dead)
 
     def rank(text: str) -> Ranking:
         words = analyzer.words([text])
         times = Counter(words.vocabulary[code] for code in words.codes.tolist())
         parts = []
         for word, count in times.items():
-            rows, often = lists.find_in(layers, word, known.counting, view.state.alive)
-            scale = np.float32(count * _idf(known.documents, len(rows)) * (K1 + 1))
-            parts.append((rows, scale * often / (often + known.damping[rows])))
+            rows, often = lists.find_in(layers, word, known.counting, *living)
+            scale = count * _idf(known.documents, len(rows)) * (K1 + 1)
+            parts.append((rows, often / (often + known.damping[rows]), scale))
         return _best(parts, k, mask, len(view.state.pks))
 
     return [rank(text) for text in texts]
@@ -181,25 +181,51 @@ def _idf(documents: int, holders: int) -> float:
 def _best(parts: Sequence[Part], k: int, mask: Bools | None, height: int) -> Ranking:
     """The k rows with the greatest sums over the parts, in each of which a row stands once; ties in
     the order of rows."""
-    rows = np.concatenate([np.empty(0, np.int32), *(rows for rows, _ in parts)])
-    shares = np.concatenate([np.empty(0, np.float32), *(shares for _, shares in parts)])
+    rows, shares = _side_by_side(parts)
     if len(rows) * 8 < height:
         found, places = np.unique(rows, return_inverse=True)
-        totals = np.bincount(places, shares, len(found))
+        totals = _sums(places, shares, len(found))
+        if mask is not None:
+            found, totals = found[mask[found]], totals[mask[found]]
+        chosen = _greatest(totals, k)
     else:
         # Adding part by part to an array of all rows was slower than counting them all at once.
-        touched = np.zeros(height, np.bool_)
-        touched[rows] = True
-        found = np.flatnonzero(touched)
-        totals = np.bincount(rows, shares, height)[found]
-    if mask is not None:
-        passing = mask[found]
-        found, totals = found[passing], totals[passing]
-    if len(found) > k:
-        chosen = np.flatnonzero(totals >= np.partition(totals, len(found) - k)[len(found) - k])
-        found, totals = found[chosen], totals[chosen]
+        totals = _sums(rows, shares, height)
+        found = np.arange(height) if mask is None else np.flatnonzero(mask)
+        totals = totals if mask is None else totals[found]
+        chosen = _greatest(totals, k)
+        if not (
+            totals[chosen] > 0
+        ).all():  # rows without any part, whose total is 0, are among them
+            touched = np.zeros(height, np.bool_)
+            touched[rows] = True
+            found, totals = found[touched[found]], totals[touched[found]]
+            chosen = _greatest(totals, k)
+    found, totals = found[chosen], totals[chosen]
     order = np.argsort(-totals, kind="stable")[:k]
-    return found[order].astype(np.int64), totals[order].astype(np.float64)
+    return found[order], totals[order]
+
+
+def _sums(places: Ints, shares: Floats, count: int) -> Floats:
+    totals: Floats = np.bincount(places, shares, count).astype(np.float64, copy=False)
+    return totals
+
+
+def _greatest(totals: Floats, k: int) -> Ints:
+    """Where the k greatest are, and all that equal the least of them; ascending."""
+    if len(totals) <= k:
+        return np.arange(len(totals))
+    return np.flatnonzero(totals >= np.partition(totals, len(totals) - k)[len(totals) - k])
+
+
+def _side_by_side(parts: Sequence[Part]) -> tuple[Ints, Floats]:
+    """The rows of all parts, and what they get, in the types that numpy counts in."""
+    ends = np.cumsum([0, *(len(rows) for rows, _, _ in parts)]).tolist()
+    every, shares = np.empty(ends[-1], np.int64), np.empty(ends[-1], np.float64)
+    for (rows, weights, scale), start, stop in zip(parts, ends, ends[1:], strict=False):
+        every[start:stop] = rows
+        np.multiply(weights, scale, out=shares[start:stop])
+    return every, shares
 
 
 def rows_with_all(view: View, trigrams: Sequence[int]) -> Bools:
@@ -207,7 +233,8 @@ def rows_with_all(view: View, trigrams: Sequence[int]) -> Bools:
     layers = lists_for(view, TRIGRAMS)
     height = len(view.state.pks)
     counting = layers.counting(height)
-    holders = [lists.find_in(layers, t, counting, view.state.alive)[0] for t in trigrams]
+    living = view.state.alive, view.state.some_dead
+    holders = [lists.find_in(layers, t, counting, *living)[0] for t in trigrams]
     mask = np.zeros(height, np.bool_)
     holders.sort(key=len)
     mask[holders[0]] = True
@@ -225,15 +252,15 @@ def rank_sparse(
     with it. With the setting "idf", values are multiplied by the idf of their index."""
     key: ListKey = ("sparse", space.name)
     layers = lists_for(view, key)
-    known = _collection(view, layers, key)
+    known, living = _collection(view, layers, key), (view.state.alive, view.state.some_dead)
     by_idf = space.index.get("idf") is True
 
     def rank(query: SparseVector) -> Ranking:
         parts = []
         for index, value in zip(query.indices.tolist(), query.values.tolist(), strict=True):
-            rows, held = lists.find_in(layers, index, known.counting, view.state.alive)
+            rows, held = lists.find_in(layers, index, known.counting, *living)
             scale = value * (_idf(known.documents, len(rows)) if by_idf else 1.0)
-            parts.append((rows, np.float32(scale) * held))
+            parts.append((rows, held, scale))
         return _best(parts, k, mask, len(view.state.pks))
 
     return [rank(query) for query in queries]

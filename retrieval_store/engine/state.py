@@ -79,6 +79,11 @@ class State:
     allowed: AllowedCache = field(default_factory=AllowedCache)
     facts: dict[Hashable, Any] = field(default_factory=dict)
 
+    @property
+    def some_dead(self) -> bool:
+        """Whether any row is dead."""
+        return self.count < len(self.alive)
+
 
 @dataclass(frozen=True, slots=True)
 class View:

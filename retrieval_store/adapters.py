@@ -8,7 +8,13 @@ from typing import Any
 
 from retrieval_store.client import ATTEMPTS, Client
 from retrieval_store.collection import Collection
-from retrieval_store.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
+from retrieval_store.errors import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    InvalidTypeError,
+    NotFoundError,
+)
+from retrieval_store.json_values import shown
 
 
 @dataclass(slots=True)
@@ -43,6 +49,11 @@ def open_collection(
     if len(named) > 1:
         raise InvalidArgumentError(
             f"expected at most one of {', '.join(given)}, got {' and '.join(named)}"
+        )
+    if client is not None and not isinstance(client, Client):
+        raise InvalidTypeError(
+            f"client is {shown(client)}, expected a retrieval_store.Client; a "
+            "QdrantClient goes into one: Client(qdrant_client=…)"
         )
     if collection is not None:
         return Opened(collection, None)

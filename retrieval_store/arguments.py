@@ -183,10 +183,15 @@ def images_of(images: Any, name: str) -> list[Any]:
     """A list of images as arrays, or None."""
     if isinstance(images, np.ndarray) and images.ndim <= 3:
         images = [images]
-    return [
-        None if image is None else np.asarray(image)
-        for image in _listlike(images, name, "an array or a list of arrays")
-    ]
+    items = _listlike(images, name, "an array or a list of arrays")
+    arrays = [None if image is None else np.asarray(image) for image in items]
+    for i, array in enumerate(arrays):
+        if array is not None and array.dtype.kind not in "buif":
+            raise InvalidTypeError(
+                f"{name}[{i}] is {shown(items[i])}, expected an array of pixels; where images "
+                "are to be found goes to uris"
+            )
+    return arrays
 
 
 def filter_of(where: Any, where_document: Any, ids: list[str] | None = None) -> Expression | None:

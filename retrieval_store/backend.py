@@ -136,7 +136,7 @@ def remote(url: str | None, qdrant_client: Any, options: dict[str, Any]) -> Sess
             'a cluster needs qdrant-client: pip install "retrieval-store[qdrant]"'
         ) from error
     if url is None:
-        cluster = Cluster(qdrant_client, "reached by qdrant_client")
+        cluster = Cluster(qdrant_client, "behind qdrant_client")
         return Session(RemoteStore(cluster), _leave_open, cluster.place)
     cluster = Cluster.at(url, options)
     return Session(RemoteStore(cluster), cluster.close, cluster.place)

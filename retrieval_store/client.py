@@ -81,6 +81,8 @@ class Client:
             raise InvalidTypeError(f"{min(qdrant_options)!r} is no argument of Client, without url")
         if read_only and path is None:
             raise InvalidArgumentError("read_only goes with path")
+        if durability != "full" and (url is not None or qdrant_client is not None):
+            raise InvalidArgumentError("durability goes with path; on a cluster it is Qdrant's")
         mode: Mode = "read-only" if read_only else durability
         if url is not None or qdrant_client is not None:
             self._session = remote(url, qdrant_client, qdrant_options)
@@ -271,6 +273,8 @@ def _directory(path: Any) -> Path:
         name = None
     if not isinstance(name, str) or not name or "\0" in name:
         raise InvalidTypeError(f"path is {shown(path)}, expected the name of a directory")
+    if name.startswith(("http://", "https://")):
+        raise InvalidArgumentError(f"path is {name!r}; a cluster's goes to url=")
     return Path(name).absolute()
 
 

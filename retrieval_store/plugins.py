@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from retrieval_store.errors import InvalidArgumentError, PluginError
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, PluginError
+from retrieval_store.json_values import shown
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -64,10 +65,20 @@ def register_embedding_function(name: str) -> Callable[[_Class], _Class]:
     """Register a class of embedding functions of this program, so that collections remember it by
     name; the program must do so before it opens them again.
 
-    Raises InvalidArgumentError for a name that is taken by another class.
+    Raises InvalidArgumentError for a name that is taken by another class, and InvalidTypeError for
+    what is no class that can be remembered.
     """
+    if not isinstance(name, str) or not name:
+        raise InvalidTypeError(
+            f"name is {shown(name)}, expected a str: @register_embedding_function('a name')"
+        )
 
     def register(kind: _Class) -> _Class:
+        if not isinstance(kind, type) or not callable(getattr(kind, "settings", None)):
+            raise InvalidTypeError(
+                f"{name!r} is to be {shown(kind)}, expected a class with the methods __call__ and "
+                "settings, which says what it is made with"
+            )
         taken = _registered.get(name)
         same = taken is not None and _target_of(taken) == _target_of(kind)
         installed = {*BUILT_IN[EMBEDDING_FUNCTIONS], *_entry_points(EMBEDDING_FUNCTIONS)}
@@ -90,7 +101,10 @@ def load(group: str, name: str) -> Any:
     found = _entry_points(group)
     if name not in found:
         known = ", ".join(sorted({*found, *BUILT_IN[group], *_of_program(group)}))
-        raise PluginError(f"no plugin {name!r} is registered in {group!r}; known are: {known}")
+        raise PluginError(
+            f"no plugin {name!r} is registered in {group!r}; known are: {known}. Is the package "
+            "installed, or the module imported, that registers it?"
+        )
     entry = found[name]
     try:
         return entry.load()
@@ -108,12 +122,20 @@ def find_index(name: str) -> Any:
 def name_of(group: str, kind: type) -> str | None:
     """The name under which the class is registered; None when it isn't."""
     target = _target_of(kind)
-    named = dict(BUILT_IN[group])
-    if target not in named.values():
-        named = {e.name: e.value for e in _entry_points(group).values() if e.name not in named}
-        named.update({name: _target_of(one) for name, one in _of_program(group).items()})
-    found = next((name for name, value in named.items() if value.replace(" ", "") == target), None)
-    return found or _reexported(group, kind)
+    built_in = {value: name for name, value in BUILT_IN[group].items()}
+    if target in built_in:
+        return built_in[target]
+    installed = {e.value.replace(" ", ""): e.name for e in _entry_points(group).values()}
+    return _own_name(group, kind) or installed.get(target) or _reexported(group, kind)
+
+
+def _own_name(group: str, kind: type) -> str | None:
+    """The name under which this program has registered the class, or has registered it anew when it
+    was defined once more."""
+    own = _of_program(group).items()
+    alike = [name for name, one in own if _target_of(one) == _target_of(kind)]
+    same = [name for name in alike if _of_program(group)[name] is kind]
+    return same[0] if same else alike[0] if len(alike) == 1 else None
 
 
 def _reexported(group: str, kind: type) -> str | None:

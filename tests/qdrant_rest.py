@@ -127,6 +127,8 @@ def answered(client: QdrantClient, method: str, path: str, body: Any) -> Any:
     for verb, pattern, answer in ROUTES:
         if verb == method and (found := re.fullmatch(pattern, path)):
             return answer(client, body=body, **found.groupdict())
+    if path.startswith("/elsewhere"):
+        raise LookupError(path)
     raise NotImplementedError(f"{method} {path}")
 
 
@@ -154,6 +156,8 @@ class Handler(BaseHTTPRequestHandler):
                 {"time": 0.0, "status": "ok", "result": result}, exclude_none=True
             )
             status = 200
+        except LookupError:
+            said, status = b"nothing here", 404
         except Exception as error:
             said = json.dumps({"time": 0.0, "status": {"error": str(error)}}).encode()
             status = status_of(error)

@@ -135,6 +135,14 @@ def test_clients_of_one_directory_share_it_by_any_path(tmp_path):
         assert three.get_collection("things").get()["ids"] == ["a"]
 
 
+def test_a_url_is_no_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for url in ("http://localhost:6333", "https://qdrant.example"):
+        with pytest.raises(InvalidArgumentError, match="goes to url="):
+            retrieval_store.Client(url)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_directory_is_made_with_its_parents_and_a_file_is_refused(tmp_path):
     with retrieval_store.Client(tmp_path / "a" / "b" / "c") as client:
         assert client.path == tmp_path / "a" / "b" / "c"

@@ -369,17 +369,19 @@ def test_only_one_place_can_be_named(tmp_path, qdrant):
         retrieval_store.Client(tmp_path, api_key="x")
     with pytest.raises(errors.InvalidArgumentError, match="read_only goes with path"):
         retrieval_store.Client(qdrant_client=qdrant, read_only=True)
-    with pytest.raises(errors.InvalidArgumentError, match="url"):
+    with pytest.raises(errors.InvalidArgumentError, match="made with url, nonsense"):
         retrieval_store.Client(url="http://localhost:6333", nonsense=1)
+    with pytest.raises(errors.InvalidArgumentError, match="durability goes with path"):
+        retrieval_store.Client(qdrant_client=qdrant, durability="relaxed")
 
 
 def test_a_name_that_is_somebody_elses_is_no_reason_to_go_on_trying(store, qdrant):
     qdrant.create_collection("langchain", vectors_config={})
     store.create_collection("first", embedding_function=None).modify(name="second")
-    for name in ("langchain", "first"):
-        with pytest.raises(errors.AlreadyExistsError):
+    for name, reason in (("langchain", "didn't make"), ("first", "'second' was called first")):
+        with pytest.raises(errors.AlreadyExistsError, match=reason):
             store.get_or_create_collection(name)
-        with pytest.raises(errors.AlreadyExistsError):
+        with pytest.raises(errors.AlreadyExistsError, match=reason):
             open_collection(name, client=store)
 
 
@@ -613,6 +615,15 @@ def test_where_nobody_answers_the_place_is_named(monkeypatch):
     with (
         retrieval_store.Client(url="http://127.0.0.1:9", timeout=1) as client,
         pytest.raises(errors.StorageError, match=r"http://127\.0\.0\.1:9 can't be reached"),
+    ):
+        client.list_collections()
+
+
+@pytest.mark.filterwarnings("ignore:Failed to obtain server version")
+def test_a_server_that_is_no_qdrant_is_said_to_be_none(url):
+    with (
+        retrieval_store.Client(url=url, prefix="elsewhere") as client,
+        pytest.raises(errors.StorageError, match="no Qdrant at http://"),
     ):
         client.list_collections()
 

@@ -15,6 +15,7 @@ from retrieval_store.errors import (
     ConflictError,
     EmbeddingFunctionError,
     InvalidArgumentError,
+    InvalidTypeError,
     MissingDependencyError,
     PluginError,
 )
@@ -295,6 +296,16 @@ def load(uris):
 @pytest.fixture
 def pictures(client):
     return client.create_collection("pictures", embedding_function=Lengths(), data_loader=load)
+
+
+@pytest.mark.parametrize("images", [["pics/r.png"], [b"x"], [object()], [["a", "b"]]])
+def test_what_is_no_picture_is_refused_and_uris_are_named(client, images):
+    things = client.create_collection("things", embedding_function=Lengths())
+    with pytest.raises(InvalidTypeError, match=r"images\[0\] is .*goes to uris"):
+        things.add(ids="a", images=images)
+    with pytest.raises(InvalidTypeError, match=r"query_images\[0\] is .*goes to uris"):
+        things.query(query_images=images)
+    assert things.count() == 0
 
 
 def test_texts_images_and_uris_live_in_one_collection(pictures):

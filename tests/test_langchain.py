@@ -186,6 +186,25 @@ def test_get_by_ids_bears_missing_and_repeated_ids(filled):
     assert filled.get_by_ids([]) == []
 
 
+def test_delete_by_filter_and_never_more_than_was_meant(make):
+    store = make(Letters())
+    store.add_texts(["a", "b", "c"], [{"t": 1}, {"t": 2}, {"t": 2}], ids=["a", "b", "c"])
+    for wrong in ("where", "where_document", "id"):
+        with pytest.raises(InvalidArgumentError, match=f"no argument '{wrong}'"):
+            store.delete(**{wrong: {"t": 1}})
+    assert store.delete(filter={"t": 9})
+    assert store.delete([], filter={"t": 1})
+    assert len(store.get_by_ids(["a", "b", "c"])) == 3
+    assert store.delete(filter={"t": 1})
+    assert store.delete(["b"], filter=Range(("t",), gte=2))
+    assert [one.id for one in store.get_by_ids(["a", "b", "c"])] == ["c"]
+
+
+def test_what_is_no_client_of_ours_is_refused():
+    with pytest.raises(InvalidArgumentError, match=r"goes into one: Client\(qdrant_client=…\)"):
+        RetrievalStore(Letters(), client=QdrantClient(":memory:"))
+
+
 def test_delete_all_some_none(filled):
     assert filled.delete([]) is True
     assert filled.delete(["missing", "a", "a"]) is True

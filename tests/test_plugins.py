@@ -5,11 +5,17 @@ import sys
 from importlib.metadata import EntryPoint, distribution, entry_points
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import retrieval_store
 from retrieval_store import plugins, register_embedding_function
-from retrieval_store.errors import ConflictError, InvalidArgumentError, PluginError
+from retrieval_store.errors import (
+    ConflictError,
+    InvalidArgumentError,
+    InvalidTypeError,
+    PluginError,
+)
 
 
 def test_what_is_built_in_is_registered_by_entry_points_too():
@@ -94,7 +100,46 @@ def test_a_class_of_the_program_can_be_registered_and_is_remembered(tmp_path, mo
     assert [p.package for p in listed] == ["this program"]
     for taken in ("lengths", "wordllama"):
         with pytest.raises(InvalidArgumentError, match="taken"):
-            register_embedding_function(taken)(type("Other", (), {}))
+            register_embedding_function(taken)(type("Other", (), {"settings": dict}))
+
+
+def test_classes_that_one_function_makes_keep_their_own_names(tmp_path, monkeypatch):
+    monkeypatch.setattr(plugins, "_registered", {})
+
+    def counting(name, letters):
+        @register_embedding_function(name)
+        class Counts:
+            def settings(self):
+                return {}
+
+            def __call__(self, input):
+                return np.array([[float(text.count(c)) for c in letters] for text in input])
+
+        return Counts
+
+    counting("vowels", "ae")
+    consonants = counting("consonants", "xz")
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=consonants())
+        things.add(ids=["x", "z"], documents=["xxx", "zzz"])
+        assert things.configuration["embedding_function"]["name"] == "consonants"
+    with retrieval_store.Client(tmp_path) as client:
+        found = client.get_collection("things").query(query_texts="zzz")
+        assert (found["ids"], found["distances"]) == ([["z", "x"]], [[0.0, 18.0]])
+
+
+def test_what_cannot_be_remembered_is_not_registered():
+    with pytest.raises(InvalidTypeError, match=r"expected a str: @register_embedding_function\('"):
+
+        @register_embedding_function
+        class Bare:
+            pass
+
+    for wrong in ("text", type("Mute", (), {"__call__": None})):
+        with pytest.raises(InvalidTypeError, match="expected a class with the methods"):
+            register_embedding_function("wrong")(wrong)
+    with pytest.raises(PluginError, match="module imported"):
+        plugins.load(plugins.EMBEDDING_FUNCTIONS, "wrong")
 
 
 def test_a_class_that_its_package_exports_elsewhere_is_known_by_name(monkeypatch):
@@ -106,7 +151,7 @@ def test_a_class_that_its_package_exports_elsewhere_is_known_by_name(monkeypatch
     assert plugins.name_of(plugins.EMBEDDING_FUNCTIONS, Lengths) == "lengths"
     assert plugins.load(plugins.EMBEDDING_FUNCTIONS, "lengths") is Lengths
     with pytest.raises(InvalidArgumentError, match="taken"):
-        register_embedding_function("lengths")(type("Other", (), {}))
+        register_embedding_function("lengths")(type("Other", (), {"settings": dict}))
     entries.append(EntryPoint("lengths", "elsewhere:Other", plugins.EMBEDDING_FUNCTIONS))
     with pytest.warns(UserWarning, match="both register the plugin 'lengths'"):
         plugins.available()

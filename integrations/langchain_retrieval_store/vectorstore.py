@@ -155,13 +155,23 @@ class RetrievalStore(VectorStore):
             )
         return batch.returned
 
-    def delete(self, ids: Sequence[str] | None = None, **kwargs: Any) -> bool:
-        """Delete by ids; None deletes everything, an empty list nothing."""
+    def delete(
+        self, ids: Sequence[str] | None = None, *, filter: Filter | None = None, **kwargs: Any
+    ) -> bool:
+        """Delete by ids, by a filter, or what both mean. With neither everything is deleted; an
+        empty list of ids means nothing."""
         _refuse_text(ids)
-        if ids is None:
-            ids = self.collection.get(include=())["ids"]
-        if ids:
-            self.collection.delete(ids=list(dict.fromkeys(ids)))
+        if kwargs:
+            raise InvalidArgumentError(
+                f"there is no argument {min(kwargs)!r}; delete takes ids and filter"
+            )
+        named = None if ids is None else list(dict.fromkeys(ids))
+        if filter is not None and named != []:
+            self.collection.delete(ids=named, where=filter)  # type: ignore[arg-type]
+        elif filter is None:
+            every = self.collection.get(include=())["ids"] if named is None else named
+            if every:
+                self.collection.delete(ids=every)
         return True
 
     async def adelete(self, ids: Sequence[str] | None = None, **kwargs: Any) -> bool:

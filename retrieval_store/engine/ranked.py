@@ -194,9 +194,8 @@ def _best(parts: Sequence[Part], k: int, mask: Bools | None, height: int) -> Ran
         found = np.arange(height) if mask is None else np.flatnonzero(mask)
         totals = totals if mask is None else totals[found]
         chosen = _greatest(totals, k)
-        if not (
-            totals[chosen] > 0
-        ).all():  # rows without any part, whose total is 0, are among them
+        # There may be rows without any part among them, whose total is 0.
+        if not (totals[chosen] > 0).all():
             touched = np.zeros(height, np.bool_)
             touched[rows] = True
             found, totals = found[touched[found]], totals[touched[found]]

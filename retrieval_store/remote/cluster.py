@@ -60,7 +60,10 @@ class Cluster:
         try:
             return cls(QdrantClient(url=url, **options), f"at {url}")
         except (ValueError, TypeError, AssertionError) as error:
-            raise InvalidArgumentError(f"url is {url!r}: {error}") from error
+            given = ", ".join(["url", *options])
+            raise InvalidArgumentError(
+                f"QdrantClient can't be made with {given}: {error}"
+            ) from error
 
     def call(self, method: str, collection: str, **arguments: Any) -> Any:
         """Call a method of the client's for a collection. Raises NotFoundError,
@@ -106,6 +109,8 @@ class Cluster:
         said, status = str(error), _status(error)
         if _may_pass(error):
             return StorageError(f"the cluster {self.place} can't be reached: {said}")
+        if status in MISSING and not collection:
+            return StorageError(f"there is no Qdrant {self.place}: {said}")
         if status in MISSING or (status is None and "not found" in said):
             return NotFoundError(f"there is no collection {collection!r} on the cluster (any more)")
         if status in TAKEN or (status in (None, 400) and "already exists" in said):

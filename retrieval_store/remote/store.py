@@ -102,8 +102,16 @@ class RemoteStore:
             raise InvalidArgumentError(
                 f"name has {len(name)} characters; on a cluster it may have {LONGEST_NAME}"
             )
-        if name not in own and name in {*self.cluster.collections(), *self.cluster.aliases()}:
-            raise AlreadyExistsError(f"collection {name!r} already exists {self.cluster.place}")
+        if name in own or name not in {*self.cluster.collections(), *self.cluster.aliases()}:
+            return
+        record = self._read(name)
+        if record is None:
+            why = "is the name of one that retrieval-store didn't make"
+        elif record.name != name:
+            why = f"is what the collection {record.name!r} was called first, which stays with it"
+        else:
+            why = "already exists"
+        raise AlreadyExistsError(f"collection {name!r} {why}, {self.cluster.place}")
 
     def named(self, name: str) -> CollectionRecord:
         """The collection of this name; raises NotFoundError."""

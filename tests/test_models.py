@@ -341,7 +341,7 @@ def test_embeddings_of_both_frameworks_work_here_and_ours_there():
     assert np.allclose(llama.get_query_embedding("a cat"), embed(["a cat"])[0])
 
 
-def test_images_of_langchain_go_through_the_loader(tmp_path, checkpoint):
+async def test_images_of_langchain_go_through_the_loader(tmp_path, checkpoint):
     from langchain_retrieval_store import AsLangChain, RetrievalStore
     from PIL import Image
 
@@ -354,4 +354,7 @@ def test_images_of_langchain_go_through_the_loader(tmp_path, checkpoint):
         store.add_images(uris, ids=["one", "two"])
         store.add_texts(["a cat"], ids=["text"])
         assert store.similarity_search_by_image(uris[1], k=1)[0].id == "two"
+        assert await store.aadd_images(uris[:1], [{"n": 1}], ids=["again"]) == ["again"]
+        (found,) = await store.asimilarity_search_by_image(uris[0], k=1, filter={"n": 1})
+        assert found.id == "again"
         assert store.similarity_search("a cat", k=1)[0].id == "text"

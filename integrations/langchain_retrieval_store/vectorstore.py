@@ -155,6 +155,15 @@ class RetrievalStore(VectorStore):
             )
         return batch.returned
 
+    async def aadd_images(
+        self,
+        uris: Iterable[str],
+        metadatas: Iterable[Mapping[str, Any] | None] | None = None,
+        *,
+        ids: Iterable[str | None] | None = None,
+    ) -> list[str]:
+        return await asyncio.to_thread(self.add_images, uris, metadatas, ids=ids)
+
     def delete(
         self, ids: Sequence[str] | None = None, *, filter: Filter | None = None, **kwargs: Any
     ) -> bool:
@@ -306,6 +315,11 @@ class RetrievalStore(VectorStore):
     ) -> list[Document]:
         """The k documents and images nearest to an image."""
         return [d for d, _ in self._nearest(self._embed_images([uri])[0], k, filter, **kwargs)]
+
+    async def asimilarity_search_by_image(
+        self, uri: str, k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> list[Document]:
+        return await asyncio.to_thread(self.similarity_search_by_image, uri, k, filter, **kwargs)
 
     # made from texts
 

@@ -160,8 +160,8 @@ def plot_systems(results: dict[str, dict[str, Any]], file: Path) -> None:
         )
         axis.grid(axis="y", alpha=0.3)
     axes[0].set_ylabel("median microseconds of a query (log)")
-    axes[0].legend(fontsize=8)
-    figure.tight_layout()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="upper center", ncol=len(results))
+    figure.tight_layout(rect=(0, 0, 1, 0.93))
     figure.savefig(file, dpi=110)
 
 

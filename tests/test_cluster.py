@@ -277,6 +277,19 @@ def test_a_collection_is_renamed_by_an_alias_and_both_names_stay_taken(store, qd
     assert [c.name for c in other.list_collections()] == ["others"]
 
 
+def test_aliases_of_others_stay(store, qdrant):
+    from qdrant_client import models
+
+    things = store.create_collection("things", embedding_function=None)
+    theirs = models.CreateAlias(collection_name="things", alias_name="theirs")
+    qdrant.update_collection_aliases([models.CreateAliasOperation(create_alias=theirs)])
+    things.modify(metadata={"a": 1})
+    things.modify(name="others")
+    things.modify(name="more")
+    found = {one.alias_name for one in qdrant.get_aliases().aliases}
+    assert found == {"theirs", "more"}
+
+
 def test_collections_of_others_are_left_alone(store, qdrant):
     from qdrant_client import models
 

@@ -150,11 +150,9 @@ class RemoteStore:
             self.cluster.change_aliases(held.name, [models.CreateAliasOperation(create_alias=made)])
         stored = {SETTINGS: _stored(new, held.name)}
         self.cluster.call("update_collection", held.name, metadata=stored)
-        old_names = [models.DeleteAlias(alias_name=a) for a in aliases if a != new.name]
-        if old_names:
-            self.cluster.change_aliases(
-                held.name, [models.DeleteAliasOperation(delete_alias=one) for one in old_names]
-            )
+        if old.name != new.name and old.name in aliases:  # others' aliases are theirs
+            gone = models.DeleteAlias(alias_name=old.name)
+            self.cluster.change_aliases(held.name, [models.DeleteAliasOperation(delete_alias=gone)])
         held.ef = _ef_of(new.settings)
         return new
 

@@ -30,6 +30,7 @@ from retrieval_store.remote.space import (
     WORDS,
     QdrantCollection,
     sent,
+    sparse,
     vector_of,
 )
 
@@ -108,10 +109,7 @@ def _by_words(asked: Asked, query: TextQuery) -> list[Answer]:
     made: dict[int, models.QueryRequest] = {}
     for i, words in enumerate(asked.collection.word_model().embed_query(query.texts)):
         if len(words.indices):
-            sparse = models.SparseVector(
-                indices=words.indices.tolist(), values=words.values.tolist()
-            )
-            made[i] = models.QueryRequest(query=sparse, using=WORDS)
+            made[i] = models.QueryRequest(query=sparse(words), using=WORDS)
     found = _verified(asked, list(made.values()), query.expression, query.k)
     by_place = dict(zip(made, found, strict=True))
     return [by_place.get(i, _nothing()) for i in range(len(query.texts))]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
-from retrieval_store.arrays import Floats, Matrix
+from retrieval_store.arrays import Floats, Matrix, SparseVector
 from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import DimensionMismatchError, NotFoundError, RetrievalStoreError
 from retrieval_store.indexes.exact import Metric
@@ -127,3 +127,8 @@ def sent(vectors: Matrix, metric: Metric) -> Matrix:
     lengths = np.linalg.norm(wide, axis=1, keepdims=True)
     unit: Floats = np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths > 0)
     return unit.astype(np.float32)
+
+
+def sparse(vector: SparseVector) -> models.SparseVector:
+    """A sparse vector as Qdrant gets it."""
+    return models.SparseVector(indices=vector.indices.tolist(), values=vector.values.tolist())

@@ -22,6 +22,7 @@ from retrieval_store.remote.space import (
     WORDS,
     QdrantCollection,
     sent,
+    sparse,
 )
 
 OPERATION_BYTES = 400  # of what stands around a point
@@ -133,10 +134,10 @@ def _send(
 ) -> None:
     operations: list[Any] = []
     size = 0
-    for change, sparse in zip(changes, words, strict=True):
+    for change, its_words in zip(changes, words, strict=True):
         payload = encoded(change.held)
-        made = list(_operations(change, payload, sparse, collection.metric))
-        bytes_of = _size_of(change, payload, sparse)
+        made = list(_operations(change, payload, its_words, collection.metric))
+        bytes_of = _size_of(change, payload, its_words)
         if operations and size + bytes_of > REQUEST_BYTES:
             _batch(collection, operations)
             operations, size = [], 0
@@ -146,20 +147,20 @@ def _send(
         _batch(collection, operations)
 
 
-def _size_of(change: _Change, payload: Any, sparse: models.SparseVector | None) -> int:
+def _size_of(change: _Change, payload: Any, words: models.SparseVector | None) -> int:
     """About how many bytes of JSON the change is, and not fewer."""
     numbers = 0 if change.vector is None else len(change.vector)
-    entries = 0 if sparse is None else len(sparse.indices)
+    entries = 0 if words is None else len(words.indices)
     return len(orjson.dumps(payload)) + NUMBER_BYTES * (numbers + 2 * entries) + OPERATION_BYTES
 
 
 def _operations(
-    change: _Change, payload: Any, sparse: models.SparseVector | None, metric: Metric
+    change: _Change, payload: Any, words: models.SparseVector | None, metric: Metric
 ) -> Iterator[Any]:
     """What makes one point what it will be: whole, or, to keep its vector, part by part."""
     point = point_id(change.held.id)
     if change.vector is not None or change.new:
-        vectors: dict[str, Any] = {} if sparse is None else {WORDS: sparse}
+        vectors: dict[str, Any] = {} if words is None else {WORDS: words}
         if change.vector is not None:
             vectors[DENSE] = sent(change.vector[np.newaxis], metric)[0].tolist()
         yield models.PointStruct(id=point, vector=vectors, payload=payload)
@@ -167,8 +168,8 @@ def _operations(
     yield models.OverwritePayloadOperation(
         overwrite_payload=models.SetPayload(payload=payload, points=[point])
     )
-    if sparse is not None:
-        changed = models.PointVectors(id=point, vector={WORDS: sparse})
+    if words is not None:
+        changed = models.PointVectors(id=point, vector={WORDS: words})
         yield models.UpdateVectorsOperation(update_vectors=models.UpdateVectors(points=[changed]))
     elif change.words:
         yield models.DeleteVectorsOperation(
@@ -195,7 +196,5 @@ def _words(
         made = collection.word_model()([documents[i] or "" for i in places])
         for i, vector in zip(places, made, strict=True):
             if len(vector.indices):
-                found[i] = models.SparseVector(
-                    indices=vector.indices.tolist(), values=vector.values.tolist()
-                )
+                found[i] = sparse(vector)
     return found

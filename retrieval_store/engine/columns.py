@@ -9,8 +9,7 @@ import numpy as np
 from retrieval_store.arrays import Bools, Ints
 from retrieval_store.engine.layers import Layers
 from retrieval_store.engine.postings import Postings, build
-from retrieval_store.filters.expression import Exists, ListHas, OneOf, PayloadPath, Range, TextIn
-from retrieval_store.json_values import Payload
+from retrieval_store.filters.expression import Exists, ListHas, OneOf, Range, TextIn
 
 Lookup: TypeAlias = OneOf | ListHas | Range | TextIn | Exists
 COLUMNS_KEPT = 64
@@ -62,16 +61,6 @@ def column_mask(column: Column, lookup: Lookup, rows: int) -> Bools:
         for found in segment.find(lookup):
             mask[found] = True
     return mask[:rows]
-
-
-def value_at(payload: Payload | None, path: PayloadPath) -> Any:
-    """What the payload has at the path; None when there is nothing."""
-    value: Any = payload
-    for key in path:
-        if not isinstance(value, dict):
-            return None
-        value = value.get(key)
-    return value
 
 
 def build_segment(rows: Ints, values: Sequence[Any]) -> Segment:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from retrieval_store.arrays import Bools, Ints
-from retrieval_store.engine.columns import Column, Lookup, build_segment, column_mask, value_at
+from retrieval_store.engine.columns import Column, Lookup, build_segment, column_mask
 from retrieval_store.engine.database import select
 from retrieval_store.engine.derived import find
 from retrieval_store.engine.fetch import decode_payloads, read_records
@@ -34,6 +34,7 @@ from retrieval_store.filters.expression import (
     Range,
     TextIn,
     joined,
+    value_at,
     walk,
 )
 from retrieval_store.filters.where import compile_pattern

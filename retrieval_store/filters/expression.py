@@ -7,7 +7,9 @@ step. A point whose payload has nothing (or null) at the path matches no leaf; n
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+from retrieval_store.json_values import Payload
 
 Scalar: TypeAlias = bool | int | float | str
 PayloadPath: TypeAlias = tuple[str, ...]
@@ -140,3 +142,13 @@ def joined(terms: tuple[Expression, ...], negated: bool) -> list[Expression]:
             others.append(term)
     leaves = [kind(path, tuple(values)) for (kind, path), values in groups.items()]
     return others + ([Not(leaf) for leaf in leaves] if negated else leaves)
+
+
+def value_at(payload: Payload | None, path: PayloadPath) -> Any:
+    """What the payload has at the path; None when there is nothing."""
+    value: Any = payload
+    for key in path:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(key)
+    return value

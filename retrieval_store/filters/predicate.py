@@ -19,10 +19,10 @@ from retrieval_store.filters.expression import (
     Not,
     OneOf,
     Or,
-    PayloadPath,
     Range,
     Scalar,
     TextIn,
+    value_at,
 )
 from retrieval_store.filters.where import compile_pattern
 from retrieval_store.json_values import Payload
@@ -55,7 +55,7 @@ def fulfils(point: Candidate, expression: Expression | None) -> bool:
         case DocumentMatches(pattern):
             return point.document is not None and bool(_search(pattern)(point.document))
         case OneOf(path) | ListHas(path) | Range(path) | TextIn(path) | Exists(path):
-            return _holds(_value_at(point.payload, path), expression)
+            return _holds(value_at(point.payload, path), expression)
     raise TypeError(f"nothing is defined for {expression!r}")
 
 
@@ -89,13 +89,6 @@ def _same(value: Any, wanted: Scalar) -> bool:
     if isinstance(wanted, str):
         return isinstance(value, str) and value == wanted
     return isinstance(value, int | float) and value == wanted
-
-
-def _value_at(payload: Payload | None, path: PayloadPath) -> Any:
-    value: Any = payload
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
 
 
 @lru_cache(maxsize=64)

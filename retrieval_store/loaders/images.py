@@ -2,19 +2,33 @@
 
 import io
 import os
-from collections.abc import Callable, Sequence
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.errors import DataLoaderError, InvalidArgumentError, MissingDependencyError
+from retrieval_store.errors import (
+    DataLoaderError,
+    InvalidArgumentError,
+    MissingDependencyError,
+    RetrievalStoreError,
+)
+from retrieval_store.loaders.budget import Budget
 from retrieval_store.loaders.sources import Sources
 
 # Not all that Pillow knows: EPS, for one, is handed to another program.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "ICO", "AVIF", "JPEG2000", "TGA")
+ICON, PNG = b"\0\0\1\0", b"\x89PNG\r\n\x1a\n"  # how such files begin
+PART = 1 << 18
+# Pixels that all threads of the process decode at once: as many as one picture may have by default.
+DECODING = Budget(50_000_000)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=DECODING.forget_after_fork)
 Image = npt.NDArray[np.uint8]
 OnError = Literal["raise", "skip"]
 Item = TypeVar("Item")
@@ -26,7 +40,8 @@ class ImageLoader:
 
     Local paths, `file:` and `data:` URIs; `schemes=("https",)` and so on for more (http and https;
     others by fsspec), and then only from public addresses unless `private_addresses`. root: a
-    folder that local files must lie in. Limits for each: max_bytes, max_pixels, timeout in seconds.
+    folder that local files must lie in. Limits for each: max_bytes, max_pixels, timeout: seconds
+    for all of a request. All loaders together decode 50 million pixels at once, others wait.
     on_error: "raise" a DataLoaderError that names the uri, or "skip", which gives None instead.
     """
 
@@ -98,46 +113,109 @@ def loaded_all(
 def decoded(data: bytes, max_pixels: int) -> Image:
     """The picture in the bytes; DataLoaderError when there is none, or too large a one."""
     try:
-        from PIL import Image as Pillow
-        from PIL import ImageOps
-    except ImportError as error:
-        raise MissingDependencyError(
-            'ImageLoader needs Pillow: pip install "retrieval-store[standard]"'
-        ) from error
-    try:
-        with Pillow.open(io.BytesIO(data), formats=FORMATS) as picture:
-            width, height = picture.size
-            if width * height > max_pixels:  # before anything is decompressed
-                raise DataLoaderError(
-                    f"it has {width} x {height} pixels, more than max_pixels, {max_pixels:,}"
-                )
-            picture.load()
-            upright = ImageOps.exif_transpose(picture)
-            return np.array(_in_colour(upright))
-    except DataLoaderError:
+        pixels = _pixels(data, max_pixels)
+        return DECODING.spend(pixels, partial(_array, data))
+    except RetrievalStoreError:
         raise
     except Exception as error:  # what decoders raise for broken files is of many kinds
         raise DataLoaderError(f"it is no image that can be read: {error}") from error
 
 
-def _in_colour(picture: Any) -> Any:
+def _pixels(data: bytes, max_pixels: int) -> int:
+    """How many have to be decoded, as the head of the file says: at most so many."""
+    most = 0
+    for width, height in _sizes(data):
+        if width * height > max_pixels:  # before anything is decompressed
+            raise DataLoaderError(
+                f"it has {width} x {height} pixels, more than max_pixels, {max_pixels:,}"
+            )
+        most = max(most, width * height)
+    return most
+
+
+def _sizes(data: bytes) -> list[tuple[int, int]]:
+    """Width and height of the picture, and of what must be decoded to get at it."""
+    if data.startswith(ICON):  # which Pillow decodes when it opens it
+        return list(_sizes_in_icon(data))
+    with _opened(data) as picture:
+        tags = getattr(picture, "tag_v2", {})  # of TIFF, whose tiles may be larger than the whole
+        return [picture.size, (int(tags.get(322, 0)), int(tags.get(323, 0)))]
+
+
+def _sizes_in_icon(data: bytes) -> Iterator[tuple[int, int]]:
+    """Of the pictures in an icon, by their own heads: that of the icon has but a byte for each."""
+    (count,) = struct.unpack_from("<H", data, 4)
+    for i in range(count):
+        (start,) = struct.unpack_from("<I", data, 6 + 16 * i + 12)
+        if data.startswith(PNG, start):
+            yield struct.unpack_from(">II", data, start + 16)
+        else:
+            width, height = struct.unpack_from("<ii", data, start + 4)
+            yield abs(width), abs(height)
+
+
+def _opened(data: bytes) -> Any:
+    try:
+        from PIL import Image as Pillow
+    except ImportError as error:
+        raise MissingDependencyError(
+            'ImageLoader needs Pillow: pip install "retrieval-store[standard]"'
+        ) from error
+    # An icon as nothing else: what fails as one, Pillow would try as TGA, of another size.
+    formats = ("ICO",) if data.startswith(ICON) else FORMATS
+    return Pillow.open(io.BytesIO(data), formats=formats)
+
+
+def _array(data: bytes) -> Image:
+    from PIL import ImageOps
+
+    with _opened(data) as picture:
+        picture.load()
+        ImageOps.exif_transpose(picture, in_place=True)
+        white = _white(picture) if picture.mode.startswith(("I", "F")) else 0.0
+        found = np.empty((picture.height, picture.width, 3), np.uint8)
+        for left, top, right, bottom in _boxes(picture.width, picture.height):
+            part = _in_colour(picture.crop((left, top, right, bottom)), white)
+            found[top:bottom, left:right] = np.asarray(part)
+        return found
+
+
+def _boxes(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
+    """Parts of a picture: made to colour one by one, their copies need no memory to speak of."""
+    wide = min(width, PART)
+    high = PART // wide
+    for top in range(0, height, high):
+        for left in range(0, width, wide):
+            yield left, top, min(left + wide, width), min(top + high, height)
+
+
+def _numbers(picture: Any) -> npt.NDArray[np.float64]:
+    return np.nan_to_num(np.asarray(picture, np.float64))
+
+
+def _white(picture: Any) -> float:
+    """The number that is white. Of 32 bits nothing tells, but that they fit into 1, 8 or 16; the
+    first of these that they fit into counts."""
+    if picture.mode.startswith("I;16"):
+        return 65_535.0
+    boxes = _boxes(picture.width, picture.height)
+    most = max(float(_numbers(picture.crop(box)).max()) for box in boxes)
+    return next((m for m in (1.0, 255.0, 65_535.0) if most <= m), most)
+
+
+def _in_colour(picture: Any, white: float) -> Any:
     """8-bit RGB of any mode."""
     from PIL import Image as Pillow
 
-    if picture.mode.startswith(("I", "F")):
-        numbers = np.nan_to_num(np.asarray(picture, np.float64))
-        # Pillow itself would cut them off at 255. Of 32 bits nothing tells what white is, but that
-        # numbers fit into 1, 8 or 16 bits; the first of these that they fit into counts.
-        most = 65_535.0
-        if not picture.mode.startswith("I;16"):
-            most = next((m for m in (1.0, 255.0, 65_535.0) if numbers.max() <= m), numbers.max())
-        grey = Pillow.fromarray(np.clip(numbers * (255.0 / most), 0, 255).astype(np.uint8))
+    if picture.mode.startswith(("I", "F")):  # Pillow itself would cut them off at 255
+        numbers = _numbers(picture)
+        grey = Pillow.fromarray(np.clip(numbers * (255.0 / white), 0, 255).astype(np.uint8))
         clear = picture.info.get("transparency")
         if isinstance(clear, int):
             grey.putalpha(Pillow.fromarray(np.where(numbers == clear, 0, 255).astype(np.uint8)))
         picture = grey
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         seen = picture.convert("RGBA")
-        white = Pillow.new("RGBA", seen.size, "white")
-        return Pillow.alpha_composite(white, seen).convert("RGB")
+        paper = Pillow.new("RGBA", seen.size, "white")
+        return Pillow.alpha_composite(paper, seen).convert("RGB")
     return picture.convert("RGB")

@@ -64,6 +64,15 @@ def ingest(collection: retrieval_store.Collection, vectors: np.ndarray) -> dict[
     }
 
 
+def masks(view):
+    """The mask of each filter alone, inside one snapshot."""
+    expressions = {name: parse_where(where) for name, where in FILTERS.items()}
+    return {
+        f"mask, {name}, ms": median_ms(lambda e=expression: matching(view, e), 99)
+        for name, expression in expressions.items()
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--points", type=int, default=100_000)
@@ -90,10 +99,7 @@ def main() -> None:
                 "bare matrix product, ms": bare,
                 "ratio": ours / bare,
             }
-        with collection._backend.points.reading() as view:  # the mask alone, inside one snapshot
-            for name, where in FILTERS.items():
-                expression = parse_where(where)
-                figures[f"mask, {name}, ms"] = median_ms(lambda e=expression: matching(view, e), 99)
+        figures |= collection._backend.points.read(masks)
     print(json.dumps(figures, indent=1))
 
 

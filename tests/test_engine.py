@@ -186,7 +186,8 @@ def test_a_reader_keeps_its_state_while_others_write(tmp_path):
     ids = [f"p{i}" for i in range(700)]
     points.put(batch(ids, v=[[i] for i in range(700)]), ADD)
     query = np.array([[300]], np.float32)
-    with points.reading() as early:
+
+    def look(early):
         before = answer(early, Query("v", query, 5), Fields(), Trace())[0]
         points.delete(["p300", "p5"], None, None)
         points.put(batch(["p301", "new"], v=[[9999], [300]]), UPSERT)
@@ -196,6 +197,8 @@ def test_a_reader_keeps_its_state_while_others_write(tmp_path):
         assert again.points.ids == before.points.ids == ["p300", "p299", "p301", "p298", "p302"]
         assert again.points.vectors[:, 0].tolist() == [300, 299, 301, 298, 302]
         assert early.state.count == int(matching(early, None).sum()) == 700
+
+    points.read(look)
 
 
 def test_a_first_write_that_failed_does_not_fix_the_dimension(store, monkeypatch):
@@ -218,11 +221,14 @@ def test_a_reader_uses_a_column_that_was_built_for_a_later_state(store):
     assert len(points.get(None, Range(("n",), gte=0), None, 0, Fields()).ids) == 100
     if isinstance(database, MemoryDatabase):
         return  # there a reader has the store for itself
-    with points.reading() as early:
+
+    def look(early):
         points.put(PointBatch([1, 100], {}, [{"n": -5}, {"n": 6}]), UPSERT)
         assert points.get(None, Range(("n",), lt=0), None, 0, Fields()).ids == [1]
         assert not matching(early, Range(("n",), lt=0)).any()
         assert matching(early, Range(("n",), gte=0)).sum() == 100
+
+    points.read(look)
     assert points.get(None, Range(("n",), gte=6), None, 0, Fields()).ids == [*range(6, 101)]
 
 
@@ -455,22 +461,28 @@ def test_a_read_only_store_does_not_list_what_is_deleted(tmp_path, monkeypatch):
             client.get_collection("things")
 
 
-def test_what_died_in_creating_or_deleting_is_swept_and_nothing_else(tmp_path):
+def test_a_deletion_that_died_is_finished_and_nothing_else_is_removed(tmp_path, monkeypatch):
     filled(tmp_path)
-    kept = ["notes", "0b0e7cf6-not-an-id", str(uuid.uuid4())]
-    for name in [str(uuid.uuid4()), f"{uuid.uuid4()}.dropped"]:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "0.0.vectors").write_bytes(b"left")
-    for name in kept[:2]:
-        (tmp_path / name).mkdir()
-    # A collection that no catalog knows may be somebody's last copy.
-    shutil.copytree(next(iter(tmp_path.glob("*/points.sqlite"))).parent, tmp_path / kept[2])
+    with retrieval_store.Client(tmp_path) as client:
+        client.create_collection("gone", embedding_function=None)
+        with monkeypatch.context() as patch:
+            patch.setattr("retrieval_store.engine.store.remove_collection", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                client.delete_collection("gone")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "points.sqlite").write_text("mine")
+    stranger = tmp_path / str(uuid.uuid4())
+    stranger.mkdir()
+    (stranger / "0.0.vectors").write_bytes(b"somebody's")
     (tmp_path / f"{uuid.uuid4()}.dropped").symlink_to(tmp_path / "notes")
+    before = {path for path in tmp_path.rglob("*") if ".dropped/" not in str(path)}
+    grave = next(
+        path for path in tmp_path.glob("*.dropped") if path.is_dir() and not path.is_symlink()
+    )
     with retrieval_store.Client(tmp_path) as client:
         assert client.get_collection("things").count() > 0
-    left = [path for path in tmp_path.iterdir() if path.is_dir() and not path.is_symlink()]
-    assert len(left) == 4
-    assert {path.name for path in left} > set(kept)
+        assert not grave.exists()
+    assert {*tmp_path.rglob("*")} == before - {grave}
 
 
 def test_a_deletion_interrupted_in_memory_is_finished_too(monkeypatch):

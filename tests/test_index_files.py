@@ -109,7 +109,7 @@ def test_a_file_that_is_not_what_was_saved_is_made_again(built, damage):
 
 
 def test_a_file_that_nothing_names_is_removed(built):
-    stray = index_file(built).with_name("index.1.0.abc.new")
+    stray = index_file(built).with_name(f"index.1.0.{'ab' * 16}.new")
     stray.write_bytes(b"left by a process that died")
     with retrieval_store.Client(built) as client:
         client.get_collection("things", embedding_function=None).optimize()

@@ -4,16 +4,14 @@ import gc
 import json
 import os
 import random
-import signal
 import threading
 import zlib
-from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine import indexing, maintenance, upkeep
+from retrieval_store.engine import maintenance, upkeep
 from retrieval_store.engine.database import connect
 from retrieval_store.engine.schema import POINTS
 from retrieval_store.errors import DamagedError
@@ -81,7 +79,7 @@ def test_another_process_that_compacts_meanwhile_is_no_damage(tmp_path, monkeypa
         take_in(*arguments)
 
     monkeypatch.setattr(maintenance, "_take_in", too_late)
-    monkeypatch.setattr(maintenance, "_perhaps_only_process", lambda points: nullcontext(False))
+    monkeypatch.setattr(maintenance, "_as_only_process", lambda points, wait, work: work(False))
     things = retrieval_store.Client(tmp_path).get_collection("things", embedding_function=None)
     points = things._backend.points
     assert maintenance.tend(points, lambda *counts: None)  # there is more to do, that's all
@@ -119,8 +117,7 @@ def test_a_client_collected_by_the_upkeep_thread_closes_without_a_deadlock(tmp_p
     tended, done = maintenance.tend, threading.Event()
 
     def collecting(points, progress):
-        with points.reading():
-            gc.collect()
+        points.read(lambda view: gc.collect())
         done.set()
         return tended(points, progress)
 
@@ -135,43 +132,6 @@ def test_a_client_collected_by_the_upkeep_thread_closes_without_a_deadlock(tmp_p
     with retrieval_store.Client(tmp_path) as again:
         assert again.get_collection("things", embedding_function=None).count() == 300
     until(lambda: upkeep._upkeep._thread is None, "the upkeep thread hangs")
-
-
-def interrupted_after(seconds, call):
-    """Run `call`, which waits for ever, until an alarm interrupts it."""
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            call()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def test_an_interrupt_while_waiting_for_an_index_leaves_it_usable():
-    sharing = indexing.Sharing()
-
-    def alone():
-        with sharing.alone():
-            pass
-
-    def shared():
-        with sharing.shared():
-            pass
-
-    with sharing.shared():
-        interrupted_after(0.1, alone)
-        shared()
-    alone()
-    with sharing.alone():
-        interrupted_after(0.1, shared)
-    alone()
-    shared()
 
 
 @pytest.mark.parametrize(
@@ -282,12 +242,19 @@ def test_a_link_in_the_place_of_the_folder_of_indexes_is_not_followed(tmp_path):
         things = populated(client)
         folder = tmp_path / "store" / str(things.id) / "derived"
         folder.symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(DamagedError, match="derived is a link"):
+            things.optimize()
+        assert len(things.query([[0] * DIMENSION])["ids"][0]) == 10
+        folder.unlink()
         things.optimize()
-        assert [file.name for file in (tmp_path / "elsewhere").iterdir()] == ["precious"]
-        assert not folder.is_symlink()
         (folder / "a-folder").mkdir()
+        (folder / "a file").write_text("somebody's")
         things.optimize()
-        assert not (folder / "a-folder").exists()
+        assert (folder / "a-folder").is_dir()
+        client.delete_collection("things")
+    assert [file.name for file in (tmp_path / "elsewhere").iterdir()] == ["precious"]
+    (left,) = (tmp_path / "store").glob("*.dropped/derived")
+    assert {file.name for file in left.iterdir()} == {"a-folder", "a file"}
 
 
 @pytest.mark.parametrize(

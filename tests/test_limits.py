@@ -226,11 +226,20 @@ def test_a_lock_that_is_held_too_long_is_an_error_and_then_the_store_goes_on(
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)
         if holder == "a thread":
-            lock = things._backend.points._writing
-            thread = threading.Thread(target=lock.acquire)
+            line, working, over = (
+                things._backend.points._writers,
+                threading.Event(),
+                threading.Event(),
+            )
+            work = [working.set, over.wait]
+            thread = threading.Thread(target=line.take, args=[lambda: [do() for do in work]])
             thread.start()
-            thread.join()
-            release = lock.release
+            working.wait()
+
+            def release():
+                over.set()
+                thread.join()
+
         else:
             (file,) = tmp_path.glob("*/points.sqlite")
             other = apsw.Connection(str(file), vfs="cksmvfs")

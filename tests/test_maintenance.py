@@ -267,11 +267,14 @@ def test_what_a_reader_keeps_in_the_log_is_said_and_writers_do_not_wait(tmp_path
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)
         things.add(ids=["a", "b"], embeddings=[[1], [2]], documents=["doomed", "kept"])
-        with things._backend.points.reading():
+
+        def write_meanwhile(_):
             things.delete(ids="a")
             with pytest.raises(LockTimeoutError, match="deleted content may be left"):
                 things.optimize()
             things.add(ids="c", embeddings=[[3]])
+
+        things._backend.points.read(write_meanwhile)
         things.optimize()
         assert things.get()["ids"] == ["b", "c"]
         assert not any(b"doomed" in f.read_bytes() for f in tmp_path.rglob("*") if f.is_file())

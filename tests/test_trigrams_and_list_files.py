@@ -27,8 +27,7 @@ def use_trigrams(patch):
 
 
 def state_of(collection):
-    with collection._backend.points.reading() as view:
-        return view.state
+    return collection._backend.points.read(lambda view: view.state)
 
 
 def ready(collection):

@@ -6,11 +6,10 @@ finished.
 """
 
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import apsw
 import orjson
@@ -21,14 +20,17 @@ from retrieval_store.engine.database import (
     Reason,
     contradictions,
     select,
-    transaction,
 )
 from retrieval_store.errors import AlreadyExistsError, NotFoundError
 from retrieval_store.json_values import Payload
 
+# Directories whose collections were never finished, or aren't yet: named before they are made.
+_SINCE_2 = "CREATE TABLE unfinished (id TEXT PRIMARY KEY) WITHOUT ROWID;"
 CATALOG = Format(
     application_id=0x52536361,  # "RSca"
-    version=1,
+    version=2,
+    main_table="collections",
+    migrations={1: _SINCE_2},
     schema="""
         CREATE TABLE collections (
             id TEXT PRIMARY KEY,
@@ -36,10 +38,12 @@ CATALOG = Format(
             settings BLOB NOT NULL,
             dropping INTEGER NOT NULL DEFAULT 0
         );
-    """,
+    """
+    + _SINCE_2,
 )
 
 
+T = TypeVar("T")
 _WITHOUT = "WHERE id NOT IN (SELECT value FROM json_each(?))"
 
 
@@ -59,18 +63,16 @@ class Catalog:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    @contextmanager
-    def reading(self, without: Sequence[str] = ()) -> Iterator["Entries"]:
-        """The entries, in one read transaction; `without` the collections of these ids."""
-        with self._database.borrow() as connection, transaction(connection, "DEFERRED"):
-            yield Entries(connection, self._database.path, without)
+    def read(self, look: Callable[["Entries"], T], without: Sequence[str] = ()) -> T:
+        """What `look` returns, given the entries, in one read transaction; `without` the
+        collections of these ids."""
+        path = self._database.path
+        return self._database.read(lambda connection: look(Entries(connection, path, without)))
 
-    @contextmanager
-    def writing(self) -> Iterator["Entries"]:
-        """The entries, in a write transaction; only one process is in one at a time."""
-        self._database.refuse_if_read_only()
-        with self._database.borrow() as connection, transaction(connection, "IMMEDIATE"):
-            yield Entries(connection, self._database.path)
+    def write(self, change: Callable[["Entries"], T]) -> T:
+        """The same in a write transaction; only one process is in one at a time."""
+        path = self._database.path
+        return self._database.write(lambda connection: change(Entries(connection, path)))
 
     def is_in_place(self) -> bool:
         """Whether the path still leads to the file that was opened."""
@@ -120,9 +122,24 @@ class Entries:
         """Collections whose deletion has begun, and may have been interrupted."""
         return self._records("AND dropping")
 
+    def unfinished(self) -> list[str]:
+        """The ids of collections that were begun, and neither inserted nor given up."""
+        with contradictions(self._path):
+            rows = select(self._connection, "SELECT id FROM unfinished")
+            return [_checked_id(collection_id) for (collection_id,) in rows]
+
+    def begin(self, collection_id: str) -> None:
+        """Note that a directory is going to be made."""
+        self._connection.execute("INSERT INTO unfinished VALUES (?)", (collection_id,))
+
+    def give_up(self, collection_id: str) -> None:
+        """Forget a collection that was begun, and of which nothing is left."""
+        self._connection.execute("DELETE FROM unfinished WHERE id = ?", (collection_id,))
+
     def insert(self, record: CollectionRecord) -> None:
-        """Add a collection; raises AlreadyExistsError."""
+        """Add a collection, which is finished by that; raises AlreadyExistsError."""
         self._refuse_taken(record)
+        self.give_up(record.id)
         self._connection.execute(
             "INSERT INTO collections (id, name, settings) VALUES (?, ?, ?)",
             (record.id, record.name, orjson.dumps(record.settings)),
@@ -159,6 +176,10 @@ class Entries:
 
 
 def _record(collection_id: str, name: str, settings: bytes) -> CollectionRecord:
+    return CollectionRecord(_checked_id(collection_id), name, orjson.loads(settings))
+
+
+def _checked_id(collection_id: str) -> str:
     if str(uuid.UUID(collection_id)) != collection_id:  # it names a directory
         raise ValueError(f"{collection_id!r} is no id of a collection")
-    return CollectionRecord(collection_id, name, orjson.loads(settings))
+    return collection_id

@@ -1,7 +1,12 @@
-"""SQLite through apsw: opening databases of ours, borrowing connections, naming what went wrong.
+"""SQLite through apsw: opening databases of ours, lending connections, naming what went wrong.
 
 Every database uses the checksum VFS, so a flipped bit in a page is an error and not an answer, and
-carries an application id and a format version.
+carries an application id and a format version. None is trusted: its schema must be ours to the
+letter, nothing in it is run, no file beside it is opened that isn't one of ours, and no statement
+takes longer than its size can explain.
+
+Connections and transactions are held by functions that call back, and by `with` on what is made of
+C; see `locking` for why.
 """
 
 import errno
@@ -10,24 +15,18 @@ import stat
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast
 
 import apsw
 import apsw.sqlite_extra
 
-from retrieval_store.engine.forking import (
-    aware,
-    enter_unforkable,
-    leave_unforkable,
-    rests_before_fork,
-    unforkable,
-)
+from retrieval_store.engine.forking import aware, is_unforkable, rests_before_fork, unforkable
 from retrieval_store.errors import (
     DamagedError,
     FormatError,
@@ -48,16 +47,31 @@ CHECKSUM_VFS = "cksmvfs"
 IDLE_CONNECTIONS = 4
 CACHE_KIB = 16 * 1024  # of pages at most, for each connection; 2 MiB made a fetch twice as slow
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Of SQLite's virtual machine, some 10 ns each: how often Ctrl-C is looked for; and how many one use
+# of a connection may take, of which nothing honest comes near: a tree whose pages lead to the same
+# pages again and again is endless, whatever its checksums say.
+STEPS_AT_ONCE = 1_000_000
+MOST_STEPS, STEPS_A_BYTE = 300_000_000, 100
+_COMPANIONS = ("-wal", "-shm")
+_JOURNAL = "-journal"
+_SAFE = {
+    apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER: 0,
+    apsw.SQLITE_DBCONFIG_ENABLE_VIEW: 0,
+    apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA: 0,
+    apsw.SQLITE_DBCONFIG_DEFENSIVE: 1,
+}
+T = TypeVar("T")
 _registering = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What one kind of database of ours is made of; migrations: for each older version that is
-    still read, what makes the next version of it."""
+    """What one kind of database of ours is made of. main_table: one that is there in all versions;
+    migrations: for each older version that is still read, what makes the next version of it."""
 
     application_id: int
     version: int
+    main_table: str
     schema: str
     migrations: Mapping[int, str] = field(default_factory=dict)
 
@@ -66,18 +80,22 @@ def _register_checksum_vfs() -> None:
     """Once per process. The extension makes itself the default; other users of apsw keep theirs."""
     with _registering:
         if CHECKSUM_VFS not in apsw.vfs_names():
-            default = apsw.vfs_names()[0]
             apsw.sqlite_extra.load(apsw.Connection(":memory:"), "cksumvfs")
-            apsw.set_default_vfs(default)
+        first, *others = apsw.vfs_names()
+        if first == CHECKSUM_VFS:  # just now, or an interrupt came before what follows
+            apsw.set_default_vfs(others[0])
 
 
 def create(path: Path, format: Format, fill: Fill | None = None) -> None:
     """Make the database unless it is there; several processes may do so at once. `fill` adds to
     the tables. It is made whole under another name and then linked, so nobody ever sees half of
     it, and of two processes one comes first."""
-    with translated(path), unforkable():
-        if path.exists():
-            return
+    with translated(path):
+        unforkable(partial(_create, path, format, fill))
+
+
+def _create(path: Path, format: Format, fill: Fill | None) -> None:
+    if not path.exists():
         made = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
         flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
         try:
@@ -85,10 +103,7 @@ def create(path: Path, format: Format, fill: Fill | None = None) -> None:
                 connection.reserve_bytes("main", CHECKSUM_BYTES)
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 connection.execute("PRAGMA journal_mode = WAL")
-                with transaction(connection, "IMMEDIATE"):
-                    connection.execute(f"PRAGMA application_id = {format.application_id}")
-                    connection.execute(f"PRAGMA user_version = {format.version}")
-                    _fill(connection, format, fill)
+                in_transaction(connection, partial(_fill, format=format, fill=fill))
             with suppress(FileExistsError):
                 os.link(made, path)
         finally:
@@ -97,26 +112,103 @@ def create(path: Path, format: Format, fill: Fill | None = None) -> None:
 
 
 def _fill(connection: apsw.Connection, format: Format, fill: Fill | None) -> None:
+    connection.execute(f"PRAGMA application_id = {format.application_id}")
+    connection.execute(f"PRAGMA user_version = {format.version}")
     connection.execute(format.schema)
     if fill is not None:
         fill(connection)
 
 
-def connect(path: Path, format: Format, mode: Mode) -> apsw.Connection:
+class _Steps:
+    """Counts the steps of a connection, and says when they are too many; called by SQLite now and
+    then, which is also where Ctrl-C comes in. path: of the database, None in memory."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.taken = 0
+
+    def __call__(self) -> bool:
+        self.taken += STEPS_AT_ONCE
+        if self.path is None or self.taken <= MOST_STEPS:
+            return False
+        held = sum(size_of(Path(f"{self.path}{end}")) for end in ("", *_COMPANIONS))
+        return self.taken > MOST_STEPS + STEPS_A_BYTE * held
+
+
+class _Connection(apsw.Connection):
+    """A connection that knows how many steps it has taken."""
+
+    steps: _Steps
+
+
+def connect(path: Path, format: Format, mode: Mode) -> _Connection:
     """A connection to a database that exists; raises FormatError when it isn't one of ours."""
     with translated(path):
+        refuse_odd_files_beside(path)
         connection = _opened(path, apsw.SQLITE_OPEN_READWRITE, mode)
         if _version(connection, path, format) < format.version:
             _migrate(connection, path, format, mode)
+        if _schema(connection) != _schema_of(format):
+            raise DamagedError(f"{path} is damaged: its tables aren't those of this format")
         return connection
 
 
-def _opened(path: Path, flags: int, mode: Mode) -> apsw.Connection:
+def refuse_odd_files_beside(path: Path) -> None:
+    """Raise DamagedError when SQLite would find something beside a database that isn't ours. Our
+    databases have no journals; one that somebody else has put there can hang SQLite, change the
+    database, and, with an old SQLite, have any file deleted."""
+    if os.path.lexists(f"{path}{_JOURNAL}"):
+        raise DamagedError(
+            f"{path}{_JOURNAL} isn't a file of retrieval-store, and SQLite would obey it: look "
+            "where it comes from, and take it away"
+        )
+    for name in _COMPANIONS:
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.lstat(f"{path}{name}").st_mode):
+                raise DamagedError(f"{path}{name} is not a regular file")
+
+
+def _schema(connection: apsw.Connection) -> list[tuple[str, ...]]:
+    """What the database is made of, in an order of its own, without white space."""
+    rows = select(connection, "SELECT type, name, tbl_name, sql FROM sqlite_schema")
+    return sorted(tuple("".join(str(value).split()) for value in row) for row in rows)
+
+
+def _schema_of(format: Format) -> list[tuple[str, ...]]:
+    known = _schemas.get(format.application_id)
+    if known is None:
+        with closing(apsw.Connection(":memory:")) as connection:
+            connection.execute(format.schema)
+            known = _schemas[format.application_id] = _schema(connection)
+    return known
+
+
+_schemas: dict[int, list[tuple[str, ...]]] = {}
+
+
+def size_of(path: Path) -> int:
+    """In bytes; 0 where there is no such file."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _guarded(connection: _Connection, path: Path | None) -> _Connection:
+    """… against what a stranger may have put into the database."""
+    for option, value in _SAFE.items():
+        connection.config(option, value)
+    connection.steps = _Steps(path)
+    connection.set_progress_handler(connection.steps, STEPS_AT_ONCE)
+    return connection
+
+
+def _opened(path: Path, flags: int, mode: Mode) -> _Connection:
     _register_checksum_vfs()
     name = str(path)
     if mode == "read-only":
         flags, name = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, _read_only_uri(path)
-    connection = apsw.Connection(name, flags=flags, vfs=CHECKSUM_VFS)
+    connection = _guarded(_Connection(name, flags=flags, vfs=CHECKSUM_VFS), path)
     connection.set_busy_timeout(LOCK_TIMEOUT_MS)
     # Relaxed leaves out the sync of the write-ahead log at each commit, nothing else.
     connection.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'relaxed' else 'FULL'}")
@@ -164,42 +256,88 @@ def _migrate(connection: apsw.Connection, path: Path, format: Format, mode: Mode
             f"{path} has an older format, which can't be brought up to date with read_only=True: "
             "open the store once without"
         )
-    with transaction(connection, "IMMEDIATE"):
+
+    def migrate(connection: apsw.Connection) -> None:
         # Another process may have done it meanwhile.
         for version in range(_version(connection, path, format), format.version):
             connection.execute(format.migrations[version])
         connection.execute(f"PRAGMA user_version = {format.version}")
 
+    writing(connection, format, migrate)
+
 
 class FileDatabase:
-    """A pool of connections to one database file; `close` closes the idle ones at once and the
-    borrowed ones when they come back."""
+    """A pool of connections to one database file; `close` closes the idle ones at once and those in
+    use when they come back."""
 
     def __init__(self, path: Path, format: Format, mode: Mode) -> None:
         self.path = path
         self._format = format
         self._mode: Mode = mode
-        self._idle: list[apsw.Connection] = []
+        self._idle: list[_Connection] = []
+        self._all: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._file: tuple[int, int] | None = None
         self._closed: Reason | None = None
         self._rests = 0
         rests_before_fork(self)
 
-    def borrow(self) -> "_Borrowed":
-        """A connection for one thread, in a `with` block; a transaction left open is rolled
-        back."""
-        return _Borrowed(self)
+    def use(self, work: Callable[[apsw.Connection], T]) -> T:
+        """What `work` returns, given a connection for itself; errors of SQLite and the system come
+        out as ours."""
 
-    def take(self) -> tuple[apsw.Connection, int]:
+        def inside() -> T:
+            connection, rests = self._take()
+            try:
+                return work(connection)
+            except apsw.Error as error:
+                first = _first_error(error)
+                if isinstance(first, apsw.IOError) and _lacks_space(connection, first):
+                    raise StorageFullError(
+                        f"no space left for {self.path}; nothing was written"
+                    ) from first
+                raise first from first.__cause__
+            finally:
+                self._give_back(connection, rests)
+
+        try:
+            return unforkable(inside)
+        except RetrievalStoreError:
+            raise
+        except (apsw.Error, OSError) as error:
+            raise _translation(error, self.path) from error
+
+    def read(self, work: Callable[[apsw.Connection], T]) -> T:
+        """The same, in a read transaction."""
+        return self.use(lambda connection: in_transaction(connection, work))
+
+    def write(self, work: Callable[[apsw.Connection], T]) -> T:
+        """The same, in a write transaction; only one process is in one at a time."""
+        self.refuse_if_read_only()
+        return self.use(lambda connection: writing(connection, self._format, work))
+
+    def _take(self) -> tuple[_Connection, int]:
         """A connection, and a number to give back with it."""
         if self._closed is not None:
             raise self._closed()
         self._refuse_replaced()
         rests = self._rests
         try:
-            return self._idle.pop(), rests
+            connection = self._idle.pop()
         except IndexError:
-            return connect(self.path, self._format, self._mode), rests
+            connection = connect(self.path, self._format, self._mode)
+            self._all.add(connection)
+        connection.steps.taken = 0
+        return connection, rests
+
+    def _give_back(self, connection: _Connection, rests: int) -> None:
+        """The opposite of `_take`. A connection that an interrupt keeps from coming back holds no
+        lock, since transactions end by themselves, and is closed when it is collected."""
+        if len(self._idle) < IDLE_CONNECTIONS and rests == self._rests:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        if self._closed is not None:
+            self.rest()
 
     def refuse_if_read_only(self) -> None:
         """Raise ReadOnlyError when the store was opened so."""
@@ -215,15 +353,22 @@ class FileDatabase:
         return True
 
     def rest(self) -> None:
-        """Close the idle connections, and those that are borrowed when they come back; others are
+        """Close the idle connections, and those that are in use when they come back; others are
         opened when they are needed."""
         self._rests += 1
         while self._idle:
             with suppress(IndexError):  # another thread took the last
                 self._idle.pop().close()
 
+    def rest_before_fork(self) -> None:
+        """Close all that can be closed: what is neither idle nor in use has been lost."""
+        self.rest()
+        if not is_unforkable():
+            for connection in list(self._all):
+                connection.close()
+
     def close(self, reason: Reason) -> None:
-        """Close all connections; from here on `borrow` raises `reason`."""
+        """Close all connections; from here on `use` raises `reason`."""
         self._closed = reason
         self.rest()
 
@@ -241,55 +386,13 @@ class FileDatabase:
         elif self._file != file:
             raise StorageError(f"{self.path} has been replaced while it was open")
 
-    def give_back(self, connection: apsw.Connection, rests: int) -> None:
-        """The opposite of `take`."""
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        if len(self._idle) < IDLE_CONNECTIONS and rests == self._rests:
-            self._idle.append(connection)
-        else:
-            connection.close()
-        if self._closed is not None:
-            self.rest()
 
-
-class _Borrowed:
-    """A connection between being taken and given back; a class since it is on the way of each
-    query, and a generator costs three times as much."""
-
-    __slots__ = ("_connection", "_database", "_rests")
-
-    def __init__(self, database: FileDatabase) -> None:
-        self._database = database
-
-    def __enter__(self) -> apsw.Connection:
-        enter_unforkable()
-        try:
-            self._connection, self._rests = self._database.take()
-        except BaseException as error:
-            leave_unforkable()
-            if isinstance(error, apsw.Error | OSError):
-                raise _translation(error, self._database.path) from error
-            raise
-        return self._connection
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            lacks_space = isinstance(error, apsw.IOError) and _lacks_space(self._connection, error)
-            self._database.give_back(self._connection, self._rests)
-        finally:
-            leave_unforkable()
-        if lacks_space:
-            raise StorageFullError(
-                f"no space left for {self._database.path}; nothing was written"
-            ) from error
-        if isinstance(error, apsw.Error | OSError):
-            raise _translation(error, self._database.path) from error
+def _first_error(error: BaseException) -> BaseException:
+    """What went wrong in a transaction: apsw rolls back also what SQLite itself has rolled back
+    already, and raises what SQLite says to that."""
+    before = error.__context__
+    vain = isinstance(error, apsw.SQLError) and "no transaction is active" in str(error)
+    return before if vain and before is not None else error
 
 
 def _lacks_space(connection: apsw.Connection, error: apsw.IOError) -> bool:
@@ -299,30 +402,38 @@ def _lacks_space(connection: apsw.Connection, error: apsw.IOError) -> bool:
 
 
 class MemoryDatabase:
-    """The same for a database in memory: one connection, one borrower at a time."""
+    """The same for a database in memory: one connection, for one thread at a time."""
 
     path = Path(":memory:")
 
     def __init__(self, format: Format, fill: Fill | None = None) -> None:
-        self._connection = apsw.Connection(":memory:")
+        self._format = format
+        self._connection = _guarded(_Connection(":memory:"), None)
         self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         _fill(self._connection, format, fill)
         self._lock = threading.RLock()
         self._closed: Reason | None = None
         aware(self)
 
-    @contextmanager
-    def borrow(self) -> Iterator[apsw.Connection]:
-        """The connection; a transaction left open is rolled back."""
-        with unforkable(), self._lock:
-            if self._closed is not None:
-                raise self._closed()
-            try:
+    def use(self, work: Callable[[apsw.Connection], T]) -> T:
+        """What `work` returns, given the connection."""
+
+        def inside() -> T:
+            with self._lock:
+                if self._closed is not None:
+                    raise self._closed()
                 with translated(self.path):
-                    yield self._connection
-            finally:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                    return work(self._connection)
+
+        return unforkable(inside)
+
+    def read(self, work: Callable[[apsw.Connection], T]) -> T:
+        """The same, in a read transaction."""
+        return self.use(lambda connection: in_transaction(connection, work))
+
+    def write(self, work: Callable[[apsw.Connection], T]) -> T:
+        """The same, in a write transaction."""
+        return self.use(lambda connection: writing(connection, self._format, work))
 
     def refuse_if_read_only(self) -> None:
         """Memory can be written to."""
@@ -342,7 +453,7 @@ class MemoryDatabase:
         )
 
     def close(self, reason: Reason) -> None:
-        """Close the connection; from here on `borrow` raises `reason`."""
+        """Close the connection; from here on `use` raises `reason`."""
         with self._lock:
             self._closed = reason
             self._connection.close()
@@ -356,17 +467,37 @@ def select(connection: apsw.Connection, query: str, *parameters: Any) -> list[tu
     return connection.execute(query, parameters).fetchall()
 
 
-@contextmanager
-def transaction(connection: apsw.Connection, mode: str) -> Iterator[None]:
-    """BEGIN … COMMIT, or ROLLBACK when the body or the commit fails."""
-    connection.execute(f"BEGIN {mode}")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # some failures have rolled back already
-            connection.execute("ROLLBACK")
-        raise
+def in_transaction(connection: apsw.Connection, work: Callable[[apsw.Connection], T]) -> T:
+    """What `work` returns, in a transaction, which shows what there is at its first look."""
+    with _rolled_back_after_errors(connection):
+        return work(connection)
+
+
+def writing(connection: apsw.Connection, format: Format, work: Callable[[apsw.Connection], T]) -> T:
+    """The same in a write transaction, which is committed unless `work` raises."""
+    if connection.in_transaction:
+        raise StorageError("a write can't be part of a read or of another write")
+
+    def write(connection: apsw.Connection) -> T:
+        # It waits here for the lock, and below for the disk. Where apsw itself begins and ends a
+        # transaction it keeps the interpreter meanwhile, so what it ends is an empty one.
+        connection.execute(f"DELETE FROM {format.main_table} WHERE 0")
+        result = work(connection)
+        connection.execute("COMMIT; BEGIN")
+        return result
+
+    return in_transaction(connection, write)
+
+
+def _rolled_back_after_errors(connection: apsw.Connection) -> "_Transaction":
+    return cast(_Transaction, connection)
+
+
+class _Transaction(Protocol):
+    """What a connection is in a `with` block: a transaction, which errors end and come out of."""
+
+    def __enter__(self) -> object: ...
+    def __exit__(self, *error: Any) -> None: ...
 
 
 @contextmanager
@@ -391,6 +522,8 @@ def _translation(error: BaseException, path: Path) -> RetrievalStoreError:
             return DamagedError(f"{path} is damaged: {error}")
         case apsw.IOError() if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA:
             return DamagedError(f"{path} is damaged: a page's checksum is wrong")
+        case apsw.InterruptError():
+            return DamagedError(f"{path} is damaged: reading it would take for ever")
         case apsw.TooBigError():
             return StorageError(f"{path}: one document or payload is larger than 1 GB")
         case OSError() if error.errno in NO_SPACE:

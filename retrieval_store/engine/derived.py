@@ -11,7 +11,6 @@ good as none, and is made again.
 
 import os
 import re
-import shutil
 import threading
 import uuid
 import zlib
@@ -23,10 +22,9 @@ from pathlib import Path
 import apsw
 
 from retrieval_store.engine.database import select, sync_directory
+from retrieval_store.engine.files import DERIVED, TEMPORARY, remove_derived
 from retrieval_store.errors import DamagedError
 
-DIRECTORY = "derived"
-TEMPORARY = ".new"
 PIECE = 1 << 22
 _NAME = re.compile(r"[a-z0-9]+(\.[a-z0-9]+)*")
 
@@ -57,9 +55,9 @@ def all_files(connection: apsw.Connection) -> list[DerivedFile]:
 
 def write_file(directory: Path, key: str, write: Callable[[Path], int], seq: int) -> DerivedFile:
     """Make a file durable that nobody knows yet; `write` fills it and returns what it covers."""
-    folder = directory / DIRECTORY
+    folder = directory / DERIVED
     if folder.is_symlink():  # not of our making, and it may lead anywhere
-        folder.unlink()
+        raise DamagedError(f"{folder} is a link")
     if not folder.exists():
         folder.mkdir()
         sync_directory(directory)
@@ -96,25 +94,17 @@ def forget(connection: apsw.Connection, keys: list[str]) -> None:
 
 def sweep(directory: Path, files: list[DerivedFile]) -> None:
     """Remove what isn't among the recorded files; only the process that does maintenance may."""
-    folder, named = directory / DIRECTORY, {made.file for made in files}
-    if folder.is_dir() and not folder.is_symlink():
-        for path in folder.iterdir():
-            if path.name in named:
-                continue
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+    remove_derived(directory, {made.file for made in files})
 
 
 def is_there(directory: Path, made: DerivedFile) -> bool:
     """Whether there is a file of this name, whole or not."""
-    return (directory / DIRECTORY / made.file).exists()
+    return (directory / DERIVED / made.file).exists()
 
 
 def path_of(directory: Path, made: DerivedFile) -> Path:
     """Where the file is; DamagedError when it isn't a plain file of the recorded size."""
-    path = directory / DIRECTORY / made.file
+    path = directory / DERIVED / made.file
     for part in (path, path.parent):
         if part.is_symlink():
             raise DamagedError(f"{part} is a link")

@@ -8,11 +8,14 @@ an error.
 """
 
 import os
-import threading
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Protocol
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar
+
+from retrieval_store.engine.locking import Sharing
+
+T = TypeVar("T")
 
 
 class ForkAware(Protocol):
@@ -25,59 +28,13 @@ class ForkAware(Protocol):
 class Rests(Protocol):
     """Something that can close what is idle."""
 
-    def rest(self) -> None:
+    def rest_before_fork(self) -> None:
         """Close it."""
 
 
 _aware: "weakref.WeakSet[Any]" = weakref.WeakSet()
 _resting: "weakref.WeakSet[Any]" = weakref.WeakSet()
-
-
-class _Gate:
-    """Counts the threads that are inside SQLite, in all and of the thread that asks."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._closing = False
-        self._inside = 0
-        self._mine = threading.local()
-
-    def enter(self) -> None:
-        """Wait while a fork is under way, unless this thread is inside already."""
-        with self._changed:
-            while self._closing and not self._of_this_thread():
-                self._changed.wait()
-            self._count(1)
-
-    def leave(self) -> None:
-        """The opposite of `enter`."""
-        with self._changed:
-            self._count(-1)
-            if self._closing:
-                self._changed.notify_all()
-
-    def close(self) -> None:
-        """Wait until no other thread is inside, and keep them out."""
-        self._changed.acquire()
-        self._closing = True
-        while self._inside > self._of_this_thread():
-            self._changed.wait()
-
-    def open(self) -> None:
-        """Let them in again."""
-        self._closing = False
-        self._changed.notify_all()
-        self._changed.release()
-
-    def _of_this_thread(self) -> int:
-        return getattr(self._mine, "inside", 0)
-
-    def _count(self, change: int) -> None:
-        self._inside += change
-        self._mine.inside = self._of_this_thread() + change
-
-
-_gates = [_Gate()]
+_gate = Sharing()
 
 
 def aware(holder: ForkAware) -> None:
@@ -90,41 +47,45 @@ def rests_before_fork(holder: Rests) -> None:
     _resting.add(holder)
 
 
-@contextmanager
-def unforkable() -> Iterator[None]:
-    """While a thread is in here, inside SQLite or changing an index, other threads' forks wait."""
-    enter_unforkable()
-    try:
-        yield
-    finally:
-        leave_unforkable()
+def unforkable(work: Callable[[], T]) -> T:
+    """What `work` returns, which is inside SQLite or changes an index: other threads' forks wait
+    for it."""
+    return _gate.share(work)
 
 
-def enter_unforkable() -> None:
-    """From here on other threads' forks wait."""
-    _gates[0].enter()
-
-
-def leave_unforkable() -> None:
-    """The opposite of `enter_unforkable`."""
-    _gates[0].leave()
+def is_unforkable() -> bool:
+    """Whether this thread is in `unforkable`, and forks nevertheless."""
+    return _gate.is_mine()
 
 
 def _before() -> None:
-    _gates[0].close()
+    interrupt = None
+    while True:
+        try:
+            _gate.wait_for_others()
+            break
+        except BaseException as error:  # Python goes on with the fork, so this must too
+            interrupt = error
     for holder in list(_resting):
-        holder.rest()
+        with suppress(Exception):
+            holder.rest_before_fork()
+    if interrupt is not None:
+        raise interrupt
 
 
 def _in_child() -> None:
-    _gates[0] = _Gate()
+    _gate.forget_others()
     for holder in list(_aware):
         holder.forget_after_fork()
 
 
-def _in_parent() -> None:
-    _gates[0].open()
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
+    # Python calls `before` in the reverse of this order, the others in this order. The locks' own
+    # methods, since an interrupt can't come before their first step; and _before twice, since it
+    # can come before that of one of them.
+    os.register_at_fork(before=_before, after_in_child=_in_child)
+    os.register_at_fork(before=_before)
+    for _lock in (_gate.excluding, _gate.barrier):
+        os.register_at_fork(
+            before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+        )

@@ -5,17 +5,14 @@ those behind are *fresh*, and searched exactly. Slots never change their vectors
 index ever becomes wrong, and a reader only leaves out what its own state doesn't have.
 
 The discipline: any number of threads search, or one thread changes the index; never both, which
-hnswlib can't bear. One who wants to change it goes before those who come later, else it might never
-get in; and once it is through, those who waited go before the next change. Each change takes a few
-milliseconds.
+hnswlib can't bear (see `locking.Sharing` for who goes first). Each change takes a few milliseconds.
 """
 
 import logging
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import apsw
 
@@ -28,6 +25,7 @@ from retrieval_store.engine.derived import (
     refuse_damaged,
 )
 from retrieval_store.engine.forking import unforkable
+from retrieval_store.engine.locking import Sharing, Turns
 from retrieval_store.engine.types import NewSpace, Space
 from retrieval_store.errors import DamagedError, PluginError
 from retrieval_store.indexes import EXACT, HNSW, VectorIndex
@@ -41,6 +39,7 @@ FRESH_CELLS = 256_000  # so many to search exactly are no burden
 MUCH_MORE = 1.1
 IndexClass: TypeAlias = Callable[..., VectorIndex]  # VectorIndex's own arguments
 FindClass: TypeAlias = Callable[[str], IndexClass]
+T = TypeVar("T")
 
 
 def built_in(name: str) -> IndexClass:
@@ -55,72 +54,18 @@ def built_in(name: str) -> IndexClass:
 _log = logging.getLogger("retrieval_store")
 
 
-class Sharing:
-    """Many share, or one excludes all others; see above for who goes first."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._sharing = 0
-        self._waiting = 0
-        self._excluding = False
-
-    @contextmanager
-    def shared(self) -> Iterator[None]:
-        """While others may share too."""
-        with self._changed:
-            if self._excluding:
-                self._waiting += 1
-                try:  # an interrupt may end the waiting
-                    while self._excluding:
-                        self._changed.wait()
-                finally:
-                    self._waiting -= 1
-                    self._changed.notify_all()
-            self._sharing += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._sharing -= 1
-                if self._excluding:
-                    self._changed.notify_all()
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """While nobody shares."""
-        with self._changed:
-            while self._excluding or self._waiting:
-                self._changed.wait()
-            self._excluding = True
-            try:
-                while self._sharing:
-                    self._changed.wait()
-            except BaseException:
-                self._excluding = False
-                self._changed.notify_all()
-                raise
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._excluding = False
-                self._changed.notify_all()
-
-
 class SpaceIndex:
     """The index of a vector space in one generation; none until it is loaded or built.
 
-    covered: how many slots it holds; saved: how many of them a file is known to hold; filling: held
-    by the one thread that loads, grows or saves it; closed: nobody uses it any more; full: the
-    vectors that follow can't be taken in.
+    saved: how many slots a file is known to hold; filling: for the one thread that loads, grows or
+    saves it; closed: nobody uses it any more; full: the vectors that follow can't be taken in.
     """
 
     def __init__(
         self, space: Space, generation: int, directory: Path | None, find_class: FindClass
     ) -> None:
         self.key = f"index.{space.number}.{generation}"
-        self.filling = threading.Lock()
-        self.covered = 0
+        self.filling = Turns()
         self.saved = 0
         self.closed = False
         self.full = False
@@ -138,6 +83,12 @@ class SpaceIndex:
         return index_name(self._space) != EXACT
 
     @property
+    def covered(self) -> int:
+        """How many slots it holds."""
+        index = self._index
+        return 0 if index is None else len(index)
+
+    @property
     def ef_search(self) -> int:
         """How many candidates the index looks at unless the space says otherwise; 0 without one."""
         index = self._index
@@ -149,21 +100,19 @@ class SpaceIndex:
         index = self._index
         return 0 if index is None else index.nbytes
 
-    @contextmanager
-    def searching(self) -> Iterator[tuple[VectorIndex | None, int]]:
-        """The index and how many slots it holds, both steady while the block lasts."""
+    def searched(self, search: Callable[[VectorIndex, int], T], otherwise: T) -> T:
+        """What `search` returns, given the index and how many slots it holds, both steady
+        meanwhile; `otherwise` when there is none."""
         index = self._index  # another thread may forget it
         if index is None:
-            yield None, 0
-        else:
-            self._searched = True
-            with self._sharing.shared():
-                yield index, self.covered
+            return otherwise
+        self._searched = True
+        return self._sharing.share(lambda: search(index, len(index)))
 
     def add(self, rows: Matrix) -> None:
         """Take in the vectors of the slots that follow, slice by slice, until all are in or the
-        index is closed. For the holder of `filling`, as is `save`. Without a class for the index,
-        it stays empty."""
+        index is closed. For who has the turn of `filling`, as is `save`. Without a class for the
+        index, it stays empty."""
         try:
             index = self._index or self._made()
         except (PluginError, ValueError) as error:
@@ -175,52 +124,53 @@ class SpaceIndex:
             cells = SLICE_CELLS if self._searched else UNSEARCHED_CELLS
             stop = start + max(1, cells // rows.shape[1])
             self._searched = False
-            with unforkable(), self._sharing.alone():
-                index.add(rows[start:stop])
-                self._index = index
-                self.covered = len(index)
+            add = partial(index.add, rows[start:stop])
+            unforkable(partial(self._sharing.alone, add))
+            self._index = index
             start = stop
 
     def save(self, path: Path) -> int:
         """Write a file, and say how many slots are in it."""
-        assert self._index is not None
-        with self._sharing.shared():
-            self._index.save(path)
-            return self.covered
+        index = self._index
+        assert index is not None
+
+        def save() -> int:
+            index.save(path)
+            return len(index)
+
+        return self._sharing.share(save)
 
     def load_saved(self, connection: apsw.Connection, newer: bool = False) -> None:
         """Begin with the file that is recorded, if there is one and it is whole; only once, unless
         `newer`: then when it holds much more than this index does. Nothing is done while another
         thread fills the index: waiting for it, inside SQLite, a fork would wait for ever."""
-        if (self._looked and not newer) or not self.filling.acquire(blocking=False):
-            return
-        try:
-            found = None if self._directory is None else find(connection, self.key)
+        if newer or not self._looked:
+            self.filling.take_within(0, partial(self._load_found, connection), _do_nothing)
+
+    def _load_found(self, connection: apsw.Connection) -> None:
+        found = None if self._directory is None else find(connection, self.key)
+        if found is None or found.covered < self.covered * MUCH_MORE + 1:
             self._looked = True
-            if found is None or found.covered < self.covered * MUCH_MORE + 1:
-                return
-            assert self._directory is not None
-            try:
-                self._load(self._directory, found)
-            except PluginError as error:
-                self.full = True
-                _log.warning("the collection is searched without its index: %s", error)
-            except (DamagedError, ValueError, OSError) as error:
-                if is_there(self._directory, found):
-                    _log.warning("an index can't be used and will be made again: %s", error)
-                else:  # replaced since this transaction began: the next one may find the new one
-                    self._looked = False
-        finally:
-            self.filling.release()
+            return
+        assert self._directory is not None
+        try:
+            self._load(self._directory, found)
+        except PluginError as error:
+            self.full = True
+            _log.warning("the collection is searched without its index: %s", error)
+        except (DamagedError, ValueError, OSError) as error:
+            if not is_there(self._directory, found):  # replaced since this transaction began
+                return  # the next one may find the new one
+            _log.warning("an index can't be used and will be made again: %s", error)
+        self._looked = True
 
     def _load(self, directory: Path, found: DerivedFile) -> None:
         index, path = self._made(), path_of(directory, found)
         refuse_damaged(path, found, lambda: index.load(path, found.covered))
         if len(index) != found.covered:
             raise ValueError(f"{path} holds {len(index)} vectors instead of {found.covered}")
-        with self._sharing.alone():
-            self._index = index
-            self.covered = self.saved = found.covered
+        self.saved = found.covered
+        self._index = index  # those who search go on with the one they have
 
     def close(self) -> None:
         """Let go of the memory once nobody searches."""
@@ -230,6 +180,10 @@ class SpaceIndex:
         make = self._find_class(index_name(self._space))
         dimension, metric = self._space.dimension, self._space.metric
         return make(dimension, metric, index_settings(self._space))
+
+
+def _do_nothing() -> None:
+    """What is done when it isn't this thread's turn."""
 
 
 def index_name(space: Space | NewSpace) -> str:

@@ -2,20 +2,20 @@
 
 Locks, in the order in which they are taken:
 0. `maintaining`: one thread of this process at a time compacts.
-1. `_queue`, then `_writing`: one writing thread of this process at a time; the others queue here
-   instead of polling SQLite's lock, which keeps other processes' writers out.
-2. a connection, borrowed from the database (in memory there is only one).
+1. `_writers`: one writing thread of this process at a time; the others queue here instead of
+   polling SQLite's lock, which keeps other processes' writers out.
+2. a connection, lent by the database (in memory there is only one).
 3. `_advancing`: held while a transaction starts and the state is brought to its `seq`. Since each
    snapshot is taken under it, none is older than the state, and the state only moves forward.
    Nothing waits for a writer while holding it.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import apsw
 
@@ -30,16 +30,17 @@ from retrieval_store.engine.database import (
     contradiction,
     contradictions,
     create,
-    transaction,
     tries,
 )
 from retrieval_store.engine.database import (
     select as select_rows,
 )
 from retrieval_store.engine.fetch import fetch
+from retrieval_store.engine.files import POINTS_NAME
 from retrieval_store.engine.forking import aware
 from retrieval_store.engine.hybrid import AnyQuery, answer
 from retrieval_store.engine.indexing import FRESH_CELLS, FindClass, SpaceIndex, built_in
+from retrieval_store.engine.locking import Turns
 from retrieval_store.engine.report import explanation, statistics
 from retrieval_store.engine.schema import (
     POINTS,
@@ -76,7 +77,6 @@ from retrieval_store.errors import (
 from retrieval_store.filters.expression import Expression
 from retrieval_store.json_values import Payload
 
-FILE_NAME = "points.sqlite"
 ATTENTION_EVERY = 2_000  # points written
 SHORTEST_PATIENCE_MS, LONGEST_PATIENCE_MS = 50, 1_600
 Found = TypeVar("Found")
@@ -104,9 +104,7 @@ class PointStore:
         self._database = database
         self.directory = directory
         self._name = name
-        self._queue, self._writing = threading.Lock(), threading.Lock()
-        self._advancing = threading.Lock()
-        self.maintaining = threading.Lock()
+        self._new_locks()
         self.closing = False
         self._state: State | None = None
         self._around = around
@@ -115,12 +113,16 @@ class PointStore:
         self.dropped = False
         aware(self)
 
+    def _new_locks(self) -> None:
+        self._writers, self.maintaining = Turns(), Turns()
+        self._advancing, self.compacting = threading.Lock(), threading.Lock()
+
     @classmethod
     def open(cls, directory: Path, name: str, mode: Mode, around: Around) -> "PointStore":
         """The one in this directory, whose files are opened when they are needed."""
         if directory.is_symlink():
             raise DamagedError(f"{directory} is a link; a collection is a directory of its own")
-        database = FileDatabase(directory / FILE_NAME, POINTS, mode)
+        database = FileDatabase(directory / POINTS_NAME, POINTS, mode)
         return cls(database, directory, name, around)
 
     @classmethod
@@ -140,13 +142,12 @@ class PointStore:
 
         if directory is None:
             return cls(MemoryDatabase(POINTS, add_spaces), None, name, around)
-        create(directory / FILE_NAME, POINTS, add_spaces)
+        create(directory / POINTS_NAME, POINTS, add_spaces)
         return cls.open(directory, name, mode, around)
 
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points, durably, all or nothing."""
-        with self.writing() as write:
-            result = put(write, batch, rules)
+        result = self.write(lambda write: put(write, batch, rules))
         self._attend_now_and_then(len(batch.ids))
         return result
 
@@ -154,12 +155,16 @@ class PointStore:
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
         """Delete the first `limit` points that are named and match; returns how many."""
-        with self.writing() as write:
+
+        def change(write: Write) -> int:
             view = View(write.connection, self.state_of(write), self.directory)
             rows = select(view, ids, expression)[:limit]
             delete(write, view.state.pks[rows])
-        self._attend_now_and_then(len(rows))
-        return len(rows)
+            return len(rows)
+
+        deleted = self.write(change)
+        self._attend_now_and_then(deleted)
+        return deleted
 
     def get(
         self,
@@ -171,18 +176,17 @@ class PointStore:
     ) -> Points:
         """The points that are named and match: in the order of `ids`, or of first insertion."""
 
-        def read(view: View) -> Points:
+        def look(view: View) -> Points:
             rows = select(view, ids, expression)[offset:]
             if view.state.lists.wanted():
                 self._around.attend(self)
             return fetch(view, rows[:limit], fields)
 
-        return self._read_again(read)
+        return self._read_again(look)
 
     def count(self) -> int:
         """How many points there are."""
-        with self.reading() as view:
-            return view.state.count
+        return self.read(lambda view: view.state.count)
 
     def search(self, query: AnyQuery, fields: Fields) -> list[Hits]:
         """For each of the queries the best matching points, best first."""
@@ -195,15 +199,14 @@ class PointStore:
 
     def stats(self) -> Payload:
         """What takes how much room; see `report.statistics`."""
-        with self.reading() as view:
-            return statistics(view.state, self.directory)
+        return self.read(lambda view: statistics(view.state, self.directory))
 
     def _answer(self, query: AnyQuery, fields: Fields) -> tuple[list[Hits], Trace, State]:
-        def read(view: View) -> tuple[list[Hits], Trace, State]:
+        def look(view: View) -> tuple[list[Hits], Trace, State]:
             trace = Trace(remarks=view.remarks)
             return answer(view, query, fields, trace), trace, view.state
 
-        hits, trace, state = self._read_again(read)
+        hits, trace, state = self._read_again(look)
         if trace.fresh_cells > FRESH_CELLS or state.lists.wanted():
             self._around.attend(self)
         return hits, trace, state
@@ -216,20 +219,25 @@ class PointStore:
 
     def mark_dropped(self) -> None:
         """From here on every call, in any process, raises NotFoundError."""
-        with self.writing() as write:
+
+        def change(write: Write) -> None:
             write_head(write.connection, replace(write.head, seq=write.head.seq + 1, dropped=True))
+
+        self.write(change)
 
     def configure_index(self, space: str, index: Payload) -> None:
         """Replace the index settings of a vector space, of which only those that tell how to search
         can change."""
-        with self.writing() as write:
+
+        def change(write: Write) -> None:
             set_index(write.connection, space, index)
             write_head(write.connection, replace(write.head, seq=write.head.seq + 1))
 
+        self.write(change)
+
     def is_dropped(self) -> bool:
         """Whether `mark_dropped` was called, by whichever process."""
-        with self._connection() as connection:
-            return read_head(connection).dropped
+        return self._use(lambda connection: read_head(connection).dropped)
 
     def rest(self) -> None:
         """Let go of files and of what is kept in memory of them; the next call gets them again."""
@@ -245,9 +253,7 @@ class PointStore:
 
     def forget_after_fork(self) -> None:
         """In a child: begin anew, with locks that no thread of the parent's holds."""
-        self._queue, self._writing = threading.Lock(), threading.Lock()
-        self._advancing = threading.Lock()
-        self.maintaining = threading.Lock()
+        self._new_locks()
         if self.directory is not None:
             self._state, self._spaces = None, {}
 
@@ -257,59 +263,45 @@ class PointStore:
             spaces, self._spaces = self._spaces, {}
         _close(spaces.values())
 
-    @contextmanager
-    def reading(self) -> Iterator[View]:
-        """One consistent state to read, for as long as the block lasts."""
-        # The transaction ends when the connection goes back.
+    def read(self, look: Callable[[View], Found]) -> Found:
+        """What `look` returns, given one consistent state to read."""
+
+        def use(connection: apsw.Connection) -> Found:
+            return look(View(connection, self._state_at(connection), self.directory))
+
         try:
-            with self._database.borrow() as connection:
-                with self._advancing:
-                    connection.execute("BEGIN")
-                    state = self._state
-                    if state is None or read_seq(connection) != state.head.seq:
-                        head = self._head(connection)
-                        self._state = state = self._next_state(connection, head)
-                yield View(connection, state, self.directory)
-        except StorageError:
-            self._refuse_if_gone()
-            raise
+            return self._unless_gone(lambda: self._database.read(use))
         except RetrievalStoreError:
             raise
         except CONTRADICTIONS as error:
             raise contradiction(error, self._database.path) from error
 
-    @contextmanager
-    def writing(self) -> Iterator[Write]:
-        """A write transaction; it commits when the block ends without an error."""
+    def _state_at(self, connection: apsw.Connection) -> State:
+        """The state that a transaction which begins now shows."""
+        with self._advancing:
+            state = self._state
+            if state is None or read_seq(connection) != state.head.seq:
+                self._state = state = self._next_state(connection, self._head(connection))
+            return state
+
+    def write(self, change: Callable[[Write], Found]) -> Found:
+        """What `change` returns, given a write transaction, which is committed unless it raises."""
+
+        def use(connection: apsw.Connection) -> Found:
+            with contradictions(self._database.path):
+                return change(Write(connection, self._head(connection), self.open_space))
+
+        def write() -> Found:
+            return self._unless_gone(lambda: self._database.write(use))
+
         self._database.refuse_if_read_only()
-        with (
-            self._turn(),
-            self._connection() as connection,
-            transaction(connection, "IMMEDIATE"),
-            contradictions(self._database.path),
-        ):
-            yield Write(connection, self._head(connection), self.open_space)
+        return self._writers.take_within(LOCK_TIMEOUT_MS / 1000, write, self._refuse_to_wait)
 
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        # Whoever waits for the lock holds the queue, so one who writes again and again, as
-        # maintenance does, can't overtake.
-        self._acquire(self._queue)
-        try:
-            self._acquire(self._writing)
-        finally:
-            self._queue.release()
-        try:
-            yield
-        finally:
-            self._writing.release()
-
-    def _acquire(self, lock: threading.Lock) -> None:
-        if not lock.acquire(timeout=LOCK_TIMEOUT_MS / 1000):
-            raise LockTimeoutError(
-                f"other threads have been writing to collection {self._name!r} for more than "
-                f"{LOCK_TIMEOUT_MS // 1000} s"
-            )
+    def _refuse_to_wait(self) -> NoReturn:
+        raise LockTimeoutError(
+            f"other threads have been writing to collection {self._name!r} for more than "
+            f"{LOCK_TIMEOUT_MS // 1000} s"
+        )
 
     def state_of(self, write: Write) -> State:
         """The state as the write transaction found it; call it before anything is written."""
@@ -352,55 +344,53 @@ class PointStore:
         LockTimeoutError when a reader needs it for too long."""
         patience = SHORTEST_PATIENCE_MS
         for _ in tries(LOCK_TIMEOUT_MS):
-            with self._connection() as connection:
-                # Most of the work without a lock; then the rest and the cut, for which writers
-                # have to wait, so it waits for readers itself only a moment at a time, and longer
-                # where all of them take long.
-                select_rows(connection, "PRAGMA wal_checkpoint(PASSIVE)")
-                connection.set_busy_timeout(patience)
-                patience = min(2 * patience, LONGEST_PATIENCE_MS)
-                try:
-                    ((busy, _, _),) = select_rows(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
-                except apsw.BusyError:
-                    busy = 1
-                finally:
-                    connection.set_busy_timeout(LOCK_TIMEOUT_MS)
-            if not busy:
+            if self._use(partial(_emptied, patience=patience)):
                 return
+            patience = min(2 * patience, LONGEST_PATIENCE_MS)
         raise LockTimeoutError(
             f"a reader of collection {self._name!r} has kept the write-ahead log for more than "
             f"{LOCK_TIMEOUT_MS // 1000} s; deleted content may be left in it"
         )
 
-    def _read_again(self, read: Callable[[View], Found]) -> Found:
+    def _read_again(self, look: Callable[[View], Found]) -> Found:
         """`read`, and again when maintenance has removed a file between our look at the state and
         at the file."""
+        generation = None
+
+        def noting(view: View) -> Found:
+            nonlocal generation
+            generation = view.state.head.generation
+            return look(view)
+
         while True:
-            generation = None
             try:
-                with self.reading() as view:
-                    generation = view.state.head.generation
-                    return read(view)
+                return self.read(noting)
             except DamagedError:
                 if generation is None or not self.has_moved_on(generation):
                     raise
+                generation = None
 
     def has_moved_on(self, generation: int) -> bool:
         """Whether a compaction has ended since."""
-        with self._connection() as connection:
-            return self._head(connection).generation != generation
+        return self._use(lambda connection: self._head(connection).generation != generation)
 
     def _next_state(self, connection: apsw.Connection, head: Head) -> State:
         with contradictions(self._database.path):
             if self._state is None:
                 return load(connection, head, self.open_space)
-            if head.generation != self._state.head.generation:  # readers keep theirs
-                spaces = list(self._spaces.items())
-                self._spaces = {k: v for k, v in spaces if k[1] >= head.generation}
-                for key, space in spaces:
-                    if key[1] < head.generation:
-                        space.index.close()
+            if head.generation != self._state.head.generation:
+                self._let_go_of_generations_before(head.generation)
             return advanced(self._state, connection, head, self.open_space)
+
+    def _let_go_of_generations_before(self, generation: int) -> None:
+        """Readers keep theirs. What was begun here of later ones counts only if it was finished
+        here: else another process has made that generation, of other slots."""
+        ours = self.compacting.locked() or self.directory is None
+        spaces = list(self._spaces.items())
+        self._spaces = {k: v for k, v in spaces if ours and k[1] >= generation}
+        for key, space in spaces:
+            if key not in self._spaces:
+                space.index.close()
 
     def _head(self, connection: apsw.Connection) -> Head:
         with contradictions(self._database.path):
@@ -413,11 +403,13 @@ class PointStore:
         self.dropped = True
         return NotFoundError(f"collection {self._name!r} has been deleted")
 
-    @contextmanager
-    def _connection(self) -> Iterator[apsw.Connection]:
+    def _use(self, work: Callable[[apsw.Connection], Found]) -> Found:
+        return self._unless_gone(lambda: self._database.use(work))
+
+    def _unless_gone(self, work: Callable[[], Found]) -> Found:
+        """What `work` returns; NotFoundError when it fails since the collection is deleted."""
         try:
-            with self._database.borrow() as connection:
-                yield connection
+            return work()
         except StorageError:
             self._refuse_if_gone()
             raise
@@ -442,6 +434,21 @@ class PointStore:
         if self.directory is None:
             return VectorArray(space.dimension)
         return VectorFile(self.directory / f"{space.number}.{generation}.vectors", space.dimension)
+
+
+def _emptied(connection: apsw.Connection, patience: int) -> bool:
+    """Whether the write-ahead log could be emptied."""
+    # Most of the work without a lock; then the rest and the cut, for which writers have to wait, so
+    # it waits for readers itself only a moment at a time, and longer where all of them take long.
+    select_rows(connection, "PRAGMA wal_checkpoint(PASSIVE)")
+    connection.set_busy_timeout(patience)
+    try:
+        ((busy, _, _),) = select_rows(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+    except apsw.BusyError:
+        busy = 1
+    finally:
+        connection.set_busy_timeout(LOCK_TIMEOUT_MS)
+    return not busy
 
 
 def _close(spaces: Iterable[OpenSpace]) -> None:

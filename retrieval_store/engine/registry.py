@@ -6,7 +6,7 @@ A directory is known by device and inode, so that two paths to it lead to one st
 import os
 import sys
 import threading
-from dataclasses import dataclass
+import weakref
 from pathlib import Path
 
 from retrieval_store.engine import upkeep
@@ -18,12 +18,25 @@ from retrieval_store.engine.store import Store
 from retrieval_store.errors import ConflictError, StorageError
 
 
-@dataclass(slots=True)
-class _Shared:
-    """A store and how many hold it."""
+class Share:
+    """A client's share in a store. One that is lost, and never released, counts no longer."""
 
-    store: Store
-    users: int
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+
+class _Shared:
+    """A store, and the shares in it."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.shares: weakref.WeakSet[Share] = weakref.WeakSet()
+
+    def share(self) -> Share:
+        """One more."""
+        share = Share(self.store)
+        self.shares.add(share)
+        return share
 
 
 class _Open:
@@ -43,8 +56,8 @@ class _Open:
 _open = _Open()
 
 
-def acquire(path: Path, mode: Mode, find_class: FindClass = built_in) -> Store:
-    """The store at the path, made if there is none; give it back with `release`."""
+def acquire(path: Path, mode: Mode, find_class: FindClass = built_in) -> Share:
+    """A share in the store at the path, made if there is none; give it back with `release`."""
     if sys.platform == "win32":
         raise StorageError("stores on disk work on Linux and macOS so far; use one in memory")
     with translated(path), _open.lock:
@@ -52,34 +65,31 @@ def acquire(path: Path, mode: Mode, find_class: FindClass = built_in) -> Store:
             _make_directory(path)
         key = _key(path, mode)
         shared = _open.stores.get(key)
-        if shared is not None:
-            shared.users += 1  # at once: whatever follows may collect the last client that holds it
-            if not shared.store.is_in_place():  # another directory has got that number
-                shared.users -= 1
-                shared = None
-        if shared is None:
+        # At once: whatever follows may collect the last client that holds it.
+        share = None if shared is None else shared.share()
+        if share is None or not share.store.is_in_place():  # another directory has got that number
             warn_of_network(path)
-            shared = _open.stores[key] = _Shared(Store(path, mode, find_class), 1)
-        if shared.store.mode != mode:
-            shared.users -= 1
+            shared = _Shared(Store(path, mode, find_class))
+            share = shared.share()
+            _open.stores[key] = shared
+        if share.store.mode != mode:
             raise ConflictError(
-                f"{path} is open in this process with durability={shared.store.mode!r}, "
-                f"not {mode!r}"
+                f"{path} is open in this process with durability={share.store.mode!r}, not {mode!r}"
             )
-        return shared.store
+        return share
 
 
-def release(store: Store) -> None:
-    """Give a store back; the last one to do so closes it."""
+def release(share: Share) -> None:
+    """Give a share back; the last one to be given back closes the store."""
     with _open.lock:
         for key, shared in list(_open.stores.items()):
-            if shared.store is store:
-                shared.users -= 1
-                if shared.users:
+            if shared.store is share.store:
+                shared.shares.discard(share)
+                if shared.shares:
                     return
                 del _open.stores[key]
     # A client may be collected while the upkeep thread is at work in its store.
-    upkeep.outside(store.close)
+    upkeep.outside(share.store.close)
 
 
 def _key(path: Path, mode: Mode) -> tuple[int, int, bool]:

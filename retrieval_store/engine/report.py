@@ -3,7 +3,7 @@
 from contextlib import suppress
 from pathlib import Path
 
-from retrieval_store.engine.derived import DIRECTORY
+from retrieval_store.engine.files import DERIVED
 from retrieval_store.engine.indexing import index_name
 from retrieval_store.engine.search import Trace
 from retrieval_store.engine.state import SpaceState, State
@@ -68,7 +68,7 @@ def _state_bytes(space: SpaceState) -> int:
 
 
 def _on_disk(directory: Path) -> Payload:
-    parts = {"points": "points.sqlite*", "vectors": "*.vectors", "derived": f"{DIRECTORY}/*"}
+    parts = {"points": "points.sqlite*", "vectors": "*.vectors", "derived": f"{DERIVED}/*"}
     return {part: sum(map(_taken, directory.glob(pattern))) for part, pattern in parts.items()}
 
 

@@ -50,6 +50,7 @@ _SINCE_2 = """
 POINTS = Format(
     application_id=0x52537074,  # "RSpt"
     version=2,
+    main_table="head",
     migrations={1: _SINCE_2},
     schema="""
         CREATE TABLE head (

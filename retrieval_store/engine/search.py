@@ -136,10 +136,7 @@ class _Search:
                 self._trace.fresh_cells = self._trace.fresh * self._matrix.shape[1]
             plan = choose(self._situation(covered))
             if plan.method == "over-fetch":
-                plan = None
-                with index.searching() as (graph, held):
-                    if graph is not None:
-                        answers = self._through_index(graph, min(held, self._space.space.slots))
+                plan, answers = None, index.searched(self._through_index, answers)
         left = [i for i, answer in enumerate(answers) if answer is None]
         if left:
             self._note(plan or choose(self._situation(0)), len(left))
@@ -187,9 +184,10 @@ class _Search:
     def _note(self, plan: Plan, queries: int) -> None:
         self._trace.plans += [plan] * queries
 
-    def _through_index(self, index: VectorIndex, covered: int) -> list[Found | None]:
+    def _through_index(self, index: VectorIndex, held: int) -> list[Found | None]:
         """Answers for those queries that are cheapest to answer so; None for the others."""
         answers: list[Found | None] = [None] * len(self._query.vectors)
+        covered = min(held, self._space.space.slots)
         situation, wider = self._situation(covered), 1
         left = list(range(len(answers)))
         while left:

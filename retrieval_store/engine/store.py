@@ -1,13 +1,13 @@
 """Store: a directory of collections, or one in memory."""
 
 import contextlib
-import shutil
 import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from retrieval_store.engine import upkeep
 from retrieval_store.engine.catalog import CATALOG, Catalog, CollectionRecord, Entries
@@ -20,10 +20,16 @@ from retrieval_store.engine.database import (
     sync_directory,
     translated,
 )
+from retrieval_store.engine.files import (
+    CATALOG_NAME,
+    DROPPED_SUFFIX,
+    refuse_foreign,
+    remove_collection,
+)
 from retrieval_store.engine.forking import aware
 from retrieval_store.engine.indexing import FindClass, built_in
 from retrieval_store.engine.maintenance import Progress, optimize, save_indexes
-from retrieval_store.engine.points import FILE_NAME, Around, PointStore
+from retrieval_store.engine.points import Around, PointStore
 from retrieval_store.engine.types import NewSpace
 from retrieval_store.engine.verify import FileReport, verify_catalog, verify_collection
 from retrieval_store.errors import (
@@ -34,9 +40,8 @@ from retrieval_store.errors import (
 )
 from retrieval_store.json_values import Payload
 
-CATALOG_NAME = "catalog.sqlite"
-DROPPED_SUFFIX = ".dropped"
 MOST_AWAKE = 16  # collections with open files; each may have some 14 descriptors
+T = TypeVar("T")
 
 
 class Store:
@@ -59,6 +64,7 @@ class Store:
             # Never relaxed: a power cut could take a deletion back here and not there.
             catalog_mode: Mode = "full" if mode == "relaxed" else mode
             if mode != "read-only":
+                refuse_foreign(directory)
                 create(directory / CATALOG_NAME, CATALOG)
             self._catalog = Catalog(FileDatabase(directory / CATALOG_NAME, CATALOG, catalog_mode))
             self._finish_drops()
@@ -71,55 +77,72 @@ class Store:
         """A new collection with these vector spaces; raises AlreadyExistsError."""
         self._finish_drops()
         record = CollectionRecord(str(uuid.uuid4()), name, settings)
-        directory = self._directory_of(record.id)
+        make = partial(PointStore.create, self._directory_of(record.id), name, spaces)
         try:
-            with self._catalog.writing() as entries:
-                entries.insert(record)
-                # The files before the commit: a name in the catalog always leads to a whole
-                # collection. Should this process die in between, a directory that nobody names is
-                # left.
-                if directory is not None:
-                    directory.mkdir()
-                points = PointStore.create(directory, name, spaces, self.mode, self._around)
-                if directory is not None:
-                    sync_directory(directory.parent)
-                self._open[record.id] = points
+            if self.directory is None:
+                self._catalog.write(lambda entries: entries.insert(record))
+                self._open[record.id] = make(self.mode, self._around)
+            else:
+                self._create_files(self.directory, record, make)
         except BaseException:
             self._forget(record.id)
-            if directory is not None:
-                shutil.rmtree(directory, ignore_errors=True)
             raise
         return record
+
+    def _create_files(
+        self, directory: Path, record: CollectionRecord, make: Callable[..., PointStore]
+    ) -> None:
+        """In this order: begun in the catalog, so that whoever opens the store next removes what is
+        there if this process dies; the files; and the catalog's own row, so that a name in it
+        always leads to a whole collection."""
+
+        def finish(entries: Entries) -> bool:
+            if record.id not in entries.unfinished():
+                return False  # someone who opened the store meanwhile has taken it for a leftover
+            entries.insert(record)
+            (directory / record.id).mkdir()
+            self._open[record.id] = make(self.mode, self._around)
+            sync_directory(directory)
+            return True
+
+        try:
+            while True:
+                self._catalog.write(lambda entries: entries.begin(record.id))
+                if self._catalog.write(finish):
+                    break
+        except BaseException:
+            with contextlib.suppress(StorageError):  # someone will come again
+                self._catalog.write(partial(_give_up, directory, record.id))
+            raise
 
     def change(
         self, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
     ) -> CollectionRecord:
         """Replace name and settings by what `edit` makes of them; raises AlreadyExistsError."""
-        self._finish_drops()
-        with self._catalog.writing() as entries:
+
+        def replace(entries: Entries) -> CollectionRecord:
             record = edit(entries.with_id(collection_id))
             entries.replace(record)
             return record
 
+        self._finish_drops()
+        return self._catalog.write(replace)
+
     def named(self, name: str) -> CollectionRecord:
         """The collection of this name; raises NotFoundError."""
-        with self._entries() as entries:
-            return entries.named(name)
+        return self._read(lambda entries: entries.named(name))
 
     def record(self, collection_id: str) -> CollectionRecord:
         """Name and settings of a collection; raises NotFoundError."""
-        with self._entries() as entries:
-            return entries.with_id(collection_id)
+        return self._read(lambda entries: entries.with_id(collection_id))
 
     def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
         """Collections in the order of their names."""
-        with self._entries() as entries:
-            return entries.page(limit, offset)
+        return self._read(lambda entries: entries.page(limit, offset))
 
     def count(self) -> int:
         """How many collections there are."""
-        with self._entries() as entries:
-            return entries.count()
+        return self._read(lambda entries: entries.count())
 
     def drop(self, name: str) -> None:
         """Delete a collection and its files; raises NotFoundError.
@@ -128,9 +151,13 @@ class Store:
         process dies; marked in points.sqlite, which deletes it, since from then on no process's
         write to it is acknowledged; unlinked; forgotten.
         """
-        with self._catalog.writing() as entries:
+
+        def flag(entries: Entries) -> CollectionRecord:
             record = entries.named(name)
             entries.flag(record.id)
+            return record
+
+        record = self._catalog.write(flag)
         # Marked already by another process, or too damaged for anybody to write to it.
         with contextlib.suppress(NotFoundError, DamagedError):
             self.points(record.id).mark_dropped()
@@ -183,8 +210,7 @@ class Store:
         stale = self._open.get(collection_id)
         if stale is not None and stale.dropped:
             self._forget(collection_id, stale)
-        with self._catalog.reading() as entries:
-            record = entries.with_id(collection_id)
+        record = self._catalog.read(lambda entries: entries.with_id(collection_id))
         directory = self._directory_of(collection_id)
         if directory is None:  # what is in memory is open, or gone
             raise NotFoundError(f"collection {record.name!r} has been deleted")
@@ -211,7 +237,7 @@ class Store:
         """Take the collection that was unused for longest from those that are awake; not one that
         is being maintained, whose index may be half built."""
         for collection_id, points in self._awake.items():
-            if not points.maintaining.locked():
+            if not points.maintaining.taken:
                 del self._awake[collection_id]
                 return points
         return None
@@ -226,20 +252,16 @@ class Store:
         if points is not None:
             points.close(partial(NotFoundError, "the collection has been deleted"))
 
-    @contextlib.contextmanager
-    def _entries(self) -> Iterator[Entries]:
-        """The catalog to read, without collections whose deletion was interrupted."""
-        dropped = self._finish_drops()
-        with self._catalog.reading(without=dropped) as entries:
-            yield entries
+    def _read(self, look: Callable[[Entries], T]) -> T:
+        """What `look` returns, given the catalog without collections whose deletion was
+        interrupted."""
+        return self._catalog.read(look, without=self._finish_drops())
 
     def _finish_drops(self) -> list[str]:
         """Finish the deletions that were interrupted after they had taken effect; returns the ids
         of those that can't be finished now."""
         left = []
-        with self._catalog.reading() as entries:
-            flagged = entries.flagged()
-        for record in flagged:
+        for record in self._catalog.read(Entries.flagged):
             if self._is_dropped(record.id):
                 try:
                     if self.mode == "read-only":
@@ -258,38 +280,27 @@ class Store:
             return False
 
     def _sweep(self, directory: Path) -> None:
-        """Remove what a deletion or a creation left behind whose process died."""
-        names = {path.name for path in directory.iterdir() if _may_be_a_leftover(path)}
-        if not names:
-            return
-        with self._catalog.writing() as entries:  # so nobody creates a collection now
-            known = {record.id for record in entries.page(None, 0)}
-        for name in names - known:
-            with contextlib.suppress(OSError):
-                shutil.rmtree(directory / name)
+        """Remove what creations left behind whose process died."""
+        for collection_id in self._catalog.read(Entries.unfinished):
+            # In the transaction, so that nobody is making it now.
+            self._catalog.write(partial(_give_up, directory, collection_id))
 
     def _remove(self, collection_id: str) -> None:
         """Unlink and forget a collection that is marked as dropped."""
         self._forget(collection_id)
         _unlink(self._directory_of(collection_id))
-        with self._catalog.writing() as entries:
-            entries.remove(collection_id)
+        self._catalog.write(lambda entries: entries.remove(collection_id))
 
     def _directory_of(self, collection_id: str) -> Path | None:
         return None if self.directory is None else self.directory / collection_id
 
 
-def _may_be_a_leftover(path: Path) -> bool:
-    """Whether this is a deleted collection, or one that was never finished: its database comes
-    last, and under another name first."""
-    name = path.name.removesuffix(DROPPED_SUFFIX)
-    try:
-        ours = str(uuid.UUID(name)) == name
-    except ValueError:
-        return False
-    if not ours or path.is_symlink() or not path.is_dir():
-        return False
-    return name != path.name or not (path / FILE_NAME).exists()
+def _give_up(directory: Path, collection_id: str, entries: Entries) -> None:
+    """Remove what there is of a collection that was never finished."""
+    if collection_id in entries.unfinished():
+        with translated(directory):
+            remove_collection(directory / collection_id)
+        entries.give_up(collection_id)
 
 
 def _unlink(directory: Path | None) -> None:
@@ -302,8 +313,4 @@ def _unlink(directory: Path | None) -> None:
                 directory.rename(grave)
                 # Else a power cut may leave the old name without its files.
                 sync_directory(grave.parent)
-            with contextlib.suppress(FileNotFoundError):  # another process is at it too
-                if grave.is_symlink():  # not of our making, and what it leads to isn't ours
-                    grave.unlink()
-                else:
-                    shutil.rmtree(grave)
+            remove_collection(grave)

@@ -11,6 +11,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 from retrieval_store.engine.forking import aware
 from retrieval_store.engine.maintenance import tend
@@ -30,7 +32,8 @@ class Upkeep:
     """The collections to look after, each with the time from which on it is due."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._calls: SimpleQueue[None] = SimpleQueue()  # to the thread, to look again what is due
         self._due: dict[weakref.ref[PointStore], float] = {}
         self._later: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
@@ -40,12 +43,17 @@ class Upkeep:
     def want(self, points: PointStore, delay: float = 0.0) -> None:
         """Look after a collection soon; costs next to nothing when that is wanted already."""
         key = weakref.ref(points)
-        if key in self._due or self._stopping:
+        if self._stopping or (key in self._due and self._is_running()):
             return
-        with self._changed:
-            self._due[key] = time.monotonic() + delay
-            self._start()
-            self._changed.notify()
+        with self._lock:
+            self._due.setdefault(key, time.monotonic() + delay)
+            if not self._is_running():
+                self._start()
+        self._calls.put(None)
+
+    def _is_running(self) -> bool:
+        thread = self._thread
+        return thread is not None and thread.is_alive()
 
     def outside(self, call: Callable[[], None]) -> None:
         """Call it, in this thread unless that is the one of the upkeep: there when it has finished
@@ -56,28 +64,28 @@ class Upkeep:
             call()
 
     def _start(self) -> None:
-        if self._thread is None:
-            thread = threading.Thread(target=self._run, name="retrieval_store upkeep", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # no thread can be started, now or any more
-                self._due.clear()
-            else:
-                self._thread = thread
+        self._thread = threading.Thread(
+            target=self._run, name="retrieval_store upkeep", daemon=True
+        )
+        try:
+            self._thread.start()
+        except RuntimeError:  # no thread can be started, now or any more
+            self._thread = None
+            self._due.clear()
 
     def stop(self) -> None:
         """Let the thread end."""
         self._stopping = True
-        with self._changed:
+        with self._lock:
             self._due.clear()
-            self._changed.notify()
             thread = self._thread
-        if thread is not None:
+        self._calls.put(None)
+        if thread is not None and thread.is_alive():
             thread.join(EXIT_WAITS)
 
     def forget_after_fork(self) -> None:
         """In a child: there is no thread."""
-        self._changed = threading.Condition()
+        self._lock, self._calls = threading.Lock(), SimpleQueue()
         self._due, self._thread = {}, None
 
     def _run(self) -> None:
@@ -94,19 +102,21 @@ class Upkeep:
     def _next(self) -> PointStore | None:
         """The next one that is due, once it is; None when there is nothing to do, which ends the
         thread."""
-        with self._changed:
-            while self._due:
+        while True:
+            with self._lock:
+                if not self._due:
+                    self._thread = None
+                    return None
                 key = min(self._due, key=self._due.__getitem__)
                 wait = self._due[key] - time.monotonic()
-                if wait > 0:
-                    self._changed.wait(wait)
-                    continue
-                del self._due[key]
-                points = key()
-                if points is not None:
-                    return points
-            self._thread = None
-            return None
+                points = key() if wait <= 0 else None
+                if wait <= 0:
+                    del self._due[key]
+            if points is not None:
+                return points
+            if wait > 0:
+                with suppress(Empty):
+                    self._calls.get(timeout=wait)
 
     def _tended(self, points: PointStore) -> bool:
         def progress(done: int, total: int) -> None:

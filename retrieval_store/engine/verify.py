@@ -14,15 +14,10 @@ import numpy as np
 
 from retrieval_store.engine.catalog import CATALOG
 from retrieval_store.engine.database import FileDatabase, Mode, select
-from retrieval_store.engine.derived import (
-    DIRECTORY,
-    DerivedFile,
-    all_files,
-    path_of,
-    refuse_damaged,
-)
+from retrieval_store.engine.derived import DerivedFile, all_files, path_of, refuse_damaged
 from retrieval_store.engine.fetch import decode_payloads, read_records
-from retrieval_store.engine.points import FILE_NAME, Around, PointStore
+from retrieval_store.engine.files import DERIVED, POINTS_NAME
+from retrieval_store.engine.points import Around, PointStore
 from retrieval_store.engine.state import View
 from retrieval_store.errors import ClientClosedError, DamagedError, NotFoundError, StorageError
 
@@ -42,8 +37,7 @@ def verify_catalog(path: Path, mode: Mode) -> FileReport:
     """The catalog of a store."""
     database = FileDatabase(path, CATALOG, mode)
     try:
-        with database.borrow() as connection:
-            _refuse_problems(connection, path)
+        database.use(partial(_refuse_problems, path=path))
     except StorageError as error:
         return _report(path, error)
     finally:
@@ -53,15 +47,15 @@ def verify_catalog(path: Path, mode: Mode) -> FileReport:
 
 def verify_collection(directory: Path, name: str, mode: Mode) -> list[FileReport]:
     """The files of a collection, all of one state; none when it is deleted meanwhile."""
-    path = directory / FILE_NAME
+    path = directory / POINTS_NAME
     while True:
-        generation, reports = -1, []
+        generation = -1
         try:
             points = PointStore.open(directory, name, mode, Around())
             try:
-                with points.reading() as view:
-                    generation = view.state.head.generation
-                    reports = _reports(view, path)
+                generation, reports = points.read(
+                    lambda view: (view.state.head.generation, _reports(view, path))
+                )
                 if not any(r.problem for r in reports) or not points.has_moved_on(generation):
                     return reports
             finally:
@@ -89,7 +83,7 @@ def _reports(view: View, path: Path) -> list[FileReport]:
 
 def _derived_report(directory: Path, made: DerivedFile) -> FileReport:
     """Such a file is no loss, but what is wrong with it may be wrong with the disk."""
-    path = directory / DIRECTORY / made.file
+    path = directory / DERIVED / made.file
     try:
         refuse_damaged(path_of(directory, made), made)
     except StorageError as error:

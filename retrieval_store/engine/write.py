@@ -116,8 +116,8 @@ def _insert(write: Write, batch: PointBatch, pks: Ints, is_new: Bools) -> None:
     try:
         write.connection.executemany("INSERT INTO points VALUES (?, ?, ?, ?, ?)", records)
     except apsw.ConstraintError:
-        write.connection.execute("ROLLBACK")
-        existing = list(pks_of_ids(write.connection, batch.ids))
+        known = pks_of_ids(write.connection, batch.ids)
+        existing = [one for one, pk in known.items() if pk < write.head.next_pk]
         raise IDAlreadyExistsError(
             f"ids that already exist: {listed(existing)}; nothing was added"
         ) from None

@@ -60,22 +60,21 @@ class HNSWIndex:
         self._dimension = dimension
         self._settings: dict[str, Any] = {**DEFAULTS, **settings}
         self._graph = hnswlib.Index(metric, dimension)
-        self._count = 0
-        self._room = 0
 
     def __len__(self) -> int:
-        return self._count
+        count: int = self._graph.element_count  # asked, since an interrupt may come after add_items
+        return count
 
     def add(self, rows: Matrix) -> None:
-        self._make_room(self._count + len(rows))
-        numbers = np.arange(self._count, self._count + len(rows))
+        count = len(self)
+        self._make_room(count + len(rows))
+        numbers = np.arange(count, count + len(rows))
         self._graph.add_items(rows, numbers, num_threads=os.cpu_count() or 1)
-        self._count += len(rows)
 
     def search(self, queries: Matrix, count: int) -> tuple[Ints, Matrix]:
         # hnswlib looks at max(ef, k) candidates and returns k, so asking for all of them says how
         # many it looks at, call by call; set_ef would say it for all threads.
-        count = min(count, self._count)
+        count = min(count, len(self))
         threads = 1 if len(queries) == 1 else os.cpu_count() or 1
         numbers, distances = self._graph.knn_query(queries, k=count, num_threads=threads)
         return numbers.view(np.int64), distances
@@ -90,7 +89,6 @@ class HNSWIndex:
         except RuntimeError as error:
             raise ValueError(f"{path} can't be loaded: {error}") from error
         self._graph.set_ef(1)
-        self._count = self._room = count
 
     @property
     def ef_search(self) -> int:
@@ -101,20 +99,20 @@ class HNSWIndex:
     def nbytes(self) -> int:
         links: int = 4 * (2 * self._settings["max_neighbors"] + 1)
         # Of the vectors at higher levels there are few: one in max_neighbors.
-        return self._room * (links + 4 * self._dimension + 8 + 24)
+        room: int = self._graph.max_elements
+        return room * (links + 4 * self._dimension + 8 + 24)
 
     def _make_room(self, count: int) -> None:
-        if not self._room:
-            self._room = max(SMALLEST, count)
+        room = self._graph.max_elements
+        if not room:
             self._graph.init_index(
-                self._room,
+                max(SMALLEST, count),
                 M=self._settings["max_neighbors"],
                 ef_construction=self._settings["ef_construction"],
             )
             self._graph.set_ef(1)
-        elif count > self._room:
-            self._room = max(count, self._room + self._room // 2)
-            self._graph.resize_index(self._room)
+        elif count > room:
+            self._graph.resize_index(max(count, room + room // 2))
 
 
 def _check(path: Path, dimension: int, count: int, settings: dict[str, Any]) -> None:

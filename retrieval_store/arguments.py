@@ -24,6 +24,7 @@ from retrieval_store.errors import (
     InvalidTypeError,
 )
 from retrieval_store.filters.expression import Expression, HasId, every
+from retrieval_store.filters.limits import checked_expression
 from retrieval_store.filters.where import parse_where, parse_where_document
 from retrieval_store.json_values import Payload, checked_object, listed, shown
 
@@ -199,9 +200,13 @@ def filter_of(where: Any, where_document: Any, ids: list[str] | None = None) -> 
     an expression already."""
     return every(
         None if ids is None else HasId(tuple(ids)),
-        where if where is None or isinstance(where, Expression) else parse_where(where),
+        None if where is None else _expression_of(where),
         None if where_document is None else parse_where_document(where_document),
     )
+
+
+def _expression_of(where: Any) -> Expression:
+    return checked_expression(where) if isinstance(where, Expression) else parse_where(where)
 
 
 def include_of(include: Any, allowed: Container[str]) -> frozenset[str]:

@@ -120,10 +120,10 @@ class Session:
 def embedded(path: Path | None, mode: Mode) -> Session:
     """A share in the store of a directory, or a new store in memory."""
     if path is None:
-        memory = Store(None, mode, plugins.find_index)
-        return Session(memory, partial(registry.release, memory), "in memory")
-    store = registry.acquire(path, mode, plugins.find_index)
-    return Session(store, partial(registry.release, store), f"at {path}")
+        share, place = registry.Share(Store(None, mode, plugins.find_index)), "in memory"
+    else:
+        share, place = registry.acquire(path, mode, plugins.find_index), f"at {path}"
+    return Session(share.store, partial(registry.release, share), place)
 
 
 def remote(url: str | None, qdrant_client: Any, options: dict[str, Any]) -> Session:

@@ -50,7 +50,9 @@ class Client:
     client's own. durability: "full" (an acknowledged write survives a power cut) or "relaxed" (a
     power cut may lose the last moments, never consistency). read_only: writes raise ReadOnlyError,
     and the store may lie where nothing can be written. allow_reset: whether `reset` may delete
-    everything. Close it, or use it in a `with` statement.
+    everything. trust: whether you trust whoever made the store; only then, or when you give it
+    yourself, is an embedding function used that may reach the network, the environment or files.
+    Close it, or use it in a `with` statement.
 
     On a cluster collections mean the same, but a batch isn't one transaction, and what is written
     survives what Qdrant says it does. With `url` go further arguments of
@@ -65,6 +67,7 @@ class Client:
         durability: Literal["full", "relaxed"] = "full",
         read_only: bool = False,
         allow_reset: bool = False,
+        trust: bool = False,
         url: str | None = None,
         qdrant_client: Any = None,
         **qdrant_options: Any,
@@ -73,6 +76,8 @@ class Client:
             raise InvalidArgumentError(
                 f"durability is {durability!r}, expected 'full' or 'relaxed'"
             )
+        if not isinstance(trust, bool):
+            raise InvalidArgumentError(f"trust is {shown(trust)}, expected True or False")
         places = {"path": path, "url": url, "qdrant_client": qdrant_client}
         given = [name for name, place in places.items() if place is not None]
         if len(given) > 1:
@@ -89,6 +94,7 @@ class Client:
         else:
             self._session = embedded(None if path is None else _directory(path), mode)
         self._allow_reset = allow_reset
+        self._trust = trust
 
     @property
     def path(self) -> Path | None:
@@ -254,7 +260,7 @@ class Client:
         data_loader: DataLoader | None,
     ) -> Collection:
         backend = StoredCollection(self._session, record.id)
-        return Collection(backend, record, embedding_function, data_loader)
+        return Collection(backend, record, embedding_function, data_loader, self._trust)
 
 
 def _refuse_bad_index(space: NewSpace) -> None:
@@ -278,9 +284,9 @@ def _directory(path: Any) -> Path:
     return Path(name).absolute()
 
 
-def PersistentClient(path: str | os.PathLike[str]) -> Client:
+def PersistentClient(path: str | os.PathLike[str], *, trust: bool = False) -> Client:
     """A client of the store in a directory, under the name that users of Chroma know."""
-    return Client(path)
+    return Client(path, trust=trust)
 
 
 def EphemeralClient() -> Client:

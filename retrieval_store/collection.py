@@ -77,11 +77,12 @@ class Collection:
         record: CollectionRecord,
         embedding_function: EmbeddingFunction | Default | None = DEFAULT,
         data_loader: DataLoader | None = None,
+        trust: bool = False,
     ) -> None:
         self._backend = backend
         self._opened_as = record.name
         spec: Any = stored_settings(record)["embedding_function"]
-        self._embedder = Embedder(embedding_function, spec)
+        self._embedder = Embedder(embedding_function, spec, trust)
         self._loader = data_loader
 
     @property

@@ -113,8 +113,8 @@ def _is_index(index: Any) -> bool:
 
 def _is_text(text: Any) -> bool:
     match text:
-        case {"language": None | str(), "stemming": bool(), "stopwords": bool() | list()}:
-            return True
+        case {"language": None | str(), "stemming": bool(), "stopwords": bool() | list() as words}:
+            return isinstance(words, bool) or all(isinstance(word, str) for word in words)
     return False
 
 

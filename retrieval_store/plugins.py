@@ -8,6 +8,7 @@ same for a class of the running program.
 
 from __future__ import annotations
 
+import reprlib
 import sys
 import warnings
 from collections.abc import Callable
@@ -102,8 +103,8 @@ def load(group: str, name: str) -> Any:
     if name not in found:
         known = ", ".join(sorted({*found, *BUILT_IN[group], *_of_program(group)}))
         raise PluginError(
-            f"no plugin {name!r} is registered in {group!r}; known are: {known}. Is the package "
-            "installed, or the module imported, that registers it?"
+            f"no plugin {reprlib.repr(name)} is registered in {group!r}; known are: {known}. Is "
+            "the package installed, or the module imported, that registers it?"
         )
     entry = found[name]
     try:
@@ -115,8 +116,21 @@ def load(group: str, name: str) -> Any:
 
 
 def find_index(name: str) -> Any:
-    """The class of an index."""
-    return load(INDEXES, name)
+    """The class of an index; PluginError for one that doesn't say it is self-contained: its name
+    and settings come from the store, whoever made that."""
+    kind = load(INDEXES, name)
+    if name not in BUILT_IN[INDEXES] and not is_self_contained(kind):
+        raise PluginError(
+            f"the index {reprlib.repr(name)} is of a class that doesn't say that it may be made "
+            "with any settings from a store: self_contained = True"
+        )
+    return kind
+
+
+def is_self_contained(kind: Any) -> bool:
+    """Whether the class says that, made with any settings, it reaches no network, environment or
+    file outside of its own package. What a base says doesn't count: a class may reach more."""
+    return getattr(kind, "__dict__", {}).get("self_contained") is True
 
 
 def name_of(group: str, kind: type) -> str | None:

@@ -71,7 +71,7 @@ def test_texts_are_embedded_by_default_without_any_download(client):
 
 def test_the_default_may_be_smaller_and_refuses_what_is_no_text():
     assert WordLlamaEmbedding(64)(["hello"]).shape == (1, 64)
-    with pytest.raises(ValueError, match="dimensions is 100, expected one of"):
+    with pytest.raises(ValueError, match=r"dimensions is 100 \(int\), expected one of"):
         WordLlamaEmbedding(100)
     with pytest.raises(TypeError, match=r"input\[0\] is of type int"):
         WordLlamaEmbedding()([5])
@@ -247,7 +247,7 @@ def test_another_function_than_the_remembered_one_is_a_conflict_that_names_both(
     client.get_collection("things", embedding_function=None)
     for other in (Lengths(4), WordLlamaEmbedding(), fails_in_the_second_batch):
         with pytest.raises(
-            ConflictError, match="'lengths' {'factor': 3}, but embedding_function is"
+            ConflictError, match="'lengths' with {'factor': 3}, but embedding_function is"
         ):
             client.get_collection("things", embedding_function=other)
         with pytest.raises(ConflictError):

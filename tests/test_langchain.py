@@ -26,8 +26,14 @@ from langchain_tests.integration_tests import (
 from qdrant_client import QdrantClient
 
 import retrieval_store
-from retrieval_store.errors import ConflictError, EmbeddingFunctionError, InvalidArgumentError
-from retrieval_store.filters.expression import Range
+from retrieval_store.errors import (
+    ConflictError,
+    DamagedError,
+    EmbeddingFunctionError,
+    InvalidArgumentError,
+    InvalidFilterError,
+)
+from retrieval_store.filters.expression import Not, OneOf, Range
 
 
 @pytest.fixture(params=["memory", "disk", "client", "collection", "cluster"])
@@ -462,7 +468,9 @@ def test_self_query_translates_every_operator(filled):
     assert RetrievalStoreTranslator().visit_structured_query(
         StructuredQuery(query="q", filter=None)
     ) == ("q", {})
-    with pytest.raises(ValueError, match="'n' is compared by 'gt' with 'two', expected a number"):
+    with pytest.raises(
+        ValueError, match=r"'n' is compared by 'gt' with 'two' \(str\), expected a number"
+    ):
         RetrievalStoreTranslator().visit_comparison(comparison(Comparator.GT, "n", "two"))
 
 
@@ -572,3 +580,45 @@ def test_an_image_over_a_text_replaces_it_and_the_other_way_round(make):
     assert store.similarity_search("hello", search_mode="text") == []
     store.add_texts(["again"], ids=["a"])
     assert store.collection.get("a", include=["uris"])["uris"] == [None]
+
+
+@pytest.mark.parametrize("operator", list(Operator))
+def test_a_structured_query_nested_too_deep_is_refused(operator):
+    operation = Comparison(comparator=Comparator.EQ, attribute="n", value=1)
+    for _ in range(10_000):
+        operation = Operation(operator=operator, arguments=[operation])
+    translator = RetrievalStoreTranslator()
+    query = StructuredQuery.model_construct(query="x", filter=operation, limit=None)
+    for use in (
+        lambda: translator.visit_operation(operation),
+        lambda: translator.visit_structured_query(query),
+    ):
+        with pytest.raises(InvalidFilterError, match="nested deeper than 200 levels"):
+            use()
+
+
+def test_filters_nested_too_deep_are_refused_by_searches_and_deletes():
+    expression = OneOf(("n",), (1,))
+    condition = {"n": 1}
+    for _ in range(10_000):
+        expression, condition = Not(expression), {"$or": [condition]}
+    with RetrievalStore(DeterministicFakeEmbedding(size=8)) as store:
+        store.add_texts(["x"], [{"n": 1}])
+        for deep in (expression, condition):
+            for use in (
+                lambda deep=deep: store.similarity_search("x", filter=deep),
+                lambda deep=deep: store.delete(filter=deep),
+            ):
+                with pytest.raises(InvalidFilterError, match="nested deeper than 200 levels"):
+                    use()
+        assert store.collection.count() == 1
+
+
+def test_a_point_that_is_no_document_is_damage(tmp_path):
+    with RetrievalStore(DeterministicFakeEmbedding(size=8), path=tmp_path) as store:
+        store.add_texts(["x"], ids=["a"])
+        for broken in ({"documents": [b"\xff"]}, {"metadatas": [[1]]}, {"ids": [{"a": 1}]}):
+            found = {"ids": ["a"], "documents": ["x"], "metadatas": [None], **broken}
+            store.collection.get = lambda found=found, **_: found
+            with pytest.raises(DamagedError, match=r"point .* is no document of LangChain"):
+                store.get_by_ids(["a"])

@@ -2,9 +2,12 @@
 
 import asyncio
 import copy
+import json
+import os
 import pickle
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from llama_index.core.schema import (
     ImageNode,
     IndexNode,
     MediaResource,
+    MetadataMode,
     Node,
     NodeRelationship,
     RelatedNodeInfo,
@@ -37,7 +41,12 @@ from PIL import Image
 from qdrant_client import QdrantClient
 
 import retrieval_store
-from retrieval_store.errors import InvalidArgumentError, InvalidFilterError, StorageError
+from retrieval_store.errors import (
+    DamagedError,
+    InvalidArgumentError,
+    InvalidFilterError,
+    StorageError,
+)
 
 
 @pytest.fixture(params=["memory", "disk", "client", "collection", "cluster"])
@@ -152,7 +161,7 @@ def test_conditions_nest(filled):
 @pytest.mark.parametrize(
     ("operator", "value", "message"),
     [
-        (FilterOperator.GT, "three", "'n' > has the value 'three', expected a number"),
+        (FilterOperator.GT, "three", r"'n' > has the value 'three' \(str\), expected a number"),
         (FilterOperator.EQ, ["a"], "expected one string or number"),
         (FilterOperator.TEXT_MATCH, 3, "expected a string"),
         (FilterOperator.IN, None, "expected a list"),
@@ -557,3 +566,191 @@ def test_our_functions_differ_in_llama_indexes_caches_and_leave_the_loop_alone()
     assert vectors == [[1.0]] * 5
     assert [count for _, count in calls] == [5]
     assert calls[0][0] != loop
+
+
+# nodes from someone else's store
+
+
+@pytest.fixture
+def requested():
+    """A server that notes every connection, and its address."""
+    seen = []
+
+    class Server(ThreadingHTTPServer):
+        def verify_request(self, request, client_address):
+            seen.append(client_address)
+            return True
+
+    server = Server(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/picture.png", seen
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def stored(store, kind, fields, **metadata):
+    """What a stranger may have written: a point with such a content, found by every search."""
+    content = json.dumps({"class": kind, "fields": fields})
+    store.client.upsert(
+        "a", embeddings=[[1.0, 0.0]], documents="word", metadatas={**metadata, "_node": content}
+    )
+
+
+def readings(store):
+    """Every way by which nodes come out."""
+    yield lambda: store.get_nodes()[0]
+    yield lambda: ask(store, query_embedding=[1.0, 0]).nodes[0]
+    yield lambda: ask(store, query_embedding=None).nodes[0]
+    yield lambda: ask(store, mode=VectorStoreQueryMode.MMR, query_embedding=[1.0, 0]).nodes[0]
+    yield lambda: ask(store, mode=VectorStoreQueryMode.TEXT_SEARCH, query_str="word").nodes[0]
+
+
+CLASSES = ("TextNode", "ImageNode", "IndexNode", "Document", "ImageDocument", "Node")
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_no_stored_node_sends_a_request_or_opens_a_file(tmp_path, requested, kind):
+    url, seen = requested
+    pipe = tmp_path / "pipe.png"  # whoever opens it waits for ever
+    os.mkfifo(pipe)
+    places = (
+        {"image_url": url},
+        {"image_path": str(pipe)},
+        {"image_resource": {"url": url, "path": str(pipe)}},
+        {"image_resource": {"url": url}, "audio_resource": {"path": str(pipe)}},
+        {"video_resource": {"path": str(pipe)}, "text_resource": {"url": url, "text": "t"}},
+    )
+    with RetrievalStoreVectorStore() as store:
+        for place in places:
+            stored(store, kind, {"id_": "a", "index_id": "x", **place})
+            for read in readings(store):
+                node = read()
+                assert node.class_name() == kind
+                assert node.get_content() in ("", "t")
+                assert node.model_dump()
+                assert isinstance(node.hash, str)
+    assert seen == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "named"),
+    [
+        ("TextNode", {"text": 5}, "text"),
+        ("TextNode", {"id_": None}, "id_"),
+        ("TextNode", {"id_": ["a"]}, "id_"),
+        ("TextNode", {"start_char_idx": "three"}, "start_char_idx"),
+        ("TextNode", {"relationships": {"9": {"node_id": "x"}}}, "relationships"),
+        ("TextNode", {"relationships": {"1": {"no_id": "x"}}}, "relationships"),
+        ("TextNode", {"relationships": {"1": [{"node_id": "x"}]}}, "Source object"),
+        ("TextNode", {"relationships": {"5": {"node_id": "x"}}}, "Child objects"),
+        ("TextNode", {"relationships": 5}, "relationships"),
+        ("TextNode", {"excluded_llm_metadata_keys": [1]}, "excluded_llm_metadata_keys"),
+        ("TextNode", {"text_template": "{content:>9999999999}"}, "text_template"),
+        ("TextNode", {"text_template": "{content.__class__}"}, "text_template"),
+        ("TextNode", {"text_template": "{content[0]} {metadata_str:{content}}"}, "text_template"),
+        ("TextNode", {"text_template": "{"}, "text_template"),
+        ("TextNode", {"metadata_template": "{key}{value:0999999999d}"}, "metadata_template"),
+        ("TextNode", {"metadata_template": 5}, "metadata_template"),
+        ("ImageNode", {"image_path": 5}, "str"),
+        ("ImageNode", {"image": ["x"]}, "image"),
+        ("ImageNode", {"text_embedding": "x"}, "text_embedding"),
+        ("IndexNode", {}, "index_id"),
+        ("Document", {"text_resource": 5}, "text_resource"),
+        ("Document", {"text_resource": {"url": "no url"}}, "text_resource.url"),
+        ("ImageDocument", {"image_resource": {"path": 5}}, "path"),
+        ("ImageDocument", {"image_resource": "x"}, "image_resource"),
+        ("Node", {"audio_resource": []}, "audio_resource"),
+        ("NoSuchNode", {}, "NoSuchNode"),
+        (["TextNode"], {}, "TypeError"),
+        ("TextNode", [], "AttributeError"),
+        ("TextNode", None, "AttributeError"),
+    ],
+)
+def test_what_is_no_node_is_damage_that_says_what_is_wrong(kind, fields, named):
+    with RetrievalStoreVectorStore() as store:
+        stored(store, kind, fields)
+        for read in readings(store):
+            with pytest.raises(DamagedError, match="isn't a node of LlamaIndex") as told:
+                read()
+            assert named in str(told.value)
+            assert len(str(told.value)) < 1_000
+
+
+@pytest.mark.parametrize("content", [None, 5, "", "{", "[]", "null", "[" * 900 + "]" * 900, {}])
+def test_a_content_that_is_none_is_damage(content):
+    with RetrievalStoreVectorStore() as store:
+        store.client.upsert("a", embeddings=[[1.0]], metadatas={"_node": content, "n": 1})
+        with pytest.raises(DamagedError, match="isn't a node of LlamaIndex"):
+            store.get_nodes()
+        store.client.upsert("a", embeddings=[[1.0]], replace=True)
+        with pytest.raises(DamagedError, match="isn't a node of LlamaIndex"):
+            store.get_nodes()
+
+
+def test_places_of_images_come_back_as_text(tmp_path, requested):
+    url, seen = requested
+    path = tmp_path / "picture.png"
+    Image.new("RGB", (2, 2)).save(path)
+    document = ImageDocument(image_path=str(path), embedding=[1.0, 0.0], id_="document")
+    path.unlink()
+    nodes = [
+        ImageNode(image_url=url, image_path="x.png", text="t", embedding=[1.0, 0.0], id_="image"),
+        Node(image_resource=MediaResource(url=url), embedding=[1.0, 0.0], id_="node"),
+        document,
+    ]
+    with RetrievalStoreVectorStore() as store:
+        store.add(nodes)
+        image, node, found = store.get_nodes(["image", "node", "document"])
+    assert (image.image_url, image.image_path, image.image_mimetype) == (url, "x.png", "image/png")
+    assert str(node.image_resource.url) == url
+    assert (type(found), found.image_path) == (ImageDocument, str(path))
+    assert seen == []
+
+
+def test_templates_and_separators_come_back_and_bad_ones_are_refused_when_written():
+    given = TextNode(
+        id_="a",
+        text="t",
+        metadata={"k": "v"},
+        text_template="{metadata_str!s:>20} :: {content:.3}",
+        metadata_template="{key:10}={value!r}",
+        metadata_separator=" | ",
+        embedding=[1.0],
+    )
+    with RetrievalStoreVectorStore() as store:
+        store.add([given])
+        (found,) = store.get_nodes()
+        assert found.get_content(MetadataMode.ALL) == given.get_content(MetadataMode.ALL)
+        for template in ("{content:>99999}", "{content.x}", "{unknown}"):
+            given.text_template = template
+            with pytest.raises(InvalidArgumentError, match="node 'a' has the text_template"):
+                store.add([given])
+
+
+def test_objects_of_the_program_are_not_stored_and_found_by_their_id():
+    class Secret:
+        """Neither JSON nor anybody else's to read."""
+
+    with RetrievalStoreVectorStore() as store:
+        store.add([IndexNode(id_="a", index_id="there", obj=Secret(), embedding=[1.0])])
+        stored_text = store.client.get()["metadatas"][0]["_node"]
+        (found,) = store.get_nodes()
+    assert "Secret" not in stored_text
+    assert (found.index_id, found.obj) == ("there", None)
+
+
+@pytest.mark.parametrize("condition", list(FilterCondition))
+def test_filters_nested_too_deep_are_refused(filled, condition):
+    filters = single("n", FilterOperator.EQ, 1)
+    for _ in range(10_000):
+        filters = MetadataFilters(filters=[filters], condition=condition)
+    for use in (
+        lambda: ask(filled, filters=filters),
+        lambda: filled.get_nodes(filters=filters),
+        lambda: filled.delete_nodes(filters=filters),
+    ):
+        with pytest.raises(InvalidFilterError, match="nested deeper than 200 levels"):
+            use()
+    assert len(filled.get_nodes()) == 4

@@ -81,6 +81,13 @@ with retrieval_store.Client("store") as client:
         "images", embedding_function=Histogram(bins=6), data_loader=loader
     )
     images.add(ids=["r", "g", "b", "o"], uris=["red.png", "green.png", "blue.png", "orange.png"])
+"""
+
+USE_COLOURS_AGAIN = """
+import retrieval_store
+from retrieval_store import plugins
+
+loader = plugins.load(plugins.DATA_LOADERS, "folders")(".")
 with retrieval_store.Client("store") as client:
     images = client.get_collection("images", data_loader=loader)
     print(images.configuration["embedding_function"])
@@ -93,6 +100,8 @@ print(*[f"{p.group} {p.name} {p.version}" for p in listed], sep="\\n")
 def test_an_embedding_function_and_a_loader_from_another_package(tmp_path):
     environment = installed("plugin_package", tmp_path / "installed")
     done = run(USE_COLOURS, environment, tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = run(USE_COLOURS_AGAIN, environment, tmp_path)  # where nothing was given
     assert done.stdout.splitlines() == [
         "{'name': 'colour-histogram', 'settings': {'bins': 6}}",
         "[['g']]",

@@ -13,6 +13,7 @@ from langchain_core.structured_query import (
 
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import (
+    MAX_DEPTH,
     And,
     Expression,
     ListHas,
@@ -22,6 +23,7 @@ from retrieval_store.filters.expression import (
     Range,
     TextIn,
 )
+from retrieval_store.json_values import shown
 
 
 class RetrievalStoreTranslator(Visitor):
@@ -36,7 +38,19 @@ class RetrievalStoreTranslator(Visitor):
     allowed_operators: ClassVar[Any] = tuple(Operator)
 
     def visit_operation(self, operation: Operation) -> Expression:
-        terms = tuple(argument.accept(self) for argument in operation.arguments)
+        return self._operation(operation, 1)
+
+    def _operation(self, operation: Operation, depth: int) -> Expression:
+        if depth > MAX_DEPTH:
+            raise InvalidFilterError(f"the filter is nested deeper than {MAX_DEPTH} levels")
+        terms = tuple(
+            [
+                self._operation(argument, depth + 1)
+                if isinstance(argument, Operation)
+                else argument.accept(self)
+                for argument in operation.arguments
+            ]
+        )
         match operation.operator:
             case Operator.AND:
                 return And(terms)
@@ -110,5 +124,5 @@ def _text(comparison: Comparison) -> str:
 def _refused(comparison: Comparison, expected: str) -> InvalidFilterError:
     return InvalidFilterError(
         f"{comparison.attribute!r} is compared by {comparison.comparator.value!r} with "
-        f"{comparison.value!r}, expected {expected}"
+        f"{shown(comparison.value)}, expected {expected}"
     )

@@ -13,7 +13,13 @@ from langchain_core.documents import Document
 from langchain_core.vectorstores import VectorStore
 
 from retrieval_store.adapters import Opened, open_collection, relevance_of
-from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError, InvalidTypeError
+from retrieval_store.errors import (
+    DamagedError,
+    EmbeddingFunctionError,
+    InvalidArgumentError,
+    InvalidTypeError,
+)
+from retrieval_store.json_values import shown
 from retrieval_store.ranking import RRF_K, maximal_marginal_relevance
 
 if TYPE_CHECKING:
@@ -559,7 +565,14 @@ def _document(found: Mapping[str, Any], i: int) -> Document:
     text = found["documents"][i]
     if text is None:
         text = (found.get("uris") or {i: None})[i] or ""
-    return Document(id=found["ids"][i], page_content=text, metadata=found["metadatas"][i] or {})
+    point_id, metadata = found["ids"][i], found["metadatas"][i] or {}
+    try:
+        return Document(id=point_id, page_content=text, metadata=metadata)
+    except ValueError as error:  # a store that someone has changed may hold anything
+        raise DamagedError(
+            f"point {shown(point_id)} is no document of LangChain: its text is {shown(text)}, its "
+            f"metadata {shown(metadata)}"
+        ) from error
 
 
 def _of_bm25(score: float) -> float:

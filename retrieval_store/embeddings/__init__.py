@@ -41,7 +41,14 @@ class QueryEmbedding(Protocol):
 
 @runtime_checkable
 class RestorableEmbedding(Protocol):
-    """An embedding function that can be made again from its settings."""
+    """An embedding function that can be made again from its settings.
+
+    Settings in a store may be someone else's. A class attribute `self_contained = True` says: made
+    with any settings, it reaches no network, no environment variable and no file outside of its own
+    package, and refuses what it can't be made with by a TypeError or ValueError. Only such a class
+    is made of what a store says. Others, also subclasses that don't say it again, are made again
+    only with settings that the user gave in this process, or by a client with `trust=True`.
+    """
 
     def settings(self) -> dict[str, Any]:
         """Keyword arguments for the constructor, as JSON: all that decides the embeddings, nothing

@@ -11,9 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.arrays import SparseVector
+from retrieval_store.arrays import SparseVector, plain_scalar
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
+from retrieval_store.json_values import shown
 from retrieval_store.words import Words, analyzer
+
+# With these, all that is computed is far inside of float32.
+LIMITS = {"k": (0, 1_000), "b": (0, 1), "average_length": (1e-3, 1e9)}
 
 
 class BM25Embedding:
@@ -25,6 +29,8 @@ class BM25Embedding:
     for the stopwords. Raises MissingDependencyError without mmh3.
     """
 
+    self_contained = True
+
     def __init__(
         self,
         language: str | None = "english",
@@ -34,11 +40,9 @@ class BM25Embedding:
         average_length: float = 256.0,
         stemming: bool = True,
     ) -> None:
-        if k < 0 or not 0 <= b <= 1 or average_length <= 0:
-            raise InvalidArgumentError(
-                f"k is {k}, b {b}, average_length {average_length}; expected k at least 0, b from "
-                "0 to 1, and a length above 0"
-            )
+        k, b = _number("k", k), _number("b", b)
+        average_length = _number("average_length", average_length)
+        _check_words(language, stopwords, stemming)
         self._settings: dict[str, Any] = {
             "language": language,
             "stopwords": stopwords if isinstance(stopwords, bool) else list(stopwords),
@@ -80,6 +84,32 @@ class BM25Embedding:
         starts = np.searchsorted(words.owners, np.arange(texts + 1))
         for start, stop in pairwise(starts):
             yield np.unique(hashed[words.codes[start:stop]], return_counts=True)
+
+
+def _number(name: str, value: Any) -> float:
+    """A parameter of BM25, if it is a number in its limits."""
+    least, most = LIMITS[name]
+    number: Any = plain_scalar(value)
+    whole_or_not = isinstance(number, int | float) and not isinstance(number, bool)
+    if not whole_or_not or not least <= number <= most:
+        raise InvalidArgumentError(
+            f"{name} is {shown(value)}, expected a number from {least:g} to {most:g}"
+        )
+    return number  # type: ignore[no-any-return]
+
+
+def _check_words(language: Any, stopwords: Any, stemming: Any) -> None:
+    listed = isinstance(stopwords, Sequence | set | frozenset) and not isinstance(stopwords, str)
+    if language is not None and not isinstance(language, str):
+        raise InvalidArgumentError(f"language is {shown(language)}, expected a str or None")
+    if not isinstance(stopwords, bool) and not (
+        listed and all(isinstance(word, str) for word in stopwords)
+    ):
+        raise InvalidArgumentError(
+            f"stopwords is {shown(stopwords)}, expected True, False or a list of str"
+        )
+    if not isinstance(stemming, bool):
+        raise InvalidArgumentError(f"stemming is {shown(stemming)}, expected True or False")
 
 
 def _hash_function() -> Any:

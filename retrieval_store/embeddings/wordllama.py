@@ -15,6 +15,7 @@ import numpy as np
 
 from retrieval_store.arrays import Matrix
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, MissingDependencyError
+from retrieval_store.json_values import shown
 
 DIMENSIONS = (64, 128, 256)
 
@@ -27,12 +28,14 @@ class WordLlamaEmbedding:
     wordllama isn't installed.
     """
 
+    self_contained = True
+
     def __init__(self, dimensions: int = 256) -> None:
-        if dimensions not in DIMENSIONS:
+        if not isinstance(dimensions, int | np.integer) or dimensions not in DIMENSIONS:
             raise InvalidArgumentError(
-                f"dimensions is {dimensions!r}, expected one of {DIMENSIONS}"
+                f"dimensions is {shown(dimensions)}, expected one of {DIMENSIONS}"
             )
-        self._dimensions = dimensions
+        self._dimensions = int(dimensions)
         self._model: Any = None
         self._loading = threading.Lock()
 

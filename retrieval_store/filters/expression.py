@@ -13,6 +13,7 @@ from retrieval_store.json_values import Payload
 
 Scalar: TypeAlias = bool | int | float | str
 PayloadPath: TypeAlias = tuple[str, ...]
+MAX_DEPTH = 200  # levels of terms in terms: who evaluates them calls itself for each
 
 
 class Expression:

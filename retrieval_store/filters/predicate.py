@@ -3,9 +3,7 @@
 The engine never does this: it evaluates an expression to a mask over all points at once.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from retrieval_store.filters.expression import (
@@ -42,10 +40,12 @@ def fulfils(point: Candidate, expression: Expression | None) -> bool:
     match expression:
         case None:
             return True
-        case And(terms):
-            return all(fulfils(point, term) for term in terms)
-        case Or(terms):
-            return any(fulfils(point, term) for term in terms)
+        case And(terms) | Or(terms):
+            wanted = isinstance(expression, Or)
+            for term in terms:  # no generator, which would be a second call for each level
+                if fulfils(point, term) is wanted:
+                    return wanted
+            return not wanted
         case Not(term):
             return not fulfils(point, term)
         case HasId(ids):
@@ -53,7 +53,8 @@ def fulfils(point: Candidate, expression: Expression | None) -> bool:
         case DocumentContains(text):
             return point.document is not None and text in point.document
         case DocumentMatches(pattern):
-            return point.document is not None and bool(_search(pattern)(point.document))
+            document = point.document
+            return document is not None and compile_pattern(pattern).search(document) is not None
         case OneOf(path) | ListHas(path) | Range(path) | TextIn(path) | Exists(path):
             return _holds(value_at(point.payload, path), expression)
     raise TypeError(f"nothing is defined for {expression!r}")
@@ -89,9 +90,3 @@ def _same(value: Any, wanted: Scalar) -> bool:
     if isinstance(wanted, str):
         return isinstance(value, str) and value == wanted
     return isinstance(value, int | float) and value == wanted
-
-
-@lru_cache(maxsize=64)
-def _search(pattern: str) -> Callable[[str], Any]:
-    search: Callable[[str], Any] = compile_pattern(pattern).search
-    return search

@@ -11,8 +11,10 @@ Anything malformed is an InvalidFilterError that names its place, as in `where['
 """
 
 import math
+import re
 import reprlib
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,6 +23,7 @@ import re2
 from retrieval_store.arrays import plain_scalar
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import (
+    MAX_DEPTH,
     And,
     DocumentContains,
     DocumentMatches,
@@ -34,7 +37,10 @@ from retrieval_store.filters.expression import (
     Scalar,
 )
 
-MAX_DEPTH = 200
+MAX_PATTERN = 10_000  # characters
+MAX_GROUPS = 20  # with names
+MAX_MEMORY = 2 << 20  # of a compiled pattern and the automaton made of it, as RE2 counts them
+PATTERNS_KEPT = 16
 OPERATORS = "$eq $ne $gt $gte $lt $lte $in $nin $contains $not_contains"
 DOCUMENT_OPERATORS = "$contains $not_contains $regex $not_regex $and $or"
 
@@ -51,12 +57,64 @@ def parse_where_document(where_document: Any) -> Expression:
     return _parse(where_document, "where_document", _document_leaf, 1)
 
 
+@lru_cache(maxsize=PATTERNS_KEPT)
 def compile_pattern(pattern: str) -> Any:
-    """The RE2 pattern, compiled; raises re2.error. RE2 needs time linear in the text, whatever the
-    pattern, so a pattern from a user is safe."""
+    """The RE2 pattern, compiled; raises InvalidFilterError for one that RE2 refuses, or that is
+    longer, deeper or larger than a pattern from a user may be.
+
+    RE2 needs time linear in the text. Where its memory ends it goes on with a slower automaton that
+    needs none, so an answer is never wrong.
+    """
+    if len(pattern) > MAX_PATTERN:
+        raise InvalidFilterError(
+            f"the pattern has {len(pattern)} characters, expected at most {MAX_PATTERN}"
+        )
+    if _nesting(pattern) > MAX_DEPTH:
+        raise InvalidFilterError(f"the pattern's groups are nested deeper than {MAX_DEPTH} levels")
+    try:
+        compiled = re2.compile(pattern, options=_options())
+    except UnicodeEncodeError:
+        raise InvalidFilterError("the pattern holds a lone surrogate") from None
+    except re2.error as error:
+        raise InvalidFilterError(_reason(error)) from None
+    finally:
+        re2.purge()  # its own cache keeps 128 patterns, however large they are
+    # never_capture isn't about groups with names, and each costs memory for each state of a search
+    if compiled.groups > MAX_GROUPS:
+        raise InvalidFilterError(
+            f"the pattern has {compiled.groups} groups with names, expected at most {MAX_GROUPS}"
+        )
+    return compiled
+
+
+def _options() -> Any:
     options = re2.Options()
     options.log_errors = False
-    return re2.compile(pattern, options=options)
+    options.never_capture = True
+    options.max_mem = MAX_MEMORY
+    return options
+
+
+_BRACKETS = re.compile(
+    r"\\Q.*?(?:\\E|\Z)|\\.|\[\^?\]?(?:\\.|\[:\^?\w+:\]|[^\]\\])*(?:\]|\Z)|([()])", re.DOTALL
+)
+
+
+def _nesting(pattern: str) -> int:
+    """How deep groups lie in groups; parentheses that are quoted or in a class are none."""
+    deepest = depth = 0
+    for found in _BRACKETS.finditer(pattern):
+        if found[1]:
+            depth += 1 if found[1] == "(" else -1
+            deepest = max(deepest, depth)
+    return deepest
+
+
+def _reason(error: Any) -> str:
+    said = error.args[0].decode(errors="replace") if error.args else "RE2 refuses it"
+    if said.startswith("pattern too large"):
+        return f"compiled, the pattern needs more memory than the {MAX_MEMORY >> 20} MiB allowed"
+    return f"not a regular expression of RE2: {said[:200]}"  # it repeats the pattern
 
 
 def _parse(node: Any, place: str, leaf: Leaf, depth: int) -> Expression:
@@ -66,7 +124,7 @@ def _parse(node: Any, place: str, leaf: Leaf, depth: int) -> Expression:
         raise _invalid(place, node, "expected a dict with at least one condition")
     terms: list[Expression] = []
     for key, operand in node.items():
-        here = f"{place}[{key!r}]"
+        here = f"{place}[{_shown(key)}]"
         if key == "$and" or key == "$or":
             children = [
                 _parse(child, f"{here}[{i}]", leaf, depth + 1)
@@ -74,7 +132,7 @@ def _parse(node: Any, place: str, leaf: Leaf, depth: int) -> Expression:
             ]
             terms.append(And(tuple(children)) if key == "$and" else Or(tuple(children)))
         elif not isinstance(key, str):
-            raise InvalidFilterError(f"{place} has the key {key!r}; keys must be strings")
+            raise InvalidFilterError(f"{place} has the key {_shown(key)}; keys must be strings")
         else:
             terms.append(leaf(key, operand, here))
     return terms[0] if len(terms) == 1 else And(tuple(terms))
@@ -83,14 +141,14 @@ def _parse(node: Any, place: str, leaf: Leaf, depth: int) -> Expression:
 def _metadata_leaf(key: str, operand: Any, place: str) -> Expression:
     if not key or key.startswith("$"):
         raise InvalidFilterError(
-            f"{place}: {key!r} is neither a metadata key nor one of '$and' and '$or'"
+            f"{place}: {_shown(key)} is neither a metadata key nor one of '$and' and '$or'"
         )
     if not isinstance(operand, Mapping):
         return OneOf((key,), (_scalar(operand, place),))
     if not operand:
         raise _invalid(place, operand, "expected at least one operator")
     terms = [
-        _comparison((key,), operator, value, f"{place}[{operator!r}]")
+        _comparison((key,), operator, value, f"{place}[{_shown(operator)}]")
         for operator, value in operand.items()
     ]
     return terms[0] if len(terms) == 1 else And(tuple(terms))
@@ -135,8 +193,11 @@ def _document_leaf(operator: str, value: Any, place: str) -> Expression:
 
 
 def _unknown(operator: Any, known: str, place: str) -> InvalidFilterError:
-    meant = f"; is '${operator}' meant?" if f"${operator}" in known.split() else ""
-    return InvalidFilterError(f"{place}: unknown operator {operator!r}; known are {known}{meant}")
+    word = operator if isinstance(operator, str) else ""
+    meant = f"; is '${word}' meant?" if f"${word}" in known.split() else ""
+    return InvalidFilterError(
+        f"{place}: unknown operator {_shown(operator)}; known are {known}{meant}"
+    )
 
 
 def _scalar(value: Any, place: str) -> Scalar:
@@ -183,11 +244,22 @@ def _pattern(value: Any, place: str) -> str:
     pattern = _text(value, place)
     try:
         compile_pattern(pattern)
-    except re2.error as error:
-        reason = error.args[0].decode() if error.args else "RE2 refuses it"
-        raise _invalid(place, value, f"not a regular expression of RE2: {reason}") from None
+    except InvalidFilterError as error:
+        raise _invalid(place, value, str(error)) from None
     return pattern
 
 
 def _invalid(place: str, value: Any, expected: str) -> InvalidFilterError:
-    return InvalidFilterError(f"{place} is {reprlib.repr(value)}: {expected}")
+    return InvalidFilterError(f"{place} is {_shown(value)}: {expected}")
+
+
+def _shown(value: Any) -> str:
+    """A value, shortened; what can't even be shown by its type."""
+    try:
+        return _SHORT.repr(value)
+    except Exception:  # of integers with thousands of digits, say, Python refuses it
+        return f"a value of type {type(value).__name__}"
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 60

@@ -15,14 +15,21 @@ from usearch.index import Index
 
 METRICS = {"l2": "l2sq", "ip": "ip", "cosine": "cos"}
 DEFAULTS = {"connectivity": 16, "expansion": 128}
+LIMITS = {"connectivity": 1_024, "expansion": 100_000}
 
 
 class UsearchIndex:
     """settings: connectivity (links of a vector) and expansion (candidates looked at)."""
 
+    # Settings come from the store, whoever made that: these are numbers, checked, and lead nowhere.
+    self_contained = True
+
     def __init__(self, dimension: int, metric: str, settings: dict[str, Any]) -> None:
         if not set(settings) <= set(DEFAULTS):
             raise ValueError(f"usearch takes the settings {sorted(DEFAULTS)}, not {settings}")
+        for name, value in settings.items():
+            if type(value) is not int or not 2 <= value <= LIMITS[name]:
+                raise ValueError(f"{name} is {value!r:.50}, expected 2 to {LIMITS[name]}")
         self._settings = {**DEFAULTS, **settings}
         self._index = Index(
             ndim=dimension,

@@ -16,9 +16,13 @@ from PIL import Image
 class ColourHistogram:
     """How much of each colour an image has; bins: steps of each of red, green and blue."""
 
+    # Made with any settings, it reaches no network, environment or file: so collections may make it
+    # again of what a store says, whoever made that.
+    self_contained = True
+
     def __init__(self, bins: int = 4) -> None:
-        if not 2 <= bins <= 16:
-            raise ValueError(f"bins is {bins}, expected 2 to 16")
+        if type(bins) is not int or not 2 <= bins <= 16:
+            raise ValueError(f"bins is {bins!r:.50}, expected 2 to 16")
         self._bins = bins
 
     def settings(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from llama_index.core.vector_stores.types import (
 
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import (
+    MAX_DEPTH,
     And,
     Exists,
     Expression,
@@ -21,11 +22,15 @@ from retrieval_store.filters.expression import (
     Range,
     TextIn,
 )
+from retrieval_store.json_values import shown
 
 
-def to_expression(filters: MetadataFilters | None) -> Expression | None:
-    """The filters as one expression; None when there is no restriction."""
-    found = [] if filters is None else [_one(item) for item in filters.filters]
+def to_expression(filters: MetadataFilters | None, depth: int = 1) -> Expression | None:
+    """The filters as one expression; None when there is no restriction. depth: how many filters
+    they lie in, themselves included."""
+    if depth > MAX_DEPTH:
+        raise InvalidFilterError(f"the filters are nested deeper than {MAX_DEPTH} levels")
+    found = [] if filters is None else [_one(item, depth) for item in filters.filters]
     terms = tuple(term for term in found if term is not None)
     if filters is None or not terms:
         return None
@@ -38,8 +43,10 @@ def to_expression(filters: MetadataFilters | None) -> Expression | None:
             return And(terms)
 
 
-def _one(item: Any) -> Expression | None:
-    return to_expression(item) if isinstance(item, MetadataFilters) else _comparison(item)
+def _one(item: Any, depth: int) -> Expression | None:
+    if isinstance(item, MetadataFilters):
+        return to_expression(item, depth + 1)
+    return _comparison(item)
 
 
 def _comparison(item: MetadataFilter) -> Expression:  # noqa: PLR0912 (one case an operator)
@@ -114,6 +121,6 @@ def _text(item: MetadataFilter) -> str:
 
 def _refused(item: MetadataFilter, expected: str) -> InvalidFilterError:
     return InvalidFilterError(
-        f"the filter {item.key!r} {item.operator.value} has the value {item.value!r}, expected "
-        f"{expected}"
+        f"the filter {item.key!r} {item.operator.value} has the value {shown(item.value)}, "
+        f"expected {expected}"
     )

@@ -1,0 +1,56 @@
+"""What an expression must be that users and adapters pass as it is, instead of in a dialect.
+
+Whoever evaluates expressions calls itself for each level, and meets each term once for each place
+where it stands. So both are bounded here, before anything is evaluated.
+"""
+
+from retrieval_store.errors import InvalidFilterError
+from retrieval_store.filters.expression import (
+    MAX_DEPTH,
+    And,
+    DocumentContains,
+    DocumentMatches,
+    Exists,
+    Expression,
+    HasId,
+    ListHas,
+    Not,
+    OneOf,
+    Or,
+    Range,
+    TextIn,
+)
+from retrieval_store.filters.where import compile_pattern
+
+MAX_NODES = 1_000_000
+
+
+def checked_expression(expression: Expression) -> Expression:
+    """The expression as it is; raises InvalidFilterError when it is too deep or too large, when
+    something in it is no expression, and when a pattern can't be compiled."""
+    level, depth, nodes = [expression], 0, 0
+    while level:
+        depth, nodes = depth + 1, nodes + len(level)
+        if depth > MAX_DEPTH:
+            raise InvalidFilterError(f"the filter is nested deeper than {MAX_DEPTH} levels")
+        if nodes > MAX_NODES:
+            raise InvalidFilterError(f"the filter has more than {MAX_NODES} conditions")
+        level = [term for node in level for term in _terms(node)]
+    return expression
+
+
+def _terms(node: Expression) -> tuple[Expression, ...]:
+    match node:
+        case And(terms) | Or(terms):
+            return terms
+        case Not(term):
+            return (term,)
+        case DocumentMatches(pattern):
+            compile_pattern(pattern)
+            return ()
+        case OneOf() | ListHas() | Range() | TextIn() | Exists() | HasId() | DocumentContains():
+            return ()
+    raise InvalidFilterError(
+        f"the filter has a term of type {type(node).__name__}, expected an expression of "
+        "retrieval_store.filters.expression"
+    )

@@ -1,5 +1,6 @@
 """A flipped bit, anywhere: an error that names the file, or nothing that anybody could notice."""
 
+import os
 import random
 import shutil
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.errors import RetrievalStoreError, StorageError
+from retrieval_store.errors import DamagedError, RetrievalStoreError, StorageError
 
 EVERYTHING = ["metadatas", "documents", "embeddings"]
 DIMENSION = 4
@@ -112,6 +113,26 @@ def test_a_flipped_bit_is_found_at_random_places_of_a_larger_store(tmp_path):
     fill(path, 3_000)
     places = random.Random(3)
     check_flips(path, tmp_path, lambda size: [places.randrange(size) for _ in range(30)])
+
+
+def test_a_vector_file_cut_off_while_open_is_an_error(tmp_path):
+    fill(tmp_path, 3_000)
+    with retrieval_store.Client(tmp_path) as client:
+        (things,) = client.list_collections()
+        assert things.query(query_embeddings=[0] * DIMENSION)["ids"]
+        (file,) = tmp_path.glob("*/*.vectors")
+        whole = file.read_bytes()
+        for size in (0, 40, 4096):
+            os.truncate(file, size)
+            for call in (
+                lambda: things.query(query_embeddings=[0] * DIMENSION),
+                lambda: things.get(ids="id 3", include=["embeddings"]),
+                things.optimize,
+            ):
+                with pytest.raises(DamagedError, match=f"{file.name} is cut off"):
+                    call()
+        file.write_bytes(whole)
+        assert things.query(query_embeddings=[0] * DIMENSION)["ids"]
 
 
 def test_verify_reports_each_file_and_others_stay_usable(tmp_path, capfd):

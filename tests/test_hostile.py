@@ -4,8 +4,11 @@ import os
 import random
 import resource
 import shutil
+import struct
 import subprocess
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 
 import apsw
@@ -16,8 +19,10 @@ import retrieval_store
 from retrieval_store.errors import DamagedError, RetrievalStoreError
 
 from .test_damage import everything, fill, problems
+from .test_interrupts import alarm
 
 ROUNDS = 400
+PAGE = 4096
 
 
 def sql(file, statement, *parameters):
@@ -143,6 +148,151 @@ def test_settings_that_no_client_stored_are_damage(store):
         sql(store / "catalog.sqlite", "UPDATE collections SET settings = ?", settings)
         with pytest.raises(DamagedError, match="catalog"):
             everything(store)
+
+
+def super_journal(database, victim):
+    """A journal that makes SQLite before 3.53.3 delete the file that it calls its super-journal."""
+    magic = bytes.fromhex("d9d505f920a163d7")
+    pages, name = database.stat().st_size // 4096, str(victim).encode()
+    head = magic + struct.pack(">IIIII", 0, 0, pages, 512, 4096)
+    tail = struct.pack(">I", 0x40000000 // 4096 + 1) + name
+    tail += struct.pack(">II", len(name), sum(name)) + magic
+    return head.ljust(512, b"\0") + tail
+
+
+@pytest.mark.parametrize("kind", ["super-journal", "pipe", "link", "folder", "empty"])
+def test_a_journal_beside_a_database_is_refused(store, tmp_path, kind):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    for database in (store / "catalog.sqlite", points_file(store)):
+        journal = database.with_name(database.name + "-journal")
+        make = {
+            "super-journal": lambda j=journal, d=database: j.write_bytes(super_journal(d, victim)),
+            "pipe": lambda j=journal: os.mkfifo(j),
+            "link": lambda j=journal: j.symlink_to(victim),
+            "folder": lambda j=journal: j.mkdir(),
+            "empty": lambda j=journal: j.touch(),
+        }
+        make[kind]()
+        for read_only in (False, True):
+            with (
+                pytest.raises(DamagedError, match=f"{journal.name} isn't a file of retrieval"),
+                retrieval_store.Client(store, read_only=read_only) as client,
+            ):
+                client.get_collection("things").count()
+        if database.name == "points.sqlite":
+            assert problems(store) == {database.name}
+        journal.rmdir() if kind == "folder" else journal.unlink()
+        everything(store)
+    assert victim.read_text() == "precious"
+
+
+def test_the_lowest_sqlite_that_is_allowed_obeys_no_super_journal_of_a_stranger(tmp_path):
+    (lowest,) = [
+        line.split(">=")[1].strip('",')
+        for line in (Path(__file__).parent.parent / "pyproject.toml").read_text().splitlines()
+        if line.strip().startswith('"apsw>=')
+    ]
+    assert tuple(map(int, lowest.split("."))) >= (3, 53, 3)
+    database, victim = tmp_path / "database", tmp_path / "victim"
+    with closing(apsw.Connection(str(database))) as connection:
+        connection.execute("CREATE TABLE t (x)")
+        connection.execute("PRAGMA journal_mode = WAL").fetchall()
+    victim.write_text("precious")
+    Path(f"{database}-journal").write_bytes(super_journal(database, victim))
+    with closing(apsw.Connection(str(database))) as connection:
+        assert connection.execute("SELECT * FROM t").fetchall() == []
+    assert victim.exists()
+
+
+ENDLESS = (
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT 1, i, 0, 0, 0, 0 FROM n"
+)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        f"DROP TABLE head; CREATE VIEW head (one, seq, next_pk, generation, log_floor, dropped) AS {ENDLESS}",
+        "CREATE TRIGGER t BEFORE INSERT ON points BEGIN SELECT RAISE(IGNORE); END",
+        "CREATE TRIGGER t AFTER UPDATE ON head BEGIN DELETE FROM points; END",
+        "CREATE INDEX i ON points (length(document))",
+        "CREATE TABLE more (x)",
+        "ALTER TABLE points ADD COLUMN x AS (length(document))",
+        "DROP TABLE changes; CREATE TABLE changes (seq INTEGER PRIMARY KEY, pks BLOB NOT NULL DEFAULT x'')",
+    ],
+)
+def test_a_schema_that_is_not_ours_is_refused(store, statements):
+    sql(points_file(store), statements)
+    for action in (everything, write):
+        with pytest.raises(DamagedError, match="its tables aren't those of this format"):
+            action(store)
+    assert "points.sqlite" in problems(store)
+    delete(store)  # nothing keeps one from throwing it away
+
+
+def test_a_catalog_with_a_schema_that_is_not_ours_is_refused(store):
+    sql(store / "catalog.sqlite", "CREATE VIEW more AS SELECT * FROM collections")
+    with pytest.raises(DamagedError, match=r"catalog\.sqlite.*its tables aren't those"):
+        everything(store)
+
+
+def endless(database):
+    """Make the tree of the points one whose pages lead to the same pages again and again, with
+    checksums that are right: reading all of it takes longer than anybody lives."""
+    for document in ("x" * 60_000, None):  # which leaves free pages
+        sql(database, "UPDATE points SET document = ? WHERE pk = 0", document)
+    pages = bytearray(database.read_bytes())
+    with closing(apsw.Connection(str(database), vfs="cksmvfs")) as connection:
+        query = "SELECT rootpage FROM sqlite_schema WHERE name = 'points'"
+        ((root,),) = connection.execute(query).fetchall()
+    last = len(pages) // PAGE
+    below = last
+    put_page(pages, below, pages[(root - 1) * PAGE : root * PAGE])
+    for page in [*range(last - 1, last - 7, -1), root]:
+        put_page(pages, page, interior(below))
+        below = page
+    database.write_bytes(pages)
+
+
+def put_page(pages, number, content):
+    """Write a page (they count from 1) with the checksum that SQLite's checksum VFS wants: two sums
+    over pairs of little-endian words."""
+    words, first, second = struct.unpack(f"<{PAGE // 4 - 2}I", content[:-8]), 0, 0
+    for i in range(0, len(words), 2):
+        first = (first + words[i] + second) & 0xFFFFFFFF
+        second = (second + words[i + 1] + first) & 0xFFFFFFFF
+    start = (number - 1) * PAGE
+    pages[start : start + PAGE] = content[:-8] + struct.pack("<II", first, second)
+
+
+def interior(child):
+    """An inner page of a table's tree, all of whose children are the same page."""
+    cells = b"".join(struct.pack(">I", child) + bytes([0x81, i]) for i in range(100))
+    start = 4096 - 8 - len(cells)
+    places = b"".join(struct.pack(">H", start + 6 * i) for i in range(100))
+    head = bytes([5]) + struct.pack(">HHHBI", 0, 100, start, 0, child)
+    return (head + places).ljust(start, b"\0") + cells + b"\0" * 8
+
+
+def test_a_tree_without_end_ends(store):
+    endless(points_file(store))
+    with retrieval_store.Client(store) as client:
+        things = client.get_collection("things", embedding_function=None)
+        with pytest.raises(DamagedError, match="it would take for ever"):
+            things.get(where_document={"$contains": "never there"})
+    assert "points.sqlite" in problems(store)
+
+
+def test_an_interrupt_ends_a_statement_of_sqlite(store):
+    endless(points_file(store))
+    with retrieval_store.Client(store) as client:
+        things = client.get_collection("things", embedding_function=None)
+        began = time.monotonic()
+        with alarm(0.2), pytest.raises(KeyboardInterrupt):
+            things.get(where_document={"$contains": "never there"})
+        assert time.monotonic() - began < 2
+        assert things.count() == 7
 
 
 def tamper(store, seed):

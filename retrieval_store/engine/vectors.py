@@ -109,6 +109,9 @@ class Admission:
         if len(n.lengths) >= rows:
             return
         capacity = rows + rows // 2 + self._block_rows
+        # First, since an interrupt may come in between: whoever comes next takes the norms' length
+        # for that of both.
+        self._counts = _longer(self._counts, -(-capacity // self._block_rows))
         self._norms = Norms(
             _longer(n.lengths, capacity),
             _longer(n.squared, capacity),
@@ -117,7 +120,6 @@ class Admission:
             n.longest,
         )
         self._shown = self._norms_of(0)
-        self._counts = _longer(self._counts, -(-capacity // self._block_rows))
 
     def _note(self, first: int, new: Norms) -> None:
         n, stop = self._norms, first + len(new.lengths)
@@ -135,7 +137,8 @@ class VectorFile:
         self.path = path
         self._dimension = dimension
         self._row_bytes = 4 * dimension
-        self._map: Matrix = np.empty((0, dimension), np.float32)
+        self._none: Matrix = np.empty((0, dimension), np.float32)
+        self._mapped: tuple[mmap.mmap | None, Matrix] = None, self._none
         self._map_lock = threading.Lock()
         self._admission = Admission(rows_per_block(dimension))
 
@@ -165,30 +168,36 @@ class VectorFile:
             os.ftruncate(descriptor, max(SMALLEST_FILE, needed + needed // 4))
 
     def rows(self, count: int) -> Matrix:
-        mapped = self._map
+        memory, mapped = self._mapped
         if len(mapped) < count:
             with self._map_lock:
-                mapped = self._map
+                memory, mapped = self._mapped
                 if len(mapped) < count:
-                    self._map = mapped = self._mapped(count)
+                    memory, mapped = self._mapped = self._map(count)
+        # Reading a map behind the end of its file kills the process. It may have been cut off since
+        # it was mapped; that it is cut off while it is being read can't be helped.
+        if memory is not None:
+            self._refuse_cut_off(memory.size(), count)
         return mapped[:count]
 
-    def _mapped(self, count: int) -> Matrix:
+    def _map(self, count: int) -> tuple[mmap.mmap, Matrix]:
         try:
             descriptor = self._opened(os.O_RDONLY)
         except FileNotFoundError:
             raise DamagedError(f"{self.path} is missing; it should hold {count} vectors") from None
         try:
-            # Reading a map behind the end of its file kills the process, so look first.
-            held = os.fstat(descriptor).st_size // self._row_bytes
-            if held < count:
-                raise DamagedError(
-                    f"{self.path} is cut off: it has room for {held} vectors of {count}"
-                )
+            size = os.fstat(descriptor).st_size
+            self._refuse_cut_off(size, count)
+            held = size // self._row_bytes
             memory = mmap.mmap(descriptor, held * self._row_bytes, prot=mmap.PROT_READ)
         finally:
             os.close(descriptor)
-        return np.frombuffer(memory, np.float32).reshape(held, self._dimension)
+        return memory, np.frombuffer(memory, np.float32).reshape(held, self._dimension)
+
+    def _refuse_cut_off(self, size: int, count: int) -> None:
+        held = size // self._row_bytes
+        if held < count:
+            raise DamagedError(f"{self.path} is cut off: it has room for {held} vectors of {count}")
 
     def admit(self, matrix: Matrix, checksums: Checksums, slots: Ints | None) -> Norms:
         return self._admission.admit(matrix, slots, lambda *block: self._verify(checksums, *block))
@@ -202,7 +211,7 @@ class VectorFile:
 
     def close(self) -> None:
         # The map goes when the last array into it does.
-        self._map = np.empty((0, self._dimension), np.float32)
+        self._mapped = None, self._none
 
 
 class VectorArray:

@@ -115,6 +115,18 @@ def listed(ids: Sequence[str | int]) -> str:
     return ", ".join(map(repr, ids[:LISTED])) + more
 
 
+def shortened(value: Any) -> str:
+    """A value, shortened for a message; what can't even be shown, by its type."""
+    try:
+        return _SHORT.repr(value)
+    except Exception:  # Python refuses to show integers of thousands of digits, say
+        return f"a value of type {type(value).__name__}"
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 60
+
+
 def shown(value: Any) -> str:
     """A value and its type, shortened for a message."""
-    return f"{reprlib.repr(value)} ({type(value).__name__})"
+    return f"{shortened(value)} ({type(value).__name__})"

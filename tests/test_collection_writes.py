@@ -392,3 +392,12 @@ def test_modify_refuses_a_taken_or_bad_name_and_another_distance(client):
             collection.modify(**change)
     collection.modify(name="mine", metadata={"hnsw:space": "ip", "y": 1})
     assert (collection.name, collection.metadata) == ("mine", {"hnsw:space": "ip", "y": 1})
+
+
+def test_a_value_too_large_to_be_shown_is_refused_like_any_other(collection):
+    for bad in (10**5_000, [10**5_000], {"deep": 10**5_000}):
+        with pytest.raises(InvalidMetadataError, match="metadatas"):
+            collection.add(ids="a", embeddings=[[1]], metadatas={"n": bad})
+        with pytest.raises(InvalidArgumentError):
+            collection.get(limit=bad)
+    assert collection.count() == 0

@@ -256,6 +256,8 @@ def test_a_catalog_of_the_first_format_is_brought_up_to_date(tmp_path):
     stranger = tmp_path / str(uuid.uuid4())
     shutil.copytree(next(tmp_path.glob("*/points.sqlite")).parent, stranger)
     (stranger / "points.sqlite").unlink()
+    with retrieval_store.Client(tmp_path, read_only=True) as client:
+        assert client.get_collection("things", embedding_function=None).count() == 1
     with retrieval_store.Client(tmp_path) as client:
         assert client.get_collection("things", embedding_function=None).count() == 1
         client.create_collection("more", embedding_function=None)

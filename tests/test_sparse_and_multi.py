@@ -229,5 +229,5 @@ def test_bm25_vectors_have_the_form_of_qdrants(store):
     assert query.indices.tolist() == sorted(indices)
     assert query.values.tolist() == [1, 1]
     assert [len(vector.indices) for vector in embed(["", "the"])] == [0, 0]
-    with pytest.raises(InvalidArgumentError, match="b 2"):
+    with pytest.raises(InvalidArgumentError, match="b is 2"):
         BM25Embedding(b=2)

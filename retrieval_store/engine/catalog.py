@@ -38,8 +38,7 @@ CATALOG = Format(
             settings BLOB NOT NULL,
             dropping INTEGER NOT NULL DEFAULT 0
         );
-    """
-    + _SINCE_2,
+    """,
 )
 
 

@@ -27,6 +27,12 @@ import apsw
 import apsw.sqlite_extra
 
 from retrieval_store.engine.forking import aware, is_unforkable, rests_before_fork, unforkable
+from retrieval_store.engine.guards import (
+    Connection,
+    guarded,
+    refuse_odd_files_beside,
+    refuse_other_schema,
+)
 from retrieval_store.errors import (
     DamagedError,
     FormatError,
@@ -47,33 +53,26 @@ CHECKSUM_VFS = "cksmvfs"
 IDLE_CONNECTIONS = 4
 CACHE_KIB = 16 * 1024  # of pages at most, for each connection; 2 MiB made a fetch twice as slow
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# Of SQLite's virtual machine, some 10 ns each: how often Ctrl-C is looked for; and how many one use
-# of a connection may take, of which nothing honest comes near: a tree whose pages lead to the same
-# pages again and again is endless, whatever its checksums say.
-STEPS_AT_ONCE = 1_000_000
-MOST_STEPS, STEPS_A_BYTE = 300_000_000, 100
-_COMPANIONS = ("-wal", "-shm")
-_JOURNAL = "-journal"
-_SAFE = {
-    apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER: 0,
-    apsw.SQLITE_DBCONFIG_ENABLE_VIEW: 0,
-    apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA: 0,
-    apsw.SQLITE_DBCONFIG_DEFENSIVE: 1,
-}
 T = TypeVar("T")
 _registering = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What one kind of database of ours is made of. main_table: one that is there in all versions;
-    migrations: for each older version that is still read, what makes the next version of it."""
+    """What one kind of database of ours is made of. schema: of the first version; migrations: for
+    each older version what makes the next one of it; readable: the oldest version that can be read
+    as it is; main_table: one that is there in all versions."""
 
     application_id: int
     version: int
     main_table: str
     schema: str
     migrations: Mapping[int, str] = field(default_factory=dict)
+    readable: int = 1
+
+    def statements(self, version: int) -> str:
+        """What makes a database of that version."""
+        return "".join([self.schema, *(self.migrations[v] for v in range(1, version))])
 
 
 def _register_checksum_vfs() -> None:
@@ -114,101 +113,29 @@ def _create(path: Path, format: Format, fill: Fill | None) -> None:
 def _fill(connection: apsw.Connection, format: Format, fill: Fill | None) -> None:
     connection.execute(f"PRAGMA application_id = {format.application_id}")
     connection.execute(f"PRAGMA user_version = {format.version}")
-    connection.execute(format.schema)
+    connection.execute(format.statements(format.version))
     if fill is not None:
         fill(connection)
 
 
-class _Steps:
-    """Counts the steps of a connection, and says when they are too many; called by SQLite now and
-    then, which is also where Ctrl-C comes in. path: of the database, None in memory."""
-
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
-        self.taken = 0
-
-    def __call__(self) -> bool:
-        self.taken += STEPS_AT_ONCE
-        if self.path is None or self.taken <= MOST_STEPS:
-            return False
-        held = sum(size_of(Path(f"{self.path}{end}")) for end in ("", *_COMPANIONS))
-        return self.taken > MOST_STEPS + STEPS_A_BYTE * held
-
-
-class _Connection(apsw.Connection):
-    """A connection that knows how many steps it has taken."""
-
-    steps: _Steps
-
-
-def connect(path: Path, format: Format, mode: Mode) -> _Connection:
+def connect(path: Path, format: Format, mode: Mode) -> Connection:
     """A connection to a database that exists; raises FormatError when it isn't one of ours."""
     with translated(path):
         refuse_odd_files_beside(path)
         connection = _opened(path, apsw.SQLITE_OPEN_READWRITE, mode)
-        if _version(connection, path, format) < format.version:
-            _migrate(connection, path, format, mode)
-        if _schema(connection) != _schema_of(format):
-            raise DamagedError(f"{path} is damaged: its tables aren't those of this format")
+        version = _version(connection, path, format)
+        if version < (format.readable if mode == "read-only" else format.version):
+            version = _migrate(connection, path, format, mode)
+        refuse_other_schema(connection, format.statements(version), path)
         return connection
 
 
-def refuse_odd_files_beside(path: Path) -> None:
-    """Raise DamagedError when SQLite would find something beside a database that isn't ours. Our
-    databases have no journals; one that somebody else has put there can hang SQLite, change the
-    database, and, with an old SQLite, have any file deleted."""
-    if os.path.lexists(f"{path}{_JOURNAL}"):
-        raise DamagedError(
-            f"{path}{_JOURNAL} isn't a file of retrieval-store, and SQLite would obey it: look "
-            "where it comes from, and take it away"
-        )
-    for name in _COMPANIONS:
-        with suppress(FileNotFoundError):
-            if not stat.S_ISREG(os.lstat(f"{path}{name}").st_mode):
-                raise DamagedError(f"{path}{name} is not a regular file")
-
-
-def _schema(connection: apsw.Connection) -> list[tuple[str, ...]]:
-    """What the database is made of, in an order of its own, without white space."""
-    rows = select(connection, "SELECT type, name, tbl_name, sql FROM sqlite_schema")
-    return sorted(tuple("".join(str(value).split()) for value in row) for row in rows)
-
-
-def _schema_of(format: Format) -> list[tuple[str, ...]]:
-    known = _schemas.get(format.application_id)
-    if known is None:
-        with closing(apsw.Connection(":memory:")) as connection:
-            connection.execute(format.schema)
-            known = _schemas[format.application_id] = _schema(connection)
-    return known
-
-
-_schemas: dict[int, list[tuple[str, ...]]] = {}
-
-
-def size_of(path: Path) -> int:
-    """In bytes; 0 where there is no such file."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _guarded(connection: _Connection, path: Path | None) -> _Connection:
-    """… against what a stranger may have put into the database."""
-    for option, value in _SAFE.items():
-        connection.config(option, value)
-    connection.steps = _Steps(path)
-    connection.set_progress_handler(connection.steps, STEPS_AT_ONCE)
-    return connection
-
-
-def _opened(path: Path, flags: int, mode: Mode) -> _Connection:
+def _opened(path: Path, flags: int, mode: Mode) -> Connection:
     _register_checksum_vfs()
     name = str(path)
     if mode == "read-only":
         flags, name = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, _read_only_uri(path)
-    connection = _guarded(_Connection(name, flags=flags, vfs=CHECKSUM_VFS), path)
+    connection = guarded(Connection(name, flags=flags, vfs=CHECKSUM_VFS), path)
     connection.set_busy_timeout(LOCK_TIMEOUT_MS)
     # Relaxed leaves out the sync of the write-ahead log at each commit, nothing else.
     connection.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'relaxed' else 'FULL'}")
@@ -249,21 +176,22 @@ def _version(connection: apsw.Connection, path: Path, format: Format) -> int:
     return int(version)
 
 
-def _migrate(connection: apsw.Connection, path: Path, format: Format, mode: Mode) -> None:
-    """Bring an older database up to date, in one transaction."""
+def _migrate(connection: apsw.Connection, path: Path, format: Format, mode: Mode) -> int:
+    """Bring an older database up to date, in one transaction; returns its version."""
     if mode == "read-only":
         raise FormatError(
             f"{path} has an older format, which can't be brought up to date with read_only=True: "
             "open the store once without"
         )
 
-    def migrate(connection: apsw.Connection) -> None:
+    def migrate(connection: apsw.Connection) -> int:
         # Another process may have done it meanwhile.
         for version in range(_version(connection, path, format), format.version):
             connection.execute(format.migrations[version])
         connection.execute(f"PRAGMA user_version = {format.version}")
+        return format.version
 
-    writing(connection, format, migrate)
+    return writing(connection, format, migrate)
 
 
 class FileDatabase:
@@ -274,8 +202,8 @@ class FileDatabase:
         self.path = path
         self._format = format
         self._mode: Mode = mode
-        self._idle: list[_Connection] = []
-        self._all: weakref.WeakSet[_Connection] = weakref.WeakSet()
+        self._idle: list[Connection] = []
+        self._all: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._file: tuple[int, int] | None = None
         self._closed: Reason | None = None
         self._rests = 0
@@ -315,7 +243,7 @@ class FileDatabase:
         self.refuse_if_read_only()
         return self.use(lambda connection: writing(connection, self._format, work))
 
-    def _take(self) -> tuple[_Connection, int]:
+    def _take(self) -> tuple[Connection, int]:
         """A connection, and a number to give back with it."""
         if self._closed is not None:
             raise self._closed()
@@ -329,7 +257,7 @@ class FileDatabase:
         connection.steps.taken = 0
         return connection, rests
 
-    def _give_back(self, connection: _Connection, rests: int) -> None:
+    def _give_back(self, connection: Connection, rests: int) -> None:
         """The opposite of `_take`. A connection that an interrupt keeps from coming back holds no
         lock, since transactions end by themselves, and is closed when it is collected."""
         if len(self._idle) < IDLE_CONNECTIONS and rests == self._rests:
@@ -408,7 +336,7 @@ class MemoryDatabase:
 
     def __init__(self, format: Format, fill: Fill | None = None) -> None:
         self._format = format
-        self._connection = _guarded(_Connection(":memory:"), None)
+        self._connection = guarded(Connection(":memory:"), None)
         self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         _fill(self._connection, format, fill)
         self._lock = threading.RLock()

@@ -86,8 +86,8 @@ POINTS = Format(
             PRIMARY KEY (space, generation, block)
         );
         CREATE TABLE changes (seq INTEGER PRIMARY KEY, pks BLOB NOT NULL);
-    """
-    + _SINCE_2,
+    """,
+    readable=2,
 )
 
 MAX_DIMENSION = 2**24

@@ -12,7 +12,6 @@ Anything malformed is an InvalidFilterError that names its place, as in `where['
 
 import math
 import re
-import reprlib
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -36,6 +35,7 @@ from retrieval_store.filters.expression import (
     Range,
     Scalar,
 )
+from retrieval_store.json_values import shortened
 
 MAX_PATTERN = 10_000  # characters
 MAX_GROUPS = 20  # with names
@@ -124,7 +124,7 @@ def _parse(node: Any, place: str, leaf: Leaf, depth: int) -> Expression:
         raise _invalid(place, node, "expected a dict with at least one condition")
     terms: list[Expression] = []
     for key, operand in node.items():
-        here = f"{place}[{_shown(key)}]"
+        here = f"{place}[{shortened(key)}]"
         if key == "$and" or key == "$or":
             children = [
                 _parse(child, f"{here}[{i}]", leaf, depth + 1)
@@ -132,7 +132,7 @@ def _parse(node: Any, place: str, leaf: Leaf, depth: int) -> Expression:
             ]
             terms.append(And(tuple(children)) if key == "$and" else Or(tuple(children)))
         elif not isinstance(key, str):
-            raise InvalidFilterError(f"{place} has the key {_shown(key)}; keys must be strings")
+            raise InvalidFilterError(f"{place} has the key {shortened(key)}; keys must be strings")
         else:
             terms.append(leaf(key, operand, here))
     return terms[0] if len(terms) == 1 else And(tuple(terms))
@@ -141,14 +141,14 @@ def _parse(node: Any, place: str, leaf: Leaf, depth: int) -> Expression:
 def _metadata_leaf(key: str, operand: Any, place: str) -> Expression:
     if not key or key.startswith("$"):
         raise InvalidFilterError(
-            f"{place}: {_shown(key)} is neither a metadata key nor one of '$and' and '$or'"
+            f"{place}: {shortened(key)} is neither a metadata key nor one of '$and' and '$or'"
         )
     if not isinstance(operand, Mapping):
         return OneOf((key,), (_scalar(operand, place),))
     if not operand:
         raise _invalid(place, operand, "expected at least one operator")
     terms = [
-        _comparison((key,), operator, value, f"{place}[{_shown(operator)}]")
+        _comparison((key,), operator, value, f"{place}[{shortened(operator)}]")
         for operator, value in operand.items()
     ]
     return terms[0] if len(terms) == 1 else And(tuple(terms))
@@ -196,7 +196,7 @@ def _unknown(operator: Any, known: str, place: str) -> InvalidFilterError:
     word = operator if isinstance(operator, str) else ""
     meant = f"; is '${word}' meant?" if f"${word}" in known.split() else ""
     return InvalidFilterError(
-        f"{place}: unknown operator {_shown(operator)}; known are {known}{meant}"
+        f"{place}: unknown operator {shortened(operator)}; known are {known}{meant}"
     )
 
 
@@ -250,16 +250,4 @@ def _pattern(value: Any, place: str) -> str:
 
 
 def _invalid(place: str, value: Any, expected: str) -> InvalidFilterError:
-    return InvalidFilterError(f"{place} is {_shown(value)}: {expected}")
-
-
-def _shown(value: Any) -> str:
-    """A value, shortened; what can't even be shown by its type."""
-    try:
-        return _SHORT.repr(value)
-    except Exception:  # of integers with thousands of digits, say, Python refuses it
-        return f"a value of type {type(value).__name__}"
-
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = 60
+    return InvalidFilterError(f"{place} is {shortened(value)}: {expected}")

@@ -31,6 +31,7 @@ from retrieval_store.engine.verify import FileReport
 from retrieval_store.errors import ClientClosedError, MissingDependencyError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.json_values import Payload
+from retrieval_store.words import Analyzer
 
 
 class PointsBackend(Protocol):
@@ -94,7 +95,9 @@ class CollectionStore(Protocol):
     def drop(self, name: str) -> None: ...
     def points(self, collection_id: str) -> PointsBackend: ...
     def optimize(self, collection_id: str, progress: Progress) -> None: ...
-    def verify(self) -> Iterable[FileReport]: ...
+    def verify(
+        self, analyzer_of: Callable[[CollectionRecord], Analyzer]
+    ) -> Iterable[FileReport]: ...
 
 
 class Session:
@@ -117,13 +120,25 @@ class Session:
         self._finalizer()
 
 
-def embedded(path: Path | None, mode: Mode) -> Session:
-    """A share in the store of a directory, or a new store in memory."""
-    if path is None:
-        share, place = registry.Share(Store(None, mode, plugins.find_index)), "in memory"
-    else:
-        share, place = registry.acquire(path, mode, plugins.find_index), f"at {path}"
-    return Session(share.store, partial(registry.release, share), place)
+def in_memory(mode: Mode) -> Session:
+    """A new store in memory."""
+    share = registry.Share(Store(None, mode, plugins.find_index))
+    return Session(share.store, partial(registry.release, share), "in memory")
+
+
+def embedded(path: Path, mode: Mode, rebuild: bool) -> Session:
+    """A share in the store of a directory. rebuild: without the derived files that are there, which
+    are forgotten; where nothing can be written, they aren't used."""
+    ignored = rebuild and mode == "read-only"
+    share = registry.acquire(path, mode, plugins.find_index, uses_derived=not ignored)
+    session = Session(share.store, partial(registry.release, share), f"at {path}")
+    if rebuild and not ignored:
+        try:
+            share.store.forget_derived()
+        except BaseException:
+            session.close()
+            raise
+    return session
 
 
 def remote(url: str | None, qdrant_client: Any, options: dict[str, Any]) -> Session:

@@ -8,15 +8,17 @@ from typing import Any, Literal
 
 from retrieval_store import plugins
 from retrieval_store.arguments import check_callable, collection_name, whole_number
-from retrieval_store.backend import StoredCollection, embedded, remote
+from retrieval_store.backend import StoredCollection, embedded, in_memory, remote
 from retrieval_store.collection import Collection
 from retrieval_store.configuration import (
     ALL_DEFAULTS,
     all_settings,
+    analyzer_of,
     given_settings,
     index_of,
     metric_of,
     refuse_conflict,
+    stored_settings,
     to_store,
     with_given,
 )
@@ -38,6 +40,7 @@ from retrieval_store.json_values import Payload, checked_object, shown
 from retrieval_store.loaders import DataLoader
 from retrieval_store.progress import progress_bar
 from retrieval_store.results import SPACE
+from retrieval_store.words import Analyzer
 
 ATTEMPTS = 3  # at getting or creating a collection
 
@@ -49,7 +52,9 @@ class Client:
     Clients of one path share the store, in this process and with others. A store in memory is its
     client's own. durability: "full" (an acknowledged write survives a power cut) or "relaxed" (a
     power cut may lose the last moments, never consistency). read_only: writes raise ReadOnlyError,
-    and the store may lie where nothing can be written. allow_reset: whether `reset` may delete
+    and the store may lie where nothing can be written. rebuild: don't use the indexes and lists of
+    words that are there, whoever made them, but make them again as they are needed; for a store
+    from somebody whom you don't trust. allow_reset: whether `reset` may delete
     everything. trust: whether you trust whoever made the store; only then, or when you give it
     yourself, is an embedding function used that may reach the network, the environment or files.
     Close it, or use it in a `with` statement.
@@ -68,6 +73,7 @@ class Client:
         read_only: bool = False,
         allow_reset: bool = False,
         trust: bool = False,
+        rebuild: bool = False,
         url: str | None = None,
         qdrant_client: Any = None,
         **qdrant_options: Any,
@@ -76,8 +82,9 @@ class Client:
             raise InvalidArgumentError(
                 f"durability is {durability!r}, expected 'full' or 'relaxed'"
             )
-        if not isinstance(trust, bool):
-            raise InvalidArgumentError(f"trust is {shown(trust)}, expected True or False")
+        for name, flag in {"trust": trust, "rebuild": rebuild}.items():
+            if not isinstance(flag, bool):
+                raise InvalidArgumentError(f"{name} is {shown(flag)}, expected True or False")
         places = {"path": path, "url": url, "qdrant_client": qdrant_client}
         given = [name for name, place in places.items() if place is not None]
         if len(given) > 1:
@@ -86,13 +93,17 @@ class Client:
             raise InvalidTypeError(f"{min(qdrant_options)!r} is no argument of Client, without url")
         if read_only and path is None:
             raise InvalidArgumentError("read_only goes with path")
+        if rebuild and path is None:
+            raise InvalidArgumentError("rebuild goes with path: elsewhere there are no such files")
         if durability != "full" and (url is not None or qdrant_client is not None):
             raise InvalidArgumentError("durability goes with path; on a cluster it is Qdrant's")
         mode: Mode = "read-only" if read_only else durability
         if url is not None or qdrant_client is not None:
             self._session = remote(url, qdrant_client, qdrant_options)
+        elif path is None:
+            self._session = in_memory(mode)
         else:
-            self._session = embedded(None if path is None else _directory(path), mode)
+            self._session = embedded(_directory(path), mode, rebuild)
         self._allow_reset = allow_reset
         self._trust = trust
 
@@ -174,11 +185,12 @@ class Client:
 
     def verify(self, *, progress: bool = False) -> list[FileReport]:
         """Look at every byte of the store's files: a report for each, with `problem` None where the
-        file is whole. progress: show a bar of the files. Others may use the store meanwhile; of a
-        store in memory, or on a cluster, there is nothing to report."""
+        file is whole, and, of indexes and lists of words, where it says what the points say.
+        progress: show a bar of the files. Others may use the store meanwhile; of a store in memory,
+        or on a cluster, there is nothing to report."""
         reports = []
         with progress_bar("verifying", None, "file", progress) as bar:
-            for report in self._session.store.verify():
+            for report in self._session.store.verify(_analyzer_of):
                 reports.append(report)
                 bar.update(1)
         return reports
@@ -261,6 +273,10 @@ class Client:
     ) -> Collection:
         backend = StoredCollection(self._session, record.id)
         return Collection(backend, record, embedding_function, data_loader, self._trust)
+
+
+def _analyzer_of(record: CollectionRecord) -> Analyzer:
+    return analyzer_of(stored_settings(record))
 
 
 def _refuse_bad_index(space: NewSpace) -> None:

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 
 import retrieval_store
+from retrieval_store.engine.database import CHECKSUM_BYTES
 from retrieval_store.errors import DamagedError, RetrievalStoreError
 
+from .sqlite_pages import PAGE, Pages
 from .test_damage import everything, fill, problems
 from .test_interrupts import alarm
 
 ROUNDS = 400
-PAGE = 4096
 
 
 def sql(file, statement, *parameters):
@@ -242,37 +243,24 @@ def endless(database):
     checksums that are right: reading all of it takes longer than anybody lives."""
     for document in ("x" * 60_000, None):  # which leaves free pages
         sql(database, "UPDATE points SET document = ? WHERE pk = 0", document)
-    pages = bytearray(database.read_bytes())
     with closing(apsw.Connection(str(database), vfs="cksmvfs")) as connection:
         query = "SELECT rootpage FROM sqlite_schema WHERE name = 'points'"
         ((root,),) = connection.execute(query).fetchall()
-    last = len(pages) // PAGE
-    below = last
-    put_page(pages, below, pages[(root - 1) * PAGE : root * PAGE])
-    for page in [*range(last - 1, last - 7, -1), root]:
-        put_page(pages, page, interior(below))
-        below = page
-    database.write_bytes(pages)
-
-
-def put_page(pages, number, content):
-    """Write a page (they count from 1) with the checksum that SQLite's checksum VFS wants: two sums
-    over pairs of little-endian words."""
-    words, first, second = struct.unpack(f"<{PAGE // 4 - 2}I", content[:-8]), 0, 0
-    for i in range(0, len(words), 2):
-        first = (first + words[i] + second) & 0xFFFFFFFF
-        second = (second + words[i + 1] + first) & 0xFFFFFFFF
-    start = (number - 1) * PAGE
-    pages[start : start + PAGE] = content[:-8] + struct.pack("<II", first, second)
+    with Pages(database) as pages:
+        last = below = len(pages)
+        pages[last][:] = pages[root]
+        for page in [*range(last - 1, last - 7, -1), root]:
+            pages[page][:] = interior(below)
+            below = page
 
 
 def interior(child):
     """An inner page of a table's tree, all of whose children are the same page."""
     cells = b"".join(struct.pack(">I", child) + bytes([0x81, i]) for i in range(100))
-    start = 4096 - 8 - len(cells)
+    start = PAGE - CHECKSUM_BYTES - len(cells)
     places = b"".join(struct.pack(">H", start + 6 * i) for i in range(100))
     head = bytes([5]) + struct.pack(">HHHBI", 0, 100, start, 0, child)
-    return (head + places).ljust(start, b"\0") + cells + b"\0" * 8
+    return (head + places).ljust(start, b"\0") + cells + bytes(CHECKSUM_BYTES)
 
 
 def test_a_tree_without_end_ends(store):

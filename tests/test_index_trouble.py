@@ -14,7 +14,7 @@ import retrieval_store
 from retrieval_store.engine import maintenance, upkeep
 from retrieval_store.engine.database import connect
 from retrieval_store.engine.schema import POINTS
-from retrieval_store.errors import DamagedError
+from retrieval_store.errors import DamagedError, NotFoundError
 from retrieval_store.indexes.hnsw import HEADER, HNSWIndex
 
 from .processes import optimize_again_and_again, running
@@ -450,3 +450,21 @@ def test_saved_trigrams_are_used_at_once(tmp_path, monkeypatch):
         things = client.get_collection("texts", embedding_function=None)
         told = things.explain([[0, 0]], where_document={"$contains": "number 77"})
         assert "by trigrams" in told["remarks"][0]
+
+
+def test_a_collection_deleted_while_its_index_is_saved_is_not_found(tmp_path, monkeypatch):
+    write_file = maintenance.derived.write_file
+    monkeypatch.setattr(upkeep._upkeep, "_stopping", True)
+    with retrieval_store.Client(tmp_path) as client:
+
+        def delete_then_save(directory, key, save, seq):
+            def save_too_late(path):
+                client.delete_collection("things")
+                return save(path)
+
+            return write_file(directory, key, save_too_late, seq)
+
+        things = populated(client)
+        monkeypatch.setattr(maintenance.derived, "write_file", delete_then_save)
+        with pytest.raises(NotFoundError):
+            things.optimize()

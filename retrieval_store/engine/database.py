@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast
 
@@ -48,6 +49,8 @@ Fill: TypeAlias = Callable[[apsw.Connection], None]
 Reason: TypeAlias = Callable[[], Exception]  # makes the error that the use of what is closed raises
 
 LOCK_TIMEOUT_MS = 30_000
+MANY_ROWS = 10_000  # of one query, from which on they are counted
+PAGE_BYTES, LEAST_ROW = 4096, 6  # a row has its place in a page, its length, its key and its types
 CHECKSUM_BYTES = 8  # at the end of each page, as the checksum VFS wants them
 CHECKSUM_VFS = "cksmvfs"
 IDLE_CONNECTIONS = 4
@@ -120,13 +123,17 @@ def _fill(connection: apsw.Connection, format: Format, fill: Fill | None) -> Non
 
 def connect(path: Path, format: Format, mode: Mode) -> Connection:
     """A connection to a database that exists; raises FormatError when it isn't one of ours."""
-    with translated(path):
+    with translated(path), contradictions(path):
         refuse_odd_files_beside(path)
         connection = _opened(path, apsw.SQLITE_OPEN_READWRITE, mode)
-        version = _version(connection, path, format)
-        if version < (format.readable if mode == "read-only" else format.version):
-            version = _migrate(connection, path, format, mode)
-        refuse_other_schema(connection, format.statements(version), path)
+        try:
+            version = _version(connection, path, format)
+            if version < (format.readable if mode == "read-only" else format.version):
+                version = _migrate(connection, path, format, mode)
+            refuse_other_schema(connection, format.statements(version), path)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
 
@@ -391,8 +398,19 @@ Database: TypeAlias = FileDatabase | MemoryDatabase
 
 
 def select(connection: apsw.Connection, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-    """All rows of a query at once, so that no statement stays open."""
-    return connection.execute(query, parameters).fetchall()
+    """All rows of a query at once, so that no statement stays open. More of them than the database
+    has room for come from a tree whose pages lead to the same pages again and again."""
+    cursor = connection.execute(query, parameters)
+    try:
+        rows = list(islice(cursor, MANY_ROWS))
+        if len(rows) == MANY_ROWS:
+            most = connection.pragma("page_count") * PAGE_BYTES // LEAST_ROW
+            rows += islice(cursor, most)
+            if len(rows) > most:
+                raise apsw.CorruptError(f"a query finds more than {most} rows in it")
+    finally:
+        cursor.close(True)  # which the traceback of an error would keep open
+    return rows
 
 
 def in_transaction(connection: apsw.Connection, work: Callable[[apsw.Connection], T]) -> T:

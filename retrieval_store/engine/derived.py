@@ -92,6 +92,11 @@ def forget(connection: apsw.Connection, keys: list[str]) -> None:
     connection.executemany("DELETE FROM derived WHERE key = ?", [(key,) for key in keys])
 
 
+def forget_all(connection: apsw.Connection) -> None:
+    """Drop all records, whatever they say."""
+    connection.execute("DELETE FROM derived")
+
+
 def sweep(directory: Path, files: list[DerivedFile]) -> None:
     """Remove what isn't among the recorded files; only the process that does maintenance may."""
     remove_derived(directory, {made.file for made in files})

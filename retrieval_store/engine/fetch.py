@@ -19,6 +19,11 @@ from retrieval_store.errors import DamagedError
 from retrieval_store.json_values import Payload
 
 ROWS_AT_ONCE = 20_000
+_KINDS: dict[str, set[type]] = {
+    "id": {str, int},
+    "document": {str, type(None)},
+    "uri": {str, type(None)},
+}
 
 
 def fetch(view: View, rows: Ints, fields: Fields) -> Points:
@@ -52,6 +57,7 @@ def _points(view: View, rows: Ints, records: list[tuple[Any, ...]], fields: Fiel
     names = _names(fields)
     columns = zip(*records, strict=True) if records else ((),) * len(names)
     values = dict(zip(names, map(list, columns), strict=True))
+    _refuse_odd(values)
     return Points(
         [to_id(key) for key in values["id"]],
         decode_payloads(values["payload"]) if fields.payload else None,
@@ -59,6 +65,13 @@ def _points(view: View, rows: Ints, records: list[tuple[Any, ...]], fields: Fiel
         values.get("uri"),
         *_vectors(view, rows, fields.vectors),
     )
+
+
+def _refuse_odd(values: dict[str, list[Any]]) -> None:
+    """Raise ValueError where there is no text, but should be: SQLite keeps whatever it gets."""
+    for name, kinds in _KINDS.items():
+        if not kinds.issuperset(map(type, values.get(name, ()))):
+            raise ValueError(f"a point has a value as {name} that can't be one")
 
 
 def _vectors(

@@ -27,7 +27,7 @@ from retrieval_store.engine.derived import (
 from retrieval_store.engine.forking import unforkable
 from retrieval_store.engine.locking import Sharing, Turns
 from retrieval_store.engine.types import NewSpace, Space
-from retrieval_store.errors import DamagedError, PluginError
+from retrieval_store.errors import DamagedError, PluginError, StorageError
 from retrieval_store.indexes import EXACT, HNSW, VectorIndex
 from retrieval_store.json_values import Payload
 
@@ -114,7 +114,7 @@ class SpaceIndex:
         index is closed. For who has the turn of `filling`, as is `save`. Without a class for the
         index, it stays empty."""
         try:
-            index = self._index or self._made()
+            index = self._index or self.made()
         except (PluginError, ValueError) as error:
             self.full = True
             _log.warning("the collection is searched without its index: %s", error)
@@ -132,7 +132,8 @@ class SpaceIndex:
     def save(self, path: Path) -> int:
         """Write a file, and say how many slots are in it."""
         index = self._index
-        assert index is not None
+        if index is None:  # another thread deletes or closes the collection
+            raise StorageError("the index was closed before it was saved")
 
         def save() -> int:
             index.save(path)
@@ -165,18 +166,25 @@ class SpaceIndex:
         self._looked = True
 
     def _load(self, directory: Path, found: DerivedFile) -> None:
-        index, path = self._made(), path_of(directory, found)
+        index = self.read(directory, found)
+        self.saved = found.covered
+        self._index = index  # those who search go on with the one they have
+
+    def read(self, directory: Path, found: DerivedFile) -> VectorIndex:
+        """What a file holds; raises DamagedError, ValueError, or PluginError when there is no class
+        for it."""
+        index, path = self.made(), path_of(directory, found)
         refuse_damaged(path, found, lambda: index.load(path, found.covered))
         if len(index) != found.covered:
             raise ValueError(f"{path} holds {len(index)} vectors instead of {found.covered}")
-        self.saved = found.covered
-        self._index = index  # those who search go on with the one they have
+        return index
 
     def close(self) -> None:
         """Let go of the memory once nobody searches."""
         self.closed, self._index = True, None
 
-    def _made(self) -> VectorIndex:
+    def made(self) -> VectorIndex:
+        """An index of this kind, without vectors."""
         make = self._find_class(index_name(self._space))
         dimension, metric = self._space.dimension, self._space.metric
         return make(dimension, metric, index_settings(self._space))

@@ -130,7 +130,8 @@ def of_words(rows: Ints, documents: Sequence[str | None], analyzer: Analyzer) ->
 
 def of_trigrams(rows: Ints, documents: Sequence[str | None]) -> Lists:
     """Lists of the three-byte pieces of some documents in UTF-8."""
-    blobs = [(document or "").encode() for document in documents]
+    # Not a method of the document's own: what is none is a TypeError, as everywhere.
+    blobs = [str.encode(document or "") for document in documents]
     lengths = np.array([len(blob) for blob in blobs], np.int64)
     data = np.frombuffer(b"".join(blobs), np.uint8).astype(np.int32)
     pieces = data[:-2] | data[1:-1] << 8 | data[2:] << 16

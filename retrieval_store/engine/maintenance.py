@@ -147,6 +147,20 @@ def save_indexes(points: PointStore) -> None:
             _log.warning("an index wasn't saved on closing: %s", error)
 
 
+def forget_derived(points: PointStore) -> None:
+    """Drop all derived files, whoever made them, and what is in memory of them; they are made again
+    as they are needed."""
+    points.rest()  # so that nobody goes on building one
+
+    def work(alone: bool) -> None:
+        points.write(lambda write: derived.forget_all(write.connection))
+        if alone:
+            _sweep(points)
+        points.rest()
+
+    points.maintaining.take(lambda: _as_only_process(points, 0, work))
+
+
 def _state_of(points: PointStore) -> State:
     return points.read(lambda view: view.state)
 

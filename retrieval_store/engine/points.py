@@ -84,11 +84,12 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What a PointStore needs of the store around it: classes of indexes by name, and somebody to
-    tell when there is something to do for maintenance."""
+    """What a PointStore needs of the store around it: classes of indexes by name, somebody to tell
+    when there is something to do for maintenance, and whether derived files may be used."""
 
     find_class: FindClass = built_in
     attend: Callable[["PointStore"], None] = lambda points: None
+    uses_derived: bool = True
 
 
 class PointStore:
@@ -108,6 +109,7 @@ class PointStore:
         self.closing = False
         self._state: State | None = None
         self._around = around
+        self._derived_from = directory if around.uses_derived else None
         self._unattended = 0
         self._spaces: dict[tuple[int, int, int], OpenSpace] = {}
         self.dropped = False
@@ -157,7 +159,7 @@ class PointStore:
         """Delete the first `limit` points that are named and match; returns how many."""
 
         def change(write: Write) -> int:
-            view = View(write.connection, self.state_of(write), self.directory)
+            view = View(write.connection, self.state_of(write), self._derived_from)
             rows = select(view, ids, expression)[:limit]
             delete(write, view.state.pks[rows])
             return len(rows)
@@ -267,7 +269,7 @@ class PointStore:
         """What `look` returns, given one consistent state to read."""
 
         def use(connection: apsw.Connection) -> Found:
-            return look(View(connection, self._state_at(connection), self.directory))
+            return look(View(connection, self._state_at(connection), self._derived_from))
 
         try:
             return self._unless_gone(lambda: self._database.read(use))
@@ -425,7 +427,7 @@ class PointStore:
         key = (space.number, generation, space.dimension)
         held = self._spaces.get(key)
         if held is None:
-            index = SpaceIndex(space, generation, self.directory, self._around.find_class)
+            index = SpaceIndex(space, generation, self._derived_from, self._around.find_class)
             held = self._spaces.setdefault(key, OpenSpace(self._vectors(space, generation), index))
         return held
 

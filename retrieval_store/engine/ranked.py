@@ -52,7 +52,7 @@ def lists_for(view: View, key: ListKey) -> Layers[Lists]:
     or of the vectors of a sparse space."""
 
     def build(rows: Ints) -> Lists:
-        return lists.combined(list(_in_pieces(view, key, rows)))
+        return lists.combined(list(in_pieces(view, key, rows)))
 
     return current(view, view.state.lists, key, build, lambda: _saved(view, key))
 
@@ -60,13 +60,13 @@ def lists_for(view: View, key: ListKey) -> Layers[Lists]:
 def renewed(view: View, key: ListKey) -> Layers[Lists]:
     """The lists of a kind made anew, of living points alone, in one piece, and kept instead of what
     there was: nothing in them is of what was deleted or replaced."""
-    segment = lists.combined(list(_in_pieces(view, key, np.flatnonzero(view.state.alive))))
+    segment = lists.combined(list(in_pieces(view, key, np.flatnonzero(view.state.alive))))
     layers = Layers((segment,), np.empty(0, np.int64))
     view.state.lists.keep(key, view.state.head.seq, layers)
     return layers
 
 
-def _in_pieces(view: View, key: ListKey, rows: Ints) -> Iterator[Lists]:
+def in_pieces(view: View, key: ListKey, rows: Ints) -> Iterator[Lists]:
     """The lists of some rows, part by part, so that what building needs of memory is bounded."""
     _, what = key
     for start in range(0, max(1, len(rows)), ROWS_A_PIECE):

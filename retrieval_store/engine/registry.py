@@ -8,6 +8,7 @@ import sys
 import threading
 import weakref
 from pathlib import Path
+from typing import TypeAlias
 
 from retrieval_store.engine import upkeep
 from retrieval_store.engine.database import Mode, sync_directory, translated
@@ -16,6 +17,8 @@ from retrieval_store.engine.forking import aware
 from retrieval_store.engine.indexing import FindClass, built_in
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import ConflictError, StorageError
+
+_Key: TypeAlias = tuple[int, int, bool, bool]  # device, inode, read-only, without derived files
 
 
 class Share:
@@ -44,7 +47,7 @@ class _Open:
     thread holds it gives its store back there."""
 
     def __init__(self) -> None:
-        self.stores: dict[tuple[int, int, bool], _Shared] = {}
+        self.stores: dict[_Key, _Shared] = {}
         self.lock = threading.RLock()
         aware(self)
 
@@ -56,20 +59,22 @@ class _Open:
 _open = _Open()
 
 
-def acquire(path: Path, mode: Mode, find_class: FindClass = built_in) -> Share:
+def acquire(
+    path: Path, mode: Mode, find_class: FindClass = built_in, uses_derived: bool = True
+) -> Share:
     """A share in the store at the path, made if there is none; give it back with `release`."""
     if sys.platform == "win32":
         raise StorageError("stores on disk work on Linux and macOS so far; use one in memory")
     with translated(path), _open.lock:
         if mode != "read-only":
             _make_directory(path)
-        key = _key(path, mode)
+        key = _key(path, mode, uses_derived)
         shared = _open.stores.get(key)
         # At once: whatever follows may collect the last client that holds it.
         share = None if shared is None else shared.share()
         if share is None or not share.store.is_in_place():  # another directory has got that number
             warn_of_network(path)
-            shared = _Shared(Store(path, mode, find_class))
+            shared = _Shared(Store(path, mode, find_class, uses_derived))
             share = shared.share()
             _open.stores[key] = shared
         if share.store.mode != mode:
@@ -92,9 +97,9 @@ def release(share: Share) -> None:
     upkeep.outside(share.store.close)
 
 
-def _key(path: Path, mode: Mode) -> tuple[int, int, bool]:
+def _key(path: Path, mode: Mode, uses_derived: bool) -> _Key:
     status = os.stat(path)
-    return status.st_dev, status.st_ino, mode == "read-only"
+    return status.st_dev, status.st_ino, mode == "read-only", not uses_derived
 
 
 def _make_directory(path: Path) -> None:

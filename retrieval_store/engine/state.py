@@ -89,8 +89,8 @@ class State:
 class View:
     """What a call reads: the state in memory, and a transaction that shows the same `seq`.
 
-    directory: where the collection's files are, None in memory; remarks: what whoever asks for an
-    explanation should be told.
+    directory: where there are derived files to be used, if anywhere; remarks: what whoever asks for
+    an explanation should be told.
     """
 
     connection: apsw.Connection

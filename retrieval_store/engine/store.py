@@ -28,7 +28,7 @@ from retrieval_store.engine.files import (
 )
 from retrieval_store.engine.forking import aware
 from retrieval_store.engine.indexing import FindClass, built_in
-from retrieval_store.engine.maintenance import Progress, optimize, save_indexes
+from retrieval_store.engine.maintenance import Progress, forget_derived, optimize, save_indexes
 from retrieval_store.engine.points import Around, PointStore
 from retrieval_store.engine.types import NewSpace
 from retrieval_store.engine.verify import FileReport, verify_catalog, verify_collection
@@ -39,6 +39,7 @@ from retrieval_store.errors import (
     StorageError,
 )
 from retrieval_store.json_values import Payload
+from retrieval_store.words import Analyzer
 
 MOST_AWAKE = 16  # collections with open files; each may have some 14 descriptors
 T = TypeVar("T")
@@ -48,10 +49,14 @@ class Store:
     """The collections below a directory, which exists; or in memory when `directory` is None."""
 
     def __init__(
-        self, directory: Path | None, mode: Mode, find_class: FindClass = built_in
+        self,
+        directory: Path | None,
+        mode: Mode,
+        find_class: FindClass = built_in,
+        uses_derived: bool = True,
     ) -> None:
         self.directory = directory
-        self._around = Around(find_class, upkeep.want)
+        self._around = Around(find_class, upkeep.want, uses_derived)
         self.mode: Mode = mode
         self._open: dict[str, PointStore] = {}
         self._awake: OrderedDict[str, PointStore] = OrderedDict()  # the last used last
@@ -171,14 +176,25 @@ class Store:
         self._wake(collection_id, points)
         return points
 
-    def verify(self) -> Iterator[FileReport]:
-        """Look at every byte; a report for each file. In memory there is none."""
+    def forget_derived(self) -> None:
+        """Drop all derived files, and what is in memory of them; they are made again as they are
+        needed."""
+        for record in self.page(None, 0):
+            with contextlib.suppress(NotFoundError):  # deleted meanwhile
+                forget_derived(self.points(record.id))
+
+    def verify(self, analyzer_of: Callable[[CollectionRecord], Analyzer]) -> Iterator[FileReport]:
+        """Look at every byte; a report for each file. In memory there is none. analyzer_of: how a
+        collection finds words."""
         if self.directory is not None:
             report = verify_catalog(self.directory / CATALOG_NAME, self.mode)
             yield report
             for record in [] if report.problem else self.page(None, 0):
                 directory = self.directory / record.id
-                yield from verify_collection(directory, record.name, self.mode)
+                find_class, find_analyzer = self._around.find_class, partial(analyzer_of, record)
+                yield from verify_collection(
+                    directory, record.name, self.mode, find_class, find_analyzer
+                )
 
     def optimize(self, collection_id: str, progress: Progress) -> None:
         """Compact a collection and let go of all that was deleted."""

@@ -2,25 +2,44 @@
 
 Databases: every page through the checksum VFS, SQLite's own check of their structure, and whether
 the tables agree. Vector files: the checksum of every block, by a reader that has seen none yet.
-Derived files: their checksums.
+Derived files: their checksums, and whether they are made of what is there; see `comparing`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import apsw
 import numpy as np
 
 from retrieval_store.engine.catalog import CATALOG
+from retrieval_store.engine.comparing import refuse_false_index, refuse_false_lists
 from retrieval_store.engine.database import FileDatabase, Mode, select
 from retrieval_store.engine.derived import DerivedFile, all_files, path_of, refuse_damaged
 from retrieval_store.engine.fetch import decode_payloads, read_records
 from retrieval_store.engine.files import DERIVED, POINTS_NAME
+from retrieval_store.engine.indexing import FindClass
 from retrieval_store.engine.points import Around, PointStore
-from retrieval_store.engine.state import View
-from retrieval_store.errors import ClientClosedError, DamagedError, NotFoundError, StorageError
+from retrieval_store.engine.ranked import TRIGRAMS, ListKey, file_key
+from retrieval_store.engine.state import SpaceState, View
+from retrieval_store.errors import (
+    ClientClosedError,
+    DamagedError,
+    InvalidArgumentError,
+    MissingDependencyError,
+    NotFoundError,
+    StorageError,
+)
+from retrieval_store.words import Analyzer
 
+FindAnalyzer: TypeAlias = Callable[[], Analyzer]
+Comparison: TypeAlias = Callable[[DerivedFile], None]  # raises DamagedError
+_HOW_TO_MEND = (
+    "Nothing is lost: open the store with rebuild=True, or remove the folder while nobody uses it, "
+    "and it is made again"
+)
 _CLOSE = partial(ClientClosedError, "verified")
 
 
@@ -45,18 +64,20 @@ def verify_catalog(path: Path, mode: Mode) -> FileReport:
     return _report(path, None)
 
 
-def verify_collection(directory: Path, name: str, mode: Mode) -> list[FileReport]:
-    """The files of a collection, all of one state; none when it is deleted meanwhile."""
+def verify_collection(
+    directory: Path, name: str, mode: Mode, find_class: FindClass, find_analyzer: FindAnalyzer
+) -> list[FileReport]:
+    """The files of a collection, all of one state; none when it is deleted meanwhile. The classes
+    of its indexes and how it finds words are what its derived files were made with."""
     path = directory / POINTS_NAME
     while True:
-        generation = -1
         try:
-            points = PointStore.open(directory, name, mode, Around())
+            points = PointStore.open(directory, name, mode, Around(find_class))
             try:
-                generation, reports = points.read(
-                    lambda view: (view.state.head.generation, _reports(view, path))
+                files, reports = points.read(
+                    lambda view: (_files(view), _reports(view, path, find_analyzer))
                 )
-                if not any(r.problem for r in reports) or not points.has_moved_on(generation):
+                if not any(r.problem for r in reports) or points.read(_files) == files:
                     return reports
             finally:
                 points.close(_CLOSE)
@@ -66,28 +87,63 @@ def verify_collection(directory: Path, name: str, mode: Mode) -> list[FileReport
             return [_report(path, error)]
 
 
-def _reports(view: View, path: Path) -> list[FileReport]:
+def _files(view: View) -> tuple[int, list[DerivedFile]]:
+    """What a file is found by; what isn't any more may be gone, or be another."""
+    return view.state.head.generation, all_files(view.connection)
+
+
+def _reports(view: View, path: Path, find_analyzer: FindAnalyzer) -> list[FileReport]:
     _refuse_problems(view.connection, path)
     _refuse_disagreement(view, path)
-    reports = [_report(path, None)]
+    reports, sound = [_report(path, None)], []
     for space in view.state.spaces.values():
         problem = None
         try:
             rows = space.vectors.rows(space.space.slots)
             space.vectors.admit(rows, space.checksums, None)
+            sound.append(space)
         except StorageError as error:
             problem = error
         reports.append(_report(space.vectors.path, problem))
-    return reports + [_derived_report(path.parent, made) for made in all_files(view.connection)]
+    compare = _comparisons(view, path.parent, sound, find_analyzer)
+    return reports + [_derived_report(path.parent, f, compare) for f in all_files(view.connection)]
 
 
-def _derived_report(directory: Path, made: DerivedFile) -> FileReport:
-    """Such a file is no loss, but what is wrong with it may be wrong with the disk."""
+def _comparisons(
+    view: View, directory: Path, sound: list[SpaceState], find_analyzer: FindAnalyzer
+) -> dict[str, Comparison]:
+    """By their keys, how to compare derived files with what they are made of. There may be others,
+    that are of no use any more."""
+    sparse = [name for name, space in view.state.special.items() if space.kind == "sparse"]
+    keys: list[ListKey] = [TRIGRAMS, *_words(find_analyzer), *(("sparse", name) for name in sparse)]
+    lists = {file_key(key): partial(refuse_false_lists, view, key) for key in keys}
+    indexes = {
+        space.index.key: partial(refuse_false_index, directory, space)
+        for space in sound
+        if space.index.wanted
+    }
+    return {**lists, **indexes}
+
+
+def _words(find_analyzer: FindAnalyzer) -> list[ListKey]:
+    try:
+        return [("words", find_analyzer())]
+    except (InvalidArgumentError, MissingDependencyError):
+        return []  # nobody can search for words with such settings here
+
+
+def _derived_report(
+    directory: Path, made: DerivedFile, compare: dict[str, Comparison]
+) -> FileReport:
+    """Such a file is no loss, but what is wrong with it may be wrong with the disk, or somebody's
+    intention."""
     path = directory / DERIVED / made.file
     try:
         refuse_damaged(path_of(directory, made), made)
-    except StorageError as error:
-        return _report(path, error)
+        if made.key in compare:
+            compare[made.key](made)
+    except (StorageError, OSError) as error:
+        return _report(path, StorageError(f"{error}. {_HOW_TO_MEND}"))
     return _report(path, None)
 
 

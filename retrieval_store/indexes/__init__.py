@@ -5,9 +5,9 @@ knows vectors by their numbers and nothing of points, filters or files other tha
 """
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from retrieval_store.arrays import Ints, Matrix
+from retrieval_store.arrays import Bools, Ints, Matrix
 from retrieval_store.indexes.exact import Metric
 from retrieval_store.json_values import Payload
 
@@ -20,7 +20,9 @@ class VectorIndex(Protocol):
 
     Any number of threads may search at once. While one adds or saves, the engine lets nobody else
     in. settings: the user's, JSON values; the class refuses those that it doesn't know with a
-    ValueError.
+    ValueError. They come from the store, whoever made that, so a class of a package says by
+    `self_contained = True` that whatever they are, it reaches no network, environment or file but
+    those that it is told to save and to load; without that it isn't used.
     """
 
     def __init__(self, dimension: int, metric: Metric, settings: Payload) -> None: ...
@@ -34,7 +36,8 @@ class VectorIndex(Protocol):
     def search(self, queries: Matrix, count: int) -> tuple[Ints, Matrix]:
         """Numbers, int64 (q, m), and distances, float32 (q, m), of the nearest of each query, (q,
         dim) float32, nearest first; m is `count`, or less where less can be found. The larger
-        `count`, the surer are the first of them."""
+        `count`, the surer are the first of them. Distances are what `exact.nearest` says they are,
+        but for the rounding of float32."""
 
     def save(self, path: Path) -> None:
         """Write everything to a new file."""
@@ -52,3 +55,13 @@ class VectorIndex(Protocol):
     @property
     def nbytes(self) -> int:
         """Bytes of memory in use."""
+
+
+@runtime_checkable
+class KnowsVectors(Protocol):
+    """What an index may have besides, so that all its vectors can be compared with those that it
+    was made of. One without it is compared by what it finds, of a sample."""
+
+    def holds(self, first: int, rows: Matrix) -> Bools:
+        """(n,) whether the vectors with the numbers from `first` on, as they are searched, are
+        these (n, dim) float32 rows."""

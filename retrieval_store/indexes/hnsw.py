@@ -13,8 +13,8 @@ import hnswlib
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.arrays import Ints, Matrix
-from retrieval_store.indexes.exact import Metric
+from retrieval_store.arrays import Bools, Ints, Matrix
+from retrieval_store.indexes.exact import UNIT_ROUNDOFF, Metric, norms_of
 from retrieval_store.json_values import Payload, shown
 
 # With these, recall@10 on real embeddings of 256 dimensions is .993 over 50,000 points. More links
@@ -22,6 +22,7 @@ from retrieval_store.json_values import Payload, shown
 DEFAULTS: Payload = {"ef_construction": 200, "max_neighbors": 16, "ef_search": 140}
 MOST = 1_000_000  # of any setting
 SMALLEST = 1024
+UNDERFLOW = 1e-25  # what a number can lose where float32 ends, in a vector of length 1
 HEADER = np.dtype(
     [
         ("offset_level0", "<u8"),
@@ -58,6 +59,7 @@ class HNSWIndex:
                     f"{name} is {shown(value)}, expected an int from {least} to {MOST}"
                 )
         self._dimension = dimension
+        self._metric = metric
         self._settings: dict[str, Any] = {**DEFAULTS, **settings}
         self._graph = hnswlib.Index(metric, dimension)
 
@@ -90,6 +92,17 @@ class HNSWIndex:
             raise ValueError(f"{path} can't be loaded: {error}") from error
         self._graph.set_ef(1)
 
+    def holds(self, first: int, rows: Matrix) -> Bools:
+        numbers = np.arange(first, first + len(rows))
+        held: Matrix = self._graph.get_items(numbers, return_type="numpy")
+        if self._metric != "cosine":
+            return _whole_rows(held == rows)
+        # hnswlib has brought them to length 1, in float32.
+        lengths = np.maximum(norms_of(rows).lengths, np.finfo(np.float64).tiny)
+        expected = rows / lengths[:, None]
+        errors = (self._dimension + 8) * UNIT_ROUNDOFF * np.abs(expected) + UNDERFLOW
+        return _whole_rows(np.abs(held - expected) <= errors)
+
     @property
     def ef_search(self) -> int:
         ef: int = self._settings["ef_search"]
@@ -113,6 +126,10 @@ class HNSWIndex:
             self._graph.set_ef(1)
         elif count > room:
             self._graph.resize_index(max(count, room + room // 2))
+
+
+def _whole_rows(same: npt.NDArray[Any]) -> Bools:
+    return np.asarray(same.all(axis=1))
 
 
 def _check(path: Path, dimension: int, count: int, settings: dict[str, Any]) -> None:

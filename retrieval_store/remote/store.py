@@ -29,6 +29,7 @@ from retrieval_store.remote.cluster import Cluster
 from retrieval_store.remote.payloads import ORDER
 from retrieval_store.remote.points import RemotePoints
 from retrieval_store.remote.space import SETTINGS, WORDS, QdrantCollection
+from retrieval_store.words import Analyzer
 
 OURS = ("id", "name", "qdrant_name")  # beside the settings
 LONGEST_NAME = 255
@@ -176,7 +177,7 @@ class RemoteStore:
         """The points of a collection; raises NotFoundError."""
         return RemotePoints(self._opened(collection_id))
 
-    def verify(self) -> Iterator[FileReport]:
+    def verify(self, analyzer_of: Callable[[CollectionRecord], Analyzer]) -> Iterator[FileReport]:
         """Its files are Qdrant's to look at."""
         return iter(())
 

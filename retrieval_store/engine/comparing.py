@@ -38,7 +38,7 @@ SAMPLE = 500  # vectors that are searched for
 CANDIDATES = 128  # that are asked for, in each search
 # When an index finds too little. HNSW made of the same vectors with other random numbers, 12 or 24
 # times for each of 180 kinds of vectors and settings that are difficult for it, missed shares of a
-# sample that differed by .43 at most; by .9 where groups were larger than these.
+# sample that differed by .46 at most; by .9 where groups were larger than these.
 MOST, MORE = 0.65, 0.5  # shares of the sample: that it misses, and more than one made anew
 EQUAL, SHARED = 32, 0.1  # vectors that are equal; the share for which the same one is nearest
 Digests = npt.NDArray[np.uint64]

@@ -140,7 +140,8 @@ def _restored(spec: Spec, trust: bool) -> EmbeddingFunction:
             f"the collection was created with the embedding function {_shown(spec)}. It may reach "
             "the network, the environment or files, so it isn't made of what a store says alone: "
             "pass it as embedding_function= when you get the collection, or make the client with "
-            "trust=True if you trust whoever made the store"
+            "trust=True if you trust whoever made the store; a class of yours that reaches "
+            "nothing, whatever its settings, may say self_contained = True"
         )
     try:
         return _made(spec["name"], spec["settings"])

@@ -64,7 +64,8 @@ class Plugin:
 
 def register_embedding_function(name: str) -> Callable[[_Class], _Class]:
     """Register a class of embedding functions of this program, so that collections remember it by
-    name; the program must do so before it opens them again.
+    name. If the program does so before it opens them again, and the class says `self_contained =
+    True`, or the client trusts the store, it needn't be given again.
 
     Raises InvalidArgumentError for a name that is taken by another class, and InvalidTypeError for
     what is no class that can be remembered.

@@ -198,3 +198,9 @@ def test_distances_are_squared_l2_or_one_minus_product_or_cosine(client, space, 
     assert dict(zip(result["ids"][0], result["distances"][0], strict=True)) == pytest.approx(
         expected, abs=1e-12
     )
+
+
+def test_a_small_collection_answers_more_queries_than_it_has_room_for_rows(populated):
+    found = populated.query(query_embeddings=np.zeros((9_000, 2)), n_results=5)
+    assert len(found["ids"]) == 9_000
+    assert {tuple(ids) for ids in found["ids"]} == {("p0", "p1", "p2", "p3", "p4")}

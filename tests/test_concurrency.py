@@ -1,8 +1,11 @@
 """Readers beside writers, in threads and in other processes."""
 
+import gc
+import random
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -157,3 +160,61 @@ def test_processes_that_make_one_store_at_once_agree(tmp_path):
             outputs = [process.communicate(timeout=60) for process in processes]
         assert [len(output.split()) for output, _ in outputs] == [5, 5, 5], outputs
         assert len({output for output, _ in outputs}) == 1
+
+
+def crowd(path: str, seconds: float) -> None:
+    """Threads that do everything at once with more collections than stay awake, and clients that
+    come and go; prints what went wrong. In a process of its own, since it might crash."""
+    client, stop, wrong = retrieval_store.Client(path), time.monotonic() + seconds, []
+    every = [client.create_collection(f"many-{i}", embedding_function=None) for i in range(24)]
+    for things in every:
+        things.add(ids=[str(i) for i in range(200)], embeddings=np.random.rand(200, DIMENSION))
+
+    def query(chance):
+        assert len(chance.choice(every).query(query_embeddings=[[0.5] * DIMENSION])["ids"][0]) == 10
+
+    def write(chance):
+        ids = [str(chance.randrange(200)), "new"]
+        chance.choice(every).upsert(ids=ids, embeddings=np.random.rand(2, DIMENSION))
+
+    def optimize(chance):
+        chance.choice(every).optimize()
+
+    def create_and_delete(chance):
+        name = f"fleeting-{chance.random()}"
+        client.create_collection(name, embedding_function=None).add(ids="a", embeddings=[[1]])
+        client.delete_collection(name)
+
+    def come_and_go(chance):
+        other = retrieval_store.Client(path)
+        other.itself = other
+        other.get_collection("many-3", embedding_function=None).count()
+        del other
+        gc.collect()
+
+    def again_and_again(work):
+        chance = random.Random(work.__name__)
+        try:
+            while time.monotonic() < stop:
+                work(chance)
+        except BaseException as error:
+            wrong.append(f"{work.__name__}: {error!r}")
+
+    works = [query, query, query, write, write, optimize, create_and_delete, come_and_go]
+    threads = [threading.Thread(target=again_and_again, args=[work]) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(seconds + 60)
+    assert not any(thread.is_alive() for thread in threads)
+    print(wrong, [report.problem for report in client.verify() if report.problem])
+
+
+def test_a_crowd_of_threads_collections_and_clients_neither_crashes_nor_hangs(tmp_path):
+    run = [sys.executable, "-X", "faulthandler", "-m", "tests.test_concurrency", str(tmp_path), "8"]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=180)
+    assert (done.returncode, done.stdout) == (0, "[] []\n"), done.stderr[-3_000:]
+
+
+if __name__ == "__main__":
+    crowd(sys.argv[1], float(sys.argv[2]))

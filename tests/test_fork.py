@@ -1,6 +1,8 @@
 """Forking while a store is open: the child opens it anew, and nobody hangs or crashes."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -165,3 +167,30 @@ def test_a_fork_comes_about_while_threads_keep_a_store_busy(tmp_path):
         for thread in threads:
             thread.join()
         assert waited < 20, "it waited until there was nothing to do"
+
+
+def test_a_client_that_is_collected_while_the_process_forks_hangs_nobody(tmp_path):
+    # The garbage collector may run anywhere, and a client that it finds closes its store.
+    code = """
+import os, sys, retrieval_store
+from retrieval_store.engine import forking
+
+class Collected:
+    def rest_before_fork(self):
+        things.count()
+        self.client.close()
+
+client = retrieval_store.Client(sys.argv[1])
+things = client.create_collection("things", embedding_function=None)
+things.add(ids="a", embeddings=[[1]])
+other = Collected()
+other.client = retrieval_store.Client(sys.argv[1] + "/../other")
+other.client.create_collection("things", embedding_function=None)
+forking.rests_before_fork(other)
+if os.fork() == 0:
+    os._exit(0 if things.count() == 1 else 1)
+print(os.wait()[1], things.count())
+"""
+    run = [sys.executable, "-c", code, str(tmp_path / "store")]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "0 1\n", done.stderr

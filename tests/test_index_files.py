@@ -192,12 +192,12 @@ def test_a_hostile_file_with_a_right_checksum_is_refused(built):
     links = HEADER.itemsize + 4
     data[links : links + 4] = (10**9).to_bytes(4, "little")
     file.write_bytes(data)
-    connection = connect(file.parent.parent / "points.sqlite", POINTS, "full")
+    connection = connect(file.parent.parent / "points.sqlite", POINTS, "full").connection
     connection.execute("UPDATE derived SET checksum = ?", (zlib.crc32(data),))
     connection.close()
     assert answers(built) == 0
     for name in ("../../catalog.sqlite", "/etc/passwd", "..", "a/b"):
-        connection = connect(file.parent.parent / "points.sqlite", POINTS, "full")
+        connection = connect(file.parent.parent / "points.sqlite", POINTS, "full").connection
         connection.execute("UPDATE derived SET file = ?", (name,))
         connection.close()
         with (

@@ -35,7 +35,7 @@ def recall(things, queries=None, k=10):
 
 def sql(store, statement, *parameters):
     (file,) = store.glob("*/points.sqlite")
-    connection = connect(file, POINTS, "full")
+    connection = connect(file, POINTS, "full").connection
     connection.execute(statement, parameters)
     connection.close()
 
@@ -266,7 +266,7 @@ def test_settings_in_a_tampered_catalog_are_damage(tmp_path, settings):
 
     with retrieval_store.Client(tmp_path) as client:
         populated(client)
-    connection = connect(tmp_path / "catalog.sqlite", CATALOG, "full")
+    connection = connect(tmp_path / "catalog.sqlite", CATALOG, "full").connection
     ((held,),) = connection.execute("SELECT settings FROM collections").fetchall()
     changed = json.dumps({**json.loads(held), **settings}).encode()
     connection.execute("UPDATE collections SET settings = ?", (changed,))

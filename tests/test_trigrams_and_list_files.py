@@ -172,7 +172,7 @@ def test_hostile_lists_with_right_checksums_do_no_harm(tmp_path):
                 place = moves.randrange(8, len(data) - 8)
                 data[place : place + 4] = moves.choice([bytes(4), b"\xff" * 4, moves.randbytes(4)])
             file.write_bytes(data)
-            connection = connect(file.parent.parent / "points.sqlite", POINTS, "full")
+            connection = connect(file.parent.parent / "points.sqlite", POINTS, "full").connection
             query = "UPDATE derived SET checksum = ? WHERE file = ?"
             connection.execute(query, (zlib.crc32(data), file.name))
             connection.close()

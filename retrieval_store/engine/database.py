@@ -15,7 +15,6 @@ import stat
 import threading
 import time
 import uuid
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -29,8 +28,8 @@ import apsw.sqlite_extra
 
 from retrieval_store.engine.forking import aware, is_unforkable, rests_before_fork, unforkable
 from retrieval_store.engine.guards import (
-    Connection,
-    guarded,
+    Steps,
+    guard,
     refuse_odd_files_beside,
     refuse_other_schema,
 )
@@ -49,7 +48,9 @@ Fill: TypeAlias = Callable[[apsw.Connection], None]
 Reason: TypeAlias = Callable[[], Exception]  # makes the error that the use of what is closed raises
 
 LOCK_TIMEOUT_MS = 30_000
-MANY_ROWS = 10_000  # of one query, from which on they are counted
+# Rows of one query, from which on they are counted. More than are ever read at once by keys, which
+# may name the same row many times.
+MANY_ROWS = 32_768
 PAGE_BYTES, LEAST_ROW = 4096, 6  # a row has its place in a page, its length, its key and its types
 CHECKSUM_BYTES = 8  # at the end of each page, as the checksum VFS wants them
 CHECKSUM_VFS = "cksmvfs"
@@ -57,7 +58,7 @@ IDLE_CONNECTIONS = 4
 CACHE_KIB = 16 * 1024  # of pages at most, for each connection; 2 MiB made a fetch twice as slow
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 T = TypeVar("T")
-_registering = threading.Lock()
+_registering = threading.RLock()  # reentrant: a client may be collected meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +122,22 @@ def _fill(connection: apsw.Connection, format: Format, fill: Fill | None) -> Non
         fill(connection)
 
 
-def connect(path: Path, format: Format, mode: Mode) -> Connection:
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """A connection of a pool, and what counts its steps. Not a class of connections of our own, nor
+    weak references to them: with both, the interpreter crashed when threads closed some."""
+
+    connection: apsw.Connection
+    steps: Steps
+
+
+def connect(path: Path, format: Format, mode: Mode) -> Lent:
     """A connection to a database that exists; raises FormatError when it isn't one of ours."""
     with translated(path), contradictions(path):
         refuse_odd_files_beside(path)
         connection = _opened(path, apsw.SQLITE_OPEN_READWRITE, mode)
         try:
+            steps = guard(connection, path)
             version = _version(connection, path, format)
             if version < (format.readable if mode == "read-only" else format.version):
                 version = _migrate(connection, path, format, mode)
@@ -134,15 +145,15 @@ def connect(path: Path, format: Format, mode: Mode) -> Connection:
         except BaseException:
             connection.close()
             raise
-        return connection
+        return Lent(connection, steps)
 
 
-def _opened(path: Path, flags: int, mode: Mode) -> Connection:
+def _opened(path: Path, flags: int, mode: Mode) -> apsw.Connection:
     _register_checksum_vfs()
     name = str(path)
     if mode == "read-only":
         flags, name = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, _read_only_uri(path)
-    connection = guarded(Connection(name, flags=flags, vfs=CHECKSUM_VFS), path)
+    connection = apsw.Connection(name, flags=flags, vfs=CHECKSUM_VFS)
     connection.set_busy_timeout(LOCK_TIMEOUT_MS)
     # Relaxed leaves out the sync of the write-ahead log at each commit, nothing else.
     connection.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'relaxed' else 'FULL'}")
@@ -209,8 +220,8 @@ class FileDatabase:
         self.path = path
         self._format = format
         self._mode: Mode = mode
-        self._idle: list[Connection] = []
-        self._all: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._idle: list[Lent] = []
+        self._lent: dict[int, list[Lent]] = {}  # by thread, the last one last
         self._file: tuple[int, int] | None = None
         self._closed: Reason | None = None
         self._rests = 0
@@ -221,7 +232,9 @@ class FileDatabase:
         out as ours."""
 
         def inside() -> T:
-            connection, rests = self._take()
+            mine = self._lent.setdefault(threading.get_ident(), [])
+            rests = self._rests
+            connection = self._take(mine)
             try:
                 return work(connection)
             except apsw.Error as error:
@@ -232,8 +245,10 @@ class FileDatabase:
                     ) from first
                 raise first from first.__cause__
             finally:
-                self._give_back(connection, rests)
+                self._give_back(mine, rests)
 
+        if not is_unforkable():
+            self._close_lost(threading.get_ident())
         try:
             return unforkable(inside)
         except RetrievalStoreError:
@@ -250,29 +265,33 @@ class FileDatabase:
         self.refuse_if_read_only()
         return self.use(lambda connection: writing(connection, self._format, work))
 
-    def _take(self) -> tuple[Connection, int]:
-        """A connection, and a number to give back with it."""
+    def _take(self, mine: list[Lent]) -> apsw.Connection:
+        """A connection, which is among `mine` until it is given back."""
         if self._closed is not None:
             raise self._closed()
         self._refuse_replaced()
-        rests = self._rests
         try:
-            connection = self._idle.pop()
+            _move_last(self._idle, mine)
         except IndexError:
-            connection = connect(self.path, self._format, self._mode)
-            self._all.add(connection)
-        connection.steps.taken = 0
-        return connection, rests
+            mine.append(connect(self.path, self._format, self._mode))
+        mine[-1].steps.taken = 0
+        return mine[-1].connection
 
-    def _give_back(self, connection: Connection, rests: int) -> None:
-        """The opposite of `_take`. A connection that an interrupt keeps from coming back holds no
-        lock, since transactions end by themselves, and is closed when it is collected."""
+    def _give_back(self, mine: list[Lent], rests: int) -> None:
+        """The opposite of `_take`."""
         if len(self._idle) < IDLE_CONNECTIONS and rests == self._rests:
-            self._idle.append(connection)
+            _move_last(mine, self._idle)
         else:
-            connection.close()
+            mine.pop().connection.close()
         if self._closed is not None:
             self.rest()
+
+    def _close_lost(self, thread: int) -> None:
+        """Close what was lent to a thread that isn't inside: an interrupt has kept it from coming
+        back. It holds no lock, since transactions end by themselves."""
+        lost = self._lent.get(thread)
+        while lost:
+            lost.pop().connection.close()
 
     def refuse_if_read_only(self) -> None:
         """Raise ReadOnlyError when the store was opened so."""
@@ -293,14 +312,14 @@ class FileDatabase:
         self._rests += 1
         while self._idle:
             with suppress(IndexError):  # another thread took the last
-                self._idle.pop().close()
+                self._idle.pop().connection.close()
 
     def rest_before_fork(self) -> None:
-        """Close all that can be closed: what is neither idle nor in use has been lost."""
+        """Close all but what this thread itself is using: no other is inside."""
         self.rest()
-        if not is_unforkable():
-            for connection in list(self._all):
-                connection.close()
+        for thread in list(self._lent):
+            if thread != threading.get_ident() or not is_unforkable():
+                self._close_lost(thread)
 
     def close(self, reason: Reason) -> None:
         """Close all connections; from here on `use` raises `reason`."""
@@ -320,6 +339,12 @@ class FileDatabase:
             self._file = file
         elif self._file != file:
             raise StorageError(f"{self.path} has been replaced while it was open")
+
+
+def _move_last(source: list[Lent], target: list[Lent]) -> None:
+    """Move the last of one list behind another, in a single step, between whose halves no interrupt
+    can come; raises IndexError."""
+    target.extend(map(list.pop, [source]))
 
 
 def _first_error(error: BaseException) -> BaseException:
@@ -343,7 +368,8 @@ class MemoryDatabase:
 
     def __init__(self, format: Format, fill: Fill | None = None) -> None:
         self._format = format
-        self._connection = guarded(Connection(":memory:"), None)
+        self._connection = apsw.Connection(":memory:")
+        guard(self._connection, None)
         self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         _fill(self._connection, format, fill)
         self._lock = threading.RLock()

@@ -30,12 +30,6 @@ _SAFE = {
 }
 
 
-class Connection(apsw.Connection):
-    """A connection that knows how many steps it has taken."""
-
-    steps: "Steps"
-
-
 class Steps:
     """Counts the steps of a connection, and says when they are too many; called by SQLite now and
     then, which is also where Ctrl-C comes in. path: of the database, None in memory."""
@@ -59,13 +53,13 @@ def _size_of(path: str) -> int:
         return 0
 
 
-def guarded(connection: Connection, path: Path | None) -> Connection:
-    """The connection, from here on on guard; path: None in memory."""
+def guard(connection: apsw.Connection, path: Path | None) -> Steps:
+    """Set a connection on guard; returns what counts its steps. path: None in memory."""
     for option, value in _SAFE.items():
         connection.config(option, value)
-    connection.steps = Steps(path)
-    connection.set_progress_handler(connection.steps, STEPS_AT_ONCE)
-    return connection
+    steps = Steps(path)
+    connection.set_progress_handler(steps, STEPS_AT_ONCE)
+    return steps
 
 
 def refuse_odd_files_beside(path: Path) -> None:

@@ -27,8 +27,8 @@ class Sharing:
     """Many threads share, or one excludes all others.
 
     One who wants to exclude goes before those who come later, else it might never get in; and once
-    it is through, those who waited go before the next. Who shares may share again; who excludes
-    may neither.
+    it is through, those who waited go before the next. Who shares or excludes may share
+    besides, as a client that is collected meanwhile does.
     """
 
     def __init__(self) -> None:
@@ -37,6 +37,7 @@ class Sharing:
         # Both are held by who excludes: the one is asked, the other waited for. Were they one lock,
         # who waits for it would hold it for a moment, and look like one who excludes.
         self.excluding, self.barrier = threading.Lock(), threading.Lock()
+        self.excluder = 0  # the thread that holds them, while they are held
 
     def share(self, work: Callable[[], T]) -> T:
         """What `work` returns; nobody excludes meanwhile."""
@@ -44,7 +45,7 @@ class Sharing:
         if inside._is_owned():  # who excludes waits for this thread already
             return work()
         with inside:
-            if not self.excluding.locked():
+            if not self.excluding.locked() or self.excluder == threading.get_ident():
                 return work()
         with _own(self._waiting):
             while True:
@@ -65,6 +66,7 @@ class Sharing:
 
     def wait_for_others(self) -> None:
         """Return when no other thread shares; for who keeps others out by `excluding`."""
+        self.excluder = threading.get_ident()
         for inside in list(self._inside.values()):
             with inside:
                 pass

@@ -252,7 +252,7 @@ class Store:
     def _longest_unused(self) -> PointStore | None:
         """Take the collection that was unused for longest from those that are awake; not one that
         is being maintained, whose index may be half built."""
-        for collection_id, points in self._awake.items():
+        for collection_id, points in list(self._awake.items()):
             if not points.maintaining.taken:
                 del self._awake[collection_id]
                 return points

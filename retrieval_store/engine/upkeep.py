@@ -32,7 +32,7 @@ class Upkeep:
     """The collections to look after, each with the time from which on it is due."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may use a collection too
         self._calls: SimpleQueue[None] = SimpleQueue()  # to the thread, to look again what is due
         self._due: dict[weakref.ref[PointStore], float] = {}
         self._later: list[Callable[[], None]] = []
@@ -85,19 +85,20 @@ class Upkeep:
 
     def forget_after_fork(self) -> None:
         """In a child: there is no thread."""
-        self._lock, self._calls = threading.Lock(), SimpleQueue()
+        self._lock, self._calls = threading.RLock(), SimpleQueue()
         self._due, self._thread = {}, None
 
     def _run(self) -> None:
         while True:
             points = self._next()
-            if points is None:
-                return
-            if self._tended(points):
+            if points is not None and self._tended(points):
                 self.want(points, AGAIN_AFTER)
+            ended = points is None
             del points  # it may be collected while this thread waits
             while self._later:
                 self._later.pop()()
+            if ended:
+                return
 
     def _next(self) -> PointStore | None:
         """The next one that is due, once it is; None when there is nothing to do, which ends the

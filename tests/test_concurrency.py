@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -169,6 +170,8 @@ def crowd(path: str, seconds: float) -> None:
     every = [client.create_collection(f"many-{i}", embedding_function=None) for i in range(24)]
     for things in every:
         things.add(ids=[str(i) for i in range(200)], embeddings=np.random.rand(200, DIMENSION))
+    ids = [f"of many {i}" for i in range(400_000)]  # enough for an index
+    every[0].add(ids=ids, embeddings=np.random.rand(len(ids), DIMENSION))
 
     def query(chance):
         assert len(chance.choice(every).query(query_embeddings=[[0.5] * DIMENSION])["ids"][0]) == 10
@@ -178,19 +181,23 @@ def crowd(path: str, seconds: float) -> None:
         chance.choice(every).upsert(ids=ids, embeddings=np.random.rand(2, DIMENSION))
 
     def optimize(chance):
-        chance.choice(every).optimize()
+        chance.choice(every[1:]).optimize()  # the index is for the background to build
 
     def create_and_delete(chance):
-        name = f"fleeting-{chance.random()}"
-        client.create_collection(name, embedding_function=None).add(ids="a", embeddings=[[1]])
-        client.delete_collection(name)
+        name = f"fleeting-{chance.randrange(6)}"
+        with suppress(NotFoundError):  # the other thread has deleted it
+            client.get_or_create_collection(name, embedding_function=None).upsert("a", [[1]])
+        with suppress(NotFoundError):
+            client.delete_collection(name)
 
     def come_and_go(chance):
-        other = retrieval_store.Client(path)
-        other.itself = other
+        other, third = retrieval_store.Client(path), retrieval_store.Client()
+        other.itself, third.itself = other, third  # only the garbage collector finds them
         other.get_collection("many-3", embedding_function=None).count()
-        del other
-        gc.collect()
+        third.create_collection("own", embedding_function=None).add(ids="a", embeddings=[[1]])
+        del other, third
+        if chance.random() < 0.2:
+            gc.collect()
 
     def again_and_again(work):
         chance = random.Random(work.__name__)
@@ -200,7 +207,7 @@ def crowd(path: str, seconds: float) -> None:
         except BaseException as error:
             wrong.append(f"{work.__name__}: {error!r}")
 
-    works = [query, query, query, write, write, optimize, create_and_delete, come_and_go]
+    works = [query] * 3 + [write] * 2 + [optimize] + [create_and_delete] * 2 + [come_and_go]
     threads = [threading.Thread(target=again_and_again, args=[work]) for work in works]
     for thread in threads:
         thread.start()
@@ -212,7 +219,7 @@ def crowd(path: str, seconds: float) -> None:
 
 def test_a_crowd_of_threads_collections_and_clients_neither_crashes_nor_hangs(tmp_path):
     run = [sys.executable, "-X", "faulthandler", "-m", "tests.test_concurrency", str(tmp_path), "8"]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(run, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (0, "[] []\n"), done.stderr[-3_000:]
 
 

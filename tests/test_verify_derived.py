@@ -575,9 +575,8 @@ def test_lists_of_sparse_vectors_that_deceive_are_a_problem(tmp_path, change):
 # Indexes of packages
 
 VERIFY = """
-import sys
 import retrieval_store
-with retrieval_store.Client("store", **eval(sys.argv[1])) as client:
+with retrieval_store.Client("store", **OPTIONS) as client:
     for report in client.verify():
         if report.problem:
             print(report.problem)
@@ -618,7 +617,7 @@ def told(program, environment, folder):
 @pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
 def test_an_index_of_a_package_is_compared_by_what_it_finds(with_usearch, tmp_path, metric):
     def verified(environment, **options):
-        return told(VERIFY.replace("sys.argv[1]", repr(str(options))), environment, tmp_path)
+        return told(VERIFY.replace("OPTIONS", repr(options)), environment, tmp_path)
 
     told(BUILD.replace("METRIC", repr(metric)), with_usearch, tmp_path)
     right = verified(with_usearch)

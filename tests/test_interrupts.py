@@ -188,6 +188,21 @@ def test_an_interrupt_at_any_moment_of_creating_and_deleting_leaves_no_rubbish(t
     assert not {name for name in left if not name.startswith("catalog.sqlite")}
 
 
+def test_an_interrupt_at_any_moment_of_creating_leaves_no_name_without_a_collection(
+    store, elsewhere
+):
+    def check():
+        for collection in store.list_collections():
+            assert collection.count() == 0
+            store.delete_collection(collection.name)
+
+    at_every_moment(
+        lambda: store.create_collection("things", embedding_function=None),
+        lambda: elsewhere(check),
+        3,
+    )
+
+
 def test_who_is_interrupted_while_waiting_for_others_waits_no_more(elsewhere):
     sharing, turns = Sharing(), Turns()
     waits = {

@@ -85,14 +85,24 @@ class Store:
         make = partial(PointStore.create, self._directory_of(record.id), name, spaces)
         try:
             if self.directory is None:
-                self._catalog.write(lambda entries: entries.insert(record))
-                self._open[record.id] = make(self.mode, self._around)
+                self._create_in_memory(record, make)
             else:
                 self._create_files(self.directory, record, make)
         except BaseException:
             self._forget(record.id)
             raise
         return record
+
+    def _create_in_memory(self, record: CollectionRecord, make: Callable[..., PointStore]) -> None:
+        def finish(entries: Entries) -> None:
+            entries.insert(record)
+            self._open[record.id] = make(self.mode, self._around)
+
+        try:
+            self._catalog.write(finish)
+        except BaseException:  # also after the commit: a name without points would stay taken
+            self._catalog.write(lambda entries: entries.remove(record.id))
+            raise
 
     def _create_files(
         self, directory: Path, record: CollectionRecord, make: Callable[..., PointStore]

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 
 import retrieval_store
-from retrieval_store.engine.masks import matching
+from retrieval_store.engine.filtering.masks import matching
 from retrieval_store.filters.where import parse_where
 
 LANGUAGES = ("en", "de", "fr", "it")

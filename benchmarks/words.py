@@ -17,11 +17,12 @@ import numpy as np
 from compare import texts
 
 import retrieval_store
-from retrieval_store.arrays import SparseVector
-from retrieval_store.engine.hybrid import SparseQuery
+from retrieval_store.base.arrays import SparseVector
 from retrieval_store.engine.store import Store
-from retrieval_store.engine.types import Fields, NewSpace, PointBatch, SpecialVectors, WriteRules
 from retrieval_store.filters.expression import Range
+from retrieval_store.interface.points import Fields, PointBatch, SpecialVectors, WriteRules
+from retrieval_store.interface.queries import SparseQuery
+from retrieval_store.interface.spaces import NewSpace
 
 QUERIES = 100
 NON_ZEROS = 64
@@ -80,7 +81,7 @@ def words(points: int, folder: Path) -> dict[str, float]:
             "substring by scan ms": median_ms(substring),
         }
         deadline = time.monotonic() + 120
-        while "trigrams" not in str(things._backend.points._state.lists.held()):
+        while "trigrams" not in str(things._backend.points.memory._moment.kept.lists.held()):
             assert time.monotonic() < deadline
             substring(0)
             time.sleep(0.1)

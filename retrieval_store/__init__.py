@@ -14,8 +14,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from retrieval_store.client import Client, EphemeralClient, PersistentClient
-    from retrieval_store.collection import Collection
+    from retrieval_store.direct.client import Client, EphemeralClient, PersistentClient
+    from retrieval_store.direct.collection import Collection
+    from retrieval_store.direct.results import DeleteResult, GetResult, QueryResult
     from retrieval_store.embeddings import EmbeddingFunction
     from retrieval_store.embeddings.open_clip import OpenCLIPEmbeddingFunction
     from retrieval_store.embeddings.openai import OpenAIEmbeddingFunction
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from retrieval_store.loaders.images import ImageLoader
     from retrieval_store.loaders.texts import TextLoader
     from retrieval_store.plugins import register_embedding_function
-    from retrieval_store.results import DeleteResult, GetResult, QueryResult
 
 __version__ = "0.1.0"
 __all__ = [
@@ -49,17 +49,16 @@ __all__ = [
     "__version__",
     "register_embedding_function",
 ]
-
 _HOMES = {
-    "Client": "retrieval_store.client",
-    "PersistentClient": "retrieval_store.client",
-    "EphemeralClient": "retrieval_store.client",
-    "Collection": "retrieval_store.collection",
+    "Client": "retrieval_store.direct.client",
+    "PersistentClient": "retrieval_store.direct.client",
+    "EphemeralClient": "retrieval_store.direct.client",
+    "Collection": "retrieval_store.direct.collection",
     "DataLoader": "retrieval_store.loaders",
     "EmbeddingFunction": "retrieval_store.embeddings",
-    "DeleteResult": "retrieval_store.results",
-    "GetResult": "retrieval_store.results",
-    "QueryResult": "retrieval_store.results",
+    "DeleteResult": "retrieval_store.direct.results",
+    "GetResult": "retrieval_store.direct.results",
+    "QueryResult": "retrieval_store.direct.results",
     "register_embedding_function": "retrieval_store.plugins",
     "WordLlamaEmbedding": "retrieval_store.embeddings.wordllama",
     "SentenceTransformerEmbeddingFunction": "retrieval_store.embeddings.sentence_transformers",

@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from retrieval_store.client import ATTEMPTS, Client
-from retrieval_store.collection import Collection
+from retrieval_store.base.json_values import shown
+from retrieval_store.direct.client import ATTEMPTS, Client
+from retrieval_store.direct.collection import Collection
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
     InvalidTypeError,
     NotFoundError,
 )
-from retrieval_store.json_values import shown
 
 
 @dataclass(slots=True)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, PluginError
-from retrieval_store.json_values import shown
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

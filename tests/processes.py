@@ -41,7 +41,9 @@ def running(function, *arguments: object, eager: bool = False) -> Iterator[subpr
 
 def eager_indexes(set_attribute) -> None:
     """Build an index of the smallest collections at once, and use it wherever it can be used."""
-    from retrieval_store.engine import indexing, maintenance, planner, points
+    from retrieval_store.engine import points
+    from retrieval_store.engine.nearest import indexing, planner
+    from retrieval_store.engine.upkeep import maintenance
 
     set_attribute(indexing, "WORTH_CELLS", 1)
     set_attribute(points, "FRESH_CELLS", 0)

@@ -276,7 +276,8 @@ def test_stored_names_lead_only_to_installed_plugins(tmp_path, registered, monke
     ):
         with retrieval_store.Client(tmp_path / name) as client:
             monkeypatch.setattr(
-                "retrieval_store.client.spec_of", lambda _, n=name: {"name": n, "settings": {}}
+                "retrieval_store.direct.client.spec_of",
+                lambda _, n=name: {"name": n, "settings": {}},
             )
             things = client.create_collection("things")
             things.add(ids="a", embeddings=[1])

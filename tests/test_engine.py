@@ -16,16 +16,18 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.database import MemoryDatabase
-from retrieval_store.engine.hybrid import answer
-from retrieval_store.engine.masks import matching
-from retrieval_store.engine.schema import POINTS
-from retrieval_store.engine.search import Query, Trace
+from retrieval_store.engine.answering import answer
+from retrieval_store.engine.database.pools import MemoryDatabase
+from retrieval_store.engine.filtering.masks import matching
+from retrieval_store.engine.nearest.trace import Trace
+from retrieval_store.engine.storage.schema import POINTS
+from retrieval_store.engine.storage.vectors import rows_per_block
 from retrieval_store.engine.store import Store
-from retrieval_store.engine.types import Fields, NewSpace, PointBatch, Vectors, WriteRules
-from retrieval_store.engine.vectors import rows_per_block
 from retrieval_store.errors import DamagedError, FormatError, NotFoundError, StorageError
 from retrieval_store.filters.expression import HasId, Range
+from retrieval_store.interface.points import Fields, PointBatch, Vectors, WriteRules
+from retrieval_store.interface.queries import Query
+from retrieval_store.interface.spaces import NewSpace
 
 from .test_exact_search import brute_force
 
@@ -132,7 +134,7 @@ def test_a_reader_of_another_store_object_follows_writes_of_every_kind(tmp_path)
 
 
 def test_many_deletions_make_a_reader_number_its_rows_anew(tmp_path, monkeypatch):
-    monkeypatch.setattr("retrieval_store.engine.state.TOLERATED_DEAD_ROWS", 10)
+    monkeypatch.setattr("retrieval_store.engine.state.state.TOLERATED_DEAD_ROWS", 10)
     store = Store(tmp_path, "full")
     points = points_of(store, v="l2")
     for start in range(0, 200, 20):
@@ -141,14 +143,14 @@ def test_many_deletions_make_a_reader_number_its_rows_anew(tmp_path, monkeypatch
         points.get(None, None, None, 0, Fields())
         points.delete(ids[1:], None, None)
         assert points.get(None, None, None, 0, Fields()).ids == list(range(0, start + 1, 20))
-    assert len(points._state.pks) < 60
+    assert len(points.memory._moment.state.pks) < 60
     (hits,) = points.search(Query("v", np.array([[61]], np.float32), 2, None), Fields())
     assert hits.points.ids == [60, 80]
 
 
 def test_a_reader_behind_the_change_log_loads_anew(tmp_path, monkeypatch):
-    monkeypatch.setattr("retrieval_store.engine.write.LOG_WRITES", 4)
-    monkeypatch.setattr("retrieval_store.engine.write.TRIM_EVERY", 2)
+    monkeypatch.setattr("retrieval_store.engine.storage.write.LOG_WRITES", 4)
+    monkeypatch.setattr("retrieval_store.engine.storage.write.TRIM_EVERY", 2)
     store = Store(tmp_path, "full")
     points = points_of(store, v="l2")
     points.put(batch([1, 2, 3], v=[[1], [2], [3]]), ADD)
@@ -204,7 +206,7 @@ def test_a_reader_keeps_its_state_while_others_write(tmp_path):
 def test_a_first_write_that_failed_does_not_fix_the_dimension(store, monkeypatch):
     points = points_of(store, v="l2")
     with monkeypatch.context() as patch:
-        patch.setattr("retrieval_store.engine.write._finish", lambda *_: 1 / 0)
+        patch.setattr("retrieval_store.engine.storage.write._finish", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             points.put(batch(["a", "b"], v=np.ones((2, 8))), ADD)
     points.put(batch(["a", "b"], v=[[1, 2, 3], [4, 5, 6]]), ADD)
@@ -233,8 +235,8 @@ def test_a_reader_uses_a_column_that_was_built_for_a_later_state(store):
 
 
 def test_columns_stay_right_when_the_notes_of_changes_run_out(store, monkeypatch):
-    monkeypatch.setattr("retrieval_store.engine.layers.CHANGES_KEPT", 4)
-    monkeypatch.setattr("retrieval_store.engine.state.COLUMNS_KEPT", 2)
+    monkeypatch.setattr("retrieval_store.engine.state.layers.CHANGES_KEPT", 4)
+    monkeypatch.setattr("retrieval_store.engine.state.state.COLUMNS_KEPT", 2)
     points = points_of(store, v="l2")
     points.put(PointBatch(["a", "b"], {}, [{"x": 0, "y": 0, "z": 0}] * 2), ADD)
     for i in range(30):

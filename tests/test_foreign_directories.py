@@ -204,7 +204,7 @@ def test_a_collection_that_another_process_is_making_is_not_swept(tmp_path, monk
 
 
 def test_what_a_creator_named_and_someone_swept_is_named_again(tmp_path, monkeypatch):
-    from retrieval_store.engine.catalog import Catalog
+    from retrieval_store.engine.storage.catalog import Catalog
     from retrieval_store.engine.store import Store
 
     write, writes = Catalog.write, []

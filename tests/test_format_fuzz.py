@@ -29,14 +29,18 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.arrays import SparseVector
-from retrieval_store.engine import layers, maintenance, masks, upkeep
-from retrieval_store.engine.database import CHECKSUM_BYTES, CHECKSUM_VFS
-from retrieval_store.engine.hybrid import MultiQuery, SparseQuery
-from retrieval_store.engine.types import Fields, NewSpace, PointBatch, SpecialVectors, WriteRules
-from retrieval_store.engine.vectors import rows_per_block
+from retrieval_store.base.arrays import SparseVector
+from retrieval_store.direct.results import SPACE
+from retrieval_store.engine.database.opening import CHECKSUM_BYTES, CHECKSUM_VFS
+from retrieval_store.engine.filtering import masks
+from retrieval_store.engine.state import layers
+from retrieval_store.engine.storage.vectors import rows_per_block
+from retrieval_store.engine.upkeep import background as upkeep
+from retrieval_store.engine.upkeep import maintenance
 from retrieval_store.errors import DamagedError, RetrievalStoreError
-from retrieval_store.results import SPACE
+from retrieval_store.interface.points import Fields, PointBatch, SpecialVectors, WriteRules
+from retrieval_store.interface.queries import MultiQuery, SparseQuery
+from retrieval_store.interface.spaces import NewSpace
 
 from .processes import eager_indexes
 from .sqlite_pages import PAGE, Pages, sealed, words_sum

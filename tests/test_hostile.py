@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.database import CHECKSUM_BYTES
+from retrieval_store.engine.database.opening import CHECKSUM_BYTES
 from retrieval_store.errors import DamagedError, RetrievalStoreError
 
 from .sqlite_pages import PAGE, Pages

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.indexing import SpaceIndex
+from retrieval_store.engine.nearest.indexing import SpaceIndex
 from retrieval_store.indexes.hnsw import HEADER, HNSWIndex
 
 from .test_index import DIMENSION, SMALL, cloud, eager, populated, space_of, until  # noqa: F401
@@ -184,8 +184,8 @@ def test_no_file_crashes_the_process(built):
 
 
 def test_a_hostile_file_with_a_right_checksum_is_refused(built):
-    from retrieval_store.engine.database import connect
-    from retrieval_store.engine.schema import POINTS
+    from retrieval_store.engine.database.opening import connect
+    from retrieval_store.engine.storage.schema import POINTS
 
     file = index_file(built)
     data = bytearray(file.read_bytes())

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine import maintenance, upkeep
-from retrieval_store.engine.database import connect
-from retrieval_store.engine.schema import POINTS
+from retrieval_store.engine.database.opening import connect
+from retrieval_store.engine.storage.schema import POINTS
+from retrieval_store.engine.upkeep import background as upkeep
+from retrieval_store.engine.upkeep import maintenance
 from retrieval_store.errors import DamagedError, NotFoundError
 from retrieval_store.indexes.hnsw import HEADER, HNSWIndex
 
@@ -262,7 +263,7 @@ def test_a_link_in_the_place_of_the_folder_of_indexes_is_not_followed(tmp_path):
     [{"text": {}}, {"text": 3}, {"text": {"language": 5}}, {"index": {}}, {"index": 3}],
 )
 def test_settings_in_a_tampered_catalog_are_damage(tmp_path, settings):
-    from retrieval_store.engine.catalog import CATALOG
+    from retrieval_store.engine.storage.catalog import CATALOG
 
     with retrieval_store.Client(tmp_path) as client:
         populated(client)
@@ -445,7 +446,7 @@ def test_saved_trigrams_are_used_at_once(tmp_path, monkeypatch):
         things.get(where_document={"$contains": "number 7"})
         until(lambda: things.stats()["memory"]["words"] > 0, "no trigrams were built")
         things.optimize()
-    monkeypatch.setattr("retrieval_store.engine.layers.WANTED_AFTER", 1_000)
+    monkeypatch.setattr("retrieval_store.engine.state.layers.WANTED_AFTER", 1_000)
     with retrieval_store.Client(tmp_path) as client:
         things = client.get_collection("texts", embedding_function=None)
         told = things.explain([[0, 0]], where_document={"$contains": "number 77"})

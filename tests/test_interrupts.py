@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.locking import Sharing, Turns
+from retrieval_store.engine.concurrency.locking import Sharing, Turns
 
 from .processes import eager_indexes
 

@@ -71,7 +71,7 @@ def test_what_is_left_is_the_same_and_the_files_are_small(client, tmp_path, capf
     things.optimize(show_progress=True)
     assert "1000/1000" in capfd.readouterr().err
     assert content(things) == before
-    space = things._backend.points._state.spaces[""]
+    space = things._backend.points.memory._moment.state.spaces[""]
     assert (space.space.slots, space.dead) == (1_000, 0)
     if client.path is not None:
         (vectors,) = client.path.glob("*/*.vectors")
@@ -195,7 +195,8 @@ def test_a_compaction_killed_at_random_moments_harms_nothing_and_the_next_one_cl
 @pytest.mark.parametrize("spaces", [1, 3])
 def test_all_vector_spaces_are_compacted_together(tmp_path, spaces):
     from retrieval_store.engine.store import Store
-    from retrieval_store.engine.types import Fields, NewSpace
+    from retrieval_store.interface.points import Fields
+    from retrieval_store.interface.spaces import NewSpace
 
     from .test_engine import UPSERT, batch
 
@@ -215,7 +216,7 @@ def test_all_vector_spaces_are_compacted_together(tmp_path, spaces):
         assert got.ids == [*ids[:7], *ids[9:], 99]
         assert got.vectors[:-1].tolist() == [[2, i] for i in got.ids[:-1]]
         assert np.isnan(got.vectors[-1]).all()
-        assert points._state.spaces[name].space.slots == 48
+        assert points.memory._moment.state.spaces[name].space.slots == 48
     store.close()
 
 
@@ -247,7 +248,7 @@ def test_points_written_while_an_emptied_collection_is_compacted_are_kept(tmp_pa
         things = client.create_collection("things", embedding_function=None)
         things.add(ids=["a", "b"], embeddings=[[1], [2]])
         things.delete(ids=["a", "b"])
-    from retrieval_store.engine import maintenance
+    from retrieval_store.engine.upkeep import maintenance
 
     with retrieval_store.Client(tmp_path) as client:
         things = client.get_collection("things")

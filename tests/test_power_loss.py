@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.configuration import DEFAULTS
-from retrieval_store.engine.types import Fields, NewSpace, PointBatch, Vectors, WriteRules
-from retrieval_store.results import SPACE
+from retrieval_store.direct.configuration import DEFAULTS
+from retrieval_store.direct.results import SPACE
+from retrieval_store.interface.points import Fields, PointBatch, Vectors, WriteRules
+from retrieval_store.interface.spaces import NewSpace
 
 from .power_loss import Chance, Disk, Event, Recorder
 
@@ -30,9 +31,9 @@ SHARES = (0, 1, 0.5, 0.8)  # of what wasn't synced survives: nothing, all, some
 
 # Syncs that can be left out, one at a time: what the place would call is replaced by nothing.
 SYNCS = {
-    "of vectors": "retrieval_store.engine.vectors._sync_data",
-    "of the name of a new vector file": "retrieval_store.engine.vectors.sync_directory",
-    "of the name of a new database": "retrieval_store.engine.database.sync_directory",
+    "of vectors": "retrieval_store.engine.storage.vectors._sync_data",
+    "of the name of a new vector file": "retrieval_store.engine.storage.vectors.sync_directory",
+    "of the name of a new database": "retrieval_store.engine.database.syncing.sync_directory",
     "of the name of a collection's directory": "retrieval_store.engine.store.sync_directory",
     "of the name of the store's directory": "retrieval_store.engine.registry.sync_directory",
 }

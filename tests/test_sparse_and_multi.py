@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from retrieval_store.arrays import SparseVector
-from retrieval_store.engine.hybrid import MultiQuery, SparseQuery
-from retrieval_store.engine.search import Query
+from retrieval_store.base.arrays import SparseVector
 from retrieval_store.engine.store import Store
-from retrieval_store.engine.types import Fields, NewSpace, PointBatch, SpecialVectors, Vectors
 from retrieval_store.errors import DimensionMismatchError, InvalidArgumentError
 from retrieval_store.filters.expression import Range
+from retrieval_store.interface.points import Fields, PointBatch, SpecialVectors, Vectors
+from retrieval_store.interface.queries import MultiQuery, Query, SparseQuery
+from retrieval_store.interface.spaces import NewSpace
 
 from .test_engine import ADD, UPSERT
 

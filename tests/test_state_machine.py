@@ -10,11 +10,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from retrieval_store.engine.search import Query
 from retrieval_store.engine.store import Store
-from retrieval_store.engine.types import UNSET, Fields, NewSpace, PointBatch, Vectors, WriteRules
 from retrieval_store.errors import IDAlreadyExistsError
 from retrieval_store.filters.expression import OneOf, Range
+from retrieval_store.interface.points import UNSET, Fields, PointBatch, Vectors, WriteRules
+from retrieval_store.interface.queries import Query
+from retrieval_store.interface.spaces import NewSpace
 
 ids = st.lists(st.integers(0, 9), min_size=1, max_size=5, unique=True)
 payloads = st.one_of(

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.engine import layers, maintenance, masks
-from retrieval_store.engine.ranked import TRIGRAMS
+from retrieval_store.engine.filtering import masks
+from retrieval_store.engine.state import layers
+from retrieval_store.engine.upkeep import maintenance
+from retrieval_store.engine.words.kept import TRIGRAMS
 
 from .test_index import until
 
@@ -111,9 +113,9 @@ def test_saved_lists_are_loaded_and_caught_up(tmp_path, monkeypatch):
         things.add(ids="new", documents=f"{words[0]} {words[1]}", embeddings=[[1, 1]])
         expected = answers(things, words)
     read = []
-    of_words = retrieval_store.engine.lists.of_words
+    of_words = retrieval_store.engine.words.lists.of_words
     monkeypatch.setattr(
-        "retrieval_store.engine.lists.of_words",
+        "retrieval_store.engine.words.lists.of_words",
         lambda rows, *rest: read.append(len(rows)) or of_words(rows, *rest),
     )
     with retrieval_store.Client(tmp_path) as client:
@@ -154,8 +156,8 @@ def test_damaged_lists_are_made_again(tmp_path, kind):
 def test_hostile_lists_with_right_checksums_do_no_harm(tmp_path):
     import zlib
 
-    from retrieval_store.engine.database import connect
-    from retrieval_store.engine.schema import POINTS
+    from retrieval_store.engine.database.opening import connect
+    from retrieval_store.engine.storage.schema import POINTS
     from retrieval_store.errors import RetrievalStoreError
 
     client, things, documents = filled(tmp_path / "made", 60)

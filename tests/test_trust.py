@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store import embedder, plugins
+from retrieval_store import plugins
+from retrieval_store.direct import embedder
 from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
 from retrieval_store.errors import (

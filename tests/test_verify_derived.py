@@ -10,15 +10,18 @@ import orjson
 import pytest
 
 import retrieval_store
-from retrieval_store.engine import layers, maintenance, masks, verify
-from retrieval_store.engine.hybrid import SparseQuery
-from retrieval_store.engine.indexing import built_in
-from retrieval_store.engine.list_files import _TYPES, MAGIC
+from retrieval_store.base.words import Analyzer
+from retrieval_store.engine.filtering import masks
+from retrieval_store.engine.nearest.indexing import built_in
+from retrieval_store.engine.state import layers
 from retrieval_store.engine.store import Store
-from retrieval_store.engine.types import Fields, NewSpace
+from retrieval_store.engine.upkeep import maintenance, verify
+from retrieval_store.engine.words.list_files import _TYPES, MAGIC
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.indexes.hnsw import HEADER
-from retrieval_store.words import Analyzer
+from retrieval_store.interface.points import Fields
+from retrieval_store.interface.queries import SparseQuery
+from retrieval_store.interface.spaces import NewSpace
 
 from .processes import eager_indexes, optimize_again_and_again, running
 from .test_hostile import points_file, sql
@@ -531,7 +534,8 @@ def test_lists_of_documents_without_a_word_are_no_problem(tmp_path):
 
 
 def test_lists_longer_than_what_is_compared_at_once(listed, monkeypatch):
-    from retrieval_store.engine import comparing, ranked
+    from retrieval_store.engine.upkeep import comparing
+    from retrieval_store.engine.words import ranked
 
     monkeypatch.setattr(comparing, "POSTINGS_AT_ONCE", 7)
     monkeypatch.setattr(ranked, "ROWS_A_PIECE", 13)

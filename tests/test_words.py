@@ -11,9 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
+from retrieval_store.base.ranking import (
+    maximal_marginal_relevance,
+    reciprocal_rank_fusion,
+    weighted_sum,
+)
+from retrieval_store.base.words import Analyzer, analyzer, fold
 from retrieval_store.errors import ConflictError, InvalidArgumentError
-from retrieval_store.ranking import maximal_marginal_relevance, reciprocal_rank_fusion, weighted_sum
-from retrieval_store.words import Analyzer, analyzer, fold
 
 pytestmark = pytest.mark.embedded
 

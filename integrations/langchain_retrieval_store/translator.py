@@ -11,6 +11,7 @@ from langchain_core.structured_query import (
     Visitor,
 )
 
+from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import (
     MAX_DEPTH,
@@ -23,7 +24,6 @@ from retrieval_store.filters.expression import (
     Range,
     TextIn,
 )
-from retrieval_store.json_values import shown
 
 
 class RetrievalStoreTranslator(Visitor):

@@ -13,14 +13,14 @@ from langchain_core.documents import Document
 from langchain_core.vectorstores import VectorStore
 
 from retrieval_store.adapters import Opened, open_collection, relevance_of
+from retrieval_store.base.json_values import shown
+from retrieval_store.base.ranking import RRF_K, maximal_marginal_relevance
 from retrieval_store.errors import (
     DamagedError,
     EmbeddingFunctionError,
     InvalidArgumentError,
     InvalidTypeError,
 )
-from retrieval_store.json_values import shown
-from retrieval_store.ranking import RRF_K, maximal_marginal_relevance
 
 if TYPE_CHECKING:
     import os

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Protocol, runtime_checkable
 
-from retrieval_store.arrays import SparseVector
+from retrieval_store.base.arrays import SparseVector
 
 
 class EmbeddingFunction(Protocol):

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.arrays import SparseVector, plain_scalar
+from retrieval_store.base.arrays import SparseVector, plain_scalar
+from retrieval_store.base.json_values import shown
+from retrieval_store.base.words import Words, analyzer
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
-from retrieval_store.json_values import shown
-from retrieval_store.words import Words, analyzer
 
 # With these, all that is computed is far inside of float32.
 LIMITS = {"k": (0, 1_000), "b": (0, 1), "average_length": (1e-3, 1e9)}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.arrays import Matrix
+from retrieval_store.base.arrays import Matrix
 from retrieval_store.errors import InvalidTypeError, MissingDependencyError
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.arrays import Matrix
+from retrieval_store.base.arrays import Matrix
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
 
 RETRIED = (408, 409, 429, 500, 502, 503, 504)

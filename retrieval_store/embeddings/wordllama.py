@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.arrays import Matrix
+from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, MissingDependencyError
-from retrieval_store.json_values import shown
 
 DIMENSIONS = (64, 128, 256)
 

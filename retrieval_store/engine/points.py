@@ -5,13 +5,11 @@ Locks, in the order in which they are taken:
 1. `_writers`: one writing thread of this process at a time; the others queue here instead of
    polling SQLite's lock, which keeps other processes' writers out.
 2. a connection, lent by the database (in memory there is only one).
-3. `_advancing`: held while a transaction starts and the state is brought to its `seq`. Since each
-   snapshot is taken under it, none is older than the state, and the state only moves forward.
-   Nothing waits for a writer while holding it.
+3. `Memory._advancing`: held while a transaction starts and what is in memory is brought to its
+   `seq`.
 """
 
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,53 +17,37 @@ from typing import NoReturn, TypeVar
 
 import apsw
 
-from retrieval_store.engine.database import (
+from retrieval_store.base.json_values import Payload
+from retrieval_store.engine.answering import answer
+from retrieval_store.engine.concurrency.forking import aware
+from retrieval_store.engine.concurrency.locking import Turns, tries
+from retrieval_store.engine.database.failures import (
     CONTRADICTIONS,
     LOCK_TIMEOUT_MS,
-    Database,
-    FileDatabase,
-    MemoryDatabase,
-    Mode,
-    Reason,
     contradiction,
     contradictions,
-    create,
-    tries,
 )
-from retrieval_store.engine.database import (
-    select as select_rows,
-)
-from retrieval_store.engine.fetch import fetch
-from retrieval_store.engine.files import POINTS_NAME
-from retrieval_store.engine.forking import aware
-from retrieval_store.engine.hybrid import AnyQuery, answer
-from retrieval_store.engine.indexing import FRESH_CELLS, FindClass, SpaceIndex, built_in
-from retrieval_store.engine.locking import Turns
+from retrieval_store.engine.database.opening import create
+from retrieval_store.engine.database.pools import Database, FileDatabase, MemoryDatabase, Reason
+from retrieval_store.engine.database.transactions import select as select_rows
+from retrieval_store.engine.filtering.selecting import select
+from retrieval_store.engine.memory import Memory, Moment
+from retrieval_store.engine.nearest.indexing import FRESH_CELLS, FindClass, built_in
+from retrieval_store.engine.nearest.kept import SearchView
+from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.engine.report import explanation, statistics
-from retrieval_store.engine.schema import (
+from retrieval_store.engine.state.fetch import fetch
+from retrieval_store.engine.state.view import View
+from retrieval_store.engine.storage.files import POINTS_NAME
+from retrieval_store.engine.storage.schema import (
     POINTS,
     Head,
     insert_space,
     read_head,
-    read_seq,
     set_index,
     write_head,
 )
-from retrieval_store.engine.search import Trace, select
-from retrieval_store.engine.state import OpenSpace, State, View, advanced, load
-from retrieval_store.engine.types import (
-    Fields,
-    Hits,
-    NewSpace,
-    PointBatch,
-    PointId,
-    Points,
-    PutResult,
-    Space,
-    WriteRules,
-)
-from retrieval_store.engine.vectors import VectorArray, VectorFile, Vectors
-from retrieval_store.engine.write import Write, delete, put
+from retrieval_store.engine.storage.write import Write, delete, put
 from retrieval_store.errors import (
     DamagedError,
     LockTimeoutError,
@@ -75,7 +57,18 @@ from retrieval_store.errors import (
     StorageError,
 )
 from retrieval_store.filters.expression import Expression
-from retrieval_store.json_values import Payload
+from retrieval_store.interface.points import (
+    Fields,
+    Hits,
+    PointBatch,
+    PointId,
+    Points,
+    PutResult,
+    WriteRules,
+)
+from retrieval_store.interface.queries import AnyQuery
+from retrieval_store.interface.records import Mode
+from retrieval_store.interface.spaces import NewSpace
 
 ATTENTION_EVERY = 2_000  # points written
 SHORTEST_PATIENCE_MS, LONGEST_PATIENCE_MS = 50, 1_600
@@ -107,17 +100,15 @@ class PointStore:
         self._name = name
         self._new_locks()
         self.closing = False
-        self._state: State | None = None
         self._around = around
         self._derived_from = directory if around.uses_derived else None
+        self.memory = Memory(directory, self._derived_from, around.find_class, database.path)
         self._unattended = 0
-        self._spaces: dict[tuple[int, int, int], OpenSpace] = {}
         self.dropped = False
         aware(self)
 
     def _new_locks(self) -> None:
         self._writers, self.maintaining = Turns(), Turns()
-        self._advancing, self.compacting = threading.Lock(), threading.Lock()
 
     @classmethod
     def open(cls, directory: Path, name: str, mode: Mode, around: Around) -> "PointStore":
@@ -159,7 +150,7 @@ class PointStore:
         """Delete the first `limit` points that are named and match; returns how many."""
 
         def change(write: Write) -> int:
-            view = View(write.connection, self.state_of(write), self._derived_from)
+            view = self._view(write.connection, self.memory.before(write.connection, write.head))
             rows = select(view, ids, expression)[:limit]
             delete(write, view.state.pks[rows])
             return len(rows)
@@ -178,9 +169,9 @@ class PointStore:
     ) -> Points:
         """The points that are named and match: in the order of `ids`, or of first insertion."""
 
-        def look(view: View) -> Points:
+        def look(view: SearchView) -> Points:
             rows = select(view, ids, expression)[offset:]
-            if view.state.lists.wanted():
+            if view.kept.lists.wanted():
                 self._around.attend(self)
             return fetch(view, rows[:limit], fields)
 
@@ -196,22 +187,22 @@ class PointStore:
 
     def explain(self, query: AnyQuery, fields: Fields) -> Payload:
         """How `search` finds what it finds; see `report.explanation`."""
-        _, trace, state = self._answer(query, fields)
-        return explanation(trace, state)
+        _, trace, moment = self._answer(query, fields)
+        return explanation(trace, moment.state)
 
     def stats(self) -> Payload:
         """What takes how much room; see `report.statistics`."""
-        return self.read(lambda view: statistics(view.state, self.directory))
+        return self.read(lambda view: statistics(view.state, view.kept, self.directory))
 
-    def _answer(self, query: AnyQuery, fields: Fields) -> tuple[list[Hits], Trace, State]:
-        def look(view: View) -> tuple[list[Hits], Trace, State]:
+    def _answer(self, query: AnyQuery, fields: Fields) -> tuple[list[Hits], Trace, Moment]:
+        def look(view: SearchView) -> tuple[list[Hits], Trace, Moment]:
             trace = Trace(remarks=view.remarks)
-            return answer(view, query, fields, trace), trace, view.state
+            return answer(view, query, fields, trace), trace, Moment(view.state, view.kept)
 
-        hits, trace, state = self._read_again(look)
-        if trace.fresh_cells > FRESH_CELLS or state.lists.wanted():
+        hits, trace, moment = self._read_again(look)
+        if trace.fresh_cells > FRESH_CELLS or moment.kept.lists.wanted():
             self._around.attend(self)
-        return hits, trace, state
+        return hits, trace, moment
 
     def _attend_now_and_then(self, written: int) -> None:
         self._unattended += written
@@ -245,31 +236,24 @@ class PointStore:
         """Let go of files and of what is kept in memory of them; the next call gets them again."""
         self._database.rest()
         if self.directory is not None:
-            self._forget()
+            self.memory.forget()
 
     def close(self, reason: Reason) -> None:
         """Let go of everything; from here on methods raise `reason`. Calls under way in other
         threads keep what they use until they end."""
         self._database.close(reason)
-        self._forget()
+        self.memory.forget()
 
     def forget_after_fork(self) -> None:
         """In a child: begin anew, with locks that no thread of the parent's holds."""
         self._new_locks()
-        if self.directory is not None:
-            self._state, self._spaces = None, {}
+        self.memory.forget_after_fork()
 
-    def _forget(self) -> None:
-        with self._advancing:
-            self._state = None
-            spaces, self._spaces = self._spaces, {}
-        _close(spaces.values())
-
-    def read(self, look: Callable[[View], Found]) -> Found:
+    def read(self, look: Callable[[SearchView], Found]) -> Found:
         """What `look` returns, given one consistent state to read."""
 
         def use(connection: apsw.Connection) -> Found:
-            return look(View(connection, self._state_at(connection), self._derived_from))
+            return look(self._view(connection, self.memory.at(connection, self._head)))
 
         try:
             return self._unless_gone(lambda: self._database.read(use))
@@ -278,20 +262,15 @@ class PointStore:
         except CONTRADICTIONS as error:
             raise contradiction(error, self._database.path) from error
 
-    def _state_at(self, connection: apsw.Connection) -> State:
-        """The state that a transaction which begins now shows."""
-        with self._advancing:
-            state = self._state
-            if state is None or read_seq(connection) != state.head.seq:
-                self._state = state = self._next_state(connection, self._head(connection))
-            return state
+    def _view(self, connection: apsw.Connection, moment: Moment) -> SearchView:
+        return View(connection, moment.state, moment.kept, self._derived_from)
 
     def write(self, change: Callable[[Write], Found]) -> Found:
         """What `change` returns, given a write transaction, which is committed unless it raises."""
 
         def use(connection: apsw.Connection) -> Found:
             with contradictions(self._database.path):
-                return change(Write(connection, self._head(connection), self.open_space))
+                return change(Write(connection, self._head(connection), self.memory.open_vectors))
 
         def write() -> Found:
             return self._unless_gone(lambda: self._database.write(use))
@@ -304,19 +283,6 @@ class PointStore:
             f"other threads have been writing to collection {self._name!r} for more than "
             f"{LOCK_TIMEOUT_MS // 1000} s"
         )
-
-    def state_of(self, write: Write) -> State:
-        """The state as the write transaction found it; call it before anything is written."""
-        with self._advancing:
-            self._state = self._next_state(write.connection, write.head)
-            return self._state
-
-    def drop_later_generations(self, generation: int) -> None:
-        """Let go of what is held of generations that never came to be; another attempt at them
-        begins anew."""
-        with self._advancing:
-            later = [key for key in self._spaces if key[1] > generation]
-            _close(self._spaces.pop(key) for key in later)
 
     def refuse_if_read_only(self) -> None:
         """Raise ReadOnlyError when the store was opened so."""
@@ -331,16 +297,6 @@ class PointStore:
             return True
         return False
 
-    @property
-    def has_lists(self) -> bool:
-        """Whether lists of words are held in memory."""
-        state = self._state
-        return state is not None and bool(state.lists.held())
-
-    def open_spaces(self) -> list[OpenSpace]:
-        """What this process holds open."""
-        return list(self._spaces.values())
-
     def empty_log(self) -> None:
         """Bring what the write-ahead log holds into the database and cut the log off; raises
         LockTimeoutError when a reader needs it for too long."""
@@ -354,12 +310,12 @@ class PointStore:
             f"{LOCK_TIMEOUT_MS // 1000} s; deleted content may be left in it"
         )
 
-    def _read_again(self, look: Callable[[View], Found]) -> Found:
+    def _read_again(self, look: Callable[[SearchView], Found]) -> Found:
         """`read`, and again when maintenance has removed a file between our look at the state and
         at the file."""
         generation = None
 
-        def noting(view: View) -> Found:
+        def noting(view: SearchView) -> Found:
             nonlocal generation
             generation = view.state.head.generation
             return look(view)
@@ -375,24 +331,6 @@ class PointStore:
     def has_moved_on(self, generation: int) -> bool:
         """Whether a compaction has ended since."""
         return self._use(lambda connection: self._head(connection).generation != generation)
-
-    def _next_state(self, connection: apsw.Connection, head: Head) -> State:
-        with contradictions(self._database.path):
-            if self._state is None:
-                return load(connection, head, self.open_space)
-            if head.generation != self._state.head.generation:
-                self._let_go_of_generations_before(head.generation)
-            return advanced(self._state, connection, head, self.open_space)
-
-    def _let_go_of_generations_before(self, generation: int) -> None:
-        """Readers keep theirs. What was begun here of later ones counts only if it was finished
-        here: else another process has made that generation, of other slots."""
-        ours = self.compacting.locked() or self.directory is None
-        spaces = list(self._spaces.items())
-        self._spaces = {k: v for k, v in spaces if ours and k[1] >= generation}
-        for key, space in spaces:
-            if key not in self._spaces:
-                space.index.close()
 
     def _head(self, connection: apsw.Connection) -> Head:
         with contradictions(self._database.path):
@@ -420,23 +358,6 @@ class PointStore:
         if self.directory is not None and not self.directory.exists():
             raise self._gone() from None
 
-    def open_space(self, space: Space, generation: int) -> OpenSpace:
-        """The file and the index of a vector space in a generation."""
-        assert space.dimension is not None
-        # The dimension too: a transaction that fixes it may fail, and the next fix another.
-        key = (space.number, generation, space.dimension)
-        held = self._spaces.get(key)
-        if held is None:
-            index = SpaceIndex(space, generation, self._derived_from, self._around.find_class)
-            held = self._spaces.setdefault(key, OpenSpace(self._vectors(space, generation), index))
-        return held
-
-    def _vectors(self, space: Space, generation: int) -> Vectors:
-        assert space.dimension is not None
-        if self.directory is None:
-            return VectorArray(space.dimension)
-        return VectorFile(self.directory / f"{space.number}.{generation}.vectors", space.dimension)
-
 
 def _emptied(connection: apsw.Connection, patience: int) -> bool:
     """Whether the write-ahead log could be emptied."""
@@ -451,9 +372,3 @@ def _emptied(connection: apsw.Connection, patience: int) -> bool:
     finally:
         connection.set_busy_timeout(LOCK_TIMEOUT_MS)
     return not busy
-
-
-def _close(spaces: Iterable[OpenSpace]) -> None:
-    for space in spaces:
-        space.vectors.close()
-        space.index.close()

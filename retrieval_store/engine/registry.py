@@ -10,13 +10,15 @@ import weakref
 from pathlib import Path
 from typing import TypeAlias
 
-from retrieval_store.engine import upkeep
-from retrieval_store.engine.database import Mode, sync_directory, translated
-from retrieval_store.engine.filesystems import warn_of_network
-from retrieval_store.engine.forking import aware
-from retrieval_store.engine.indexing import FindClass, built_in
+from retrieval_store.engine.concurrency.forking import aware
+from retrieval_store.engine.database.failures import translated
+from retrieval_store.engine.database.syncing import sync_directory
+from retrieval_store.engine.nearest.indexing import FindClass, built_in
+from retrieval_store.engine.storage.filesystems import warn_of_network
 from retrieval_store.engine.store import Store
+from retrieval_store.engine.upkeep import background as upkeep
 from retrieval_store.errors import ConflictError, StorageError
+from retrieval_store.interface.records import Mode
 
 _Key: TypeAlias = tuple[int, int, bool, bool]  # device, inode, read-only, without derived files
 

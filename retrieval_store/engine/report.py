@@ -3,11 +3,13 @@
 from contextlib import suppress
 from pathlib import Path
 
-from retrieval_store.engine.files import DERIVED
-from retrieval_store.engine.indexing import index_name
-from retrieval_store.engine.search import Trace
-from retrieval_store.engine.state import SpaceState, State
-from retrieval_store.json_values import JSONValue, Payload
+from retrieval_store.base.json_values import JSONValue, Payload
+from retrieval_store.engine.nearest.indexing import SpaceIndex
+from retrieval_store.engine.nearest.kept import Kept
+from retrieval_store.engine.nearest.trace import Trace
+from retrieval_store.engine.state.state import SpaceState, State
+from retrieval_store.engine.storage.files import DERIVED
+from retrieval_store.interface.spaces import index_name
 
 
 def explanation(trace: Trace, state: State) -> Payload:
@@ -31,15 +33,15 @@ def explanation(trace: Trace, state: State) -> Payload:
     }
 
 
-def statistics(state: State, directory: Path | None) -> Payload:
+def statistics(state: State, kept: Kept, directory: Path | None) -> Payload:
     """Points, vectors and bytes by part, on disk and in memory."""
     spaces = state.spaces
     memory: Payload = {
         "state": state.pks.nbytes + state.alive.nbytes + sum(map(_state_bytes, spaces.values())),
-        "columns": state.columns.nbytes,
-        "words": state.lists.nbytes,
-        "filters": state.allowed.nbytes,
-        "indexes": sum(space.index.nbytes for space in spaces.values()),
+        "columns": kept.columns.nbytes,
+        "words": kept.lists.nbytes,
+        "filters": kept.allowed.nbytes,
+        "indexes": sum(index.nbytes for index in kept.indexes.values()),
     }
     if directory is None:
         memory["vectors"] = sum(
@@ -47,19 +49,19 @@ def statistics(state: State, directory: Path | None) -> Payload:
         )
     return {
         "points": state.count,
-        "spaces": {name: _of_space(space) for name, space in spaces.items()},
+        "spaces": {name: _of_space(s, kept.indexes[name]) for name, s in spaces.items()},
         "memory": memory,
         "disk": {} if directory is None else _on_disk(directory),
     }
 
 
-def _of_space(space: SpaceState) -> Payload:
+def _of_space(space: SpaceState, index: SpaceIndex) -> Payload:
     return {
         "dimension": space.space.dimension,
         "vectors": space.space.slots - space.dead,
         "dead_slots": space.dead,
         "index": index_name(space.space),
-        "indexed_slots": space.index.covered,
+        "indexed_slots": index.covered,
     }
 
 

@@ -9,37 +9,33 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from retrieval_store.engine import upkeep
-from retrieval_store.engine.catalog import CATALOG, Catalog, CollectionRecord, Entries
-from retrieval_store.engine.database import (
-    FileDatabase,
-    MemoryDatabase,
-    Mode,
-    Reason,
-    create,
-    sync_directory,
-    translated,
-)
-from retrieval_store.engine.files import (
+from retrieval_store.base.json_values import Payload
+from retrieval_store.base.words import Analyzer
+from retrieval_store.engine.concurrency.forking import aware
+from retrieval_store.engine.database.failures import translated
+from retrieval_store.engine.database.opening import create
+from retrieval_store.engine.database.pools import FileDatabase, MemoryDatabase, Reason
+from retrieval_store.engine.database.syncing import sync_directory
+from retrieval_store.engine.nearest.indexing import FindClass, built_in
+from retrieval_store.engine.points import Around, PointStore
+from retrieval_store.engine.storage.catalog import CATALOG, Catalog, Entries
+from retrieval_store.engine.storage.files import (
     CATALOG_NAME,
     DROPPED_SUFFIX,
     refuse_foreign,
     remove_collection,
 )
-from retrieval_store.engine.forking import aware
-from retrieval_store.engine.indexing import FindClass, built_in
-from retrieval_store.engine.maintenance import Progress, forget_derived, optimize, save_indexes
-from retrieval_store.engine.points import Around, PointStore
-from retrieval_store.engine.types import NewSpace
-from retrieval_store.engine.verify import FileReport, verify_catalog, verify_collection
+from retrieval_store.engine.upkeep import background as upkeep
+from retrieval_store.engine.upkeep.maintenance import forget_derived, optimize, save_indexes
+from retrieval_store.engine.upkeep.verify import verify_catalog, verify_collection
 from retrieval_store.errors import (
     ClientClosedError,
     DamagedError,
     NotFoundError,
     StorageError,
 )
-from retrieval_store.json_values import Payload
-from retrieval_store.words import Analyzer
+from retrieval_store.interface.records import CollectionRecord, FileReport, Mode, Progress
+from retrieval_store.interface.spaces import NewSpace
 
 MOST_AWAKE = 16  # collections with open files; each may have some 14 descriptors
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from retrieval_store.json_values import Payload
+from retrieval_store.base.json_values import Payload
 
 Scalar: TypeAlias = bool | int | float | str
 PayloadPath: TypeAlias = tuple[str, ...]

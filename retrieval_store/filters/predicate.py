@@ -6,6 +6,7 @@ The engine never does this: it evaluates an expression to a mask over all points
 from dataclasses import dataclass
 from typing import Any
 
+from retrieval_store.base.json_values import Payload
 from retrieval_store.filters.expression import (
     And,
     DocumentContains,
@@ -23,7 +24,6 @@ from retrieval_store.filters.expression import (
     value_at,
 )
 from retrieval_store.filters.where import compile_pattern
-from retrieval_store.json_values import Payload
 
 
 @dataclass(frozen=True, slots=True)

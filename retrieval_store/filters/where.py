@@ -19,7 +19,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import re2
 
-from retrieval_store.arrays import plain_scalar
+from retrieval_store.base.arrays import plain_scalar
+from retrieval_store.base.json_values import shortened
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import (
     MAX_DEPTH,
@@ -35,7 +36,6 @@ from retrieval_store.filters.expression import (
     Range,
     Scalar,
 )
-from retrieval_store.json_values import shortened
 
 MAX_PATTERN = 10_000  # characters
 MAX_GROUPS = 20  # with names
@@ -43,7 +43,6 @@ MAX_MEMORY = 2 << 20  # of a compiled pattern and the automaton made of it, as R
 PATTERNS_KEPT = 16
 OPERATORS = "$eq $ne $gt $gte $lt $lte $in $nin $contains $not_contains"
 DOCUMENT_OPERATORS = "$contains $not_contains $regex $not_regex $and $or"
-
 Leaf: TypeAlias = Callable[[str, Any, str], Expression]
 
 

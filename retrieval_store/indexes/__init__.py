@@ -7,9 +7,9 @@ knows vectors by their numbers and nothing of points, filters or files other tha
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from retrieval_store.arrays import Bools, Ints, Matrix
+from retrieval_store.base.arrays import Bools, Ints, Matrix
+from retrieval_store.base.json_values import Payload
 from retrieval_store.indexes.exact import Metric
-from retrieval_store.json_values import Payload
 
 HNSW = "hnsw"
 EXACT = "exact"  # the name that stands for no index at all

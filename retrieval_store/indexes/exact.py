@@ -18,11 +18,10 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from retrieval_store.arrays import Floats, Ints, Matrix
+from retrieval_store.base.arrays import Floats, Ints, Matrix
 
 Metric: TypeAlias = Literal["l2", "ip", "cosine"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
-
 UNIT_ROUNDOFF = 2.0**-24
 SAFE_LENGTHS = (1e-12, 1e12)  # between them no square or product over- or underflows in float32
 PRODUCT_CELLS = 4_000_000  # of one block of products: 16 MB

@@ -11,6 +11,7 @@ from qdrant_client import AsyncQdrantClient, QdrantClient
 from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException
 
+from retrieval_store.base.json_values import shown
 from retrieval_store.errors import (
     AlreadyExistsError,
     ClientClosedError,
@@ -19,7 +20,6 @@ from retrieval_store.errors import (
     NotFoundError,
     StorageError,
 )
-from retrieval_store.json_values import shown
 
 PAUSES = (0.1, 0.5, 2.5)  # seconds before each further attempt
 FAILURES = (

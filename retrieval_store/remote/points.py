@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
-from retrieval_store.arrays import Matrix
-from retrieval_store.engine.hybrid import AnyQuery
-from retrieval_store.engine.types import (
+from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.json_values import Payload
+from retrieval_store.filters.expression import Expression
+from retrieval_store.filters.predicate import fulfils
+from retrieval_store.interface.points import (
     Fields,
     Hits,
     PointBatch,
@@ -19,9 +21,7 @@ from retrieval_store.engine.types import (
     PutResult,
     WriteRules,
 )
-from retrieval_store.filters.expression import Expression
-from retrieval_store.filters.predicate import fulfils
-from retrieval_store.json_values import Payload
+from retrieval_store.interface.queries import AnyQuery
 from retrieval_store.remote import writing
 from retrieval_store.remote.conditions import as_filter, necessary
 from retrieval_store.remote.payloads import ORDER, Held, decoded, point_id

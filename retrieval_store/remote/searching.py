@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
-from retrieval_store.arrays import Floats, Matrix
-from retrieval_store.engine.hybrid import AnyQuery, HybridQuery, TextQuery, scores_of
-from retrieval_store.engine.search import Query
-from retrieval_store.engine.types import PointId
+from retrieval_store.base.arrays import Floats, Matrix
+from retrieval_store.base.ranking import reciprocal_rank_fusion, weighted_sum
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.expression import Expression, HasId
 from retrieval_store.filters.predicate import fulfils
 from retrieval_store.indexes.exact import Metric
-from retrieval_store.ranking import reciprocal_rank_fusion, weighted_sum
+from retrieval_store.interface.points import PointId
+from retrieval_store.interface.queries import AnyQuery, HybridQuery, Query, TextQuery, scores_of
 from retrieval_store.remote.conditions import as_filter, necessary
 from retrieval_store.remote.payloads import Held, decoded
 from retrieval_store.remote.space import (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
-from retrieval_store.arrays import Floats, Matrix, SparseVector
+from retrieval_store.base.arrays import Floats, Matrix, SparseVector
 from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import DimensionMismatchError, NotFoundError, RetrievalStoreError
 from retrieval_store.indexes.exact import Metric

@@ -9,12 +9,9 @@ from typing import Any
 
 from qdrant_client import models
 
+from retrieval_store.base.json_values import Payload
+from retrieval_store.base.words import Analyzer
 from retrieval_store.embeddings.bm25 import BM25Embedding
-from retrieval_store.engine.catalog import CollectionRecord
-from retrieval_store.engine.indexing import index_name, index_settings
-from retrieval_store.engine.maintenance import Progress
-from retrieval_store.engine.types import NewSpace
-from retrieval_store.engine.verify import FileReport
 from retrieval_store.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -24,12 +21,12 @@ from retrieval_store.errors import (
 )
 from retrieval_store.indexes import EXACT, HNSW
 from retrieval_store.indexes.hnsw import DEFAULTS
-from retrieval_store.json_values import Payload
+from retrieval_store.interface.records import CollectionRecord, FileReport, Progress
+from retrieval_store.interface.spaces import NewSpace, index_name, index_settings
 from retrieval_store.remote.cluster import Cluster
 from retrieval_store.remote.payloads import ORDER
 from retrieval_store.remote.points import RemotePoints
 from retrieval_store.remote.space import SETTINGS, WORDS, QdrantCollection
-from retrieval_store.words import Analyzer
 
 OURS = ("id", "name", "qdrant_name")  # beside the settings
 LONGEST_NAME = 255

@@ -8,12 +8,19 @@ import numpy as np
 import orjson
 from qdrant_client import models
 
-from retrieval_store.arrays import Matrix
-from retrieval_store.engine.types import UNSET, PointBatch, PointId, PutResult, Vectors, WriteRules
-from retrieval_store.engine.write import merged
+from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.json_values import listed
 from retrieval_store.errors import IDAlreadyExistsError, InvalidArgumentError
 from retrieval_store.indexes.exact import Metric
-from retrieval_store.json_values import listed
+from retrieval_store.interface.points import (
+    UNSET,
+    PointBatch,
+    PointId,
+    PutResult,
+    Vectors,
+    WriteRules,
+    merged,
+)
 from retrieval_store.remote.payloads import Held, encoded, point_id, refuse_reserved
 from retrieval_store.remote.space import (
     DENSE,

@@ -20,9 +20,9 @@ from llama_index.vector_stores.retrieval_store.nodes import REF_DOC, text_of, to
 
 from retrieval_store import Client, Collection
 from retrieval_store.adapters import Opened, open_collection
+from retrieval_store.base.ranking import maximal_marginal_relevance
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, StorageError
 from retrieval_store.filters.expression import Expression, OneOf, every
-from retrieval_store.ranking import maximal_marginal_relevance
 
 _WORDS = (VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH)
 MMR_PREFETCH = 4  # times similarity_top_k

@@ -9,6 +9,7 @@ from llama_index.core.vector_stores.types import (
     MetadataFilters,
 )
 
+from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import (
     MAX_DEPTH,
@@ -22,7 +23,6 @@ from retrieval_store.filters.expression import (
     Range,
     TextIn,
 )
-from retrieval_store.json_values import shown
 
 
 def to_expression(filters: MetadataFilters | None, depth: int = 1) -> Expression | None:

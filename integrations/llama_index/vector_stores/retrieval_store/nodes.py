@@ -23,8 +23,8 @@ from llama_index.core.schema import (
     TextNode,
 )
 
+from retrieval_store.base.json_values import shown
 from retrieval_store.errors import DamagedError, InvalidArgumentError
-from retrieval_store.json_values import shown
 
 NODE, REF_DOC = "_node", "_ref_doc_id"
 MOST_SHOWN = 200  # characters of what is wrong

@@ -1,0 +1,88 @@
+"""Combining and re-ranking what was found: fusion of several rankings, and diversity.
+
+Everything here is a function of arrays; nothing is fetched.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from retrieval_store.base.arrays import Floats, Ints, Matrix
+
+RRF_K = 60
+Ranking = tuple[Ints, Floats]  # items and their scores, best first
+
+
+def reciprocal_rank_fusion(
+    rankings: Sequence[Ranking], weights: Sequence[float], k: int = RRF_K
+) -> Ranking:
+    """Items by Σ weight / (k + rank) over the rankings that have them, rank counted from 1.
+
+    Cormack, Clarke and Büttcher, "Reciprocal rank fusion outperforms Condorcet and individual rank
+    learning methods" (2009), who suggest k = 60. Ties are in the order of the items' numbers.
+    """
+    parts = [
+        (items, weight / (k + np.arange(1, len(items) + 1)))
+        for (items, _), weight in zip(rankings, weights, strict=True)
+    ]
+    return _summed(parts)
+
+
+def weighted_sum(rankings: Sequence[Ranking], weights: Sequence[float]) -> Ranking:
+    """Items by Σ weight · score, the scores of each ranking brought from its least … greatest to
+    0 … 1 (all to 1 where they are equal); an item that a ranking lacks has 0 there."""
+    parts = [
+        (items, weight * _scaled(scores))
+        for (items, scores), weight in zip(rankings, weights, strict=True)
+    ]
+    return _summed(parts)
+
+
+def _scaled(scores: Floats) -> Floats:
+    least, greatest = scores.min(initial=np.inf), scores.max(initial=-np.inf)
+    if not greatest > least:
+        return np.ones_like(scores)
+    scaled: Floats = (scores - least) / (greatest - least)
+    return scaled
+
+
+def _summed(parts: Sequence[Ranking]) -> Ranking:
+    every = np.concatenate([np.empty(0, np.int64), *(items for items, _ in parts)])
+    items, places = np.unique(every, return_inverse=True)
+    scores = np.concatenate([np.empty(0), *(scores for _, scores in parts)])
+    totals = np.bincount(places, scores, len(items)).astype(np.float64)
+    order = np.argsort(-totals, kind="stable")
+    return items[order], totals[order]
+
+
+def maximal_marginal_relevance(
+    query: Matrix, vectors: Matrix, k: int, lambda_mult: float = 0.5
+) -> Ints:
+    """Which k of the vectors to take, and in which order, to be near the query and unlike each
+    other: each next one has the greatest λ · sim(query) - (1 - λ) · greatest sim(those taken).
+
+    query: (dim,); vectors: (n, dim); similarity is the cosine; λ = 1 is relevance alone. Carbonell
+    and Goldstein, "The use of MMR, diversity-based reranking" (1998).
+    """
+    unit = _unit(vectors)
+    relevance = unit @ _unit(query[None])[0]
+    chosen = np.empty(min(k, len(vectors)), np.int64)
+    redundancy = np.full(len(vectors), -np.inf)
+    left = np.ones(len(vectors), np.bool_)
+    for place in range(len(chosen)):
+        penalty = 0.0 if place == 0 else (1 - lambda_mult) * redundancy
+        value = np.where(left, lambda_mult * relevance - penalty, -np.inf)
+        # The first is the nearest whatever λ is, else λ = 0 would begin anywhere.
+        chosen[place] = best = int(
+            np.argmax(np.where(left, relevance, -np.inf) if place == 0 else value)
+        )
+        left[best] = False
+        redundancy = np.maximum(redundancy, unit @ unit[best])
+    return chosen
+
+
+def _unit(vectors: Matrix) -> Floats:
+    wide = vectors.astype(np.float64)
+    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
+    unit: Floats = np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths > 0)
+    return unit

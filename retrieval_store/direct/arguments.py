@@ -1,0 +1,272 @@
+"""What users pass → checked, uniform values. Every error names the argument and what would be
+right.
+
+A bare str, dict or vector stands for a list of one.
+"""
+
+import operator
+import re
+import sys
+from collections.abc import Collection as Container
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.json_values import Payload, checked_object, listed, shown
+from retrieval_store.errors import (
+    DimensionMismatchError,
+    DuplicateIDError,
+    InvalidArgumentError,
+    InvalidMetadataError,
+    InvalidTypeError,
+)
+from retrieval_store.filters.expression import Expression, HasId, every
+from retrieval_store.filters.limits import checked_expression
+from retrieval_store.filters.where import parse_where, parse_where_document
+
+FIELDS = ("embeddings", "metadatas", "documents", "images", "uris")
+RESERVED_KEYS = ("_document", "_uri")
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]")
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Records to write, all fields of one length; a field that wasn't given is None."""
+
+    ids: list[str]
+    embeddings: Matrix | None
+    metadatas: list[Payload | None] | None
+    documents: list[str | None] | None
+    images: list[Any] | None
+    uris: list[str | None] | None
+
+
+def records_of(
+    ids: Any, embeddings: Any, metadatas: Any, documents: Any, images: Any, uris: Any
+) -> Records:
+    """The arguments of a write, checked one by one and for equal lengths."""
+    point_ids = ids_of(ids)
+    if not point_ids:
+        raise InvalidArgumentError("ids is empty, expected at least one id")
+    records = Records(
+        point_ids,
+        None if embeddings is None else matrix_of(embeddings, "embeddings"),
+        None if metadatas is None else metadatas_of(metadatas),
+        None if documents is None else texts_of(documents, "documents"),
+        None if images is None else images_of(images, "images"),
+        None if uris is None else texts_of(uris, "uris"),
+    )
+    for name in FIELDS:
+        values = getattr(records, name)
+        if values is not None and len(values) != len(records.ids):
+            raise InvalidArgumentError(
+                f"{name} has {len(values)} items, but ids has {len(records.ids)}: "
+                f"{listed(records.ids)}"
+            )
+    return records
+
+
+def ids_of(ids: Any) -> list[str]:
+    """A list of distinct ids."""
+    items = [ids] if isinstance(ids, str) else _listlike(ids, "ids", "a str or a list of str")
+    for i, item in enumerate(items):
+        if not isinstance(item, str):
+            raise InvalidTypeError(f"ids[{i}] is {shown(item)}, expected a str")
+        if type(item) is not str:  # a member of an enum of strings, say, or a string of numpy
+            items[i] = str.__str__(item)
+        if not item:
+            raise InvalidArgumentError(f"ids[{i}] is empty, expected at least one character")
+        if not item.isascii():
+            _refuse_surrogates(item, "ids", i)
+    if len(set(items)) < len(items):
+        seen: set[str] = set()
+        twice = [item for item in items if item in seen or seen.add(item)]  # type: ignore[func-returns-value]
+        raise DuplicateIDError(f"ids given more than once: {listed(list(dict.fromkeys(twice)))}")
+    return items
+
+
+def matrix_of(vectors: Any, name: str) -> Matrix:
+    """(n, dim) float32, C-contiguous, finite."""
+    masked = isinstance(vectors, np.ma.MaskedArray) and np.ma.is_masked(vectors)
+    if masked or isinstance(vectors, str | bytes | bytearray):
+        raise InvalidTypeError(f"{name} is {shown(vectors)}, expected vectors of numbers")
+    try:
+        array = np.asarray(vectors)
+    except (ValueError, TypeError, RuntimeError):
+        array = None  # rows of different lengths, say, or a tensor that can't become an array
+    if array is None or array.dtype == object:
+        array = _stacked(vectors, name)
+    if array.ndim == 1 and len(array):
+        array = array[np.newaxis]
+    if array.dtype.kind not in "fiu" and array.size:
+        raise InvalidTypeError(f"{name} holds values of type {array.dtype}, expected numbers")
+    if array.ndim != 2 or 0 in array.shape:
+        raise InvalidArgumentError(
+            f"{name} has shape {array.shape}, expected (number of vectors, dimension)"
+        )
+    # A copy: what is checked here must be what is written, whatever the caller does meanwhile.
+    if array.dtype == np.float32:
+        matrix = np.array(array, order="C")
+    else:
+        with np.errstate(over="ignore"):
+            matrix = np.array(array, dtype=np.float32, order="C")
+    finite = np.isfinite(matrix)
+    if not finite.all():
+        i, j = np.argwhere(~finite)[0].tolist()
+        raise InvalidArgumentError(
+            f"{name}[{i}][{j}] is {array[i, j]}, expected a finite number in float32's range"
+        )
+    return matrix
+
+
+def _stacked(vectors: Any, name: str) -> Any:
+    rows: list[Any] = []
+    for i, row in enumerate(_listlike(vectors, name, "a list of vectors")):
+        try:
+            array = np.asarray(row)
+        except (ValueError, TypeError, RuntimeError):
+            array = np.empty(0, object)
+        if array.ndim != 1 or array.dtype.kind not in "fiu":
+            raise InvalidTypeError(f"{name}[{i}] is {shown(row)}, expected a vector of numbers")
+        if rows and len(array) != len(rows[0]):
+            raise DimensionMismatchError(
+                f"{name}[{i}] has {len(array)} numbers, but {name}[0] has {len(rows[0])}"
+            )
+        rows.append(array)
+    return np.array(rows)
+
+
+def metadatas_of(metadatas: Any) -> list[Payload | None]:
+    """A list of dicts in the JSON domain, or None."""
+    if isinstance(metadatas, Mapping):
+        metadatas = [metadatas]
+    items = _listlike(metadatas, "metadatas", "a dict or a list of dicts")
+    checked = [
+        None if item is None else checked_object(item, "metadatas", i)
+        for i, item in enumerate(items)
+    ]
+    given = [item for item in checked if item is not None]
+    for key in set().union(*given):
+        if not key or key[0] == "$" or key in RESERVED_KEYS:
+            i = next(i for i, item in enumerate(checked) if item is not None and key in item)
+            raise InvalidMetadataError(
+                f"metadatas[{i}] has the key {key!r}; keys may not be empty, start with '$', or be "
+                "'_document' or '_uri'"
+            )
+    return checked
+
+
+def texts_of(texts: Any, name: str) -> list[str | None]:
+    """A list of strings, or None."""
+    items = [texts] if isinstance(texts, str) else _listlike(texts, name, "a str or a list of str")
+    for i, item in enumerate(items):
+        if item is not None and not (type(item) is str and item.isascii()):
+            if not isinstance(item, str):
+                raise InvalidTypeError(f"{name}[{i}] is {shown(item)}, expected a str")
+            _refuse_surrogates(item, name, i)
+    return items
+
+
+def complete_texts_of(texts: Any, name: str) -> list[str | None]:
+    """A list of strings, none of them None."""
+    items = texts_of(texts, name)
+    for i, item in enumerate(items):
+        if item is None:
+            raise InvalidTypeError(f"{name}[{i}] is None, expected a str")
+    return items
+
+
+def images_of(images: Any, name: str) -> list[Any]:
+    """A list of images as arrays, or None."""
+    if isinstance(images, np.ndarray) and images.ndim <= 3:
+        images = [images]
+    items = _listlike(images, name, "an array or a list of arrays")
+    arrays = [None if image is None else np.asarray(image) for image in items]
+    for i, array in enumerate(arrays):
+        if array is not None and array.dtype.kind not in "buif":
+            raise InvalidTypeError(
+                f"{name}[{i}] is {shown(items[i])}, expected an array of pixels; where images "
+                "are to be found goes to uris"
+            )
+    return arrays
+
+
+def filter_of(where: Any, where_document: Any, ids: list[str] | None = None) -> Expression | None:
+    """Both filters and the ids in one expression; None when there is no restriction. `where` may be
+    an expression already."""
+    return every(
+        None if ids is None else HasId(tuple(ids)),
+        None if where is None else _expression_of(where),
+        None if where_document is None else parse_where_document(where_document),
+    )
+
+
+def _expression_of(where: Any) -> Expression:
+    return checked_expression(where) if isinstance(where, Expression) else parse_where(where)
+
+
+def include_of(include: Any, allowed: Container[str]) -> frozenset[str]:
+    """The names in `include`, all of them allowed."""
+    names = (
+        [include] if isinstance(include, str) else _listlike(include, "include", "a list of str")
+    )
+    for i, name in enumerate(names):
+        if not isinstance(name, str) or name not in allowed:
+            raise InvalidArgumentError(
+                f"include[{i}] is {name!r}, expected one of {', '.join(sorted(allowed))}"
+            )
+    return frozenset(names)
+
+
+def whole_number(value: Any, name: str, least: int, most: int = sys.maxsize) -> int:
+    """An int from `least` to `most`."""
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise InvalidTypeError(f"{name} is {shown(value)}, expected an int") from None
+    if number < least:
+        raise InvalidArgumentError(f"{name} is {number}, expected at least {least}")
+    if number > most:
+        raise InvalidArgumentError(f"{name} is {shown(number)}, expected at most {most}")
+    return number
+
+
+def collection_name(name: Any) -> str:
+    """A name for a collection."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidArgumentError(
+            f"name is {shown(name)}; names of collections have 3 to 512 characters of "
+            "[a-zA-Z0-9._-], the first and the last of [a-zA-Z0-9]"
+        )
+    return name
+
+
+def check_callable(value: Any, name: str) -> None:
+    """Refuse what can't be called: a name, say, or a class instead of an instance."""
+    if isinstance(value, type):
+        raise InvalidTypeError(f"{name} is the class {value.__name__}; pass an instance of it")
+    if value is not None and not isinstance(value, Enum) and not callable(value):
+        raise InvalidTypeError(f"{name} is {shown(value)}, expected a callable or None")
+
+
+def _listlike(value: Any, name: str, expected: str) -> list[Any]:
+    """A new list of the items, so that what the caller passed is never changed."""
+    atom = isinstance(value, str | bytes | bytearray | Mapping) or getattr(value, "ndim", 1) == 0
+    if isinstance(value, Iterable) and not atom:
+        return list(value)
+    raise InvalidTypeError(f"{name} is {shown(value)}, expected {expected}")
+
+
+def _refuse_surrogates(text: str, name: str, i: int) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(
+            f"{name}[{i}] is {shown(text)}: a lone surrogate is not valid Unicode"
+        ) from None

@@ -1,0 +1,307 @@
+"""Client: a directory of collections, one in memory, or a cluster."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from retrieval_store import plugins
+from retrieval_store.base.json_values import Payload, checked_object, shown
+from retrieval_store.base.progress import progress_bar
+from retrieval_store.base.words import Analyzer
+from retrieval_store.direct.arguments import check_callable, collection_name, whole_number
+from retrieval_store.direct.collection import Collection
+from retrieval_store.direct.configuration import (
+    ALL_DEFAULTS,
+    all_settings,
+    analyzer_of,
+    given_settings,
+    index_of,
+    metric_of,
+    refuse_conflict,
+    stored_settings,
+    to_store,
+    with_given,
+)
+from retrieval_store.direct.embedder import spec_of
+from retrieval_store.direct.results import SPACE
+from retrieval_store.embeddings import DEFAULT, Default, EmbeddingFunction
+from retrieval_store.errors import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    InvalidTypeError,
+    NotFoundError,
+)
+from retrieval_store.indexes import EXACT
+from retrieval_store.interface.records import CollectionRecord, FileReport, Mode
+from retrieval_store.interface.spaces import NewSpace, index_name, index_settings
+from retrieval_store.loaders import DataLoader
+from retrieval_store.places import StoredCollection, embedded, in_memory, remote
+
+ATTEMPTS = 3  # at getting or creating a collection
+
+
+class Client:
+    """A store of collections: in the directory `path`, on the Qdrant cluster at `url`, or in
+    memory.
+
+    Clients of one path share the store, in this process and with others. A store in memory is its
+    client's own. durability: "full" (an acknowledged write survives a power cut) or "relaxed" (a
+    power cut may lose the last moments, never consistency). read_only: writes raise ReadOnlyError,
+    and the store may lie where nothing can be written. rebuild: don't use the indexes and lists of
+    words that are there, whoever made them, but make them again as they are needed; for a store
+    from somebody whom you don't trust. allow_reset: whether `reset` may delete
+    everything. trust: whether you trust whoever made the store; only then, or when you give it
+    yourself, is an embedding function used that may reach the network, the environment or files.
+    Close it, or use it in a `with` statement.
+
+    On a cluster collections mean the same, but a batch isn't one transaction, and what is written
+    survives what Qdrant says it does. With `url` go further arguments of
+    qdrant_client.QdrantClient's, such as api_key; a client that is there already is given as
+    `qdrant_client` instead, and stays open.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        durability: Literal["full", "relaxed"] = "full",
+        read_only: bool = False,
+        allow_reset: bool = False,
+        trust: bool = False,
+        rebuild: bool = False,
+        url: str | None = None,
+        qdrant_client: Any = None,
+        **qdrant_options: Any,
+    ) -> None:
+        if durability not in ("full", "relaxed"):
+            raise InvalidArgumentError(
+                f"durability is {durability!r}, expected 'full' or 'relaxed'"
+            )
+        for name, flag in {"trust": trust, "rebuild": rebuild}.items():
+            if not isinstance(flag, bool):
+                raise InvalidArgumentError(f"{name} is {shown(flag)}, expected True or False")
+        places = {"path": path, "url": url, "qdrant_client": qdrant_client}
+        given = [name for name, place in places.items() if place is not None]
+        if len(given) > 1:
+            raise InvalidArgumentError(f"expected one of {', '.join(places)}, got {given}")
+        if qdrant_options and url is None:
+            raise InvalidTypeError(f"{min(qdrant_options)!r} is no argument of Client, without url")
+        if read_only and path is None:
+            raise InvalidArgumentError("read_only goes with path")
+        if rebuild and path is None:
+            raise InvalidArgumentError("rebuild goes with path: elsewhere there are no such files")
+        if durability != "full" and (url is not None or qdrant_client is not None):
+            raise InvalidArgumentError("durability goes with path; on a cluster it is Qdrant's")
+        mode: Mode = "read-only" if read_only else durability
+        if url is not None or qdrant_client is not None:
+            self._session = remote(url, qdrant_client, qdrant_options)
+        elif path is None:
+            self._session = in_memory(mode)
+        else:
+            self._session = embedded(_directory(path), mode, rebuild)
+        self._allow_reset = allow_reset
+        self._trust = trust
+
+    @property
+    def path(self) -> Path | None:
+        """The directory where the store lies; None for one in memory or on a cluster."""
+        return self._session.store.directory
+
+    def create_collection(
+        self,
+        name: str,
+        configuration: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        embedding_function: EmbeddingFunction | Default | None = DEFAULT,
+        data_loader: DataLoader | None = None,
+        get_or_create: bool = False,
+    ) -> Collection:
+        """A new collection; raises AlreadyExistsError for a name that is taken.
+
+        configuration: {"hnsw": {"space": "l2" | "ip" | "cosine", "ef_construction",
+        "max_neighbors", "ef_search"}, "index": "hnsw" | "exact" | a plugin's {"name", "settings"},
+        "text": {"language", "stemming", "stopwords"}}.
+        metadata: a dict of JSON values; "hnsw:space" in it chooses the distance too.
+        embedding_function: left out, the default one (wordllama); None for none.
+        """
+        collection_name(name)
+        check_callable(embedding_function, "embedding_function")
+        check_callable(data_loader, "data_loader")
+        checked = None if metadata is None else checked_object(metadata, "metadata")
+        given = given_settings(configuration, checked)
+        if get_or_create:
+            return self._got_or_created(name, given, checked, embedding_function, data_loader)
+        return self._created(name, given, checked, embedding_function, data_loader)
+
+    def get_or_create_collection(
+        self,
+        name: str,
+        configuration: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        embedding_function: EmbeddingFunction | Default | None = DEFAULT,
+        data_loader: DataLoader | None = None,
+    ) -> Collection:
+        """The collection of this name, made if there is none. One that exists keeps its metadata;
+        a distance or an embedding function other than its own raises ConflictError."""
+        return self.create_collection(
+            name, configuration, metadata, embedding_function, data_loader, get_or_create=True
+        )
+
+    def get_collection(
+        self,
+        name: str,
+        embedding_function: EmbeddingFunction | Default | None = DEFAULT,
+        data_loader: DataLoader | None = None,
+    ) -> Collection:
+        """The collection of this name; raises NotFoundError, or ConflictError when it was created
+        with another embedding function."""
+        check_callable(embedding_function, "embedding_function")
+        check_callable(data_loader, "data_loader")
+        record = self._session.store.named(collection_name(name))
+        return self._collection(record, embedding_function, data_loader)
+
+    def list_collections(
+        self, limit: int | None = None, offset: int | None = None
+    ) -> list[Collection]:
+        """Collections in the order of their names."""
+        records = self._session.store.page(
+            None if limit is None else whole_number(limit, "limit", 0),
+            0 if offset is None else whole_number(offset, "offset", 0),
+        )
+        return [self._collection(record, DEFAULT, None) for record in records]
+
+    def count_collections(self) -> int:
+        """How many collections there are."""
+        return self._session.store.count()
+
+    def delete_collection(self, name: str) -> None:
+        """Delete a collection with all that is in it; raises NotFoundError."""
+        self._session.store.drop(collection_name(name))
+
+    def verify(self, *, progress: bool = False) -> list[FileReport]:
+        """Look at every byte of the store's files: a report for each, with `problem` None where the
+        file is whole, and, of indexes and lists of words, where it says what the points say.
+        progress: show a bar of the files. Others may use the store meanwhile; of a store in memory,
+        or on a cluster, there is nothing to report."""
+        reports = []
+        with progress_bar("verifying", None, "file", progress) as bar:
+            for report in self._session.store.verify(_analyzer_of):
+                reports.append(report)
+                bar.update(1)
+        return reports
+
+    def reset(self) -> None:
+        """Delete all collections, if the client was made with `allow_reset=True`."""
+        if not self._allow_reset:
+            raise InvalidArgumentError(
+                "reset deletes everything; make the client with allow_reset=True to allow it"
+            )
+        for record in self._session.store.page(None, 0):
+            self._session.store.drop(record.name)
+
+    def close(self) -> None:
+        """Let go of the store; its collections can't be used any more. Again does nothing."""
+        self._session.close()
+
+    def __repr__(self) -> str:
+        return f"<Client of the store {self._session.place}>"
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _created(
+        self,
+        name: str,
+        given: Payload,
+        metadata: Payload | None,
+        embedding_function: EmbeddingFunction | Default | None,
+        data_loader: DataLoader | None,
+    ) -> Collection:
+        chosen = with_given(ALL_DEFAULTS, given)
+        space = NewSpace(metric_of(chosen), index_of(chosen))
+        _refuse_bad_index(space)
+        spec = spec_of(embedding_function)
+        settings: Payload = {
+            "metadata": metadata,
+            "embedding_function": spec,
+            **to_store(chosen),
+        }
+        record = self._session.store.create(name, settings, {SPACE: space})
+        return self._collection(record, embedding_function, data_loader)
+
+    def _got_or_created(
+        self,
+        name: str,
+        given: Payload,
+        metadata: Payload | None,
+        embedding_function: EmbeddingFunction | Default | None,
+        data_loader: DataLoader | None,
+    ) -> Collection:
+        refused = 0
+        while True:  # another process may create or delete it between the two
+            try:
+                record = self._session.store.named(name)
+            except NotFoundError:
+                try:
+                    return self._created(name, given, metadata, embedding_function, data_loader)
+                except AlreadyExistsError:
+                    refused += 1
+                    if refused == ATTEMPTS:  # on a cluster it may be the name of something else
+                        raise
+                    continue
+            refuse_conflict(given, all_settings(record), ())
+            return self._collection(record, embedding_function, data_loader)
+
+    def _collection(
+        self,
+        record: CollectionRecord,
+        embedding_function: EmbeddingFunction | Default | None,
+        data_loader: DataLoader | None,
+    ) -> Collection:
+        backend = StoredCollection(self._session, record.id)
+        return Collection(backend, record, embedding_function, data_loader, self._trust)
+
+
+def _analyzer_of(record: CollectionRecord) -> Analyzer:
+    return analyzer_of(stored_settings(record))
+
+
+def _refuse_bad_index(space: NewSpace) -> None:
+    if index_name(space) != EXACT:
+        make = plugins.find_index(index_name(space))
+        try:
+            make(2, space.metric, index_settings(space))
+        except ValueError as error:
+            raise InvalidArgumentError(f"configuration['index']: {error}") from error
+
+
+def _directory(path: Any) -> Path:
+    try:
+        name = os.fspath(path)
+    except TypeError:
+        name = None
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise InvalidTypeError(f"path is {shown(path)}, expected the name of a directory")
+    if name.startswith(("http://", "https://")):
+        raise InvalidArgumentError(f"path is {name!r}; a cluster's goes to url=")
+    return Path(name).absolute()
+
+
+def PersistentClient(path: str | os.PathLike[str], *, trust: bool = False) -> Client:
+    """A client of the store in a directory, under the name that users of Chroma know."""
+    return Client(path, trust=trust)
+
+
+def EphemeralClient() -> Client:
+    """A client of a new store in memory, under the name that users of Chroma know."""
+    return Client()

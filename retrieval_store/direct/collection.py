@@ -1,0 +1,467 @@
+"""Collection: named points with documents, metadata and one embedding each."""
+
+import logging
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace as changed
+from typing import Any
+
+from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.json_values import Payload, checked_object
+from retrieval_store.base.progress import progress_bar
+from retrieval_store.base.words import Analyzer
+from retrieval_store.direct.arguments import (
+    FIELDS,
+    Records,
+    collection_name,
+    complete_texts_of,
+    filter_of,
+    ids_of,
+    images_of,
+    include_of,
+    records_of,
+    whole_number,
+)
+from retrieval_store.direct.configuration import (
+    SEARCH_TIME,
+    all_settings,
+    analyzer_of,
+    given_settings,
+    index_of,
+    refuse_conflict,
+    stored_settings,
+    to_store,
+    with_given,
+)
+from retrieval_store.direct.embedder import Embedder
+from retrieval_store.direct.modalities import load, sources_of
+from retrieval_store.direct.queries import Mode, QueryOptions, QuerySources, vectors_of
+from retrieval_store.direct.results import (
+    GET_FIELDS,
+    QUERY_FIELDS,
+    SPACE,
+    DeleteResult,
+    GetResult,
+    QueryResult,
+    fields_for,
+    get_result,
+    query_result,
+)
+from retrieval_store.embeddings import DEFAULT, Default, EmbeddingFunction
+from retrieval_store.errors import DataLoaderError, InvalidArgumentError
+from retrieval_store.filters.expression import Expression
+from retrieval_store.interface.points import UNSET, PointBatch, Vectors, WriteRules
+from retrieval_store.interface.queries import AnyQuery, Fusion, HybridQuery, Query, TextQuery
+from retrieval_store.interface.records import CollectionRecord
+from retrieval_store.interface.stores import Backend
+from retrieval_store.loaders import DataLoader
+
+_log = logging.getLogger("retrieval_store")
+_ADD = WriteRules(known="refuse", new="insert", needs_vector=SPACE)
+_UPDATE = WriteRules(known="update", new="ignore")
+_UPSERT = WriteRules(known="update", new="insert", needs_vector=SPACE)
+
+
+class Collection:
+    """Points that can be found by id, by metadata, by document text and by nearness.
+
+    Made by the methods of `Client`. Any number of threads may use it. Two collections are equal
+    when their ids are. Every method raises NotFoundError once the collection has been deleted and
+    ClientClosedError once its client was closed.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        record: CollectionRecord,
+        embedding_function: EmbeddingFunction | Default | None = DEFAULT,
+        data_loader: DataLoader | None = None,
+        trust: bool = False,
+    ) -> None:
+        self._backend = backend
+        self._opened_as = record.name
+        spec: Any = stored_settings(record)["embedding_function"]
+        self._embedder = Embedder(embedding_function, spec, trust)
+        self._loader = data_loader
+
+    @property
+    def id(self) -> uuid.UUID:
+        """The id, which stays when the name changes."""
+        return uuid.UUID(self._backend.id)
+
+    @property
+    def name(self) -> str:
+        """The name as it is now."""
+        return self._backend.record().name
+
+    @property
+    def metadata(self) -> Payload | None:
+        """The metadata of the collection itself."""
+        return stored_settings(self._backend.record())["metadata"]  # type: ignore[return-value]
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The settings of the index, `["hnsw"]["space"]` being the distance; the "index" itself;
+        those of "text" search; and what is remembered of the embedding function."""
+        record = self._backend.record()
+        spec = stored_settings(record)["embedding_function"]
+        return {**to_store(all_settings(record)), "embedding_function": spec}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Collection) and other._backend.id == self._backend.id
+
+    def __hash__(self) -> int:
+        return hash(self._backend.id)
+
+    def __repr__(self) -> str:
+        return f"<Collection {self._opened_as!r}, id {self._backend.id}>"
+
+    def count(self) -> int:
+        """How many points there are."""
+        return self._backend.points.count()
+
+    def add(
+        self,
+        ids: str | Sequence[str],
+        embeddings: Any = None,
+        metadatas: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None = None,
+        documents: str | Sequence[str | None] | None = None,
+        images: Any = None,
+        uris: str | Sequence[str | None] | None = None,
+        *,
+        show_progress: bool = False,
+    ) -> None:
+        """Add points, all of them durably or none; any number at once.
+
+        embeddings: (n, dim) finite numbers, stored as float32. Without them the documents, the
+        images or what the uris point at are embedded; with them the embedding function isn't
+        called. metadatas: dicts of JSON values. Raises IDAlreadyExistsError when an id exists,
+        DimensionMismatchError, and InvalidArgumentError for anything malformed.
+        """
+        records = records_of(ids, embeddings, metadatas, documents, images, uris)
+        _require_sources(records)
+        self._backend.points.put(self._batch(records, show_progress), _ADD)
+
+    def upsert(
+        self,
+        ids: str | Sequence[str],
+        embeddings: Any = None,
+        metadatas: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None = None,
+        documents: str | Sequence[str | None] | None = None,
+        images: Any = None,
+        uris: str | Sequence[str | None] | None = None,
+        *,
+        replace_metadata: bool = False,
+        replace: bool = False,
+        show_progress: bool = False,
+    ) -> None:
+        """Add the points whose ids are new and update the others, all or nothing.
+
+        Metadata is merged key by key as in `update`, or replaced with `replace_metadata`. With
+        `replace` everything is: afterwards the points hold what is given here and nothing else.
+        """
+        records = records_of(ids, embeddings, metadatas, documents, images, uris)
+        _require_change(records)
+        rules = changed(_UPSERT, merge_payloads=not (replace_metadata or replace))
+        batch = self._batch(records, show_progress)
+        self._backend.points.put(_whole(batch) if replace else batch, rules)
+
+    def update(
+        self,
+        ids: str | Sequence[str],
+        embeddings: Any = None,
+        metadatas: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None = None,
+        documents: str | Sequence[str | None] | None = None,
+        images: Any = None,
+        uris: str | Sequence[str | None] | None = None,
+        *,
+        show_progress: bool = False,
+    ) -> None:
+        """Change points that exist; ids that don't are ignored, with a logged warning.
+
+        What isn't given stays, and so does what is None in a list. Metadata is merged key by key; a
+        None deletes the key. Documents, images or uris without embeddings are embedded again, and
+        replace what the point held of the other two.
+        """
+        records = records_of(ids, embeddings, metadatas, documents, images, uris)
+        _require_change(records)
+        result = self._backend.points.put(self._batch(records, show_progress), _UPDATE)
+        if result.ignored:
+            _log.warning(
+                "update ignored ids that don't exist: %d, such as %r",
+                len(result.ignored),
+                result.ignored[0],
+            )
+
+    def get(
+        self,
+        ids: str | Sequence[str] | None = None,
+        where: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        where_document: Mapping[str, Any] | None = None,
+        include: Sequence[str] = ("metadatas", "documents"),
+    ) -> GetResult:
+        """Points by id, by filter, or all: in the order of `ids`, or of first insertion.
+
+        include: of "metadatas", "documents", "embeddings", "uris", "data". Ids that don't exist are
+        left out.
+        """
+        wanted = include_of(include, GET_FIELDS)
+        points = self._backend.points.get(
+            None if ids is None else ids_of(ids),
+            filter_of(where, where_document),
+            None if limit is None else whole_number(limit, "limit", 0),
+            0 if offset is None else whole_number(offset, "offset", 0),
+            fields_for(wanted),
+        )
+        return get_result(points, wanted, self._load(points.uris) if "data" in wanted else None)
+
+    def peek(self, limit: int = 10) -> GetResult:
+        """The first points, with everything but uris and data."""
+        return self.get(limit=limit, include=("embeddings", "metadatas", "documents"))
+
+    def query(
+        self,
+        query_embeddings: Any = None,
+        query_texts: str | Sequence[str] | None = None,
+        query_images: Any = None,
+        query_uris: str | Sequence[str] | None = None,
+        ids: str | Sequence[str] | None = None,
+        n_results: int = 10,
+        where: Mapping[str, Any] | None = None,
+        where_document: Mapping[str, Any] | None = None,
+        include: Sequence[str] = ("metadatas", "documents", "distances"),
+        *,
+        mode: Mode = "dense",
+        alpha: float = 0.5,
+        fusion: Fusion = "rrf",
+        depth: tuple[int, int] | None = None,
+        exact: bool = False,
+        ef: int | None = None,
+    ) -> QueryResult:
+        """The best points for each query, best first; fewer than `n_results` only when fewer match.
+
+        mode "dense": those nearest to exactly one of the four kinds of queries, one or many.
+        "text": those whose documents have words of `query_texts`, by BM25; nothing is embedded.
+        "hybrid": both, with `query_embeddings` and `query_texts`, or the texts alone, which are
+        embedded; fused by reciprocal ranks ("rrf") or by a "weighted" sum of scaled scores, where
+        the vectors weigh `alpha` and the words 1 - alpha. depth: how many each side is asked for,
+        (vectors, words); the more of 100 and 4 `n_results` when it is left out.
+
+        ids: search only among these. include: as for `get`, and "distances": squared L2, 1 - dot,
+        or 1 - cosine, by the collection's `configuration["hnsw"]["space"]`; None in text mode.
+        Scores are always there, descending. exact: the very nearest, without the index; ef: how
+        many candidates the index looks at, instead of its setting. Filters hold exactly anyway.
+        """
+        wanted = include_of(include, QUERY_FIELDS)
+        query = self._query(
+            QuerySources(query_embeddings, query_texts, query_images, query_uris),
+            filter_of(where, where_document, None if ids is None else ids_of(ids)),
+            n_results,
+            QueryOptions(mode, alpha, fusion, exact, ef, depth),
+        )
+        hits = self._backend.points.search(query, fields_for(wanted))
+        data = [self._load(h.points.uris) for h in hits] if "data" in wanted else None
+        return query_result(hits, wanted, data)
+
+    def explain(
+        self,
+        query_embeddings: Any = None,
+        query_texts: str | Sequence[str] | None = None,
+        query_images: Any = None,
+        query_uris: str | Sequence[str] | None = None,
+        ids: str | Sequence[str] | None = None,
+        n_results: int = 10,
+        where: Mapping[str, Any] | None = None,
+        where_document: Mapping[str, Any] | None = None,
+        include: Sequence[str] = ("metadatas", "documents", "distances"),
+        *,
+        mode: Mode = "dense",
+        alpha: float = 0.5,
+        fusion: Fusion = "rrf",
+        depth: tuple[int, int] | None = None,
+        exact: bool = False,
+        ef: int | None = None,
+    ) -> Payload:
+        """Run a query and say how it was answered, instead of the answer.
+
+        points, matching: how many there are and how many the filters allow; fresh: vectors that the
+        index hasn't taken in yet; plans: the way taken for each query, the candidates asked of the
+        index, and the estimated cost of each way in microseconds; legs: how many candidates words
+        and vectors gave; steps: milliseconds each took.
+        """
+        query = self._query(
+            QuerySources(query_embeddings, query_texts, query_images, query_uris),
+            filter_of(where, where_document, None if ids is None else ids_of(ids)),
+            n_results,
+            QueryOptions(mode, alpha, fusion, exact, ef, depth),
+        )
+        return self._backend.points.explain(query, fields_for(include_of(include, QUERY_FIELDS)))
+
+    def stats(self) -> Payload:
+        """How many points, vectors and dead slots there are, how many the index holds, and the
+        bytes in memory and on disk by part."""
+        return self._backend.points.stats()
+
+    def delete(
+        self,
+        ids: str | Sequence[str] | None = None,
+        where: Mapping[str, Any] | None = None,
+        where_document: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+    ) -> DeleteResult:
+        """Delete the points that are named and match the filters.
+
+        limit: delete only the first so many that match a filter. Without any criterion nothing is
+        deleted and InvalidArgumentError raised. `ids=[]` deletes nothing, but together with a
+        filter it is no restriction.
+        """
+        expression = filter_of(where, where_document)
+        named = None if ids is None else ids_of(ids)
+        if expression is None:
+            if named is None:
+                raise InvalidArgumentError("delete needs ids, where or where_document")
+            if limit is not None:
+                raise InvalidArgumentError("limit goes with where or where_document")
+        else:
+            named = named or None
+        most = None if limit is None else whole_number(limit, "limit", 0)
+        return DeleteResult(deleted=self._backend.points.delete(named, expression, most))
+
+    def modify(
+        self,
+        name: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        configuration: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Rename the collection, replace its metadata, or change search-time settings.
+
+        What of the configuration can change: "ef_search" of the index, and "text", key by key.
+        Raises AlreadyExistsError for a taken name and ConflictError for a setting that can't be
+        changed, such as the distance.
+        """
+        new_name = None if name is None else collection_name(name)
+        new_metadata = None if metadata is None else checked_object(metadata, "metadata")
+        given = given_settings(configuration, new_metadata)
+
+        def edited(record: CollectionRecord) -> CollectionRecord:
+            stored = all_settings(record)
+            refuse_conflict(given, stored, SEARCH_TIME)
+            settings = {**record.settings, **to_store(with_given(stored, given))}
+            if new_metadata is not None:
+                settings["metadata"] = new_metadata
+            return changed(record, name=new_name or record.name, settings=settings)
+
+        record = self._backend.change(edited)
+        if given:
+            self._backend.points.configure_index(SPACE, index_of(all_settings(record)))
+        self._opened_as = record.name
+
+    def optimize(self, *, show_progress: bool = False) -> None:
+        """Compact the collection: afterwards no byte of what was deleted or replaced is left in its
+        files, they are as small as can be, and the index holds all points and is saved. Others may
+        read and write meanwhile."""
+        with progress_bar("optimizing", None, "vector", show_progress) as bar:
+
+            def advance(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done)
+
+            self._backend.optimize(advance)
+
+    def _batch(self, records: Records, show_progress: bool) -> PointBatch:
+        """The records as the engine takes them, with vectors for all that they give a source of."""
+        payloads = _or_unset(records.metadatas)
+        if records.embeddings is not None:
+            return PointBatch(
+                records.ids,
+                {SPACE: Vectors(records.embeddings)},
+                payloads,
+                _or_unset(records.documents),
+                _or_unset(records.uris),
+            )
+        sources = sources_of(records, self._loader)
+        if not sources.inputs:
+            return PointBatch(records.ids, {}, payloads)
+        matrix = self._embedder.embed(sources.inputs, show_progress)
+        vectors = {SPACE: Vectors(matrix, sources.positions)}
+        return PointBatch(records.ids, vectors, payloads, sources.documents, sources.uris)
+
+    def _query(
+        self, sources: QuerySources, expression: Expression | None, k: Any, options: QueryOptions
+    ) -> AnyQuery:
+        """What the engine is asked."""
+        options.check()
+        k = whole_number(k, "n_results", 1)
+        if options.mode == "dense":
+            vectors = self._vectors(sources.only())
+            return Query(SPACE, vectors, k, expression, options.exact, options.checked_ef())
+        texts = sources.texts_for(options.mode)
+        text = TextQuery(tuple(texts), self._analyzer(), k, expression)
+        if options.mode == "text" or options.alpha == 0:
+            return text
+        vectors = self._vectors(sources.dense_leg(texts))
+        deep, wide = options.depths(k)
+        dense = Query(SPACE, vectors, deep, expression, options.exact, options.checked_ef())
+        return HybridQuery(dense, changed(text, k=wide), options.alpha, options.fusion, k)
+
+    def _vectors(self, source: tuple[str, Any]) -> Matrix:
+        """(q, dim) float32 of one kind of queries."""
+        name, values = source
+        match name:
+            case "query_embeddings":
+                return vectors_of(values)
+            case "query_texts":
+                inputs: list[Any] = complete_texts_of(values, name)
+            case "query_images":
+                inputs = images_of(values, name)
+            case _:
+                inputs = self._load(complete_texts_of(values, name))
+                if any(item is None for item in inputs):
+                    raise DataLoaderError(f"not all of {name} can be loaded")
+        if not inputs:
+            raise InvalidArgumentError(f"{name} is empty, expected at least one query")
+        return self._embedder.embed_query(inputs)
+
+    def _analyzer(self) -> Analyzer:
+        return analyzer_of(stored_settings(self._backend.record()))
+
+    def _load(self, uris: Sequence[str | None] | None) -> list[Any]:
+        return load(list(uris or ()), self._loader)
+
+
+def _whole(batch: PointBatch) -> PointBatch:
+    """The batch with null for all that isn't given."""
+
+    def given(values: Sequence[Any] | None) -> list[Any]:
+        items = [UNSET] * len(batch.ids) if values is None else values
+        return [None if item is UNSET else item for item in items]
+
+    return changed(
+        batch,
+        payloads=given(batch.payloads),
+        documents=given(batch.documents),
+        uris=given(batch.uris),
+    )
+
+
+def _require_change(records: Records) -> None:
+    if all(getattr(records, name) is None for name in FIELDS):
+        raise InvalidArgumentError(f"only ids are given, expected one of {', '.join(FIELDS)}")
+
+
+def _require_sources(records: Records) -> None:
+    """Each point to add needs something that gives it a vector."""
+    if records.embeddings is not None:
+        return
+    sources = [x for x in (records.documents, records.images, records.uris) if x is not None]
+    if not sources:
+        raise InvalidArgumentError("add needs embeddings, documents, images or uris")
+    for i, point_id in enumerate(records.ids):
+        if all(values[i] is None for values in sources):
+            raise InvalidArgumentError(f"id {point_id!r} has neither an embedding nor a document")
+
+
+def _or_unset(values: list[Any] | None) -> list[Any] | None:
+    return None if values is None else [UNSET if value is None else value for value in values]

@@ -1,0 +1,238 @@
+"""The configuration of a collection: its distance and the settings of its vector index.
+
+Given as `configuration={"hnsw": {"space": "cosine", …}}`, or in the older way as metadata keys such
+as "hnsw:space", which stay metadata as well.
+"""
+
+import logging
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, cast
+
+from retrieval_store.base.json_values import Payload, checked_object, shown
+from retrieval_store.base.words import Analyzer, analyzer
+from retrieval_store.direct.arguments import whole_number
+from retrieval_store.errors import ConflictError, DamagedError, InvalidArgumentError
+from retrieval_store.indexes import EXACT, HNSW
+from retrieval_store.indexes.exact import METRICS, Metric
+from retrieval_store.indexes.hnsw import DEFAULTS as HNSW_DEFAULTS
+from retrieval_store.interface.records import CollectionRecord
+
+DEFAULTS: Payload = {"space": "l2", **HNSW_DEFAULTS}
+SEARCH_TIME = ("ef_search", "text")
+LIMITS = {"max_neighbors": (2, 1024), "ef_construction": (1, 100_000), "ef_search": (1, 1_000_000)}
+DEFAULT_INDEX: Payload = {"name": HNSW, "settings": {}}
+TEXT_DEFAULTS: Payload = {"language": None, "stemming": True, "stopwords": False}
+ALL_DEFAULTS: Payload = {**DEFAULTS, "index": DEFAULT_INDEX, "text": TEXT_DEFAULTS}
+_log = logging.getLogger("retrieval_store")
+_ALIASES = {"M": "max_neighbors"}
+_METADATA_KEYS = {
+    "hnsw:space": "space",
+    "hnsw:construction_ef": "ef_construction",
+    "hnsw:M": "max_neighbors",
+    "hnsw:search_ef": "ef_search",
+}
+
+
+def given_settings(configuration: Any, metadata: Payload | None) -> Payload:
+    """The settings that the two arguments name, checked: those of "hnsw", and "index" for another
+    index; ConflictError when they disagree."""
+    settings = _from_configuration(configuration)
+    for key, name in _METADATA_KEYS.items():
+        if metadata and key in metadata:
+            value = _checked(name, metadata[key], f"metadata[{key!r}]")
+            if settings.setdefault(name, value) != value:
+                raise ConflictError(
+                    f"configuration says {name} is {settings[name]!r}, metadata[{key!r}] {value!r}"
+                )
+    for key in metadata or {}:
+        if key.startswith("hnsw:") and key not in _METADATA_KEYS:
+            _log.warning("metadata key %r chooses no setting here; it is only stored", key)
+    return settings
+
+
+def stored_settings(record: CollectionRecord) -> Payload:
+    """The settings of a collection as `Client` stored them; DamagedError when they aren't."""
+    match record.settings:
+        case {"metadata": None | dict(), "hnsw": dict() as hnsw, "embedding_function": spec}:
+            known = spec is None or (isinstance(spec, dict) and _is_spec(spec))
+            known = known and _is_index(record.settings.get("index", DEFAULT_INDEX))
+            known = known and _is_text(record.settings.get("text", TEXT_DEFAULTS))
+            if known and set(hnsw) == set(DEFAULTS) and hnsw["space"] in METRICS:
+                return record.settings
+    raise DamagedError(f"the catalog is damaged: collection {record.name!r} has no such settings")
+
+
+def all_settings(record: CollectionRecord) -> Payload:
+    """The settings of a collection in the form of `given_settings`."""
+    stored: dict[str, Any] = stored_settings(record)
+    return {
+        **stored["hnsw"],
+        "index": stored.get("index", DEFAULT_INDEX),
+        "text": stored.get("text", TEXT_DEFAULTS),
+    }
+
+
+def with_given(settings: Payload, given: Payload) -> Payload:
+    """All settings, with those that are given in place of the old ones."""
+    merged: dict[str, Any] = {**settings, **given}
+    merged["text"] = {**_text_of(settings), **_text_of(given)}
+    analyzer(**merged["text"])  # refuses what doesn't go together
+    return merged
+
+
+def _text_of(settings: Payload) -> dict[str, Any]:
+    """Those of the settings that are for words."""
+    text: Any = settings.get("text", {})
+    return dict(text)
+
+
+def to_store(settings: Payload) -> Payload:
+    """How a collection's settings are stored."""
+    return {
+        "hnsw": {name: settings[name] for name in DEFAULTS},
+        "index": settings["index"],
+        "text": settings["text"],
+    }
+
+
+def index_of(settings: Payload) -> Payload:
+    """The name and settings of the index of a collection with all these settings."""
+    index: Payload = settings["index"]  # type: ignore[assignment]
+    if index["name"] != HNSW:
+        return index
+    return {"name": HNSW, "settings": {name: settings[name] for name in HNSW_DEFAULTS}}
+
+
+def _is_index(index: Any) -> bool:
+    match index:
+        case {"name": str(), "settings": dict()}:
+            return True
+    return False
+
+
+def _is_text(text: Any) -> bool:
+    match text:
+        case {"language": None | str(), "stemming": bool(), "stopwords": bool() | list() as words}:
+            return isinstance(words, bool) or all(isinstance(word, str) for word in words)
+    return False
+
+
+def _is_spec(spec: Payload) -> bool:
+    match spec:
+        case {"name": str(), "settings": dict()} | {"custom": str()}:
+            return True
+    return False
+
+
+def refuse_conflict(given: Payload, stored: Payload, changeable: tuple[str, ...]) -> None:
+    """Raise ConflictError for a setting that differs and can't be changed."""
+    for name, value in with_given(stored, given).items():
+        if name not in changeable and value != stored[name]:
+            raise ConflictError(
+                f"the collection was created with {name}={stored[name]!r}, which can't become "
+                f"{value!r}"
+            )
+
+
+def metric_of(settings: Payload) -> Metric:
+    """The distance of a collection with these settings."""
+    return cast(Metric, settings["space"])
+
+
+def _from_configuration(configuration: Any) -> Payload:
+    if configuration is None:
+        return {}
+    given = _mapping(configuration, "configuration", ("hnsw", "index", "text"))
+    names = (*DEFAULTS, *_ALIASES)
+    others: Payload = {}
+    if given.get("index") is not None:
+        others["index"] = _checked_index(given["index"])
+    if given.get("text") is not None:
+        others["text"] = _checked_text(given["text"])
+    return others | {
+        _ALIASES.get(name, name): _checked(
+            _ALIASES.get(name, name), value, f"configuration['hnsw'][{name!r}]"
+        )
+        for name, value in _mapping(
+            _or_empty(given, "hnsw"), "configuration['hnsw']", names
+        ).items()
+        if value is not None
+    }
+
+
+def _checked_text(value: Any) -> Payload:
+    """The settings of word search that are given."""
+    place = "configuration['text']"
+    given: dict[str, Any] = dict(_mapping(value, place, tuple(TEXT_DEFAULTS)))
+    for name, setting in given.items():
+        match name, setting:
+            case ("language", None | str()) | ("stemming" | "stopwords", bool()):
+                continue
+            case ("stopwords", list() | tuple()) if all(isinstance(w, str) for w in setting):
+                given[name] = list(setting)
+                continue
+        expected = {
+            "language": "a str or None",
+            "stemming": "a bool",
+            "stopwords": "a bool or a list of str",
+        }
+        raise InvalidArgumentError(
+            f"{place}[{name!r}] is {shown(setting)}, expected {expected[name]}"
+        )
+    return given
+
+
+def analyzer_of(settings: Payload) -> Analyzer:
+    """How the words of a collection with these stored settings are found."""
+    text: dict[str, Any] = _text_of(settings) or dict(TEXT_DEFAULTS)
+    return _analyzer_of(text["language"], text["stemming"], _hashable(text["stopwords"]))
+
+
+def _hashable(stopwords: Any) -> Any:
+    return tuple(stopwords) if isinstance(stopwords, list) else stopwords
+
+
+_analyzer_of = lru_cache(maxsize=64)(analyzer)
+
+
+def _checked_index(value: Any) -> Payload:
+    """The name and settings of an index, given as such or as a name alone."""
+    if isinstance(value, str):
+        value = {"name": value}
+    given = _mapping(value, "configuration['index']", ("name", "settings"))
+    name = given.get("name")
+    if not isinstance(name, str):
+        raise InvalidArgumentError(
+            f"configuration['index']['name'] is {shown(name)}, expected {HNSW!r}, {EXACT!r} or the "
+            "name of a plugin"
+        )
+    settings = checked_object(_or_empty(given, "settings"), "configuration['index']['settings']")
+    if settings and name in (HNSW, EXACT):
+        hint = "give them under 'hnsw'" if name == HNSW else "the exact search has none"
+        raise InvalidArgumentError(f"configuration['index'] has settings for {name!r}; {hint}")
+    return {"name": name, "settings": settings}
+
+
+def _or_empty(given: Mapping[str, Any], name: str) -> Any:
+    return {} if given.get(name) is None else given[name]
+
+
+def _mapping(value: Any, place: str, names: tuple[str, ...]) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InvalidArgumentError(f"{place} is {shown(value)}, expected a dict")
+    unknown = [name for name in value if name not in names]
+    if unknown:
+        hint = "; it belongs under 'hnsw'" if unknown[0] in (*DEFAULTS, *_ALIASES) else ""
+        raise InvalidArgumentError(
+            f"{place} has the unknown key {unknown[0]!r}; known are {', '.join(names)}{hint}"
+        )
+    return value
+
+
+def _checked(name: str, value: Any, place: str) -> str | int:
+    if name != "space":
+        return whole_number(value, place, *LIMITS[name])
+    if not isinstance(value, str) or value not in METRICS:
+        raise InvalidArgumentError(f"{place} is {shown(value)}, expected one of {METRICS}")
+    return value

@@ -1,0 +1,195 @@
+"""The embedding function of a collection: how it is remembered, found again, and called.
+
+A store may come from someone who means harm. So what it remembers is made again only where that
+can't reach a host, an environment variable or a file: of a class that says so, with settings that
+the user has given in this process, or by a client that was told to trust the store.
+"""
+
+import reprlib
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import orjson
+
+from retrieval_store import plugins
+from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.json_values import JSONValue, checked_object
+from retrieval_store.base.progress import progress_bar
+from retrieval_store.direct.arguments import matrix_of
+from retrieval_store.embeddings import (
+    Default,
+    EmbeddingFunction,
+    QueryEmbedding,
+    RestorableEmbedding,
+)
+from retrieval_store.errors import (
+    ConflictError,
+    EmbeddingFunctionError,
+    InvalidArgumentError,
+    MissingDependencyError,
+)
+
+BATCH_SIZE = 512
+DEFAULT_NAME = "wordllama"
+
+# What a collection remembers: {"name", "settings"} of a registered embedding function, {"custom"}
+# with the class of one that isn't, for messages only; None when it was created without.
+Spec: TypeAlias = dict[str, JSONValue]
+
+# The functions that this process has been given, as `_canonical` has them. They only ever come in,
+# one by one, so threads and interrupts can't break it.
+_given: set[bytes] = set()
+
+
+def spec_of(given: EmbeddingFunction | Default | None) -> Spec | None:
+    """What to remember of the embedding function that a collection is created with."""
+    if given is None:
+        return None
+    if isinstance(given, Default):
+        given = _made(DEFAULT_NAME, {})
+    kind = type(given)
+    name = plugins.name_of(plugins.EMBEDDING_FUNCTIONS, kind)
+    if name is not None and isinstance(given, RestorableEmbedding):
+        return {"name": name, "settings": checked_object(given.settings(), "settings()")}
+    return {"custom": getattr(given, "__qualname__", kind.__qualname__)}
+
+
+class Embedder:
+    """Calls a collection's embedding function, which is made when it is first needed.
+
+    given: what the caller passed; spec: what the collection remembers; trust: whether a function
+    may be made of that, whatever it reaches. Raises ConflictError when the two are different
+    functions.
+    """
+
+    def __init__(
+        self, given: EmbeddingFunction | Default | None, spec: Spec | None, trust: bool = False
+    ) -> None:
+        self._function, self._spec, self._trust = None, None, trust
+        if isinstance(given, Default):
+            self._spec = spec
+        elif given is not None:
+            self._function = given
+            own = _noted(spec_of(given))
+            if spec is not None:
+                _refuse_conflict(own, spec)
+
+    def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> Matrix:
+        """(n, dim) float32 for n documents or images."""
+        return _in_batches(self._ready(), inputs, show_progress)
+
+    def embed_query(self, inputs: Sequence[Any]) -> Matrix:
+        """(n, dim) float32 for n queries."""
+        function = self._ready()
+        if isinstance(function, QueryEmbedding):
+            return _in_batches(function.embed_query, inputs, False)
+        return _in_batches(function, inputs, False)
+
+    def _ready(self) -> EmbeddingFunction:
+        if self._function is None:
+            spec = self._spec
+            if spec is None:
+                raise EmbeddingFunctionError(
+                    "nothing can be embedded without an embedding function: pass vectors, or "
+                    "embedding_function= when you create or get the collection"
+                )
+            if "name" not in spec:
+                raise EmbeddingFunctionError(
+                    f"the collection was created with the embedding function {_shown(spec)}, "
+                    "which isn't registered: pass it as embedding_function= when you get the "
+                    "collection, or pass vectors"
+                )
+            self._function = _restored(spec, self._trust)
+        return self._function
+
+
+def _in_batches(function: Any, inputs: Sequence[Any], show_progress: bool) -> Matrix:
+    parts: list[Matrix] = []
+    with progress_bar("embedding", len(inputs), "input", show_progress) as bar:
+        for start in range(0, len(inputs), BATCH_SIZE):
+            part = _called(function, inputs[start : start + BATCH_SIZE])
+            if parts and part.shape[1] != parts[0].shape[1]:
+                raise EmbeddingFunctionError(
+                    f"the embedding function returned vectors of {part.shape[1]} numbers after "
+                    f"vectors of {parts[0].shape[1]}"
+                )
+            parts.append(part)
+            bar.update(len(part))
+    return np.concatenate(parts)
+
+
+def _called(function: Any, inputs: Sequence[Any]) -> Matrix:
+    result = function(list(inputs))
+    try:
+        matrix = matrix_of(result, "the embedding function's result")
+    except InvalidArgumentError as error:
+        raise EmbeddingFunctionError(str(error)) from error
+    if len(matrix) != len(inputs):
+        raise EmbeddingFunctionError(
+            f"the embedding function returned {len(matrix)} vectors for {len(inputs)} inputs"
+        )
+    return matrix
+
+
+def _restored(spec: Spec, trust: bool) -> EmbeddingFunction:
+    """The function of a spec that comes from a store."""
+    kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, str(spec["name"]))
+    if not (trust or plugins.is_self_contained(kind) or _canonical(spec) in _given):
+        raise EmbeddingFunctionError(
+            f"the collection was created with the embedding function {_shown(spec)}. It may reach "
+            "the network, the environment or files, so it isn't made of what a store says alone: "
+            "pass it as embedding_function= when you get the collection, or make the client with "
+            "trust=True if you trust whoever made the store; a class of yours that reaches "
+            "nothing, whatever its settings, may say self_contained = True"
+        )
+    try:
+        return _made(spec["name"], spec["settings"])
+    except MissingDependencyError:
+        raise
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise EmbeddingFunctionError(
+            f"the embedding function {_shown(spec)} that the collection was created with can't be "
+            f"made: {_SHORT.repr(str(error))}"
+        ) from error
+
+
+def _made(name: Any, settings: Any) -> EmbeddingFunction:
+    function: EmbeddingFunction = plugins.load(plugins.EMBEDDING_FUNCTIONS, name)(**settings)
+    return function
+
+
+def _noted(given: Spec | None) -> Spec | None:
+    """What a function that the user gives is remembered as, noted for `_restored`."""
+    if given is not None and "name" in given:
+        _given.add(_canonical(given))
+    return given
+
+
+def _canonical(spec: Spec) -> bytes:
+    """What tells specs apart: JSON, where 1, 1.0 and true differ, in one order of keys. Empty for
+    one so deep that no function can have it, which equals none that was given."""
+    try:
+        return orjson.dumps(spec, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return b""
+
+
+def _refuse_conflict(given: Spec | None, stored: Spec) -> None:
+    if given is None or ("name" not in given and "name" not in stored):
+        return  # of two functions that aren't registered nothing tells whether they are the same
+    if _canonical(given) != _canonical(stored):
+        raise ConflictError(
+            f"the collection was created with the embedding function {_shown(stored)}, but "
+            f"embedding_function is {_shown(given)}"
+        )
+
+
+def _shown(spec: Spec) -> str:
+    if "name" not in spec:
+        return _SHORT.repr(spec["custom"])
+    return f"{_SHORT.repr(spec['name'])} with {_SHORT.repr(spec['settings'])}"
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring, _SHORT.maxdict, _SHORT.maxlevel = 200, 8, 3

@@ -1,0 +1,111 @@
+"""What users pass to a query, checked: what to search for, and how."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+from retrieval_store.base.arrays import Matrix, plain_scalar
+from retrieval_store.base.json_values import shown
+from retrieval_store.direct.arguments import complete_texts_of, matrix_of, whole_number
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+from retrieval_store.interface.queries import Fusion
+
+DEPTH, DEPTH_OF_K = 100, 4  # each side of a hybrid query is asked for the more of 100 and 4 k
+Mode: TypeAlias = Literal["dense", "text", "hybrid"]
+MODES, FUSIONS = get_args(Mode), get_args(Fusion)
+
+
+@dataclass(frozen=True, slots=True)
+class QueryOptions:
+    """How to search; see `Collection.query`."""
+
+    mode: Mode
+    alpha: float
+    fusion: Fusion
+    exact: bool
+    ef: int | None
+    depth: tuple[int, int] | None = None
+
+    def check(self) -> None:
+        """Raise InvalidArgumentError for what can't be."""
+        if self.mode not in MODES:
+            raise InvalidArgumentError(f"mode is {shown(self.mode)}, expected one of {MODES}")
+        if self.fusion not in FUSIONS:
+            raise InvalidArgumentError(f"fusion is {shown(self.fusion)}, expected one of {FUSIONS}")
+        self.checked_ef()
+        alpha = plain_scalar(self.alpha)
+        number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
+        if not number or math.isnan(alpha) or not 0 <= alpha <= 1:
+            raise InvalidArgumentError(
+                f"alpha is {shown(self.alpha)}, expected a number from 0 to 1"
+            )
+
+    def depths(self, k: int) -> tuple[int, int]:
+        """How many hits each side of a hybrid query is asked for: (vectors, words)."""
+        if self.depth is None:
+            return (max(DEPTH, DEPTH_OF_K * k),) * 2
+        if not isinstance(self.depth, tuple | list) or len(self.depth) != 2:
+            raise InvalidArgumentError(f"depth is {shown(self.depth)}, expected (vectors, words)")
+        vectors, words = (whole_number(number, "depth", 1) for number in self.depth)
+        return vectors, words
+
+    def checked_ef(self) -> int | None:
+        """The candidates asked for, if so."""
+        return None if self.ef is None else whole_number(self.ef, "ef", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class QuerySources:
+    """What to search for, in up to four kinds."""
+
+    query_embeddings: Any
+    query_texts: Any
+    query_images: Any
+    query_uris: Any
+
+    def only(self) -> tuple[str, Any]:
+        """Name and value of the one kind that is given."""
+        given = self._given()
+        if len(given) != 1:
+            raise InvalidArgumentError(
+                f"expected exactly one of {', '.join(self.__slots__)}, got "
+                f"{' and '.join(given) or 'none'}"
+            )
+        return given.popitem()
+
+    def texts_for(self, mode: Mode) -> list[Any]:
+        """The texts whose words are searched for; in text mode they come alone."""
+        given = self._given()
+        beside = {"query_texts"} if mode == "text" else {"query_texts", "query_embeddings"}
+        if "query_texts" not in given or set(given) - beside:
+            also = "" if mode == "text" else ", and may take query_embeddings,"
+            raise InvalidArgumentError(
+                f"mode {mode!r} takes query_texts{also} but got {' and '.join(given) or 'none'}"
+            )
+        texts = complete_texts_of(self.query_texts, "query_texts")
+        if not texts:
+            raise InvalidArgumentError("query_texts is empty, expected at least one query")
+        return texts
+
+    def dense_leg(self, texts: list[Any]) -> tuple[str, Any]:
+        """What a hybrid query takes its vectors from: as many embeddings, or the texts."""
+        if self.query_embeddings is None:
+            return "query_texts", texts
+        vectors = vectors_of(self.query_embeddings)
+        if len(vectors) != len(texts):
+            raise InvalidArgumentError(
+                f"query_embeddings has {len(vectors)} vectors, query_texts {len(texts)} texts"
+            )
+        return "query_embeddings", vectors
+
+    def _given(self) -> dict[str, Any]:
+        kinds = {name: getattr(self, name) for name in self.__slots__}
+        return {name: value for name, value in kinds.items() if value is not None}
+
+
+def vectors_of(embeddings: Any) -> Matrix:
+    """(q, dim) float32 of query vectors."""
+    holds_text = isinstance(embeddings, list | tuple) and len(embeddings) > 0
+    if isinstance(embeddings, str) or (holds_text and isinstance(embeddings[0], str)):
+        raise InvalidTypeError("query_embeddings holds texts; pass them as query_texts")
+    return matrix_of(embeddings, "query_embeddings")

@@ -1,0 +1,145 @@
+"""Answering queries of every kind: by vectors, by words, or by both, fused."""
+
+from dataclasses import replace
+from typing import TypeAlias
+
+import numpy as np
+
+from retrieval_store.base.arrays import Floats, Ints
+from retrieval_store.base.ranking import Ranking, reciprocal_rank_fusion, weighted_sum
+from retrieval_store.engine.filtering.selecting import allowed_by
+from retrieval_store.engine.nearest.kept import SearchView
+from retrieval_store.engine.nearest.late_interaction import rank_multi
+from retrieval_store.engine.nearest.search import nearest_rows
+from retrieval_store.engine.nearest.trace import Trace
+from retrieval_store.engine.state.fetch import fetch_each
+from retrieval_store.engine.storage.schema import Space
+from retrieval_store.engine.words.ranked import rank_sparse, rank_texts
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.indexes.exact import Metric, exact_distances, length_of
+from retrieval_store.interface.points import Fields, Hits
+from retrieval_store.interface.queries import (
+    AnyQuery,
+    HybridQuery,
+    MultiQuery,
+    Query,
+    SparseQuery,
+    TextQuery,
+    scores_of,
+)
+from retrieval_store.interface.spaces import Kind
+
+
+def answer(view: SearchView, query: AnyQuery, fields: Fields, trace: Trace) -> list[Hits]:
+    """For each of the queries the best points that fulfil the expression, best first, with scores,
+    and distances where there is a vector to measure from; ties in the order of first insertion."""
+    match query:
+        case Query():
+            found = _by_vectors(view, query, trace)
+        case TextQuery():
+            found = [(rows, scores, None) for rows, scores in _by_words(view, query, trace)]
+        case HybridQuery(alpha=1, k=k):
+            found = _by_vectors(view, replace(query.dense, k=k), trace)
+        case HybridQuery(alpha=0, k=k):
+            ranked = _by_words(view, replace(query.text, k=k), trace)
+            found = [(rows, scores, None) for rows, scores in ranked]
+        case HybridQuery():
+            found = _by_both(view, query, trace)
+        case SparseQuery():
+            found = _by_sparse(view, query, trace)
+        case MultiQuery():
+            found = _by_several(view, query, trace)
+    points = fetch_each(view, [rows for rows, _, _ in found], fields)
+    trace.lap("fetch")
+    return [Hits(p, d, s) for p, (_, s, d) in zip(points, found, strict=True)]
+
+
+Scored: TypeAlias = tuple[Ints, Floats, Floats | None]  # rows, scores, distances
+
+
+def _by_vectors(view: SearchView, query: Query, trace: Trace) -> list[Scored]:
+    found = nearest_rows(view, query, trace)
+    metric = _metric(view, query.space)
+    return [(rows, scores_of(distances, metric), distances) for rows, distances in found]
+
+
+def _by_words(view: SearchView, query: TextQuery, trace: Trace) -> list[Ranking]:
+    allowed = allowed_by(view, query.expression)
+    trace.matching = allowed.count
+    trace.lap("filter")
+    found = rank_texts(view, query.analyzer, query.texts, query.k, allowed.mask)
+    trace.lap("text")
+    trace.legs["text"] = [len(rows) for rows, _ in found]
+    return found
+
+
+def _by_sparse(view: SearchView, query: SparseQuery, trace: Trace) -> list[Scored]:
+    allowed = allowed_by(view, query.expression)
+    trace.matching = allowed.count
+    trace.lap("filter")
+    space = _special(view, query.space, "sparse")
+    found = rank_sparse(view, space, query.vectors, query.k, allowed.mask)
+    trace.lap("sparse")
+    return [(rows, scores, None) for rows, scores in found]
+
+
+def _by_several(view: SearchView, query: MultiQuery, trace: Trace) -> list[Scored]:
+    space = _special(view, query.space, "multi")
+    if query.candidates is None:
+        allowed = allowed_by(view, query.expression)
+        trace.matching = allowed.count
+        mask = view.state.alive if allowed.mask is None else allowed.mask
+        chosen = [np.flatnonzero(mask)] * len(query.matrices)
+    else:
+        prefetch = replace(query.candidates, expression=query.expression)
+        chosen = [rows for rows, _ in nearest_rows(view, prefetch, trace)]
+    trace.legs["candidates"] = [len(rows) for rows in chosen]
+    found = [
+        rank_multi(view, space, matrix, query.k, rows)
+        for matrix, rows in zip(query.matrices, chosen, strict=True)
+    ]
+    trace.lap("late interaction")
+    return [(rows, scores, None) for rows, scores in found]
+
+
+def _special(view: SearchView, name: str, kind: Kind) -> Space:
+    space = view.state.special.get(name)
+    if space is None or space.kind != kind:
+        raise InvalidArgumentError(f"there is no {kind} vector space {name!r}")
+    return space
+
+
+def _by_both(view: SearchView, query: HybridQuery, trace: Trace) -> list[Scored]:
+    k = query.k
+    dense = _by_vectors(view, query.dense, trace)
+    trace.legs["dense"] = [len(rows) for rows, _, _ in dense]
+    words = _by_words(view, query.text, trace)
+    fuse = reciprocal_rank_fusion if query.fusion == "rrf" else weighted_sum
+    weights = [query.alpha, 1 - query.alpha]
+    answers: list[Scored] = []
+    for i, ((rows, scores, _), ranking) in enumerate(zip(dense, words, strict=True)):
+        found, fused = fuse([(rows, scores), ranking], weights)
+        answers.append((found[:k], fused[:k], _distances(view, query.dense, i, found[:k])))
+    trace.lap("fusion")
+    return answers
+
+
+def _distances(view: SearchView, query: Query, i: int, rows: Ints) -> Floats:
+    """Distances of rows from a query vector; NaN for those that have no vector in the space."""
+    distances = np.full(len(rows), np.nan)
+    space = view.state.spaces.get(query.space)
+    if space is not None:
+        slots = space.slot_of_row[rows]
+        owned = slots >= 0
+        matrix = space.vectors.rows(space.space.slots)
+        norms = space.vectors.admit(matrix, space.checksums, slots[owned])
+        vector = query.vectors[i]
+        distances[owned] = exact_distances(
+            vector, length_of(vector), matrix, norms, slots[owned], space.space.metric
+        )
+    return distances
+
+
+def _metric(view: SearchView, name: str) -> Metric:
+    space = view.state.spaces.get(name)
+    return "l2" if space is None else space.space.metric

@@ -1,0 +1,162 @@
+"""Locks that no exception leaves behind, wherever it strikes.
+
+Ctrl-C raises KeyboardInterrupt between any two steps of the main thread: between a lock's acquire()
+and the `try` behind it, at the first step of a context manager's __exit__, in the middle of
+threading.Condition. One way of holding something survives that: `with lock:`, in the frame of a
+function, on a lock of `threading`, which enters and leaves without a step of Python in between. (A
+generator that is a context manager is no such frame: an interrupt leaves it suspended, with all it
+holds, for as long as someone keeps the traceback.)
+
+So everything here is held in that way, while a function is called; and who waits, how many are
+inside, whether anybody is, is noted nowhere but asked of the locks themselves.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, TypeAlias, TypeVar
+
+
+def tries(milliseconds: int) -> Iterator[None]:
+    """Again and again, with pauses, until the time is over; for locks that can only be polled."""
+    pause, deadline = threading.Event(), time.monotonic() + milliseconds / 1000
+    yield
+    while time.monotonic() < deadline:
+        pause.wait(0.02)
+        yield
+
+
+LOOK_AGAIN = 0.05  # seconds, in case the call of who went before was lost
+T = TypeVar("T")
+Owned: TypeAlias = Any  # threading.RLock, which is no type before Python 3.13
+
+
+class Sharing:
+    """Many threads share, or one excludes all others.
+
+    One who wants to exclude goes before those who come later, else it might never get in; and once
+    it is through, those who waited go before the next. Who shares or excludes may share
+    besides, as a client that is collected meanwhile does.
+    """
+
+    def __init__(self) -> None:
+        self._inside: dict[int, Owned] = {}  # a lock for each thread, by which it shares
+        self._waiting: dict[int, Owned] = {}  # … by which it waits for its turn to
+        # Both are held by who excludes: the one is asked, the other waited for. Were they one lock,
+        # who waits for it would hold it for a moment, and look like one who excludes.
+        self.excluding, self.barrier = threading.Lock(), threading.Lock()
+        self.excluder = 0  # the thread that holds them, while they are held
+
+    def share(self, work: Callable[[], T]) -> T:
+        """What `work` returns; nobody excludes meanwhile."""
+        inside = _own(self._inside)
+        if inside._is_owned():  # who excludes waits for this thread already
+            return work()
+        with inside:
+            if not self.excluding.locked() or self.excluder == threading.get_ident():
+                return work()
+        with _own(self._waiting):
+            while True:
+                with self.barrier:
+                    pass
+                with inside:
+                    if not self.excluding.locked():
+                        return work()
+
+    def alone(self, work: Callable[[], T]) -> T:
+        """What `work` returns; nobody shares or excludes meanwhile."""
+        for waiting in list(self._waiting.values()):
+            with waiting:
+                pass
+        with self.barrier, self.excluding:
+            self.wait_for_others()
+            return work()
+
+    def wait_for_others(self) -> None:
+        """Return when no other thread shares; for who keeps others out by `excluding`."""
+        self.excluder = threading.get_ident()
+        for inside in list(self._inside.values()):
+            with inside:
+                pass
+
+    def is_mine(self) -> bool:
+        """Whether this thread shares."""
+        return bool(_own(self._inside)._is_owned())
+
+    def forget_others(self) -> None:
+        """In a forked child: there are no other threads."""
+        self._inside, self._waiting = {}, {}
+
+
+def _own(locks: dict[int, Owned]) -> Owned:
+    """The lock of the calling thread. The number of a thread that has ended may come again; its
+    lock is free."""
+    me = threading.get_ident()
+    return locks.get(me) or locks.setdefault(me, threading.RLock())
+
+
+class _Place:
+    """A place in a line. held: locked for as long as its thread waits or works; called: released to
+    wake it."""
+
+    __slots__ = ("called", "held")
+
+    def __init__(self) -> None:
+        self.held, self.called = threading.Lock(), threading.Lock()
+        self.called.acquire()
+
+
+class Turns:
+    """One thread at a time, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._line: deque[_Place] = deque()
+
+    @property
+    def taken(self) -> bool:
+        """Whether any thread works or waits."""
+        return any(place.held.locked() for place in tuple(self._line))
+
+    def take(self, work: Callable[[], T]) -> T:
+        """What `work` returns when it is this thread's turn."""
+        return self.take_within(threading.TIMEOUT_MAX, work, work)
+
+    def take_within(self, seconds: float, work: Callable[[], T], otherwise: Callable[[], T]) -> T:
+        """The same, or what `otherwise` returns if it isn't this thread's turn in time."""
+        place = _Place()
+        try:
+            with place.held:
+                self._line.append(place)
+                if self._is_reached(place, time.monotonic() + seconds):
+                    return work()
+        finally:
+            self._call_first()
+        return otherwise()
+
+    def _is_reached(self, place: _Place, deadline: float) -> bool:
+        while self._first() is not place:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            place.called.acquire(timeout=min(left, LOOK_AGAIN))
+        return True
+
+    def _call_first(self) -> None:
+        first = self._first()
+        if first is not None:
+            with suppress(RuntimeError):  # it has been called already
+                first.called.release()
+
+    def _first(self) -> _Place | None:
+        """The first in the line that hasn't gone."""
+        while True:
+            try:
+                first = self._line[0]
+            except IndexError:
+                return None
+            if first.held.locked():
+                return first
+            with suppress(ValueError):  # another thread was faster
+                self._line.remove(first)

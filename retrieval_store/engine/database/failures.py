@@ -1,0 +1,75 @@
+"""What goes wrong in a database, as errors of ours that name its file.
+
+Errors of SQLite and the system are *translated*. Errors that only what is stored can lead to are
+*contradictions*: its checksums are right, and yet it can't be true.
+"""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+from retrieval_store.errors import (
+    DamagedError,
+    LockTimeoutError,
+    RetrievalStoreError,
+    StorageError,
+    StorageFullError,
+)
+
+LOCK_TIMEOUT_MS = 30_000
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Errors of SQLite and the system as ours, naming the file."""
+    try:
+        yield
+    except (apsw.Error, OSError) as error:
+        raise translation(error, path) from error
+
+
+def translation(error: BaseException, path: Path) -> RetrievalStoreError:
+    """The error of ours that one of SQLite or the system stands for."""
+    match error:
+        case RetrievalStoreError():
+            return error
+        case apsw.BusyError():
+            waited = LOCK_TIMEOUT_MS // 1000
+            return LockTimeoutError(f"{path} was locked by another writer for more than {waited} s")
+        case apsw.FullError():
+            return StorageFullError(f"no space left for {path}; nothing was written")
+        case apsw.CorruptError() | apsw.NotADBError():
+            return DamagedError(f"{path} is damaged: {error}")
+        case apsw.IOError() if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA:
+            return DamagedError(f"{path} is damaged: a page's checksum is wrong")
+        case apsw.InterruptError():
+            return DamagedError(f"{path} is damaged: reading it would take for ever")
+        case apsw.TooBigError():
+            return StorageError(f"{path}: one document or payload is larger than 1 GB")
+        case OSError() if error.errno in NO_SPACE:
+            return StorageFullError(f"no space left below {path.parent}: {error}")
+    return StorageError(f"{path}: {error}")
+
+
+CONTRADICTIONS = (LookupError, OverflowError, TypeError, ValueError)
+
+
+@contextmanager
+def contradictions(path: Path) -> Iterator[None]:
+    """Errors that only stored values can lead to, as damage: whoever wrote them kept the checksums
+    right, so it is their use that shows it."""
+    try:
+        yield
+    except RetrievalStoreError:
+        raise
+    except CONTRADICTIONS as error:
+        raise contradiction(error, path) from error
+
+
+def contradiction(error: Exception, path: Path) -> DamagedError:
+    """The damage that such an error is the sign of."""
+    return DamagedError(f"{path} is damaged: what it holds contradicts itself: {error}")

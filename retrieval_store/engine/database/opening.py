@@ -1,0 +1,172 @@
+"""Making and opening databases of ours.
+
+Every one uses the checksum VFS, so a flipped bit in a page is an error and not an answer, and
+carries an application id and a format version. None is trusted; see `guards`.
+"""
+
+import os
+import threading
+import uuid
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+import apsw
+import apsw.sqlite_extra
+
+from retrieval_store.engine.concurrency.forking import unforkable
+from retrieval_store.engine.database.failures import LOCK_TIMEOUT_MS, contradictions, translated
+from retrieval_store.engine.database.formats import Format
+from retrieval_store.engine.database.guards import (
+    Steps,
+    guard,
+    refuse_odd_files_beside,
+    refuse_other_schema,
+)
+from retrieval_store.engine.database.syncing import sync_directory
+from retrieval_store.engine.database.transactions import in_transaction, select, writing
+from retrieval_store.errors import DamagedError, FormatError, StorageError
+from retrieval_store.interface.records import Mode
+
+Fill: TypeAlias = Callable[[apsw.Connection], None]
+CHECKSUM_BYTES = 8  # at the end of each page, as the checksum VFS wants them
+CHECKSUM_VFS = "cksmvfs"
+CACHE_KIB = 16 * 1024  # of pages at most, for each connection; 2 MiB made a fetch twice as slow
+_registering = threading.RLock()  # reentrant: a client may be collected meanwhile
+
+
+def _register_checksum_vfs() -> None:
+    """Once per process. The extension makes itself the default; other users of apsw keep theirs."""
+    with _registering:
+        if CHECKSUM_VFS not in apsw.vfs_names():
+            apsw.sqlite_extra.load(apsw.Connection(":memory:"), "cksumvfs")
+        first, *others = apsw.vfs_names()
+        if first == CHECKSUM_VFS:  # just now, or an interrupt came before what follows
+            apsw.set_default_vfs(others[0])
+
+
+def create(path: Path, format: Format, fill: Fill | None = None) -> None:
+    """Make the database unless it is there; several processes may do so at once. `fill` adds to
+    the tables. It is made whole under another name and then linked, so nobody ever sees half of
+    it, and of two processes one comes first."""
+    with translated(path):
+        unforkable(partial(_create, path, format, fill))
+
+
+def _create(path: Path, format: Format, fill: Fill | None) -> None:
+    if not path.exists():
+        made = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+        flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+        try:
+            with closing(_opened(made, flags, "full")) as connection:
+                connection.reserve_bytes("main", CHECKSUM_BYTES)
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+                connection.execute("PRAGMA journal_mode = WAL")
+                in_transaction(connection, partial(make_tables, format=format, fill=fill))
+            with suppress(FileExistsError):
+                os.link(made, path)
+        finally:
+            made.unlink(missing_ok=True)
+        sync_directory(path.parent)
+
+
+def make_tables(connection: apsw.Connection, format: Format, fill: Fill | None = None) -> None:
+    """Make an empty database one of ours, with what `fill` adds."""
+    connection.execute(f"PRAGMA application_id = {format.application_id}")
+    connection.execute(f"PRAGMA user_version = {format.version}")
+    connection.execute(format.statements(format.version))
+    if fill is not None:
+        fill(connection)
+
+
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """A connection of a pool, and what counts its steps. Not a class of connections of our own, nor
+    weak references to them: with both, the interpreter crashed when threads closed some."""
+
+    connection: apsw.Connection
+    steps: Steps
+
+
+def connect(path: Path, format: Format, mode: Mode) -> Lent:
+    """A connection to a database that exists; raises FormatError when it isn't one of ours."""
+    with translated(path), contradictions(path):
+        refuse_odd_files_beside(path)
+        connection = _opened(path, apsw.SQLITE_OPEN_READWRITE, mode)
+        try:
+            steps = guard(connection, path)
+            version = _version(connection, path, format)
+            if version < (format.readable if mode == "read-only" else format.version):
+                version = _migrate(connection, path, format, mode)
+            refuse_other_schema(connection, format.statements(version), path)
+        except BaseException:
+            connection.close()
+            raise
+        return Lent(connection, steps)
+
+
+def _opened(path: Path, flags: int, mode: Mode) -> apsw.Connection:
+    _register_checksum_vfs()
+    name = str(path)
+    if mode == "read-only":
+        flags, name = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, _read_only_uri(path)
+    connection = apsw.Connection(name, flags=flags, vfs=CHECKSUM_VFS)
+    connection.set_busy_timeout(LOCK_TIMEOUT_MS)
+    # Relaxed leaves out the sync of the write-ahead log at each commit, nothing else.
+    connection.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'relaxed' else 'FULL'}")
+    connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    return connection
+
+
+def _read_only_uri(path: Path) -> str:
+    """Where nothing can be written SQLite can't coordinate with writers, nor read a write-ahead
+    log; there are no writers there, and a log only if the store wasn't closed."""
+    if os.access(path.parent, os.W_OK):
+        return f"{path.as_uri()}?mode=ro"
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and log.stat().st_size:
+        raise StorageError(
+            f"{log} holds changes that can't be read where nothing can be written: open and close "
+            "the store once where it was made"
+        )
+    return f"{path.as_uri()}?immutable=1"
+
+
+def _version(connection: apsw.Connection, path: Path, format: Format) -> int:
+    """The format version of a database, which is one that this code can use or migrate."""
+    query = "PRAGMA application_id; PRAGMA user_version"
+    (application_id,), (version,) = select(connection, query)
+    if application_id != format.application_id:
+        raise FormatError(f"{path} is not a database of retrieval-store of the expected kind")
+    if connection.reserve_bytes("main") != CHECKSUM_BYTES:
+        raise DamagedError(f"{path} is damaged: its pages have no checksums")
+    if version > format.version:
+        raise FormatError(
+            f"{path} has format version {version}; this retrieval-store reads up to "
+            f"{format.version}: install a newer one"
+        )
+    if version < format.version and version not in format.migrations:
+        raise FormatError(f"{path} has format version {version}, which never was in use")
+    return int(version)
+
+
+def _migrate(connection: apsw.Connection, path: Path, format: Format, mode: Mode) -> int:
+    """Bring an older database up to date, in one transaction; returns its version."""
+    if mode == "read-only":
+        raise FormatError(
+            f"{path} has an older format, which can't be brought up to date with read_only=True: "
+            "open the store once without"
+        )
+
+    def migrate(connection: apsw.Connection) -> int:
+        # Another process may have done it meanwhile.
+        for version in range(_version(connection, path, format), format.version):
+            connection.execute(format.migrations[version])
+        connection.execute(f"PRAGMA user_version = {format.version}")
+        return format.version
+
+    return writing(connection, format, migrate)

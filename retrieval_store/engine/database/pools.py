@@ -1,0 +1,247 @@
+"""Databases as pools of connections, each lent to one thread at a time, by calling back."""
+
+import os
+import stat
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+import apsw
+
+from retrieval_store.engine.concurrency.forking import (
+    aware,
+    is_unforkable,
+    rests_before_fork,
+    unforkable,
+)
+from retrieval_store.engine.database.failures import NO_SPACE, translated, translation
+from retrieval_store.engine.database.formats import Format
+from retrieval_store.engine.database.guards import guard
+from retrieval_store.engine.database.opening import Fill, Lent, connect, make_tables
+from retrieval_store.engine.database.transactions import in_transaction, writing
+from retrieval_store.errors import (
+    DamagedError,
+    ReadOnlyError,
+    RetrievalStoreError,
+    StorageError,
+    StorageFullError,
+)
+from retrieval_store.interface.records import Mode
+
+Reason: TypeAlias = Callable[[], Exception]  # makes the error that the use of what is closed raises
+IDLE_CONNECTIONS = 4
+T = TypeVar("T")
+
+
+class FileDatabase:
+    """A pool of connections to one database file; `close` closes the idle ones at once and those in
+    use when they come back."""
+
+    def __init__(self, path: Path, format: Format, mode: Mode) -> None:
+        self.path = path
+        self._format = format
+        self._mode: Mode = mode
+        self._idle: list[Lent] = []
+        self._lent: dict[int, list[Lent]] = {}  # by thread, the last one last
+        self._file: tuple[int, int] | None = None
+        self._closed: Reason | None = None
+        self._rests = 0
+        rests_before_fork(self)
+
+    def use(self, work: Callable[[apsw.Connection], T]) -> T:
+        """What `work` returns, given a connection for itself; errors of SQLite and the system come
+        out as ours."""
+
+        def inside() -> T:
+            mine = self._lent.setdefault(threading.get_ident(), [])
+            rests = self._rests
+            connection = self._take(mine)
+            try:
+                return work(connection)
+            except apsw.Error as error:
+                first = _first_error(error)
+                if isinstance(first, apsw.IOError) and _lacks_space(connection, first):
+                    raise StorageFullError(
+                        f"no space left for {self.path}; nothing was written"
+                    ) from first
+                raise first from first.__cause__
+            finally:
+                self._give_back(mine, rests)
+
+        if not is_unforkable():
+            self._close_lost(threading.get_ident())
+        try:
+            return unforkable(inside)
+        except RetrievalStoreError:
+            raise
+        except (apsw.Error, OSError) as error:
+            raise translation(error, self.path) from error
+
+    def read(self, work: Callable[[apsw.Connection], T]) -> T:
+        """The same, in a read transaction."""
+        return self.use(lambda connection: in_transaction(connection, work))
+
+    def write(self, work: Callable[[apsw.Connection], T]) -> T:
+        """The same, in a write transaction; only one process is in one at a time."""
+        self.refuse_if_read_only()
+        return self.use(lambda connection: writing(connection, self._format, work))
+
+    def _take(self, mine: list[Lent]) -> apsw.Connection:
+        """A connection, which is among `mine` until it is given back."""
+        if self._closed is not None:
+            raise self._closed()
+        self._refuse_replaced()
+        try:
+            _move_last(self._idle, mine)
+        except IndexError:
+            mine.append(connect(self.path, self._format, self._mode))
+        mine[-1].steps.taken = 0
+        return mine[-1].connection
+
+    def _give_back(self, mine: list[Lent], rests: int) -> None:
+        """The opposite of `_take`."""
+        if len(self._idle) < IDLE_CONNECTIONS and rests == self._rests:
+            _move_last(mine, self._idle)
+        else:
+            mine.pop().connection.close()
+        if self._closed is not None:
+            self.rest()
+
+    def _close_lost(self, thread: int) -> None:
+        """Close what was lent to a thread that isn't inside: an interrupt has kept it from coming
+        back. It holds no lock, since transactions end by themselves."""
+        lost = self._lent.get(thread)
+        while lost:
+            lost.pop().connection.close()
+
+    def refuse_if_read_only(self) -> None:
+        """Raise ReadOnlyError when the store was opened so."""
+        if self._mode == "read-only":
+            raise ReadOnlyError(f"the store at {self.path.parent} was opened with read_only=True")
+
+    def is_in_place(self) -> bool:
+        """Whether the path still leads to the file that was opened."""
+        try:
+            self._refuse_replaced()
+        except OSError:
+            return False
+        return True
+
+    def rest(self) -> None:
+        """Close the idle connections, and those that are in use when they come back; others are
+        opened when they are needed."""
+        self._rests += 1
+        while self._idle:
+            with suppress(IndexError):  # another thread took the last
+                self._idle.pop().connection.close()
+
+    def rest_before_fork(self) -> None:
+        """Close all but what this thread itself is using: no other is inside."""
+        self.rest()
+        for thread in list(self._lent):
+            if thread != threading.get_ident() or not is_unforkable():
+                self._close_lost(thread)
+
+    def close(self, reason: Reason) -> None:
+        """Close all connections; from here on `use` raises `reason`."""
+        self._closed = reason
+        self.rest()
+
+    def _refuse_replaced(self) -> None:
+        # SQLite would go on in a file that has no name any more, and what it wrote would be gone.
+        try:
+            status = os.lstat(self.path)
+        except FileNotFoundError:
+            raise DamagedError(f"{self.path} is missing") from None
+        if not stat.S_ISREG(status.st_mode):  # a link could lead anywhere, a pipe would hang
+            raise DamagedError(f"{self.path} is not a regular file")
+        file = (status.st_dev, status.st_ino)
+        if self._file is None:
+            self._file = file
+        elif self._file != file:
+            raise StorageError(f"{self.path} has been replaced while it was open")
+
+
+def _move_last(source: list[Lent], target: list[Lent]) -> None:
+    """Move the last of one list behind another, in a single step, between whose halves no interrupt
+    can come; raises IndexError."""
+    target.extend(map(list.pop, [source]))
+
+
+def _first_error(error: BaseException) -> BaseException:
+    """What went wrong in a transaction: apsw rolls back also what SQLite itself has rolled back
+    already, and raises what SQLite says to that."""
+    before = error.__context__
+    vain = isinstance(error, apsw.SQLError) and "no transaction is active" in str(error)
+    return before if vain and before is not None else error
+
+
+def _lacks_space(connection: apsw.Connection, error: apsw.IOError) -> bool:
+    # Of a limit on the size of files SQLite says no more than that writing failed.
+    wrote = getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_WRITE
+    return wrote and connection.system_errno in NO_SPACE
+
+
+class MemoryDatabase:
+    """The same for a database in memory: one connection, for one thread at a time."""
+
+    path = Path(":memory:")
+
+    def __init__(self, format: Format, fill: Fill | None = None) -> None:
+        self._format = format
+        self._connection = apsw.Connection(":memory:")
+        guard(self._connection, None)
+        self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        make_tables(self._connection, format, fill)
+        self._lock = threading.RLock()
+        self._closed: Reason | None = None
+        aware(self)
+
+    def use(self, work: Callable[[apsw.Connection], T]) -> T:
+        """What `work` returns, given the connection."""
+
+        def inside() -> T:
+            with self._lock:
+                if self._closed is not None:
+                    raise self._closed()
+                with translated(self.path):
+                    return work(self._connection)
+
+        return unforkable(inside)
+
+    def read(self, work: Callable[[apsw.Connection], T]) -> T:
+        """The same, in a read transaction."""
+        return self.use(lambda connection: in_transaction(connection, work))
+
+    def write(self, work: Callable[[apsw.Connection], T]) -> T:
+        """The same, in a write transaction."""
+        return self.use(lambda connection: writing(connection, self._format, work))
+
+    def refuse_if_read_only(self) -> None:
+        """Memory can be written to."""
+
+    def is_in_place(self) -> bool:
+        """Memory is."""
+        return True
+
+    def rest(self) -> None:
+        """What is in memory can't be opened again, so it stays."""
+
+    def forget_after_fork(self) -> None:
+        """In a child: the content is the parent's."""
+        self._lock = threading.RLock()
+        self._closed = partial(
+            StorageError, "a store in memory can't be used in a forked process; make one there"
+        )
+
+    def close(self, reason: Reason) -> None:
+        """Close the connection; from here on `use` raises `reason`."""
+        with self._lock:
+            self._closed = reason
+            self._connection.close()
+
+
+Database: TypeAlias = FileDatabase | MemoryDatabase

@@ -1,0 +1,118 @@
+"""What a filter lets through, kept for the queries that use it again.
+
+A filter that comes again while nothing has been written is not evaluated again; from its second use
+on the rows it allows are kept together, if they are few enough, so that an exact search reads them
+in order.
+"""
+
+import threading
+from collections import OrderedDict
+from typing import TypeAlias
+
+import numpy as np
+import orjson
+
+from retrieval_store.base.arrays import Bools, Ints, Matrix
+from retrieval_store.engine.state.state import SpaceState
+from retrieval_store.filters.expression import Expression, walk
+from retrieval_store.indexes.exact import Norms
+
+FILTERS_KEPT = 64
+BYTES_KEPT = 128 * 1024 * 1024
+Key: TypeAlias = tuple[tuple[type, ...], bytes]
+
+
+class Allowed:
+    """The points that a filter allows, in one state.
+
+    mask: over rows, None when nothing is filtered; count: how many there are; key: of the filter,
+    see `key_of`.
+    """
+
+    def __init__(self, mask: Bools | None, count: int, key: Key | None = None) -> None:
+        self.key = key
+        self.mask = mask
+        self.count = count
+        self.uses = 0
+        self._slots: dict[str, Ints | None] = {}
+        self._together: dict[str, tuple[Matrix, Norms]] = {}
+
+    def slots(self, space: SpaceState) -> Ints | None:
+        """The slots of those that have a vector in the space, in the order of rows; None for all
+        there are."""
+        name = space.space.name
+        if name not in self._slots:
+            slots = None
+            if self.mask is not None:
+                slots = space.slot_of_row[np.flatnonzero(self.mask)]
+                slots = slots[slots >= 0] if len(slots) and slots.min() < 0 else slots
+            elif space.dead:
+                slots = np.flatnonzero(space.row_of_slot >= 0)
+            self._slots[name] = slots
+        return self._slots[name]
+
+    def together(self, space: str) -> tuple[Matrix, Norms] | None:
+        """Copies of their vectors in the order of `slots`, if they are kept."""
+        return self._together.get(space)
+
+    def keep_together(self, space: str, rows: Matrix, norms: Norms) -> None:
+        """Keep such copies."""
+        self._together[space] = rows, norms
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in use, or soon to be: slots are worked out when they are needed."""
+        mask = 0 if self.mask is None else self.mask.nbytes + 8 * self.count
+        return mask + sum(rows.nbytes for rows, _ in list(self._together.values()))
+
+
+class AllowedCache:
+    """The filters used last in one state; bounded in number and bytes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Key, Allowed] = OrderedDict()
+        self.nbytes = 0  # of memory in use, counted along: adding up is slower than most filters
+
+    def get(self, key: Key) -> Allowed | None:
+        """What was kept under the key."""
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+                found.uses += 1
+            return found
+
+    def keep(self, allowed: Allowed) -> None:
+        """Keep it, and let go of what hasn't been used for longest."""
+        with self._lock:
+            if allowed.key is None:
+                return
+            before = self._kept.pop(allowed.key, None)
+            self._kept[allowed.key] = allowed
+            self._grow(allowed.nbytes - (0 if before is None else before.nbytes))
+
+    def keep_together(self, allowed: Allowed, space: str, rows: Matrix, norms: Norms) -> None:
+        """Keep the allowed vectors themselves too, if what is allowed is still kept."""
+        with self._lock:
+            kept = allowed.key is not None and self._kept.get(allowed.key) is allowed
+            if kept and allowed.together(space) is None:
+                allowed.keep_together(space, rows, norms)
+                self._grow(rows.nbytes)
+
+    def _grow(self, by: int) -> None:
+        self.nbytes += by
+        while self._kept and (len(self._kept) > FILTERS_KEPT or self.nbytes > BYTES_KEPT):
+            self.nbytes -= self._kept.popitem(last=False)[1].nbytes
+
+
+def key_of(expression: Expression | None) -> Key | None:
+    """What tells filters apart: their nodes' types and contents, since True equals 1 to Python but
+    not to a filter. None for one that has no such form."""
+    if expression is None:
+        return (), b""
+    try:
+        content = orjson.dumps(expression)
+    except TypeError:
+        return None
+    return tuple(type(node) for node in walk(expression)), content

@@ -1,0 +1,73 @@
+"""Columns: for one payload path, which points have which value, kept current as `layers`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.engine.filtering.postings import Postings, build
+from retrieval_store.engine.state.layers import Layers
+from retrieval_store.filters.expression import Exists, ListHas, OneOf, Range, TextIn
+
+Lookup: TypeAlias = OneOf | ListHas | Range | TextIn | Exists
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The values of some rows: those that are scalars, and the scalars in those that are lists.
+
+    rows: ascending, (n,); present: those of them with a value that is neither null nor [].
+    """
+
+    rows: Ints
+    present: Ints
+    scalars: Postings
+    elements: Postings
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in its arrays."""
+        held = self.scalars.nbytes + self.elements.nbytes
+        return self.rows.nbytes + self.present.nbytes + held
+
+    def find(self, lookup: Lookup) -> list[Ints]:
+        """The segment's rows that match, in several arrays."""
+        match lookup:
+            case OneOf(_, values):
+                return self.scalars.equal(values)
+            case ListHas(_, values):
+                return self.elements.equal(values)
+            case Range():
+                return [part.between(lookup) for part in self.scalars.numbers]
+            case TextIn(_, text, ignore_case):
+                return [self.scalars.texts.containing(text, ignore_case)]
+            case Exists():
+                return [self.present]
+
+
+Column: TypeAlias = Layers[Segment]
+
+
+def column_mask(column: Column, lookup: Lookup, rows: int) -> Bools:
+    """(rows,) True where the lookup matches; right for rows that aren't stale."""
+    height = max([rows, *(int(s.rows[-1]) + 1 for s in column.segments if len(s.rows))])
+    mask = np.zeros(height, np.bool_)
+    for i, segment in enumerate(column.segments):
+        if i:
+            mask[segment.rows] = False
+        for found in segment.find(lookup):
+            mask[found] = True
+    return mask[:rows]
+
+
+def build_segment(rows: Ints, values: Sequence[Any]) -> Segment:
+    """The values of some rows, one for each."""
+    lists = [(i, value) for i, value in enumerate(values) if type(value) is list]
+    places = np.array([i for i, _ in lists], np.int64)
+    lengths = np.array([len(value) for _, value in lists], np.int64)
+    items = [item for _, value in lists for item in value]
+    present = np.fromiter((v is not None and v != [] for v in values), np.bool_, len(values))
+    elements = build(rows[np.repeat(places, lengths)], items)
+    return Segment(rows, rows[present], build(rows, values), elements)

@@ -1,0 +1,160 @@
+"""Filters → masks: which rows of the state fulfil an expression.
+
+What columns can answer is looked up in them. What only the document can answer is asked last, and
+only of the points that the rest of the filter leaves.
+"""
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.engine.database.transactions import select
+from retrieval_store.engine.filtering.columns import Column, Lookup, build_segment, column_mask
+from retrieval_store.engine.filtering.kept import FilterView
+from retrieval_store.engine.state.layers import plan_refresh, refreshed
+from retrieval_store.engine.state.state import rows_of
+from retrieval_store.engine.storage.derived import find
+from retrieval_store.engine.storage.records import decode_payloads, read_records
+from retrieval_store.engine.storage.schema import pks_of_ids
+from retrieval_store.engine.words.kept import TRIGRAMS, file_key
+from retrieval_store.engine.words.lists import trigrams_of
+from retrieval_store.engine.words.ranked import rows_with_all
+from retrieval_store.filters.expression import (
+    And,
+    DocumentContains,
+    DocumentMatches,
+    Exists,
+    Expression,
+    HasId,
+    ListHas,
+    Not,
+    OneOf,
+    Or,
+    PayloadPath,
+    Range,
+    TextIn,
+    joined,
+    value_at,
+    walk,
+)
+from retrieval_store.filters.where import compile_pattern
+
+TRIGRAMS_WORTH = 20_000  # documents; fewer are looked at in two milliseconds
+Columns: TypeAlias = Mapping[PayloadPath, Column]
+
+
+def matching(view: FilterView, expression: Expression | None) -> Bools:
+    """(rows,) True for the living points that fulfil the expression; all do when it is None."""
+    if expression is None:
+        return view.state.alive
+    paths = {node.path for node in walk(expression) if isinstance(node, Lookup)}
+    columns = _columns(view, paths) if paths else {}
+    return _mask(view, columns, expression, view.state.alive)
+
+
+def _mask(view: FilterView, columns: Columns, expression: Expression, candidates: Bools) -> Bools:
+    """The candidates that fulfil the expression."""
+    match expression:
+        case And(terms):
+            for term in sorted(joined(terms, negated=True), key=_reads_documents):
+                candidates = _mask(view, columns, term, candidates)
+            return candidates
+        case Or(terms):
+            found = np.zeros_like(candidates)
+            for term in sorted(joined(terms, negated=False), key=_reads_documents):
+                found |= _mask(view, columns, term, candidates & ~found)
+            return found
+        case Not(term):
+            return candidates & ~_mask(view, columns, term, candidates)
+        case OneOf(path) | ListHas(path) | Range(path) | TextIn(path) | Exists(path):
+            mask = column_mask(columns[path], expression, len(candidates))
+            mask &= candidates
+            return mask
+        case HasId(ids):
+            pks = np.fromiter(pks_of_ids(view.connection, ids).values(), np.int64)
+        case DocumentContains(text):
+            pks = _pks_containing(view, text, candidates)
+        case DocumentMatches(pattern):
+            pks = _pks_matching(view, pattern, candidates)
+        case _:
+            raise TypeError(f"no mask is defined for {expression!r}")
+    mask = np.zeros_like(candidates)
+    mask[rows_of(view.state.pks, pks)] = True
+    mask &= candidates
+    return mask
+
+
+def _reads_documents(expression: Expression) -> bool:
+    return any(isinstance(node, DocumentContains | DocumentMatches) for node in walk(expression))
+
+
+def _pks_containing(view: FilterView, text: str, candidates: Bools) -> Ints:
+    by_trigrams = _with_trigrams_of(view, text)
+    if by_trigrams is not None:
+        candidates = candidates & by_trigrams
+        view.remarks.append(f"{text!r}: {np.count_nonzero(candidates)} candidates by trigrams")
+    if np.count_nonzero(candidates) == view.state.count:
+        query = "SELECT pk FROM points WHERE instr(document, ?)"
+        pieces = iter([select(view.connection, query, text)])
+    else:
+        pks = view.state.pks[candidates]
+        pieces = read_records(view.connection, "pk", pks, "AND instr(document, ?)", text)
+    return np.array([pk for piece in pieces for (pk,) in piece], np.int64)
+
+
+def _with_trigrams_of(view: FilterView, text: str) -> Bools | None:
+    """Rows whose documents may contain the text; None when looking at all of them is as well, or
+    there are no lists of trigrams yet: they are built when they are wanted often enough."""
+    state, kept, trigrams = view.state, view.kept, trigrams_of(text)
+    if state.count < TRIGRAMS_WORTH or not trigrams:
+        return None
+    if not kept.lists.has(TRIGRAMS, state.head.seq, len(state.pks)):
+        times = kept.lists.ask(TRIGRAMS)
+        if times > 1 or find(view.connection, file_key(TRIGRAMS)) is None:
+            return None
+    return rows_with_all(view, trigrams)
+
+
+def _pks_matching(view: FilterView, pattern: str, candidates: Bools) -> Ints:
+    search = compile_pattern(pattern).search
+    pks = view.state.pks[candidates]
+    pieces = read_records(view.connection, "pk, document", pks, "AND document IS NOT NULL")
+    found = [pk for piece in pieces for pk, document in piece if search(document)]
+    return np.array(found, np.int64)
+
+
+def _columns(view: FilterView, paths: set[PayloadPath]) -> Columns:
+    """The columns of these paths, with nothing stale."""
+    cache, seq, rows = view.kept.columns, view.state.head.seq, len(view.state.pks)
+    columns = {path: cache.at(path, seq, rows) for path in paths}
+    if not any(len(column.stale) for column in columns.values()):
+        return columns
+    with cache.refreshing:  # the threads that wait for it find the columns made
+        columns = {path: cache.at(path, seq, rows) for path in paths}
+        plans = {path: plan_refresh(c, rows) for path, c in columns.items() if len(c.stale)}
+        by_rows: dict[bytes, list[PayloadPath]] = {}
+        for path, (_, wanted) in plans.items():
+            by_rows.setdefault(wanted.tobytes(), []).append(path)
+        for sharing in by_rows.values():  # those that lack the same rows share a read
+            wanted = plans[sharing[0]][1]
+            living = wanted[view.state.alive[wanted]]
+            values = _read_values(view, living, sharing)
+            for path in sharing:
+                segment = build_segment(living, values[path])
+                columns[path] = refreshed(columns[path], plans[path][0], segment)
+                cache.keep(path, seq, columns[path])
+    return columns
+
+
+def _read_values(
+    view: FilterView, rows: Ints, paths: list[PayloadPath]
+) -> dict[PayloadPath, list[Any]]:
+    """For each path what the payloads of these rows have there."""
+    values: dict[PayloadPath, list[Any]] = {path: [] for path in paths}
+    for piece in read_records(view.connection, "payload", view.state.pks[rows]):
+        payloads = decode_payloads(blob for (blob,) in piece)
+        for path, found in values.items():
+            found += [value_at(payload, path) for payload in payloads]
+    return values

@@ -1,0 +1,179 @@
+"""What this process has in memory of one collection, and how it follows the database.
+
+A *moment* is the state as of one write, and what was worked out of it. The next one is made under a
+lock, held while a transaction starts and the state is brought to its `seq`. Since each snapshot is
+taken under it, none is older than the state, and the state only moves forward. Nothing waits for a
+writer while holding it.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import apsw
+
+from retrieval_store.base.arrays import Ints
+from retrieval_store.engine.database.failures import contradictions
+from retrieval_store.engine.filtering.allowed import AllowedCache
+from retrieval_store.engine.filtering.kept import COLUMNS_KEPT
+from retrieval_store.engine.nearest.indexing import FindClass, SpaceIndex
+from retrieval_store.engine.nearest.kept import Kept
+from retrieval_store.engine.state.layers import LayerCache
+from retrieval_store.engine.state.state import State, advanced, load
+from retrieval_store.engine.storage.schema import Head, Space, read_seq
+from retrieval_store.engine.storage.vectors import VectorArray, VectorFile, Vectors
+from retrieval_store.engine.words.kept import LISTS_KEPT
+
+ReadHead: TypeAlias = Callable[[apsw.Connection], Head]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The state as of one write, and what was worked out of it."""
+
+    state: State
+    kept: Kept
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSpace:
+    """What this process holds open of a vector space in one generation."""
+
+    vectors: Vectors
+    index: SpaceIndex
+
+
+class Memory:
+    """One collection in memory. directory: where its files lie, if anywhere; derived_from: where
+    there are derived files to be used; database: the truth, whose path errors name; compacting:
+    held while this process makes a new generation."""
+
+    def __init__(
+        self,
+        directory: Path | None,
+        derived_from: Path | None,
+        find_class: FindClass,
+        database: Path,
+    ) -> None:
+        self._directory, self._derived_from = directory, derived_from
+        self._find_class, self._database = find_class, database
+        self._spaces: dict[tuple[int, int, int], OpenSpace] = {}
+        self._moment: Moment | None = None
+        self._new_locks()
+
+    def _new_locks(self) -> None:
+        self._advancing, self.compacting = threading.Lock(), threading.Lock()
+
+    def at(self, connection: apsw.Connection, read_head: ReadHead) -> Moment:
+        """What a transaction shows that begins now."""
+        with self._advancing:
+            moment = self._moment
+            if moment is None or read_seq(connection) != moment.state.head.seq:
+                self._moment = moment = self._next(connection, read_head(connection))
+            return moment
+
+    def before(self, connection: apsw.Connection, head: Head) -> Moment:
+        """What a write transaction has found, which has changed nothing yet."""
+        with self._advancing:
+            self._moment = moment = self._next(connection, head)
+            return moment
+
+    def _next(self, connection: apsw.Connection, head: Head) -> Moment:
+        with contradictions(self._database):
+            old = self._moment
+            if old is None:
+                step = load(connection, head, self.open_vectors)
+            else:
+                if head.generation != old.state.head.generation:
+                    self._let_go_of_generations_before(head.generation)
+                step = advanced(old.state, connection, head, self.open_vectors)
+                if step.state is old.state:
+                    return old
+        spaces = step.state.spaces.values()
+        indexes = {s.space.name: self.index_of(s.space, head.generation) for s in spaces}
+        if old is None or step.changed is None:
+            return Moment(step.state, _nothing_kept(head.seq, indexes))
+        return Moment(step.state, _still_kept(old.kept, head.seq, step.changed, indexes))
+
+    def open_vectors(self, space: Space, generation: int) -> Vectors:
+        """The vectors of a space in a generation."""
+        return self._open(space, generation).vectors
+
+    def index_of(self, space: Space, generation: int) -> SpaceIndex:
+        """The index of a space in a generation."""
+        return self._open(space, generation).index
+
+    def _open(self, space: Space, generation: int) -> OpenSpace:
+        assert space.dimension is not None
+        # The dimension too: a transaction that fixes it may fail, and the next fix another.
+        key = (space.number, generation, space.dimension)
+        held = self._spaces.get(key)
+        if held is None:
+            index = SpaceIndex(space, generation, self._derived_from, self._find_class)
+            vectors = self._vectors(space.number, generation, space.dimension)
+            held = self._spaces.setdefault(key, OpenSpace(vectors, index))
+        return held
+
+    def _vectors(self, number: int, generation: int, dimension: int) -> Vectors:
+        if self._directory is None:
+            return VectorArray(dimension)
+        return VectorFile(self._directory / f"{number}.{generation}.vectors", dimension)
+
+    def drop_later_generations(self, generation: int) -> None:
+        """Let go of what is held of generations that never came to be; another attempt at them
+        begins anew."""
+        with self._advancing:
+            later = [key for key in self._spaces if key[1] > generation]
+            _close(self._spaces.pop(key) for key in later)
+
+    def _let_go_of_generations_before(self, generation: int) -> None:
+        """Readers keep theirs. What was begun here of later ones counts only if it was finished
+        here: else another process has made that generation, of other slots."""
+        ours = self.compacting.locked() or self._directory is None
+        spaces = list(self._spaces.items())
+        self._spaces = {k: v for k, v in spaces if ours and k[1] >= generation}
+        for key, space in spaces:
+            if key not in self._spaces:
+                space.index.close()
+
+    def has_something_to_save(self) -> bool:
+        """Whether lists of words are held, or an index that has grown since it was saved."""
+        moment = self._moment
+        if moment is not None and moment.kept.lists.held():
+            return True
+        indexes = [space.index for space in list(self._spaces.values())]
+        return any(index.covered > index.saved for index in indexes)
+
+    def forget(self) -> None:
+        """Let go of everything; readers keep what they use until they end."""
+        with self._advancing:
+            self._moment = None
+            spaces, self._spaces = self._spaces, {}
+        _close(spaces.values())
+
+    def forget_after_fork(self) -> None:
+        """In a child: begin anew, with locks that no thread of the parent's holds. What is in
+        memory alone stays."""
+        self._new_locks()
+        if self._directory is not None:
+            self._moment, self._spaces = None, {}
+
+
+def _nothing_kept(seq: int, indexes: Mapping[str, SpaceIndex]) -> Kept:
+    columns, lists = LayerCache(seq, COLUMNS_KEPT), LayerCache(seq, LISTS_KEPT)
+    return Kept(lists, {}, columns, AllowedCache(), indexes)
+
+
+def _still_kept(kept: Kept, seq: int, changed: Ints, indexes: Mapping[str, SpaceIndex]) -> Kept:
+    """What is still of use once these rows have changed."""
+    kept.columns.note(seq, changed)
+    kept.lists.note(seq, changed)
+    return replace(kept, facts={}, allowed=AllowedCache(), indexes=indexes)
+
+
+def _close(spaces: Iterable[OpenSpace]) -> None:
+    for space in spaces:
+        space.vectors.close()
+        space.index.close()

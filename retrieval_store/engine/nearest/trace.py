@@ -1,0 +1,28 @@
+"""What a search did, for those who ask for an explanation."""
+
+import time
+from dataclasses import dataclass, field
+
+from retrieval_store.engine.nearest.planner import Plan
+
+
+@dataclass(slots=True)
+class Trace:
+    """What a search did: the plan for each query, how many points matched, how many vectors the
+    index lacked, how many candidates each leg of a hybrid query gave, and the milliseconds of each
+    step."""
+
+    plans: list[Plan] = field(default_factory=list)
+    matching: int = 0
+    fresh: int = 0
+    fresh_cells: int = 0
+    legs: dict[str, list[int]] = field(default_factory=dict)
+    steps: dict[str, float] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    last: float = field(default_factory=time.perf_counter)
+
+    def lap(self, step: str) -> None:
+        """The time since the last lap went to this step."""
+        now = time.perf_counter()
+        self.steps[step] = self.steps.get(step, 0.0) + (now - self.last) * 1e3
+        self.last = now

@@ -1,0 +1,194 @@
+"""Layers: something built for each row of the state from one read of it, kept current by rereading.
+
+A *row* is a point's place in the in-memory state. `Layers` are a stack of segments, each built from
+one read of some rows; of a row that stands in several, the uppermost counts. Rows that may be
+another by now are *stale*: they are read again as a new segment when the layers are used, and small
+segments are merged into it, so that keeping up with writes costs O(log n) reads of a row.
+"""
+
+import threading
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+
+from retrieval_store.base.arrays import Bools, Ints
+
+CHANGES_KEPT = 1024  # steps, and rows in them, before they are made one
+NOTED_KEPT = 1_000_000
+WANTED_AFTER = 30  # uses that had to do without
+
+
+class Segment(Protocol):
+    """What was built from one read of some rows, ascending."""
+
+    @property
+    def rows(self) -> Ints: ...
+    @property
+    def nbytes(self) -> int: ...
+
+
+S = TypeVar("S", bound=Segment)
+
+
+@dataclass(frozen=True, slots=True)
+class Layers(Generic[S]):
+    """Segments from the bottom up, right for all rows but the stale ones."""
+
+    segments: tuple[S, ...]
+    stale: Ints
+
+    def counting(self, height: int) -> list[Bools | None]:
+        """For each segment which of the rows below `height` it decides about; None for all."""
+        if len(self.segments) == 1:
+            return [None]
+        owners = np.full(height, -1, np.int16)
+        for i, segment in enumerate(self.segments):
+            owners[segment.rows[segment.rows < height]] = i
+        return [owners == i for i in range(len(self.segments))]
+
+
+def plan_refresh(layers: Layers[S], height: int) -> tuple[int, Ints]:
+    """How many segments, from the bottom, stay as they are, and the rows that a new one above them
+    must cover: the stale ones and those of segments not more than twice as large. height: how many
+    rows the reader has; a segment may have more, when it was built for a later state."""
+    kept, rows = len(layers.segments), layers.stale
+    while kept and len(layers.segments[kept - 1].rows) <= 2 * len(rows):
+        kept -= 1
+        rows = np.union1d(rows, layers.segments[kept].rows)
+    return kept, rows[rows < height]
+
+
+def refreshed(layers: Layers[S], kept: int, segment: S) -> Layers[S]:
+    """The layers as planned, given the new segment."""
+    return Layers((*layers.segments[:kept], segment), np.empty(0, np.int64))
+
+
+class LayerCache:
+    """The newest layers of each key, for all states that number their rows alike; those of the
+    `most` keys used last are kept.
+
+    A reader may be behind or ahead of layers that another thread has built. Either way the two
+    differ only in rows that writes between them changed, and those are what `at` calls stale.
+    """
+
+    def __init__(self, seq: int, most: int) -> None:
+        self.refreshing = threading.Lock()
+        self.rejected: set[Hashable] = set()
+        self._locks: dict[Hashable, threading.Lock] = {}
+        self._most = most
+        self._lock = threading.Lock()
+        self._layers: dict[Hashable, tuple[int, Layers[Any]]] = {}  # the last used last
+        self._asked: dict[Hashable, int] = {}
+        self._changes: list[tuple[int, Ints]] = []
+        self._noted = 0
+        self._most_noted = NOTED_KEPT
+        self._floor = seq
+
+    def note(self, seq: int, rows: Ints) -> None:
+        """The step to the state at `seq` added or changed these rows."""
+        with self._lock:
+            self._changes.append((seq, rows))
+            self._noted += len(rows)
+            if not self._layers:
+                self._changes, self._noted, self._floor = [], 0, seq
+            elif len(self._changes) > CHANGES_KEPT or self._noted > self._most_noted:
+                self._merge()
+
+    def _merge(self) -> None:
+        """Make one step of all. A reader in the middle of it sees rows as stale that aren't for it,
+        and rereads a few more than it would have to."""
+        every = np.unique(np.concatenate([rows for _, rows in self._changes]))
+        self._changes, self._noted = [(self._changes[-1][0], every)], len(every)
+        self._most_noted = max(NOTED_KEPT, 2 * self._noted)
+
+    def at(self, key: Hashable, seq: int, height: int) -> Layers[Any]:
+        """The layers for a state with so many rows at `seq`, with what is stale in them."""
+        with self._lock:
+            built, layers = self._layers.get(key, (-1, None))
+            first, last = min(built, seq), max(built, seq)
+            if layers is None or first < self._floor:
+                return Layers((), np.arange(height))
+            self._layers[key] = self._layers.pop(key)
+            changed, before = [], self._floor
+            for step, rows in self._changes:  # rows changed after `before`, up to `step`
+                if before < last and first < step:
+                    changed.append(rows)
+                before = step
+        stale = np.unique(np.concatenate(changed)) if changed else np.empty(0, np.int64)
+        return Layers(layers.segments, stale[stale < height])
+
+    def keep(self, key: Hashable, seq: int, layers: Layers[Any]) -> None:
+        """Offer layers without stale rows, built at `seq`."""
+        with self._lock:
+            if seq >= self._layers.get(key, (-1, None))[0]:
+                self._layers.pop(key, None)
+                self._layers[key] = (seq, layers)
+                self._asked.pop(key, None)
+            if len(self._layers) > self._most:
+                del self._layers[next(iter(self._layers))]
+
+    def refreshing_of(self, key: Hashable) -> threading.Lock:
+        """A lock for one key, where building the layers of one should not hold up others."""
+        with self._lock:
+            return self._locks.setdefault(key, threading.Lock())
+
+    def reject(self, key: Hashable) -> None:
+        """Note that what was saved of this key is of no use."""
+        with self._lock:
+            self.rejected.add(key)
+
+    def ask(self, key: Hashable) -> int:
+        """Note that layers of this key, which aren't there, would have been of use; how often."""
+        with self._lock:
+            self._asked[key] = times = self._asked.get(key, 0) + 1
+            return times
+
+    def wanted(self) -> list[Hashable]:
+        """Keys whose layers would have been of use so often that they should be built."""
+        if not self._asked:
+            return []
+        with self._lock:
+            return [key for key, times in self._asked.items() if times >= WANTED_AFTER]
+
+    def has(self, key: Hashable, seq: int, height: int) -> bool:
+        """Whether there are layers of this key that need little to be current."""
+        return len(self.at(key, seq, height).stale) * 8 <= height
+
+    def held(self) -> list[Any]:
+        """Of what there are layers."""
+        with self._lock:
+            return list(self._layers)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in the arrays of all of them."""
+        with self._lock:
+            every = [layers for _, layers in self._layers.values()]
+        return sum(segment.nbytes for layers in every for segment in layers.segments)
+
+
+def current(
+    cache: LayerCache,
+    key: Hashable,
+    seq: int,
+    alive: Bools,
+    build: Callable[[Ints], S],
+    begin: Callable[[], Layers[S] | None],
+) -> Layers[S]:
+    """The layers of a key with nothing stale, for a reader at `seq` whose living rows are `alive`.
+    `build` makes a segment of some living rows; `begin` gives what there may be to begin with,
+    stale rows and all, when there are no layers yet."""
+    height = len(alive)
+    layers: Layers[S] = cache.at(key, seq, height)
+    if len(layers.stale):
+        with cache.refreshing_of(key):  # the threads that wait for it find the layers made
+            layers = cache.at(key, seq, height)
+            if not layers.segments:
+                layers = begin() or layers
+            if len(layers.stale):
+                kept, wanted = plan_refresh(layers, height)
+                layers = refreshed(layers, kept, build(wanted[alive[wanted]]))
+            cache.keep(key, seq, layers)
+    return layers

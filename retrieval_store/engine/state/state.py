@@ -1,0 +1,192 @@
+"""The in-memory state of a collection at one `seq`, and how it follows the database.
+
+A *row* is a point's place in this state: the position of its pk in `pks`. Rows are dense where pks
+have gaps, since pks are never reused. The state is immutable to those who read it; `advanced` makes
+the next one from it and what the database says has changed. Versions share memory (see
+`arrays.appended`), so there is only one line of them, made under one lock.
+"""
+
+from dataclasses import dataclass, replace
+
+import apsw
+import numpy as np
+
+from retrieval_store.base.arrays import Bools, Ints, appended
+from retrieval_store.engine.database.transactions import select
+from retrieval_store.engine.storage.presence import are_present, present_pks
+from retrieval_store.engine.storage.schema import Head, Space, read_changes, read_spaces
+from retrieval_store.engine.storage.vectors import (
+    Checksums,
+    OpenVectors,
+    Vectors,
+    rows_per_block,
+)
+
+NONE = -1
+TOLERATED_DEAD_ROWS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceState:
+    """One vector space: its file, and who owns which slot.
+
+    row_of_slot: (slots,), slot_of_row: (rows,), with -1 for dead slots and for points without a
+    vector; checksums: of each block of the file; dead: how many slots are dead.
+    """
+
+    space: Space
+    vectors: Vectors
+    row_of_slot: Ints
+    slot_of_row: Ints
+    checksums: Checksums
+    dead: int
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that is kept in memory of a collection, as of `head.seq`.
+
+    pks: (rows,) ascending; alive: (rows,), False for points deleted since their row was given out;
+    count: how many are alive; special: spaces that aren't dense.
+    """
+
+    head: Head
+    pks: Ints
+    alive: Bools
+    count: int
+    spaces: dict[str, SpaceState]
+    special: dict[str, Space]
+
+    @property
+    def some_dead(self) -> bool:
+        """Whether any row is dead."""
+        return self.count < len(self.alive)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """From one state to the next. changed: (n,) the rows that were added or changed, None when all
+    rows are numbered anew, which makes useless whatever was worked out of the state before."""
+
+    state: State
+    changed: Ints | None
+
+
+def load(connection: apsw.Connection, head: Head, open_vectors: OpenVectors) -> Step:
+    """The state at `head`, which was read in the transaction of `connection`."""
+    nothing = replace(head, next_pk=0)
+    empty = State(nothing, np.empty(0, np.int64), np.empty(0, np.bool_), 0, {}, {})
+    return replace(_advanced(empty, connection, head, open_vectors), changed=None)
+
+
+def advanced(
+    state: State, connection: apsw.Connection, head: Head, open_vectors: OpenVectors
+) -> Step:
+    """The step to the state at `head` from an earlier one, where that is less work than loading."""
+    if state.head.seq == head.seq:
+        return Step(state, np.empty(0, np.int64))
+    dead_rows = len(state.pks) - state.count
+    if (
+        head.generation != state.head.generation
+        or head.log_floor > state.head.seq
+        or dead_rows > max(TOLERATED_DEAD_ROWS, state.count)
+    ):
+        return load(connection, head, open_vectors)
+    return _advanced(state, connection, head, open_vectors)
+
+
+def rows_of(pks: Ints, wanted: Ints) -> Ints:
+    """The rows of some pks, -1 for those that have none; `pks` ascending."""
+    if not len(pks):
+        return np.full(len(wanted), NONE, np.int64)
+    if int(pks[-1]) - int(pks[0]) == len(pks) - 1:
+        rows = wanted - pks[0]
+        return np.where((rows >= 0) & (rows < len(pks)), rows, NONE)
+    rows = np.minimum(np.searchsorted(pks, wanted), len(pks) - 1)
+    return np.where(pks[rows] == wanted, rows, NONE)
+
+
+def _advanced(
+    old: State, connection: apsw.Connection, head: Head, open_vectors: OpenVectors
+) -> Step:
+    born = present_pks(connection, old.head.next_pk, head.next_pk)
+    changed = rows_of(old.pks, read_changes(connection, old.head.seq))
+    changed = changed[changed >= 0]
+    gone = changed[old.alive[changed] & ~are_present(connection, old.pks[changed])]
+    pks = appended(old.pks, born)
+    alive = appended(old.alive, np.ones(len(born), np.bool_))
+    if len(gone):
+        alive = alive.copy()
+        alive[gone] = False
+    known = read_spaces(connection)
+    spaces = {
+        name: _advanced_space(old, space, connection, head, pks, gone, open_vectors)
+        for name, space in known.items()
+        if space.dimension is not None and space.kind == "dense"
+    }
+    special = {name: space for name, space in known.items() if space.kind != "dense"}
+    count = old.count + len(born) - len(gone)
+    touched = np.concatenate([changed, np.arange(len(old.pks), len(pks))])
+    return Step(State(head, pks, alive, count, spaces, special), touched)
+
+
+def _advanced_space(
+    state: State,
+    space: Space,
+    connection: apsw.Connection,
+    head: Head,
+    pks: Ints,
+    gone: Ints,
+    open_vectors: OpenVectors,
+) -> SpaceState:
+    old = state.spaces.get(space.name)
+    if old is None:
+        none = np.empty(0, np.int64)
+        vectors, empty = open_vectors(space, head.generation), replace(space, slots=0)
+        old = SpaceState(empty, vectors, none, none, np.empty(0, np.uint32), 0)
+    checksums, owners = _read_blocks(connection, head.generation, space, old)
+    new_slots = np.arange(old.space.slots, space.slots)
+    new_rows = rows_of(pks, owners)
+    slot_of_row = appended(old.slot_of_row, np.full(len(pks) - len(old.slot_of_row), NONE))
+    row_of_slot = appended(old.row_of_slot, new_rows)
+    if len(gone) or (len(new_rows) and new_rows.min() < len(old.slot_of_row)):
+        # Entries that earlier states can see change: they keep theirs.
+        slot_of_row, row_of_slot = slot_of_row.copy(), row_of_slot.copy()
+    owned = new_rows >= 0
+    rows, slots = new_rows[owned], new_slots[owned]
+    superseded = np.concatenate([slot_of_row[rows], slot_of_row[gone]])
+    superseded = superseded[superseded >= 0]
+    row_of_slot[superseded] = NONE
+    slot_of_row[rows] = slots  # where a row owns several new slots, the last stays
+    slot_of_row[gone] = NONE
+    lost = slots[slot_of_row[rows] != slots]
+    row_of_slot[lost] = NONE
+    dead = old.dead + len(np.unique(superseded)) + len(new_slots) - len(slots) + len(lost)
+    return SpaceState(space, old.vectors, row_of_slot, slot_of_row, checksums, dead)
+
+
+def _read_blocks(
+    connection: apsw.Connection, generation: int, space: Space, old: SpaceState
+) -> tuple[Checksums, Ints]:
+    """The checksums of all blocks, and the owners of the slots that are new since `old`."""
+    assert space.dimension is not None
+    block_rows = rows_per_block(space.dimension)
+    first = old.space.slots // block_rows
+    rows = select(
+        connection,
+        "SELECT checksum, owners FROM blocks WHERE space = ? AND generation = ? AND block >= ? "
+        "ORDER BY block",
+        space.number,
+        generation,
+        first,
+    )
+    fresh = np.array([checksum for checksum, _ in rows], np.uint32)
+    owners = np.frombuffer(b"".join([blob for _, blob in rows]), "<i8")
+    if len(owners) != space.slots - first * block_rows or len(fresh) != -(
+        -len(owners) // block_rows
+    ):
+        raise ValueError(f"vector space {space.name!r} has blocks for {len(owners)} vectors")
+    return (
+        np.concatenate([old.checksums[:first], fresh]),
+        owners[old.space.slots - first * block_rows :],
+    )

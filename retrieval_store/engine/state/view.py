@@ -1,0 +1,30 @@
+"""What a call that reads is given."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeAlias, TypeVar
+
+import apsw
+
+from retrieval_store.engine.state.state import State
+
+Kept_co = TypeVar("Kept_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class View(Generic[Kept_co]):
+    """What a call reads: the state in memory, and a transaction that shows the same `seq`.
+
+    kept: what was worked out of the state before. Each room that keeps something says what; to this
+    one it is nothing. directory: where there are derived files to be used, if anywhere; remarks:
+    what whoever asks for an explanation should be told.
+    """
+
+    connection: apsw.Connection
+    state: State
+    kept: Kept_co
+    directory: Path | None = None
+    remarks: list[str] = field(default_factory=list)
+
+
+AnyView: TypeAlias = View[object]

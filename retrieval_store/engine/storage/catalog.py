@@ -1,0 +1,168 @@
+"""catalog.sqlite: the collections of a store, by name and by id.
+
+Whether a collection is deleted is for its points.sqlite to say. The row here is only flagged before
+that and removed when the files are gone, so that a deletion whose process died is found and
+finished.
+"""
+
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import apsw
+import orjson
+
+from retrieval_store.engine.database.failures import contradictions
+from retrieval_store.engine.database.formats import Format
+from retrieval_store.engine.database.pools import Database, Reason
+from retrieval_store.engine.database.transactions import select
+from retrieval_store.errors import AlreadyExistsError, NotFoundError
+from retrieval_store.interface.records import CollectionRecord
+
+# Directories whose collections were never finished, or aren't yet: named before they are made.
+_SINCE_2 = "CREATE TABLE unfinished (id TEXT PRIMARY KEY) WITHOUT ROWID;"
+CATALOG = Format(
+    application_id=0x52536361,  # "RSca"
+    version=2,
+    main_table="collections",
+    migrations={1: _SINCE_2},
+    schema="""
+        CREATE TABLE collections (
+            id TEXT PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,
+            settings BLOB NOT NULL,
+            dropping INTEGER NOT NULL DEFAULT 0
+        );
+    """,
+)
+T = TypeVar("T")
+_WITHOUT = "WHERE id NOT IN (SELECT value FROM json_each(?))"
+
+
+class Catalog:
+    """The database of collections; what is in it is read and changed through `Entries`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def read(self, look: Callable[["Entries"], T], without: Sequence[str] = ()) -> T:
+        """What `look` returns, given the entries, in one read transaction; `without` the
+        collections of these ids."""
+        path = self._database.path
+        return self._database.read(lambda connection: look(Entries(connection, path, without)))
+
+    def write(self, change: Callable[["Entries"], T]) -> T:
+        """The same in a write transaction; only one process is in one at a time."""
+        path = self._database.path
+        return self._database.write(lambda connection: change(Entries(connection, path)))
+
+    def is_in_place(self) -> bool:
+        """Whether the path still leads to the file that was opened."""
+        return self._database.is_in_place()
+
+    def close(self, reason: Reason) -> None:
+        """Let go of the file; from here on methods raise `reason`."""
+        self._database.close(reason)
+
+
+class Entries:
+    """The collections, in the transaction of a connection."""
+
+    def __init__(
+        self, connection: apsw.Connection, path: Path, without: Sequence[str] = ()
+    ) -> None:
+        self._connection = connection
+        self._path = path
+        self._without = orjson.dumps(list(without)).decode()
+
+    def named(self, name: str) -> CollectionRecord:
+        """The collection of this name; raises NotFoundError."""
+        found = self._records("AND name = ?", name)
+        if not found:
+            raise NotFoundError(f"there is no collection {name!r}")
+        return found[0]
+
+    def with_id(self, collection_id: str) -> CollectionRecord:
+        """The collection of this id; raises NotFoundError."""
+        found = self._records("AND id = ?", collection_id)
+        if not found:
+            raise NotFoundError(f"the collection with id {collection_id} has been deleted")
+        return found[0]
+
+    def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
+        """Collections in the order of their names; all that are left when `limit` is None."""
+        condition = "ORDER BY name LIMIT ? OFFSET ?"
+        return self._records(condition, -1 if limit is None else limit, offset)
+
+    def count(self) -> int:
+        """How many collections there are."""
+        query = f"SELECT count(*) FROM collections {_WITHOUT}"
+        ((count,),) = select(self._connection, query, self._without)
+        return int(count)
+
+    def flagged(self) -> list[CollectionRecord]:
+        """Collections whose deletion has begun, and may have been interrupted."""
+        return self._records("AND dropping")
+
+    def unfinished(self) -> list[str]:
+        """The ids of collections that were begun, and neither inserted nor given up."""
+        with contradictions(self._path):
+            rows = select(self._connection, "SELECT id FROM unfinished")
+            return [_checked_id(collection_id) for (collection_id,) in rows]
+
+    def begin(self, collection_id: str) -> None:
+        """Note that a directory is going to be made."""
+        self._connection.execute("INSERT INTO unfinished VALUES (?)", (collection_id,))
+
+    def give_up(self, collection_id: str) -> None:
+        """Forget a collection that was begun, and of which nothing is left."""
+        self._connection.execute("DELETE FROM unfinished WHERE id = ?", (collection_id,))
+
+    def insert(self, record: CollectionRecord) -> None:
+        """Add a collection, which is finished by that; raises AlreadyExistsError."""
+        self._refuse_taken(record)
+        self.give_up(record.id)
+        self._connection.execute(
+            "INSERT INTO collections (id, name, settings) VALUES (?, ?, ?)",
+            (record.id, record.name, orjson.dumps(record.settings)),
+        )
+
+    def replace(self, record: CollectionRecord) -> None:
+        """Change name and settings of a collection; raises AlreadyExistsError."""
+        self._refuse_taken(record)
+        self._connection.execute(
+            "UPDATE collections SET name = ?, settings = ? WHERE id = ?",
+            (record.name, orjson.dumps(record.settings), record.id),
+        )
+
+    def flag(self, collection_id: str) -> None:
+        """Note that a deletion begins."""
+        self._connection.execute(
+            "UPDATE collections SET dropping = 1 WHERE id = ?", (collection_id,)
+        )
+
+    def remove(self, collection_id: str) -> None:
+        """Forget a collection whose files are gone."""
+        self._connection.execute("DELETE FROM collections WHERE id = ?", (collection_id,))
+
+    def _refuse_taken(self, record: CollectionRecord) -> None:
+        query = "SELECT 1 FROM collections WHERE name = ? AND id <> ?"
+        if select(self._connection, query, record.name, record.id):
+            raise AlreadyExistsError(f"there is a collection {record.name!r} already")
+
+    def _records(self, condition: str, *parameters: Any) -> list[CollectionRecord]:
+        query = f"SELECT id, name, settings FROM collections {_WITHOUT} {condition}"
+        with contradictions(self._path):
+            rows = select(self._connection, query, self._without, *parameters)
+            return [_record(*row) for row in rows]
+
+
+def _record(collection_id: str, name: str, settings: bytes) -> CollectionRecord:
+    return CollectionRecord(_checked_id(collection_id), name, orjson.loads(settings))
+
+
+def _checked_id(collection_id: str) -> str:
+    if str(uuid.UUID(collection_id)) != collection_id:  # it names a directory
+        raise ValueError(f"{collection_id!r} is no id of a collection")
+    return collection_id

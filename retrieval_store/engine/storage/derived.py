@@ -1,0 +1,163 @@
+"""Files that can be made again from the truth, recorded in points.sqlite with size and checksum.
+
+A file is written under a temporary name, synced, renamed to a name that was never used before, and
+then recorded in one transaction, which replaces the record of the file before it. So whoever reads
+a record finds either the whole file or none, and what no record names may be removed: by the one
+process that does maintenance, which is also the only one that makes such files.
+
+What is found here is never trusted: a file that is missing, or of another size or checksum, is as
+good as none, and is made again.
+"""
+
+import os
+import re
+import threading
+import uuid
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+
+from retrieval_store.engine.database.syncing import sync_directory
+from retrieval_store.engine.database.transactions import select
+from retrieval_store.engine.storage.files import DERIVED, TEMPORARY, remove_derived
+from retrieval_store.errors import DamagedError
+
+PIECE = 1 << 22
+_NAME = re.compile(r"[a-z0-9]+(\.[a-z0-9]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedFile:
+    """A record. key: what the file is for; seq: the write up to which it goes; covered: how many
+    of whatever it is made from it holds."""
+
+    key: str
+    file: str
+    seq: int
+    size: int
+    checksum: int
+    covered: int
+
+
+def find(connection: apsw.Connection, key: str) -> DerivedFile | None:
+    """The record of this key."""
+    found = _records(connection, "WHERE key = ?", key)
+    return found[0] if found else None
+
+
+def all_files(connection: apsw.Connection) -> list[DerivedFile]:
+    """All records."""
+    return _records(connection, "ORDER BY key")
+
+
+def write_file(directory: Path, key: str, write: Callable[[Path], int], seq: int) -> DerivedFile:
+    """Make a file durable that nobody knows yet; `write` fills it and returns what it covers."""
+    folder = directory / DERIVED
+    if folder.is_symlink():  # not of our making, and it may lead anywhere
+        raise DamagedError(f"{folder} is a link")
+    if not folder.exists():
+        folder.mkdir()
+        sync_directory(directory)
+    name = f"{key}.{uuid.uuid4().hex}"
+    temporary = folder / (name + TEMPORARY)
+    try:
+        covered = write(temporary)
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        size, checksum = temporary.stat().st_size, checksum_of(temporary)
+        temporary.rename(folder / name)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(folder)
+    return DerivedFile(key, name, seq, size, checksum, covered)
+
+
+def record(connection: apsw.Connection, made: DerivedFile) -> None:
+    """Make the file count, in a write transaction."""
+    connection.execute(
+        "INSERT OR REPLACE INTO derived VALUES (?, ?, ?, ?, ?, ?)",
+        (made.key, made.file, made.seq, made.size, made.checksum, made.covered),
+    )
+
+
+def forget(connection: apsw.Connection, keys: list[str]) -> None:
+    """Drop records; their files go with the next sweep."""
+    connection.executemany("DELETE FROM derived WHERE key = ?", [(key,) for key in keys])
+
+
+def forget_all(connection: apsw.Connection) -> None:
+    """Drop all records, whatever they say."""
+    connection.execute("DELETE FROM derived")
+
+
+def sweep(directory: Path, files: list[DerivedFile]) -> None:
+    """Remove what isn't among the recorded files; only the process that does maintenance may."""
+    remove_derived(directory, {made.file for made in files})
+
+
+def is_there(directory: Path, made: DerivedFile) -> bool:
+    """Whether there is a file of this name, whole or not."""
+    return (directory / DERIVED / made.file).exists()
+
+
+def path_of(directory: Path, made: DerivedFile) -> Path:
+    """Where the file is; DamagedError when it isn't a plain file of the recorded size."""
+    path = directory / DERIVED / made.file
+    for part in (path, path.parent):
+        if part.is_symlink():
+            raise DamagedError(f"{part} is a link")
+    if not path.is_file():
+        raise DamagedError(f"{path} is missing")
+    if path.stat().st_size != made.size:
+        raise DamagedError(f"{path} has {path.stat().st_size} bytes instead of {made.size}")
+    return path
+
+
+def refuse_damaged(path: Path, made: DerivedFile, use: Callable[[], None] | None = None) -> None:
+    """Raise DamagedError unless the checksum is right. `use` runs meanwhile in this thread: what
+    it makes of a damaged file must be thrown away."""
+    found: list[int] = []
+
+    def read() -> None:
+        with suppress(OSError):
+            found.append(checksum_of(path))
+
+    reader = threading.Thread(target=read)
+    try:
+        reader.start()
+    except RuntimeError:  # no thread can be started
+        read()
+    try:
+        if use is not None:
+            use()
+    finally:
+        if reader.ident is not None:
+            reader.join()
+    if found != [made.checksum]:
+        raise DamagedError(f"{path} is damaged: its checksum is wrong")
+
+
+def checksum_of(path: Path) -> int:
+    """CRC-32 of a file."""
+    checksum, buffer = 0, bytearray(PIECE)
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            checksum = zlib.crc32(memoryview(buffer)[:count], checksum)
+    return checksum
+
+
+def _records(connection: apsw.Connection, condition: str, *parameters: str) -> list[DerivedFile]:
+    query = f"SELECT key, file, seq, size, checksum, covered FROM derived {condition}"
+    files = [DerivedFile(*row) for row in select(connection, query, *parameters)]
+    for made in files:
+        if not _NAME.fullmatch(made.file):
+            raise ValueError(f"{made.file!r} is no name of a derived file")
+    return files

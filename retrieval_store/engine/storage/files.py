@@ -1,0 +1,108 @@
+"""What lies in the directory of a store, and how it is taken away.
+
+Nothing is removed but files with names of ours, in directories that the catalog of the store names.
+What somebody else has put there stays, and so does the directory around it.
+"""
+
+import logging
+import os
+import re
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from pathlib import Path
+
+from retrieval_store.errors import FormatError
+
+CATALOG_NAME = "catalog.sqlite"
+POINTS_NAME = "points.sqlite"
+LOCK_NAME = "maintenance.lock"
+DERIVED = "derived"
+DROPPED_SUFFIX = ".dropped"
+TEMPORARY = ".new"
+_UNFINISHED = r"\.[0-9a-f]{32}(-journal|-wal|-shm)?"  # behind the name of a database being made
+_CATALOG = re.compile(re.escape(CATALOG_NAME) + _UNFINISHED)
+_VECTORS = re.compile(r"([0-9]+)\.([0-9]+)\.vectors")
+_OF_COLLECTION = re.compile(
+    rf"points\.sqlite(-wal|-shm|{_UNFINISHED})?|{_VECTORS.pattern}|maintenance\.lock"
+)
+_OF_DERIVED = re.compile(r"[a-z0-9]+(\.[a-z0-9]+)*\.[0-9a-f]{32}(\.new)?")
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NAMED = 4  # of what was found, in a message
+_log = logging.getLogger("retrieval_store")
+_HINTS = {
+    "chroma.sqlite3": (
+        "It is Chroma's: read it with chromadb and add what it holds to a store elsewhere, as "
+        'docs/chroma.md shows under "Bringing your data"'
+    ),
+    "meta.json": (
+        "It is that of qdrant-client's local mode: read it with that (scroll) and add what it "
+        "holds to a store elsewhere"
+    ),
+    ".lance": ("It is LanceDB's: read it with lancedb and add what it holds to a store elsewhere"),
+}
+
+
+def refuse_foreign(directory: Path) -> None:
+    """Raise FormatError for a directory without a store that isn't empty: what is there is another
+    program's. Hidden files don't count."""
+    names = sorted(os.listdir(directory))
+    foreign = [name for name in names if not _may_be_there(name)]
+    if CATALOG_NAME not in names and foreign:
+        shown = ", ".join(foreign[:_NAMED]) + (" and others" if len(foreign) > _NAMED else "")
+        hints = [hint for end, hint in _HINTS.items() if any(n.endswith(end) for n in foreign)]
+        hint = hints[0] if hints else "Name a directory that is empty, or that isn't there yet"
+        raise FormatError(
+            f"{directory} is no store of retrieval-store, and not empty: it holds {shown}. {hint}"
+        )
+
+
+def _may_be_there(name: str) -> bool:
+    made_now = _CATALOG.fullmatch(name)  # by another process that is making the store too
+    return bool(made_now) or name.startswith(".") or name == "lost+found"
+
+
+def remove_collection(directory: Path) -> None:
+    """Remove the files of a collection, and its directory if nothing else is in it. Others may be
+    at it too."""
+    if directory.is_symlink():  # in the place of ours; what it leads to isn't
+        directory.unlink(missing_ok=True)
+        return
+    with suppress(FileNotFoundError):
+        remove_derived(directory, ())
+        with suppress(OSError):
+            (directory / DERIVED).rmdir()
+        _remove(directory, _OF_COLLECTION)
+        left = sorted(os.listdir(directory))
+        if left:
+            _log.warning("%s stays, since it holds what isn't ours: %s", directory, left[:_NAMED])
+        else:
+            directory.rmdir()
+
+
+def remove_vector_files(directory: Path, but_of: int) -> None:
+    """Remove the vector files of a collection but those of one generation."""
+    _remove(directory, _VECTORS, lambda name: int(name.split(".")[1]) == but_of)
+
+
+def remove_derived(directory: Path, kept: Collection[str]) -> None:
+    """Remove the derived files of a collection but those that are named."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        _remove(directory / DERIVED, _OF_DERIVED, kept.__contains__)
+
+
+def _remove(
+    directory: Path, pattern: re.Pattern[str], keep: Callable[[str], bool] = lambda name: False
+) -> None:
+    """Remove the files of a directory whose whole names match, but those to keep. By a descriptor,
+    so that a link put in its place meanwhile leads nowhere."""
+    folder = os.open(directory, _FOLDER)
+    try:
+        with os.scandir(folder) as entries:
+            names = [e.name for e in entries if not e.is_dir(follow_symlinks=False)]
+        for name in names:
+            if pattern.fullmatch(name) and not keep(name):
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=folder)
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,218 @@
+"""The tables of points.sqlite, and how values are coded in them.
+
+Arrays are stored as blobs, one a write or one a block, never a row a point, except for the points
+themselves. What a table means:
+
+head      the state of the collection; `seq` counts its writes
+spaces    its vector spaces; `slots` rows of each vector file count
+points    pk → id, payload (JSON), document, uri
+presence  which pks exist: a bitmap for each 8,192 of them; chunks with none are left out
+blocks    for each block of rows of a vector file: their checksum, and the pk that owns each row.
+          A point's vector is the last row it owns
+changes   pks updated or deleted by each write, for readers that catch up; `head.log_floor` is the
+          last write that may be missing here
+blobs     vectors of spaces that aren't dense: sparse ones, and several for one point
+derived   files that can be made again from the rest: what each is, up to which write it goes, its
+          size and checksum
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import apsw
+import numpy as np
+import orjson
+
+from retrieval_store.base.arrays import Ints
+from retrieval_store.base.json_values import Payload
+from retrieval_store.engine.database.formats import Format
+from retrieval_store.engine.database.transactions import select
+from retrieval_store.indexes.exact import METRICS, Metric
+from retrieval_store.interface.points import PointId
+from retrieval_store.interface.spaces import KINDS, Kind, NewSpace
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A named vector space; `dimension` is None until the first write fixes it. index: the name of
+    its index and settings, those that aren't there being the defaults."""
+
+    number: int
+    name: str
+    metric: Metric
+    dimension: int | None
+    slots: int
+    index: Payload = field(default_factory=dict, compare=False)
+    kind: Kind = "dense"
+
+
+_SINCE_2 = """
+    ALTER TABLE spaces ADD COLUMN indexing BLOB NOT NULL DEFAULT '{}';
+    ALTER TABLE spaces ADD COLUMN kind TEXT NOT NULL DEFAULT 'dense';
+    CREATE TABLE blobs (
+        pk INTEGER NOT NULL,
+        space INTEGER NOT NULL,
+        content BLOB NOT NULL,
+        PRIMARY KEY (pk, space)
+    ) WITHOUT ROWID;
+    CREATE TABLE derived (
+        key TEXT PRIMARY KEY,
+        file TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
+        covered INTEGER NOT NULL
+    );
+"""
+POINTS = Format(
+    application_id=0x52537074,  # "RSpt"
+    version=2,
+    main_table="head",
+    migrations={1: _SINCE_2},
+    schema="""
+        CREATE TABLE head (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            seq INTEGER NOT NULL,
+            next_pk INTEGER NOT NULL,
+            generation INTEGER NOT NULL,
+            log_floor INTEGER NOT NULL,
+            dropped INTEGER NOT NULL
+        );
+        INSERT INTO head VALUES (1, 0, 0, 0, 0, 0);
+        CREATE TABLE spaces (
+            number INTEGER PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,
+            metric TEXT NOT NULL,
+            dimension INTEGER,
+            slots INTEGER NOT NULL
+        );
+        CREATE TABLE points (
+            pk INTEGER PRIMARY KEY,
+            id NOT NULL UNIQUE,
+            payload BLOB,
+            document TEXT,
+            uri TEXT
+        );
+        CREATE TABLE presence (chunk INTEGER PRIMARY KEY, bitmap BLOB NOT NULL);
+        CREATE TABLE blocks (
+            space INTEGER NOT NULL,
+            generation INTEGER NOT NULL,
+            block INTEGER NOT NULL,
+            checksum INTEGER NOT NULL,
+            owners BLOB NOT NULL,
+            PRIMARY KEY (space, generation, block)
+        );
+        CREATE TABLE changes (seq INTEGER PRIMARY KEY, pks BLOB NOT NULL);
+    """,
+    readable=2,
+)
+MAX_DIMENSION = 2**24
+_ID_OFFSET = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The state of a collection as points.sqlite has it."""
+
+    seq: int
+    next_pk: int
+    generation: int
+    log_floor: int
+    dropped: bool
+
+
+def read_head(connection: apsw.Connection) -> Head:
+    """The head in the transaction of `connection`; a first read starts its snapshot."""
+    ((seq, next_pk, generation, log_floor, dropped),) = select(
+        connection, "SELECT seq, next_pk, generation, log_floor, dropped FROM head"
+    )
+    return Head(seq, next_pk, generation, log_floor, bool(dropped))
+
+
+def read_seq(connection: apsw.Connection) -> int | None:
+    """The number of the last write; None when the collection has been deleted."""
+    ((seq, dropped),) = select(connection, "SELECT seq, dropped FROM head")
+    return None if dropped else seq
+
+
+def write_head(connection: apsw.Connection, head: Head) -> None:
+    """Replace the head."""
+    connection.execute(
+        "UPDATE head SET seq = ?, next_pk = ?, generation = ?, log_floor = ?, dropped = ?",
+        (head.seq, head.next_pk, head.generation, head.log_floor, int(head.dropped)),
+    )
+
+
+def read_spaces(connection: apsw.Connection) -> dict[str, Space]:
+    """The vector spaces by name."""
+    query = "SELECT number, name, metric, dimension, slots, indexing, kind FROM spaces"
+    rows = select(connection, query)
+    spaces = {
+        name: Space(number, name, metric, dimension, slots, _settings(indexing), kind)
+        for number, name, metric, dimension, slots, indexing, kind in rows
+    }
+    for space in spaces.values():
+        dimension = 1 if space.dimension is None else space.dimension
+        known = space.metric in METRICS and isinstance(space.name, str) and space.kind in KINDS
+        if not (known and space.slots >= 0 and 0 < dimension <= MAX_DIMENSION):
+            raise ValueError(f"there is no such vector space: {space}")
+    return spaces
+
+
+def insert_space(connection: apsw.Connection, name: str, space: NewSpace) -> None:
+    """Add an empty vector space."""
+    connection.execute(
+        "INSERT INTO spaces (name, metric, slots, indexing, kind) VALUES (?, ?, 0, ?, ?)",
+        (name, space.metric, orjson.dumps(space.index), space.kind),
+    )
+
+
+def set_index(connection: apsw.Connection, name: str, index: Payload) -> None:
+    """Change the index settings of a vector space."""
+    query = "UPDATE spaces SET indexing = ? WHERE name = ?"
+    connection.execute(query, (orjson.dumps(index), name))
+
+
+def _settings(blob: bytes | str) -> Payload:
+    settings = orjson.loads(blob)
+    if not isinstance(settings, dict):
+        raise ValueError(f"{settings!r} are no settings of an index")
+    return settings
+
+
+def to_key(point_id: PointId) -> str | int:
+    """An id as it stands in the table: text, or an integer moved from 0 … 2^64-1 into SQLite's
+    signed range, in order."""
+    return point_id if isinstance(point_id, str) else point_id - _ID_OFFSET
+
+
+def to_id(key: str | int) -> PointId:
+    """The inverse of `to_key`."""
+    return key if isinstance(key, str) else key + _ID_OFFSET
+
+
+def pks_of_ids(connection: apsw.Connection, ids: Iterable[PointId]) -> dict[PointId, int]:
+    """id → pk for those of the ids that exist."""
+    texts, numbers = [], []
+    for point_id in ids:
+        if isinstance(point_id, str):
+            texts.append(point_id.encode())
+        else:
+            numbers.append(point_id - _ID_OFFSET)
+    found: list[tuple[str | int, int]] = []
+    if texts:  # as bytes, since strings in an array parameter end at U+0000
+        query = """SELECT id, pk FROM points WHERE id IN
+                   (SELECT CAST(value AS TEXT) FROM carray(?))"""
+        found += select(connection, query, apsw.carray(tuple(texts)))
+    if numbers:
+        query = "SELECT id, pk FROM points WHERE id IN carray(?)"
+        found += select(connection, query, apsw.carray(np.array(numbers, np.int64)))
+    return {to_id(key): pk for key, pk in found}
+
+
+def read_changes(connection: apsw.Connection, after: int) -> Ints:
+    """The pks updated or deleted by writes after `after`, each once, ascending."""
+    rows = select(connection, "SELECT pks FROM changes WHERE seq > ?", after)
+    if not rows:
+        return np.empty(0, np.int64)
+    return np.unique(np.concatenate([np.frombuffer(row[0], np.int64) for row in rows]))

@@ -1,0 +1,288 @@
+"""Append-only vector files: one float32 matrix per vector space, read through a memory map.
+
+Rows are never changed in place. How many rows count, and the checksum of each block of them, is
+what points.sqlite says; a torn tail after a crash is therefore invisible, and the next append
+overwrites it. The file is kept longer than its rows (the rest is a hole that takes no disk space),
+so that a map stays good while the file fills up.
+
+`VectorArray` is the same for a store in memory.
+"""
+
+import contextlib
+import fcntl
+import mmap
+import os
+import stat
+import threading
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval_store.base.arrays import AnyArray, Ints, Matrix
+from retrieval_store.engine.database.syncing import sync_directory
+from retrieval_store.engine.storage.schema import Space
+from retrieval_store.errors import DamagedError, StorageError
+from retrieval_store.indexes.exact import Norms, norms_of
+
+BLOCK_BYTES = 256 * 1024
+MAX_BLOCK_ROWS = 512
+SMALLEST_FILE = 64 * 1024
+Checksums = npt.NDArray[np.uint32]
+
+
+class Vectors(Protocol):
+    """Rows of one vector space, by slot."""
+
+    path: Path
+
+    def append(self, slot: int, rows: Matrix) -> None:
+        """Put (n, dim) float32 rows at `slot` and after, durably; not through the map."""
+
+    def rows(self, count: int) -> Matrix:
+        """The first `count` rows, (count, dim) float32, read-only, not yet checked."""
+
+    def admit(self, matrix: Matrix, checksums: Checksums, slots: Ints | None) -> Norms:
+        """Verify the blocks that hold the rows `slots` of `matrix` (None: all) unless this process
+        has done so before; DamagedError when a checksum is wrong. Returns norms for `matrix`, which
+        are filled in for the blocks verified so far."""
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+
+OpenVectors: TypeAlias = Callable[[Space, int], Vectors]  # those of a generation
+
+
+def rows_per_block(dimension: int) -> int:
+    """How many rows share a checksum."""
+    return max(1, min(MAX_BLOCK_ROWS, BLOCK_BYTES // (4 * dimension)))
+
+
+class Admission:
+    """Which rows of each block this process has looked at, and what it noted of them: a block is
+    verified, and the norms of its rows computed, when one of its rows is first used."""
+
+    def __init__(self, block_rows: int) -> None:
+        self._block_rows = block_rows
+        self._lock = threading.Lock()
+        self._counts: Ints = np.zeros(0, np.int64)
+        self._norms = norms_of(np.empty((0, 1), np.float32))
+        self._shown = self._norms  # of the rows of the last matrix
+        self._complete = 0
+
+    def admit(
+        self, matrix: Matrix, slots: Ints | None, verify: Callable[[int, int, Matrix], None]
+    ) -> Norms:
+        """Norms for `matrix`, right in the blocks of the rows `slots` (None: all); calls
+        verify(block, its first row, its rows) for blocks with rows not seen before."""
+        with self._lock:
+            if self._complete < len(matrix):
+                self._grow(len(matrix))
+                unseen = self._unseen(len(matrix), slots)
+                for block in unseen:
+                    first = block * self._block_rows
+                    rows = matrix[first : first + self._block_rows]
+                    verify(block, first, rows)
+                    self._note(first, norms_of(rows))
+                    self._counts[block] = len(rows)
+                if slots is None or (unseen and not self._unseen(len(matrix), None)):
+                    self._complete = len(matrix)
+            if len(self._shown.lengths) != len(matrix):
+                self._shown = self._norms_of(len(matrix))
+            return self._shown
+
+    def _norms_of(self, rows: int) -> Norms:
+        n = self._norms
+        return Norms(n.lengths[:rows], n.squared[:rows], n.inverse[:rows], n.safe, n.longest)
+
+    def _unseen(self, rows: int, slots: Ints | None) -> list[int]:
+        size = self._block_rows
+        blocks = np.arange(-(-rows // size)) if slots is None else slots // size
+        wanted = np.minimum(rows - blocks * size, size)
+        lacking = self._counts[blocks] < wanted
+        return np.unique(blocks[lacking]).tolist() if lacking.any() else []
+
+    def _grow(self, rows: int) -> None:
+        # Readers keep the arrays they were given, in which their own blocks stay as they are.
+        n = self._norms
+        if len(n.lengths) >= rows:
+            return
+        capacity = rows + rows // 2 + self._block_rows
+        # First, since an interrupt may come in between: whoever comes next takes the norms' length
+        # for that of both.
+        self._counts = _longer(self._counts, -(-capacity // self._block_rows))
+        self._norms = Norms(
+            _longer(n.lengths, capacity),
+            _longer(n.squared, capacity),
+            _longer(n.inverse, capacity),
+            n.safe,
+            n.longest,
+        )
+        self._shown = self._norms_of(0)
+
+    def _note(self, first: int, new: Norms) -> None:
+        n, stop = self._norms, first + len(new.lengths)
+        n.lengths[first:stop] = new.lengths
+        n.squared[first:stop] = new.squared
+        n.inverse[first:stop] = new.inverse
+        self._norms = replace(n, safe=n.safe and new.safe, longest=max(n.longest, new.longest))
+        self._shown = self._norms_of(0)
+
+
+class VectorFile:
+    """The rows of one space in one file; safe for many reading threads and one writing one."""
+
+    def __init__(self, path: Path, dimension: int) -> None:
+        self.path = path
+        self._dimension = dimension
+        self._row_bytes = 4 * dimension
+        self._none: Matrix = np.empty((0, dimension), np.float32)
+        self._mapped: tuple[mmap.mmap | None, Matrix] = None, self._none
+        self._map_lock = threading.Lock()
+        self._admission = Admission(rows_per_block(dimension))
+
+    def append(self, slot: int, rows: Matrix) -> None:
+        descriptor = self._opened(os.O_RDWR | os.O_CREAT)
+        try:
+            self._reserve(descriptor, (slot + len(rows)) * self._row_bytes)
+            _write_all(descriptor, _bytes(rows), slot * self._row_bytes)
+            # fdatasync before COMMIT: a committed row must never point at vectors the disk hasn't
+            # got. It also makes the new length durable.
+            _sync_data(descriptor)
+        finally:
+            os.close(descriptor)
+        if slot == 0:  # the first that count: only now must the name of the file be durable
+            sync_directory(self.path.parent)
+
+    def _opened(self, flags: int) -> int:
+        # A link could lead anywhere, and a pipe would hang.
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.lstat(self.path).st_mode):
+                raise DamagedError(f"{self.path} is not a regular file")
+        return os.open(self.path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+
+    def _reserve(self, descriptor: int, needed: int) -> None:
+        size = os.fstat(descriptor).st_size
+        if size < needed:
+            os.ftruncate(descriptor, max(SMALLEST_FILE, needed + needed // 4))
+
+    def rows(self, count: int) -> Matrix:
+        memory, mapped = self._mapped
+        if len(mapped) < count:
+            with self._map_lock:
+                memory, mapped = self._mapped
+                if len(mapped) < count:
+                    memory, mapped = self._mapped = self._map(count)
+        # Reading a map behind the end of its file kills the process. It may have been cut off since
+        # it was mapped; that it is cut off while it is being read can't be helped.
+        if memory is not None:
+            self._refuse_cut_off(memory.size(), count)
+        return mapped[:count]
+
+    def _map(self, count: int) -> tuple[mmap.mmap, Matrix]:
+        try:
+            descriptor = self._opened(os.O_RDONLY)
+        except FileNotFoundError:
+            raise DamagedError(f"{self.path} is missing; it should hold {count} vectors") from None
+        try:
+            size = os.fstat(descriptor).st_size
+            self._refuse_cut_off(size, count)
+            held = size // self._row_bytes
+            memory = mmap.mmap(descriptor, held * self._row_bytes, prot=mmap.PROT_READ)
+        finally:
+            os.close(descriptor)
+        return memory, np.frombuffer(memory, np.float32).reshape(held, self._dimension)
+
+    def _refuse_cut_off(self, size: int, count: int) -> None:
+        held = size // self._row_bytes
+        if held < count:
+            raise DamagedError(f"{self.path} is cut off: it has room for {held} vectors of {count}")
+
+    def admit(self, matrix: Matrix, checksums: Checksums, slots: Ints | None) -> Norms:
+        return self._admission.admit(matrix, slots, lambda *block: self._verify(checksums, *block))
+
+    def _verify(self, checksums: Checksums, block: int, first: int, rows: Matrix) -> None:
+        if zlib.crc32(_bytes(rows)) != checksums[block]:
+            raise DamagedError(
+                f"{self.path} is damaged: wrong checksum of block {block}, "
+                f"vectors {first} to {first + len(rows) - 1}"
+            )
+
+    def close(self) -> None:
+        # The map goes when the last array into it does.
+        self._mapped = None, self._none
+
+
+class VectorArray:
+    """The rows of one space in memory."""
+
+    path = Path(":memory:")
+
+    def __init__(self, dimension: int) -> None:
+        self._buffer: Matrix = np.empty((0, dimension), np.float32)
+        self._admission = Admission(rows_per_block(dimension))
+
+    def append(self, slot: int, rows: Matrix) -> None:
+        stop = slot + len(rows)
+        if len(self._buffer) < stop:
+            longer = np.empty((max(64, stop + stop // 2), rows.shape[1]), np.float32)
+            longer[:slot] = self._buffer[:slot]
+            self._buffer = longer
+        self._buffer[slot:stop] = rows
+
+    def rows(self, count: int) -> Matrix:
+        return self._buffer[:count]
+
+    def admit(self, matrix: Matrix, checksums: Checksums, slots: Ints | None) -> Norms:
+        return self._admission.admit(matrix, slots, lambda *block: None)
+
+    def close(self) -> None:
+        self._buffer = self._buffer[:0]
+
+
+def checksums_after(slot: int, rows: Matrix, last_checksum: int) -> list[tuple[int, int, int, int]]:
+    """Blocks changed by rows appended at `slot`: (block, first row, stop row, checksum) each, rows
+    counted within `rows`. `last_checksum` is that of the block so far in which `slot` lies."""
+    block_rows = rows_per_block(rows.shape[1])
+    changed = []
+    start, checksum = 0, last_checksum
+    while start < len(rows):
+        block = (slot + start) // block_rows
+        stop = min(len(rows), (block + 1) * block_rows - slot)
+        checksum = zlib.crc32(_bytes(rows[start:stop]), checksum)
+        changed.append((block, start, stop, checksum))
+        start, checksum = stop, 0
+    return changed
+
+
+def _bytes(rows: Matrix) -> memoryview:
+    return memoryview(rows).cast("B")  # type: ignore[arg-type]
+
+
+def _longer(array: AnyArray, length: int) -> AnyArray:
+    longer = np.zeros(length, array.dtype)
+    longer[: len(array)] = array
+    return longer  # type: ignore[return-value]
+
+
+def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
+    # One pwrite may write less without an error: near 2 GiB, or at a limit.
+    while data:
+        written = os.pwrite(descriptor, data, offset)
+        if written == 0:
+            raise StorageError("the system wrote nothing and gave no reason")
+        data, offset = data[written:], offset + written
+
+
+def _sync_data(descriptor: int) -> None:
+    """fdatasync; on macOS F_FULLFSYNC, without which data may stay in the drive's cache."""
+    full_sync = getattr(fcntl, "F_FULLFSYNC", None)
+    if full_sync is None:
+        os.fdatasync(descriptor)
+    else:
+        fcntl.fcntl(descriptor, full_sync)

@@ -1,0 +1,245 @@
+"""Writing points, inside one transaction of points.sqlite.
+
+The order makes a crash harmless at any moment: rows of points, then the vectors appended behind
+the committed ones and synced, then the blocks and the head that make them count, then COMMIT.
+Before the commit nobody sees any of it; after it everybody sees all.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import repeat
+from typing import Any
+
+import apsw
+import numpy as np
+import orjson
+
+from retrieval_store.base.arrays import Bools, Ints, Matrix
+from retrieval_store.base.json_values import Payload, listed
+from retrieval_store.engine.database.transactions import select
+from retrieval_store.engine.storage.presence import set_present
+from retrieval_store.engine.storage.records import decode_payloads, read_records
+from retrieval_store.engine.storage.schema import (
+    Head,
+    Space,
+    pks_of_ids,
+    read_spaces,
+    to_key,
+    write_head,
+)
+from retrieval_store.engine.storage.special import delete_special, put_special
+from retrieval_store.engine.storage.vectors import OpenVectors, checksums_after, rows_per_block
+from retrieval_store.errors import (
+    DimensionMismatchError,
+    IDAlreadyExistsError,
+    InvalidArgumentError,
+)
+from retrieval_store.interface.points import (
+    UNSET,
+    PointBatch,
+    PutResult,
+    SpecialVectors,
+    Vectors,
+    WriteRules,
+    merged,
+)
+
+LOG_WRITES = 4096  # the change log reaches back so many writes, or so many pks
+LOG_PKS = 1_000_000
+TRIM_EVERY = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A write transaction that has begun: its connection, and the head as it found it."""
+
+    connection: apsw.Connection
+    head: Head
+    open_vectors: OpenVectors
+
+
+def put(write: Write, batch: PointBatch, rules: WriteRules) -> PutResult:
+    """Insert and update points as the rules say; all of it, or an error and nothing."""
+    known = pks_of_ids(write.connection, batch.ids) if rules.known == "update" else {}
+    pks = np.array([known.get(point_id, -1) for point_id in batch.ids], np.int64)
+    is_new, old_pks = pks < 0, pks[pks >= 0]
+    inserting = rules.new == "insert"
+    if inserting:
+        _require_vectors(batch, is_new, rules.needs_vector)
+        pks[is_new] = write.head.next_pk + np.arange(np.count_nonzero(is_new))
+        _insert(write, batch, pks, is_new)
+    _update(write, batch, pks, ~is_new, rules.merge_payloads)
+    for name, vectors in batch.vectors.items():
+        owners = pks if vectors.positions is None else pks[vectors.positions]
+        _put_vectors(write, name, vectors, owners)
+    new_pks = pks[is_new] if inserting else pks[:0]
+    if len(new_pks) or len(old_pks):
+        set_present(write.connection, new_pks, True)
+        _finish(write, old_pks, len(new_pks))
+    ignored = [] if inserting else [batch.ids[i] for i in np.flatnonzero(is_new).tolist()]
+    return PutResult(len(new_pks), len(old_pks), ignored)
+
+
+def delete(write: Write, pks: Ints) -> None:
+    """Delete the points with these pks, all of which exist."""
+    if len(pks):
+        pks = np.sort(pks)
+        write.connection.execute("DELETE FROM points WHERE pk IN carray(?)", (apsw.carray(pks),))
+        delete_special(write.connection, pks)
+        set_present(write.connection, pks, False)
+        _finish(write, pks, 0)
+
+
+def _require_vectors(batch: PointBatch, is_new: Bools, name: str | None) -> None:
+    if name is None:
+        return
+    lacking = is_new.copy()
+    if name in batch.vectors:
+        positions = batch.vectors[name].positions
+        lacking[slice(None) if positions is None else positions] = False
+    if lacking.any():
+        ids = [batch.ids[i] for i in np.flatnonzero(lacking).tolist()]
+        raise InvalidArgumentError(f"no embedding is given for new ids: {listed(ids)}")
+
+
+def _insert(write: Write, batch: PointBatch, pks: Ints, is_new: Bools) -> None:
+    places = np.flatnonzero(is_new).tolist()
+
+    def column(values: Sequence[Any] | None) -> Iterable[Any]:
+        if values is None:
+            return repeat(None)
+        return (None if values[i] is UNSET else values[i] for i in places)
+
+    payloads = (None if p is None else orjson.dumps(p) for p in column(batch.payloads))
+    records = zip(
+        pks[is_new].tolist(),
+        (to_key(batch.ids[i]) for i in places),
+        payloads,
+        column(batch.documents),
+        column(batch.uris),
+        strict=False,
+    )
+    try:
+        write.connection.executemany("INSERT INTO points VALUES (?, ?, ?, ?, ?)", records)
+    except apsw.ConstraintError:
+        known = pks_of_ids(write.connection, batch.ids)
+        existing = [one for one, pk in known.items() if pk < write.head.next_pk]
+        raise IDAlreadyExistsError(
+            f"ids that already exist: {listed(existing)}; nothing was added"
+        ) from None
+
+
+def _update(write: Write, batch: PointBatch, pks: Ints, is_known: Bools, merge: bool) -> None:
+    places = np.flatnonzero(is_known).tolist()
+    columns: dict[str, Sequence[Any] | None] = {
+        "payload": batch.payloads,
+        "document": batch.documents,
+        "uri": batch.uris,
+    }
+    for column, values in columns.items():
+        if values is None:
+            continue
+        given = {int(pks[i]): values[i] for i in places if values[i] is not UNSET}
+        if column == "payload":
+            given = _encoded(write.connection, given, merge)
+        write.connection.executemany(
+            f"UPDATE points SET {column} = ? WHERE pk = ?",
+            [(value, pk) for pk, value in given.items()],
+        )
+
+
+def _encoded(
+    connection: apsw.Connection, given: dict[int, Payload | None], merge: bool
+) -> dict[int, bytes | None]:
+    if merge and given:
+        pks = np.sort(np.fromiter(given, np.int64))
+        pieces = read_records(connection, "pk, payload", pks)
+        records = [record for piece in pieces for record in piece]
+        old = decode_payloads(blob for _, blob in records)
+        for (pk, _), payload in zip(records, old, strict=True):
+            given[pk] = merged(payload, given[pk])
+    return {pk: None if new is None else orjson.dumps(new) for pk, new in given.items()}
+
+
+def _put_vectors(write: Write, name: str, vectors: Vectors | SpecialVectors, owners: Ints) -> None:
+    space = read_spaces(write.connection)[name]
+    if isinstance(vectors, SpecialVectors) != (space.kind != "dense"):
+        raise InvalidArgumentError(f"vector space {name!r} is {space.kind}")
+    if isinstance(vectors, SpecialVectors):
+        put_special(write.connection, space, vectors.items, owners)
+    else:
+        _append_vectors(write, space, vectors.matrix, owners)
+
+
+def _append_vectors(write: Write, space: Space, matrix: Matrix, owners: Ints) -> None:
+    """Append the vectors of those that have a pk; the others' are only checked."""
+    dimension = matrix.shape[1]
+    if space.dimension not in (None, dimension):
+        raise DimensionMismatchError(
+            f"the embeddings have {dimension} numbers, but the collection holds vectors of "
+            f"{space.dimension}"
+        )
+    if owners.min(initial=0) < 0:
+        matrix, owners = matrix[owners >= 0], owners[owners >= 0]
+    space = replace(space, dimension=dimension)
+    appended = append_rows(write, space, write.head.generation, matrix, owners)
+    if appended.slots > space.slots:
+        write.connection.execute(  # the first write fixes the dimension
+            "UPDATE spaces SET slots = ?, dimension = ? WHERE number = ?",
+            (appended.slots, dimension, space.number),
+        )
+
+
+def append_rows(write: Write, space: Space, generation: int, matrix: Matrix, owners: Ints) -> Space:
+    """Append vectors behind the `space.slots` of the file of this generation, and note their
+    checksums and owners; returns the space with its new number of slots, which isn't stored."""
+    if not len(owners):
+        return space
+    block_rows = rows_per_block(matrix.shape[1])
+    last, checksum, last_owners = _last_block(write.connection, space.number, generation)
+    if last != (space.slots - 1) // block_rows:
+        raise ValueError(f"vector space {space.name!r} has other blocks than its vectors need")
+    if space.slots % block_rows == 0:
+        checksum, last_owners = 0, b""  # a new block begins
+    write.open_vectors(space, generation).append(space.slots, matrix)
+    records = []
+    for block, start, stop, total in checksums_after(space.slots, matrix, checksum):
+        blob = last_owners + owners[start:stop].astype("<i8").tobytes()
+        records.append((space.number, generation, block, total, blob))
+        last_owners = b""
+    write.connection.executemany("INSERT OR REPLACE INTO blocks VALUES (?, ?, ?, ?, ?)", records)
+    return replace(space, slots=space.slots + len(matrix))
+
+
+def _last_block(
+    connection: apsw.Connection, number: int, generation: int
+) -> tuple[int, int, bytes]:
+    """Number, checksum and owners of the last block; block -1 when there is none."""
+    query = """SELECT block, checksum, owners FROM blocks WHERE space = ? AND generation = ?
+               ORDER BY block DESC LIMIT 1"""
+    found = select(connection, query, number, generation)
+    return (*found[0],) if found else (-1, 0, b"")
+
+
+def _finish(write: Write, changed: Ints, inserted: int) -> None:
+    """The log and the head: what tells readers that something happened."""
+    connection, head = write.connection, write.head
+    seq, floor = head.seq + 1, head.log_floor
+    if len(changed):
+        blob = np.sort(changed).astype("<i8").tobytes()
+        connection.execute("INSERT INTO changes VALUES (?, ?)", (seq, blob))
+    if seq % TRIM_EVERY == 0 or len(changed) > LOG_PKS // 8:
+        floor = max(floor, _untrimmed(connection, seq))
+        connection.execute("DELETE FROM changes WHERE seq <= ?", (floor,))
+    write_head(connection, replace(head, seq=seq, next_pk=head.next_pk + inserted, log_floor=floor))
+
+
+def _untrimmed(connection: apsw.Connection, seq: int) -> int:
+    """The last write that the change log needn't hold any more."""
+    query = "SELECT seq, length(pks) / 8 FROM changes WHERE seq > ? ORDER BY seq DESC"
+    held = 0
+    for at, pks in select(connection, query, seq - LOG_WRITES):
+        held += pks
+        if held > LOG_PKS:
+            return int(at)
+    return max(0, seq - LOG_WRITES)

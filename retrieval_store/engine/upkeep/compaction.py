@@ -1,0 +1,159 @@
+"""Compaction: the vectors that live go into files of the next generation; the rest goes away."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from retrieval_store.base.arrays import Ints, Matrix
+from retrieval_store.engine.database.transactions import select
+from retrieval_store.engine.nearest.indexing import SpaceIndex, is_worth_an_index
+from retrieval_store.engine.points import PointStore
+from retrieval_store.engine.state.state import SpaceState, State, rows_of
+from retrieval_store.engine.storage import derived
+from retrieval_store.engine.storage.files import remove_vector_files
+from retrieval_store.engine.storage.schema import Space, write_head
+from retrieval_store.engine.storage.vectors import rows_per_block
+from retrieval_store.engine.storage.write import Write, append_rows
+from retrieval_store.engine.upkeep.saving import moment_of, sweep
+from retrieval_store.interface.records import Progress
+
+SLICE_BYTES = 4 * 1024 * 1024
+SLICE_PAGES = 500
+DEAD_SHARE = 0.25  # of the slots: then compaction is worth it
+DEAD_CELLS = 250_000
+
+
+def is_worth_compacting(space: SpaceState) -> bool:
+    cells = space.dead * (space.space.dimension or 0)
+    return space.dead > DEAD_SHARE * space.space.slots and cells >= DEAD_CELLS
+
+
+def compact(points: PointStore, then: State, progress: Progress) -> None:
+    """Copy the vectors that live in the state `then`, and those written since, and switch."""
+    points.memory.drop_later_generations(
+        then.head.generation
+    )  # an attempt may have been interrupted
+    with points.memory.compacting:
+        _copy_and_switch(points, then, progress)
+    remove_leftovers(points, then.head.generation + 1)
+
+
+def _copy_and_switch(points: PointStore, then: State, progress: Progress) -> None:
+    generation = then.head.generation + 1
+    copies = {name: _copied(points, then, name, generation, progress) for name in then.spaces}
+    points.write(partial(_switch, points, then, copies, generation))
+    moment_of(points)  # let go of the files of the generation before
+
+
+def _copied(
+    points: PointStore, then: State, name: str, generation: int, progress: Progress
+) -> Space:
+    """The space in the generation to come, with the vectors that live in the state `then`."""
+    space = then.spaces[name]
+    copy = replace(space.space, slots=0)
+    rows = np.flatnonzero(space.slot_of_row >= 0)
+    index = _index_to_build(points, copy, generation, len(rows))
+    for some in _slices(rows, space.space):
+        vectors, safe = _vectors(space, some)
+
+        def append(
+            write: Write, copy: Space = copy, vectors: Matrix = vectors, some: Ints = some
+        ) -> Space:
+            return append_rows(write, copy, generation, vectors, then.pks[some])
+
+        copy = points.write(append)
+        if index is not None and not safe:
+            index.full = True
+        if index is not None and not index.full:
+            index.filling.take(partial(index.add, vectors))
+        progress(len(some), len(rows))
+    return copy
+
+
+def _switch(
+    points: PointStore, then: State, copies: dict[str, Space], generation: int, write: Write
+) -> None:
+    """Copy what was written since `then`, and make the new generation the one that counts."""
+    now = points.memory.before(write.connection, write.head).state
+    for name, space in now.spaces.items():
+        rows = _rows_written_since(then, now, name)
+        copy = copies.get(name, replace(space.space, slots=0))
+        vectors, _ = _vectors(space, rows)
+        copy = append_rows(write, copy, generation, vectors, now.pks[rows])
+        query = "UPDATE spaces SET slots = ? WHERE number = ?"
+        write.connection.execute(query, (copy.slots, space.space.number))
+    write.connection.execute("DELETE FROM blocks WHERE generation <> ?", (generation,))
+    write_head(write.connection, replace(write.head, seq=write.head.seq + 1, generation=generation))
+
+
+def _index_to_build(
+    points: PointStore, space: Space, generation: int, count: int
+) -> SpaceIndex | None:
+    """The index of the generation to come, if there should be one."""
+    assert space.dimension is not None
+    index = points.memory.index_of(space, generation)
+    return index if index.wanted and is_worth_an_index(count, space.dimension) else None
+
+
+def _vectors(space: SpaceState, rows: Ints) -> tuple[Matrix, bool]:
+    """The vectors of some rows, and whether none is too long or too short for an index."""
+    slots = space.slot_of_row[rows]
+    stored = space.vectors.rows(space.space.slots)
+    norms = space.vectors.admit(stored, space.checksums, slots)
+    return stored[slots], norms.safe
+
+
+def _rows_written_since(then: State, now: State, name: str) -> Ints:
+    """Rows of `now` with another vector than `then`; equal slots have equal vectors."""
+    slots = now.spaces[name].slot_of_row
+    lives = slots >= 0
+    if name not in then.spaces:
+        return np.flatnonzero(lives)
+    rows = rows_of(then.pks, now.pks)
+    known = rows >= 0
+    lives[known] &= then.spaces[name].slot_of_row[rows[known]] != slots[known]
+    return np.flatnonzero(lives)
+
+
+def _slices(rows: Ints, space: Space) -> Iterator[Ints]:
+    assert space.dimension is not None
+    blocks = max(1, SLICE_BYTES // (4 * space.dimension) // rows_per_block(space.dimension))
+    step = blocks * rows_per_block(space.dimension)
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step]
+
+
+def remove_leftovers(points: PointStore, generation: int) -> None:
+    """Remove what belongs to other generations: the one before, or one that was never finished."""
+
+    def forget(write: Write) -> None:
+        write.connection.execute("DELETE FROM blocks WHERE generation <> ?", (generation,))
+        files = derived.all_files(write.connection)
+        derived.forget(write.connection, [f.key for f in files if _is_of_other(f.key, generation)])
+
+    points.write(forget)
+    if points.directory is not None:  # nobody else makes files of other generations now
+        remove_vector_files(points.directory, but_of=generation)
+    sweep(points)
+
+
+def _is_of_other(key: str, generation: int) -> bool:
+    return key.startswith("index.") and key.split(".")[2:] != [str(generation)]
+
+
+def give_back_space(points: PointStore) -> None:
+    # Deleted content is overwritten when it is deleted (secure_delete), in the database; the
+    # write-ahead log may still have it until it is emptied.
+    free, before = 0, -1
+    while free != before:
+        free, before = points.write(_vacuumed), free
+    points.empty_log()
+
+
+def _vacuumed(write: Write) -> int:
+    """Give back some pages; how many are left."""
+    select(write.connection, f"PRAGMA incremental_vacuum({SLICE_PAGES})")
+    ((free,),) = select(write.connection, "PRAGMA freelist_count")
+    return int(free)

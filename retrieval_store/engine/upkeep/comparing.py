@@ -1,0 +1,285 @@
+"""Derived files compared with the truth they claim to be made of.
+
+A checksum finds what happened to a file by accident; whoever makes a file to deceive gives it the
+right one. So what is in a file is compared: the vectors of an index with those of its slots, where
+its class can tell them, and what it finds; lists with lists made of the same points again.
+"""
+
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix
+from retrieval_store.engine.database.failures import CONTRADICTIONS
+from retrieval_store.engine.nearest.indexing import SpaceIndex
+from retrieval_store.engine.state.layers import Layers
+from retrieval_store.engine.state.state import SpaceState
+from retrieval_store.engine.state.view import AnyView
+from retrieval_store.engine.storage.derived import DerivedFile, path_of
+from retrieval_store.engine.words import list_files
+from retrieval_store.engine.words.kept import ListKey, in_pieces
+from retrieval_store.engine.words.lists import Lists
+from retrieval_store.errors import DamagedError, PluginError
+from retrieval_store.indexes import KnowsVectors, VectorIndex
+from retrieval_store.indexes.exact import (
+    SAFE_LENGTHS,
+    UNIT_ROUNDOFF,
+    Metric,
+    Norms,
+    exact_distances,
+    length_of,
+    nearest,
+)
+
+CELLS_AT_ONCE = 4_000_000  # of vectors
+POSTINGS_AT_ONCE = 4_000_000
+SAMPLE = 500  # vectors that are searched for
+CANDIDATES = 128  # that are asked for, in each search
+# When an index finds too little. HNSW made of the same vectors with other random numbers, 12 or 24
+# times for each of 180 kinds of vectors and settings that are difficult for it, missed shares of a
+# sample that differed by .46 at most; by .9 where groups were larger than these.
+MOST, MORE = 0.65, 0.5  # shares of the sample: that it misses, and more than one made anew
+EQUAL, SHARED = 32, 0.1  # vectors that are equal; the share for which the same one is nearest
+Digests = npt.NDArray[np.uint64]
+
+
+def refuse_false_index(
+    directory: Path, space: SpaceState, index: SpaceIndex, made: DerivedFile
+) -> None:
+    """Raise DamagedError unless the file, whose checksum is right, is an index of the vectors of
+    `space`."""
+    path = path_of(directory, made)
+    try:
+        if made.covered > space.space.slots:
+            raise ValueError(f"it claims {made.covered} vectors of {space.space.slots}")
+        _IndexCheck(space, index.read(directory, made), index.made).run()
+    except PluginError:
+        return  # without its class it isn't used either
+    except (*CONTRADICTIONS, RuntimeError) as error:
+        raise _deceit(path, error) from error
+
+
+def _deceit(path: Path, error: Exception) -> DamagedError:
+    return DamagedError(f"{path} is false, though its checksum is right: {error}")
+
+
+def _largest_group(values: npt.ArrayLike) -> int:
+    """How often the commonest of the values is there."""
+    return int(np.unique(values, return_counts=True)[1].max())
+
+
+class _IndexCheck:
+    """An index, and the vectors that it should hold."""
+
+    def __init__(
+        self, space: SpaceState, index: VectorIndex, make: Callable[[], VectorIndex]
+    ) -> None:
+        self._index, self._make = index, make
+        self._rows = space.vectors.rows(space.space.slots)[: len(index)]
+        self._metric: Metric = space.space.metric
+        self._norms: Norms = space.vectors.admit(self._rows, space.checksums, None)
+
+    def run(self) -> None:
+        """Raise ValueError for vectors that aren't those of the collection, for distances that are
+        wrong, and when it finds so little that its links must have been cut."""
+        others = sum(self._others())
+        if others:
+            raise ValueError(
+                f"{others} of {len(self._rows)} vectors aren't those of the collection"
+            )
+        slots = self._sample()
+        goals = list(self._goals(slots))
+        missed = self._missed(self._index, slots, goals)
+        if missed <= MOST * len(slots) or not self._tells([target for target, _ in goals]):
+            return
+        anew = self._missed(self._made_anew(), slots, goals)  # its settings may be poor
+        if missed - anew > MORE * len(slots):
+            raise ValueError(
+                f"of {len(slots)} vectors it finds {len(slots) - missed}, and one that was made "
+                f"anew {len(slots) - anew}"
+            )
+
+    def _others(self) -> Iterator[int]:
+        """How many vectors are others, part by part."""
+        if isinstance(self._index, KnowsVectors):
+            for first, rows in self._parts():
+                yield int(np.count_nonzero(~self._index.holds(first, rows)))
+
+    def _parts(self) -> Iterator[tuple[int, Matrix]]:
+        step = max(1, CELLS_AT_ONCE // self._rows.shape[1])
+        for first in range(0, len(self._rows), step):
+            yield first, self._rows[first : first + step]
+
+    def _sample(self) -> Ints:
+        """Some slots, of which nobody knew before which; float32 can multiply what they hold."""
+        least, most = SAFE_LENGTHS
+        lengths = self._norms.lengths
+        good = np.flatnonzero((lengths >= least) & (lengths <= most))
+        count = min(SAMPLE, len(good))
+        return np.random.default_rng().choice(good, count, replace=False)
+
+    def _made_anew(self) -> VectorIndex:
+        index = self._make()
+        for _, rows in self._parts():
+            index.add(rows)
+        return index
+
+    def _goals(self, slots: Ints) -> Iterator[tuple[int, float]]:
+        """Which vector is the nearest to that of each slot, and how near it is."""
+        if self._metric == "ip":
+            queries, lengths = self._rows[slots], self._norms.lengths[slots].tolist()
+            hits = nearest(queries, lengths, self._rows, self._norms, "ip", 1, None)
+            yield from ((int(found.min()), float(distances.min())) for found, distances in hits)
+        else:  # itself
+            for slot in slots.tolist():
+                yield slot, float(self._distances(slot, np.array([slot]))[0])
+
+    def _tells(self, targets: list[int]) -> bool:
+        """Whether an index that finds hardly anything must have been tampered with. Where many
+        vectors are equal, or the same is nearest to many, any index may find nearly all or hardly
+        any of them, by chance: the links of equal vectors lead to one another only."""
+        if _largest_group(targets) > SHARED * len(targets):
+            return False
+        rows, norms, every = self._rows, self._norms, np.arange(len(self._rows))
+        anywhere = np.random.default_rng().standard_normal(rows.shape[1:], np.float32)
+        length = length_of(anywhere)
+        distances = exact_distances(anywhere, length, rows, norms, every, self._metric)
+        return _largest_group(np.round(distances, 12)) <= EQUAL
+
+    def _missed(self, index: VectorIndex, slots: Ints, goals: list[tuple[int, float]]) -> int:
+        """For how many of the slots searching for its vector finds none that is as near as can
+        be."""
+        pairs = zip(slots.tolist(), goals, strict=True)
+        return sum(self._misses(index, slot, least) for slot, (_, least) in pairs)
+
+    def _misses(self, index: VectorIndex, slot: int, least: float) -> bool:
+        query, count = self._rows[slot : slot + 1], min(CANDIDATES, len(index))
+        try:
+            numbers, distances = index.search(query, count)
+        except RuntimeError:  # it found fewer than it should have
+            return True
+        found = np.asarray(numbers).reshape(-1).astype(np.int64)
+        told = np.asarray(distances).reshape(-1).astype(np.float64)
+        if len(found) != len(told) or len(np.unique(found)) < len(found):
+            raise ValueError("a search finds a vector twice, or without a distance")
+        if len(found) and not 0 <= found.min() <= found.max() < len(self._rows):
+            raise ValueError("a search finds vectors that aren't there")
+        true = self._distances(slot, found)
+        wrong = ~(np.abs(told - true) <= self._rounding(slot, found))
+        if wrong.any():
+            raise ValueError(
+                f"a search says that vector {found[wrong][0]} is {told[wrong][0]:.6g} away from "
+                f"vector {slot}, and not {true[wrong][0]:.6g}"
+            )
+        return bool(true.min(initial=np.inf) > least)
+
+    def _distances(self, slot: int, others: Ints) -> Floats:
+        query, length = self._rows[slot], float(self._norms.lengths[slot])
+        return exact_distances(query, length, self._rows, self._norms, others, self._metric)
+
+    def _rounding(self, slot: int, others: Ints) -> Floats:
+        """What float32 can have got wrong of these distances, whichever way they were computed."""
+        lengths, length = self._norms.lengths[others], self._norms.lengths[slot]
+        scale: Floats = np.ones(len(others))
+        if self._metric == "l2":
+            scale = (lengths + length) ** 2
+        elif self._metric == "ip":
+            scale = 1 + lengths * length
+        scale *= (self._rows.shape[1] + 16) * 4 * UNIT_ROUNDOFF
+        return scale
+
+
+def refuse_false_lists(view: AnyView, key: ListKey, made: DerivedFile) -> None:
+    """Raise DamagedError unless the file, whose checksum is right, says of the points what they
+    say themselves."""
+    head, directory = view.state.head, view.directory
+    assert directory is not None
+    path = path_of(directory, made)
+    if made.seq < head.log_floor:
+        return  # nobody can know any more what has changed since, so it isn't used
+    try:
+        if made.seq > head.seq or made.covered > head.next_pk:
+            raise ValueError("it claims to know of writes that never were")
+        layers = list_files.read(path, view, made.seq, made.covered)
+        others = _count_others(view, key, layers)
+        if others:
+            raise ValueError(f"of {others} points it says what they don't hold")
+    except CONTRADICTIONS as error:
+        raise _deceit(path, error) from error
+
+
+def _count_others(view: AnyView, key: ListKey, layers: Layers[Lists]) -> int:
+    """Of how many points, but those that are read again anyway, the layers say something else."""
+    decided = view.state.alive.copy()
+    decided[layers.stale] = False
+    secret = np.uint64(secrets.randbits(64))
+    told, others = _digests_of_layers(layers, len(decided), secret), 0
+    for piece in in_pieces(view, key, np.flatnonzero(decided)):
+        true = _digests(piece, len(decided), secret)[piece.rows]
+        others += int(np.count_nonzero(true != told[piece.rows]))
+    return others
+
+
+def _digests_of_layers(layers: Layers[Lists], height: int, secret: np.uint64) -> Digests:
+    told = np.zeros(height, np.uint64)
+    for segment, counts in zip(layers.segments, layers.counting(height), strict=True):
+        _refuse_disorder(segment)
+        digests = _digests(segment, height, secret)
+        rows = segment.rows if counts is None else np.flatnonzero(counts)
+        told[rows] = digests[rows]
+    return told
+
+
+def _digests(lists: Lists, height: int, secret: np.uint64) -> Digests:
+    """(height,) for each row one number made of all that the lists say of it: Σ of h(term) · (2 ·
+    the weight's bits + 1), modulo 2^64. As long as `h` is secret, two that differ have the same
+    number by chance only; and it takes no more memory than that, where the lists themselves may
+    just fit."""
+    digests = np.zeros(height, np.uint64)
+    codes = lists.codes
+    terms = lists.terms if codes is None else np.fromiter(map(hash, codes), np.int64, len(codes))
+    shares = _scattered(terms, secret)
+    for first in range(0, len(lists.owners), POSTINGS_AT_ONCE):
+        some = slice(first, min(first + POSTINGS_AT_ONCE, len(lists.owners)))
+        places = np.arange(some.start, some.stop)
+        of_terms = shares[np.searchsorted(lists.offsets, places, "right") - 1]
+        np.add.at(digests, lists.owners[some], of_terms * _odd(lists.weights[some], len(places)))
+    if len(lists.sizes):
+        digests[lists.rows] += _scattered(_odd(lists.sizes, len(lists.rows)).view(np.int64), secret)
+    return digests
+
+
+def _odd(weights: Matrix, count: int) -> Digests:
+    """(count,) an odd number for each weight, which differ where these do; 1 where there are
+    none."""
+    if not len(weights):
+        return np.ones(count, np.uint64)
+    bits = np.ascontiguousarray(weights, np.float32).view(np.uint32)
+    return bits.astype(np.uint64) * np.uint64(2) + np.uint64(1)
+
+
+def _scattered(numbers: Ints, secret: np.uint64) -> Digests:
+    """A number of 64 bits for each, as good as random for who doesn't know the secret: the mixing
+    step of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
+    2014)."""
+    mixed = numbers.astype(np.uint64) + secret
+    mixed = (mixed ^ mixed >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ mixed >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ mixed >> np.uint64(31)
+
+
+def _refuse_disorder(lists: Lists) -> None:
+    """Raise ValueError where a reader would be misled by the order of what it looks at."""
+    starts: Bools = np.zeros(len(lists.owners) + 1, np.bool_)
+    starts[lists.offsets] = True
+    ascending = starts[1:-1] | (np.diff(lists.owners) > 0)
+    numbered = lists.codes is None or list(lists.codes.values()) == list(range(len(lists.codes)))
+    if lists.offsets[0] != 0 or not ascending.all() or not numbered:
+        raise ValueError("its lists are out of order")
+    if (np.diff(lists.terms) <= 0).any():
+        raise ValueError("its terms are out of order")
+    if len(lists.weights) not in (0, len(lists.owners)):
+        raise ValueError("it has other weights than postings")

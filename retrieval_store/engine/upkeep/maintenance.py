@@ -1,0 +1,137 @@
+"""Maintenance of a collection: one operation that copies what lives, lets go of the rest, and keeps
+the indexes.
+
+*Compaction*: the vectors of living points go into files of the next *generation*, slice by slice,
+each slice in a short write transaction, so writers wait for milliseconds; the index of that
+generation is built alongside. What was written meanwhile is copied in the transaction that switches
+to the new generation. Readers go on with the files they have mapped; one that finds a file gone
+reads again (`PointStore._read_again`). Then the old files are removed, freed pages given back, and
+the write-ahead log emptied: no byte of what was deleted is left.
+
+*Filling*: an index takes in the vectors it lacks, and is saved when it has grown enough.
+
+One process does this at a time, by a lock on a file of its own, which is free again when its holder
+dies. What a dead one left is removed by the next. Another process may meanwhile load what was saved
+and let its own copy of an index follow, but begins none.
+"""
+
+import logging
+from typing import NoReturn, TypeVar
+
+from retrieval_store.engine.database.failures import LOCK_TIMEOUT_MS
+from retrieval_store.engine.points import PointStore
+from retrieval_store.engine.storage import derived
+from retrieval_store.engine.upkeep.compaction import (
+    compact,
+    give_back_space,
+    is_worth_compacting,
+    remove_leftovers,
+)
+from retrieval_store.engine.upkeep.filling import fill
+from retrieval_store.engine.upkeep.saving import (
+    GROWTH_TO_SAVE,
+    build_lists,
+    moment_of,
+    renew_lists,
+    save_index,
+    save_lists,
+    sweep,
+    worth_saving,
+)
+from retrieval_store.engine.upkeep.turns import as_only_process
+from retrieval_store.errors import LockTimeoutError, NotFoundError, StorageError
+from retrieval_store.interface.records import Progress
+
+_log = logging.getLogger("retrieval_store")
+CLOSING_WAITS = 2.0  # seconds, for the background to stop
+T = TypeVar("T")
+
+
+def optimize(points: PointStore, progress: Progress) -> None:
+    """Compact the vector files if they have dead slots, bring the indexes up to date and save them,
+    and give back all space."""
+    points.refuse_if_read_only()
+
+    def work(alone: bool) -> None:
+        if not alone:
+            _refuse_to_wait(points)
+        moment = moment_of(points)
+        state, held = moment.state, worth_saving(moment)
+        remove_leftovers(points, state.head.generation)
+        if any(space.dead for space in state.spaces.values()):
+            compact(points, state, progress)
+        for name in state.spaces:
+            while fill(points, name, True, progress):
+                pass  # the collection was put to rest meanwhile
+            save_index(points, name, 0)
+        renew_lists(points, held)
+        give_back_space(points)
+
+    try:
+        points.maintaining.take(lambda: as_only_process(points, LOCK_TIMEOUT_MS, work))
+    except StorageError:
+        if points.directory is not None and not points.directory.exists():
+            raise NotFoundError("the collection has been deleted") from None
+        raise
+
+
+def _refuse_to_wait(points: PointStore) -> NoReturn:
+    raise LockTimeoutError(
+        f"another process has been compacting {points.directory} for more than "
+        f"{LOCK_TIMEOUT_MS // 1000} s"
+    )
+
+
+def tend(points: PointStore, progress: Progress) -> bool:
+    """What is worth doing now, without waiting for another process or thread that does it already;
+    returns whether that is why something was left."""
+
+    def work(alone: bool) -> bool:
+        state = moment_of(points).state
+        if alone and any(map(is_worth_compacting, state.spaces.values())):
+            remove_leftovers(points, state.head.generation)
+            compact(points, state, progress)
+            give_back_space(points)
+        build_lists(points)
+        left = False
+        for name in state.spaces:
+            left |= fill(points, name, alone or points.is_read_only, progress)
+            if alone:
+                save_index(points, name, GROWTH_TO_SAVE)
+        if alone:
+            save_lists(points)
+        return left
+
+    return points.maintaining.take_within(0, lambda: as_only_process(points, 0, work), lambda: True)
+
+
+def save_indexes(points: PointStore) -> None:
+    """Save what indexes have grown by, before the collection is closed; if nobody else does."""
+
+    def work(alone: bool) -> None:
+        if alone:
+            for name in moment_of(points).state.spaces:
+                save_index(points, name, GROWTH_TO_SAVE / 2)
+            save_lists(points)
+
+    if points.memory.has_something_to_save():
+        try:
+            points.maintaining.take_within(
+                CLOSING_WAITS, lambda: as_only_process(points, 0, work), lambda: None
+            )
+        except Exception as error:  # a plugin's, say; whatever it is, the index is made again
+            _log.warning("an index wasn't saved on closing: %s", error)
+
+
+def forget_derived(points: PointStore) -> None:
+    """Drop all derived files, whoever made them, and what is in memory of them; they are made again
+    as they are needed."""
+    points.rest()  # so that nobody goes on building one
+
+    def work(alone: bool) -> None:
+        points.write(lambda write: derived.forget_all(write.connection))
+        if alone:
+            sweep(points)
+        points.rest()
+
+    points.maintaining.take(lambda: as_only_process(points, 0, work))

@@ -1,0 +1,126 @@
+"""Saving what can be made again: indexes, and lists of words and trigrams."""
+
+from functools import partial
+from pathlib import Path
+
+from retrieval_store.engine.database.failures import translated
+from retrieval_store.engine.memory import Moment
+from retrieval_store.engine.nearest.indexing import SpaceIndex
+from retrieval_store.engine.nearest.kept import SearchView
+from retrieval_store.engine.points import PointStore
+from retrieval_store.engine.storage import derived
+from retrieval_store.engine.storage.schema import read_changes
+from retrieval_store.engine.storage.write import Write
+from retrieval_store.engine.words.kept import TRIGRAMS, ListKey, file_key, lists_for, renewed
+from retrieval_store.engine.words.list_files import write as write_lists
+
+GROWTH_TO_SAVE = 0.1
+LISTS_WORTH = 20_000  # points; the lists of fewer are made anew in a moment
+
+
+def save_index(points: PointStore, name: str, growth: float) -> None:
+    """Save the index of a space if it has grown by more than this share since; only the one process
+    that does maintenance may."""
+    moment = moment_of(points)
+    index = moment.kept.indexes.get(name)
+    if index is None or points.directory is None:
+        return
+    save = partial(_save_grown, points, points.directory, index, moment.state.head.seq, growth)
+    if index.filling.take(save):
+        sweep(points)
+
+
+def _save_grown(
+    points: PointStore, directory: Path, index: SpaceIndex, seq: int, growth: float
+) -> bool:
+    if index.covered - index.saved <= growth * index.covered:
+        return False
+    with translated(directory):
+        made = derived.write_file(directory, index.key, index.save, seq)
+    points.write(lambda write: derived.record(write.connection, made))
+    index.saved = made.covered
+    return True
+
+
+def build_lists(points: PointStore) -> None:
+    """Build the lists that filters have asked for often enough."""
+
+    def build(view: SearchView) -> None:
+        if TRIGRAMS in view.kept.lists.wanted():
+            lists_for(view, TRIGRAMS)
+
+    points.read(build)
+
+
+def save_lists(points: PointStore) -> None:
+    """Save the lists of words and trigrams that have grown enough since; only the one process that
+    does maintenance may. What has been deleted or replaced goes from a file when it is written."""
+    for key in worth_saving(moment_of(points)):
+        # Of each a look of its own, since writing one takes a while.
+        if points.read(partial(_has_grown, key=key)):
+            _save_list(points, key)
+    sweep(points)
+
+
+def renew_lists(points: PointStore, held: list[ListKey]) -> None:
+    """Write those of the lists that are held anew, and forget the files of all others: nothing of
+    what was deleted is left in them."""
+    kept = {file_key(key): key for key in held}
+    for key in held:
+        _save_list(points, key)
+
+    def forget_others(write: Write) -> None:
+        files = derived.all_files(write.connection)
+        others = [f.key for f in files if not f.key.startswith("index.") and f.key not in kept]
+        derived.forget(write.connection, others)
+
+    points.write(forget_others)
+    sweep(points)
+
+
+def worth_saving(moment: Moment) -> list[ListKey]:
+    """The lists that should have files: of words only those of the analyzer used last."""
+    if moment.state.count < LISTS_WORTH:
+        return []
+    held: list[ListKey] = moment.kept.lists.held()
+    of_words = [key for key in held if key[0] == "words"]
+    return [key for key in held if key[0] != "words" or key == of_words[-1]]
+
+
+def _has_grown(view: SearchView, key: ListKey) -> bool:
+    return _changed_since_saved(view, key) > GROWTH_TO_SAVE * view.state.count
+
+
+def _changed_since_saved(view: SearchView, key: ListKey) -> int:
+    """How many points have been written since the lists were saved; all, if their file is of no
+    use."""
+    known = derived.find(view.connection, file_key(key))
+    floor = view.state.head.log_floor
+    if known is None or known.seq < floor or key in view.kept.lists.rejected:
+        return view.state.count
+    changed = len(read_changes(view.connection, known.seq))
+    return changed + view.state.head.next_pk - known.covered
+
+
+def _save_list(points: PointStore, key: ListKey) -> None:
+    if points.directory is None:
+        return
+    layers, state, kept = points.read(lambda view: (renewed(view, key), view.state, view.kept))
+    with translated(points.directory):
+        fill = partial(write_lists, layers=layers, state=state)
+        made = derived.write_file(points.directory, file_key(key), fill, state.head.seq)
+    points.write(lambda write: derived.record(write.connection, made))
+    kept.lists.rejected.discard(key)
+
+
+def sweep(points: PointStore) -> None:
+    """Remove the derived files that no record names."""
+    if points.directory is not None:
+        files = points.read(lambda view: derived.all_files(view.connection))
+        with translated(points.directory):
+            derived.sweep(points.directory, files)
+
+
+def moment_of(points: PointStore) -> Moment:
+    """What is in memory of a collection now."""
+    return points.read(lambda view: Moment(view.state, view.kept))

@@ -1,0 +1,70 @@
+"""Whose turn it is to do maintenance: that of one thread of one process at a time."""
+
+import fcntl
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from retrieval_store.engine.concurrency.forking import aware
+from retrieval_store.engine.concurrency.locking import Turns, tries
+from retrieval_store.engine.database.failures import translated
+from retrieval_store.engine.points import PointStore
+from retrieval_store.engine.storage.files import LOCK_NAME
+
+T = TypeVar("T")
+
+
+class _Busy:
+    """Whose turn it is to do maintenance in a directory, of this process' threads: the lock on a
+    file keeps other processes out, not another PointStore of the same directory here."""
+
+    def __init__(self) -> None:
+        self._turns: dict[Path, Turns] = {}
+        aware(self)
+
+    def at(self, directory: Path) -> Turns:
+        """The line for a directory."""
+        return self._turns.setdefault(directory, Turns())
+
+    def forget_after_fork(self) -> None:
+        """In a child: nobody does maintenance."""
+        self._turns = {}
+
+
+_busy = _Busy()
+
+
+def as_only_process(points: PointStore, milliseconds: int, work: Callable[[bool], T]) -> T:
+    """What `work` returns, told whether this is now the one thread of all processes that may do
+    maintenance; it isn't when another one has been at it for that time."""
+    directory = points.directory
+    if directory is None or points.is_read_only:
+        return work(not points.is_read_only)
+    return _busy.at(directory).take_within(
+        milliseconds / 1000,
+        lambda: _with_lock_file(directory, milliseconds, work),
+        lambda: work(False),
+    )
+
+
+def _with_lock_file(directory: Path, milliseconds: int, work: Callable[[bool], T]) -> T:
+    """A POSIX lock: a forked child doesn't inherit it, and it is free when its holder dies."""
+    with _lock_file(directory / LOCK_NAME) as file:
+        return work(any(_is_locked(file) for _ in tries(milliseconds)))
+
+
+def _lock_file(path: Path) -> BinaryIO:
+    def open_safely(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+
+    with translated(path):
+        return open(path, "ab", buffering=0, opener=open_safely)
+
+
+def _is_locked(file: BinaryIO) -> bool:
+    with suppress(BlockingIOError):
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False

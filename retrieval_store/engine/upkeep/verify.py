@@ -1,0 +1,164 @@
+"""Looking at every byte of a store, and saying by file what is wrong.
+
+Databases: every page through the checksum VFS, SQLite's own check of their structure, and whether
+the tables agree. Vector files: the checksum of every block, by a reader that has seen none yet.
+Derived files: their checksums, and whether they are made of what is there; see `comparing`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+import apsw
+import numpy as np
+
+from retrieval_store.base.words import Analyzer
+from retrieval_store.engine.database.pools import FileDatabase
+from retrieval_store.engine.database.transactions import select
+from retrieval_store.engine.nearest.indexing import FindClass
+from retrieval_store.engine.nearest.kept import SearchView
+from retrieval_store.engine.points import Around, PointStore
+from retrieval_store.engine.state.state import SpaceState
+from retrieval_store.engine.storage.catalog import CATALOG
+from retrieval_store.engine.storage.derived import DerivedFile, all_files, path_of, refuse_damaged
+from retrieval_store.engine.storage.files import DERIVED, POINTS_NAME
+from retrieval_store.engine.storage.records import decode_payloads, read_records
+from retrieval_store.engine.upkeep.comparing import refuse_false_index, refuse_false_lists
+from retrieval_store.engine.words.kept import TRIGRAMS, ListKey, file_key
+from retrieval_store.errors import (
+    ClientClosedError,
+    DamagedError,
+    InvalidArgumentError,
+    MissingDependencyError,
+    NotFoundError,
+    StorageError,
+)
+from retrieval_store.interface.records import FileReport, Mode
+
+FindAnalyzer: TypeAlias = Callable[[], Analyzer]
+Comparison: TypeAlias = Callable[[DerivedFile], None]  # raises DamagedError
+_HOW_TO_MEND = (
+    "Nothing is lost: open the store with rebuild=True, or remove the folder while nobody uses it, "
+    "and it is made again"
+)
+_CLOSE = partial(ClientClosedError, "verified")
+
+
+def verify_catalog(path: Path, mode: Mode) -> FileReport:
+    """The catalog of a store."""
+    database = FileDatabase(path, CATALOG, mode)
+    try:
+        database.use(partial(_refuse_problems, path=path))
+    except StorageError as error:
+        return _report(path, error)
+    finally:
+        database.close(_CLOSE)
+    return _report(path, None)
+
+
+def verify_collection(
+    directory: Path, name: str, mode: Mode, find_class: FindClass, find_analyzer: FindAnalyzer
+) -> list[FileReport]:
+    """The files of a collection, all of one state; none when it is deleted meanwhile. The classes
+    of its indexes and how it finds words are what its derived files were made with."""
+    path = directory / POINTS_NAME
+    while True:
+        try:
+            points = PointStore.open(directory, name, mode, Around(find_class))
+            try:
+                files, reports = points.read(
+                    lambda view: (_files(view), _reports(view, path, find_analyzer))
+                )
+                if not any(r.problem for r in reports) or points.read(_files) == files:
+                    return reports
+            finally:
+                points.close(_CLOSE)
+        except NotFoundError:
+            return []
+        except StorageError as error:
+            return [_report(path, error)]
+
+
+def _files(view: SearchView) -> tuple[int, list[DerivedFile]]:
+    """What a file is found by; what isn't any more may be gone, or be another."""
+    return view.state.head.generation, all_files(view.connection)
+
+
+def _reports(view: SearchView, path: Path, find_analyzer: FindAnalyzer) -> list[FileReport]:
+    _refuse_problems(view.connection, path)
+    _refuse_disagreement(view, path)
+    reports, sound = [_report(path, None)], []
+    for space in view.state.spaces.values():
+        problem = None
+        try:
+            rows = space.vectors.rows(space.space.slots)
+            space.vectors.admit(rows, space.checksums, None)
+            sound.append(space)
+        except StorageError as error:
+            problem = error
+        reports.append(_report(space.vectors.path, problem))
+    compare = _comparisons(view, path.parent, sound, find_analyzer)
+    return reports + [_derived_report(path.parent, f, compare) for f in all_files(view.connection)]
+
+
+def _comparisons(
+    view: SearchView, directory: Path, sound: list[SpaceState], find_analyzer: FindAnalyzer
+) -> dict[str, Comparison]:
+    """By their keys, how to compare derived files with what they are made of. There may be others,
+    that are of no use any more."""
+    sparse = [name for name, space in view.state.special.items() if space.kind == "sparse"]
+    keys: list[ListKey] = [TRIGRAMS, *_words(find_analyzer), *(("sparse", name) for name in sparse)]
+    lists = {file_key(key): partial(refuse_false_lists, view, key) for key in keys}
+    indexes = {
+        index.key: partial(refuse_false_index, directory, space, index)
+        for space in sound
+        if (index := view.kept.indexes[space.space.name]).wanted
+    }
+    return {**lists, **indexes}
+
+
+def _words(find_analyzer: FindAnalyzer) -> list[ListKey]:
+    try:
+        return [("words", find_analyzer())]
+    except (InvalidArgumentError, MissingDependencyError):
+        return []  # nobody can search for words with such settings here
+
+
+def _derived_report(
+    directory: Path, made: DerivedFile, compare: dict[str, Comparison]
+) -> FileReport:
+    """Such a file is no loss, but what is wrong with it may be wrong with the disk, or somebody's
+    intention."""
+    path = directory / DERIVED / made.file
+    try:
+        refuse_damaged(path_of(directory, made), made)
+        if made.key in compare:
+            compare[made.key](made)
+    except (StorageError, OSError) as error:
+        return _report(path, StorageError(f"{error}. {_HOW_TO_MEND}"))
+    return _report(path, None)
+
+
+def _report(path: Path, problem: StorageError | None) -> FileReport:
+    size = path.stat().st_size if path.exists() else 0
+    return FileReport(path, size, None if problem is None else str(problem))
+
+
+def _refuse_problems(connection: apsw.Connection, path: Path) -> None:
+    found = [str(row[0]) for row in select(connection, "PRAGMA integrity_check(5)")]
+    if found != ["ok"]:
+        raise DamagedError(f"{path} is damaged: {'; '.join(found)}")
+
+
+def _refuse_disagreement(view: SearchView, path: Path) -> None:
+    """Tables may contradict one another though all checksums are right, if someone made them so."""
+    pks = view.state.pks
+    listed = select(view.connection, "SELECT pk FROM points ORDER BY pk")
+    if not np.array_equal(pks, np.array([pk for (pk,) in listed], np.int64)):
+        raise DamagedError(f"{path} is damaged: the points and the bitmaps of points disagree")
+    for piece in read_records(view.connection, "payload", pks):
+        try:
+            decode_payloads(blob for (blob,) in piece)
+        except ValueError as error:
+            raise DamagedError(f"{path} is damaged: a payload isn't JSON: {error}") from error

@@ -1,0 +1,130 @@
+"""Inverted lists that are kept: built when they are needed, brought up to date, loaded from files.
+
+Of each kind (the words of documents as an analyzer finds them, their trigrams, the vectors of a
+sparse space) there is one, for all states that number their rows alike.
+"""
+
+import hashlib
+import logging
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from retrieval_store.base.arrays import Ints
+from retrieval_store.base.words import Analyzer
+from retrieval_store.engine.state.layers import LayerCache, Layers, current
+from retrieval_store.engine.state.view import AnyView, View
+from retrieval_store.engine.storage.derived import find, path_of, refuse_damaged
+from retrieval_store.engine.storage.records import read_records
+from retrieval_store.engine.storage.schema import Space
+from retrieval_store.engine.storage.special import read_blobs
+from retrieval_store.engine.words import list_files, lists
+from retrieval_store.engine.words.lists import Lists
+from retrieval_store.errors import DamagedError
+
+LISTS_KEPT = 16
+ROWS_A_PIECE, CHARACTERS_A_PIECE = 20_000, 8_000_000
+ListKey: TypeAlias = tuple[str, Analyzer | str | None]  # of words, trigrams or a sparse space
+TRIGRAMS: ListKey = ("trigrams", None)
+_log = logging.getLogger("retrieval_store")
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLists:
+    """What this room keeps. lists: by kind, for all states that number their rows alike; facts:
+    what else was worked out of them, in one state."""
+
+    lists: LayerCache
+    facts: dict[Hashable, Any]
+
+
+ListView: TypeAlias = View[KeptLists]
+
+
+def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
+    """The lists of a kind: of all documents' words, as an analyzer finds them, of their trigrams,
+    or of the vectors of a sparse space."""
+
+    def build(rows: Ints) -> Lists:
+        return lists.combined(list(in_pieces(view, key, rows)))
+
+    seq, alive = view.state.head.seq, view.state.alive
+    return current(view.kept.lists, key, seq, alive, build, lambda: _saved(view, key))
+
+
+def renewed(view: ListView, key: ListKey) -> Layers[Lists]:
+    """The lists of a kind made anew, of living points alone, in one piece, and kept instead of what
+    there was: nothing in them is of what was deleted or replaced."""
+    segment = lists.combined(list(in_pieces(view, key, np.flatnonzero(view.state.alive))))
+    layers = Layers((segment,), np.empty(0, np.int64))
+    view.kept.lists.keep(key, view.state.head.seq, layers)
+    return layers
+
+
+def in_pieces(view: AnyView, key: ListKey, rows: Ints) -> Iterator[Lists]:
+    """The lists of some rows, part by part, so that what building needs of memory is bounded."""
+    _, what = key
+    for start in range(0, max(1, len(rows)), ROWS_A_PIECE):
+        some = rows[start : start + ROWS_A_PIECE]
+        if isinstance(what, str):
+            yield _sparse_lists(view, view.state.special[what], some)
+            continue
+        documents = documents_of(view, some)
+        ends = np.cumsum([len(document or "") for document in documents]) // CHARACTERS_A_PIECE
+        cuts = [0, *(np.flatnonzero(np.diff(ends)) + 1).tolist(), len(documents)]
+        for first, stop in pairwise(cuts):
+            chosen = documents[first:stop]
+            if what is None:
+                yield lists.of_trigrams(some[first:stop], chosen)
+            else:
+                yield lists.of_words(some[first:stop], chosen, what)
+
+
+def file_key(key: ListKey) -> str:
+    """Under which key the file of these lists is recorded."""
+    kind, what = key
+    if what is None:
+        return kind
+    told = what if isinstance(what, str) else repr((what.language, sorted(what.stopwords)))
+    return f"{kind}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+
+
+def _saved(view: ListView, key: ListKey) -> Layers[Lists] | None:
+    """What a process saved, if it is of use."""
+    found = None if view.directory is None else find(view.connection, file_key(key))
+    if found is None or view.directory is None:
+        return None
+    try:
+        path = path_of(view.directory, found)
+        refuse_damaged(path, found)
+        return list_files.read(path, view, found.seq, found.covered)
+    except (DamagedError, ValueError, LookupError, TypeError, OSError) as error:
+        _log.warning("lists of words can't be used and will be made again: %s", error)
+        view.kept.lists.reject(key)
+        return None
+
+
+def _sparse_lists(view: AnyView, space: Space, rows: Ints) -> Lists:
+    pks = view.state.pks[rows]
+    found = list(read_blobs(view.connection, space, pks))
+    holders = rows[np.searchsorted(pks, np.array([pk for pk, _ in found], np.int64))]
+    halves = [len(blob) // 2 for _, blob in found]
+    indices = b"".join([blob[:half] for (_, blob), half in zip(found, halves, strict=True)])
+    values = b"".join([blob[half:] for (_, blob), half in zip(found, halves, strict=True)])
+    lengths = np.array(halves, np.int64) // 4
+    return lists.of_sparse(
+        rows,
+        holders,
+        np.frombuffer(indices, "<u4").astype(np.int64),
+        np.frombuffer(values, "<f4"),
+        lengths,
+    )
+
+
+def documents_of(view: AnyView, rows: Ints) -> list[str | None]:
+    """The documents of some rows."""
+    pieces = read_records(view.connection, "document", view.state.pks[rows])
+    return [document for piece in pieces for (document,) in piece]

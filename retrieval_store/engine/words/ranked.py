@@ -1,0 +1,176 @@
+"""Ranking by inverted lists: BM25 over documents, dot products of sparse vectors.
+
+Filters act inside: only allowed rows are ranked, with document frequencies of the whole collection.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, SparseVector
+from retrieval_store.base.ranking import Ranking
+from retrieval_store.base.words import Analyzer
+from retrieval_store.engine.state.layers import Layers
+from retrieval_store.engine.storage.schema import Space
+from retrieval_store.engine.words import lists
+from retrieval_store.engine.words.kept import TRIGRAMS, ListKey, ListView, lists_for
+from retrieval_store.engine.words.lists import Lists, Rows32
+
+K1, B = 1.2, 0.75
+RAREST = 6  # trigrams of a text that are looked at; the document decides anyway
+Part: TypeAlias = tuple[Rows32, Matrix, float]  # rows, each once; what they get, times a number
+
+
+@dataclass(frozen=True, slots=True)
+class _Collection:
+    """What BM25 wants to know of all documents. layers: the lists it was worked out from; counting:
+    see `Layers.counting`; documents: how many have words; damping: (rows,) k1 · (1 - b + b · words
+    / words on average)."""
+
+    layers: Layers[Lists]
+    counting: list[Bools | None]
+    documents: int
+    damping: Matrix
+
+
+def rank_texts(
+    view: ListView, analyzer: Analyzer, texts: Sequence[str], k: int, mask: Bools | None
+) -> list[Ranking]:
+    """For each text the k documents that it describes best, by BM25: those with any of its words.
+
+    score = Σ idf(w) · f · (k1 + 1) / (f + k1 · (1 - b + b · |d| / avg|d|)) over the words w of the
+    text, as often as it has them; f: how often w stands in d; idf(w) = ln(1 + (N - n + ½) / (n +
+    ½)) for N documents, n of them with w. Robertson and Zaragoza, "The probabilistic relevance
+    framework" (2009); the idf, which is never negative, is Lucene's. k1 = 1.2, b = 0.75.
+    """
+    key: ListKey = ("words", analyzer)
+    layers = lists_for(view, key)
+    known, living = _collection(view, layers, key), (view.state.alive, view.state.some_dead)
+
+    def rank(text: str) -> Ranking:
+        words = analyzer.words([text])
+        times = Counter(words.vocabulary[code] for code in words.codes.tolist())
+        parts = []
+        for word, count in times.items():
+            rows, often = lists.find_in(layers, word, known.counting, *living)
+            scale = count * _idf(known.documents, len(rows)) * (K1 + 1)
+            parts.append((rows, often / (often + known.damping[rows]), scale))
+        return _best(parts, k, mask, len(view.state.pks))
+
+    return [rank(text) for text in texts]
+
+
+def _collection(view: ListView, layers: Layers[Lists], key: Hashable) -> _Collection:
+    known: _Collection | None = view.kept.facts.get(key)
+    if known is None or known.layers is not layers:  # lists of one state may be layered anew
+        height = len(view.state.pks)
+        counting, sizes = layers.counting(height), np.zeros(height, np.float32)
+        for segment, counts in zip(layers.segments, counting, strict=True):
+            decides = _living(segment.rows, counts, view.state.alive)
+            sizes[segment.rows[: len(decides)][decides]] = segment.sizes[: len(decides)][decides]
+        documents = int(np.count_nonzero(sizes))
+        average = float(sizes.sum(dtype=np.float64)) / max(1, documents)
+        damping = (K1 * (1 - B + B * sizes / max(average, 1e-9))).astype(np.float32)
+        known = view.kept.facts[key] = _Collection(layers, counting, documents, damping)
+    return known
+
+
+def _idf(documents: int, holders: int) -> float:
+    return float(np.log1p((documents - holders + 0.5) / (holders + 0.5)))
+
+
+def _best(parts: Sequence[Part], k: int, mask: Bools | None, height: int) -> Ranking:
+    """The k rows with the greatest sums over the parts, in each of which a row stands once; ties in
+    the order of rows."""
+    rows, shares = _side_by_side(parts)
+    if len(rows) * 8 < height:
+        found, places = np.unique(rows, return_inverse=True)
+        totals = _sums(places, shares, len(found))
+        if mask is not None:
+            found, totals = found[mask[found]], totals[mask[found]]
+        chosen = _greatest(totals, k)
+    else:
+        # Adding part by part to an array of all rows was slower than counting them all at once.
+        totals = _sums(rows, shares, height)
+        found = np.arange(height) if mask is None else np.flatnonzero(mask)
+        totals = totals if mask is None else totals[found]
+        chosen = _greatest(totals, k)
+        # There may be rows without any part among them, whose total is 0.
+        if not (totals[chosen] > 0).all():
+            touched = np.zeros(height, np.bool_)
+            touched[rows] = True
+            found, totals = found[touched[found]], totals[touched[found]]
+            chosen = _greatest(totals, k)
+    found, totals = found[chosen], totals[chosen]
+    order = np.argsort(-totals, kind="stable")[:k]
+    return found[order], totals[order]
+
+
+def _sums(places: Ints, shares: Floats, count: int) -> Floats:
+    totals: Floats = np.bincount(places, shares, count).astype(np.float64, copy=False)
+    return totals
+
+
+def _greatest(totals: Floats, k: int) -> Ints:
+    """Where the k greatest are, and all that equal the least of them; ascending."""
+    if len(totals) <= k:
+        return np.arange(len(totals))
+    return np.flatnonzero(totals >= np.partition(totals, len(totals) - k)[len(totals) - k])
+
+
+def _side_by_side(parts: Sequence[Part]) -> tuple[Ints, Floats]:
+    """The rows of all parts, and what they get, in the types that numpy counts in."""
+    ends = np.cumsum([0, *(len(rows) for rows, _, _ in parts)]).tolist()
+    every, shares = np.empty(ends[-1], np.int64), np.empty(ends[-1], np.float64)
+    for (rows, weights, scale), start, stop in zip(parts, ends, ends[1:], strict=False):
+        every[start:stop] = rows
+        np.multiply(weights, scale, out=shares[start:stop])
+    return every, shares
+
+
+def rows_with_all(view: ListView, trigrams: Sequence[int]) -> Bools:
+    """(rows,) whether a row's document has these trigrams, or at least the rarest of them."""
+    layers = lists_for(view, TRIGRAMS)
+    height = len(view.state.pks)
+    counting = layers.counting(height)
+    living = view.state.alive, view.state.some_dead
+    holders = [lists.find_in(layers, t, counting, *living)[0] for t in trigrams]
+    mask = np.zeros(height, np.bool_)
+    holders.sort(key=len)
+    mask[holders[0]] = True
+    for rows in holders[1:RAREST]:
+        having = np.zeros(height, np.bool_)
+        having[rows] = True
+        mask &= having
+    return mask
+
+
+def rank_sparse(
+    view: ListView, space: Space, queries: Sequence[SparseVector], k: int, mask: Bools | None
+) -> list[Ranking]:
+    """For each query vector the k rows with the greatest dot products, of those that share an index
+    with it. With the setting "idf", values are multiplied by the idf of their index."""
+    key: ListKey = ("sparse", space.name)
+    layers = lists_for(view, key)
+    known, living = _collection(view, layers, key), (view.state.alive, view.state.some_dead)
+    by_idf = space.index.get("idf") is True
+
+    def rank(query: SparseVector) -> Ranking:
+        parts = []
+        for index, value in zip(query.indices.tolist(), query.values.tolist(), strict=True):
+            rows, held = lists.find_in(layers, index, known.counting, *living)
+            scale = value * (_idf(known.documents, len(rows)) if by_idf else 1.0)
+            parts.append((rows, held, scale))
+        return _best(parts, k, mask, len(view.state.pks))
+
+    return [rank(query) for query in queries]
+
+
+def _living(rows: Ints, counts: Bools | None, alive: Bools) -> Bools:
+    """For the rows of a segment that the reader has whether they live and the segment counts."""
+    rows = rows[rows < len(alive)]
+    living: Bools = alive[rows] if counts is None else alive[rows] & counts[rows]
+    return living

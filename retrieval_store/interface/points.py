@@ -1,0 +1,127 @@
+"""Points that go into a store and come out of it: in columns, rather than one by one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal, TypeAlias
+
+from retrieval_store.base.arrays import Floats, Ints, Matrix, SparseVector
+from retrieval_store.base.json_values import Payload
+
+PointId: TypeAlias = str | int
+SpecialVector: TypeAlias = SparseVector | Matrix
+
+
+class Unset(Enum):
+    """Stands for "leave what is there" in an update."""
+
+    UNSET = "unset"
+
+
+UNSET = Unset.UNSET
+MaybeText: TypeAlias = str | None | Unset
+MaybePayload: TypeAlias = Payload | None | Unset
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """Vectors for some points of a batch.
+
+    matrix: (m, dim) float32, C-contiguous; positions: which points of the batch they belong to,
+    ascending int64 (m,), None for all of them.
+    """
+
+    matrix: Matrix
+    positions: Ints | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialVectors:
+    """Vectors for some points of a batch, in a space that isn't dense.
+
+    items: for each a SparseVector, or a (m, dim) float32 matrix of its several vectors; positions:
+    as in `Vectors`.
+    """
+
+    items: Sequence[SpecialVector]
+    positions: Ints | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PointBatch:
+    """Points to write. A field that is None as a whole leaves known points as they are, and so does
+    UNSET as one of its items; new points get null."""
+
+    ids: Sequence[PointId]
+    vectors: Mapping[str, Vectors | SpecialVectors] = field(default_factory=dict)
+    payloads: Sequence[MaybePayload] | None = None
+    documents: Sequence[MaybeText] | None = None
+    uris: Sequence[MaybeText] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRules:
+    """How `put` treats points that exist, points that don't, and payloads.
+
+    merge_payloads: keys of the new payload replace those of the old, a None deletes the key;
+    otherwise the new payload replaces the old. needs_vector: the space in which each new point must
+    have a vector, None when points may come without.
+    """
+
+    known: Literal["refuse", "update"]
+    new: Literal["insert", "ignore"]
+    merge_payloads: bool = True
+    needs_vector: str | None = None
+
+
+def merged(old: Payload | None, new: Payload | None) -> Payload | None:
+    """`old` with the keys of `new`; a None deletes the key."""
+    if new is None:
+        return old
+    merged = {**(old or {}), **new}
+    return {key: value for key, value in merged.items() if key not in new or value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class PutResult:
+    """What `put` did: how many points it inserted and updated, and which ids it ignored."""
+
+    inserted: int
+    updated: int
+    ignored: Sequence[PointId]
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Which fields of points to fetch, besides their ids; `vectors` names a space or is None."""
+
+    payload: bool = False
+    document: bool = False
+    uri: bool = False
+    vectors: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Points read; fields that weren't asked for are None.
+
+    vectors: (n, dim) float32, rows of NaN for points without a vector in the space; special: the
+    vectors of a space that isn't dense, None for points without.
+    """
+
+    ids: list[PointId]
+    payloads: list[Payload | None] | None = None
+    documents: list[str | None] | None = None
+    uris: list[str | None] | None = None
+    vectors: Matrix | None = None
+    special: list[SpecialVector | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """The answer to one query: points, best first, their distances, float64 (n,), None where
+    there is no vector to measure from, and their scores, float64 (n,), descending."""
+
+    points: Points
+    distances: Floats | None
+    scores: Floats

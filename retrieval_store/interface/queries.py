@@ -1,0 +1,78 @@
+"""What can be asked of a collection: by vectors, by words, or by both."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from retrieval_store.base.arrays import Floats, Matrix, SparseVector
+from retrieval_store.base.words import Analyzer
+from retrieval_store.filters.expression import Expression
+from retrieval_store.indexes.exact import Metric
+
+Fusion: TypeAlias = Literal["rrf", "weighted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to search for: (q, dim) float32 vectors in a space, the k nearest of each. exact: don't
+    use an index; ef: candidates to ask of an index, where the usual number isn't wanted."""
+
+    space: str
+    vectors: Matrix
+    k: int
+    expression: Expression | None = None
+    exact: bool = False
+    ef: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextQuery:
+    """Texts whose words are searched for; the k best documents of each."""
+
+    texts: tuple[str, ...]
+    analyzer: Analyzer
+    k: int
+    expression: Expression | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HybridQuery:
+    """A vector query and a text query of as many queries each, with the same expression, each with
+    its own k; the k best of both. alpha: the weight of the vectors, from 0 to 1, 1 - alpha being
+    that of the words."""
+
+    dense: Query
+    text: TextQuery
+    alpha: float
+    fusion: Fusion
+    k: int
+
+
+@dataclass(frozen=True, slots=True)
+class SparseQuery:
+    """Sparse vectors to search for in a sparse space; the k with the greatest dot products."""
+
+    space: str
+    vectors: tuple[SparseVector, ...]
+    k: int
+    expression: Expression | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MultiQuery:
+    """Matrices of several query vectors each, in a space of several vectors a point; the k best by
+    late interaction. candidates: a query by one vector each that chooses the points to look at;
+    without it all that the expression allows are looked at."""
+
+    space: str
+    matrices: tuple[Matrix, ...]
+    k: int
+    expression: Expression | None = None
+    candidates: Query | None = None
+
+
+AnyQuery: TypeAlias = Query | TextQuery | HybridQuery | SparseQuery | MultiQuery
+
+
+def scores_of(distances: Floats, metric: Metric) -> Floats:
+    """Greater is nearer: the cosine or the dot product; of squared L2 the negative."""
+    return -distances if metric == "l2" else 1.0 - distances

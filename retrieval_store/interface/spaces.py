@@ -1,0 +1,40 @@
+"""Vector spaces: what vectors points have, how far these are apart, and how they are indexed."""
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias, get_args
+
+from retrieval_store.base.json_values import Payload
+from retrieval_store.indexes import HNSW
+from retrieval_store.indexes.exact import Metric
+
+Kind: TypeAlias = Literal["dense", "sparse", "multi"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True, slots=True)
+class NewSpace:
+    """A vector space to be: its metric, the name and settings of its index, and how many vectors of
+    which kind a point has: one dense, one sparse, or several dense ones ("multi"). A sparse space
+    ranks by the dot product; {"idf": true} in its settings multiplies by the idf of each index."""
+
+    metric: Metric
+    index: Payload = field(default_factory=dict)
+    kind: Kind = "dense"
+
+
+class Indexed(Protocol):
+    """What has an index: a space to be, or one that is. index: its name and settings."""
+
+    @property
+    def index(self) -> Payload: ...
+
+
+def index_name(space: Indexed) -> str:
+    """The registered name of a space's index."""
+    return str(space.index.get("name", HNSW))
+
+
+def index_settings(space: Indexed) -> Payload:
+    """The settings that its class is made with."""
+    settings = space.index.get("settings")
+    return settings if isinstance(settings, dict) else {}

@@ -1,0 +1,104 @@
+"""The places where collections live, and a client's share in one of them.
+
+There are two: the engine in this process, on disk or in memory, and a Qdrant cluster. Neither knows
+of the other; what they have in common is `interface.stores`, and only here is one of them chosen.
+"""
+
+import weakref
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from retrieval_store import plugins
+from retrieval_store.engine import registry
+from retrieval_store.engine.store import Store
+from retrieval_store.errors import ClientClosedError, MissingDependencyError
+from retrieval_store.interface.records import CollectionRecord, Mode, Progress
+from retrieval_store.interface.stores import CollectionStore, PointsBackend
+
+
+class Session:
+    """A client's share in a store; when it is closed, or collected, `release` is called."""
+
+    def __init__(self, store: CollectionStore, release: Callable[[], object], place: str) -> None:
+        self._store = store
+        self._finalizer = weakref.finalize(self, release)
+        self.place = place
+
+    @property
+    def store(self) -> CollectionStore:
+        """The store; raises ClientClosedError after `close`."""
+        if not self._finalizer.alive:
+            raise ClientClosedError(f"the client of the store {self.place} has been closed")
+        return self._store
+
+    def close(self) -> None:
+        """Give the store back; a second call does nothing."""
+        self._finalizer()
+
+
+def in_memory(mode: Mode) -> Session:
+    """A new store in memory."""
+    share = registry.Share(Store(None, mode, plugins.find_index))
+    return Session(share.store, partial(registry.release, share), "in memory")
+
+
+def embedded(path: Path, mode: Mode, rebuild: bool) -> Session:
+    """A share in the store of a directory. rebuild: without the derived files that are there, which
+    are forgotten; where nothing can be written, they aren't used."""
+    ignored = rebuild and mode == "read-only"
+    share = registry.acquire(path, mode, plugins.find_index, uses_derived=not ignored)
+    session = Session(share.store, partial(registry.release, share), f"at {path}")
+    if rebuild and not ignored:
+        try:
+            share.store.forget_derived()
+        except BaseException:
+            session.close()
+            raise
+    return session
+
+
+def remote(url: str | None, qdrant_client: Any, options: dict[str, Any]) -> Session:
+    """A cluster: the one at a URL, or that of a client which stays the caller's to close."""
+    try:
+        from retrieval_store.remote.cluster import Cluster
+        from retrieval_store.remote.store import RemoteStore
+    except ImportError as error:
+        raise MissingDependencyError(
+            'a cluster needs qdrant-client: pip install "retrieval-store[qdrant]"'
+        ) from error
+    if url is None:
+        cluster = Cluster(qdrant_client, "behind qdrant_client")
+        return Session(RemoteStore(cluster), _leave_open, cluster.place)
+    cluster = Cluster.at(url, options)
+    return Session(RemoteStore(cluster), cluster.close, cluster.place)
+
+
+def _leave_open() -> None:
+    """What is done to a client that isn't ours."""
+
+
+class StoredCollection:
+    """A `Backend`: a collection in a store, by its id."""
+
+    def __init__(self, session: Session, collection_id: str) -> None:
+        self._session = session
+        self._id = collection_id
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    @property
+    def points(self) -> PointsBackend:
+        return self._session.store.points(self._id)
+
+    def record(self) -> CollectionRecord:
+        return self._session.store.record(self._id)
+
+    def change(self, edit: Callable[[CollectionRecord], CollectionRecord]) -> CollectionRecord:
+        return self._session.store.change(self._id, edit)
+
+    def optimize(self, progress: Progress) -> None:
+        self._session.store.optimize(self._id, progress)

@@ -1,6 +1,18 @@
 """The embedded engine: points, and nothing else, in files that survive.
 
-In the order of a query: `registry` → `store` → `points` → `state` → `masks` over `columns` and
-`postings` → `search` → `fetch`. Below them `write`, `vectors`, `presence`, `schema`, `catalog` and
-`database`.
+A call enters by `registry` (one open store for each directory), goes through `store` (collections
+by name) to `points` (one collection), which reads and writes in transactions, over what `memory`
+has made of the database as of one write. `answering` finds and fetches, `report` tells how. Its
+rooms, each of which may use those below it, and none of those above:
+
+    upkeep       maintenance, in the background or when asked for, and verification
+    nearest      the nearest of the points that are allowed
+    filtering    which points an expression allows
+    words        inverted lists: ranking by words and by sparse vectors
+    state        a collection in memory as of one write
+    storage      what lies on disk, and how it is written
+    database     SQLite: connections, transactions, errors
+    concurrency  locks, and what a fork must not break
+
+Below all of them lie `interface`, `indexes`, `filters` and `base`. It knows no front and no plugin.
 """

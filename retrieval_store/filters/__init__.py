@@ -1,1 +1,8 @@
-"""Filters: one expression language, and the dialects that are parsed into it."""
+"""Filters: one expression language, and the dialects that are parsed into it.
+
+In comes what a user wrote; out goes an expression, whose nodes (`expression`) say what matches, not
+how it is found. `where` parses Chroma's dialects, `limits` bounds what users pass as expressions,
+`predicate` asks an expression of one point. Whoever stores points evaluates expressions in its own
+way: the engine to masks (`engine.filtering`), a cluster to what Qdrant can say of them
+(`remote.conditions`). It may use `base`.
+"""

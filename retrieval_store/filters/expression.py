@@ -6,108 +6,45 @@ step. A point whose payload has nothing (or null) at the path matches no leaf; n
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from retrieval_store.base.json_values import Payload
+from retrieval_store.filters.documents import DocumentContains, DocumentLeaf, DocumentMatches
+from retrieval_store.filters.nodes import (
+    MAX_DEPTH,
+    And,
+    Expression,
+    HasId,
+    Not,
+    Or,
+    PayloadPath,
+    Scalar,
+)
+from retrieval_store.filters.values import Exists, ListHas, OneOf, Range, TextIn, ValueLeaf
 
-Scalar: TypeAlias = bool | int | float | str
-PayloadPath: TypeAlias = tuple[str, ...]
-MAX_DEPTH = 200  # levels of terms in terms: who evaluates them calls itself for each
-
-
-class Expression:
-    """A condition that a point fulfils or doesn't."""
-
-    __slots__ = ()
-
-
-@dataclass(frozen=True, slots=True)
-class And(Expression):
-    """Points that fulfil all terms; with no terms, every point."""
-
-    terms: tuple[Expression, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Or(Expression):
-    """Points that fulfil at least one term; with no terms, none."""
-
-    terms: tuple[Expression, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Not(Expression):
-    """Points that don't fulfil the term."""
-
-    term: Expression
-
-
-@dataclass(frozen=True, slots=True)
-class OneOf(Expression):
-    """Points with a scalar at `path` equal to one of `values`.
-
-    Numbers compare by exact value (1 equals 1.0), a bool equals only that bool.
-    """
-
-    path: PayloadPath
-    values: tuple[Scalar, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ListHas(Expression):
-    """Points with a list at `path` that has an element equal to one of `values`."""
-
-    path: PayloadPath
-    values: tuple[Scalar, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Range(Expression):
-    """Points with a number at `path` in the bounds, compared exactly; None leaves a side open."""
-
-    path: PayloadPath
-    gt: int | float | None = None
-    gte: int | float | None = None
-    lt: int | float | None = None
-    lte: int | float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TextIn(Expression):
-    """Points with a string at `path` that has `text` in it; ignore_case: as `str.casefold` says."""
-
-    path: PayloadPath
-    text: str
-    ignore_case: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Exists(Expression):
-    """Points with something at `path`: neither nothing, nor null, nor an empty list."""
-
-    path: PayloadPath
-
-
-@dataclass(frozen=True, slots=True)
-class HasId(Expression):
-    """Points with one of these ids."""
-
-    ids: tuple[str | int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentContains(Expression):
-    """Points with a document that has `text` in it, case and all."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentMatches(Expression):
-    """Points with a document in which the RE2 `pattern` is found somewhere."""
-
-    pattern: str
+__all__ = [
+    "MAX_DEPTH",
+    "And",
+    "DocumentContains",
+    "DocumentLeaf",
+    "DocumentMatches",
+    "Exists",
+    "Expression",
+    "HasId",
+    "ListHas",
+    "Not",
+    "OneOf",
+    "Or",
+    "PayloadPath",
+    "Range",
+    "Scalar",
+    "TextIn",
+    "ValueLeaf",
+    "every",
+    "joined",
+    "value_at",
+    "walk",
+]
 
 
 def every(*terms: Expression | None) -> Expression | None:

@@ -8,19 +8,13 @@ from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import (
     MAX_DEPTH,
     And,
-    DocumentContains,
-    DocumentMatches,
-    Exists,
+    DocumentLeaf,
     Expression,
     HasId,
-    ListHas,
     Not,
-    OneOf,
     Or,
-    Range,
-    TextIn,
+    ValueLeaf,
 )
-from retrieval_store.filters.where import compile_pattern
 
 MAX_NODES = 1_000_000
 
@@ -45,10 +39,8 @@ def _terms(node: Expression) -> tuple[Expression, ...]:
             return terms
         case Not(term):
             return (term,)
-        case DocumentMatches(pattern):
-            compile_pattern(pattern)
-            return ()
-        case OneOf() | ListHas() | Range() | TextIn() | Exists() | HasId() | DocumentContains():
+        case ValueLeaf() | DocumentLeaf() | HasId():
+            node.check()
             return ()
     raise InvalidFilterError(
         f"the filter has a term of type {type(node).__name__}, expected an expression of "

@@ -8,25 +8,22 @@ negation the opposite is needed, what is *enough* for the term to hold. Each lea
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from qdrant_client import models
 
 from retrieval_store.filters.expression import (
     And,
-    DocumentContains,
-    DocumentMatches,
-    Exists,
+    DocumentLeaf,
     Expression,
     HasId,
-    ListHas,
     Not,
-    OneOf,
     Or,
     PayloadPath,
     Range,
     Scalar,
-    TextIn,
+    ValueLeaf,
 )
 from retrieval_store.remote.payloads import DOCUMENT, LISTS, point_id
 
@@ -63,98 +60,95 @@ def _bound(expression: Expression, upper: bool, depth: int = 0) -> Bound:
             return _none(_bound(term, not upper, depth + 1))
         case HasId(ids):
             return models.HasIdCondition(has_id=[point_id(one) for one in ids])
-        case DocumentContains(text):
-            return _substring(DOCUMENT, text)
-        case DocumentMatches():
-            return _not_empty(DOCUMENT) if upper else False
-        case OneOf(path) | ListHas(path) | Range(path) | TextIn(path) | Exists(path):
+        case DocumentLeaf():
+            return expression.bound(_Says(DOCUMENT, upper))
+        case ValueLeaf(path=path):
             key = _key(path)
             if key is None or (len(path) > 1 and not upper):
                 return upper  # there may be lists on the way, which Qdrant walks through
-            bound = _leaf(key, expression, upper)
+            bound = expression.bound(_Says(key, upper))
             return bound if upper else _all([bound, _is_list(path[0], expression)])
     raise TypeError(f"nothing is defined for {expression!r}")
 
 
-def _leaf(key: str, leaf: Expression, upper: bool) -> Bound:
-    """The bound for a value that may, or a list one of whose elements may, fulfil the leaf."""
-    match leaf:
-        case OneOf(_, values) | ListHas(_, values):
-            return _equal(key, values, upper)
-        case Range():
-            return _range(key, leaf, upper)
-        case TextIn(_, text, ignore_case):
-            if text and not ignore_case:
-                return _substring(key, text)
-            return _not_empty(key) if upper else False
-    return _not_empty(key)
-
-
-def _is_list(name: str, leaf: Expression) -> Bound:
+def _is_list(name: str, leaf: ValueLeaf) -> Bound:
     """That the value is a list, or isn't, as the leaf wants it."""
-    if isinstance(leaf, Exists):
+    if leaf.in_lists is None:
         return True
     noted = models.FieldCondition(key=LISTS, match=models.MatchAny(any=[name]))
-    return noted if isinstance(leaf, ListHas) else _none(noted)
+    return noted if leaf.in_lists else _none(noted)
 
 
-def _equal(key: str, values: Sequence[Scalar], upper: bool) -> Bound:
-    texts = [value for value in values if isinstance(value, str) and _is_text(value)]
-    truths = [value for value in values if isinstance(value, bool)]
-    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-    matches: list[Any] = [models.MatchAny(any=texts)] if texts else []
-    matches += [models.MatchValue(value=truth) for truth in truths]
-    if not upper:  # the integer 1 doesn't match 1.0, but what matches is equal
-        integers = [n for n in numbers if isinstance(n, int) and n in INTEGERS]
-        matches += [models.MatchAny(any=integers)] if integers else []
-        numbers = [n for n in numbers if isinstance(n, float) and abs(n) < EXACT_IN_FLOAT64]
-    found: list[Bound] = [models.FieldCondition(key=key, match=match) for match in matches]
-    if len(numbers) > MOST_NUMBERS:  # each is a condition; a range of all is one, if less is said
-        span = Range((), gte=min(numbers), lte=max(numbers))
-        return _any([*found, _range(key, span, True) if upper else False])
-    return _any(found + [_range(key, Range((), gte=n, lte=n), upper) for n in numbers])
+@dataclass(frozen=True, slots=True)
+class _Says:
+    """What Qdrant can say of what a point has under a key: what is necessary (`upper`) or enough
+    for a condition."""
 
+    key: str
+    upper: bool
 
-def _range(key: str, leaf: Range, upper: bool) -> Bound:
-    bounds: dict[str, float] = {}
-    for name in ("gt", "gte", "lt", "lte"):
-        limit = getattr(leaf, name)
-        if limit is None:
-            continue
-        large = abs(limit) >= EXACT_IN_FLOAT64
-        if large and not upper:
-            return False
-        try:
-            wide = float(limit)
-        except OverflowError:  # beyond all that a payload can hold
-            if (limit > 0) == name.startswith("g"):
+    def equal(self, values: Sequence[Scalar]) -> Bound:
+        texts = [value for value in values if isinstance(value, str) and _is_text(value)]
+        truths = [value for value in values if isinstance(value, bool)]
+        numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+        matches: list[Any] = [models.MatchAny(any=texts)] if texts else []
+        matches += [models.MatchValue(value=truth) for truth in truths]
+        if not self.upper:  # the integer 1 doesn't match 1.0, but what matches is equal
+            integers = [n for n in numbers if isinstance(n, int) and n in INTEGERS]
+            matches += [models.MatchAny(any=integers)] if integers else []
+            numbers = [n for n in numbers if isinstance(n, float) and abs(n) < EXACT_IN_FLOAT64]
+        found: list[Bound] = [models.FieldCondition(key=self.key, match=m) for m in matches]
+        if (
+            len(numbers) > MOST_NUMBERS
+        ):  # each is a condition; a range of all is one, if less is said
+            span = Range((), gte=min(numbers), lte=max(numbers))
+            return _any([*found, self.between(span) if self.upper else False])
+        return _any(found + [self.between(Range((), gte=n, lte=n)) for n in numbers])
+
+    def between(self, bounds: Range) -> Bound:
+        sent: dict[str, float] = {}
+        for name in ("gt", "gte", "lt", "lte"):
+            limit = getattr(bounds, name)
+            if limit is None:
+                continue
+            large = abs(limit) >= EXACT_IN_FLOAT64
+            if large and not self.upper:
                 return False
-            continue
-        inclusive = {"gt": "gte", "lt": "lte"}.get(name, name) if large else name
-        if large:  # who compares exactly must not miss what rounding has moved
-            wide = math.nextafter(wide, -math.inf if name.startswith("g") else math.inf)
-        if math.isinf(wide):
-            continue
-        bounds[inclusive] = _tighter(inclusive, bounds.get(inclusive), wide)
-    # Without a bound Qdrant asks for nothing.
-    return models.FieldCondition(key=key, range=models.Range(**bounds)) if bounds else upper
+            try:
+                wide = float(limit)
+            except OverflowError:  # beyond all that a payload can hold
+                if (limit > 0) == name.startswith("g"):
+                    return False
+                continue
+            inclusive = {"gt": "gte", "lt": "lte"}.get(name, name) if large else name
+            if large:  # who compares exactly must not miss what rounding has moved
+                wide = math.nextafter(wide, -math.inf if name.startswith("g") else math.inf)
+            if math.isinf(wide):
+                continue
+            sent[inclusive] = _tighter(inclusive, sent.get(inclusive), wide)
+        # Without a bound Qdrant asks for nothing.
+        if not sent:
+            return self.upper
+        return models.FieldCondition(key=self.key, range=models.Range(**sent))
+
+    def containing(self, text: str) -> Bound:
+        if not _is_text(text):
+            return False
+        match = models.MatchSubstring(substring=text)
+        return models.FieldCondition(key=self.key, match=match)
+
+    def present(self) -> Bound:
+        empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=self.key))
+        return models.Filter(must_not=[empty])
+
+    def nothing(self) -> Bound:
+        return self.present() if self.upper else False
 
 
 def _tighter(name: str, one: float | None, other: float) -> float:
     if one is None:
         return other
     return max(one, other) if name.startswith("g") else min(one, other)
-
-
-def _substring(key: str, text: str) -> Bound:
-    if not _is_text(text):
-        return False
-    return models.FieldCondition(key=key, match=models.MatchSubstring(substring=text))
-
-
-def _not_empty(key: str) -> Condition:
-    empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
-    return models.Filter(must_not=[empty])
 
 
 def _all(bounds: Sequence[Bound]) -> Bound:

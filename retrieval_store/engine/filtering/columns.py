@@ -9,9 +9,7 @@ import numpy as np
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.engine.filtering.postings import Postings, build
 from retrieval_store.engine.state.layers import Layers
-from retrieval_store.filters.expression import Exists, ListHas, OneOf, Range, TextIn
-
-Lookup: TypeAlias = OneOf | ListHas | Range | TextIn | Exists
+from retrieval_store.filters.expression import ValueLeaf
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,32 +30,19 @@ class Segment:
         held = self.scalars.nbytes + self.elements.nbytes
         return self.rows.nbytes + self.present.nbytes + held
 
-    def find(self, lookup: Lookup) -> list[Ints]:
-        """The segment's rows that match, in several arrays."""
-        match lookup:
-            case OneOf(_, values):
-                return self.scalars.equal(values)
-            case ListHas(_, values):
-                return self.elements.equal(values)
-            case Range():
-                return [part.between(lookup) for part in self.scalars.numbers]
-            case TextIn(_, text, ignore_case):
-                return [self.scalars.texts.containing(text, ignore_case)]
-            case Exists():
-                return [self.present]
-
 
 Column: TypeAlias = Layers[Segment]
 
 
-def column_mask(column: Column, lookup: Lookup, rows: int) -> Bools:
-    """(rows,) True where the lookup matches; right for rows that aren't stale."""
+def column_mask(column: Column, leaf: ValueLeaf, rows: int) -> Bools:
+    """(rows,) True where the leaf, which can be looked up, holds; right for rows that aren't
+    stale."""
     height = max([rows, *(int(s.rows[-1]) + 1 for s in column.segments if len(s.rows))])
     mask = np.zeros(height, np.bool_)
     for i, segment in enumerate(column.segments):
         if i:
             mask[segment.rows] = False
-        for found in segment.find(lookup):
+        for found in leaf.found_in(segment) or ():
             mask[found] = True
     return mask[:rows]
 

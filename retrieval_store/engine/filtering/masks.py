@@ -5,13 +5,13 @@ only of the points that the rest of the filter leaves.
 """
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.engine.database.transactions import select
-from retrieval_store.engine.filtering.columns import Column, Lookup, build_segment, column_mask
+from retrieval_store.engine.filtering.columns import Column, build_segment, column_mask
 from retrieval_store.engine.filtering.kept import FilterView
 from retrieval_store.engine.state.layers import plan_refresh, refreshed
 from retrieval_store.engine.state.state import rows_of
@@ -24,22 +24,17 @@ from retrieval_store.engine.words.ranked import rows_with_all
 from retrieval_store.filters.expression import (
     And,
     DocumentContains,
-    DocumentMatches,
-    Exists,
+    DocumentLeaf,
     Expression,
     HasId,
-    ListHas,
     Not,
-    OneOf,
     Or,
     PayloadPath,
-    Range,
-    TextIn,
+    ValueLeaf,
     joined,
     value_at,
     walk,
 )
-from retrieval_store.filters.where import compile_pattern
 
 TRIGRAMS_WORTH = 20_000  # documents; fewer are looked at in two milliseconds
 Columns: TypeAlias = Mapping[PayloadPath, Column]
@@ -49,7 +44,7 @@ def matching(view: FilterView, expression: Expression | None) -> Bools:
     """(rows,) True for the living points that fulfil the expression; all do when it is None."""
     if expression is None:
         return view.state.alive
-    paths = {node.path for node in walk(expression) if isinstance(node, Lookup)}
+    paths = {node.path for node in walk(expression) if _is_looked_up(node)}
     columns = _columns(view, paths) if paths else {}
     return _mask(view, columns, expression, view.state.alive)
 
@@ -68,16 +63,18 @@ def _mask(view: FilterView, columns: Columns, expression: Expression, candidates
             return found
         case Not(term):
             return candidates & ~_mask(view, columns, term, candidates)
-        case OneOf(path) | ListHas(path) | Range(path) | TextIn(path) | Exists(path):
-            mask = column_mask(columns[path], expression, len(candidates))
+        case ValueLeaf() if _is_looked_up(expression):
+            mask = column_mask(columns[expression.path], expression, len(candidates))
             mask &= candidates
             return mask
+        case ValueLeaf():
+            return _holding(view, expression, candidates)
         case HasId(ids):
             pks = np.fromiter(pks_of_ids(view.connection, ids).values(), np.int64)
         case DocumentContains(text):
             pks = _pks_containing(view, text, candidates)
-        case DocumentMatches(pattern):
-            pks = _pks_matching(view, pattern, candidates)
+        case DocumentLeaf():
+            pks = _pks_holding(view, expression, candidates)
         case _:
             raise TypeError(f"no mask is defined for {expression!r}")
     mask = np.zeros_like(candidates)
@@ -86,8 +83,12 @@ def _mask(view: FilterView, columns: Columns, expression: Expression, candidates
     return mask
 
 
+def _is_looked_up(node: Expression) -> TypeGuard[ValueLeaf]:
+    return isinstance(node, ValueLeaf) and type(node).found_in is not ValueLeaf.found_in
+
+
 def _reads_documents(expression: Expression) -> bool:
-    return any(isinstance(node, DocumentContains | DocumentMatches) for node in walk(expression))
+    return any(isinstance(node, DocumentLeaf) for node in walk(expression))
 
 
 def _pks_containing(view: FilterView, text: str, candidates: Bools) -> Ints:
@@ -117,12 +118,19 @@ def _with_trigrams_of(view: FilterView, text: str) -> Bools | None:
     return rows_with_all(view, trigrams)
 
 
-def _pks_matching(view: FilterView, pattern: str, candidates: Bools) -> Ints:
-    search = compile_pattern(pattern).search
-    pks = view.state.pks[candidates]
+def _pks_holding(view: FilterView, leaf: DocumentLeaf, candidates: Bools) -> Ints:
+    holds, pks = leaf.holds, view.state.pks[candidates]
     pieces = read_records(view.connection, "pk, document", pks, "AND document IS NOT NULL")
-    found = [pk for piece in pieces for pk, document in piece if search(document)]
+    found = [pk for piece in pieces for pk, document in piece if holds(document)]
     return np.array(found, np.int64)
+
+
+def _holding(view: FilterView, leaf: ValueLeaf, candidates: Bools) -> Bools:
+    """The candidates of whose values the leaf holds, each of which is asked."""
+    rows, mask = np.flatnonzero(candidates), np.zeros_like(candidates)
+    values = _read_values(view, rows, [leaf.path])[leaf.path]
+    mask[rows] = [leaf.holds(value) for value in values]
+    return mask
 
 
 def _columns(view: FilterView, paths: set[PayloadPath]) -> Columns:

@@ -115,6 +115,14 @@ class Postings:
             found += [part.equal(numbers) for part in self.numbers]
         return found
 
+    def between(self, bounds: Range) -> list[Ints]:
+        """The rows of numbers inside the bounds, in several arrays."""
+        return [part.between(bounds) for part in self.numbers]
+
+    def containing(self, text: str, ignore_case: bool) -> list[Ints]:
+        """The rows of strings that have the text in them."""
+        return [self.texts.containing(text, ignore_case)]
+
 
 def build(rows: Ints, values: Sequence[Any]) -> Postings:
     """Postings for values[i] at rows[i]; what isn't a scalar is left out."""

@@ -1,4 +1,4 @@
-"""TODO DOC."""
+"""The records of points: read by pk, in bulk, and only the columns that are wanted."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any

@@ -1,0 +1,47 @@
+"""Conditions on documents, each one class; see `values`."""
+
+from dataclasses import dataclass
+
+from retrieval_store.filters.nodes import Expression
+from retrieval_store.filters.patterns import compile_pattern
+from retrieval_store.filters.values import Bound, Says
+
+
+class DocumentLeaf(Expression):
+    """A condition on the document of a point; one without a document fulfils none."""
+
+    __slots__ = ()
+
+    def holds(self, document: str) -> bool:
+        """Whether the condition is true of the document."""
+        raise NotImplementedError
+
+    def bound(self, says: Says) -> Bound:
+        """What a store elsewhere can say of it."""
+        return says.nothing()
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentContains(DocumentLeaf):
+    """Points with a document that has `text` in it, case and all."""
+
+    text: str
+
+    def holds(self, document: str) -> bool:
+        return self.text in document
+
+    def bound(self, says: Says) -> Bound:
+        return says.containing(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentMatches(DocumentLeaf):
+    """Points with a document in which the RE2 `pattern` is found somewhere."""
+
+    pattern: str
+
+    def check(self) -> None:
+        compile_pattern(self.pattern)
+
+    def holds(self, document: str) -> bool:
+        return compile_pattern(self.pattern).search(document) is not None

@@ -1,0 +1,198 @@
+"""Conditions on what a payload has at a path.
+
+Each is one class, and a new one is one class more, in a file of its own if it is large. What it
+means is said once, by `holds`. That is enough: whoever evaluates expressions can ask it of each
+point. Who has something faster asks the leaf how to use it: `found_in` finds rows in the values of
+many points, `bound` is what a store elsewhere can say of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeAlias
+
+from retrieval_store.base.arrays import Ints
+from retrieval_store.filters.nodes import Expression, PayloadPath, Scalar
+
+Bound: TypeAlias = Any  # what a store elsewhere is told
+
+
+class ValueLeaf(Expression):
+    """A condition on the value at `path`; None stands for nothing and for null, which no leaf
+    matches. in_lists: whether it is lists that fulfil it, for what their elements are; None for
+    values of any kind."""
+
+    __slots__ = ()
+    path: PayloadPath
+    in_lists: ClassVar[bool | None] = False
+
+    def holds(self, value: Any) -> bool:
+        """Whether the condition is true of the value."""
+        raise NotImplementedError
+
+    def found_in(self, values: "Values") -> list[Ints] | None:
+        """Rows of points whose values fulfil it, in several arrays; None when it can't be looked
+        up."""
+        return None
+
+    def bound(self, says: "Says") -> Bound:
+        """What a store elsewhere can say of it."""
+        return says.nothing()
+
+
+class Values(Protocol):
+    """The values of many points at one path. present: the rows with one that is neither null nor
+    an empty list."""
+
+    @property
+    def present(self) -> Ints: ...
+    @property
+    def scalars(self) -> "Scalars":
+        """Values that are scalars."""
+
+    @property
+    def elements(self) -> "Scalars":
+        """Scalars in values that are lists."""
+
+
+class Scalars(Protocol):
+    """Rows by scalar; answers come in several arrays."""
+
+    def equal(self, values: Sequence[Scalar]) -> list[Ints]:
+        """The rows of any of the values."""
+
+    def between(self, bounds: "Range") -> list[Ints]:
+        """The rows of numbers inside the bounds."""
+
+    def containing(self, text: str, ignore_case: bool) -> list[Ints]:
+        """The rows of strings that have the text in them."""
+
+
+class Says(Protocol):
+    """What a store elsewhere can say of a value, or of one of its elements if it is a list: either
+    what is necessary for a condition, or what is enough for it."""
+
+    def equal(self, values: Sequence[Scalar]) -> Bound:
+        """That it equals one of the values."""
+
+    def between(self, bounds: "Range") -> Bound:
+        """That it is a number inside the bounds."""
+
+    def containing(self, text: str) -> Bound:
+        """That it is a string that has the text in it."""
+
+    def present(self) -> Bound:
+        """That there is one."""
+
+    def nothing(self) -> Bound:
+        """Nothing but that there must be one."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf(ValueLeaf):
+    """Points with a scalar at `path` equal to one of `values`.
+
+    Numbers compare by exact value (1 equals 1.0), a bool equals only that bool.
+    """
+
+    path: PayloadPath
+    values: tuple[Scalar, ...]
+
+    def holds(self, value: Any) -> bool:
+        return any(_same(value, one) for one in self.values)
+
+    def found_in(self, values: Values) -> list[Ints]:
+        return values.scalars.equal(self.values)
+
+    def bound(self, says: Says) -> Bound:
+        return says.equal(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class ListHas(ValueLeaf):
+    """Points with a list at `path` that has an element equal to one of `values`."""
+
+    path: PayloadPath
+    values: tuple[Scalar, ...]
+    in_lists: ClassVar[bool | None] = True
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, list) and any(_same(v, w) for v in value for w in self.values)
+
+    def found_in(self, values: Values) -> list[Ints]:
+        return values.elements.equal(self.values)
+
+    def bound(self, says: Says) -> Bound:
+        return says.equal(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Range(ValueLeaf):
+    """Points with a number at `path` in the bounds, compared exactly; None leaves a side open."""
+
+    path: PayloadPath
+    gt: int | float | None = None
+    gte: int | float | None = None
+    lt: int | float | None = None
+    lte: int | float | None = None
+
+    def holds(self, value: Any) -> bool:
+        return (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and (self.gt is None or value > self.gt)
+            and (self.gte is None or value >= self.gte)
+            and (self.lt is None or value < self.lt)
+            and (self.lte is None or value <= self.lte)
+        )
+
+    def found_in(self, values: Values) -> list[Ints]:
+        return values.scalars.between(self)
+
+    def bound(self, says: Says) -> Bound:
+        return says.between(self)
+
+
+@dataclass(frozen=True, slots=True)
+class TextIn(ValueLeaf):
+    """Points with a string at `path` that has `text` in it; ignore_case: as `str.casefold` says."""
+
+    path: PayloadPath
+    text: str
+    ignore_case: bool = False
+
+    def holds(self, value: Any) -> bool:
+        if self.ignore_case:
+            return isinstance(value, str) and self.text.casefold() in value.casefold()
+        return isinstance(value, str) and self.text in value
+
+    def found_in(self, values: Values) -> list[Ints]:
+        return values.scalars.containing(self.text, self.ignore_case)
+
+    def bound(self, says: Says) -> Bound:
+        return says.containing(self.text) if self.text and not self.ignore_case else says.nothing()
+
+
+@dataclass(frozen=True, slots=True)
+class Exists(ValueLeaf):
+    """Points with something at `path`: neither nothing, nor null, nor an empty list."""
+
+    path: PayloadPath
+    in_lists: ClassVar[bool | None] = None
+
+    def holds(self, value: Any) -> bool:
+        return value is not None and value != []
+
+    def found_in(self, values: Values) -> list[Ints]:
+        return [values.present]
+
+    def bound(self, says: Says) -> Bound:
+        return says.present()
+
+
+def _same(value: Any, wanted: Scalar) -> bool:
+    """Equality of scalars: numbers by value, a bool only to that bool."""
+    if isinstance(value, bool) or isinstance(wanted, bool):
+        return value is wanted
+    if isinstance(wanted, str):
+        return isinstance(value, str) and value == wanted
+    return isinstance(value, int | float) and value == wanted

@@ -12,7 +12,8 @@ import numpy as np
 from langchain_core.documents import Document
 from langchain_core.vectorstores import VectorStore
 
-from retrieval_store.adapters import Opened, open_collection, relevance_of
+from retrieval_store.adapters.opening import Opened, open_collection
+from retrieval_store.adapters.relevance import relevance_of
 from retrieval_store.errors import (
     DamagedError,
     EmbeddingFunctionError,

@@ -19,7 +19,7 @@ from llama_index.vector_stores.retrieval_store.filters import to_expression
 from llama_index.vector_stores.retrieval_store.nodes import REF_DOC, text_of, to_node, to_payload
 
 from retrieval_store import Client, Collection
-from retrieval_store.adapters import Opened, open_collection
+from retrieval_store.adapters.opening import Opened, open_collection
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, StorageError
 from retrieval_store.filters.expression import Expression, OneOf, every
 from retrieval_store.ranking import maximal_marginal_relevance

@@ -5,27 +5,23 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import (
     BasePydanticVectorStore,
     MetadataFilters,
     VectorStoreQuery,
-    VectorStoreQueryMode,
     VectorStoreQueryResult,
 )
 from llama_index.vector_stores.retrieval_store.filters import to_expression
 from llama_index.vector_stores.retrieval_store.nodes import REF_DOC, text_of, to_node, to_payload
+from llama_index.vector_stores.retrieval_store.queries import answered
 
 from retrieval_store import Client, Collection
+from retrieval_store.adapters.arguments import refuse_text
 from retrieval_store.adapters.opening import Opened, open_collection
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, StorageError
-from retrieval_store.filters.expression import Expression, OneOf, every
-from retrieval_store.ranking import maximal_marginal_relevance
-
-_WORDS = (VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH)
-MMR_PREFETCH = 4  # times similarity_top_k
+from retrieval_store.filters.expression import Expression, OneOf
 
 
 class RetrievalStoreVectorStore(BasePydanticVectorStore):
@@ -154,7 +150,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         **delete_kwargs: Any,
     ) -> None:
         """Delete the nodes that are named and match; with nothing given, nothing."""
-        _refuse_text(node_ids, "node_ids")
+        refuse_text(node_ids, "node_ids")
         expression = to_expression(filters)
         if node_ids:
             self.client.delete(ids=list(dict.fromkeys(node_ids)), where=expression)
@@ -202,23 +198,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """The best nodes for the query, in one of the modes default, mmr, sparse, text_search and
         hybrid; others are an error. Without an embedding the nodes that match are listed."""
-        where = self._restriction(query)
-        match query.mode:
-            case VectorStoreQueryMode.DEFAULT if query.query_embedding is None:
-                return self._listed(query, where)
-            case VectorStoreQueryMode.DEFAULT:
-                return self._found(query, where)
-            case VectorStoreQueryMode.MMR:
-                return self._diverse(query, where, kwargs)
-            case VectorStoreQueryMode.HYBRID:
-                return self._hybrid(query, where)
-            case mode if mode in _WORDS:
-                count = query.sparse_top_k or query.similarity_top_k
-                return self._ranked(query, where, n_results=count, mode="text")
-        raise InvalidArgumentError(
-            f"mode {query.mode.value!r} isn't supported; use default, mmr, sparse, text_search or "
-            "hybrid"
-        )
+        return answered(self.client, query, kwargs)
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         return await asyncio.to_thread(self.query, query, **kwargs)
@@ -227,98 +207,3 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
 
     def _delete(self, expression: Expression) -> None:
         self.client.delete(where=expression)
-
-    def _restriction(self, query: VectorStoreQuery) -> Expression | None:
-        documents = OneOf((REF_DOC,), tuple(query.doc_ids)) if query.doc_ids else None
-        return every(to_expression(query.filters), documents)
-
-    def _listed(self, query: VectorStoreQuery, where: Expression | None) -> VectorStoreQueryResult:
-        got = self.client.get(
-            ids=query.node_ids or None,
-            where=where,
-            limit=query.similarity_top_k,
-            include=("metadatas",),
-        )
-        nodes = [to_node(payload) for payload in got["metadatas"] or []]
-        return VectorStoreQueryResult(nodes=nodes, similarities=[1.0] * len(nodes), ids=got["ids"])
-
-    def _found(self, query: VectorStoreQuery, where: Expression | None) -> VectorStoreQueryResult:
-        found = self.client.query(
-            query_embeddings=[query.query_embedding],
-            n_results=query.similarity_top_k,
-            ids=query.node_ids or None,
-            where=where,
-            include=("metadatas",),
-        )
-        return _result(found)
-
-    def _ranked(
-        self, query: VectorStoreQuery, where: Expression | None, **how: Any
-    ) -> VectorStoreQueryResult:
-        if query.query_str is None:
-            raise InvalidArgumentError(f"mode {query.mode.value!r} needs query_str")
-        found = self.client.query(
-            query_texts=query.query_str,
-            ids=query.node_ids or None,
-            where=where,
-            include=("metadatas",),
-            **how,
-        )
-        return _result(found)
-
-    def _hybrid(self, query: VectorStoreQuery, where: Expression | None) -> VectorStoreQueryResult:
-        alpha = 0.5 if query.alpha is None else query.alpha
-        if query.query_embedding is None and alpha != 0:
-            raise InvalidArgumentError("mode 'hybrid' needs query_embedding, unless alpha is 0")
-        top = query.similarity_top_k
-        return self._ranked(
-            query,
-            where,
-            query_embeddings=None if alpha == 0 else [query.query_embedding],
-            n_results=query.hybrid_top_k or top,
-            mode="hybrid",
-            alpha=alpha,
-            fusion="weighted",
-            depth=(top, query.sparse_top_k or top) if query.sparse_top_k else None,
-        )
-
-    def _diverse(
-        self, query: VectorStoreQuery, where: Expression | None, kwargs: dict[str, Any]
-    ) -> VectorStoreQueryResult:
-        if query.query_embedding is None:
-            raise InvalidArgumentError("mode 'mmr' needs query_embedding")
-        threshold = kwargs.get("mmr_threshold", query.mmr_threshold)
-        factor = kwargs.get("mmr_prefetch_factor", MMR_PREFETCH)
-        fetched = kwargs.get("mmr_prefetch_k") or int(factor * query.similarity_top_k)
-        found = self.client.query(
-            query_embeddings=[query.query_embedding],
-            n_results=max(fetched, query.similarity_top_k),
-            ids=query.node_ids or None,
-            where=where,
-            include=("metadatas", "embeddings"),
-        )
-        if not found["ids"][0]:
-            return _result(found)
-        near = np.stack((found["embeddings"] or [[]])[0])
-        order = maximal_marginal_relevance(
-            np.asarray(query.query_embedding, np.float32),
-            near,
-            query.similarity_top_k,
-            0.5 if threshold is None else threshold,
-        )
-        return _result(found, order.tolist())
-
-
-def _refuse_text(ids: Any, name: str) -> None:
-    if isinstance(ids, str):
-        raise InvalidTypeError(f"{name} is the str {ids!r}, expected a list of them")
-
-
-def _result(found: Any, order: list[int] | None = None) -> VectorStoreQueryResult:
-    """The answer to one query, or some of it in another order."""
-    chosen = range(len(found["ids"][0])) if order is None else order
-    return VectorStoreQueryResult(
-        nodes=[to_node(found["metadatas"][0][i]) for i in chosen],
-        similarities=[found["scores"][0][i] for i in chosen],
-        ids=[found["ids"][0][i] for i in chosen],
-    )

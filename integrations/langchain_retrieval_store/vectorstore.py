@@ -32,14 +32,18 @@ class RetrievalStore(VectorStore):
 
     embedding: turns texts into vectors; needed to add and to search by meaning. path: the store's
     directory; url: of a Qdrant cluster; client, collection: an open one; with none of them, in
-    memory. Stores opened on one
-    path share it. distance: "cosine" (the default), "l2" or "ip", of a collection that is made
-    here; another than that of one that exists is an error.
+    memory. Stores opened on one path share it. distance: "cosine" (the default), "l2" or "ip", of a
+    collection that is made here, as are configuration and collection_metadata; distances and
+    settings that contradict those of one that exists are a ConflictError, None contradicts nothing.
     relevance_score_fn: how a distance becomes a relevance, instead of the usual way.
 
     Every search takes `filter`: a dict in the shape of Chroma's `where`, or an expression of
-    `retrieval_store.filters`; and `search_mode="text" | "hybrid"` searches by words too. Scores are
-    distances, smaller is nearer; those of text and hybrid searches are negative scores.
+    `retrieval_store.filters`; None and {} restrict nothing. `search_mode="text" | "hybrid"`
+    searches by words too, with `alpha` and `fusion`; `exact` and `ef` are those of
+    `Collection.query`. What a search doesn't know it refuses. Scores are distances, smaller is
+    nearer; those of text and hybrid searches are negative scores. Relevance is from 0 to 1, 1 best.
+
+    The async methods await the embedding's own; all else they do on a thread.
     """
 
     def __init__(
@@ -71,15 +75,17 @@ class RetrievalStore(VectorStore):
 
     @property
     def collection(self) -> Collection:
-        """The collection below."""
+        """The collection below, for all that LangChain has no name for."""
         return self._opened.collection
 
     @property
     def embeddings(self) -> Embeddings | None:
+        """What turns texts into vectors; None when the store was made without."""
         return self._embedding
 
     def close(self) -> None:
-        """Let go of a store that was opened here, by path, by url or in memory."""
+        """Let go of a store that was opened here, by path, by url or in memory, which is gone then.
+        A client or collection that was given stays open."""
         self._opened.close()
 
     def __enter__(self) -> "RetrievalStore":
@@ -103,8 +109,10 @@ class RetrievalStore(VectorStore):
         ids: Iterable[str | None] | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        """Add texts, or replace those whose ids exist; all or none. Returns the ids, which are made
-        where they are None or left out."""
+        """Add texts, or replace those whose ids exist; all or none. Returns an id for each,
+        made where it is None or left out; of texts with one id the last counts. Raises
+        InvalidArgumentError when metadatas or ids are of another number than the texts, and
+        EmbeddingFunctionError without an embedding."""
         batch = Batch(texts, metadatas, ids)
         vectors = self._needed_embedding().embed_documents(batch.texts) if batch.texts else []
         return self._put(batch, vectors)
@@ -117,17 +125,19 @@ class RetrievalStore(VectorStore):
         ids: Iterable[str | None] | None = None,
         **kwargs: Any,
     ) -> list[str]:
+        """`add_texts`, with the embedding's `aembed_documents`."""
         batch = Batch(texts, metadatas, ids)
         embedding = self._needed_embedding()
         vectors = await embedding.aembed_documents(batch.texts) if batch.texts else []
         return await asyncio.to_thread(self._put, batch, vectors)
 
     def add_documents(self, documents: Iterable[Document], **kwargs: Any) -> list[str]:
-        """Add documents; `ids=` beats their own."""
+        """Add documents, as `add_texts` does; `ids=` beats their own. Returns the ids."""
         documents = list(documents)
         return self.add_texts(*texts_and_metadatas(documents), **with_ids(documents, kwargs))
 
     async def aadd_documents(self, documents: Iterable[Document], **kwargs: Any) -> list[str]:
+        """`add_documents`, with the embedding's `aembed_documents`."""
         documents = list(documents)
         return await self.aadd_texts(*texts_and_metadatas(documents), **with_ids(documents, kwargs))
 
@@ -139,7 +149,8 @@ class RetrievalStore(VectorStore):
         ids: Iterable[str | None] | None = None,
     ) -> list[str]:
         """Add images by uri, embedded by the embedding's `embed_image`; what a search finds of them
-        has the uri as its text."""
+        has the uri as its text. Returns the ids, as `add_texts` does; raises EmbeddingFunctionError
+        when the embedding has no `embed_image`."""
         batch = Batch(uris, metadatas, ids)
         if batch.texts:
             vectors = self._embed_images(batch.texts)
@@ -159,13 +170,15 @@ class RetrievalStore(VectorStore):
         *,
         ids: Iterable[str | None] | None = None,
     ) -> list[str]:
+        """`add_images`, on a thread."""
         return await asyncio.to_thread(self.add_images, uris, metadatas, ids=ids)
 
     def delete(
         self, ids: Sequence[str] | None = None, *, filter: Filter | None = None, **kwargs: Any
     ) -> bool:
         """Delete by ids, by a filter, or what both mean. With neither everything is deleted; an
-        empty list of ids means nothing."""
+        empty list of ids means nothing, and ids that don't exist are passed over. Returns True;
+        raises InvalidArgumentError for other arguments."""
         refuse_text(ids)
         if kwargs:
             raise InvalidArgumentError(
@@ -181,12 +194,13 @@ class RetrievalStore(VectorStore):
         return True
 
     async def adelete(self, ids: Sequence[str] | None = None, **kwargs: Any) -> bool:
+        """`delete`, on a thread; it takes `filter=` too."""
         return await asyncio.to_thread(self.delete, ids, **kwargs)
 
     # reading
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """The documents that exist, each once."""
+        """The documents that exist, each once; ids that don't are left out."""
         refuse_text(ids)
         wanted = list(dict.fromkeys(ids))
         if not wanted:
@@ -194,29 +208,33 @@ class RetrievalStore(VectorStore):
         return documents_of(self.collection.get(ids=wanted, include=FIELDS))
 
     async def aget_by_ids(self, ids: Sequence[str], /) -> list[Document]:
+        """`get_by_ids`, on a thread."""
         return await asyncio.to_thread(self.get_by_ids, ids)
 
     def similarity_search(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[Document]:
-        """The k documents nearest to the query, nearest first."""
+        """The k documents nearest to the query, nearest first; fewer only when fewer match. Other
+        arguments are those of every search."""
         return [d for d, _ in self.similarity_search_with_score(query, k, filter, **kwargs)]
 
     async def asimilarity_search(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[Document]:
+        """`similarity_search`, with the embedding's `aembed_query`."""
         found = await self.asimilarity_search_with_score(query, k, filter, **kwargs)
         return [document for document, _ in found]
 
     def similarity_search_by_vector(
         self, embedding: Sequence[float], k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[Document]:
-        """The k documents nearest to a vector."""
+        """The k documents nearest to a vector, nearest first; nothing is embedded."""
         return [d for d, _ in self._nearest(embedding, k, filter, **kwargs)]
 
     async def asimilarity_search_by_vector(
         self, embedding: Sequence[float], k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[Document]:
+        """`similarity_search_by_vector`, on a thread."""
         found = await asyncio.to_thread(self._nearest, embedding, k, filter, **kwargs)
         return [document for document, _ in found]
 
@@ -229,7 +247,9 @@ class RetrievalStore(VectorStore):
     def similarity_search_with_score(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[tuple[Document, float]]:
-        """The k best documents with their scores: distances, smaller is nearer."""
+        """The k best documents with their scores, smaller is better: distances, or the negative
+        scores of text and hybrid searches. A text search needs no embedding; the others raise
+        EmbeddingFunctionError without one."""
         vector = None
         if needs_vector(kwargs):
             vector = self._needed_embedding().embed_query(query)
@@ -238,6 +258,7 @@ class RetrievalStore(VectorStore):
     async def asimilarity_search_with_score(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[tuple[Document, float]]:
+        """`similarity_search_with_score`, with the embedding's `aembed_query`."""
         vector = None
         if needs_vector(kwargs):
             vector = await self._needed_embedding().aembed_query(query)
@@ -266,7 +287,8 @@ class RetrievalStore(VectorStore):
         **kwargs: Any,
     ) -> list[Document]:
         """k of the `fetch_k` nearest documents, near the query and unlike each other; lambda_mult 1
-        is relevance alone."""
+        is relevance alone, 0 variety alone. Of the arguments of searches it takes `filter`, `exact`
+        and `ef`."""
         vector = self._needed_embedding().embed_query(query)
         return self._diverse(vector, k, fetch_k, lambda_mult, filter, **kwargs)
 
@@ -279,6 +301,7 @@ class RetrievalStore(VectorStore):
         filter: Filter = None,
         **kwargs: Any,
     ) -> list[Document]:
+        """`max_marginal_relevance_search`, with the embedding's `aembed_query`."""
         vector = await self._needed_embedding().aembed_query(query)
         call = partial(self._diverse, vector, k, fetch_k, lambda_mult, filter, **kwargs)
         return await asyncio.to_thread(call)
@@ -292,7 +315,7 @@ class RetrievalStore(VectorStore):
         filter: Filter = None,
         **kwargs: Any,
     ) -> list[Document]:
-        """The same for a vector."""
+        """`max_marginal_relevance_search` for a vector; nothing is embedded."""
         return self._diverse(embedding, k, fetch_k, lambda_mult, filter, **kwargs)
 
     async def amax_marginal_relevance_search_by_vector(
@@ -304,18 +327,21 @@ class RetrievalStore(VectorStore):
         filter: Filter = None,
         **kwargs: Any,
     ) -> list[Document]:
+        """`max_marginal_relevance_search_by_vector`, on a thread."""
         call = partial(self._diverse, embedding, k, fetch_k, lambda_mult, filter, **kwargs)
         return await asyncio.to_thread(call)
 
     def similarity_search_by_image(
         self, uri: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[Document]:
-        """The k documents and images nearest to an image."""
+        """The k documents and images nearest to an image, by the embedding's `embed_image`; raises
+        EmbeddingFunctionError when it has none."""
         return [d for d, _ in self._nearest(self._embed_images([uri])[0], k, filter, **kwargs)]
 
     async def asimilarity_search_by_image(
         self, uri: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[Document]:
+        """`similarity_search_by_image`, on a thread."""
         return await asyncio.to_thread(self.similarity_search_by_image, uri, k, filter, **kwargs)
 
     # made from texts
@@ -330,7 +356,8 @@ class RetrievalStore(VectorStore):
         ids: Iterable[str | None] | None = None,
         **kwargs: Any,
     ) -> "RetrievalStore":
-        """A store with these texts; other arguments are the constructor's."""
+        """A store with these texts; other arguments are the constructor's. When they can't be
+        added, what was opened is closed."""
         store = cls(embedding, **kwargs)
         try:
             store.add_texts(texts, metadatas, ids=ids)
@@ -349,6 +376,7 @@ class RetrievalStore(VectorStore):
         ids: Iterable[str | None] | None = None,
         **kwargs: Any,
     ) -> "RetrievalStore":
+        """`from_texts`, with the embedding's `aembed_documents`."""
         store = await asyncio.to_thread(cls, embedding, **kwargs)
         try:
             await store.aadd_texts(texts, metadatas, ids=ids)
@@ -361,7 +389,8 @@ class RetrievalStore(VectorStore):
     def from_documents(
         cls, documents: Iterable[Document], embedding: Embeddings | None = None, **kwargs: Any
     ) -> "RetrievalStore":
-        """A store with these documents; other arguments are the constructor's."""
+        """A store with these documents; other arguments are the constructor's, and `ids`, which
+        beat their own."""
         documents = list(documents)
         texts, metadatas = texts_and_metadatas(documents)
         return cls.from_texts(texts, embedding, metadatas, **with_ids(documents, kwargs))
@@ -370,6 +399,7 @@ class RetrievalStore(VectorStore):
     async def afrom_documents(
         cls, documents: Iterable[Document], embedding: Embeddings | None = None, **kwargs: Any
     ) -> "RetrievalStore":
+        """`from_documents`, with the embedding's `aembed_documents`."""
         documents = list(documents)
         texts, metadatas = texts_and_metadatas(documents)
         return await cls.afrom_texts(texts, embedding, metadatas, **with_ids(documents, kwargs))

@@ -27,11 +27,14 @@ from retrieval_store.filters.expression import Expression, OneOf
 class RetrievalStoreVectorStore(BasePydanticVectorStore):
     """A collection of retrieval-store for LlamaIndex.
 
-    path: the store's directory; client, collection: an open one; with none of them, in memory.
-    Stores opened on one path share it. distance: "cosine" (the default), "l2" or "ip", of a
-    collection that is made here; another than that of one that exists is an error. Similarities are
-    scores, greater is better: the cosine, the negative squared distance or the product; BM25 in
-    text mode; what the fusion gives in hybrid mode.
+    path: the store's directory; url: of a Qdrant cluster; client, collection: an open one; with
+    none of them, in memory. Stores opened on one path share it. distance: "cosine" (the default),
+    "l2" or "ip", of a collection that is made here; another than that of one that exists is a
+    ConflictError. Arguments that it doesn't know are an InvalidTypeError.
+
+    Similarities are scores, greater is better: the cosine, the negative squared distance or the
+    product; BM25 in text modes; the weighted sum in hybrid mode. A store that was made with `path`
+    or `url` can be pickled, copied and made a dict, and is opened again from it.
     """
 
     stores_text: bool = True
@@ -81,15 +84,17 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
 
     @classmethod
     def class_name(cls) -> str:
+        """The name by which LlamaIndex tells classes apart in what it writes."""
         return "RetrievalStoreVectorStore"
 
     @property
     def client(self) -> Collection:
-        """The collection below."""
+        """The collection below, for all that LlamaIndex has no name for."""
         return self._opened.collection
 
     def close(self) -> None:
-        """Let go of a store that was opened here, by path, by url or in memory."""
+        """Let go of a store that was opened here, by path, by url or in memory, which is gone then.
+        A client or collection that was given stays open."""
         self._opened.close()
 
     def __enter__(self) -> "RetrievalStoreVectorStore":
@@ -112,13 +117,15 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     def __copy__(self) -> "RetrievalStoreVectorStore":
         return type(self)(**self.__getstate__()["arguments"])
 
-    def __deepcopy__(self, memo: Any) -> "RetrievalStoreVectorStore":
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "RetrievalStoreVectorStore":
         return self.__copy__()
 
     # writing
 
     def add(self, nodes: Sequence[BaseNode], **add_kwargs: Any) -> list[str]:
-        """Add nodes with embeddings, or replace those whose ids exist; all or none."""
+        """Add nodes with embeddings, or replace those whose ids exist; all or none. Returns their
+        ids; of nodes with one id the last counts. Raises InvalidArgumentError for a node without
+        an embedding, or with metadata or a template that can't be kept."""
         last = {node.node_id: node for node in nodes}
         for node in last.values():
             if node.embedding is None:
@@ -134,13 +141,15 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         return [node.node_id for node in nodes]
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
+        """`add`, on a thread."""
         return await asyncio.to_thread(self.add, nodes, **kwargs)
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
-        """Delete the nodes of a document."""
+        """Delete the nodes of a document; those of one that isn't there are none."""
         self._delete(OneOf((REF_DOC,), (ref_doc_id,)))
 
     async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
+        """`delete`, on a thread."""
         await asyncio.to_thread(self.delete, ref_doc_id, **delete_kwargs)
 
     def delete_nodes(
@@ -149,7 +158,8 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         filters: MetadataFilters | None = None,
         **delete_kwargs: Any,
     ) -> None:
-        """Delete the nodes that are named and match; with nothing given, nothing."""
+        """Delete the nodes that are named and match; with nothing given, nothing. None doesn't
+        restrict, an empty list of ids names no node."""
         refuse_text(node_ids, "node_ids")
         expression = to_expression(filters)
         if node_ids:
@@ -163,15 +173,17 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         filters: MetadataFilters | None = None,
         **delete_kwargs: Any,
     ) -> None:
+        """`delete_nodes`, on a thread."""
         await asyncio.to_thread(self.delete_nodes, node_ids, filters, **delete_kwargs)
 
     def clear(self) -> None:
-        """Delete all nodes."""
+        """Delete all nodes; the collection stays."""
         ids = self.client.get(include=())["ids"]
         if ids:
             self.client.delete(ids=ids)
 
     async def aclear(self) -> None:
+        """`clear`, on a thread."""
         await asyncio.to_thread(self.clear)
 
     def persist(self, persist_path: str = "", fs: Any = None) -> None:
@@ -182,7 +194,8 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     def get_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
     ) -> list[BaseNode]:
-        """The nodes that are named, and match; all when neither is given."""
+        """The nodes that are named, and match, without a cap; all when neither is given. They have
+        no embeddings. Raises DamagedError for a point that isn't a node."""
         got = self.client.get(
             ids=None if node_ids is None else list(dict.fromkeys(node_ids)),
             where=to_expression(filters),
@@ -193,14 +206,22 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     async def aget_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
     ) -> list[BaseNode]:
+        """`get_nodes`, on a thread."""
         return await asyncio.to_thread(self.get_nodes, node_ids, filters)
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
-        """The best nodes for the query, in one of the modes default, mmr, sparse, text_search and
-        hybrid; others are an error. Without an embedding the nodes that match are listed."""
+        """The best nodes for the query, best first, in one of the modes default, mmr, sparse,
+        text_search and hybrid; others, and a mode that lacks something, are an
+        InvalidArgumentError. Without an embedding the nodes that match are listed, each with
+        similarity 1. Filters, `doc_ids` and `node_ids` restrict together; empty lists and None
+        don't.
+
+        kwargs: for mmr `mmr_threshold` (1 is relevance alone; 0.5 when nobody says it) and
+        `mmr_prefetch_k` or `mmr_prefetch_factor`, how many are chosen from."""
         return answered(self.client, query, kwargs)
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
+        """`query`, on a thread."""
         return await asyncio.to_thread(self.query, query, **kwargs)
 
     # below

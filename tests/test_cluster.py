@@ -16,7 +16,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException
 
 import retrieval_store
 from retrieval_store import errors
-from retrieval_store.adapters import open_collection
+from retrieval_store.adapters.opening import open_collection
 from retrieval_store.filters.expression import (
     And,
     DocumentContains,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.filters import where
+from retrieval_store.filters import patterns
 from retrieval_store.filters.expression import (
     MAX_DEPTH,
     And,
@@ -21,6 +21,7 @@ from retrieval_store.filters.expression import (
     Or,
 )
 from retrieval_store.filters.predicate import Candidate, fulfils
+from retrieval_store.filters.where import parse_where
 
 FOUND = OneOf(("k",), (1,))
 
@@ -66,7 +67,7 @@ def test_the_deepest_expression_that_is_allowed_has_the_right_answer(populated, 
 
 def test_the_deepest_where_has_the_right_answer_even_where_each_level_means_two(populated):
     condition = {"n": 2}
-    for _ in range(where.MAX_DEPTH - 1):
+    for _ in range(patterns.MAX_DEPTH - 1):
         condition = {"n": 2, "$or": [condition]}
     assert populated.get(where=condition)["ids"] == ["p2"]
     with pytest.raises(InvalidFilterError, match="nested deeper than 200 levels"):
@@ -76,11 +77,11 @@ def test_the_deepest_where_has_the_right_answer_even_where_each_level_means_two(
 def test_the_deepest_where_needs_one_call_for_each_level_of_terms():
     """So that programs that are deep in calls themselves can use it."""
     condition = {"k": 1}
-    for _ in range(where.MAX_DEPTH - 1):
+    for _ in range(patterns.MAX_DEPTH - 1):
         condition = {"k": 1, "$or": [condition]}
-    expression = where.parse_where(condition)
+    expression = parse_where(condition)
     limit, used = sys.getrecursionlimit(), len(list(frames()))
-    sys.setrecursionlimit(used + 2 * where.MAX_DEPTH + 20)
+    sys.setrecursionlimit(used + 2 * patterns.MAX_DEPTH + 20)
     try:
         assert fulfils(Candidate("a", {"k": 1}, None), expression)
     finally:
@@ -296,7 +297,7 @@ def test_parentheses_that_open_no_group_are_not_counted(populated):
 def test_an_answer_is_right_even_where_the_memory_ends(after, length, chance):
     """An `a` so many letters before the end: the quick automaton has 2^after states, far too many
     for 8 KiB, and Python's slices know the answer."""
-    options = where._options()
+    options = patterns._options()
     options.max_mem = 1 << 13
     text = "".join(chance.choice("ab") for _ in range(length))
     found = re2.compile(f"a[ab]{{{after}}}$", options=options).search(text)
@@ -304,12 +305,12 @@ def test_an_answer_is_right_even_where_the_memory_ends(after, length, chance):
 
 
 def test_compiled_patterns_are_kept_but_only_a_few():
-    where.compile_pattern.cache_clear()
-    first = where.compile_pattern("a+")
-    assert where.compile_pattern("a+") is first
+    patterns.compile_pattern.cache_clear()
+    first = patterns.compile_pattern("a+")
+    assert patterns.compile_pattern("a+") is first
     for i in range(100):
-        where.compile_pattern(f"a{i}")
-    assert where.compile_pattern.cache_info().currsize == where.PATTERNS_KEPT
+        patterns.compile_pattern(f"a{i}")
+    assert patterns.compile_pattern.cache_info().currsize == patterns.PATTERNS_KEPT
 
 
 def test_conditions_of_points_from_elsewhere_mean_the_same():

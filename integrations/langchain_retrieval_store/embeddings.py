@@ -2,27 +2,32 @@
 
 from typing import Any
 
-import numpy as np
 from langchain_core.embeddings import Embeddings
+
+from retrieval_store.adapters.embedding import embedded, query_embedded
 
 
 class AsLangChain(Embeddings):
-    """An embedding function as a LangChain `Embeddings` object."""
+    """An embedding function as a LangChain `Embeddings` object.
+
+    function: any that takes a list and returns a vector for each item; its `embed_query`, if it has
+    one, embeds queries. What it raises is raised as it is. The async methods run on a thread.
+    """
 
     def __init__(self, function: Any) -> None:
         self._function = function
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """A vector for each text."""
-        return np.asarray(self._function(list(texts)), np.float64).tolist() if texts else []
+        """A vector for each text; for none the function isn't called."""
+        return embedded(self._function, list(texts)) if texts else []
 
     def embed_query(self, text: str) -> list[float]:
         """The vector of a query."""
-        embed = getattr(self._function, "embed_query", self._function)
-        return np.asarray(embed([text]), np.float64)[0].tolist()
+        return query_embedded(self._function, text)
 
     def embed_image(self, uris: list[str]) -> list[list[float]]:
-        """A vector for each image, loaded from its uri; of a function that embeds images."""
+        """A vector for each image, loaded from its uri; of a function that embeds images. Raises
+        DataLoaderError for an image that can't be loaded."""
         from retrieval_store.loaders.images import ImageLoader
 
-        return np.asarray(self._function(ImageLoader()(uris)), np.float64).tolist()
+        return embedded(self._function, ImageLoader()(uris))

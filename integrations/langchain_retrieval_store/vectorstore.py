@@ -1,39 +1,30 @@
 """RetrievalStore: a collection as a vector store of LangChain."""
 
-from __future__ import annotations
-
 import asyncio
-import uuid
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from types import TracebackType
+from typing import Any
 
-import numpy as np
 from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 
-from retrieval_store.adapters import Opened, open_collection, relevance_of
-from retrieval_store.base.json_values import shown
-from retrieval_store.base.ranking import RRF_K, maximal_marginal_relevance
-from retrieval_store.errors import (
-    DamagedError,
-    EmbeddingFunctionError,
-    InvalidArgumentError,
-    InvalidTypeError,
+from langchain_retrieval_store.documents import (
+    FIELDS,
+    Batch,
+    documents_of,
+    texts_and_metadatas,
+    with_ids,
 )
-
-if TYPE_CHECKING:
-    import os
-    from types import TracebackType
-
-    from langchain_core.embeddings import Embeddings
-
-    from retrieval_store import Client, Collection
-    from retrieval_store.filters.expression import Expression
-
-Filter: TypeAlias = "Mapping[str, Any] | Expression | None"
-SearchMode: TypeAlias = Literal["dense", "text", "hybrid"]
-EVERYTHING = ("metadatas", "documents", "uris", "distances")
+from langchain_retrieval_store.scores import by_distance, needs_vector, relevance_of_words
+from langchain_retrieval_store.searching import Filter, search, search_diverse
+from retrieval_store import Client, Collection
+from retrieval_store.adapters.arguments import refuse_text
+from retrieval_store.adapters.opening import Opened, open_collection
+from retrieval_store.adapters.relevance import relevance_of
+from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
 
 
 class RetrievalStore(VectorStore):
@@ -41,14 +32,18 @@ class RetrievalStore(VectorStore):
 
     embedding: turns texts into vectors; needed to add and to search by meaning. path: the store's
     directory; url: of a Qdrant cluster; client, collection: an open one; with none of them, in
-    memory. Stores opened on one
-    path share it. distance: "cosine" (the default), "l2" or "ip", of a collection that is made
-    here; another than that of one that exists is an error.
+    memory. Stores opened on one path share it. distance: "cosine" (the default), "l2" or "ip", of a
+    collection that is made here, as are configuration and collection_metadata; distances and
+    settings that contradict those of one that exists are a ConflictError, None contradicts nothing.
     relevance_score_fn: how a distance becomes a relevance, instead of the usual way.
 
     Every search takes `filter`: a dict in the shape of Chroma's `where`, or an expression of
-    `retrieval_store.filters`; and `search_mode="text" | "hybrid"` searches by words too. Scores are
-    distances, smaller is nearer; those of text and hybrid searches are negative scores.
+    `retrieval_store.filters`; None and {} restrict nothing. `search_mode="text" | "hybrid"`
+    searches by words too, with `alpha` and `fusion`; `exact` and `ef` are those of
+    `Collection.query`. What a search doesn't know it refuses. Scores are distances, smaller is
+    nearer; those of text and hybrid searches are negative scores. Relevance is from 0 to 1, 1 best.
+
+    The async methods await the embedding's own; all else they do on a thread.
     """
 
     def __init__(
@@ -80,18 +75,20 @@ class RetrievalStore(VectorStore):
 
     @property
     def collection(self) -> Collection:
-        """The collection below."""
+        """The collection below, for all that LangChain has no name for."""
         return self._opened.collection
 
     @property
     def embeddings(self) -> Embeddings | None:
+        """What turns texts into vectors; None when the store was made without."""
         return self._embedding
 
     def close(self) -> None:
-        """Let go of a store that was opened here, by path, by url or in memory."""
+        """Let go of a store that was opened here, by path, by url or in memory, which is gone then.
+        A client or collection that was given stays open."""
         self._opened.close()
 
-    def __enter__(self) -> RetrievalStore:
+    def __enter__(self) -> "RetrievalStore":
         return self
 
     def __exit__(
@@ -112,9 +109,11 @@ class RetrievalStore(VectorStore):
         ids: Iterable[str | None] | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        """Add texts, or replace those whose ids exist; all or none. Returns the ids, which are made
-        where they are None or left out."""
-        batch = _Batch(texts, metadatas, ids)
+        """Add texts, or replace those whose ids exist; all or none. Returns an id for each,
+        made where it is None or left out; of texts with one id the last counts. Raises
+        InvalidArgumentError when metadatas or ids are of another number than the texts, and
+        EmbeddingFunctionError without an embedding."""
+        batch = Batch(texts, metadatas, ids)
         vectors = self._needed_embedding().embed_documents(batch.texts) if batch.texts else []
         return self._put(batch, vectors)
 
@@ -126,19 +125,21 @@ class RetrievalStore(VectorStore):
         ids: Iterable[str | None] | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        batch = _Batch(texts, metadatas, ids)
+        """`add_texts`, with the embedding's `aembed_documents`."""
+        batch = Batch(texts, metadatas, ids)
         embedding = self._needed_embedding()
         vectors = await embedding.aembed_documents(batch.texts) if batch.texts else []
         return await asyncio.to_thread(self._put, batch, vectors)
 
     def add_documents(self, documents: Iterable[Document], **kwargs: Any) -> list[str]:
-        """Add documents; `ids=` beats their own."""
+        """Add documents, as `add_texts` does; `ids=` beats their own. Returns the ids."""
         documents = list(documents)
-        return self.add_texts(*_of_documents(documents), **_with_ids(documents, kwargs))
+        return self.add_texts(*texts_and_metadatas(documents), **with_ids(documents, kwargs))
 
     async def aadd_documents(self, documents: Iterable[Document], **kwargs: Any) -> list[str]:
+        """`add_documents`, with the embedding's `aembed_documents`."""
         documents = list(documents)
-        return await self.aadd_texts(*_of_documents(documents), **_with_ids(documents, kwargs))
+        return await self.aadd_texts(*texts_and_metadatas(documents), **with_ids(documents, kwargs))
 
     def add_images(
         self,
@@ -148,8 +149,9 @@ class RetrievalStore(VectorStore):
         ids: Iterable[str | None] | None = None,
     ) -> list[str]:
         """Add images by uri, embedded by the embedding's `embed_image`; what a search finds of them
-        has the uri as its text."""
-        batch = _Batch(uris, metadatas, ids)
+        has the uri as its text. Returns the ids, as `add_texts` does; raises EmbeddingFunctionError
+        when the embedding has no `embed_image`."""
+        batch = Batch(uris, metadatas, ids)
         if batch.texts:
             vectors = self._embed_images(batch.texts)
             self.collection.upsert(
@@ -168,14 +170,16 @@ class RetrievalStore(VectorStore):
         *,
         ids: Iterable[str | None] | None = None,
     ) -> list[str]:
+        """`add_images`, on a thread."""
         return await asyncio.to_thread(self.add_images, uris, metadatas, ids=ids)
 
     def delete(
         self, ids: Sequence[str] | None = None, *, filter: Filter | None = None, **kwargs: Any
     ) -> bool:
         """Delete by ids, by a filter, or what both mean. With neither everything is deleted; an
-        empty list of ids means nothing."""
-        _refuse_text(ids)
+        empty list of ids means nothing, and ids that don't exist are passed over. Returns True;
+        raises InvalidArgumentError for other arguments."""
+        refuse_text(ids)
         if kwargs:
             raise InvalidArgumentError(
                 f"there is no argument {min(kwargs)!r}; delete takes ids and filter"
@@ -190,43 +194,47 @@ class RetrievalStore(VectorStore):
         return True
 
     async def adelete(self, ids: Sequence[str] | None = None, **kwargs: Any) -> bool:
+        """`delete`, on a thread; it takes `filter=` too."""
         return await asyncio.to_thread(self.delete, ids, **kwargs)
 
     # reading
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """The documents that exist, each once."""
-        _refuse_text(ids)
+        """The documents that exist, each once; ids that don't are left out."""
+        refuse_text(ids)
         wanted = list(dict.fromkeys(ids))
         if not wanted:
             return []
-        got = self.collection.get(ids=wanted, include=("metadatas", "documents", "uris"))
-        return [_document(got, i) for i in range(len(got["ids"]))]
+        return documents_of(self.collection.get(ids=wanted, include=FIELDS))
 
     async def aget_by_ids(self, ids: Sequence[str], /) -> list[Document]:
+        """`get_by_ids`, on a thread."""
         return await asyncio.to_thread(self.get_by_ids, ids)
 
     def similarity_search(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[Document]:
-        """The k documents nearest to the query, nearest first."""
+        """The k documents nearest to the query, nearest first; fewer only when fewer match. Other
+        arguments are those of every search."""
         return [d for d, _ in self.similarity_search_with_score(query, k, filter, **kwargs)]
 
     async def asimilarity_search(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[Document]:
+        """`similarity_search`, with the embedding's `aembed_query`."""
         found = await self.asimilarity_search_with_score(query, k, filter, **kwargs)
         return [document for document, _ in found]
 
     def similarity_search_by_vector(
         self, embedding: Sequence[float], k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[Document]:
-        """The k documents nearest to a vector."""
+        """The k documents nearest to a vector, nearest first; nothing is embedded."""
         return [d for d, _ in self._nearest(embedding, k, filter, **kwargs)]
 
     async def asimilarity_search_by_vector(
         self, embedding: Sequence[float], k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[Document]:
+        """`similarity_search_by_vector`, on a thread."""
         found = await asyncio.to_thread(self._nearest, embedding, k, filter, **kwargs)
         return [document for document, _ in found]
 
@@ -239,19 +247,23 @@ class RetrievalStore(VectorStore):
     def similarity_search_with_score(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[tuple[Document, float]]:
-        """The k best documents with their scores: distances, smaller is nearer."""
+        """The k best documents with their scores, smaller is better: distances, or the negative
+        scores of text and hybrid searches. A text search needs no embedding; the others raise
+        EmbeddingFunctionError without one."""
         vector = None
-        if _needs_vector(kwargs):
+        if needs_vector(kwargs):
             vector = self._needed_embedding().embed_query(query)
-        return self._search(query, vector, k, filter, **kwargs)
+        return search(self.collection, query, vector, k, filter, **kwargs)
 
     async def asimilarity_search_with_score(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[tuple[Document, float]]:
+        """`similarity_search_with_score`, with the embedding's `aembed_query`."""
         vector = None
-        if _needs_vector(kwargs):
+        if needs_vector(kwargs):
             vector = await self._needed_embedding().aembed_query(query)
-        return await asyncio.to_thread(self._search, query, vector, k, filter, **kwargs)
+        call = partial(search, self.collection, query, vector, k, filter, **kwargs)
+        return await asyncio.to_thread(call)
 
     def _similarity_search_with_relevance_scores(
         self, query: str, k: int = 4, **kwargs: Any
@@ -275,7 +287,8 @@ class RetrievalStore(VectorStore):
         **kwargs: Any,
     ) -> list[Document]:
         """k of the `fetch_k` nearest documents, near the query and unlike each other; lambda_mult 1
-        is relevance alone."""
+        is relevance alone, 0 variety alone. Of the arguments of searches it takes `filter`, `exact`
+        and `ef`."""
         vector = self._needed_embedding().embed_query(query)
         return self._diverse(vector, k, fetch_k, lambda_mult, filter, **kwargs)
 
@@ -288,6 +301,7 @@ class RetrievalStore(VectorStore):
         filter: Filter = None,
         **kwargs: Any,
     ) -> list[Document]:
+        """`max_marginal_relevance_search`, with the embedding's `aembed_query`."""
         vector = await self._needed_embedding().aembed_query(query)
         call = partial(self._diverse, vector, k, fetch_k, lambda_mult, filter, **kwargs)
         return await asyncio.to_thread(call)
@@ -301,7 +315,7 @@ class RetrievalStore(VectorStore):
         filter: Filter = None,
         **kwargs: Any,
     ) -> list[Document]:
-        """The same for a vector."""
+        """`max_marginal_relevance_search` for a vector; nothing is embedded."""
         return self._diverse(embedding, k, fetch_k, lambda_mult, filter, **kwargs)
 
     async def amax_marginal_relevance_search_by_vector(
@@ -313,18 +327,21 @@ class RetrievalStore(VectorStore):
         filter: Filter = None,
         **kwargs: Any,
     ) -> list[Document]:
+        """`max_marginal_relevance_search_by_vector`, on a thread."""
         call = partial(self._diverse, embedding, k, fetch_k, lambda_mult, filter, **kwargs)
         return await asyncio.to_thread(call)
 
     def similarity_search_by_image(
         self, uri: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[Document]:
-        """The k documents and images nearest to an image."""
+        """The k documents and images nearest to an image, by the embedding's `embed_image`; raises
+        EmbeddingFunctionError when it has none."""
         return [d for d, _ in self._nearest(self._embed_images([uri])[0], k, filter, **kwargs)]
 
     async def asimilarity_search_by_image(
         self, uri: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[Document]:
+        """`similarity_search_by_image`, on a thread."""
         return await asyncio.to_thread(self.similarity_search_by_image, uri, k, filter, **kwargs)
 
     # made from texts
@@ -338,8 +355,9 @@ class RetrievalStore(VectorStore):
         *,
         ids: Iterable[str | None] | None = None,
         **kwargs: Any,
-    ) -> RetrievalStore:
-        """A store with these texts; other arguments are the constructor's."""
+    ) -> "RetrievalStore":
+        """A store with these texts; other arguments are the constructor's. When they can't be
+        added, what was opened is closed."""
         store = cls(embedding, **kwargs)
         try:
             store.add_texts(texts, metadatas, ids=ids)
@@ -357,7 +375,8 @@ class RetrievalStore(VectorStore):
         *,
         ids: Iterable[str | None] | None = None,
         **kwargs: Any,
-    ) -> RetrievalStore:
+    ) -> "RetrievalStore":
+        """`from_texts`, with the embedding's `aembed_documents`."""
         store = await asyncio.to_thread(cls, embedding, **kwargs)
         try:
             await store.aadd_texts(texts, metadatas, ids=ids)
@@ -369,23 +388,25 @@ class RetrievalStore(VectorStore):
     @classmethod
     def from_documents(
         cls, documents: Iterable[Document], embedding: Embeddings | None = None, **kwargs: Any
-    ) -> RetrievalStore:
-        """A store with these documents; other arguments are the constructor's."""
+    ) -> "RetrievalStore":
+        """A store with these documents; other arguments are the constructor's, and `ids`, which
+        beat their own."""
         documents = list(documents)
-        texts, metadatas = _of_documents(documents)
-        return cls.from_texts(texts, embedding, metadatas, **_with_ids(documents, kwargs))
+        texts, metadatas = texts_and_metadatas(documents)
+        return cls.from_texts(texts, embedding, metadatas, **with_ids(documents, kwargs))
 
     @classmethod
     async def afrom_documents(
         cls, documents: Iterable[Document], embedding: Embeddings | None = None, **kwargs: Any
-    ) -> RetrievalStore:
+    ) -> "RetrievalStore":
+        """`from_documents`, with the embedding's `aembed_documents`."""
         documents = list(documents)
-        texts, metadatas = _of_documents(documents)
-        return await cls.afrom_texts(texts, embedding, metadatas, **_with_ids(documents, kwargs))
+        texts, metadatas = texts_and_metadatas(documents)
+        return await cls.afrom_texts(texts, embedding, metadatas, **with_ids(documents, kwargs))
 
     # below
 
-    def _put(self, batch: _Batch, vectors: Any) -> list[str]:
+    def _put(self, batch: Batch, vectors: Any) -> list[str]:
         if batch.texts:
             self.collection.upsert(
                 batch.ids,
@@ -399,46 +420,7 @@ class RetrievalStore(VectorStore):
     def _nearest(
         self, vector: Sequence[float], k: int, filter: Filter, **kwargs: Any
     ) -> list[tuple[Document, float]]:
-        return self._search(None, vector, k, filter, **kwargs)
-
-    def _search(
-        self,
-        query: str | None,
-        vector: Sequence[float] | None,
-        k: int,
-        filter: Filter,
-        *,
-        search_mode: SearchMode = "dense",
-        alpha: float = 0.5,
-        fusion: Literal["rrf", "weighted"] = "rrf",
-        exact: bool = False,
-        ef: int | None = None,
-        **kwargs: Any,
-    ) -> list[tuple[Document, float]]:
-        if k < 1:
-            return []
-        dense = search_mode == "dense"
-        if kwargs:
-            raise InvalidArgumentError(
-                f"there is no argument {min(kwargs)!r}; searches take filter, search_mode, alpha, "
-                "fusion, exact and ef"
-            )
-        found = self.collection.query(
-            query_embeddings=None if vector is None else [vector],
-            query_texts=None if dense else query,
-            n_results=k,
-            where=filter or None,
-            include=EVERYTHING,
-            mode=search_mode,
-            alpha=alpha,
-            fusion=fusion,
-            exact=exact,
-            ef=ef,
-        )
-        one = {key: value[0] for key, value in found.items() if key != "included" and value}
-        by_distance = dense or (search_mode == "hybrid" and alpha == 1)
-        scores = one["distances"] if by_distance else [-score for score in one["scores"]]
-        return [(_document(one, i), float(score)) for i, score in enumerate(scores)]
+        return search(self.collection, None, vector, k, filter, **kwargs)
 
     def _diverse(
         self,
@@ -451,39 +433,16 @@ class RetrievalStore(VectorStore):
         exact: bool = False,
         ef: int | None = None,
     ) -> list[Document]:
-        if k < 1:
-            return []
-        found = self.collection.query(
-            query_embeddings=[vector],
-            n_results=max(k, fetch_k),
-            where=filter or None,
-            include=("metadatas", "documents", "uris", "embeddings"),
-            exact=exact,
-            ef=ef,
+        return search_diverse(
+            self.collection, vector, k, fetch_k, lambda_mult, filter, exact=exact, ef=ef
         )
-        one = {key: value[0] for key, value in found.items() if key != "included" and value}
-        if not one["ids"]:
-            return []
-        near = np.stack(one["embeddings"])
-        if lambda_mult == 1:  # by the store's own distance
-            order = list(range(min(k, len(near))))
-        else:
-            chosen = maximal_marginal_relevance(
-                np.asarray(vector, np.float32), near, k, lambda_mult
-            )
-            order = chosen.tolist()
-        return [_document(one, i) for i in order]
 
     def _with_relevance(
         self, found: list[tuple[Document, float]], kwargs: Mapping[str, Any]
     ) -> list[tuple[Document, float]]:
-        mode, alpha = kwargs.get("search_mode", "dense"), kwargs.get("alpha", 0.5)
-        if mode == "dense" or (mode == "hybrid" and alpha == 1):
-            relevance = self._select_relevance_score_fn()
-        elif mode == "text" or alpha == 0:
-            relevance = _of_bm25
-        else:
-            relevance = _of_weighted if kwargs.get("fusion") == "weighted" else _of_rrf
+        relevance = (
+            self._select_relevance_score_fn() if by_distance(kwargs) else relevance_of_words(kwargs)
+        )
         return [(document, relevance(score)) for document, score in found]
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
@@ -504,86 +463,3 @@ class RetrievalStore(VectorStore):
         if embed_image is None:
             raise EmbeddingFunctionError("the embedding can't embed images: it has no embed_image")
         return embed_image(uris)
-
-
-class _Batch:
-    """Texts with as many metadatas and ids, checked; nothing of the caller's is changed."""
-
-    def __init__(
-        self,
-        texts: Iterable[str],
-        metadatas: Iterable[Mapping[str, Any] | None] | None,
-        ids: Iterable[str | None] | None,
-    ) -> None:
-        self.texts = [texts] if isinstance(texts, str) else list(texts)
-        given = [None] * len(self.texts) if metadatas is None else list(metadatas)
-        named = [None] * len(self.texts) if ids is None else list(ids)
-        for name, values in (("metadatas", given), ("ids", named)):
-            if len(values) != len(self.texts):
-                raise InvalidArgumentError(
-                    f"{name} has {len(values)} items, but there are {len(self.texts)} texts"
-                )
-        self.metadatas = [dict(metadata or {}) for metadata in given]
-        self.ids = [str(uuid.uuid4()) if one is None else one for one in named]
-        self.returned = self.ids
-        self._keep_last_of_equal_ids()
-
-    def _keep_last_of_equal_ids(self) -> None:
-        """Of texts with one id the last counts, as if they had been added one by one."""
-        if len(set(self.ids)) < len(self.ids):
-            last = {point_id: i for i, point_id in enumerate(self.ids)}
-            places = sorted(last.values())
-            self.texts = [self.texts[i] for i in places]
-            self.metadatas = [self.metadatas[i] for i in places]
-            self.ids = [self.ids[i] for i in places]
-
-
-def _refuse_text(ids: Any) -> None:
-    if isinstance(ids, str):
-        raise InvalidTypeError(f"ids is the str {ids!r}, expected a list of them")
-
-
-def _of_documents(
-    documents: Iterable[Document],
-) -> tuple[list[str], list[Mapping[str, Any] | None]]:
-    documents = list(documents)
-    return [d.page_content for d in documents], [d.metadata for d in documents]
-
-
-def _with_ids(documents: Iterable[Document], kwargs: dict[str, Any]) -> dict[str, Any]:
-    if kwargs.get("ids") is not None:
-        return kwargs
-    return {**kwargs, "ids": [document.id for document in documents]}
-
-
-def _needs_vector(kwargs: Mapping[str, Any]) -> bool:
-    mode = kwargs.get("search_mode", "dense")
-    return mode == "dense" or (mode == "hybrid" and kwargs.get("alpha", 0.5) != 0)
-
-
-def _document(found: Mapping[str, Any], i: int) -> Document:
-    text = found["documents"][i]
-    if text is None:
-        text = (found.get("uris") or {i: None})[i] or ""
-    point_id, metadata = found["ids"][i], found["metadatas"][i] or {}
-    try:
-        return Document(id=point_id, page_content=text, metadata=metadata)
-    except ValueError as error:  # a store that someone has changed may hold anything
-        raise DamagedError(
-            f"point {shown(point_id)} is no document of LangChain: its text is {shown(text)}, its "
-            f"metadata {shown(metadata)}"
-        ) from error
-
-
-def _of_bm25(score: float) -> float:
-    """BM25 has no bound: s / (1 + s)."""
-    return -score / (1.0 - score)
-
-
-def _of_rrf(score: float) -> float:
-    """The first of both rankings has 1 / (k + 1)."""
-    return -score * (RRF_K + 1)
-
-
-def _of_weighted(score: float) -> float:
-    return -score

@@ -98,9 +98,7 @@ class _Says:
             matches += [models.MatchAny(any=integers)] if integers else []
             numbers = [n for n in numbers if isinstance(n, float) and abs(n) < EXACT_IN_FLOAT64]
         found: list[Bound] = [models.FieldCondition(key=self.key, match=m) for m in matches]
-        if (
-            len(numbers) > MOST_NUMBERS
-        ):  # each is a condition; a range of all is one, if less is said
+        if len(numbers) > MOST_NUMBERS:  # each would be a condition; a range of all says less
             span = Range((), gte=min(numbers), lte=max(numbers))
             return _any([*found, self.between(span) if self.upper else False])
         return _any(found + [self.between(Range((), gte=n, lte=n)) for n in numbers])

@@ -5,37 +5,36 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import (
     BasePydanticVectorStore,
     MetadataFilters,
     VectorStoreQuery,
-    VectorStoreQueryMode,
     VectorStoreQueryResult,
 )
 from llama_index.vector_stores.retrieval_store.filters import to_expression
 from llama_index.vector_stores.retrieval_store.nodes import REF_DOC, text_of, to_node, to_payload
+from llama_index.vector_stores.retrieval_store.queries import answered
 
 from retrieval_store import Client, Collection
-from retrieval_store.adapters import Opened, open_collection
-from retrieval_store.base.ranking import maximal_marginal_relevance
+from retrieval_store.adapters.arguments import refuse_text
+from retrieval_store.adapters.opening import Opened, open_collection
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, StorageError
-from retrieval_store.filters.expression import Expression, OneOf, every
-
-_WORDS = (VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH)
-MMR_PREFETCH = 4  # times similarity_top_k
+from retrieval_store.filters.expression import Expression, OneOf
 
 
 class RetrievalStoreVectorStore(BasePydanticVectorStore):
     """A collection of retrieval-store for LlamaIndex.
 
-    path: the store's directory; client, collection: an open one; with none of them, in memory.
-    Stores opened on one path share it. distance: "cosine" (the default), "l2" or "ip", of a
-    collection that is made here; another than that of one that exists is an error. Similarities are
-    scores, greater is better: the cosine, the negative squared distance or the product; BM25 in
-    text mode; what the fusion gives in hybrid mode.
+    path: the store's directory; url: of a Qdrant cluster; client, collection: an open one; with
+    none of them, in memory. Stores opened on one path share it. distance: "cosine" (the default),
+    "l2" or "ip", of a collection that is made here; another than that of one that exists is a
+    ConflictError. Arguments that it doesn't know are an InvalidTypeError.
+
+    Similarities are scores, greater is better: the cosine, the negative squared distance or the
+    product; BM25 in text modes; the weighted sum in hybrid mode. A store that was made with `path`
+    or `url` can be pickled, copied and made a dict, and is opened again from it.
     """
 
     stores_text: bool = True
@@ -85,15 +84,17 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
 
     @classmethod
     def class_name(cls) -> str:
+        """The name by which LlamaIndex tells classes apart in what it writes."""
         return "RetrievalStoreVectorStore"
 
     @property
     def client(self) -> Collection:
-        """The collection below."""
+        """The collection below, for all that LlamaIndex has no name for."""
         return self._opened.collection
 
     def close(self) -> None:
-        """Let go of a store that was opened here, by path, by url or in memory."""
+        """Let go of a store that was opened here, by path, by url or in memory, which is gone then.
+        A client or collection that was given stays open."""
         self._opened.close()
 
     def __enter__(self) -> "RetrievalStoreVectorStore":
@@ -116,13 +117,15 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     def __copy__(self) -> "RetrievalStoreVectorStore":
         return type(self)(**self.__getstate__()["arguments"])
 
-    def __deepcopy__(self, memo: Any) -> "RetrievalStoreVectorStore":
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "RetrievalStoreVectorStore":
         return self.__copy__()
 
     # writing
 
     def add(self, nodes: Sequence[BaseNode], **add_kwargs: Any) -> list[str]:
-        """Add nodes with embeddings, or replace those whose ids exist; all or none."""
+        """Add nodes with embeddings, or replace those whose ids exist; all or none. Returns their
+        ids; of nodes with one id the last counts. Raises InvalidArgumentError for a node without
+        an embedding, or with metadata or a template that can't be kept."""
         last = {node.node_id: node for node in nodes}
         for node in last.values():
             if node.embedding is None:
@@ -138,13 +141,15 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         return [node.node_id for node in nodes]
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
+        """`add`, on a thread."""
         return await asyncio.to_thread(self.add, nodes, **kwargs)
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
-        """Delete the nodes of a document."""
+        """Delete the nodes of a document; those of one that isn't there are none."""
         self._delete(OneOf((REF_DOC,), (ref_doc_id,)))
 
     async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
+        """`delete`, on a thread."""
         await asyncio.to_thread(self.delete, ref_doc_id, **delete_kwargs)
 
     def delete_nodes(
@@ -153,8 +158,9 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         filters: MetadataFilters | None = None,
         **delete_kwargs: Any,
     ) -> None:
-        """Delete the nodes that are named and match; with nothing given, nothing."""
-        _refuse_text(node_ids, "node_ids")
+        """Delete the nodes that are named and match; with nothing given, nothing. None doesn't
+        restrict, an empty list of ids names no node."""
+        refuse_text(node_ids, "node_ids")
         expression = to_expression(filters)
         if node_ids:
             self.client.delete(ids=list(dict.fromkeys(node_ids)), where=expression)
@@ -167,15 +173,17 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         filters: MetadataFilters | None = None,
         **delete_kwargs: Any,
     ) -> None:
+        """`delete_nodes`, on a thread."""
         await asyncio.to_thread(self.delete_nodes, node_ids, filters, **delete_kwargs)
 
     def clear(self) -> None:
-        """Delete all nodes."""
+        """Delete all nodes; the collection stays."""
         ids = self.client.get(include=())["ids"]
         if ids:
             self.client.delete(ids=ids)
 
     async def aclear(self) -> None:
+        """`clear`, on a thread."""
         await asyncio.to_thread(self.clear)
 
     def persist(self, persist_path: str = "", fs: Any = None) -> None:
@@ -186,7 +194,8 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     def get_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
     ) -> list[BaseNode]:
-        """The nodes that are named, and match; all when neither is given."""
+        """The nodes that are named, and match, without a cap; all when neither is given. They have
+        no embeddings. Raises DamagedError for a point that isn't a node."""
         got = self.client.get(
             ids=None if node_ids is None else list(dict.fromkeys(node_ids)),
             where=to_expression(filters),
@@ -197,128 +206,25 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     async def aget_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
     ) -> list[BaseNode]:
+        """`get_nodes`, on a thread."""
         return await asyncio.to_thread(self.get_nodes, node_ids, filters)
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
-        """The best nodes for the query, in one of the modes default, mmr, sparse, text_search and
-        hybrid; others are an error. Without an embedding the nodes that match are listed."""
-        where = self._restriction(query)
-        match query.mode:
-            case VectorStoreQueryMode.DEFAULT if query.query_embedding is None:
-                return self._listed(query, where)
-            case VectorStoreQueryMode.DEFAULT:
-                return self._found(query, where)
-            case VectorStoreQueryMode.MMR:
-                return self._diverse(query, where, kwargs)
-            case VectorStoreQueryMode.HYBRID:
-                return self._hybrid(query, where)
-            case mode if mode in _WORDS:
-                count = query.sparse_top_k or query.similarity_top_k
-                return self._ranked(query, where, n_results=count, mode="text")
-        raise InvalidArgumentError(
-            f"mode {query.mode.value!r} isn't supported; use default, mmr, sparse, text_search or "
-            "hybrid"
-        )
+        """The best nodes for the query, best first, in one of the modes default, mmr, sparse,
+        text_search and hybrid; others, and a mode that lacks something, are an
+        InvalidArgumentError. Without an embedding the nodes that match are listed, each with
+        similarity 1. Filters, `doc_ids` and `node_ids` restrict together; empty lists and None
+        don't.
+
+        kwargs: for mmr `mmr_threshold` (1 is relevance alone; 0.5 when nobody says it) and
+        `mmr_prefetch_k` or `mmr_prefetch_factor`, how many are chosen from."""
+        return answered(self.client, query, kwargs)
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
+        """`query`, on a thread."""
         return await asyncio.to_thread(self.query, query, **kwargs)
 
     # below
 
     def _delete(self, expression: Expression) -> None:
         self.client.delete(where=expression)
-
-    def _restriction(self, query: VectorStoreQuery) -> Expression | None:
-        documents = OneOf((REF_DOC,), tuple(query.doc_ids)) if query.doc_ids else None
-        return every(to_expression(query.filters), documents)
-
-    def _listed(self, query: VectorStoreQuery, where: Expression | None) -> VectorStoreQueryResult:
-        got = self.client.get(
-            ids=query.node_ids or None,
-            where=where,
-            limit=query.similarity_top_k,
-            include=("metadatas",),
-        )
-        nodes = [to_node(payload) for payload in got["metadatas"] or []]
-        return VectorStoreQueryResult(nodes=nodes, similarities=[1.0] * len(nodes), ids=got["ids"])
-
-    def _found(self, query: VectorStoreQuery, where: Expression | None) -> VectorStoreQueryResult:
-        found = self.client.query(
-            query_embeddings=[query.query_embedding],
-            n_results=query.similarity_top_k,
-            ids=query.node_ids or None,
-            where=where,
-            include=("metadatas",),
-        )
-        return _result(found)
-
-    def _ranked(
-        self, query: VectorStoreQuery, where: Expression | None, **how: Any
-    ) -> VectorStoreQueryResult:
-        if query.query_str is None:
-            raise InvalidArgumentError(f"mode {query.mode.value!r} needs query_str")
-        found = self.client.query(
-            query_texts=query.query_str,
-            ids=query.node_ids or None,
-            where=where,
-            include=("metadatas",),
-            **how,
-        )
-        return _result(found)
-
-    def _hybrid(self, query: VectorStoreQuery, where: Expression | None) -> VectorStoreQueryResult:
-        alpha = 0.5 if query.alpha is None else query.alpha
-        if query.query_embedding is None and alpha != 0:
-            raise InvalidArgumentError("mode 'hybrid' needs query_embedding, unless alpha is 0")
-        top = query.similarity_top_k
-        return self._ranked(
-            query,
-            where,
-            query_embeddings=None if alpha == 0 else [query.query_embedding],
-            n_results=query.hybrid_top_k or top,
-            mode="hybrid",
-            alpha=alpha,
-            fusion="weighted",
-            depth=(top, query.sparse_top_k or top) if query.sparse_top_k else None,
-        )
-
-    def _diverse(
-        self, query: VectorStoreQuery, where: Expression | None, kwargs: dict[str, Any]
-    ) -> VectorStoreQueryResult:
-        if query.query_embedding is None:
-            raise InvalidArgumentError("mode 'mmr' needs query_embedding")
-        threshold = kwargs.get("mmr_threshold", query.mmr_threshold)
-        factor = kwargs.get("mmr_prefetch_factor", MMR_PREFETCH)
-        fetched = kwargs.get("mmr_prefetch_k") or int(factor * query.similarity_top_k)
-        found = self.client.query(
-            query_embeddings=[query.query_embedding],
-            n_results=max(fetched, query.similarity_top_k),
-            ids=query.node_ids or None,
-            where=where,
-            include=("metadatas", "embeddings"),
-        )
-        if not found["ids"][0]:
-            return _result(found)
-        near = np.stack((found["embeddings"] or [[]])[0])
-        order = maximal_marginal_relevance(
-            np.asarray(query.query_embedding, np.float32),
-            near,
-            query.similarity_top_k,
-            0.5 if threshold is None else threshold,
-        )
-        return _result(found, order.tolist())
-
-
-def _refuse_text(ids: Any, name: str) -> None:
-    if isinstance(ids, str):
-        raise InvalidTypeError(f"{name} is the str {ids!r}, expected a list of them")
-
-
-def _result(found: Any, order: list[int] | None = None) -> VectorStoreQueryResult:
-    """The answer to one query, or some of it in another order."""
-    chosen = range(len(found["ids"][0])) if order is None else order
-    return VectorStoreQueryResult(
-        nodes=[to_node(found["metadatas"][0][i]) for i in chosen],
-        similarities=[found["scores"][0][i] for i in chosen],
-        ids=[found["ids"][0][i] for i in chosen],
-    )

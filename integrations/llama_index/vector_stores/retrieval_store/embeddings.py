@@ -3,13 +3,20 @@
 import asyncio
 from typing import Any
 
-import numpy as np
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 
+from retrieval_store.adapters.embedding import embedded, query_embedded
+
 
 class AsLlamaIndex(BaseEmbedding):
-    """An embedding function as a LlamaIndex `BaseEmbedding`."""
+    """An embedding function as a LlamaIndex `BaseEmbedding`.
+
+    function: any that takes a list of texts and returns a vector for each; its `embed_query`, if it
+    has one, embeds queries. What it raises is raised as it is. Other arguments are the base's;
+    `model_name` is the function's class and settings unless it is given, so that caches tell
+    functions apart. The async methods run on a thread.
+    """
 
     _function: Any = PrivateAttr()
 
@@ -22,11 +29,10 @@ class AsLlamaIndex(BaseEmbedding):
         return self._get_text_embeddings([text])[0]
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        return np.asarray(self._function(list(texts)), np.float64).tolist()
+        return embedded(self._function, list(texts))
 
     def _get_query_embedding(self, query: str) -> list[float]:
-        embed = getattr(self._function, "embed_query", self._function)
-        return np.asarray(embed([query]), np.float64)[0].tolist()
+        return query_embedded(self._function, query)
 
     async def _aget_text_embedding(self, text: str) -> list[float]:
         return await asyncio.to_thread(self._get_text_embedding, text)

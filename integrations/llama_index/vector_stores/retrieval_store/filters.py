@@ -1,5 +1,6 @@
 """LlamaIndex's metadata filters as expressions of retrieval-store."""
 
+from functools import partial
 from typing import Any
 
 from llama_index.core.vector_stores.types import (
@@ -9,27 +10,30 @@ from llama_index.core.vector_stores.types import (
     MetadataFilters,
 )
 
+from retrieval_store.adapters.filters import Operand, contains, refuse_depth
 from retrieval_store.base.json_values import shown
-from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import (
-    MAX_DEPTH,
     And,
     Exists,
     Expression,
-    ListHas,
     Not,
     OneOf,
     Or,
     Range,
+    Scalar,
     TextIn,
 )
 
 
 def to_expression(filters: MetadataFilters | None, depth: int = 1) -> Expression | None:
     """The filters as one expression; None when there is no restriction. depth: how many filters
-    they lie in, themselves included."""
-    if depth > MAX_DEPTH:
-        raise InvalidFilterError(f"the filters are nested deeper than {MAX_DEPTH} levels")
+    they lie in, themselves included. Raises InvalidFilterError, which names key, operator and
+    value, for what can't be compared, and for filters too deep.
+
+    `!=` and `nin` match nodes without the key; a value of None means that there is nothing at the
+    key. The condition "not" means none of the filters.
+    """
+    refuse_depth(depth, "the filters are")
     found = [] if filters is None else [_one(item, depth) for item in filters.filters]
     terms = tuple(term for term in found if term is not None)
     if filters is None or not terms:
@@ -51,76 +55,57 @@ def _one(item: Any, depth: int) -> Expression | None:
 
 def _comparison(item: MetadataFilter) -> Expression:  # noqa: PLR0912 (one case an operator)
     path = (item.key,)
+    operand = Operand(path, item.value, partial(_described, item))
     match item.operator:
         case FilterOperator.EQ:
-            return _equal(item)
+            return _equal(operand)
         case FilterOperator.NE:
-            return Not(_equal(item))
+            return Not(_equal(operand))
         case FilterOperator.GT:
-            return Range(path, gt=_number(item))
+            return Range(path, gt=operand.number())
         case FilterOperator.GTE:
-            return Range(path, gte=_number(item))
+            return Range(path, gte=operand.number())
         case FilterOperator.LT:
-            return Range(path, lt=_number(item))
+            return Range(path, lt=operand.number())
         case FilterOperator.LTE:
-            return Range(path, lte=_number(item))
+            return Range(path, lte=operand.number())
         case FilterOperator.IN:
-            return OneOf(path, _several(item))
+            return OneOf(path, _several(operand))
         case FilterOperator.NIN:
-            return Not(OneOf(path, _several(item)))
+            return Not(OneOf(path, _several(operand)))
         case FilterOperator.ANY:
-            return Or(tuple(_has(path, value) for value in _several(item)))
+            return Or(tuple(contains(path, value) for value in _several(operand)))
         case FilterOperator.ALL:
-            return And(tuple(_has(path, value) for value in _several(item)))
+            return And(tuple(contains(path, value) for value in _several(operand)))
         case FilterOperator.CONTAINS:
-            return _has(path, _single(item))
+            return contains(path, _single(operand))
         case FilterOperator.TEXT_MATCH:
-            return TextIn(path, _text(item))
+            return TextIn(path, operand.text())
         case FilterOperator.TEXT_MATCH_INSENSITIVE:
-            return TextIn(path, _text(item), ignore_case=True)
+            return TextIn(path, operand.text(), ignore_case=True)
         case FilterOperator.IS_EMPTY:
             return Or((Not(Exists(path)), OneOf(path, ("",))))
-    raise _refused(item, "an operator that is known")
+    raise operand.refused("an operator that is known")
 
 
-def _equal(item: MetadataFilter) -> Expression:
-    if item.value is None:
-        return Not(Exists((item.key,)))
-    return OneOf((item.key,), (_single(item),))
+def _equal(operand: Operand) -> Expression:
+    if operand.value is None:
+        return Not(Exists(operand.path))
+    return OneOf(operand.path, (_single(operand),))
 
 
-def _has(path: tuple[str, ...], value: Any) -> Expression:
-    """A list that has the value, or a string that has it in it."""
-    has = ListHas(path, (value,))
-    return Or((has, TextIn(path, value))) if isinstance(value, str) else has
+def _single(operand: Operand) -> Scalar:
+    value: Scalar | list[Scalar] | None = operand.value
+    if value is None or isinstance(value, list):
+        raise operand.refused("one string or number")
+    return value
 
 
-def _single(item: MetadataFilter) -> Any:
-    if item.value is None or isinstance(item.value, list):
-        raise _refused(item, "one string or number")
-    return item.value
+def _several(operand: Operand) -> tuple[Scalar, ...]:
+    if operand.value is None:
+        raise operand.refused("a list")
+    return tuple(operand.value) if isinstance(operand.value, list) else (operand.value,)
 
 
-def _several(item: MetadataFilter) -> tuple[Any, ...]:
-    if item.value is None:
-        raise _refused(item, "a list")
-    return tuple(item.value) if isinstance(item.value, list) else (item.value,)
-
-
-def _number(item: MetadataFilter) -> Any:
-    if not isinstance(item.value, int | float):
-        raise _refused(item, "a number")
-    return item.value
-
-
-def _text(item: MetadataFilter) -> str:
-    if not isinstance(item.value, str):
-        raise _refused(item, "a string")
-    return item.value
-
-
-def _refused(item: MetadataFilter, expected: str) -> InvalidFilterError:
-    return InvalidFilterError(
-        f"the filter {item.key!r} {item.operator.value} has the value {shown(item.value)}, "
-        f"expected {expected}"
-    )
+def _described(item: MetadataFilter) -> str:
+    return f"the filter {item.key!r} {item.operator.value} has the value {shown(item.value)}"

@@ -1,0 +1,244 @@
+"""The filters of LangChain and LlamaIndex: which values each operator takes, and what they become."""
+
+import pytest
+from langchain_core.structured_query import Comparator, Comparison, Operation, Operator
+from langchain_retrieval_store import RetrievalStoreTranslator
+from llama_index.core.vector_stores.types import (
+    FilterCondition,
+    FilterOperator,
+    MetadataFilter,
+    MetadataFilters,
+)
+from llama_index.vector_stores.retrieval_store.filters import to_expression
+
+from retrieval_store.errors import InvalidFilterError
+from retrieval_store.filters.expression import And, Exists, ListHas, Not, OneOf, Or, Range, TextIn
+
+PATH = ("n",)
+DATE = {"date": "2024-05-01", "type": "date"}
+VALUES = {
+    "text": "%Ab%",
+    "empty text": "",
+    "integer": 2,
+    "large integer": 2**64,
+    "float": 0.5,
+    "bool": True,
+    "nothing": None,
+    "texts": ["a", "b"],
+    "integers": [1, 2],
+    "floats": [0.5],
+    "mixed": [1, None],
+    "no values": [],
+    "tuple": (1, "a"),
+    "date": DATE,
+    "dates": [DATE],
+    "object": {"a": 1},
+    "bytes": b"a",
+}
+TEXTS = ("text", "empty text")
+NUMBERS = ("integer", "large integer", "float")
+# What an operator takes, and what it makes of a value; all else it refuses, saying what it expected.
+Takes = tuple[tuple[str, ...], object, str]
+
+
+def one_of(value):
+    return OneOf(PATH, tuple(value) if isinstance(value, list | tuple) else (value,))
+
+
+def has(value):
+    found = ListHas(PATH, (value,))
+    return Or((found, TextIn(PATH, value))) if isinstance(value, str) else found
+
+
+def date_or(value):
+    return "2024-05-01" if value == DATE else value
+
+
+def several_dates(value):
+    return [date_or(one) for one in value] if isinstance(value, list | tuple) else date_or(value)
+
+
+SCALARS = (*TEXTS, *NUMBERS, "bool", "date")
+LISTS = ("texts", "integers", "floats", "no values", "tuple", "dates")
+SCALAR = "a string, a number or a bool"
+LANGCHAIN: dict[Comparator, Takes] = {
+    Comparator.EQ: (SCALARS, lambda v: one_of(date_or(v)), SCALAR),
+    Comparator.NE: (SCALARS, lambda v: Not(one_of(date_or(v))), SCALAR),
+    Comparator.IN: ((*SCALARS, *LISTS), lambda v: one_of(several_dates(v)), SCALAR),
+    Comparator.NIN: ((*SCALARS, *LISTS), lambda v: Not(one_of(several_dates(v))), SCALAR),
+    Comparator.CONTAIN: (
+        SCALARS,
+        lambda v: ListHas(PATH, ("2024-05-01",)) if v == DATE else has(v),
+        SCALAR,
+    ),
+    Comparator.LIKE: (TEXTS, lambda v: TextIn(PATH, v.strip("%"), ignore_case=True), "a string"),
+    Comparator.GT: (NUMBERS, lambda v: Range(PATH, gt=v), "a number"),
+    Comparator.GTE: (NUMBERS, lambda v: Range(PATH, gte=v), "a number"),
+    Comparator.LT: (NUMBERS, lambda v: Range(PATH, lt=v), "a number"),
+    Comparator.LTE: (NUMBERS, lambda v: Range(PATH, lte=v), "a number"),
+}
+
+
+def each(value):
+    return tuple(has(one) for one in (value if isinstance(value, list) else [value]))
+
+
+# What a MetadataFilter itself lets through; the rest is refused by its own validation.
+HELD = (
+    *TEXTS,
+    *NUMBERS,
+    "nothing",
+    "texts",
+    "integers",
+    "floats",
+    "no values",
+)
+ONE, MANY = (*TEXTS, *NUMBERS), tuple(name for name in HELD if name != "nothing")
+EMPTY = Or((Not(Exists(PATH)), OneOf(PATH, ("",))))
+SINGLE = "one string or number"
+LLAMA_INDEX: dict[FilterOperator, Takes] = {
+    FilterOperator.EQ: (
+        (*ONE, "nothing"),
+        lambda v: Not(Exists(PATH)) if v is None else one_of(v),
+        SINGLE,
+    ),
+    FilterOperator.NE: (
+        (*ONE, "nothing"),
+        lambda v: Not(Not(Exists(PATH)) if v is None else one_of(v)),
+        SINGLE,
+    ),
+    FilterOperator.GT: (NUMBERS, lambda v: Range(PATH, gt=v), "a number"),
+    FilterOperator.GTE: (NUMBERS, lambda v: Range(PATH, gte=v), "a number"),
+    FilterOperator.LT: (NUMBERS, lambda v: Range(PATH, lt=v), "a number"),
+    FilterOperator.LTE: (NUMBERS, lambda v: Range(PATH, lte=v), "a number"),
+    FilterOperator.IN: (MANY, one_of, "a list"),
+    FilterOperator.NIN: (MANY, lambda v: Not(one_of(v)), "a list"),
+    FilterOperator.ANY: (MANY, lambda v: Or(each(v)), "a list"),
+    FilterOperator.ALL: (MANY, lambda v: And(each(v)), "a list"),
+    FilterOperator.CONTAINS: (ONE, has, SINGLE),
+    FilterOperator.TEXT_MATCH: (TEXTS, lambda v: TextIn(PATH, v), "a string"),
+    FilterOperator.TEXT_MATCH_INSENSITIVE: (
+        TEXTS,
+        lambda v: TextIn(PATH, v, ignore_case=True),
+        "a string",
+    ),
+    FilterOperator.IS_EMPTY: (HELD, lambda v: EMPTY, "nothing"),
+}
+
+
+def of_langchain(operator, value):
+    comparison = Comparison(comparator=operator, attribute="n", value=value)
+    return RetrievalStoreTranslator().visit_comparison(comparison)
+
+
+def of_llama_index(operator, value):
+    item = MetadataFilter(key="n", operator=operator, value=value)
+    (expression,) = to_expression(MetadataFilters(filters=[item])).terms
+    return expression
+
+
+def check(translate, operator, value, taken, made, refusal):
+    """Compares by repr, in which 1, 1.0 and True differ."""
+    if taken:
+        assert repr(translate(operator, value)) == repr(made(value))
+        return
+    with pytest.raises(InvalidFilterError) as refused:
+        translate(operator, value)
+    assert str(refused.value).startswith(refusal[0])
+    assert str(refused.value).endswith(f", expected {refusal[1]}")
+
+
+def test_the_tables_have_every_operator():
+    assert (set(LANGCHAIN), set(LLAMA_INDEX)) == (set(Comparator), set(FilterOperator))
+
+
+@pytest.mark.parametrize("kind", VALUES)
+@pytest.mark.parametrize("comparator", list(Comparator))
+def test_a_comparison_of_langchain_becomes_an_expression_or_is_refused(comparator, kind):
+    kinds, made, expected = LANGCHAIN[comparator]
+    named = f"'n' is compared by {comparator.value!r} with "
+    check(of_langchain, comparator, VALUES[kind], kind in kinds, made, (named, expected))
+
+
+@pytest.mark.parametrize("kind", HELD)
+@pytest.mark.parametrize("operator", list(FilterOperator))
+def test_a_filter_of_llama_index_becomes_an_expression_or_is_refused(operator, kind):
+    kinds, made, expected = LLAMA_INDEX[operator]
+    named = f"the filter 'n' {operator.value} has the value "
+    check(of_llama_index, operator, VALUES[kind], kind in kinds, made, (named, expected))
+
+
+@pytest.mark.parametrize(
+    ("comparator", "operator", "kinds"),
+    [
+        (Comparator.EQ, FilterOperator.EQ, ONE),
+        (Comparator.NE, FilterOperator.NE, ONE),
+        (Comparator.IN, FilterOperator.IN, MANY),
+        (Comparator.NIN, FilterOperator.NIN, MANY),
+        (Comparator.CONTAIN, FilterOperator.CONTAINS, ONE),
+        (Comparator.GT, FilterOperator.GT, NUMBERS),
+        (Comparator.GTE, FilterOperator.GTE, NUMBERS),
+        (Comparator.LT, FilterOperator.LT, NUMBERS),
+        (Comparator.LTE, FilterOperator.LTE, NUMBERS),
+    ],
+)
+def test_operators_of_one_meaning_are_one_expression_in_both(comparator, operator, kinds):
+    for kind in kinds:
+        ours, theirs = (
+            of_langchain(comparator, VALUES[kind]),
+            of_llama_index(operator, VALUES[kind]),
+        )
+        assert repr(ours) == repr(theirs)
+
+
+@pytest.mark.parametrize(
+    ("translate", "operator", "message"),
+    [
+        (
+            of_langchain,
+            Comparator.GT,
+            "'n' is compared by 'gt' with 'two' (str), expected a number",
+        ),
+        (
+            of_llama_index,
+            FilterOperator.GT,
+            "the filter 'n' > has the value 'two' (str), expected a number",
+        ),
+    ],
+)
+def test_a_refusal_is_in_the_words_of_the_framework(translate, operator, message):
+    with pytest.raises(InvalidFilterError) as refused:
+        translate(operator, "two")
+    assert str(refused.value) == message
+
+
+def test_a_negated_group_is_not_all_of_them_in_langchain_and_none_of_them_in_llama_index():
+    first, second = OneOf(PATH, (1,)), OneOf(PATH, (2,))
+    comparisons = [
+        Comparison(comparator=Comparator.EQ, attribute="n", value=value) for value in (1, 2)
+    ]
+    items = [MetadataFilter(key="n", value=value) for value in (1, 2)]
+    negated = Operation(operator=Operator.NOT, arguments=comparisons)
+    assert RetrievalStoreTranslator().visit_operation(negated) == Not(And((first, second)))
+    none_of = MetadataFilters(filters=items, condition=FilterCondition.NOT)
+    assert to_expression(none_of) == Not(Or((first, second)))
+
+
+@pytest.mark.parametrize("levels", [199, 200, 201])
+def test_groups_are_taken_to_a_depth_of_200(levels):
+    operation = Comparison(comparator=Comparator.EQ, attribute="n", value=1)
+    filters = MetadataFilter(key="n", value=1)
+    for _ in range(levels):
+        operation = Operation(operator=Operator.AND, arguments=[operation])
+        filters = MetadataFilters(filters=[filters])
+    for translate, named in (
+        (lambda: RetrievalStoreTranslator().visit_operation(operation), "the filter is"),
+        (lambda: to_expression(filters), "the filters are"),
+    ):
+        if levels <= 200:
+            assert isinstance(translate(), And)
+        else:
+            with pytest.raises(
+                InvalidFilterError, match=f"^{named} nested deeper than 200 levels$"
+            ):
+                translate()

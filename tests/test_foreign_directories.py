@@ -138,7 +138,7 @@ def test_only_files_with_our_names_are_removed(tmp_path, caplog):
 
 CREATE = """
 import os, sys, retrieval_store
-from retrieval_store.engine import database, files, store
+from retrieval_store.engine import store
 client = retrieval_store.Client(sys.argv[1])
 left = int(sys.argv[2])
 

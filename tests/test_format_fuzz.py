@@ -36,7 +36,7 @@ from retrieval_store.engine.filtering import masks
 from retrieval_store.engine.state import layers
 from retrieval_store.engine.storage.vectors import rows_per_block
 from retrieval_store.engine.upkeep import background as upkeep
-from retrieval_store.engine.upkeep import maintenance
+from retrieval_store.engine.upkeep import saving
 from retrieval_store.errors import DamagedError, RetrievalStoreError
 from retrieval_store.interface.points import Fields, PointBatch, SpecialVectors, WriteRules
 from retrieval_store.interface.queries import MultiQuery, SparseQuery
@@ -55,7 +55,7 @@ UPSERT = WriteRules(known="update", new="insert")
 EAGER_LISTS = [
     (masks, "TRIGRAMS_WORTH"),
     (layers, "WANTED_AFTER"),
-    (maintenance, "LISTS_WORTH"),
+    (saving, "LISTS_WORTH"),
 ]
 EVERYTHING = ["metadatas", "documents", "embeddings", "uris"]
 

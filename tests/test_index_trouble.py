@@ -14,7 +14,7 @@ import retrieval_store
 from retrieval_store.engine.database.opening import connect
 from retrieval_store.engine.storage.schema import POINTS
 from retrieval_store.engine.upkeep import background as upkeep
-from retrieval_store.engine.upkeep import maintenance
+from retrieval_store.engine.upkeep import compaction, filling, maintenance, saving
 from retrieval_store.errors import DamagedError, NotFoundError
 from retrieval_store.indexes.hnsw import HEADER, HNSWIndex
 
@@ -45,8 +45,8 @@ def test_a_compaction_that_was_interrupted_leaves_no_index_behind(client, monkey
     things = populated(client, 3_000)
     things.optimize()
     things.delete(ids=[str(i) for i in range(0, 3_000, 30)])
-    monkeypatch.setattr(maintenance, "SLICE_BYTES", 16 * 1024)
-    append, calls = maintenance.append_rows, []
+    monkeypatch.setattr(compaction, "SLICE_BYTES", 16 * 1024)
+    append, calls = compaction.append_rows, []
 
     def interrupted(*arguments):
         calls.append(1)
@@ -55,7 +55,7 @@ def test_a_compaction_that_was_interrupted_leaves_no_index_behind(client, monkey
         return append(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(maintenance, "append_rows", interrupted)
+        patch.setattr(compaction, "append_rows", interrupted)
         with pytest.raises(KeyboardInterrupt):
             things.optimize()
     things.optimize()
@@ -70,7 +70,7 @@ def test_another_process_that_compacts_meanwhile_is_no_damage(tmp_path, monkeypa
         things.delete(ids=[str(i) for i in range(50)])
         monkeypatch.setattr(upkeep._upkeep, "_stopping", True)  # only what follows here
         things.add(ids=["more"], embeddings=cloud(1))
-    take_in, compacted = maintenance._take_in, []
+    take_in, compacted = filling._take_in, []
 
     def too_late(*arguments):
         if not compacted:
@@ -79,8 +79,8 @@ def test_another_process_that_compacts_meanwhile_is_no_damage(tmp_path, monkeypa
                 assert process.wait(60) == 0
         take_in(*arguments)
 
-    monkeypatch.setattr(maintenance, "_take_in", too_late)
-    monkeypatch.setattr(maintenance, "_as_only_process", lambda points, wait, work: work(False))
+    monkeypatch.setattr(filling, "_take_in", too_late)
+    monkeypatch.setattr(maintenance, "as_only_process", lambda points, wait, work: work(False))
     things = retrieval_store.Client(tmp_path).get_collection("things", embedding_function=None)
     points = things._backend.points
     assert maintenance.tend(points, lambda *counts: None)  # there is more to do, that's all
@@ -454,7 +454,7 @@ def test_saved_trigrams_are_used_at_once(tmp_path, monkeypatch):
 
 
 def test_a_collection_deleted_while_its_index_is_saved_is_not_found(tmp_path, monkeypatch):
-    write_file = maintenance.derived.write_file
+    write_file = saving.derived.write_file
     monkeypatch.setattr(upkeep._upkeep, "_stopping", True)
     with retrieval_store.Client(tmp_path) as client:
 
@@ -466,6 +466,6 @@ def test_a_collection_deleted_while_its_index_is_saved_is_not_found(tmp_path, mo
             return write_file(directory, key, save_too_late, seq)
 
         things = populated(client)
-        monkeypatch.setattr(maintenance.derived, "write_file", delete_then_save)
+        monkeypatch.setattr(saving.derived, "write_file", delete_then_save)
         with pytest.raises(NotFoundError):
             things.optimize()

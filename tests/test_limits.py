@@ -221,7 +221,7 @@ def test_a_read_only_client_beside_a_writer_sees_its_writes(tmp_path):
 def test_a_lock_that_is_held_too_long_is_an_error_and_then_the_store_goes_on(
     tmp_path, monkeypatch, holder
 ):
-    for module in ("database", "points"):
+    for module in ("database.opening", "database.failures", "points"):
         monkeypatch.setattr(f"retrieval_store.engine.{module}.LOCK_TIMEOUT_MS", 300)
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)

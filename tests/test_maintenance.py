@@ -252,13 +252,13 @@ def test_points_written_while_an_emptied_collection_is_compacted_are_kept(tmp_pa
 
     with retrieval_store.Client(tmp_path) as client:
         things = client.get_collection("things")
-        compact = maintenance._compact
+        compact = maintenance.compact
 
         def compact_after_a_write(*arguments):
             things.add(ids="c", embeddings=[[3]])
             compact(*arguments)
 
-        monkeypatch.setattr(maintenance, "_compact", compact_after_a_write)
+        monkeypatch.setattr(maintenance, "compact", compact_after_a_write)
         things.optimize()
         assert things.query(query_embeddings=[3])["ids"] == [["c"]]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import retrieval_store
 from retrieval_store.engine.filtering import masks
 from retrieval_store.engine.state import layers
-from retrieval_store.engine.upkeep import maintenance
+from retrieval_store.engine.upkeep import saving
 from retrieval_store.engine.words.kept import TRIGRAMS
 
 from .test_index import until
@@ -25,7 +25,7 @@ def eager_lists(monkeypatch):
 def use_trigrams(patch):
     patch.setattr(masks, "TRIGRAMS_WORTH", 1)
     patch.setattr(layers, "WANTED_AFTER", 1)
-    patch.setattr(maintenance, "LISTS_WORTH", 1)
+    patch.setattr(saving, "LISTS_WORTH", 1)
 
 
 def state_of(collection):

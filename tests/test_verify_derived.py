@@ -15,7 +15,7 @@ from retrieval_store.engine.filtering import masks
 from retrieval_store.engine.nearest.indexing import built_in
 from retrieval_store.engine.state import layers
 from retrieval_store.engine.store import Store
-from retrieval_store.engine.upkeep import maintenance, verify
+from retrieval_store.engine.upkeep import maintenance, saving, verify
 from retrieval_store.engine.words.list_files import _TYPES, MAGIC
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.indexes.hnsw import HEADER
@@ -39,7 +39,7 @@ def eager(monkeypatch):
     eager_indexes(monkeypatch.setattr)
     monkeypatch.setattr(masks, "TRIGRAMS_WORTH", 1)
     monkeypatch.setattr(layers, "WANTED_AFTER", 1)
-    monkeypatch.setattr(maintenance, "LISTS_WORTH", 1)
+    monkeypatch.setattr(saving, "LISTS_WORTH", 1)
 
 
 def derived_file(store, kind):
@@ -535,10 +535,10 @@ def test_lists_of_documents_without_a_word_are_no_problem(tmp_path):
 
 def test_lists_longer_than_what_is_compared_at_once(listed, monkeypatch):
     from retrieval_store.engine.upkeep import comparing
-    from retrieval_store.engine.words import ranked
+    from retrieval_store.engine.words import kept
 
     monkeypatch.setattr(comparing, "POSTINGS_AT_ONCE", 7)
-    monkeypatch.setattr(ranked, "ROWS_A_PIECE", 13)
+    monkeypatch.setattr(kept, "ROWS_A_PIECE", 13)
     assert problems(listed) == {}
     change_lists(derived_file(listed, "words"), move_one_posting)
     assert list(problems(listed)) == ["words"]
@@ -592,7 +592,7 @@ with retrieval_store.Client("store", **OPTIONS) as client:
 BUILD = """
 import numpy as np
 import retrieval_store
-from retrieval_store.engine import indexing
+from retrieval_store.engine.nearest import indexing
 
 indexing.WORTH_CELLS = 1
 vectors = np.random.default_rng(0).standard_normal((2_000, 24)).astype(np.float32)

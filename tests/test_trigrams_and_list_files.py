@@ -28,14 +28,14 @@ def use_trigrams(patch):
     patch.setattr(saving, "LISTS_WORTH", 1)
 
 
-def state_of(collection):
-    return collection._backend.points.read(lambda view: view.state)
+def kept_of(collection):
+    return collection._backend.points.read(lambda view: view.kept)
 
 
 def ready(collection):
     """Ask for a substring until the trigrams have been built."""
     collection.get(where_document={"$contains": "never there"})
-    until(lambda: TRIGRAMS in state_of(collection).lists.held(), "no trigrams were built")
+    until(lambda: TRIGRAMS in kept_of(collection).lists.held(), "no trigrams were built")
 
 
 texts = st.text(alphabet="abé中\0\U0001f600 ", max_size=12)

@@ -324,13 +324,13 @@ def test_another_process_that_optimizes_meanwhile_is_no_problem(indexed):
 def test_a_file_that_is_replaced_while_it_is_looked_at_is_no_problem(indexed, monkeypatch):
     compare, compared = verify.refuse_false_index, []
 
-    def replacing(directory, space, made):
+    def replacing(directory, space, index, made):
         if not compared:
             things.add(ids=[f"{i}" for i in range(5_000, 5_400)], embeddings=cloud(400, 6))
             maintenance.tend(things._backend.points, lambda *_: None)
             assert not (directory / "derived" / made.file).exists()
         compared.append(made.file)
-        compare(directory, space, made)
+        compare(directory, space, index, made)
 
     monkeypatch.setattr(verify, "refuse_false_index", replacing)
     with retrieval_store.Client(indexed) as client:

@@ -7,11 +7,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from qdrant_client import QdrantClient
 
 import retrieval_store
 
 pytest.register_assert_rewrite("tests.helpers")
+settings.register_profile(  # an example may take as long as a busy machine needs for it
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import string
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
@@ -23,9 +23,7 @@ from retrieval_store.filters.where import (
 )
 
 EXAMPLES = int(os.environ.get("FILTER_EXAMPLES", "400"))
-fuzzed = settings(
-    max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+fuzzed = settings(max_examples=EXAMPLES)
 
 WORDS = [*OPERATORS.split(), *DOCUMENT_OPERATORS.split(), "$", "$foo", "n", "text", "", "eq"]
 keys = st.one_of(st.sampled_from(WORDS), st.text(max_size=4))

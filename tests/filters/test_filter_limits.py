@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import re2
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval_store.errors import InvalidFilterError
@@ -292,7 +292,6 @@ def test_parentheses_that_open_no_group_are_not_counted(populated):
 
 
 @given(st.integers(1, 300), st.integers(0, 400), st.randoms(use_true_random=False))
-@settings(deadline=None)
 def test_an_answer_is_right_even_where_the_memory_ends(after, length, chance):
     """An `a` so many letters before the end: the quick automaton has 2^after states, far too many
     for 8 KiB, and Python's slices know the answer."""

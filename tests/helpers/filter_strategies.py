@@ -2,13 +2,11 @@
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 
 EXAMPLES = int(os.environ.get("FILTER_EXAMPLES", "300"))
-thorough = settings(
-    max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+thorough = settings(max_examples=EXAMPLES)
 
 KEYS = ("a", "b", "ключ", "a.b", "x y")
 TEXTS = ("", "x", "X", "1", "true", "é", "e\u0301", "🎈", "a\0b", "longer text")

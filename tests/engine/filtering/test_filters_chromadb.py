@@ -66,7 +66,7 @@ def peers():
         yield theirs, ours
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(st.tuples(metadatas, texts), min_size=1, max_size=8),
     st.lists(wheres, min_size=1, max_size=4),

@@ -22,7 +22,7 @@ def test_one_call_with_many_queries_answers_as_many_calls_do():
             assert alone["distances"][0] == together["distances"][i]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["l2", "ip", "cosine"]))
 def test_updates_and_deletes_never_leave_old_vectors_behind(seed, metric):
     random = np.random.default_rng(seed)

@@ -125,5 +125,5 @@ class TwoStores(RuleBasedStateMachine):
             assert hits.points.ids == nearest[:4]
 
 
-TwoStores.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TwoStores.TestCase.settings = settings(max_examples=60, stateful_step_count=25)
 TestTwoStores = TwoStores.TestCase

@@ -23,7 +23,7 @@ moves = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(before=moves, after=moves, needles=st.lists(texts.filter(bool), min_size=1, max_size=4))
 def test_substrings_are_found_exactly_whatever_is_written_before_and_after(before, after, needles):
     with pytest.MonkeyPatch.context() as patch, retrieval_store.Client() as client:

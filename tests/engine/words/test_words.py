@@ -76,7 +76,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=steps, query=documents, even=st.booleans())
 def test_ranking_agrees_with_plain_bm25_after_any_writes(steps, query, even):
     held = {}

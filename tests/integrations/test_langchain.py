@@ -1,8 +1,6 @@
 """The LangChain adapter: the framework's own suites, and what its users have lost elsewhere."""
 
 import asyncio
-import threading
-import time
 import uuid
 
 import numpy as np
@@ -336,34 +334,11 @@ def test_without_an_embedding_vectors_and_words_still_work(make):
             use()
 
 
-def test_the_event_loop_is_never_blocked(make, monkeypatch):
+def test_the_event_loop_is_never_blocked(make, beside_the_loop):
     store = make(Letters())
-    loop_thread = []
-
-    def on_a_thread(method):
-        def called(*arguments, **kwargs):
-            assert threading.get_ident() not in loop_thread, f"{method.__name__} on the loop"
-            time.sleep(0.05)
-            return method(*arguments, **kwargs)
-
-        return called
-
-    for name in ("upsert", "query", "get", "delete"):
-        monkeypatch.setattr(
-            retrieval_store.Collection, name, on_a_thread(getattr(retrieval_store.Collection, name))
-        )
 
     async def main():
-        loop_thread.append(threading.get_ident())
-        ticks = 0
-
-        async def tick():
-            nonlocal ticks
-            while True:
-                await asyncio.sleep(0.005)
-                ticks += 1
-
-        ticker = asyncio.create_task(tick())
+        beside_the_loop()
         ids = await store.aadd_texts(TEXTS, ids=["a", "b", "c", "d"])
         await store.aadd_documents([Document(page_content="more", id="e")])
         assert ids_of(await store.asimilarity_search("a cat sleeps", k=1)) == ["d"]
@@ -372,8 +347,6 @@ def test_the_event_loop_is_never_blocked(make, monkeypatch):
         assert len(await store.aget_by_ids(ids)) == 4
         assert await store.adelete(["a"])
         assert len(await store.as_retriever().ainvoke("cat")) == 4
-        ticker.cancel()
-        assert ticks > 20
 
     asyncio.run(main())
     assert store.embeddings.calls == [], "an async method called a sync embedding"

@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -366,21 +365,11 @@ def test_text_and_image_nodes_live_in_one_store(make):
     assert result.nodes[0].image_path == "x.png"
 
 
-def test_the_event_loop_is_never_blocked(make, monkeypatch):
+def test_the_event_loop_is_never_blocked(make, beside_the_loop):
     store = make()
-    loop_thread = []
-    for name in ("upsert", "query", "get", "delete"):
-        method = getattr(retrieval_store.Collection, name)
-
-        def called(*arguments, method=method, **kwargs):
-            assert threading.get_ident() not in loop_thread
-            time.sleep(0.03)
-            return method(*arguments, **kwargs)
-
-        monkeypatch.setattr(retrieval_store.Collection, name, called)
 
     async def main():
-        loop_thread.append(threading.get_ident())
+        beside_the_loop()
         await store.async_add([node("a"), node("b"), node("c", "doc2")])
         query = VectorStoreQuery([1.0, 0, 0], similarity_top_k=5)
         assert len((await store.aquery(query)).ids) == 3

@@ -16,6 +16,7 @@ import pytest
 import retrieval_store
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import DamagedError, NotFoundError, StorageError
+from tests.helpers.indexed import until
 from tests.helpers.small_stores import filled
 
 
@@ -216,8 +217,7 @@ def test_threads_that_wait_while_a_collection_is_deleted_learn_that_it_is_gone(t
             threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
             for thread in threads:
                 thread.start()
-            while things.count() < 40:
-                pass
+            until(lambda things=things: things.count() >= 40, "the threads make no progress")
             client.delete_collection("things")
             for thread in threads:
                 thread.join()

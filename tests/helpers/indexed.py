@@ -5,15 +5,17 @@ import time
 
 import numpy as np
 
+from tests.helpers import PATIENCE
+
 DIMENSION = 8
 SMALL = {"hnsw": {"ef_search": 20, "max_neighbors": 8, "ef_construction": 40}}
 
 
 def until(condition, what):
     """Wait for what happens in the background."""
-    deadline = time.monotonic() + 60
+    over = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < over, what
         threading.Event().wait(0.01)
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 
 import retrieval_store
-from tests.helpers import ROOT
+from tests.helpers import PATIENCE, ROOT
 
 BATCH = 5
 DIMENSION = 8
@@ -111,45 +111,47 @@ def rewrite_all(path: str, count: str) -> None:
 
 def read_versions(path: str, count: str, rounds: str) -> None:
     """Read all points in several ways and print each mixture of versions that is seen."""
-    mixtures, seen = check_versions(opened(path), int(count), int(rounds))
-    print("mixtures", mixtures)
-    print("versions", seen)
+    print("mixtures", check_versions(opened(path), int(count), int(rounds)))
 
 
-def check_versions(collection, count: int, rounds: int) -> tuple[int, int]:
-    """How many of `rounds` reads saw a mixture of versions, and how many versions were seen."""
-    mixtures, seen = 0, set()
-    everything = ["metadatas", "documents", "embeddings"]
-    for number in range(rounds):
-        if number % 2:
-            got = collection.get(include=everything)
-            metadatas, documents, vectors = (got["metadatas"], got["documents"], got["embeddings"])
-        else:
-            got = collection.query(
-                query_embeddings=[0] * DIMENSION, n_results=count, include=everything
-            )
-            metadatas, documents, vectors = (
-                got["metadatas"][0],
-                got["documents"][0],
-                np.array(got["embeddings"][0]),
-            )
-        versions = {metadata["version"] for metadata in metadatas}
-        versions |= {int(document.split()[1]) for document in documents}
-        versions |= set(np.unique(vectors).tolist())
-        mixtures += len(versions) != 1 or len(metadatas) != count
+def check_versions(collection, count: int, rounds: int, least: int = 1) -> int:
+    """How many of `rounds` reads saw a mixture of versions. There are more of them until `least`
+    versions were seen, however seldom the writer gets its turn."""
+    mixtures, number, seen, over = 0, 0, set(), time.monotonic() + PATIENCE
+    while number < rounds or len(seen) < least:
+        assert number < rounds or time.monotonic() < over, "the writer makes no progress"
+        versions, found = versions_read(collection, count, by_query=number % 2 == 0)
+        mixtures += len(versions) != 1 or found != count
         # What the filter finds must be what the same snapshot holds.
-        version = min(versions)
-        found = collection.get(where={"version": {"$gte": version}}, include=[])["ids"]
-        mixtures += len(found) != count
+        newer = collection.get(where={"version": {"$gte": min(versions)}}, include=[])["ids"]
+        mixtures += len(newer) != count
         seen |= versions
-    return mixtures, len(seen)
+        number += 1
+    return mixtures
+
+
+def versions_read(collection, count: int, by_query: bool) -> tuple[set[int], int]:
+    """The versions that one read finds in metadata, documents and vectors, and in how many points."""
+    everything = ["metadatas", "documents", "embeddings"]
+    if by_query:
+        got = collection.query(
+            query_embeddings=[0] * DIMENSION, n_results=count, include=everything
+        )
+        metadatas, documents, vectors = (got[field][0] for field in everything)
+    else:
+        got = collection.get(include=everything)
+        metadatas, documents, vectors = (got[field] for field in everything)
+    versions = {metadata["version"] for metadata in metadatas}
+    versions |= {int(document.split()[1]) for document in documents}
+    return versions | set(np.unique(np.array(vectors)).tolist()), len(metadatas)
 
 
 def write_counters(path: str, writer: str, seconds: str) -> None:
-    """Add, update and delete one's own points; prints what they must be at the end."""
+    """Add, update and delete one's own points, at least six times; prints what they must be at the
+    end."""
     collection = opened(path)
     stop, held, number = time.monotonic() + float(seconds), {}, 0
-    while time.monotonic() < stop:
+    while time.monotonic() < stop or number < 6:
         number += 1
         ids = [f"{writer}.{(number * 7 + i) % 50}" for i in range(3)]
         if number % 4 == 3:
@@ -173,10 +175,11 @@ def write_counters(path: str, writer: str, seconds: str) -> None:
 
 
 def read_whole_points(path: str, seconds: str) -> None:
-    """Read until the time is over; each point must be of one piece, and versions only grow."""
+    """Read until the time is over, at least twenty times; each point must be of one piece, and
+    versions only grow."""
     collection = opened(path)
     stop, newest, reads = time.monotonic() + float(seconds), {}, 0
-    while time.monotonic() < stop:
+    while time.monotonic() < stop or reads < 20:
         reads += 1
         result = collection.query(
             query_embeddings=[float(reads)] * DIMENSION,

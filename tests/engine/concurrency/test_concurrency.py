@@ -14,7 +14,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.errors import LockTimeoutError, NotFoundError
-from tests.helpers import ROOT
+from tests.helpers import PATIENCE, ROOT
 from tests.helpers.processes import (
     DIMENSION,
     POINTS,
@@ -33,11 +33,10 @@ def test_readers_beside_a_writing_process_never_see_a_mixture(tmp_path):
     with running(rewrite_all, tmp_path, POINTS) as writer:
         assert writer.stdout.readline() == "1\n"
         with running(read_versions, tmp_path, POINTS, 300) as reader:
-            mixtures, seen = check_versions(collection, POINTS, 300)
-            other, errors = reader.communicate(timeout=120)
+            mixtures = check_versions(collection, POINTS, 300, least=11)
+            other, errors = reader.communicate(timeout=PATIENCE)
         assert writer.poll() is None
     assert mixtures == 0
-    assert seen > 10, "the writer made no progress while we read"
     assert "mixtures 0\n" in other, errors
 
 
@@ -59,7 +58,7 @@ def test_threads_reading_beside_a_writing_thread_never_see_a_mixture(tmp_path, k
 
     writer = threading.Thread(target=write)
     readers = [
-        threading.Thread(target=lambda: results.append(check_versions(collection, POINTS, 80)))
+        threading.Thread(target=lambda: results.append(check_versions(collection, POINTS, 80, 4)))
         for _ in range(3)
     ]
     for thread in (writer, *readers):
@@ -68,8 +67,7 @@ def test_threads_reading_beside_a_writing_thread_never_see_a_mixture(tmp_path, k
         reader.join()
     stop.set()
     writer.join()
-    assert [mixtures for mixtures, _ in results] == [0, 0, 0]
-    assert sum(seen for _, seen in results) > 10
+    assert results == [0, 0, 0]
 
 
 def test_writing_threads_lose_no_update(tmp_path):
@@ -148,7 +146,7 @@ def test_processes_that_make_one_store_at_once_agree(tmp_path):
             for process in processes:
                 process.stdin.write("\n")
                 process.stdin.flush()
-            outputs = [process.communicate(timeout=60) for process in processes]
+            outputs = [process.communicate(timeout=PATIENCE) for process in processes]
         assert [len(output.split()) for output, _ in outputs] == [5, 5, 5], outputs
         assert len({output for output, _ in outputs}) == 1
 
@@ -156,12 +154,13 @@ def test_processes_that_make_one_store_at_once_agree(tmp_path):
 def crowd(path: str, seconds: float) -> None:
     """Threads that do everything at once with more collections than stay awake, and clients that
     come and go; prints what went wrong. In a process of its own, since it might crash."""
-    client, stop, wrong = retrieval_store.Client(path), time.monotonic() + seconds, []
+    client, wrong = retrieval_store.Client(path), []
     every = [client.create_collection(f"many-{i}", embedding_function=None) for i in range(24)]
     for things in every:
         things.add(ids=[str(i) for i in range(200)], embeddings=np.random.rand(200, DIMENSION))
     ids = [f"of many {i}" for i in range(400_000)]  # enough for an index
     every[0].add(ids=ids, embeddings=np.random.rand(len(ids), DIMENSION))
+    stop = time.monotonic() + seconds
 
     def query(chance):
         assert len(chance.choice(every).query(query_embeddings=[[0.5] * DIMENSION])["ids"][0]) == 10
@@ -202,14 +201,14 @@ def crowd(path: str, seconds: float) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(seconds + 60)
+        thread.join(seconds + PATIENCE)
     assert not any(thread.is_alive() for thread in threads)
     print(wrong, [report.problem for report in client.verify() if report.problem])
 
 
 def test_a_crowd_of_threads_collections_and_clients_neither_crashes_nor_hangs(tmp_path):
-    run = [sys.executable, "-X", "faulthandler", "-m", __name__, str(tmp_path), "8"]
-    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    run = [sys.executable, "-X", "faulthandler", "-m", __name__, str(tmp_path), "5"]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=4 * PATIENCE)
     assert (done.returncode, done.stdout) == (0, "[] []\n"), done.stderr[-3_000:]
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import retrieval_store
 from retrieval_store.errors import ConflictError, InvalidArgumentError, PluginError
+from tests.helpers import PATIENCE
 from tests.helpers.indexed import DIMENSION, SMALL, cloud, populated, space_of, until
 from tests.helpers.processes import (
     eager_indexes,
@@ -45,7 +46,7 @@ changes = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(changes=changes, where=filters, k=st.integers(1, 40), seed=st.integers(0, 10**6))
 def test_a_hit_always_matches_and_k_come_back_if_k_match(changes, where, k, seed):
     with pytest.MonkeyPatch.context() as patch, retrieval_store.Client() as client:
@@ -179,7 +180,7 @@ def test_four_writing_and_four_reading_processes_while_the_index_is_built(tmp_pa
         writers = [start(write_counters, tmp_path, w, seconds) for w in range(4)]
         readers = [start(read_whole_points, tmp_path, seconds) for _ in range(4)]
         optimizer = start(optimize_again_and_again, tmp_path)
-        outputs = [process.communicate(timeout=seconds + 60) for process in writers + readers]
+        outputs = [process.communicate(timeout=seconds + PATIENCE) for process in writers + readers]
         assert optimizer.poll() is None, optimizer.stderr.read()
     assert [errors for _, errors in outputs] == [""] * 8
     expected = {}

@@ -9,7 +9,9 @@ import pytest
 
 import retrieval_store
 from retrieval_store.errors import LockTimeoutError, ReadOnlyError
+from tests.helpers import PATIENCE
 from tests.helpers.batches import UPSERT, batch
+from tests.helpers.indexed import until
 from tests.helpers.processes import (
     DIMENSION,
     POINTS,
@@ -118,14 +120,12 @@ def test_others_read_and_write_on_while_it_happens(tmp_path):
         with running(read_versions, tmp_path, POINTS, 300) as reader:
             results = []
             for _ in range(3):
-                results.append(check_versions(collection, POINTS, 80))
+                results.append(check_versions(collection, POINTS, 80, least=2))
                 assert optimizer.stdout.readline() == "optimized\n", optimizer.stderr.read()
-            other, errors = reader.communicate(timeout=120)
+            other, errors = reader.communicate(timeout=PATIENCE)
         for process in (writer, optimizer):
             assert process.poll() is None, process.stderr.read()
-    assert [mixtures for mixtures, _ in results] == [0, 0, 0]
-    # How often the writer gets its turn is the system's affair, but it must get on.
-    assert sum(seen for _, seen in results) > len(results)
+    assert results == [0, 0, 0]
     assert "mixtures 0\n" in other, errors
     collection.optimize()
     assert len(list(tmp_path.glob("*/*.vectors"))) == 1
@@ -159,6 +159,7 @@ def test_writes_of_other_threads_during_a_compaction_are_kept(client):
         thread.start()
     for thread in threads[1:]:
         thread.join()
+    until(lambda: deleted or errors, "the writer makes no progress")
     stop.set()
     threads[0].join()
     assert errors == []
@@ -166,7 +167,6 @@ def test_writes_of_other_threads_during_a_compaction_are_kept(client):
         got = things.get(point_id, include=["embeddings", "metadatas"])
         assert (got["embeddings"][0, 0], got["metadatas"][0]["n"]) == (value, value)
     assert not deleted & set(things.get()["ids"])
-    assert deleted
 
 
 @pytest.mark.kills
@@ -227,19 +227,16 @@ def test_four_writers_four_readers_and_maintenance_lose_and_mix_nothing(tmp_path
         writers = [start(running(write_counters, tmp_path, w, seconds)) for w in range(4)]
         readers = [start(running(read_whole_points, tmp_path, seconds)) for _ in range(4)]
         optimizer = start(running(optimize_again_and_again, tmp_path))
-        outputs = [process.communicate(timeout=seconds + 60) for process in writers + readers]
+        outputs = [process.communicate(timeout=seconds + PATIENCE) for process in writers + readers]
         assert optimizer.poll() is None, optimizer.stderr.read()
     assert [errors for _, errors in outputs] == [""] * 8
     expected = {}
     for output, _ in outputs[:4]:
-        number, *points = output.split()
-        assert int(number) > 5
-        expected.update(point.split("=") for point in points)
+        expected.update(point.split("=") for point in output.split()[1:])
     collection = opened(tmp_path)
     got = collection.get()
     found = {i: str(m["version"]) for i, m in zip(got["ids"], got["metadatas"], strict=True)}
     assert found == expected
-    assert all(int(output) > 20 for output, _ in outputs[4:])
 
 
 def test_points_written_while_an_emptied_collection_is_compacted_are_kept(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import retrieval_store
 from retrieval_store.engine import maintenance, upkeep
 from retrieval_store.errors import DamagedError, NotFoundError
 from retrieval_store.indexes.hnsw import HNSWIndex
+from tests.helpers import PATIENCE
 from tests.helpers.indexed import DIMENSION, cloud, populated, space_of, until
 from tests.helpers.processes import optimize_again_and_again, running
 
@@ -29,7 +30,7 @@ def test_another_process_that_compacts_meanwhile_is_no_damage(tmp_path, monkeypa
         if not compacted:
             compacted.append(True)
             with running(optimize_again_and_again, tmp_path, "once", eager=True) as process:
-                assert process.wait(60) == 0
+                assert process.wait(PATIENCE) == 0
         take_in(*arguments)
 
     monkeypatch.setattr(maintenance, "_take_in", too_late)
@@ -57,7 +58,7 @@ def test_a_client_collected_by_the_upkeep_thread_closes_without_a_deadlock(tmp_p
     cycle.append(cycle)
     things._backend.points._attend_now_and_then(10_000)
     del client, things, cycle
-    assert done.wait(30)
+    assert done.wait(PATIENCE)
     with retrieval_store.Client(tmp_path) as again:
         assert again.get_collection("things", embedding_function=None).count() == 300
     until(lambda: upkeep._upkeep._thread is None, "the upkeep thread hangs")

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 
 import retrieval_store
+from retrieval_store.engine import guards, locking
 from retrieval_store.engine.locking import Sharing, Turns
-from tests.helpers import ROOT
+from tests.helpers import PATIENCE, ROOT
+from tests.helpers.indexed import until
 from tests.helpers.processes import eager_indexes
 from tests.helpers.small_stores import endless, fill, points_file
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-PATIENCE = 30  # seconds, after which something hangs
 BATCH = 3
 
 
@@ -221,7 +222,7 @@ def test_who_is_interrupted_while_waiting_for_others_waits_no_more(elsewhere):
         holder = threading.Thread(target=held, args=[hold])
         holder.start()
         assert started.wait(PATIENCE)
-        with alarm(0.05), pytest.raises(Interrupt):
+        with pytest.raises(Interrupt), alarm(locking):
             wanted(lambda: None)
         release.set()
         holder.join(PATIENCE)
@@ -240,8 +241,7 @@ def test_turns_are_taken_in_the_order_of_coming_and_given_up_in_time():
         for i in range(8):
             started.append(threading.Thread(target=turns.take, args=[lambda i=i: work(i)]))
             started[-1].start()
-            while len(turns._line) < i + 2:
-                time.sleep(0.001)
+            until(lambda i=i: len(turns._line) == i + 2, "nobody waits")
         assert turns.taken
         assert turns.take_within(0, lambda: "mine", lambda: "not mine") == "not mine"
 
@@ -275,14 +275,19 @@ def test_sharing_excludes_and_lets_both_sides_in():
 
 
 @contextmanager
-def alarm(seconds):
-    """A real signal after that time, which raises Interrupt."""
+def alarm(module):
+    """A real signal that raises Interrupt, once, when a function of that module works or waits."""
+    armed = [True]
 
-    def interrupt(*_):
-        raise Interrupt
+    def interrupt(_, frame):
+        while armed and frame is not None:
+            if frame.f_globals is vars(module):
+                armed.clear()
+                raise Interrupt
+            frame = frame.f_back
 
     before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, 0.05, 0.01)
     try:
         yield
     finally:
@@ -290,12 +295,11 @@ def alarm(seconds):
         signal.signal(signal.SIGALRM, before)
 
 
-def storm(folder, seconds, seed):
-    """Real signals at random moments of random calls, forks among them; a line for each thousand.
-    A second thread uses the store all the time, and says so when it can't."""
+def storm(folder, wanted, seed):
+    """Real signals at random moments of random calls, forks among them, until so many of them have
+    interrupted something. A second thread uses the store all the time, and says so when it can't."""
     eager_indexes(setattr)
-    faulthandler.dump_traceback_later(seconds + 2 * PATIENCE)  # says where it hangs
-    random_, stop = random.Random(seed), time.monotonic() + seconds
+    random_ = random.Random(seed)
     client = retrieval_store.Client(folder)
     things = numbered(client)
     batches, kept, interrupts, last = Batches(things), [], 0, [time.monotonic()]
@@ -316,8 +320,9 @@ def storm(folder, seconds, seed):
 
     calls.append(forked)
     signal.signal(signal.SIGALRM, raise_interrupt)
-    while time.monotonic() < stop:
+    while interrupts < wanted:
         call = random_.choice(calls)
+        faulthandler.dump_traceback_later(PATIENCE, exit=True)  # says where it hangs
         try:
             signal.setitimer(signal.ITIMER_REAL, random_.choice([1e-5, 1e-4, 1e-3, 1e-2]))
             call(things, batches)
@@ -327,7 +332,6 @@ def storm(folder, seconds, seed):
             kept[:] = [*kept[-20:], error]
         assert time.monotonic() - last[0] < PATIENCE, "the other thread hangs"
     signal.signal(signal.SIGALRM, signal.SIG_IGN)
-    print("interrupts", interrupts, flush=True)
     batches.check()
     print("checked", flush=True)
     sys.stdin.readline()  # another process uses the store meanwhile
@@ -339,11 +343,11 @@ def raise_interrupt(*_):
 
 
 @pytest.mark.kills
-@pytest.mark.parametrize("seconds", [6, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("interrupts", [1_500, pytest.param(15_000, marks=pytest.mark.slow)])
 def test_a_storm_of_signals_leaves_the_store_usable_by_other_threads_and_processes(
-    tmp_path, seconds
+    tmp_path, interrupts
 ):
-    command = [sys.executable, "-m", __name__, str(tmp_path / "store"), str(seconds)]
+    command = [sys.executable, "-m", __name__, str(tmp_path / "store"), str(interrupts)]
     said = (tmp_path / "said").open("w+")  # Python tells of interrupts in places that ignore them
     process = subprocess.Popen(
         command,
@@ -353,10 +357,7 @@ def test_a_storm_of_signals_leaves_the_store_usable_by_other_threads_and_process
         stderr=said,
         text=True,
     )
-    watch = threading.Timer(seconds + 4 * PATIENCE, process.kill)
-    watch.start()
     try:
-        interrupts = process.stdout.readline().split()
         assert process.stdout.readline() == "checked\n", (tmp_path / "said").read_text()[-5_000:]
         with retrieval_store.Client(tmp_path / "store") as client:
             things = client.get_collection("things", embedding_function=None)
@@ -364,11 +365,9 @@ def test_a_storm_of_signals_leaves_the_store_usable_by_other_threads_and_process
             things.optimize()
             assert all(report.problem is None for report in client.verify())
     finally:
-        watch.cancel()
         process.kill()
         process.communicate()
         said.close()
-    assert int(interrupts[1]) > 20 * seconds
 
 
 @pytest.mark.kills
@@ -377,12 +376,11 @@ def test_an_interrupt_ends_a_statement_of_sqlite(tmp_path):
     endless(points_file(tmp_path))
     with retrieval_store.Client(tmp_path) as client:
         things = client.get_collection("things", embedding_function=None)
-        began = time.monotonic()
-        with alarm(0.2), pytest.raises(KeyboardInterrupt):
+        # In what SQLite calls now and then, so while it is at work.
+        with pytest.raises(Interrupt), alarm(guards):
             things.get(where_document={"$contains": "never there"})
-        assert time.monotonic() - began < 2
         assert things.count() == 7
 
 
 if __name__ == "__main__":
-    storm(sys.argv[1], float(sys.argv[2]), int((sys.argv[3:] or ["0"])[0]))
+    storm(sys.argv[1], int(sys.argv[2]), int((sys.argv[3:] or ["0"])[0]))

@@ -15,6 +15,7 @@ from qdrant_client import QdrantClient, models
 
 import retrieval_store
 from retrieval_store.errors import FormatError
+from tests.helpers import PATIENCE
 from tests.helpers.small_stores import sql
 
 
@@ -175,6 +176,20 @@ def test_a_creation_killed_at_any_moment_leaves_nothing(tmp_path, delete):
     assert moment > 5
 
 
+SWEEP = """
+import sys, retrieval_store
+from retrieval_store.engine.catalog import Catalog
+
+write = Catalog.write
+def sweep(catalog, change):
+    print("sweeping", flush=True)
+    return write(catalog, change)
+
+Catalog.write = sweep
+retrieval_store.Client(sys.argv[1])
+"""
+
+
 def test_a_collection_that_another_process_is_making_is_not_swept(tmp_path, monkeypatch):
     from retrieval_store.engine.points import PointStore
 
@@ -183,19 +198,17 @@ def test_a_collection_that_another_process_is_making_is_not_swept(tmp_path, monk
 
     def create_while_another_opens(cls, *arguments):
         if not opened:
-            other = [
-                sys.executable,
-                "-c",
-                "import sys, retrieval_store as r; r.Client(sys.argv[1])",
-            ]
-            opened.append(subprocess.Popen([*other, str(tmp_path)]))
+            run = [sys.executable, "-c", SWEEP, str(tmp_path)]
+            opened.append(subprocess.Popen(run, stdout=subprocess.PIPE, text=True))
+            assert opened[0].stdout.readline() == "sweeping\n"  # as soon as we let it write
         return create(cls, *arguments)
 
     monkeypatch.setattr(PointStore, "create", classmethod(create_while_another_opens))
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)
         things.add(ids="a", embeddings=[[1]])
-        assert opened[0].wait(30) == 0
+        assert opened[0].wait(PATIENCE) == 0
+        opened[0].stdout.close()
         assert things.count() == 1
     with retrieval_store.Client(tmp_path) as client:
         assert client.get_collection("things", embedding_function=None).count() == 1

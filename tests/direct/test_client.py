@@ -19,6 +19,7 @@ from retrieval_store.errors import (
     NotFoundError,
     RetrievalStoreError,
 )
+from tests.helpers import PATIENCE
 
 
 def names(collections):
@@ -256,7 +257,7 @@ again.add(ids="c", embeddings=[[3]])
 print(again.count(), threading.active_count())
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True
     )
     assert (done.stdout, done.stderr) == ("3 1\n", "")
     with retrieval_store.Client(tmp_path) as client:

@@ -30,7 +30,7 @@ from retrieval_store.filters.expression import (
     TextIn,
 )
 from retrieval_store.remote import cluster as remote_cluster
-from tests.helpers import oracle
+from tests.helpers import PATIENCE, oracle
 from tests.helpers.filter_strategies import (
     documents,
     metadatas,
@@ -594,7 +594,7 @@ def test_a_changed_ef_is_seen_by_other_clients(qdrant, store):
 
 @pytest.mark.filterwarnings("ignore:Failed to obtain server version")
 def test_a_url_leads_to_collections_over_the_network(url):
-    with retrieval_store.Client(url=url, timeout=5) as client:
+    with retrieval_store.Client(url=url, timeout=PATIENCE) as client:
         things = client.create_collection(
             "things", {"hnsw": {"space": "cosine"}}, {"about": "x"}, embedding_function=None
         )

@@ -14,13 +14,17 @@ find_python() {
     return 1
 }
 
-# environment FOLDER REQUIREMENT...: a virtual environment with this project, editable, and what is named
+# environment FOLDER REQUIREMENT...: a virtual environment with this project, editable, and what is
+# named; installed anew only when what is needed may have changed, since asking pip takes seconds
 environment() {
     local folder=$1
     shift
     local python
     python=$(find_python)
     [ -x "$folder/bin/python" ] || "$python" -m venv "$folder"
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
-        --constraint constraints.txt "$@"
+    if [ pyproject.toml -nt "$folder/installed" ] || [ constraints.txt -nt "$folder/installed" ]; then
+        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
+            --constraint constraints.txt "$@"
+        touch "$folder/installed"
+    fi
 }

@@ -7,9 +7,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from qdrant_client import QdrantClient
 
 import retrieval_store
+
+pytest.register_assert_rewrite("tests.helpers")
+settings.register_profile(  # an example may take as long as a busy machine needs for it
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
 
 
 @pytest.fixture
@@ -51,12 +58,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("client", kinds, indirect=True)
 
 
-LAST = ("filters_property", "filters_chromadb", "examples_and_docs", "concurrency", "durability")
+SLOW_KINDS = ("property", "models", "kills", "slow")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Quick tests first."""
-    items.sort(key=lambda item: [item.path.stem == f"test_{name}" for name in LAST])
+    """What hypothesis tries is a property without being told; quick tests come first."""
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker("property")
+    items.sort(key=lambda item: any(map(item.get_closest_marker, SLOW_KINDS)))
 
 
 SUPPORT = str(Path(__file__).parent / "support")

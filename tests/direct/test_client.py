@@ -1,0 +1,281 @@
+"""Client: collections by name, and the life of a store."""
+
+import contextlib
+import gc
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import retrieval_store
+from retrieval_store.errors import (
+    AlreadyExistsError,
+    ClientClosedError,
+    ConflictError,
+    InvalidArgumentError,
+    NotFoundError,
+    RetrievalStoreError,
+)
+from tests.helpers import PATIENCE
+
+
+def names(collections):
+    return [collection.name for collection in collections]
+
+
+def test_collections_are_created_found_listed_counted_and_deleted_by_name(client):
+    for name in ("zebra", "ant", "mole"):
+        client.create_collection(name, embedding_function=None)
+    assert names(client.list_collections()) == ["ant", "mole", "zebra"]
+    assert names(client.list_collections(limit=1, offset=1)) == ["mole"]
+    assert names(client.list_collections(offset=2)) == ["zebra"]
+    assert client.count_collections() == 3
+    client.delete_collection("mole")
+    assert names(client.list_collections()) == ["ant", "zebra"]
+    with pytest.raises(NotFoundError, match="'mole'"):
+        client.get_collection("mole")
+    with pytest.raises(NotFoundError, match="'mole'"):
+        client.delete_collection("mole")
+
+
+def test_creating_an_existing_name_is_refused_unless_getting_is_allowed(client):
+    first = client.create_collection("things", embedding_function=None, metadata={"a": 1})
+    with pytest.raises(AlreadyExistsError, match="'things'"):
+        client.create_collection("things", embedding_function=None)
+    again = client.get_or_create_collection("things", metadata={"a": 2})
+    assert again == first
+    assert again.metadata == {"a": 1}
+    assert client.create_collection("things", get_or_create=True) == first
+
+
+def test_a_missing_collection_is_an_error_that_chroma_code_catches(client):
+    with pytest.raises(ValueError, match="no collection 'nothing'"):
+        client.get_collection("nothing")
+    with pytest.raises(KeyError):
+        client.get_collection("nothing")
+
+
+@pytest.mark.parametrize("name", ["abc", "a.b", "A1_-x", "0" * 255])
+def test_good_names(client, name):
+    assert client.create_collection(name).name == name
+
+
+@pytest.mark.embedded
+def test_names_may_be_as_long_as_chromas(client):
+    assert client.create_collection("0" * 512).name == "0" * 512
+
+
+@pytest.mark.parametrize("name", ["", "ab", "-abc", "abc_", "a b c", "ünder", "0" * 513, "a/b", 7])
+def test_bad_names_are_refused_with_the_rule(client, name):
+    with pytest.raises(InvalidArgumentError, match="3 to 512 characters"):
+        client.create_collection(name)
+    assert client.count_collections() == 0
+
+
+def test_a_deleted_collection_says_so_and_its_name_is_free(client):
+    old = client.create_collection("things", embedding_function=None)
+    old.add(ids="a", embeddings=[1])
+    client.delete_collection("things")
+    new = client.create_collection("things", embedding_function=None)
+    assert new.count() == 0
+    assert new != old
+    for use in (old.count, old.peek, lambda: old.add(ids="b", embeddings=[1]), lambda: old.name):
+        with pytest.raises(NotFoundError, match="deleted"):
+            use()
+
+
+def test_collections_are_equal_by_id_and_have_no_truth_value_of_their_own(client):
+    one = client.create_collection("one")
+    two = client.create_collection("two")
+    assert one == client.get_collection("one")
+    assert one != two
+    assert len({one, two, client.get_collection("two")}) == 2
+    assert bool(one)  # though it is empty
+    with pytest.raises(TypeError):
+        len(one)
+    assert str(one.id) in repr(one)
+    assert "'one'" in repr(one)
+    assert repr(client).startswith("<Client of the store ")
+
+
+def test_a_setting_misspelt_in_the_metadata_is_warned_of(client, caplog):
+    client.create_collection("one", metadata={"hnsw:spaec": "cosine", "topic": "x"})
+    assert [record.args for record in caplog.records] == [("hnsw:spaec",)]
+
+
+def test_a_closed_client_and_its_collections_say_so(client):
+    collection = client.create_collection("things")
+    client.close()
+    client.close()
+    for use in (client.list_collections, collection.count, lambda: client.path):
+        with pytest.raises(ClientClosedError, match="closed"):
+            use()
+
+
+def test_a_store_in_memory_is_its_clients_own():
+    with retrieval_store.EphemeralClient() as one, retrieval_store.EphemeralClient() as two:
+        one.create_collection("things")
+        assert two.list_collections() == []
+        assert one.path is None
+
+
+def test_clients_of_one_directory_share_it_by_any_path(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with (
+        retrieval_store.PersistentClient(tmp_path / "real") as one,
+        retrieval_store.Client(str(tmp_path / "link")) as two,
+    ):
+        collection = one.create_collection("things", embedding_function=None)
+        collection.add(ids="a", embeddings=[1])
+        one.close()
+        assert two.get_collection("things").count() == 1
+    with retrieval_store.Client(tmp_path / "real") as three:
+        assert three.get_collection("things").get()["ids"] == ["a"]
+
+
+def test_a_url_is_no_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for url in ("http://localhost:6333", "https://qdrant.example"):
+        with pytest.raises(InvalidArgumentError, match="goes to url="):
+            retrieval_store.Client(url)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_is_made_with_its_parents_and_a_file_is_refused(tmp_path):
+    with retrieval_store.Client(tmp_path / "a" / "b" / "c") as client:
+        assert client.path == tmp_path / "a" / "b" / "c"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RetrievalStoreError, match="file is not a directory"):
+        retrieval_store.Client(tmp_path / "file")
+
+
+@pytest.mark.parametrize("path", [5, b"x", "a\0b", ""])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(InvalidArgumentError, match="path is .*expected the name of a directory"):
+        retrieval_store.Client(path)
+
+
+def test_pages_of_collections_take_any_size(client):
+    client.create_collection("things")
+    assert len(client.list_collections(limit=2**62)) == 1
+    for bad in ({"limit": -1}, {"offset": 2**70}, {"limit": 1.5}):
+        with pytest.raises(InvalidArgumentError, match=next(iter(bad))):
+            client.list_collections(**bad)
+
+
+def test_durability_can_be_relaxed_but_not_differ_within_a_process(tmp_path):
+    with retrieval_store.Client(tmp_path, durability="relaxed") as client:
+        client.create_collection("things", embedding_function=None).add(ids="a", embeddings=[1])
+        with pytest.raises(ConflictError, match="durability='relaxed'"):
+            retrieval_store.Client(tmp_path)
+    with retrieval_store.Client(tmp_path) as client:
+        assert client.get_collection("things").count() == 1
+    with pytest.raises(InvalidArgumentError, match="durability is 'none'"):
+        retrieval_store.Client(tmp_path, durability="none")
+
+
+def test_reset_deletes_everything_only_when_allowed(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        client.create_collection("things")
+        with pytest.raises(ValueError, match="allow_reset=True"):
+            client.reset()
+        assert client.count_collections() == 1
+    with retrieval_store.Client(tmp_path, allow_reset=True) as client:
+        client.reset()
+        assert client.count_collections() == 0
+
+
+def test_the_distance_comes_from_configuration_or_metadata_and_stays(client):
+    one = client.create_collection("one", configuration={"hnsw": {"space": "ip", "M": 32}})
+    assert one.configuration["hnsw"]["space"] == "ip"
+    assert one.configuration["hnsw"]["max_neighbors"] == 32
+    two = client.create_collection("two", metadata={"hnsw:space": "cosine", "topic": "x"})
+    assert two.configuration["hnsw"]["space"] == "cosine"
+    assert two.metadata == {"hnsw:space": "cosine", "topic": "x"}
+    assert client.create_collection("three").configuration["hnsw"]["space"] == "l2"
+    with pytest.raises(ConflictError, match="space='ip'"):
+        client.get_or_create_collection("one", configuration={"hnsw": {"space": "l2"}})
+    with pytest.raises(ConflictError, match="space"):
+        client.create_collection(
+            "four", configuration={"hnsw": {"space": "l2"}}, metadata={"hnsw:space": "ip"}
+        )
+
+
+@pytest.mark.parametrize(
+    ("configuration", "message"),
+    [
+        ({"hnsw": {"space": "manhattan"}}, "expected one of"),
+        ({"hnsw": {"ef_search": 0}}, "at least 1"),
+        ({"hnsw": {"ef_search": "many"}}, "expected an int"),
+        ({"hnsw": {"ef_search": 10**30}}, "at most"),
+        ({"hnsw": {"space": ["l2"]}}, "expected one of"),
+        ({"hnsw": {"efsearch": 3}}, "unknown key 'efsearch'"),
+        ({"spann": {}}, "unknown key 'spann'"),
+        ({"space": "cosine"}, "it belongs under 'hnsw'"),
+        ("l2", "expected a dict"),
+    ],
+)
+def test_a_bad_configuration_is_refused_by_its_place(client, configuration, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        client.create_collection("things", configuration=configuration)
+    assert client.count_collections() == 0
+
+
+def test_threads_that_create_one_name_agree_on_one_collection(client):
+    ids, start = [], threading.Barrier(8)
+
+    def get_or_create():
+        start.wait()
+        ids.append(client.get_or_create_collection("things").id)
+
+    threads = [threading.Thread(target=get_or_create) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ids) == 8
+    assert len(set(ids)) == 1
+
+
+def test_a_program_that_ends_without_closing_anything_ends_at_once_and_loses_nothing(tmp_path):
+    code = f"""
+import gc, threading, retrieval_store
+client = retrieval_store.Client({str(tmp_path)!r})
+things = client.create_collection("things", embedding_function=None)
+things.add(ids=["a", "b"], embeddings=[[1], [2]])
+things.query(query_embeddings=[1])
+things.optimize()
+cycle = [client]
+cycle.append(cycle)
+del client, things, cycle
+gc.collect()
+again = retrieval_store.Client({str(tmp_path)!r}).get_collection("things")
+again.add(ids="c", embeddings=[[3]])
+print(again.count(), threading.active_count())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True
+    )
+    assert (done.stdout, done.stderr) == ("3 1\n", "")
+    with retrieval_store.Client(tmp_path) as client:
+        assert client.get_collection("things").get()["ids"] == ["a", "b", "c"]
+
+
+def test_a_client_that_is_collected_lets_go_of_its_files(tmp_path):
+    client = retrieval_store.Client(tmp_path)
+    client.create_collection("things", embedding_function=None).add(ids="a", embeddings=[1])
+    assert open_files(tmp_path) > 0
+    del client
+    gc.collect()
+    assert open_files(tmp_path) == 0
+
+
+def open_files(path):
+    links = []
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            links.append(os.readlink(link))
+    return sum(link.startswith(str(path)) for link in links)

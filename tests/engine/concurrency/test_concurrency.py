@@ -1,0 +1,252 @@
+"""Readers beside writers, in threads and in other processes."""
+
+import gc
+import random
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+
+import apsw
+import numpy as np
+import pytest
+
+import retrieval_store
+from retrieval_store.errors import LockTimeoutError, NotFoundError
+from tests.helpers import PATIENCE, ROOT
+from tests.helpers.processes import (
+    DIMENSION,
+    POINTS,
+    check_versions,
+    create_or_get,
+    first_version,
+    opened,
+    read_versions,
+    rewrite_all,
+    running,
+)
+
+
+def test_readers_beside_a_writing_process_never_see_a_mixture(tmp_path):
+    collection = first_version(tmp_path)
+    with running(rewrite_all, tmp_path, POINTS) as writer:
+        assert writer.stdout.readline() == "1\n"
+        with running(read_versions, tmp_path, POINTS, 300) as reader:
+            mixtures = check_versions(collection, POINTS, 300, least=11)
+            other, errors = reader.communicate(timeout=PATIENCE)
+        assert writer.poll() is None
+    assert mixtures == 0
+    assert "mixtures 0\n" in other, errors
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_threads_reading_beside_a_writing_thread_never_see_a_mixture(tmp_path, kind):
+    collection = first_version(tmp_path if kind == "disk" else None)
+    stop, results = threading.Event(), []
+
+    def write():
+        version = 0
+        while not stop.is_set():
+            version += 1
+            collection.upsert(
+                ids=[str(i) for i in range(POINTS)],
+                embeddings=np.full((POINTS, DIMENSION), version),
+                documents=[f"version {version}"] * POINTS,
+                metadatas=[{"version": version}] * POINTS,
+            )
+
+    writer = threading.Thread(target=write)
+    readers = [
+        threading.Thread(target=lambda: results.append(check_versions(collection, POINTS, 80, 4)))
+        for _ in range(3)
+    ]
+    for thread in (writer, *readers):
+        thread.start()
+    for reader in readers:
+        reader.join()
+    stop.set()
+    writer.join()
+    assert results == [0, 0, 0]
+
+
+def test_writing_threads_lose_no_update(tmp_path):
+    collection = opened(tmp_path)
+    errors = []
+
+    def add(thread):
+        try:
+            for i in range(40):
+                collection.add(ids=f"{thread}.{i}", embeddings=[thread, i], metadatas={"t": thread})
+                if i % 2:
+                    assert collection.delete(ids=f"{thread}.{i - 1}") == {"deleted": 1}
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=add, args=(t,)) for t in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    expected = {f"{t}.{i}" for t in range(6) for i in range(1, 40, 2)}
+    assert set(collection.get()["ids"]) == expected
+    assert set(collection.get(where={"t": 3})["ids"]) == {i for i in expected if i[0] == "3"}
+
+
+def test_a_write_of_another_process_is_seen_by_the_next_read(tmp_path):
+    collection = first_version(tmp_path)
+    with running(rewrite_all, tmp_path, POINTS) as writer:
+        for _ in range(50):
+            acknowledged = int(writer.stdout.readline())
+            version = collection.get("0")["metadatas"][0]["version"]
+            assert version >= acknowledged
+            newest = collection.query(query_embeddings=[version] * DIMENSION, n_results=1)
+            assert newest["metadatas"][0][0]["version"] >= version
+
+
+def test_a_collection_deleted_by_another_process_is_not_found_and_takes_no_writes(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        collection = client.create_collection("things", embedding_function=None)
+        collection.add(ids="a", embeddings=[1])
+        code = f"""
+import retrieval_store
+with retrieval_store.Client({str(tmp_path)!r}) as client:
+    client.delete_collection("things")
+    client.create_collection("things", embedding_function=None).add(ids="new", embeddings=[1, 2])
+"""
+        subprocess.run([sys.executable, "-c", code], check=True)
+        for use in (
+            collection.count,
+            collection.get,
+            lambda: collection.add(ids="b", embeddings=[2]),
+            lambda: collection.delete(ids="a"),
+            lambda: collection.query(query_embeddings=[1]),
+            lambda: collection.modify(name="other"),
+            lambda: collection.metadata,
+        ):
+            with pytest.raises(NotFoundError, match="deleted"):
+                use()
+        assert client.get_collection("things").get()["ids"] == ["new"]
+    assert len(list(tmp_path.glob("*/points.sqlite"))) == 1
+
+
+def test_processes_that_make_one_store_at_once_agree(tmp_path):
+    names = ",".join(f"collection-{i}" for i in range(5))
+    for attempt in range(5):
+        path = tmp_path / str(attempt)
+        with (
+            running(create_or_get, path, names) as one,
+            running(create_or_get, path, names) as two,
+            running(create_or_get, path, names) as three,
+        ):
+            processes = (one, two, three)
+            for process in processes:
+                assert process.stdout.readline() == "ready\n"
+            for process in processes:
+                process.stdin.write("\n")
+                process.stdin.flush()
+            outputs = [process.communicate(timeout=PATIENCE) for process in processes]
+        assert [len(output.split()) for output, _ in outputs] == [5, 5, 5], outputs
+        assert len({output for output, _ in outputs}) == 1
+
+
+def crowd(path: str, seconds: float) -> None:
+    """Threads that do everything at once with more collections than stay awake, and clients that
+    come and go; prints what went wrong. In a process of its own, since it might crash."""
+    client, wrong = retrieval_store.Client(path), []
+    every = [client.create_collection(f"many-{i}", embedding_function=None) for i in range(24)]
+    for things in every:
+        things.add(ids=[str(i) for i in range(200)], embeddings=np.random.rand(200, DIMENSION))
+    ids = [f"of many {i}" for i in range(400_000)]  # enough for an index
+    every[0].add(ids=ids, embeddings=np.random.rand(len(ids), DIMENSION))
+    stop = time.monotonic() + seconds
+
+    def query(chance):
+        assert len(chance.choice(every).query(query_embeddings=[[0.5] * DIMENSION])["ids"][0]) == 10
+
+    def write(chance):
+        ids = [str(chance.randrange(200)), "new"]
+        chance.choice(every).upsert(ids=ids, embeddings=np.random.rand(2, DIMENSION))
+
+    def optimize(chance):
+        chance.choice(every[1:]).optimize()  # the index is for the background to build
+
+    def create_and_delete(chance):
+        name = f"fleeting-{chance.randrange(6)}"
+        with suppress(NotFoundError):  # the other thread has deleted it
+            client.get_or_create_collection(name, embedding_function=None).upsert("a", [[1]])
+        with suppress(NotFoundError):
+            client.delete_collection(name)
+
+    def come_and_go(chance):
+        other, third = retrieval_store.Client(path), retrieval_store.Client()
+        other.itself, third.itself = other, third  # only the garbage collector finds them
+        other.get_collection("many-3", embedding_function=None).count()
+        third.create_collection("own", embedding_function=None).add(ids="a", embeddings=[[1]])
+        del other, third
+        if chance.random() < 0.2:
+            gc.collect()
+
+    def again_and_again(work):
+        chance = random.Random(work.__name__)
+        try:
+            while time.monotonic() < stop:
+                work(chance)
+        except BaseException as error:
+            wrong.append(f"{work.__name__}: {error!r}")
+
+    works = [query] * 3 + [write] * 2 + [optimize] + [create_and_delete] * 2 + [come_and_go]
+    threads = [threading.Thread(target=again_and_again, args=[work]) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(seconds + PATIENCE)
+    assert not any(thread.is_alive() for thread in threads)
+    print(wrong, [report.problem for report in client.verify() if report.problem])
+
+
+def test_a_crowd_of_threads_collections_and_clients_neither_crashes_nor_hangs(tmp_path):
+    run = [sys.executable, "-X", "faulthandler", "-m", __name__, str(tmp_path), "5"]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=4 * PATIENCE)
+    assert (done.returncode, done.stdout) == (0, "[] []\n"), done.stderr[-3_000:]
+
+
+@pytest.mark.parametrize("holder", ["a thread", "another process"])
+def test_a_lock_that_is_held_too_long_is_an_error_and_then_the_store_goes_on(
+    tmp_path, monkeypatch, holder
+):
+    monkeypatch.setattr("retrieval_store.engine.database.failures.LOCK_TIMEOUT_MS", 300)
+    monkeypatch.setattr("retrieval_store.engine.points.LOCK_TIMEOUT_MS", 300)
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        if holder == "a thread":
+            line, working, over = (
+                things._backend.points._writers,
+                threading.Event(),
+                threading.Event(),
+            )
+            work = [working.set, over.wait]
+            thread = threading.Thread(target=line.take, args=[lambda: [do() for do in work]])
+            thread.start()
+            working.wait()
+
+            def release():
+                over.set()
+                thread.join()
+
+        else:
+            (file,) = tmp_path.glob("*/points.sqlite")
+            other = apsw.Connection(str(file), vfs="cksmvfs")
+            other.execute("BEGIN IMMEDIATE")
+            release = other.close
+        with pytest.raises(LockTimeoutError, match="for more than"):
+            things.add(ids="a", embeddings=[1])
+        assert things.count() == 0
+        release()
+        things.add(ids="a", embeddings=[1])
+        assert things.count() == 1
+
+
+if __name__ == "__main__":
+    crowd(sys.argv[1], float(sys.argv[2]))

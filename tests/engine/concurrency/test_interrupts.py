@@ -1,0 +1,387 @@
+"""Ctrl-C at any moment: nothing stays locked, nothing is half written, nobody else notices."""
+
+import faulthandler
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import count
+
+import numpy as np
+import pytest
+
+import retrieval_store
+from retrieval_store.engine.concurrency import locking
+from retrieval_store.engine.concurrency.locking import Sharing, Turns
+from retrieval_store.engine.database import guards
+from tests.helpers import PATIENCE, ROOT
+from tests.helpers.indexed import until
+from tests.helpers.processes import eager_indexes
+from tests.helpers.small_stores import endless, fill, points_file
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+BATCH = 3
+
+
+class Interrupt(KeyboardInterrupt):
+    """One that the test has sent."""
+
+
+def interrupted(call, at):
+    """Call it, and raise Interrupt at the `at`-th moment at which Python would let a signal's
+    handler run in it: when a function of Python's begins, or one of C's has ended. Returns whether
+    there were so many, and what was raised."""
+    left = at
+
+    def moment(frame, event, argument):
+        nonlocal left
+        if event in ("call", "c_return"):
+            left -= 1
+            if left == 0:
+                raise Interrupt
+
+    # Not a `with` and no function: what comes after it isn't the call's.
+    sys.setprofile(moment)
+    try:
+        call()
+    except Interrupt as error:
+        return True, error
+    finally:
+        sys.setprofile(None)
+    return left <= 0, None
+
+
+def at_every_moment(call, check, stride=1):
+    """Interrupt `call` at its first moment, at its second, …, until it runs through. Between them
+    `check` is called. All tracebacks are kept, as a notebook does with the last: so that no frame
+    is cleared up by being forgotten."""
+    kept = []
+    for at in count(1, stride):
+        was, error = interrupted(call, at)
+        kept.append(error)
+        check()
+        if not was:
+            return at
+    return None
+
+
+@pytest.fixture
+def elsewhere():
+    """Runs a function in another thread; an error when it hangs."""
+    pool = ThreadPoolExecutor(1)
+
+    def run(function, *arguments):
+        return pool.submit(function, *arguments).result(PATIENCE)
+
+    yield run
+    pool.shutdown(wait=False, cancel_futures=True)
+
+
+@pytest.fixture(params=["memory", "disk"])
+def store(request, tmp_path):
+    with retrieval_store.Client(tmp_path if request.param == "disk" else None) as client:
+        yield client
+
+
+def numbered(client, monkeypatch=None):
+    things = client.create_collection("things", embedding_function=None)
+    things.add(
+        ids=[f"old {i}" for i in range(40)],
+        embeddings=np.eye(40, 8),
+        metadatas=[{"batch": -1}] * 40,
+        documents=[f"text {i}" for i in range(40)],
+    )
+    return things
+
+
+class Batches:
+    """Batches of points that are written and, in another thread, looked at."""
+
+    def __init__(self, things):
+        self.things, self.numbers = things, count()
+
+    def write(self):
+        number = next(self.numbers)
+        self.things.upsert(
+            ids=[f"{number % 4}.{i}" for i in range(BATCH)],
+            embeddings=np.full((BATCH, 8), number),
+            metadatas=[{"batch": number}] * BATCH,
+            documents=[f"batch {number}"] * BATCH,
+        )
+
+    def check(self):
+        """What is there is whole, and can be written, searched and deleted."""
+        got = self.things.get(where={"batch": {"$gte": 0}}, include=["metadatas", "embeddings"])
+        held = {}
+        for metadata, embedding in zip(got["metadatas"], got["embeddings"], strict=True):
+            assert (embedding == metadata["batch"]).all()
+            held[metadata["batch"]] = held.get(metadata["batch"], 0) + 1
+        assert set(held.values()) <= {BATCH}, held
+        self.write()
+        assert len(self.things.query(query_embeddings=[1] * 8, n_results=3)["ids"][0]) == 3
+
+
+MOMENTS = {
+    "write": (lambda things, batches: batches.write(), 1),
+    "query": (lambda things, batches: things.query(query_embeddings=np.ones((2, 8))), 1),
+    "filtered query": (
+        lambda things, batches: things.query(
+            query_embeddings=[1] * 8, where={"batch": {"$lt": next(batches.numbers)}}
+        ),
+        1,
+    ),
+    "words": (lambda things, batches: things.query(query_texts="text", mode="text"), 3),
+    "get": (lambda things, batches: things.get(ids=["old 1", "old 2"]), 1),
+    "delete": (lambda things, batches: things.delete(where={"batch": 0}), 1),
+    "optimize": (lambda things, batches: things.optimize(), 5),
+}
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+def test_an_interrupt_at_any_moment_leaves_nothing_locked_or_half_done(store, elsewhere, name):
+    call, stride = MOMENTS[name]
+    things = numbered(store)
+    batches = Batches(things)
+    moments = at_every_moment(
+        lambda: call(things, batches), lambda: elsewhere(batches.check), stride
+    )
+    assert moments > 20
+    things.optimize()
+    assert all(report.problem is None for report in store.verify())
+
+
+@pytest.mark.parametrize("name", ["query", "write", "optimize"])
+def test_an_interrupt_at_any_moment_leaves_an_index_usable(tmp_path, monkeypatch, elsewhere, name):
+    eager_indexes(monkeypatch.setattr)
+    with retrieval_store.Client(tmp_path) as client:
+        things = numbered(client)
+        things.optimize()
+        batches = Batches(things)
+        call, stride = MOMENTS[name]
+        at_every_moment(lambda: call(things, batches), lambda: elsewhere(batches.check), 2 * stride)
+        things.optimize()
+        batches.check()
+
+
+def test_an_interrupt_at_any_moment_of_opening_and_closing(tmp_path, elsewhere):
+    with retrieval_store.Client(tmp_path) as client:
+        numbered(client)
+
+    def use():
+        with retrieval_store.Client(tmp_path) as client:
+            client.get_collection("things", embedding_function=None).count()
+
+    at_every_moment(use, lambda: elsewhere(use), 7)
+
+
+def test_an_interrupt_at_any_moment_of_creating_and_deleting_leaves_no_rubbish(tmp_path, elsewhere):
+    def create_and_delete(client=None):
+        with retrieval_store.Client(tmp_path) as client:
+            client.get_or_create_collection("fleeting", embedding_function=None)
+            client.delete_collection("fleeting")
+
+    at_every_moment(create_and_delete, lambda: elsewhere(create_and_delete), 11)
+    create_and_delete()
+    left = {path.name for path in tmp_path.iterdir()} - {"catalog.sqlite"}
+    assert not {name for name in left if not name.startswith("catalog.sqlite")}
+
+
+def test_an_interrupt_at_any_moment_of_creating_leaves_no_name_without_a_collection(
+    store, elsewhere
+):
+    def check():
+        for collection in store.list_collections():
+            assert collection.count() == 0
+            store.delete_collection(collection.name)
+
+    at_every_moment(
+        lambda: store.create_collection("things", embedding_function=None),
+        lambda: elsewhere(check),
+        3,
+    )
+
+
+def test_who_is_interrupted_while_waiting_for_others_waits_no_more(elsewhere):
+    sharing, turns = Sharing(), Turns()
+    waits = {
+        "alone": (sharing.share, sharing.alone),
+        "share": (sharing.alone, sharing.share),
+        "turn": (turns.take, turns.take),
+    }
+    for held, wanted in waits.values():
+        release, started = threading.Event(), threading.Event()
+
+        def hold(release=release, started=started):
+            started.set()
+            assert release.wait(PATIENCE)
+
+        holder = threading.Thread(target=held, args=[hold])
+        holder.start()
+        assert started.wait(PATIENCE)
+        with pytest.raises(Interrupt), alarm(locking):
+            wanted(lambda: None)
+        release.set()
+        holder.join(PATIENCE)
+        for method in (sharing.share, sharing.alone, turns.take):
+            assert elsewhere(method, lambda: "done") == "done"
+
+
+def test_turns_are_taken_in_the_order_of_coming_and_given_up_in_time():
+    turns, order, started = Turns(), [], []
+
+    def work(i):
+        order.append(i)
+        time.sleep(0.01)
+
+    def first():
+        for i in range(8):
+            started.append(threading.Thread(target=turns.take, args=[lambda i=i: work(i)]))
+            started[-1].start()
+            until(lambda i=i: len(turns._line) == i + 2, "nobody waits")
+        assert turns.taken
+        assert turns.take_within(0, lambda: "mine", lambda: "not mine") == "not mine"
+
+    turns.take(first)
+    for thread in started:
+        thread.join(PATIENCE)
+    assert order == list(range(8))
+    assert not turns.taken
+
+
+def test_sharing_excludes_and_lets_both_sides_in():
+    sharing, inside, wrong, done = Sharing(), [], [], []
+
+    def share():
+        for _ in range(2_000):
+            sharing.share(lambda: (inside.append(1), sharing.share(lambda: None), inside.pop()))
+        done.append("shared")
+
+    def alone():
+        for _ in range(200):
+            sharing.alone(lambda: wrong.extend(inside))
+        done.append("alone")
+
+    threads = [threading.Thread(target=target) for target in (share, share, alone, alone)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert sorted(done) == ["alone", "alone", "shared", "shared"]
+    assert not wrong
+
+
+@contextmanager
+def alarm(module):
+    """A real signal that raises Interrupt, once, when a function of that module works or waits."""
+    armed = [True]
+
+    def interrupt(_, frame):
+        while armed and frame is not None:
+            if frame.f_globals is vars(module):
+                armed.clear()
+                raise Interrupt
+            frame = frame.f_back
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.05, 0.01)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def storm(folder, wanted, seed):
+    """Real signals at random moments of random calls, forks among them, until so many of them have
+    interrupted something. A second thread uses the store all the time, and says so when it can't."""
+    eager_indexes(setattr)
+    random_ = random.Random(seed)
+    client = retrieval_store.Client(folder)
+    things = numbered(client)
+    batches, kept, interrupts, last = Batches(things), [], 0, [time.monotonic()]
+
+    def beside():
+        while True:
+            batches.check()
+            last[0] = time.monotonic()
+
+    threading.Thread(target=beside, daemon=True).start()
+    calls = [call for call, _ in MOMENTS.values()]
+
+    def forked(things, batches):
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+
+    calls.append(forked)
+    signal.signal(signal.SIGALRM, raise_interrupt)
+    while interrupts < wanted:
+        call = random_.choice(calls)
+        faulthandler.dump_traceback_later(PATIENCE, exit=True)  # says where it hangs
+        try:
+            signal.setitimer(signal.ITIMER_REAL, random_.choice([1e-5, 1e-4, 1e-3, 1e-2]))
+            call(things, batches)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except Interrupt as error:
+            interrupts += 1
+            kept[:] = [*kept[-20:], error]
+        assert time.monotonic() - last[0] < PATIENCE, "the other thread hangs"
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    batches.check()
+    print("checked", flush=True)
+    sys.stdin.readline()  # another process uses the store meanwhile
+    os._exit(0)
+
+
+def raise_interrupt(*_):
+    raise Interrupt
+
+
+@pytest.mark.kills
+@pytest.mark.parametrize("interrupts", [1_500, pytest.param(15_000, marks=pytest.mark.slow)])
+def test_a_storm_of_signals_leaves_the_store_usable_by_other_threads_and_processes(
+    tmp_path, interrupts
+):
+    command = [sys.executable, "-m", __name__, str(tmp_path / "store"), str(interrupts)]
+    said = (tmp_path / "said").open("w+")  # Python tells of interrupts in places that ignore them
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=said,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline() == "checked\n", (tmp_path / "said").read_text()[-5_000:]
+        with retrieval_store.Client(tmp_path / "store") as client:
+            things = client.get_collection("things", embedding_function=None)
+            Batches(things).check()
+            things.optimize()
+            assert all(report.problem is None for report in client.verify())
+    finally:
+        process.kill()
+        process.communicate()
+        said.close()
+
+
+@pytest.mark.kills
+def test_an_interrupt_ends_a_statement_of_sqlite(tmp_path):
+    fill(tmp_path, 8)
+    endless(points_file(tmp_path))
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.get_collection("things", embedding_function=None)
+        # In what SQLite calls now and then, so while it is at work.
+        with pytest.raises(Interrupt), alarm(guards):
+            things.get(where_document={"$contains": "never there"})
+        assert things.count() == 7
+
+
+if __name__ == "__main__":
+    storm(sys.argv[1], int(sys.argv[2]), int((sys.argv[3:] or ["0"])[0]))

@@ -1,0 +1,42 @@
+"""Stores as the engine has them, and indexes and lists of the smallest collections."""
+
+import numpy as np
+import pytest
+
+import retrieval_store
+from retrieval_store.engine.store import Store
+from tests.helpers.indexed import populated
+from tests.helpers.listed import DOCUMENTS
+from tests.helpers.processes import eager_indexes
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    eager_indexes(monkeypatch.setattr)
+
+
+@pytest.fixture(params=["memory", "disk"])
+def store(request, tmp_path):
+    store = Store(tmp_path if request.param == "disk" else None, "full")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def texts(client):
+    collection = client.create_collection("texts", embedding_function=None)
+    collection.add(
+        ids=[str(i) for i in range(len(DOCUMENTS))],
+        documents=DOCUMENTS,
+        embeddings=np.eye(len(DOCUMENTS)),
+        metadatas=[{"even": i % 2 == 0} for i in range(len(DOCUMENTS))],
+    )
+    return collection
+
+
+@pytest.fixture
+def built(tmp_path):
+    """A closed store whose collection has an index in a file."""
+    with retrieval_store.Client(tmp_path / "store") as client:
+        populated(client).optimize()
+    return tmp_path / "store"

@@ -1,0 +1,117 @@
+"""Formats: older ones are brought up to date, newer ones and other programs' refused."""
+
+import shutil
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import apsw
+import numpy as np
+import pytest
+
+import retrieval_store
+from retrieval_store.engine.storage.schema import POINTS
+from retrieval_store.errors import FormatError, StorageError
+from tests.helpers.small_stores import filled, sql
+
+
+def test_databases_of_another_kind_or_a_newer_version_are_refused(tmp_path):
+    filled(tmp_path / "store")
+    (points,) = (tmp_path / "store").glob("*/points.sqlite")
+    catalog = tmp_path / "store" / "catalog.sqlite"
+    for pragma, message in (
+        ("user_version = 99", "format version 99"),
+        ("application_id = 7", "not"),
+    ):
+        for file in (points, catalog):
+            kept = tmp_path / "kept"
+            shutil.copytree(tmp_path / "store", kept)
+            database = apsw.Connection(str(file), vfs="cksmvfs")
+            database.execute(f"PRAGMA {pragma}")
+            database.close()
+            with pytest.raises(FormatError, match=message):
+                retrieval_store.Client(tmp_path / "store").get_collection("things").count()
+            shutil.rmtree(tmp_path / "store")
+            kept.rename(tmp_path / "store")
+
+
+def as_version_1(store):
+    """Take back what the second format version added."""
+    for file in store.glob("*/points.sqlite"):
+        database = apsw.Connection(str(file), vfs="cksmvfs")
+        database.execute(
+            "ALTER TABLE spaces DROP COLUMN indexing; ALTER TABLE spaces DROP COLUMN kind;"
+            "DROP TABLE derived; DROP TABLE blobs; PRAGMA user_version = 1"
+        )
+        database.close()
+
+
+def test_a_store_of_an_older_format_is_brought_up_to_date(tmp_path):
+    filled(tmp_path)
+    with retrieval_store.Client(tmp_path) as client:
+        before = client.get_collection("things").get(include=["embeddings", "documents"])
+    as_version_1(tmp_path)
+    with (
+        retrieval_store.Client(tmp_path, read_only=True) as client,
+        pytest.raises(FormatError, match="open the store once without"),
+    ):
+        client.get_collection("things").count()
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.get_collection("things")
+        after = things.get(include=["embeddings", "documents"])
+        assert (after["ids"], after["documents"]) == (before["ids"], before["documents"])
+        assert np.array_equal(after["embeddings"], before["embeddings"])
+        things.modify(configuration={"hnsw": {"ef_search": 50}})
+        things.upsert(ids="new", embeddings=np.ones(8))
+        things.optimize()
+        assert all(report.problem is None for report in client.verify())
+    with retrieval_store.Client(tmp_path, read_only=True) as client:
+        assert client.get_collection("things").count() == len(before["ids"]) + 1
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
+    filled(tmp_path)
+    as_version_1(tmp_path)
+    (points,) = tmp_path.glob("*/points.sqlite")
+    broken = {1: POINTS.migrations[1] + "; SELECT * FROM nowhere"}
+    with monkeypatch.context() as patch:
+        patch.setattr("retrieval_store.engine.points.POINTS", replace(POINTS, migrations=broken))
+        with retrieval_store.Client(tmp_path) as client, pytest.raises(StorageError):
+            client.get_collection("things").count()
+    database = apsw.Connection(str(points), vfs="cksmvfs")
+    assert database.execute("PRAGMA user_version").fetchall() == [(1,)]
+    database.close()
+    with retrieval_store.Client(tmp_path) as client:
+        assert client.get_collection("things").count() > 0
+
+
+def test_a_file_that_is_no_database_is_an_error(tmp_path):
+    (tmp_path / "catalog.sqlite").write_bytes(b"certainly not a database" * 1_000)
+    with pytest.raises(StorageError, match=r"catalog\.sqlite"):
+        retrieval_store.Client(tmp_path)
+
+
+def test_another_programs_database_is_refused_and_left_as_it_is(tmp_path):
+    file = tmp_path / "catalog.sqlite"
+    database = apsw.Connection(str(file))
+    database.execute("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)")
+    database.close()
+    before = file.read_bytes()
+    with pytest.raises(FormatError, match="not a database of retrieval-store"):
+        retrieval_store.Client(tmp_path)
+    assert file.read_bytes() == before
+
+
+def test_a_catalog_of_the_first_format_is_brought_up_to_date(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        client.create_collection("things", embedding_function=None).add(ids="a", embeddings=[[1]])
+    sql(tmp_path / "catalog.sqlite", "DROP TABLE unfinished; PRAGMA user_version = 1")
+    stranger = tmp_path / str(uuid.uuid4())
+    shutil.copytree(next(tmp_path.glob("*/points.sqlite")).parent, stranger)
+    (stranger / "points.sqlite").unlink()
+    with retrieval_store.Client(tmp_path, read_only=True) as client:
+        assert client.get_collection("things", embedding_function=None).count() == 1
+    with retrieval_store.Client(tmp_path) as client:
+        assert client.get_collection("things", embedding_function=None).count() == 1
+        client.create_collection("more", embedding_function=None)
+    assert Path(stranger).is_dir()

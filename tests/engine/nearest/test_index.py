@@ -1,0 +1,282 @@
+"""The index: never a wrong or a missing hit, whatever was written, by whom, and while it is built."""
+
+import random
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import retrieval_store
+from retrieval_store.errors import ConflictError, InvalidArgumentError, PluginError
+from tests.helpers import PATIENCE
+from tests.helpers.indexed import DIMENSION, SMALL, cloud, populated, space_of, until
+from tests.helpers.processes import (
+    eager_indexes,
+    opened,
+    optimize_again_and_again,
+    read_whole_points,
+    running,
+    write_counters,
+)
+
+pytestmark = pytest.mark.embedded
+
+
+def method(collection, **query):
+    return collection.explain(query_embeddings=[0.0] * DIMENSION, **query)["plans"][-1]["method"]
+
+
+filters = st.one_of(
+    st.none(),
+    st.builds(lambda n: {"n": {"$gte": n}}, st.integers(0, 900)),
+    st.builds(lambda t: {"tenth": {"$in": t}}, st.lists(st.integers(0, 9), min_size=1)),
+    st.builds(
+        lambda n, t: {"$and": [{"n": {"$lt": n}}, {"tenth": {"$ne": t}}]},
+        st.integers(0, 900),
+        st.integers(0, 9),
+    ),
+)
+changes = st.lists(
+    st.tuples(
+        st.sampled_from(["update", "delete", "add"]), st.integers(0, 999), st.integers(1, 60)
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=60)
+@given(changes=changes, where=filters, k=st.integers(1, 40), seed=st.integers(0, 10**6))
+def test_a_hit_always_matches_and_k_come_back_if_k_match(changes, where, k, seed):
+    with pytest.MonkeyPatch.context() as patch, retrieval_store.Client() as client:
+        eager_indexes(patch.setattr)
+        things = populated(client, 600)
+        things.optimize()
+        for number, (kind, first, count) in enumerate(changes):
+            some = [str(i % 600) for i in range(first, first + count)]
+            vectors = cloud(count, seed + number)
+            if kind == "add":
+                ids = [f"new {number} {i}" for i in range(count)]
+                metadatas = [{"n": i, "tenth": i % 10} for i in range(count)]
+                things.add(ids=ids, embeddings=vectors, metadatas=metadatas)
+            elif kind == "delete":
+                things.delete(ids=some)
+            else:
+                things.update(ids=some, embeddings=vectors)
+        queries = cloud(5, seed)
+        found = things.query(query_embeddings=queries, where=where, n_results=k)
+        truth = things.query(query_embeddings=queries, where=where, n_results=k, exact=True)
+        matching = set(things.get(where=where, include=[])["ids"])
+        for ids, expected in zip(found["ids"], truth["ids"], strict=True):
+            assert len(ids) == len(set(ids)) == len(expected) == min(k, len(matching))
+            assert set(ids) <= matching
+        hits = [set(a) & set(b) for a, b in zip(found["ids"], truth["ids"], strict=True)]
+        assert sum(map(len, hits)) >= 0.8 * sum(map(len, truth["ids"]))
+
+
+def test_a_filter_on_a_cluster_far_from_the_query_is_answered_exactly(eager, client):
+    things = client.create_collection("things", SMALL, embedding_function=None)
+    near, far = cloud(2_000), cloud(500, 1) + 50
+    things.add(
+        ids=[f"near {i}" for i in range(2_000)], embeddings=near, metadatas=[{"far": False}] * 2_000
+    )
+    things.add(
+        ids=[f"far {i}" for i in range(500)], embeddings=far, metadatas=[{"far": True}] * 500
+    )
+    things.optimize()
+    for query in cloud(10, 2):
+        found = things.query(query_embeddings=query, where={"far": True}, n_results=10)
+        distances = ((far - query) ** 2).sum(axis=1)
+        assert found["ids"][0] == [f"far {i}" for i in np.argsort(distances)[:10]]
+    plans = things.explain(query_embeddings=cloud(1, 2), where={"far": True})["plans"]
+    assert plans[0]["method"] == "over-fetch"
+    assert plans[-1]["method"] == "exact"
+
+
+def test_what_is_written_is_found_by_the_next_query_while_the_index_follows(eager, client):
+    things = populated(client, configuration=None)
+    until(lambda: space_of(things)["indexed_slots"] == 1_000, "no index was built")
+    assert method(things) == "over-fetch"
+    for i in range(200):
+        vector = cloud(1, 10_000 + i)[0] * 3
+        things.upsert(ids=str(i), embeddings=vector)
+        found = things.query(query_embeddings=vector, n_results=1)
+        assert found["ids"] == [[str(i)]]
+        assert found["distances"][0][0] == 0
+    until(lambda: space_of(things)["indexed_slots"] >= 1_200, "the index didn't follow")
+    things.delete(ids=[str(i) for i in range(100)])
+    assert not {str(i) for i in range(100)} & set(
+        things.query(query_embeddings=[0] * DIMENSION, n_results=900)["ids"][0]
+    )
+
+
+def test_dead_slots_are_let_go_of_in_the_background(eager, client):
+    things = populated(client)
+    things.update(ids=[str(i) for i in range(900)], embeddings=cloud(900, 1))
+    until(lambda: space_of(things)["dead_slots"] == 0, "nothing was compacted")
+    until(lambda: space_of(things)["indexed_slots"] == 1_000, "the index wasn't built again")
+    assert method(things) == "over-fetch"
+    assert things.query(query_embeddings=cloud(900, 1)[5], n_results=1)["ids"] == [["5"]]
+
+
+def test_eight_threads_mixing_all_operations_agree_with_a_model(eager, client):
+    things = populated(client, 400)
+    errors = []
+
+    def work(number):
+        mine, moves = {}, random.Random(number)
+        try:
+            for step in range(60):
+                ids = [f"{number}.{moves.randrange(30)}" for _ in range(3)]
+                ids = list(dict.fromkeys(ids))
+                vectors = cloud(len(ids), number * 1_000 + step) + 20 * number
+                kind = moves.choice(["upsert", "upsert", "delete", "query", "get", "optimize"])
+                if kind == "upsert":
+                    things.upsert(
+                        ids=ids,
+                        embeddings=vectors,
+                        metadatas=[{"by": number, "n": step}] * len(ids),
+                    )
+                    mine.update(zip(ids, vectors, strict=True))
+                elif kind == "delete":
+                    things.delete(ids=ids)
+                    for i in ids:
+                        mine.pop(i, None)
+                elif kind == "get":
+                    got = things.get(where={"by": number}, include=["embeddings"])
+                    held = {
+                        i: v.tolist() for i, v in zip(got["ids"], got["embeddings"], strict=True)
+                    }
+                    assert held == {i: v.tolist() for i, v in mine.items()}
+                elif kind == "optimize" and step % 10 == 0:
+                    things.optimize()
+                elif mine:
+                    query = vectors[0]
+                    order = sorted(mine, key=lambda i: ((mine[i].astype(float) - query) ** 2).sum())
+                    found = things.query(query_embeddings=query, where={"by": number}, n_results=5)
+                    assert found["ids"][0] == order[:5]
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def test_four_writing_and_four_reading_processes_while_the_index_is_built(tmp_path):
+    from contextlib import ExitStack
+
+    opened(tmp_path)
+    seconds = 20
+    with ExitStack() as stack:
+
+        def start(function, *arguments):
+            return stack.enter_context(running(function, *arguments, eager=True))
+
+        writers = [start(write_counters, tmp_path, w, seconds) for w in range(4)]
+        readers = [start(read_whole_points, tmp_path, seconds) for _ in range(4)]
+        optimizer = start(optimize_again_and_again, tmp_path)
+        outputs = [process.communicate(timeout=seconds + PATIENCE) for process in writers + readers]
+        assert optimizer.poll() is None, optimizer.stderr.read()
+    assert [errors for _, errors in outputs] == [""] * 8
+    expected = {}
+    for output, _ in outputs[:4]:
+        expected.update(point.split("=") for point in output.split()[1:])
+    got = opened(tmp_path).get()
+    assert {
+        i: str(m["version"]) for i, m in zip(got["ids"], got["metadatas"], strict=True)
+    } == expected
+
+
+def test_explain_says_what_was_done_and_stats_what_takes_room(client):
+    things = client.create_collection("things", embedding_function=None)
+    things.add(
+        ids=[str(i) for i in range(16_000)],
+        embeddings=cloud(16_000, dimension=256),
+        metadatas=[{"n": i} for i in range(16_000)],
+    )
+    things.optimize()
+    query = cloud(1, 5, 256)
+    told = things.explain(query_embeddings=query)
+    assert told["plans"][0]["method"] == "over-fetch"
+    assert told["plans"][0]["costs"]["over-fetch"] < told["plans"][0]["costs"]["exact"]
+    assert (told["points"], told["matching"], told["fresh"]) == (16_000, 16_000, 0)
+    assert {"filter", "over-fetch", "fetch"} <= set(told["steps"])
+    assert all(milliseconds >= 0 for milliseconds in told["steps"].values())
+    assert things.explain(query_embeddings=query, exact=True)["plans"][0]["method"] == "exact"
+    rare = things.explain(query_embeddings=query, where={"n": {"$lt": 50}})
+    assert (rare["matching"], rare["plans"][0]["method"]) == (50, "exact")
+    none = things.explain(query_embeddings=query, where={"n": -1})
+    assert (none["matching"], none["plans"][0]["method"]) == (0, "nothing matches")
+    assert things.explain(query_embeddings=query, ef=555)["plans"][0]["ef"] == 555
+    stats = things.stats()
+    assert stats["points"] == 16_000
+    assert stats["spaces"][""] == {
+        "dimension": 256,
+        "vectors": 16_000,
+        "dead_slots": 0,
+        "index": "hnsw",
+        "indexed_slots": 16_000,
+    }
+    assert stats["memory"]["indexes"] > 16_000 * 256 * 4
+    assert stats["memory"]["columns"] > 16_000 * 8
+    if client.path is not None:
+        assert stats["disk"]["vectors"] >= 16_000 * 256 * 4
+        assert stats["disk"]["derived"] > 16_000 * 256 * 4
+        assert stats["disk"]["points"] > 0
+
+
+def test_ef_search_can_be_changed_and_every_process_learns_of_it(eager, tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        things = populated(client)
+        things.optimize()
+        assert things.explain(query_embeddings=[0] * DIMENSION)["plans"][0]["ef"] == 20
+        with retrieval_store.Client(tmp_path, read_only=True) as other:
+            reader = other.get_collection("things", embedding_function=None)
+            assert reader.explain(query_embeddings=[0] * DIMENSION)["plans"][0]["ef"] == 20
+            things.modify(configuration={"hnsw": {"ef_search": 77}})
+            assert reader.explain(query_embeddings=[0] * DIMENSION)["plans"][0]["ef"] == 77
+            assert reader.configuration["hnsw"]["ef_search"] == 77
+
+
+def test_a_collection_may_do_without_an_index(eager, client):
+    things = populated(client, configuration={"index": "exact"})
+    things.optimize()
+    assert space_of(things)["indexed_slots"] == 0
+    assert method(things) == "exact"
+    assert things.configuration["index"] == {"name": "exact", "settings": {}}
+    with pytest.raises(ConflictError, match="index"):
+        client.get_or_create_collection("things", {"index": "hnsw"}, embedding_function=None)
+
+
+@pytest.mark.parametrize(
+    ("index", "error", "message"),
+    [
+        ("magic", PluginError, "no plugin 'magic'"),
+        ({"name": 3}, InvalidArgumentError, "name.* is 3"),
+        ({"name": "hnsw", "settings": {"ef_search": 3}}, InvalidArgumentError, "under 'hnsw'"),
+        ({"names": "hnsw"}, InvalidArgumentError, "unknown key 'names'"),
+        (7, InvalidArgumentError, "is 7"),
+    ],
+)
+def test_an_index_that_is_not_there_or_has_no_such_settings_is_refused(
+    client, index, error, message
+):
+    with pytest.raises(error, match=message):
+        client.create_collection("things", {"index": index})
+    assert client.count_collections() == 0
+
+
+@pytest.mark.parametrize("size", [1e20, 1e-25])
+def test_vectors_that_float32_cannot_multiply_are_found_beside_an_index(eager, client, size):
+    things = populated(client)
+    things.optimize()
+    things.add(ids=["odd", "odder"], embeddings=[[size] * DIMENSION, [-size] * DIMENSION])
+    assert things.query(query_embeddings=[size] * DIMENSION, n_results=1)["ids"] == [["odd"]]
+    things.optimize()
+    assert things.query(query_embeddings=[-size] * DIMENSION, n_results=1)["ids"] == [["odder"]]
+    assert len(things.query(query_embeddings=[0.5] * DIMENSION, n_results=1_002)["ids"][0]) == 1_002

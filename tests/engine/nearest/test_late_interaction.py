@@ -1,0 +1,93 @@
+"""Several vectors a point, against plain loops."""
+
+import numpy as np
+import pytest
+
+from retrieval_store.base.arrays import SparseVector
+from retrieval_store.errors import DimensionMismatchError, InvalidArgumentError
+from retrieval_store.filters.expression import Range
+from retrieval_store.interface.points import Fields, PointBatch, SpecialVectors, Vectors
+from retrieval_store.interface.queries import MultiQuery, Query, SparseQuery
+from retrieval_store.interface.spaces import NewSpace
+from tests.helpers.batches import ADD, UPSERT, points_of, put
+
+
+def max_sim(query, matrix, metric):
+    total = 0.0
+    for one in query.astype(float):
+        best = -np.inf
+        for other in matrix.astype(float):
+            if metric == "l2":
+                value = -((one - other) ** 2).sum()
+            else:
+                value = one @ other
+                if metric == "cosine":
+                    value /= np.linalg.norm(one) * np.linalg.norm(other)
+            best = max(best, value)
+        total += best
+    return total
+
+
+@pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
+def test_late_interaction_is_the_sum_of_the_best_matches(store, metric):
+    numbers = np.random.default_rng(3)
+    points = points_of(store, m=NewSpace(metric, kind="multi"), v=NewSpace("l2"))
+    matrices = [
+        numbers.standard_normal((numbers.integers(1, 7), 6)).astype(np.float32) for _ in range(80)
+    ]
+    dense = np.stack([matrix.mean(axis=0) for matrix in matrices])
+    batch = PointBatch(
+        list(range(80)),
+        {"m": SpecialVectors(matrices), "v": Vectors(dense)},
+        payloads=[{"n": i} for i in range(80)],
+    )
+    points.put(batch, ADD)
+    query = numbers.standard_normal((4, 6)).astype(np.float32)
+    scores = np.array([max_sim(query, matrix, metric) for matrix in matrices])
+    (hit,) = points.search(MultiQuery("m", (query,), 5), Fields(vectors="m"))
+    order = np.argsort(-scores, kind="stable")
+    assert hit.points.ids == order[:5].tolist()
+    assert np.allclose(hit.scores, scores[order[:5]], rtol=1e-5)
+    assert np.array_equal(hit.points.special[0], matrices[order[0]])
+    (hit,) = points.search(MultiQuery("m", (query,), 5, Range(("n",), lt=20)), Fields())
+    assert hit.points.ids == [i for i in order if i < 20][:5]
+    near = Query("v", query.mean(axis=0, keepdims=True), 30)
+    (hit,) = points.search(MultiQuery("m", (query,), 5, candidates=near), Fields())
+    (chosen,) = points.search(near, Fields())
+    assert hit.points.ids == [i for i in order if i in chosen.points.ids][:5]
+    told = points.explain(MultiQuery("m", (query,), 5, candidates=near), Fields())
+    assert told["legs"] == {"candidates": [30]}
+    points.put(PointBatch([7], {"m": SpecialVectors([query * 9])}), UPSERT)
+    points.delete([int(order[0])], None, None)
+    left = [i for i in order[1:6] if i != 7][:2]
+    (hit,) = points.search(MultiQuery("m", (query,), 9), Fields())
+    assert not {int(order[0])} & set(hit.points.ids)
+    assert set(left) <= set(hit.points.ids)
+
+
+def test_vectors_of_another_kind_or_dimension_are_refused_and_nothing_is_written(store):
+    points = points_of(
+        store,
+        s=NewSpace("ip", kind="sparse"),
+        m=NewSpace("ip", kind="multi"),
+        v=NewSpace("ip"),
+    )
+    item = SparseVector(np.array([1], np.uint32), np.ones(1, np.float32))
+    matrix = np.ones((2, 3), np.float32)
+    put(points, ["first"], [item])
+    points.put(PointBatch(["second"], {"m": SpecialVectors([matrix])}), ADD)
+    for space, vectors, error in (
+        ("s", Vectors(matrix), InvalidArgumentError),
+        ("s", SpecialVectors([matrix, matrix]), InvalidArgumentError),
+        ("m", SpecialVectors([item, item]), InvalidArgumentError),
+        ("v", SpecialVectors([item, item]), InvalidArgumentError),
+        ("m", SpecialVectors([matrix, matrix[:, :2]]), DimensionMismatchError),
+        ("m", SpecialVectors([matrix, matrix[:0]]), InvalidArgumentError),
+    ):
+        with pytest.raises(error):
+            points.put(PointBatch(["a", "b"], {space: vectors}), UPSERT)
+    assert points.count() == 2
+    with pytest.raises(InvalidArgumentError, match="no sparse vector space 'm'"):
+        points.search(SparseQuery("m", (item,), 1), Fields())
+    with pytest.raises(DimensionMismatchError):
+        points.search(MultiQuery("m", (matrix[:, :2],), 1), Fields())

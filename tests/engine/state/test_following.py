@@ -1,0 +1,117 @@
+"""States in memory: they follow what is written, here and elsewhere, and stay as they were for who holds them."""
+
+import apsw
+import numpy as np
+import pytest
+
+from retrieval_store.engine.answering import answer
+from retrieval_store.engine.filtering.masks import matching
+from retrieval_store.engine.nearest.trace import Trace
+from retrieval_store.engine.store import Store
+from retrieval_store.interface.points import Fields
+from retrieval_store.interface.queries import Query
+from tests.helpers.batches import ADD, UPSERT, batch, points_of
+
+
+def test_a_reader_of_another_store_object_follows_writes_of_every_kind(tmp_path):
+    writer = Store(tmp_path, "full")
+    points = points_of(writer, v="l2")
+    reader = Store(tmp_path, "full").points(writer.named("things").id)
+    random = np.random.default_rng(1)
+    held = {}
+    for step in range(150):
+        ids = [int(i) for i in random.choice(40, random.integers(1, 12), replace=False)]
+        if random.random() < 0.3:
+            points.delete(ids, None, None)
+            held = {i: v for i, v in held.items() if i not in ids}
+        else:
+            values = random.integers(0, 9, (len(ids), 2))
+            points.put(batch(ids, v=values), UPSERT)
+            held.update(zip(ids, values.tolist(), strict=True))
+        if step % 7 == 0:  # so that several writes lie between two reads
+            got = reader.get(None, None, None, 0, Fields(vectors="v"))
+            vectors = got.vectors.tolist() if held else []
+            assert dict(zip(got.ids, vectors, strict=True)) == held
+            assert reader.count() == len(held)
+
+
+def test_many_deletions_make_a_reader_number_its_rows_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr("retrieval_store.engine.state.state.TOLERATED_DEAD_ROWS", 10)
+    store = Store(tmp_path, "full")
+    points = points_of(store, v="l2")
+    for start in range(0, 200, 20):
+        ids = list(range(start, start + 20))
+        points.put(batch(ids, v=[[i] for i in ids]), ADD)
+        points.get(None, None, None, 0, Fields())
+        points.delete(ids[1:], None, None)
+        assert points.get(None, None, None, 0, Fields()).ids == list(range(0, start + 1, 20))
+    assert len(points.memory._moment.state.pks) < 60
+    (hits,) = points.search(Query("v", np.array([[61]], np.float32), 2, None), Fields())
+    assert hits.points.ids == [60, 80]
+
+
+def test_a_reader_behind_the_change_log_loads_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr("retrieval_store.engine.storage.write.LOG_WRITES", 4)
+    monkeypatch.setattr("retrieval_store.engine.storage.write.TRIM_EVERY", 2)
+    store = Store(tmp_path, "full")
+    points = points_of(store, v="l2")
+    points.put(batch([1, 2, 3], v=[[1], [2], [3]]), ADD)
+    reader = Store(tmp_path, "full").points(store.named("things").id)
+    assert reader.count() == 3
+    points.delete([2], None, None)
+    for value in range(20):
+        points.put(batch([1], v=[[value]]), UPSERT)
+    (file,) = tmp_path.glob("*/points.sqlite")
+    database = apsw.Connection(str(file))
+    assert database.execute("SELECT count(*) FROM changes").fetchall()[0][0] <= 6
+    database.close()
+    got = reader.get(None, None, None, 0, Fields(vectors="v"))
+    assert (got.ids, got.vectors.tolist()) == ([1, 3], [[19], [3]])
+
+
+def test_a_point_updated_and_deleted_between_two_reads_is_gone(tmp_path):
+    store, other = Store(tmp_path, "full"), Store(tmp_path, "full")
+    points = points_of(store, v="l2")
+    points.put(batch(["a", "b"], v=[[0], [5]]), ADD)
+    reader = other.points(store.named("things").id)
+    query = np.zeros((1, 1), np.float32)
+    assert reader.search(Query("v", query, 2, None), Fields())[0].points.ids == ["a", "b"]
+    points.put(batch(["a"], v=[[1]]), UPSERT)
+    points.put(batch(["a"], v=[[2]]), UPSERT)
+    assert reader.search(Query("v", query, 2, None), Fields())[0].distances.tolist() == [4, 25]
+    points.put(batch(["a"], v=[[3]]), UPSERT)
+    points.delete(["a"], None, None)
+    assert reader.search(Query("v", query, 2, None), Fields())[0].points.ids == ["b"]
+
+
+def test_a_reader_keeps_its_state_while_others_write(tmp_path):
+    store = Store(tmp_path, "full")
+    points = points_of(store, v="l2")
+    ids = [f"p{i}" for i in range(700)]
+    points.put(batch(ids, v=[[i] for i in range(700)]), ADD)
+    query = np.array([[300]], np.float32)
+
+    def look(early):
+        before = answer(early, Query("v", query, 5), Fields(), Trace())[0]
+        points.delete(["p300", "p5"], None, None)
+        points.put(batch(["p301", "new"], v=[[9999], [300]]), UPSERT)
+        assert points.search(Query("v", query, 1, None), Fields())[0].points.ids == ["new"]
+        assert points.count() == 699
+        again = answer(early, Query("v", query, 5), Fields(vectors="v"), Trace())[0]
+        assert again.points.ids == before.points.ids == ["p300", "p299", "p301", "p298", "p302"]
+        assert again.points.vectors[:, 0].tolist() == [300, 299, 301, 298, 302]
+        assert early.state.count == int(matching(early, None).sum()) == 700
+
+    points.read(look)
+
+
+def test_a_first_write_that_failed_does_not_fix_the_dimension(store, monkeypatch):
+    points = points_of(store, v="l2")
+    with monkeypatch.context() as patch:
+        patch.setattr("retrieval_store.engine.storage.write._finish", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            points.put(batch(["a", "b"], v=np.ones((2, 8))), ADD)
+    points.put(batch(["a", "b"], v=[[1, 2, 3], [4, 5, 6]]), ADD)
+    points.put(batch(["c"], v=[[7, 8, 9]]), ADD)
+    vectors = points.get(None, None, None, 0, Fields(vectors="v")).vectors
+    assert vectors.tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]

@@ -1,0 +1,96 @@
+"""A writer killed at random moments: what was acknowledged is there, and no batch in part."""
+
+import random
+import time
+
+import pytest
+
+import retrieval_store
+from tests.helpers.processes import BATCH, add_batches, running, vector
+
+pytestmark = pytest.mark.kills
+
+
+def batches_in(path) -> set[int]:
+    """The batches that the store holds, each of them seen to be whole and right."""
+    with retrieval_store.Client(path) as client:
+        collection = client.get_or_create_collection("things", embedding_function=None)
+        got = collection.get(include=["metadatas", "documents", "embeddings"])
+        numbers: dict[int, list[int]] = {}
+        for i, point_id in enumerate(got["ids"]):
+            number, batch = got["metadatas"][i]["number"], got["metadatas"][i]["batch"]
+            assert got["embeddings"][i].tolist() == vector(number)
+            if point_id == "counter":
+                assert got["documents"][i] == str(number)
+            else:
+                assert point_id == f"{batch}.{number - batch * BATCH}"
+                assert got["documents"][i] == f"document {number}"
+                numbers.setdefault(batch, []).append(number)
+        for batch, found in numbers.items():
+            assert found == [batch * BATCH + i for i in range(BATCH)], "a batch is there in part"
+        newest = [number for found in numbers.values() for number in found][-100:]
+        if newest:
+            result = collection.query(query_embeddings=[*map(vector, newest)], n_results=2)
+            for number, ids in zip(newest, result["ids"], strict=True):
+                # The counter may have the same vector.
+                assert f"{number // BATCH}.{number % BATCH}" in ids
+        return set(numbers)
+
+
+def done(held: set[int], line: str) -> set[int]:
+    """What is held after the write that the line acknowledges."""
+    kind, batch = line.split()
+    return held | {int(batch)} if kind == "added" else held - {int(batch)}
+
+
+def write_after(line: str | None, first: int) -> str:
+    """The write that the writer makes after the one that the line acknowledges."""
+    if line is None:
+        return f"added {first}"
+    kind, batch = line.split()
+    if kind == "added" and int(batch) % 3 == 2:
+        return f"deleted {int(batch) - 1}"
+    return f"added {int(batch) + (1 if kind == 'added' else 2)}"
+
+
+def kill_again_and_again(path, kills: int, seed: int, most: int, eager: bool = False) -> int:
+    """Kill a writer so many times, anywhere in one of its first `most` writes or soon after, and
+    compare after each; returns how many writes there were."""
+    moments = random.Random(seed)
+    held: set[int] = set()
+    first = writes = 0
+    for _ in range(kills):
+        with running(add_batches, path, first, eager=eager) as process:
+            assert process.stdout.readline() == "ready\n", process.stderr.read()
+            said = [process.stdout.readline() for _ in range(moments.randrange(most))]
+            time.sleep(moments.uniform(0, 0.005))
+            process.kill()
+            said.append(process.stdout.read())
+            lines = "".join(said).split("\n")[:-1]  # the last may be cut off
+        for line in lines:
+            held = done(held, line)
+        unacknowledged = done(held, write_after(lines[-1] if lines else None, first))
+        found = batches_in(path)
+        assert found in (held, unacknowledged)
+        held = found
+        writes += len(lines)
+        first = max([first, *(int(line.split()[1]) + 2 for line in lines)]) + 1
+    return writes
+
+
+def test_a_writer_killed_at_random_moments_loses_nothing_acknowledged(tmp_path):
+    assert kill_again_and_again(tmp_path, kills=25, seed=1, most=150) > 1_000
+
+
+@pytest.mark.slow
+def test_a_writer_killed_two_hundred_times_loses_nothing_acknowledged(tmp_path):
+    assert kill_again_and_again(tmp_path, kills=200, seed=2, most=150) > 10_000
+
+
+def test_a_writer_with_an_index_killed_at_random_moments_loses_nothing(eager, tmp_path):
+    assert kill_again_and_again(tmp_path, 15, seed=3, most=60, eager=True) > 200
+
+
+@pytest.mark.slow
+def test_a_writer_with_an_index_killed_200_times_loses_nothing(eager, tmp_path):
+    assert kill_again_and_again(tmp_path, 200, seed=4, most=60, eager=True) > 3_000

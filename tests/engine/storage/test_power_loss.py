@@ -1,0 +1,256 @@
+"""Power cuts at every moment of a mixed workload, simulated: see `power_loss`.
+
+Each test runs in a process of its own (`python -m tests.engine.storage.test_power_loss …`), since the
+recording VFS has to be there before SQLite's checksum VFS.
+"""
+
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import retrieval_store
+from retrieval_store.direct.configuration import DEFAULTS
+from retrieval_store.direct.results import SPACE
+from retrieval_store.interface.points import Fields, PointBatch, Vectors, WriteRules
+from retrieval_store.interface.spaces import NewSpace
+from tests.helpers import ROOT
+from tests.helpers.power_loss import Chance, Disk, Event, Recorder
+
+DIMENSION = 8
+OTHER = "other"
+UPSERT = WriteRules(known="update", new="insert")
+SHARES = (0, 1, 0.5, 0.8)  # of what wasn't synced survives: nothing, all, some
+
+# Syncs that can be left out, one at a time: what the place would call is replaced by nothing.
+SYNCS = {
+    "of vectors": "retrieval_store.engine.storage.vectors._sync_data",
+    "of the name of a new vector file": "retrieval_store.engine.storage.vectors.sync_directory",
+    "of the name of a new database": "retrieval_store.engine.database.syncing.sync_directory",
+    "of the name of a collection's directory": "retrieval_store.engine.store.sync_directory",
+    "of the name of the store's directory": "retrieval_store.engine.registry.sync_directory",
+}
+
+Content = dict[str, tuple]
+
+pytestmark = pytest.mark.kills
+
+
+def content(path: Path) -> Content:
+    """All that a store holds, in a form that compares."""
+    held: Content = {}
+    with retrieval_store.Client(path) as client:
+        for collection in client.list_collections():
+            got = collection.get(include=["metadatas", "documents", "embeddings"])
+            engine = client._session.store.points(str(collection.id))
+            others = engine.get(None, None, None, 0, Fields(vectors=OTHER)).vectors
+            points = [
+                (got["ids"][i], str(got["metadatas"][i]), got["documents"][i], *vector, *others[i])
+                for i, vector in enumerate(got["embeddings"].tolist())
+            ]
+            found = collection.query(query_embeddings=np.zeros(DIMENSION), n_results=10_000)
+            assert sorted(found["ids"][0]) == sorted(got["ids"])
+            held[collection.name] = (str(collection.metadata), *points)
+    return held
+
+
+def workload(path: Path, durability: str) -> Iterator[None]:
+    """A step of work before each yield: all operations, and files that grow and close and open."""
+    vectors = np.random.default_rng(0).integers(0, 9, (900, DIMENSION)).astype(np.float32)
+
+    def records(start, stop):
+        return {
+            "ids": [str(i) for i in range(start, stop)],
+            "embeddings": vectors[start:stop],
+            "documents": [f"document {i}" for i in range(start, stop)],
+            "metadatas": [{"n": i} for i in range(start, stop)],
+        }
+
+    with retrieval_store.Client(path, durability=durability) as client:
+        yield
+        one = client.create_collection("one", embedding_function=None)
+        yield
+        one.add(**records(0, 3))
+        yield
+        one.add(**records(3, 600))  # beyond one block, and beyond the file's first size
+        yield
+        one.update(ids=["1", "5"], embeddings=vectors[[7, 8]], metadatas=[{"n": None}, {"m": 1}])
+        yield
+        one.delete(where={"n": {"$gte": 590}})
+        yield
+        one.optimize()
+        yield
+        two = client.create_collection("two", embedding_function=None, metadata={"of": 2})
+        yield
+        two.add(**records(0, 1))
+        yield
+    with retrieval_store.Client(path, durability=durability) as client:
+        one = client.get_collection("one")
+        one.upsert(**records(580, 620))
+        yield
+        one.modify(name="uno", metadata={"renamed": True})
+        yield
+        client.delete_collection("two")
+        yield
+        two = client.create_collection("two", embedding_function=None)
+        yield
+        two.add(**records(5, 7))
+        yield
+        one.add(**records(700, 702))
+        yield
+        # A second vector space, whose file is made when the write-ahead log is long there.
+        settings = {"metadata": None, "hnsw": DEFAULTS, "embedding_function": None}
+        store = client._session.store
+        both = store.points(
+            store.create("both", settings, dict.fromkeys([SPACE, OTHER], NewSpace("l2"))).id
+        )
+        yield
+        both.put(PointBatch(["a"], {SPACE: Vectors(vectors[:1])}), UPSERT)
+        yield
+        both.put(PointBatch(["a"], {OTHER: Vectors(vectors[1:2])}), UPSERT)
+        yield
+        both.put(PointBatch(["a"], {OTHER: Vectors(vectors[2:3])}), UPSERT)
+        yield
+        store.optimize(store.named("both").id, lambda *_: None)
+        yield
+
+
+def record(root: Path, durability: str, monkeypatch) -> tuple[list[Event], list[Content]]:
+    """The events of the workload, with an "acknowledged" after each step, and what the store held
+    after each."""
+    store = root / "store"
+    recorder = Recorder(root)
+    contents: list[Content] = [{}]
+    for step in _stepwise(recorder, store, durability, monkeypatch):
+        # A copy, since a look at the store itself would write and sync.
+        copy = root.parent / f"copy-{step}"
+        shutil.copytree(store, copy)
+        contents.append(content(copy))
+        shutil.rmtree(copy)
+    return recorder.events, contents
+
+
+def _stepwise(recorder, store, durability, monkeypatch) -> Iterator[int]:
+    steps = workload(store, durability)
+    for number in range(1, 1_000):
+        with recorder.recording(monkeypatch):
+            more = next(steps, "the end") is None
+        recorder.events.append(Event("acknowledged", ""))
+        if not more:
+            recorder.events.pop()
+            return
+        yield number
+
+
+def crashes(
+    events: list[Event], shares: tuple[float, ...]
+) -> Iterator[tuple[str, Content | Exception, int]]:
+    """Crash after each event, in several ways: where that was, what is left (or the error that
+    reading it raised), and how many steps had been acknowledged."""
+    root = Path(events[0].path)  # the first event makes the directory of the store
+    disk, acknowledged = Disk(root.parent), 0
+    for number, event in enumerate(events):
+        if event.kind == "acknowledged":
+            acknowledged += 1
+        else:
+            disk.replay(event)
+        for share in shares:
+            place = f"after event {number} ({event.kind} {event.path}), {share} survive"
+            with tempfile.TemporaryDirectory() as folder:
+                left = Path(folder) / "left"
+                disk.crashed(left, Chance(share, random.Random(number)))
+                try:
+                    yield place, content(left / root.name), acknowledged
+                except Exception as error:
+                    yield place, error, acknowledged
+
+
+def difference(found: Content, expected: Content) -> str:
+    """Where the two differ, in short."""
+    for name in sorted({*found, *expected}):
+        one, other = found.get(name, ()), expected.get(name, ())
+        if one != other:
+            differing = [pair for pair in zip(one, other, strict=False) if pair[0] != pair[1]]
+            return f"{name}: {len(one)} instead of {len(other)}, {differing[:2]}"
+    return "nowhere"
+
+
+def violations(
+    events: list[Event], contents: list[Content], shares: tuple[float, ...]
+) -> Iterator[str]:
+    """Where what is left is neither what was acknowledged, nor that and the step under way."""
+    for place, found, acknowledged in crashes(events, shares):
+        if isinstance(found, Exception):
+            yield f"{place}: {found!r}"
+        elif found not in contents[acknowledged : acknowledged + 2]:
+            yield f"{place}: not what was acknowledged: {difference(found, contents[acknowledged])}"
+
+
+def inconsistencies(
+    events: list[Event], contents: list[Content], shares: tuple[float, ...]
+) -> Iterator[str]:
+    """The same for relaxed durability: each collection must hold what it held at some time."""
+    points = {held[1:] for names in contents for held in names.values()}
+    for place, found, _ in crashes(events, shares):
+        if isinstance(found, Exception):
+            yield f"{place}: {found!r}"
+        elif any(held[1:] not in points for held in found.values()):
+            yield f"{place}: what never was"
+
+
+def main(check: str, durability: str, left_out: str = "") -> None:
+    """Print what went wrong, and how much was tried."""
+    monkeypatch = pytest.MonkeyPatch()
+    if left_out:
+        monkeypatch.setattr(SYNCS[left_out], lambda *_: None)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder).resolve() / "root"
+        root.mkdir()
+        events, contents = record(root, durability, monkeypatch)
+    monkeypatch.undo()
+    find = {"lost": violations, "inconsistent": inconsistencies}[check]
+    shares = (0,) if left_out else SHARES
+    found = find(events, contents, shares)
+    if left_out or (check == "lost" and durability == "relaxed"):
+        found = islice(found, 1)
+    for violation in found:
+        print("violation:", violation)
+    print(len(events), "events,", len(events) * len(shares), "crashes")
+
+
+def run(*arguments: str) -> str:
+    command = [sys.executable, "-m", __name__, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_power_cuts_lose_nothing_acknowledged_and_leave_nothing_in_part():
+    output = run("lost", "full")
+    assert "violation" not in output
+    assert int(output.split()[0]) > 200
+
+
+def test_power_cuts_under_relaxed_durability_leave_what_once_was():
+    assert "violation" not in run("inconsistent", "relaxed")
+
+
+@pytest.mark.parametrize("left_out", SYNCS)
+def test_each_sync_is_needed(left_out):
+    """The simulation notices when one is left out, so each of them is there for a reason."""
+    assert "violation" in run("lost", "full", left_out)
+
+
+def test_the_sync_of_the_write_ahead_log_is_needed():
+    assert "violation" in run("lost", "relaxed")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

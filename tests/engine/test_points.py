@@ -1,0 +1,73 @@
+"""The engine below Collection: typed ids, named spaces, points with vectors in some of them."""
+
+import apsw
+import numpy as np
+
+from retrieval_store.engine.store import Store
+from retrieval_store.filters.expression import HasId
+from retrieval_store.interface.points import Fields, PointBatch, Vectors
+from retrieval_store.interface.queries import Query
+from tests.helpers.batches import ADD, UPSERT, batch, points_of
+
+EVERYTHING = Fields(payload=True, document=True, uri=True)
+
+
+def test_strings_and_integers_are_different_ids(store):
+    points = points_of(store, v="l2")
+    ids = ["1", 1, 0, 2**64 - 1, 2**63, "18446744073709551615", "a\0b", "a"]
+    points.put(batch(ids, v=[[i] for i in range(8)]), ADD)
+    assert points.get(None, None, None, 0, Fields()).ids == ids
+    for i, point_id in enumerate(ids):
+        (hits,) = points.search(
+            Query("v", np.array([[i]], np.float32), 1, HasId((point_id,))), Fields()
+        )
+        assert hits.points.ids == [point_id]
+        assert hits.distances.tolist() == [0]
+    assert points.delete([1, "a"], None, None) == 2
+    assert points.get(["1", 1, "a\0b", "a"], None, None, 0, Fields()).ids == ["1", "a\0b"]
+
+
+def test_named_spaces_have_their_own_metric_and_dimension(store):
+    points = points_of(store, image="cosine", text="ip")
+    points.put(batch(["both"], image=[[1, 0]], text=[[1, 2, 3]]), ADD)
+    points.put(batch(["only text"], text=[[3, 2, 1]]), ADD)
+    points.put(batch(["neither"]), ADD)
+    query = Query("image", np.array([[0, 2]], np.float32), 9)
+    (images,) = points.search(query, Fields(vectors="text"))
+    assert images.points.ids == ["both"]
+    assert images.distances.tolist() == [1]
+    assert images.points.vectors.tolist() == [[1, 2, 3]]
+    (texts,) = points.search(Query("text", np.array([[1, 1, 2]], np.float32), 9, None), Fields())
+    assert texts.points.ids == ["both", "only text"]
+    assert texts.distances.tolist() == [1 - 9, 1 - 7]
+    vectors = points.get(None, None, None, 0, Fields(vectors="image")).vectors
+    assert np.isnan(vectors).all(axis=1).tolist() == [False, True, True]
+
+
+def test_a_point_gets_vectors_for_some_spaces_and_positions(store):
+    points = points_of(store, a="l2", b="l2")
+    some = Vectors(np.array([[5], [6]], np.float32), np.array([0, 2]))
+    points.put(PointBatch(["x", "y", "z"], {"a": some}), ADD)
+    later = Vectors(np.array([[7, 7]], np.float32), np.array([1]))
+    points.put(PointBatch(["x", "y"], {"b": later}), UPSERT)
+    assert [
+        np.nan_to_num(points.get(None, None, None, 0, Fields(vectors=s)).vectors, nan=-1).tolist()
+        for s in "ab"
+    ] == [[[5], [-1], [6]], [[-1, -1], [7, 7], [-1, -1]]]
+
+
+def test_keys_are_never_reused(tmp_path):
+    store = Store(tmp_path, "full")
+    points = points_of(store, v="l2")
+    for _ in range(3):
+        points.put(batch(["a", "b"], v=[[1], [2]]), ADD)
+        points.delete(["a", "b"], None, None)
+    points.put(batch(["c"], v=[[3]]), ADD)
+    store.close()
+    (file,) = tmp_path.glob("*/points.sqlite")
+    database = apsw.Connection(str(file))
+    assert database.execute("SELECT pk FROM points").fetchall() == [(6,)]
+    database.close()
+
+
+# files

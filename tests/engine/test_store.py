@@ -1,0 +1,224 @@
+"""A store of collections: many of them, made whole, and deleted whole."""
+
+import contextlib
+import gc
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import retrieval_store
+from retrieval_store.engine.store import Store
+from retrieval_store.errors import DamagedError, NotFoundError, StorageError
+from tests.helpers.indexed import until
+from tests.helpers.small_stores import filled
+
+
+@pytest.mark.parametrize("step", ["_remove", "_forget"])
+def test_an_interrupted_deletion_takes_no_more_writes_and_is_finished(tmp_path, monkeypatch, step):
+    filled(tmp_path)
+    with retrieval_store.Client(tmp_path) as client:
+        handle = client.get_collection("things")
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, step, lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                client.delete_collection("things")
+        with pytest.raises(ValueError, match="deleted"):
+            handle.add(ids="new", embeddings=np.ones(8))
+        with pytest.raises(ValueError, match="no collection"):
+            client.get_collection("things")
+        assert client.list_collections() == []
+        assert client.get_or_create_collection("things", embedding_function=None).count() == 0
+        client.delete_collection("things")
+    assert [path.name for path in tmp_path.iterdir()] == ["catalog.sqlite"]
+
+
+def test_a_read_only_store_does_not_list_what_is_deleted(tmp_path, monkeypatch):
+    filled(tmp_path)
+    with retrieval_store.Client(tmp_path) as client:
+        client.create_collection("other", embedding_function=None)
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "_remove", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                client.delete_collection("things")
+    with retrieval_store.Client(tmp_path, read_only=True) as client:
+        assert [found.name for found in client.list_collections()] == ["other"]
+        assert client.list_collections(offset=1) == []
+        assert client.count_collections() == 1
+        with pytest.raises(NotFoundError):
+            client.get_collection("things")
+
+
+def test_a_deletion_that_died_is_finished_and_nothing_else_is_removed(tmp_path, monkeypatch):
+    filled(tmp_path)
+    with retrieval_store.Client(tmp_path) as client:
+        client.create_collection("gone", embedding_function=None)
+        with monkeypatch.context() as patch:
+            patch.setattr("retrieval_store.engine.store.remove_collection", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                client.delete_collection("gone")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "points.sqlite").write_text("mine")
+    stranger = tmp_path / str(uuid.uuid4())
+    stranger.mkdir()
+    (stranger / "0.0.vectors").write_bytes(b"somebody's")
+    (tmp_path / f"{uuid.uuid4()}.dropped").symlink_to(tmp_path / "notes")
+    before = {path for path in tmp_path.rglob("*") if ".dropped/" not in str(path)}
+    grave = next(
+        path for path in tmp_path.glob("*.dropped") if path.is_dir() and not path.is_symlink()
+    )
+    with retrieval_store.Client(tmp_path) as client:
+        assert client.get_collection("things").count() > 0
+        assert not grave.exists()
+    assert {*tmp_path.rglob("*")} == before - {grave}
+
+
+def test_a_deletion_interrupted_in_memory_is_finished_too(monkeypatch):
+    with retrieval_store.Client() as client:
+        handle = client.create_collection("things", embedding_function=None)
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "_remove", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                client.delete_collection("things")
+        for _ in range(2):
+            with pytest.raises(NotFoundError):
+                handle.count()
+        assert client.get_or_create_collection("things", embedding_function=None).count() == 0
+
+
+def test_a_collection_whose_files_are_gone_can_be_deleted(tmp_path):
+    filled(tmp_path)
+    (file,) = tmp_path.glob("*/points.sqlite")
+    file.unlink()
+    with retrieval_store.Client(tmp_path, allow_reset=True) as client:
+        with pytest.raises(DamagedError, match=r"points\.sqlite is missing"):
+            client.get_collection("things").count()
+        client.reset()
+        assert client.list_collections() == []
+
+
+MANY_COLLECTIONS = """
+import resource, sys, retrieval_store
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+path, count = sys.argv[1], int(sys.argv[2])
+for attempt in range(2):
+    with retrieval_store.Client(path) as client:
+        for i in range(count):
+            things = client.get_or_create_collection(f"collection-{i}", embedding_function=None)
+            things.upsert(ids=str(attempt), embeddings=[i])
+        handles = client.list_collections()
+        assert len(handles) == count
+        for i in range(0, count, 7):
+            things = client.get_collection(f"collection-{i}")
+            assert things.query(query_embeddings=[i])["ids"] == [["0", "1"][: attempt + 1]]
+        print(sum(things.count() for things in handles))
+"""
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(2_000, marks=pytest.mark.slow)])
+def test_many_collections_work_with_few_descriptors(tmp_path, count):
+    command = [sys.executable, "-c", MANY_COLLECTIONS, str(tmp_path), str(count)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.split() == [str(count), str(2 * count)], done.stderr
+
+
+def test_a_damaged_collection_can_be_deleted_and_does_not_bother_others(tmp_path):
+    filled(tmp_path)
+    (file,) = tmp_path.glob("*/points.sqlite")
+    file.write_bytes(b"\0" * 50_000)
+    with retrieval_store.Client(tmp_path) as client:
+        other = client.create_collection("other", embedding_function=None)
+        with pytest.raises(StorageError):
+            client.get_collection("things").count()
+        other.add(ids="a", embeddings=[1])
+        client.delete_collection("things")
+        assert [collection.name for collection in client.list_collections()] == ["other"]
+        assert other.count() == 1
+
+
+def test_a_store_whose_directory_was_deleted_or_replaced_takes_no_writes(tmp_path):
+    path = tmp_path / "store"
+    for replaced in (False, True):
+        filled(path, count=10)
+        with retrieval_store.Client(path) as client:
+            things = client.get_collection("things")
+            things.count()
+            shutil.rmtree(path)
+            if replaced:
+                filled(path, count=3)
+            for use in (
+                lambda things=things: things.update(ids="1", metadatas={"n": 2}),
+                lambda things=things: things.delete(ids="1"),
+                lambda things=things: things.add(ids="new", embeddings=np.ones(8)),
+                things.count,
+                lambda client=client: client.create_collection("other", embedding_function=None),
+            ):
+                with pytest.raises((StorageError, NotFoundError)):
+                    use()
+            if replaced:
+                with retrieval_store.Client(path) as another:
+                    assert another.get_collection("things").count() == 3
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def test_a_collection_is_whole_once_it_has_a_name_even_with_relaxed_durability(tmp_path):
+    with retrieval_store.Client(tmp_path, durability="relaxed") as client:
+        client.create_collection("things", embedding_function=None)
+        copy = tmp_path.parent / "after the power cut"
+        shutil.copytree(tmp_path, copy, ignore=shutil.ignore_patterns("points.sqlite-*"))
+    with retrieval_store.Client(copy) as client:
+        client.get_collection("things").add(ids="a", embeddings=[1])
+
+
+def test_a_collection_deleted_by_another_process_holds_no_files_open(tmp_path):
+    def descriptors():
+        links = []
+        for link in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):
+                links.append(os.readlink(link))
+        return [link for link in links if link.endswith(" (deleted)") and str(tmp_path) in link]
+
+    other = Store(tmp_path, "full")
+    with retrieval_store.Client(tmp_path) as client:
+        for name in ("one", "two", "three"):
+            things = client.create_collection(name, embedding_function=None)
+            things.add(ids="a", embeddings=[1])
+            things.query(query_embeddings=[1])
+            other.drop(name)
+            with pytest.raises(NotFoundError):
+                things.count()
+            with pytest.raises(NotFoundError):
+                things.count()
+            del things
+        gc.collect()
+        assert descriptors() == []
+
+
+def test_threads_that_wait_while_a_collection_is_deleted_learn_that_it_is_gone(tmp_path):
+    for path in (None, tmp_path):
+        with retrieval_store.Client(path) as client:
+            things = client.create_collection("things", embedding_function=None)
+            ends = []
+
+            def work(number, things=things, ends=ends):
+                try:
+                    for i in range(10**9):
+                        things.upsert(ids=f"{number}.{i}", embeddings=[i])
+                        things.count()
+                except Exception as error:
+                    ends.append(type(error))
+
+            threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+            for thread in threads:
+                thread.start()
+            until(lambda things=things: things.count() >= 40, "the threads make no progress")
+            client.delete_collection("things")
+            for thread in threads:
+                thread.join()
+            assert ends == [NotFoundError] * 4

@@ -1,0 +1,310 @@
+"""Compaction: what was deleted is gone from every file, and nobody notices while it happens."""
+
+import random
+import threading
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+
+import retrieval_store
+from retrieval_store.errors import LockTimeoutError, ReadOnlyError
+from tests.helpers import PATIENCE
+from tests.helpers.batches import UPSERT, batch
+from tests.helpers.indexed import until
+from tests.helpers.processes import (
+    DIMENSION,
+    POINTS,
+    check_versions,
+    first_version,
+    opened,
+    optimize_again_and_again,
+    read_versions,
+    read_whole_points,
+    rewrite_all,
+    running,
+    write_counters,
+)
+
+pytestmark = pytest.mark.embedded
+
+EVERYTHING = ["metadatas", "documents", "embeddings"]
+
+
+def content(collection):
+    got = collection.get(include=EVERYTHING)
+    found = collection.query(query_embeddings=np.full(DIMENSION, 7), n_results=20)
+    return (
+        got["ids"],
+        got["metadatas"],
+        got["documents"],
+        got["embeddings"].tolist(),
+        found["ids"],
+        collection.get(where={"n": {"$gte": 100}}, include=[])["ids"],
+    )
+
+
+def churned(client, count=2_000):
+    """A collection after many updates and deletes, and strings that must not be found afterwards."""
+    things = client.create_collection("things", embedding_function=None)
+    random_numbers = np.random.default_rng(0)
+    ids = [str(i) for i in range(count)]
+    things.add(
+        ids=ids,
+        embeddings=random_numbers.standard_normal((count, DIMENSION)),
+        documents=[f"a secret text {i} " * 20 for i in range(count)],
+        metadatas=[{"n": i, "note": f"confidential {i}"} for i in range(count)],
+    )
+    for start in range(0, count, 200):
+        some = ids[start : start + 100]
+        things.update(
+            ids=some,
+            embeddings=random_numbers.standard_normal((100, DIMENSION)),
+            documents=["public"] * 100,
+            metadatas=[{"note": "open"}] * 100,
+        )
+        things.delete(ids=ids[start + 100 : start + 200])
+    return things
+
+
+def test_what_is_left_is_the_same_and_the_files_are_small(client, tmp_path, capfd):
+    things = churned(client)
+    before = content(things)
+    sizes = {f: f.stat().st_size for f in tmp_path.rglob("*") if f.is_file()}
+    things.optimize(show_progress=True)
+    assert "1000/1000" in capfd.readouterr().err
+    assert content(things) == before
+    space = things._backend.points.memory._moment.state.spaces[""]
+    assert (space.space.slots, space.dead) == (1_000, 0)
+    if client.path is not None:
+        (vectors,) = client.path.glob("*/*.vectors")
+        assert vectors.name == "1.1.vectors"
+        assert vectors.stat().st_blocks * 512 < 1.4 * 1_000 * DIMENSION * 4
+        (points,) = client.path.glob("*/points.sqlite")
+        assert points.stat().st_size < max(sizes.values()) / 3
+        assert all(report.problem is None for report in client.verify())
+    things.optimize()  # nothing to do
+    things.upsert(ids=["0", "new"], embeddings=np.full((2, DIMENSION), 7), metadatas=[{"n": 1}] * 2)
+    assert things.query(query_embeddings=np.full(DIMENSION, 7), n_results=2)["ids"] == [
+        ["0", "new"]
+    ]
+
+
+def test_no_byte_of_what_was_deleted_is_left_in_any_file(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        things = churned(client, 400)
+        things.add(ids="marked", embeddings=np.full(DIMENSION, 0.123456), documents="doomed")
+        things.get()
+        vector = np.full(DIMENSION, 0.123456, np.float32).tobytes()
+        secrets = [b"secret text", b"confidential", b"doomed", vector]
+
+        def found():
+            files = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
+            return [secret for secret in secrets if any(secret in data for data in files)]
+
+        assert found() == secrets
+        things.delete(ids="marked")
+        things.optimize()
+        assert found() == []
+        assert things.count() == 200
+
+
+def test_others_read_and_write_on_while_it_happens(tmp_path):
+    collection = first_version(tmp_path)
+    with (
+        running(rewrite_all, tmp_path, POINTS) as writer,
+        running(optimize_again_and_again, tmp_path) as optimizer,
+    ):
+        assert writer.stdout.readline() == "1\n"
+        assert optimizer.stdout.readline() == "ready\n"
+        with running(read_versions, tmp_path, POINTS, 300) as reader:
+            results = []
+            for _ in range(3):
+                results.append(check_versions(collection, POINTS, 80, least=2))
+                assert optimizer.stdout.readline() == "optimized\n", optimizer.stderr.read()
+            other, errors = reader.communicate(timeout=PATIENCE)
+        for process in (writer, optimizer):
+            assert process.poll() is None, process.stderr.read()
+    assert results == [0, 0, 0]
+    assert "mixtures 0\n" in other, errors
+    collection.optimize()
+    assert len(list(tmp_path.glob("*/*.vectors"))) == 1
+
+
+def test_writes_of_other_threads_during_a_compaction_are_kept(client):
+    things = churned(client, 4_000)
+    stop, written, deleted, errors = threading.Event(), {}, set(), []
+
+    def write():
+        try:
+            for i in range(10**9):
+                if stop.is_set():
+                    return
+                point_id = str(i % 300)
+                things.upsert(ids=point_id, embeddings=np.full(DIMENSION, i), metadatas={"n": i})
+                written[point_id] = i
+                deleted.discard(point_id)
+                if i % 3 == 0:
+                    things.delete(ids=point_id)
+                    del written[point_id]
+                    deleted.add(point_id)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write)]
+    threads += [
+        threading.Thread(target=lambda: [things.optimize() for _ in range(6)]) for _ in "ab"
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads[1:]:
+        thread.join()
+    until(lambda: deleted or errors, "the writer makes no progress")
+    stop.set()
+    threads[0].join()
+    assert errors == []
+    for point_id, value in written.items():
+        got = things.get(point_id, include=["embeddings", "metadatas"])
+        assert (got["embeddings"][0, 0], got["metadatas"][0]["n"]) == (value, value)
+    assert not deleted & set(things.get()["ids"])
+
+
+@pytest.mark.kills
+def test_a_compaction_killed_at_random_moments_harms_nothing_and_the_next_one_cleans_up(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        things = churned(client, 2_000)
+        before = content(things)
+    moments = random.Random(4)
+    for _ in range(12):
+        with running(optimize_again_and_again, tmp_path, "once") as process:
+            assert process.stdout.readline() == "ready\n", process.stderr.read()
+            killer = threading.Timer(moments.uniform(0, 0.06), process.kill)
+            killer.start()
+            process.wait()
+            killer.join()
+        with retrieval_store.Client(tmp_path) as client:
+            things = client.get_collection("things")
+            assert content(things) == before
+            assert all(report.problem is None for report in client.verify())
+            things.update(ids=["0", "1"], embeddings=np.ones((2, DIMENSION)))
+            before = content(things)
+    with retrieval_store.Client(tmp_path) as client:
+        client.get_collection("things").optimize()
+        assert len(list(tmp_path.glob("*/*.vectors"))) == 1
+        assert content(client.get_collection("things")) == before
+
+
+@pytest.mark.parametrize("spaces", [1, 3])
+def test_all_vector_spaces_are_compacted_together(tmp_path, spaces):
+    from retrieval_store.engine.store import Store
+    from retrieval_store.interface.points import Fields
+    from retrieval_store.interface.spaces import NewSpace
+
+    store = Store(tmp_path, "full")
+    names = [f"s{i}" for i in range(spaces)]
+    record = store.create("things", {}, dict.fromkeys(names, NewSpace("l2")))
+    points = store.points(record.id)
+    ids = list(range(50))
+    for value in range(3):
+        for name in names:
+            points.put(batch(ids, **{name: [[value, i] for i in ids]}), UPSERT)
+    points.put(batch([99]), UPSERT)  # has no vector at all
+    points.delete([7, 8], None, None)
+    store.optimize(record.id, lambda *_: None)
+    for name in names:
+        got = points.get(None, None, None, 0, Fields(vectors=name))
+        assert got.ids == [*ids[:7], *ids[9:], 99]
+        assert got.vectors[:-1].tolist() == [[2, i] for i in got.ids[:-1]]
+        assert np.isnan(got.vectors[-1]).all()
+        assert points.memory._moment.state.spaces[name].space.slots == 48
+    store.close()
+
+
+def test_four_writers_four_readers_and_maintenance_lose_and_mix_nothing(tmp_path):
+    opened(tmp_path)
+    seconds = 20
+    with ExitStack() as stack:
+        start = stack.enter_context
+        writers = [start(running(write_counters, tmp_path, w, seconds)) for w in range(4)]
+        readers = [start(running(read_whole_points, tmp_path, seconds)) for _ in range(4)]
+        optimizer = start(running(optimize_again_and_again, tmp_path))
+        outputs = [process.communicate(timeout=seconds + PATIENCE) for process in writers + readers]
+        assert optimizer.poll() is None, optimizer.stderr.read()
+    assert [errors for _, errors in outputs] == [""] * 8
+    expected = {}
+    for output, _ in outputs[:4]:
+        expected.update(point.split("=") for point in output.split()[1:])
+    collection = opened(tmp_path)
+    got = collection.get()
+    found = {i: str(m["version"]) for i, m in zip(got["ids"], got["metadatas"], strict=True)}
+    assert found == expected
+
+
+def test_points_written_while_an_emptied_collection_is_compacted_are_kept(tmp_path, monkeypatch):
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(ids=["a", "b"], embeddings=[[1], [2]])
+        things.delete(ids=["a", "b"])
+    from retrieval_store.engine.upkeep import maintenance
+
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.get_collection("things")
+        compact = maintenance.compact
+
+        def compact_after_a_write(*arguments):
+            things.add(ids="c", embeddings=[[3]])
+            compact(*arguments)
+
+        monkeypatch.setattr(maintenance, "compact", compact_after_a_write)
+        things.optimize()
+        assert things.query(query_embeddings=[3])["ids"] == [["c"]]
+
+
+def test_what_a_reader_keeps_in_the_log_is_said_and_writers_do_not_wait(tmp_path, monkeypatch):
+    monkeypatch.setattr("retrieval_store.engine.points.LOCK_TIMEOUT_MS", 400)
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(ids=["a", "b"], embeddings=[[1], [2]], documents=["doomed", "kept"])
+
+        def write_meanwhile(_):
+            things.delete(ids="a")
+            with pytest.raises(LockTimeoutError, match="deleted content may be left"):
+                things.optimize()
+            things.add(ids="c", embeddings=[[3]])
+
+        things._backend.points.read(write_meanwhile)
+        things.optimize()
+        assert things.get()["ids"] == ["b", "c"]
+        assert not any(b"doomed" in f.read_bytes() for f in tmp_path.rglob("*") if f.is_file())
+
+
+def test_a_read_only_store_is_left_as_it_is(tmp_path, monkeypatch):
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(ids="a", embeddings=[[1]])
+        monkeypatch.setattr("retrieval_store.engine.store.Store._remove", lambda *_: 1 / 0)
+        client.create_collection("gone", embedding_function=None)
+        with pytest.raises(ZeroDivisionError):
+            client.delete_collection("gone")
+    monkeypatch.undo()
+    before = sorted(str(file) for file in tmp_path.rglob("*"))
+    with retrieval_store.Client(tmp_path, read_only=True) as client:
+        with pytest.raises(ReadOnlyError):
+            client.get_collection("things").optimize()
+        assert client.get_collection("things").count() == 1
+    left = [name for name in map(str, tmp_path.rglob("*")) if not name.endswith(("-shm", "-wal"))]
+    assert sorted(left) == before
+
+
+def test_verify_beside_compaction_reports_no_damage(tmp_path):
+    first_version(tmp_path)
+    with (
+        running(rewrite_all, tmp_path, POINTS),
+        running(optimize_again_and_again, tmp_path) as optimizer,
+        retrieval_store.Client(tmp_path) as client,
+    ):
+        assert optimizer.stdout.readline() == "ready\n"
+        for _ in range(3):
+            for _ in range(10):
+                assert [r.problem for r in client.verify() if r.problem] == []
+            assert optimizer.stdout.readline() == "optimized\n"

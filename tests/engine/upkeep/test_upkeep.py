@@ -1,0 +1,183 @@
+"""Upkeep in the background and by hand: beside other uses, and when things go wrong."""
+
+import gc
+import os
+import threading
+
+import pytest
+
+import retrieval_store
+from retrieval_store.engine.upkeep import background as upkeep
+from retrieval_store.engine.upkeep import filling, maintenance, saving
+from retrieval_store.errors import DamagedError, NotFoundError
+from retrieval_store.indexes.hnsw import HNSWIndex
+from tests.helpers import PATIENCE
+from tests.helpers.indexed import DIMENSION, cloud, populated, space_of, until
+from tests.helpers.processes import optimize_again_and_again, running
+
+pytestmark = [pytest.mark.embedded, pytest.mark.usefixtures("eager")]
+
+
+def test_another_process_that_compacts_meanwhile_is_no_damage(tmp_path, monkeypatch):
+    with retrieval_store.Client(tmp_path) as client:
+        things = populated(client, 500)
+        things.optimize()
+        things.delete(ids=[str(i) for i in range(50)])
+        monkeypatch.setattr(upkeep._upkeep, "_stopping", True)  # only what follows here
+        things.add(ids=["more"], embeddings=cloud(1))
+    take_in, compacted = filling._take_in, []
+
+    def too_late(*arguments):
+        if not compacted:
+            compacted.append(True)
+            with running(optimize_again_and_again, tmp_path, "once", eager=True) as process:
+                assert process.wait(PATIENCE) == 0
+        take_in(*arguments)
+
+    monkeypatch.setattr(filling, "_take_in", too_late)
+    monkeypatch.setattr(maintenance, "as_only_process", lambda points, wait, work: work(False))
+    things = retrieval_store.Client(tmp_path).get_collection("things", embedding_function=None)
+    points = things._backend.points
+    assert maintenance.tend(points, lambda *counts: None)  # there is more to do, that's all
+    assert not maintenance.tend(points, lambda *counts: None)
+    assert compacted
+    assert space_of(things)["indexed_slots"] == 451
+
+
+def test_a_client_collected_by_the_upkeep_thread_closes_without_a_deadlock(tmp_path, monkeypatch):
+    tended, done = maintenance.tend, threading.Event()
+
+    def collecting(points, progress):
+        points.read(lambda view: gc.collect())
+        done.set()
+        return tended(points, progress)
+
+    monkeypatch.setattr(upkeep, "tend", collecting)
+    client = retrieval_store.Client(tmp_path)
+    things = populated(client, 300)
+    cycle = [client, things]
+    cycle.append(cycle)
+    things._backend.points._attend_now_and_then(10_000)
+    del client, things, cycle
+    assert done.wait(PATIENCE)
+    with retrieval_store.Client(tmp_path) as again:
+        assert again.get_collection("things", embedding_function=None).count() == 300
+    until(lambda: upkeep._upkeep._thread is None, "the upkeep thread hangs")
+
+
+def test_an_index_is_finished_though_many_other_collections_are_used(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        others = [
+            client.create_collection(f"other-{i}", embedding_function=None) for i in range(20)
+        ]
+        things = populated(client, 3_000)
+        stop = threading.Event()
+
+        def use_others():
+            while not stop.is_set():
+                for other in others:
+                    other.count()
+
+        thread = threading.Thread(target=use_others)
+        thread.start()
+        try:
+            things.optimize()
+            assert len(list(tmp_path.glob(f"{things.id}/derived/index*"))) == 1
+        finally:
+            stop.set()
+            thread.join()
+        things.query([[0] * DIMENSION])
+        assert space_of(things)["indexed_slots"] == 3_000
+
+
+def test_writing_goes_on_where_no_thread_can_be_started(client, monkeypatch):
+    until(lambda: upkeep._upkeep._thread is None, "the upkeep is busy")
+
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        things = populated(client)
+        assert things.count() == 1_000
+    things.add(ids="more", embeddings=[[1] * DIMENSION])
+    until(lambda: space_of(things)["indexed_slots"] >= 1_000, "upkeep never began again")
+
+
+def test_closing_closes_everything_whatever_saving_raises(tmp_path, monkeypatch, caplog):
+    client = retrieval_store.Client(tmp_path)
+    populated(client).optimize()
+
+    def broken(*_):
+        raise RuntimeError("hnswlib says no")
+
+    monkeypatch.setattr(HNSWIndex, "save", broken)
+    things = client.get_collection("things", embedding_function=None)
+    things.add(ids=[f"n{i}" for i in range(900)], embeddings=cloud(900, 3))
+    until(lambda: space_of(things)["indexed_slots"] == 1_900, "it didn't follow")
+    held = len(os.listdir("/proc/self/fd"))
+    client.close()
+    assert "wasn't saved on closing: hnswlib says no" in caplog.text
+    assert len(os.listdir("/proc/self/fd")) < held
+
+
+def test_a_link_in_the_place_of_the_folder_of_indexes_is_not_followed(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "precious").write_text("not ours")
+    with retrieval_store.Client(tmp_path / "store") as client:
+        things = populated(client)
+        folder = tmp_path / "store" / str(things.id) / "derived"
+        folder.symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(DamagedError, match="derived is a link"):
+            things.optimize()
+        assert len(things.query([[0] * DIMENSION])["ids"][0]) == 10
+        folder.unlink()
+        things.optimize()
+        (folder / "a-folder").mkdir()
+        (folder / "a file").write_text("somebody's")
+        things.optimize()
+        assert (folder / "a-folder").is_dir()
+        client.delete_collection("things")
+    assert [file.name for file in (tmp_path / "elsewhere").iterdir()] == ["precious"]
+    (left,) = (tmp_path / "store").glob("*.dropped/derived")
+    assert {file.name for file in left.iterdir()} == {"a-folder", "a file"}
+
+
+def test_stats_can_be_asked_for_beside_maintenance(tmp_path):
+    errors, stop = [], threading.Event()
+    with retrieval_store.Client(tmp_path) as client:
+        things = populated(client)
+
+        def ask():
+            while not stop.is_set():
+                try:
+                    things.stats()
+                except Exception as error:
+                    errors.append(error)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        for i in range(15):
+            things.update(ids=["1"], embeddings=cloud(1, i))
+            things.optimize()
+        stop.set()
+        thread.join()
+    assert errors == []
+
+
+def test_a_collection_deleted_while_its_index_is_saved_is_not_found(tmp_path, monkeypatch):
+    write_file = saving.derived.write_file
+    monkeypatch.setattr(upkeep._upkeep, "_stopping", True)
+    with retrieval_store.Client(tmp_path) as client:
+
+        def delete_then_save(directory, key, save, seq):
+            def save_too_late(path):
+                client.delete_collection("things")
+                return save(path)
+
+            return write_file(directory, key, save_too_late, seq)
+
+        things = populated(client)
+        monkeypatch.setattr(saving.derived, "write_file", delete_then_save)
+        with pytest.raises(NotFoundError):
+            things.optimize()

@@ -1,0 +1,638 @@
+"""Derived files that someone has made to deceive, with right checksums: `verify` finds them out,
+and a store opened with rebuild=True doesn't use them. Honest ones are never accused."""
+
+import os
+import random
+import zlib
+
+import numpy as np
+import orjson
+import pytest
+
+import retrieval_store
+from retrieval_store.base.words import Analyzer
+from retrieval_store.engine.filtering import masks
+from retrieval_store.engine.nearest.indexing import built_in
+from retrieval_store.engine.state import layers
+from retrieval_store.engine.store import Store
+from retrieval_store.engine.upkeep import maintenance, saving, verify
+from retrieval_store.engine.words.list_files import _TYPES, MAGIC
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.indexes.hnsw import HEADER
+from retrieval_store.interface.points import Fields
+from retrieval_store.interface.queries import SparseQuery
+from retrieval_store.interface.spaces import NewSpace
+from tests.helpers.batches import points_of, put, sparse_items
+from tests.helpers.indexed import DIMENSION, SMALL, cloud, populated, space_of, until
+from tests.helpers.listed import filled, ready
+from tests.helpers.packages import installed, run
+from tests.helpers.processes import eager_indexes, optimize_again_and_again, running
+from tests.helpers.small_stores import points_file, sql
+
+COUNT, LINKS = 1_000, 2 * SMALL["hnsw"]["max_neighbors"]
+
+
+@pytest.fixture(autouse=True)
+def eager(monkeypatch):
+    """Indexes and lists, and files of them, of the smallest collections."""
+    eager_indexes(monkeypatch.setattr)
+    monkeypatch.setattr(masks, "TRIGRAMS_WORTH", 1)
+    monkeypatch.setattr(layers, "WANTED_AFTER", 1)
+    monkeypatch.setattr(saving, "LISTS_WORTH", 1)
+
+
+def derived_file(store, kind):
+    (file,) = store.glob(f"*/derived/{kind}.*")
+    return file
+
+
+def replaced(file, data):
+    """Put other content in a derived file, and its size and checksum on record."""
+    file.write_bytes(data)
+    query = "UPDATE derived SET size = ?, checksum = ? WHERE file = ?"
+    sql(file.parent.parent / "points.sqlite", query, len(data), zlib.crc32(data), file.name)
+
+
+def problems(store, **options):
+    with retrieval_store.Client(store, **options) as client:
+        return {
+            report.file.name.split(".")[0]: report.problem for report in problem_reports(client)
+        }
+
+
+def problem_reports(client):
+    return [report for report in client.verify() if report.problem]
+
+
+# Indexes
+
+
+@pytest.fixture
+def indexed(tmp_path):
+    """A closed store whose collection has an index in a file."""
+    with retrieval_store.Client(tmp_path / "store") as client:
+        populated(client).optimize()
+    return tmp_path / "store"
+
+
+def graph(data):
+    """The vectors of a graph at the lowest level, as words: how many links, links, vector, label."""
+    element = 4 * (1 + LINKS + DIMENSION + 2)
+    return np.frombuffer(data, "<u4", COUNT * element // 4, HEADER.itemsize).reshape(COUNT, -1)
+
+
+def reverse_labels(data):
+    graph(data)[:, -2] = graph(data)[::-1, -2].copy()
+
+
+def replace_vectors(data):
+    graph(data)[:, 1 + LINKS : -2] = cloud(COUNT, 77).view(np.uint32)
+
+
+def replace_one_number(data):
+    graph(data)[345, 1 + LINKS : 2 + LINKS].view(np.float32)[:] += 0.5
+
+
+def cut_links(data):
+    """Only a ring of the first 200 can be reached."""
+    data[HEADER.itemsize + graph(data).nbytes :] = bytes(4 * COUNT)  # the upper levels
+    elements = graph(data)
+    elements[:, 0] = 0
+    elements[:200, 0] = 8
+    elements[:200, 1:9] = (np.arange(200)[:, None] + np.arange(1, 9)) % 200
+    header = np.frombuffer(data, HEADER, 1)
+    header["max_level"], header["entry"] = 0, 0
+
+
+def cut_all_links(data):
+    cut_links(data)
+    graph(data)[:, 0] = 0
+
+
+FALSE_GRAPHS = [reverse_labels, replace_vectors, replace_one_number, cut_links, cut_all_links]
+
+
+def make_false(store, change):
+    file = derived_file(store, "index")
+    data = bytearray(file.read_bytes())
+    change(data)
+    replaced(file, bytes(data))
+
+
+def found_and_nearest(store, **options):
+    """What queries find, and what they should; and how many vectors of the index were loaded."""
+    with retrieval_store.Client(store, **options) as client:
+        things = client.get_collection("things", embedding_function=None)
+        queries = cloud(30, 5)
+        found = things.query(query_embeddings=queries, n_results=5)["ids"]
+        loaded = space_of(things)["indexed_slots"]
+        return found, things.query(query_embeddings=queries, n_results=5, exact=True)["ids"], loaded
+
+
+@pytest.mark.parametrize("change", FALSE_GRAPHS)
+def test_a_graph_that_deceives_is_a_problem(indexed, change):
+    make_false(indexed, change)
+    for options in ({}, {"read_only": True}, {"read_only": True, "rebuild": True}):
+        assert list(problems(indexed, **options)) == ["index"]
+
+
+def test_such_graphs_would_give_wrong_answers(indexed):
+    """Else the tests around this one would be about nothing."""
+    whole = derived_file(indexed, "index").read_bytes()
+    for change in (reverse_labels, replace_vectors, cut_links):
+        make_false(indexed, change)
+        found, nearest, loaded = found_and_nearest(indexed, read_only=True)
+        assert loaded == COUNT
+        assert sum(a != b for a, b in zip(found, nearest, strict=True)) > 15
+        derived_file(indexed, "index").write_bytes(whole)
+
+
+@pytest.mark.parametrize("change", FALSE_GRAPHS)
+def test_opened_to_be_rebuilt_a_store_does_not_use_its_graph(indexed, change):
+    make_false(indexed, change)
+    before = derived_file(indexed, "index").read_bytes()
+    found, nearest, loaded = found_and_nearest(indexed, read_only=True, rebuild=True)
+    assert (found, loaded) == (nearest, 0)
+    assert derived_file(indexed, "index").read_bytes() == before  # nothing was written
+    assert list(problems(indexed)) == ["index"]
+    found, nearest, _ = found_and_nearest(indexed, rebuild=True)
+    assert found == nearest
+    assert problems(indexed) == {}
+
+
+def test_what_was_forgotten_is_gone_and_made_again(indexed):
+    false = derived_file(indexed, "index")
+    with retrieval_store.Client(indexed, rebuild=True) as client:
+        assert not false.exists()
+        things = client.get_collection("things", embedding_function=None)
+        things.query([[0] * DIMENSION])
+        until(lambda: space_of(things)["indexed_slots"] == COUNT, "it wasn't made again")
+        things.optimize()
+        assert problem_reports(client) == []
+    assert derived_file(indexed, "index") != false
+    assert found_and_nearest(indexed)[2] == COUNT
+
+
+def test_what_this_process_has_loaded_already_is_dropped_too(indexed):
+    make_false(indexed, reverse_labels)
+    with retrieval_store.Client(indexed) as before:
+        things = before.get_collection("things", embedding_function=None)
+        queries = cloud(30, 5)
+        nearest = things.query(query_embeddings=queries, n_results=5, exact=True)["ids"]
+        assert things.query(query_embeddings=queries, n_results=5)["ids"] != nearest
+        with retrieval_store.Client(indexed, rebuild=True) as again:
+            assert things.query(query_embeddings=queries, n_results=5)["ids"] == nearest
+            assert problem_reports(again) == []
+    assert problems(indexed) == {}
+
+
+def test_readers_with_and_without_rebuilding_do_not_share_what_they_loaded(indexed):
+    make_false(indexed, reverse_labels)
+    with retrieval_store.Client(indexed, read_only=True):
+        found, nearest, _ = found_and_nearest(indexed, read_only=True)
+        assert found != nearest
+        with retrieval_store.Client(indexed, read_only=True, rebuild=True) as rebuilt:
+            things = rebuilt.get_collection("things", embedding_function=None)
+            assert things.query(cloud(30, 5), n_results=5)["ids"] == nearest
+            until(lambda: space_of(things)["indexed_slots"] == COUNT, "none was made in memory")
+            found, nearest, _ = found_and_nearest(indexed, read_only=True, rebuild=True)
+            assert sum(set(a) == set(b) for a, b in zip(found, nearest, strict=True)) > 25
+
+
+def test_every_collection_of_a_store_is_rebuilt(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        for name in ("one", "two", "three"):
+            things = client.create_collection(name, SMALL, embedding_function=None)
+            things.add(ids=[str(i) for i in range(100)], embeddings=cloud(100))
+            things.optimize()
+    assert len(list(tmp_path.glob("*/derived/*"))) == 3
+    with retrieval_store.Client(tmp_path, rebuild=True):
+        assert list(tmp_path.glob("*/derived/*")) == []
+
+
+def test_a_record_that_names_no_file_of_ours_is_forgotten_too(indexed):
+    sql(points_file(indexed), "UPDATE derived SET file = '../../catalog.sqlite'")
+    found, nearest, _ = found_and_nearest(indexed, rebuild=True)
+    assert found == nearest
+    assert problems(indexed) == {}
+
+
+def test_rebuild_goes_with_a_path():
+    for options in ({}, {"url": "http://127.0.0.1:1"}, {"qdrant_client": object()}):
+        with pytest.raises(InvalidArgumentError, match="rebuild goes with path"):
+            retrieval_store.Client(rebuild=True, **options)
+    with pytest.raises(InvalidArgumentError, match=r"rebuild is 1 \(int\), expected True or False"):
+        retrieval_store.Client("x", rebuild=1)
+
+
+def test_a_report_says_how_to_mend_it(indexed):
+    make_false(indexed, reverse_labels)
+    (problem,) = problems(indexed).values()
+    assert "1000 of 1000 vectors aren't those of the collection" in problem
+    assert "open the store with rebuild=True" in problem
+    derived_file(indexed, "index").unlink()
+    (problem,) = problems(indexed).values()
+    assert "is missing" in problem
+    assert "open the store with rebuild=True" in problem
+
+
+@pytest.mark.parametrize("covered", [10, 999, 1_001, 10**9])
+def test_an_index_that_claims_other_vectors_than_there_are_is_a_problem(indexed, covered):
+    sql(points_file(indexed), "UPDATE derived SET covered = ?", covered)
+    assert list(problems(indexed)) == ["index"]
+
+
+@pytest.mark.parametrize("metric", ["ip", "cosine"])
+@pytest.mark.parametrize("change", FALSE_GRAPHS)
+def test_graphs_of_other_metrics_are_found_out_too(tmp_path, metric, change):
+    configuration = {"hnsw": {**SMALL["hnsw"], "space": metric}}
+    with retrieval_store.Client(tmp_path) as client:
+        populated(client, configuration=configuration).optimize()
+    assert problems(tmp_path) == {}
+    make_false(tmp_path, change)
+    assert list(problems(tmp_path)) == ["index"]
+
+
+def test_a_vector_of_another_length_in_a_graph_for_cosines_is_a_problem(tmp_path):
+    def lengthen(data):
+        graph(data)[7, 1 + LINKS : -2].view(np.float32)[:] *= 100
+
+    with retrieval_store.Client(tmp_path) as client:
+        populated(client, configuration={"hnsw": {**SMALL["hnsw"], "space": "cosine"}}).optimize()
+    make_false(tmp_path, lengthen)
+    assert list(problems(tmp_path)) == ["index"]
+
+
+NUMBERS = np.random.default_rng(8)
+HONEST = {
+    "any": cloud(COUNT),
+    "all the same": np.ones((COUNT, DIMENSION)),
+    "zeros": np.zeros((COUNT, DIMENSION)),
+    "zeros and others": np.concatenate([np.zeros((500, DIMENSION)), cloud(500)]),
+    "ten, a hundred times": np.tile(cloud(10), (100, 1)),
+    "ten, a hundred times each": np.repeat(cloud(10), 100, axis=0),
+    "far away": cloud(COUNT) + 30_000,
+    "on a line": np.arange(COUNT)[:, None] * np.ones(DIMENSION),
+    "of many lengths": cloud(COUNT) * 10 ** NUMBERS.uniform(-11, 11, (COUNT, 1)),
+    "with tiny numbers": cloud(COUNT) * 10.0 ** NUMBERS.integers(-44, 2, (COUNT, DIMENSION)),
+    "with some too large": np.concatenate([cloud(900), cloud(100) * 1e18]),
+    "clusters": np.repeat(cloud(20) * 100, 50, axis=0) + cloud(COUNT) / 1_000,
+}
+
+
+@pytest.mark.parametrize("kind", HONEST)
+@pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
+def test_an_honest_index_is_no_problem(tmp_path, metric, kind):
+    settings = {**SMALL["hnsw"], "space": metric}
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", {"hnsw": settings}, embedding_function=None)
+        ids = [str(i) for i in range(COUNT)]
+        things.add(ids=ids, embeddings=HONEST[kind])
+        things.optimize()
+        assert problem_reports(client) == []
+        things.update(ids=ids[:100], embeddings=cloud(100, 3))  # so there are dead slots
+        things.delete(ids=ids[300:350])
+        assert problem_reports(client) == []
+        things.add(ids=[f"new {i}" for i in range(50)], embeddings=cloud(50, 4))
+    assert problems(tmp_path) == {}
+    with retrieval_store.Client(tmp_path) as client:
+        client.get_collection("things", embedding_function=None).optimize()
+    assert problems(tmp_path) == {}
+
+
+def test_an_honest_index_that_finds_little_is_no_problem(tmp_path):
+    poor = {"hnsw": {"max_neighbors": 2, "ef_construction": 1, "ef_search": 1}}
+    with retrieval_store.Client(tmp_path) as client:
+        populated(client, 3_000, poor).optimize()
+        assert problem_reports(client) == []
+
+
+def test_another_process_that_optimizes_meanwhile_is_no_problem(indexed):
+    with (
+        running(optimize_again_and_again, indexed, eager=True) as process,
+        retrieval_store.Client(indexed) as client,
+    ):
+        assert process.stdout.readline() == "ready\n"
+        things = client.get_collection("things", embedding_function=None)
+        for number in range(25):
+            things.update(ids=["1", "2", "3"], embeddings=cloud(3, number))
+            assert process.stdout.readline() == "optimized\n"
+            assert problem_reports(client) == []
+
+
+def test_a_file_that_is_replaced_while_it_is_looked_at_is_no_problem(indexed, monkeypatch):
+    compare, compared = verify.refuse_false_index, []
+
+    def replacing(directory, space, index, made):
+        if not compared:
+            things.add(ids=[f"{i}" for i in range(5_000, 5_400)], embeddings=cloud(400, 6))
+            maintenance.tend(things._backend.points, lambda *_: None)
+            assert not (directory / "derived" / made.file).exists()
+        compared.append(made.file)
+        compare(directory, space, index, made)
+
+    monkeypatch.setattr(verify, "refuse_false_index", replacing)
+    with retrieval_store.Client(indexed) as client:
+        things = client.get_collection("things", embedding_function=None)
+        assert problem_reports(client) == []
+    assert len(set(compared)) == 2
+
+
+# Lists of words, trigrams and sparse vectors
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """A closed store whose collection has files of words and trigrams."""
+    client, things, _ = filled(tmp_path / "store")
+    with client:
+        ready(things)
+        things.query(query_texts="x", mode="text")
+        things.optimize()
+    return tmp_path / "store"
+
+
+def taken_apart(data):
+    """The one segment of a file of lists, as arrays."""
+    start = len(MAGIC) + 8
+    stop = start + int.from_bytes(data[len(MAGIC) : start], "little")
+    (named,) = orjson.loads(data[start:stop])
+    arrays = {}
+    for name, length in named:
+        dtype = np.dtype(_TYPES[name])
+        arrays[name] = np.frombuffer(data, dtype, length, stop).copy()
+        stop += length * dtype.itemsize
+    return arrays
+
+
+def put_together(*segments):
+    header = orjson.dumps([[(name, len(array)) for name, array in s.items()] for s in segments])
+    content = b"".join(array.tobytes() for s in segments for array in s.values())
+    return MAGIC + len(header).to_bytes(8, "little") + header + content
+
+
+def empty(arrays):
+    for name in arrays:
+        arrays[name] = arrays[name][:0]
+    arrays["offsets"] = np.zeros(1, np.int64)
+
+
+def without_postings(arrays):
+    for name in ("terms", "owners", "weights", "vocabulary"):
+        arrays[name] = arrays[name][:0]
+    arrays["offsets"] = np.zeros(1, np.int64)
+
+
+def move_one_posting(arrays):
+    """… to a document that hasn't got the term."""
+    offsets, owners = arrays["offsets"], arrays["owners"]
+    sizes = np.diff(offsets)
+    term = int(np.flatnonzero((sizes > 1) & (sizes < len(arrays["pks"]) // 2))[3])
+    held = owners[offsets[term] : offsets[term + 1]]
+    others = np.setdiff1d(np.arange(len(arrays["pks"])), held)
+    moved = np.sort(np.append(held[1:], others[len(others) // 2]))
+    owners[offsets[term] : offsets[term + 1]] = moved
+
+
+def leave_one_out(arrays):
+    """A document of which nothing is known."""
+    kept = arrays["owners"] != 5
+    arrays["offsets"] = np.append(0, np.cumsum(kept))[arrays["offsets"]]
+    for name in ("owners", "weights"):
+        arrays[name] = arrays[name][kept] if len(arrays[name]) else arrays[name]
+
+
+def exchange_terms(arrays):
+    if len(arrays["vocabulary"]):
+        words = arrays["vocabulary"].tobytes().split(b"\0")
+        words[2], words[5] = words[5], words[2]
+        arrays["vocabulary"] = np.frombuffer(b"\0".join(words), np.uint8)
+    else:
+        arrays["terms"][2], arrays["terms"][5] = arrays["terms"][5], arrays["terms"][2]
+
+
+def disorder(arrays):
+    """The last list of several documents, backwards: of which a reader may see only a part."""
+    offsets = arrays["offsets"]
+    term = int(np.flatnonzero(np.diff(offsets) > 1)[-1])
+    some = slice(offsets[term], offsets[term + 1])
+    arrays["owners"][some] = arrays["owners"][some][::-1].copy()
+
+
+FALSE_LISTS = [
+    empty,
+    without_postings,
+    move_one_posting,
+    leave_one_out,
+    exchange_terms,
+    disorder,
+]
+
+
+def change_lists(file, change):
+    arrays = taken_apart(file.read_bytes())
+    change(arrays)
+    replaced(file, put_together(arrays))
+
+
+@pytest.mark.parametrize("kind", ["words", "trigrams"])
+@pytest.mark.parametrize("change", FALSE_LISTS)
+def test_lists_that_deceive_are_a_problem_and_rebuilt(listed, kind, change):
+    assert problems(listed) == {}
+    right = texts_found(listed)
+    change_lists(derived_file(listed, kind), change)
+    assert list(problems(listed)) == [kind]
+    assert texts_found(listed, read_only=True, rebuild=True) == right
+    assert list(problems(listed, read_only=True)) == [kind]
+    assert texts_found(listed, rebuild=True) == right
+    assert problems(listed) == {}
+
+
+def texts_found(store, **options):
+    with retrieval_store.Client(store, **options) as client:
+        things = client.get_collection("things", embedding_function=None)
+        documents = things.get(limit=40)["documents"]
+        words = sorted({word for document in documents for word in document.split()})
+        held = [things.get(where_document={"$contains": w}, include=[])["ids"] for w in words]
+        ready(things)
+        again = [things.get(where_document={"$contains": w}, include=[])["ids"] for w in words]
+        assert held == again
+        return held, things.query(query_texts=words, mode="text", n_results=5)["ids"]
+
+
+def test_such_lists_would_give_wrong_answers(listed):
+    """Else the test above would be about nothing."""
+    for kind, part in (("trigrams", 0), ("words", 1)):
+        right = texts_found(listed)[part]
+        file = derived_file(listed, kind)
+        whole = file.read_bytes()
+        change_lists(file, without_postings)
+        with retrieval_store.Client(listed, read_only=True) as client:
+            things = client.get_collection("things", embedding_function=None)
+            word = things.get("5")["documents"][0].split()[0]
+            ready(things)
+            if kind == "trigrams":
+                assert things.get(where_document={"$contains": word})["ids"] == []
+            else:
+                assert things.query(query_texts=word, mode="text")["ids"] == [[]]
+        assert right[0]
+        replaced(file, whole)
+
+
+def test_a_layer_on_top_that_hides_the_one_below_is_a_problem(listed):
+    file = derived_file(listed, "words")
+    below = taken_apart(file.read_bytes())
+    above = {name: array.copy() for name, array in below.items()}
+    without_postings(above)
+    replaced(file, put_together(below, above))
+    assert list(problems(listed)) == ["words"]
+
+
+@pytest.mark.parametrize("claim", ["seq", "covered"])
+def test_lists_that_claim_writes_which_never_were_are_a_problem(listed, claim):
+    sql(points_file(listed), f"UPDATE derived SET {claim} = 1 << 40 WHERE key NOT LIKE 'i%'")
+    assert sorted(problems(listed)) == ["trigrams", "words"]
+
+
+def test_honest_lists_are_no_problem_whatever_is_written_afterwards(listed):
+    moves = random.Random(2)
+    with retrieval_store.Client(listed) as client:
+        things = client.get_collection("things", embedding_function=None)
+        for round_number in range(12):
+            some = moves.sample(things.get(include=[])["ids"], 20)
+            texts = [
+                moves.choice(["", "abé 中\0\U0001f600", "one two two", "Éclair"]) for _ in some
+            ]
+            things.update(ids=some[:10], documents=texts[:10], embeddings=np.zeros((10, 2)))
+            things.delete(ids=some[15:])
+            things.add(ids=f"new {round_number}", documents=texts[0], embeddings=[[1, 1]])
+            assert problem_reports(client) == []
+            if round_number % 4 == 3:
+                ready(things)
+                things.query(query_texts="one", mode="text")
+                things.optimize()
+                assert problem_reports(client) == []
+        things.modify(configuration={"text": {"stopwords": ["one"]}})
+        assert problem_reports(client) == []  # the words' file is of no use any more
+        things.query(query_texts="two", mode="text")
+        things.optimize()
+        assert problem_reports(client) == []
+    assert problems(listed) == {}
+
+
+def test_lists_of_documents_without_a_word_are_no_problem(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(ids=["a", "b"], embeddings=[[0], [1]])
+        things.add(ids="c", embeddings=[[0]], documents="")
+        ready(things)
+        things.query(query_texts="x", mode="text")
+        things.optimize()
+        assert len(list(tmp_path.glob("*/derived/[tw]*"))) == 2
+        assert problem_reports(client) == []
+
+
+def test_lists_longer_than_what_is_compared_at_once(listed, monkeypatch):
+    from retrieval_store.engine.upkeep import comparing
+    from retrieval_store.engine.words import kept
+
+    monkeypatch.setattr(comparing, "POSTINGS_AT_ONCE", 7)
+    monkeypatch.setattr(kept, "ROWS_A_PIECE", 13)
+    assert problems(listed) == {}
+    change_lists(derived_file(listed, "words"), move_one_posting)
+    assert list(problems(listed)) == ["words"]
+
+
+def sparse_store(path):
+    store = Store(path, "full")
+    points = points_of(store, s=NewSpace("ip", kind="sparse"))
+    _, items = sparse_items(300)
+    put(points, list(range(300)), items)
+    points.search(SparseQuery("s", (items[0],), 5, None), Fields())
+    store.optimize(store.named("things").id, lambda *_: None)
+    points.delete([3, 4], None, None)
+    put(points, [7, 8, 400], items[:3])
+    store.close()
+    return items
+
+
+def sparse_problems(path):
+    directory = points_file(path).parent
+    reports = verify.verify_collection(directory, "things", "full", built_in, Analyzer)
+    return [report.file.name.split(".")[0] for report in reports if report.problem]
+
+
+@pytest.mark.parametrize("change", [empty, without_postings, move_one_posting, "weights"])
+def test_lists_of_sparse_vectors_that_deceive_are_a_problem(tmp_path, change):
+    def change_a_weight(arrays):
+        arrays["weights"][len(arrays["weights"]) // 2] *= -1
+
+    sparse_store(tmp_path)
+    assert sparse_problems(tmp_path) == []
+    change_lists(
+        derived_file(tmp_path, "sparse"), change_a_weight if change == "weights" else change
+    )
+    assert sparse_problems(tmp_path) == ["sparse"]
+
+
+# Indexes of packages
+
+VERIFY = """
+import retrieval_store
+with retrieval_store.Client("store", **OPTIONS) as client:
+    for report in client.verify():
+        if report.problem:
+            print(report.problem)
+    things = client.get_collection("things", embedding_function=None)
+    vector = things.get("7", include=["embeddings"])["embeddings"]
+    print(*things.query(query_embeddings=vector, n_results=1)["ids"][0])
+"""
+
+BUILD = """
+import numpy as np
+import retrieval_store
+from retrieval_store.engine.nearest import indexing
+
+indexing.WORTH_CELLS = 1
+vectors = np.random.default_rng(0).standard_normal((2_000, 24)).astype(np.float32)
+vectors[100:400] = vectors[100]
+vectors[500:600] = 0
+with retrieval_store.Client("store") as client:
+    things = client.create_collection(
+        "things", {"index": {"name": "usearch"}, "hnsw": {"space": METRIC}}, embedding_function=None
+    )
+    things.add(ids=[str(i) for i in range(len(vectors))], embeddings=vectors)
+    things.optimize()
+"""
+
+
+@pytest.fixture(scope="module")
+def with_usearch(tmp_path_factory):
+    return installed("index_plugin", tmp_path_factory.mktemp("installed"))
+
+
+def told(program, environment, folder):
+    done = run(program, environment, folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
+def test_an_index_of_a_package_is_compared_by_what_it_finds(with_usearch, tmp_path, metric):
+    def verified(environment, **options):
+        return told(VERIFY.replace("OPTIONS", repr(options)), environment, tmp_path)
+
+    told(BUILD.replace("METRIC", repr(metric)), with_usearch, tmp_path)
+    right = verified(with_usearch)
+    assert len(right) == 1
+    file = derived_file(tmp_path / "store", "index")
+    with file.open("rb") as stream:
+        vectors = np.load(stream)
+    with file.open("wb") as stream:
+        np.save(stream, np.ascontiguousarray(vectors[::-1]))
+    replaced(file, file.read_bytes())
+    problem, _ = verified(with_usearch)
+    assert "a search says that vector" in problem
+    assert verified(dict(os.environ)) == right  # without its class it isn't used
+    assert verified(with_usearch, read_only=True, rebuild=True)[1:] == right
+    assert verified(with_usearch, rebuild=True) == right

@@ -1,0 +1,155 @@
+"""Substring filters by trigrams, and the files that lists of words and trigrams are kept in."""
+
+import random
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import retrieval_store
+from tests.helpers.listed import filled, ready, use_trigrams
+
+
+@pytest.fixture(autouse=True)
+def eager_lists(monkeypatch):
+    use_trigrams(monkeypatch)
+
+
+texts = st.text(alphabet="abé中\0\U0001f600 ", max_size=12)
+moves = st.lists(
+    st.tuples(st.integers(0, 25), st.one_of(st.none(), texts)), min_size=1, max_size=25
+)
+
+
+@settings(max_examples=60)
+@given(before=moves, after=moves, needles=st.lists(texts.filter(bool), min_size=1, max_size=4))
+def test_substrings_are_found_exactly_whatever_is_written_before_and_after(before, after, needles):
+    with pytest.MonkeyPatch.context() as patch, retrieval_store.Client() as client:
+        use_trigrams(patch)
+        things = client.create_collection("things", embedding_function=None)
+        held = {"first": "abc"}
+        things.add(ids="first", documents="abc", embeddings=[[0]])
+        for changes in (before, after):
+            for number, text in changes:
+                if text is None:
+                    things.delete(ids=str(number))
+                    held.pop(str(number), None)
+                else:
+                    things.upsert(ids=str(number), documents=text, embeddings=[[number]])
+                    held[str(number)] = text
+            ready(things)
+            for needle in needles:
+                for where, matches in (
+                    ({"$contains": needle}, lambda text, n=needle: n in text),
+                    ({"$not_contains": needle}, lambda text, n=needle: n not in text),
+                ):
+                    found = things.get(where_document=where, include=[])["ids"]
+                    assert found == [i for i, text in held.items() if matches(text)]
+
+
+def answers(things, words):
+    found = things.query(query_texts=words, mode="text", n_results=20)
+    held = [things.get(where_document={"$contains": word}, include=[])["ids"] for word in words]
+    return found["ids"], np.round(np.concatenate(found["scores"]), 5).tolist(), held
+
+
+def test_explain_says_what_trigrams_did(tmp_path):
+    client, things, documents = filled(tmp_path)
+    with client:
+        ready(things)
+        word = max(documents[3].split(), key=len)
+        told = things.explain(query_embeddings=[0, 0], where_document={"$contains": word})
+        assert f"{word!r}: " in told["remarks"][0]
+        assert told["remarks"][0].endswith("candidates by trigrams")
+        assert told["matching"] == sum(word in document for document in documents)
+        assert things.stats()["memory"]["words"] > 0
+
+
+def test_saved_lists_are_loaded_and_caught_up(tmp_path, monkeypatch):
+    client, things, documents = filled(tmp_path)
+    words = sorted({word for document in documents[:9] for word in document.split()})[:12]
+    with client:
+        ready(things)
+        things.query(query_texts="x", mode="text")
+        things.optimize()
+        names = sorted(file.name.split(".")[0] for file in tmp_path.glob("*/derived/*"))
+        assert names == ["trigrams", "words"]
+        things.update(ids=["1", "2"], documents=[words[0]] * 2, embeddings=[[1, 1]] * 2)
+        things.delete(ids=["3", "4"])
+        things.add(ids="new", documents=f"{words[0]} {words[1]}", embeddings=[[1, 1]])
+        expected = answers(things, words)
+    read = []
+    of_words = retrieval_store.engine.words.lists.of_words
+    monkeypatch.setattr(
+        "retrieval_store.engine.words.lists.of_words",
+        lambda rows, *rest: read.append(len(rows)) or of_words(rows, *rest),
+    )
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.get_collection("things", embedding_function=None)
+        assert answers(things, words) == expected
+    assert sum(read) <= 10, "the documents were all read again"
+
+
+def damages(file):
+    data = file.read_bytes()
+    yield "truncated", data[: len(data) // 2]
+    yield "flipped", bytes([*data[:200], data[200] ^ 1, *data[201:]])
+    yield "empty", b""
+    yield "something else", b"RSlists1" + bytes(len(data) - 8)
+    yield "missing", None
+
+
+@pytest.mark.parametrize("kind", ["truncated", "flipped", "empty", "something else", "missing"])
+def test_damaged_lists_are_made_again(tmp_path, kind):
+    client, things, documents = filled(tmp_path)
+    words = documents[5].split()
+    with client:
+        ready(things)
+        expected = answers(things, words)
+        things.optimize()
+    for file in list(tmp_path.glob("*/derived/*")):
+        data = dict(damages(file))[kind]
+        file.unlink()
+        if data is not None:
+            file.write_bytes(data)
+    with retrieval_store.Client(tmp_path) as client:
+        problems = [report for report in client.verify() if report.problem]
+        assert len(problems) == 2
+        things = client.get_collection("things", embedding_function=None)
+        assert answers(things, words) == expected
+
+
+def test_hostile_lists_with_right_checksums_do_no_harm(tmp_path):
+    import zlib
+
+    from retrieval_store.engine.database.opening import connect
+    from retrieval_store.engine.storage.schema import POINTS
+    from retrieval_store.errors import RetrievalStoreError
+
+    client, things, documents = filled(tmp_path / "made", 60)
+    with client:
+        ready(things)
+        things.query(query_texts="x", mode="text")
+        things.optimize()
+    for seed in range(120):
+        moves = random.Random(seed)
+        shutil.copytree(tmp_path / "made", tmp_path / "store")
+        for file in list((tmp_path / "store").glob("*/derived/*")):
+            data = bytearray(file.read_bytes())
+            for _ in range(moves.randint(1, 4)):
+                place = moves.randrange(8, len(data) - 8)
+                data[place : place + 4] = moves.choice([bytes(4), b"\xff" * 4, moves.randbytes(4)])
+            file.write_bytes(data)
+            connection = connect(file.parent.parent / "points.sqlite", POINTS, "full").connection
+            query = "UPDATE derived SET checksum = ? WHERE file = ?"
+            connection.execute(query, (zlib.crc32(data), file.name))
+            connection.close()
+        with retrieval_store.Client(tmp_path / "store") as client:
+            things = client.get_collection("things", embedding_function=None)
+            try:
+                answers(things, documents[5].split())
+            except RetrievalStoreError as error:
+                assert "damaged" in str(error)
+        shutil.rmtree(tmp_path / "store")

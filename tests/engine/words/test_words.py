@@ -1,0 +1,210 @@
+"""Searching by words, against an oracle written for the purpose."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import retrieval_store
+from retrieval_store.errors import ConflictError, InvalidArgumentError
+from tests.helpers.listed import DOCUMENTS
+from tests.helpers.oracle import bm25, expected
+
+pytestmark = pytest.mark.embedded
+
+
+def test_documents_with_any_of_the_words_come_best_first(texts):
+    found = texts.query(query_texts="river bank", mode="text")
+    assert found["ids"] == [["3", "2", "4"]]
+    scores = bm25(DOCUMENTS, "river bank")
+    assert np.allclose(found["scores"][0], sorted(scores, reverse=True)[:3], rtol=1e-6)
+    assert found["distances"] == [None]
+    assert found["documents"][0][0] == DOCUMENTS[3]
+
+
+def test_a_filter_acts_inside_the_ranking_with_frequencies_of_the_whole_collection(texts):
+    found = texts.query(query_texts="river bank", mode="text", where={"even": True}, n_results=1)
+    assert found["ids"] == [["2"]]
+    assert found["scores"][0][0] == pytest.approx(bm25(DOCUMENTS, "river bank")[2], rel=1e-6)
+    named = texts.query(query_texts="river", mode="text", ids=["4", "0"])
+    assert named["ids"] == [["4"]]
+
+
+def test_case_and_diacritics_are_folded_and_user_text_is_only_text(texts):
+    assert texts.query(query_texts="ECLAIRS", mode="text")["ids"] == [["4"]]
+    assert texts.query(query_texts="cafe\u0301", mode="text")["ids"] == [["4"]]
+    for odd in (
+        '"cat" OR NOT *',
+        "cat AND (",
+        "cat:mat -sat ~2 ^",
+        "cat\0mat",
+        "' ; DROP TABLE points",
+    ):
+        found = texts.query(query_texts=odd, mode="text")["ids"][0]
+        assert found == expected([str(i) for i in range(6)], bm25(DOCUMENTS, odd), 10)
+    assert texts.query(query_texts=["...", "nowhere"], mode="text")["ids"] == [[], []]
+
+
+def test_each_write_is_seen_at_once(texts):
+    texts.query(query_texts="cat", mode="text")
+    texts.update(ids="0", documents="a zebra", embeddings=[[0] * 6])
+    texts.add(ids="new", documents="zebra zebra", embeddings=[[1] * 6])
+    texts.delete(ids="1")
+    documents = ["a zebra", *DOCUMENTS[2:], "zebra zebra"]
+    ids = ["0", "2", "3", "4", "5", "new"]
+    for query in ("zebra", "cat", "river zebra a"):
+        found = texts.query(query_texts=query, mode="text")
+        scores = bm25(documents, query)
+        assert found["ids"][0] == expected(ids, scores, 10)
+        assert np.allclose(
+            found["scores"][0], sorted(filter(None, scores), reverse=True), rtol=1e-6
+        )
+
+
+words = st.sampled_from(["ant", "bee", "cat", "dog", "eel", "fox"])
+documents = st.lists(words, max_size=8).map(" ".join)
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["put", "delete"]),
+        st.lists(st.integers(0, 30), min_size=1, max_size=20),
+        documents,
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=60)
+@given(steps=steps, query=documents, even=st.booleans())
+def test_ranking_agrees_with_plain_bm25_after_any_writes(steps, query, even):
+    held = {}
+    with retrieval_store.Client() as client:
+        collection = client.create_collection("texts", embedding_function=None)
+        for kind, numbers, document in steps:
+            ids = list(dict.fromkeys(map(str, numbers)))
+            if kind == "delete":
+                collection.delete(ids=ids)
+                for i in ids:
+                    held.pop(i, None)
+            else:
+                given = [f"{document} {i if int(i) % 3 else 'ant'}" for i in ids]
+                metadatas = [{"even": int(i) % 2 == 0} for i in ids]
+                collection.upsert(
+                    ids=ids, documents=given, embeddings=[[1]] * len(ids), metadatas=metadatas
+                )
+                held.update(zip(ids, given, strict=True))
+            where = {"even": True} if even else None
+            found = collection.query(query_texts=query, mode="text", n_results=5, where=where)
+            scores = bm25(list(held.values()) or ["x"], query)
+            ids = list(held)
+            scores = [
+                s if not even or int(i) % 2 == 0 else 0 for i, s in zip(ids, scores, strict=False)
+            ]
+            by_score = sorted((round(s, 5) for s in scores if s > 0), reverse=True)[:5]
+            assert np.allclose(found["scores"][0], by_score, atol=1e-4)
+            assert set(found["ids"][0]) <= set(held)
+
+
+def test_stemming_and_stopwords_go_by_language(client):
+    things = client.create_collection(
+        "texts", {"text": {"language": "english", "stopwords": True}}, embedding_function=None
+    )
+    things.add(
+        ids=["a", "b"], documents=["She was running", "the house of the dog"], embeddings=[[1], [2]]
+    )
+    assert things.query(query_texts="runs houses", mode="text")["ids"] == [["a", "b"]]
+    assert things.query(query_texts="the was of", mode="text")["ids"] == [[]]
+    things.modify(configuration={"text": {"stopwords": ["dog"]}})
+    assert things.query(query_texts=["dog", "the", "houses"], mode="text")["ids"] == [
+        [],
+        ["b"],
+        ["b"],
+    ]
+    assert things.configuration["text"] == {
+        "language": "english",
+        "stemming": True,
+        "stopwords": ["dog"],
+    }
+    with pytest.raises(ConflictError):
+        client.get_or_create_collection("texts", {"text": {"language": "german"}})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ({"language": "klingon"}, "'klingon', expected one of"),
+        ({"language": 3}, "language.* is 3"),
+        ({"stopwords": "the"}, "stopwords.* is 'the'"),
+        ({"language": "german", "stopwords": True}, "no stopwords for the language 'german'"),
+        ({"stemmer": True}, "unknown key 'stemmer'"),
+        (7, "is 7"),
+    ],
+)
+def test_settings_for_words_that_cannot_be_are_refused(client, text, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        client.create_collection("texts", {"text": text})
+
+
+def test_threads_searching_words_beside_a_writer_see_whole_states(client):
+    collection = client.create_collection("texts", embedding_function=None)
+    ids = [str(i) for i in range(40)]
+    collection.add(ids=ids, documents=["version zero"] * 40, embeddings=[[1]] * 40)
+    stop, errors = threading.Event(), []
+
+    def read():
+        while not stop.is_set():
+            found = collection.query(query_texts="version", mode="text", n_results=100)
+            if len(found["ids"][0]) != 40 or len(set(found["documents"][0])) != 1:
+                errors.append(found)
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(60):
+        collection.update(ids=ids, documents=[f"version {number}"] * 40, embeddings=[[1]] * 40)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def test_settings_for_words_change_key_by_key_and_back(client):
+    things = client.create_collection(
+        "things", {"text": {"language": "english", "stopwords": True}}, embedding_function=None
+    )
+    things.add(ids=["a", "b"], documents=["two houses", "the house"], embeddings=[[1], [2]])
+    things.modify(configuration={"text": {"stopwords": ["two"]}})
+    assert things.configuration["text"]["language"] == "english"
+    assert things.query(query_texts=["two", "housing"], mode="text")["ids"] == [[], ["a", "b"]]
+    things.modify(configuration={"text": {"language": None, "stopwords": False}})
+    assert things.configuration["text"] == {"language": None, "stemming": True, "stopwords": False}
+    assert things.query(query_texts=["two", "house"], mode="text")["ids"] == [["a"], ["b"]]
+
+
+@pytest.mark.parametrize(
+    ("language", "document", "query"),
+    [
+        ("russian", "новый дом", "новая"),
+        ("french", "il a mangé", "mangée"),
+        ("english", "NAÏVE", "naive"),
+    ],
+)
+def test_stemmers_see_diacritics_and_searchers_need_not(client, language, document, query):
+    things = client.create_collection(
+        "things", {"text": {"language": language}}, embedding_function=None
+    )
+    things.add(ids=["a"], documents=[document], embeddings=[[1]])
+    assert things.query(query_texts=query, mode="text")["ids"] == [["a"]]
+
+
+def test_variation_selectors_are_no_words(client):
+    things = client.create_collection("things", embedding_function=None)
+    documents = ["I \u2764\ufe0f you", "step 1\ufe0f\u20e3 first"]
+    things.add(ids=["1", "2"], documents=documents, embeddings=[[1], [1]])
+    assert things.query(query_texts=["\u2600\ufe0f", "1", "you"], mode="text")["ids"] == [
+        [],
+        ["2"],
+        ["1"],
+    ]

@@ -1,0 +1,322 @@
+"""Filters made to cost more than they may: patterns, depth, width."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import re2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrieval_store.errors import InvalidFilterError
+from retrieval_store.filters import patterns
+from retrieval_store.filters.expression import (
+    MAX_DEPTH,
+    And,
+    DocumentMatches,
+    Expression,
+    Not,
+    OneOf,
+    Or,
+)
+from retrieval_store.filters.predicate import Candidate, fulfils
+from retrieval_store.filters.where import parse_where
+
+FOUND = OneOf(("k",), (1,))
+
+
+def nested(depth, kind=Not, leaf=FOUND):
+    """A leaf with `depth` levels of terms around it."""
+    expression = leaf
+    for _ in range(depth):
+        expression = Not(expression) if kind is Not else kind((expression,))
+    return expression
+
+
+def entries(collection):
+    """The ways by which an expression enters, each as a call."""
+    return [
+        lambda e: collection.get(where=e),
+        lambda e: collection.delete(where=e),
+        lambda e: collection.query(query_embeddings=[1, 0], where=e),
+        lambda e: collection.query(query_texts="x", mode="text", where=e),
+        lambda e: collection.explain(query_embeddings=[1, 0], where=e),
+    ]
+
+
+# depth and width of expressions
+
+
+@pytest.mark.parametrize("kind", [Not, And, Or])
+def test_an_expression_nested_too_deep_is_refused_wherever_it_enters(populated, kind):
+    for depth in (MAX_DEPTH, 10_000):
+        for use in entries(populated):
+            with pytest.raises(InvalidFilterError, match="nested deeper than 200 levels"):
+                use(nested(depth, kind))
+    assert populated.count() == 5
+
+
+@pytest.mark.parametrize("kind", [Not, And, Or])
+def test_the_deepest_expression_that_is_allowed_has_the_right_answer(populated, kind):
+    deepest = nested(MAX_DEPTH - 1, kind, OneOf(("n",), (2,)))
+    expected = ["p2"] if kind is not Not else ["p0", "p1", "p3", "p4"]
+    assert populated.get(where=deepest)["ids"] == expected
+    assert populated.query(query_embeddings=[0, 0], where=deepest)["ids"] == [expected]
+
+
+def test_the_deepest_where_has_the_right_answer_even_where_each_level_means_two(populated):
+    condition = {"n": 2}
+    for _ in range(patterns.MAX_DEPTH - 1):
+        condition = {"n": 2, "$or": [condition]}
+    assert populated.get(where=condition)["ids"] == ["p2"]
+    with pytest.raises(InvalidFilterError, match="nested deeper than 200 levels"):
+        populated.get(where={"n": 2, "$or": [condition]})
+
+
+def test_the_deepest_where_needs_one_call_for_each_level_of_terms():
+    """So that programs that are deep in calls themselves can use it."""
+    condition = {"k": 1}
+    for _ in range(patterns.MAX_DEPTH - 1):
+        condition = {"k": 1, "$or": [condition]}
+    expression = parse_where(condition)
+    limit, used = sys.getrecursionlimit(), len(list(frames()))
+    sys.setrecursionlimit(used + 2 * patterns.MAX_DEPTH + 20)
+    try:
+        assert fulfils(Candidate("a", {"k": 1}, None), expression)
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def frames():
+    frame = sys._getframe()
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def test_an_expression_that_stands_in_itself_again_and_again_is_refused_at_once(populated):
+    expression = OneOf(("n",), (1,))
+    for _ in range(60):  # 2^60 terms for who walks through all of them
+        expression = Or((expression, expression))
+    with pytest.raises(InvalidFilterError, match="more than 1000000 conditions"):
+        populated.get(where=expression)
+
+
+@pytest.mark.embedded  # a cluster's local mode needs a quarter of a minute
+@pytest.mark.parametrize("kind", [And, Or])
+def test_a_hundred_thousand_terms_are_answered(populated, kind):
+    terms = tuple(OneOf(("n",), (i,)) for i in range(100_000))
+    negated = tuple(Not(term) for term in terms)
+    assert populated.get(where=kind(terms))["ids"] == (
+        [] if kind is And else populated.get()["ids"]
+    )
+    assert populated.get(where=kind(negated[3:]))["ids"] == (
+        ["p0", "p1", "p2"] if kind is And else populated.get()["ids"]
+    )
+    assert len(populated.get(where={"$or": [{"n": i} for i in range(100_000)]})["ids"]) == 5
+
+
+def test_what_is_no_expression_in_an_expression_is_named(populated):
+    class Own(Expression):
+        """A condition that nobody knows."""
+
+    for wrong in (Own(), And((FOUND, Own())), Not({"n": 1}), Or((FOUND, None))):
+        with pytest.raises(
+            InvalidFilterError, match="a term of type (Own|dict|NoneType), expected"
+        ):
+            populated.get(where=wrong)
+
+
+def test_patterns_in_expressions_are_checked_as_those_in_dicts_are(populated):
+    for pattern, message in (
+        ("(", "not a regular expression of RE2: missing"),
+        ("(" * 10_000 + "a" + ")" * 10_000, "expected at most 10000"),
+        ("\ud800", "lone surrogate"),
+    ):
+        with pytest.raises(InvalidFilterError, match=message):
+            populated.get(where=And((FOUND, DocumentMatches(pattern))))
+
+
+def test_values_that_python_refuses_to_write_are_refused_or_answered(populated):
+    """Integers of more than 4,300 digits; keys and values that are too long for a message."""
+    huge = 10**5_000
+    assert populated.get(where={"n": {"$lt": huge}})["ids"] == populated.get()["ids"]
+    assert populated.get(where={"n": huge})["ids"] == []
+    for wrong in (
+        {"where": {"n": [huge]}},
+        {"where": {"$or": huge}},
+        {"where": {huge: 1}},
+        {"where": {"n": {huge: 1}}},
+        {"where": {"$" + "x" * 1_000_000: 1}},
+        {"where": {"x" * 1_000_000: {"$eq": None}}},
+        {"where_document": {"$contains": huge}},
+        {"where_document": {"y" * 1_000_000: "z"}},
+    ):
+        with pytest.raises(InvalidFilterError) as told:
+            populated.get(**wrong)
+        assert len(str(told.value)) < 1_000
+
+
+# patterns
+
+# What the kernel knows of the peak since the program began; getrusage knows it since the fork.
+PEAK = """
+import pathlib, re
+
+def peak():
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\\s*(\\d+)", status)[1]) / 1024
+"""
+linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+MEASURED = (
+    PEAK
+    + """
+import json, sys
+import retrieval_store
+pattern, texts = json.load(sys.stdin)
+
+with retrieval_store.Client() as client:
+    things = client.create_collection("things", embedding_function=None)
+    ids = [str(i) for i in range(len(texts))]
+    things.add(ids=ids, embeddings=[[1.0]] * len(texts), documents=texts)
+    things.get(where_document={"$regex": "warm up"})
+    before = peak()
+    try:
+        said = things.get(where_document={"$regex": pattern})["ids"]
+    except retrieval_store.errors.InvalidFilterError as error:
+        said = str(error)
+    print(json.dumps([said, peak() - before]))
+"""
+)
+
+
+def measured(pattern, texts=("ab" * 10_000 + "c",)):
+    """What a search says in a process of its own, and by how many MiB its memory grew."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED],
+        input=json.dumps([pattern, list(texts)]),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2_000:]
+    return json.loads(done.stdout)
+
+
+def wrapped(count, opening="(", inside="a", closing=")"):
+    return opening * count + inside + closing * count
+
+
+NAMED = "".join(f"(?P<g{i}>" for i in range(600)) + "a" + ")" * 600
+REFUSED = {
+    "nested groups": (wrapped(10_000), "20001 characters, expected at most 10000"),
+    "groups nested in few characters": (wrapped(4_000), "nested deeper than 200 levels"),
+    "groups without capturing": (wrapped(2_000, "(?:"), "nested deeper than 200 levels"),
+    "nested names": (NAMED, "nested deeper than 200 levels"),
+    "names in a row": ("".join(f"(?P<g{i}>a)" for i in range(500)), "500 groups with names"),
+    "repetitions of repetitions": ("((a{1000}){1000})", "invalid repetition size"),
+    "a class again and again": (r"[\pL\pN\pS]" * 900, "more memory than the 2 MiB"),
+    "a class repeated": (r"\pL{1000}", "more memory than the 2 MiB"),
+    "classes without end": ("[" * 9_000, "missing ]"),
+    "a long literal": ("a" * 1_000_000, "1000000 characters"),
+}
+
+
+@linux
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_pattern_made_to_take_the_memory_is_refused_and_takes_none(kind):
+    pattern, message = REFUSED[kind]
+    said, grown = measured(pattern)
+    assert message in said
+    assert said.startswith("where_document['$regex'] is '")
+    assert len(said) < 500
+    assert grown < 64
+
+
+ANSWERED = {
+    "groups as deep as may be": wrapped(200),
+    "as many groups as fit": "(a)?" * 2_500,
+    "names as many as may be": "".join(f"(?P<g{i}>" for i in range(20)) + "c" + ")" * 20,
+    "words": "|".join(f"word{i}" for i in range(1_000)) + "|c",
+    "a large automaton": "(?s)[ab]*a[abc]{1000}",
+    "stars of stars": wrapped(200, closing=")*"),
+    "optional parts": "(?:a?b?){500}" * 10 + "c",
+    "any character, often": "(?s).{1000}" * 2,
+}
+
+
+@linux
+@pytest.mark.parametrize("kind", ANSWERED)
+def test_the_largest_patterns_that_are_allowed_are_answered_in_little_memory(kind):
+    said, grown = measured(ANSWERED[kind])
+    assert said == ["0"]
+    assert grown < 64
+
+
+MANY = (
+    PEAK
+    + """
+import retrieval_store
+
+with retrieval_store.Client() as client:
+    things = client.create_collection("things", embedding_function=None)
+    things.add(ids="a", embeddings=[[1.0]], documents="ab" * 20)
+    things.get(where_document={"$regex": "warm up"})
+    before = peak()
+    for i in range(128):
+        pattern = "(?:[ab]?\\\\pL?){50}" + str(i)
+        things.get(where_document={"$regex": pattern})
+    print(peak() - before)
+"""
+)
+
+
+@linux
+def test_many_large_patterns_leave_little_behind():
+    done = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 45
+
+
+def test_parentheses_that_open_no_group_are_not_counted(populated):
+    for pattern in (
+        "[(]" * 300 + "|document 3",
+        r"\(" * 300 + "|document 3",
+        r"\Q" + "(" * 300 + r"\E|document 3",
+        "[^a(((((]" * 50 + "|document 3",
+        "(a)" * 300 + "|document 3",
+        "[](]" * 300 + "|document 3",
+        "[[:alpha:](]" * 300 + "|document 3",
+    ):
+        assert populated.get(where_document={"$regex": pattern})["ids"] == ["p3"], pattern
+
+
+@given(st.integers(1, 300), st.integers(0, 400), st.randoms(use_true_random=False))
+def test_an_answer_is_right_even_where_the_memory_ends(after, length, chance):
+    """An `a` so many letters before the end: the quick automaton has 2^after states, far too many
+    for 8 KiB, and Python's slices know the answer."""
+    options = patterns._options()
+    options.max_mem = 1 << 13
+    text = "".join(chance.choice("ab") for _ in range(length))
+    found = re2.compile(f"a[ab]{{{after}}}$", options=options).search(text)
+    assert (found is not None) == (length > after and text[-after - 1] == "a")
+
+
+def test_compiled_patterns_are_kept_but_only_a_few():
+    patterns.compile_pattern.cache_clear()
+    first = patterns.compile_pattern("a+")
+    assert patterns.compile_pattern("a+") is first
+    for i in range(100):
+        patterns.compile_pattern(f"a{i}")
+    assert patterns.compile_pattern.cache_info().currsize == patterns.PATTERNS_KEPT
+
+
+def test_conditions_of_points_from_elsewhere_mean_the_same():
+    point = Candidate("a", {"k": 1}, "some text")
+    yes, no = FOUND, OneOf(("k",), (2,))
+    for terms in ((), (yes,), (no,), (yes, no), (yes, yes), (no, no)):
+        assert fulfils(point, And(terms)) is all(term is yes for term in terms)
+        assert fulfils(point, Or(terms)) is any(term is yes for term in terms)
+    assert fulfils(point, DocumentMatches("t.xt$"))
+    assert not fulfils(Candidate("a", None, None), DocumentMatches("t"))

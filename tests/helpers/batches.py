@@ -1,0 +1,38 @@
+"""Points as the engine takes them: in batches, with vectors of every kind."""
+
+import numpy as np
+import scipy.sparse
+
+from retrieval_store.base.arrays import SparseVector
+from retrieval_store.interface.points import PointBatch, SpecialVectors, Vectors, WriteRules
+from retrieval_store.interface.spaces import NewSpace
+
+TERMS, POINTS = 500, 300  # of sparse vectors
+ADD = WriteRules(known="refuse", new="insert")
+UPSERT = WriteRules(known="update", new="insert")
+
+
+def sparse_items(count, seed=0, dense=0.03):
+    matrix = scipy.sparse.random(count, TERMS, dense, "csr", np.float32, random_state=seed)
+    matrix.sort_indices()
+    return matrix, [
+        SparseVector(row.indices.astype(np.uint32), row.data)
+        for row in (matrix[i] for i in range(count))
+    ]
+
+
+def put(points, ids, items, rules=UPSERT, **more):
+    points.put(PointBatch(ids, {"s": SpecialVectors(items)}, **more), rules)
+
+
+def points_of(store, **spaces):
+    """A new collection with these spaces, of which some are given by their metric alone."""
+    new = {
+        name: NewSpace(space) if isinstance(space, str) else space for name, space in spaces.items()
+    }
+    return store.points(store.create("things", {}, new).id)
+
+
+def batch(ids, **vectors):
+    matrices = {name: Vectors(np.array(rows, np.float32)) for name, rows in vectors.items()}
+    return PointBatch(ids, matrices)

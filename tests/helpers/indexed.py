@@ -1,0 +1,43 @@
+"""Collections that have an index: their vectors, and how far the index is."""
+
+import threading
+import time
+
+import numpy as np
+
+from tests.helpers import PATIENCE
+
+DIMENSION = 8
+SMALL = {"hnsw": {"ef_search": 20, "max_neighbors": 8, "ef_construction": 40}}
+
+
+def until(condition, what):
+    """Wait for what happens in the background."""
+    over = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < over, what
+        threading.Event().wait(0.01)
+
+
+def cloud(count, seed=0, dimension=DIMENSION):
+    numbers = np.random.default_rng(seed)
+    return numbers.standard_normal((count, dimension)).astype(np.float32)
+
+
+def populated(client, count=1_000, configuration=SMALL):
+    things = client.create_collection("things", configuration, embedding_function=None)
+    things.add(
+        ids=[str(i) for i in range(count)],
+        embeddings=cloud(count),
+        metadatas=[{"n": i, "tenth": i % 10} for i in range(count)],
+    )
+    return things
+
+
+def space_of(collection):
+    return collection.stats()["spaces"][""]
+
+
+def index_file(store):
+    (file,) = store.glob("*/derived/*")
+    return file

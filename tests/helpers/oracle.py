@@ -1,0 +1,128 @@
+"""Right answers by the plainest means: filters as a predicate on one record, distances in float64, BM25
+by its formula, fusion in ten lines."""
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+
+
+def same(value: Any, wanted: Any) -> bool:
+    """Equality of JSON scalars: numbers by value, a bool only to a bool, a string to a string."""
+    if isinstance(value, bool) or isinstance(wanted, bool):
+        return value is wanted
+    if isinstance(value, int | float) and isinstance(wanted, int | float):
+        return value == wanted
+    return isinstance(value, str) and isinstance(wanted, str) and value == wanted
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def compare(value: Any, operator: str, operand: Any) -> bool:
+    match operator:
+        case "$eq":
+            return same(value, operand)
+        case "$ne":
+            return not same(value, operand)
+        case "$in":
+            return any(same(value, item) for item in operand)
+        case "$nin":
+            return not any(same(value, item) for item in operand)
+        case "$contains":
+            return isinstance(value, list) and any(same(item, operand) for item in value)
+        case "$not_contains":
+            return not (isinstance(value, list) and any(same(item, operand) for item in value))
+        case "$gt":
+            return is_number(value) and value > operand
+        case "$gte":
+            return is_number(value) and value >= operand
+        case "$lt":
+            return is_number(value) and value < operand
+        case "$lte":
+            return is_number(value) and value <= operand
+    raise AssertionError(operator)
+
+
+def matches(metadata: dict[str, Any] | None, where: dict[str, Any]) -> bool:
+    """Whether a record with this metadata fulfils `where`."""
+    for key, operand in where.items():
+        if key == "$and":
+            fulfilled = all(matches(metadata, term) for term in operand)
+        elif key == "$or":
+            fulfilled = any(matches(metadata, term) for term in operand)
+        else:
+            value = (metadata or {}).get(key)
+            comparisons = operand if isinstance(operand, dict) else {"$eq": operand}
+            fulfilled = all(compare(value, o, v) for o, v in comparisons.items())
+        if not fulfilled:
+            return False
+    return True
+
+
+def document_matches(document: str | None, where: dict[str, Any]) -> bool:
+    """Whether a record with this document fulfils `where_document`."""
+    for operator, operand in where.items():
+        match operator:
+            case "$and":
+                fulfilled = all(document_matches(document, term) for term in operand)
+            case "$or":
+                fulfilled = any(document_matches(document, term) for term in operand)
+            case "$contains":
+                fulfilled = document is not None and operand in document
+            case "$not_contains":
+                fulfilled = document is None or operand not in document
+            case "$regex":
+                fulfilled = document is not None and re.search(operand, document) is not None
+            case "$not_regex":
+                fulfilled = document is None or re.search(operand, document) is None
+            case _:
+                raise AssertionError(operator)
+        if not fulfilled:
+            return False
+    return True
+
+
+def brute_force(query, rows, metric):
+    """float64 distances of all rows."""
+    query, rows = query.astype(np.float64), rows.astype(np.float64)
+    if metric == "l2":
+        return ((rows - query) ** 2).sum(axis=1)
+    dots = rows @ query
+    if metric == "ip":
+        return 1 - dots
+    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(query)
+    return 1 - np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
+
+
+def bm25(documents, query, k1=1.2, b=0.75):
+    """Scores by the plain formula, a document at a time."""
+    words = [re.findall(r"\w+", document.lower()) for document in documents]
+    filled = [w for w in words if w]
+    average = sum(map(len, filled)) / len(filled)
+    scores = []
+    for own in words:
+        score = 0.0
+        for word in re.findall(r"\w+", query.lower()):
+            holders = sum(word in other for other in words)
+            idf = math.log(1 + (len(filled) - holders + 0.5) / (holders + 0.5))
+            f = own.count(word)
+            score += idf * f * (k1 + 1) / (f + k1 * (1 - b + b * len(own) / average)) if f else 0
+        scores.append(score)
+    return scores
+
+
+def expected(ids, scores, k):
+    """The k best ids with a score above 0, ties in order."""
+    order = sorted(range(len(ids)), key=lambda i: (-scores[i], i))
+    return [ids[i] for i in order if scores[i] > 0][:k]
+
+
+def oracle_rrf(rankings, weights, k=60):
+    scores = {}
+    for ranking, weight in zip(rankings, weights, strict=True):
+        for rank, item in enumerate(ranking, start=1):
+            scores[item] = scores.get(item, 0) + weight / (k + rank)
+    return sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))

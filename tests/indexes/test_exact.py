@@ -1,0 +1,56 @@
+"""Exact neighbours against float64 brute force, also where float32 arithmetic is treacherous."""
+
+import numpy as np
+import pytest
+
+from retrieval_store.indexes.exact import length_of, nearest, norms_of
+from tests.helpers.oracle import brute_force
+
+METRICS = ("l2", "ip", "cosine")
+
+
+CLOUDS = {
+    "around the origin": lambda random, shape: random.standard_normal(shape),
+    "far from the origin": lambda random, shape: random.standard_normal(shape) + 1_000,
+    "very far": lambda random, shape: random.standard_normal(shape) + 1e6,
+    "tiny": lambda random, shape: random.standard_normal(shape) * 1e-30,
+    "huge": lambda random, shape: random.standard_normal(shape) * 1e20,
+    "of lengths that differ widely": lambda random, shape: (
+        random.standard_normal(shape) * np.exp(4 * random.standard_normal((shape[0], 1)))
+    ),
+    "with many ties": lambda random, shape: random.integers(0, 2, shape),
+}
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("cloud", CLOUDS)
+@pytest.mark.parametrize("share", [None, 0.5, 0.02])
+def test_neighbours_are_those_of_brute_force(metric, cloud, share):
+    random = np.random.default_rng(7)
+    rows = CLOUDS[cloud](random, (3_000, 48)).astype(np.float32)
+    rows[10], rows[20] = 0, rows[30]
+    queries = np.vstack([CLOUDS[cloud](random, (4, 48)), rows[30:31]]).astype(np.float32)
+    slots = None if share is None else np.flatnonzero(random.random(len(rows)) < share)
+    lengths = [length_of(query) for query in queries]
+    answers = nearest(queries, lengths, rows, norms_of(rows), metric, 10, slots)
+    for query, (found, distances) in zip(queries, answers, strict=True):
+        truth = brute_force(query, rows, metric)
+        allowed = np.arange(len(rows)) if slots is None else slots
+        expected = np.sort(truth[allowed])[:10]
+        scale = max(1.0, float(np.abs(expected).max())) if metric != "l2" else 0
+        assert np.allclose(np.sort(distances)[:10], expected, rtol=1e-9, atol=1e-12 * scale)
+        assert set(found.tolist()) <= set(allowed.tolist())
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_equal_vectors_have_equal_distances_wherever_they_stand(metric):
+    random = np.random.default_rng(3)
+    rows = random.standard_normal((2_001, 37)).astype(np.float32)
+    rows[[0, 5, 999, 1_000, 1_999, 2_000]] = rows[0]
+    query = rows[:1] + 1
+    ((found, distances),) = nearest(
+        query, [length_of(query[0])], rows, norms_of(rows), metric, 2_001, None
+    )
+    same = distances[np.isin(found, [0, 5, 999, 1_000, 1_999, 2_000])]
+    assert len(same) == 6
+    assert len(np.unique(same)) == 1

@@ -1,0 +1,597 @@
+"""The LangChain adapter: the framework's own suites, and what its users have lost elsewhere."""
+
+import asyncio
+import uuid
+
+import numpy as np
+import pytest
+from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
+from langchain_core.indexing import InMemoryRecordManager, aindex, index
+from langchain_core.structured_query import (
+    Comparator,
+    Comparison,
+    Operation,
+    Operator,
+    StructuredQuery,
+)
+from langchain_core.vectorstores import VectorStoreRetriever
+from langchain_retrieval_store import RetrievalStore, RetrievalStoreTranslator
+from langchain_tests.integration_tests import (
+    RetrieversIntegrationTests,
+    VectorStoreIntegrationTests,
+)
+from qdrant_client import QdrantClient
+
+import retrieval_store
+from retrieval_store.errors import (
+    ConflictError,
+    DamagedError,
+    EmbeddingFunctionError,
+    InvalidArgumentError,
+    InvalidFilterError,
+)
+from retrieval_store.filters.expression import Not, OneOf, Range
+
+
+@pytest.fixture(params=["memory", "disk", "client", "collection", "cluster"])
+def make(request, tmp_path):
+    """Makes stores of each kind; closed at the end."""
+    stores, client = [], retrieval_store.Client(tmp_path / "given")
+    cluster = retrieval_store.Client(qdrant_client=QdrantClient(":memory:"))
+
+    def made(embedding=None, **kwargs):
+        if request.param == "disk":
+            kwargs["path"] = tmp_path / "store"
+        elif request.param in ("client", "cluster"):
+            kwargs["client"] = client if request.param == "client" else cluster
+        elif request.param == "collection":
+            settings = {"hnsw": {"space": kwargs.pop("distance", "cosine")}}
+            kwargs["collection"] = client.get_or_create_collection(
+                kwargs.pop("collection_name", "given"), settings, embedding_function=None
+            )
+        stores.append(RetrievalStore(embedding, **kwargs))
+        return stores[-1]
+
+    yield made
+    for store in stores:
+        store.close()
+    client.close()
+
+
+class TestConformance(VectorStoreIntegrationTests):
+    @pytest.fixture
+    def vectorstore(self, make):
+        return make(self.get_embeddings())
+
+
+class TestRetriever(RetrieversIntegrationTests):
+    @property
+    def retriever_constructor(self):
+        return StoreRetriever
+
+    @property
+    def retriever_constructor_params(self):
+        return {}
+
+    @property
+    def retriever_query_example(self):
+        return "sheep"
+
+
+class StoreRetriever(VectorStoreRetriever):
+    """A retriever over five documents, as the suite wants to construct one."""
+
+    def __init__(self, k=3, **kwargs):
+        texts = [f"{animal} are animals" for animal in ("sheep", "cows", "goats", "dogs", "cats")]
+        store = RetrievalStore.from_texts(texts, Letters())
+        super().__init__(vectorstore=store, search_kwargs={"k": k, **kwargs})
+
+    def _get_relevant_documents(self, query, *, run_manager, **kwargs):
+        return super()._get_relevant_documents(query, run_manager=run_manager, **kwargs)
+
+
+class Letters(Embeddings):
+    """Counts letters; and how often it is called, from the event loop or not."""
+
+    def __init__(self):
+        self.calls, self.asked = [], 0
+
+    def embed_documents(self, texts):
+        self.calls.append(("documents", list(texts)))
+        return [self._vector(text) for text in texts]
+
+    def embed_query(self, text):
+        self.calls.append(("query", text))
+        return self._vector(text)
+
+    async def aembed_documents(self, texts):
+        self.asked += 1
+        await asyncio.sleep(0)
+        return [self._vector(text) for text in texts]
+
+    async def aembed_query(self, text):
+        self.asked += 1
+        await asyncio.sleep(0)
+        return self._vector(text)
+
+    def embed_image(self, uris):
+        return [self._vector(uri) for uri in uris]
+
+    @staticmethod
+    def _vector(text):
+        return [text.lower().count(letter) + 0.01 for letter in "abcdefghijklmnopqrstuvwxyz"]
+
+
+TEXTS = ["apples and pears", "cats and dogs", "wool of sheep", "a cat sleeps"]
+METADATAS = [
+    {"n": 1, "tags": ["fruit"], "none": None, "deep": {"a": [1, {"b": None}]}},
+    {"n": 2, "tags": ["animal", "pet"], "name": "Rex and Tom"},
+    {"n": 3, "tags": ["animal"]},
+    {"n": 4},
+]
+
+
+@pytest.fixture
+def filled(make):
+    store = make(Letters())
+    store.add_texts(TEXTS, METADATAS, ids=["a", "b", "c", "d"])
+    return store
+
+
+def ids_of(documents):
+    return [document.id for document in documents]
+
+
+def test_metadata_text_and_id_come_back_as_they_went_in(filled):
+    for found in (filled.get_by_ids(["a", "b", "c", "d"]), filled.similarity_search("x", k=10)):
+        by_id = {document.id: document for document in found}
+        for point_id, text, metadata in zip("abcd", TEXTS, METADATAS, strict=True):
+            assert by_id[point_id].page_content == text
+            assert by_id[point_id].metadata == metadata
+
+
+def test_adding_takes_any_iterable_makes_ids_and_changes_nothing_of_the_callers(make):
+    store = make(Letters())
+    metadatas, ids = [{"n": 1}, None], ["one", None]
+    made = store.add_texts((text for text in ("x", "y")), metadatas, ids=ids, batch_size=7)
+    assert made[0] == "one"
+    assert uuid.UUID(made[1])
+    assert (metadatas, ids) == ([{"n": 1}, None], ["one", None])
+    document = Document(id="own", page_content="z", metadata={"a": 1})
+    assert store.add_documents(d for d in [document]) == ["own"]
+    assert store.add_documents([document], ids=["other"]) == ["other"]
+    assert document == Document(id="own", page_content="z", metadata={"a": 1})
+    assert store.add_texts([]) == []
+    assert store.collection.count() == 4
+    assert store.add_texts(["first", "second"], ids=["same", "same"]) == ["same", "same"]
+    assert store.get_by_ids(["same"])[0].page_content == "second"
+
+
+@pytest.mark.parametrize("wrong", [{"metadatas": [{}]}, {"ids": ["a", "b", "c"]}, {"ids": []}])
+def test_lengths_that_differ_are_refused_before_anything_is_stored(make, wrong):
+    store = make(Letters())
+    with pytest.raises(InvalidArgumentError, match="there are 2 texts"):
+        store.add_texts(["x", "y"], **wrong)
+    with pytest.raises(ValueError, match="metadatas"):
+        store.add_texts(["x", "y"], [{"ok": 1}, {"bad": object()}])
+    assert store.collection.count() == 0
+
+
+def test_adding_an_id_again_replaces_text_and_metadata(filled):
+    filled.add_texts(["new text"], [{"other": 1}], ids=["a"])
+    (document,) = filled.get_by_ids(["a"])
+    assert (document.page_content, document.metadata) == ("new text", {"other": 1})
+    assert filled.collection.count() == 4
+
+
+def test_get_by_ids_bears_missing_and_repeated_ids(filled):
+    assert ids_of(filled.get_by_ids(["zz", "b", "b", "a"])) == ["b", "a"]
+    assert filled.get_by_ids([]) == []
+
+
+def test_delete_by_filter_and_never_more_than_was_meant(make):
+    store = make(Letters())
+    store.add_texts(["a", "b", "c"], [{"t": 1}, {"t": 2}, {"t": 2}], ids=["a", "b", "c"])
+    for wrong in ("where", "where_document", "id"):
+        with pytest.raises(InvalidArgumentError, match=f"no argument '{wrong}'"):
+            store.delete(**{wrong: {"t": 1}})
+    assert store.delete(filter={"t": 9})
+    assert store.delete([], filter={"t": 1})
+    assert len(store.get_by_ids(["a", "b", "c"])) == 3
+    assert store.delete(filter={"t": 1})
+    assert store.delete(["b"], filter=Range(("t",), gte=2))
+    assert [one.id for one in store.get_by_ids(["a", "b", "c"])] == ["c"]
+
+
+def test_what_is_no_client_of_ours_is_refused():
+    with pytest.raises(InvalidArgumentError, match=r"goes into one: Client\(qdrant_client=…\)"):
+        RetrievalStore(Letters(), client=QdrantClient(":memory:"))
+
+
+def test_delete_all_some_none(filled):
+    assert filled.delete([]) is True
+    assert filled.delete(["missing", "a", "a"]) is True
+    assert filled.collection.count() == 3
+    assert filled.delete() is True
+    assert filled.collection.count() == 0
+    assert filled.similarity_search("x") == []
+    assert filled.max_marginal_relevance_search("x") == []
+
+
+def searches(store):
+    """Every kind of search, sync and async, as functions of a filter that return ids."""
+    vector = Letters._vector("cat")
+    run = asyncio.run
+    return {
+        "similarity_search": lambda f: store.similarity_search("cat", 10, filter=f),
+        "by vector": lambda f: store.similarity_search_by_vector(vector, 10, filter=f),
+        "with score": lambda f: [d for d, _ in store.similarity_search_with_score("cat", 10, f)],
+        "relevance": lambda f: [
+            d for d, _ in store.similarity_search_with_relevance_scores("cat", 10, filter=f)
+        ],
+        "mmr": lambda f: store.max_marginal_relevance_search("cat", 10, filter=f),
+        "mmr by vector": lambda f: store.max_marginal_relevance_search_by_vector(
+            vector, 10, filter=f
+        ),
+        "retriever": lambda f: store.as_retriever(search_kwargs={"k": 10, "filter": f}).invoke(
+            "cat"
+        ),
+        "async": lambda f: run(store.asimilarity_search("cat", 10, filter=f)),
+        "async by vector": lambda f: run(store.asimilarity_search_by_vector(vector, 10, filter=f)),
+        "async mmr": lambda f: run(store.amax_marginal_relevance_search("cat", 10, filter=f)),
+        "async relevance": lambda f: [
+            d for d, _ in run(store.asimilarity_search_with_relevance_scores("cat", 10, filter=f))
+        ],
+        "text": lambda f: store.similarity_search(
+            "cat cats wool apples", 10, filter=f, search_mode="text"
+        ),
+        "hybrid": lambda f: store.similarity_search("cat", 10, filter=f, search_mode="hybrid"),
+    }
+
+
+def test_every_search_takes_filters(filled):
+    for name, search in searches(filled).items():
+        assert sorted(ids_of(search({"n": {"$gte": 3}}))) == ["c", "d"], name
+        assert sorted(ids_of(search(Range(("n",), lt=3)))) == ["a", "b"], name
+        assert sorted(ids_of(search({"tags": {"$contains": "animal"}}))) == ["b", "c"], name
+
+
+def test_scores_are_distances_and_relevance_is_from_0_to_1_in_the_same_order(make):
+    for distance in ("cosine", "l2", "ip"):
+        store = make(Letters(), distance=distance, collection_name=f"by-{distance}")
+        store.add_texts(TEXTS, ids=["a", "b", "c", "d"])
+        scored = store.similarity_search_with_score("a cat sleeps", 4)
+        assert scored[0][0].id == "d" or distance == "ip"
+        scores = [score for _, score in scored]
+        assert scores == sorted(scores)
+        query, vectors = (
+            np.array(Letters._vector("a cat sleeps")),
+            np.array(list(map(Letters._vector, TEXTS))),
+        )
+        if distance == "l2":
+            exact = ((vectors - query) ** 2).sum(axis=1)
+        else:
+            exact = 1 - vectors @ query
+            if distance == "cosine":
+                lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
+                exact = 1 - vectors @ query / lengths
+        assert np.allclose(scores, sorted(exact), rtol=1e-4, atol=1e-6)
+        relevance = [r for _, r in store.similarity_search_with_relevance_scores("a cat sleeps", 4)]
+        assert relevance == sorted(relevance, reverse=True)
+        assert all(0 <= r <= 1 for r in relevance)
+        assert len(set(relevance)) == 4 or distance == "ip"
+
+
+def test_a_threshold_and_a_relevance_function_of_ones_own(make):
+    store = make(Letters(), relevance_score_fn=lambda distance: 1 / (1 + 10 * distance))
+    store.add_texts(TEXTS)
+    retriever = store.as_retriever(
+        search_type="similarity_score_threshold", search_kwargs={"score_threshold": 0.99, "k": 4}
+    )
+    assert [d.page_content for d in retriever.invoke("a cat sleeps")] == ["a cat sleeps"]
+    for mode in ("text", "hybrid"):
+        found = make(Letters()).similarity_search_with_relevance_scores(
+            "cat", search_mode=mode, k=3
+        )
+        assert all(0 <= relevance <= 1 for _, relevance in found)
+
+
+def test_mmr_at_one_is_relevance_and_below_brings_others(filled):
+    filled.add_texts(["a cat sleeps", "a cat sleeps."], ids=["d2", "d3"])
+    nearest = ids_of(filled.similarity_search("a cat sleeps", 3))
+    assert ids_of(filled.max_marginal_relevance_search("a cat sleeps", 3, lambda_mult=1)) == nearest
+    diverse = ids_of(filled.max_marginal_relevance_search("a cat sleeps", 3, lambda_mult=0.1))
+    assert diverse[0] == nearest[0]
+    assert set(diverse) != set(nearest)
+    retriever = filled.as_retriever(search_type="mmr", search_kwargs={"k": 2, "fetch_k": 3})
+    assert len(retriever.invoke("cat")) == 2
+
+
+def test_a_query_is_embedded_once_and_text_mode_not_at_all(filled):
+    embedding = filled.embeddings
+    for search in (
+        lambda: filled.similarity_search("cat"),
+        lambda: filled.similarity_search_with_relevance_scores("cat"),
+        lambda: filled.max_marginal_relevance_search("cat"),
+        lambda: filled.similarity_search("cat", search_mode="hybrid"),
+    ):
+        embedding.calls.clear()
+        search()
+        assert embedding.calls == [("query", "cat")]
+    embedding.calls.clear()
+    assert ids_of(filled.similarity_search("sleeps", search_mode="text")) == ["d"]
+    assert embedding.calls == []
+
+
+def test_without_an_embedding_vectors_and_words_still_work(make):
+    store = make()
+    store.collection.add(["a"], embeddings=[[1, 0]], documents=["some words"])
+    assert ids_of(store.similarity_search_by_vector([1, 0])) == ["a"]
+    assert ids_of(store.similarity_search("words", search_mode="text")) == ["a"]
+    for use in (lambda: store.add_texts(["x"]), lambda: store.similarity_search("x")):
+        with pytest.raises(EmbeddingFunctionError, match="without embedding="):
+            use()
+
+
+def test_the_event_loop_is_never_blocked(make, beside_the_loop):
+    store = make(Letters())
+
+    async def main():
+        beside_the_loop()
+        ids = await store.aadd_texts(TEXTS, ids=["a", "b", "c", "d"])
+        await store.aadd_documents([Document(page_content="more", id="e")])
+        assert ids_of(await store.asimilarity_search("a cat sleeps", k=1)) == ["d"]
+        assert len(await store.asimilarity_search_with_score("cat", k=2)) == 2
+        assert len(await store.amax_marginal_relevance_search("cat", k=2)) == 2
+        assert len(await store.aget_by_ids(ids)) == 4
+        assert await store.adelete(["a"])
+        assert len(await store.as_retriever().ainvoke("cat")) == 4
+
+    asyncio.run(main())
+    assert store.embeddings.calls == [], "an async method called a sync embedding"
+    assert store.embeddings.asked == 6
+
+
+CLEANUPS = [None, "incremental", "full", "scoped_full"]
+
+
+@pytest.mark.parametrize("cleanup", CLEANUPS)
+@pytest.mark.parametrize("encoder", ["sha1", "sha256", "sha512", "blake2b"])
+@pytest.mark.filterwarnings("ignore:Using SHA-1")
+def test_indexing_with_a_record_manager(make, cleanup, encoder):
+    store = make(Letters())
+    manager = InMemoryRecordManager("ns")
+    manager.create_schema()
+
+    def document(text, source):
+        return Document(page_content=text, metadata={"source": source})
+
+    def run(documents):
+        return index(
+            documents, manager, store, cleanup=cleanup, source_id_key="source", key_encoder=encoder
+        )
+
+    first = run([document("one", "1"), document("two", "2"), document("two", "2")])
+    assert first["num_added"] == 2
+    assert run([document("one", "1"), document("two", "2")])["num_skipped"] == 2
+    changed = run([document("one, changed", "1")])
+    assert changed["num_added"] == 1
+    left = {d.page_content for d in store.similarity_search("x", k=10)}
+    expected = {
+        None: {"one", "one, changed", "two"},
+        "incremental": {"one, changed", "two"},
+        "full": {"one, changed"},
+        "scoped_full": {"one, changed", "two"},
+    }
+    assert left == expected[cleanup]
+    result = asyncio.run(
+        aindex(
+            [document("three", "3")],
+            manager,
+            store,
+            cleanup=cleanup,
+            source_id_key="source",
+            key_encoder=encoder,
+        )
+    )
+    assert result["num_added"] == 1
+
+
+def comparison(comparator, attribute, value):
+    return Comparison(comparator=comparator, attribute=attribute, value=value)
+
+
+COMPARISONS = [
+    (comparison(Comparator.EQ, "n", 2), "b"),
+    (comparison(Comparator.NE, "n", 2), "acd"),
+    (comparison(Comparator.NE, "name", "x"), "abcd"),
+    (comparison(Comparator.GT, "n", 2), "cd"),
+    (comparison(Comparator.GTE, "n", 2), "bcd"),
+    (comparison(Comparator.LT, "n", 2), "a"),
+    (comparison(Comparator.LTE, "n", 2), "ab"),
+    (comparison(Comparator.IN, "n", [1, 4, 9]), "ad"),
+    (comparison(Comparator.NIN, "n", [1, 4, 9]), "bc"),
+    (comparison(Comparator.CONTAIN, "tags", "animal"), "bc"),
+    (comparison(Comparator.CONTAIN, "name", "and Tom"), "b"),
+    (comparison(Comparator.LIKE, "name", "%rex%"), "b"),
+]
+
+
+@pytest.mark.parametrize(("directive", "expected"), COMPARISONS)
+def test_self_query_translates_every_comparator(filled, directive, expected):
+    asked = StructuredQuery(query="cat", filter=directive, limit=None)
+    query, kwargs = RetrievalStoreTranslator().visit_structured_query(asked)
+    assert "".join(sorted(ids_of(filled.similarity_search(query, 10, **kwargs)))) == expected
+
+
+def test_self_query_translates_every_operator(filled):
+    two, big = comparison(Comparator.EQ, "n", 2), comparison(Comparator.GT, "n", 2)
+    for operator, arguments, expected in (
+        (Operator.AND, [comparison(Comparator.NE, "n", 1), big], "cd"),
+        (Operator.OR, [two, big], "bcd"),
+        (Operator.NOT, [two], "acd"),
+        (Operator.NOT, [Operation(operator=Operator.OR, arguments=[two, big])], "a"),
+    ):
+        directive = Operation(operator=operator, arguments=arguments)
+        _, kwargs = RetrievalStoreTranslator().visit_structured_query(
+            StructuredQuery(query="", filter=directive)
+        )
+        assert "".join(sorted(ids_of(filled.similarity_search("x", 10, **kwargs)))) == expected
+    assert RetrievalStoreTranslator().visit_structured_query(
+        StructuredQuery(query="q", filter=None)
+    ) == ("q", {})
+    with pytest.raises(
+        ValueError, match=r"'n' is compared by 'gt' with 'two' \(str\), expected a number"
+    ):
+        RetrievalStoreTranslator().visit_comparison(comparison(Comparator.GT, "n", "two"))
+
+
+def test_images_are_added_and_found_by_image(make):
+    store = make(Letters())
+    store.add_texts(["cat"], ids=["text"])
+    assert store.add_images(["images/zzz.png"], [{"n": 1}], ids=["image"]) == ["image"]
+    (found,) = store.similarity_search_by_image("images/zzz.png", k=1)
+    assert (found.id, found.page_content, found.metadata) == ("image", "images/zzz.png", {"n": 1})
+    with pytest.raises(EmbeddingFunctionError, match="embed_image"):
+        make(DeterministicFakeEmbedding(size=26)).add_images(["x.png"])
+
+
+def test_made_from_texts_and_documents_sync_and_async(tmp_path):
+    documents = [
+        Document(page_content=t, metadata=m) for t, m in zip(TEXTS, METADATAS, strict=True)
+    ]
+    embedding = Letters()
+    options = {"collection_name": "mine", "distance": "l2"}
+    with RetrievalStore.from_texts(
+        TEXTS, embedding, METADATAS, path=tmp_path / "a", **options
+    ) as a:
+        assert a.collection.name == "mine"
+        assert a.collection.configuration["hnsw"]["space"] == "l2"
+    b = RetrievalStore.from_documents(documents, embedding, path=tmp_path / "b", **options)
+    c = asyncio.run(RetrievalStore.afrom_documents(documents, embedding, **options))
+    d = asyncio.run(RetrievalStore.afrom_texts(TEXTS, embedding, METADATAS, **options))
+    for store in (b, c, d):
+        assert store.collection.count() == 4
+        store.close()
+    with RetrievalStore(embedding, path=tmp_path / "a", **options) as again:
+        assert again.similarity_search("a cat sleeps", 1)[0].metadata == {"n": 4}
+    with RetrievalStore(embedding, path=tmp_path / "a", collection_name="mine") as again:
+        assert again.collection.configuration["hnsw"]["space"] == "l2"
+    with pytest.raises(ConflictError, match="space='l2'"):
+        RetrievalStore(embedding, path=tmp_path / "a", collection_name="mine", distance="cosine")
+
+
+def test_stores_on_one_path_share_it_and_close_for_themselves(tmp_path):
+    one = RetrievalStore(Letters(), path=tmp_path)
+    other = RetrievalStore(Letters(), path=tmp_path)
+    one.add_texts(["hello"], ids=["x"])
+    one.close()
+    assert ids_of(other.similarity_search("hello")) == ["x"]
+    other.close()
+    with (
+        pytest.raises(InvalidArgumentError, match="at most one of"),
+        retrieval_store.Client() as client,
+    ):
+        RetrievalStore(path=tmp_path, client=client)
+
+
+def test_langchains_own_adapter_for_chroma_works_on_our_client():
+    from langchain_chroma import Chroma
+
+    with retrieval_store.Client() as client:
+        store = Chroma("things", Letters(), client=client)
+        store.add_texts(TEXTS, [{"n": i} for i in range(4)], ids=["a", "b", "c", "d"])
+        assert ids_of(store.similarity_search("a cat sleeps", k=1)) == ["d"]
+        assert ids_of(store.similarity_search("cat", k=4, filter={"n": 2})) == ["c"]
+        assert len(store.max_marginal_relevance_search("cat", k=2)) == 2
+        store.update_document("a", Document(page_content="zebra", metadata={"n": 9}))
+        assert store.get_by_ids(["a"])[0].page_content == "zebra"
+        store.delete(["a"])
+        assert sorted(store.get()["ids"]) == ["b", "c", "d"]
+
+
+@pytest.mark.parametrize("alpha", [0, 0.5, 1])
+@pytest.mark.parametrize("fusion", ["rrf", "weighted"])
+def test_relevance_stays_from_0_to_1_in_every_mode(filled, alpha, fusion):
+    how = {"search_mode": "hybrid", "alpha": alpha, "fusion": fusion}
+    found = filled.similarity_search_with_relevance_scores("a cat sleeps wool", 4, **how)
+    relevance = [score for _, score in found]
+    assert relevance == sorted(relevance, reverse=True)
+    assert all(0 <= score <= 1 for score in relevance)
+
+
+def test_a_relevance_function_is_for_distances_only(make):
+    store = make(Letters(), relevance_score_fn=lambda distance: 1 - distance / 2)
+    store.add_texts(TEXTS)
+    for mode in ("text", "hybrid"):
+        found = store.similarity_search_with_relevance_scores("cat", 4, search_mode=mode)
+        assert all(0 <= score <= 1 for _, score in found)
+
+
+def test_arguments_that_are_not_there_are_refused_rather_than_swallowed(filled):
+    with pytest.raises(InvalidArgumentError, match="no argument 'where'"):
+        filled.similarity_search("cat", where={"n": 1})
+    with pytest.raises(InvalidArgumentError, match="ef is -4"):
+        filled.similarity_search("cat", ef=-4)
+    with pytest.raises(TypeError):
+        filled.max_marginal_relevance_search("cat", bogus=1)
+    assert len(filled.similarity_search("cat", 4, filter={})) == 4
+    assert len(filled.max_marginal_relevance_search("cat", 4, filter={}, exact=True)) == 4
+    for use in (filled.delete, filled.get_by_ids):
+        with pytest.raises(InvalidArgumentError, match="ids is the str 'abc'"):
+            use("abc")
+    assert filled.collection.count() == 4
+
+
+def test_an_image_over_a_text_replaces_it_and_the_other_way_round(make):
+    store = make(Letters())
+    store.add_texts(["hello"], [{"n": 1}], ids=["a"])
+    store.add_images(["x.png"], ids=["a"])
+    (found,) = store.get_by_ids(["a"])
+    assert (found.page_content, found.metadata) == ("x.png", {})
+    assert store.similarity_search("hello", search_mode="text") == []
+    store.add_texts(["again"], ids=["a"])
+    assert store.collection.get("a", include=["uris"])["uris"] == [None]
+
+
+@pytest.mark.parametrize("operator", list(Operator))
+def test_a_structured_query_nested_too_deep_is_refused(operator):
+    operation = Comparison(comparator=Comparator.EQ, attribute="n", value=1)
+    for _ in range(10_000):
+        operation = Operation(operator=operator, arguments=[operation])
+    translator = RetrievalStoreTranslator()
+    query = StructuredQuery.model_construct(query="x", filter=operation, limit=None)
+    for use in (
+        lambda: translator.visit_operation(operation),
+        lambda: translator.visit_structured_query(query),
+    ):
+        with pytest.raises(InvalidFilterError, match="nested deeper than 200 levels"):
+            use()
+
+
+def test_filters_nested_too_deep_are_refused_by_searches_and_deletes():
+    expression = OneOf(("n",), (1,))
+    condition = {"n": 1}
+    for _ in range(10_000):
+        expression, condition = Not(expression), {"$or": [condition]}
+    with RetrievalStore(DeterministicFakeEmbedding(size=8)) as store:
+        store.add_texts(["x"], [{"n": 1}])
+        for deep in (expression, condition):
+            for use in (
+                lambda deep=deep: store.similarity_search("x", filter=deep),
+                lambda deep=deep: store.delete(filter=deep),
+            ):
+                with pytest.raises(InvalidFilterError, match="nested deeper than 200 levels"):
+                    use()
+        assert store.collection.count() == 1
+
+
+def test_a_point_that_is_no_document_is_damage(tmp_path):
+    with RetrievalStore(DeterministicFakeEmbedding(size=8), path=tmp_path) as store:
+        store.add_texts(["x"], ids=["a"])
+        for broken in ({"documents": [b"\xff"]}, {"metadatas": [[1]]}, {"ids": [{"a": 1}]}):
+            found = {"ids": ["a"], "documents": ["x"], "metadatas": [None], **broken}
+            store.collection.get = lambda found=found, **_: found
+            with pytest.raises(DamagedError, match=r"point .* is no document of LangChain"):
+                store.get_by_ids(["a"])

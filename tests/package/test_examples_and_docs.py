@@ -1,0 +1,88 @@
+"""The examples, and every Python snippet of the README and the docs, do what they say."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.helpers import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+pytestmark = pytest.mark.models
+
+
+def run(*command, cwd):
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], cwd=cwd, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_quickstart_indexes_answers_and_reuses_its_store(tmp_path):
+    example = ROOT / "examples" / "quickstart.py"
+    first = run(example, "a store", cwd=tmp_path)
+    assert f"Store: {tmp_path / 'a store'}" in first
+    assert re.search(r"Read \d,\d{3} passages", first)
+    assert first.count("answered in") == 4
+    assert re.search(r"asyncio\S*(wait|timeout)", first)
+    again = run(example, "a store", cwd=tmp_path)
+    assert re.search(r"Reusing \d,\d{3} passages", again)
+    ranked = re.compile(r"^ +\d\. similarity \d\.\d{3}  .*$", re.MULTILINE)
+    assert len(ranked.findall(first)) == 12
+    assert ranked.findall(again) == ranked.findall(first)
+    own = run(example, "a store", "--ask", "parse JSON", cwd=tmp_path)
+    assert "? parse JSON" in own
+    assert len(ranked.findall(own)) == 3
+
+
+def test_metadata_filters_example(tmp_path):
+    lines = run(ROOT / "examples" / "metadata_filters.py", cwd=tmp_path).splitlines()
+    answers = {lines[i]: lines[i + 2].strip() for i in range(0, len(lines) - 1, 3)}
+    assert answers["inside lists"] == "moby-dick"
+    assert answers["a range; several operators mean and"] == "emma, faust"
+    assert answers["not equal; books without the key match"] == "moby-dick, emma, faust"
+    assert len(answers) == 10
+    assert lines[-1] == "the two nearest English books: moby-dick, emma"
+
+
+def test_multimodal_example_finds_tiles_of_the_same_photo_and_draws_them(tmp_path):
+    output = run(ROOT / "examples" / "multimodal.py", "--sheet", "sheet.png", cwd=tmp_path)
+    (share,) = re.findall(r"(\d+)% of the hits are from the right photo", output)
+    assert int(share) >= 80
+    assert "is loaded as an array of (80, 80, 3)" in output
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    assert sheet.shape == (6 * 90 + 30, 6 * 90 + 30, 3)
+    queries = sheet[25:-10, 10:90]
+    assert (queries != 255).any(axis=2).mean() > 0.7, "the sheet is empty"
+
+
+@pytest.mark.parametrize("name", ["langchain_rag.py", "llama_index_rag.py"])
+def test_rag_examples_find_what_they_are_asked_and_keep_it(tmp_path, name):
+    example = ROOT / "examples" / name
+    first = run(example, tmp_path / "store", cwd=tmp_path)
+    assert re.match(r"1,\d{3} \w+ of the language reference", first)
+    assert "no real language model" in first or "a mock language model" in first
+    finally_clause, slices = first.split("\n? ")[1:]
+    assert re.search(r"^ +(\d\.\d+ )?(try|compound|return):", finally_clause, re.MULTILINE)
+    assert "lice" in slices.partition("\n")[2]
+    own = run(example, tmp_path / "store", "--ask", "how to import modules", cwd=tmp_path)
+    assert own.splitlines()[0] == first.splitlines()[0]
+    assert re.search(r"^ +(\d\.\d+ )?import", own, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_snippets_run_and_print_what_the_page_says(page, tmp_path):
+    """The Python blocks of a page run in order as one program; a comment `# → x` behind a line that
+    prints says what it prints."""
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    program = "\n".join(blocks)
+    expected = [
+        line.partition("# → ")[2].rstrip() for line in program.splitlines() if "# → " in line
+    ]
+    output = run("-c", program, cwd=tmp_path).splitlines()
+    assert output == expected

@@ -1,0 +1,91 @@
+"""What importing the package costs, and what it exposes."""
+
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+import retrieval_store
+from tests.helpers import ROOT
+
+HEAVY = [
+    "numpy",
+    "apsw",
+    "orjson",
+    "hnswlib",
+    "re2",
+    "tqdm",
+    "torch",
+    "wordllama",
+    "importlib.metadata",
+]
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import sys, retrieval_store; print(*sys.modules)"
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = set(modules.stdout.split())
+    assert "retrieval_store" in loaded
+    assert loaded.isdisjoint(HEAVY)
+    assert [name for name in loaded if name.startswith("retrieval_store.")] == []
+
+
+def test_using_a_store_without_embedding_texts_imports_no_model_and_no_network():
+    code = """
+import sys, retrieval_store
+collection = retrieval_store.Client().create_collection("abc")
+collection.add(ids="a", embeddings=[1, 2])
+collection.query(query_embeddings=[1, 2])
+print(*sys.modules)
+"""
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert set(modules.stdout.split()).isdisjoint(["wordllama", "torch", "requests", "http.client"])
+
+
+def test_public_names_are_there_and_others_are_not():
+    assert {"Client", "Collection", "EphemeralClient", "PersistentClient"} <= set(
+        dir(retrieval_store)
+    )
+    assert retrieval_store.Client.__name__ == "Client"
+    with pytest.raises(AttributeError, match="no attribute 'Klient'"):
+        retrieval_store.Klient  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("adapter", "framework", "extra"),
+    [
+        ("langchain_retrieval_store", "langchain_core", "langchain"),
+        ("llama_index.vector_stores.retrieval_store", "llama_index.core", "llama-index"),
+    ],
+)
+def test_an_adapter_without_its_framework_says_which_extra_to_install(adapter, framework, extra):
+    program = f"""
+import sys
+import zipfile
+from pathlib import Path
+sys.modules[{framework!r}] = None
+try:
+    import {adapter}
+except ImportError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert f'pip install "retrieval-store[{extra}]"' in done.stdout, done.stderr
+
+
+def test_the_wheel_has_the_package_and_both_adapters_and_nothing_else(tmp_path):
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "--wheel-dir", str(tmp_path), "."], check=True, cwd=ROOT)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
+    assert tops == {"retrieval_store", "langchain_retrieval_store", "llama_index"}
+    assert "llama_index/__init__.py" not in names
+    assert "llama_index/vector_stores/__init__.py" not in names
+    assert "llama_index/vector_stores/retrieval_store/__init__.py" in names
+    assert "retrieval_store/py.typed" in names

@@ -1,0 +1,103 @@
+"""Packages from outside, installed as a user would, into a folder of their own."""
+
+import os
+
+import pytest
+
+from tests.helpers.packages import installed, run
+
+USE_INDEX = """
+import numpy as np
+import retrieval_store
+
+vectors = np.random.default_rng(0).standard_normal((20_000, 160)).astype(np.float32)
+things = retrieval_store.Client("store").get_or_create_collection(
+    "things", {"index": {"name": "usearch", "settings": {"expansion": 96}}}, embedding_function=None
+)
+if not things.count():
+    things.add(ids=[str(i) for i in range(len(vectors))], embeddings=vectors)
+    things.optimize()
+plan = things.explain(query_embeddings=vectors[7])["plans"][0]
+space = things.stats()["spaces"][""]
+print(plan["method"], plan["ef"], space["index"], space["indexed_slots"])
+print(*things.query(query_embeddings=vectors[7], n_results=1)["ids"][0])
+"""
+
+
+@pytest.fixture(scope="module")
+def with_usearch(tmp_path_factory):
+    return installed("index_plugin", tmp_path_factory.mktemp("installed"))
+
+
+def test_an_index_from_another_package_is_built_used_saved_and_loaded(with_usearch, tmp_path):
+    for _ in range(2):
+        done = run(USE_INDEX, with_usearch, tmp_path)
+        assert done.stdout == "over-fetch 96 usearch 20000\n7\n", done.stderr
+
+
+def test_without_its_package_a_collection_is_searched_exactly_and_says_so(with_usearch, tmp_path):
+    run(USE_INDEX, with_usearch, tmp_path)
+    program = """
+import retrieval_store
+things = retrieval_store.Client("store").get_collection("things", embedding_function=None)
+vector = things.get("7", include=["embeddings"])["embeddings"]
+print(things.explain(query_embeddings=vector)["plans"][0]["method"])
+print(*things.query(query_embeddings=vector, n_results=1)["ids"][0])
+"""
+    done = run(program, dict(os.environ), tmp_path)
+    assert done.stdout == "exact\n7\n", done.stderr
+    assert "no plugin 'usearch' is registered" in done.stderr
+
+
+USE_COLOURS = """
+import numpy as np
+from PIL import Image
+import retrieval_store
+from retrieval_store import plugins
+
+for colour in ("red", "green", "blue", "orange"):
+    Image.new("RGB", (8, 8), colour).save(f"{colour}.png")
+Histogram = plugins.load(plugins.EMBEDDING_FUNCTIONS, "colour-histogram")
+loader = plugins.load(plugins.DATA_LOADERS, "folders")(".")
+with retrieval_store.Client("store") as client:
+    images = client.create_collection(
+        "images", embedding_function=Histogram(bins=6), data_loader=loader
+    )
+    images.add(ids=["r", "g", "b", "o"], uris=["red.png", "green.png", "blue.png", "orange.png"])
+"""
+
+USE_COLOURS_AGAIN = """
+import retrieval_store
+from retrieval_store import plugins
+
+loader = plugins.load(plugins.DATA_LOADERS, "folders")(".")
+with retrieval_store.Client("store") as client:
+    images = client.get_collection("images", data_loader=loader)
+    print(images.configuration["embedding_function"])
+    print(images.query(query_uris="green.png", n_results=1)["ids"])
+listed = [p for p in plugins.available() if p.package == "retrieval-store-colours"]
+print(*[f"{p.group} {p.name} {p.version}" for p in listed], sep="\\n")
+"""
+
+
+def test_an_embedding_function_and_a_loader_from_another_package(tmp_path):
+    environment = installed("plugin_package", tmp_path / "installed")
+    done = run(USE_COLOURS, environment, tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = run(USE_COLOURS_AGAIN, environment, tmp_path)  # where nothing was given
+    assert done.stdout.splitlines() == [
+        "{'name': 'colour-histogram', 'settings': {'bins': 6}}",
+        "[['g']]",
+        "retrieval_store.embedding_functions colour-histogram 1.0",
+        "retrieval_store.data_loaders folders 1.0",
+    ], done.stderr
+    program = """
+import retrieval_store
+with retrieval_store.Client("store") as client:
+    images = client.get_collection("images")
+    print(images.count())
+    images.query(query_texts="x")
+"""
+    done = run(program, dict(os.environ), tmp_path)
+    assert done.stdout == "4\n"
+    assert "no plugin 'colour-histogram' is registered" in done.stderr

@@ -1,0 +1,166 @@
+"""What is installed under which name, who wins, and what goes wrong where."""
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint, distribution, entry_points
+
+import numpy as np
+import pytest
+
+import retrieval_store
+from retrieval_store import plugins, register_embedding_function
+from retrieval_store.errors import (
+    ConflictError,
+    InvalidArgumentError,
+    InvalidTypeError,
+    PluginError,
+)
+from tests.helpers import ROOT
+
+
+def test_what_is_built_in_is_registered_by_entry_points_too():
+    for group in plugins.GROUPS:
+        ours = {e.name: e.value for e in entry_points(group=group) if e.dist.name == plugins.OURS}
+        assert ours == plugins.BUILT_IN[group]
+        for target in ours.values():
+            assert plugins._imported(target)
+
+
+def test_available_lists_everything_without_importing_it():
+    program = """
+import sys
+from retrieval_store import plugins
+found = plugins.available()
+print(len(found), [m for m in ("torch", "hnswlib", "PIL", "wordllama") if m in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    count, _, imported = done.stdout.partition(" ")
+    assert int(count) >= 9, done.stderr
+    assert imported == "[]\n"
+    names = {(p.group, p.name): p for p in plugins.available()}
+    ours = names[plugins.INDEXES, "hnsw"]
+    assert (ours.package, ours.version) == ("retrieval-store", retrieval_store.__version__)
+
+
+@pytest.fixture
+def foreign(monkeypatch):
+    """Entry points of other packages: one takes a name of ours, one is broken."""
+    group = plugins.EMBEDDING_FUNCTIONS
+    entries = [
+        EntryPoint("wordllama", "evil:Thing", group),
+        EntryPoint("broken", "no_such_module_at_all:Thing", group),
+    ]
+    monkeypatch.setattr(
+        "importlib.metadata.entry_points", lambda group: entries if "embedding" in group else []
+    )
+
+
+def test_names_of_ours_cannot_be_taken_and_a_broken_plugin_breaks_only_itself(foreign):
+    with pytest.warns(UserWarning, match="registers the plugin 'wordllama'.*built in"):
+        assert "broken" in {p.name for p in plugins.available()}
+    kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, "wordllama")
+    assert kind.__name__ == "WordLlamaEmbedding"
+    with (
+        pytest.warns(UserWarning),
+        pytest.raises(PluginError, match="'broken' of an unknown package can't be loaded"),
+    ):
+        plugins.load(plugins.EMBEDDING_FUNCTIONS, "broken")
+
+
+class Lengths:
+    def __init__(self, scale=1):
+        self.scale = scale
+
+    def settings(self):
+        return {"scale": self.scale}
+
+    def __call__(self, input):
+        return [[len(text) * self.scale, 1.0] for text in input]
+
+
+def test_a_class_of_the_program_can_be_registered_and_is_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr(plugins, "_registered", {})
+    assert register_embedding_function("lengths")(Lengths) is Lengths
+    register_embedding_function("lengths")(Lengths)  # again, as a reloaded module does
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=Lengths(3))
+        things.add(ids="a", documents="four")
+        assert things.configuration["embedding_function"] == {
+            "name": "lengths",
+            "settings": {"scale": 3},
+        }
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.get_collection("things")
+        things.add(ids="b", documents="seven!!")
+        vectors = things.get(include=["embeddings"])["embeddings"]
+        assert vectors[:, 0].tolist() == [12, 21]
+        with pytest.raises(ConflictError):
+            client.get_collection("things", embedding_function=Lengths(4))
+    listed = [p for p in plugins.available() if p.name == "lengths"]
+    assert [p.package for p in listed] == ["this program"]
+    for taken in ("lengths", "wordllama"):
+        with pytest.raises(InvalidArgumentError, match="taken"):
+            register_embedding_function(taken)(type("Other", (), {"settings": dict}))
+
+
+def test_classes_that_one_function_makes_keep_their_own_names(tmp_path, monkeypatch):
+    monkeypatch.setattr(plugins, "_registered", {})
+
+    def counting(name, letters):
+        @register_embedding_function(name)
+        class Counts:
+            def settings(self):
+                return {}
+
+            def __call__(self, input):
+                return np.array([[float(text.count(c)) for c in letters] for text in input])
+
+        return Counts
+
+    counting("vowels", "ae")
+    consonants = counting("consonants", "xz")
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=consonants())
+        things.add(ids=["x", "z"], documents=["xxx", "zzz"])
+        assert things.configuration["embedding_function"]["name"] == "consonants"
+    with retrieval_store.Client(tmp_path) as client:
+        found = client.get_collection("things").query(query_texts="zzz")
+        assert (found["ids"], found["distances"]) == ([["z", "x"]], [[0.0, 18.0]])
+
+
+def test_what_cannot_be_remembered_is_not_registered():
+    with pytest.raises(InvalidTypeError, match=r"expected a str: @register_embedding_function\('"):
+
+        @register_embedding_function
+        class Bare:
+            pass
+
+    for wrong in ("text", type("Mute", (), {"__call__": None})):
+        with pytest.raises(InvalidTypeError, match="expected a class with the methods"):
+            register_embedding_function("wrong")(wrong)
+    with pytest.raises(PluginError, match="module imported"):
+        plugins.load(plugins.EMBEDDING_FUNCTIONS, "wrong")
+
+
+def test_a_class_that_its_package_exports_elsewhere_is_known_by_name(monkeypatch):
+    package = __name__.partition(".")[0]
+    exported = sys.modules.setdefault(f"{package}.exported", type(sys)(f"{package}.exported"))
+    exported.Lengths = Lengths
+    entries = [EntryPoint("lengths", f"{package}.exported:Lengths", plugins.EMBEDDING_FUNCTIONS)]
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: entries)
+    assert plugins.name_of(plugins.EMBEDDING_FUNCTIONS, Lengths) == "lengths"
+    assert plugins.load(plugins.EMBEDDING_FUNCTIONS, "lengths") is Lengths
+    with pytest.raises(InvalidArgumentError, match="taken"):
+        register_embedding_function("lengths")(type("Other", (), {"settings": dict}))
+    entries.append(EntryPoint("lengths", "elsewhere:Other", plugins.EMBEDDING_FUNCTIONS))
+    with pytest.warns(UserWarning, match="both register the plugin 'lengths'"):
+        plugins.available()
+    with pytest.raises(PluginError, match="no group 'nope'"):
+        plugins.load("nope", "x")
+
+
+def test_the_docs_name_every_group():
+    page = (ROOT / "docs" / "plugins.md").read_text()
+    groups = {entry.group for entry in distribution(plugins.OURS).entry_points}
+    assert groups == set(plugins.GROUPS)
+    assert all(group in page for group in groups)

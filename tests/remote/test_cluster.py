@@ -1,0 +1,671 @@
+"""Collections on a cluster, for which qdrant-client's local mode stands, by itself and behind a
+server of its REST interface. What is the same as elsewhere is tested where that is: the fixture
+`client` is on a cluster too."""
+
+import logging
+import sys
+import threading
+
+import httpx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from qdrant_client import QdrantClient
+from qdrant_client.http.exceptions import ResponseHandlingException
+
+import retrieval_store
+from retrieval_store import errors
+from retrieval_store.adapters.opening import open_collection
+from retrieval_store.filters.expression import (
+    And,
+    DocumentContains,
+    Exists,
+    HasId,
+    ListHas,
+    Not,
+    OneOf,
+    Or,
+    Range,
+    TextIn,
+)
+from retrieval_store.remote import cluster as remote_cluster
+from tests.helpers import PATIENCE, oracle
+from tests.helpers.filter_strategies import (
+    documents,
+    metadatas,
+    records,
+    scalars,
+    thorough,
+    where_documents,
+    wheres,
+)
+from tests.helpers.qdrant_rest import serving
+
+
+@pytest.fixture
+def qdrant():
+    client = QdrantClient(":memory:")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def store(qdrant):
+    return retrieval_store.Client(qdrant_client=qdrant)
+
+
+@pytest.fixture
+def url():
+    """Of a server with Qdrant's REST interface."""
+    with serving() as url:
+        yield url
+
+
+# filters: Qdrant's mean other things, and nothing of that may show
+
+SHARED = QdrantClient(":memory:")
+
+
+def filled(found):
+    client = retrieval_store.Client(qdrant_client=SHARED, allow_reset=True)
+    client.reset()
+    things = client.create_collection("records", embedding_function=None)
+    ids = [f"r{i}" for i in range(len(found))]
+    things.add(
+        ids=ids,
+        embeddings=np.arange(len(ids), dtype=float)[:, np.newaxis],
+        metadatas=[metadata for metadata, _ in found],
+        documents=[document for _, document in found],
+    )
+    return things, dict(zip(ids, found, strict=True))
+
+
+@thorough
+@given(records, st.lists(wheres, min_size=1, max_size=3), where_documents)
+def test_filters_mean_what_the_predicate_says(found, filters, where_document):
+    things, held = filled(found)
+    for where in filters:
+        expected = [i for i, (metadata, _) in held.items() if oracle.matches(metadata, where)]
+        assert things.get(where=where)["ids"] == expected
+        near = things.query(query_embeddings=[0.0], n_results=len(held), where=where)
+        assert near["ids"] == [expected]
+        few = things.query(query_embeddings=[0.0], n_results=1, where=where)
+        assert few["ids"] == [expected[:1]]
+    said = [i for i, (_, text) in held.items() if oracle.document_matches(text, where_document)]
+    assert things.get(where_document=where_document)["ids"] == said
+
+
+paths = st.sampled_from([("a",), ("b",), ("a", "b"), ("a.b",), ('q"', "a"), ("",)])
+some = st.lists(scalars, min_size=1, max_size=3).map(tuple)
+leaves = st.one_of(
+    st.builds(OneOf, paths, some),
+    st.builds(ListHas, paths, some),
+    st.builds(Range, paths, gt=st.one_of(st.none(), st.integers(-3, 3))),
+    st.builds(TextIn, paths, st.sampled_from(["", "x", "tr", "É"]), st.booleans()),
+    st.builds(Exists, paths),
+    st.builds(HasId, st.lists(st.sampled_from(["r0", "r1", "r9"]), max_size=2).map(tuple)),
+    st.builds(DocumentContains, st.sampled_from(["a", "%", "é"])),
+)
+expressions = st.recursive(
+    leaves,
+    lambda terms: st.one_of(
+        st.builds(Not, terms),
+        st.builds(And, st.lists(terms, max_size=3).map(tuple)),
+        st.builds(Or, st.lists(terms, max_size=3).map(tuple)),
+    ),
+    max_leaves=5,
+)
+
+
+@thorough
+@given(st.lists(st.tuples(metadatas, documents), min_size=1, max_size=8), expressions)
+def test_expressions_of_adapters_mean_the_same_as_in_the_engine(found, expression):
+    things, _ = filled(found)
+    embedded = retrieval_store.Client().create_collection("records", embedding_function=None)
+    everything = things.get(include=["embeddings", "metadatas", "documents"])
+    embedded.add(
+        ids=everything["ids"],
+        embeddings=everything["embeddings"],
+        metadatas=everything["metadatas"],
+        documents=everything["documents"],
+    )
+    assert (
+        things.get(where=expression)["ids"] == embedded.get(where=expression)["ids"]  # type: ignore
+    )
+
+
+def test_a_query_widens_until_k_fulfil_what_qdrant_cannot_say(store):
+    things = store.create_collection("things", embedding_function=None)
+    things.add(
+        ids=[str(i) for i in range(300)],
+        embeddings=[[i] for i in range(300)],
+        documents=["odd" if i % 50 else f"even {i}" for i in range(300)],
+    )
+    query = {"query_embeddings": [0.0], "n_results": 5, "where_document": {"$regex": r"\d$"}}
+    assert things.query(**query)["ids"] == [["0", "50", "100", "150", "200"]]
+    told = things.explain(**query)
+    assert told["requests"] > 1
+    assert told["refused"] > 200
+    assert told["filter"] is not None
+
+
+# words
+
+
+def test_words_rank_documents_and_filters_act_inside(store):
+    things = store.create_collection("things", embedding_function=None)
+    texts = ["the river bank", "a bank of rivers and banks", "money in the bank", "nothing"]
+    things.add(
+        ids=["a", "b", "c", "d"],
+        embeddings=np.eye(4),
+        documents=texts,
+        metadatas=[{"n": i} for i in range(4)],
+    )
+    found = things.query(query_texts="river bank", mode="text")
+    assert found["ids"][0][0] == "a"
+    assert set(found["ids"][0]) == {"a", "b", "c"}
+    assert found["scores"][0] == sorted(found["scores"][0], reverse=True)
+    assert found["distances"] == [None]
+    few = things.query(query_texts="river bank", mode="text", where={"n": {"$gt": 0}}, n_results=1)
+    assert few["scores"][0][0] == pytest.approx(found["scores"][0][1])
+    things.update("d", embeddings=[[0, 0, 0, 1]], documents=["a river"])
+    things.update("a", embeddings=[[1, 0, 0, 0]], documents=["gone"])
+    assert "a" not in things.query(query_texts="river", mode="text")["ids"][0]
+    assert things.query(query_texts=["zzz", "!!", "river"], mode="text")["ids"] == [[], [], ["d"]]
+
+
+def test_hybrid_queries_fuse_both_and_measure_distances(store):
+    things = store.create_collection("things", embedding_function=None)
+    things.add(
+        ids=["near", "worded", "far"],
+        embeddings=[[0, 0], [3, 0], [9, 0]],
+        documents=["x", "a river", "y"],
+    )
+    found = things.query(
+        [[0, 0]], "river", mode="hybrid", n_results=2, depth=(1, 5), include=["distances"]
+    )
+    assert set(found["ids"][0]) == {"near", "worded"}
+    distances = dict(zip(found["ids"][0], found["distances"][0], strict=True))
+    assert distances == {"near": 0.0, "worded": 9.0}
+
+
+def test_settings_of_words_are_fixed_and_ef_is_not(store):
+    things = store.create_collection("things", embedding_function=None)
+    with pytest.raises(errors.ConflictError, match="can't be changed on a cluster"):
+        things.modify(configuration={"text": {"stopwords": ["a"]}})
+    things.modify(configuration={"hnsw": {"ef_search": 77}})
+    assert store.get_collection("things").configuration["hnsw"]["ef_search"] == 77
+
+
+# vectors
+
+
+def test_vectors_come_back_as_given_though_qdrant_keeps_directions(store):
+    things = store.create_collection(
+        "things", {"hnsw": {"space": "cosine"}}, embedding_function=None
+    )
+    given = np.array([[3, 4], [0.1, -0.7], [0, 0]], np.float32)
+    things.add(ids=["a", "b", "c"], embeddings=given)
+    assert things.get(include=["embeddings"])["embeddings"] == pytest.approx(given, rel=1e-6)
+    things.update("a", metadatas={"n": 1})
+    assert things.get("a", include=["embeddings"])["embeddings"] == pytest.approx(given[:1])
+    found = things.query(query_embeddings=[3, 4], include=["distances", "embeddings"])
+    assert found["distances"][0] == pytest.approx(
+        [0, 1, 1 - (0.3 - 2.8) / (5 * 0.5**0.5)], abs=1e-6
+    )
+    assert found["embeddings"][0][0] == pytest.approx(given[0])
+
+
+def test_the_first_write_fixes_the_dimension_for_all_processes(qdrant):
+    one, other = (retrieval_store.Client(qdrant_client=qdrant) for _ in range(2))
+    here = one.create_collection("things", embedding_function=None)
+    there = other.get_collection("things", embedding_function=None)
+    assert there.query(query_embeddings=[1, 2, 3])["ids"] == [[]]
+    here.add(ids="a", embeddings=[[1, 2]])
+    with pytest.raises(errors.DimensionMismatchError, match="vectors of 2"):
+        there.add(ids="b", embeddings=[[1, 2, 3]])
+    with pytest.raises(errors.DimensionMismatchError, match="vectors of 2"):
+        there.query(query_embeddings=[1, 2, 3])
+    assert there.count() == 1
+
+
+def test_points_come_in_the_order_of_first_insertion_over_many_pages(store, monkeypatch):
+    monkeypatch.setattr("retrieval_store.remote.points.PAGE", 7)
+    things = store.create_collection("things", embedding_function=None)
+    ids = [str(i) for i in np.random.default_rng(0).permutation(50)]
+    things.add(ids=ids, embeddings=np.zeros((50, 1)))
+    things.upsert(ids=ids[:5], embeddings=np.ones((5, 1)))
+    assert things.get()["ids"] == ids
+    assert things.get(limit=9, offset=11)["ids"] == ids[11:20]
+    assert things.get(ids=ids[::-1])["ids"] == ids[::-1]
+    assert things.delete(where_document={"$not_contains": "x"}, limit=3) == {"deleted": 3}
+    assert things.get()["ids"] == ids[3:]
+
+
+def test_points_of_one_number_are_all_listed(qdrant, store, monkeypatch):
+    """Two processes may have given out one number."""
+    monkeypatch.setattr("retrieval_store.remote.points.PAGE", 4)
+    monkeypatch.setattr("retrieval_store.remote.space.time.time_ns", lambda: 5)
+    for i in range(3):
+        fresh = retrieval_store.Client(qdrant_client=qdrant)
+        things = fresh.get_or_create_collection("things", embedding_function=None)
+        things.add(ids=[f"{i}a", f"{i}b"], embeddings=np.zeros((2, 1)))
+    assert sorted(things.get()["ids"]) == ["0a", "0b", "1a", "1b", "2a", "2b"]
+
+
+def test_reserved_metadata_is_refused_before_anything_is_written(store):
+    things = store.create_collection("things", embedding_function=None)
+    with pytest.raises(errors.InvalidMetadataError, match="'_id' is reserved"):
+        things.add(ids=["a", "b"], embeddings=[[1], [2]], metadatas=[{"n": 1}, {"_id": 7}])
+    assert things.count() == 0
+
+
+# collections
+
+
+def test_a_collection_is_renamed_by_an_alias_and_both_names_stay_taken(store, qdrant):
+    things = store.create_collection("things", embedding_function=None, metadata={"a": None})
+    things.add(ids="a", embeddings=[[1]])
+    things.modify(name="others", metadata={"b": 2})
+    other = retrieval_store.Client(qdrant_client=qdrant)
+    assert [(c.name, c.metadata) for c in other.list_collections()] == [("others", {"b": 2})]
+    assert other.get_collection("others").get()["ids"] == ["a"]
+    with pytest.raises(errors.NotFoundError):
+        other.get_collection("things")
+    for taken in ("things", "others"):
+        with pytest.raises(errors.AlreadyExistsError, match=taken):
+            other.create_collection(taken)
+    things.modify(name="things")
+    assert other.get_collection("things") == things
+    store.create_collection("others")
+    store.delete_collection("things")
+    assert [c.name for c in other.list_collections()] == ["others"]
+
+
+def test_aliases_of_others_stay(store, qdrant):
+    from qdrant_client import models
+
+    things = store.create_collection("things", embedding_function=None)
+    theirs = models.CreateAlias(collection_name="things", alias_name="theirs")
+    qdrant.update_collection_aliases([models.CreateAliasOperation(create_alias=theirs)])
+    things.modify(metadata={"a": 1})
+    things.modify(name="others")
+    things.modify(name="more")
+    found = {one.alias_name for one in qdrant.get_aliases().aliases}
+    assert found == {"theirs", "more"}
+
+
+def test_collections_of_others_are_left_alone(store, qdrant):
+    from qdrant_client import models
+
+    size = models.VectorParams(size=2, distance=models.Distance.DOT)
+    qdrant.create_collection("theirs", vectors_config=size)
+    assert store.list_collections() == []
+    with pytest.raises(errors.NotFoundError):
+        store.get_collection("theirs")
+    with pytest.raises(errors.AlreadyExistsError):
+        store.create_collection("theirs")
+
+
+def test_a_point_that_is_not_ours_is_an_error(store, qdrant):
+    from qdrant_client import models
+
+    things = store.create_collection("things", embedding_function=None)
+    things.add(ids="a", embeddings=[[1]])
+    qdrant.upsert("things", [models.PointStruct(id=1, vector={"embedding": [2]}, payload={})])
+    with pytest.raises(errors.DamagedError, match="didn't write"):
+        things.query(query_embeddings=[1])
+
+
+def test_a_deleted_collection_says_so_in_every_client(store, qdrant):
+    other = retrieval_store.Client(qdrant_client=qdrant)
+    things = other.create_collection("things", embedding_function=None)
+    store.delete_collection("things")
+    with pytest.raises(errors.NotFoundError):
+        things.count()
+    with pytest.raises(errors.NotFoundError):
+        _ = things.name
+
+
+def test_an_index_of_another_kind_is_refused_and_none_is_possible(store):
+    with pytest.raises(errors.PluginError, match="'tree'"):
+        store.create_collection("things", {"index": "tree"})
+    exact = store.create_collection("exact", {"index": "exact"}, embedding_function=None)
+    exact.add(ids="a", embeddings=[[1]])
+    exact.optimize()
+    assert exact.query(query_embeddings=[1])["ids"] == [["a"]]
+    assert exact.stats()["points"] == 1
+    assert store.verify() == []
+
+
+# the connection
+
+
+class Shaky:
+    """A client whose first calls fail as they do when a connection breaks."""
+
+    def __init__(self, client, failures):
+        self._client, self.failures = client, failures
+
+    def __getattr__(self, name):
+        def call(*args, **kwargs):
+            if self.failures > 0:
+                self.failures -= 1
+                raise ResponseHandlingException(httpx.ConnectError("refused"))
+            return getattr(self._client, name)(*args, **kwargs)
+
+        return call
+
+
+def test_calls_are_repeated_when_the_connection_fails(qdrant, monkeypatch, caplog):
+    monkeypatch.setattr(remote_cluster, "PAUSES", (0.0, 0.0, 0.0))
+    shaky = Shaky(qdrant, 0)
+    client = retrieval_store.Client(qdrant_client=shaky)
+    things = client.create_collection("things", embedding_function=None)
+    shaky.failures = 3
+    with caplog.at_level(logging.WARNING, "retrieval_store"):
+        things.add(ids="a", embeddings=[[1]])
+    assert len(caplog.records) == 3
+    shaky.failures = 4
+    with pytest.raises(errors.StorageError, match="can't be reached"):
+        things.count()
+    assert things.count() == 1
+
+
+def test_a_given_client_stays_open_and_the_closed_one_says_so(qdrant):
+    with retrieval_store.Client(qdrant_client=qdrant) as client:
+        things = client.create_collection("things", embedding_function=None)
+    with pytest.raises(errors.ClientClosedError):
+        things.count()
+    assert qdrant.collection_exists("things")
+
+
+def test_only_one_place_can_be_named(tmp_path, qdrant):
+    with pytest.raises(errors.InvalidArgumentError, match="expected one of"):
+        retrieval_store.Client(tmp_path, qdrant_client=qdrant)
+    with pytest.raises(errors.InvalidTypeError, match="'api_key' is no argument"):
+        retrieval_store.Client(tmp_path, api_key="x")
+    with pytest.raises(errors.InvalidArgumentError, match="read_only goes with path"):
+        retrieval_store.Client(qdrant_client=qdrant, read_only=True)
+    with pytest.raises(errors.InvalidArgumentError, match="made with url, nonsense"):
+        retrieval_store.Client(url="http://localhost:6333", nonsense=1)
+    with pytest.raises(errors.InvalidArgumentError, match="durability goes with path"):
+        retrieval_store.Client(qdrant_client=qdrant, durability="relaxed")
+
+
+def test_a_name_that_is_somebody_elses_is_no_reason_to_go_on_trying(store, qdrant):
+    qdrant.create_collection("langchain", vectors_config={})
+    store.create_collection("first", embedding_function=None).modify(name="second")
+    for name, reason in (("langchain", "didn't make"), ("first", "'second' was called first")):
+        with pytest.raises(errors.AlreadyExistsError, match=reason):
+            store.get_or_create_collection(name)
+        with pytest.raises(errors.AlreadyExistsError, match=reason):
+            open_collection(name, client=store)
+
+
+def counted(qdrant, method):
+    """A client that notes how many bytes of JSON the calls of a method are."""
+    sizes = []
+
+    class Counting:
+        def __getattr__(self, name):
+            def call(*args, **kwargs):
+                if name == method:
+                    given = next(a for a in kwargs.values() if isinstance(a, list))
+                    sizes.append(sum(len(one.model_dump_json()) for one in given))
+                return getattr(qdrant, name)(*args, **kwargs)
+
+            return call
+
+    return retrieval_store.Client(qdrant_client=Counting()), sizes
+
+
+def test_no_request_is_larger_than_qdrant_takes(qdrant, monkeypatch):
+    monkeypatch.setattr("retrieval_store.remote.writing.REQUEST_BYTES", 100_000)
+    monkeypatch.setattr("retrieval_store.remote.searching.REQUEST_BYTES", 100_000)
+    store, sizes = counted(qdrant, "batch_update_points")
+    things = store.create_collection("things", embedding_function=None)
+    words = np.random.default_rng(0).integers(0, 9_999, (200, 50))
+    vectors = np.random.default_rng(1).standard_normal((200, 64)).astype(np.float32)
+    ids = [f"id {i}" for i in range(200)]
+    things.add(ids=ids, embeddings=vectors, documents=[" ".join(map(str, row)) for row in words])
+    assert 1 < len(sizes) < 40
+    assert max(sizes) < 110_000
+    store, sizes = counted(qdrant, "query_batch_points")
+    things = store.get_collection("things")
+    near = things.query(query_embeddings=vectors, n_results=1, ids=ids[:100])
+    assert near["ids"][:100] == [[one] for one in ids[:100]]
+    assert max(sizes) < 110_000
+
+
+def test_the_longest_and_the_shortest_vectors_are_ranked_and_come_back(store):
+    things = store.create_collection(
+        "things", {"hnsw": {"space": "cosine"}}, embedding_function=None
+    )
+    given = np.array([[3e38, 3e38], [1e20, 0], [1e-30, 2e-30], [1e-4, -1e-4]], np.float32)
+    things.add(ids=["long", "far", "short", "other"], embeddings=given)
+    assert np.allclose(things.get(include=["embeddings"])["embeddings"], given, rtol=1e-6, atol=0)
+    found = things.query(query_embeddings=[1e-25, 2e-25])
+    assert found["ids"] == [["short", "long", "far", "other"]]
+    expected = [0, 1 - 3 / 10**0.5, 1 - 1 / 5**0.5, 1 + 1 / 10**0.5]
+    assert found["distances"][0] == pytest.approx(expected, abs=1e-6)
+
+
+class Broken:
+    """A client of which the n-th call of a method fails for good."""
+
+    def __init__(self, client, method, nth=1):
+        self._client, self._method, self._left = client, method, nth
+
+    def __getattr__(self, name):
+        def call(*args, **kwargs):
+            if name == self._method:
+                self._left -= 1
+                if not self._left:
+                    raise ValueError("broken")
+            return getattr(self._client, name)(*args, **kwargs)
+
+        return call
+
+
+@pytest.mark.parametrize("renamed_before", [False, True])
+@pytest.mark.parametrize(
+    ("method", "nth"), [("update_collection_aliases", 1), ("update_collection", 1)]
+)
+def test_a_rename_that_is_broken_off_can_be_done_again(qdrant, store, renamed_before, method, nth):
+    things = store.create_collection("things", embedding_function=None)
+    if renamed_before:
+        things.modify(name="once")
+    broken = retrieval_store.Client(qdrant_client=Broken(qdrant, method, nth))
+    (one,) = broken.list_collections()
+    with pytest.raises(errors.StorageError, match="broken"):
+        one.modify(name="others")
+    name = store.list_collections()[0].name
+    assert store.get_collection(name) == things
+    store.get_collection(name).modify(name="others")
+    assert store.get_collection("others") == things
+    assert [c.name for c in store.list_collections()] == ["others"]
+    store.delete_collection("others")
+    assert qdrant.get_collections().collections == []
+
+
+def test_a_creation_whose_index_fails_leaves_nothing(qdrant, store):
+    broken = retrieval_store.Client(qdrant_client=Broken(qdrant, "create_payload_index"))
+    with pytest.raises(errors.StorageError, match="broken"):
+        broken.create_collection("things", embedding_function=None)
+    assert store.create_collection("things", embedding_function=None).count() == 0
+
+
+def test_a_creation_whose_answer_was_lost_is_found_to_be_there(qdrant, monkeypatch):
+    monkeypatch.setattr(remote_cluster, "PAUSES", (0.0,))
+
+    class Lossy:
+        lost = 0
+
+        def __getattr__(self, name):
+            def call(*args, **kwargs):
+                result = getattr(qdrant, name)(*args, **kwargs)
+                if name == "create_collection" and not self.lost:
+                    self.lost += 1
+                    raise ResponseHandlingException(httpx.ReadTimeout("lost"))
+                return result
+
+            return call
+
+    store = retrieval_store.Client(qdrant_client=Lossy())
+    assert store.create_collection("things", embedding_function=None).count() == 0
+
+
+def test_a_collection_made_anew_by_another_is_not_written_to(qdrant, store):
+    old = store.create_collection("things", embedding_function=None)
+    old.add(ids="a", embeddings=[[1, 2]])
+    other = retrieval_store.Client(qdrant_client=qdrant)
+    other.delete_collection("things")
+    new = other.create_collection("things", embedding_function=None)
+    for write in (
+        lambda: old.add(ids="b", embeddings=[[3, 4]]),
+        lambda: old.upsert(ids="a", embeddings=[[3, 4]]),
+        lambda: old.delete(ids="a"),
+        lambda: old.modify(metadata={"a": 1}),
+    ):
+        with pytest.raises(errors.NotFoundError):
+            write()
+    assert new.get()["ids"] == []
+
+
+def test_stopwords_of_a_language_without_its_stemmer(store):
+    text = {"language": "english", "stemming": False, "stopwords": True}
+    things = store.create_collection("things", {"text": text}, embedding_function=None)
+    things.add(ids="a", embeddings=[[1]], documents=["the rivers"])
+    found = [things.query(query_texts=t, mode="text")["ids"] for t in ("the", "river", "rivers")]
+    assert found == [[[]], [[]], [["a"]]]
+
+
+@pytest.mark.parametrize("given", ["http://localhost:6333", object(), 5])
+def test_what_is_no_client_is_refused_at_once(given):
+    with pytest.raises(errors.InvalidTypeError, match="expected a QdrantClient"):
+        retrieval_store.Client(qdrant_client=given)
+
+
+@pytest.mark.parametrize("url", [5, ""])
+def test_what_is_no_url_is_refused_at_once(url):
+    with pytest.raises(errors.InvalidTypeError, match="expected the URL"):
+        retrieval_store.Client(url=url)
+
+
+def test_large_numbers_of_results_and_of_values_are_asked_for_sensibly(store):
+    things = store.create_collection("things", embedding_function=None)
+    things.add(
+        ids=["a", "b"], embeddings=[[1], [2]], metadatas=[{"n": 7, "t": "x"}, {"n": 9, "t": "y"}]
+    )
+    assert things.query(query_embeddings=[1], n_results=sys.maxsize)["ids"] == [["a", "b"]]
+    assert things.get(limit=sys.maxsize, offset=1)["ids"] == ["b"]
+    many = {"n": {"$in": list(range(0, 4_000, 7))}}
+    assert things.get(where=many)["ids"] == ["a"]
+    assert len(str(things.explain(query_embeddings=[1], where=many)["filter"])) < 500
+    assert things.get(where={"n": {"$nin": list(range(8))}})["ids"] == ["b"]
+    assert things.get(where={"t": "\ud800"})["ids"] == []
+    assert things.get(where={"t": {"$ne": "\ud800"}})["ids"] == ["a", "b"]
+    assert things.get(where={"a\\b": 1})["ids"] == []
+
+
+def test_hybrid_explains_the_filter_that_was_asked_for(store):
+    things = store.create_collection("things", embedding_function=None)
+    things.add(
+        ids=["a", "b"], embeddings=[[1], [9]], documents=["x", "river"], metadatas=[{"n": 1}] * 2
+    )
+    told = things.explain([[1]], "river", mode="hybrid", depth=(1, 1), where={"n": 1})
+    assert "has_id" not in str(told["filter"])
+    assert told["requests"] == 3
+
+
+def test_a_changed_ef_is_seen_by_other_clients(qdrant, store):
+    things = store.create_collection("things", embedding_function=None)
+    other = retrieval_store.Client(qdrant_client=qdrant)
+    there = other.get_collection("things", embedding_function=None)
+    things.modify(configuration={"hnsw": {"ef_search": 999}})
+    assert there.configuration["hnsw"]["ef_search"] == 999
+    assert other._session.store._open[str(there.id)].ef == 999
+
+
+# by URL
+
+
+@pytest.mark.filterwarnings("ignore:Failed to obtain server version")
+def test_a_url_leads_to_collections_over_the_network(url):
+    with retrieval_store.Client(url=url, timeout=PATIENCE) as client:
+        things = client.create_collection(
+            "things", {"hnsw": {"space": "cosine"}}, {"about": "x"}, embedding_function=None
+        )
+        values = {"n": 2**63 - 1, "x": 1.0, "t": True, "l": ["a", None], "o": {"k": "é"}}
+        things.add(
+            ids=["a", "b", "c"],
+            embeddings=[[1, 0], [0, 1], [1, 1]],
+            metadatas=[values, {"n": 1}, None],
+            documents=["a river", None, "two rivers"],
+            uris=[None, "file:///x", None],
+        )
+        with pytest.raises(errors.IDAlreadyExistsError):
+            things.add(ids="a", embeddings=[[1, 1]])
+        things.update("b", metadatas={"n": None, "m": 2})
+        found = things.get(include=["metadatas", "documents", "uris"])
+        assert found["metadatas"] == [values, {"m": 2}, None]
+        assert type(found["metadatas"][0]["x"]) is float
+        assert found["uris"] == [None, "file:///x", None]
+        near = things.query(query_embeddings=[1, 0], where={"n": {"$gte": 2**63 - 1}})
+        assert near["ids"] == [["a"]]
+        assert things.query(query_texts="river", mode="text")["ids"] == [["a"]]
+        assert things.delete(where={"m": 2}) == {"deleted": 1}
+    with retrieval_store.Client(url=url) as client:
+        things = client.get_collection("things")
+        assert things.metadata == {"about": "x"}
+        assert things.count() == 2
+        client.delete_collection("things")
+        with pytest.raises(errors.NotFoundError):
+            things.count()
+        with pytest.raises(errors.NotFoundError):
+            client.get_collection("things")
+
+
+@pytest.mark.filterwarnings("ignore:Failed to obtain server version")
+def test_where_nobody_answers_the_place_is_named(monkeypatch):
+    monkeypatch.setattr(remote_cluster, "PAUSES", (0.0,))
+    with (
+        retrieval_store.Client(url="http://127.0.0.1:9", timeout=1) as client,
+        pytest.raises(errors.StorageError, match=r"http://127\.0\.0\.1:9 can't be reached"),
+    ):
+        client.list_collections()
+
+
+@pytest.mark.filterwarnings("ignore:Failed to obtain server version")
+def test_a_server_that_is_no_qdrant_is_said_to_be_none(url):
+    with (
+        retrieval_store.Client(url=url, prefix="elsewhere") as client,
+        pytest.raises(errors.StorageError, match="no Qdrant at http://"),
+    ):
+        client.list_collections()
+
+
+@pytest.mark.filterwarnings("ignore:Failed to obtain server version")
+def test_threads_share_a_client_by_url(url):
+    with retrieval_store.Client(url=url) as client:
+        things = client.create_collection("things", embedding_function=None)
+        failed = []
+
+        def work(number):
+            try:
+                ids = [f"{number}-{i}" for i in range(20)]
+                for one in ids:
+                    things.add(ids=one, embeddings=[[number]])
+                assert set(things.get(ids=ids)["ids"]) == set(ids)
+            except Exception as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failed == []
+        assert things.count() == 80

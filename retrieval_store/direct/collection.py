@@ -4,24 +4,21 @@ import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace as changed
-from typing import Any
+from typing import Any, TypeAlias
 
-from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.json_values import Payload, checked_object
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.base.words import Analyzer
 from retrieval_store.direct.arguments import (
-    FIELDS,
     Records,
     collection_name,
-    complete_texts_of,
     filter_of,
     ids_of,
-    images_of,
     include_of,
     records_of,
     whole_number,
 )
+from retrieval_store.direct.batches import batch_of, require_change, require_sources, whole
 from retrieval_store.direct.configuration import (
     SEARCH_TIME,
     all_settings,
@@ -34,8 +31,8 @@ from retrieval_store.direct.configuration import (
     with_given,
 )
 from retrieval_store.direct.embedder import Embedder
-from retrieval_store.direct.modalities import load, sources_of
-from retrieval_store.direct.queries import Mode, QueryOptions, QuerySources, vectors_of
+from retrieval_store.direct.modalities import load
+from retrieval_store.direct.queries import Asker, Mode, QueryOptions, QuerySources, asks
 from retrieval_store.direct.results import (
     GET_FIELDS,
     QUERY_FIELDS,
@@ -48,14 +45,14 @@ from retrieval_store.direct.results import (
     query_result,
 )
 from retrieval_store.embeddings import DEFAULT, Default, EmbeddingFunction
-from retrieval_store.errors import DataLoaderError, InvalidArgumentError
-from retrieval_store.filters.expression import Expression
-from retrieval_store.interface.points import UNSET, PointBatch, Vectors, WriteRules
-from retrieval_store.interface.queries import AnyQuery, Fusion, HybridQuery, Query, TextQuery
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.interface.points import PointBatch, WriteRules
+from retrieval_store.interface.queries import AnyQuery, Fusion
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.stores import Backend
 from retrieval_store.loaders import DataLoader
 
+Question: TypeAlias = tuple[AnyQuery, frozenset[str]]  # and what is wanted of the hits
 _log = logging.getLogger("retrieval_store")
 _ADD = WriteRules(known="refuse", new="insert", needs_vector=SPACE)
 _UPDATE = WriteRules(known="update", new="ignore")
@@ -139,7 +136,7 @@ class Collection:
         DimensionMismatchError, and InvalidArgumentError for anything malformed.
         """
         records = records_of(ids, embeddings, metadatas, documents, images, uris)
-        _require_sources(records)
+        require_sources(records)
         self._backend.points.put(self._batch(records, show_progress), _ADD)
 
     def upsert(
@@ -161,10 +158,10 @@ class Collection:
         `replace` everything is: afterwards the points hold what is given here and nothing else.
         """
         records = records_of(ids, embeddings, metadatas, documents, images, uris)
-        _require_change(records)
+        require_change(records)
         rules = changed(_UPSERT, merge_payloads=not (replace_metadata or replace))
         batch = self._batch(records, show_progress)
-        self._backend.points.put(_whole(batch) if replace else batch, rules)
+        self._backend.points.put(whole(batch) if replace else batch, rules)
 
     def update(
         self,
@@ -184,7 +181,7 @@ class Collection:
         replace what the point held of the other two.
         """
         records = records_of(ids, embeddings, metadatas, documents, images, uris)
-        _require_change(records)
+        require_change(records)
         result = self._backend.points.put(self._batch(records, show_progress), _UPDATE)
         if result.ignored:
             _log.warning(
@@ -221,7 +218,7 @@ class Collection:
         """The first points, with everything but uris and data."""
         return self.get(limit=limit, include=("embeddings", "metadatas", "documents"))
 
-    def query(
+    def _question(
         self,
         query_embeddings: Any = None,
         query_texts: str | Sequence[str] | None = None,
@@ -239,7 +236,19 @@ class Collection:
         depth: tuple[int, int] | None = None,
         exact: bool = False,
         ef: int | None = None,
-    ) -> QueryResult:
+    ) -> Question:
+        """What `query` and `explain` ask."""
+        wanted = include_of(include, QUERY_FIELDS)
+        query = Asker(self._embedder, self._load, self._analyzer).query(
+            QuerySources(query_embeddings, query_texts, query_images, query_uris),
+            filter_of(where, where_document, None if ids is None else ids_of(ids)),
+            n_results,
+            QueryOptions(mode, alpha, fusion, exact, ef, depth),
+        )
+        return query, wanted
+
+    @asks(_question)
+    def query(self, question: Question) -> QueryResult:
         """The best points for each query, best first; fewer than `n_results` only when fewer match.
 
         mode "dense": those nearest to exactly one of the four kinds of queries, one or many.
@@ -254,36 +263,13 @@ class Collection:
         Scores are always there, descending. exact: the very nearest, without the index; ef: how
         many candidates the index looks at, instead of its setting. Filters hold exactly anyway.
         """
-        wanted = include_of(include, QUERY_FIELDS)
-        query = self._query(
-            QuerySources(query_embeddings, query_texts, query_images, query_uris),
-            filter_of(where, where_document, None if ids is None else ids_of(ids)),
-            n_results,
-            QueryOptions(mode, alpha, fusion, exact, ef, depth),
-        )
+        query, wanted = question
         hits = self._backend.points.search(query, fields_for(wanted))
         data = [self._load(h.points.uris) for h in hits] if "data" in wanted else None
         return query_result(hits, wanted, data)
 
-    def explain(
-        self,
-        query_embeddings: Any = None,
-        query_texts: str | Sequence[str] | None = None,
-        query_images: Any = None,
-        query_uris: str | Sequence[str] | None = None,
-        ids: str | Sequence[str] | None = None,
-        n_results: int = 10,
-        where: Mapping[str, Any] | None = None,
-        where_document: Mapping[str, Any] | None = None,
-        include: Sequence[str] = ("metadatas", "documents", "distances"),
-        *,
-        mode: Mode = "dense",
-        alpha: float = 0.5,
-        fusion: Fusion = "rrf",
-        depth: tuple[int, int] | None = None,
-        exact: bool = False,
-        ef: int | None = None,
-    ) -> Payload:
+    @asks(_question)
+    def explain(self, question: Question) -> Payload:
         """Run a query and say how it was answered, instead of the answer.
 
         points, matching: how many there are and how many the filters allow; fresh: vectors that the
@@ -291,13 +277,8 @@ class Collection:
         index, and the estimated cost of each way in microseconds; legs: how many candidates words
         and vectors gave; steps: milliseconds each took.
         """
-        query = self._query(
-            QuerySources(query_embeddings, query_texts, query_images, query_uris),
-            filter_of(where, where_document, None if ids is None else ids_of(ids)),
-            n_results,
-            QueryOptions(mode, alpha, fusion, exact, ef, depth),
-        )
-        return self._backend.points.explain(query, fields_for(include_of(include, QUERY_FIELDS)))
+        query, wanted = question
+        return self._backend.points.explain(query, fields_for(wanted))
 
     def stats(self) -> Payload:
         """How many points, vectors and dead slots there are, how many the index holds, and the
@@ -371,97 +352,10 @@ class Collection:
             self._backend.optimize(advance)
 
     def _batch(self, records: Records, show_progress: bool) -> PointBatch:
-        """The records as the engine takes them, with vectors for all that they give a source of."""
-        payloads = _or_unset(records.metadatas)
-        if records.embeddings is not None:
-            return PointBatch(
-                records.ids,
-                {SPACE: Vectors(records.embeddings)},
-                payloads,
-                _or_unset(records.documents),
-                _or_unset(records.uris),
-            )
-        sources = sources_of(records, self._loader)
-        if not sources.inputs:
-            return PointBatch(records.ids, {}, payloads)
-        matrix = self._embedder.embed(sources.inputs, show_progress)
-        vectors = {SPACE: Vectors(matrix, sources.positions)}
-        return PointBatch(records.ids, vectors, payloads, sources.documents, sources.uris)
-
-    def _query(
-        self, sources: QuerySources, expression: Expression | None, k: Any, options: QueryOptions
-    ) -> AnyQuery:
-        """What the engine is asked."""
-        options.check()
-        k = whole_number(k, "n_results", 1)
-        if options.mode == "dense":
-            vectors = self._vectors(sources.only())
-            return Query(SPACE, vectors, k, expression, options.exact, options.checked_ef())
-        texts = sources.texts_for(options.mode)
-        text = TextQuery(tuple(texts), self._analyzer(), k, expression)
-        if options.mode == "text" or options.alpha == 0:
-            return text
-        vectors = self._vectors(sources.dense_leg(texts))
-        deep, wide = options.depths(k)
-        dense = Query(SPACE, vectors, deep, expression, options.exact, options.checked_ef())
-        return HybridQuery(dense, changed(text, k=wide), options.alpha, options.fusion, k)
-
-    def _vectors(self, source: tuple[str, Any]) -> Matrix:
-        """(q, dim) float32 of one kind of queries."""
-        name, values = source
-        match name:
-            case "query_embeddings":
-                return vectors_of(values)
-            case "query_texts":
-                inputs: list[Any] = complete_texts_of(values, name)
-            case "query_images":
-                inputs = images_of(values, name)
-            case _:
-                inputs = self._load(complete_texts_of(values, name))
-                if any(item is None for item in inputs):
-                    raise DataLoaderError(f"not all of {name} can be loaded")
-        if not inputs:
-            raise InvalidArgumentError(f"{name} is empty, expected at least one query")
-        return self._embedder.embed_query(inputs)
+        return batch_of(records, self._embedder, self._loader, show_progress)
 
     def _analyzer(self) -> Analyzer:
         return analyzer_of(stored_settings(self._backend.record()))
 
     def _load(self, uris: Sequence[str | None] | None) -> list[Any]:
         return load(list(uris or ()), self._loader)
-
-
-def _whole(batch: PointBatch) -> PointBatch:
-    """The batch with null for all that isn't given."""
-
-    def given(values: Sequence[Any] | None) -> list[Any]:
-        items = [UNSET] * len(batch.ids) if values is None else values
-        return [None if item is UNSET else item for item in items]
-
-    return changed(
-        batch,
-        payloads=given(batch.payloads),
-        documents=given(batch.documents),
-        uris=given(batch.uris),
-    )
-
-
-def _require_change(records: Records) -> None:
-    if all(getattr(records, name) is None for name in FIELDS):
-        raise InvalidArgumentError(f"only ids are given, expected one of {', '.join(FIELDS)}")
-
-
-def _require_sources(records: Records) -> None:
-    """Each point to add needs something that gives it a vector."""
-    if records.embeddings is not None:
-        return
-    sources = [x for x in (records.documents, records.images, records.uris) if x is not None]
-    if not sources:
-        raise InvalidArgumentError("add needs embeddings, documents, images or uris")
-    for i, point_id in enumerate(records.ids):
-        if all(values[i] is None for values in sources):
-            raise InvalidArgumentError(f"id {point_id!r} has neither an embedding nor a document")
-
-
-def _or_unset(values: list[Any] | None) -> list[Any] | None:
-    return None if values is None else [UNSET if value is None else value for value in values]

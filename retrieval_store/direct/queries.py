@@ -1,14 +1,22 @@
-"""What users pass to a query, checked: what to search for, and how."""
+"""What users pass to a query, checked, as a store takes it: what to search for, and how."""
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import update_wrapper
+from inspect import signature
+from types import FunctionType
+from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, get_args
 
 from retrieval_store.base.arrays import Matrix, plain_scalar
 from retrieval_store.base.json_values import shown
-from retrieval_store.direct.arguments import complete_texts_of, matrix_of, whole_number
-from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
-from retrieval_store.interface.queries import Fusion
+from retrieval_store.base.words import Analyzer
+from retrieval_store.direct.arguments import complete_texts_of, images_of, matrix_of, whole_number
+from retrieval_store.direct.embedder import Embedder
+from retrieval_store.direct.results import SPACE
+from retrieval_store.errors import DataLoaderError, InvalidArgumentError, InvalidTypeError
+from retrieval_store.filters.expression import Expression
+from retrieval_store.interface.queries import AnyQuery, Fusion, HybridQuery, Query, TextQuery
 
 DEPTH, DEPTH_OF_K = 100, 4  # each side of a hybrid query is asked for the more of 100 and 4 k
 Mode: TypeAlias = Literal["dense", "text", "hybrid"]
@@ -109,3 +117,83 @@ def vectors_of(embeddings: Any) -> Matrix:
     if isinstance(embeddings, str) or (holds_text and isinstance(embeddings[0], str)):
         raise InvalidTypeError("query_embeddings holds texts; pass them as query_texts")
     return matrix_of(embeddings, "query_embeddings")
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Makes queries for a store of what users of a collection pass. embedder: its embedding
+    function; load: what its data loader makes of uris; analyzer: tells how it finds words."""
+
+    embedder: Embedder
+    load: Callable[[list[str | None]], list[Any]]
+    analyzer: Callable[[], Analyzer]
+
+    def query(
+        self, sources: QuerySources, expression: Expression | None, k: Any, options: QueryOptions
+    ) -> AnyQuery:
+        """What the store is asked."""
+        options.check()
+        k = whole_number(k, "n_results", 1)
+        if options.mode == "dense":
+            vectors = self._vectors(sources.only())
+            return Query(SPACE, vectors, k, expression, options.exact, options.checked_ef())
+        texts = sources.texts_for(options.mode)
+        text = TextQuery(tuple(texts), self.analyzer(), k, expression)
+        if options.mode == "text" or options.alpha == 0:
+            return text
+        vectors = self._vectors(sources.dense_leg(texts))
+        deep, wide = options.depths(k)
+        dense = Query(SPACE, vectors, deep, expression, options.exact, options.checked_ef())
+        return HybridQuery(dense, replace(text, k=wide), options.alpha, options.fusion, k)
+
+    def _vectors(self, source: tuple[str, Any]) -> Matrix:
+        """(q, dim) float32 of one kind of queries."""
+        name, values = source
+        match name:
+            case "query_embeddings":
+                return vectors_of(values)
+            case "query_texts":
+                inputs: list[Any] = complete_texts_of(values, name)
+            case "query_images":
+                inputs = images_of(values, name)
+            case _:
+                inputs = self.load(complete_texts_of(values, name))
+                if any(item is None for item in inputs):
+                    raise DataLoaderError(f"not all of {name} can be loaded")
+        if not inputs:
+            raise InvalidArgumentError(f"{name} is empty, expected at least one query")
+        return self.embedder.embed_query(inputs)
+
+
+C = TypeVar("C")
+R = TypeVar("R")
+Question = TypeVar("Question")
+P = ParamSpec("P")
+
+
+def asks(
+    ask: Callable[Concatenate[C, P], Question],
+) -> Callable[[Callable[[C, Question], R]], Callable[Concatenate[C, P], R]]:
+    """Makes a method of one that answers a question: its parameters are those of `ask`, which makes
+    the question of them; so several ways of answering have them in one place."""
+
+    def decorate(answer: Callable[[C, Question], R]) -> Callable[Concatenate[C, P], R]:
+        own = _named_as(answer, ask)
+
+        def method(self: C, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            return answer(self, own(self, *args, **kwargs))
+
+        update_wrapper(method, answer)
+        answers = signature(answer).return_annotation
+        method.__signature__ = signature(ask).replace(return_annotation=answers)  # type: ignore[attr-defined]
+        return method
+
+    return decorate
+
+
+def _named_as(named: Any, function: Any) -> Any:
+    """A copy of the function under another name, for Python's own errors about arguments."""
+    code, defaults = function.__code__, function.__defaults__
+    copy = FunctionType(code, function.__globals__, named.__name__, defaults, function.__closure__)
+    copy.__kwdefaults__, copy.__qualname__ = function.__kwdefaults__, named.__qualname__
+    return copy

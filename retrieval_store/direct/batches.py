@@ -1,0 +1,71 @@
+"""Records to write, as a store takes them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from retrieval_store.direct.arguments import FIELDS, Records
+from retrieval_store.direct.embedder import Embedder
+from retrieval_store.direct.modalities import sources_of
+from retrieval_store.direct.results import SPACE
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.interface.points import UNSET, PointBatch, Vectors
+from retrieval_store.loaders import DataLoader
+
+
+def batch_of(
+    records: Records, embedder: Embedder, loader: DataLoader | None, show_progress: bool
+) -> PointBatch:
+    """The records as a batch, with vectors for all that they give a source of."""
+    payloads = _or_unset(records.metadatas)
+    if records.embeddings is not None:
+        return PointBatch(
+            records.ids,
+            {SPACE: Vectors(records.embeddings)},
+            payloads,
+            _or_unset(records.documents),
+            _or_unset(records.uris),
+        )
+    sources = sources_of(records, loader)
+    if not sources.inputs:
+        return PointBatch(records.ids, {}, payloads)
+    matrix = embedder.embed(sources.inputs, show_progress)
+    vectors = {SPACE: Vectors(matrix, sources.positions)}
+    return PointBatch(records.ids, vectors, payloads, sources.documents, sources.uris)
+
+
+def whole(batch: PointBatch) -> PointBatch:
+    """The batch with null for all that isn't given."""
+
+    def given(values: Sequence[Any] | None) -> list[Any]:
+        items = [UNSET] * len(batch.ids) if values is None else values
+        return [None if item is UNSET else item for item in items]
+
+    return replace(
+        batch,
+        payloads=given(batch.payloads),
+        documents=given(batch.documents),
+        uris=given(batch.uris),
+    )
+
+
+def require_change(records: Records) -> None:
+    """Raise InvalidArgumentError when there is nothing but ids."""
+    if all(getattr(records, name) is None for name in FIELDS):
+        raise InvalidArgumentError(f"only ids are given, expected one of {', '.join(FIELDS)}")
+
+
+def require_sources(records: Records) -> None:
+    """Raise InvalidArgumentError unless each point has something that gives it a vector."""
+    if records.embeddings is not None:
+        return
+    sources = [x for x in (records.documents, records.images, records.uris) if x is not None]
+    if not sources:
+        raise InvalidArgumentError("add needs embeddings, documents, images or uris")
+    for i, point_id in enumerate(records.ids):
+        if all(values[i] is None for values in sources):
+            raise InvalidArgumentError(f"id {point_id!r} has neither an embedding nor a document")
+
+
+def _or_unset(values: list[Any] | None) -> list[Any] | None:
+    return None if values is None else [UNSET if value is None else value for value in values]

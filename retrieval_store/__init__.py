@@ -7,13 +7,15 @@
     collection.add(ids=["a", "b"], documents=["first note", "second note"])
     collection.query(query_texts="first", n_results=1)
 
-Importing this package imports nothing else; its names are loaded when they are first used.
+Importing this package imports nothing else; its names are loaded when they are first used, and so
+are the rooms `errors`, `filters`, `embeddings`, `loaders` and `plugins`.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from retrieval_store import embeddings, errors, filters, loaders, plugins
     from retrieval_store.direct.client import Client, EphemeralClient, PersistentClient
     from retrieval_store.direct.collection import Collection
     from retrieval_store.direct.results import DeleteResult, GetResult, QueryResult
@@ -47,6 +49,11 @@ __all__ = [
     "TextLoader",
     "WordLlamaEmbedding",
     "__version__",
+    "embeddings",
+    "errors",
+    "filters",
+    "loaders",
+    "plugins",
     "register_embedding_function",
 ]
 _HOMES = {
@@ -68,12 +75,16 @@ _HOMES = {
     "ImageLoader": "retrieval_store.loaders.images",
 }
 
+_ROOMS = ("embeddings", "errors", "filters", "loaders", "plugins")
+
 
 if not TYPE_CHECKING:  # else type checkers would believe in any name
 
     def __getattr__(name: str) -> Any:
         if name in _HOMES:
             return getattr(import_module(_HOMES[name]), name)
+        if name in _ROOMS:
+            return import_module(f"{__name__}.{name}")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

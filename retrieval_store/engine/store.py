@@ -1,9 +1,7 @@
 """Store: a directory of collections, or one in memory."""
 
 import contextlib
-import threading
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,12 +9,12 @@ from typing import TypeVar
 
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.words import Analyzer
-from retrieval_store.engine.concurrency.forking import aware
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.database.opening import create
-from retrieval_store.engine.database.pools import FileDatabase, MemoryDatabase, Reason
+from retrieval_store.engine.database.pools import FileDatabase, MemoryDatabase
 from retrieval_store.engine.database.syncing import sync_directory
 from retrieval_store.engine.nearest.indexing import FindClass, built_in
+from retrieval_store.engine.opened import OpenCollections
 from retrieval_store.engine.points import Around, PointStore
 from retrieval_store.engine.storage.catalog import CATALOG, Catalog, Entries
 from retrieval_store.engine.storage.files import (
@@ -37,7 +35,6 @@ from retrieval_store.errors import (
 from retrieval_store.interface.records import CollectionRecord, FileReport, Mode, Progress
 from retrieval_store.interface.spaces import NewSpace
 
-MOST_AWAKE = 16  # collections with open files; each may have some 14 descriptors
 T = TypeVar("T")
 
 
@@ -54,11 +51,7 @@ class Store:
         self.directory = directory
         self._around = Around(find_class, upkeep.want, uses_derived)
         self.mode: Mode = mode
-        self._open: dict[str, PointStore] = {}
-        self._awake: OrderedDict[str, PointStore] = OrderedDict()  # the last used last
-        self._lock = threading.Lock()
-        self._closed: Reason | None = None
-        aware(self)
+        self._open = OpenCollections()
         if directory is None:
             self._catalog = Catalog(MemoryDatabase(CATALOG))
         else:
@@ -85,14 +78,14 @@ class Store:
             else:
                 self._create_files(self.directory, record, make)
         except BaseException:
-            self._forget(record.id)
+            self._open.forget(record.id)
             raise
         return record
 
     def _create_in_memory(self, record: CollectionRecord, make: Callable[..., PointStore]) -> None:
         def finish(entries: Entries) -> None:
             entries.insert(record)
-            self._open[record.id] = make(self.mode, self._around)
+            self._open.add(record.id, make(self.mode, self._around))
 
         try:
             self._catalog.write(finish)
@@ -112,7 +105,7 @@ class Store:
                 return False  # someone who opened the store meanwhile has taken it for a leftover
             entries.insert(record)
             (directory / record.id).mkdir()
-            self._open[record.id] = make(self.mode, self._around)
+            self._open.add(record.id, make(self.mode, self._around))
             sync_directory(directory)
             return True
 
@@ -176,10 +169,8 @@ class Store:
 
     def points(self, collection_id: str) -> PointStore:
         """The points of a collection; raises NotFoundError."""
-        points = self._open.get(collection_id)
-        if points is None or points.dropped:
-            points = self._reopened(collection_id)
-        self._wake(collection_id, points)
+        points = self._open.get(collection_id) or self._reopened(collection_id)
+        self._open.wake(collection_id, points)
         return points
 
     def forget_derived(self) -> None:
@@ -213,66 +204,23 @@ class Store:
     def close(self) -> None:
         """Let go of all files."""
         where = "in memory" if self.directory is None else f"at {self.directory}"
-        with self._lock:
-            self._closed = partial(ClientClosedError, f"the store {where} has been closed")
+        reason = partial(ClientClosedError, f"the store {where} has been closed")
         try:
-            for points in list(self._open.values()):
-                points.closing = True
-                if self.directory is not None and self.mode != "read-only":
-                    save_indexes(points)
-                points.close(self._closed)
+            self._open.close(reason, self._save_indexes)
         finally:
-            self._catalog.close(self._closed)
+            self._catalog.close(reason)
 
-    def forget_after_fork(self) -> None:
-        """In a child: no thread holds the lock."""
-        self._lock = threading.Lock()
+    def _save_indexes(self, points: PointStore) -> None:
+        if self.directory is not None and self.mode != "read-only":
+            save_indexes(points)
 
     def _reopened(self, collection_id: str) -> PointStore:
-        stale = self._open.get(collection_id)
-        if stale is not None and stale.dropped:
-            self._forget(collection_id, stale)
         record = self._catalog.read(lambda entries: entries.with_id(collection_id))
         directory = self._directory_of(collection_id)
         if directory is None:  # what is in memory is open, or gone
             raise NotFoundError(f"collection {record.name!r} has been deleted")
-        with self._lock:
-            if self._closed is not None:
-                raise self._closed()
-            opened = PointStore.open(directory, record.name, self.mode, self._around)
-            return self._open.setdefault(collection_id, opened)
-
-    def _wake(self, collection_id: str, points: PointStore) -> None:
-        """Note that the collection is used; those unused for longest rest, without their files."""
-        try:
-            self._awake.move_to_end(collection_id)
-        except KeyError:
-            with self._lock:
-                if self._open.get(collection_id) is not points:  # forgotten meanwhile
-                    return
-                self._awake[collection_id] = points
-                idle = self._longest_unused() if len(self._awake) > MOST_AWAKE else None
-            if idle is not None:
-                idle.rest()
-
-    def _longest_unused(self) -> PointStore | None:
-        """Take the collection that was unused for longest from those that are awake; not one that
-        is being maintained, whose index may be half built."""
-        for collection_id, points in list(self._awake.items()):
-            if not points.maintaining.taken:
-                del self._awake[collection_id]
-                return points
-        return None
-
-    def _forget(self, collection_id: str, points: PointStore | None = None) -> None:
-        """Close the collection, or `points` if that is still what is open of it."""
-        with self._lock:
-            points = points or self._open.get(collection_id)
-            if points is not None and self._open.get(collection_id) is points:
-                del self._open[collection_id]
-                self._awake.pop(collection_id, None)
-        if points is not None:
-            points.close(partial(NotFoundError, "the collection has been deleted"))
+        opening = partial(PointStore.open, directory, record.name, self.mode, self._around)
+        return self._open.opened(collection_id, opening)
 
     def _read(self, look: Callable[[Entries], T]) -> T:
         """What `look` returns, given the catalog without collections whose deletion was
@@ -309,7 +257,7 @@ class Store:
 
     def _remove(self, collection_id: str) -> None:
         """Unlink and forget a collection that is marked as dropped."""
-        self._forget(collection_id)
+        self._open.forget(collection_id)
         _unlink(self._directory_of(collection_id))
         self._catalog.write(lambda entries: entries.remove(collection_id))
 

@@ -6,3 +6,7 @@ how it is found. `where` parses Chroma's dialects, `limits` bounds what users pa
 way: the engine to masks (`engine.filtering`), a cluster to what Qdrant can say of them
 (`remote.conditions`). It may use `base`.
 """
+
+from retrieval_store.filters import expression
+
+__all__ = ["expression"]

@@ -56,6 +56,26 @@ def test_public_names_are_there_and_others_are_not():
         retrieval_store.Klient  # noqa: B018
 
 
+def test_rooms_are_attributes_after_a_plain_import():
+    code = """
+import retrieval_store
+print(retrieval_store.errors.NotFoundError.__name__)
+print(retrieval_store.filters.expression.OneOf(("n",), (1,)))
+print(retrieval_store.embeddings.EmbeddingFunction.__name__)
+print(retrieval_store.loaders.DataLoader.__name__)
+print(len(retrieval_store.plugins.available()) > 0)
+"""
+    run = [sys.executable, "-c", code]
+    printed = subprocess.run(run, capture_output=True, text=True, check=True).stdout.split("\n")
+    assert printed[:5] == [
+        "NotFoundError",
+        "OneOf(path=('n',), values=(1,))",
+        "EmbeddingFunction",
+        "DataLoader",
+        "True",
+    ]
+
+
 @pytest.mark.parametrize(
     ("adapter", "framework", "extra"),
     [

@@ -1,0 +1,90 @@
+"""The collections that a store has open in this process."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+
+from retrieval_store.engine.concurrency.forking import aware
+from retrieval_store.engine.database.pools import Reason
+from retrieval_store.engine.points import PointStore
+from retrieval_store.errors import NotFoundError
+
+MOST_AWAKE = 16  # collections with open files; each may have some 14 descriptors
+
+
+class OpenCollections:
+    """PointStores by the ids of their collections. Those that were unused for longest rest, without
+    their files; the next call wakes them."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, PointStore] = {}
+        self._awake: OrderedDict[str, PointStore] = OrderedDict()  # the last used last
+        self._lock = threading.Lock()
+        self._closed: Reason | None = None
+        aware(self)
+
+    def get(self, collection_id: str) -> PointStore | None:
+        """The one that is open; None when none is, or when it has been deleted."""
+        points = self._open.get(collection_id)
+        if points is not None and points.dropped:
+            self.forget(collection_id, points)
+            return None
+        return points
+
+    def add(self, collection_id: str, points: PointStore) -> None:
+        """Keep one that was made just now."""
+        self._open[collection_id] = points
+
+    def opened(self, collection_id: str, opening: Callable[[], PointStore]) -> PointStore:
+        """The one that is open, or what `opening` returns."""
+        with self._lock:
+            if self._closed is not None:
+                raise self._closed()
+            return self._open.setdefault(collection_id, opening())
+
+    def wake(self, collection_id: str, points: PointStore) -> None:
+        """Note that the collection is used."""
+        try:
+            self._awake.move_to_end(collection_id)
+        except KeyError:
+            with self._lock:
+                if self._open.get(collection_id) is not points:  # forgotten meanwhile
+                    return
+                self._awake[collection_id] = points
+                idle = self._longest_unused() if len(self._awake) > MOST_AWAKE else None
+            if idle is not None:
+                idle.rest()
+
+    def _longest_unused(self) -> PointStore | None:
+        """Take the collection that was unused for longest from those that are awake; not one that
+        is being maintained, whose index may be half built."""
+        for collection_id, points in list(self._awake.items()):
+            if not points.maintaining.taken:
+                del self._awake[collection_id]
+                return points
+        return None
+
+    def forget(self, collection_id: str, points: PointStore | None = None) -> None:
+        """Close the collection, or `points` if that is still what is open of it."""
+        with self._lock:
+            points = points or self._open.get(collection_id)
+            if points is not None and self._open.get(collection_id) is points:
+                del self._open[collection_id]
+                self._awake.pop(collection_id, None)
+        if points is not None:
+            points.close(partial(NotFoundError, "the collection has been deleted"))
+
+    def close(self, reason: Reason, before: Callable[[PointStore], object]) -> None:
+        """Close all, each when `before` has been called with it; from here on opening raises
+        `reason`."""
+        with self._lock:
+            self._closed = reason
+        for points in list(self._open.values()):
+            points.closing = True
+            before(points)
+            points.close(reason)
+
+    def forget_after_fork(self) -> None:
+        """In a child: no thread holds the lock."""
+        self._lock = threading.Lock()

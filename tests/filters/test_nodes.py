@@ -1,0 +1,85 @@
+"""Nodes of the filter language: each says to every evaluator what it means, or that it is asked."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from retrieval_store.errors import InvalidFilterError
+from retrieval_store.filters import expression
+from retrieval_store.filters.expression import And, DocumentLeaf, Exists, Not, Or, ValueLeaf
+from retrieval_store.filters.limits import checked_expression
+from retrieval_store.filters.predicate import Candidate, fulfils
+
+EVALUATORS = {
+    ValueLeaf: {"one point": "holds", "the engine": "found_in", "a cluster": "bound"},
+    DocumentLeaf: {"one point": "holds", "a cluster": "bound"},
+}
+# What an evaluator can't say, and so asks of each point.
+ASKED = {("DocumentMatches", "a cluster")}  # Qdrant has no regular expressions
+
+
+def leaves(kind):
+    """The classes of a kind that the language has."""
+    found = [getattr(expression, name) for name in expression.__all__]
+    return [one for one in found if isinstance(one, type) and issubclass(one, kind) and one != kind]
+
+
+def lacking():
+    """Which node lacks its own way for which evaluator."""
+    for kind, evaluators in EVALUATORS.items():
+        for leaf in leaves(kind):
+            for evaluator, method in evaluators.items():
+                if getattr(leaf, method) is getattr(kind, method):
+                    yield leaf.__name__, evaluator
+
+
+def test_every_evaluator_has_a_way_for_every_node():
+    assert len(leaves(ValueLeaf)) >= 5
+    assert len(leaves(DocumentLeaf)) >= 2
+    assert set(lacking()) == ASKED
+
+
+@dataclass(frozen=True, slots=True)
+class Odd(ValueLeaf):
+    """Points with an odd integer at `path`: a node that says what it means, and nothing else."""
+
+    path: tuple[str, ...]
+
+    def holds(self, value):
+        return type(value) is int and value % 2 == 1
+
+
+@dataclass(frozen=True, slots=True)
+class EndsWith(DocumentLeaf):
+    """Points with a document that ends so."""
+
+    end: str
+
+    def holds(self, document):
+        return document.endswith(self.end)
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        (Odd(("n",)), ["p1", "p3"]),
+        (Not(Odd(("n",))), ["p0", "p2", "p4"]),
+        (And((Exists(("n",)), Not(EndsWith("2")))), ["p0", "p1", "p3", "p4"]),
+        (Or((Odd(("n",)), EndsWith("4"))), ["p1", "p3", "p4"]),
+        (And((Odd(("n",)), Odd(("nothing",)))), []),
+    ],
+)
+def test_what_a_node_means_is_enough_for_a_right_answer_anywhere(populated, node, expected):
+    assert populated.get(where=node)["ids"] == expected
+    assert sorted(populated.query(query_embeddings=[0, 0], where=node)["ids"][0]) == expected
+    candidates = [Candidate(f"p{i}", {"n": i}, f"document {i}") for i in range(5)]
+    assert [one.id for one in candidates if fulfils(one, node)] == expected
+    populated.update(ids="p2", metadatas={"n": 7})
+    assert ("p2" in populated.get(where=node)["ids"]) == fulfils(
+        Candidate("p2", {"n": 7}, "document 2"), node
+    )
+
+
+def test_what_is_no_node_is_refused_with_its_type():
+    with pytest.raises(InvalidFilterError, match="a term of type dict, expected an expression"):
+        checked_expression(And(({"n": 1},)))  # type: ignore[arg-type]

@@ -1,9 +1,10 @@
 """The embedded engine: points, and nothing else, in files that survive.
 
 A call enters by `registry` (one open store for each directory), goes through `store` (collections
-by name) to `points` (one collection), which reads and writes in transactions, over what `memory`
-has made of the database as of one write. `answering` finds and fetches, `report` tells how. Its
-rooms, each of which may use those below it, and none of those above:
+by name, of which some are `opened`) to `points` (one collection). Its `access` reads and writes in
+transactions, over what `memory` has made of the database as of one write. `answering` finds and
+fetches, `report` tells how. Its rooms, each of which may use those below it and none of those
+above:
 
     upkeep       maintenance, in the background or when asked for, and verification
     nearest      the nearest of the points that are allowed

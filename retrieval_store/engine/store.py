@@ -9,13 +9,14 @@ from typing import TypeVar
 
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.words import Analyzer
+from retrieval_store.engine.access import Around
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.database.opening import create
 from retrieval_store.engine.database.pools import FileDatabase, MemoryDatabase
 from retrieval_store.engine.database.syncing import sync_directory
 from retrieval_store.engine.nearest.indexing import FindClass, built_in
 from retrieval_store.engine.opened import OpenCollections
-from retrieval_store.engine.points import Around, PointStore
+from retrieval_store.engine.points import PointStore
 from retrieval_store.engine.storage.catalog import CATALOG, Catalog, Entries
 from retrieval_store.engine.storage.files import (
     CATALOG_NAME,

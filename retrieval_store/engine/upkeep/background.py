@@ -14,8 +14,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
+from retrieval_store.engine.access import Access
 from retrieval_store.engine.concurrency.forking import aware
-from retrieval_store.engine.points import PointStore
 from retrieval_store.engine.upkeep.maintenance import tend
 from retrieval_store.errors import RetrievalStoreError
 
@@ -34,13 +34,13 @@ class Upkeep:
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a signal's handler may use a collection too
         self._calls: SimpleQueue[None] = SimpleQueue()  # to the thread, to look again what is due
-        self._due: dict[weakref.ref[PointStore], float] = {}
+        self._due: dict[weakref.ref[Access], float] = {}
         self._later: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
         self._stopping = False
         aware(self)
 
-    def want(self, points: PointStore, delay: float = 0.0) -> None:
+    def want(self, points: Access, delay: float = 0.0) -> None:
         """Look after a collection soon; costs next to nothing when that is wanted already."""
         key = weakref.ref(points)
         if self._stopping or (key in self._due and self._is_running()):
@@ -100,7 +100,7 @@ class Upkeep:
             if ended:
                 return
 
-    def _next(self) -> PointStore | None:
+    def _next(self) -> Access | None:
         """The next one that is due, once it is; None when there is nothing to do, which ends the
         thread."""
         while True:
@@ -119,7 +119,7 @@ class Upkeep:
                 with suppress(Empty):
                     self._calls.get(timeout=wait)
 
-    def _tended(self, points: PointStore) -> bool:
+    def _tended(self, points: Access) -> bool:
         def progress(done: int, total: int) -> None:
             if points.closing or self._stopping:
                 raise _Stop

@@ -7,9 +7,9 @@ from functools import partial
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix
+from retrieval_store.engine.access import Access
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.nearest.indexing import SpaceIndex, is_worth_an_index
-from retrieval_store.engine.points import PointStore
 from retrieval_store.engine.state.state import SpaceState, State, rows_of
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.files import remove_vector_files
@@ -30,7 +30,7 @@ def is_worth_compacting(space: SpaceState) -> bool:
     return space.dead > DEAD_SHARE * space.space.slots and cells >= DEAD_CELLS
 
 
-def compact(points: PointStore, then: State, progress: Progress) -> None:
+def compact(points: Access, then: State, progress: Progress) -> None:
     """Copy the vectors that live in the state `then`, and those written since, and switch."""
     points.memory.drop_later_generations(
         then.head.generation
@@ -40,16 +40,14 @@ def compact(points: PointStore, then: State, progress: Progress) -> None:
     remove_leftovers(points, then.head.generation + 1)
 
 
-def _copy_and_switch(points: PointStore, then: State, progress: Progress) -> None:
+def _copy_and_switch(points: Access, then: State, progress: Progress) -> None:
     generation = then.head.generation + 1
     copies = {name: _copied(points, then, name, generation, progress) for name in then.spaces}
     points.write(partial(_switch, points, then, copies, generation))
     moment_of(points)  # let go of the files of the generation before
 
 
-def _copied(
-    points: PointStore, then: State, name: str, generation: int, progress: Progress
-) -> Space:
+def _copied(points: Access, then: State, name: str, generation: int, progress: Progress) -> Space:
     """The space in the generation to come, with the vectors that live in the state `then`."""
     space = then.spaces[name]
     copy = replace(space.space, slots=0)
@@ -73,7 +71,7 @@ def _copied(
 
 
 def _switch(
-    points: PointStore, then: State, copies: dict[str, Space], generation: int, write: Write
+    points: Access, then: State, copies: dict[str, Space], generation: int, write: Write
 ) -> None:
     """Copy what was written since `then`, and make the new generation the one that counts."""
     now = points.memory.before(write.connection, write.head).state
@@ -88,9 +86,7 @@ def _switch(
     write_head(write.connection, replace(write.head, seq=write.head.seq + 1, generation=generation))
 
 
-def _index_to_build(
-    points: PointStore, space: Space, generation: int, count: int
-) -> SpaceIndex | None:
+def _index_to_build(points: Access, space: Space, generation: int, count: int) -> SpaceIndex | None:
     """The index of the generation to come, if there should be one."""
     assert space.dimension is not None
     index = points.memory.index_of(space, generation)
@@ -125,7 +121,7 @@ def _slices(rows: Ints, space: Space) -> Iterator[Ints]:
         yield rows[start : start + step]
 
 
-def remove_leftovers(points: PointStore, generation: int) -> None:
+def remove_leftovers(points: Access, generation: int) -> None:
     """Remove what belongs to other generations: the one before, or one that was never finished."""
 
     def forget(write: Write) -> None:
@@ -143,7 +139,7 @@ def _is_of_other(key: str, generation: int) -> bool:
     return key.startswith("index.") and key.split(".")[2:] != [str(generation)]
 
 
-def give_back_space(points: PointStore) -> None:
+def give_back_space(points: Access) -> None:
     # Deleted content is overwritten when it is deleted (secure_delete), in the database; the
     # write-ahead log may still have it until it is emptied.
     free, before = 0, -1

@@ -4,10 +4,10 @@ from functools import partial
 
 import numpy as np
 
+from retrieval_store.engine.access import Access
 from retrieval_store.engine.memory import Moment
 from retrieval_store.engine.nearest.indexing import SpaceIndex, is_worth_an_index
 from retrieval_store.engine.nearest.kept import SearchView
-from retrieval_store.engine.points import PointStore
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.errors import DamagedError
 from retrieval_store.interface.records import Progress
@@ -15,7 +15,7 @@ from retrieval_store.interface.records import Progress
 FILLED_AT_ONCE = 2_048  # vectors, after which the background looks whether it should stop
 
 
-def fill(points: PointStore, name: str, may_begin: bool, progress: Progress) -> bool:
+def fill(points: Access, name: str, may_begin: bool, progress: Progress) -> bool:
     """Let the index of a space take in the vectors that it lacks; returns whether it lacks some
     since another process has begun it or has compacted, or the collection was put to rest."""
 

@@ -5,7 +5,7 @@ the indexes.
 each slice in a short write transaction, so writers wait for milliseconds; the index of that
 generation is built alongside. What was written meanwhile is copied in the transaction that switches
 to the new generation. Readers go on with the files they have mapped; one that finds a file gone
-reads again (`PointStore._read_again`). Then the old files are removed, freed pages given back, and
+reads again (`Access.read_again`). Then the old files are removed, freed pages given back, and
 the write-ahead log emptied: no byte of what was deleted is left.
 
 *Filling*: an index takes in the vectors it lacks, and is saved when it has grown enough.
@@ -18,8 +18,8 @@ and let its own copy of an index follow, but begins none.
 import logging
 from typing import NoReturn, TypeVar
 
+from retrieval_store.engine.access import Access
 from retrieval_store.engine.database.failures import LOCK_TIMEOUT_MS
-from retrieval_store.engine.points import PointStore
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.upkeep.compaction import (
     compact,
@@ -47,7 +47,7 @@ CLOSING_WAITS = 2.0  # seconds, for the background to stop
 T = TypeVar("T")
 
 
-def optimize(points: PointStore, progress: Progress) -> None:
+def optimize(points: Access, progress: Progress) -> None:
     """Compact the vector files if they have dead slots, bring the indexes up to date and save them,
     and give back all space."""
     points.refuse_if_read_only()
@@ -75,14 +75,14 @@ def optimize(points: PointStore, progress: Progress) -> None:
         raise
 
 
-def _refuse_to_wait(points: PointStore) -> NoReturn:
+def _refuse_to_wait(points: Access) -> NoReturn:
     raise LockTimeoutError(
         f"another process has been compacting {points.directory} for more than "
         f"{LOCK_TIMEOUT_MS // 1000} s"
     )
 
 
-def tend(points: PointStore, progress: Progress) -> bool:
+def tend(points: Access, progress: Progress) -> bool:
     """What is worth doing now, without waiting for another process or thread that does it already;
     returns whether that is why something was left."""
 
@@ -105,7 +105,7 @@ def tend(points: PointStore, progress: Progress) -> bool:
     return points.maintaining.take_within(0, lambda: as_only_process(points, 0, work), lambda: True)
 
 
-def save_indexes(points: PointStore) -> None:
+def save_indexes(points: Access) -> None:
     """Save what indexes have grown by, before the collection is closed; if nobody else does."""
 
     def work(alone: bool) -> None:
@@ -123,7 +123,7 @@ def save_indexes(points: PointStore) -> None:
             _log.warning("an index wasn't saved on closing: %s", error)
 
 
-def forget_derived(points: PointStore) -> None:
+def forget_derived(points: Access) -> None:
     """Drop all derived files, whoever made them, and what is in memory of them; they are made again
     as they are needed."""
     points.rest()  # so that nobody goes on building one

@@ -3,11 +3,11 @@
 from functools import partial
 from pathlib import Path
 
+from retrieval_store.engine.access import Access
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.memory import Moment
 from retrieval_store.engine.nearest.indexing import SpaceIndex
 from retrieval_store.engine.nearest.kept import SearchView
-from retrieval_store.engine.points import PointStore
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.schema import read_changes
 from retrieval_store.engine.storage.write import Write
@@ -18,7 +18,7 @@ GROWTH_TO_SAVE = 0.1
 LISTS_WORTH = 20_000  # points; the lists of fewer are made anew in a moment
 
 
-def save_index(points: PointStore, name: str, growth: float) -> None:
+def save_index(points: Access, name: str, growth: float) -> None:
     """Save the index of a space if it has grown by more than this share since; only the one process
     that does maintenance may."""
     moment = moment_of(points)
@@ -31,7 +31,7 @@ def save_index(points: PointStore, name: str, growth: float) -> None:
 
 
 def _save_grown(
-    points: PointStore, directory: Path, index: SpaceIndex, seq: int, growth: float
+    points: Access, directory: Path, index: SpaceIndex, seq: int, growth: float
 ) -> bool:
     if index.covered - index.saved <= growth * index.covered:
         return False
@@ -42,7 +42,7 @@ def _save_grown(
     return True
 
 
-def build_lists(points: PointStore) -> None:
+def build_lists(points: Access) -> None:
     """Build the lists that filters have asked for often enough."""
 
     def build(view: SearchView) -> None:
@@ -52,7 +52,7 @@ def build_lists(points: PointStore) -> None:
     points.read(build)
 
 
-def save_lists(points: PointStore) -> None:
+def save_lists(points: Access) -> None:
     """Save the lists of words and trigrams that have grown enough since; only the one process that
     does maintenance may. What has been deleted or replaced goes from a file when it is written."""
     for key in worth_saving(moment_of(points)):
@@ -62,7 +62,7 @@ def save_lists(points: PointStore) -> None:
     sweep(points)
 
 
-def renew_lists(points: PointStore, held: list[ListKey]) -> None:
+def renew_lists(points: Access, held: list[ListKey]) -> None:
     """Write those of the lists that are held anew, and forget the files of all others: nothing of
     what was deleted is left in them."""
     kept = {file_key(key): key for key in held}
@@ -102,7 +102,7 @@ def _changed_since_saved(view: SearchView, key: ListKey) -> int:
     return changed + view.state.head.next_pk - known.covered
 
 
-def _save_list(points: PointStore, key: ListKey) -> None:
+def _save_list(points: Access, key: ListKey) -> None:
     if points.directory is None:
         return
     layers, state, kept = points.read(lambda view: (renewed(view, key), view.state, view.kept))
@@ -113,7 +113,7 @@ def _save_list(points: PointStore, key: ListKey) -> None:
     kept.lists.rejected.discard(key)
 
 
-def sweep(points: PointStore) -> None:
+def sweep(points: Access) -> None:
     """Remove the derived files that no record names."""
     if points.directory is not None:
         files = points.read(lambda view: derived.all_files(view.connection))
@@ -121,6 +121,6 @@ def sweep(points: PointStore) -> None:
             derived.sweep(points.directory, files)
 
 
-def moment_of(points: PointStore) -> Moment:
+def moment_of(points: Access) -> Moment:
     """What is in memory of a collection now."""
     return points.read(lambda view: Moment(view.state, view.kept))

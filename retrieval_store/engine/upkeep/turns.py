@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from retrieval_store.engine.access import Access
 from retrieval_store.engine.concurrency.forking import aware
 from retrieval_store.engine.concurrency.locking import Turns, tries
 from retrieval_store.engine.database.failures import translated
-from retrieval_store.engine.points import PointStore
 from retrieval_store.engine.storage.files import LOCK_NAME
 
 T = TypeVar("T")
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 class _Busy:
     """Whose turn it is to do maintenance in a directory, of this process' threads: the lock on a
-    file keeps other processes out, not another PointStore of the same directory here."""
+    file keeps other processes out, not another Access to the same directory here."""
 
     def __init__(self) -> None:
         self._turns: dict[Path, Turns] = {}
@@ -36,7 +36,7 @@ class _Busy:
 _busy = _Busy()
 
 
-def as_only_process(points: PointStore, milliseconds: int, work: Callable[[bool], T]) -> T:
+def as_only_process(points: Access, milliseconds: int, work: Callable[[bool], T]) -> T:
     """What `work` returns, told whether this is now the one thread of all processes that may do
     maintenance; it isn't when another one has been at it for that time."""
     directory = points.directory

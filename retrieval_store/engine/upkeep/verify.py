@@ -14,11 +14,11 @@ import apsw
 import numpy as np
 
 from retrieval_store.base.words import Analyzer
+from retrieval_store.engine.access import Access, Around
 from retrieval_store.engine.database.pools import FileDatabase
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.nearest.indexing import FindClass
 from retrieval_store.engine.nearest.kept import SearchView
-from retrieval_store.engine.points import Around, PointStore
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.catalog import CATALOG
 from retrieval_store.engine.storage.derived import DerivedFile, all_files, path_of, refuse_damaged
@@ -65,7 +65,7 @@ def verify_collection(
     path = directory / POINTS_NAME
     while True:
         try:
-            points = PointStore.open(directory, name, mode, Around(find_class))
+            points = Access.open(directory, name, mode, Around(find_class))
             try:
                 files, reports = points.read(
                     lambda view: (_files(view), _reports(view, path, find_analyzer))

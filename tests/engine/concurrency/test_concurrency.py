@@ -217,7 +217,7 @@ def test_a_lock_that_is_held_too_long_is_an_error_and_then_the_store_goes_on(
     tmp_path, monkeypatch, holder
 ):
     monkeypatch.setattr("retrieval_store.engine.database.failures.LOCK_TIMEOUT_MS", 300)
-    monkeypatch.setattr("retrieval_store.engine.points.LOCK_TIMEOUT_MS", 300)
+    monkeypatch.setattr("retrieval_store.engine.access.LOCK_TIMEOUT_MS", 300)
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)
         if holder == "a thread":

@@ -261,7 +261,7 @@ def test_points_written_while_an_emptied_collection_is_compacted_are_kept(tmp_pa
 
 
 def test_what_a_reader_keeps_in_the_log_is_said_and_writers_do_not_wait(tmp_path, monkeypatch):
-    monkeypatch.setattr("retrieval_store.engine.points.LOCK_TIMEOUT_MS", 400)
+    monkeypatch.setattr("retrieval_store.engine.access.LOCK_TIMEOUT_MS", 400)
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)
         things.add(ids=["a", "b"], embeddings=[[1], [2]], documents=["doomed", "kept"])

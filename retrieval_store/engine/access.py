@@ -1,0 +1,237 @@
+"""Access to one collection: transactions on its database, and what is in memory of it.
+
+Locks, in the order in which they are taken:
+0. `maintaining`: one thread of this process at a time compacts.
+1. `_writers`: one writing thread of this process at a time; the others queue here instead of
+   polling SQLite's lock, which keeps other processes' writers out.
+2. a connection, lent by the database (in memory there is only one).
+3. `Memory._advancing`: held while a transaction starts and what is in memory is brought to its
+   `seq`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+import apsw
+
+from retrieval_store.engine.concurrency.forking import aware
+from retrieval_store.engine.concurrency.locking import Turns, tries
+from retrieval_store.engine.database.failures import (
+    CONTRADICTIONS,
+    LOCK_TIMEOUT_MS,
+    contradiction,
+    contradictions,
+)
+from retrieval_store.engine.database.pools import Database, FileDatabase, Reason
+from retrieval_store.engine.database.transactions import select as select_rows
+from retrieval_store.engine.memory import Memory, Moment
+from retrieval_store.engine.nearest.indexing import FindClass, built_in
+from retrieval_store.engine.nearest.kept import SearchView
+from retrieval_store.engine.state.view import View
+from retrieval_store.engine.storage.files import POINTS_NAME
+from retrieval_store.engine.storage.schema import (
+    POINTS,
+    Head,
+    read_head,
+)
+from retrieval_store.engine.storage.write import Write
+from retrieval_store.errors import (
+    DamagedError,
+    LockTimeoutError,
+    NotFoundError,
+    ReadOnlyError,
+    RetrievalStoreError,
+    StorageError,
+)
+from retrieval_store.interface.records import Mode
+
+SHORTEST_PATIENCE_MS, LONGEST_PATIENCE_MS = 50, 1_600
+Found = TypeVar("Found")
+A = TypeVar("A", bound="Access")
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a collection needs of the store around it: classes of indexes by name, somebody to tell
+    when there is something to do for maintenance, and whether derived files may be used."""
+
+    find_class: FindClass = built_in
+    attend: Callable[["Access"], None] = lambda access: None
+    uses_derived: bool = True
+
+
+class Access:
+    """One collection in a directory, or in memory when `directory` is None.
+
+    Who reads sees one state of it, who writes makes one. Methods raise NotFoundError once the
+    collection has been deleted, by whichever process.
+    """
+
+    def __init__(
+        self, database: Database, directory: Path | None, name: str, around: Around
+    ) -> None:
+        self._database = database
+        self.directory = directory
+        self._name = name
+        self._new_locks()
+        self.closing = False
+        self._around = around
+        self._derived_from = directory if around.uses_derived else None
+        self.memory = Memory(directory, self._derived_from, around.find_class, database.path)
+        self.dropped = False
+        aware(self)
+
+    def _new_locks(self) -> None:
+        self._writers, self.maintaining = Turns(), Turns()
+
+    @classmethod
+    def open(cls: type[A], directory: Path, name: str, mode: Mode, around: Around) -> A:
+        """The one in this directory, whose files are opened when they are needed."""
+        if directory.is_symlink():
+            raise DamagedError(f"{directory} is a link; a collection is a directory of its own")
+        database = FileDatabase(directory / POINTS_NAME, POINTS, mode)
+        return cls(database, directory, name, around)
+
+    def rest(self) -> None:
+        """Let go of files and of what is kept in memory of them; the next call gets them again."""
+        self._database.rest()
+        if self.directory is not None:
+            self.memory.forget()
+
+    def close(self, reason: Reason) -> None:
+        """Let go of everything; from here on methods raise `reason`. Calls under way in other
+        threads keep what they use until they end."""
+        self._database.close(reason)
+        self.memory.forget()
+
+    def forget_after_fork(self) -> None:
+        """In a child: begin anew, with locks that no thread of the parent's holds."""
+        self._new_locks()
+        self.memory.forget_after_fork()
+
+    def read(self, look: Callable[[SearchView], Found]) -> Found:
+        """What `look` returns, given one consistent state to read."""
+
+        def use(connection: apsw.Connection) -> Found:
+            return look(self._view(connection, self.memory.at(connection, self._head)))
+
+        try:
+            return self._unless_gone(lambda: self._database.read(use))
+        except RetrievalStoreError:
+            raise
+        except CONTRADICTIONS as error:
+            raise contradiction(error, self._database.path) from error
+
+    def _view(self, connection: apsw.Connection, moment: Moment) -> SearchView:
+        return View(connection, moment.state, moment.kept, self._derived_from)
+
+    def write(self, change: Callable[[Write], Found]) -> Found:
+        """What `change` returns, given a write transaction, which is committed unless it raises."""
+
+        def use(connection: apsw.Connection) -> Found:
+            with contradictions(self._database.path):
+                return change(Write(connection, self._head(connection), self.memory.open_vectors))
+
+        def write() -> Found:
+            return self._unless_gone(lambda: self._database.write(use))
+
+        self._database.refuse_if_read_only()
+        return self._writers.take_within(LOCK_TIMEOUT_MS / 1000, write, self._refuse_to_wait)
+
+    def _refuse_to_wait(self) -> NoReturn:
+        raise LockTimeoutError(
+            f"other threads have been writing to collection {self._name!r} for more than "
+            f"{LOCK_TIMEOUT_MS // 1000} s"
+        )
+
+    def refuse_if_read_only(self) -> None:
+        """Raise ReadOnlyError when the store was opened so."""
+        self._database.refuse_if_read_only()
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the store was opened so."""
+        try:
+            self._database.refuse_if_read_only()
+        except ReadOnlyError:
+            return True
+        return False
+
+    def empty_log(self) -> None:
+        """Bring what the write-ahead log holds into the database and cut the log off; raises
+        LockTimeoutError when a reader needs it for too long."""
+        patience = SHORTEST_PATIENCE_MS
+        for _ in tries(LOCK_TIMEOUT_MS):
+            if self._use(partial(_emptied, patience=patience)):
+                return
+            patience = min(2 * patience, LONGEST_PATIENCE_MS)
+        raise LockTimeoutError(
+            f"a reader of collection {self._name!r} has kept the write-ahead log for more than "
+            f"{LOCK_TIMEOUT_MS // 1000} s; deleted content may be left in it"
+        )
+
+    def read_again(self, look: Callable[[SearchView], Found]) -> Found:
+        """`read`, and again when maintenance has removed a file between our look at the state and
+        at the file."""
+        generation = None
+
+        def noting(view: SearchView) -> Found:
+            nonlocal generation
+            generation = view.state.head.generation
+            return look(view)
+
+        while True:
+            try:
+                return self.read(noting)
+            except DamagedError:
+                if generation is None or not self.has_moved_on(generation):
+                    raise
+                generation = None
+
+    def has_moved_on(self, generation: int) -> bool:
+        """Whether a compaction has ended since."""
+        return self._use(lambda connection: self._head(connection).generation != generation)
+
+    def _head(self, connection: apsw.Connection) -> Head:
+        with contradictions(self._database.path):
+            head = read_head(connection)
+        if head.dropped:
+            raise self._gone()
+        return head
+
+    def _gone(self) -> NotFoundError:
+        self.dropped = True
+        return NotFoundError(f"collection {self._name!r} has been deleted")
+
+    def _use(self, work: Callable[[apsw.Connection], Found]) -> Found:
+        return self._unless_gone(lambda: self._database.use(work))
+
+    def _unless_gone(self, work: Callable[[], Found]) -> Found:
+        """What `work` returns; NotFoundError when it fails since the collection is deleted."""
+        try:
+            return work()
+        except StorageError:
+            self._refuse_if_gone()
+            raise
+
+    def _refuse_if_gone(self) -> None:
+        if self.directory is not None and not self.directory.exists():
+            raise self._gone() from None
+
+
+def _emptied(connection: apsw.Connection, patience: int) -> bool:
+    """Whether the write-ahead log could be emptied."""
+    # Most of the work without a lock; then the rest and the cut, for which writers have to wait, so
+    # it waits for readers itself only a moment at a time, and longer where all of them take long.
+    select_rows(connection, "PRAGMA wal_checkpoint(PASSIVE)")
+    connection.set_busy_timeout(patience)
+    try:
+        ((busy, _, _),) = select_rows(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+    except apsw.BusyError:
+        busy = 1
+    finally:
+        connection.set_busy_timeout(LOCK_TIMEOUT_MS)
+    return not busy

@@ -75,7 +75,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
     (points,) = tmp_path.glob("*/points.sqlite")
     broken = {1: POINTS.migrations[1] + "; SELECT * FROM nowhere"}
     with monkeypatch.context() as patch:
-        patch.setattr("retrieval_store.engine.points.POINTS", replace(POINTS, migrations=broken))
+        patch.setattr("retrieval_store.engine.access.POINTS", replace(POINTS, migrations=broken))
         with retrieval_store.Client(tmp_path) as client, pytest.raises(StorageError):
             client.get_collection("things").count()
     database = apsw.Connection(str(points), vfs="cksmvfs")

@@ -125,6 +125,10 @@ class Access:
         except CONTRADICTIONS as error:
             raise contradiction(error, self._database.path) from error
 
+    def moment(self) -> Moment:
+        """What is in memory of the collection now."""
+        return self.read(lambda view: Moment(view.state, view.kept))
+
     def _view(self, connection: apsw.Connection, moment: Moment) -> SearchView:
         return View(connection, moment.state, moment.kept, self._derived_from)
 

@@ -16,7 +16,7 @@ from retrieval_store.engine.storage.files import remove_vector_files
 from retrieval_store.engine.storage.schema import Space, write_head
 from retrieval_store.engine.storage.vectors import rows_per_block
 from retrieval_store.engine.storage.write import Write, append_rows
-from retrieval_store.engine.upkeep.saving import moment_of, sweep
+from retrieval_store.engine.upkeep.saving import sweep
 from retrieval_store.interface.records import Progress
 
 SLICE_BYTES = 4 * 1024 * 1024
@@ -44,7 +44,7 @@ def _copy_and_switch(points: Access, then: State, progress: Progress) -> None:
     generation = then.head.generation + 1
     copies = {name: _copied(points, then, name, generation, progress) for name in then.spaces}
     points.write(partial(_switch, points, then, copies, generation))
-    moment_of(points)  # let go of the files of the generation before
+    points.moment()  # let go of the files of the generation before
 
 
 def _copied(points: Access, then: State, name: str, generation: int, progress: Progress) -> Space:

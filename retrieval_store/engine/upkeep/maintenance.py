@@ -16,7 +16,7 @@ and let its own copy of an index follow, but begins none.
 """
 
 import logging
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.database.failures import LOCK_TIMEOUT_MS
@@ -31,7 +31,6 @@ from retrieval_store.engine.upkeep.filling import fill
 from retrieval_store.engine.upkeep.saving import (
     GROWTH_TO_SAVE,
     build_lists,
-    moment_of,
     renew_lists,
     save_index,
     save_lists,
@@ -44,7 +43,6 @@ from retrieval_store.interface.records import Progress
 
 _log = logging.getLogger("retrieval_store")
 CLOSING_WAITS = 2.0  # seconds, for the background to stop
-T = TypeVar("T")
 
 
 def optimize(points: Access, progress: Progress) -> None:
@@ -55,7 +53,7 @@ def optimize(points: Access, progress: Progress) -> None:
     def work(alone: bool) -> None:
         if not alone:
             _refuse_to_wait(points)
-        moment = moment_of(points)
+        moment = points.moment()
         state, held = moment.state, worth_saving(moment)
         remove_leftovers(points, state.head.generation)
         if any(space.dead for space in state.spaces.values()):
@@ -87,7 +85,7 @@ def tend(points: Access, progress: Progress) -> bool:
     returns whether that is why something was left."""
 
     def work(alone: bool) -> bool:
-        state = moment_of(points).state
+        state = points.moment().state
         if alone and any(map(is_worth_compacting, state.spaces.values())):
             remove_leftovers(points, state.head.generation)
             compact(points, state, progress)
@@ -110,7 +108,7 @@ def save_indexes(points: Access) -> None:
 
     def work(alone: bool) -> None:
         if alone:
-            for name in moment_of(points).state.spaces:
+            for name in points.moment().state.spaces:
                 save_index(points, name, GROWTH_TO_SAVE / 2)
             save_lists(points)
 

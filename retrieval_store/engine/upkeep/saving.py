@@ -21,7 +21,7 @@ LISTS_WORTH = 20_000  # points; the lists of fewer are made anew in a moment
 def save_index(points: Access, name: str, growth: float) -> None:
     """Save the index of a space if it has grown by more than this share since; only the one process
     that does maintenance may."""
-    moment = moment_of(points)
+    moment = points.moment()
     index = moment.kept.indexes.get(name)
     if index is None or points.directory is None:
         return
@@ -55,7 +55,7 @@ def build_lists(points: Access) -> None:
 def save_lists(points: Access) -> None:
     """Save the lists of words and trigrams that have grown enough since; only the one process that
     does maintenance may. What has been deleted or replaced goes from a file when it is written."""
-    for key in worth_saving(moment_of(points)):
+    for key in worth_saving(points.moment()):
         # Of each a look of its own, since writing one takes a while.
         if points.read(partial(_has_grown, key=key)):
             _save_list(points, key)
@@ -119,8 +119,3 @@ def sweep(points: Access) -> None:
         files = points.read(lambda view: derived.all_files(view.connection))
         with translated(points.directory):
             derived.sweep(points.directory, files)
-
-
-def moment_of(points: Access) -> Moment:
-    """What is in memory of a collection now."""
-    return points.read(lambda view: Moment(view.state, view.kept))

@@ -551,7 +551,7 @@ def test_what_is_no_client_is_refused_at_once(given):
 @pytest.mark.parametrize("url", [5, ""])
 def test_what_is_no_url_is_refused_at_once(url):
     with pytest.raises(errors.InvalidTypeError, match="expected the URL"):
-        retrieval_store.Client(url=url)
+        retrieval_store.Client(url=url, timeout=PATIENCE)
 
 
 def test_large_numbers_of_results_and_of_values_are_asked_for_sensibly(store):
@@ -617,7 +617,7 @@ def test_a_url_leads_to_collections_over_the_network(url):
         assert near["ids"] == [["a"]]
         assert things.query(query_texts="river", mode="text")["ids"] == [["a"]]
         assert things.delete(where={"m": 2}) == {"deleted": 1}
-    with retrieval_store.Client(url=url) as client:
+    with retrieval_store.Client(url=url, timeout=PATIENCE) as client:
         things = client.get_collection("things")
         assert things.metadata == {"about": "x"}
         assert things.count() == 2
@@ -641,7 +641,7 @@ def test_where_nobody_answers_the_place_is_named(monkeypatch):
 @pytest.mark.filterwarnings("ignore:Failed to obtain server version")
 def test_a_server_that_is_no_qdrant_is_said_to_be_none(url):
     with (
-        retrieval_store.Client(url=url, prefix="elsewhere") as client,
+        retrieval_store.Client(url=url, prefix="elsewhere", timeout=PATIENCE) as client,
         pytest.raises(errors.StorageError, match="no Qdrant at http://"),
     ):
         client.list_collections()
@@ -649,7 +649,7 @@ def test_a_server_that_is_no_qdrant_is_said_to_be_none(url):
 
 @pytest.mark.filterwarnings("ignore:Failed to obtain server version")
 def test_threads_share_a_client_by_url(url):
-    with retrieval_store.Client(url=url) as client:
+    with retrieval_store.Client(url=url, timeout=PATIENCE) as client:
         things = client.create_collection("things", embedding_function=None)
         failed = []
 

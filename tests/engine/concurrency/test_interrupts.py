@@ -277,20 +277,21 @@ def test_sharing_excludes_and_lets_both_sides_in():
 
 @contextmanager
 def alarm(module):
-    """A real signal that raises Interrupt, once, when a function of that module works or waits."""
-    armed = [True]
+    """A real signal that raises Interrupt, once, when a function of that module works or waits; gives
+    its frame, in a list."""
+    struck = []
 
     def interrupt(_, frame):
-        while armed and frame is not None:
+        while frame is not None and not struck:
             if frame.f_globals is vars(module):
-                armed.clear()
+                struck.append(frame)
                 raise Interrupt
             frame = frame.f_back
 
     before = signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, 0.05, 0.01)
     try:
-        yield
+        yield struck
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -377,9 +378,11 @@ def test_an_interrupt_ends_a_statement_of_sqlite(tmp_path):
     endless(points_file(tmp_path))
     with retrieval_store.Client(tmp_path) as client:
         things = client.get_collection("things", embedding_function=None)
-        # In what SQLite calls now and then, so while it is at work.
-        with pytest.raises(Interrupt), alarm(guards):
+        # In what SQLite calls now and then: while it is at work, and long before it would give up.
+        with pytest.raises(Interrupt), alarm(guards) as struck:
             things.get(where_document={"$contains": "never there"})
+        taken = struck[0].f_locals["self"].taken + guards.STEPS_AT_ONCE
+        assert taken < guards.MOST_STEPS / 10
         assert things.count() == 7
 
 

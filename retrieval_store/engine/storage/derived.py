@@ -161,3 +161,8 @@ def _records(connection: apsw.Connection, condition: str, *parameters: str) -> l
         if not _NAME.fullmatch(made.file):
             raise ValueError(f"{made.file!r} is no name of a derived file")
     return files
+
+
+def deceit(path: Path, error: Exception) -> DamagedError:
+    """The error for a file that says what isn't so."""
+    return DamagedError(f"{path} is false, though its checksum is right: {error}")

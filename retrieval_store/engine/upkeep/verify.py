@@ -2,7 +2,8 @@
 
 Databases: every page through the checksum VFS, SQLite's own check of their structure, and whether
 the tables agree. Vector files: the checksum of every block, by a reader that has seen none yet.
-Derived files: their checksums, and whether they are made of what is there; see `comparing`.
+Derived files: their checksums, and whether they are made of what is there (`index_check`,
+`list_check`).
 """
 
 from collections.abc import Callable
@@ -24,7 +25,8 @@ from retrieval_store.engine.storage.catalog import CATALOG
 from retrieval_store.engine.storage.derived import DerivedFile, all_files, path_of, refuse_damaged
 from retrieval_store.engine.storage.files import DERIVED, POINTS_NAME
 from retrieval_store.engine.storage.records import decode_payloads, read_records
-from retrieval_store.engine.upkeep.comparing import refuse_false_index, refuse_false_lists
+from retrieval_store.engine.upkeep.index_check import refuse_false_index
+from retrieval_store.engine.upkeep.list_check import refuse_false_lists
 from retrieval_store.engine.words.kept import TRIGRAMS, ListKey, file_key
 from retrieval_store.errors import (
     ClientClosedError,

@@ -533,10 +533,10 @@ def test_lists_of_documents_without_a_word_are_no_problem(tmp_path):
 
 
 def test_lists_longer_than_what_is_compared_at_once(listed, monkeypatch):
-    from retrieval_store.engine.upkeep import comparing
+    from retrieval_store.engine.upkeep import list_check
     from retrieval_store.engine.words import kept
 
-    monkeypatch.setattr(comparing, "POSTINGS_AT_ONCE", 7)
+    monkeypatch.setattr(list_check, "POSTINGS_AT_ONCE", 7)
     monkeypatch.setattr(kept, "ROWS_A_PIECE", 13)
     assert problems(listed) == {}
     change_lists(derived_file(listed, "words"), move_one_posting)

@@ -1,28 +1,22 @@
-"""Derived files compared with the truth they claim to be made of.
+"""Indexes in files compared with the vectors they claim to be made of.
 
 A checksum finds what happened to a file by accident; whoever makes a file to deceive gives it the
-right one. So what is in a file is compared: the vectors of an index with those of its slots, where
-its class can tell them, and what it finds; lists with lists made of the same points again.
+right one. So the vectors in it are compared with those of its slots, where its class can tell them,
+and what it finds with what there is.
 """
 
-import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix
+from retrieval_store.base.arrays import Floats, Ints, Matrix
 from retrieval_store.engine.database.failures import CONTRADICTIONS
 from retrieval_store.engine.nearest.indexing import SpaceIndex
-from retrieval_store.engine.state.layers import Layers
 from retrieval_store.engine.state.state import SpaceState
-from retrieval_store.engine.state.view import AnyView
-from retrieval_store.engine.storage.derived import DerivedFile, path_of
-from retrieval_store.engine.words import list_files
-from retrieval_store.engine.words.kept import ListKey, in_pieces
-from retrieval_store.engine.words.lists import Lists
-from retrieval_store.errors import DamagedError, PluginError
+from retrieval_store.engine.storage.derived import DerivedFile, deceit, path_of
+from retrieval_store.errors import PluginError
 from retrieval_store.indexes import KnowsVectors, VectorIndex
 from retrieval_store.indexes.exact import (
     SAFE_LENGTHS,
@@ -35,7 +29,6 @@ from retrieval_store.indexes.exact import (
 )
 
 CELLS_AT_ONCE = 4_000_000  # of vectors
-POSTINGS_AT_ONCE = 4_000_000
 SAMPLE = 500  # vectors that are searched for
 CANDIDATES = 128  # that are asked for, in each search
 # When an index finds too little. HNSW made of the same vectors with other random numbers, 12 or 24
@@ -43,7 +36,6 @@ CANDIDATES = 128  # that are asked for, in each search
 # sample that differed by .46 at most; by .9 where groups were larger than these.
 MOST, MORE = 0.65, 0.5  # shares of the sample: that it misses, and more than one made anew
 EQUAL, SHARED = 32, 0.1  # vectors that are equal; the share for which the same one is nearest
-Digests = npt.NDArray[np.uint64]
 
 
 def refuse_false_index(
@@ -59,11 +51,7 @@ def refuse_false_index(
     except PluginError:
         return  # without its class it isn't used either
     except (*CONTRADICTIONS, RuntimeError) as error:
-        raise _deceit(path, error) from error
-
-
-def _deceit(path: Path, error: Exception) -> DamagedError:
-    return DamagedError(f"{path} is false, though its checksum is right: {error}")
+        raise deceit(path, error) from error
 
 
 def _largest_group(values: npt.ArrayLike) -> int:
@@ -190,96 +178,3 @@ class _IndexCheck:
             scale = 1 + lengths * length
         scale *= (self._rows.shape[1] + 16) * 4 * UNIT_ROUNDOFF
         return scale
-
-
-def refuse_false_lists(view: AnyView, key: ListKey, made: DerivedFile) -> None:
-    """Raise DamagedError unless the file, whose checksum is right, says of the points what they
-    say themselves."""
-    head, directory = view.state.head, view.directory
-    assert directory is not None
-    path = path_of(directory, made)
-    if made.seq < head.log_floor:
-        return  # nobody can know any more what has changed since, so it isn't used
-    try:
-        if made.seq > head.seq or made.covered > head.next_pk:
-            raise ValueError("it claims to know of writes that never were")
-        layers = list_files.read(path, view, made.seq, made.covered)
-        others = _count_others(view, key, layers)
-        if others:
-            raise ValueError(f"of {others} points it says what they don't hold")
-    except CONTRADICTIONS as error:
-        raise _deceit(path, error) from error
-
-
-def _count_others(view: AnyView, key: ListKey, layers: Layers[Lists]) -> int:
-    """Of how many points, but those that are read again anyway, the layers say something else."""
-    decided = view.state.alive.copy()
-    decided[layers.stale] = False
-    secret = np.uint64(secrets.randbits(64))
-    told, others = _digests_of_layers(layers, len(decided), secret), 0
-    for piece in in_pieces(view, key, np.flatnonzero(decided)):
-        true = _digests(piece, len(decided), secret)[piece.rows]
-        others += int(np.count_nonzero(true != told[piece.rows]))
-    return others
-
-
-def _digests_of_layers(layers: Layers[Lists], height: int, secret: np.uint64) -> Digests:
-    told = np.zeros(height, np.uint64)
-    for segment, counts in zip(layers.segments, layers.counting(height), strict=True):
-        _refuse_disorder(segment)
-        digests = _digests(segment, height, secret)
-        rows = segment.rows if counts is None else np.flatnonzero(counts)
-        told[rows] = digests[rows]
-    return told
-
-
-def _digests(lists: Lists, height: int, secret: np.uint64) -> Digests:
-    """(height,) for each row one number made of all that the lists say of it: Σ of h(term) · (2 ·
-    the weight's bits + 1), modulo 2^64. As long as `h` is secret, two that differ have the same
-    number by chance only; and it takes no more memory than that, where the lists themselves may
-    just fit."""
-    digests = np.zeros(height, np.uint64)
-    codes = lists.codes
-    terms = lists.terms if codes is None else np.fromiter(map(hash, codes), np.int64, len(codes))
-    shares = _scattered(terms, secret)
-    for first in range(0, len(lists.owners), POSTINGS_AT_ONCE):
-        some = slice(first, min(first + POSTINGS_AT_ONCE, len(lists.owners)))
-        places = np.arange(some.start, some.stop)
-        of_terms = shares[np.searchsorted(lists.offsets, places, "right") - 1]
-        np.add.at(digests, lists.owners[some], of_terms * _odd(lists.weights[some], len(places)))
-    if len(lists.sizes):
-        digests[lists.rows] += _scattered(_odd(lists.sizes, len(lists.rows)).view(np.int64), secret)
-    return digests
-
-
-def _odd(weights: Matrix, count: int) -> Digests:
-    """(count,) an odd number for each weight, which differ where these do; 1 where there are
-    none."""
-    if not len(weights):
-        return np.ones(count, np.uint64)
-    bits = np.ascontiguousarray(weights, np.float32).view(np.uint32)
-    return bits.astype(np.uint64) * np.uint64(2) + np.uint64(1)
-
-
-def _scattered(numbers: Ints, secret: np.uint64) -> Digests:
-    """A number of 64 bits for each, as good as random for who doesn't know the secret: the mixing
-    step of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
-    2014)."""
-    mixed = numbers.astype(np.uint64) + secret
-    mixed = (mixed ^ mixed >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ mixed >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ mixed >> np.uint64(31)
-
-
-def _refuse_disorder(lists: Lists) -> None:
-    """Raise ValueError where a reader would be misled by the order of what it looks at."""
-    starts: Bools = np.zeros(len(lists.owners) + 1, np.bool_)
-    starts[lists.offsets] = True
-    ascending = starts[1:-1] | (np.diff(lists.owners) > 0)
-    numbered = lists.codes is None or list(lists.codes.values()) == list(range(len(lists.codes)))
-    if lists.offsets[0] != 0 or not ascending.all() or not numbered:
-        raise ValueError("its lists are out of order")
-    if (np.diff(lists.terms) <= 0).any():
-        raise ValueError("its terms are out of order")
-    if len(lists.weights) not in (0, len(lists.owners)):
-        raise ValueError("it has other weights than postings")

@@ -14,19 +14,22 @@ import numpy as np
 import pytest
 
 import retrieval_store
+from retrieval_store.engine.opened import OpenCollections
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import DamagedError, NotFoundError, StorageError
 from tests.helpers.indexed import until
 from tests.helpers.small_stores import filled
 
 
-@pytest.mark.parametrize("step", ["_remove", "_forget"])
-def test_an_interrupted_deletion_takes_no_more_writes_and_is_finished(tmp_path, monkeypatch, step):
+@pytest.mark.parametrize(("owner", "step"), [(Store, "_remove"), (OpenCollections, "forget")])
+def test_an_interrupted_deletion_takes_no_more_writes_and_is_finished(
+    tmp_path, monkeypatch, owner, step
+):
     filled(tmp_path)
     with retrieval_store.Client(tmp_path) as client:
         handle = client.get_collection("things")
         with monkeypatch.context() as patch:
-            patch.setattr(Store, step, lambda *_: 1 / 0)
+            patch.setattr(owner, step, lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 client.delete_collection("things")
         with pytest.raises(ValueError, match="deleted"):

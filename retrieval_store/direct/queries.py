@@ -119,7 +119,7 @@ def vectors_of(embeddings: Any) -> Matrix:
     return matrix_of(embeddings, "query_embeddings")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would be slower to make, and each query makes one
 class Asker:
     """Makes queries for a store of what users of a collection pass. embedder: its embedding
     function; load: what its data loader makes of uris; analyzer: tells how it finds words."""

@@ -1,6 +1,8 @@
 """Conditions on documents, each one class; see `values`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.patterns import compile_pattern
@@ -15,6 +17,10 @@ class DocumentLeaf(Expression):
     def holds(self, document: str) -> bool:
         """Whether the condition is true of the document."""
         raise NotImplementedError
+
+    def test(self) -> Callable[[str], Any]:
+        """`holds`, made ready for many documents; what it returns is true or false to Python."""
+        return self.holds
 
     def bound(self, says: Says) -> Bound:
         """What a store elsewhere can say of it."""
@@ -44,4 +50,8 @@ class DocumentMatches(DocumentLeaf):
         compile_pattern(self.pattern)
 
     def holds(self, document: str) -> bool:
-        return compile_pattern(self.pattern).search(document) is not None
+        return self.test()(document) is not None
+
+    def test(self) -> Callable[[str], Any]:
+        search: Callable[[str], Any] = compile_pattern(self.pattern).search
+        return search

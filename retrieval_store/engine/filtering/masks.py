@@ -119,7 +119,7 @@ def _with_trigrams_of(view: FilterView, text: str) -> Bools | None:
 
 
 def _pks_holding(view: FilterView, leaf: DocumentLeaf, candidates: Bools) -> Ints:
-    holds, pks = leaf.holds, view.state.pks[candidates]
+    holds, pks = leaf.test(), view.state.pks[candidates]
     pieces = read_records(view.connection, "pk, document", pks, "AND document IS NOT NULL")
     found = [pk for piece in pieces for pk, document in piece if holds(document)]
     return np.array(found, np.int64)

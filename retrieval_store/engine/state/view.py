@@ -11,7 +11,7 @@ from retrieval_store.engine.state.state import State
 Kept_co = TypeVar("Kept_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # nobody changes it; frozen, it would take three times as long to make
 class View(Generic[Kept_co]):
     """What a call reads: the state in memory, and a transaction that shows the same `seq`.
 

@@ -183,9 +183,12 @@ def asks(
         def method(self: C, /, *args: P.args, **kwargs: P.kwargs) -> R:
             return answer(self, own(self, *args, **kwargs))
 
+        # To whoever looks, frameworks among them, it has these parameters and no others.
         update_wrapper(method, answer)
+        del method.__wrapped__  # type: ignore[attr-defined]
         answers = signature(answer).return_annotation
         method.__signature__ = signature(ask).replace(return_annotation=answers)  # type: ignore[attr-defined]
+        method.__annotations__ = {**ask.__annotations__, "return": answers}
         return method
 
     return decorate

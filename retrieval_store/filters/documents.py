@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.patterns import compile_pattern
@@ -27,6 +27,7 @@ class DocumentLeaf(Expression):
         return says.nothing()
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class DocumentContains(DocumentLeaf):
     """Points with a document that has `text` in it, case and all."""
@@ -40,6 +41,7 @@ class DocumentContains(DocumentLeaf):
         return says.containing(self.text)
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class DocumentMatches(DocumentLeaf):
     """Points with a document in which the RE2 `pattern` is found somewhere."""

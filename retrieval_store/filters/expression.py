@@ -22,8 +22,24 @@ from retrieval_store.filters.nodes import (
 )
 from retrieval_store.filters.values import Exists, ListHas, OneOf, Range, TextIn, ValueLeaf
 
+NODES: frozenset[type[Expression]] = frozenset(
+    [
+        And,
+        DocumentContains,
+        DocumentMatches,
+        Exists,
+        HasId,
+        ListHas,
+        Not,
+        OneOf,
+        Or,
+        Range,
+        TextIn,
+    ]
+)  # of the language itself
 __all__ = [
     "MAX_DEPTH",
+    "NODES",
     "And",
     "DocumentContains",
     "DocumentLeaf",

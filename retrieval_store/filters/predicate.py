@@ -43,7 +43,7 @@ def fulfils(point: Candidate, expression: Expression | None) -> bool:
         case HasId(ids):
             return point.id in ids
         case DocumentLeaf():
-            return point.document is not None and expression.holds(point.document)
+            return point.document is not None and bool(expression.holds(point.document))
         case ValueLeaf():
-            return expression.holds(value_at(point.payload, expression.path))
+            return bool(expression.holds(value_at(point.payload, expression.path)))
     raise TypeError(f"nothing is defined for {expression!r}")

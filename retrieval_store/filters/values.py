@@ -8,7 +8,7 @@ many points, `bound` is what a store elsewhere can say of it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias, final
 
 from retrieval_store.base.arrays import Ints
 from retrieval_store.filters.nodes import Expression, PayloadPath, Scalar
@@ -87,6 +87,7 @@ class Says(Protocol):
         """Nothing but that there must be one."""
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class OneOf(ValueLeaf):
     """Points with a scalar at `path` equal to one of `values`.
@@ -107,6 +108,7 @@ class OneOf(ValueLeaf):
         return says.equal(self.values)
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class ListHas(ValueLeaf):
     """Points with a list at `path` that has an element equal to one of `values`."""
@@ -125,6 +127,7 @@ class ListHas(ValueLeaf):
         return says.equal(self.values)
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Range(ValueLeaf):
     """Points with a number at `path` in the bounds, compared exactly; None leaves a side open."""
@@ -152,6 +155,7 @@ class Range(ValueLeaf):
         return says.between(self)
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class TextIn(ValueLeaf):
     """Points with a string at `path` that has `text` in it; ignore_case: as `str.casefold` says."""
@@ -172,6 +176,7 @@ class TextIn(ValueLeaf):
         return says.containing(self.text) if self.text and not self.ignore_case else says.nothing()
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Exists(ValueLeaf):
     """Points with something at `path`: neither nothing, nor null, nor an empty list."""

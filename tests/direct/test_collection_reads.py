@@ -1,8 +1,13 @@
 """count, get, peek, query: what comes back, in which order and shape."""
 
+import inspect
+import typing
+
 import numpy as np
 import pytest
+from langchain_core.tools import StructuredTool
 
+from retrieval_store import QueryResult
 from retrieval_store.errors import DimensionMismatchError, InvalidArgumentError
 
 GET_KEYS = {"ids", "embeddings", "documents", "uris", "data", "metadatas", "included"}
@@ -204,3 +209,19 @@ def test_a_small_collection_answers_more_queries_than_it_has_room_for_rows(popul
     found = populated.query(query_embeddings=np.zeros((9_000, 2)), n_results=5)
     assert len(found["ids"]) == 9_000
     assert {tuple(ids) for ids in found["ids"]} == {("p0", "p1", "p2", "p3", "p4")}
+
+
+def test_query_and_explain_show_their_parameters_to_whoever_looks(populated):
+    shown = inspect.signature(populated.query).parameters
+    assert list(shown)[:2] == ["query_embeddings", "query_texts"]
+    assert shown == inspect.signature(populated.explain).parameters
+    for method in (populated.query, populated.explain):
+        with pytest.raises(
+            TypeError, match=rf"{method.__name__}\(\) got an unexpected .* 'querry'"
+        ):
+            method(querry="x")
+    tool = StructuredTool.from_function(populated.query, name="search")
+    assert {*tool.args} == {*shown}
+    hints = typing.get_type_hints(populated.query)
+    assert {*hints} == {*shown, "return"}
+    assert hints["return"] is QueryResult

@@ -80,6 +80,31 @@ def test_what_a_node_means_is_enough_for_a_right_answer_anywhere(populated, node
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Divides(ValueLeaf):
+    """Points with a multiple at `path` of what it keeps to itself; true as numbers are."""
+
+    path: tuple[str, ...]
+    _by: int
+
+    def holds(self, value):
+        return 0 if value is None or value % self._by else 1
+
+    def found_in(self, values):
+        return None  # it depends
+
+
+@pytest.mark.parametrize("by", [2, 3])
+def test_nodes_of_a_users_own_are_asked_anew(populated, by):
+    multiples = [f"p{i}" for i in range(5) if i % by == 0]
+    for _ in range(3):
+        for node in (Divides(("n",), by), And((Divides(("n",), by), Exists(("n",))))):
+            assert populated.get(where=node)["ids"] == multiples
+            found = populated.query(query_embeddings=[0, 0], where=node)["ids"][0]
+            assert found == multiples
+            populated.query(query_embeddings=[0, 0], where=Divides(("n",), 4))
+
+
 def test_what_is_no_node_is_refused_with_its_type():
     with pytest.raises(InvalidFilterError, match="a term of type dict, expected an expression"):
         checked_expression(And(({"n": 1},)))  # type: ignore[arg-type]

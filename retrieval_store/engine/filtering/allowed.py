@@ -14,7 +14,7 @@ import orjson
 
 from retrieval_store.base.arrays import Bools, Ints, Matrix
 from retrieval_store.engine.state.state import SpaceState
-from retrieval_store.filters.expression import Expression, walk
+from retrieval_store.filters.expression import NODES, Expression, walk
 from retrieval_store.indexes.exact import Norms
 
 FILTERS_KEPT = 64
@@ -108,11 +108,12 @@ class AllowedCache:
 
 def key_of(expression: Expression | None) -> Key | None:
     """What tells filters apart: their nodes' types and contents, since True equals 1 to Python but
-    not to a filter. None for one that has no such form."""
+    not to a filter. None for one that has no such form, or has nodes of the user's own, of which
+    nobody knows what they hold."""
     if expression is None:
         return (), b""
+    types = tuple(type(node) for node in walk(expression))
     try:
-        content = orjson.dumps(expression)
+        return (types, orjson.dumps(expression)) if NODES.issuperset(types) else None
     except TypeError:
         return None
-    return tuple(type(node) for node in walk(expression)), content

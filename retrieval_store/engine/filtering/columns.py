@@ -34,15 +34,18 @@ class Segment:
 Column: TypeAlias = Layers[Segment]
 
 
-def column_mask(column: Column, leaf: ValueLeaf, rows: int) -> Bools:
-    """(rows,) True where the leaf, which can be looked up, holds; right for rows that aren't
-    stale."""
+def column_mask(column: Column, leaf: ValueLeaf, rows: int) -> Bools | None:
+    """(rows,) True where the leaf holds; right for rows that aren't stale. None for a leaf that
+    can't be looked up."""
     height = max([rows, *(int(s.rows[-1]) + 1 for s in column.segments if len(s.rows))])
     mask = np.zeros(height, np.bool_)
     for i, segment in enumerate(column.segments):
         if i:
             mask[segment.rows] = False
-        for found in leaf.found_in(segment) or ():
+        parts = leaf.found_in(segment)
+        if parts is None:
+            return None
+        for found in parts:
             mask[found] = True
     return mask[:rows]
 

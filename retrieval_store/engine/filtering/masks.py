@@ -63,12 +63,8 @@ def _mask(view: FilterView, columns: Columns, expression: Expression, candidates
             return found
         case Not(term):
             return candidates & ~_mask(view, columns, term, candidates)
-        case ValueLeaf() if _is_looked_up(expression):
-            mask = column_mask(columns[expression.path], expression, len(candidates))
-            mask &= candidates
-            return mask
         case ValueLeaf():
-            return _holding(view, expression, candidates)
+            return _of_leaf(view, columns, expression, candidates)
         case HasId(ids):
             pks = np.fromiter(pks_of_ids(view.connection, ids).values(), np.int64)
         case DocumentContains(text):
@@ -79,6 +75,16 @@ def _mask(view: FilterView, columns: Columns, expression: Expression, candidates
             raise TypeError(f"no mask is defined for {expression!r}")
     mask = np.zeros_like(candidates)
     mask[rows_of(view.state.pks, pks)] = True
+    mask &= candidates
+    return mask
+
+
+def _of_leaf(view: FilterView, columns: Columns, leaf: ValueLeaf, candidates: Bools) -> Bools:
+    mask = None
+    if _is_looked_up(leaf):
+        mask = column_mask(columns[leaf.path], leaf, len(candidates))
+    if mask is None:
+        return _holding(view, leaf, candidates)
     mask &= candidates
     return mask
 

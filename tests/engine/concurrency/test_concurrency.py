@@ -216,8 +216,8 @@ def test_a_crowd_of_threads_collections_and_clients_neither_crashes_nor_hangs(tm
 def test_a_lock_that_is_held_too_long_is_an_error_and_then_the_store_goes_on(
     tmp_path, monkeypatch, holder
 ):
-    monkeypatch.setattr("retrieval_store.engine.database.failures.LOCK_TIMEOUT_MS", 300)
-    monkeypatch.setattr("retrieval_store.engine.access.LOCK_TIMEOUT_MS", 300)
+    for module in ("database.failures", "database.opening", "access"):
+        monkeypatch.setattr(f"retrieval_store.engine.{module}.LOCK_TIMEOUT_MS", 300)
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)
         if holder == "a thread":

@@ -1,9 +1,22 @@
-"""Random metadata, documents and filters for hypothesis, made to meet each other often."""
+"""Random metadata, documents and filters for hypothesis."""
 
 import os
 
 from hypothesis import settings
 from hypothesis import strategies as st
+
+from retrieval_store.filters.expression import (
+    And,
+    DocumentContains,
+    Exists,
+    HasId,
+    ListHas,
+    Not,
+    OneOf,
+    Or,
+    Range,
+    TextIn,
+)
 
 EXAMPLES = int(os.environ.get("FILTER_EXAMPLES", "300"))
 thorough = settings(max_examples=EXAMPLES)
@@ -73,3 +86,108 @@ document_leaves = st.one_of(
 ).map(lambda pair: {pair[0]: pair[1]})
 where_documents = st.recursive(document_leaves, _junctions, max_leaves=4)
 records = st.lists(st.tuples(metadatas, documents), min_size=1, max_size=12)
+
+
+# Filters made of what is in the records: of two that are drawn apart, hardly one says anything
+# about the other.
+
+
+def _placed(found):
+    """Keys and values of the records' metadata."""
+    return [pair for metadata, _ in found for pair in (metadata or {}).items()]
+
+
+def _about(key, value):
+    """A condition on the key for which the value makes a difference."""
+    if isinstance(value, list):
+        elements = [v for v in value if isinstance(v, bool | int | float | str)] or [1]
+        return st.builds(
+            lambda operator, element: {key: {operator: element}},
+            st.sampled_from(["$contains", "$not_contains", "$eq"]),
+            st.sampled_from(elements),
+        )
+    if value is None or isinstance(value, dict):
+        return st.just({key: {"$ne": 0}})
+    said = [
+        st.just({key: value}),
+        st.sampled_from(["$ne", "$contains"]).map(lambda operator: {key: {operator: value}}),
+        st.builds(
+            lambda operator, other: {key: {operator: [other, value]}},
+            st.sampled_from(["$in", "$nin"]),
+            scalars,
+        ),
+    ]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        orders = st.sampled_from(["$gt", "$gte", "$lt", "$lte"])
+        said.append(orders.map(lambda operator: {key: {operator: value}}))
+    return st.one_of(said)
+
+
+def wheres_about(found):
+    """Filters on metadata, most of whose conditions some of these records meet."""
+    placed = _placed(found)
+    if not placed:
+        return wheres
+    leaves = st.sampled_from(placed).flatmap(lambda pair: _about(*pair))
+    return st.recursive(leaves, _junctions, max_leaves=4)
+
+
+records_and_wheres = records.flatmap(
+    lambda found: st.tuples(
+        st.just(found),
+        st.lists(
+            st.one_of(wheres_about(found), wheres_about(found), wheres), min_size=1, max_size=3
+        ),
+    )
+)
+
+
+def _leaves_about(key, value, document):
+    """Nodes for which the value at the key, or the document, makes a difference."""
+    path, text = (key,), st.sampled_from([str.upper, str.lower, str])
+    nodes = [st.just(Exists(path)), st.just(HasId(("r0", "r2")))]
+    if isinstance(value, dict) and value:
+        inner = st.sampled_from(sorted(value))
+        nodes.append(inner.map(lambda k: OneOf((key, k), (value[k],))))
+    if isinstance(value, list):
+        elements = [v for v in value if isinstance(v, bool | int | float | str)]
+        nodes += [st.just(ListHas(path, (v,))) for v in elements]
+        nodes += [st.just(OneOf(path, (v,))) for v in elements]
+    if isinstance(value, bool | int | float | str):
+        nodes += [st.just(OneOf(path, (value, 7))), st.just(ListHas(path, (value,)))]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        bounds = st.sampled_from(["gt", "gte", "lt", "lte"])
+        nodes.append(bounds.map(lambda bound: Range(path, **{bound: value})))
+    if isinstance(value, str):
+        pieces = st.integers(0, len(value)).map(lambda i: value[i : i + 2])
+        nodes.append(st.builds(lambda p, f, i: TextIn(path, f(p), i), pieces, text, st.booleans()))
+        nodes.append(st.just(TextIn(path, value.swapcase(), ignore_case=True)))
+    if document:
+        nodes.append(st.sampled_from(document).map(DocumentContains))
+    return st.one_of(nodes)
+
+
+def expressions_about(found):
+    """Expressions, most of whose leaves some of these records fulfil."""
+    places = [
+        (key, value, document)
+        for metadata, document in found
+        for key, value in (metadata or {"a": 0}).items()
+    ]
+    leaves = st.sampled_from(places).flatmap(lambda place: _leaves_about(*place))
+    return st.recursive(
+        leaves,
+        lambda terms: st.one_of(
+            st.builds(Not, terms),
+            st.builds(And, st.lists(terms, max_size=3).map(tuple)),
+            st.builds(Or, st.lists(terms, max_size=3).map(tuple)),
+        ),
+        max_leaves=4,
+    )
+
+
+records_and_expressions = records.flatmap(
+    lambda found: st.tuples(
+        st.just(found), st.lists(expressions_about(found), min_size=1, max_size=3)
+    )
+)

@@ -10,7 +10,6 @@ import httpx
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from qdrant_client import QdrantClient
 from qdrant_client.http.exceptions import ResponseHandlingException
 
@@ -19,26 +18,21 @@ from retrieval_store import errors
 from retrieval_store.adapters.opening import open_collection
 from retrieval_store.filters.expression import (
     And,
-    DocumentContains,
     Exists,
     HasId,
     ListHas,
     Not,
     OneOf,
-    Or,
     Range,
-    TextIn,
 )
+from retrieval_store.filters.predicate import Candidate, fulfils
 from retrieval_store.remote import cluster as remote_cluster
 from tests.helpers import PATIENCE, oracle
 from tests.helpers.filter_strategies import (
-    documents,
-    metadatas,
-    records,
-    scalars,
+    records_and_expressions,
+    records_and_wheres,
     thorough,
     where_documents,
-    wheres,
 )
 from tests.helpers.qdrant_rest import serving
 
@@ -65,6 +59,7 @@ def url():
 # filters: Qdrant's mean other things, and nothing of that may show
 
 SHARED = QdrantClient(":memory:")
+FIELDS = ("ids", "embeddings", "metadatas", "documents")
 
 
 def filled(found):
@@ -82,8 +77,9 @@ def filled(found):
 
 
 @thorough
-@given(records, st.lists(wheres, min_size=1, max_size=3), where_documents)
-def test_filters_mean_what_the_predicate_says(found, filters, where_document):
+@given(records_and_wheres, where_documents)
+def test_filters_mean_what_the_predicate_says(both, where_document):
+    found, filters = both
     things, held = filled(found)
     for where in filters:
         expected = [i for i, (metadata, _) in held.items() if oracle.matches(metadata, where)]
@@ -96,43 +92,30 @@ def test_filters_mean_what_the_predicate_says(found, filters, where_document):
     assert things.get(where_document=where_document)["ids"] == said
 
 
-paths = st.sampled_from([("a",), ("b",), ("a", "b"), ("a.b",), ('q"', "a"), ("",)])
-some = st.lists(scalars, min_size=1, max_size=3).map(tuple)
-leaves = st.one_of(
-    st.builds(OneOf, paths, some),
-    st.builds(ListHas, paths, some),
-    st.builds(Range, paths, gt=st.one_of(st.none(), st.integers(-3, 3))),
-    st.builds(TextIn, paths, st.sampled_from(["", "x", "tr", "É"]), st.booleans()),
-    st.builds(Exists, paths),
-    st.builds(HasId, st.lists(st.sampled_from(["r0", "r1", "r9"]), max_size=2).map(tuple)),
-    st.builds(DocumentContains, st.sampled_from(["a", "%", "é"])),
-)
-expressions = st.recursive(
-    leaves,
-    lambda terms: st.one_of(
-        st.builds(Not, terms),
-        st.builds(And, st.lists(terms, max_size=3).map(tuple)),
-        st.builds(Or, st.lists(terms, max_size=3).map(tuple)),
-    ),
-    max_leaves=5,
-)
-
-
 @thorough
-@given(st.lists(st.tuples(metadatas, documents), min_size=1, max_size=8), expressions)
-def test_expressions_of_adapters_mean_the_same_as_in_the_engine(found, expression):
+@given(records_and_expressions)
+def test_expressions_mean_the_same_as_in_the_engine(both):
+    found, expressions = both
     things, _ = filled(found)
     embedded = retrieval_store.Client().create_collection("records", embedding_function=None)
     everything = things.get(include=["embeddings", "metadatas", "documents"])
-    embedded.add(
-        ids=everything["ids"],
-        embeddings=everything["embeddings"],
-        metadatas=everything["metadatas"],
-        documents=everything["documents"],
-    )
-    assert (
-        things.get(where=expression)["ids"] == embedded.get(where=expression)["ids"]  # type: ignore
-    )
+    embedded.add(**{name: everything[name] for name in FIELDS})
+    for expression in [*expressions, *map(Not, expressions)]:
+        assert things.get(where=expression)["ids"] == embedded.get(where=expression)["ids"]
+
+
+ODD_PATHS = [('q"', "a"), ("",), ("a", "b"), ("a.b",)]
+
+
+@pytest.mark.parametrize("path", ODD_PATHS)
+def test_paths_that_qdrant_cannot_say_mean_what_they_do_elsewhere(path):
+    values = [{"a": {"b": 1}}, {"a": [{"b": 1}]}, {"a.b": 1}, {'q"': {"a": 1}}, {"a": 1}, None]
+    things, held = filled([(metadata, None) for metadata in values])
+    for leaf in (OneOf(path, (1,)), Range(path, gt=0), Exists(path), ListHas(path, (1,))):
+        for node in (leaf, Not(leaf), And((leaf, HasId(("r0", "r3"))))):
+            candidates = [Candidate(i, metadata, None) for i, (metadata, _) in held.items()]
+            expected = [one.id for one in candidates if fulfils(one, node)]
+            assert things.get(where=node)["ids"] == expected
 
 
 def test_a_query_widens_until_k_fulfil_what_qdrant_cannot_say(store):

@@ -5,11 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
+from retrieval_store.filters.predicate import Candidate, fulfils
 from tests.helpers import oracle
 from tests.helpers.filter_strategies import (
     EXAMPLES,
     metadatas,
     records,
+    records_and_expressions,
+    records_and_wheres,
     thorough,
     where_documents,
     wheres,
@@ -31,8 +34,9 @@ def filled(found):
 
 
 @thorough
-@given(records, st.lists(wheres, min_size=1, max_size=3))
-def test_where_means_what_the_predicate_says(found, filters):
+@given(records_and_wheres)
+def test_where_means_what_the_predicate_says(both):
+    found, filters = both
     collection, held = filled(found)
     for where in filters:
         expected = [i for i, (metadata, _) in held.items() if oracle.matches(metadata, where)]
@@ -53,9 +57,36 @@ def test_where_document_means_what_the_predicate_says(found, where_document, whe
     assert collection.get(where=where, where_document=where_document)["ids"] == both
 
 
+def test_random_filters_say_something_of_random_records():
+    """Else the tests here would prove nothing."""
+    separating = []
+
+    @settings(max_examples=200, derandomize=True, database=None)
+    @given(records_and_wheres)
+    def draw(both):
+        found, filters = both
+        matching = {oracle.matches(metadata, filters[0]) for metadata, _ in found}
+        separating.append(len(matching) == 2 or len(found) == 1)
+
+    draw()
+    assert sum(separating) > 0.4 * len(separating)
+
+
+@thorough
+@given(records_and_expressions)
+def test_expressions_mean_what_the_predicate_says(both):
+    found, expressions = both
+    collection, held = filled(found)
+    candidates = [Candidate(i, metadata, text) for i, (metadata, text) in held.items()]
+    for expression in expressions:
+        expected = [one.id for one in candidates if fulfils(one, expression)]
+        assert collection.get(where=expression)["ids"] == expected
+
+
 @settings(thorough, max_examples=EXAMPLES // 3)
-@given(records, wheres, st.data())
-def test_filters_stay_right_while_records_change(found, where, data):
+@given(records_and_wheres, st.data())
+def test_filters_stay_right_while_records_change(both, data):
+    found, (where, *_) = both
     collection, held = filled(found)
     for step in range(data.draw(st.integers(1, 6))):
         collection.get(where=where)  # builds the columns, which then have to follow

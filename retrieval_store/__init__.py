@@ -89,4 +89,4 @@ if not TYPE_CHECKING:  # else type checkers would believe in any name
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

@@ -2,7 +2,10 @@
 
 An embedding function is any callable that takes a list of inputs and returns as many vectors. If
 its class is registered as a plugin (see `plugins`) and has `settings()`, a collection remembers it
-by name and settings and makes it again when opened.
+by name and settings and makes it again when opened. The protocols are here. `wordllama` is the
+default, `sentence_transformers` and `open_clip` run models in this process, `openai` asks servers;
+`bm25` and `splade` make sparse vectors; `frameworks` wraps those of LangChain and LlamaIndex. It
+may use `base` and `errors`.
 """
 
 from collections.abc import Sequence

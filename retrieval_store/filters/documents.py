@@ -30,7 +30,8 @@ class DocumentLeaf(Expression):
 @final
 @dataclass(frozen=True, slots=True)
 class DocumentContains(DocumentLeaf):
-    """Points with a document that has `text` in it, case and all."""
+    """Points with a document that has `text` in it, case and all. The engine finds them by SQLite
+    and by trigrams (`engine.filtering.masks`), and doesn't ask `holds`."""
 
     text: str
 

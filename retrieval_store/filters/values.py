@@ -69,7 +69,9 @@ class Scalars(Protocol):
 
 class Says(Protocol):
     """What a store elsewhere can say of a value, or of one of its elements if it is a list: either
-    what is necessary for a condition, or what is enough for it."""
+    what is necessary for a condition, or what is enough for it, which a negation needs. A leaf
+    isn't told which, so what it returns must be true of both; what is only necessary is a method
+    here of its own, that says nothing where enough is asked for."""
 
     def equal(self, values: Sequence[Scalar]) -> Bound:
         """That it equals one of the values."""

@@ -1,7 +1,8 @@
 """Finding the nearest vectors: exactly (`exact`), and by indexes that are nearly right and faster.
 
 An index is a class under a registered name; `hnsw` is the one that collections use by default. It
-knows vectors by their numbers and nothing of points, filters or files other than its own.
+knows vectors by their numbers and nothing of points, filters or files other than its own. It may
+use `base`.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Making what was written durable."""
+"""Names of files made durable. Of vectors see `storage.vectors`; rows are SQLite's (`opening`)."""
 
 import os
 from pathlib import Path

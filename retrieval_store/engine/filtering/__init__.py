@@ -4,5 +4,5 @@ In come a view and an expression; out comes a mask over rows, or the rows that a
 (`selecting`). `masks` evaluates expressions, over `columns` (for one payload path, which rows have
 which value) made of `postings` (sorted arrays that a value or a range cuts a slice of). `allowed`
 keeps what recent filters let through, `kept` says what else stays between calls. It may use `words`
-(for substrings of documents), `state` and `storage`.
+(for substrings of documents), `state` and the rooms below.
 """

@@ -1,7 +1,7 @@
 """A collection in memory, as of one write.
 
-In comes a transaction; out come a `State` (which points there are, who owns which vector), and the
+In comes a transaction; out come a `state` (which points there are, who owns which vector), and the
 step from one to the next. A state is data alone: what is worked out of it belongs to who keeps it,
-and is handed to whoever reads, in a `View`. `layers` keeps what is built for each row current, by
+and is handed to whoever reads, in a `view`. `layers` keeps what is built for each row current, by
 reading again what changed; `fetch` reads whole points. It may use `storage` and `database`.
 """

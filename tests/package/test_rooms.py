@@ -1,0 +1,20 @@
+"""What rooms say of themselves is true: each names its modules, and what it may use."""
+
+import pytest
+
+from tests.helpers import ROOT
+
+ROOMS = sorted(path.parent for path in (ROOT / "retrieval_store").rglob("__init__.py"))
+
+
+@pytest.mark.parametrize("room", ROOMS[1:], ids=lambda room: room.name)
+def test_a_room_names_its_modules_and_is_no_larger_than_a_dozen(room):
+    told = (room / "__init__.py").read_text().split('"""')[1]
+    modules = {path.stem for path in room.glob("*.py")} - {"__init__"}
+    assert {name for name in modules if f"`{name}`" not in told} == set()
+    assert len(modules) <= 12
+    assert "may use" in told.replace("\n", " ") or room.name == "engine"
+
+
+def test_the_top_of_the_package_is_small():
+    assert len(list((ROOT / "retrieval_store").glob("*.py"))) <= 6

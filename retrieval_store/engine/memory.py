@@ -163,7 +163,7 @@ class Memory:
 
 def _nothing_kept(seq: int, indexes: Mapping[str, SpaceIndex]) -> Kept:
     columns, lists = LayerCache(seq, COLUMNS_KEPT), LayerCache(seq, LISTS_KEPT)
-    return Kept(lists, {}, columns, AllowedCache(), indexes)
+    return Kept(lists=lists, facts={}, columns=columns, allowed=AllowedCache(), indexes=indexes)
 
 
 def _still_kept(kept: Kept, seq: int, changed: Ints, indexes: Mapping[str, SpaceIndex]) -> Kept:

@@ -1,7 +1,8 @@
-"""Random metadata, documents and filters for hypothesis."""
+"""Random metadata, documents and filters for hypothesis, and collections of them."""
 
 import os
 
+import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 
@@ -86,6 +87,19 @@ document_leaves = st.one_of(
 ).map(lambda pair: {pair[0]: pair[1]})
 where_documents = st.recursive(document_leaves, _junctions, max_leaves=4)
 records = st.lists(st.tuples(metadatas, documents), min_size=1, max_size=12)
+
+
+def held_by(client, found):
+    """A new collection of these records, and by id what it holds."""
+    collection = client.create_collection("records", embedding_function=None)
+    ids = [f"r{i}" for i in range(len(found))]
+    collection.add(
+        ids=ids,
+        embeddings=np.arange(len(ids), dtype=float)[:, np.newaxis],
+        metadatas=[metadata for metadata, _ in found],
+        documents=[document for _, document in found],
+    )
+    return collection, dict(zip(ids, found, strict=True))
 
 
 # Filters made of what is in the records: of two that are drawn apart, hardly one says anything

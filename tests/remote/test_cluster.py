@@ -29,6 +29,7 @@ from retrieval_store.filters.predicate import Candidate, fulfils
 from retrieval_store.remote import cluster as remote_cluster
 from tests.helpers import PATIENCE, oracle
 from tests.helpers.filter_strategies import (
+    held_by,
     records_and_expressions,
     records_and_wheres,
     thorough,
@@ -65,15 +66,7 @@ FIELDS = ("ids", "embeddings", "metadatas", "documents")
 def filled(found):
     client = retrieval_store.Client(qdrant_client=SHARED, allow_reset=True)
     client.reset()
-    things = client.create_collection("records", embedding_function=None)
-    ids = [f"r{i}" for i in range(len(found))]
-    things.add(
-        ids=ids,
-        embeddings=np.arange(len(ids), dtype=float)[:, np.newaxis],
-        metadatas=[metadata for metadata, _ in found],
-        documents=[document for _, document in found],
-    )
-    return things, dict(zip(ids, found, strict=True))
+    return held_by(client, found)
 
 
 @thorough

@@ -1,6 +1,5 @@
 """Filters against a plain Python predicate, on random records and random nested filters."""
 
-import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,6 +8,7 @@ from retrieval_store.filters.predicate import Candidate, fulfils
 from tests.helpers import oracle
 from tests.helpers.filter_strategies import (
     EXAMPLES,
+    held_by,
     metadatas,
     records,
     records_and_expressions,
@@ -20,17 +20,7 @@ from tests.helpers.filter_strategies import (
 
 
 def filled(found):
-    """A collection of these records, changed after its columns were built, and what it holds."""
-    client = retrieval_store.Client()
-    collection = client.create_collection("records", embedding_function=None)
-    ids = [f"r{i}" for i in range(len(found))]
-    collection.add(
-        ids=ids,
-        embeddings=np.arange(len(ids), dtype=float)[:, np.newaxis],
-        metadatas=[metadata for metadata, _ in found],
-        documents=[document for _, document in found],
-    )
-    return collection, dict(zip(ids, found, strict=True))
+    return held_by(retrieval_store.Client(), found)
 
 
 @thorough

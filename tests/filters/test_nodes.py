@@ -105,6 +105,23 @@ def test_nodes_of_a_users_own_are_asked_anew(populated, by):
             populated.query(query_embeddings=[0, 0], where=Divides(("n",), 4))
 
 
+@dataclass(frozen=True, slots=True)
+class Failing(ValueLeaf):
+    """A node with a mistake."""
+
+    path: tuple[str, ...]
+
+    def holds(self, value):
+        return value > "1"
+
+
+@pytest.mark.embedded
+def test_the_mistakes_of_a_node_are_no_damage(populated):
+    with pytest.raises(InvalidFilterError, match=r"the filter Failing fails: TypeError\(.*'str'"):
+        populated.get(where=Failing(("n",)))
+    assert populated.count() == 5
+
+
 def test_what_is_no_node_is_refused_with_its_type():
     with pytest.raises(InvalidFilterError, match="a term of type dict, expected an expression"):
         checked_expression(And(({"n": 1},)))  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ What columns can answer is looked up in them. What only the document can answer 
 only of the points that the rest of the filter leaves.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
@@ -21,7 +21,9 @@ from retrieval_store.engine.storage.schema import pks_of_ids
 from retrieval_store.engine.words.kept import TRIGRAMS, file_key
 from retrieval_store.engine.words.lists import trigrams_of
 from retrieval_store.engine.words.ranked import rows_with_all
+from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import (
+    NODES,
     And,
     DocumentContains,
     DocumentLeaf,
@@ -125,9 +127,12 @@ def _with_trigrams_of(view: FilterView, text: str) -> Bools | None:
 
 
 def _pks_holding(view: FilterView, leaf: DocumentLeaf, candidates: Bools) -> Ints:
-    holds, pks = leaf.test(), view.state.pks[candidates]
+    pks = view.state.pks[candidates]
     pieces = read_records(view.connection, "pk, document", pks, "AND document IS NOT NULL")
-    found = [pk for piece in pieces for pk, document in piece if holds(document)]
+    found: list[int] = []
+    for piece in pieces:
+        told = _told(leaf, leaf.test(), [document for _, document in piece])
+        found += [pk for (pk, _), true in zip(piece, told, strict=True) if true]
     return np.array(found, np.int64)
 
 
@@ -135,8 +140,19 @@ def _holding(view: FilterView, leaf: ValueLeaf, candidates: Bools) -> Bools:
     """The candidates of whose values the leaf holds, each of which is asked."""
     rows, mask = np.flatnonzero(candidates), np.zeros_like(candidates)
     values = _read_values(view, rows, [leaf.path])[leaf.path]
-    mask[rows] = [leaf.holds(value) for value in values]
+    mask[rows] = _told(leaf, leaf.holds, values)
     return mask
+
+
+def _told(leaf: Expression, ask: Callable[[Any], Any], about: Sequence[Any]) -> list[Any]:
+    """What is answered about each; the errors of nodes of a user's own as such, since others are
+    those of what is stored."""
+    try:
+        return [ask(one) for one in about]
+    except Exception as error:
+        if type(leaf) in NODES:
+            raise
+        raise InvalidFilterError(f"the filter {type(leaf).__name__} fails: {error!r}") from error
 
 
 def _columns(view: FilterView, paths: set[PayloadPath]) -> Columns:

@@ -59,7 +59,7 @@ def test_random_filters_say_something_of_random_records():
         separating.append(len(matching) == 2 or len(found) == 1)
 
     draw()
-    assert sum(separating) > 0.4 * len(separating)
+    assert sum(separating) > 0.2 * len(separating)  # some half of them do; drawn apart, one of 20
 
 
 @thorough

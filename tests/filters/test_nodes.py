@@ -117,7 +117,7 @@ class Failing(ValueLeaf):
 
 @pytest.mark.embedded
 def test_the_mistakes_of_a_node_are_no_damage(populated):
-    with pytest.raises(InvalidFilterError, match=r"the filter Failing fails: TypeError\(.*'str'"):
+    with pytest.raises(InvalidFilterError, match=r"Failing in the filter: TypeError\(.*'str'"):
         populated.get(where=Failing(("n",)))
     assert populated.count() == 5
 

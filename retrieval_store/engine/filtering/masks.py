@@ -4,7 +4,7 @@ What columns can answer is looked up in them. What only the document can answer 
 only of the points that the rest of the filter leaves.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
@@ -127,12 +127,9 @@ def _with_trigrams_of(view: FilterView, text: str) -> Bools | None:
 
 
 def _pks_holding(view: FilterView, leaf: DocumentLeaf, candidates: Bools) -> Ints:
-    pks = view.state.pks[candidates]
+    holds, pks = _asking(leaf, leaf.test()), view.state.pks[candidates]
     pieces = read_records(view.connection, "pk, document", pks, "AND document IS NOT NULL")
-    found: list[int] = []
-    for piece in pieces:
-        told = _told(leaf, leaf.test(), [document for _, document in piece])
-        found += [pk for (pk, _), true in zip(piece, told, strict=True) if true]
+    found = [pk for piece in pieces for pk, document in piece if holds(document)]
     return np.array(found, np.int64)
 
 
@@ -140,19 +137,23 @@ def _holding(view: FilterView, leaf: ValueLeaf, candidates: Bools) -> Bools:
     """The candidates of whose values the leaf holds, each of which is asked."""
     rows, mask = np.flatnonzero(candidates), np.zeros_like(candidates)
     values = _read_values(view, rows, [leaf.path])[leaf.path]
-    mask[rows] = _told(leaf, leaf.holds, values)
+    holds = _asking(leaf, leaf.holds)
+    mask[rows] = [holds(value) for value in values]
     return mask
 
 
-def _told(leaf: Expression, ask: Callable[[Any], Any], about: Sequence[Any]) -> list[Any]:
-    """What is answered about each; the errors of nodes of a user's own as such, since others are
-    those of what is stored."""
-    try:
-        return [ask(one) for one in about]
-    except Exception as error:
-        if type(leaf) in NODES:
-            raise
-        raise InvalidFilterError(f"the filter {type(leaf).__name__} fails: {error!r}") from error
+def _asking(leaf: Expression, ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Asks, and tells errors of nodes of a user's own as such: others are of what is stored."""
+    if type(leaf) in NODES:
+        return ask
+
+    def asked(about: Any) -> Any:
+        try:
+            return ask(about)
+        except Exception as error:
+            raise InvalidFilterError(f"{type(leaf).__name__} in the filter: {error!r}") from error
+
+    return asked
 
 
 def _columns(view: FilterView, paths: set[PayloadPath]) -> Columns:

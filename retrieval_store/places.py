@@ -21,8 +21,15 @@ from retrieval_store.interface.stores import CollectionStore, PointsBackend
 class Session:
     """A client's share in a store; when it is closed, or collected, `release` is called."""
 
-    def __init__(self, store: CollectionStore, release: Callable[[], object], place: str) -> None:
+    def __init__(
+        self,
+        store: CollectionStore,
+        release: Callable[[], object],
+        place: str,
+        on_cluster: bool = False,
+    ) -> None:
         self._store = store
+        self.on_cluster = on_cluster
         self._finalizer = weakref.finalize(self, release)
         self.place = place
 
@@ -59,20 +66,29 @@ def embedded(path: Path, mode: Mode, rebuild: bool) -> Session:
     return session
 
 
-def remote(url: str | None, qdrant_client: Any, options: dict[str, Any]) -> Session:
-    """A cluster: the one at a URL, or that of a client which stays the caller's to close."""
+def remote(
+    url: str | None,
+    qdrant_client: Any,
+    consistency: Any,
+    creates_indexes: bool,
+    options: dict[str, Any],
+) -> Session:
+    """A cluster: the one at a URL, or that of a client which stays the caller's to close. The rest
+    is as `Client` takes it."""
     try:
         from retrieval_store.remote.cluster import Cluster
+        from retrieval_store.remote.space import Options
         from retrieval_store.remote.store import RemoteStore
     except ImportError as error:
         raise MissingDependencyError(
             'a cluster needs qdrant-client: pip install "retrieval-store[qdrant]"'
         ) from error
+    how = Options(consistency, creates_indexes)
     if url is None:
         cluster = Cluster(qdrant_client, "behind qdrant_client")
-        return Session(RemoteStore(cluster), _leave_open, cluster.place)
+        return Session(RemoteStore(cluster, how), _leave_open, cluster.place, on_cluster=True)
     cluster = Cluster.at(url, options)
-    return Session(RemoteStore(cluster), cluster.close, cluster.place)
+    return Session(RemoteStore(cluster, how), cluster.close, cluster.place, on_cluster=True)
 
 
 def _leave_open() -> None:

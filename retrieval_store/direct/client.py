@@ -26,6 +26,7 @@ from retrieval_store.direct.configuration import (
 )
 from retrieval_store.direct.embedder import spec_of
 from retrieval_store.direct.results import SPACE
+from retrieval_store.direct.sharding import checked_consistency
 from retrieval_store.embeddings import DEFAULT, Default, EmbeddingFunction
 from retrieval_store.errors import (
     AlreadyExistsError,
@@ -58,8 +59,11 @@ class Client:
 
     On a cluster collections mean the same, but a batch isn't one transaction, and what is written
     survives what Qdrant says it does. With `url` go further arguments of
-    qdrant_client.QdrantClient's, such as api_key; a client that is there already is given as
-    `qdrant_client` instead, and stays open.
+    qdrant_client.QdrantClient's, such as api_key and timeout (in seconds); a client that is there
+    already is given as `qdrant_client` instead, and stays open. consistency: how many replicas a
+    read asks: a number, "majority", "quorum" or "all"; None for one of them. create_indexes:
+    whether payload indexes are made, once, that a server in strict mode wants for a filter; if not,
+    such a filter is refused.
     """
 
     def __init__(
@@ -73,13 +77,16 @@ class Client:
         rebuild: bool = False,
         url: str | None = None,
         qdrant_client: Any = None,
+        consistency: int | Literal["majority", "quorum", "all"] | None = None,
+        create_indexes: bool = True,
         **qdrant_options: Any,
     ) -> None:
         if durability not in ("full", "relaxed"):
             raise InvalidArgumentError(
                 f"durability is {durability!r}, expected 'full' or 'relaxed'"
             )
-        for name, flag in {"trust": trust, "rebuild": rebuild}.items():
+        flags = {"trust": trust, "rebuild": rebuild, "create_indexes": create_indexes}
+        for name, flag in flags.items():
             if not isinstance(flag, bool):
                 raise InvalidArgumentError(f"{name} is {shown(flag)}, expected True or False")
         places = {"path": path, "url": url, "qdrant_client": qdrant_client}
@@ -94,9 +101,12 @@ class Client:
             raise InvalidArgumentError("rebuild goes with path: elsewhere there are no such files")
         if durability != "full" and (url is not None or qdrant_client is not None):
             raise InvalidArgumentError("durability goes with path; on a cluster it is Qdrant's")
+        if (consistency is not None or not create_indexes) and url is None is qdrant_client:
+            raise InvalidArgumentError("consistency and create_indexes go with a cluster")
         mode: Mode = "read-only" if read_only else durability
         if url is not None or qdrant_client is not None:
-            self._session = remote(url, qdrant_client, qdrant_options)
+            read_from = checked_consistency(consistency)
+            self._session = remote(url, qdrant_client, read_from, create_indexes, qdrant_options)
         elif path is None:
             self._session = in_memory(mode)
         else:
@@ -122,7 +132,8 @@ class Client:
 
         configuration: {"hnsw": {"space": "l2" | "ip" | "cosine", "ef_construction",
         "max_neighbors", "ef_search"}, "index": "hnsw" | "exact" | a plugin's {"name", "settings"},
-        "text": {"language", "stemming", "stopwords"}}.
+        "text": {"language", "stemming", "stopwords"}}; on a cluster also "qdrant": {"shard_number",
+        "replication_factor", "write_consistency_factor", "on_disk", "quantization"}.
         metadata: a dict of JSON values; "hnsw:space" in it chooses the distance too.
         embedding_function: left out, the default one (wordllama); None for none.
         """
@@ -230,6 +241,11 @@ class Client:
         chosen = with_given(ALL_DEFAULTS, given)
         space = NewSpace(metric_of(chosen), index_of(chosen))
         _refuse_bad_index(space)
+        if chosen["qdrant"] and not self._session.on_cluster:
+            raise InvalidArgumentError(
+                f"configuration['qdrant'] is for collections on a cluster; this store is "
+                f"{self._session.place}"
+            )
         spec = spec_of(embedding_function)
         settings: Payload = {
             "metadata": metadata,

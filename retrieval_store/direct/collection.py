@@ -4,9 +4,9 @@ import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace as changed
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from retrieval_store.base.json_values import Payload, checked_object
+from retrieval_store.base.json_values import Payload, checked_object, shown
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.base.words import Analyzer
 from retrieval_store.direct.arguments import (
@@ -45,11 +45,11 @@ from retrieval_store.direct.results import (
     query_result,
 )
 from retrieval_store.embeddings import DEFAULT, Default, EmbeddingFunction
-from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.interface.points import PointBatch, WriteRules
 from retrieval_store.interface.queries import AnyQuery, Fusion
 from retrieval_store.interface.records import CollectionRecord
-from retrieval_store.interface.stores import Backend
+from retrieval_store.interface.stores import INDEX_KINDS, Backend
 from retrieval_store.loaders import DataLoader
 
 Question: TypeAlias = tuple[AnyQuery, frozenset[str]]  # and what is wanted of the hits
@@ -350,6 +350,19 @@ class Collection:
                 bar.update(done)
 
             self._backend.optimize(advance)
+
+    def create_index(
+        self, key: str, kind: Literal["keyword", "float", "bool"] | None = None
+    ) -> None:
+        """Have a cluster index a metadata key, so that filters on it are fast, and allowed where
+        the server is in strict mode. A key has one index: "keyword" for equality of strings,
+        "float" for numbers, "bool" for truths; None: by what the first points have under the key.
+        In a directory, which needs no such index, there is nothing to do."""
+        if not isinstance(key, str) or not key:
+            raise InvalidTypeError(f"key is {shown(key)}, expected a metadata key")
+        if kind is not None and kind not in INDEX_KINDS:
+            raise InvalidArgumentError(f"kind is {shown(kind)}, expected one of {INDEX_KINDS}")
+        self._backend.points.create_index((key,), kind)
 
     def _batch(self, records: Records, show_progress: bool) -> PointBatch:
         return batch_of(records, self._embedder, self._loader, show_progress)

@@ -12,6 +12,7 @@ from typing import Any, cast
 from retrieval_store.base.json_values import Payload, checked_object, shown
 from retrieval_store.base.words import Analyzer, analyzer
 from retrieval_store.direct.arguments import whole_number
+from retrieval_store.direct.sharding import checked_storage
 from retrieval_store.errors import ConflictError, DamagedError, InvalidArgumentError
 from retrieval_store.indexes import EXACT, HNSW
 from retrieval_store.indexes.exact import METRICS, Metric
@@ -23,7 +24,7 @@ SEARCH_TIME = ("ef_search", "text")
 LIMITS = {"max_neighbors": (2, 1024), "ef_construction": (1, 100_000), "ef_search": (1, 1_000_000)}
 DEFAULT_INDEX: Payload = {"name": HNSW, "settings": {}}
 TEXT_DEFAULTS: Payload = {"language": None, "stemming": True, "stopwords": False}
-ALL_DEFAULTS: Payload = {**DEFAULTS, "index": DEFAULT_INDEX, "text": TEXT_DEFAULTS}
+ALL_DEFAULTS: Payload = {**DEFAULTS, "index": DEFAULT_INDEX, "text": TEXT_DEFAULTS, "qdrant": {}}
 _log = logging.getLogger("retrieval_store")
 _ALIASES = {"M": "max_neighbors"}
 _METADATA_KEYS = {
@@ -70,6 +71,7 @@ def all_settings(record: CollectionRecord) -> Payload:
         **stored["hnsw"],
         "index": stored.get("index", DEFAULT_INDEX),
         "text": stored.get("text", TEXT_DEFAULTS),
+        "qdrant": stored.get("qdrant", {}),
     }
 
 
@@ -89,11 +91,12 @@ def _text_of(settings: Payload) -> dict[str, Any]:
 
 def to_store(settings: Payload) -> Payload:
     """How a collection's settings are stored."""
-    return {
+    stored: Payload = {
         "hnsw": {name: settings[name] for name in DEFAULTS},
         "index": settings["index"],
         "text": settings["text"],
     }
+    return {**stored, "qdrant": settings["qdrant"]} if settings["qdrant"] else stored
 
 
 def index_of(settings: Payload) -> Payload:
@@ -143,13 +146,15 @@ def metric_of(settings: Payload) -> Metric:
 def _from_configuration(configuration: Any) -> Payload:
     if configuration is None:
         return {}
-    given = _mapping(configuration, "configuration", ("hnsw", "index", "text"))
+    given = _mapping(configuration, "configuration", ("hnsw", "index", "text", "qdrant"))
     names = (*DEFAULTS, *_ALIASES)
     others: Payload = {}
     if given.get("index") is not None:
         others["index"] = _checked_index(given["index"])
     if given.get("text") is not None:
         others["text"] = _checked_text(given["text"])
+    if given.get("qdrant") is not None:
+        others["qdrant"] = checked_storage(given["qdrant"])
     return others | {
         _ALIASES.get(name, name): _checked(
             _ALIASES.get(name, name), value, f"configuration['hnsw'][{name!r}]"

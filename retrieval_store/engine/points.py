@@ -27,7 +27,7 @@ from retrieval_store.engine.storage.schema import (
     write_head,
 )
 from retrieval_store.engine.storage.write import Write, delete, put
-from retrieval_store.filters.expression import Expression
+from retrieval_store.filters.expression import Expression, PayloadPath
 from retrieval_store.interface.points import (
     Fields,
     Hits,
@@ -40,6 +40,7 @@ from retrieval_store.interface.points import (
 from retrieval_store.interface.queries import AnyQuery
 from retrieval_store.interface.records import Mode
 from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.interface.stores import IndexKind
 
 ATTENTION_EVERY = 2_000  # points written
 
@@ -152,6 +153,9 @@ class PointStore(Access):
             write_head(write.connection, replace(write.head, seq=write.head.seq + 1, dropped=True))
 
         self.write(change)
+
+    def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
+        """Nothing is to be made: the values of a key are gathered by the first filter on it."""
 
     def configure_index(self, space: str, index: Payload) -> None:
         """Replace the index settings of a vector space, of which only those that tell how to search

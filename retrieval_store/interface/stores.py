@@ -5,11 +5,11 @@ Whoever implements them raises errors of ours only; what a front passes has been
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias, get_args
 
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.words import Analyzer
-from retrieval_store.filters.expression import Expression
+from retrieval_store.filters.expression import Expression, PayloadPath
 from retrieval_store.interface.points import (
     Fields,
     Hits,
@@ -22,6 +22,9 @@ from retrieval_store.interface.points import (
 from retrieval_store.interface.queries import AnyQuery
 from retrieval_store.interface.records import CollectionRecord, FileReport, Progress
 from retrieval_store.interface.spaces import NewSpace
+
+IndexKind: TypeAlias = Literal["keyword", "float", "bool"]
+INDEX_KINDS: tuple[IndexKind, ...] = get_args(IndexKind)
 
 
 class PointsBackend(Protocol):
@@ -58,6 +61,9 @@ class PointsBackend(Protocol):
     def configure_index(self, space: str, index: Payload) -> None:
         """Replace the index settings of a vector space, of which only those that tell how to search
         can change."""
+
+    def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
+        """Make filters on a key of the metadata fast where that needs an index to be made."""
 
     def count(self) -> int:
         """How many points there are."""

@@ -15,6 +15,7 @@ from retrieval_store.base.json_values import shown
 from retrieval_store.errors import (
     AlreadyExistsError,
     ClientClosedError,
+    ClusterError,
     InvalidArgumentError,
     InvalidTypeError,
     NotFoundError,
@@ -35,6 +36,14 @@ TRANSIENT = (429, 502, 503, 504, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DE
 MISSING = (404, grpc.StatusCode.NOT_FOUND)
 TAKEN = (409, grpc.StatusCode.ALREADY_EXISTS)
 _log = logging.getLogger("retrieval_store")
+
+
+class IndexMissing(ClusterError):
+    """shim"""
+
+
+class VectorMissing(ClusterError):
+    """shim"""
 
 
 class Cluster:
@@ -90,6 +99,11 @@ class Cluster:
             collection,
         )
 
+    @property
+    def version(self) -> Any:
+        v = self._client.info().version.split(".")
+        return int(v[0]), int(v[1])
+
     def close(self) -> None:
         """Close the client."""
         self._client.close()
@@ -107,6 +121,10 @@ class Cluster:
 
     def _translated(self, error: Exception, collection: str) -> Exception:
         said, status = str(error), _status(error)
+        if "Index required" in said:
+            return IndexMissing(said)
+        if "Not existing vector" in said:
+            return VectorMissing(said)
         if _may_pass(error):
             return StorageError(f"the cluster {self.place} can't be reached: {said}")
         if status in MISSING and not collection:

@@ -3,7 +3,8 @@
 Qdrant's conditions mean other things in places: a list matches when one of its elements does, 1.0
 isn't the integer 1, numbers are compared as float64. So what is made here is what a point *must*
 fulfil, as far as Qdrant can say it; whoever asks then looks at what comes back (`predicate`). For a
-negation the opposite is needed, what is *enough* for the term to hold. Each leaf says both.
+negation the opposite is needed, what is *enough* for the term to hold. Each leaf says both. What a
+server can't be sent for a key, since its index doesn't serve (`indexes`), is left out likewise.
 """
 
 import math
@@ -25,19 +26,20 @@ from retrieval_store.filters.expression import (
     Scalar,
     ValueLeaf,
 )
+from retrieval_store.interface.stores import IndexKind
+from retrieval_store.remote.indexes import PayloadIndexes, written
 from retrieval_store.remote.payloads import DOCUMENT, LISTS, point_id
 
 EXACT_IN_FLOAT64 = 2**53  # smaller numbers aren't rounded when they are compared as float64
 MOST_NUMBERS = 100  # that are sent one by one
 DEEPEST = 20  # levels of a filter that are sent; servers bound them too
-INTEGERS = range(-(2**63), 2**63)  # those that Qdrant's match knows
 Condition: TypeAlias = Any  # one of qdrant-client's many
 Bound: TypeAlias = Condition | bool  # True: no restriction; False: nothing at all
 
 
-def necessary(expression: Expression | None) -> Bound:
+def necessary(expression: Expression | None, indexes: PayloadIndexes) -> Bound:
     """What all points that fulfil the expression fulfil."""
-    return True if expression is None else _bound(expression, True)
+    return True if expression is None else _bound(expression, True, indexes)
 
 
 def as_filter(bound: Bound) -> models.Filter | None:
@@ -47,61 +49,63 @@ def as_filter(bound: Bound) -> models.Filter | None:
     return models.Filter(must=[bound])
 
 
-def _bound(expression: Expression, upper: bool, depth: int = 0) -> Bound:
+def _bound(expression: Expression, upper: bool, indexes: PayloadIndexes, depth: int = 0) -> Bound:
     """What is necessary (`upper`) or enough for the expression."""
     if depth > DEEPEST:
         return upper
     match expression:
         case And(terms):
-            return _all([_bound(term, upper, depth + 1) for term in terms])
+            return _all([_bound(term, upper, indexes, depth + 1) for term in terms])
         case Or(terms):
-            return _any([_bound(term, upper, depth + 1) for term in terms])
+            return _any([_bound(term, upper, indexes, depth + 1) for term in terms])
         case Not(term):
-            return _none(_bound(term, not upper, depth + 1))
+            return _none(_bound(term, not upper, indexes, depth + 1))
         case HasId(ids):
             return models.HasIdCondition(has_id=[point_id(one) for one in ids])
         case DocumentLeaf():
-            return expression.bound(_Says(DOCUMENT, upper))
+            return expression.bound(_Says((DOCUMENT,), upper, indexes))
         case ValueLeaf(path=path):
-            key = _key(path)
-            if key is None or (len(path) > 1 and not upper):
+            if not _is_path(path) or (len(path) > 1 and not upper):
                 return upper  # there may be lists on the way, which Qdrant walks through
-            bound = expression.bound(_Says(key, upper))
-            return bound if upper else _all([bound, _is_list(path[0], expression)])
+            bound = expression.bound(_Says(path, upper, indexes))
+            return bound if upper else _all([bound, _is_list(path[0], expression, indexes)])
     raise TypeError(f"nothing is defined for {expression!r}")
 
 
-def _is_list(name: str, leaf: ValueLeaf) -> Bound:
-    """That the value is a list, or isn't, as the leaf wants it."""
+def _is_list(name: str, leaf: ValueLeaf, indexes: PayloadIndexes) -> Bound:
+    """That the value is a list, or isn't, as the leaf wants it: enough for that."""
     if leaf.in_lists is None:
         return True
-    noted = models.FieldCondition(key=LISTS, match=models.MatchAny(any=[name]))
+    if not indexes.serves(LISTS, "keyword"):
+        return False
+    noted = models.FieldCondition(key=written(LISTS), match=models.MatchAny(any=[name]))
     return noted if leaf.in_lists else _none(noted)
 
 
 @dataclass(frozen=True, slots=True)
 class _Says:
-    """What Qdrant can say of what a point has under a key: what is necessary (`upper`) or enough
-    for a condition."""
+    """What Qdrant can say of what a point has at a path: what is necessary (`upper`) or enough for
+    a condition."""
 
-    key: str
+    path: PayloadPath
     upper: bool
+    indexes: PayloadIndexes
 
     def equal(self, values: Sequence[Scalar]) -> Bound:
         texts = [value for value in values if isinstance(value, str) and _is_text(value)]
         truths = [value for value in values if isinstance(value, bool)]
         numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-        matches: list[Any] = [models.MatchAny(any=texts)] if texts else []
-        matches += [models.MatchValue(value=truth) for truth in truths]
-        if not self.upper:  # the integer 1 doesn't match 1.0, but what matches is equal
-            integers = [n for n in numbers if isinstance(n, int) and n in INTEGERS]
-            matches += [models.MatchAny(any=integers)] if integers else []
-            numbers = [n for n in numbers if isinstance(n, float) and abs(n) < EXACT_IN_FLOAT64]
-        found: list[Bound] = [models.FieldCondition(key=self.key, match=m) for m in matches]
-        if len(numbers) > MOST_NUMBERS:  # each would be a condition; a range of all says less
+        found = [self._match("keyword", models.MatchAny(any=texts))] if texts else []
+        found += [self._match("bool", models.MatchValue(value=truth)) for truth in truths]
+        return _any([*found, *self._numbers(numbers)])
+
+    def _numbers(self, numbers: Sequence[int | float]) -> list[Bound]:
+        """That it is one of the numbers. Each is a condition, since a match with the integer 1
+        misses 1.0; of many, all between the smallest and the largest."""
+        if len(numbers) > MOST_NUMBERS:
             span = Range((), gte=min(numbers), lte=max(numbers))
-            return _any([*found, self.between(span) if self.upper else False])
-        return _any(found + [self.between(Range((), gte=n, lte=n)) for n in numbers])
+            return [self.between(span) if self.upper else False]
+        return [self.between(Range((), gte=n, lte=n)) for n in numbers]
 
     def between(self, bounds: Range) -> Bound:
         sent: dict[str, float] = {}
@@ -127,20 +131,31 @@ class _Says:
         # Without a bound Qdrant asks for nothing.
         if not sent:
             return self.upper
-        return models.FieldCondition(key=self.key, range=models.Range(**sent))
+        if not self.indexes.serves(self.path, "float"):
+            return self.nothing()
+        return models.FieldCondition(key=written(self.path), range=models.Range(**sent))
 
     def containing(self, text: str) -> Bound:
         if not _is_text(text):
             return False
-        match = models.MatchSubstring(substring=text)
-        return models.FieldCondition(key=self.key, match=match)
+        match = self.indexes.substring(self.path, text)
+        if match is None:
+            return self.nothing()
+        return models.FieldCondition(key=written(self.path), match=match)
 
     def present(self) -> Bound:
-        empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=self.key))
-        return models.Filter(must_not=[empty])
+        if not self.indexes.serves_presence(self.path):
+            return self.upper
+        key = models.PayloadField(key=written(self.path))
+        return models.Filter(must_not=[models.IsEmptyCondition(is_empty=key)])
 
     def nothing(self) -> Bound:
         return self.present() if self.upper else False
+
+    def _match(self, kind: IndexKind, match: Any) -> Bound:
+        if not self.indexes.serves(self.path, kind):
+            return self.nothing()
+        return models.FieldCondition(key=written(self.path), match=match)
 
 
 def _tighter(name: str, one: float | None, other: float) -> float:
@@ -171,11 +186,9 @@ def _none(bound: Bound) -> Bound:
     return not bound if isinstance(bound, bool) else models.Filter(must_not=[bound])
 
 
-def _key(path: PayloadPath) -> str | None:
-    """The path as Qdrant writes it; None for one that it can't."""
-    if any(not step or not _is_text(step) or '"' in step or "\\" in step for step in path):
-        return None
-    return ".".join(f'"{step}"' for step in path)
+def _is_path(path: PayloadPath) -> bool:
+    """Whether Qdrant can write it."""
+    return all(step and _is_text(step) and '"' not in step and "\\" not in step for step in path)
 
 
 def _is_text(text: str) -> bool:

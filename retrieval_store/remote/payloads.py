@@ -17,7 +17,7 @@ from retrieval_store.interface.points import PointId
 ID, DOCUMENT, URI, SERVICE = "_id", "_document", "_uri", "_retrieval_store"
 RESERVED = frozenset({ID, DOCUMENT, URI, SERVICE})
 ORDER = f"{SERVICE}.order"  # of first insertion
-LISTS = f"{SERVICE}.lists"  # names of the metadata that are lists
+LISTS = (SERVICE, "lists")  # names of the metadata that are lists
 _IDS = uuid.UUID("5f0c6f43-6a4e-5a0f-9d8b-2f4f0a3f7c11")
 
 

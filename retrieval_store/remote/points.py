@@ -1,16 +1,17 @@
 """The points of one collection on a cluster."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from qdrant_client import models
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.json_values import Payload
-from retrieval_store.filters.expression import Expression
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.filters.expression import Expression, PayloadPath, value_at
 from retrieval_store.filters.predicate import fulfils
 from retrieval_store.interface.points import (
     Fields,
@@ -22,13 +23,18 @@ from retrieval_store.interface.points import (
     WriteRules,
 )
 from retrieval_store.interface.queries import AnyQuery
+from retrieval_store.interface.stores import INDEX_KINDS, IndexKind
 from retrieval_store.remote import writing
+from retrieval_store.remote.cluster import IndexMissing
 from retrieval_store.remote.conditions import as_filter, necessary
-from retrieval_store.remote.payloads import ORDER, Held, decoded, point_id
+from retrieval_store.remote.indexes import kinds_of
+from retrieval_store.remote.listing import PAGE, Found, Listing, by_id
+from retrieval_store.remote.payloads import Held
 from retrieval_store.remote.searching import Asked, Trace, search
-from retrieval_store.remote.space import QdrantCollection, vector_of
+from retrieval_store.remote.space import QdrantCollection
 
-PAGE = 1_000  # points in one answer
+ATTEMPTS = 3  # at a filter for which indexes are wanted
+T = TypeVar("T")
 
 
 class RemotePoints:
@@ -50,8 +56,8 @@ class RemotePoints:
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
         """Delete the first `limit` points that are named and match; returns how many."""
-        found = [one.id for one, _ in islice(self._matching(ids, expression), limit)]
-        writing.delete(self._collection, found)
+        found = self._indexed(lambda: self._found(ids, expression, limit, 0, False))
+        writing.delete(self._collection, [one.held.id for one in found])
         return len(found)
 
     def get(
@@ -63,15 +69,32 @@ class RemotePoints:
         fields: Fields,
     ) -> Points:
         """The points that are named and match: in the order of `ids`, or of first insertion."""
-        stop = None if limit is None else min(offset + limit, sys.maxsize)
-        matching = self._matching(ids, expression, fields.vectors is not None)
-        found = list(islice(matching, offset, stop))
-        return self._points([one for one, _ in found], [vector for _, vector in found], fields)
+        vectors = fields.vectors is not None
+        found = self._indexed(lambda: self._found(ids, expression, limit, offset, vectors))
+        if found and ids is None:
+            self._collection.hint = found[-1].held.order + 1
+        return self._points([one.held for one in found], [one.vector for one in found], fields)
 
     def count(self) -> int:
         """How many points there are."""
-        found: int = self._collection.call("count", exact=True).count
-        return found
+        return self._collection.count()
+
+    def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
+        """Have Qdrant index a key of the metadata; raises InvalidArgumentError where no kind is
+        given and there is nothing to tell it by."""
+        self._collection.indexes.create(path, kind or self._kind_of(path))
+
+    def _kind_of(self, path: PayloadPath) -> IndexKind:
+        """The kind that most of the first points want."""
+        listing = Listing(self._collection, None, False)
+        values = (value_at(one.held.payload, path) for one in islice(listing.points(), PAGE))
+        kinds = Counter(kind for value in values for kind in kinds_of(value))
+        if not kinds:
+            raise InvalidArgumentError(
+                f"kind is None, and none of the first {PAGE} points has {'.'.join(path)!r}, by "
+                f"which it could be told; expected one of {INDEX_KINDS}"
+            )
+        return kinds.most_common(1)[0][0]
 
     def search(self, query: AnyQuery, fields: Fields) -> list[Hits]:
         """For each of the queries the best matching points, best first."""
@@ -107,10 +130,22 @@ class RemotePoints:
         """The number of candidates is sent with each query, so there is nothing to do here."""
 
     def _searched(self, query: AnyQuery, fields: Fields, trace: Trace) -> list[Hits]:
-        answers = search(Asked(self._collection, fields.vectors is not None, trace), query)
+        asked = Asked(self._collection, fields.vectors is not None, trace)
+        answers = self._indexed(lambda: search(asked, query))
         return [
             Hits(self._points(a.held, a.vectors, fields), a.distances, a.scores) for a in answers
         ]
+
+    def _indexed(self, ask: Callable[[], T]) -> T:
+        """What `ask` returns; asked again when the server wants payload indexes for the filter,
+        which are made then."""
+        for _ in range(ATTEMPTS):
+            try:
+                return ask()
+            except IndexMissing:
+                if not self._collection.indexes.demanded():
+                    raise
+        return ask()
 
     def _points(self, held: Sequence[Held], vectors: Sequence[Any], fields: Fields) -> Points:
         """Points as the caller wants them."""
@@ -132,59 +167,28 @@ class RemotePoints:
         return matrix
 
     def _named(self, ids: Sequence[PointId]) -> list[Held]:
-        return [one for one, _ in self._by_id(ids, False)]
+        return [one.held for one in by_id(self._collection, ids, False)]
 
-    def _matching(
+    def _found(
         self,
         ids: Sequence[PointId] | None,
         expression: Expression | None,
-        with_vectors: bool = False,
-    ) -> Iterator[tuple[Held, Any]]:
+        limit: int | None,
+        offset: int,
+        with_vectors: bool,
+    ) -> list[Found]:
+        """The points that are named and match, but for those before the offset and the limit."""
         if ids is not None:
-            found = self._by_id(ids, with_vectors)
+            points = by_id(self._collection, ids, with_vectors)
         else:
-            bound = necessary(expression)
-            found = iter(()) if bound is False else self._pages(as_filter(bound), with_vectors)
-        return (pair for pair in found if fulfils(pair[0].candidate, expression))
-
-    def _by_id(self, ids: Sequence[PointId], with_vectors: bool) -> Iterator[tuple[Held, Any]]:
-        for start in range(0, len(ids), PAGE):
-            wanted = [point_id(one) for one in ids[start : start + PAGE]]
-            records = self._collection.call(
-                "retrieve",
-                ids=wanted,
-                with_payload=True,
-                with_vectors=self._collection.vectors_wanted(with_vectors),
-            )
-            found = {record.id: record for record in records}
-            for one in wanted:
-                if one in found:
-                    held = decoded(found[one].payload)
-                    yield held, vector_of(found[one], held, self._collection)
-
-    def _pages(
-        self, condition: models.Filter | None, with_vectors: bool
-    ) -> Iterator[tuple[Held, Any]]:
-        """All points that fulfil the condition, in the order of first insertion."""
-        start: int | None = None
-        seen: set[Any] = set()  # of those whose order is `start`
-        while True:
-            records, _ = self._collection.call(
-                "scroll",
-                scroll_filter=condition,
-                limit=PAGE,
-                order_by=models.OrderBy(key=ORDER, start_from=start),
-                with_payload=True,
-                with_vectors=self._collection.vectors_wanted(with_vectors),
-            )
-            for record in records:
-                held = decoded(record.payload)
-                if record.id not in seen:
-                    yield held, vector_of(record, held, self._collection)
-                if held.order != start:
-                    start, seen = held.order, set()
-                seen.add(record.id)
-            if len(records) < PAGE:
-                return
-            if len(seen) == PAGE and start is not None:  # a whole page of one number
-                start, seen = start + 1, set()
+            bound = necessary(expression, self._collection.indexes)
+            if bound is False:
+                return []
+            wanted = PAGE if limit is None else limit
+            listing = Listing(self._collection, as_filter(bound), with_vectors, min(PAGE, wanted))
+            points = listing.points()
+            if expression is None:
+                points, offset = listing.at(offset), 0
+        matching = (one for one in points if fulfils(one.held.candidate, expression))
+        stop = None if limit is None else min(offset + limit, sys.maxsize)
+        return list(islice(matching, offset, stop))

@@ -7,26 +7,27 @@ more.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from itertools import groupby
+from typing import Any, TypeAlias
 
 import numpy as np
 from qdrant_client import models
 
 from retrieval_store.base.arrays import Floats, Matrix
 from retrieval_store.base.ranking import reciprocal_rank_fusion, weighted_sum
-from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.errors import ClusterError, InvalidArgumentError
 from retrieval_store.filters.expression import Expression, HasId
 from retrieval_store.filters.predicate import fulfils
 from retrieval_store.indexes.exact import Metric
 from retrieval_store.interface.points import PointId
 from retrieval_store.interface.queries import AnyQuery, HybridQuery, Query, TextQuery, scores_of
+from retrieval_store.remote.cluster import VectorMissing
 from retrieval_store.remote.conditions import as_filter, necessary
+from retrieval_store.remote.making import DENSE, WORDS
 from retrieval_store.remote.payloads import Held, decoded
 from retrieval_store.remote.space import (
-    DENSE,
     NUMBER_BYTES,
     REQUEST_BYTES,
-    WORDS,
     QdrantCollection,
     sent,
     sparse,
@@ -35,6 +36,8 @@ from retrieval_store.remote.space import (
 
 WIDER = 4
 PAGE = 1_000  # hits that are asked for without looking how many points there are
+TIES = 1_000  # equally good hits that are looked at beyond what is wanted
+Pair: TypeAlias = tuple[Any, Held]  # a point as Qdrant scores it, and what it holds
 
 
 @dataclass(slots=True)
@@ -89,13 +92,24 @@ def _by_vectors(asked: Asked, query: Query) -> list[Answer]:
     collection.refuse_other(query.vectors.shape[1], "query vectors")
     if collection.known_dimension() is None:
         return [replace(_nothing(), distances=np.empty(0)) for _ in query.vectors]
-    params = models.SearchParams(exact=query.exact, hnsw_ef=query.ef or collection.ef)
     made = [
-        models.QueryRequest(query=vector.tolist(), using=DENSE, params=params)
+        models.QueryRequest(query=vector.tolist(), using=DENSE, params=_params(query, collection))
         for vector in sent(query.vectors, collection.metric)
     ]
-    found = _verified(asked, made, query.expression, query.k)
+    try:
+        found = _verified(asked, made, query.expression, query.k)
+    except VectorMissing:  # on a node that hasn't heard of the first write there is nothing to find
+        found = [_nothing() for _ in made]
     return [_measured(answer, collection.metric) for answer in found]
+
+
+def _params(query: Query, collection: QdrantCollection) -> models.SearchParams:
+    rescored = models.QuantizationSearchParams(rescore=True)  # distances are those of the vectors
+    return models.SearchParams(
+        exact=query.exact,
+        hnsw_ef=query.ef or collection.settings.ef,
+        quantization=rescored if collection.settings.storage.get("quantization") else None,
+    )
 
 
 def _measured(answer: Answer, metric: Metric) -> Answer:
@@ -109,7 +123,11 @@ def _by_words(asked: Asked, query: TextQuery) -> list[Answer]:
     for i, words in enumerate(asked.collection.word_model().embed_query(query.texts)):
         if len(words.indices):
             made[i] = models.QueryRequest(query=sparse(words), using=WORDS)
-    found = _verified(asked, list(made.values()), query.expression, query.k)
+    try:
+        found = _verified(asked, list(made.values()), query.expression, query.k)
+    except VectorMissing:  # as above, if vectors are wanted with what is found
+        plain = replace(asked, with_vectors=False)
+        found = _verified(plain, list(made.values()), query.expression, query.k)
     by_place = dict(zip(made, found, strict=True))
     return [by_place.get(i, _nothing()) for i in range(len(query.texts))]
 
@@ -160,32 +178,81 @@ def _distances(answer: Answer) -> dict[PointId, float]:
 def _verified(
     asked: Asked, requests: list[models.QueryRequest], expression: Expression | None, k: int
 ) -> list[Answer]:
-    """The k best points for each request that fulfil the whole expression."""
-    bound = necessary(expression)
+    """The k best points for each request that fulfil the whole expression, equally good ones in the
+    order of first insertion.
+
+    One more is asked for, to see whether equally good ones are cut off, which come in an order that
+    changes from call to call; if so, more, but no more than TIES.
+    """
+    bound = necessary(expression, asked.collection.indexes)
     answers: list[Answer] = [_nothing() for _ in requests]
     if bound is False:
         return answers
     asked.trace.filter = as_filter(bound)
-    most = k if k <= PAGE else int(asked.collection.call("count", exact=True).count)
-    left, limit = list(range(len(requests))), max(1, min(k, most))
+    wanted = k if k <= PAGE else min(k, asked.collection.count())
+    left, limit = list(range(len(requests))), _allowed(asked, wanted + 1)
     while left:
-        shared = {
-            "filter": asked.trace.filter,
-            "limit": limit,
-            "with_payload": True,
-            "with_vector": asked.collection.vectors_wanted(asked.with_vectors),
-        }
-        made = [requests[i].model_copy(update=shared) for i in left]
         short = []
-        for i, response in zip(left, _responses(asked, made), strict=True):
-            pairs = [(point, decoded(point.payload)) for point in response.points]
+        for i, points in zip(left, _limited(asked, requests, left, limit), strict=True):
+            pairs = [(point, decoded(point.payload)) for point in points]
             passing = [p for p in pairs if fulfils(p[1].candidate, expression)]
             asked.trace.refused += len(pairs) - len(passing)
-            if len(passing) < min(k, most) and len(pairs) == limit:
+            if len(pairs) == limit and not _settled(pairs, passing, wanted):
                 short.append(i)
-            answers[i] = _answer(asked.collection, passing[:k])
-        left, limit = short, limit * WIDER
+            answers[i] = _answer(asked.collection, _ranked(passing)[:k])
+        left, limit = short, _wider(asked, limit, short, answers, wanted)
     return answers
+
+
+def _settled(pairs: list[Pair], passing: list[Pair], wanted: int) -> bool:
+    """Whether the best that are wanted are among those that pass, whatever else there may be."""
+    if len(passing) < wanted:
+        return False
+    cut = passing[wanted - 1][0].score if wanted else None
+    return cut != pairs[-1][0].score or len(pairs) >= wanted + TIES
+
+
+def _wider(asked: Asked, limit: int, short: list[int], answers: list[Answer], wanted: int) -> int:
+    """How many to ask for next; raises ClusterError where the server allows no more, and what was
+    found isn't enough."""
+    wider = _allowed(asked, limit * WIDER)
+    if wider == limit:
+        lacking = any(len(answers[i].held) < wanted for i in short)
+        if lacking:
+            raise ClusterError(
+                f"{asked.collection.place} allows queries for {limit} points, and fewer of these "
+                "fulfil the filter than are wanted; ask for fewer, or by a simpler filter"
+            )
+        short.clear()  # there may be others as good, which can't be asked for
+    return wider
+
+
+def _allowed(asked: Asked, limit: int) -> int:
+    most = asked.collection.limits.query
+    return limit if most is None else min(limit, most)
+
+
+def _ranked(pairs: list[Pair]) -> list[Pair]:
+    """As they came, best first, but equally good ones in the order of first insertion."""
+    ranked: list[Pair] = []
+    for _, equal in groupby(pairs, key=lambda pair: pair[0].score):
+        ranked += sorted(equal, key=lambda pair: (pair[1].order, pair[0].id))
+    return ranked
+
+
+def _limited(
+    asked: Asked, requests: list[models.QueryRequest], places: list[int], limit: int
+) -> Iterator[Any]:
+    """The points that are found for some of the requests, so many for each."""
+    shared = {
+        "filter": asked.trace.filter,
+        "limit": limit,
+        "with_payload": True,
+        "with_vector": asked.collection.vectors_wanted(asked.with_vectors),
+    }
+    made = [requests[i].model_copy(update=shared) for i in places]
+    for response in _responses(asked, made):
+        yield response.points
 
 
 def _responses(asked: Asked, requests: list[models.QueryRequest]) -> Iterator[Any]:
@@ -196,7 +263,7 @@ def _responses(asked: Asked, requests: list[models.QueryRequest]) -> Iterator[An
     step = max(1, REQUEST_BYTES // size)
     for start in range(0, len(requests), step):
         some = requests[start : start + step]
-        yield from asked.collection.call("query_batch_points", requests=some)
+        yield from asked.collection.queried(some)
         asked.trace.requests += 1
 
 

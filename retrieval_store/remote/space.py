@@ -1,8 +1,6 @@
 """One Qdrant collection as a Collection uses it: its vectors, and what is known of them here."""
 
-import threading
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,60 +8,143 @@ from qdrant_client import models
 
 from retrieval_store.base.arrays import Floats, Matrix, SparseVector
 from retrieval_store.embeddings.bm25 import BM25Embedding
-from retrieval_store.errors import DimensionMismatchError, NotFoundError, RetrievalStoreError
+from retrieval_store.errors import (
+    DimensionMismatchError,
+    InvalidArgumentError,
+    NotFoundError,
+    RetrievalStoreError,
+)
 from retrieval_store.indexes.exact import Metric
-from retrieval_store.remote.cluster import Cluster
+from retrieval_store.remote import making
+from retrieval_store.remote.cluster import Cluster, VectorMissing
+from retrieval_store.remote.indexes import PayloadIndexes
+from retrieval_store.remote.making import DENSE, Settings
+from retrieval_store.remote.orders import NANOSECONDS, Orders
 from retrieval_store.remote.payloads import Held
 
-DENSE, WORDS = "embedding", "words"  # the names of the vectors in Qdrant
-SETTINGS = "retrieval_store"  # in the metadata of a Qdrant collection
 REQUEST_BYTES = 8_000_000  # Qdrant takes 32 MB
 NUMBER_BYTES = 24  # of one number of a vector, as JSON
-DISTANCES: dict[Metric, models.Distance] = {
-    "l2": models.Distance.EUCLID,
-    "ip": models.Distance.DOT,
-    "cosine": models.Distance.COSINE,
-}
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Of a client. consistency: how many replicas a read asks, as qdrant-client's methods take it;
+    creates_indexes: whether payload indexes are made that a server in strict mode asks for."""
+
+    consistency: Any = None
+    creates_indexes: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a server in strict mode allows; None: anything. query: points in one answer; batch:
+    points in one write."""
+
+    query: int | None = None
+    batch: int | None = None
+
+
 class QdrantCollection:
-    """id: ours; name: of the Qdrant collection, which stays when ours changes; ef: candidates that
-    a query asks for; text: the settings of word search; dimension: of the vectors, None until it is
-    known."""
+    """What a collection is on a cluster. dimension: of the vectors, None until it is known; hint:
+    the order number at which a page is likely to be asked for."""
 
-    cluster: Cluster
-    id: str
-    name: str
-    metric: Metric
-    ef: int
-    text: dict[str, Any]
-    dimension: int | None = None
-    _last: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self, cluster: Cluster, options: Options, settings: Settings) -> None:
+        self.cluster = cluster
+        self.settings = settings
+        self.dimension: int | None = None
+        self.hint = 0
+        self.orders = Orders(settings.unit)
+        self.limits = Limits()
+        self.indexes = PayloadIndexes(
+            self.call, self.look, lambda: cluster.version, options.creates_indexes
+        )
+        asked = options.consistency
+        self._consistency = {} if asked is None else {"consistency": asked}
+
+    @property
+    def metric(self) -> Metric:
+        """The distance of its vectors."""
+        return self.settings.metric
 
     @property
     def place(self) -> str:
         """Where it is, to be shown."""
-        return f"{self.name} {self.cluster.place}"
+        return f"{self.settings.name} {self.cluster.place}"
+
+    @property
+    def sorts_here(self) -> bool:
+        """Whether its server can't list points in order."""
+        return self.settings.unit == NANOSECONDS
 
     def call(self, method: str, **arguments: Any) -> Any:
-        """Call a method of the client's for the collection."""
-        return self.cluster.call(method, self.name, **arguments)
+        """Call a method of the client's for the points."""
+        return self.cluster.call(method, self._holder(), **arguments)
+
+    def read(self, method: str, with_vectors: bool, **arguments: Any) -> Any:
+        """The points that `retrieve` or `scroll` returns, with their payloads."""
+        given = {**self._consistency, **arguments, "with_payload": True}
+        try:
+            return self.call(method, with_vectors=self.vectors_wanted(with_vectors), **given)
+        except VectorMissing:  # a node that hasn't heard of the first write has none
+            return self.call(method, with_vectors=False, **given)
+
+    def queried(self, requests: list[models.QueryRequest]) -> list[Any]:
+        """The answers to queries."""
+        answers: list[Any] = self.call("query_batch_points", requests=requests, **self._consistency)
+        return answers
+
+    def count(self, condition: models.Filter | None = None) -> int:
+        """How many points there are, or fulfil the condition."""
+        found: int = self.call("count", count_filter=condition, exact=True).count
+        return found
+
+    def look(self) -> None:
+        """See what the server says of it now."""
+        self.note(self.call("get_collection"))
+
+    def note(self, info: models.CollectionInfo) -> None:
+        """Remember what the server says of it."""
+        strict = info.config.strict_mode_config
+        if strict is not None and strict.enabled:
+            self.limits = Limits(strict.max_query_limit, strict.upsert_max_batchsize)
+        else:
+            self.limits, strict = Limits(), None
+        refuses = strict is not None and strict.unindexed_filtering_retrieve is False
+        self.indexes.note(info.payload_schema, refuses)
 
     def refuse_replaced(self) -> None:
         """Raise NotFoundError when the Qdrant collection of this name isn't the one it was."""
-        metadata: Any = self.call("get_collection").config.metadata or {}
-        if metadata.get(SETTINGS, {}).get("id") != self.id:
+        name = self.settings.name
+        metadata = self.cluster.call("get_collection", name).config.metadata
+        found = making.settings_in(metadata)
+        if found is None or found.record.id != self.settings.record.id:
             raise NotFoundError(f"the collection has been deleted {self.cluster.place}")
 
     def known_dimension(self) -> int | None:
         """Of the vectors; None until the first write, by whomever, has fixed it."""
         if self.dimension is None:
-            vectors = self.call("get_collection").config.params.vectors or {}
+            vectors = self._vectors()
             if DENSE in vectors:
                 self.dimension = vectors[DENSE].size
         return self.dimension
+
+    def _vectors(self) -> Any:
+        """The dense vectors that its points can have."""
+        name = self.settings.apart or self.settings.name
+        try:
+            info = self.cluster.call("get_collection", name)
+        except NotFoundError:
+            if self.settings.apart is None:
+                raise
+            return {}
+        making.complete(self.cluster, name, info)
+        return info.config.params.vectors or {}
+
+    def _holder(self) -> str:
+        """The Qdrant collection that has the points, or would have them."""
+        apart = self.settings.apart
+        unmade = apart is not None and self.known_dimension() is None
+        return self.settings.name if apart is None or unmade else apart
 
     def refuse_other(self, dimension: int, what: str) -> None:
         """Raise DimensionMismatchError for vectors of another dimension."""
@@ -77,34 +158,29 @@ class QdrantCollection:
         """Make room for vectors, if there is none. Qdrant refuses it when another process was first
         and has chosen another dimension."""
         if self.known_dimension() is None:
-            made = models.DenseVectorConfig(size=dimension, distance=DISTANCES[self.metric])
             try:
-                self.call(
-                    "create_vector_name",
-                    vector_name=DENSE,
-                    vector_name_config=models.DenseVectorNameConfig(dense=made),
-                )
+                making.make_room(self.cluster, self.settings, dimension)
             except RetrievalStoreError:  # another process may have been first
                 self.refuse_other(dimension, "embeddings")
                 if self.known_dimension() is None:
                     raise
             self.dimension = dimension
 
+    def refuse_too_early(self) -> None:
+        """Raise InvalidArgumentError for points without vectors, where these must come first."""
+        if self.settings.apart is not None and self.known_dimension() is None:
+            raise InvalidArgumentError(
+                "no embeddings are given for the first points of the collection, and this Qdrant, "
+                "older than 1.18, can't make room for them later; give some with the first points"
+            )
+
     def vectors_wanted(self, wanted: bool) -> list[str] | bool:
         """What to ask Qdrant for."""
         return [DENSE] if wanted and self.known_dimension() is not None else False
 
-    def orders(self, count: int) -> range:
-        """So many numbers for new points, greater than those before: by the clock, since processes
-        on other machines give them out too."""
-        with self._lock:
-            first = max(time.time_ns(), self._last + 1)
-            self._last = first + count - 1
-        return range(first, first + count)
-
     def word_model(self) -> BM25Embedding:
         """What makes sparse vectors of words."""
-        return BM25Embedding(**self.text)
+        return BM25Embedding(**self.settings.text)
 
 
 def vector_of(record: Any, held: Held, collection: QdrantCollection) -> Matrix | None:

@@ -2,10 +2,9 @@
 
 import threading
 import uuid
-import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from qdrant_client import models
 
@@ -17,21 +16,15 @@ from retrieval_store.errors import (
     ConflictError,
     InvalidArgumentError,
     NotFoundError,
-    StorageError,
 )
-from retrieval_store.indexes import EXACT, HNSW
-from retrieval_store.indexes.hnsw import DEFAULTS
 from retrieval_store.interface.records import CollectionRecord, FileReport, Progress
-from retrieval_store.interface.spaces import NewSpace, index_name, index_settings
+from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.remote import making
 from retrieval_store.remote.cluster import Cluster
-from retrieval_store.remote.payloads import ORDER
 from retrieval_store.remote.points import RemotePoints
-from retrieval_store.remote.space import SETTINGS, WORDS, QdrantCollection
+from retrieval_store.remote.space import Options, QdrantCollection
 
-OURS = ("id", "name", "qdrant_name")  # beside the settings
 LONGEST_NAME = 255
-LEAST_EF_CONSTRUCT = 4  # that Qdrant takes
-NO_GRAPH = 0  # links of a vector for which Qdrant makes no index
 
 
 class RemoteStore:
@@ -44,8 +37,9 @@ class RemoteStore:
 
     directory: Path | None = None
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, options: Options) -> None:
         self.cluster = cluster
+        self._options = options
         self._open: dict[str, QdrantCollection] = {}
         self._lock = threading.Lock()
 
@@ -53,46 +47,11 @@ class RemoteStore:
         self, name: str, settings: Payload, spaces: Mapping[str, NewSpace]
     ) -> CollectionRecord:
         """A new, empty collection with one vector space; raises AlreadyExistsError."""
-        (space,) = spaces.values()
         BM25Embedding(None, False)  # words can be found, or the packages that are missing are named
         self._refuse_taken(name, ())
         record = CollectionRecord(str(uuid.uuid4()), name, settings)
-        try:
-            self.cluster.call(
-                "create_collection",
-                name,
-                vectors_config={},  # the first write says of which dimension they are
-                sparse_vectors_config={
-                    WORDS: models.SparseVectorParams(modifier=models.Modifier.IDF)
-                },
-                hnsw_config=_graph_of(space),
-                metadata={SETTINGS: _stored(record, name)},
-            )
-        except AlreadyExistsError:
-            made = self._read(name)
-            if made is None or made.id != record.id:
-                raise  # else it was ours, and the answer was lost
-        try:
-            self._keep_order(name)
-        except StorageError:
-            self.cluster.call("delete_collection", name)
-            raise
+        making.make(self.cluster, making.new_settings(self.cluster, record))
         return record
-
-    def _keep_order(self, name: str) -> None:
-        """Have Qdrant index what points are listed by."""
-        with warnings.catch_warnings():
-            # In its local mode qdrant-client has no indexes of payloads, and needs none.
-            warnings.filterwarnings("ignore", message="Payload indexes have no effect")
-            self.cluster.call(
-                "create_payload_index",
-                name,
-                field_name=ORDER,
-                field_schema=models.IntegerIndexParams(
-                    type=models.IntegerIndexType.INTEGER, lookup=False, range=True
-                ),
-                wait=True,
-            )
 
     def _refuse_taken(self, name: str, own: Collection[str]) -> None:
         """Raise for a name that a collection can't have; `own`: those that it has already."""
@@ -123,7 +82,7 @@ class RemoteStore:
 
     def record(self, collection_id: str) -> CollectionRecord:
         """Name and settings of a collection; raises NotFoundError."""
-        record = self._read(self._opened(collection_id).name)
+        record = self._read(self._opened(collection_id).settings.name)
         if record is None or record.id != collection_id:
             self._forget(collection_id)
             raise NotFoundError(f"the collection has been deleted {self.cluster.place}")
@@ -139,19 +98,19 @@ class RemoteStore:
         if new.settings.get("text") != old.settings.get("text"):
             raise ConflictError("the settings of word search can't be changed on a cluster")
         held = self._opened(collection_id)
-        aliases = [a for a, of in self.cluster.aliases().items() if of == held.name]
+        name, settings = held.settings.name, replace(held.settings, record=new)
+        aliases = [a for a, of in self.cluster.aliases().items() if of == name]
         if new.name != old.name:
-            self._refuse_taken(new.name, [held.name, *aliases])
+            self._refuse_taken(new.name, [name, *aliases])
         # In this order: broken off anywhere, the collection is found by the name that it records.
-        if new.name not in (held.name, *aliases):
-            made = models.CreateAlias(collection_name=held.name, alias_name=new.name)
-            self.cluster.change_aliases(held.name, [models.CreateAliasOperation(create_alias=made)])
-        stored = {SETTINGS: _stored(new, held.name)}
-        self.cluster.call("update_collection", held.name, metadata=stored)
+        if new.name not in (name, *aliases):
+            made = models.CreateAlias(collection_name=name, alias_name=new.name)
+            self.cluster.change_aliases(name, [models.CreateAliasOperation(create_alias=made)])
+        self.cluster.call("update_collection", name, metadata=settings.kept())
         if old.name != new.name and old.name in aliases:  # others' aliases are theirs
             gone = models.DeleteAlias(alias_name=old.name)
-            self.cluster.change_aliases(held.name, [models.DeleteAliasOperation(delete_alias=gone)])
-        held.ef = _ef_of(new.settings)
+            self.cluster.change_aliases(name, [models.DeleteAliasOperation(delete_alias=gone)])
+        held.settings = settings
         return new
 
     def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
@@ -167,7 +126,10 @@ class RemoteStore:
     def drop(self, name: str) -> None:
         """Delete a collection, and with it its aliases; raises NotFoundError."""
         record = self.named(name)
-        self.cluster.call("delete_collection", self._opened(record.id).name)
+        settings = self._opened(record.id).settings
+        # In this order: broken off in the middle, it is still there to be deleted again.
+        for one in filter(None, (settings.apart, settings.name)):
+            self.cluster.call("delete_collection", one)
         self._forget(record.id)
 
     def points(self, collection_id: str) -> RemotePoints:
@@ -197,53 +159,21 @@ class RemoteStore:
             info = self.cluster.call("get_collection", name)
         except NotFoundError:
             return None
-        stored: Any = (info.config.metadata or {}).get(SETTINGS)
-        match stored:
-            case {"id": str(own), "name": str(called), "qdrant_name": str(real)}:
-                settings = {key: stored[key] for key in stored if key not in OURS}
-            case _:
-                return None
-        record = CollectionRecord(own, called, settings)
+        settings = making.settings_in(info.config.metadata)
+        if settings is None:
+            return None
+        if settings.apart is None:
+            making.complete(self.cluster, settings.name, info)
+        record = settings.record
         with self._lock:
-            held = self._open.setdefault(own, _collection(self.cluster, real, record))
-            held.ef = _ef_of(record.settings)  # another process may have changed it
+            held = self._open.setdefault(
+                record.id, QdrantCollection(self.cluster, self._options, settings)
+            )
+            held.settings = settings  # which another process may have changed
+            if settings.apart is None:
+                held.note(info)
         return record
 
     def _forget(self, collection_id: str) -> None:
         with self._lock:
             self._open.pop(collection_id, None)
-
-
-def _stored(record: CollectionRecord, qdrant_name: str) -> Payload:
-    return {
-        "id": record.id,
-        "name": record.name,
-        "qdrant_name": qdrant_name,
-        **record.settings,
-    }
-
-
-def _collection(cluster: Cluster, name: str, record: CollectionRecord) -> QdrantCollection:
-    settings: dict[str, Any] = record.settings
-    return QdrantCollection(
-        cluster, record.id, name, settings["hnsw"]["space"], _ef_of(settings), settings["text"]
-    )
-
-
-def _ef_of(settings: Any) -> int:
-    ef: int = settings["hnsw"]["ef_search"]
-    return ef
-
-
-def _graph_of(space: NewSpace) -> models.HnswConfigDiff:
-    """The settings of Qdrant's graph; raises InvalidArgumentError for an index that isn't one."""
-    name = index_name(space)
-    if name == EXACT:
-        return models.HnswConfigDiff(m=NO_GRAPH)
-    if name != HNSW:
-        raise InvalidArgumentError(f"index {name!r} can't be used on a cluster, which has its own")
-    settings: dict[str, Any] = {**DEFAULTS, **index_settings(space)}
-    return models.HnswConfigDiff(
-        m=settings["max_neighbors"],
-        ef_construct=max(LEAST_EF_CONSTRUCT, settings["ef_construction"]),
-    )

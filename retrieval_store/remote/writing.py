@@ -1,5 +1,6 @@
 """Writing points to a cluster: checked as a whole, then sent in requests of a bounded size."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from qdrant_client import models
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.json_values import listed
-from retrieval_store.errors import IDAlreadyExistsError, InvalidArgumentError
+from retrieval_store.errors import IDAlreadyExistsError, InvalidArgumentError, StorageError
 from retrieval_store.indexes.exact import Metric
 from retrieval_store.interface.points import (
     UNSET,
@@ -21,12 +22,12 @@ from retrieval_store.interface.points import (
     WriteRules,
     merged,
 )
+from retrieval_store.remote.cluster import PAUSES, VectorMissing
+from retrieval_store.remote.making import DENSE, WORDS
 from retrieval_store.remote.payloads import Held, encoded, point_id, refuse_reserved
 from retrieval_store.remote.space import (
-    DENSE,
     NUMBER_BYTES,
     REQUEST_BYTES,
-    WORDS,
     QdrantCollection,
     sent,
     sparse,
@@ -66,7 +67,7 @@ def put(
     lacking = [batch.ids[i] for i in inserted if i not in vectors]
     if lacking and rules.needs_vector is not None:
         raise InvalidArgumentError(f"no embedding is given for new ids: {listed(lacking)}")
-    orders = dict(zip(inserted, collection.orders(len(inserted)), strict=True))
+    orders = dict(zip(inserted, collection.orders.next(len(inserted)), strict=True))
     changes = [
         _change(batch, i, known.get(one), orders.get(i, 0), vectors.get(i), rules)
         for i, one in enumerate(batch.ids)
@@ -75,6 +76,8 @@ def put(
     words = _words(collection, [c.held.document if c.words else None for c in changes])
     if vectors and changes:
         collection.fix_dimension(len(next(iter(vectors.values()))))
+    elif inserted:
+        collection.refuse_too_early()
     _send(collection, changes, words)
     ignored = [] if rules.new == "insert" else [batch.ids[i] for i in new]
     return PutResult(len(inserted), len(known), ignored)
@@ -139,19 +142,39 @@ def _send(
     changes: list[_Change],
     words: list[models.SparseVector | None],
 ) -> None:
+    """Send the changes, in as few requests as Qdrant takes them."""
+    for number, operations in enumerate(_batches(collection, changes, words)):
+        try:
+            _batch(collection, operations)
+        except StorageError as error:
+            if number == 0:
+                raise
+            raise type(error)(
+                f"{error}; {number} requests, with the first points, were done before; upsert or "
+                "update with all of them completes it"
+            ) from error
+
+
+def _batches(
+    collection: QdrantCollection,
+    changes: list[_Change],
+    words: list[models.SparseVector | None],
+) -> Iterator[list[Any]]:
+    """What makes all the changes, in pieces of a bounded size."""
     operations: list[Any] = []
-    size = 0
+    size, points = 0, 0
+    most = collection.limits.batch or len(changes)
     for change, its_words in zip(changes, words, strict=True):
         payload = encoded(change.held)
-        made = list(_operations(change, payload, its_words, collection.metric))
         bytes_of = _size_of(change, payload, its_words)
-        if operations and size + bytes_of > REQUEST_BYTES:
-            _batch(collection, operations)
-            operations, size = [], 0
-        operations += made
+        if operations and (size + bytes_of > REQUEST_BYTES or points == most):
+            yield operations
+            operations, size, points = [], 0, 0
+        operations += _operations(change, payload, its_words, collection.metric)
         size += bytes_of
+        points += 1
     if operations:
-        _batch(collection, operations)
+        yield operations
 
 
 def _size_of(change: _Change, payload: Any, words: models.SparseVector | None) -> int:
@@ -185,12 +208,20 @@ def _operations(
 
 
 def _batch(collection: QdrantCollection, operations: list[Any]) -> None:
-    """Send the operations in one request, whole points together."""
+    """Send the operations in one request, whole points together. A node that hasn't heard yet of
+    the vector that the first write has made is given a moment."""
     points = [one for one in operations if isinstance(one, models.PointStruct)]
     others = [one for one in operations if not isinstance(one, models.PointStruct)]
     if points:
         others.insert(0, models.UpsertOperation(upsert=models.PointsList(points=points)))
-    collection.call("batch_update_points", update_operations=others, wait=True)
+    for pause in (*PAUSES, None):
+        try:
+            collection.call("batch_update_points", update_operations=others, wait=True)
+            return
+        except VectorMissing:
+            if pause is None:
+                raise
+            time.sleep(pause)
 
 
 def _words(

@@ -207,7 +207,7 @@ def test_the_first_write_fixes_the_dimension_for_all_processes(qdrant):
 
 
 def test_points_come_in_the_order_of_first_insertion_over_many_pages(store, monkeypatch):
-    monkeypatch.setattr("retrieval_store.remote.points.PAGE", 7)
+    monkeypatch.setattr("retrieval_store.remote.listing.PAGE", 7)
     things = store.create_collection("things", embedding_function=None)
     ids = [str(i) for i in np.random.default_rng(0).permutation(50)]
     things.add(ids=ids, embeddings=np.zeros((50, 1)))
@@ -221,8 +221,8 @@ def test_points_come_in_the_order_of_first_insertion_over_many_pages(store, monk
 
 def test_points_of_one_number_are_all_listed(qdrant, store, monkeypatch):
     """Two processes may have given out one number."""
-    monkeypatch.setattr("retrieval_store.remote.points.PAGE", 4)
-    monkeypatch.setattr("retrieval_store.remote.space.time.time_ns", lambda: 5)
+    monkeypatch.setattr("retrieval_store.remote.listing.PAGE", 4)
+    monkeypatch.setattr("retrieval_store.remote.orders.time.time_ns", lambda: 5_000)
     for i in range(3):
         fresh = retrieval_store.Client(qdrant_client=qdrant)
         things = fresh.get_or_create_collection("things", embedding_function=None)
@@ -562,7 +562,7 @@ def test_a_changed_ef_is_seen_by_other_clients(qdrant, store):
     there = other.get_collection("things", embedding_function=None)
     things.modify(configuration={"hnsw": {"ef_search": 999}})
     assert there.configuration["hnsw"]["ef_search"] == 999
-    assert other._session.store._open[str(there.id)].ef == 999
+    assert other._session.store._open[str(there.id)].settings.ef == 999
 
 
 # by URL

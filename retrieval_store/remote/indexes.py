@@ -1,0 +1,120 @@
+"""Payload indexes of a Qdrant collection, and which conditions its server can be sent.
+
+A key has one index, of one kind. A server in strict mode refuses conditions on keys without an
+index that serves them; one that does serve may leave points out, as an integer index leaves out
+2021.0. What can't be sent is left out of the filter, and looked at here.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from qdrant_client import models
+
+from retrieval_store.errors import StorageError
+from retrieval_store.filters.expression import PayloadPath
+from retrieval_store.interface.stores import IndexKind
+
+Version: TypeAlias = tuple[int, int]
+AGE = 10.0  # seconds after which somebody else may have made an index
+KNOWS_SUBSTRINGS = (1, 20)
+LEAVING_OUT = ("integer", "datetime")  # indexes that ranges are looked up in, of some numbers only
+_STEP = re.compile(r'"([^"]*)"|([^."\[\]]+)|(\[\d*\])')
+_log = logging.getLogger("retrieval_store")
+
+
+class PayloadIndexes:
+    """call: a method of the client's for the collection; look: has `note` called; creates: whether
+    indexes are made that a server in strict mode asks for."""
+
+    def __init__(
+        self,
+        call: Callable[..., Any],
+        look: Callable[[], None],
+        version: Callable[[], Version],
+        creates: bool,
+    ) -> None:
+        self._call = call
+        self._look = look
+        self._version = version
+        self._creates = creates
+        self._strict = False
+        self._kinds: dict[PayloadPath, str] = {}
+        self._read_at = -AGE
+
+    def demanded(self) -> bool:
+        """Note that the server asks for indexes; whether there is any use in asking it again."""
+        self._look()
+        self._strict = self._creates
+        return self._creates
+
+    def serves(self, path: PayloadPath, kind: IndexKind) -> bool:
+        """Whether conditions of this kind may be sent for a key, for which an index is made where
+        there must be one."""
+        found = self._known().get(path)
+        if found is None and self._strict:
+            self.create(path, kind)
+        if found is None or found == kind:
+            return True
+        return not self._strict and not (kind == "float" and found in LEAVING_OUT)
+
+    def serves_presence(self, path: PayloadPath) -> bool:
+        """Whether it may be asked if a point has the key, for which an index of any kind does."""
+        return not self._strict or path in self._known()
+
+    def substring(self, path: PayloadPath, text: str) -> Any:
+        """The match for strings that have the text in them, or None where there is none: servers in
+        strict mode have no index for it, and older ones take a text index for a list of words."""
+        if self._strict:
+            return None
+        if self._version() >= KNOWS_SUBSTRINGS:
+            return models.MatchSubstring(substring=text)
+        return None if self._known().get(path) == "text" else models.MatchText(text=text)
+
+    def create(self, path: PayloadPath, kind: IndexKind) -> None:
+        """Make an index, if there is none of this kind."""
+        key = written(path)
+        _log.info("making a payload index of kind %s for %s", kind, key)
+        try:
+            self._call("create_payload_index", field_name=key, field_schema=kind, wait=True)
+        except StorageError as error:
+            why = f"no payload index of kind {kind} can be made for {key}: {error}"
+            raise type(error)(why) from error
+        self._kinds[path] = kind
+
+    def note(self, schema: Mapping[str, Any] | None, strict: bool) -> None:
+        """Remember which indexes there are, and whether the server refuses to do without."""
+        kinds = {parsed(key): str(one.data_type.value) for key, one in (schema or {}).items()}
+        self._kinds, self._read_at = kinds, time.monotonic()
+        self._strict = strict and self._creates
+
+    def _known(self) -> Mapping[PayloadPath, str]:
+        if time.monotonic() - self._read_at >= AGE:
+            self._look()
+        return self._kinds
+
+
+def kinds_of(value: Any) -> list[IndexKind]:
+    """The kinds of index that find the value, or the elements of a list."""
+    match value:
+        case list():
+            return [kind for one in value if not isinstance(one, list) for kind in kinds_of(one)]
+        case bool():
+            return ["bool"]
+        case int() | float():
+            return ["float"]
+        case str():
+            return ["keyword"]
+    return []
+
+
+def written(path: PayloadPath) -> str:
+    """The path as Qdrant writes it."""
+    return ".".join(f'"{step}"' for step in path)
+
+
+def parsed(key: str) -> PayloadPath:
+    """The path that Qdrant writes so, with `[]` for the elements of lists."""
+    return tuple(next(filter(None, steps), "") for steps in _STEP.findall(key))

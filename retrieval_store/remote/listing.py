@@ -50,7 +50,7 @@ class Listing:
         if self.collection.sorts_here:
             yield from sorted(self._by_id(), key=_place)
             return
-        size = min(self._most, self._slack)
+        size = min(self._most, self._slack + 1)  # the last one may be left to a next page
         while True:
             page = self._page(start, size)
             if len(page) < size:
@@ -85,10 +85,12 @@ class Listing:
         were spread evenly, and, since they come in bursts, in the middle by turns."""
         low = Place(self._end(models.Direction.ASC), 0)
         high = Place(self._end(models.Direction.DESC) + 1, self.collection.count())
+        if offset >= high.before:
+            return high
         evenly = True
         while high.order - low.order > 1 and offset - low.before > self._slack:
             share = 0.5
-            if evenly and high.before > low.before:
+            if evenly:
                 share = (offset - self._slack / 2 - low.before) / (high.before - low.before)
             step = int((high.order - low.order) * share)
             guess = min(max(low.order + step, low.order + 1), high.order - 1)

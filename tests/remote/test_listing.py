@@ -1,0 +1,158 @@
+"""Points on a cluster are listed each once, in the order of first insertion, whatever clocks said."""
+
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import retrieval_store
+from retrieval_store.remote import listing, making, orders
+from tests.helpers.qdrant_server import Server
+
+NOW = 1_790_000_000_000_000  # in microseconds
+
+
+@contextmanager
+def clock_at(microseconds):
+    with patch.object(orders.time, "time_ns", lambda: microseconds * 1_000):
+        yield
+
+
+def written(server, writers):
+    """A collection with the points of several writers, each a client of its own whose clock stands
+    still at a number of microseconds; and the ids by the number that they must have got."""
+    numbered = []
+    for number, (clock, count) in enumerate(writers):
+        ids = [f"{number}-{i}" for i in range(count)]
+        with server.client() as qdrant, clock_at(NOW + clock):
+            client = retrieval_store.Client(qdrant_client=qdrant)
+            things = client.get_or_create_collection("things", embedding_function=None)
+            things.add(
+                ids=ids,
+                embeddings=np.full((count, 1), number),
+                metadatas=[{"even": i % 2 == 0, "writer": number} for i in range(count)],
+            )
+        numbered += [(clock + i, one) for i, one in enumerate(ids)]
+    return numbered
+
+
+def in_order(ids, numbered):
+    """Whether the ids come by their numbers, those of one number in any order."""
+    number = {one: at for at, one in numbered}
+    numbers = [number[one] for one in ids]
+    return numbers == sorted(numbers)
+
+
+def paged(things, size, **wanted):
+    ids, offset = [], 0
+    while page := things.get(limit=size, offset=offset, include=[], **wanted)["ids"]:
+        ids += page
+        offset += size
+    return ids
+
+
+writers = st.lists(st.tuples(st.integers(0, 1_200), st.integers(1, 900)), min_size=1, max_size=6)
+
+
+@settings(max_examples=12)
+@given(writers, st.sampled_from([7, 100, 1_000]), st.integers(1, 3), st.integers(0, 99))
+def test_get_gives_each_point_once_whatever_clocks_said(writers, page, shards, seed):
+    server = Server(shards=shards, seed=seed)
+    numbered = written(server, writers)
+    with server.client() as qdrant, patch.object(listing, "PAGE", page):
+        things = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
+        everything = things.get(include=[])["ids"]
+        assert sorted(everything) == sorted(one for _, one in numbered)
+        assert in_order(everything, numbered)
+        assert paged(things, 173) == everything
+        assert paged(things, 173, where={"even": True}) == [
+            one for one in everything if int(one.split("-")[1]) % 2 == 0
+        ]
+        last = len(writers) - 1
+        deleted = things.delete(where={"writer": last})["deleted"]
+        assert deleted == writers[last][1]
+        assert things.get(include=[])["ids"] == [
+            one for one in everything if not one.startswith(f"{last}-")
+        ]
+    server.close()
+
+
+def test_more_points_of_one_number_than_a_page_has_are_all_listed():
+    server = Server(shards=3, seed=1)
+    numbered = written(server, [(0, 1)] * 40)
+    with server.client() as qdrant, patch.object(listing, "PAGE", 7):
+        things = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
+        found = things.get(include=[])["ids"]
+        assert sorted(found) == sorted(one for _, one in numbered)
+        assert things.get(include=[])["ids"] == found  # in one order, though equal
+        assert paged(things, 3) == found
+    server.close()
+
+
+@pytest.fixture
+def old():
+    """A server with a collection as version 0.1 made it, whose points are numbered by
+    nanoseconds."""
+    server = Server(shards=2, seed=5)
+    with server.client() as qdrant:
+        retrieval_store.Client(qdrant_client=qdrant).create_collection(
+            "things", embedding_function=None
+        )
+        metadata = qdrant.get_collection("things").config.metadata
+        del metadata[making.SETTINGS]["order"]
+        qdrant.update_collection("things", metadata=metadata)
+        yield server, qdrant
+    server.close()
+
+
+def test_collections_numbered_by_nanoseconds_are_read_and_written_to_as_before(old):
+    server, qdrant = old
+    client = retrieval_store.Client(qdrant_client=qdrant)
+    things = client.get_collection("things", embedding_function=None)
+    ids = [f"{i}" for i in range(2_500)]
+    for start in range(0, 2_500, 500):
+        things.add(ids=ids[start : start + 500], embeddings=np.zeros((500, 1)))
+    assert things.get(include=[])["ids"] == ids
+    assert paged(things, 700) == ids
+    assert things.get(limit=5, offset=1_998, include=[])["ids"] == ids[1_998:2_003]
+    points, _ = qdrant.scroll("things", limit=1, with_payload=True)
+    assert points[0].payload["_retrieval_store"]["order"] > 2**53
+    other = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
+    assert other.delete(where_document={"$not_contains": "x"}, limit=2_000) == {"deleted": 2_000}
+    assert other.get(include=[])["ids"] == ids[2_000:]
+
+
+def test_a_new_collection_has_numbers_that_servers_compare_exactly():
+    server = Server()
+    with server.client() as qdrant:
+        things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
+            "things", embedding_function=None
+        )
+        things.add(ids=["a"], embeddings=[[1]])
+        points, _ = qdrant.scroll("things", with_payload=True)
+        assert 2**50 < points[0].payload["_retrieval_store"]["order"] < 2**53
+    server.close()
+
+
+def test_a_page_far_behind_is_not_reached_through_all_before_it():
+    server = Server()
+    numbered = written(server, [(clock, 400) for clock in (0, 50_000, 50_400, 900_000, 900_400)])
+    with server.client() as qdrant:
+        things = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
+        ids = [one for _, one in numbered]
+        server.requests.clear()
+        assert things.get(limit=20, offset=1_700, include=[])["ids"] == ids[1_700:1_720]
+        assert len(server.requests) < 40
+        for offset in (1_720, 1_740, 1_760):
+            server.requests.clear()
+            found = things.get(limit=20, offset=offset, include=[])["ids"]
+            assert found == ids[offset : offset + 20]
+            assert len(server.requests) <= 2  # a count and a page
+        assert things.get(limit=20, offset=1_990, include=[])["ids"] == ids[1_990:]
+        assert things.get(limit=20, offset=2_000, include=[])["ids"] == []
+        things.delete(ids=ids[:100])
+        assert things.get(limit=5, offset=1_600, include=[])["ids"] == ids[1_700:1_705]
+    server.close()

@@ -1,0 +1,195 @@
+"""A server in strict mode wants payload indexes for filters, and sets limits."""
+
+import logging
+
+import numpy as np
+import pytest
+from hypothesis import given
+from qdrant_client import models
+
+import retrieval_store
+from retrieval_store import errors
+from tests.helpers import oracle
+from tests.helpers.filter_strategies import (
+    held_by,
+    records_and_expressions,
+    records_and_wheres,
+    thorough,
+    where_documents,
+)
+from tests.helpers.qdrant_server import Server
+
+
+@pytest.fixture
+def server():
+    server = Server(strict=True)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def qdrant(server):
+    with server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def things(qdrant):
+    things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
+        "things", embedding_function=None
+    )
+    things.add(
+        ids=["a", "b", "c"],
+        embeddings=[[1], [2], [3]],
+        documents=["a river", "a bank", None],
+        metadatas=[{"k": 5, "t": "x", "b": True}, {"k": "five", "t": "y"}, {"k": 7.5}],
+    )
+    return things
+
+
+def indexes_made(server):
+    return sum(method == "PUT" and path.endswith("/index") for method, path in server.requests)
+
+
+def test_the_index_that_a_filter_needs_is_made_once_and_said(server, qdrant, things, caplog):
+    server.requests.clear()
+    with caplog.at_level(logging.INFO, "retrieval_store"):
+        assert things.get(where={"t": "x"})["ids"] == ["a"]
+        assert things.query([[0.0]], where={"t": {"$in": ["x", "y"]}})["ids"] == [["a", "b"]]
+    assert indexes_made(server) == 1
+    assert [r.getMessage() for r in caplog.records if "payload index" in r.getMessage()] == [
+        'making a payload index of kind keyword for "t"'
+    ]
+    assert qdrant.get_collection("things").payload_schema["t"].data_type == "keyword"
+    fresh = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
+    assert fresh.delete(where={"t": "y"}) == {"deleted": 1}
+    assert indexes_made(server) == 1
+
+
+def test_a_key_with_values_of_several_kinds_is_filtered_by_each(things):
+    assert things.get(where={"k": {"$gt": 5}})["ids"] == ["c"]
+    assert things.get(where={"k": "five"})["ids"] == ["b"]
+    assert things.get(where={"k": {"$in": ["five", 7.5]}})["ids"] == ["b", "c"]
+    assert things.get(where={"k": {"$nin": ["five", 7.5]}})["ids"] == ["a"]
+    assert things.get(where={"b": True})["ids"] == ["a"]
+
+
+def test_documents_are_filtered(things):
+    assert things.get(where_document={"$contains": "iver"})["ids"] == ["a"]
+    assert things.get(where_document={"$regex": "b.nk"})["ids"] == ["b"]
+    assert things.query([[0.0]], where_document={"$not_contains": "bank"})["ids"] == [["a", "c"]]
+
+
+def test_indexes_are_made_beforehand_by_what_points_have(qdrant, things):
+    for key in ("t", "b"):
+        things.create_index(key)
+    things.create_index("k", "keyword")
+    schema = qdrant.get_collection("things").payload_schema
+    assert {key: schema[key].data_type for key in ("t", "b", "k")} == {
+        "t": "keyword",
+        "b": "bool",
+        "k": "keyword",
+    }
+    assert things.get(where={"k": {"$gt": 5}})["ids"] == ["c"]
+    with pytest.raises(errors.InvalidArgumentError, match="'nothing'"):
+        things.create_index("nothing")
+    with pytest.raises(errors.InvalidArgumentError, match="'tree'"):
+        things.create_index("t", "tree")
+
+
+def test_without_leave_to_make_indexes_the_key_and_the_kinds_are_named(server, qdrant, things):
+    client = retrieval_store.Client(qdrant_client=qdrant, create_indexes=False)
+    there = client.get_collection("things", embedding_function=None)
+    server.requests.clear()
+    with pytest.raises(errors.ClusterError, match=r"(?s)k.*float.*create_index"):
+        there.get(where={"k": {"$gt": 5}})
+    with pytest.raises(errors.ClusterError, match=r"(?s)t.*keyword.*create_index"):
+        there.query([[0.0]], where={"t": "x"})
+    assert indexes_made(server) == 0
+    there.create_index("t")
+    assert there.query([[0.0]], where={"t": "x"})["ids"] == [["a"]]
+
+
+def test_a_key_that_may_not_make_indexes_is_told_which_one(server, qdrant, things):
+    server.api_keys = {"rw": "rw", "r": "r"}
+    with server.client(api_key="r") as reader:
+        there = retrieval_store.Client(qdrant_client=reader).get_collection("things")
+        with pytest.raises(errors.AccessDeniedError, match='keyword can be made for "t"'):
+            there.get(where={"t": "x"})
+        assert there.get()["ids"] == ["a", "b", "c"]
+
+
+def test_strict_mode_that_is_turned_on_later_is_noticed(qdrant):
+    loose = Server()
+    with loose.client() as qdrant:
+        things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
+            "things", embedding_function=None
+        )
+        things.add(ids=["a", "b"], embeddings=[[1], [2]], metadatas=[{"t": "x"}, {"t": "y"}])
+        assert things.get(where={"t": "x"})["ids"] == ["a"]
+        strict = models.StrictModeConfig(enabled=True, unindexed_filtering_retrieve=False)
+        qdrant.update_collection("things", strict_mode_config=strict)
+        assert things.get(where={"t": "y"})["ids"] == ["b"]
+        assert things.query([[0.0]], where={"t": "x"})["ids"] == [["a"]]
+    loose.close()
+
+
+def test_limits_are_kept(qdrant):
+    things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
+        "things", embedding_function=None
+    )
+    limits = models.StrictModeConfig(enabled=True, max_query_limit=50, upsert_max_batchsize=30)
+    qdrant.update_collection("things", strict_mode_config=limits)
+    things = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
+    ids = [f"p{i}" for i in range(200)]
+    texts = [f"even {i}" if i % 2 == 0 else "odd" for i in range(200)]
+    things.add(ids=ids, embeddings=np.arange(200)[:, None], documents=texts)
+    assert things.get(include=[])["ids"] == ids
+    assert things.query([[0.0]], n_results=50)["ids"] == [ids[:50]]
+    regex = {"$regex": r"\d$"}
+    assert things.query([[0.0]], n_results=20, where_document=regex)["ids"] == [ids[:40:2]]
+    with pytest.raises(errors.ClusterError, match="allows queries for 50 points"):
+        things.query([[0.0]], n_results=30, where_document=regex)
+
+
+@thorough
+@given(records_and_wheres, where_documents)
+def test_filters_mean_the_same_in_strict_mode(both, where_document):
+    found, filters = both
+    server = Server(strict=True)
+    with server.client() as qdrant:
+        things, held = held_by(retrieval_store.Client(qdrant_client=qdrant), found)
+        for where in filters:
+            expected = [i for i, (metadata, _) in held.items() if oracle.matches(metadata, where)]
+            assert things.get(where=where)["ids"] == expected
+            near = things.query(query_embeddings=[0.0], n_results=len(held), where=where)
+            assert near["ids"] == [expected]
+        said = [i for i, (_, t) in held.items() if oracle.document_matches(t, where_document)]
+        assert things.get(where_document=where_document)["ids"] == said
+    server.close()
+
+
+@thorough
+@given(records_and_expressions)
+def test_expressions_mean_the_same_in_strict_mode_and_under_indexes_of_others(both):
+    found, expressions = both
+    strict, indexed = Server(strict=True), Server()
+    with strict.client() as one, indexed.client() as other:
+        there, held = held_by(retrieval_store.Client(qdrant_client=one), found)
+        here, _ = held_by(retrieval_store.Client(qdrant_client=other), found)
+        keys = sorted({key for metadata, _ in held.values() for key in metadata or {}})
+        kinds = ["integer", "text", "datetime", "uuid", "geo", "keyword", "float"]
+        for i, key in enumerate(keys):
+            name = ".".join(f'"{step}"' for step in (key,))
+            if key and '"' not in key and "\\" not in key:
+                kind = kinds[(i + len(found)) % len(kinds)]
+                other.create_payload_index("records", name, kind, wait=True)
+        here = retrieval_store.Client(qdrant_client=other).get_collection("records")
+        embedded = retrieval_store.Client()
+        truth, _ = held_by(embedded, found)
+        for expression in expressions:
+            expected = truth.get(where=expression)["ids"]
+            assert there.get(where=expression)["ids"] == expected
+            assert here.get(where=expression)["ids"] == expected
+    strict.close()
+    indexed.close()

@@ -1,0 +1,45 @@
+"""Equally good points come in the order of first insertion, though servers change theirs."""
+
+import numpy as np
+import pytest
+
+import retrieval_store
+from retrieval_store.remote import searching
+from tests.helpers.qdrant_server import Server
+
+
+@pytest.fixture
+def store():
+    server = Server(shards=3, seed=3)
+    with server.client() as qdrant:
+        yield retrieval_store.Client(qdrant_client=qdrant)
+    server.close()
+
+
+@pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
+def test_points_at_one_distance_come_in_the_order_of_first_insertion(store, metric):
+    things = store.create_collection(
+        "things", {"hnsw": {"space": metric}}, embedding_function=None
+    )
+    places = np.arange(300) % 4  # 75 points at each of four places
+    angles = places * np.pi / 8
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    ids = [f"p{i}" for i in np.random.default_rng(0).permutation(300)]
+    things.add(ids=ids, embeddings=vectors, documents=[f"place {p}" for p in places])
+    best = sorted(range(300), key=lambda i: (places[i], i))
+    for k in (1, 10, 75, 76, 200, 300):
+        found = things.query(query_embeddings=[1.0, 0.0], n_results=k)["ids"][0]
+        assert found == [ids[i] for i in best[:k]]
+    words = things.query(query_texts="place", mode="text", n_results=9)["ids"][0]
+    assert words == ids[:9]
+
+
+def test_ties_are_looked_at_no_further_than_a_bounded_number(store, monkeypatch):
+    monkeypatch.setattr(searching, "TIES", 50)
+    things = store.create_collection("things", embedding_function=None)
+    ids = [f"p{i}" for i in range(2_000)]
+    things.add(ids=ids, embeddings=np.zeros((2_000, 1)))
+    told = things.explain(query_embeddings=[0.0], n_results=3)
+    assert told["requests"] <= 3
+    found = things.query(query_embeddings=[0.0], n_results=3)["ids"][0]
+    assert len(set(found)) == 3

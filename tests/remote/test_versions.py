@@ -1,0 +1,107 @@
+"""Older servers refuse what they don't know; collections mean the same on them."""
+
+import pytest
+from hypothesis import given
+
+import retrieval_store
+from retrieval_store import errors
+from tests.helpers import oracle
+from tests.helpers.filter_strategies import (
+    held_by,
+    records_and_wheres,
+    thorough,
+    where_documents,
+)
+from tests.helpers.qdrant_server import Server
+
+SERVED = ["1.16.0", "1.17.2", "1.18.3", "1.19.0", "1.20.0", "1.21.0-dev"]
+
+
+@pytest.fixture(params=SERVED)
+def qdrant(request):
+    server = Server(version=request.param)
+    with server.client() as client:
+        yield client
+    server.close()
+
+
+def test_a_collection_lives_its_life_on_each_version(qdrant):
+    client = retrieval_store.Client(qdrant_client=qdrant)
+    things = client.create_collection("things", {"hnsw": {"space": "ip"}}, embedding_function=None)
+    other = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
+    assert other.count() == 0
+    assert other.get()["ids"] == []
+    assert other.query(query_embeddings=[1.0, 0.0])["ids"] == [[]]
+    things.add(
+        ids=["a", "b", "c"],
+        embeddings=[[1, 0], [0, 1], [1, 1]],
+        documents=["the river bank", "a riverbank", None],
+        metadatas=[{"t": "xyz", "n": 1}, {"t": "y"}, None],
+    )
+    assert other.count() == 3
+    assert other.get(where_document={"$contains": "er b"})["ids"] == ["a"]
+    assert other.get(where_document={"$not_contains": "riverb"})["ids"] == ["a", "c"]
+    assert other.get(where={"n": {"$gte": 1}})["ids"] == ["a"]
+    near = other.query([[2, 1]], n_results=2, include=["embeddings"])
+    assert near["ids"] == [["c", "a"]]
+    assert near["embeddings"][0].tolist() == [[1, 1], [1, 0]]
+    assert other.query(query_texts="river", mode="text")["ids"] == [["a"]]
+    with pytest.raises(errors.DimensionMismatchError):
+        other.add(ids="d", embeddings=[[1, 2, 3]])
+    other.update("c", documents="new")
+    things.modify(name="renamed")
+    again = retrieval_store.Client(qdrant_client=qdrant).get_collection("renamed")
+    assert again.get("c")["documents"] == ["new"]
+    assert again.delete(where={"t": "y"}) == {"deleted": 1}
+    client.delete_collection("renamed")
+    assert qdrant.get_collections().collections == []
+    assert client.list_collections() == []
+
+
+def test_points_without_vectors_need_some_with_vectors_first_where_none_can_be_added(qdrant):
+    client = retrieval_store.Client(qdrant_client=qdrant)
+    one, other = (client.create_collection(name, embedding_function=None) for name in "ab")
+    one.add(ids=["a"], embeddings=[[1.0, 2.0]])
+    assert (one.count(), other.count()) == (1, 0)
+    client.delete_collection("a")
+    assert client.get_collection("b").get()["ids"] == []
+
+
+@thorough
+@given(records_and_wheres, where_documents)
+def test_filters_mean_the_same_on_a_server_without_substrings(both, where_document):
+    found, filters = both
+    server = Server(version="1.19.0")
+    with server.client() as qdrant:
+        things, held = held_by(retrieval_store.Client(qdrant_client=qdrant), found)
+        if len(found) % 2:
+            qdrant.create_payload_index("records", "_document", "text", wait=True)
+        for where in filters:
+            expected = [i for i, (metadata, _) in held.items() if oracle.matches(metadata, where)]
+            assert things.get(where=where)["ids"] == expected
+        said = [i for i, (_, t) in held.items() if oracle.document_matches(t, where_document)]
+        assert things.get(where_document=where_document)["ids"] == said
+    server.close()
+
+
+def test_an_older_server_is_refused_at_the_first_call():
+    server = Server(version="1.15.4")
+    with server.client() as qdrant:
+        client = retrieval_store.Client(qdrant_client=qdrant)
+        with pytest.raises(errors.ClusterError, match=r"1\.15.*1\.16"):
+            client.list_collections()
+    server.close()
+
+
+def test_a_text_index_that_somebody_makes_does_not_change_what_substrings_find():
+    server = Server(version="1.19.0")
+    with server.client() as qdrant:
+        things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
+            "things", embedding_function=None
+        )
+        things.add(ids=["a", "b"], embeddings=[[1], [2]], documents=["riverbank", "a bank"])
+        assert things.get(where_document={"$contains": "ver"})["ids"] == ["a"]
+        qdrant.create_payload_index("things", "_document", "text", wait=True)
+        fresh = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
+        assert fresh.get(where_document={"$contains": "ver"})["ids"] == ["a"]
+    server.close()

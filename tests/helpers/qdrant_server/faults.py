@@ -1,0 +1,68 @@
+"""How a request gets to a server and its answer back, and what goes wrong on the way.
+
+- refuse: nobody answers;
+- stall: nothing is done, and no answer comes;
+- lose: it is done, and no answer comes;
+- half: it is done, and the answer breaks off;
+- 500: nothing is done, and the server says that a part of it failed;
+- 500 after: it is done, and the server says so.
+"""
+
+import json
+from typing import Any, Literal, Protocol, TypeAlias
+
+import httpx
+
+Fault: TypeAlias = Literal["refuse", "stall", "lose", "half", "500", "500 after"]
+FAILED = {
+    "status": {
+        "error": "Service internal error: 1 of 1 read operations failed:\n  Tonic status error: "
+        'status: Unavailable, message: "Failed to connect to http://10.0.0.2:6335/, error: '
+        'transport error"'
+    },
+    "time": 0.0,
+}
+
+
+class Answers(Protocol):
+    """A server."""
+
+    requests: list[tuple[str, str]]
+    faults: Any
+
+    def answer(
+        self, method: str, path: str, query: Any, headers: Any, body: Any
+    ) -> tuple[int, Any]: ...
+
+
+def through(server: Answers, request: httpx.Request) -> httpx.Response:
+    """The answer of the server, when nothing goes wrong; else what httpx raises then."""
+    path = request.url.raw_path.decode().partition("?")[0]
+    server.requests.append((request.method, path))
+    asked = server.faults and server.faults(len(server.requests), request.method, path)
+    if asked == "refuse":
+        raise httpx.ConnectError("[Errno 111] Connection refused", request=request)
+    if asked == "stall":
+        raise httpx.ReadTimeout("timed out", request=request)
+    if asked == "500":
+        return httpx.Response(500, json=FAILED)
+    response = _answered(server, request, path)
+    if asked == "lose":
+        raise httpx.ReadTimeout("timed out", request=request)
+    if asked == "half":
+        said = "peer closed connection without sending complete message body"
+        raise httpx.RemoteProtocolError(said, request=request)
+    return httpx.Response(500, json=FAILED) if asked == "500 after" else response
+
+
+def _answered(server: Answers, request: httpx.Request, path: str) -> httpx.Response:
+    try:
+        body = json.loads(request.content or b"null")
+    except ValueError as error:
+        said = {"status": {"error": f"Format error in JSON body: {error}"}, "time": 0.0}
+        return httpx.Response(400, json=said)
+    query = dict(request.url.params)
+    status, body = server.answer(request.method, path, query, request.headers, body)
+    if isinstance(body, str):
+        return httpx.Response(status, text=body)
+    return httpx.Response(status, json=body)

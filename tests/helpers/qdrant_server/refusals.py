@@ -1,0 +1,44 @@
+"""What a server refuses, and how it says so."""
+
+from typing import Any
+
+
+class RefusedError(Exception):
+    """An answer that isn't the one that was asked for. body: JSON, or the text of what isn't."""
+
+    def __init__(self, status: int, body: Any) -> None:
+        super().__init__(f"{status}: {body}")
+        self.status, self.body = status, body
+
+
+def refused(status: int, said: str) -> RefusedError:
+    """With the words of the server, where it puts them."""
+    return RefusedError(status, {"status": {"error": said}, "time": 0.0})
+
+
+def bad(said: str) -> RefusedError:
+    """A request that can't be done."""
+    return refused(400, f"Wrong input: {said}")
+
+
+def malformed(said: str) -> RefusedError:
+    """A request that isn't one."""
+    return refused(400, f"Format error in JSON body: {said}")
+
+
+def invalid(said: str) -> RefusedError:
+    """A request with a value that no such request may have."""
+    return refused(422, f"Validation error in JSON body: [{said}]")
+
+
+def no_collection(name: str) -> RefusedError:
+    """There is none of this name."""
+    return refused(404, f"Not found: Collection `{name}` doesn't exist!")
+
+
+def by_engine(error: Exception) -> RefusedError:
+    """What the engine refuses, in the words that a server puts around its."""
+    said = str(error)
+    if "No point with id" in said:
+        return refused(404, f"Not found: {said}")
+    return bad(said)

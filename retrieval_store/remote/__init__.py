@@ -6,6 +6,6 @@ what Qdrant finds is checked here once more. What comes in and goes out is that 
 `store` has the collections, as Qdrant collections with our settings; `points` those of one: read
 there, written by `writing`, found by `searching`, in the vectors that `space` knows. `conditions`
 turns filters into Qdrant's, `payloads` a point into what Qdrant keeps of it; `cluster` makes the
-calls, again where that helps, and translates errors. It may use `interface`, and of `embeddings`
-what counts words.
+calls, again where that helps; `failures` reads what qdrant-client raises, and `meanings` has a
+table of what that means to us. It may use `interface`, and of `embeddings` what counts words.
 """

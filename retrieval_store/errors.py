@@ -20,7 +20,11 @@ RetrievalStoreError
     ├── FormatError                        not a store, or one of a newer version
     ├── LockTimeoutError (TimeoutError)    another writer held the lock for too long
     ├── StorageFullError                   no space is left
-    └── ReadOnlyError                      the store was opened with read_only=True
+    ├── ReadOnlyError                      the store was opened with read_only=True
+    └── ClusterError                       a Qdrant cluster refused or failed; says what came of it
+        ├── AccessDeniedError (PermissionError)  no key, a wrong one, or one without the right
+        └── UnavailableError (ConnectionError)   it can't be reached, or a shard of it can't
+            └── ClusterTimeoutError (TimeoutError)  it took too long
 """
 
 
@@ -116,3 +120,20 @@ class ReadOnlyError(StorageError):
 
 class StorageFullError(StorageError):
     """The disk is full; what was being written was not written."""
+
+
+class ClusterError(StorageError):
+    """A Qdrant cluster refused a call, or failed at it; the message says whether a write may have
+    been done all the same."""
+
+
+class AccessDeniedError(ClusterError, PermissionError):
+    """The cluster wants a key, another one, or one with more rights."""
+
+
+class UnavailableError(ClusterError, ConnectionError):
+    """The cluster can't be reached, is too busy, or a shard of it has no living replica."""
+
+
+class ClusterTimeoutError(UnavailableError, TimeoutError):
+    """The cluster took too long."""

@@ -7,6 +7,7 @@ what Qdrant finds is checked here once more. What comes in and goes out is that 
 those of one: listed by `listing` in the order that `orders` numbers, written by `writing`, found by
 `searching`. `space` is what a collection is there: its vectors, and what its server allows.
 `conditions` turns filters into Qdrant's, as far as the payload `indexes` serve, `payloads` a point
-into what Qdrant keeps of it; `cluster` makes the calls, again where that helps, and translates
-errors. It may use `interface`, and of `embeddings` what counts words.
+into what Qdrant keeps of it. `cluster` makes the calls, again where that helps; `failures` reads
+what qdrant-client raises, and `meanings` has a table of what that means to us. It may use
+`interface`, and of `embeddings` what counts words.
 """

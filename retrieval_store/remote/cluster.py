@@ -1,150 +1,198 @@
-"""Calls of qdrant-client: repeated when the connection fails, with errors that are ours."""
+"""Calls of qdrant-client: made again where that may help, with errors that are ours."""
 
 import logging
-import time
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from time import sleep
+from types import MappingProxyType
 from typing import Any
 
-import grpc
-import httpx
 from qdrant_client import AsyncQdrantClient, QdrantClient
-from qdrant_client.common.client_exceptions import QdrantException
-from qdrant_client.http.exceptions import ApiException, ResponseHandlingException
 
 from retrieval_store.base.json_values import shown
-from retrieval_store.errors import (
-    AlreadyExistsError,
-    ClientClosedError,
-    ClusterError,
-    InvalidArgumentError,
-    InvalidTypeError,
-    NotFoundError,
-    StorageError,
+from retrieval_store.errors import ClusterError, InvalidArgumentError, InvalidTypeError
+from retrieval_store.remote.failures import FAILURES, failure_of
+from retrieval_store.remote.meanings import (
+    Done,
+    IndexMissing,
+    Understood,
+    VectorMissing,
+    understood,
 )
+
+__all__ = ["Cluster", "IndexMissing", "VectorMissing"]
 
 PAUSES = (0.1, 0.5, 2.5)  # seconds before each further attempt
-FAILURES = (
-    ApiException,
-    QdrantException,
-    httpx.TransportError,
-    grpc.RpcError,
-    ValueError,
-    RuntimeError,
+LONGEST_PAUSE = 10  # that a server may ask for
+TIMEOUT = 30  # seconds
+OLDEST = (1, 16)  # since then Qdrant keeps metadata of collections
+GIVEN: Mapping[str, str] = MappingProxyType(
+    {
+        "credential": "api_key of the QdrantClient that is qdrant_client",
+        "limit": "in time (timeout of the QdrantClient that is qdrant_client says how long)",
+    }
 )
-CONNECTION = (ResponseHandlingException, QdrantException, httpx.TransportError)
-TRANSIENT = (429, 502, 503, 504, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-MISSING = (404, grpc.StatusCode.NOT_FOUND)
-TAKEN = (409, grpc.StatusCode.ALREADY_EXISTS)
+READS = {
+    "info": "asking for its version",
+    "get_collections": "listing collections",
+    "get_aliases": "listing names of collections",
+    "get_collection": "looking at {!r}",
+    "collection_exists": "looking for {!r}",
+    "retrieve": "reading points of {!r}",
+    "scroll": "reading points of {!r}",
+    "count": "counting points of {!r}",
+    "facet": "counting values of {!r}",
+    "query_points": "searching {!r}",
+    "query_batch_points": "searching {!r}",
+}
+SETTINGS = {  # written as a whole or not at all
+    "create_collection": "creating {!r}",
+    "delete_collection": "deleting {!r}",
+    "update_collection": "changing the settings of {!r}",
+    "update_collection_aliases": "changing names of {!r}",
+    "create_payload_index": "making an index for {!r}",
+    "delete_payload_index": "deleting an index of {!r}",
+    "create_vector_name": "making room for vectors in {!r}",
+}
+CONTENT = {
+    "batch_update_points": "writing points to {!r}",
+    "upsert": "writing points to {!r}",
+    "delete": "deleting points of {!r}",
+}
+INSTEAD = {  # of what a user has called, if that refuses what is there
+    "create_collection": " (get_or_create_collection, where it was create_collection)",
+    "batch_update_points": " (upsert, where it was add)",
+    "upsert": " (upsert, where it was add)",
+}
 _log = logging.getLogger("retrieval_store")
-
-
-class IndexMissing(ClusterError):
-    """shim"""
-
-
-class VectorMissing(ClusterError):
-    """shim"""
 
 
 class Cluster:
     """A qdrant-client, and what to call the place where it leads.
 
     All calls that are made through it may be made twice: what is written is written under ids that
-    are ours, and says all of what it replaces.
+    are ours, and says all of what it replaces. The first one asks for the server's version.
     """
 
-    def __init__(self, client: Any, place: str) -> None:
+    def __init__(self, client: Any, place: str, words: Mapping[str, str] = GIVEN) -> None:
         whole = callable(getattr(client, "query_batch_points", None))
         if not whole or isinstance(client, AsyncQdrantClient):
             raise InvalidTypeError(f"qdrant_client is {shown(client)}, expected a QdrantClient")
         self._client = client
+        self._words = words
+        self._version: tuple[int, int] | None = None
         self.place = place
 
     @classmethod
     def at(cls, url: str, options: dict[str, Any]) -> "Cluster":
-        """The one at a URL, with further arguments of QdrantClient's; raises
-        InvalidArgumentError."""
+        """The one at a URL, with further arguments of QdrantClient's; raises InvalidArgumentError.
+
+        timeout is 30 seconds unless it is given: qdrant-client's own 5 are too few to create a
+        collection while a node is down."""
         if not isinstance(url, str) or not url:
             raise InvalidTypeError(f"url is {shown(url)}, expected the URL of a Qdrant server")
+        all_options = {"timeout": TIMEOUT, "check_compatibility": False, **options}
         try:
-            return cls(QdrantClient(url=url, **options), f"at {url}")
+            client = QdrantClient(url=url, **all_options)
         except (ValueError, TypeError, AssertionError) as error:
             given = ", ".join(["url", *options])
             raise InvalidArgumentError(
                 f"QdrantClient can't be made with {given}: {error}"
             ) from error
+        return cls(client, f"at {url}", _words_for(all_options["timeout"]))
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Of the server, asked for once; raises ClusterError for one that is too old."""
+        if self._version is None:  # two threads may both ask, and learn the same
+            self._version = self._served(self._retried(self._client.info, "info", "").version)
+        return self._version
 
     def call(self, method: str, collection: str, **arguments: Any) -> Any:
         """Call a method of the client's for a collection. Raises NotFoundError,
-        AlreadyExistsError, or StorageError for all else."""
-        return self._retried(
-            lambda: getattr(self._client, method)(collection_name=collection, **arguments),
-            collection,
-        )
+        AlreadyExistsError, or ClusterError for all else."""
+        return self._called(method, collection, collection_name=collection, **arguments)
 
     def collections(self) -> list[str]:
         """The names of all collections."""
-        found = self._retried(self._client.get_collections, "")
+        found = self._called("get_collections", "")
         return sorted(one.name for one in found.collections)
 
     def aliases(self) -> dict[str, str]:
         """Other names of collections: alias → collection."""
-        found = self._retried(self._client.get_aliases, "")
+        found = self._called("get_aliases", "")
         return {one.alias_name: one.collection_name for one in found.aliases}
 
     def change_aliases(self, collection: str, operations: list[Any]) -> None:
         """Several changes at once."""
-        self._retried(
-            lambda: self._client.update_collection_aliases(operations),
-            collection,
-        )
-
-    @property
-    def version(self) -> Any:
-        v = self._client.info().version.split(".")
-        return int(v[0]), int(v[1])
+        method = "update_collection_aliases"
+        self._called(method, collection, change_aliases_operations=operations)
 
     def close(self) -> None:
         """Close the client."""
         self._client.close()
 
-    def _retried(self, call: Callable[[], Any], collection: str) -> Any:
-        for pause in (*PAUSES, None):
+    def _served(self, version: str) -> tuple[int, int]:
+        match = re.match(r"v?(\d+)\.(\d+)", version)
+        if match is None:
+            raise ClusterError(f"there is no Qdrant {self.place}")
+        found = (int(match[1]), int(match[2]))
+        if found < OLDEST:
+            raise ClusterError(
+                f"the cluster {self.place} is a Qdrant {version}; "
+                f"{'.'.join(map(str, OLDEST))} or newer is needed"
+            )
+        return found
+
+    def _called(self, method: str, collection: str, **arguments: Any) -> Any:
+        _ = self.version
+        return self._retried(lambda: getattr(self._client, method)(**arguments), method, collection)
+
+    def _retried(self, call: Callable[[], Any], method: str, collection: str) -> Any:
+        doing = _words_of(method).format(collection)
+        words = {**self._words, "place": self.place, "doing": doing, "collection": collection}
+        met: list[Understood] = []
+        while True:
             try:
                 return call()
             except FAILURES as error:
-                if pause is None or not _may_pass(error):
-                    raise self._translated(error, collection) from error
-                _log.warning("the cluster %s can't be reached, trying again: %s", self.place, error)
-                time.sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
-
-    def _translated(self, error: Exception, collection: str) -> Exception:
-        said, status = str(error), _status(error)
-        if "Index required" in said:
-            return IndexMissing(said)
-        if "Not existing vector" in said:
-            return VectorMissing(said)
-        if _may_pass(error):
-            return StorageError(f"the cluster {self.place} can't be reached: {said}")
-        if status in MISSING and not collection:
-            return StorageError(f"there is no Qdrant {self.place}: {said}")
-        if status in MISSING or (status is None and "not found" in said):
-            return NotFoundError(f"there is no collection {collection!r} on the cluster (any more)")
-        if status in TAKEN or (status in (None, 400) and "already exists" in said):
-            return AlreadyExistsError(f"there is a Qdrant collection {collection!r} already")
-        if isinstance(error, RuntimeError) and "closed" in said:
-            return ClientClosedError(f"the cluster {self.place}: {said}")
-        return StorageError(f"the cluster {self.place} refuses: {said}")
+                met.append(understood(failure_of(error), method, words))
+                pause = _pause_after(met)
+                if pause is None:
+                    raise met[-1].error(_outcome(method, met)) from error
+            _log.warning("%s; trying again", met[-1].message)
+            sleep(pause)
 
 
-def _may_pass(error: Exception) -> bool:
-    """Whether another attempt may succeed."""
-    return isinstance(error, CONNECTION) or _status(error) in TRANSIENT
+def _words_for(timeout: float | None) -> Mapping[str, str]:
+    """What errors say of a client that was made here."""
+    within = "in time" if timeout is None else f"within {math.ceil(timeout)} s"
+    limit = f"{within} (timeout= of Client says how long)"
+    return {"credential": "api_key= of Client", "limit": limit}
 
 
-def _status(error: Exception) -> Any:
-    """What the server answered: a status of HTTP or of gRPC; None when there was no answer."""
-    if isinstance(error, grpc.RpcError):
-        return error.code()
-    return getattr(error, "status_code", None)
+def _words_of(method: str) -> str:
+    return {**READS, **SETTINGS, **CONTENT}.get(method, method.replace("_", " ") + " of {!r}")
+
+
+def _pause_after(met: Sequence[Understood]) -> float | None:
+    """The seconds until the next attempt; None when there is none."""
+    last = met[-1]
+    alike = sum(one.meaning.error is last.meaning.error for one in met)
+    if len(met) > len(PAUSES) or alike > last.meaning.again:
+        return None
+    if last.pause is None:
+        return PAUSES[len(met) - 1]
+    return last.pause if last.pause <= LONGEST_PAUSE else None
+
+
+def _outcome(method: str, met: Sequence[Understood]) -> str:
+    """What came of a call all of whose attempts failed."""
+    if method in READS:
+        return ""
+    certain = (Done.NOTHING, Done.PART) if method in SETTINGS else (Done.NOTHING,)
+    if all(one.meaning.done in certain for one in met):
+        return "; nothing was written by this request"
+    again = INSTEAD.get(method, "")
+    return f"; it may have been done or not, in part too: the same call again completes it{again}"

@@ -1,0 +1,630 @@
+"""What users are told when a cluster refuses or fails, and what is tried again: over REST, where
+answers are made up, and over gRPC, where a client raises what grpc would."""
+
+import copy
+import logging
+import threading
+import warnings
+
+import grpc
+import httpx
+import pytest
+from qdrant_client import QdrantClient, models
+
+import retrieval_store
+from retrieval_store import errors
+from retrieval_store.remote import cluster as remote_cluster
+from retrieval_store.remote.cluster import Cluster, IndexMissing, VectorMissing
+
+URL = "http://qdrant.example"
+DONE = {"time": 0.0, "status": "ok", "result": {"operation_id": 0, "status": "completed"}}
+COUNTED = {"time": 0.0, "status": "ok", "result": {"count": 7}}
+TONIC = (
+    "Service internal error: 1 of 1 read operations failed:\n  Service internal error: Tonic status "
+    'error: status: Unavailable, message: "error trying to connect: tcp connect error", details: []'
+)
+RAW = ("Unexpected Response", "Raw response", "b'", "Tonic", "MetadataMap", "StatusCode", "\n")
+NOTHING = "nothing was written by this request"
+UNCERTAIN = "it may have been done or not, in part too: the same call again completes it"
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch):
+    """Those that would be made between attempts."""
+    made = []
+    monkeypatch.setattr(remote_cluster, "sleep", made.append)
+    return made
+
+
+class Answers:
+    """A server: says its version, and then one answer after the other, the last one for ever. An
+    answer is a response, or an exception of the connection."""
+
+    def __init__(self, *answers, root=None):
+        self.answers, self.requests, self.versions = list(answers), 0, 0
+        self.root = root or httpx.Response(200, json={"title": "qdrant", "version": "1.20.0"})
+
+    def __call__(self, request):
+        if request.url.path == "/":
+            self.versions += 1
+            return self._given(self.root)
+        self.requests += 1
+        return self._given(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
+
+    @staticmethod
+    def _given(answer):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def cluster(self, **options):
+        return Cluster.at(URL, {"transport": httpx.MockTransport(self), **options})
+
+
+def said(status, error, **headers):
+    """As Qdrant says no."""
+    return httpx.Response(status, json={"status": {"error": error}, "time": 0.0}, headers=headers)
+
+
+def count(cluster):
+    return cluster.call("count", "things", exact=True).count
+
+
+def write(cluster):
+    point = models.PointStruct(id=1, vector={}, payload={})
+    upsert = models.UpsertOperation(upsert=models.PointsList(points=[point]))
+    return cluster.call("batch_update_points", "things", update_operations=[upsert], wait=True)
+
+
+def create(cluster):
+    return cluster.call("create_collection", "things", vectors_config={})
+
+
+def failing(call, cluster, kind=errors.ClusterError):
+    """The message of the error, which is of this very class and shows nothing raw."""
+    with pytest.raises(kind) as raised:
+        call(cluster)
+    assert type(raised.value) is kind
+    assert raised.value.__cause__ is not None
+    message = str(raised.value)
+    assert [raw for raw in RAW if raw in message] == []
+    return message
+
+
+# the classes
+
+
+@pytest.mark.parametrize(
+    ("kind", "builtin"),
+    [
+        (errors.ClusterError, OSError),
+        (errors.AccessDeniedError, PermissionError),
+        (errors.UnavailableError, ConnectionError),
+        (errors.ClusterTimeoutError, TimeoutError),
+        (errors.ClusterTimeoutError, ConnectionError),
+    ],
+)
+def test_an_error_of_a_cluster_is_the_built_in_one_that_is_expected(kind, builtin):
+    error = kind("why")
+    assert isinstance(error, builtin)
+    assert isinstance(error, errors.StorageError)
+    assert str(error) == str(copy.copy(error)) == "why"
+    assert error.errno is None
+
+
+# refused
+
+
+def test_where_a_key_is_wanted_it_is_said_how_to_give_it():
+    wanting = Answers(
+        httpx.Response(401, text="Must provide an API key or an Authorization bearer")
+    )
+    message = failing(count, wanting.cluster(), errors.AccessDeniedError)
+    assert message == f"the cluster at {URL} wants a key: give it as api_key= of Client"
+    assert wanting.requests == 1
+    given = QdrantClient(url=URL, transport=httpx.MockTransport(wanting), check_compatibility=False)
+    cluster = Cluster(given, "behind qdrant_client")
+    message = failing(count, cluster, errors.AccessDeniedError)
+    assert message.endswith("give it as api_key of the QdrantClient that is qdrant_client")
+
+
+@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
+def test_a_wrong_key_is_said_to_be_wrong_and_never_shown():
+    refusing = Answers(httpx.Response(401, text="Invalid API key or JWT"))
+    message = failing(write, refusing.cluster(api_key="hush"), errors.AccessDeniedError)
+    assert "doesn't know the key that is given as api_key= of Client" in message
+    assert message.endswith(NOTHING)
+    assert "hush" not in message
+    illegal = Answers(httpx.LocalProtocolError("Illegal header value b'hush\\n'"))
+    message = failing(count, illegal.cluster(api_key="hush\n"), errors.AccessDeniedError)
+    assert message.startswith("api_key= of Client can't be sent")
+    assert "hush" not in message
+
+
+def test_a_key_without_the_right_to_write_is_told_from_a_wrong_one():
+    reading = Answers(said(403, "Forbidden: Global write access is required"))
+    message = failing(write, reading.cluster(), errors.AccessDeniedError)
+    assert "has no right to this, writing points to 'things'" in message
+    assert "Global write access is required; " + NOTHING in message
+    hosted = Answers(httpx.Response(403, json={"error": "forbidden"}))
+    message = failing(count, hosted.cluster(), errors.AccessDeniedError)
+    assert "api_key= of Client is wrong, or has no right to this" in message
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (
+            said(400, "Wrong input: Vector dimension error: expected dim: 4, got 3"),
+            "expected dim: 4",
+        ),
+        (said(422, "Validation error in JSON body: [limit: value 0 invalid]"), "limit: value 0"),
+        (said(418, "first line\n  second line"), ": first line second line"),
+        (said(400, "x" * 5_000), "x" * 200 + "…"),
+        (httpx.Response(418), " without a reason (418)"),
+        (httpx.Response(413, html="<html>Too large</html>"), " without a reason (413)"),
+    ],
+)
+def test_what_is_refused_is_named_with_the_reason_and_not_tried_again(answer, reason):
+    refusing = Answers(answer)
+    message = failing(count, refusing.cluster())
+    assert message.startswith(f"the cluster at {URL} refuses counting points of 'things'")
+    assert message.endswith(reason) or reason in message
+    assert len(message) < 400
+    assert refusing.requests == 1
+
+
+def test_missing_and_taken_collections_are_told_by_what_is_said_of_them():
+    missing = Answers(said(404, "Not found: Collection `things` doesn't exist!"))
+    with pytest.raises(errors.NotFoundError, match="no collection 'things'"):
+        count(missing.cluster())
+    taken = Answers(said(409, "Wrong input: Collection `things` already exists!"))
+    with pytest.raises(errors.AlreadyExistsError, match="'things' already"):
+        create(taken.cluster())
+    point = Answers(said(404, "Not found: No point with id 9 found"))
+    assert "No point with id 9 found" in failing(count, point.cluster())
+
+
+def test_a_route_that_an_older_server_lacks_is_no_missing_collection():
+    older = Answers(httpx.Response(404))
+    config = models.DenseVectorNameConfig(
+        dense=models.DenseVectorConfig(size=2, distance=models.Distance.DOT)
+    )
+
+    def make_room(cluster):
+        cluster.call(
+            "create_vector_name", "things", vector_name="embedding", vector_name_config=config
+        )
+
+    message = failing(make_room, older.cluster())
+    assert "doesn't know making room for vectors in 'things'" in message
+    assert message.endswith(NOTHING)
+
+
+# no Qdrant, or none that can be reached
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        httpx.Response(404, text="nothing here"),
+        httpx.Response(405),
+        httpx.Response(302, headers={"location": "https://login.example"}),
+        httpx.Response(200, html="<html>Welcome</html>"),
+        httpx.Response(200, json={"name": "another", "version": {"number": "8.1"}}),
+        httpx.Response(200, json=[1]),
+        httpx.Response(200, content=b"\xff\xfe"),
+        httpx.Response(200),
+        httpx.Response(400, html="The plain HTTP request was sent to HTTPS port"),
+    ],
+)
+def test_what_is_no_qdrant_is_said_to_be_none_at_once(root):
+    other = Answers(httpx.Response(500), root=root)
+    assert failing(count, other.cluster()) == f"there is no Qdrant at {URL}"
+    assert other.versions == 1
+    assert other.requests == 0
+
+
+def test_a_version_that_is_none_is_no_qdrants():
+    other = Answers(root=httpx.Response(200, json={"title": "x", "version": "latest"}))
+    with pytest.raises(errors.ClusterError, match=f"there is no Qdrant at {URL}"):
+        count(other.cluster())
+
+
+@pytest.mark.parametrize("answer", [httpx.Response(200, json={}), httpx.Response(307)])
+def test_a_list_of_collections_that_is_none_is_no_qdrants(answer):
+    other = Answers(answer)
+    assert failing(Cluster.collections, other.cluster()) == f"there is no Qdrant at {URL}"
+
+
+@pytest.mark.parametrize(
+    ("met", "why", "attempts"),
+    [
+        ("[Errno 111] Connection refused", "nobody answers there", 4),
+        ("[Errno -2] Name or service not known", "no host of this name is known here", 4),
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed", "certificate isn't trusted here", 1),
+        ("[SSL: WRONG_VERSION_NUMBER] wrong version number", "is it http:// instead", 1),
+    ],
+)
+def test_what_cannot_be_reached_is_named_with_the_reason(met, why, attempts):
+    absent = Answers(root=httpx.ConnectError(met))
+    message = failing(write, absent.cluster(), errors.UnavailableError)
+    assert message.startswith(f"the cluster at {URL} can't be reached")
+    assert why in message
+    assert "Errno" not in message
+    assert absent.versions == attempts
+
+
+# timeouts
+
+
+def test_a_timeout_says_how_long_it_was_and_what_sets_it():
+    slow = Answers(httpx.ReadTimeout("timed out"))
+    message = failing(count, slow.cluster(), errors.ClusterTimeoutError)
+    assert "didn't finish counting points of 'things' within 30 s (timeout= of Client" in message
+    message = failing(count, slow.cluster(timeout=7), errors.ClusterTimeoutError)
+    assert "within 7 s" in message
+    given = QdrantClient(url=URL, transport=httpx.MockTransport(slow), check_compatibility=False)
+    message = failing(count, Cluster(given, "behind qdrant_client"), errors.ClusterTimeoutError)
+    assert "in time (timeout of the QdrantClient that is qdrant_client" in message
+
+
+def test_the_timeout_that_is_told_is_the_one_that_qdrant_client_has():
+    seen = []
+
+    def handler(request):
+        seen.append(request.extensions["timeout"]["read"])
+        return httpx.Response(200, json={"title": "qdrant", "version": "1.20.0"})
+
+    for given in ({}, {"timeout": 3}):
+        cluster = Cluster.at(URL, {"transport": httpx.MockTransport(handler), **given})
+        assert cluster.version == (1, 20)
+    assert seen == [30, 3]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.ReadTimeout("timed out"),
+        httpx.ConnectTimeout("timed out"),
+        said(408, "Timeout error: Operation 'Count' timed out after 60 seconds"),
+        said(500, "Service internal error: Waiting for consensus operation commit failed. Timeout"),
+        said(500, "Service internal error: Failed to propose operation: leader is not established"),
+    ],
+)
+def test_what_took_long_is_tried_once_more(answer):
+    slow = Answers(answer)
+    failing(count, slow.cluster(), errors.ClusterTimeoutError)
+    assert slow.requests == 2
+    slow = Answers(answer, httpx.Response(200, json=COUNTED))
+    assert count(slow.cluster()) == 7
+
+
+# what may pass
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.ConnectError("refused"),
+        httpx.ReadError("reset by peer"),
+        httpx.RemoteProtocolError("peer closed connection without sending complete message body"),
+        httpx.Response(200, content=b'{"time": 0.0, "result": {"cou'),
+        httpx.Response(502, html="<html>Bad gateway</html>"),
+        said(503, "Service unavailable"),
+        httpx.Response(504),
+        httpx.Response(429),
+        said(429, "Rate limiting exceeded", **{"retry-after": "soon"}),
+        said(500, TONIC),
+        said(
+            500,
+            "Service internal error: The replica set for shard 0 on peer 1 has no active replica",
+        ),
+        said(
+            500,
+            "Service internal error: Failed to apply operation to at least one `Active` replica",
+        ),
+    ],
+)
+def test_what_may_pass_is_tried_three_more_times(answer, pauses, caplog):
+    shaky = Answers(answer, answer, answer, httpx.Response(200, json=COUNTED))
+    with caplog.at_level(logging.WARNING, "retrieval_store"):
+        assert count(shaky.cluster()) == 7
+    assert pauses == list(remote_cluster.PAUSES)
+    messages = [record.getMessage() for record in caplog.records]
+    assert all(URL in message and message.endswith("; trying again") for message in messages)
+    assert [raw for raw in RAW for message in messages if raw in message] == []
+    lasting = Answers(answer)
+    failing(count, lasting.cluster(), errors.UnavailableError)
+    assert lasting.requests == 4
+
+
+def test_a_shard_without_a_living_replica_is_explained():
+    for sentence in (TONIC, "The replica set for shard 0 on peer 1 has no active replica"):
+        message = failing(count, Answers(said(500, sentence)).cluster(), errors.UnavailableError)
+        assert "a node with a shard of 'things' is down or failing" in message
+        assert "replication_factor of 2 or more" in message
+
+
+def test_a_pause_that_the_server_asks_for_is_made_if_it_is_short(pauses):
+    busy = said(429, "Rate limiting exceeded: Read rate limit exceeded", **{"retry-after": "3"})
+    assert count(Answers(busy, httpx.Response(200, json=COUNTED)).cluster()) == 7
+    assert pauses == [3]
+    for_long = Answers(said(429, "Rate limiting exceeded", **{"retry-after": "600"}))
+    message = failing(count, for_long.cluster(), errors.UnavailableError)
+    assert "takes no more requests just now: Rate limiting exceeded" in message
+    assert for_long.requests == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        said(500, "Service internal error: task 12 panicked"),
+        said(500, "Service internal error: No space left on device: WAL buffer size exceeds"),
+        httpx.Response(200, json={"result": {"count": "seven"}}),
+    ],
+)
+def test_what_will_not_pass_is_not_tried_again(answer):
+    broken = Answers(answer)
+    failing(count, broken.cluster())
+    assert broken.requests == 1
+
+
+# whether it happened
+
+
+@pytest.mark.parametrize(
+    ("answers", "call", "outcome"),
+    [
+        ([httpx.ConnectError("refused")], write, NOTHING),
+        ([said(422, "Validation error")], write, NOTHING),
+        ([said(400, "Wrong input: no")], create, NOTHING),
+        ([said(429, "Rate limiting exceeded")], create, NOTHING),
+        # Of several operations or shards the first may be done when another is refused.
+        ([said(400, "Wrong input: 1 out of 2 shards failed to apply operation")], write, UNCERTAIN),
+        ([said(429, "Write rate limit exceeded")], write, UNCERTAIN),
+        ([httpx.ReadTimeout("timed out")], write, UNCERTAIN),
+        ([httpx.ReadError("reset by peer")], create, UNCERTAIN),
+        ([said(500, "Service internal error: x")], write, UNCERTAIN),
+        # The last attempt tells nothing of those before.
+        ([httpx.ReadError("reset by peer"), httpx.ConnectError("refused")], write, UNCERTAIN),
+        ([httpx.ReadError("reset by peer"), said(422, "Validation error")], create, UNCERTAIN),
+    ],
+)
+def test_a_failed_write_says_whether_it_may_have_been_done(answers, call, outcome):
+    with pytest.raises(errors.ClusterError) as raised:
+        call(Answers(*answers).cluster())
+    assert [one for one in (NOTHING, UNCERTAIN) if one in str(raised.value)] == [outcome]
+
+
+def test_a_failed_read_says_nothing_of_writes():
+    for answer in (httpx.ReadTimeout("late"), said(400, "no"), httpx.ConnectError("refused")):
+        with pytest.raises(errors.ClusterError) as raised:
+            count(Answers(answer).cluster())
+        assert "written" not in str(raised.value)
+        assert "done" not in str(raised.value)
+
+
+def test_what_completes_a_call_is_named_where_the_same_one_would_refuse():
+    lost = Answers(httpx.ReadError("reset by peer"))
+    assert "upsert, where it was add" in failing(write, lost.cluster(), errors.UnavailableError)
+    message = failing(create, lost.cluster(), errors.UnavailableError)
+    assert "get_or_create_collection" in message
+
+
+# the same over gRPC
+
+
+class Rpc(grpc.RpcError):
+    """As grpc raises it."""
+
+    def __init__(self, code, details):
+        self._said = code, details
+
+    def code(self):
+        return self._said[0]
+
+    def details(self):
+        return self._said[1]
+
+
+class Raising:
+    """A client of a Qdrant of today, all other calls of which raise the same."""
+
+    def __init__(self, error):
+        self.error, self.calls = error, 0
+
+    def info(self):
+        return models.VersionInfo(title="qdrant", version="1.20.0")
+
+    def __getattr__(self, name):
+        def call(**arguments):
+            self.calls += 1
+            raise self.error
+
+        return call
+
+
+def outcome_of(call, cluster):
+    with pytest.raises(errors.RetrievalStoreError) as raised:
+        call(cluster)
+    return type(raised.value), str(raised.value)
+
+
+CODE = grpc.StatusCode
+INDEX = (
+    'Bad request: Index required but not found for "k" of one of the following types: '
+    "[float, integer]. Help: Create an index for this key or use a different filter."
+)
+VECTOR = "Wrong input: Not existing vector name error: embedding"
+ALIKE = [
+    (said(400, "Wrong input: no"), CODE.INVALID_ARGUMENT, "Wrong input: no"),
+    (said(401, "Invalid API key or JWT"), CODE.UNAUTHENTICATED, "Invalid API key or JWT"),
+    (said(401, "Must provide an API key"), CODE.UNAUTHENTICATED, "Must provide an API key"),
+    (
+        said(403, "Forbidden: Global write access is required"),
+        CODE.PERMISSION_DENIED,
+        "Global write access is required",
+    ),
+    (
+        said(404, "Not found: Collection `things` doesn't exist!"),
+        CODE.NOT_FOUND,
+        "Not found: Collection `things` doesn't exist!",
+    ),
+    (
+        said(409, "Wrong input: Collection `things` already exists!"),
+        CODE.ALREADY_EXISTS,
+        "Wrong input: Collection `things` already exists!",
+    ),
+    (said(429, "Write rate limit"), CODE.RESOURCE_EXHAUSTED, "Write rate limit"),
+    (said(500, TONIC), CODE.INTERNAL, TONIC),
+    (said(500, "Service internal error: x"), CODE.INTERNAL, "Service internal error: x"),
+    (httpx.Response(503), CODE.UNAVAILABLE, "recvmsg:Connection reset by peer"),
+    (httpx.ReadTimeout("late"), CODE.DEADLINE_EXCEEDED, "Deadline Exceeded"),
+    (httpx.ReadError("reset"), CODE.INTERNAL, "Received RST_STREAM with error code 2"),
+    (
+        httpx.ConnectError("refused"),
+        CODE.UNAVAILABLE,
+        "failed to connect to all addresses; last error: UNKNOWN: Connection refused",
+    ),
+    (
+        httpx.ConnectError("[Errno -2] Name or service not known"),
+        CODE.UNAVAILABLE,
+        "DNS resolution failed for qdrant.example:6334",
+    ),
+    (httpx.Response(404), CODE.UNIMPLEMENTED, ""),
+    (said(400, INDEX), CODE.INVALID_ARGUMENT, INDEX),
+    (said(400, VECTOR), CODE.INVALID_ARGUMENT, VECTOR),
+]
+
+
+@pytest.mark.parametrize("call", [count, write])
+@pytest.mark.parametrize(("answer", "code", "details"), ALIKE)
+def test_grpc_and_rest_are_told_alike(answer, code, details, call):
+    rest, raising = Answers(answer), Raising(Rpc(code, details))
+    client = QdrantClient(url=URL, transport=httpx.MockTransport(rest), check_compatibility=False)
+    told = outcome_of(call, Cluster(client, "there"))
+    assert outcome_of(call, Cluster(raising, "there")) == told
+    assert raising.calls == rest.requests
+    assert [raw for raw in (*RAW, "RST_STREAM", "recvmsg") if raw in told[1]] == []
+
+
+def test_a_port_that_speaks_no_grpc_is_no_qdrants():
+    other = Raising(None)
+    details = "failed to connect to all addresses; last error: Trying to connect an http1.x server"
+    other.info = lambda: other.__getattr__("info")()
+    other.error = Rpc(CODE.UNAVAILABLE, details)
+    assert failing(count, Cluster(other, "there")) == "there is no Qdrant there"
+
+
+# what callers act upon
+
+
+@pytest.mark.parametrize("key", ["k", 'a."b c"[].d', 'for "x" of one of'])
+def test_a_missing_index_names_the_key_the_kinds_and_what_makes_it(key):
+    refusing = Answers(said(400, INDEX.replace('"k"', f'"{key}"')))
+    with pytest.raises(IndexMissing) as raised:
+        count(refusing.cluster())
+    assert raised.value.key == key
+    assert raised.value.kinds == ("float", "integer")
+    assert f"by {key!r} only with an index, of one of the kinds float, integer" in str(raised.value)
+    assert f"Collection.create_index({key!r})" in str(raised.value)
+    assert isinstance(raised.value, errors.ClusterError)
+    assert copy.copy(raised.value).key == key
+
+
+def test_a_missing_vector_is_told_by_a_server_and_in_local_mode():
+    with pytest.raises(VectorMissing, match="'things' has no such vectors"):
+        count(Answers(said(400, VECTOR)).cluster())
+    local = QdrantClient(":memory:")
+    local.create_collection("things", vectors_config={})
+    asked = models.QueryRequest(query=[1.0, 2.0], using="embedding")
+    with pytest.raises(VectorMissing):
+        Cluster(local, "here").call("query_batch_points", "things", requests=[asked])
+    point = models.PointStruct(id=1, vector={"embedding": [1.0, 2.0]})
+    with pytest.raises(VectorMissing):
+        Cluster(local, "here").call("upsert", "things", points=[point])
+    local.close()
+
+
+def test_a_client_that_was_closed_says_so_at_once(pauses):
+    for client in (
+        QdrantClient(url=URL, transport=httpx.MockTransport(Answers()), check_compatibility=False),
+        QdrantClient(":memory:"),
+    ):
+        client.close()
+        with pytest.raises(errors.ClientClosedError, match="the cluster there was closed"):
+            Cluster(client, "there").collections()
+    with pytest.raises(errors.ClientClosedError):
+        count(Cluster(Raising(ValueError("Cannot invoke RPC on closed channel!")), "there"))
+    assert pauses == []
+
+
+# versions
+
+
+def serving(version):
+    return Answers(
+        httpx.Response(200, json=COUNTED),
+        root=httpx.Response(200, json={"title": "qdrant", "version": version}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "numbers"),
+    [("1.16.0", (1, 16)), ("1.20.0-dev", (1, 20)), ("v1.18.3", (1, 18)), ("2.0.1", (2, 0))],
+)
+def test_the_version_is_asked_for_once_at_the_first_call(version, numbers):
+    server = serving(version)
+    cluster = server.cluster()
+    assert server.versions == 0
+    assert [count(cluster), count(cluster)] == [7, 7]
+    assert cluster.version == numbers
+    assert server.versions == 1
+
+
+@pytest.mark.parametrize("version", ["1.15.4", "0.11.1", "1.9.7-dev"])
+@pytest.mark.parametrize("call", [count, write, Cluster.collections, Cluster.aliases])
+def test_an_older_server_is_refused_before_anything_is_asked_of_it(version, call):
+    server = serving(version)
+    cluster = server.cluster()
+    for _ in range(2):
+        with pytest.raises(errors.ClusterError) as raised:
+            call(cluster)
+        assert str(raised.value) == (
+            f"the cluster at {URL} is a Qdrant {version}; 1.16 or newer is needed"
+        )
+    assert server.requests == 0
+
+
+def test_local_mode_has_the_version_of_its_package():
+    local = QdrantClient(":memory:")
+    assert Cluster(local, "here").version >= (1, 20)
+    local.close()
+
+
+def test_making_a_client_asks_nothing_and_warns_of_nothing():
+    server, before = serving("1.20.0"), threading.active_count()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        client = retrieval_store.Client(url=URL, transport=httpx.MockTransport(server))
+    assert threading.active_count() == before  # nothing that asks later either
+    assert server.versions == server.requests == 0
+    client.close()
+
+
+def test_a_caller_may_have_the_versions_compared_by_qdrant_client_too(monkeypatch):
+    given = {}
+    monkeypatch.setattr(remote_cluster, "QdrantClient", lambda **options: given.update(options))
+    with pytest.raises(errors.InvalidTypeError):
+        Cluster.at(URL, {"check_compatibility": True, "timeout": 5})
+    assert given == {"url": URL, "check_compatibility": True, "timeout": 5}
+
+
+def test_a_user_sees_these_errors_from_a_client_and_its_collections():
+    denied = Answers(said(403, "Forbidden: Global write access is required"))
+    with retrieval_store.Client(url=URL, transport=httpx.MockTransport(denied)) as client:
+        with pytest.raises(errors.AccessDeniedError, match="listing"):
+            client.create_collection("things", embedding_function=None)
+        with pytest.raises(PermissionError):
+            client.list_collections()

@@ -98,10 +98,6 @@ class StorageError(RetrievalStoreError, OSError):
     """The disk, or a file on it, failed."""
 
 
-class ClusterError(StorageError):
-    """shim"""
-
-
 class DamagedError(StorageError):
     """A file is damaged; the message names it."""
 

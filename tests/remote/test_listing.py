@@ -1,6 +1,6 @@
 """Points on a cluster are listed each once, in the order of first insertion, whatever clocks said."""
 
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from unittest.mock import patch
 
 import numpy as np
@@ -27,7 +27,7 @@ def written(server, writers):
     numbered = []
     for number, (clock, count) in enumerate(writers):
         ids = [f"{number}-{i}" for i in range(count)]
-        with server.client() as qdrant, clock_at(NOW + clock):
+        with closing(server.client()) as qdrant, clock_at(NOW + clock):
             client = retrieval_store.Client(qdrant_client=qdrant)
             things = client.get_or_create_collection("things", embedding_function=None)
             things.add(
@@ -62,7 +62,7 @@ writers = st.lists(st.tuples(st.integers(0, 1_200), st.integers(1, 900)), min_si
 def test_get_gives_each_point_once_whatever_clocks_said(writers, page, shards, seed):
     server = Server(shards=shards, seed=seed)
     numbered = written(server, writers)
-    with server.client() as qdrant, patch.object(listing, "PAGE", page):
+    with closing(server.client()) as qdrant, patch.object(listing, "PAGE", page):
         things = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
         everything = things.get(include=[])["ids"]
         assert sorted(everything) == sorted(one for _, one in numbered)
@@ -83,7 +83,7 @@ def test_get_gives_each_point_once_whatever_clocks_said(writers, page, shards, s
 def test_more_points_of_one_number_than_a_page_has_are_all_listed():
     server = Server(shards=3, seed=1)
     numbered = written(server, [(0, 1)] * 40)
-    with server.client() as qdrant, patch.object(listing, "PAGE", 7):
+    with closing(server.client()) as qdrant, patch.object(listing, "PAGE", 7):
         things = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
         found = things.get(include=[])["ids"]
         assert sorted(found) == sorted(one for _, one in numbered)
@@ -97,7 +97,7 @@ def old():
     """A server with a collection as version 0.1 made it, whose points are numbered by
     nanoseconds."""
     server = Server(shards=2, seed=5)
-    with server.client() as qdrant:
+    with closing(server.client()) as qdrant:
         retrieval_store.Client(qdrant_client=qdrant).create_collection(
             "things", embedding_function=None
         )
@@ -109,7 +109,7 @@ def old():
 
 
 def test_collections_numbered_by_nanoseconds_are_read_and_written_to_as_before(old):
-    server, qdrant = old
+    _, qdrant = old
     client = retrieval_store.Client(qdrant_client=qdrant)
     things = client.get_collection("things", embedding_function=None)
     ids = [f"{i}" for i in range(2_500)]
@@ -127,7 +127,7 @@ def test_collections_numbered_by_nanoseconds_are_read_and_written_to_as_before(o
 
 def test_a_new_collection_has_numbers_that_servers_compare_exactly():
     server = Server()
-    with server.client() as qdrant:
+    with closing(server.client()) as qdrant:
         things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
             "things", embedding_function=None
         )
@@ -140,7 +140,7 @@ def test_a_new_collection_has_numbers_that_servers_compare_exactly():
 def test_a_page_far_behind_is_not_reached_through_all_before_it():
     server = Server()
     numbered = written(server, [(clock, 400) for clock in (0, 50_000, 50_400, 900_000, 900_400)])
-    with server.client() as qdrant:
+    with closing(server.client()) as qdrant:
         things = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
         ids = [one for _, one in numbered]
         server.requests.clear()

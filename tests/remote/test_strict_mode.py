@@ -1,6 +1,7 @@
 """A server in strict mode wants payload indexes for filters, and sets limits."""
 
 import logging
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def server():
 
 @pytest.fixture
 def qdrant(server):
-    with server.client() as client:
+    with closing(server.client()) as client:
         yield client
 
 
@@ -112,7 +113,7 @@ def test_without_leave_to_make_indexes_the_key_and_the_kinds_are_named(server, q
 
 def test_a_key_that_may_not_make_indexes_is_told_which_one(server, qdrant, things):
     server.api_keys = {"rw": "rw", "r": "r"}
-    with server.client(api_key="r") as reader:
+    with closing(server.client(api_key="r")) as reader:
         there = retrieval_store.Client(qdrant_client=reader).get_collection("things")
         with pytest.raises(errors.AccessDeniedError, match='keyword can be made for "t"'):
             there.get(where={"t": "x"})
@@ -121,7 +122,7 @@ def test_a_key_that_may_not_make_indexes_is_told_which_one(server, qdrant, thing
 
 def test_strict_mode_that_is_turned_on_later_is_noticed(qdrant):
     loose = Server()
-    with loose.client() as qdrant:
+    with closing(loose.client()) as qdrant:
         things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
             "things", embedding_function=None
         )
@@ -157,7 +158,7 @@ def test_limits_are_kept(qdrant):
 def test_filters_mean_the_same_in_strict_mode(both, where_document):
     found, filters = both
     server = Server(strict=True)
-    with server.client() as qdrant:
+    with closing(server.client()) as qdrant:
         things, held = held_by(retrieval_store.Client(qdrant_client=qdrant), found)
         for where in filters:
             expected = [i for i, (metadata, _) in held.items() if oracle.matches(metadata, where)]
@@ -174,7 +175,7 @@ def test_filters_mean_the_same_in_strict_mode(both, where_document):
 def test_expressions_mean_the_same_in_strict_mode_and_under_indexes_of_others(both):
     found, expressions = both
     strict, indexed = Server(strict=True), Server()
-    with strict.client() as one, indexed.client() as other:
+    with closing(strict.client()) as one, closing(indexed.client()) as other:
         there, held = held_by(retrieval_store.Client(qdrant_client=one), found)
         here, _ = held_by(retrieval_store.Client(qdrant_client=other), found)
         keys = sorted({key for metadata, _ in held.values() for key in metadata or {}})

@@ -1,5 +1,7 @@
 """Equally good points come in the order of first insertion, though servers change theirs."""
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 
@@ -11,16 +13,14 @@ from tests.helpers.qdrant_server import Server
 @pytest.fixture
 def store():
     server = Server(shards=3, seed=3)
-    with server.client() as qdrant:
+    with closing(server.client()) as qdrant:
         yield retrieval_store.Client(qdrant_client=qdrant)
     server.close()
 
 
 @pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
 def test_points_at_one_distance_come_in_the_order_of_first_insertion(store, metric):
-    things = store.create_collection(
-        "things", {"hnsw": {"space": metric}}, embedding_function=None
-    )
+    things = store.create_collection("things", {"hnsw": {"space": metric}}, embedding_function=None)
     places = np.arange(300) % 4  # 75 points at each of four places
     angles = places * np.pi / 8
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)

@@ -1,5 +1,7 @@
 """Older servers refuse what they don't know; collections mean the same on them."""
 
+from contextlib import closing
+
 import pytest
 from hypothesis import given
 
@@ -20,7 +22,7 @@ SERVED = ["1.16.0", "1.17.2", "1.18.3", "1.19.0", "1.20.0", "1.21.0-dev"]
 @pytest.fixture(params=SERVED)
 def qdrant(request):
     server = Server(version=request.param)
-    with server.client() as client:
+    with closing(server.client()) as client:
         yield client
     server.close()
 
@@ -72,7 +74,7 @@ def test_points_without_vectors_need_some_with_vectors_first_where_none_can_be_a
 def test_filters_mean_the_same_on_a_server_without_substrings(both, where_document):
     found, filters = both
     server = Server(version="1.19.0")
-    with server.client() as qdrant:
+    with closing(server.client()) as qdrant:
         things, held = held_by(retrieval_store.Client(qdrant_client=qdrant), found)
         if len(found) % 2:
             qdrant.create_payload_index("records", "_document", "text", wait=True)
@@ -86,7 +88,7 @@ def test_filters_mean_the_same_on_a_server_without_substrings(both, where_docume
 
 def test_an_older_server_is_refused_at_the_first_call():
     server = Server(version="1.15.4")
-    with server.client() as qdrant:
+    with closing(server.client()) as qdrant:
         client = retrieval_store.Client(qdrant_client=qdrant)
         with pytest.raises(errors.ClusterError, match=r"1\.15.*1\.16"):
             client.list_collections()
@@ -95,7 +97,7 @@ def test_an_older_server_is_refused_at_the_first_call():
 
 def test_a_text_index_that_somebody_makes_does_not_change_what_substrings_find():
     server = Server(version="1.19.0")
-    with server.client() as qdrant:
+    with closing(server.client()) as qdrant:
         things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
             "things", embedding_function=None
         )

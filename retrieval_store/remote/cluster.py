@@ -194,5 +194,8 @@ def _outcome(method: str, met: Sequence[Understood]) -> str:
     certain = (Done.NOTHING, Done.PART) if method in SETTINGS else (Done.NOTHING,)
     if all(one.meaning.done in certain for one in met):
         return "; nothing was written by this request"
+    last = met[-1].meaning
+    if last.done is Done.PART and not last.again:  # it would be refused again
+        return "; a part of it may have been done all the same"
     again = INSTEAD.get(method, "")
     return f"; it may have been done or not, in part too: the same call again completes it{again}"

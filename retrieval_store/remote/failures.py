@@ -50,7 +50,7 @@ OF_GRPC: dict[Any, Status] = {
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.DEADLINE_EXCEEDED: TIMED_OUT,
 }
-UNSENT = re.compile("failed to connect|DNS resolution failed|connections to all backends failing")
+UNSENT = re.compile("failed to connect|DNS resolution failed|errors resolving")
 OF_HTTPX: tuple[tuple[type[Exception], Status], ...] = (
     (httpx.ConnectTimeout, UNCONNECTED),
     (httpx.TimeoutException, TIMED_OUT),

@@ -96,7 +96,9 @@ def understood(failure: Failure, method: str, words: Mapping[str, str]) -> Under
 
 
 def _said(failure: Failure) -> str:
-    return f": {failure.sentence}" if failure.sentence else f" without a reason ({failure.status})"
+    return (
+        f": {failure.sentence}" if failure.sentence else f", without saying why ({failure.status})"
+    )
 
 
 NOBODY = "the cluster {place} can't be reached: nobody answers there"
@@ -129,14 +131,14 @@ DISAGREED = (
 )
 NO_REPLICA = (
     "the cluster {place} fails at {doing}: a node with a shard of {collection!r} is down or "
-    "failing, and no other has a living replica; a replication_factor of 2 or more makes some"
+    "failing, and no other has a replica of it; a replication_factor of 2 or more prevents that"
 )
 GARBLED = "what the cluster {place} answers when {doing} can't be understood"
 REFUSED = "the cluster {place} refuses {doing}{said}"
 FAILED = "the cluster {place} fails at {doing}{said}"
 
 # Sentences are those of Qdrant 1.16 to 1.20, of its local mode, of OpenSSL and of gRPC.
-NAMELESS = "Name or service not known|nodename nor servname|getaddrinfo|name resolution|DNS|No addr"
+NAMELESS = "(?i)name or service|nodename nor|getaddrinfo|name resolution|DNS|no address|resolving"
 ENCRYPTED = "WRONG_VERSION_NUMBER|(?i:record.layer.failure)"
 WAS_CLOSED = "[Cc]lient (was|has been) closed|instance is closed|closed channel"
 NO_COLLECTION = "Collection .*(does(n't| not) exist|not found)"
@@ -159,7 +161,7 @@ Rules = tuple[tuple[Container[Status], str, Meaning], ...]
 NO_QDRANT = Meaning(ClusterError, "there is no Qdrant {place}")
 AT_THE_DOOR: Rules = (
     ({*SENT_ON, *REFUSALS, 501, FOREIGN} - ON_ITS_WAY, "", NO_QDRANT),
-    ({UNREACHABLE}, "http1", NO_QDRANT),
+    ({UNREACHABLE}, "http1|HTTP/2", NO_QDRANT),
 )
 RULES: Rules = (
     ({UNREACHABLE}, "CERTIFICATE", Meaning(UnavailableError, UNTRUSTED)),

@@ -3,13 +3,18 @@ answers are made up, and over gRPC, where a client raises what grpc would."""
 
 import copy
 import logging
+import socket
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
 import httpx
 import pytest
 from qdrant_client import QdrantClient, models
+from qdrant_client.grpc import HealthCheckReply
 
 import retrieval_store
 from retrieval_store import errors
@@ -25,6 +30,7 @@ TONIC = (
 )
 RAW = ("Unexpected Response", "Raw response", "b'", "Tonic", "MetadataMap", "StatusCode", "\n")
 NOTHING = "nothing was written by this request"
+PARTLY = "a part of it may have been done all the same"
 UNCERTAIN = "it may have been done or not, in part too: the same call again completes it"
 
 
@@ -161,8 +167,8 @@ def test_a_key_without_the_right_to_write_is_told_from_a_wrong_one():
         (said(422, "Validation error in JSON body: [limit: value 0 invalid]"), "limit: value 0"),
         (said(418, "first line\n  second line"), ": first line second line"),
         (said(400, "x" * 5_000), "x" * 200 + "…"),
-        (httpx.Response(418), " without a reason (418)"),
-        (httpx.Response(413, html="<html>Too large</html>"), " without a reason (413)"),
+        (httpx.Response(418), ", without saying why (418)"),
+        (httpx.Response(413, html="<html>Too large</html>"), ", without saying why (413)"),
     ],
 )
 def test_what_is_refused_is_named_with_the_reason_and_not_tried_again(answer, reason):
@@ -235,6 +241,21 @@ def test_a_version_that_is_none_is_no_qdrants():
 def test_a_list_of_collections_that_is_none_is_no_qdrants(answer):
     other = Answers(answer)
     assert failing(Cluster.collections, other.cluster()) == f"there is no Qdrant at {URL}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (httpx.Response(302), f"there is no Qdrant at {URL}"),
+        (httpx.Response(200, html="<html>"), "answers when counting points of 'things' can't be"),
+        (httpx.Response(200, json={}), "answers when counting points of 'things' can't be"),
+        (said(500, TONIC.replace("error trying to connect", "No space left")), "disk of a node"),
+    ],
+)
+def test_odd_answers_to_later_calls_are_told_for_what_they_are(answer, told):
+    odd = Answers(answer)
+    assert told in failing(count, odd.cluster())
+    assert odd.requests == 1
 
 
 @pytest.mark.parametrize(
@@ -381,10 +402,17 @@ def test_what_will_not_pass_is_not_tried_again(answer):
         ([said(400, "Wrong input: no")], create, NOTHING),
         ([said(429, "Rate limiting exceeded")], create, NOTHING),
         # Of several operations or shards the first may be done when another is refused.
-        ([said(400, "Wrong input: 1 out of 2 shards failed to apply operation")], write, UNCERTAIN),
+        ([said(400, "Wrong input: 1 out of 2 shards failed to apply operation")], write, PARTLY),
+        ([said(400, "Wrong input: Not existing vector name error: embedding")], write, PARTLY),
         ([said(429, "Write rate limit exceeded")], write, UNCERTAIN),
         ([httpx.ReadTimeout("timed out")], write, UNCERTAIN),
         ([httpx.ReadError("reset by peer")], create, UNCERTAIN),
+        ([httpx.Response(503)], write, UNCERTAIN),
+        ([httpx.Response(200, json={})], write, UNCERTAIN),
+        ([said(408, "Timeout error")], write, UNCERTAIN),
+        ([said(500, TONIC)], write, UNCERTAIN),
+        ([said(500, "No space left on device")], write, UNCERTAIN),
+        ([said(500, "Waiting for consensus operation commit failed")], create, UNCERTAIN),
         ([said(500, "Service internal error: x")], write, UNCERTAIN),
         # The last attempt tells nothing of those before.
         ([httpx.ReadError("reset by peer"), httpx.ConnectError("refused")], write, UNCERTAIN),
@@ -394,7 +422,7 @@ def test_what_will_not_pass_is_not_tried_again(answer):
 def test_a_failed_write_says_whether_it_may_have_been_done(answers, call, outcome):
     with pytest.raises(errors.ClusterError) as raised:
         call(Answers(*answers).cluster())
-    assert [one for one in (NOTHING, UNCERTAIN) if one in str(raised.value)] == [outcome]
+    assert [one for one in (NOTHING, PARTLY, UNCERTAIN) if one in str(raised.value)] == [outcome]
 
 
 def test_a_failed_read_says_nothing_of_writes():
@@ -490,7 +518,7 @@ ALIKE = [
     (
         httpx.ConnectError("[Errno -2] Name or service not known"),
         CODE.UNAVAILABLE,
-        "DNS resolution failed for qdrant.example:6334",
+        "errors resolving qdrant.example:6334: [field:hostname lookup error:address lookup failed]",
     ),
     (httpx.Response(404), CODE.UNIMPLEMENTED, ""),
     (said(400, INDEX), CODE.INVALID_ARGUMENT, INDEX),
@@ -509,12 +537,61 @@ def test_grpc_and_rest_are_told_alike(answer, code, details, call):
     assert [raw for raw in (*RAW, "RST_STREAM", "recvmsg") if raw in told[1]] == []
 
 
+@pytest.fixture
+def grpc_port():
+    """Of a server that says its version, and refuses all else as one with a node down does."""
+
+    class Answering(grpc.GenericRpcHandler):
+        def service(self, details):
+            if details.method.endswith("HealthCheck"):
+                said = HealthCheckReply(title="qdrant", version="1.20.0").SerializeToString()
+                return grpc.unary_unary_rpc_method_handler(lambda request, context: said)
+            return grpc.unary_unary_rpc_method_handler(
+                lambda request, context: context.abort(CODE.INTERNAL, TONIC)
+            )
+
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[Answering()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield port
+    server.stop(None).wait()
+
+
+def over_grpc(port):
+    return Cluster.at("http://127.0.0.1", {"prefer_grpc": True, "grpc_port": port})
+
+
+def test_what_a_server_says_over_grpc_is_told_as_over_rest(grpc_port):
+    cluster = over_grpc(grpc_port)
+    message = failing(count, cluster, errors.UnavailableError)
+    assert "a node with a shard of 'things' is down or failing" in message
+    assert cluster.version == (1, 20)
+    cluster.close()
+    with pytest.raises(errors.ClientClosedError):
+        count(cluster)
+
+
 def test_a_port_that_speaks_no_grpc_is_no_qdrants():
-    other = Raising(None)
-    details = "failed to connect to all addresses; last error: Trying to connect an http1.x server"
-    other.info = lambda: other.__getattr__("info")()
-    other.error = Rpc(CODE.UNAVAILABLE, details)
-    assert failing(count, Cluster(other, "there")) == "there is no Qdrant there"
+    with serving_nothing() as port:
+        message = failing(count, over_grpc(port))
+    assert message == "there is no Qdrant at http://127.0.0.1"
+    with closing(socket.create_server(("127.0.0.1", 0))) as unused:
+        port = unused.getsockname()[1]
+    message = failing(count, over_grpc(port), errors.UnavailableError)
+    assert message == "the cluster at http://127.0.0.1 can't be reached: nobody answers there"
+
+
+@contextmanager
+def serving_nothing():
+    """A server of HTTP, but not of gRPC; yields its port."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 # what callers act upon
@@ -604,11 +681,11 @@ def test_local_mode_has_the_version_of_its_package():
 
 
 def test_making_a_client_asks_nothing_and_warns_of_nothing():
-    server, before = serving("1.20.0"), threading.active_count()
+    server, before = serving("1.20.0"), set(threading.enumerate())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         client = retrieval_store.Client(url=URL, transport=httpx.MockTransport(server))
-    assert threading.active_count() == before  # nothing that asks later either
+    assert set(threading.enumerate()) <= before  # nothing that asks later either
     assert server.versions == server.requests == 0
     client.close()
 

@@ -245,7 +245,10 @@ class Collection:
         found = [one for shard in self._shards for one in shard.query(request)]
         if len(self._shards) > 1 or (self._chance and apart):
             self._sort(found, *self._order(asked))
-        return {"points": [self._said(one) for one in found[first : first + limit]]}
+        points = [self._said(one) for one in found[first : first + limit]]
+        if not asked.with_vector:  # for diversity the engine gives them all the same
+            points = [{k: v for k, v in one.items() if k != "vector"} for one in points]
+        return {"points": points}
 
     def queries(self, asked: models.QueryRequestBatch) -> list[Json]:
         """One after the other."""

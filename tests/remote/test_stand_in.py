@@ -95,12 +95,13 @@ def rank(hit: Any) -> Any:
 
 
 def same_hits(some: list[Any], others: list[Any]) -> bool:
-    """Rank by rank, in any order among equal ones, of which not all may have been asked for."""
+    """Rank by rank, in any order among equal ones, of which not all may have been asked for: those
+    that equal the first or the last."""
     if not all(agree(rank(one), rank(other)) for one, other in zip(some, others, strict=True)):
         return False
     return all(
         any(agree(one, hit) for one in some if one["id"] == hit["id"])
-        or agree(rank(hit), rank(others[-1]))
+        or any(agree(rank(hit), rank(end)) for end in (others[0], others[-1]))
         for hit in others
     )
 
@@ -118,8 +119,8 @@ def replayed(recording: str) -> list[tuple[int, Any, dict[str, Any]]]:
     answers. Later ones find what earlier ones have written."""
     server = Server(version="1.19.0")
     client = server.client()
-    lines = gzip.open(RECORDED / f"{recording}.jsonl.gz", "rt")
-    calls = [(i, json.loads(line)) for i, line in enumerate(lines, 1)]
+    with gzip.open(RECORDED / f"{recording}.jsonl.gz", "rt") as lines:
+        calls = [(i, json.loads(line)) for i, line in enumerate(lines, 1)]
     sent = [(i, call) for i, call in calls if "client" not in call.get("error", ())]
     found = [(i, call, answered(client, call)) for i, call in sent]
     client.close()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from qdrant_client import QdrantClient
 
 import retrieval_store
 
@@ -22,9 +21,11 @@ settings.load_profile("patient")
 @pytest.fixture
 def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[retrieval_store.Client]:
     """A client of an empty store, of each kind: in memory, on disk, and on a cluster, for which
-    qdrant-client's local mode stands. Tests marked `embedded` do without the last."""
+    a server stands whose engine is Qdrant's. Tests marked `embedded` do without the last."""
     if request.param == "cluster":
-        with closing(QdrantClient(":memory:")) as qdrant_client:
+        from tests.helpers.qdrant_server import Server
+
+        with closing(Server()) as server, closing(server.client()) as qdrant_client:
             yield retrieval_store.Client(qdrant_client=qdrant_client)
         return
     path = tmp_path / "store" if request.param == "disk" else None

@@ -35,7 +35,7 @@ from tests.helpers.filter_strategies import (
     thorough,
     where_documents,
 )
-from tests.helpers.qdrant_rest import serving
+from tests.helpers.qdrant_server import serving
 
 
 @pytest.fixture

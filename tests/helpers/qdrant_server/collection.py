@@ -223,9 +223,7 @@ class Collection:
 
     def scroll(self, asked: models.ScrollRequest) -> Json:
         """A page of points: by id, or by a value of their payload."""
-        limit = LIMIT if asked.limit is None else asked.limit
-        if limit < 1:
-            raise invalid("limit: value 0 invalid, must be 1 or larger")
+        limit = _limit(asked)
         if asked.order_by is not None:
             return {"points": self._ordered(asked, limit), "next_page_offset": None}
         found = self._page(asked, limit + 1, asked.offset)
@@ -236,9 +234,9 @@ class Collection:
 
     def query(self, asked: models.QueryRequest) -> Json:
         """The best points."""
-        limit = LIMIT if asked.limit is None else asked.limit
-        if limit < 1:
-            raise invalid("limit: value 0 invalid, must be 1 or larger")
+        limit = _limit(asked)
+        if asked.lookup_from is not None:
+            self._elsewhere(asked.lookup_from.collection)
         first, apart = asked.offset or 0, not asked.prefetch and _apart(asked.query)
         if len(self._shards) > 1 and not apart:
             raise NotImplementedError("a query of several stages in several shards")
@@ -247,7 +245,10 @@ class Collection:
         found = [one for shard in self._shards for one in shard.query(request)]
         if len(self._shards) > 1 or (self._chance and apart):
             self._sort(found, *self._order(asked))
-        return {"points": [self._said(one) for one in found[first : first + limit]]}
+        points = [self._said(one) for one in found[first : first + limit]]
+        if not asked.with_vector:  # for diversity the engine gives them all the same
+            points = [{k: v for k, v in one.items() if k != "vector"} for one in points]
+        return {"points": points}
 
     def queries(self, asked: models.QueryRequestBatch) -> list[Json]:
         """One after the other."""
@@ -261,7 +262,7 @@ class Collection:
             for hit in shard.facet(request).hits:
                 counts[hit.value] += hit.count
         best = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-        limit = LIMIT if asked.limit is None else asked.limit
+        limit = _limit(asked)
         return {"hits": [{"value": value, "count": count} for value, count in best[:limit]]}
 
     # shards
@@ -382,6 +383,13 @@ def _shard(folder: Path, made: models.CreateCollection) -> edge.EdgeShard:
     if not (dense or sparse):
         shard.update(Operations.delete_vector_name(NO_VECTOR))
     return shard
+
+
+def _limit(asked: Any) -> int:
+    limit: int = LIMIT if asked.limit is None else asked.limit
+    if limit < 1:
+        raise invalid(f"limit: value {limit} invalid, must be 1 or larger")
+    return limit
 
 
 def _apart(query: Any) -> bool:

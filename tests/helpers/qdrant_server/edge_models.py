@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
+import numpy as np
 import qdrant_edge as edge
 from qdrant_client.http import models
 
@@ -52,6 +53,8 @@ def filter_of(given: models.Filter | None) -> Any:
     if given is None:
         return None
     least = given.min_should
+    if least and least.min_count < 1:
+        raise invalid("min_should.min_count: value 0 invalid, must be 1 or larger")
     return edge.Filter(
         must=_conditions(given.must),
         should=_conditions(given.should),
@@ -100,7 +103,9 @@ def bad_condition() -> Exception:
 
 def _match(given: Any) -> Any:
     ((_, value),) = given
-    return getattr(edge, type(given).__name__)(value)
+    # The engine would read Python's True as the integer 1.
+    said = np.bool_(value) if isinstance(value, bool) else value
+    return getattr(edge, type(given).__name__)(said)
 
 
 def _range(given: Any) -> Any:

@@ -76,7 +76,7 @@ def remote(
     """A cluster: the one at a URL, or that of a client which stays the caller's to close. The rest
     is as `Client` takes it."""
     try:
-        from retrieval_store.remote.cluster import Cluster
+        from retrieval_store.remote.calls.cluster import Cluster
         from retrieval_store.remote.space import Options
         from retrieval_store.remote.store import RemoteStore
     except ImportError as error:

@@ -4,10 +4,9 @@ Sharding, replication and consensus are Qdrant's. What a Collection means is kep
 points come in the order of first insertion, and a filter lets through exactly what it says, since
 what Qdrant finds is checked here once more. What comes in and goes out is that of `interface`.
 `store` has the collections, as Qdrant collections that `making` makes with our settings; `points`
-those of one: listed by `listing` in the order that `orders` numbers, written by `writing`, found by
-`searching`. `space` is what a collection is there: its vectors, and what its server allows.
-`conditions` turns filters into Qdrant's, as far as the payload `indexes` serve, `payloads` a point
-into what Qdrant keeps of it. `cluster` makes the calls, again where that helps; `failures` reads
-what qdrant-client raises, and `meanings` has a table of what that means to us. It may use
-`interface`, and of `embeddings` what counts words.
+those of one: listed by `listing`, written by `writing`, found by `searching`. `space` is what a
+collection is there: its vectors, and what its server allows. `conditions` turns filters into
+Qdrant's, as far as the payload `indexes` serve. Two rooms: what is `kept` of a point, and the
+`calls` to the server with what their failures mean. It may use `interface`, and of `embeddings`
+what counts words.
 """

@@ -1,10 +1,11 @@
 """Filter expressions → Qdrant's filters.
 
 Qdrant's conditions mean other things in places: a list matches when one of its elements does, 1.0
-isn't the integer 1, numbers are compared as float64. So what is made here is what a point *must*
-fulfil, as far as Qdrant can say it; whoever asks then looks at what comes back (`predicate`). For a
-negation the opposite is needed, what is *enough* for the term to hold. Each leaf says both. What a
-server can't be sent for a key, since its index doesn't serve (`indexes`), is left out likewise.
+isn't the integer 1, numbers are kept and compared rounded (`numbers`). So what is made here is what
+a point *must* fulfil, as far as Qdrant can say it; whoever asks then looks at what comes back
+(`predicate`). For a negation the opposite is needed, what is *enough* for the term to hold. Each
+leaf says both. What a server can't be sent for a key, since its index doesn't serve (`indexes`), is
+left out likewise.
 """
 
 import math
@@ -28,9 +29,9 @@ from retrieval_store.filters.expression import (
 )
 from retrieval_store.interface.stores import IndexKind
 from retrieval_store.remote.indexes import PayloadIndexes, written
-from retrieval_store.remote.payloads import DOCUMENT, LISTS, point_id
+from retrieval_store.remote.kept.numbers import ROUNDED, is_sharp
+from retrieval_store.remote.kept.payloads import DOCUMENT, LISTS, point_id
 
-EXACT_IN_FLOAT64 = 2**53  # smaller numbers aren't rounded when they are compared as float64
 MOST_NUMBERS = 100  # that are sent one by one
 DEEPEST = 20  # levels of a filter that are sent; servers bound them too
 Condition: TypeAlias = Any  # one of qdrant-client's many
@@ -111,23 +112,12 @@ class _Says:
         sent: dict[str, float] = {}
         for name in ("gt", "gte", "lt", "lte"):
             limit = getattr(bounds, name)
-            if limit is None:
-                continue
-            large = abs(limit) >= EXACT_IN_FLOAT64
-            if large and not self.upper:
+            said = True if limit is None else _said(name, limit, self.upper)
+            if said is False:
                 return False
-            try:
-                wide = float(limit)
-            except OverflowError:  # beyond all that a payload can hold
-                if (limit > 0) == name.startswith("g"):
-                    return False
-                continue
-            inclusive = {"gt": "gte", "lt": "lte"}.get(name, name) if large else name
-            if large:  # who compares exactly must not miss what rounding has moved
-                wide = math.nextafter(wide, -math.inf if name.startswith("g") else math.inf)
-            if math.isinf(wide):
-                continue
-            sent[inclusive] = _tighter(inclusive, sent.get(inclusive), wide)
+            if not isinstance(said, bool):
+                side, number = said
+                sent[side] = _tighter(side, sent.get(side), number)
         # Without a bound Qdrant asks for nothing.
         if not sent:
             return self.upper
@@ -156,6 +146,24 @@ class _Says:
         if not self.indexes.serves(self.path, kind):
             return self.nothing()
         return models.FieldCondition(key=written(self.path), match=match)
+
+
+def _said(name: str, limit: int | float, upper: bool) -> tuple[str, float] | bool:
+    """The bound to send for one: itself, or, where numbers are kept or compared rounded, one that
+    is beyond rounding, on the side that is necessary (`upper`) or enough. True: no restriction;
+    False: nothing at all."""
+    if is_sharp(limit):
+        return name, float(limit)
+    is_lower = name.startswith("g")
+    try:
+        near = float(limit)
+    except OverflowError:  # beyond all that a payload can hold
+        return is_lower is (limit < 0)
+    margin = max(abs(near) * ROUNDED, math.ulp(near))
+    moved = near - margin if is_lower is upper else near + margin
+    if math.isinf(moved):
+        return is_lower is (moved < 0)
+    return ("gte" if is_lower else "lte"), moved
 
 
 def _tighter(name: str, one: float | None, other: float) -> float:

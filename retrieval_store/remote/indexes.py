@@ -71,7 +71,8 @@ class PayloadIndexes:
             return None
         if self._version() >= KNOWS_SUBSTRINGS:
             return models.MatchSubstring(substring=text)
-        return None if self._known().get(path) == "text" else models.MatchText(text=text)
+        self._look()  # each time: an index that somebody has just made would leave points out
+        return None if self._kinds.get(path) == "text" else models.MatchText(text=text)
 
     def create(self, path: PayloadPath, kind: IndexKind) -> None:
         """Make an index, if there is none of this kind."""

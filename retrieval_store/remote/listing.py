@@ -9,7 +9,7 @@ from qdrant_client import models
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.interface.points import PointId
-from retrieval_store.remote.payloads import ORDER, Held, decoded, point_id
+from retrieval_store.remote.kept.payloads import ORDER, Held, decoded, point_id
 from retrieval_store.remote.space import QdrantCollection, vector_of
 
 PAGE = 1_000  # points in one answer

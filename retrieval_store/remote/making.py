@@ -18,9 +18,9 @@ from retrieval_store.errors import AlreadyExistsError, InvalidArgumentError, Sto
 from retrieval_store.indexes import EXACT, HNSW
 from retrieval_store.indexes.exact import Metric
 from retrieval_store.interface.records import CollectionRecord
-from retrieval_store.remote.cluster import Cluster
-from retrieval_store.remote.orders import MICROSECONDS, NANOSECONDS, Unit
-from retrieval_store.remote.payloads import ORDER
+from retrieval_store.remote.calls.cluster import Cluster
+from retrieval_store.remote.kept.orders import MICROSECONDS, NANOSECONDS, Unit
+from retrieval_store.remote.kept.payloads import ORDER
 
 DENSE, WORDS = "embedding", "words"  # the names of the vectors in Qdrant
 SETTINGS = "retrieval_store"  # in the metadata of a Qdrant collection

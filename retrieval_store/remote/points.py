@@ -25,11 +25,11 @@ from retrieval_store.interface.points import (
 from retrieval_store.interface.queries import AnyQuery
 from retrieval_store.interface.stores import INDEX_KINDS, IndexKind
 from retrieval_store.remote import writing
-from retrieval_store.remote.cluster import IndexMissing
+from retrieval_store.remote.calls.cluster import IndexMissing
 from retrieval_store.remote.conditions import as_filter, necessary
 from retrieval_store.remote.indexes import kinds_of
+from retrieval_store.remote.kept.payloads import Held
 from retrieval_store.remote.listing import PAGE, Found, Listing, by_id
-from retrieval_store.remote.payloads import Held
 from retrieval_store.remote.searching import Asked, Trace, search
 from retrieval_store.remote.space import QdrantCollection
 

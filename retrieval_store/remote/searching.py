@@ -21,10 +21,10 @@ from retrieval_store.filters.predicate import fulfils
 from retrieval_store.indexes.exact import Metric
 from retrieval_store.interface.points import PointId
 from retrieval_store.interface.queries import AnyQuery, HybridQuery, Query, TextQuery, scores_of
-from retrieval_store.remote.cluster import VectorMissing
+from retrieval_store.remote.calls.cluster import VectorMissing
 from retrieval_store.remote.conditions import as_filter, necessary
+from retrieval_store.remote.kept.payloads import Held, decoded
 from retrieval_store.remote.making import DENSE, WORDS
-from retrieval_store.remote.payloads import Held, decoded
 from retrieval_store.remote.space import (
     NUMBER_BYTES,
     REQUEST_BYTES,

@@ -16,11 +16,11 @@ from retrieval_store.errors import (
 )
 from retrieval_store.indexes.exact import Metric
 from retrieval_store.remote import making
-from retrieval_store.remote.cluster import Cluster, VectorMissing
+from retrieval_store.remote.calls.cluster import Cluster, VectorMissing
 from retrieval_store.remote.indexes import PayloadIndexes
+from retrieval_store.remote.kept.orders import NANOSECONDS, Orders
+from retrieval_store.remote.kept.payloads import Held
 from retrieval_store.remote.making import DENSE, Settings
-from retrieval_store.remote.orders import NANOSECONDS, Orders
-from retrieval_store.remote.payloads import Held
 
 REQUEST_BYTES = 8_000_000  # Qdrant takes 32 MB
 NUMBER_BYTES = 24  # of one number of a vector, as JSON

@@ -20,7 +20,7 @@ from retrieval_store.errors import (
 from retrieval_store.interface.records import CollectionRecord, FileReport, Progress
 from retrieval_store.interface.spaces import NewSpace
 from retrieval_store.remote import making
-from retrieval_store.remote.cluster import Cluster
+from retrieval_store.remote.calls.cluster import Cluster
 from retrieval_store.remote.points import RemotePoints
 from retrieval_store.remote.space import Options, QdrantCollection
 

@@ -22,9 +22,9 @@ from retrieval_store.interface.points import (
     WriteRules,
     merged,
 )
-from retrieval_store.remote.cluster import PAUSES, VectorMissing
+from retrieval_store.remote.calls.cluster import PAUSES, VectorMissing
+from retrieval_store.remote.kept.payloads import Held, encoded, point_id, refuse_reserved
 from retrieval_store.remote.making import DENSE, WORDS
-from retrieval_store.remote.payloads import Held, encoded, point_id, refuse_reserved
 from retrieval_store.remote.space import (
     NUMBER_BYTES,
     REQUEST_BYTES,

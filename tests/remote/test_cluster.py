@@ -26,7 +26,7 @@ from retrieval_store.filters.expression import (
     Range,
 )
 from retrieval_store.filters.predicate import Candidate, fulfils
-from retrieval_store.remote import cluster as remote_cluster
+from retrieval_store.remote.calls import cluster as remote_cluster
 from tests.helpers import PATIENCE, oracle
 from tests.helpers.filter_strategies import (
     held_by,
@@ -222,7 +222,7 @@ def test_points_come_in_the_order_of_first_insertion_over_many_pages(store, monk
 def test_points_of_one_number_are_all_listed(qdrant, store, monkeypatch):
     """Two processes may have given out one number."""
     monkeypatch.setattr("retrieval_store.remote.listing.PAGE", 4)
-    monkeypatch.setattr("retrieval_store.remote.orders.time.time_ns", lambda: 5_000)
+    monkeypatch.setattr("retrieval_store.remote.kept.orders.time.time_ns", lambda: 5_000)
     for i in range(3):
         fresh = retrieval_store.Client(qdrant_client=qdrant)
         things = fresh.get_or_create_collection("things", embedding_function=None)

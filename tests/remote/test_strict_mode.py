@@ -56,7 +56,9 @@ def test_the_index_that_a_filter_needs_is_made_once_and_said(server, qdrant, thi
     server.requests.clear()
     with caplog.at_level(logging.INFO, "retrieval_store"):
         assert things.get(where={"t": "x"})["ids"] == ["a"]
-        assert things.query([[0.0]], where={"t": {"$in": ["x", "y"]}})["ids"] == [["a", "b"]]
+        assert things.query(query_embeddings=[[0.0]], where={"t": {"$in": ["x", "y"]}})["ids"] == [
+            ["a", "b"]
+        ]
     assert indexes_made(server) == 1
     assert [r.getMessage() for r in caplog.records if "payload index" in r.getMessage()] == [
         'making a payload index of kind keyword for "t"'
@@ -78,7 +80,9 @@ def test_a_key_with_values_of_several_kinds_is_filtered_by_each(things):
 def test_documents_are_filtered(things):
     assert things.get(where_document={"$contains": "iver"})["ids"] == ["a"]
     assert things.get(where_document={"$regex": "b.nk"})["ids"] == ["b"]
-    assert things.query([[0.0]], where_document={"$not_contains": "bank"})["ids"] == [["a", "c"]]
+    assert things.query(query_embeddings=[[0.0]], where_document={"$not_contains": "bank"})[
+        "ids"
+    ] == [["a", "c"]]
 
 
 def test_indexes_are_made_beforehand_by_what_points_have(qdrant, things):
@@ -105,10 +109,10 @@ def test_without_leave_to_make_indexes_the_key_and_the_kinds_are_named(server, q
     with pytest.raises(errors.ClusterError, match=r"(?s)k.*float.*create_index"):
         there.get(where={"k": {"$gt": 5}})
     with pytest.raises(errors.ClusterError, match=r"(?s)t.*keyword.*create_index"):
-        there.query([[0.0]], where={"t": "x"})
+        there.query(query_embeddings=[[0.0]], where={"t": "x"})
     assert indexes_made(server) == 0
     there.create_index("t")
-    assert there.query([[0.0]], where={"t": "x"})["ids"] == [["a"]]
+    assert there.query(query_embeddings=[[0.0]], where={"t": "x"})["ids"] == [["a"]]
 
 
 def test_a_key_that_may_not_make_indexes_is_told_which_one(server, qdrant, things):
@@ -131,7 +135,7 @@ def test_strict_mode_that_is_turned_on_later_is_noticed(qdrant):
         strict = models.StrictModeConfig(enabled=True, unindexed_filtering_retrieve=False)
         qdrant.update_collection("things", strict_mode_config=strict)
         assert things.get(where={"t": "y"})["ids"] == ["b"]
-        assert things.query([[0.0]], where={"t": "x"})["ids"] == [["a"]]
+        assert things.query(query_embeddings=[[0.0]], where={"t": "x"})["ids"] == [["a"]]
     loose.close()
 
 
@@ -146,11 +150,13 @@ def test_limits_are_kept(qdrant):
     texts = [f"even {i}" if i % 2 == 0 else "odd" for i in range(200)]
     things.add(ids=ids, embeddings=np.arange(200)[:, None], documents=texts)
     assert things.get(include=[])["ids"] == ids
-    assert things.query([[0.0]], n_results=50)["ids"] == [ids[:50]]
+    assert things.query(query_embeddings=[[0.0]], n_results=50)["ids"] == [ids[:50]]
     regex = {"$regex": r"\d$"}
-    assert things.query([[0.0]], n_results=20, where_document=regex)["ids"] == [ids[:40:2]]
+    assert things.query(query_embeddings=[[0.0]], n_results=20, where_document=regex)["ids"] == [
+        ids[:40:2]
+    ]
     with pytest.raises(errors.ClusterError, match="allows queries for 50 points"):
-        things.query([[0.0]], n_results=30, where_document=regex)
+        things.query(query_embeddings=[[0.0]], n_results=30, where_document=regex)
 
 
 @thorough

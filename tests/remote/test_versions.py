@@ -2,6 +2,7 @@
 
 from contextlib import closing
 
+import numpy as np
 import pytest
 from hypothesis import given
 
@@ -44,13 +45,13 @@ def test_a_collection_lives_its_life_on_each_version(qdrant):
     assert other.get(where_document={"$contains": "er b"})["ids"] == ["a"]
     assert other.get(where_document={"$not_contains": "riverb"})["ids"] == ["a", "c"]
     assert other.get(where={"n": {"$gte": 1}})["ids"] == ["a"]
-    near = other.query([[2, 1]], n_results=2, include=["embeddings"])
+    near = other.query(query_embeddings=[[2, 1]], n_results=2, include=["embeddings"])
     assert near["ids"] == [["c", "a"]]
-    assert near["embeddings"][0].tolist() == [[1, 1], [1, 0]]
+    assert np.array_equal(near["embeddings"][0], [[1, 1], [1, 0]])
     assert other.query(query_texts="river", mode="text")["ids"] == [["a"]]
     with pytest.raises(errors.DimensionMismatchError):
         other.add(ids="d", embeddings=[[1, 2, 3]])
-    other.update("c", documents="new")
+    other.update("c", embeddings=[[1, 1]], documents="new")
     things.modify(name="renamed")
     again = retrieval_store.Client(qdrant_client=qdrant).get_collection("renamed")
     assert again.get("c")["documents"] == ["new"]
@@ -60,13 +61,15 @@ def test_a_collection_lives_its_life_on_each_version(qdrant):
     assert client.list_collections() == []
 
 
-def test_points_without_vectors_need_some_with_vectors_first_where_none_can_be_added(qdrant):
+def test_collections_beside_each_other_have_their_own_points(qdrant):
     client = retrieval_store.Client(qdrant_client=qdrant)
-    one, other = (client.create_collection(name, embedding_function=None) for name in "ab")
+    one, other = (
+        client.create_collection(name, embedding_function=None) for name in ("one", "other")
+    )
     one.add(ids=["a"], embeddings=[[1.0, 2.0]])
     assert (one.count(), other.count()) == (1, 0)
-    client.delete_collection("a")
-    assert client.get_collection("b").get()["ids"] == []
+    client.delete_collection("one")
+    assert client.get_collection("other").get()["ids"] == []
 
 
 @thorough

@@ -1,7 +1,8 @@
 """Points as Qdrant keeps them: ids as UUIDs, and all but the vectors in one payload.
 
 Metadata is the payload itself, so that others who read the collection find its keys where they
-expect them. What else there is stands beside it under reserved keys.
+expect them, with numbers rounded a little where Qdrant would (`numbers`). What else there is stands
+beside it under reserved keys.
 """
 
 import uuid
@@ -13,6 +14,7 @@ from retrieval_store.base.json_values import Payload
 from retrieval_store.errors import DamagedError, InvalidMetadataError
 from retrieval_store.filters.predicate import Candidate
 from retrieval_store.interface.points import PointId
+from retrieval_store.remote.kept.numbers import exact_text, kept, restored
 
 ID, DOCUMENT, URI, SERVICE = "_id", "_document", "_uri", "_retrieval_store"
 RESERVED = frozenset({ID, DOCUMENT, URI, SERVICE})
@@ -54,9 +56,13 @@ def encoded(held: Held) -> dict[str, Any]:
     }
     if held.payload is None:
         service["metadata"] = False
+    exact = exact_text(metadata)
+    if exact is not None:
+        service["exact"] = exact
     fields = {DOCUMENT: held.document, URI: held.uri}
     given = {name: value for name, value in fields.items() if value is not None}
-    return {**metadata, **given, ID: held.id, SERVICE: service}
+    rounded = {name: kept(value) for name, value in metadata.items()}
+    return {**rounded, **given, ID: held.id, SERVICE: service}
 
 
 def decoded(payload: Mapping[str, Any] | None) -> Held:
@@ -65,6 +71,8 @@ def decoded(payload: Mapping[str, Any] | None) -> Held:
     match given.get(ID), given.get(SERVICE):
         case str() | int() as own, {"order": int() as order, **service}:
             metadata = {name: v for name, v in given.items() if name not in RESERVED}
+            if "exact" in service:
+                metadata = restored(metadata, str(service["exact"]))
             held = metadata if metadata or service.get("metadata", True) else None
             length: Any = service.get("length", 1.0)
             return Held(own, held, given.get(DOCUMENT), given.get(URI), order, length)

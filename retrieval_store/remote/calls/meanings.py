@@ -17,7 +17,7 @@ from retrieval_store.errors import (
     RetrievalStoreError,
     UnavailableError,
 )
-from retrieval_store.remote.failures import (
+from retrieval_store.remote.calls.failures import (
     BROKEN,
     FOREIGN,
     LOCAL,

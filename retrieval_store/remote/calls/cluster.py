@@ -12,8 +12,8 @@ from qdrant_client import AsyncQdrantClient, QdrantClient
 
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import ClusterError, InvalidArgumentError, InvalidTypeError
-from retrieval_store.remote.failures import FAILURES, failure_of
-from retrieval_store.remote.meanings import (
+from retrieval_store.remote.calls.failures import FAILURES, failure_of
+from retrieval_store.remote.calls.meanings import (
     Done,
     IndexMissing,
     Understood,

@@ -1,6 +1,7 @@
 """Models of Qdrant's REST interface as its engine takes them, and what it gives, as JSON."""
 
 import math
+import re
 import uuid
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -43,6 +44,12 @@ def point_id(given: Any) -> int | str:
 def id_order(one: int | str) -> tuple[bool, int]:
     """Numbers come before UUIDs."""
     return (False, one) if isinstance(one, int) else (True, uuid.UUID(one).int)
+
+
+def parsed(key: str) -> tuple[str, ...]:
+    """A path, whether its steps are quoted or not."""
+    steps = re.findall(r'"([^"]*)"|([^.\[\]"]+)|(\[\d*\])', key)
+    return tuple(quoted or name or place for quoted, name, place in steps)
 
 
 # filters

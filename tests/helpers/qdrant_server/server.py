@@ -106,10 +106,10 @@ class Server:
         self._refuse_key(headers, route.writes)
         try:
             result = route.answer(self, route.read(body), *names)
-        except (RefusedError, NotImplementedError):
+        except Exception as error:
+            if type(error) in (Exception, ValueError):  # the engine's
+                raise by_engine(error) from error
             raise
-        except Exception as error:  # the engine has one kind for most of what it refuses
-            raise by_engine(error) from error
         return {"result": result, "status": "ok", "time": 0.0}
 
     def _refuse_key(self, headers: Any, writes: bool) -> None:

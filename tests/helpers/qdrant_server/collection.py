@@ -1,10 +1,8 @@
-"""One collection: its points, in shards of the engine's, and what a server says of it."""
+"""One collection: what a server says of it, and what it finds in it."""
 
 import random
-import shutil
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +13,22 @@ from tests.helpers.qdrant_server import config
 from tests.helpers.qdrant_server.edge_models import (
     filter_of,
     id_order,
-    ids_of,
     index_of,
-    named,
+    parsed,
     point_id,
-    points_of,
     record_said,
     sparse_params,
-    vector_of,
     vector_params,
     with_payload,
 )
 from tests.helpers.qdrant_server.queries import LIMIT, VECTORS, order_by, plain, request_of
 from tests.helpers.qdrant_server.refusals import bad, invalid, refused
+from tests.helpers.qdrant_server.shards import Shards
+from tests.helpers.qdrant_server.writes import WRITES
 
 Json = dict[str, Any]
 Operations = edge.UpdateOperation
-NO_VECTOR = "no vector"  # the engine makes no shard without one
+EVERYTHING = 1_000_000
 ASCENDING = ("Euclid", "Manhattan")  # the smaller, the nearer
 APART = (  # each shard's answers can be merged by their scores
     *VECTORS,
@@ -58,18 +55,14 @@ class Collection:
         elsewhere: Callable[[str], "Collection"],
     ) -> None:
         self.config = config.config_of(made)
-        self._folder, self._chance, self._elsewhere = folder, chance, elsewhere
-        self._schema: Json = {}  # of indexes, as they were asked for
+        self._chance, self._elsewhere = chance, elsewhere
+        self._schema: dict[tuple[str, ...], Json | None] = {}  # of indexes, as they were asked for
         self._operations = 0
-        self._shards = [
-            _shard(folder / str(i), made) for i in range(self.config["params"]["shard_number"])
-        ]
+        self.shards = Shards(folder, made, self.config["params"]["shard_number"])
 
     def close(self) -> None:
         """Forget everything."""
-        for shard in self._shards:
-            shard.close()
-        shutil.rmtree(self._folder)
+        self.shards.close()
 
     # what it is
 
@@ -79,8 +72,8 @@ class Collection:
             "status": "green",
             "optimizer_status": "ok",
             "indexed_vectors_count": 0,
-            "points_count": self._points(),
-            "segments_count": 2 * len(self._shards),
+            "points_count": self.shards.points(),
+            "segments_count": 2 * len(self.shards.all),
             "config": config.shown(self.config),
             "payload_schema": self.indexes(),
             "update_queue": {"length": 0},
@@ -89,20 +82,18 @@ class Collection:
     def indexes(self) -> Json:
         """Of payloads: by key, what kind, with which parameters, of how many points."""
         found: Json = {}
-        for shard in self._shards:
+        for shard in self.shards.all:
             for key, one in shard.info().payload_schema.items():
                 kind = str(one.data_type).rpartition(".")[2].lower()
                 held = found.setdefault(key, {"data_type": kind, "points": 0})
                 held["points"] += one.points
-                if isinstance(self._schema.get(key), dict):
-                    held["params"] = self._schema[key]
+                if self._schema.get(parsed(key)):
+                    held["params"] = self._schema[parsed(key)]
         return found
 
     def change(self, asked: models.UpdateCollection) -> bool:
         """Another configuration."""
-        unknown = set(asked.vectors or {}) - set(self.config["params"]["vectors"])
-        if unknown:
-            raise bad(f"Not existing vector name error: {unknown.pop()}")
+        self._refuse_unknown(asked.vectors or {})
         config.change(self.config, asked)
         return True
 
@@ -112,7 +103,7 @@ class Collection:
         if isinstance(asked, models.DenseVectorNameConfig):
             made = models.VectorParams(**asked.dense.model_dump())
             one = vector_params(made)
-            self._all(
+            self.shards.update(
                 Operations.create_dense_vector(
                     name, one.size, one.distance, one.multivector_config, one.datatype
                 )
@@ -120,13 +111,15 @@ class Collection:
             params["vectors"][name] = config.said(made)
         else:
             sparse = sparse_params(models.SparseVectorParams(modifier=asked.sparse.modifier))
-            self._all(Operations.create_sparse_vector(name, sparse.modifier, sparse.datatype))
+            self.shards.update(
+                Operations.create_sparse_vector(name, sparse.modifier, sparse.datatype)
+            )
             params.setdefault("sparse_vectors", {})[name] = config.said(asked.sparse)
         return self._done()
 
     def delete_vector(self, name: str) -> Json:
         """No such vector any more."""
-        self._all(Operations.delete_vector_name(name))
+        self.shards.update(Operations.delete_vector_name(name))
         for vectors in ("vectors", "sparse_vectors"):
             self.config["params"].get(vectors, {}).pop(name, None)
         return self._done()
@@ -136,17 +129,16 @@ class Collection:
         if asked.field_schema is None:
             raise bad("Field schema is required")
         made = index_of(asked.field_schema)
-        known = set(self.indexes())
-        self._all(Operations.create_field_index(asked.field_name, made))
-        key = next(iter(set(self.indexes()) - known), asked.field_name)
+        self.shards.update(Operations.create_field_index(asked.field_name, made))
         plainly = isinstance(asked.field_schema, models.PayloadSchemaType)
-        self._schema[key] = None if plainly else config.said(asked.field_schema)
+        said = None if plainly else config.said(asked.field_schema)
+        self._schema[parsed(asked.field_name)] = said
         return self._done()
 
     def delete_index(self, key: str) -> Json:
         """None any more."""
-        self._all(Operations.delete_field_index(key))
-        self._schema.pop(key, None)
+        self.shards.update(Operations.delete_field_index(key))
+        self._schema.pop(parsed(key), None)
         return self._done()
 
     # writing
@@ -157,54 +149,10 @@ class Collection:
 
     def apply(self, kind: str, given: Any) -> Json:
         """One operation."""
-        WRITES[kind](self, given)
+        if kind == "delete_vectors":
+            self._refuse_unknown(given.vector)
+        WRITES[kind](self.shards, given)
         return self._done()
-
-    def upsert(self, given: Any) -> None:
-        """Points as they are given."""
-        made = points_of(given)
-        only, mode = filter_of(given.update_filter), named(edge.UpdateMode, given.update_mode)
-        for shard, points in self._split(made, lambda point: point_id(point.id)):
-            shard.update(Operations.upsert_points(points, only, mode))
-
-    def delete(self, given: Any) -> None:
-        """Points, by id or by a filter."""
-        self._where(given, Operations.delete_points, Operations.delete_points_by_filter)
-
-    def set_payload(self, given: models.SetPayload) -> None:
-        """Some keys of payloads."""
-        more = (given.payload, given.key)
-        self._where(given, Operations.set_payload, Operations.set_payload_by_filter, *more)
-
-    def overwrite_payload(self, given: models.SetPayload) -> None:
-        """Whole payloads."""
-        by_id, by_filter = Operations.overwrite_payload, Operations.overwrite_payload_by_filter
-        self._where(given, by_id, by_filter, given.payload, given.key)
-
-    def delete_payload(self, given: models.DeletePayload) -> None:
-        """Keys of payloads."""
-        by_id, by_filter = Operations.delete_payload, Operations.delete_payload_by_filter
-        self._where(given, by_id, by_filter, given.keys)
-
-    def clear_payload(self, given: Any) -> None:
-        """Payloads."""
-        self._where(given, Operations.clear_payload, Operations.clear_payload_by_filter)
-
-    def update_vectors(self, given: models.UpdateVectors) -> None:
-        """Some vectors of points."""
-        made = [edge.PointVectors(point_id(one.id), vector_of(one.vector)) for one in given.points]
-        only = filter_of(given.update_filter)
-        for shard, points in self._split(made, lambda point: point_id(point.id)):
-            shard.update(Operations.update_vectors(points, only))
-
-    def delete_vectors(self, given: models.DeleteVectors) -> None:
-        """Vectors of points, by name."""
-        params = self.config["params"]
-        for name in given.vector:
-            if name not in {**params["vectors"], **params.get("sparse_vectors", {})}:
-                raise bad(f"Not existing vector name error: {name}")
-        by_id, by_filter = Operations.delete_vectors, Operations.delete_vectors_by_filter
-        self._where(given, by_id, by_filter, given.vector)
 
     # reading
 
@@ -212,14 +160,14 @@ class Collection:
         """The points with these ids."""
         payload, vector = with_payload(asked.with_payload, True), asked.with_vector or False
         found = []
-        for shard, ids in self._split(ids_of(asked.ids), lambda one: one):
+        for shard, ids in self.shards.by_id(asked.ids):
             found += shard.retrieve(ids, payload, vector)
         return [self._said(one) for one in found]
 
     def count(self, asked: models.CountRequest) -> Json:
         """How many points fulfil a filter."""
         request = edge.CountRequest(True, filter_of(asked.filter))
-        return {"count": sum(shard.count(request) for shard in self._shards)}
+        return {"count": sum(shard.count(request) for shard in self.shards.all)}
 
     def scroll(self, asked: models.ScrollRequest) -> Json:
         """A page of points: by id, or by a value of their payload."""
@@ -238,12 +186,12 @@ class Collection:
         if asked.lookup_from is not None:
             self._elsewhere(asked.lookup_from.collection)
         first, apart = asked.offset or 0, not asked.prefetch and _apart(asked.query)
-        if len(self._shards) > 1 and not apart:
+        if len(self.shards.all) > 1 and not apart:
             raise NotImplementedError("a query of several stages in several shards")
-        wanted = self._points() if self._chance and apart else first + limit
+        wanted = self.shards.points() if self._chance and apart else first + limit
         request = request_of(asked, self._vector, wanted)
-        found = [one for shard in self._shards for one in shard.query(request)]
-        if len(self._shards) > 1 or (self._chance and apart):
+        found = [one for shard in self.shards.all for one in shard.query(request)]
+        if len(self.shards.all) > 1 or (self._chance and apart):
             self._sort(found, *self._order(asked))
         points = [self._said(one) for one in found[first : first + limit]]
         if not asked.with_vector:  # for diversity the engine gives them all the same
@@ -256,47 +204,24 @@ class Collection:
 
     def facet(self, asked: models.FacetRequest) -> Json:
         """Values of a key, most frequent first."""
-        request = edge.FacetRequest(asked.key, 1_000_000, True, filter_of(asked.filter))
+        request = edge.FacetRequest(asked.key, EVERYTHING, True, filter_of(asked.filter))
         counts: Counter[Any] = Counter()
-        for shard in self._shards:
+        for shard in self.shards.all:
             for hit in shard.facet(request).hits:
                 counts[hit.value] += hit.count
         best = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
         limit = _limit(asked)
         return {"hits": [{"value": value, "count": count} for value, count in best[:limit]]}
 
-    # shards
-
-    def _all(self, operation: Any) -> None:
-        for shard in self._shards:
-            shard.update(operation)
-
-    def _points(self) -> int:
-        return sum(shard.info().points_count for shard in self._shards)
-
-    def _split(
-        self, given: Iterable[Any], id_of: Callable[[Any], int | str]
-    ) -> Iterator[tuple[edge.EdgeShard, list[Any]]]:
-        """What belongs to each shard."""
-        parts: dict[int, list[Any]] = {}
-        for one in given:
-            place = zlib.crc32(str(id_of(one)).encode()) % len(self._shards)
-            parts.setdefault(place, []).append(one)
-        return ((self._shards[place], part) for place, part in parts.items())
-
-    def _where(self, given: Any, by_id: Any, by_filter: Any, *more: Any) -> None:
-        """Change the points that are named, or those that a filter finds."""
-        if getattr(given, "filter", None) is not None:
-            self._all(by_filter(filter_of(given.filter), *more))
-        elif getattr(given, "points", None):
-            for shard, ids in self._split(ids_of(given.points), lambda one: one):
-                shard.update(by_id(ids, *more))
-        else:
-            raise refused(400, "Bad request: Either list of ids or filter must be provided")
-
     def _done(self) -> Json:
         self._operations += 1
         return {"operation_id": self._operations, "status": "completed"}
+
+    def _refuse_unknown(self, vectors: Iterable[str]) -> None:
+        params = self.config["params"]
+        for name in vectors:
+            if name not in {**params["vectors"], **params.get("sparse_vectors", {})}:
+                raise bad(f"Not existing vector name error: {name}")
 
     def _page(self, asked: models.ScrollRequest, limit: int, offset: Any = None) -> list[Any]:
         request = edge.ScrollRequest(
@@ -307,12 +232,12 @@ class Collection:
             asked.with_vector or False,
             order_by(asked.order_by),
         )
-        return [one for shard in self._shards for one in shard.scroll(request)[0]]
+        return [one for shard in self.shards.all for one in shard.scroll(request)[0]]
 
     def _ordered(self, asked: models.ScrollRequest, limit: int) -> list[Json]:
         if asked.offset is not None:
             raise bad("Cannot use an `offset` when using `order_by`. The alternative for paging is")
-        found = self._page(asked, self._points() + 1 if self._chance else limit)
+        found = self._page(asked, EVERYTHING if self._chance else limit)
         self._sort(found, lambda one: one.order_value, _descends(asked.order_by))
         return [self._said(one) for one in found[:limit]]
 
@@ -337,7 +262,7 @@ class Collection:
         """The vector of a point, of this collection or of another."""
         place = self if lookup is None else self._elsewhere(lookup.collection)
         wanted = name if lookup is None or lookup.vector is None else lookup.vector
-        ((shard, ids),) = place._split([one], lambda one: one)
+        ((shard, ids),) = place.shards.by_id([one])
         found = shard.retrieve(ids, False, [wanted])
         if not found:
             raise refused(404, f"Not found: No point with id {one} found")
@@ -350,39 +275,6 @@ class Collection:
     def _said(self, found: Any) -> Json:
         said = record_said(found)
         return said if self._chance is None else {**said, **_mixed(said, self._chance)}
-
-
-WRITES: dict[str, Callable[[Collection, Any], None]] = {
-    name: getattr(Collection, name)
-    for name in (
-        "upsert",
-        "delete",
-        "set_payload",
-        "overwrite_payload",
-        "delete_payload",
-        "clear_payload",
-        "update_vectors",
-        "delete_vectors",
-    )
-}
-
-
-def _shard(folder: Path, made: models.CreateCollection) -> edge.EdgeShard:
-    """A new shard. Nothing has to outlive the process, so there is no log."""
-    vectors = config.by_name(made.vectors)
-    if any(one.size < 1 for one in vectors.values()):
-        raise bad("Vector size must be greater than 0")
-    dense = {name: vector_params(one) for name, one in vectors.items()}
-    sparse = {name: sparse_params(one) for name, one in (made.sparse_vectors or {}).items()}
-    some = sparse if dense or sparse else {NO_VECTOR: edge.EdgeSparseVectorParams()}
-    folder.mkdir(parents=True)
-    shard = edge.EdgeShard.create(
-        str(folder),
-        edge.EdgeConfig(dense, some, max_search_threads=1, wal_enabled=False),
-    )
-    if not (dense or sparse):
-        shard.update(Operations.delete_vector_name(NO_VECTOR))
-    return shard
 
 
 def _limit(asked: Any) -> int:

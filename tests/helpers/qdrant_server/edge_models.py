@@ -1,6 +1,7 @@
 """Models of Qdrant's REST interface as its engine takes them, and what it gives, as JSON."""
 
 import math
+import re
 import uuid
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -45,6 +46,12 @@ def id_order(one: int | str) -> tuple[bool, int]:
     return (False, one) if isinstance(one, int) else (True, uuid.UUID(one).int)
 
 
+def parsed(key: str) -> tuple[str, ...]:
+    """A path, whether its steps are quoted or not."""
+    steps = re.findall(r'"([^"]*)"|([^.\[\]"]+)|(\[\d*\])', key)
+    return tuple(quoted or name or place for quoted, name, place in steps)
+
+
 # filters
 
 
@@ -53,18 +60,22 @@ def filter_of(given: models.Filter | None) -> Any:
     if given is None:
         return None
     least = given.min_should
-    if least and least.min_count < 1:
-        raise invalid("min_should.min_count: value 0 invalid, must be 1 or larger")
     return edge.Filter(
         must=_conditions(given.must),
         should=_conditions(given.should),
         must_not=_conditions(given.must_not),
-        min_should=least and edge.MinShould(_conditions(least.conditions), least.min_count),
+        min_should=_least(least) if least else None,
     )
 
 
 def _conditions(given: Any) -> list[Any] | None:
     return None if given is None else [condition(one) for one in listed(given)]
+
+
+def _least(given: models.MinShould) -> Any:
+    if given.min_count < 1:
+        raise invalid("min_should.min_count: value 0 invalid, must be 1 or larger")
+    return edge.MinShould([condition(one) for one in given.conditions], given.min_count)
 
 
 def condition(given: Any) -> Any:
@@ -201,13 +212,15 @@ def vector_params(given: models.VectorParams) -> Any:
     here is searched exactly."""
     if given.size > 65_536:
         raise invalid("vectors.size: value must be 1 to 65536")
-    multi = given.multivector_config
+    multi = None
+    if given.multivector_config:
+        kind = named(edge.MultiVectorComparator, given.multivector_config.comparator)
+        multi = edge.MultiVectorConfig(kind)
     return edge.EdgeVectorParams(
         given.size,
         named(edge.Distance, given.distance),
         datatype=named(edge.VectorStorageDatatype, given.datatype),
-        multivector_config=multi
-        and edge.MultiVectorConfig(named(edge.MultiVectorComparator, multi.comparator)),
+        multivector_config=multi,
     )
 
 

@@ -34,7 +34,7 @@ def as_read(text: str) -> float:
     as one integer, rounded, times a power of ten, rounded again."""
     if len(text) < 17 and "e" not in text.lower():
         return float(text)  # both are exact: the integer and the power
-    sign, whole, fraction, exponent = NUMBER.fullmatch(text).groups()
+    sign, whole, fraction, exponent = NUMBER.findall(text)[0]
     digits, power = whole + fraction, int(exponent or 0) - len(fraction)
     while int(digits) >= 2**64:  # digits that have no room count as zeros
         digits, power = digits[:-1], power + 1

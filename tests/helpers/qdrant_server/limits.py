@@ -1,6 +1,5 @@
 """What a server refuses because of its age, or since a collection is in strict mode."""
 
-import re
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +8,7 @@ from pydantic import BaseModel
 from qdrant_client.http import models
 
 from tests.helpers.qdrant_server.collection import Collection
-from tests.helpers.qdrant_server.edge_models import listed
+from tests.helpers.qdrant_server.edge_models import listed, parsed
 from tests.helpers.qdrant_server.refusals import malformed, refused
 
 Version = tuple[int, int]
@@ -72,12 +71,6 @@ def read_as(request: Any, version: Version, collection: Collection) -> None:
     for key, leaf in texts:
         if kinds.get(key) != "text":
             leaf.match = models.MatchSubstring(substring=leaf.match.text)
-
-
-def parsed(key: str) -> tuple[str, ...]:
-    """A path, whether its steps are quoted or not."""
-    steps = re.findall(r'"([^"]*)"|([^.\[\]"]+)|(\[\d*\])', key)
-    return tuple(quoted or name or place for quoted, name, place in steps)
 
 
 def refuse_beyond_strict(collection: Collection, request: Any, writes: bool) -> None:

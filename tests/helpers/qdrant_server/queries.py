@@ -58,7 +58,7 @@ def _without(found: Any, ids: set[int | str]) -> Any:
     """The filter, and none of the points that the query names."""
     if not ids:
         return found
-    return edge.Filter(must=found and [found], must_not=[edge.HasIdCondition(ids)])
+    return edge.Filter(must=found and [found], must_not=[edge.HasIdCondition(set(ids))])
 
 
 def _params(given: models.SearchParams | None) -> Any:
@@ -99,7 +99,7 @@ class _Resolved:
         if isinstance(given, VECTORS):
             return edge.Query.Nearest(self.vector(given), self.using)
         match given:
-            case models.NearestQuery(nearest=given, mmr=mmr):
+            case models.NearestQuery(nearest=given, mmr=models.Mmr() as mmr):
                 return self.mmr(given, mmr, asked)
             case models.RecommendQuery(recommend=given):
                 return self.recommend(given)

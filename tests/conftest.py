@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,13 @@ settings.load_profile("patient")
 
 @pytest.fixture
 def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[retrieval_store.Client]:
-    """A client of an empty store, of each kind: in memory, on disk, and on a cluster, for which
-    a server stands whose engine is Qdrant's. Tests marked `embedded` do without the last."""
+    """A client of an empty store, of each kind: in memory, on disk, and on a cluster, which is the
+    one that QDRANT_URL names, or a server for tests with Qdrant's engine in it. Tests marked
+    `embedded` do without the last."""
     if request.param == "cluster":
-        from tests.helpers.qdrant_server import Server
+        from tests.helpers.real_qdrant import qdrant
 
-        with closing(Server()) as server, closing(server.client()) as qdrant_client:
+        with qdrant() as qdrant_client:
             yield retrieval_store.Client(qdrant_client=qdrant_client)
         return
     path = tmp_path / "store" if request.param == "disk" else None
@@ -49,6 +49,14 @@ def populated(collection: retrieval_store.Collection) -> retrieval_store.Collect
         documents=[f"document {i}" for i in range(5)],
     )
     return collection
+
+
+def pytest_report_header() -> str:
+    """Which cluster is meant."""
+    url = os.environ.get("QDRANT_URL")
+    if url is None:
+        return "cluster: none that is real, since QDRANT_URL is unset; a server with its engine"
+    return f"cluster: {url}"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

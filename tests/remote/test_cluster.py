@@ -1,10 +1,11 @@
-"""Collections on a cluster, for which qdrant-client's local mode stands, by itself and behind a
-server of its REST interface. What is the same as elsewhere is tested where that is: the fixture
+"""Collections on a cluster: a server, real if QDRANT_URL names one, else with Qdrant's engine, and
+qdrant-client's local mode. What is the same as elsewhere is tested where that is: the fixture
 `client` is on a cluster too."""
 
 import logging
 import sys
 import threading
+from contextlib import closing
 
 import httpx
 import numpy as np
@@ -27,7 +28,7 @@ from retrieval_store.filters.expression import (
 )
 from retrieval_store.filters.predicate import Candidate, fulfils
 from retrieval_store.remote.calls import cluster as remote_cluster
-from tests.helpers import PATIENCE, oracle
+from tests.helpers import PATIENCE, oracle, real_qdrant
 from tests.helpers.filter_strategies import (
     held_by,
     records_and_expressions,
@@ -38,11 +39,14 @@ from tests.helpers.filter_strategies import (
 from tests.helpers.qdrant_server import serving
 
 
-@pytest.fixture
-def qdrant():
-    client = QdrantClient(":memory:")
-    yield client
-    client.close()
+@pytest.fixture(params=["server", "local"])
+def qdrant(request):
+    if request.param == "local":
+        with closing(QdrantClient(":memory:")) as client:
+            yield client
+        return
+    with real_qdrant.qdrant() as client:
+        yield client
 
 
 @pytest.fixture
@@ -59,21 +63,25 @@ def url():
 
 # filters: Qdrant's mean other things, and nothing of that may show
 
-SHARED = QdrantClient(":memory:")
 FIELDS = ("ids", "embeddings", "metadatas", "documents")
 
 
-def filled(found):
-    client = retrieval_store.Client(qdrant_client=SHARED, allow_reset=True)
+@pytest.fixture(scope="module")
+def shared():
+    with real_qdrant.qdrant() as client:
+        yield retrieval_store.Client(qdrant_client=client, allow_reset=True)
+
+
+def filled(client, found):
     client.reset()
     return held_by(client, found)
 
 
 @thorough
 @given(records_and_wheres, where_documents)
-def test_filters_mean_what_the_predicate_says(both, where_document):
+def test_filters_mean_what_the_predicate_says(shared, both, where_document):
     found, filters = both
-    things, held = filled(found)
+    things, held = filled(shared, found)
     for where in filters:
         expected = [i for i, (metadata, _) in held.items() if oracle.matches(metadata, where)]
         assert things.get(where=where)["ids"] == expected
@@ -87,9 +95,9 @@ def test_filters_mean_what_the_predicate_says(both, where_document):
 
 @thorough
 @given(records_and_expressions)
-def test_expressions_mean_the_same_as_in_the_engine(both):
+def test_expressions_mean_the_same_as_in_the_engine(shared, both):
     found, expressions = both
-    things, _ = filled(found)
+    things, _ = filled(shared, found)
     embedded = retrieval_store.Client().create_collection("records", embedding_function=None)
     everything = things.get(include=["embeddings", "metadatas", "documents"])
     embedded.add(**{name: everything[name] for name in FIELDS})
@@ -101,9 +109,9 @@ ODD_PATHS = [('q"', "a"), ("",), ("a", "b"), ("a.b",)]
 
 
 @pytest.mark.parametrize("path", ODD_PATHS)
-def test_paths_that_qdrant_cannot_say_mean_what_they_do_elsewhere(path):
+def test_paths_that_qdrant_cannot_say_mean_what_they_do_elsewhere(shared, path):
     values = [{"a": {"b": 1}}, {"a": [{"b": 1}]}, {"a.b": 1}, {'q"': {"a": 1}}, {"a": 1}, None]
-    things, held = filled([(metadata, None) for metadata in values])
+    things, held = filled(shared, [(metadata, None) for metadata in values])
     for leaf in (OneOf(path, (1,)), Range(path, gt=0), Exists(path), ListHas(path, (1,))):
         for node in (leaf, Not(leaf), And((leaf, HasId(("r0", "r3"))))):
             candidates = [Candidate(i, metadata, None) for i, (metadata, _) in held.items()]

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from qdrant_client import models
 
 import retrieval_store
@@ -15,7 +15,6 @@ from tests.helpers.filter_strategies import (
     held_by,
     records_and_expressions,
     records_and_wheres,
-    thorough,
     where_documents,
 )
 from tests.helpers.qdrant_server import Server
@@ -159,7 +158,7 @@ def test_limits_are_kept(qdrant):
         things.query(query_embeddings=[[0.0]], n_results=30, where_document=regex)
 
 
-@thorough
+@settings(max_examples=100)
 @given(records_and_wheres, where_documents)
 def test_filters_mean_the_same_in_strict_mode(both, where_document):
     found, filters = both
@@ -176,7 +175,7 @@ def test_filters_mean_the_same_in_strict_mode(both, where_document):
     server.close()
 
 
-@thorough
+@settings(max_examples=100)
 @given(records_and_expressions)
 def test_expressions_mean_the_same_in_strict_mode_and_under_indexes_of_others(both):
     found, expressions = both

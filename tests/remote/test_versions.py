@@ -4,7 +4,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 import retrieval_store
 from retrieval_store import errors
@@ -12,7 +12,6 @@ from tests.helpers import oracle
 from tests.helpers.filter_strategies import (
     held_by,
     records_and_wheres,
-    thorough,
     where_documents,
 )
 from tests.helpers.qdrant_server import Server
@@ -72,7 +71,7 @@ def test_collections_beside_each_other_have_their_own_points(qdrant):
     assert client.get_collection("other").get()["ids"] == []
 
 
-@thorough
+@settings(max_examples=100)
 @given(records_and_wheres, where_documents)
 def test_filters_mean_the_same_on_a_server_without_substrings(both, where_document):
     found, filters = both

@@ -47,6 +47,10 @@ def as_read(text: str) -> float:
     return -found if sign else found
 
 
+def _refuse(text: str) -> None:
+    raise ValueError(f"{text} isn't JSON")
+
+
 class Answers(Protocol):
     """A server."""
 
@@ -80,7 +84,7 @@ def through(server: Answers, request: httpx.Request) -> httpx.Response:
 
 def _answered(server: Answers, request: httpx.Request, path: str) -> httpx.Response:
     try:
-        body = json.loads(request.content or b"null", parse_float=as_read)
+        body = json.loads(request.content or b"null", parse_float=as_read, parse_constant=_refuse)
     except ValueError as error:
         said = {"status": {"error": f"Format error in JSON body: {error}"}, "time": 0.0}
         return httpx.Response(400, json=said)

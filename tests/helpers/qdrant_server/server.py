@@ -107,9 +107,10 @@ class Server:
         try:
             result = route.answer(self, route.read(body), *names)
         except Exception as error:
-            if type(error) in (Exception, ValueError):  # the engine's
-                raise by_engine(error) from error
-            raise
+            refusal = by_engine(error)
+            if refusal is None:
+                raise
+            raise refusal from error
         return {"result": result, "status": "ok", "time": 0.0}
 
     def _refuse_key(self, headers: Any, writes: bool) -> None:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-
 UNREADABLE = ("failed to extract", "int too big", "out of range")
 
 

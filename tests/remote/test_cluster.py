@@ -1,5 +1,5 @@
-"""Collections on a cluster, for which qdrant-client's local mode stands, by itself and behind a
-server of its REST interface. What is the same as elsewhere is tested where that is: the fixture
+"""Collections on a cluster, for which qdrant-client's local mode stands, or a server whose engine is
+Qdrant's own. What is the same as elsewhere is tested where that is: the fixture
 `client` is on a cluster too."""
 
 import logging

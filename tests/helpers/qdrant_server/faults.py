@@ -54,8 +54,7 @@ def _refuse(text: str) -> None:
 class Answers(Protocol):
     """A server."""
 
-    requests: list[tuple[str, str]]
-    faults: Any
+    def arrived(self, method: str, path: str) -> Fault | None: ...
 
     def answer(
         self, method: str, path: str, query: Any, headers: Any, body: Any
@@ -65,8 +64,7 @@ class Answers(Protocol):
 def through(server: Answers, request: httpx.Request) -> httpx.Response:
     """The answer of the server, when nothing goes wrong; else what httpx raises then."""
     path = request.url.raw_path.decode().partition("?")[0]
-    server.requests.append((request.method, path))
-    asked = server.faults and server.faults(len(server.requests), request.method, path)
+    asked = server.arrived(request.method, path)
     if asked == "refuse":
         raise httpx.ConnectError("[Errno 111] Connection refused", request=request)
     if asked == "stall":

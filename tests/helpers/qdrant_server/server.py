@@ -76,6 +76,13 @@ class Server:
             except NotImplementedError as error:
                 return 501, {"status": {"error": f"not in the stand-in: {error}"}, "time": 0.0}
 
+    def arrived(self, method: str, path: str) -> Fault | None:
+        """A request has; returns what goes wrong with it."""
+        with self._turn:
+            self.requests.append((method, path))
+            number = len(self.requests)
+        return self.faults(number, method, path) if self.faults else None
+
     def transport(self) -> httpx.MockTransport:
         """For clients in this process; what goes either way is JSON all the same."""
         return httpx.MockTransport(lambda request: through(self, request))

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.remote import listing, making, orders
+from retrieval_store.remote import listing, making
+from retrieval_store.remote.kept import orders
 from tests.helpers.qdrant_server import Server
 
 NOW = 1_790_000_000_000_000  # in microseconds

@@ -47,11 +47,14 @@ def as_read(text: str) -> float:
     return -found if sign else found
 
 
+def _refuse(text: str) -> None:
+    raise ValueError(f"{text} isn't JSON")
+
+
 class Answers(Protocol):
     """A server."""
 
-    requests: list[tuple[str, str]]
-    faults: Any
+    def arrived(self, method: str, path: str) -> Fault | None: ...
 
     def answer(
         self, method: str, path: str, query: Any, headers: Any, body: Any
@@ -61,8 +64,7 @@ class Answers(Protocol):
 def through(server: Answers, request: httpx.Request) -> httpx.Response:
     """The answer of the server, when nothing goes wrong; else what httpx raises then."""
     path = request.url.raw_path.decode().partition("?")[0]
-    server.requests.append((request.method, path))
-    asked = server.faults and server.faults(len(server.requests), request.method, path)
+    asked = server.arrived(request.method, path)
     if asked == "refuse":
         raise httpx.ConnectError("[Errno 111] Connection refused", request=request)
     if asked == "stall":
@@ -80,7 +82,7 @@ def through(server: Answers, request: httpx.Request) -> httpx.Response:
 
 def _answered(server: Answers, request: httpx.Request, path: str) -> httpx.Response:
     try:
-        body = json.loads(request.content or b"null", parse_float=as_read)
+        body = json.loads(request.content or b"null", parse_float=as_read, parse_constant=_refuse)
     except ValueError as error:
         said = {"status": {"error": f"Format error in JSON body: {error}"}, "time": 0.0}
         return httpx.Response(400, json=said)

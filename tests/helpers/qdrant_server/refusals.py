@@ -2,6 +2,8 @@
 
 from typing import Any
 
+UNREADABLE = ("failed to extract", "int too big", "out of range")
+
 
 class RefusedError(Exception):
     """An answer that isn't the one that was asked for. body: JSON, or the text of what isn't."""
@@ -36,9 +38,14 @@ def no_collection(name: str) -> RefusedError:
     return refused(404, f"Not found: Collection `{name}` doesn't exist!")
 
 
-def by_engine(error: Exception) -> RefusedError:
-    """What the engine refuses, in the words that a server puts around its."""
+def by_engine(error: Exception) -> RefusedError | None:
+    """What the engine refuses, in the words that a server puts around its; None for an error that
+    isn't the engine's. It has one kind for most, and Python's for what it can't read."""
     said = str(error)
     if "No point with id" in said:
         return refused(404, f"Not found: {said}")
-    return bad(said)
+    if type(error) in (Exception, ValueError):
+        return bad(said)
+    if isinstance(error, UnicodeEncodeError) or said.startswith(UNREADABLE):
+        return malformed(said)
+    return None

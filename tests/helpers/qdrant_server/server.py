@@ -76,6 +76,13 @@ class Server:
             except NotImplementedError as error:
                 return 501, {"status": {"error": f"not in the stand-in: {error}"}, "time": 0.0}
 
+    def arrived(self, method: str, path: str) -> Fault | None:
+        """A request has; returns what goes wrong with it."""
+        with self._turn:
+            self.requests.append((method, path))
+            number = len(self.requests)
+        return self.faults(number, method, path) if self.faults else None
+
     def transport(self) -> httpx.MockTransport:
         """For clients in this process; what goes either way is JSON all the same."""
         return httpx.MockTransport(lambda request: through(self, request))
@@ -107,9 +114,10 @@ class Server:
         try:
             result = route.answer(self, route.read(body), *names)
         except Exception as error:
-            if type(error) in (Exception, ValueError):  # the engine's
-                raise by_engine(error) from error
-            raise
+            refusal = by_engine(error)
+            if refusal is None:
+                raise
+            raise refusal from error
         return {"result": result, "status": "ok", "time": 0.0}
 
     def _refuse_key(self, headers: Any, writes: bool) -> None:

@@ -1,0 +1,185 @@
+"""A server that dies, stalls, answers half or fails at each call in turn: nothing is lost silently,
+nothing is there twice, and what is read is the truth or an error."""
+
+from contextlib import closing
+
+import httpx
+import numpy as np
+import pytest
+from qdrant_client import QdrantClient
+
+import retrieval_store
+from retrieval_store import errors
+from retrieval_store.remote import listing, writing
+from retrieval_store.remote.calls import cluster
+from tests.helpers.qdrant_server import Server
+
+FAULTS = ["refuse", "stall", "lose", "half", "500", "500 after"]
+IDS = [f"p{i:02}" for i in range(40)]
+
+
+@pytest.fixture(autouse=True)
+def without_pauses(monkeypatch):
+    for module in (cluster, writing):
+        monkeypatch.setattr(module, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(writing, "REQUEST_BYTES", 5_000)
+    monkeypatch.setattr(listing, "PAGE", 16)
+
+
+class User:
+    """Somebody who fills, changes and reads a collection, and does again what has failed, as the
+    error says: by upsert, where it was add."""
+
+    def __init__(self, qdrant):
+        self.client = retrieval_store.Client(qdrant_client=qdrant)
+        self.truth = {}  # id → number
+        self.failures = 0
+
+    def again(self, do):
+        while True:
+            try:
+                return do()
+            except errors.ClusterError as error:
+                assert "Tonic" not in str(error)
+                self.failures += 1
+
+    def lives(self):
+        self.things = self.again(
+            lambda: self.client.get_or_create_collection("things", embedding_function=None)
+        )
+        self.write(IDS, range(40))
+        self.write(IDS[30:], range(100, 110))
+        self.again(lambda: self.things.update(IDS[0], metadatas={"n": 77}))
+        self.truth[IDS[0]] = 77
+        self.check()
+        self.again(lambda: self.things.delete(where={"n": {"$gte": 90}}))
+        self.truth = {one: n for one, n in self.truth.items() if n < 90}
+        self.check()
+
+    def write(self, ids, numbers):
+        numbers = list(numbers)
+        self.again(
+            lambda: self.things.upsert(
+                ids=ids,
+                embeddings=np.array(numbers, float)[:, None],
+                metadatas=[{"n": n} for n in numbers],
+            )
+        )
+        self.truth.update(zip(ids, numbers, strict=True))
+
+    def check(self):
+        found = self.again(lambda: self.things.get(include=["metadatas"]))
+        numbers = [metadata["n"] for metadata in found["metadatas"]]
+        assert dict(zip(found["ids"], numbers, strict=True)) == self.truth
+        assert found["ids"] == sorted(self.truth)
+        assert self.again(self.things.count) == len(self.truth)
+        some = self.again(lambda: self.things.get(where={"n": {"$lt": 10}}, include=[]))
+        assert some["ids"] == [one for one in sorted(self.truth) if self.truth[one] < 10]
+        near = self.again(lambda: self.things.query(query_embeddings=[[3.0]], n_results=3))
+        assert near["ids"][0][0] == "p03"
+
+
+def lived(faults):
+    """How often a user met an error, and how many requests there were."""
+    server = Server(shards=2, seed=7)
+    server.faults = faults
+    with closing(server), closing(server.client()) as qdrant:
+        user = User(qdrant)
+        user.lives()
+        return user.failures, len(server.requests)
+
+
+def test_all_goes_well_where_nothing_fails():
+    failures, requests = lived(None)
+    assert failures == 0
+    assert requests > 20
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_one_failure_at_any_call_is_not_noticed(fault):
+    _, requests = lived(None)
+    for nth in range(1, requests + 1):
+        failures, _ = lived(lambda number, method, path, nth=nth: fault if number == nth else None)
+        assert failures == 0
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_many_failures_are_told_and_what_failed_can_be_done_again(fault):
+    _, requests = lived(None)
+    for nth in range(1, requests + 1, 2):
+        failures, _ = lived(
+            lambda number, method, path, nth=nth: fault if nth <= number < nth + 6 else None
+        )
+        assert failures > 0
+
+
+def test_add_whose_answer_was_lost_says_what_to_do():
+    server = Server()
+    with closing(server), closing(server.client()) as qdrant:
+        things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
+            "things", embedding_function=None
+        )
+        server.faults = lambda number, method, path: "lose" if "/points/batch" in path else None
+        with pytest.raises(errors.ClusterTimeoutError, match="upsert, where it was add"):
+            things.add(ids=IDS, embeddings=np.zeros((40, 1)))
+        server.faults = None
+        with pytest.raises(errors.IDAlreadyExistsError):
+            things.add(ids=IDS, embeddings=np.zeros((40, 1)))
+        things.upsert(ids=IDS, embeddings=np.zeros((40, 1)))
+        assert things.get(include=[])["ids"] == IDS
+
+
+def behind(server, times):
+    """A client of a node that hears of new vectors so many requests for points late."""
+    left = {"times": times}
+
+    def answered(request):
+        asks = request.url.path.endswith(("/query/batch", "/points/batch", "/scroll", "/points"))
+        if asks and b'"embedding"' in request.content and left["times"] > 0:
+            left["times"] -= 1
+            error = "Wrong input: Not existing vector name error: embedding"
+            return httpx.Response(400, json={"status": {"error": error}, "time": 0.0})
+        return server.transport().handler(request)
+
+    return QdrantClient(url="http://qdrant", transport=httpx.MockTransport(answered))
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_node_that_has_not_heard_of_the_first_write_has_nothing_to_find(times):
+    server = Server()
+    with closing(server), closing(server.client()) as qdrant:
+        here = retrieval_store.Client(qdrant_client=qdrant).create_collection(
+            "things", embedding_function=None
+        )
+        here.add(ids=["a"], embeddings=[[1.0]], documents=["a river"])
+        for read in (
+            lambda there: there.query(query_embeddings=[[1.0]])["ids"] == [[]],
+            lambda there: there.get(include=["embeddings"])["ids"] == ["a"],
+            lambda there: there.get("a", include=["embeddings"])["ids"] == ["a"],
+            lambda there: (
+                there.query(query_texts="river", mode="text", include=["embeddings"])["ids"]
+                == [["a"]]
+            ),
+        ):
+            with closing(behind(server, 1)) as late:
+                there = retrieval_store.Client(qdrant_client=late).get_collection("things")
+                assert read(there)
+        with closing(behind(server, times)) as late:
+            there = retrieval_store.Client(qdrant_client=late).get_collection("things")
+            there.add(ids=["b"], embeddings=[[2.0]])
+        assert here.get(include=[])["ids"] == ["a", "b"]
+        here.delete(ids=["b"])
+
+
+def test_metadata_is_the_same_in_whatever_order_its_keys_come():
+    server = Server(shards=3, seed=11)
+    with closing(server), closing(server.client()) as qdrant:
+        things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
+            "things", embedding_function=None
+        )
+        metadatas = [{"b": i, "a": {"y": i, "x": [i]}, "c": None} for i in range(30)]
+        things.add(
+            ids=[f"{i:02}" for i in range(30)], embeddings=np.ones((30, 1)), metadatas=metadatas
+        )
+        assert things.get()["metadatas"] == metadatas
+        assert things.get(where={"b": {"$lt": 3}})["metadatas"] == metadatas[:3]

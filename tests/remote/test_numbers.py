@@ -1,0 +1,88 @@
+"""Numbers that Qdrant would change come back as they were, and filters compare them exactly."""
+
+import math
+from contextlib import closing
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import retrieval_store
+from retrieval_store.remote.kept.numbers import is_sharp, kept
+from tests.helpers import oracle, real_qdrant
+from tests.helpers.qdrant_server import Server
+
+
+@st.composite
+def neighbours(draw):
+    """A float near one of few digits, or any other."""
+    if draw(st.booleans()):
+        return draw(st.floats(allow_nan=False, allow_infinity=False))
+    power = draw(st.integers(-8, 17))
+    found = draw(st.integers(-9_999, 9_999)) * 10.0**power / draw(st.sampled_from([1, 3, 7, 10]))
+    for _ in range(draw(st.integers(0, 3))):
+        found = math.nextafter(found, draw(st.sampled_from([-math.inf, math.inf])))
+    return found
+
+
+numbers = neighbours() | st.integers(-(2**63), 2**64 - 1) | st.integers(2**53 - 9, 2**53 + 9)
+
+
+@settings(max_examples=2_000)
+@given(neighbours(), neighbours())
+def test_a_kept_number_stays_on_its_side_of_sharp_ones(number, limit):
+    if is_sharp(limit):
+        assert (number > limit, number == limit) == (kept(number) > limit, kept(number) == limit)
+    assert kept(kept(number)) == kept(number)
+    assert math.isclose(kept(number), number, rel_tol=2e-15)
+
+
+@pytest.fixture(scope="module")
+def shared():
+    with real_qdrant.qdrant() as qdrant:
+        yield retrieval_store.Client(qdrant_client=qdrant, allow_reset=True)
+
+
+@settings(max_examples=60)
+@given(st.lists(numbers, min_size=1, max_size=12), st.lists(numbers, max_size=3))
+def test_numbers_come_back_and_are_compared_exactly(shared, values, others):
+    shared.reset()
+    things = shared.create_collection("things", embedding_function=None)
+    ids = [f"{i}" for i in range(len(values))]
+    metadatas = [{"n": v, "deep": {"l": [v, "x"]}, "l": [v]} for v in values]
+    things.add(ids=ids, embeddings=np.zeros((len(ids), 1)), metadatas=metadatas)
+    found = things.get()["metadatas"]
+    assert found == metadatas
+    assert [type(one["n"]) for one in found] == [type(v) for v in values]
+    for limit in [*values, *others]:
+        for where in (
+            {"n": limit},
+            {"n": {"$ne": limit}},
+            {"n": {"$gt": limit}},
+            {"n": {"$gte": limit}},
+            {"n": {"$lt": limit}},
+            {"n": {"$nin": [limit, 0.3]}},
+            {"l": {"$contains": limit}},
+            {"$or": [{"n": {"$lte": limit}}, {"l": {"$not_contains": limit}}]},
+        ):
+            expected = [
+                one for one, m in zip(ids, metadatas, strict=True) if oracle.matches(m, where)
+            ]
+            assert things.get(where=where)["ids"] == expected, where
+
+
+def test_what_somebody_else_changes_in_a_payload_is_theirs():
+    server = Server()
+    with closing(server), closing(server.client()) as qdrant:
+        things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
+            "things", embedding_function=None
+        )
+        at = 1_700_062_158.8896883
+        things.add(ids=["a", "b"], embeddings=[[1], [2]], metadatas=[{"at": at, "k": 1}] * 2)
+        point = qdrant.scroll("things", limit=1)[0][0]
+        qdrant.set_payload("things", {"at": 5.5}, points=[point.id], wait=True)
+        changed = point.payload["_id"]
+        assert things.get(changed)["metadatas"] == [{"at": 5.5, "k": 1}]
+        assert things.get(where={"at": at})["ids"] == [{"a": "b", "b": "a"}[changed]]
+        assert things.get(where={"at": {"$lt": 6}})["ids"] == [changed]

@@ -1,0 +1,124 @@
+"""How a collection is kept on a cluster, and how many copies are asked, is for its user to say."""
+
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+import retrieval_store
+from retrieval_store import errors
+from tests.helpers.qdrant_server import Server
+
+ASKED = {
+    "shard_number": 3,
+    "replication_factor": 2,
+    "write_consistency_factor": 2,
+    "on_disk": True,
+    "quantization": "scalar",
+}
+
+
+@pytest.fixture(params=["1.17.0", "1.20.0"])
+def qdrant(request):
+    with closing(Server(version=request.param)) as server, closing(server.client()) as client:
+        yield client
+
+
+def test_shards_replicas_and_files_are_as_asked_and_are_remembered(qdrant):
+    client = retrieval_store.Client(qdrant_client=qdrant)
+    things = client.create_collection("things", {"qdrant": ASKED}, embedding_function=None)
+    things.add(ids=["a", "b"], embeddings=[[1, 0], [0, 1]], documents=["x", "y"])
+    assert things.query(query_embeddings=[[1, 0]])["ids"] == [["a", "b"]]
+    vectors = {}
+    for one in qdrant.get_collections().collections:  # older servers have two of them
+        config = qdrant.get_collection(one.name).config
+        assert config.params.shard_number == 3
+        assert config.params.replication_factor == 2
+        assert config.params.write_consistency_factor == 2
+        assert config.quantization_config.scalar.type == "int8"
+        assert config.params.sparse_vectors["words"].index.on_disk
+        vectors.update(config.params.vectors or {})
+    assert vectors["embedding"].on_disk
+    there = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
+    assert there.configuration["qdrant"] == ASKED
+    there.modify(configuration={"hnsw": {"ef_search": 50}})
+    assert there.configuration["qdrant"] == ASKED
+    with pytest.raises(errors.ConflictError, match="qdrant"):
+        there.modify(configuration={"qdrant": {"shard_number": 5}})
+    same = client.get_or_create_collection("things", {"qdrant": ASKED}, embedding_function=None)
+    assert same == there
+
+
+def test_without_a_word_it_is_as_qdrant_does(qdrant):
+    client = retrieval_store.Client(qdrant_client=qdrant)
+    things = client.create_collection("things", embedding_function=None)
+    assert "qdrant" not in things.configuration
+    assert qdrant.get_collection("things").config.quantization_config is None
+
+
+def test_a_directory_has_no_shards(tmp_path):
+    for path in (None, tmp_path):
+        with retrieval_store.Client(path) as client:
+            with pytest.raises(errors.InvalidArgumentError, match="on a cluster; this store is"):
+                client.create_collection("things", {"qdrant": {"shard_number": 2}})
+            assert client.list_collections() == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"shards": 2}, "unknown key 'shards'"),
+        ({"shard_number": 0}, r"\['shard_number'\] is 0, expected at least 1"),
+        ({"replication_factor": "2"}, r"\['replication_factor'\] is '2'.*expected an int"),
+        ({"on_disk": 1}, r"\['on_disk'\] is 1"),
+        ({"quantization": "tiny"}, r"\['quantization'\] is 'tiny'.*'scalar'"),
+        ({"quantization": {"scalar": {"type": "int3"}}}, r"\['quantization'\] is"),
+        ([], "expected a dict"),
+    ],
+)
+def test_what_cannot_be_asked_is_named_and_nothing_is_made(qdrant, given, message):
+    client = retrieval_store.Client(qdrant_client=qdrant)
+    with pytest.raises(errors.InvalidArgumentError, match=message):
+        client.create_collection("things", {"qdrant": given}, embedding_function=None)
+    assert qdrant.get_collections().collections == []
+
+
+@pytest.mark.parametrize("consistency", [2, "majority", "quorum", "all"])
+def test_reads_ask_as_many_copies_as_said(consistency):
+    asked = []
+    server = Server()
+    with closing(server), closing(server.client()) as qdrant:
+        for name in ("retrieve", "scroll", "query_batch_points"):
+            setattr(qdrant, name, _noting(getattr(qdrant, name), asked))
+        client = retrieval_store.Client(qdrant_client=qdrant, consistency=consistency)
+        things = client.create_collection("things", embedding_function=None)
+        things.add(ids=["a"], embeddings=np.ones((1, 2)), metadatas=[{"n": 1}])
+        things.get("a")
+        things.get(where={"n": 1})
+        things.query(query_embeddings=[[1, 1]])
+    assert len(asked) >= 4
+    assert set(asked) == {consistency}
+
+
+def _noting(method, asked):
+    def call(*args, **kwargs):
+        asked.append(kwargs.get("consistency"))
+        return method(*args, **kwargs)
+
+    return call
+
+
+@pytest.mark.parametrize("consistency", [0, -1, True, "most", 1.5])
+def test_what_is_no_number_of_copies_is_refused(consistency):
+    with (
+        closing(Server()) as server,
+        closing(server.client()) as qdrant,
+        pytest.raises(errors.InvalidArgumentError, match="consistency is"),
+    ):
+        retrieval_store.Client(qdrant_client=qdrant, consistency=consistency)
+
+
+def test_consistency_goes_with_a_cluster(tmp_path):
+    for options in ({"consistency": 2}, {"create_indexes": False}):
+        with pytest.raises(errors.InvalidArgumentError, match="go with a cluster"):
+            retrieval_store.Client(tmp_path, **options)

@@ -56,6 +56,14 @@ def refusal(call: Any, *arguments: Any, **more: Any) -> tuple[int, str]:
     return raised.value.status_code, raised.value.content.decode()
 
 
+def test_numbers_of_many_digits_are_read_as_a_server_reads_them(made):
+    client = filled(made())
+    sent = [0.1, 1.5e300, 1.7154857142857143, 2**53 + 1, 2**63, -5]
+    client.set_payload("things", {"sent": sent}, [1])
+    (point,) = client.retrieve("things", [1])
+    assert point.payload["sent"] == [0.1, 1.5e300, 1.7154857142857145, 2**53 + 1, 2**63, -5]
+
+
 # versions
 
 
@@ -190,6 +198,8 @@ def test_several_shards_answer_as_one(made):
         client.delete("things", models.Filter.model_validate({"must": [{"has_id": [0, 9]}]}))
         client.set_payload("things", {"n": 1_000}, [4, 5, 6])
         answers.append(asked(client))
+        made_of = client.get_collection("things").config.params.shard_number
+        assert made_of == settings.get("shards", 1)
     assert all(answer == answers[0] for answer in answers)
     assert len(answers[0][0]) == MANY - 2
 

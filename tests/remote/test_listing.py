@@ -95,7 +95,7 @@ def test_more_points_of_one_number_than_a_page_has_are_all_listed():
 
 @pytest.fixture
 def old():
-    """A server with a collection as version 0.1 made it, whose points are numbered by
+    """A server with a collection as they were made first, whose points are numbered by
     nanoseconds."""
     server = Server(shards=2, seed=5)
     with closing(server.client()) as qdrant:

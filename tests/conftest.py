@@ -18,15 +18,21 @@ settings.load_profile("patient")
 
 
 @pytest.fixture
+def cluster() -> Iterator[retrieval_store.Client]:
+    """A client of an empty cluster: the one that QDRANT_URL names, or a server for tests with
+    Qdrant's engine in it."""
+    from tests.helpers.real_qdrant import qdrant
+
+    with qdrant() as qdrant_client:
+        yield retrieval_store.Client(qdrant_client=qdrant_client)
+
+
+@pytest.fixture
 def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[retrieval_store.Client]:
-    """A client of an empty store, of each kind: in memory, on disk, and on a cluster, which is the
-    one that QDRANT_URL names, or a server for tests with Qdrant's engine in it. Tests marked
+    """A client of an empty store, of each kind: in memory, on disk, and on a cluster. Tests marked
     `embedded` do without the last."""
     if request.param == "cluster":
-        from tests.helpers.real_qdrant import qdrant
-
-        with qdrant() as qdrant_client:
-            yield retrieval_store.Client(qdrant_client=qdrant_client)
+        yield request.getfixturevalue("cluster")
         return
     path = tmp_path / "store" if request.param == "disk" else None
     with retrieval_store.Client(path) as client:

@@ -38,7 +38,7 @@ from retrieval_store.filters.expression import Not, OneOf, Range
 def make(request, tmp_path):
     """Makes stores of each kind; closed at the end."""
     stores, client = [], retrieval_store.Client(tmp_path / "given")
-    cluster = retrieval_store.Client(qdrant_client=QdrantClient(":memory:"))
+    cluster = request.getfixturevalue("cluster") if request.param == "cluster" else None
 
     def made(embedding=None, **kwargs):
         if request.param == "disk":

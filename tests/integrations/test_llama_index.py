@@ -37,7 +37,6 @@ from llama_index.core.vector_stores.types import (
 )
 from llama_index.vector_stores.retrieval_store import RetrievalStoreVectorStore
 from PIL import Image
-from qdrant_client import QdrantClient
 
 import retrieval_store
 from retrieval_store.errors import (
@@ -51,7 +50,7 @@ from retrieval_store.errors import (
 @pytest.fixture(params=["memory", "disk", "client", "collection", "cluster"])
 def make(request, tmp_path):
     stores, client = [], retrieval_store.Client(tmp_path / "given")
-    cluster = retrieval_store.Client(qdrant_client=QdrantClient(":memory:"))
+    cluster = request.getfixturevalue("cluster") if request.param == "cluster" else None
 
     def made(**kwargs):
         if request.param == "disk":

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
+from retrieval_store import errors
 from retrieval_store.remote.kept.numbers import is_sharp, kept
 from tests.helpers import oracle, real_qdrant
 from tests.helpers.qdrant_server import Server
@@ -86,3 +87,18 @@ def test_what_somebody_else_changes_in_a_payload_is_theirs():
         assert things.get(changed)["metadatas"] == [{"at": 5.5, "k": 1}]
         assert things.get(where={"at": at})["ids"] == [{"a": "b", "b": "a"}[changed]]
         assert things.get(where={"at": {"$lt": 6}})["ids"] == [changed]
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", 5, None])
+def test_exact_numbers_that_somebody_has_damaged_are_an_error_that_says_so(text):
+    server = Server()
+    with closing(server), closing(server.client()) as qdrant:
+        things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
+            "things", embedding_function=None
+        )
+        things.add(ids=["a"], embeddings=[[1]], metadatas=[{"at": 1_700_062_158.8896883}])
+        point = qdrant.scroll("things")[0][0]
+        service = {**point.payload["_retrieval_store"], "exact": text}
+        qdrant.set_payload("things", {"_retrieval_store": service}, points=[point.id], wait=True)
+        with pytest.raises(errors.DamagedError, match="_retrieval_store is damaged"):
+            things.get()

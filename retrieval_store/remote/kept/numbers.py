@@ -10,7 +10,7 @@ A rounded number never becomes one of few digits: it stays on its side of these,
 
 import math
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 
 import orjson
 
@@ -49,9 +49,9 @@ def exact_text(payload: Payload) -> str | None:
     return orjson.dumps(moved).decode() if moved else None
 
 
-def restored(payload: Payload, text: str) -> Payload:
-    """The payload as it was before it was kept. What somebody else has changed stays theirs."""
-    exact = cast(Payload, orjson.loads(text))
+def restored(payload: Payload, exact: Payload) -> Payload:
+    """The payload as it was before it was kept, by what `exact_text` said. What somebody else has
+    changed stays theirs."""
     return {
         name: exact[name] if name in exact and _alike(value, exact[name]) else value
         for name, value in payload.items()

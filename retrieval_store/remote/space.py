@@ -59,6 +59,8 @@ class QdrantCollection:
             self.call, self.look, lambda: cluster.version, options.creates_indexes
         )
         asked = options.consistency
+        if isinstance(asked, str):
+            asked = models.ReadConsistencyType(asked)  # a str is nothing to gRPC
         self._consistency = {} if asked is None else {"consistency": asked}
 
     @property

@@ -30,7 +30,7 @@ from retrieval_store.filters.expression import (
 from retrieval_store.interface.stores import IndexKind
 from retrieval_store.remote.indexes import PayloadIndexes, written
 from retrieval_store.remote.kept.numbers import ROUNDED, is_sharp
-from retrieval_store.remote.kept.payloads import DOCUMENT, LISTS, point_id
+from retrieval_store.remote.kept.payloads import DOCUMENT, LISTS, RESERVED, point_id
 
 MOST_NUMBERS = 100  # that are sent one by one
 DEEPEST = 20  # levels of a filter that are sent; servers bound them too
@@ -66,6 +66,8 @@ def _bound(expression: Expression, upper: bool, indexes: PayloadIndexes, depth: 
         case DocumentLeaf():
             return expression.bound(_Says((DOCUMENT,), upper, indexes))
         case ValueLeaf(path=path):
+            if RESERVED.intersection(path[:1]):  # what Qdrant has there isn't metadata
+                return False
             if not _is_path(path) or (len(path) > 1 and not upper):
                 return upper  # there may be lists on the way, which Qdrant walks through
             bound = expression.bound(_Says(path, upper, indexes))
@@ -196,7 +198,7 @@ def _none(bound: Bound) -> Bound:
 
 def _is_path(path: PayloadPath) -> bool:
     """Whether Qdrant can write it."""
-    return all(step and _is_text(step) and '"' not in step and "\\" not in step for step in path)
+    return path != () and all(step and _is_text(step) and '"' not in step and "\\" not in step for step in path)
 
 
 def _is_text(text: str) -> bool:

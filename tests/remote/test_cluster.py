@@ -105,7 +105,7 @@ def test_expressions_mean_the_same_as_in_the_engine(shared, both):
         assert things.get(where=expression)["ids"] == embedded.get(where=expression)["ids"]
 
 
-ODD_PATHS = [('q"', "a"), ("",), ("a", "b"), ("a.b",)]
+ODD_PATHS = [('q"', "a"), ("",), ("a", "b"), ("a.b",), ()]
 
 
 @pytest.mark.parametrize("path", ODD_PATHS)
@@ -117,6 +117,20 @@ def test_paths_that_qdrant_cannot_say_mean_what_they_do_elsewhere(shared, path):
             candidates = [Candidate(i, metadata, None) for i, (metadata, _) in held.items()]
             expected = [one.id for one in candidates if fulfils(one, node)]
             assert things.get(where=node)["ids"] == expected
+
+
+RESERVED = {"_id": "a", "_document": "a bank", "_uri": "file:///a", "_retrieval_store": 1}
+
+
+@pytest.mark.parametrize("key", RESERVED)
+def test_keys_that_hold_something_else_on_a_cluster_are_no_metadata(store, key):
+    things = store.create_collection("things", embedding_function=None)
+    things.add(ids=["a", "b"], embeddings=[[1], [2]], documents=["a bank", "b"])
+    things.update("a", embeddings=[[1]], uris="file:///a")
+    for leaf in (OneOf((key,), (RESERVED[key],)), Exists((key,)), Exists((key, "order"))):
+        assert things.get(where=leaf)["ids"] == []
+        assert things.get(where=Not(leaf))["ids"] == ["a", "b"]
+        assert things.query(query_embeddings=[0.0], where=Not(leaf))["ids"] == [["a", "b"]]
 
 
 def test_a_query_widens_until_k_fulfil_what_qdrant_cannot_say(store):

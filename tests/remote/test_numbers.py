@@ -86,3 +86,17 @@ def test_what_somebody_else_changes_in_a_payload_is_theirs():
         assert things.get(changed)["metadatas"] == [{"at": 5.5, "k": 1}]
         assert things.get(where={"at": at})["ids"] == [{"a": "b", "b": "a"}[changed]]
         assert things.get(where={"at": {"$lt": 6}})["ids"] == [changed]
+
+
+def test_the_metadata_of_a_collection_keeps_its_numbers():
+    numbers = [1e23, 123456789.123456789, 0.1 + 0.2, 2.5e-300, 2**64 - 1, 7.5]
+    metadata = {"list": numbers, "by key": {str(one): one for one in numbers}}
+    with closing(Server()) as server, closing(server.client()) as qdrant:
+        store = retrieval_store.Client(qdrant_client=qdrant)
+        store.create_collection("things", metadata=metadata, embedding_function=None)
+        there = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
+        assert there.metadata == metadata
+        there.modify(name="renamed")
+        assert there.metadata == metadata
+        there.modify(metadata={"n": 1.5})
+        assert there.metadata == {"n": 1.5}

@@ -101,6 +101,13 @@ def test_indexes_are_made_beforehand_by_what_points_have(qdrant, things):
         things.create_index("t", "tree")
 
 
+@pytest.mark.parametrize("key", ['a"b', "a\\b", "\ud800"])
+def test_keys_that_qdrant_cannot_write_are_refused_an_index_and_filtered_all_the_same(things, key):
+    with pytest.raises(errors.InvalidArgumentError, match="key is .*without quotation marks"):
+        things.create_index(key, "keyword")
+    assert things.get(where={key: {"$ne": 1}})["ids"] == ["a", "b", "c"]
+
+
 def test_without_leave_to_make_indexes_the_key_and_the_kinds_are_named(server, qdrant, things):
     client = retrieval_store.Client(qdrant_client=qdrant, create_indexes=False)
     there = client.get_collection("things", embedding_function=None)

@@ -158,12 +158,24 @@ def make_room(cluster: Cluster, settings: Settings, dimension: int) -> None:
         vectors = {DENSE: models.VectorParams(**size, on_disk=on_disk)}
         _make(cluster, settings, settings.apart, {SETTINGS: {"points_of": settings.name}}, vectors)
         keep_order(cluster, settings.apart)
+        _copy_indexes(cluster, settings.name, settings.apart)
         return
     made = models.DenseVectorNameConfig(dense=models.DenseVectorConfig(**size))
     cluster.call("create_vector_name", settings.name, vector_name=DENSE, vector_name_config=made)
     if on_disk is not None:
         changed = {DENSE: models.VectorParamsDiff(on_disk=on_disk)}
         cluster.call("update_collection", settings.name, vectors_config=changed)
+
+
+def _copy_indexes(cluster: Cluster, source: str, target: str) -> None:
+    """Make the payload indexes that were asked for before there was a place for points."""
+    schema = cluster.call("get_collection", source).payload_schema or {}
+    for key, one in schema.items():
+        if key != ORDER:
+            kind = one.data_type
+            cluster.call(
+                "create_payload_index", target, field_name=key, field_schema=kind, wait=True
+            )
 
 
 def quantization(given: Any) -> Any:

@@ -219,7 +219,7 @@ def _wider(asked: Asked, limit: int, short: list[int], answers: list[Answer], wa
     wider = _allowed(asked, limit * WIDER)
     if wider == limit:
         lacking = any(len(answers[i].held) < wanted for i in short)
-        if lacking:
+        if lacking and asked.collection.count(asked.trace.filter) > limit:
             raise ClusterError(
                 f"{asked.collection.place} allows queries for {limit} points, and fewer of these "
                 "fulfil the filter than are wanted; ask for fewer, or by a simpler filter"

@@ -54,7 +54,7 @@ class QdrantCollection:
         self.dimension: int | None = None
         self.hint = 0
         self.orders = Orders(settings.unit)
-        self.limits = Limits()
+        self._limits = Limits()
         self.indexes = PayloadIndexes(
             self.call, self.look, lambda: cluster.version, options.creates_indexes
         )
@@ -75,6 +75,13 @@ class QdrantCollection:
     def sorts_here(self) -> bool:
         """Whether its server can't list points in order."""
         return self.settings.unit == NANOSECONDS
+
+    @property
+    def limits(self) -> Limits:
+        """What its server allows for the points."""
+        if self.settings.apart is not None:
+            self.known_dimension()  # looks at the Qdrant collection that has them
+        return self._limits
 
     def call(self, method: str, **arguments: Any) -> Any:
         """Call a method of the client's for the points."""
@@ -106,9 +113,9 @@ class QdrantCollection:
         """Remember what the server says of it."""
         strict = info.config.strict_mode_config
         if strict is not None and strict.enabled:
-            self.limits = Limits(strict.max_query_limit, strict.upsert_max_batchsize)
+            self._limits = Limits(strict.max_query_limit, strict.upsert_max_batchsize)
         else:
-            self.limits, strict = Limits(), None
+            self._limits, strict = Limits(), None
         refuses = strict is not None and strict.unindexed_filtering_retrieve is False
         self.indexes.note(info.payload_schema, refuses)
 
@@ -138,6 +145,7 @@ class QdrantCollection:
                 raise
             return {}
         making.complete(self.cluster, name, info)
+        self.note(info)
         return info.config.params.vectors or {}
 
     def _holder(self) -> str:
@@ -165,6 +173,8 @@ class QdrantCollection:
                 if self.known_dimension() is None:
                     raise
             self.dimension = dimension
+            if self.settings.apart is not None:  # made just now, with limits of its own
+                self.look()
 
     def refuse_too_early(self) -> None:
         """Raise InvalidArgumentError for points without vectors, where these must come first."""

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from qdrant_client import grpc
+from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
 import retrieval_store
 from retrieval_store.remote.kept.numbers import is_sharp, kept
+from retrieval_store.remote.kept.payloads import Held, decoded, encoded
 from tests.helpers import oracle, real_qdrant
 from tests.helpers.qdrant_server import Server
 
@@ -86,6 +89,22 @@ def test_what_somebody_else_changes_in_a_payload_is_theirs():
         assert things.get(changed)["metadatas"] == [{"at": 5.5, "k": 1}]
         assert things.get(where={"at": at})["ids"] == [{"a": "b", "b": "a"}[changed]]
         assert things.get(where={"at": {"$lt": 6}})["ids"] == [changed]
+
+
+@given(st.lists(numbers | st.integers(2**63 - 2, 2**63 + 2), max_size=4))
+def test_numbers_come_back_from_another_node_which_speaks_grpc(values):
+    metadata = {"list": values, "by key": {"k": [{"l": values}]}, **{str(v): v for v in values}}
+    sent = grpc.PointStruct(payload=RestToGrpc.convert_payload(encoded(held_of(metadata))))
+    received = grpc.PointStruct.FromString(sent.SerializeToString())
+    found = decoded(GrpcToRest.convert_payload(received.payload)).payload
+    assert found == metadata
+    assert {key: type(value) for key, value in found.items()} == {
+        key: type(value) for key, value in metadata.items()
+    }
+
+
+def held_of(metadata):
+    return Held(id="a", payload=metadata, document=None, uri=None, order=1)
 
 
 def test_the_metadata_of_a_collection_keeps_its_numbers():

@@ -28,7 +28,7 @@ NUMBER_BYTES = 24  # of one number of a vector, as JSON
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Of a client. consistency: how many replicas a read asks, as qdrant-client's methods take it;
+    """Of a client. consistency: how many replicas a read asks, as `Client` takes it;
     creates_indexes: whether payload indexes are made that a server in strict mode asks for."""
 
     consistency: Any = None
@@ -58,8 +58,7 @@ class QdrantCollection:
         self.indexes = PayloadIndexes(
             self.call, self.look, lambda: cluster.version, options.creates_indexes
         )
-        asked = options.consistency
-        self._consistency = {} if asked is None else {"consistency": asked}
+        self._consistency = _consistency(options.consistency)
 
     @property
     def metric(self) -> Metric:
@@ -191,6 +190,13 @@ class QdrantCollection:
     def word_model(self) -> BM25Embedding:
         """What makes sparse vectors of words."""
         return BM25Embedding(**self.settings.text)
+
+
+def _consistency(asked: Any) -> dict[str, Any]:
+    """The argument of the client's methods, which over gRPC don't take the plain word."""
+    if isinstance(asked, str):
+        asked = models.ReadConsistencyType(asked)
+    return {} if asked is None else {"consistency": asked}
 
 
 def vector_of(record: Any, held: Held, collection: QdrantCollection) -> Matrix | None:

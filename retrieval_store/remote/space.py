@@ -168,12 +168,13 @@ class QdrantCollection:
             try:
                 making.make_room(self.cluster, self.settings, dimension)
             except RetrievalStoreError:  # another process may have been first
-                self.refuse_other(dimension, "embeddings")
                 if self.known_dimension() is None:
                     raise
-            self.dimension = dimension
-            if self.settings.apart is not None:  # made just now, with limits of its own
-                self.look()
+            else:
+                self.dimension = dimension
+                if self.settings.apart is not None:  # made just now, with limits of its own
+                    self.look()
+        self.refuse_other(dimension, "embeddings")
 
     def refuse_too_early(self) -> None:
         """Raise InvalidArgumentError for points without vectors, where these must come first."""

@@ -36,7 +36,7 @@ from tests.helpers.filter_strategies import (
     thorough,
     where_documents,
 )
-from tests.helpers.qdrant_server import serving
+from tests.helpers.qdrant_server import Server, serving
 
 
 @pytest.fixture(params=["server", "local"])
@@ -226,6 +226,27 @@ def test_the_first_write_fixes_the_dimension_for_all_processes(qdrant):
     with pytest.raises(errors.DimensionMismatchError, match="vectors of 2"):
         there.query(query_embeddings=[1, 2, 3])
     assert there.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("version", "nth"),
+    [("1.17.0", nth) for nth in range(1, 8)] + [("1.20.0", nth) for nth in range(1, 7)],
+)
+def test_a_first_write_that_comes_between_is_seen_whenever_it_comes(version, nth):
+    with closing(Server(version=version)) as server, closing(server.client()) as qdrant:
+        store = retrieval_store.Client(qdrant_client=qdrant)
+        things = store.create_collection("things", embedding_function=None)
+        left = [nth]
+
+        def come_between(number, method, path):
+            left[0] -= 1
+            if left[0] == 0:
+                things.add(ids=["first"], embeddings=[[1.0]])
+
+        server.faults = come_between
+        with pytest.raises(errors.DimensionMismatchError):
+            things.add(ids=["second"], embeddings=[[1.0, 2.0]])
+        assert things.count() == 1
 
 
 def test_points_come_in_the_order_of_first_insertion_over_many_pages(store, monkeypatch):

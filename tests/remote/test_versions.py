@@ -111,6 +111,18 @@ def test_a_text_index_that_somebody_makes_does_not_change_what_substrings_find()
     server.close()
 
 
+def test_a_collection_whose_maker_was_broken_off_is_completed(qdrant):
+    client = retrieval_store.Client(qdrant_client=qdrant)
+    client.create_collection("things", embedding_function=None)
+    qdrant.delete_payload_index("things", "_retrieval_store.order")
+    things = retrieval_store.Client(qdrant_client=qdrant).get_collection(
+        "things", embedding_function=None
+    )
+    assert things.get()["ids"] == []
+    things.add(ids=["a", "b"], embeddings=[[1], [2]])
+    assert things.get()["ids"] == ["a", "b"]
+
+
 @pytest.mark.parametrize("version", ["1.17.0", "1.20.0"])
 def test_an_index_that_is_made_before_the_first_write_is_there_after_it(version):
     server = Server(version=version, strict=True)

@@ -28,9 +28,9 @@ from retrieval_store.filters.expression import (
     ValueLeaf,
 )
 from retrieval_store.interface.stores import IndexKind
-from retrieval_store.remote.indexes import PayloadIndexes, written
+from retrieval_store.remote.indexes import PayloadIndexes, is_text, is_written, written
 from retrieval_store.remote.kept.numbers import ROUNDED, is_sharp
-from retrieval_store.remote.kept.payloads import DOCUMENT, LISTS, point_id
+from retrieval_store.remote.kept.payloads import DOCUMENT, LISTS, RESERVED, point_id
 
 MOST_NUMBERS = 100  # that are sent one by one
 DEEPEST = 20  # levels of a filter that are sent; servers bound them too
@@ -66,7 +66,9 @@ def _bound(expression: Expression, upper: bool, indexes: PayloadIndexes, depth: 
         case DocumentLeaf():
             return expression.bound(_Says((DOCUMENT,), upper, indexes))
         case ValueLeaf(path=path):
-            if not _is_path(path) or (len(path) > 1 and not upper):
+            if RESERVED.intersection(path[:1]):  # what Qdrant has there isn't metadata
+                return False
+            if not is_written(path) or (len(path) > 1 and not upper):
                 return upper  # there may be lists on the way, which Qdrant walks through
             bound = expression.bound(_Says(path, upper, indexes))
             return bound if upper else _all([bound, _is_list(path[0], expression, indexes)])
@@ -93,7 +95,7 @@ class _Says:
     indexes: PayloadIndexes
 
     def equal(self, values: Sequence[Scalar]) -> Bound:
-        texts = [value for value in values if isinstance(value, str) and _is_text(value)]
+        texts = [value for value in values if isinstance(value, str) and is_text(value)]
         truths = [value for value in values if isinstance(value, bool)]
         numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
         found = [self._match("keyword", models.MatchAny(any=texts))] if texts else []
@@ -126,7 +128,7 @@ class _Says:
         return models.FieldCondition(key=written(self.path), range=models.Range(**sent))
 
     def containing(self, text: str) -> Bound:
-        if not _is_text(text):
+        if not is_text(text):
             return False
         match = self.indexes.substring(self.path, text)
         if match is None:
@@ -192,17 +194,3 @@ def _any(bounds: Sequence[Bound]) -> Bound:
 
 def _none(bound: Bound) -> Bound:
     return not bound if isinstance(bound, bool) else models.Filter(must_not=[bound])
-
-
-def _is_path(path: PayloadPath) -> bool:
-    """Whether Qdrant can write it."""
-    return all(step and _is_text(step) and '"' not in step and "\\" not in step for step in path)
-
-
-def _is_text(text: str) -> bool:
-    """Whether a point can hold it: there are strings in Python that aren't Unicode."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

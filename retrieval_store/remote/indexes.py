@@ -116,6 +116,24 @@ def written(path: PayloadPath) -> str:
     return ".".join(f'"{step}"' for step in path)
 
 
+def is_written(path: PayloadPath) -> bool:
+    """Whether Qdrant can write it."""
+    return path != () and all(map(_is_step, path))
+
+
+def _is_step(step: str) -> bool:
+    return step != "" and '"' not in step and "\\" not in step and is_text(step)
+
+
+def is_text(text: str) -> bool:
+    """Whether a point can hold it: there are strings in Python that aren't Unicode."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def parsed(key: str) -> PayloadPath:
     """The path that Qdrant writes so, with `[]` for the elements of lists."""
     return tuple(next(filter(None, steps), "") for steps in _STEP.findall(key))

@@ -19,6 +19,7 @@ from retrieval_store.indexes import EXACT, HNSW
 from retrieval_store.indexes.exact import Metric
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.remote.calls.cluster import Cluster
+from retrieval_store.remote.kept.numbers import exact_text, kept, restored
 from retrieval_store.remote.kept.orders import MICROSECONDS, NANOSECONDS, Unit
 from retrieval_store.remote.kept.payloads import ORDER
 
@@ -27,7 +28,7 @@ SETTINGS = "retrieval_store"  # in the metadata of a Qdrant collection
 NEW_VECTORS = (1, 18)  # servers that can add vectors to a collection
 LEAST_EF_CONSTRUCT = 4  # that Qdrant takes
 NO_GRAPH = 0  # links of a vector for which Qdrant makes no index
-OURS = ("id", "name", "qdrant_name", "apart", "order")  # beside the settings of the record
+OURS = ("id", "name", "qdrant_name", "apart", "order", "exact")  # beside the settings of the record
 SHARDS = ("shard_number", "replication_factor", "write_consistency_factor")
 SHORT: dict[str, Any] = {
     "scalar": {"scalar": {"type": "int8"}},
@@ -94,7 +95,9 @@ class Settings:
         )
 
     def kept(self) -> Payload:
-        """As it is kept."""
+        """As it is kept: with floats as those of points, since Qdrant moves these too."""
+        settings = self.record.settings
+        exact = exact_text(settings)
         return {
             SETTINGS: {
                 "id": self.record.id,
@@ -102,7 +105,8 @@ class Settings:
                 "qdrant_name": self.name,
                 "order": self.unit,
                 **({} if self.apart is None else {"apart": self.apart}),
-                **self.record.settings,
+                **({} if exact is None else {"exact": exact}),
+                **{name: kept(value) for name, value in settings.items()},
             }
         }
 
@@ -119,11 +123,13 @@ def new_settings(cluster: Cluster, record: CollectionRecord) -> Settings:
 
 def settings_in(metadata: Mapping[str, Any] | None) -> Settings | None:
     """The settings that were kept; None when the Qdrant collection isn't one of ours."""
-    kept: Any = (metadata or {}).get(SETTINGS)
-    match kept:
+    found: Any = (metadata or {}).get(SETTINGS)
+    match found:
         case {"id": str(own), "name": str(called), "qdrant_name": str(name)}:
-            rest: dict[str, Any] = dict(kept)
+            rest: dict[str, Any] = dict(found)
             others = {key: value for key, value in rest.items() if key not in OURS}
+            if "exact" in rest:
+                others = restored(others, str(rest["exact"]))
             unit = rest.get("order", NANOSECONDS)  # of which collections made before are
             return Settings(CollectionRecord(own, called, others), name, rest.get("apart"), unit)
     return None
@@ -152,12 +158,24 @@ def make_room(cluster: Cluster, settings: Settings, dimension: int) -> None:
         vectors = {DENSE: models.VectorParams(**size, on_disk=on_disk)}
         _make(cluster, settings, settings.apart, {SETTINGS: {"points_of": settings.name}}, vectors)
         keep_order(cluster, settings.apart)
+        _copy_indexes(cluster, settings.name, settings.apart)
         return
     made = models.DenseVectorNameConfig(dense=models.DenseVectorConfig(**size))
     cluster.call("create_vector_name", settings.name, vector_name=DENSE, vector_name_config=made)
     if on_disk is not None:
         changed = {DENSE: models.VectorParamsDiff(on_disk=on_disk)}
         cluster.call("update_collection", settings.name, vectors_config=changed)
+
+
+def _copy_indexes(cluster: Cluster, source: str, target: str) -> None:
+    """Make the payload indexes that were asked for before there was a place for points."""
+    schema = cluster.call("get_collection", source).payload_schema or {}
+    for key, one in schema.items():
+        if key != ORDER:
+            kind = one.data_type
+            cluster.call(
+                "create_payload_index", target, field_name=key, field_schema=kind, wait=True
+            )
 
 
 def quantization(given: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.json_values import Payload
+from retrieval_store.base.json_values import Payload, shown
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.expression import Expression, PayloadPath, value_at
 from retrieval_store.filters.predicate import fulfils
@@ -27,7 +27,7 @@ from retrieval_store.interface.stores import INDEX_KINDS, IndexKind
 from retrieval_store.remote import writing
 from retrieval_store.remote.calls.cluster import IndexMissing
 from retrieval_store.remote.conditions import as_filter, necessary
-from retrieval_store.remote.indexes import kinds_of
+from retrieval_store.remote.indexes import is_written, kinds_of
 from retrieval_store.remote.kept.payloads import Held
 from retrieval_store.remote.listing import PAGE, Found, Listing, by_id
 from retrieval_store.remote.searching import Asked, Trace, search
@@ -80,8 +80,13 @@ class RemotePoints:
         return self._collection.count()
 
     def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
-        """Have Qdrant index a key of the metadata; raises InvalidArgumentError where no kind is
-        given and there is nothing to tell it by."""
+        """Have Qdrant index a key of the metadata; raises InvalidArgumentError for one that Qdrant
+        can't write, or where no kind is given and there is nothing to tell it by."""
+        if not is_written(path):
+            raise InvalidArgumentError(
+                f"key is {shown('.'.join(path))}, expected one without quotation marks, "
+                "backslashes and lone surrogates, which indexes on a cluster can't be named by"
+            )
         self._collection.indexes.create(path, kind or self._kind_of(path))
 
     def _kind_of(self, path: PayloadPath) -> IndexKind:

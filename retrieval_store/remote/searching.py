@@ -23,7 +23,7 @@ from retrieval_store.interface.points import PointId
 from retrieval_store.interface.queries import AnyQuery, HybridQuery, Query, TextQuery, scores_of
 from retrieval_store.remote.calls.cluster import VectorMissing
 from retrieval_store.remote.conditions import as_filter, necessary
-from retrieval_store.remote.kept.payloads import Held, decoded
+from retrieval_store.remote.kept.payloads import Held, decoded, point_id
 from retrieval_store.remote.making import DENSE, WORDS
 from retrieval_store.remote.space import (
     NUMBER_BYTES,
@@ -143,16 +143,17 @@ def _by_both(asked: Asked, query: HybridQuery) -> list[Answer]:
 
 
 def _fused(near: Answer, worded: Answer, query: HybridQuery) -> Answer:
-    """The k best of both, without distances."""
-    held = near.held + worded.held
-    vectors = near.vectors + worded.vectors
-    first: dict[PointId, int] = {}
-    places = np.array([first.setdefault(one.id, i) for i, one in enumerate(held)], np.int64)
+    """The k best of both, without distances; equally good ones in the order of first insertion."""
+    pairs = list(zip(near.held + worded.held, near.vectors + worded.vectors, strict=True))
+    by_id = {held.id: (held, vector) for held, vector in reversed(pairs)}
+    both = sorted(by_id.values(), key=lambda pair: (pair[0].order, point_id(pair[0].id)))
+    place = {held.id: i for i, (held, _) in enumerate(both)}
+    places = np.array([place[held.id] for held, _ in pairs], np.int64)
     legs = [(places[: len(near.held)], near.scores), (places[len(near.held) :], worded.scores)]
     fuse = reciprocal_rank_fusion if query.fusion == "rrf" else weighted_sum
     order, scores = fuse(legs, [query.alpha, 1 - query.alpha])
     best = order[: query.k].tolist()
-    return Answer([held[i] for i in best], [vectors[i] for i in best], scores[: query.k])
+    return Answer([both[i][0] for i in best], [both[i][1] for i in best], scores[: query.k])
 
 
 def _measured_from(asked: Asked, query: Query, i: int, near: Answer, found: Answer) -> Answer:
@@ -218,7 +219,7 @@ def _wider(asked: Asked, limit: int, short: list[int], answers: list[Answer], wa
     wider = _allowed(asked, limit * WIDER)
     if wider == limit:
         lacking = any(len(answers[i].held) < wanted for i in short)
-        if lacking:
+        if lacking and asked.collection.count(asked.trace.filter) > limit:
             raise ClusterError(
                 f"{asked.collection.place} allows queries for {limit} points, and fewer of these "
                 "fulfil the filter than are wanted; ask for fewer, or by a simpler filter"

@@ -28,7 +28,7 @@ NUMBER_BYTES = 24  # of one number of a vector, as JSON
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Of a client. consistency: how many replicas a read asks, as qdrant-client's methods take it;
+    """Of a client. consistency: how many replicas a read asks, as `Client` takes it;
     creates_indexes: whether payload indexes are made that a server in strict mode asks for."""
 
     consistency: Any = None
@@ -54,14 +54,11 @@ class QdrantCollection:
         self.dimension: int | None = None
         self.hint = 0
         self.orders = Orders(settings.unit)
-        self.limits = Limits()
+        self._limits = Limits()
         self.indexes = PayloadIndexes(
             self.call, self.look, lambda: cluster.version, options.creates_indexes
         )
-        asked = options.consistency
-        if isinstance(asked, str):
-            asked = models.ReadConsistencyType(asked)  # a str is nothing to gRPC
-        self._consistency = {} if asked is None else {"consistency": asked}
+        self._consistency = _consistency(options.consistency)
 
     @property
     def metric(self) -> Metric:
@@ -77,6 +74,13 @@ class QdrantCollection:
     def sorts_here(self) -> bool:
         """Whether its server can't list points in order."""
         return self.settings.unit == NANOSECONDS
+
+    @property
+    def limits(self) -> Limits:
+        """What its server allows for the points."""
+        if self.settings.apart is not None:
+            self.known_dimension()  # looks at the Qdrant collection that has them
+        return self._limits
 
     def call(self, method: str, **arguments: Any) -> Any:
         """Call a method of the client's for the points."""
@@ -108,9 +112,9 @@ class QdrantCollection:
         """Remember what the server says of it."""
         strict = info.config.strict_mode_config
         if strict is not None and strict.enabled:
-            self.limits = Limits(strict.max_query_limit, strict.upsert_max_batchsize)
+            self._limits = Limits(strict.max_query_limit, strict.upsert_max_batchsize)
         else:
-            self.limits, strict = Limits(), None
+            self._limits, strict = Limits(), None
         refuses = strict is not None and strict.unindexed_filtering_retrieve is False
         self.indexes.note(info.payload_schema, refuses)
 
@@ -140,6 +144,7 @@ class QdrantCollection:
                 raise
             return {}
         making.complete(self.cluster, name, info)
+        self.note(info)
         return info.config.params.vectors or {}
 
     def _holder(self) -> str:
@@ -163,10 +168,13 @@ class QdrantCollection:
             try:
                 making.make_room(self.cluster, self.settings, dimension)
             except RetrievalStoreError:  # another process may have been first
-                self.refuse_other(dimension, "embeddings")
                 if self.known_dimension() is None:
                     raise
-            self.dimension = dimension
+            else:
+                self.dimension = dimension
+                if self.settings.apart is not None:  # made just now, with limits of its own
+                    self.look()
+        self.refuse_other(dimension, "embeddings")
 
     def refuse_too_early(self) -> None:
         """Raise InvalidArgumentError for points without vectors, where these must come first."""
@@ -183,6 +191,13 @@ class QdrantCollection:
     def word_model(self) -> BM25Embedding:
         """What makes sparse vectors of words."""
         return BM25Embedding(**self.settings.text)
+
+
+def _consistency(asked: Any) -> dict[str, Any]:
+    """The argument of the client's methods, which over gRPC don't take the plain word."""
+    if isinstance(asked, str):
+        asked = models.ReadConsistencyType(asked)
+    return {} if asked is None else {"consistency": asked}
 
 
 def vector_of(record: Any, held: Held, collection: QdrantCollection) -> Matrix | None:

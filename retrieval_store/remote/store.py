@@ -162,8 +162,7 @@ class RemoteStore:
         settings = making.settings_in(info.config.metadata)
         if settings is None:
             return None
-        if settings.apart is None:
-            making.complete(self.cluster, settings.name, info)
+        making.complete(self.cluster, settings.name, info)
         record = settings.record
         with self._lock:
             held = self._open.setdefault(

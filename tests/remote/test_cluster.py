@@ -36,7 +36,7 @@ from tests.helpers.filter_strategies import (
     thorough,
     where_documents,
 )
-from tests.helpers.qdrant_server import serving
+from tests.helpers.qdrant_server import Server, serving
 
 
 @pytest.fixture(params=["server", "local"])
@@ -105,7 +105,7 @@ def test_expressions_mean_the_same_as_in_the_engine(shared, both):
         assert things.get(where=expression)["ids"] == embedded.get(where=expression)["ids"]
 
 
-ODD_PATHS = [('q"', "a"), ("",), ("a", "b"), ("a.b",)]
+ODD_PATHS = [('q"', "a"), ("",), ("a", "b"), ("a.b",), ()]
 
 
 @pytest.mark.parametrize("path", ODD_PATHS)
@@ -117,6 +117,20 @@ def test_paths_that_qdrant_cannot_say_mean_what_they_do_elsewhere(shared, path):
             candidates = [Candidate(i, metadata, None) for i, (metadata, _) in held.items()]
             expected = [one.id for one in candidates if fulfils(one, node)]
             assert things.get(where=node)["ids"] == expected
+
+
+RESERVED = {"_id": "a", "_document": "a bank", "_uri": "file:///a", "_retrieval_store": 1}
+
+
+@pytest.mark.parametrize("key", RESERVED)
+def test_keys_that_hold_something_else_on_a_cluster_are_no_metadata(store, key):
+    things = store.create_collection("things", embedding_function=None)
+    things.add(ids=["a", "b"], embeddings=[[1], [2]], documents=["a bank", "b"])
+    things.update("a", embeddings=[[1]], uris="file:///a")
+    for leaf in (OneOf((key,), (RESERVED[key],)), Exists((key,)), Exists((key, "order"))):
+        assert things.get(where=leaf)["ids"] == []
+        assert things.get(where=Not(leaf))["ids"] == ["a", "b"]
+        assert things.query(query_embeddings=[0.0], where=Not(leaf))["ids"] == [["a", "b"]]
 
 
 def test_a_query_widens_until_k_fulfil_what_qdrant_cannot_say(store):
@@ -212,6 +226,27 @@ def test_the_first_write_fixes_the_dimension_for_all_processes(qdrant):
     with pytest.raises(errors.DimensionMismatchError, match="vectors of 2"):
         there.query(query_embeddings=[1, 2, 3])
     assert there.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("version", "nth"),
+    [("1.17.0", nth) for nth in range(1, 8)] + [("1.20.0", nth) for nth in range(1, 7)],
+)
+def test_a_first_write_that_comes_between_is_seen_whenever_it_comes(version, nth):
+    with closing(Server(version=version)) as server, closing(server.client()) as qdrant:
+        store = retrieval_store.Client(qdrant_client=qdrant)
+        things = store.create_collection("things", embedding_function=None)
+        left = [nth]
+
+        def come_between(number, method, path):
+            left[0] -= 1
+            if left[0] == 0:
+                things.add(ids=["first"], embeddings=[[1.0]])
+
+        server.faults = come_between
+        with pytest.raises(errors.DimensionMismatchError):
+            things.add(ids=["second"], embeddings=[[1.0, 2.0]])
+        assert things.count() == 1
 
 
 def test_points_come_in_the_order_of_first_insertion_over_many_pages(store, monkeypatch):

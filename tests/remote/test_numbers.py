@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from qdrant_client import grpc
+from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
 import retrieval_store
 from retrieval_store import errors
 from retrieval_store.remote.kept.numbers import is_sharp, kept
+from retrieval_store.remote.kept.payloads import Held, decoded, encoded
 from tests.helpers import oracle, real_qdrant
 from tests.helpers.qdrant_server import Server
 
@@ -102,3 +105,33 @@ def test_exact_numbers_that_somebody_has_damaged_are_an_error_that_says_so(text)
         qdrant.set_payload("things", {"_retrieval_store": service}, points=[point.id], wait=True)
         with pytest.raises(errors.DamagedError, match="_retrieval_store is damaged"):
             things.get()
+
+
+@given(st.lists(numbers | st.integers(2**63 - 2, 2**63 + 2), max_size=4))
+def test_numbers_come_back_from_another_node_which_speaks_grpc(values):
+    metadata = {"list": values, "by key": {"k": [{"l": values}]}, **{str(v): v for v in values}}
+    sent = grpc.PointStruct(payload=RestToGrpc.convert_payload(encoded(held_of(metadata))))
+    received = grpc.PointStruct.FromString(sent.SerializeToString())
+    found = decoded(GrpcToRest.convert_payload(received.payload)).payload
+    assert found == metadata
+    assert {key: type(value) for key, value in found.items()} == {
+        key: type(value) for key, value in metadata.items()
+    }
+
+
+def held_of(metadata):
+    return Held(id="a", payload=metadata, document=None, uri=None, order=1)
+
+
+def test_the_metadata_of_a_collection_keeps_its_numbers():
+    numbers = [1e23, 123456789.123456789, 0.1 + 0.2, 2.5e-300, 2**64 - 1, 7.5]
+    metadata = {"list": numbers, "by key": {str(one): one for one in numbers}}
+    with closing(Server()) as server, closing(server.client()) as qdrant:
+        store = retrieval_store.Client(qdrant_client=qdrant)
+        store.create_collection("things", metadata=metadata, embedding_function=None)
+        there = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
+        assert there.metadata == metadata
+        there.modify(name="renamed")
+        assert there.metadata == metadata
+        there.modify(metadata={"n": 1.5})
+        assert there.metadata == {"n": 1.5}

@@ -4,7 +4,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from qdrant_client import models
+from qdrant_client.conversions.conversion import RestToGrpc
 
 import retrieval_store
 from retrieval_store import errors
@@ -99,7 +99,7 @@ def test_reads_ask_as_many_copies_as_said(consistency):
         things.query(query_embeddings=[[1, 1]])
     assert len(asked) >= 4
     assert all(one == consistency for one in asked)
-    assert all(isinstance(one, int | models.ReadConsistencyType) for one in asked)  # for gRPC
+    assert all(RestToGrpc.convert_read_consistency(one) for one in asked)  # as over gRPC
 
 
 def _noting(method, asked):

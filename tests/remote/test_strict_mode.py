@@ -101,6 +101,13 @@ def test_indexes_are_made_beforehand_by_what_points_have(qdrant, things):
         things.create_index("t", "tree")
 
 
+@pytest.mark.parametrize("key", ['a"b', "a\\b", "\ud800"])
+def test_keys_that_qdrant_cannot_write_are_refused_an_index_and_filtered_all_the_same(things, key):
+    with pytest.raises(errors.InvalidArgumentError, match="key is .*without quotation marks"):
+        things.create_index(key, "keyword")
+    assert things.get(where={key: {"$ne": 1}})["ids"] == ["a", "b", "c"]
+
+
 def test_without_leave_to_make_indexes_the_key_and_the_kinds_are_named(server, qdrant, things):
     client = retrieval_store.Client(qdrant_client=qdrant, create_indexes=False)
     there = client.get_collection("things", embedding_function=None)
@@ -156,6 +163,34 @@ def test_limits_are_kept(qdrant):
     ]
     with pytest.raises(errors.ClusterError, match="allows queries for 50 points"):
         things.query(query_embeddings=[[0.0]], n_results=30, where_document=regex)
+    things.delete(ids=ids[50:])  # now all that there are may be asked for at once
+    assert things.query(query_embeddings=[[0.0]], n_results=30, where_document=regex)["ids"] == [
+        ids[:50:2]
+    ]
+
+
+@pytest.mark.parametrize("call", ["add", "get", "page", "query"])
+def test_limits_of_points_that_are_in_a_qdrant_collection_of_their_own_are_kept(monkeypatch, call):
+    limited = models.StrictModeConfig(enabled=True, max_query_limit=50, upsert_max_batchsize=30)
+    monkeypatch.setattr("tests.helpers.qdrant_server.server.STRICT", limited)
+    ids = [f"p{i}" for i in range(200)]
+    with closing(Server(version="1.17.0", strict=True)) as old, closing(old.client()) as qdrant:
+        store = retrieval_store.Client(qdrant_client=qdrant)
+        made = store.create_collection("things", embedding_function=None)
+        made.add(ids=ids, embeddings=np.arange(200)[:, None])
+        fresh = retrieval_store.Client(qdrant_client=qdrant).get_collection(
+            "things", embedding_function=None
+        )
+        match call:  # each is the first that the client hears of the limits by
+            case "add":
+                fresh.upsert(ids=ids, embeddings=np.zeros((200, 1)))
+                assert fresh.count() == 200
+            case "get":
+                assert fresh.get(include=[])["ids"] == ids
+            case "page":
+                assert fresh.get(limit=100, offset=70, include=[])["ids"] == ids[70:170]
+            case "query":
+                assert fresh.query(query_embeddings=[[0.0]], n_results=50)["ids"] == [ids[:50]]
 
 
 @settings(max_examples=100)

@@ -109,3 +109,32 @@ def test_a_text_index_that_somebody_makes_does_not_change_what_substrings_find()
         fresh = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
         assert fresh.get(where_document={"$contains": "ver"})["ids"] == ["a"]
     server.close()
+
+
+def test_a_collection_whose_maker_was_broken_off_is_completed(qdrant):
+    client = retrieval_store.Client(qdrant_client=qdrant)
+    client.create_collection("things", embedding_function=None)
+    qdrant.delete_payload_index("things", "_retrieval_store.order")
+    things = retrieval_store.Client(qdrant_client=qdrant).get_collection(
+        "things", embedding_function=None
+    )
+    assert things.get()["ids"] == []
+    things.add(ids=["a", "b"], embeddings=[[1], [2]])
+    assert things.get()["ids"] == ["a", "b"]
+
+
+@pytest.mark.parametrize("version", ["1.17.0", "1.20.0"])
+def test_an_index_that_is_made_before_the_first_write_is_there_after_it(version):
+    server = Server(version=version, strict=True)
+    with closing(server), closing(server.client()) as one:
+        things = retrieval_store.Client(qdrant_client=one).create_collection(
+            "things", embedding_function=None
+        )
+        things.create_index("k", "keyword")
+        things.add(ids=["a", "b"], embeddings=[[1], [2]], metadatas=[{"k": "x"}, {"k": "y"}])
+        server.requests.clear()
+        fresh = retrieval_store.Client(qdrant_client=one).get_collection("things")
+        assert fresh.get(where={"k": "x"})["ids"] == ["a"]
+        assert not [path for _, path in server.requests if path.endswith("/index")]
+        held = [one.get_collection(c.name) for c in one.get_collections().collections]
+        assert [h.payload_schema["k"].data_type for h in held if h.points_count] == ["keyword"]

@@ -6,6 +6,8 @@ which may move again with each reading; some tenth of all floats are such. So fl
 are kept with 15 or 16, which Qdrant leaves alone, and stand exactly, as text, beside the payload.
 A rounded number never becomes one of few digits: it stays on its side of these, so that bounds like
 0.3 or 2021 mean the same as before. Bounds of many digits are moved by more than rounding can.
+gRPC, which nodes of a cluster speak among themselves, has no room for integers from 2**63 on, and
+turns them into floats; so these are kept as floats, and exactly beside them.
 """
 
 import math
@@ -17,6 +19,7 @@ import orjson
 from retrieval_store.base.json_values import JSONValue, Payload
 
 EXACT_INTEGERS = 2**53
+LARGEST_INTEGER = 2**63 - 1  # that gRPC has room for
 SMALLEST, LARGEST = 1e-6, 1e15  # of numbers that are rounded; those beyond are left to move
 FEW_DIGITS = 14
 ROUNDED = 4e-15  # more than rounding and reading move a number, relatively
@@ -36,6 +39,8 @@ def kept(value: JSONValue) -> JSONValue:
     match value:
         case float():
             return _rounded(value)
+        case int() if value > LARGEST_INTEGER:
+            return float(value)
         case list():
             return [kept(one) for one in value]
         case dict():
@@ -75,6 +80,8 @@ def _is_kept(value: JSONValue) -> bool:
     match value:
         case float():
             return value == 0 or (SMALLEST <= abs(value) < LARGEST and _rounded(value) == value)
+        case int():
+            return value <= LARGEST_INTEGER
         case list():
             return all(map(_is_kept, value))
         case dict():
@@ -89,6 +96,6 @@ def _alike(one: Any, other: Any) -> bool:
             return len(one) == len(other) and all(map(_alike, one, other))
         case dict(), dict():
             return one.keys() == other.keys() and all(_alike(one[n], other[n]) for n in one)
-        case float(), float():
+        case float(), float() | int() if isinstance(other, float) or other > LARGEST_INTEGER:
             return math.isclose(one, other, rel_tol=ROUNDED, abs_tol=1e-300)
     return bool(type(one) is type(other) and one == other)

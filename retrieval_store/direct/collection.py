@@ -128,7 +128,8 @@ class Collection:
         *,
         show_progress: bool = False,
     ) -> None:
-        """Add points, all of them durably or none; any number at once.
+        """Add points, all of them durably or none; any number at once. (On a cluster a failure may
+        leave a part, which the error says.)
 
         embeddings: (n, dim) finite numbers, stored as float32. Without them the documents, the
         images or what the uris point at are embedded; with them the embedding function isn't
@@ -318,9 +319,9 @@ class Collection:
     ) -> None:
         """Rename the collection, replace its metadata, or change search-time settings.
 
-        What of the configuration can change: "ef_search" of the index, and "text", key by key.
-        Raises AlreadyExistsError for a taken name and ConflictError for a setting that can't be
-        changed, such as the distance.
+        What of the configuration can change: "ef_search" of the index, and, except on a cluster,
+        "text", key by key. Raises AlreadyExistsError for a taken name and ConflictError for a
+        setting that can't be changed, such as the distance.
         """
         new_name = None if name is None else collection_name(name)
         new_metadata = None if metadata is None else checked_object(metadata, "metadata")
@@ -342,7 +343,7 @@ class Collection:
     def optimize(self, *, show_progress: bool = False) -> None:
         """Compact the collection: afterwards no byte of what was deleted or replaced is left in its
         files, they are as small as can be, and the index holds all points and is saved. Others may
-        read and write meanwhile."""
+        read and write meanwhile. On a cluster, which sees to itself, it does nothing."""
         with progress_bar("optimizing", None, "vector", show_progress) as bar:
 
             def advance(done: int, total: int) -> None:

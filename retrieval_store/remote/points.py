@@ -96,8 +96,8 @@ class RemotePoints:
         kinds = Counter(kind for value in values for kind in kinds_of(value))
         if not kinds:
             raise InvalidArgumentError(
-                f"kind is None, and none of the first {PAGE} points has {'.'.join(path)!r}, by "
-                f"which it could be told; expected one of {INDEX_KINDS}"
+                f"kind is None, and none of the first {PAGE} points has a string, number or "
+                f"boolean under {'.'.join(path)!r} to tell it by; expected one of {INDEX_KINDS}"
             )
         return kinds.most_common(1)[0][0]
 

@@ -79,7 +79,7 @@ def _is_list(name: str, leaf: ValueLeaf, indexes: PayloadIndexes) -> Bound:
     """That the value is a list, or isn't, as the leaf wants it: enough for that."""
     if leaf.in_lists is None:
         return True
-    if not indexes.serves(LISTS, "keyword"):
+    if not indexes.serves_lists():
         return False
     noted = models.FieldCondition(key=written(LISTS), match=models.MatchAny(any=[name]))
     return noted if leaf.in_lists else _none(noted)

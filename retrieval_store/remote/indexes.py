@@ -13,9 +13,10 @@ from typing import Any, TypeAlias
 
 from qdrant_client import models
 
-from retrieval_store.errors import StorageError
+from retrieval_store.errors import AccessDeniedError, StorageError
 from retrieval_store.filters.expression import PayloadPath
 from retrieval_store.interface.stores import IndexKind
+from retrieval_store.remote.kept.payloads import LISTS
 
 Version: TypeAlias = tuple[int, int]
 AGE = 10.0  # seconds after which somebody else may have made an index
@@ -46,19 +47,27 @@ class PayloadIndexes:
 
     def demanded(self) -> bool:
         """Note that the server asks for indexes; whether there is any use in asking it again."""
+        is_new = not self._strict
         self._look()
-        self._strict = self._creates
-        return self._creates
+        self._strict = True
+        return is_new or self._creates
 
     def serves(self, path: PayloadPath, kind: IndexKind) -> bool:
         """Whether conditions of this kind may be sent for a key, for which an index is made where
-        there must be one."""
+        there must be one. Where none may be made they are sent too, for the server to refuse."""
         found = self._known().get(path)
         if found is None and self._strict:
-            self.create(path, kind)
+            found = self._made(path, kind)
         if found is None or found == kind:
             return True
         return not self._strict and not (kind == "float" and found in LEAVING_OUT)
+
+    def serves_lists(self) -> bool:
+        """Whether it may be asked which metadata are lists, which helps, but needn't be known."""
+        try:
+            return self.serves(LISTS, "keyword") and (not self._strict or LISTS in self._kinds)
+        except AccessDeniedError:
+            return False
 
     def serves_presence(self, path: PayloadPath) -> bool:
         """Whether it may be asked if a point has the key, for which an index of any kind does."""
@@ -73,6 +82,19 @@ class PayloadIndexes:
             return models.MatchSubstring(substring=text)
         self._look()  # each time: an index that somebody has just made would leave points out
         return None if self._kinds.get(path) == "text" else models.MatchText(text=text)
+
+    def _made(self, path: PayloadPath, kind: IndexKind) -> str | None:
+        """The kind of the index that there is now; None where there is none and none is made."""
+        if self._creates:
+            try:
+                self.create(path, kind)
+            except AccessDeniedError:
+                self._look()  # somebody who may has perhaps made it meanwhile
+                if path not in self._kinds:
+                    raise
+        elif path not in self._kinds:
+            self._look()
+        return self._kinds.get(path)
 
     def create(self, path: PayloadPath, kind: IndexKind) -> None:
         """Make an index, if there is none of this kind."""
@@ -89,7 +111,7 @@ class PayloadIndexes:
         """Remember which indexes there are, and whether the server refuses to do without."""
         kinds = {parsed(key): str(one.data_type.value) for key, one in (schema or {}).items()}
         self._kinds, self._read_at = kinds, time.monotonic()
-        self._strict = strict and self._creates
+        self._strict = strict
 
     def _known(self) -> Mapping[PayloadPath, str]:
         if time.monotonic() - self._read_at >= AGE:

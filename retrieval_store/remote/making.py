@@ -129,7 +129,7 @@ def settings_in(metadata: Mapping[str, Any] | None) -> Settings | None:
             rest: dict[str, Any] = dict(found)
             others = {key: value for key, value in rest.items() if key not in OURS}
             if "exact" in rest:
-                others = restored(others, str(rest["exact"]))
+                others = restored(others, rest["exact"])
             unit = rest.get("order", NANOSECONDS)  # of which collections made before are
             return Settings(CollectionRecord(own, called, others), name, rest.get("apart"), unit)
     return None

@@ -124,7 +124,8 @@ class QdrantCollection:
         metadata = self.cluster.call("get_collection", name).config.metadata
         found = making.settings_in(metadata)
         if found is None or found.record.id != self.settings.record.id:
-            raise NotFoundError(f"the collection has been deleted {self.cluster.place}")
+            called = self.settings.record.name
+            raise NotFoundError(f"the collection {called!r} has been deleted {self.cluster.place}")
 
     def known_dimension(self) -> int | None:
         """Of the vectors; None until the first write, by whomever, has fixed it."""

@@ -77,7 +77,9 @@ class RemoteStore:
             # A change of names that was broken off may have left it without the alias.
             record = next((one for one in self.page(None, 0) if one.name == name), None)
         if record is None:
-            raise NotFoundError(f"there is no collection {name!r} {self.cluster.place}")
+            others = name in self.cluster.collections()
+            why = ", only one that retrieval-store didn't make" if others else ""
+            raise NotFoundError(f"there is no collection {name!r} {self.cluster.place}{why}")
         return record
 
     def record(self, collection_id: str) -> CollectionRecord:

@@ -321,7 +321,7 @@ def test_collections_of_others_are_left_alone(store, qdrant):
     size = models.VectorParams(size=2, distance=models.Distance.DOT)
     qdrant.create_collection("theirs", vectors_config=size)
     assert store.list_collections() == []
-    with pytest.raises(errors.NotFoundError):
+    with pytest.raises(errors.NotFoundError, match="only one that retrieval-store didn't make"):
         store.get_collection("theirs")
     with pytest.raises(errors.AlreadyExistsError):
         store.create_collection("theirs")

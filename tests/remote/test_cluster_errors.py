@@ -722,3 +722,9 @@ def test_a_user_sees_these_errors_from_a_client_and_its_collections():
             client.create_collection("things", embedding_function=None)
         with pytest.raises(PermissionError):
             client.list_collections()
+
+
+@pytest.mark.parametrize("timeout", [0, -1, "30"])
+def test_a_timeout_that_is_no_time_is_refused(timeout):
+    with pytest.raises(errors.InvalidArgumentError, match="timeout is .*more than 0"):
+        retrieval_store.Client(url="http://localhost:6333", timeout=timeout)

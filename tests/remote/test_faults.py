@@ -108,7 +108,7 @@ def test_many_failures_are_told_and_what_failed_can_be_done_again(fault):
     _, requests = lived(None)
     for nth in range(1, requests + 1, 2):
         failures, _ = lived(
-            lambda number, method, path, nth=nth: fault if nth <= number < nth + 6 else None
+            lambda number, method, path, nth=nth: fault if nth <= number < nth + 9 else None
         )
         assert failures > 0
 

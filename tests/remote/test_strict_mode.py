@@ -130,6 +130,36 @@ def test_a_key_that_may_not_make_indexes_is_told_which_one(server, qdrant, thing
         assert there.get()["ids"] == ["a", "b", "c"]
 
 
+def test_without_indexes_what_needs_none_is_answered_all_the_same(server, qdrant, things):
+    things.create_index("t")
+    server.api_keys = {"rw": "rw", "r": "r"}
+    with closing(server.client(api_key="r")) as reader, closing(server.client(api_key="rw")) as rw:
+        for qdrant_client, creates in ((reader, True), (reader, False), (rw, False)):
+            there = retrieval_store.Client(
+                qdrant_client=qdrant_client, create_indexes=creates
+            ).get_collection("things")
+            assert there.get(where={"t": {"$ne": "x"}})["ids"] == ["b", "c"]
+            assert there.get(where={"t": {"$nin": ["x", "y"]}})["ids"] == ["c"]
+            assert there.get(where_document={"$contains": "iver"})["ids"] == ["a"]
+            assert there.get(where_document={"$not_contains": "iver"})["ids"] == ["b", "c"]
+
+
+def test_a_reader_sees_at_once_that_a_writer_has_made_the_index(server, qdrant, things):
+    server.api_keys = {"rw": "rw", "r": "r"}
+    with closing(server.client(api_key="r")) as reader, closing(server.client(api_key="rw")) as rw:
+        readers = [
+            retrieval_store.Client(qdrant_client=reader, create_indexes=creates)
+            for creates in (True, False)
+        ]
+        there = [client.get_collection("things") for client in readers]
+        for one in there:
+            with pytest.raises(errors.ClusterError):
+                one.get(where={"t": "x"})
+        retrieval_store.Client(qdrant_client=rw).get_collection("things").create_index("t")
+        for one in there:
+            assert one.get(where={"t": "x"})["ids"] == ["a"]
+
+
 def test_strict_mode_that_is_turned_on_later_is_noticed(qdrant):
     loose = Server()
     with closing(loose.client()) as qdrant:

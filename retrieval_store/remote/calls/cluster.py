@@ -92,6 +92,11 @@ class Cluster:
         collection while a node is down."""
         if not isinstance(url, str) or not url:
             raise InvalidTypeError(f"url is {shown(url)}, expected the URL of a Qdrant server")
+        timeout = options.get("timeout")
+        if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
+            raise InvalidArgumentError(
+                f"timeout is {shown(timeout)}, expected seconds, more than 0, or None"
+            )
         all_options = {"timeout": TIMEOUT, "check_compatibility": False, **options}
         try:
             client = QdrantClient(url=url, **all_options)

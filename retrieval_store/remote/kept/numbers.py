@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from retrieval_store.base.json_values import JSONValue, Payload
+from retrieval_store.errors import DamagedError
 
 EXACT_INTEGERS = 2**53
 LARGEST_INTEGER = 2**63 - 1  # that gRPC has room for
@@ -54,9 +55,15 @@ def exact_text(payload: Payload) -> str | None:
     return orjson.dumps(moved).decode() if moved else None
 
 
-def restored(payload: Payload, exact: Payload) -> Payload:
+def restored(payload: Payload, text: Any) -> Payload:
     """The payload as it was before it was kept, by what `exact_text` said. What somebody else has
-    changed stays theirs."""
+    changed stays theirs; DamagedError for a text that isn't ours any more."""
+    try:
+        exact = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        exact = None
+    if not isinstance(exact, dict):
+        raise DamagedError("the numbers that stand exactly beside a payload in Qdrant are damaged")
     return {
         name: exact[name] if name in exact and _alike(value, exact[name]) else value
         for name, value in payload.items()

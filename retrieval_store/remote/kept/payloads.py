@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from retrieval_store.base.json_values import Payload
 from retrieval_store.errors import DamagedError, InvalidMetadataError
 from retrieval_store.filters.predicate import Candidate
@@ -74,22 +72,11 @@ def decoded(payload: Mapping[str, Any] | None) -> Held:
         case str() | int() as own, {"order": int() as order, **service}:
             metadata = {name: v for name, v in given.items() if name not in RESERVED}
             if "exact" in service:
-                metadata = restored(metadata, _object(service["exact"]))
+                metadata = restored(metadata, service["exact"])
             held = metadata if metadata or service.get("metadata", True) else None
             length: Any = service.get("length", 1.0)
             return Held(own, held, given.get(DOCUMENT), given.get(URI), order, length)
     raise DamagedError("the Qdrant collection has a point that retrieval-store didn't write")
-
-
-def _object(text: Any) -> Payload:
-    """What we wrote as JSON; raises DamagedError when it isn't that any more."""
-    try:
-        found = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        found = None
-    if not isinstance(found, dict):
-        raise DamagedError(f"the Qdrant collection has a point whose {SERVICE} is damaged")
-    return found
 
 
 def refuse_reserved(payloads: Sequence[Any]) -> None:

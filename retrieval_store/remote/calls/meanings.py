@@ -118,7 +118,7 @@ ABSENT = "there is no collection {collection!r} on the cluster (any more)"
 TAKEN = "there is a Qdrant collection {collection!r} already"
 NO_INDEX = (
     "the cluster {place} filters {collection!r} by {key!r} only with an index, of one of the kinds "
-    "{kinds}: Collection.create_index({key!r}) makes it"
+    "{kinds}"
 )
 NO_VECTOR = "the collection {collection!r} has no such vectors{said}"
 NO_METHOD = "the cluster {place} is of a version that doesn't know {doing}"

@@ -11,6 +11,7 @@ from qdrant_client import grpc
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
 import retrieval_store
+from retrieval_store import errors
 from retrieval_store.remote.kept.numbers import is_sharp, kept
 from retrieval_store.remote.kept.payloads import Held, decoded, encoded
 from tests.helpers import oracle, real_qdrant
@@ -119,3 +120,17 @@ def test_the_metadata_of_a_collection_keeps_its_numbers():
         assert there.metadata == metadata
         there.modify(metadata={"n": 1.5})
         assert there.metadata == {"n": 1.5}
+
+
+@pytest.mark.parametrize("text", ["{", "7", "[]"])
+def test_exact_numbers_that_somebody_has_made_unreadable_are_damage(text):
+    with closing(Server()) as server, closing(server.client()) as qdrant:
+        things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
+            "things", embedding_function=None
+        )
+        things.add(ids=["a"], embeddings=[[1]], metadatas=[{"n": 1 / 3}])
+        point = qdrant.scroll("things", limit=1)[0][0]
+        held = {**point.payload["_retrieval_store"], "exact": text}
+        qdrant.set_payload("things", {"_retrieval_store": held}, points=[point.id], wait=True)
+        with pytest.raises(errors.DamagedError, match="exact numbers"):
+            things.get()

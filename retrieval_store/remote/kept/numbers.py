@@ -11,12 +11,14 @@ turns them into floats; so these are kept as floats, and exactly beside them.
 """
 
 import math
+from contextlib import suppress
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 
 import orjson
 
 from retrieval_store.base.json_values import JSONValue, Payload
+from retrieval_store.errors import DamagedError
 
 EXACT_INTEGERS = 2**53
 LARGEST_INTEGER = 2**63 - 1  # that gRPC has room for
@@ -55,12 +57,21 @@ def exact_text(payload: Payload) -> str | None:
 
 
 def restored(payload: Payload, text: str) -> Payload:
-    """The payload as it was before it was kept. What somebody else has changed stays theirs."""
-    exact = cast(Payload, orjson.loads(text))
+    """The payload as it was before it was kept. What somebody else has changed stays theirs; raises
+    DamagedError where that is the text."""
+    exact = _exact(text)
     return {
         name: exact[name] if name in exact and _alike(value, exact[name]) else value
         for name, value in payload.items()
     }
+
+
+def _exact(text: str) -> Payload:
+    with suppress(orjson.JSONDecodeError):
+        found = orjson.loads(text)
+        if isinstance(found, dict):
+            return found
+    raise DamagedError("the exact numbers that stand beside metadata on a cluster can't be read")
 
 
 def _rounded(number: float) -> float:

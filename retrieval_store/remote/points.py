@@ -10,7 +10,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.json_values import Payload, shown
-from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.errors import ClusterError, InvalidArgumentError
 from retrieval_store.filters.expression import Expression, PayloadPath, value_at
 from retrieval_store.filters.predicate import fulfils
 from retrieval_store.interface.points import (
@@ -27,8 +27,8 @@ from retrieval_store.interface.stores import INDEX_KINDS, IndexKind
 from retrieval_store.remote import writing
 from retrieval_store.remote.calls.cluster import IndexMissing
 from retrieval_store.remote.conditions import as_filter, necessary
-from retrieval_store.remote.indexes import is_written, kinds_of
-from retrieval_store.remote.kept.payloads import Held
+from retrieval_store.remote.indexes import is_written, kinds_of, parsed
+from retrieval_store.remote.kept.payloads import RESERVED, Held
 from retrieval_store.remote.listing import PAGE, Found, Listing, by_id
 from retrieval_store.remote.searching import Asked, Trace, search
 from retrieval_store.remote.space import QdrantCollection
@@ -147,9 +147,9 @@ class RemotePoints:
         for _ in range(ATTEMPTS):
             try:
                 return ask()
-            except IndexMissing:
+            except IndexMissing as error:
                 if not self._collection.indexes.demanded():
-                    raise
+                    raise ClusterError(f"{error}: {_maker_of(error.key)} makes it") from error
         return ask()
 
     def _points(self, held: Sequence[Held], vectors: Sequence[Any], fields: Fields) -> Points:
@@ -197,3 +197,11 @@ class RemotePoints:
         matching = (one for one in points if fulfils(one.held.candidate, expression))
         stop = None if limit is None else min(offset + limit, sys.maxsize)
         return list(islice(matching, offset, stop))
+
+
+def _maker_of(key: str) -> str:
+    """What a user can call for an index on a key as Qdrant writes it."""
+    match parsed(key):
+        case (str(name),) if name not in RESERVED:
+            return f"Collection.create_index({name!r})"
+    return "a Client with create_indexes=True"

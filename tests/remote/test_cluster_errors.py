@@ -598,14 +598,13 @@ def serving_nothing():
 
 
 @pytest.mark.parametrize("key", ["k", 'a."b c"[].d', 'for "x" of one of'])
-def test_a_missing_index_names_the_key_the_kinds_and_what_makes_it(key):
+def test_a_missing_index_names_the_key_and_the_kinds(key):
     refusing = Answers(said(400, INDEX.replace('"k"', f'"{key}"')))
     with pytest.raises(IndexMissing) as raised:
         count(refusing.cluster())
     assert raised.value.key == key
     assert raised.value.kinds == ("float", "integer")
     assert f"by {key!r} only with an index, of one of the kinds float, integer" in str(raised.value)
-    assert f"Collection.create_index({key!r})" in str(raised.value)
     assert isinstance(raised.value, errors.ClusterError)
     assert copy.copy(raised.value).key == key
 

@@ -10,6 +10,7 @@ from qdrant_client import models
 
 import retrieval_store
 from retrieval_store import errors
+from retrieval_store.filters.expression import OneOf
 from tests.helpers import oracle
 from tests.helpers.filter_strategies import (
     held_by,
@@ -112,13 +113,16 @@ def test_without_leave_to_make_indexes_the_key_and_the_kinds_are_named(server, q
     client = retrieval_store.Client(qdrant_client=qdrant, create_indexes=False)
     there = client.get_collection("things", embedding_function=None)
     server.requests.clear()
-    with pytest.raises(errors.ClusterError, match=r"(?s)k.*float.*create_index"):
+    with pytest.raises(errors.ClusterError, match=r"(?s)k.*float.*create_index\('k'\)"):
         there.get(where={"k": {"$gt": 5}})
-    with pytest.raises(errors.ClusterError, match=r"(?s)t.*keyword.*create_index"):
+    with pytest.raises(errors.ClusterError, match=r"(?s)t.*keyword.*create_index\('t'\)"):
         there.query(query_embeddings=[[0.0]], where={"t": "x"})
     assert indexes_made(server) == 0
     there.create_index("t")
     assert there.query(query_embeddings=[[0.0]], where={"t": "x"})["ids"] == [["a"]]
+    for where in ({"t": {"$ne": "x"}}, OneOf(("t", "u"), (1,))):  # need others, too
+        with pytest.raises(errors.ClusterError, match="create_indexes=True makes it"):
+            there.get(where=where)
 
 
 def test_a_key_that_may_not_make_indexes_is_told_which_one(server, qdrant, things):

@@ -119,7 +119,7 @@ ABSENT = "there is no collection {collection!r} on the cluster (any more)"
 TAKEN = "there is a Qdrant collection {collection!r} already"
 NO_INDEX = (
     "the cluster {place} filters {collection!r} by {key!r} only with an index, of one of the kinds "
-    "{kinds}: Collection.create_index({key!r}) makes it"
+    "{kinds}"
 )
 NO_INDEX_OF_OURS = (
     "the cluster {place} takes such a filter of {collection!r} only from a Client with "

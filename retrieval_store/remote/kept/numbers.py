@@ -11,6 +11,7 @@ turns them into floats; so these are kept as floats, and exactly beside them.
 """
 
 import math
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -56,18 +57,21 @@ def exact_text(payload: Payload) -> str | None:
 
 
 def restored(payload: Payload, text: Any) -> Payload:
-    """The payload as it was before it was kept, by what `exact_text` said. What somebody else has
-    changed stays theirs; DamagedError for a text that isn't ours any more."""
-    try:
-        exact = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        exact = None
-    if not isinstance(exact, dict):
-        raise DamagedError("the numbers that stand exactly beside a payload in Qdrant are damaged")
+    """The payload as it was before it was kept. What somebody else has changed stays theirs; raises
+    DamagedError where that is the text."""
+    exact = _exact(text)
     return {
         name: exact[name] if name in exact and _alike(value, exact[name]) else value
         for name, value in payload.items()
     }
+
+
+def _exact(text: Any) -> Payload:
+    with suppress(orjson.JSONDecodeError):
+        found = orjson.loads(text)
+        if isinstance(found, dict):
+            return found
+    raise DamagedError("the exact numbers that stand beside metadata on a cluster can't be read")
 
 
 def _rounded(number: float) -> float:

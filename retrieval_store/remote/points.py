@@ -144,13 +144,14 @@ class RemotePoints:
     def _indexed(self, ask: Callable[[], T]) -> T:
         """What `ask` returns; asked again when the server wants payload indexes for the filter,
         which are made then."""
-        for _ in range(ATTEMPTS):
+        left = ATTEMPTS
+        while True:
             try:
                 return ask()
             except IndexMissing as error:
-                if not self._collection.indexes.demanded():
+                left -= 1
+                if not (self._collection.indexes.demanded() and left):
                     raise ClusterError(f"{error}: {_maker_of(error.key)} makes it") from error
-        return ask()
 
     def _points(self, held: Sequence[Held], vectors: Sequence[Any], fields: Fields) -> Points:
         """Points as the caller wants them."""

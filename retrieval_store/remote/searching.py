@@ -216,13 +216,13 @@ def _settled(pairs: list[Pair], passing: list[Pair], wanted: int) -> bool:
 def _wider(asked: Asked, limit: int, short: list[int], answers: list[Answer], wanted: int) -> int:
     """How many to ask for next; raises ClusterError where the server allows no more, and what was
     found isn't enough."""
-    wider = _allowed(asked, limit * WIDER)
-    if wider == limit:
-        lacking = any(len(answers[i].held) < wanted for i in short)
+    lacking = any(len(answers[i].held) < wanted for i in short)
+    wider = _allowed(asked, limit * WIDER if lacking else wanted + TIES)
+    if wider <= limit:
         if lacking and asked.collection.count(asked.trace.filter) > limit:
             raise ClusterError(
                 f"{asked.collection.place} allows queries for {limit} points, and fewer of these "
-                "fulfil the filter than are wanted; ask for fewer, or by a simpler filter"
+                "will do than are wanted; ask for fewer (n_results, depth), or by a simpler filter"
             )
         short.clear()  # there may be others as good, which can't be asked for
     return wider

@@ -608,21 +608,6 @@ def test_a_missing_index_names_the_key_and_the_kinds(key):
     assert isinstance(raised.value, errors.ClusterError)
     assert copy.copy(raised.value).key == key
 
-
-def test_a_missing_index_is_named_as_create_index_takes_it():
-    refusing = Answers(said(400, INDEX.replace('"k"', '""a b.c""')))
-    with pytest.raises(IndexMissing, match=r"Collection\.create_index\('a b\.c'\)"):
-        count(refusing.cluster())
-
-
-@pytest.mark.parametrize(
-    "key", ['"_document"', "_document", '"_retrieval_store"."lists"', "_retrieval_store.lists"]
-)
-def test_an_index_that_no_user_can_make_is_not_asked_of_users(key):
-    refusing = Answers(said(400, INDEX.replace('"k"', f'"{key}"')))
-    with pytest.raises(IndexMissing, match="create_indexes=True") as raised:
-        count(refusing.cluster())
-    assert "create_index(" not in str(raised.value)
     assert raised.value.key == key
 
 

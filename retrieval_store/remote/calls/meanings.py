@@ -33,8 +33,7 @@ ALWAYS = 9  # more attempts than are made
 
 
 class IndexMissing(ClusterError):  # noqa: N818 - a signal between modules of this room
-    """A filter needs an index of metadata. key: as `create_index` takes it, or Qdrant's path where
-    it can't; kinds: of which one would do."""
+    """A filter needs an index of metadata. key: Qdrant's path; kinds: of which one would do."""
 
     def __init__(self, message: str, key: str = "", kinds: str = "") -> None:
         super().__init__(message)
@@ -121,10 +120,6 @@ NO_INDEX = (
     "the cluster {place} filters {collection!r} by {key!r} only with an index, of one of the kinds "
     "{kinds}"
 )
-NO_INDEX_OF_OURS = (
-    "the cluster {place} takes such a filter of {collection!r} only from a Client with "
-    "create_indexes=True: it wants an index that isn't one of metadata"
-)
 NO_VECTOR = "the collection {collection!r} has no such vectors{said}"
 NO_METHOD = "the cluster {place} is of a version that doesn't know {doing}"
 GAVE_UP = "the cluster {place} gave up {doing}, by its own limit of time{said}"
@@ -149,12 +144,9 @@ WAS_CLOSED = "[Cc]lient (was|has been) closed|instance is closed|closed channel"
 NO_COLLECTION = "Collection .*(does(n't| not) exist|not found)"
 COLLECTION_THERE = "(Collection|Alias) .*already exists"
 INDEX_REQUIRED = (
-    r'(?s)Index required but not found for "{}" of one of the following types: '
+    r'(?s)Index required but not found for "(?P<key>.*)" of one of the following types: '
     r"\[(?P<kinds>[^\]]*)\]"
 )
-INDEX_OF_OURS = INDEX_REQUIRED.format(r'(?P<key>"?(_document|_retrieval_store)(?=[".]).*)')
-INDEX_OF_QUOTED = INDEX_REQUIRED.format('"(?P<key>[^"]+)"')  # a user doesn't write these quotes
-INDEX_OF_ANY = INDEX_REQUIRED.format("(?P<key>.*)")
 VECTOR_UNKNOWN = r"Not existing vector name|ector \S+ is not found in the collection"
 DISAGREEMENT = "consensus operation|leader is not established|propose operation"
 REPLICAS_DOWN = (
@@ -192,9 +184,7 @@ RULES: Rules = (
     ({400, 409, LOCAL}, COLLECTION_THERE, Meaning(AlreadyExistsError, TAKEN)),
     ({404, 405}, "^$", Meaning(ClusterError, NO_METHOD)),
     ({501}, "", Meaning(ClusterError, NO_METHOD)),
-    ({400}, INDEX_OF_OURS, Meaning(IndexMissing, NO_INDEX_OF_OURS)),
-    ({400}, INDEX_OF_QUOTED, Meaning(IndexMissing, NO_INDEX)),
-    ({400}, INDEX_OF_ANY, Meaning(IndexMissing, NO_INDEX)),
+    ({400}, INDEX_REQUIRED, Meaning(IndexMissing, NO_INDEX)),
     ({400, LOCAL}, VECTOR_UNKNOWN, Meaning(VectorMissing, NO_VECTOR, 0, Done.PART)),
     ({408}, "", Meaning(ClusterTimeoutError, GAVE_UP, 1, Done.PERHAPS)),
     ({413, 422}, "", Meaning(ClusterError, REFUSED)),

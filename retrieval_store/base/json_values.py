@@ -52,7 +52,7 @@ def _is_plain(value: dict[Any, Any]) -> bool:
 def _checked(value: Any, place: str, path: tuple[Any, ...]) -> JSONValue:
     kind = type(value)
     if kind is str:
-        if value.isascii() or _is_unicode(value):
+        if value.isascii() or is_unicode(value):
             return value  # type: ignore[no-any-return]
         raise _refused(value, place, path, "it holds a lone surrogate, which is not valid Unicode")
     if kind is bool or value is None:
@@ -87,7 +87,7 @@ def _checked_container(
 
 
 def _checked_key(key: Any, place: str, path: tuple[Any, ...]) -> str:
-    if type(key) is str and (key.isascii() or _is_unicode(key)):
+    if type(key) is str and (key.isascii() or is_unicode(key)):
         return key
     where = place + "".join(f"[{step!r}]" for step in path)
     raise InvalidMetadataError(
@@ -95,7 +95,8 @@ def _checked_key(key: Any, place: str, path: tuple[Any, ...]) -> str:
     )
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Whether it can be stored: Python's strings may have lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from qdrant_client import models
 
+from retrieval_store.base.json_values import is_unicode
 from retrieval_store.filters.expression import (
     And,
     DocumentLeaf,
@@ -28,7 +29,7 @@ from retrieval_store.filters.expression import (
     ValueLeaf,
 )
 from retrieval_store.interface.stores import IndexKind
-from retrieval_store.remote.indexes import PayloadIndexes, is_text, is_written, written
+from retrieval_store.remote.indexes import PayloadIndexes, is_written, written
 from retrieval_store.remote.kept.numbers import ROUNDED, is_sharp
 from retrieval_store.remote.kept.payloads import DOCUMENT, LISTS, RESERVED, point_id
 
@@ -95,7 +96,7 @@ class _Says:
     indexes: PayloadIndexes
 
     def equal(self, values: Sequence[Scalar]) -> Bound:
-        texts = [value for value in values if isinstance(value, str) and is_text(value)]
+        texts = [value for value in values if isinstance(value, str) and is_unicode(value)]
         truths = [value for value in values if isinstance(value, bool)]
         numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
         found = [self._match("keyword", models.MatchAny(any=texts))] if texts else []
@@ -128,7 +129,7 @@ class _Says:
         return models.FieldCondition(key=written(self.path), range=models.Range(**sent))
 
     def containing(self, text: str) -> Bound:
-        if not is_text(text):
+        if not is_unicode(text):
             return False
         match = self.indexes.substring(self.path, text)
         if match is None:

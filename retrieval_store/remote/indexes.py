@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from qdrant_client import models
 
+from retrieval_store.base.json_values import is_unicode
 from retrieval_store.errors import AccessDeniedError, StorageError
 from retrieval_store.filters.expression import PayloadPath
 from retrieval_store.interface.stores import IndexKind
@@ -144,16 +145,7 @@ def is_written(path: PayloadPath) -> bool:
 
 
 def _is_step(step: str) -> bool:
-    return step != "" and '"' not in step and "\\" not in step and is_text(step)
-
-
-def is_text(text: str) -> bool:
-    """Whether a point can hold it: there are strings in Python that aren't Unicode."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return step != "" and '"' not in step and "\\" not in step and is_unicode(step)
 
 
 def parsed(key: str) -> PayloadPath:

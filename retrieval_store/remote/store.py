@@ -73,14 +73,14 @@ class RemoteStore:
     def named(self, name: str) -> CollectionRecord:
         """The collection of this name; raises NotFoundError."""
         record = self._read(name)
-        if record is None or record.name != name:
-            # A change of names that was broken off may have left it without the alias.
-            record = next((one for one in self.page(None, 0) if one.name == name), None)
-        if record is None:
-            others = name in self.cluster.collections()
-            why = ", only one that retrieval-store didn't make" if others else ""
-            raise NotFoundError(f"there is no collection {name!r} {self.cluster.place}{why}")
-        return record
+        if record is not None and record.name == name:
+            return record
+        why = ""
+        if record is not None:
+            why = f"; what was called so is {record.name!r} now"
+        elif name in self.cluster.collections():
+            why = ", only one that retrieval-store didn't make"
+        raise NotFoundError(f"there is no collection {name!r} {self.cluster.place}{why}")
 
     def record(self, collection_id: str) -> CollectionRecord:
         """Name and settings of a collection; raises NotFoundError."""

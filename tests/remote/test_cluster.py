@@ -290,7 +290,7 @@ def test_a_collection_is_renamed_by_an_alias_and_both_names_stay_taken(store, qd
     other = retrieval_store.Client(qdrant_client=qdrant)
     assert [(c.name, c.metadata) for c in other.list_collections()] == [("others", {"b": 2})]
     assert other.get_collection("others").get()["ids"] == ["a"]
-    with pytest.raises(errors.NotFoundError):
+    with pytest.raises(errors.NotFoundError, match="what was called so is 'others' now"):
         other.get_collection("things")
     for taken in ("things", "others"):
         with pytest.raises(errors.AlreadyExistsError, match=taken):
@@ -507,6 +507,18 @@ def test_a_rename_that_is_broken_off_can_be_done_again(qdrant, store, renamed_be
     assert [c.name for c in store.list_collections()] == ["others"]
     store.delete_collection("others")
     assert qdrant.get_collections().collections == []
+
+
+def test_to_look_for_a_name_costs_no_more_where_there_are_many_collections():
+    server = Server()
+    with closing(server), closing(server.client()) as qdrant:
+        store = retrieval_store.Client(qdrant_client=qdrant)
+        asked = []
+        for i in range(12):
+            server.requests.clear()
+            store.get_or_create_collection(f"things-{i}", embedding_function=None)
+            asked.append(len(server.requests))
+    assert asked[-1] == asked[1] < 10
 
 
 def test_a_creation_whose_index_fails_leaves_nothing(qdrant, store):

@@ -1,6 +1,5 @@
 """Writing points to a cluster: checked as a whole, then sent in requests of a bounded size."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,6 @@ from retrieval_store.interface.points import (
     WriteRules,
     merged,
 )
-from retrieval_store.remote.calls.cluster import PAUSES, VectorMissing
 from retrieval_store.remote.kept.payloads import Held, encoded, point_id, refuse_reserved
 from retrieval_store.remote.making import DENSE, WORDS
 from retrieval_store.remote.space import (
@@ -208,20 +206,12 @@ def _operations(
 
 
 def _batch(collection: QdrantCollection, operations: list[Any]) -> None:
-    """Send the operations in one request, whole points together. A node that hasn't heard yet of
-    the vector that the first write has made is given a moment."""
+    """Send the operations in one request, whole points together."""
     points = [one for one in operations if isinstance(one, models.PointStruct)]
     others = [one for one in operations if not isinstance(one, models.PointStruct)]
     if points:
         others.insert(0, models.UpsertOperation(upsert=models.PointsList(points=points)))
-    for pause in (*PAUSES, None):
-        try:
-            collection.call("batch_update_points", update_operations=others, wait=True)
-            return
-        except VectorMissing:
-            if pause is None:
-                raise
-            time.sleep(pause)
+    collection.call("batch_update_points", update_operations=others, wait=True)
 
 
 def _words(

@@ -20,8 +20,7 @@ IDS = [f"p{i:02}" for i in range(40)]
 
 @pytest.fixture(autouse=True)
 def without_pauses(monkeypatch):
-    for module in (cluster, writing):
-        monkeypatch.setattr(module, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(cluster, "PAUSES", (0.0, 0.0, 0.0))
     monkeypatch.setattr(writing, "REQUEST_BYTES", 5_000)
     monkeypatch.setattr(listing, "PAGE", 16)
 

@@ -11,7 +11,12 @@ from typing import Any
 from qdrant_client import AsyncQdrantClient, QdrantClient
 
 from retrieval_store.base.json_values import shown
-from retrieval_store.errors import ClusterError, InvalidArgumentError, InvalidTypeError
+from retrieval_store.errors import (
+    ClusterError,
+    InvalidArgumentError,
+    InvalidTypeError,
+    UnavailableError,
+)
 from retrieval_store.remote.calls.failures import FAILURES, failure_of
 from retrieval_store.remote.calls.meanings import (
     Done,
@@ -200,7 +205,7 @@ def _outcome(method: str, met: Sequence[Understood]) -> str:
     if all(one.meaning.done in certain for one in met):
         return "; nothing was written by this request"
     last = met[-1].meaning
-    if last.done is Done.PART and not last.again:  # it would be refused again
-        return "; a part of it may have been done all the same"
+    if last.done is Done.PART and not issubclass(last.error, UnavailableError):
+        return "; a part of it may have been done all the same"  # and it would be refused again
     again = INSTEAD.get(method, "")
     return f"; it may have been done or not, in part too: the same call again completes it{again}"

@@ -28,7 +28,6 @@ from retrieval_store.remote.calls.failures import (
     Status,
 )
 
-EVERYWHERE = ("info", "get_collections", "get_aliases")  # what every Qdrant answers
 ALWAYS = 9  # more attempts than are made
 
 
@@ -84,10 +83,9 @@ class Understood:
 
 def understood(failure: Failure, method: str, words: Mapping[str, str]) -> Understood:
     """What a failure of a method means, by the first rule that fits."""
-    rules = (*AT_THE_DOOR, *RULES) if method in EVERYWHERE else RULES
     fitting = (
         (meaning, match.groupdict())
-        for statuses, pattern, meaning in rules
+        for statuses, pattern, meaning in (*OF_METHOD.get(method, ()), *RULES)
         if failure.status in statuses and (match := re.search(pattern, failure.said))
     )
     meaning, found = next(fitting, (OTHERWISE, {}))
@@ -159,10 +157,17 @@ ON_ITS_WAY = frozenset({401, 403, 408, 429})  # these Qdrant says too
 Rules = tuple[tuple[Container[Status], str, Meaning], ...]
 
 NO_QDRANT = Meaning(ClusterError, "there is no Qdrant {place}")
-AT_THE_DOOR: Rules = (
+AT_THE_DOOR: Rules = (  # of what every Qdrant answers
     ({*SENT_ON, *REFUSALS, 501, FOREIGN} - ON_ITS_WAY, "", NO_QDRANT),
     ({UNREACHABLE}, "http1|HTTP/2", NO_QDRANT),
 )
+UNHEARD_OF: Rules = (  # by a node, for a moment after the first write has made the vector
+    ({400, LOCAL}, VECTOR_UNKNOWN, Meaning(VectorMissing, NO_VECTOR, ALWAYS, Done.PART)),
+)
+OF_METHOD: Mapping[str, Rules] = {
+    **dict.fromkeys(("info", "get_collections", "get_aliases"), AT_THE_DOOR),
+    "batch_update_points": UNHEARD_OF,
+}
 RULES: Rules = (
     ({UNREACHABLE}, "CERTIFICATE", Meaning(UnavailableError, UNTRUSTED)),
     ({UNREACHABLE}, ENCRYPTED, Meaning(UnavailableError, PLAIN)),

@@ -18,6 +18,7 @@ from retrieval_store.base.arrays import Ints
 from retrieval_store.engine.database.failures import contradictions
 from retrieval_store.engine.filtering.allowed import AllowedCache
 from retrieval_store.engine.filtering.kept import COLUMNS_KEPT
+from retrieval_store.engine.nearest.coding import SpaceCodes
 from retrieval_store.engine.nearest.indexing import FindClass, SpaceIndex
 from retrieval_store.engine.nearest.kept import Kept
 from retrieval_store.engine.state.layers import LayerCache
@@ -42,6 +43,7 @@ class OpenSpace:
     """What this process holds open of a vector space in one generation."""
 
     vectors: Vectors
+    codes: SpaceCodes
     index: SpaceIndex
 
 
@@ -92,10 +94,10 @@ class Memory:
                 if step.state is old.state:
                     return old
         spaces = step.state.spaces.values()
-        indexes = {s.space.name: self.index_of(s.space, head.generation) for s in spaces}
+        held = {s.space.name: self._open(s.space, head.generation) for s in spaces}
         if old is None or step.changed is None:
-            return Moment(step.state, _nothing_kept(head.seq, indexes))
-        return Moment(step.state, _still_kept(old.kept, head.seq, step.changed, indexes))
+            return Moment(step.state, _nothing_kept(head.seq, held))
+        return Moment(step.state, _still_kept(old.kept, head.seq, step.changed, held))
 
     def open_vectors(self, space: Space, generation: int) -> Vectors:
         """The vectors of a space in a generation."""
@@ -113,7 +115,8 @@ class Memory:
         if held is None:
             index = SpaceIndex(space, generation, self._derived_from, self._find_class)
             vectors = self._vectors(space.number, generation, space.dimension)
-            held = self._spaces.setdefault(key, OpenSpace(vectors, index))
+            codes = SpaceCodes(space, generation, self._derived_from)
+            held = self._spaces.setdefault(key, OpenSpace(vectors, codes, index))
         return held
 
     def _vectors(self, number: int, generation: int, dimension: int) -> Vectors:
@@ -137,6 +140,7 @@ class Memory:
         for key, space in spaces:
             if key not in self._spaces:
                 space.index.close()
+                space.codes.close()
 
     def has_something_to_save(self) -> bool:
         """Whether lists of words are held, or an index that has grown since it was saved."""
@@ -161,19 +165,36 @@ class Memory:
             self._moment, self._spaces = None, {}
 
 
-def _nothing_kept(seq: int, indexes: Mapping[str, SpaceIndex]) -> Kept:
+def _nothing_kept(seq: int, held: Mapping[str, OpenSpace]) -> Kept:
     columns, lists = LayerCache(seq, COLUMNS_KEPT), LayerCache(seq, LISTS_KEPT)
-    return Kept(lists=lists, facts={}, columns=columns, allowed=AllowedCache(), indexes=indexes)
+    indexes, codes = _of_spaces(held)
+    return Kept(
+        lists=lists,
+        facts={},
+        columns=columns,
+        allowed=AllowedCache(),
+        indexes=indexes,
+        codes=codes,
+    )
 
 
-def _still_kept(kept: Kept, seq: int, changed: Ints, indexes: Mapping[str, SpaceIndex]) -> Kept:
+def _still_kept(kept: Kept, seq: int, changed: Ints, held: Mapping[str, OpenSpace]) -> Kept:
     """What is still of use once these rows have changed."""
     kept.columns.note(seq, changed)
     kept.lists.note(seq, changed)
-    return replace(kept, facts={}, allowed=AllowedCache(), indexes=indexes)
+    indexes, codes = _of_spaces(held)
+    return replace(kept, facts={}, allowed=AllowedCache(), indexes=indexes, codes=codes)
+
+
+def _of_spaces(
+    held: Mapping[str, OpenSpace],
+) -> tuple[dict[str, SpaceIndex], dict[str, SpaceCodes]]:
+    indexes = {name: space.index for name, space in held.items()}
+    return indexes, {name: space.codes for name, space in held.items()}
 
 
 def _close(spaces: Iterable[OpenSpace]) -> None:
     for space in spaces:
         space.vectors.close()
+        space.codes.close()
         space.index.close()

@@ -136,7 +136,8 @@ class PointStore(Access):
             return answer(view, query, fields, trace), trace, Moment(view.state, view.kept)
 
         hits, trace, moment = self.read_again(look)
-        if trace.fresh_cells > FRESH_CELLS or moment.kept.lists.wanted():
+        lacks = trace.leaves_work or trace.lacking_cells > FRESH_CELLS
+        if lacks or moment.kept.lists.wanted():
             self._around.attend(self)
         return hits, trace, moment
 

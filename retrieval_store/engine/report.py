@@ -4,7 +4,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from retrieval_store.base.json_values import JSONValue, Payload
-from retrieval_store.engine.nearest.indexing import SpaceIndex
 from retrieval_store.engine.nearest.kept import Kept
 from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.engine.state.state import SpaceState, State
@@ -13,12 +12,14 @@ from retrieval_store.interface.spaces import index_name
 
 
 def explanation(trace: Trace, state: State) -> Payload:
-    """What a search did. plans: for each query vector in turn, and more than one for those that
+    """What a search did. fresh: vectors that the index lacks; uncoded: vectors without codes, which
+    are searched as floats; plans: for each query vector in turn, and more than one for those that
     needed a second try; costs: estimates in microseconds; steps: milliseconds."""
     return {
         "points": state.count,
         "matching": trace.matching,
         "fresh": trace.fresh,
+        "uncoded": trace.uncoded,
         "legs": {name: list[JSONValue](counts) for name, counts in trace.legs.items()},
         "plans": [
             {
@@ -41,6 +42,7 @@ def statistics(state: State, kept: Kept, directory: Path | None) -> Payload:
         "columns": kept.columns.nbytes,
         "words": kept.lists.nbytes,
         "filters": kept.allowed.nbytes,
+        "codes": sum(codes.nbytes for codes in kept.codes.values()),
         "indexes": sum(index.nbytes for index in kept.indexes.values()),
     }
     if directory is None:
@@ -49,19 +51,21 @@ def statistics(state: State, kept: Kept, directory: Path | None) -> Payload:
         )
     return {
         "points": state.count,
-        "spaces": {name: _of_space(s, kept.indexes[name]) for name, s in spaces.items()},
+        "spaces": {name: _of_space(s, kept) for name, s in spaces.items()},
         "memory": memory,
         "disk": {} if directory is None else _on_disk(directory),
     }
 
 
-def _of_space(space: SpaceState, index: SpaceIndex) -> Payload:
+def _of_space(space: SpaceState, kept: Kept) -> Payload:
+    name, slots = space.space.name, space.space.slots
     return {
         "dimension": space.space.dimension,
         "vectors": space.space.slots - space.dead,
         "dead_slots": space.dead,
         "index": index_name(space.space),
-        "indexed_slots": index.covered,
+        "indexed_slots": kept.indexes[name].covered,
+        "coded_slots": kept.codes[name].shown().count_below(slots),
     }
 
 

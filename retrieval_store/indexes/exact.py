@@ -23,6 +23,7 @@ from retrieval_store.base.arrays import Floats, Ints, Matrix
 Metric: TypeAlias = Literal["l2", "ip", "cosine"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 UNIT_ROUNDOFF = 2.0**-24
+OF_ONE = 2.0**-52  # what is lost of a product that is taken from 1
 SAFE_LENGTHS = (1e-12, 1e12)  # between them no square or product over- or underflows in float32
 PRODUCT_CELLS = 4_000_000  # of one block of products: 16 MB
 FLOAT64_CELLS = 500_000  # of one block in float64: 4 MB
@@ -178,10 +179,12 @@ def _candidates(
     else:
         squared = metric == "l2"  # short of |q|², which all rows share
         approximate = norms.squared[chosen] - (products + products) if squared else -products
-        found = _within_common(approximate, gamma * _scale(norms.longest, length, metric), k)
+        of_one = 0 if squared else OF_ONE
+        common = gamma * _scale(norms.longest, length, metric) + of_one
+        found = _within_common(approximate, common, k)
         if len(found) > 8 * k + 64:
             # A few long rows make the common bound loose: give each row its own.
-            errors = gamma * _scale(norms.lengths[chosen], length, metric)
+            errors = gamma * _scale(norms.lengths[chosen], length, metric) + of_one
             found = _within_own(approximate, errors, k)
     return found if slots is None else slots[found]
 

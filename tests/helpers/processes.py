@@ -50,8 +50,24 @@ def eager_indexes(set_attribute) -> None:
     set_attribute(points, "FRESH_CELLS", 0)
     set_attribute(points, "ATTENTION_EVERY", 1)
     set_attribute(compaction, "DEAD_CELLS", 2_000)
-    for name in ("STREAMED", "CACHED", "GATHERED", "STRAY"):
-        set_attribute(planner, name, 10.0)
+    for name in ("CACHED", "STREAMED", "GATHERED", "STRAY"):
+        set_attribute(planner, name, 1e5)
+
+
+def eager_codes(set_attribute) -> None:
+    """Make codes of the smallest collections, in small segments, and use them wherever they can be
+    used."""
+    from retrieval_store.engine.nearest import by_codes, coding, planner, search
+    from retrieval_store.engine.upkeep import code_check, verify
+
+    set_attribute(coding, "WORTH_CELLS", 1)
+    for module in (coding, search):
+        set_attribute(module, "LEAST_CELLS", 0)
+    set_attribute(planner, "PASS", -1e9)
+    set_attribute(planner, "FEW_OF_ALL", 1)
+    set_attribute(by_codes, "MOST_SHARE", 1)
+    for module in (coding, code_check, verify):
+        set_attribute(module, "SEGMENT", 128)
 
 
 def opened(path: str) -> retrieval_store.Collection:

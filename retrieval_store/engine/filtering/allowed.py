@@ -1,25 +1,31 @@
 """What a filter lets through, kept for the queries that use it again.
 
 A filter that comes again while nothing has been written is not evaluated again; from its second use
-on the rows it allows are kept together, if they are few enough, so that an exact search reads them
-in order.
+on what is searched of the points it allows is kept together, if it is little enough, so that a
+search reads it in order: codes of their vectors, or the vectors where there are no codes.
 """
 
 import threading
 from collections import OrderedDict
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import orjson
 
-from retrieval_store.base.arrays import Bools, Ints, Matrix
+from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.filters.expression import NODES, Expression, walk
-from retrieval_store.indexes.exact import Norms
 
 FILTERS_KEPT = 64
 BYTES_KEPT = 128 * 1024 * 1024
 Key: TypeAlias = tuple[tuple[type, ...], bytes]
+
+
+class Together(Protocol):
+    """What is kept together of the points that a filter allows; to this room it is nothing more."""
+
+    @property
+    def nbytes(self) -> int: ...
 
 
 class Allowed:
@@ -35,7 +41,7 @@ class Allowed:
         self.count = count
         self.uses = 0
         self._slots: dict[str, Ints | None] = {}
-        self._together: dict[str, tuple[Matrix, Norms]] = {}
+        self._together: dict[str, Together] = {}
 
     def slots(self, space: SpaceState) -> Ints | None:
         """The slots of those that have a vector in the space, in the order of rows; None for all
@@ -51,19 +57,19 @@ class Allowed:
             self._slots[name] = slots
         return self._slots[name]
 
-    def together(self, space: str) -> tuple[Matrix, Norms] | None:
-        """Copies of their vectors in the order of `slots`, if they are kept."""
+    def together(self, space: str) -> Together | None:
+        """What is kept together of their vectors."""
         return self._together.get(space)
 
-    def keep_together(self, space: str, rows: Matrix, norms: Norms) -> None:
-        """Keep such copies."""
-        self._together[space] = rows, norms
+    def keep_together(self, space: str, together: Together) -> None:
+        """Keep it."""
+        self._together[space] = together
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory in use, or soon to be: slots are worked out when they are needed."""
         mask = 0 if self.mask is None else self.mask.nbytes + 8 * self.count
-        return mask + sum(rows.nbytes for rows, _ in list(self._together.values()))
+        return mask + sum(kept.nbytes for kept in list(self._together.values()))
 
 
 class AllowedCache:
@@ -92,13 +98,13 @@ class AllowedCache:
             self._kept[allowed.key] = allowed
             self._grow(allowed.nbytes - (0 if before is None else before.nbytes))
 
-    def keep_together(self, allowed: Allowed, space: str, rows: Matrix, norms: Norms) -> None:
-        """Keep the allowed vectors themselves too, if what is allowed is still kept."""
+    def keep_together(self, allowed: Allowed, space: str, together: Together) -> None:
+        """Keep that too, if what is allowed is still kept."""
         with self._lock:
             kept = allowed.key is not None and self._kept.get(allowed.key) is allowed
             if kept and allowed.together(space) is None:
-                allowed.keep_together(space, rows, norms)
-                self._grow(rows.nbytes)
+                allowed.keep_together(space, together)
+                self._grow(together.nbytes)
 
     def _grow(self, by: int) -> None:
         self.nbytes += by

@@ -5,16 +5,18 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from retrieval_store.engine.filtering.kept import KeptFilters
+from retrieval_store.engine.nearest.coding import SpaceCodes
 from retrieval_store.engine.nearest.indexing import SpaceIndex
 from retrieval_store.engine.state.view import View
 
 
 @dataclass(frozen=True, slots=True)
 class Kept(KeptFilters):
-    """All that is kept beside a state. indexes: of the dense spaces, by their names, in one
+    """All that is kept beside a state. indexes, codes: of the dense spaces, by their names, in one
     generation."""
 
     indexes: Mapping[str, SpaceIndex]
+    codes: Mapping[str, SpaceCodes]
 
 
 SearchView: TypeAlias = View[Kept]

@@ -1,27 +1,38 @@
 """Which way to the nearest points is cheapest, by what each is estimated to cost.
 
-*exact*: a matrix product over all vectors that the filter allows. *over-fetch*: the index is asked
-for more candidates than are wanted, and those that the filter doesn't allow are dropped. Letting
-the filter decide inside the traversal of the graph was measured and left out. At equal recall it
-costs as much (at 50,000 vectors), or up to 1.7 times less (at a million, shares of 3 to 12 %), but
-it has no bound: a filter for what lies far from the query took 1.1 s at a million vectors, where
-the exact search takes 10 ms. And other threads stand still meanwhile.
+*exact*: a matrix product over the vectors of all points that the filter allows. *codes*: the same
+answer, by a product over their codes, which leaves few vectors to look at. *over-fetch*: the index
+is asked for more candidates than are wanted, and those that the filter doesn't allow are dropped.
+Letting the filter decide inside the traversal of the graph was measured and left out. At equal
+recall it costs as much (at 50,000 vectors), or up to 1.7 times less (at a million, shares of 3 to
+12 %), but it has no bound: a filter for what lies far from the query took 1.1 s at a million
+vectors, where the exact search takes 10 ms. And other threads stand still meanwhile.
 
-The costs are in microseconds; only their ratios matter. `benchmarks/calibrate.py` measures them.
+The costs are in microseconds; only their ratios matter. How fast products are is measured by each
+process (`speeds`); the other figures are those of `benchmarks/calibrate.py`.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Method: TypeAlias = Literal["nothing matches", "exact", "over-fetch"]
+from retrieval_store.engine.nearest.speeds import Speeds
 
-# One number of a vector …
-STREAMED = 3.5e-4  # … in rows that follow one another, more than the processor caches
-CACHED = 1.1e-4  # … and fewer: 10 MB, since others use the cache too
+Method: TypeAlias = Literal["nothing matches", "exact", "codes", "over-fetch"]
+METHODS: tuple[Method, ...] = ("exact", "codes", "over-fetch")
+
+# What a number of a vector costs, against one in rows that follow one another in a cache …
+CACHED = 1.0
+STREAMED = 3.0  # … where there are more: 10 MB, since others use the cache too
 CACHED_CELLS = 2_500_000
-GATHERED = 4e-4  # … in rows copied together first
-STRAY = 6.5e-4  # … and more of them
+GATHERED = 3.6  # … where rows are copied together first
+STRAY = 5.9  # … and there are more of them
 GATHERED_CELLS = 4_000_000
+CHOSEN = 0.002  # what it costs to find the k best of the products, for each of them
+# A pass over codes: something for what comes before and after, for each row besides its product, …
+PASS, PASS_ROW = 100.0, 6e-4
+GATHERED_CODE, GATHERED_CODE_CELL = 0.005, 2e-5  # … and more where codes are copied together first
+FEW_OF_ALL = 16  # a k that is a larger share than this leaves too many candidates
 # A candidate of an index: something for the step, something for each number of its vector.
 CANDIDATE, CANDIDATE_CELL = 1.6, 2.5e-3
 PER_RANK = 4  # candidates for each rank the last hit is expected at, beyond the usual ones
@@ -37,8 +48,9 @@ class Situation:
     """What the choice depends on.
 
     slots: vectors in the space, dead ones too; matching: those that may be found; contiguous:
-    whether their rows lie together; indexed: how many slots the index holds, 0 without one;
-    ef_search: candidates that find the usual k without a filter.
+    whether their rows, or codes, lie together; coded: how many slots have codes; indexed: how many
+    slots the index holds, 0 without one; ef_search: candidates that find the usual k without a
+    filter.
     """
 
     slots: int
@@ -46,8 +58,10 @@ class Situation:
     dimension: int
     k: int
     contiguous: bool
+    coded: int
     indexed: int
     ef_search: int
+    speeds: Speeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +79,16 @@ def choose(at: Situation, wider: int = 1) -> Plan:
     turned out not to be enough."""
     if not at.matching:
         return Plan("nothing matches", 0, {})
-    costs = {"exact": exact_cost(at)}
+    costs: dict[str, float] = {"exact": exact_cost(at)}
+    if at.coded and FEW_OF_ALL * at.k <= at.matching:
+        costs["codes"] = codes_cost(at)
     ef = candidates(at) * wider
     # Where most of what the index holds would be candidates it is no help.
     if at.indexed and ef <= at.indexed // 2 and at.matching > at.k:
-        fresh = (at.slots - at.indexed) * at.dimension * STREAMED
+        fresh = (at.slots - at.indexed) * at.dimension * STREAMED * at.speeds.number
         costs["over-fetch"] = ef * (CANDIDATE + CANDIDATE_CELL * at.dimension) + fresh
-    if costs.get("over-fetch", costs["exact"]) < costs["exact"]:
-        return Plan("over-fetch", ef, costs)
-    return Plan("exact", 0, costs)
+    best = min(METHODS, key=lambda method: costs.get(method, math.inf))
+    return Plan(best, ef if best == "over-fetch" else 0, costs)
 
 
 def candidates(at: Situation) -> int:
@@ -87,11 +102,34 @@ def candidates(at: Situation) -> int:
 def exact_cost(at: Situation) -> float:
     """Of the product with all allowed rows, by the better way to get at them."""
     cells, all_cells = at.matching * at.dimension, at.slots * at.dimension
+    chosen = at.matching * CHOSEN
     if at.contiguous:
-        return cells * _per_cell(cells)
-    scattered = cells * (GATHERED if cells < GATHERED_CELLS else STRAY)
-    return min(scattered, all_cells * _per_cell(all_cells))
+        return cells * _per_cell(cells, at.speeds) + chosen
+    stray = GATHERED if cells < GATHERED_CELLS else STRAY
+    scattered = cells * stray * at.speeds.number
+    return min(scattered, all_cells * _per_cell(all_cells, at.speeds)) + chosen
 
 
-def _per_cell(cells: int) -> float:
-    return CACHED if cells < CACHED_CELLS else STREAMED
+def codes_cost(at: Situation) -> float:
+    """Of the pass over the codes of all allowed rows, or of all, and over the rows without."""
+    row = at.speeds.of_code(at.dimension) + PASS_ROW
+    lacking = (at.slots - at.coded) / at.slots * at.matching * at.dimension
+    coded = at.matching * row
+    if not at.contiguous:
+        coded = min(at.slots * row, coded + gathering_cost(at))
+    return PASS + coded + lacking * GATHERED * at.speeds.number
+
+
+def gathering_cost(at: Situation) -> float:
+    """Of copying the codes of all allowed rows together."""
+    return at.matching * (GATHERED_CODE + GATHERED_CODE_CELL * at.dimension)
+
+
+def gathers(at: Situation) -> bool:
+    """Whether to copy the codes of the allowed rows together, rather than to look at all."""
+    row = at.speeds.of_code(at.dimension) + PASS_ROW
+    return gathering_cost(at) + at.matching * row < at.slots * row
+
+
+def _per_cell(cells: int, speeds: Speeds) -> float:
+    return speeds.number * (CACHED if cells < CACHED_CELLS else STREAMED)

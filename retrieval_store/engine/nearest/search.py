@@ -1,38 +1,25 @@
 """Which points are nearest to a query vector, among those that a filter allows."""
 
-from collections.abc import Iterator
-from typing import TypeAlias
+from dataclasses import replace
 
 import numpy as np
 
-from retrieval_store.base.arrays import Floats, Ints, Matrix
-from retrieval_store.engine.filtering.allowed import BYTES_KEPT, Allowed
 from retrieval_store.engine.filtering.selecting import allowed_by
+from retrieval_store.engine.nearest.asked import Asked, Found
+from retrieval_store.engine.nearest.by_codes import by_codes, can_use_codes
+from retrieval_store.engine.nearest.by_floats import by_floats
+from retrieval_store.engine.nearest.coding import LEAST_CELLS, NOTHING_CODED, Coded
 from retrieval_store.engine.nearest.indexing import is_worth_an_index
 from retrieval_store.engine.nearest.kept import SearchView
-from retrieval_store.engine.nearest.planner import TRUST, WIDER, Plan, Situation, choose
+from retrieval_store.engine.nearest.planner import WIDER, Plan, Situation, choose, gathers
+from retrieval_store.engine.nearest.speeds import USUAL, Speeds, speeds
+from retrieval_store.engine.nearest.through_index import UselessError, over_fetch
 from retrieval_store.engine.nearest.trace import Trace
-from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.errors import DimensionMismatchError
 from retrieval_store.indexes import VectorIndex
-from retrieval_store.indexes.exact import (
-    Norms,
-    exact_distances,
-    is_safe_length,
-    length_of,
-    nearest,
-    taken,
-)
+from retrieval_store.indexes.exact import is_safe_length
 from retrieval_store.interface.queries import Query
 from retrieval_store.interface.spaces import index_settings
-
-Found: TypeAlias = tuple[Ints, Floats]  # rows and distances, nearest first
-TIE = 2.0**-23  # for each number of a vector: what float32 in an index may get wrong
-NO_SLOTS = np.empty(0, np.int64)
-
-
-class _UselessError(Exception):
-    """The index can't answer."""
 
 
 def nearest_rows(view: SearchView, query: Query, trace: Trace) -> list[Found]:
@@ -48,199 +35,124 @@ def nearest_rows(view: SearchView, query: Query, trace: Trace) -> list[Found]:
     allowed = allowed_by(view, query.expression)
     trace.matching = allowed.count
     trace.lap("filter")
-    return _Search(view, space, query, allowed, trace).run()
+    return _Search(Asked(view, space, query, allowed, trace)).run()
 
 
 class _Search:
-    """One call: what all of its query vectors share."""
+    """One call, whose query vectors are answered in the cheapest way; where that is the index and
+    it finds too little, or codes and they don't tell enough, in the cheapest of the others."""
 
-    def __init__(
-        self, view: SearchView, space: SpaceState, query: Query, allowed: Allowed, trace: Trace
-    ) -> None:
-        self._view, self._space, self._query = view, space, query
-        self._index = view.kept.indexes[query.space]
-        self._allowed, self._trace = allowed, trace
-        self._matrix = space.vectors.rows(space.space.slots)
-        self._metric = space.space.metric
-        self._lengths = [length_of(vector) for vector in query.vectors]
+    def __init__(self, asked: Asked) -> None:
+        self._asked, self._query, self._trace = asked, asked.query, asked.trace
+        self._index = asked.view.kept.indexes[self._query.space]
+        self._codes = asked.view.kept.codes[self._query.space]
+        self._answers: list[Found | None] = [None] * len(self._query.vectors)
 
     def run(self) -> list[Found]:
         """The rows and distances for each query vector."""
-        answers: list[Found | None] = [None] * len(self._query.vectors)
-        index, plan = self._index, None
+        self._coded, self._speeds = self._at_hand()
         if self._may_use_index():
-            index.load_saved(self._view.connection)
-            self._trace.lap("load index")
-            covered = min(index.covered, self._space.space.slots)
-            if not index.full:
-                self._trace.fresh = self._space.space.slots - covered
-                self._trace.fresh_cells = self._trace.fresh * self._matrix.shape[1]
-            plan = choose(self._situation(covered))
-            if plan.method == "over-fetch":
-                plan, answers = None, index.searched(self._through_index, answers)
-        left = [i for i, answer in enumerate(answers) if answer is None]
-        if left:
-            self._note(plan or choose(self._situation(0)), len(left))
-            for i, answer in zip(left, self._exactly(left), strict=True):
-                answers[i] = answer
-            self._trace.lap("exact")
-        return [answer for answer in answers if answer is not None]
+            covered = min(self._index.covered, self._asked.slots)
+            if not self._index.full:
+                self._trace.note_fresh(self._asked.slots - covered, self._asked.dimension)
+            if covered and choose(self._situation(covered)).method == "over-fetch":
+                self._index.searched(self._through_index, None)
+        if self._left():
+            self._by_products()
+        return [answer for answer in self._answers if answer is not None]
+
+    def _left(self) -> list[int]:
+        """Which queries have no answer yet."""
+        return [i for i, answer in enumerate(self._answers) if answer is None]
+
+    def _at_hand(self) -> tuple[Coded, Speeds]:
+        """The codes that may be used, and how fast products are, in large collections."""
+        asked, codes = self._asked, self._codes
+        if not codes.worth(asked.slots):
+            return NOTHING_CODED, USUAL
+        codes.load_saved(asked.view.connection, asked.slots)
+        self._trace.leaves_work = codes.take_in_little(asked.space)
+        coded = codes.shown()
+        self._note_uncoded(asked.slots - coded.count_below(asked.slots))
+        self._trace.lap("codes at hand")
+        helps = can_use_codes(asked) and codes.help()
+        return coded if helps else NOTHING_CODED, speeds()
+
+    def _note_uncoded(self, vectors: int) -> None:
+        cells = vectors * self._asked.dimension
+        self._trace.note_uncoded(vectors, self._asked.dimension)
+        if cells > LEAST_CELLS:
+            remark = f"{vectors} vectors have no codes yet, and are searched as floats"
+            self._trace.remarks.append(remark)
 
     def _may_use_index(self) -> bool:
         """Whether an index, if there is one, may answer."""
-        space = self._space
+        asked = self._asked
         if self._query.exact or not self._index.wanted:
             return False
-        worth = is_worth_an_index(space.space.slots, self._matrix.shape[1])
-        return (worth or self._index.covered > 0) and all(map(is_safe_length, self._lengths))
+        worth = is_worth_an_index(asked.slots, asked.dimension)
+        usable = worth or self._index.covered > 0
+        return usable and all(map(is_safe_length, asked.lengths))
 
     def _situation(self, covered: int) -> Situation:
         """Where `covered` of the vectors are in the index."""
-        ef = 0
+        asked, ef = self._asked, 0
         if covered:
-            stored = index_settings(self._space.space).get("ef_search")
+            stored = index_settings(asked.space.space).get("ef_search")
             usual = stored if isinstance(stored, int) else self._index.ef_search
             ef = max(1, self._query.ef or usual)
         return Situation(
-            self._space.space.slots,
-            self._allowed.count,
-            self._matrix.shape[1],
-            self._query.k,
-            self._lies_together(),
-            covered,
-            ef,
+            slots=asked.slots,
+            matching=asked.allowed.count,
+            dimension=asked.dimension,
+            k=self._query.k,
+            contiguous=self._lies_together(),
+            coded=self._coded.count_below(asked.slots),
+            indexed=covered,
+            ef_search=ef,
+            speeds=self._speeds,
         )
 
     def _lies_together(self) -> bool:
-        """Whether the allowed rows are in one piece, or will be since they are wanted again."""
-        allowed = self._allowed
-        whole = allowed.mask is None and not self._space.dead
-        kept = allowed.together(self._query.space) is not None
-        return whole or kept or self._may_keep_together()
-
-    def _may_keep_together(self) -> bool:
-        allowed = self._allowed
-        return allowed.uses > 0 and 4 * allowed.count * self._matrix.shape[1] <= BYTES_KEPT // 2
+        """Whether what is allowed is in one piece, or will be since it is wanted again."""
+        asked = self._asked
+        whole = asked.allowed.mask is None and not asked.space.dead
+        kept = asked.allowed.together(self._query.space) is not None
+        return whole or kept or asked.is_used_again
 
     def _note(self, plan: Plan, queries: int) -> None:
         self._trace.plans += [plan] * queries
 
-    def _through_index(self, index: VectorIndex, held: int) -> list[Found | None]:
-        """Answers for those queries that are cheapest to answer so; None for the others."""
-        answers: list[Found | None] = [None] * len(self._query.vectors)
-        covered = min(held, self._space.space.slots)
+    def _through_index(self, index: VectorIndex, held: int) -> None:
+        """Answer those queries that are cheapest to answer so."""
+        covered = min(held, self._asked.slots)
         situation, wider = self._situation(covered), 1
-        left = list(range(len(answers)))
-        while left:
+        while left := self._left():
             plan = choose(situation, wider)
             if plan.method != "over-fetch":
                 break
             self._note(plan, len(left))
             try:
-                self._over_fetch(index, covered, plan.ef, left, answers)
-            except _UselessError:
+                over_fetch(self._asked, index, covered, plan.ef, left, self._answers)
+            except UselessError:
                 break
             self._trace.lap("over-fetch")
-            left = [i for i in left if answers[i] is None]
             wider *= WIDER
-        return answers
 
-    def _over_fetch(
-        self,
-        index: VectorIndex,
-        covered: int,
-        ef: int,
-        which: list[int],
-        answers: list[Found | None],
-    ) -> None:
-        """Answer those of the queries for which enough of `ef` candidates are allowed."""
-        space, k = self._space, self._query.k
-        vectors = self._query.vectors
-        try:
-            candidates, distances = index.search(vectors[which], ef)
-        except RuntimeError as error:  # it found fewer than it should have
-            raise _UselessError from error
-        fresh = self._fresh(covered, which) if covered < space.space.slots else None
-        if len(index) > space.space.slots:  # it holds vectors newer than this reader's state
-            known = np.minimum(candidates, space.space.slots - 1)
-            rows = np.where(known == candidates, space.row_of_slot[known], -1)
-        else:
-            rows = space.row_of_slot[candidates]
-        passing = rows >= 0
-        if self._allowed.mask is not None:
-            passing &= self._allowed.mask[rows]
-        for at, i in enumerate(which):
-            places = np.flatnonzero(passing[at])
-            if len(places) < k or places[k - 1] > TRUST * ef:
-                continue
-            count = self._count_near(distances[at, places], k, self._lengths[i])
-            if count == len(places):  # there may be more that float32 can't tell from the last
-                continue
-            slots = candidates[at, places[:count]]
-            answers[i] = self._ranked(i, slots if fresh is None else np.append(slots, fresh[at]))
-
-    def _count_near(self, distances: Matrix, k: int, length: float) -> int:
-        """How many of the candidates may be among the k nearest, given what float32 can have got
-        wrong; all of them when the distances make no sense."""
-        if not (distances[1:] >= distances[:-1]).all():
-            return len(distances)
-        last, units = float(distances[k - 1]), (self._matrix.shape[1] + 8) * TIE
-        scale = {"l2": abs(last), "cosine": 1.0, "ip": 0.0}[self._metric]
-        if self._metric == "ip":
-            norms = self._space.vectors.admit(self._matrix, self._space.checksums, NO_SLOTS)
-            scale = length * norms.longest
-        return int(distances.searchsorted(last + units * scale, "right"))
-
-    def _ranked(self, i: int, slots: Ints) -> Found:
-        """The k nearest of some slots, with their exact distances."""
-        norms = self._space.vectors.admit(self._matrix, self._space.checksums, slots)
-        query, length = self._query.vectors[i], self._lengths[i]
-        distances = exact_distances(query, length, self._matrix, norms, slots, self._metric)
-        rows = self._space.row_of_slot[slots]
-        order = np.lexsort((rows, distances))[: self._query.k]
-        return rows[order], distances[order]
-
-    def _fresh(self, covered: int, which: list[int]) -> list[Ints]:
-        """The nearest allowed slots behind those that the index holds, for each query."""
-        rows = self._space.row_of_slot[covered:]
-        passing = rows >= 0
-        if self._allowed.mask is not None:
-            passing &= self._allowed.mask[rows]
-        slots = np.flatnonzero(passing) + covered
-        norms = self._space.vectors.admit(self._matrix, self._space.checksums, slots)
-        found = nearest(
-            self._query.vectors[which],
-            [self._lengths[i] for i in which],
-            self._matrix,
-            norms,
-            self._metric,
-            self._query.k,
-            slots,
-        )
-        return [near for near, _ in found]
-
-    def _exactly(self, which: list[int]) -> Iterator[Found]:
-        space, k = self._space, self._query.k
-        vectors, slots = self._query.vectors[which], self._allowed.slots(space)
-        lengths = [self._lengths[i] for i in which]
-        together = self._together(slots)
-        if together is None:
-            norms = space.vectors.admit(self._matrix, space.checksums, slots)
-            found = nearest(vectors, lengths, self._matrix, norms, self._metric, k, slots)
-        else:
-            found = nearest(vectors, lengths, *together, self._metric, k, None)
-        for near, distances in found:
-            moved = together is not None and slots is not None
-            rows = space.row_of_slot[slots[near] if moved else near]  # type: ignore[index]
-            order = np.lexsort((rows, distances))[:k]
-            yield rows[order], distances[order]
-
-    def _together(self, slots: Ints | None) -> tuple[Matrix, Norms] | None:
-        """The allowed rows copied together, for a filter that is used again."""
-        allowed, name = self._allowed, self._query.space
-        kept = allowed.together(name)
-        if kept is None and slots is not None and self._may_keep_together():
-            norms = self._space.vectors.admit(self._matrix, self._space.checksums, slots)
-            kept = self._matrix[slots], taken(norms, slots)
-            self._view.kept.allowed.keep_together(allowed, name, *kept)
-        return kept
+    def _by_products(self) -> None:
+        """Answer those queries that are left."""
+        situation = self._situation(0)
+        plan = choose(situation)
+        if plan.method == "codes":
+            left = self._left()
+            self._note(plan, len(left))
+            found = by_codes(self._asked, self._codes, self._coded, gathers(situation), left)
+            for i, answer in zip(left, found, strict=True):
+                self._answers[i] = answer
+            self._trace.lap("codes")
+            plan = choose(replace(situation, coded=0))
+        if left := self._left():
+            self._note(plan, len(left))
+            for i, answer in zip(left, by_floats(self._asked, left), strict=True):
+                self._answers[i] = answer
+            self._trace.lap("exact")

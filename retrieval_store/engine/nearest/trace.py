@@ -9,17 +9,30 @@ from retrieval_store.engine.nearest.planner import Plan
 @dataclass(slots=True)
 class Trace:
     """What a search did: the plan for each query, how many points matched, how many vectors the
-    index lacked, how many candidates each leg of a hybrid query gave, and the milliseconds of each
+    index and the codes lacked, and how many numbers these are at most, whether there is something
+    to be saved, how many candidates each leg of a hybrid query gave, and the milliseconds of each
     step."""
 
     plans: list[Plan] = field(default_factory=list)
     matching: int = 0
     fresh: int = 0
-    fresh_cells: int = 0
+    uncoded: int = 0
+    lacking_cells: int = 0
+    leaves_work: bool = False
     legs: dict[str, list[int]] = field(default_factory=dict)
     steps: dict[str, float] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     last: float = field(default_factory=time.perf_counter)
+
+    def note_fresh(self, vectors: int, dimension: int) -> None:
+        """The index lacks so many."""
+        self.fresh = vectors
+        self.lacking_cells = max(self.lacking_cells, vectors * dimension)
+
+    def note_uncoded(self, vectors: int, dimension: int) -> None:
+        """So many have no codes."""
+        self.uncoded = vectors
+        self.lacking_cells = max(self.lacking_cells, vectors * dimension)
 
     def lap(self, step: str) -> None:
         """The time since the last lap went to this step."""

@@ -49,6 +49,11 @@ def find(connection: apsw.Connection, key: str) -> DerivedFile | None:
     return found[0] if found else None
 
 
+def find_all(connection: apsw.Connection, key: str) -> list[DerivedFile]:
+    """The records of the keys that begin with this one and a dot."""
+    return _records(connection, "WHERE key GLOB ? ORDER BY key", f"{key}.*")
+
+
 def all_files(connection: apsw.Connection) -> list[DerivedFile]:
     """All records."""
     return _records(connection, "ORDER BY key")

@@ -23,6 +23,7 @@ SLICE_BYTES = 4 * 1024 * 1024
 SLICE_PAGES = 500
 DEAD_SHARE = 0.25  # of the slots: then compaction is worth it
 DEAD_CELLS = 250_000
+OF_GENERATIONS = ("index", "codes")  # derived files whose keys go on with a space and a generation
 
 
 def is_worth_compacting(space: SpaceState) -> bool:
@@ -136,7 +137,9 @@ def remove_leftovers(points: Access, generation: int) -> None:
 
 
 def _is_of_other(key: str, generation: int) -> bool:
-    return key.startswith("index.") and key.split(".")[2:] != [str(generation)]
+    """Whether it is the key of an index or of codes, but not of this generation."""
+    kind, *rest = key.split(".")
+    return kind in OF_GENERATIONS and rest[1:2] != [str(generation)]
 
 
 def give_back_space(points: Access) -> None:

@@ -8,7 +8,8 @@ to the new generation. Readers go on with the files they have mapped; one that f
 reads again (`Access.read_again`). Then the old files are removed, freed pages given back, and
 the write-ahead log emptied: no byte of what was deleted is left.
 
-*Filling*: an index takes in the vectors it lacks, and is saved when it has grown enough.
+*Coding*: vectors get codes, of which whole segments are saved. *Filling*: an index takes in the
+vectors it lacks, and is saved when it has grown enough.
 
 One process does this at a time, by a lock on a file of its own, which is free again when its holder
 dies. What a dead one left is removed by the next. Another process may meanwhile load what was saved
@@ -21,6 +22,7 @@ from typing import NoReturn
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.database.failures import LOCK_TIMEOUT_MS
 from retrieval_store.engine.storage import derived
+from retrieval_store.engine.upkeep.coding import code, save_codes
 from retrieval_store.engine.upkeep.compaction import (
     compact,
     give_back_space,
@@ -59,6 +61,8 @@ def optimize(points: Access, progress: Progress) -> None:
         if any(space.dead for space in state.spaces.values()):
             compact(points, state, progress)
         for name in state.spaces:
+            code(points, name, progress)
+            save_codes(points, name)
             while fill(points, name, True, progress):
                 pass  # the collection was put to rest meanwhile
             save_index(points, name, 0)
@@ -92,6 +96,10 @@ def tend(points: Access, progress: Progress) -> bool:
             give_back_space(points)
         build_lists(points)
         left = False
+        for name in state.spaces:
+            code(points, name, progress)
+            if alone:
+                save_codes(points, name)
         for name in state.spaces:
             left |= fill(points, name, alone or points.is_read_only, progress)
             if alone:

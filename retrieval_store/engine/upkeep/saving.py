@@ -71,7 +71,8 @@ def renew_lists(points: Access, held: list[ListKey]) -> None:
 
     def forget_others(write: Write) -> None:
         files = derived.all_files(write.connection)
-        others = [f.key for f in files if not f.key.startswith("index.") and f.key not in kept]
+        lists = [f.key for f in files if not f.key.startswith(("index.", "codes."))]
+        others = [key for key in lists if key not in kept]
         derived.forget(write.connection, others)
 
     points.write(forget_others)

@@ -3,7 +3,7 @@
 Databases: every page through the checksum VFS, SQLite's own check of their structure, and whether
 the tables agree. Vector files: the checksum of every block, by a reader that has seen none yet.
 Derived files: their checksums, and whether they are made of what is there (`index_check`,
-`list_check`).
+`code_check`, `list_check`).
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from retrieval_store.base.words import Analyzer
 from retrieval_store.engine.access import Access, Around
 from retrieval_store.engine.database.pools import FileDatabase
 from retrieval_store.engine.database.transactions import select
+from retrieval_store.engine.nearest.coding import SEGMENT
 from retrieval_store.engine.nearest.indexing import FindClass
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.state.state import SpaceState
@@ -25,6 +26,7 @@ from retrieval_store.engine.storage.catalog import CATALOG
 from retrieval_store.engine.storage.derived import DerivedFile, all_files, path_of, refuse_damaged
 from retrieval_store.engine.storage.files import DERIVED, POINTS_NAME
 from retrieval_store.engine.storage.records import decode_payloads, read_records
+from retrieval_store.engine.upkeep.code_check import refuse_false_codes
 from retrieval_store.engine.upkeep.index_check import refuse_false_index
 from retrieval_store.engine.upkeep.list_check import refuse_false_lists
 from retrieval_store.engine.words.kept import TRIGRAMS, ListKey, file_key
@@ -117,7 +119,16 @@ def _comparisons(
         for space in sound
         if (index := view.kept.indexes[space.space.name]).wanted
     }
-    return {**lists, **indexes}
+    return {**lists, **indexes, **_of_codes(view, directory, sound)}
+
+
+def _of_codes(view: SearchView, directory: Path, sound: list[SpaceState]) -> dict[str, Comparison]:
+    every = [(space, view.kept.codes[space.space.name]) for space in sound]
+    return {
+        codes.key_of(number): partial(refuse_false_codes, directory, space, codes, number)
+        for space, codes in every
+        for number in range(space.space.slots // SEGMENT)
+    }
 
 
 def _words(find_analyzer: FindAnalyzer) -> list[ListKey]:

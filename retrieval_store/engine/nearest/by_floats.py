@@ -1,0 +1,49 @@
+"""The nearest by the vectors themselves, of all that a filter allows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from retrieval_store.base.arrays import Ints, Matrix
+from retrieval_store.engine.nearest.asked import Asked, Found
+from retrieval_store.indexes.exact import Norms, nearest, taken
+
+
+@dataclass(frozen=True, slots=True)
+class FloatsTogether:
+    """Copies of the vectors that a filter allows, in the order of their slots, and their norms."""
+
+    rows: Matrix
+    norms: Norms
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in use."""
+        return self.rows.nbytes
+
+
+def by_floats(asked: Asked, which: list[int]) -> Iterator[Found]:
+    """The nearest to some of the query vectors."""
+    space, k = asked.space, asked.query.k
+    vectors, slots = asked.query.vectors[which], asked.allowed.slots(space)
+    lengths = [asked.lengths[i] for i in which]
+    together = _together(asked, slots)
+    if together is None:
+        norms = space.vectors.admit(asked.matrix, space.checksums, slots)
+        found = nearest(vectors, lengths, asked.matrix, norms, asked.metric, k, slots)
+    else:
+        rows, norms = together.rows, together.norms
+        found = nearest(vectors, lengths, rows, norms, asked.metric, k, None)
+    for near, distances in found:
+        moved = together is not None and slots is not None
+        yield asked.in_order(slots[near] if moved else near, distances)  # type: ignore[index]
+
+
+def _together(asked: Asked, slots: Ints | None) -> FloatsTogether | None:
+    """The allowed vectors copied together, for a filter that is used again."""
+    name = asked.query.space
+    kept = asked.allowed.together(name)
+    if kept is None and slots is not None and asked.is_used_again:
+        norms = asked.space.vectors.admit(asked.matrix, asked.space.checksums, slots)
+        kept = FloatsTogether(asked.matrix[slots], taken(norms, slots))
+        asked.view.kept.allowed.keep_together(asked.allowed, name, kept)
+    return kept if isinstance(kept, FloatsTogether) else None

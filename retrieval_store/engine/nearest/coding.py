@@ -1,0 +1,344 @@
+"""The codes of one vector space in this process: by which most vectors are proved not to be near.
+
+Slots never change their vectors, so codes never become wrong. They come in *segments* of so many
+slots each. One that is full is immutable, and made once by the process that does maintenance: a
+derived file, which all processes map. The vectors behind the last full one, the *tail*, are coded
+in memory. What isn't coded yet, or any more, is searched as floats, with the same result.
+
+A collection that is small has no codes, since floats are as fast there; thousands of small ones
+have no files for them. Nor has any where there are no kernels.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import apsw
+import numpy as np
+
+from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.engine.concurrency.locking import Turns
+from retrieval_store.engine.nearest.code_files import read_codes, write_codes
+from retrieval_store.engine.nearest.speeds import codes_are_fast
+from retrieval_store.engine.state.state import SpaceState
+from retrieval_store.engine.storage.derived import (
+    DerivedFile,
+    checksum_of,
+    find_all,
+    is_there,
+    path_of,
+)
+from retrieval_store.engine.storage.schema import Space
+from retrieval_store.errors import DamagedError
+from retrieval_store.indexes.codes import (
+    Codes,
+    best_centre,
+    encode_into,
+    part_of,
+    room_for,
+    serves,
+)
+from retrieval_store.indexes.kernels import MOST_DIMENSIONS
+from retrieval_store.indexes.proof import FORBIDDEN, STRETCH_ROWS, Stretch, stretch
+
+SEGMENT = 16_384  # slots
+WORTH_CELLS = 500_000  # numbers: fewer are searched as fast as they are
+AT_ONCE_CELLS = 4_194_304  # that a query codes itself, in some 10 ms
+LEAST_CELLS = 262_144  # … and that are as well searched as they are
+HARD_AFTER = 3  # queries whose candidates were too many, and no others: then codes are no help …
+TRY_AGAIN = 256  # … until so many have been answered without
+
+_log = logging.getLogger("retrieval_store")
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """Codes at one moment. pieces: with the slots that they begin at, ascending; stretches: the
+    same, as they are searched."""
+
+    stretches: tuple[Stretch, ...]
+    pieces: tuple[tuple[int, Codes], ...]
+
+    @property
+    def stop(self) -> int:
+        """Behind the last slot that has a code."""
+        return self.pieces[-1][0] + self.pieces[-1][1].count if self.pieces else 0
+
+    @property
+    def padded_stop(self) -> int:
+        """Behind the last slot or padding."""
+        return self.pieces[-1][0] + len(self.pieces[-1][1].scales) if self.pieces else 0
+
+    def count_below(self, slots: int) -> int:
+        """How many of the first `slots` slots have a code."""
+        return sum(min(codes.count, max(0, slots - first)) for first, codes in self.pieces)
+
+    def lacking(self, slots: int) -> Ints:
+        """Those of the first `slots` slots that have no code."""
+        ranges, at = [], 0
+        for first, codes in self.pieces:
+            ranges.append(np.arange(at, min(first, slots)))
+            at = first + codes.count
+        ranges.append(np.arange(at, slots))
+        return np.concatenate(ranges)
+
+
+NOTHING_CODED = Coded((), ())
+
+
+class SpaceCodes:
+    """The codes of a vector space in one generation; none until they are loaded or made.
+
+    filling: for the one thread that loads or makes some; closed: nobody uses them any more.
+    """
+
+    def __init__(self, space: Space, generation: int, directory: Path | None) -> None:
+        self.key = f"codes.{space.number}.{generation}"
+        self.filling = Turns()
+        self.closed = False
+        self._space = space
+        self._directory = directory
+        self._segments: dict[int, Codes] = {}
+        self._saved: set[int] = set()
+        self._tail: Codes | None = None
+        self._tail_of = self._tail_count = 0
+        self._looked = directory is None
+        self._shown = NOTHING_CODED
+        self._strikes = self._spared = 0
+
+    def worth(self, slots: int) -> bool:
+        """Whether so many vectors should have codes."""
+        dimension = self._space.dimension or 0
+        many = slots * dimension >= WORTH_CELLS and dimension <= MOST_DIMENSIONS
+        return many and not self.closed and codes_are_fast()
+
+    def key_of(self, number: int) -> str:
+        """Under which the file of a segment is recorded."""
+        return f"{self.key}.{number}"
+
+    def shown(self) -> Coded:
+        """What there is now; it stays as it is."""
+        return self._shown
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in use, but for what is mapped from files."""
+        shared = sum(self._segments[i].nbytes for i in list(self._saved))
+        return max(0, sum(s.nbytes for s in self._shown.stretches) - shared)
+
+    # What queries learn of how much codes help.
+
+    def help(self) -> bool:
+        """Whether codes have told the vectors apart for the queries of late."""
+        if self._strikes < HARD_AFTER:
+            return True
+        self._spared += 1
+        return self._spared % TRY_AGAIN == 0
+
+    def note(self, helped: bool) -> None:
+        """Whether they did for one query."""
+        self._strikes = max(0, self._strikes - 1) if helped else min(HARD_AFTER, self._strikes + 1)
+
+    # Loading and making them.
+
+    def load_saved(self, connection: apsw.Connection, slots: int, newer: bool = False) -> None:
+        """Begin with the files of the first `slots` slots that are recorded and whole; only once,
+        unless `newer`. Nothing is done while another thread is at it."""
+        if newer or not self._looked:
+            load = partial(self._load_found, connection, slots)
+            self.filling.take_within(0, load, lambda: None)
+
+    def _load_found(self, connection: apsw.Connection, slots: int) -> None:
+        if self._directory is not None:
+            for found in find_all(connection, self.key):
+                number = number_of(found)
+                if number not in self._saved and 0 <= number < slots // SEGMENT:
+                    self._load(self._directory, number, found)
+            self._show()
+        self._looked = True
+
+    def _load(self, directory: Path, number: int, found: DerivedFile) -> None:
+        try:
+            self._use(number, self.read(directory, found))
+        except (DamagedError, ValueError, OSError) as error:
+            if is_there(directory, found):  # not replaced since this transaction began
+                _log.warning("codes can't be used and will be made again: %s", error)
+
+    def read(self, directory: Path, found: DerivedFile) -> Codes:
+        """What a file holds, mapped; raises DamagedError or ValueError."""
+        path = path_of(directory, found)
+        if checksum_of(path) != found.checksum:
+            raise DamagedError(f"{path} is damaged: its checksum is wrong")
+        assert self._space.dimension is not None
+        return read_codes(path, SEGMENT, self._space.dimension, self._space.metric)
+
+    def _use(self, number: int, codes: Codes) -> None:
+        """Take a full segment from its file; `_show` has to follow."""
+        for other in self._segments.values():
+            if _same_centre(other, codes):  # one array, so that queries are coded once for both
+                codes = replace(codes, centre=other.centre)
+                break
+        self._segments[number] = codes
+        self._saved.add(number)
+
+    def take_in_little(self, space: SpaceState) -> bool:
+        """Code what is lacking if that is a matter of milliseconds, and as much as is worth it; a
+        query calls it, which would otherwise search it as floats. Nothing is done while another
+        thread is at it. Returns whether there are more segments to be saved now."""
+        dimension, unsaved = space.space.dimension or 0, len(self.unsaved())
+        behind = self._behind(space.space.slots) * dimension
+        if not LEAST_CELLS < behind <= AT_ONCE_CELLS:
+            return False
+        self.filling.take_within(0, lambda: self._take_in_all(space), lambda: None)
+        return len(self.unsaved()) > unsaved
+
+    def take_in(self, space: SpaceState) -> None:
+        """Code the next of the segments that lack codes, or the tail."""
+        self.filling.take(lambda: self._take_in(space))
+
+    def lacks(self, slots: int) -> bool:
+        """Whether there is something to take in that is worth it."""
+        return self._behind(slots) * (self._space.dimension or 0) > LEAST_CELLS // 2
+
+    def _behind(self, slots: int) -> int:
+        """How many slots have no code."""
+        return slots - self._shown.count_below(slots)
+
+    def _take_in_all(self, space: SpaceState) -> None:
+        while self._take_in(space):
+            pass
+
+    def _take_in(self, space: SpaceState) -> bool:
+        """Code the next segment that lacks codes; whether there was one."""
+        slots = space.space.slots
+        for number in range(-(-slots // SEGMENT)):
+            stop = min(slots, (number + 1) * SEGMENT)
+            if not self._has(number, stop):
+                self._code(number, space, stop)
+                self._show()
+                return True
+        return False
+
+    def _has(self, number: int, stop: int) -> bool:
+        """Whether the slots of a segment are coded up to there."""
+        first = number * SEGMENT
+        of_tail = self._tail_of == number and self._tail_count >= stop - first
+        return number in self._segments or (self._tail is not None and of_tail)
+
+    def _code(self, number: int, space: SpaceState, stop: int) -> None:
+        """Code a segment as far as it goes, into memory."""
+        first = number * SEGMENT
+        if self._tail is None or self._tail_of != number:
+            self._begin(number, space, stop)
+        assert self._tail is not None
+        start = first + self._tail_count
+        rows = space.vectors.rows(space.space.slots)
+        norms = space.vectors.admit(rows, space.checksums, np.arange(start, stop))
+        some = slice(start, stop)
+        encode_into(
+            self._tail, self._tail_count, rows[some], norms.lengths[some], space.space.metric
+        )
+        self._tail_count = stop - first
+        if self._tail_count == SEGMENT:
+            self._segments[number] = part_of(self._tail, 0, SEGMENT)
+            self._tail, self._tail_count = None, 0
+
+    def _begin(self, number: int, space: SpaceState, stop: int) -> None:
+        """Choose a centre, by the vectors that there are: that of another segment if it serves, so
+        that a query needs to be coded only once."""
+        slots = np.arange(number * SEGMENT, stop)
+        rows = space.vectors.rows(space.space.slots)
+        norms = space.vectors.admit(rows, space.checksums, slots)
+        some, metric = slice(number * SEGMENT, stop), space.space.metric
+        centre = best_centre(rows[some], norms.lengths[some], metric)
+        for codes in self._segments.values():
+            if serves(codes.centre, centre, rows[some], norms.lengths[some], metric):
+                centre = codes.centre
+                break
+        self._tail = room_for(SEGMENT, rows.shape[1], metric, centre)
+        self._tail_of, self._tail_count = number, 0
+
+    def _show(self) -> None:
+        pieces = [(number * SEGMENT, self._segments[number]) for number in sorted(self._segments)]
+        if self._tail is not None and self._tail_count and self._tail_of not in self._segments:
+            tail = part_of(self._tail, 0, self._tail_count)
+            pieces.append((self._tail_of * SEGMENT, tail))
+            pieces.sort(key=lambda piece: piece[0])
+        self._shown = Coded(tuple(_stretches(pieces, self._shown.stretches)), tuple(pieces))
+
+    # Saving them.
+
+    def unsaved(self) -> list[int]:
+        """The full segments that have no file."""
+        return sorted(set(self._segments) - self._saved)
+
+    def write(self, number: int, path: Path) -> int:
+        """Write a full segment into a file, and say how many slots are in it."""
+        write_codes(path, self._segments[number], self._space.metric)
+        return SEGMENT
+
+    def map(self, made: list[DerivedFile], directory: Path) -> None:
+        """Go on with what was written instead of what is in memory."""
+
+        def use() -> None:
+            for file in made:
+                self._use(number_of(file), self.read(directory, file))
+            self._show()
+
+        self.filling.take(use)
+
+    def close(self) -> None:
+        """Let go of the memory; searches under way keep what they use."""
+        self.closed = True
+        self._segments, self._tail, self._shown = {}, None, NOTHING_CODED
+
+
+def number_of(file: DerivedFile) -> int:
+    """Of which segment a file is; -1 for a name that isn't ours."""
+    number = file.key.rpartition(".")[2]
+    return int(number) if number.isdecimal() else -1
+
+
+def _stretches(pieces: list[tuple[int, Codes]], before: tuple[Stretch, ...]) -> Iterator[Stretch]:
+    """The pieces in stretches of one centre each, those that haven't changed as they were."""
+    known = {tuple(map(id, one.pieces)): one for one in before}
+    for group in _groups(pieces):
+        codes = [codes for _, codes in group]
+        one = known.get(tuple(map(id, codes)))
+        yield one or stretch(codes, [first for first, _ in group], None)
+
+
+def _groups(pieces: list[tuple[int, Codes]]) -> Iterator[list[tuple[int, Codes]]]:
+    group: list[tuple[int, Codes]] = []
+    rows = 0
+    for first, codes in pieces:
+        full = rows + len(codes.scales) > STRETCH_ROWS
+        if group and (full or group[0][1].centre is not codes.centre):
+            yield group
+            group, rows = [], 0
+        group.append((first, codes))
+        rows += len(codes.scales)
+    if group:
+        yield group
+
+
+def _same_centre(one: Codes, other: Codes) -> bool:
+    """Whether a query coded for the one is coded for the other."""
+    if one.centre is None or other.centre is None:
+        return one.centre is other.centre
+    return one.centre is other.centre or np.array_equal(one.centre, other.centre)
+
+
+def penalties(coded: Coded, space: SpaceState, mask: Bools | None) -> np.ndarray:
+    """(coded slots,) float32: what to add to the scores, so that slots that are dead, not allowed,
+    or newer than the state are never found."""
+    count = min(space.space.slots, coded.padded_stop)
+    rows = space.row_of_slot[:count]
+    found = rows >= 0 if mask is None else mask[rows] & (rows >= 0)
+    penalty = np.full(coded.padded_stop, FORBIDDEN)
+    # Arithmetic: choosing by a mask takes several times as long.
+    np.subtract(1, found, out=penalty[:count], dtype=np.float32)
+    penalty[:count] *= FORBIDDEN
+    return penalty

@@ -1,0 +1,67 @@
+"""Making the codes of vector spaces, and files of those that are full."""
+
+from functools import partial
+from pathlib import Path
+
+from retrieval_store.engine.access import Access
+from retrieval_store.engine.database.failures import translated
+from retrieval_store.engine.memory import Moment
+from retrieval_store.engine.nearest.coding import SpaceCodes
+from retrieval_store.engine.nearest.kept import SearchView
+from retrieval_store.engine.storage import derived
+from retrieval_store.engine.storage.derived import DerivedFile
+from retrieval_store.engine.storage.write import Write
+from retrieval_store.errors import DamagedError
+from retrieval_store.interface.records import Progress
+
+FILES_AT_ONCE = 16  # recorded in one transaction
+
+
+def code(points: Access, name: str, progress: Progress) -> None:
+    """Let the codes of a space take in the vectors that they lack, from files if there are any."""
+
+    def begin(view: SearchView) -> Moment:
+        codes = view.kept.codes.get(name)
+        if codes is not None:
+            codes.load_saved(view.connection, view.state.spaces[name].space.slots, newer=True)
+        return Moment(view.state, view.kept)
+
+    moment = points.read(begin)
+    codes, space = moment.kept.codes.get(name), moment.state.spaces.get(name)
+    if codes is None or space is None or not codes.worth(space.space.slots):
+        return
+    try:
+        while codes.lacks(space.space.slots) and not codes.closed:
+            codes.take_in(space)
+            progress(0, space.space.slots)
+    except DamagedError:
+        if not points.has_moved_on(moment.state.head.generation):
+            raise  # else the files are those of the generation before
+
+
+def save_codes(points: Access, name: str) -> None:
+    """Write files of the full segments that have none; only the one process that does maintenance
+    may."""
+    moment = points.moment()
+    codes = moment.kept.codes.get(name)
+    if codes is None or points.directory is None:
+        return
+    unsaved = codes.unsaved()
+    for start in range(0, len(unsaved), FILES_AT_ONCE):
+        some = unsaved[start : start + FILES_AT_ONCE]
+        _save(points, points.directory, codes, some, moment.state.head.seq)
+
+
+def _save(points: Access, directory: Path, codes: SpaceCodes, some: list[int], seq: int) -> None:
+    made: list[DerivedFile] = []
+    with translated(directory):
+        for number in some:
+            key = codes.key_of(number)
+            made.append(derived.write_file(directory, key, partial(codes.write, number), seq))
+
+    def record(write: Write) -> None:
+        for file in made:
+            derived.record(write.connection, file)
+
+    points.write(record)
+    codes.map(made, directory)

@@ -1,0 +1,354 @@
+"""Which rows may be among the nearest, proved by their codes.
+
+One pass over the codes bounds each row's score from both sides (see `codes`). Any k lower bounds
+are a floor: a row whose upper bound lies below the least of them is not among the k nearest. What
+is left, some twenty rows in the usual case, is decided in float64 by who asked.
+
+The score is what grows as the distance falls: the cosine, the product, or minus half the squared
+distance, all for one query p: for "l2" and a centre c, p = q - c and -|x - q|²/2 is y·p - |y|²/2 -
+|p|²/2 with y = x - c; for the others it is y·q + c·q.
+
+The pass itself costs a product of int8; what follows it could easily cost as much. So nothing is
+sorted, and nothing chosen by a mask, that is as long as the rows are many: the best score of each
+block of 64 rows is found (they lie apart, so that it is the maximum of 64 arrays), and only blocks
+that may reach the floor are looked at row by row.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+
+from retrieval_store.base.arrays import Floats, Ints, Matrix
+from retrieval_store.indexes.codes import BLOCK, Codes, slices_of
+from retrieval_store.indexes.exact import UNIT_ROUNDOFF, Metric
+from retrieval_store.indexes.kernels import Packed, packed, products
+
+PIECE_ROWS = 16_384  # multiplied at once, and looked at while the processor's cache holds them
+STRETCH_ROWS = 131_072  # after which the floor is raised
+STRETCH_CELLS = 2_097_152  # scores that are kept at once
+FORBIDDEN = np.float32(-3e38)  # what is added to the score of a row that mustn't be found
+IN_BLOCK = np.arange(BLOCK)[:, None]
+FIRST_LOOK = 16  # blocks, at least, by which the floor is raised before the others are looked at
+ROUNDING = 8 * UNIT_ROUNDOFF  # of the steps from a product to a score, as a share
+WIDE_ROUNDING = 1e-11  # of sums in float64
+OF_ONE = 1e-15  # of 1 - score, the distance: scores that differ by less may be equally far
+UP = 1 + 2.0**-20
+
+
+class HardError(Exception):
+    """Too many rows can't be told apart by their codes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Pieces of codes with one centre, looked at in one go, in blocks of rows.
+
+    residuals, lengths: (m,) of all rows; starts, steps: (b,) where the rows of a block are: at
+    start, start + step, …; worst_residuals, worst_lengths, worst_halves: (b,) the largest of each
+    block. slots: (m,) of rows gathered from all over, or first_slots: (b,) of the blocks' first
+    rows, where rows are slots that follow one another.
+    """
+
+    pieces: tuple[Codes, ...]
+    residuals: Matrix
+    lengths: Matrix
+    starts: Ints
+    steps: Ints
+    worst_residuals: Matrix
+    worst_lengths: Matrix
+    worst_halves: Matrix
+    slots: Ints | None
+    first_slots: Ints
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are, padding too."""
+        return len(self.residuals)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory, but for codes that are mapped from files."""
+        return sum(piece.nbytes for piece in self.pieces) + self.residuals.nbytes * 2
+
+
+def stretches_of(codes: Codes, slots: Ints) -> list[Stretch]:
+    """The stretches of codes gathered from all over, of the rows with these slots."""
+    pieces = list(slices_of(codes, PIECE_ROWS))
+    per = max(1, STRETCH_ROWS // PIECE_ROWS)
+    found = []
+    for i in range(0, len(pieces), per):
+        chosen = slots[i * PIECE_ROWS : (i + per) * PIECE_ROWS]
+        found.append(stretch(pieces[i : i + per], None, chosen))
+    return found
+
+
+def stretch(pieces: Sequence[Codes], firsts: Sequence[int] | None, slots: Ints | None) -> Stretch:
+    """One stretch. firsts: the slot of each piece's first row; or else slots: of all rows."""
+    residuals = np.concatenate([piece.residuals for piece in pieces])
+    lengths = np.concatenate([piece.lengths for piece in pieces])
+    blocks = [len(piece.scales) // BLOCK for piece in pieces]
+    offsets = np.cumsum([0, *(len(piece.scales) for piece in pieces)])
+    inside = np.concatenate([np.arange(count) for count in blocks])
+    starts = np.repeat(offsets[:-1], blocks) + inside
+    first_slots = inside + np.repeat([0] * len(blocks) if firsts is None else firsts, blocks)
+    if slots is not None:  # of the padding too
+        slots = np.append(slots, np.zeros(len(residuals) - len(slots), np.int64))
+    return Stretch(
+        tuple(pieces),
+        residuals,
+        lengths,
+        starts,
+        np.repeat(np.array(blocks), blocks),
+        np.concatenate([_worst(piece.residuals) for piece in pieces]),
+        np.concatenate([_worst(piece.lengths) for piece in pieces]),
+        np.concatenate([_worst(_halves(piece)) for piece in pieces]),
+        slots,
+        first_slots,
+    )
+
+
+def _halves(piece: Codes) -> Matrix:
+    return np.zeros(len(piece.scales), np.float32) if piece.halves is None else piece.halves
+
+
+def _worst(values: Matrix) -> Matrix:
+    worst: Matrix = values.reshape(BLOCK, -1).max(axis=0)
+    return worst
+
+
+@dataclass(frozen=True, slots=True)
+class _Coded:
+    """Codes of queries, for rows with one centre.
+
+    All but `packed` are (q,) float64: scales, of the codes; offsets, what to add to a product to
+    have a score; and by what the bounds of a row are multiplied to have that of its score: its
+    residual, its length, and half its squared length; constant, what is added.
+    """
+
+    packed: Packed
+    scales: Floats
+    offsets: Floats
+    by_residual: Floats
+    by_length: Floats
+    by_half: Floats
+    constant: Floats
+
+
+def _coded(queries: Matrix, lengths: Floats, metric: Metric, stretch: Stretch) -> _Coded:
+    centre = stretch.pieces[0].centre
+    wide = queries.astype(np.float64)
+    offsets, constant = np.zeros(len(wide)), np.full(len(wide), OF_ONE)
+    if metric == "cosine":
+        wide /= lengths[:, None]
+    if metric == "l2":
+        wide = wide if centre is None else wide - centre
+        squared = np.einsum("ij,ij->i", wide, wide)
+        offsets, constant = -squared / 2, squared * WIDE_ROUNDING
+    elif centre is not None:
+        offsets = wide @ centre.astype(np.float64)
+        constant += np.linalg.norm(wide, axis=1) * np.linalg.norm(centre) * WIDE_ROUNDING
+    peaks = np.maximum(np.abs(wide).max(axis=1), 1e-30)
+    # Where a row's half square would leave float32's range, measured by the scale, a coarser one.
+    scales = np.maximum(peaks / 127, float(stretch.worst_halves.max()) * 1e-30)
+    scaled = wide / scales[:, None]
+    rounded = np.rint(scaled)
+    scaled -= rounded
+    lost = np.sqrt(np.einsum("ij,ij->i", scaled, scaled)) * scales
+    reach = np.maximum(np.sqrt(np.einsum("ij,ij->i", wide, wide)), 1e-30)  # ∞ times 0 is no number
+    return _Coded(
+        packed(rounded.astype(np.int8)),
+        scales,
+        offsets,
+        reach * UP,
+        (lost + ROUNDING * reach) * UP,
+        np.full(len(wide), 2 * ROUNDING if metric == "l2" else 0.0),
+        constant,
+    )
+
+
+class _Sought:
+    """What one query has found so far. best: the largest lower bounds, at most k; floor: the least
+    of them, -∞ while there are fewer."""
+
+    def __init__(self, k: int, most: int) -> None:
+        self.floor = -np.inf
+        self._k, self._most = k, most
+        self._best: Floats = np.empty(0)
+        self._slots: list[Ints] = []
+        self._uppers: list[Floats] = []
+        self._held = 0
+
+    def raised(self, lowers: Floats) -> tuple[Floats, float]:
+        """The best lower bounds with these, and the floor that they make."""
+        best = np.concatenate([self._best, lowers])
+        if len(best) < self._k:
+            return best, -np.inf
+        if len(best) > self._k:
+            best = np.partition(best, len(best) - self._k)[-self._k :]
+        return best, float(best.min())
+
+    def take(self, slots: Ints, lowers: Floats, uppers: Floats) -> None:
+        """Take in rows that weren't known yet: all of their blocks that may reach the floor."""
+        self._best, self.floor = self.raised(lowers)
+        kept = uppers >= self.floor
+        self._slots.append(slots[kept])
+        self._uppers.append(uppers[kept])
+        self._held += len(self._slots[-1])
+        if self._held > self._most and len(self.candidates()) > self._most:
+            raise HardError
+
+    def candidates(self) -> Ints:
+        """The slots of the rows that may be among the nearest."""
+        if not self._slots:
+            return np.empty(0, np.int64)
+        slots, uppers = np.concatenate(self._slots), np.concatenate(self._uppers)
+        kept = uppers >= self.floor
+        self._slots, self._uppers = [slots[kept]], [uppers[kept]]
+        self._held = len(self._slots[0])
+        return self._slots[0]
+
+
+Candidates: TypeAlias = Ints | None
+
+
+def candidates(
+    queries: Matrix,
+    lengths: Floats,
+    stretches: Sequence[Stretch],
+    metric: Metric,
+    k: int,
+    most: int,
+    penalty: Matrix | None = None,
+) -> list[Candidates]:
+    """For each query the slots of all rows that may be among its k nearest, in no order; None where
+    there would be more than `most`, since its codes don't tell rows apart.
+
+    queries: (q, dim) float32, and their lengths, of which none may be 0 for "cosine", nor unsafe
+    (see `exact`); penalty: (slots,) float32, FORBIDDEN for slots that mustn't be found and else 0,
+    for stretches of all slots; it reaches to the end of their padding.
+    """
+    rows = max((stretch.rows for stretch in stretches), default=1)
+    step = max(1, STRETCH_CELLS // rows)
+    found: list[Candidates] = []
+    for start in range(0, len(queries), step):
+        some = slice(start, start + step)
+        search = _Pass(queries[some], lengths[some], metric, k, most, penalty)
+        found += search.run(stretches)
+    return found
+
+
+class _Pass:
+    """One pass for some queries over all stretches."""
+
+    def __init__(
+        self,
+        queries: Matrix,
+        lengths: Floats,
+        metric: Metric,
+        k: int,
+        most: int,
+        penalty: Matrix | None,
+    ) -> None:
+        self._queries, self._metric, self._penalty = queries, metric, penalty
+        self._lengths, self._k = lengths, k
+        self._sought: list[_Sought | None] = [_Sought(k, most) for _ in queries]
+
+    def run(self, stretches: Sequence[Stretch]) -> list[Candidates]:
+        """Candidates of each query, None for hard ones."""
+        coded, centre = None, None
+        for one in stretches:
+            if coded is None or one.pieces[0].centre is not centre:
+                coded, centre = self._coded(one), one.pieces[0].centre
+            self._look(one, coded)
+        return [None if sought is None else sought.candidates() for sought in self._sought]
+
+    def _coded(self, one: Stretch) -> _Coded:
+        return _coded(self._queries, self._lengths, self._metric, one)
+
+    def _look(self, one: Stretch, coded: _Coded) -> None:
+        scores, tops = self._scores(one, coded)
+        tops += _slack(one.worst_residuals, one.worst_lengths, one.worst_halves, coded)
+        for i, sought in enumerate(self._sought):
+            if sought is None:
+                continue
+            try:
+                self._take(one, coded, i, scores, tops[:, i], sought)
+            except HardError:
+                self._sought[i] = None
+
+    def _scores(self, one: Stretch, coded: _Coded) -> tuple[Matrix, Matrix]:
+        """(m, q) scores in the units of each query's code, but for offsets, and the best of each
+        block."""
+        queries = len(self._queries)
+        scores = np.empty((one.rows, queries), np.float32)
+        tops = np.empty((len(one.starts), queries), np.float32)
+        at = 0
+        for piece in one.pieces:
+            rows = len(piece.scales)
+            part = scores[at : at + rows]
+            found = products(piece.numbers, coded.packed)
+            column = piece.scales[:, None]
+            np.multiply(found, column, out=part, dtype=np.float32, casting="unsafe")
+            if piece.halves is not None:
+                part -= piece.halves[:, None] * (1 / coded.scales).astype(np.float32)
+            if self._penalty is not None:
+                first = int(one.first_slots[at // BLOCK])
+                part += self._penalty[first : first + rows, None]
+            blocks = tops[at // BLOCK : (at + rows) // BLOCK]
+            np.maximum.reduce(part.reshape(BLOCK, -1, queries), axis=0, out=blocks)
+            at += rows
+        return scores, tops
+
+    def _take(
+        self, one: Stretch, coded: _Coded, i: int, scores: Matrix, tops: Matrix, sought: _Sought
+    ) -> None:
+        """Look at the rows of the blocks that may reach the floor."""
+        look = partial(self._rows, one, coded, i, scores)
+        chosen = np.flatnonzero(tops >= self._in_units(sought.floor, coded, i))
+        if not len(chosen):
+            return
+        few = max(2 * self._k, FIRST_LOOK)
+        if len(chosen) > 2 * few:  # the best of them first: most others won't reach the floor then
+            first = chosen[np.argpartition(tops[chosen], -few)[-few:]]
+            _, floor = sought.raised(look(first)[1])
+            chosen = chosen[tops[chosen] >= self._in_units(floor, coded, i)]
+        sought.take(*look(chosen))
+
+    def _rows(
+        self, one: Stretch, coded: _Coded, i: int, scores: Matrix, blocks: Ints
+    ) -> tuple[Ints, Floats, Floats]:
+        """Slots, lower bounds and upper bounds of the rows of some blocks that may be found."""
+        apart = IN_BLOCK * one.steps[blocks]
+        places = one.starts[blocks] + apart
+        slots = one.first_slots[blocks] + apart if one.slots is None else one.slots[places]
+        residuals = one.residuals[places]
+        good = residuals >= 0  # no padding
+        if self._penalty is not None:
+            good &= self._penalty[slots] == 0
+        halves = one.worst_halves[blocks] * coded.by_half[i]
+        slack = residuals * coded.by_residual[i] + one.lengths[places] * coded.by_length[i]
+        slack = (slack + (halves + coded.constant[i]))[good]
+        middle = scores[places, i][good] * coded.scales[i] + coded.offsets[i]
+        return slots[good], middle - slack, middle + slack
+
+    def _in_units(self, score: float, coded: _Coded, i: int) -> np.float32:
+        """A score in the units of a query's code, rounded down."""
+        if score == -np.inf:
+            return np.float32(-np.inf)
+        units = (score - coded.offsets[i]) / coded.scales[i]
+        below: np.float32 = np.nextafter(np.float32(units), np.float32(-np.inf))
+        return below
+
+
+def _slack(residuals: Matrix, lengths: Matrix, halves: Matrix, coded: _Coded) -> Matrix:
+    """(b, q) what may have to be added to scores of blocks, in the units of each query's code."""
+    units = UP / coded.scales
+    slack = np.multiply.outer(residuals, (coded.by_residual * units).astype(np.float32))
+    slack += np.multiply.outer(lengths, (coded.by_length * units).astype(np.float32))
+    if halves.any():
+        slack += np.multiply.outer(halves, (coded.by_half * units).astype(np.float32))
+    slack += (coded.constant * units).astype(np.float32)
+    return slack

@@ -1,0 +1,312 @@
+"""Collections that are searched by codes: exact, from the first query on, whatever becomes of the
+files."""
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import retrieval_store
+from retrieval_store.engine.nearest import coding, search
+from retrieval_store.indexes.kernels import has_kernels
+from tests.helpers.indexed import until
+from tests.helpers.oracle import brute_force
+from tests.helpers.processes import eager_codes
+from tests.helpers.small_stores import points_file, sql
+
+pytestmark = [
+    pytest.mark.embedded,
+    pytest.mark.skipif(not has_kernels(), reason="this processor has no products of int8"),
+]
+DIMENSION = 24
+
+
+@pytest.fixture(autouse=True)
+def eager(monkeypatch):
+    eager_codes(monkeypatch.setattr)
+
+
+def cloud(count, seed=0):
+    return np.random.default_rng(seed).standard_normal((count, DIMENSION)).astype(np.float32)
+
+
+def populated(client, count=700, metric="cosine"):
+    things = client.create_collection(
+        "things", {"hnsw": {"space": metric}, "index": "exact"}, embedding_function=None
+    )
+    things.add(
+        ids=[str(i) for i in range(count)],
+        embeddings=cloud(count),
+        metadatas=[{"n": i, "even": i % 2 == 0} for i in range(count)],
+    )
+    return things
+
+
+def opened(client):
+    return client.get_collection("things", embedding_function=None)
+
+
+def methods(things, queries=None, **more):
+    queries = cloud(1, 5) if queries is None else queries
+    return [plan["method"] for plan in things.explain(query_embeddings=queries, **more)["plans"]]
+
+
+def check_answers(things, held, metric="cosine", seed=5, where=None, allowed=None):
+    """Hits are those of float64 brute force over what is held, by id."""
+    ids = sorted(held if allowed is None else set(held) & set(allowed))
+    queries = cloud(4, seed)
+    found = things.query(query_embeddings=queries, n_results=7, where=where)
+    for query, hits, distances in zip(queries, found["ids"], found["distances"], strict=True):
+        if ids:
+            truth = brute_force(query, np.array([held[i] for i in ids]), metric)
+            by_id = dict(zip(ids, truth.tolist(), strict=True))
+            assert np.allclose(distances, np.sort(truth)[:7], rtol=1e-9, atol=1e-12)
+            assert np.allclose([by_id[i] for i in hits], distances, rtol=1e-9, atol=1e-12)
+        else:
+            assert hits == []
+
+
+def as_held(count):
+    return dict(zip(map(str, range(count)), cloud(count), strict=True))
+
+
+def code_files(store):
+    return sorted(Path(store).glob("*/derived/codes.*"))
+
+
+def coded_slots(things):
+    return things.stats()["spaces"][""]["coded_slots"]
+
+
+@pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
+def test_the_first_query_is_answered_by_codes_and_exactly(client, metric):
+    things = populated(client, metric=metric)
+    assert methods(things) == ["codes"]
+    check_answers(things, as_held(700), metric)
+    assert coded_slots(things) == 700
+
+
+def test_what_was_written_since_is_found(client):
+    things = populated(client)
+    assert methods(things) == ["codes"]
+    near = cloud(1, 5)[0]
+    things.add(ids=["near"], embeddings=[near])
+    assert things.query(query_embeddings=[near], n_results=1)["ids"] == [["near"]]
+    things.delete(ids=["near"])
+    assert things.query(query_embeddings=[near], n_results=1)["ids"] != [["near"]]
+    check_answers(things, as_held(700))
+
+
+@pytest.mark.parametrize("share", [0.9, 0.3, 0.02])
+def test_filters_are_exact_the_first_time_and_when_they_come_again(client, share):
+    things = populated(client)
+    allowed = [str(i) for i in range(700) if i < 700 * share]
+    for seed in range(4):
+        where = {"n": {"$lt": 700 * share}}
+        check_answers(things, as_held(700), seed=seed, where=where, allowed=allowed)
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_any_history_is_answered_as_by_brute_force(data):
+    metric = data.draw(st.sampled_from(["l2", "ip", "cosine"]))
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    held = {}
+    with retrieval_store.Client() as client:
+        things = populated(client, 300, metric)
+        held = as_held(300)
+        for step in range(data.draw(st.integers(1, 8))):
+            ids = [str(i) for i in random.choice(600, random.integers(1, 150), replace=False)]
+            what = data.draw(st.sampled_from(["write", "delete", "optimize"]))
+            if what == "write":
+                vectors = random.integers(-2, 3, (len(ids), DIMENSION)).astype(np.float32)
+                things.upsert(ids, vectors, metadatas=[{"n": int(i)} for i in ids])
+                held.update(zip(ids, vectors, strict=True))
+            elif what == "delete":
+                things.delete(ids=ids)
+                held = {i: v for i, v in held.items() if i not in ids}
+            else:
+                things.optimize()
+            bound = data.draw(st.sampled_from([600, 200, 20]))
+            allowed = [i for i in held if int(i) < bound]
+            for _ in range(2):
+                check_answers(things, held, metric, step, {"n": {"$lt": bound}}, allowed)
+            check_answers(things, held, metric, step)
+
+
+def test_whole_segments_are_files_that_the_next_process_uses(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        populated(client).optimize()
+    assert len(code_files(tmp_path)) == 700 // 128
+    with retrieval_store.Client(tmp_path, read_only=True) as client:
+        things = opened(client)
+        told = things.explain(query_embeddings=cloud(1, 5))
+        assert told["uncoded"] <= 700 % 128 and told["plans"][0]["method"] == "codes"
+        check_answers(things, as_held(700))
+
+
+def test_small_collections_have_no_codes(tmp_path, monkeypatch):
+    monkeypatch.setattr(coding, "WORTH_CELLS", 500_000)
+    with retrieval_store.Client(tmp_path) as client:
+        things = populated(client)
+        things.optimize()
+        assert methods(things) == ["exact"] and coded_slots(things) == 0
+    assert not code_files(tmp_path)
+
+
+def flip(file):
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 4
+    file.write_bytes(data)
+
+
+def truncate(file):
+    with file.open("r+b") as stream:
+        stream.truncate(file.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, Path.unlink])
+def test_a_damaged_file_is_found_searched_without_and_made_again(tmp_path, damage, monkeypatch):
+    with retrieval_store.Client(tmp_path) as client:
+        populated(client).optimize()
+    damage(code_files(tmp_path)[2])
+    monkeypatch.setattr(coding, "AT_ONCE_CELLS", 0)  # no query makes up for it
+    with retrieval_store.Client(tmp_path, read_only=True) as client:
+        things = opened(client)
+        told = things.explain(query_embeddings=cloud(1, 5))
+        assert told["uncoded"] >= 128 and "have no codes" in told["remarks"][0]
+        check_answers(things, as_held(700))
+    with retrieval_store.Client(tmp_path) as client:
+        check_answers(opened(client), as_held(700))
+        opened(client).optimize()
+        assert not [file for file in client.verify() if file.problem]
+    with retrieval_store.Client(tmp_path, read_only=True) as client:
+        assert opened(client).explain(query_embeddings=cloud(1, 5))["uncoded"] <= 700 % 128
+    assert len(code_files(tmp_path)) == 700 // 128
+
+
+def test_a_store_without_codes_answers_at_once_and_gains_them(tmp_path, monkeypatch):
+    with monkeypatch.context() as before:
+        before.setattr(coding, "WORTH_CELLS", 10**12)
+        with retrieval_store.Client(tmp_path) as client:
+            populated(client).optimize()
+    assert not code_files(tmp_path)
+    with retrieval_store.Client(tmp_path) as client:
+        monkeypatch.setattr("retrieval_store.engine.points.FRESH_CELLS", 0)
+        check_answers(opened(client), as_held(700))
+        until(lambda: len(code_files(tmp_path)) == 700 // 128, "no codes were saved")
+        assert methods(opened(client)) == ["codes"]
+        check_answers(opened(client), as_held(700))
+
+
+def test_what_is_deleted_is_in_no_file_after_optimize(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        things = populated(client)
+        things.optimize()
+        before = code_files(tmp_path)
+        things.delete(where={"even": True})
+        things.optimize()
+        assert code_files(tmp_path) and not set(before) & set(code_files(tmp_path))
+        held = {i: v for i, v in as_held(700).items() if int(i) % 2}
+        check_answers(things, held)
+
+
+def test_verify_finds_codes_that_prove_what_is_false(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        populated(client).optimize()
+    file = code_files(tmp_path)[1]
+    data = bytearray(file.read_bytes())
+    data[-2_000:] = bytes(2_000)
+    file.write_bytes(data)
+    import zlib
+
+    record = "UPDATE derived SET checksum = ? WHERE file = ?"
+    sql(points_file(tmp_path), record, zlib.crc32(data), file.name)
+    with retrieval_store.Client(tmp_path) as client:
+        problems = [f for f in client.verify() if f.problem]
+    assert [f.file.name for f in problems] == [file.name]
+    assert "bounds that don't hold" in problems[0].problem
+
+
+def test_vectors_that_codes_cannot_tell_apart_are_searched_as_they_are(client, monkeypatch):
+    monkeypatch.setattr("retrieval_store.engine.nearest.by_codes.MOST_SHARE", 16)
+    monkeypatch.setattr("retrieval_store.engine.nearest.by_codes.LEAST_MOST", 1)
+    things = populated(client, 50)
+    things.add(ids=[f"same {i}" for i in range(900)], embeddings=[cloud(1, 5)[0]] * 900)
+    hits = things.query(query_embeddings=cloud(1, 5), n_results=3)["ids"][0]
+    assert hits == ["same 0", "same 1", "same 2"]
+    told = [methods(things) for _ in range(6)]
+    assert told[0] == ["codes", "exact"] and told[-1] == ["exact"]
+
+
+WITHOUT = """
+import sys
+import numpy as np
+if sys.argv[2] == "no numkong":
+    sys.modules["numkong"] = None
+elif sys.argv[2] == "serial":
+    import numkong
+    for name, there in numkong.get_capabilities().items():
+        if name != "serial":
+            numkong.disable_capability(name)
+import retrieval_store
+from tests.engine.nearest.test_coded_search import as_held, check_answers, methods, opened
+with retrieval_store.Client(sys.argv[1]) as client:
+    things = opened(client)
+    print(methods(things))
+    check_answers(things, as_held(700))
+    things.add(ids=["new"], embeddings=[[9.0] * 24])
+    print(things.query(query_embeddings=[[9.0] * 24], n_results=1)["ids"])
+"""
+
+
+@pytest.mark.parametrize("without", ["no numkong", "serial"])
+def test_without_fast_products_of_int8_floats_are_searched(tmp_path, without):
+    with retrieval_store.Client(tmp_path) as client:
+        populated(client).optimize()
+    assert code_files(tmp_path)
+    command = [sys.executable, "-c", WITHOUT, str(tmp_path), without]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["['exact']", "[['new']]"]
+
+
+READ = """
+import sys
+import retrieval_store
+from tests.engine.nearest.test_coded_search import as_held, check_answers, opened
+from tests.helpers.processes import eager_codes
+eager_codes(setattr)
+with retrieval_store.Client(sys.argv[1]) as client:
+    for seed in range(30):
+        check_answers(opened(client), as_held(700), seed=seed)
+"""
+
+
+@pytest.mark.kills
+def test_eight_processes_search_the_same_files(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        populated(client)
+        command = [sys.executable, "-c", READ, str(tmp_path)]
+        readers = [subprocess.Popen(command) for _ in range(8)]
+        opened(client).optimize()
+        assert [reader.wait() for reader in readers] == [0] * 8
+
+
+def test_the_planner_measures_no_machine_for_a_small_collection(tmp_path, monkeypatch):
+    monkeypatch.setattr(coding, "WORTH_CELLS", 500_000)
+    monkeypatch.setattr(search, "speeds", lambda: pytest.fail("it was measured"))
+    with retrieval_store.Client(tmp_path) as client:
+        check_answers(populated(client), as_held(700))
+
+
+def test_nothing_is_logged_where_all_is_well(client, caplog):
+    with caplog.at_level(logging.WARNING, "retrieval_store"):
+        things = populated(client)
+        things.optimize()
+        check_answers(things, as_held(700))
+    assert not caplog.records

@@ -15,10 +15,10 @@ from typing import TypeAlias
 import apsw
 
 from retrieval_store.base.arrays import Ints
+from retrieval_store.engine.codes.segments import SpaceCodes
 from retrieval_store.engine.database.failures import contradictions
 from retrieval_store.engine.filtering.allowed import AllowedCache
 from retrieval_store.engine.filtering.kept import COLUMNS_KEPT
-from retrieval_store.engine.nearest.coding import SpaceCodes
 from retrieval_store.engine.nearest.indexing import FindClass, SpaceIndex
 from retrieval_store.engine.nearest.kept import Kept
 from retrieval_store.engine.state.layers import LayerCache

@@ -57,16 +57,17 @@ def eager_indexes(set_attribute) -> None:
 def eager_codes(set_attribute) -> None:
     """Make codes of the smallest collections, in small segments, and use them wherever they can be
     used."""
-    from retrieval_store.engine.nearest import by_codes, coding, planner, search
+    from retrieval_store.engine.codes import segments
+    from retrieval_store.engine.nearest import by_codes, planner, search
     from retrieval_store.engine.upkeep import code_check, verify
 
-    set_attribute(coding, "WORTH_CELLS", 1)
-    for module in (coding, search):
+    set_attribute(segments, "WORTH_CELLS", 1)
+    for module in (segments, search):
         set_attribute(module, "LEAST_CELLS", 0)
     set_attribute(planner, "PASS", -1e9)
     set_attribute(planner, "FEW_OF_ALL", 1)
     set_attribute(by_codes, "MOST_SHARE", 1)
-    for module in (coding, code_check, verify):
+    for module in (segments, code_check, verify):
         set_attribute(module, "SEGMENT", 128)
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from retrieval_store.engine.codes.segments import SpaceCodes
 from retrieval_store.engine.filtering.kept import KeptFilters
-from retrieval_store.engine.nearest.coding import SpaceCodes
 from retrieval_store.engine.nearest.indexing import SpaceIndex
 from retrieval_store.engine.state.view import View
 

@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from retrieval_store.engine.nearest.speeds import Speeds
+from retrieval_store.engine.codes.speeds import Speeds
 
 Method: TypeAlias = Literal["nothing matches", "exact", "codes", "over-fetch"]
 METHODS: tuple[Method, ...] = ("exact", "codes", "over-fetch")

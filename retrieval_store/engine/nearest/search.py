@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 
+from retrieval_store.engine.codes.segments import LEAST_CELLS, NOTHING_CODED, Coded
+from retrieval_store.engine.codes.speeds import USUAL, Speeds, speeds
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.asked import Asked, Found
 from retrieval_store.engine.nearest.by_codes import by_codes, can_use_codes
 from retrieval_store.engine.nearest.by_floats import by_floats
-from retrieval_store.engine.nearest.coding import LEAST_CELLS, NOTHING_CODED, Coded
 from retrieval_store.engine.nearest.indexing import is_worth_an_index
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.nearest.planner import WIDER, Plan, Situation, choose, gathers
-from retrieval_store.engine.nearest.speeds import USUAL, Speeds, speeds
 from retrieval_store.engine.nearest.through_index import UselessError, over_fetch
 from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.errors import DimensionMismatchError

@@ -1,8 +1,9 @@
 """Maintenance of collections, in the background or when it is asked for, and verification.
 
 In comes the access to a collection; what goes out is seen in its files only. `maintenance` is the
-operation, made of `compaction` (what is deleted goes away), `filling` (an index takes in what it
-lacks) and `saving` (what can be made again is saved), when it has its turn (`turns`); `background`
-is the thread that does it unasked. `verify` looks at every byte, `index_check` and `list_check` at
-whether derived files say what the points say. It may use `access`, and the rooms below it.
+operation, made of `compaction` (what is deleted goes away), `coding` (vectors get codes),
+`filling` (an index takes in what it lacks) and `saving` (what can be made again is saved), when it
+has its turn (`turns`); `background` is the thread that does it unasked. `verify` looks at every
+byte, `code_check`, `index_check` and `list_check` at whether derived files say what the points say.
+It may use `access`, and the rooms below it.
 """

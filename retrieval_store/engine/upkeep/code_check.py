@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Floats, Ints
-from retrieval_store.engine.nearest.coding import SEGMENT, SpaceCodes
+from retrieval_store.engine.codes.segments import SEGMENT, SpaceCodes
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import DerivedFile, deceit, path_of
 from retrieval_store.indexes.codes import Codes

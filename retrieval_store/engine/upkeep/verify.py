@@ -16,9 +16,9 @@ import numpy as np
 
 from retrieval_store.base.words import Analyzer
 from retrieval_store.engine.access import Access, Around
+from retrieval_store.engine.codes.segments import SEGMENT
 from retrieval_store.engine.database.pools import FileDatabase
 from retrieval_store.engine.database.transactions import select
-from retrieval_store.engine.nearest.coding import SEGMENT
 from retrieval_store.engine.nearest.indexing import FindClass
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.state.state import SpaceState

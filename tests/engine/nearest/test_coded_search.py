@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.engine.nearest import coding, search
+from retrieval_store.engine.codes import segments
+from retrieval_store.engine.nearest import search
 from retrieval_store.indexes.kernels import has_kernels
 from tests.helpers.indexed import until
 from tests.helpers.oracle import brute_force
@@ -151,7 +152,7 @@ def test_whole_segments_are_files_that_the_next_process_uses(tmp_path):
 
 
 def test_small_collections_have_no_codes(tmp_path, monkeypatch):
-    monkeypatch.setattr(coding, "WORTH_CELLS", 500_000)
+    monkeypatch.setattr(segments, "WORTH_CELLS", 500_000)
     with retrieval_store.Client(tmp_path) as client:
         things = populated(client)
         things.optimize()
@@ -175,7 +176,7 @@ def test_a_damaged_file_is_found_searched_without_and_made_again(tmp_path, damag
     with retrieval_store.Client(tmp_path) as client:
         populated(client).optimize()
     damage(code_files(tmp_path)[2])
-    monkeypatch.setattr(coding, "AT_ONCE_CELLS", 0)  # no query makes up for it
+    monkeypatch.setattr(segments, "AT_ONCE_CELLS", 0)  # no query makes up for it
     with retrieval_store.Client(tmp_path, read_only=True) as client:
         things = opened(client)
         told = things.explain(query_embeddings=cloud(1, 5))
@@ -192,7 +193,7 @@ def test_a_damaged_file_is_found_searched_without_and_made_again(tmp_path, damag
 
 def test_a_store_without_codes_answers_at_once_and_gains_them(tmp_path, monkeypatch):
     with monkeypatch.context() as before:
-        before.setattr(coding, "WORTH_CELLS", 10**12)
+        before.setattr(segments, "WORTH_CELLS", 10**12)
         with retrieval_store.Client(tmp_path) as client:
             populated(client).optimize()
     assert not code_files(tmp_path)
@@ -298,7 +299,7 @@ def test_eight_processes_search_the_same_files(tmp_path):
 
 
 def test_the_planner_measures_no_machine_for_a_small_collection(tmp_path, monkeypatch):
-    monkeypatch.setattr(coding, "WORTH_CELLS", 500_000)
+    monkeypatch.setattr(segments, "WORTH_CELLS", 500_000)
     monkeypatch.setattr(search, "speeds", lambda: pytest.fail("it was measured"))
     with retrieval_store.Client(tmp_path) as client:
         check_answers(populated(client), as_held(700))

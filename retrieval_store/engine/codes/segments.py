@@ -19,9 +19,9 @@ import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.engine.codes.files import read_codes, write_codes
+from retrieval_store.engine.codes.speeds import codes_are_fast
 from retrieval_store.engine.concurrency.locking import Turns
-from retrieval_store.engine.nearest.code_files import read_codes, write_codes
-from retrieval_store.engine.nearest.speeds import codes_are_fast
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import (
     DerivedFile,

@@ -205,7 +205,7 @@ def gathered(pieces: list[tuple[Codes, Ints]], metric: Metric) -> Codes:
     together in that order."""
     first = pieces[0][0]
     count = sum(len(places) for _, places in pieces)
-    into = room_for(count, first.numbers.shape[1], metric, first.centre)
+    into = _space_for(count, first.numbers.shape[1], metric, first.centre)
     at = 0
     for codes, places in pieces:
         stop = at + len(places)
@@ -217,4 +217,17 @@ def gathered(pieces: list[tuple[Codes, Ints]], metric: Metric) -> Codes:
         if into.halves is not None and codes.halves is not None:
             into.halves[at:stop] = codes.halves[places]
         at = stop
+    into.residuals[count:] = -np.inf
+    for array in (into.lengths, into.scales, into.halves):
+        if array is not None:
+            array[count:] = 0
     return part_of(into, 0, count)
+
+
+def _space_for(count: int, dimension: int, metric: Metric, centre: Matrix | None) -> Codes:
+    """Arrays for so many rows, with anything in them: to fill them with zeros takes as long as to
+    copy what is needed."""
+    rows = padded(count)
+    scales, residuals, lengths, halves = np.empty((4, rows), np.float32)
+    numbers = np.empty((rows, dimension), np.int8)
+    return Codes(0, numbers, scales, residuals, lengths, halves if metric == "l2" else None, centre)

@@ -7,6 +7,7 @@ in as many places of a row of zeros: [q 0 0 0], [0 q 0 0], … That takes two th
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,6 +29,7 @@ class Packed:
     packed: Any
 
 
+@cache
 def has_kernels() -> bool:
     """Whether there are products of int8 that are faster than those of floats: serial ones aren't,
     nor are numpy's."""

@@ -10,13 +10,12 @@ distance, all for one query p: for "l2" and a centre c, p = q - c and -|x - q|²
 
 The pass itself costs a product of int8; what follows it could easily cost as much. So nothing is
 sorted, and nothing chosen by a mask, that is as long as the rows are many: the best score of each
-block of 64 rows is found (they lie apart, so that it is the maximum of 64 arrays), and only blocks
-that may reach the floor are looked at row by row.
+block of 64 rows is found (they lie apart, so that it is the maximum of 64 arrays), which gives a
+first floor, and only blocks that may reach it are looked at row by row.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -31,7 +30,6 @@ STRETCH_ROWS = 131_072  # after which the floor is raised
 STRETCH_CELLS = 2_097_152  # scores that are kept at once
 FORBIDDEN = np.float32(-3e38)  # what is added to the score of a row that mustn't be found
 IN_BLOCK = np.arange(BLOCK)[:, None]
-FIRST_LOOK = 16  # blocks, at least, by which the floor is raised before the others are looked at
 ROUNDING = 8 * UNIT_ROUNDOFF  # of the steps from a product to a score, as a share
 WIDE_ROUNDING = 1e-11  # of sums in float64
 OF_ONE = 1e-15  # of 1 - score, the distance: scores that differ by less may be equally far
@@ -48,8 +46,8 @@ class Stretch:
 
     residuals, lengths: (m,) of all rows; starts, steps: (b,) where the rows of a block are: at
     start, start + step, …; worst_residuals, worst_lengths, worst_halves: (b,) the largest of each
-    block. slots: (m,) of rows gathered from all over, or first_slots: (b,) of the blocks' first
-    rows, where rows are slots that follow one another.
+    block; longest_half: the largest of all. slots: (m,) of rows gathered from all over, or
+    first_slots: (b,) of the blocks' first rows, where rows are slots that follow one another.
     """
 
     pieces: tuple[Codes, ...]
@@ -60,6 +58,7 @@ class Stretch:
     worst_residuals: Matrix
     worst_lengths: Matrix
     worst_halves: Matrix
+    longest_half: float
     slots: Ints | None
     first_slots: Ints
 
@@ -90,28 +89,30 @@ def stretch(pieces: Sequence[Codes], firsts: Sequence[int] | None, slots: Ints |
     residuals = np.concatenate([piece.residuals for piece in pieces])
     lengths = np.concatenate([piece.lengths for piece in pieces])
     blocks = [len(piece.scales) // BLOCK for piece in pieces]
-    offsets = np.cumsum([0, *(len(piece.scales) for piece in pieces)])
     inside = np.concatenate([np.arange(count) for count in blocks])
-    starts = np.repeat(offsets[:-1], blocks) + inside
-    first_slots = inside + np.repeat([0] * len(blocks) if firsts is None else firsts, blocks)
+    steps, starts, first_slots = np.repeat(blocks, blocks), inside, inside
+    if len(pieces) > 1:
+        starts = inside + np.repeat(BLOCK * (np.cumsum(blocks) - blocks), blocks)
+    if firsts is not None:
+        first_slots = inside + np.repeat(firsts, blocks)
     if slots is not None:  # of the padding too
-        slots = np.append(slots, np.zeros(len(residuals) - len(slots), np.int64))
+        slots = np.concatenate([slots, np.zeros(len(residuals) - len(slots), np.int64)])
+    halves = [piece.halves for piece in pieces if piece.halves is not None]
+    none = np.zeros(len(starts), np.float32)
+    worst_halves = np.concatenate([_worst(one) for one in halves] or [none])
     return Stretch(
         tuple(pieces),
         residuals,
         lengths,
         starts,
-        np.repeat(np.array(blocks), blocks),
+        steps,
         np.concatenate([_worst(piece.residuals) for piece in pieces]),
         np.concatenate([_worst(piece.lengths) for piece in pieces]),
-        np.concatenate([_worst(_halves(piece)) for piece in pieces]),
+        worst_halves,
+        float(worst_halves.max()),
         slots,
         first_slots,
     )
-
-
-def _halves(piece: Codes) -> Matrix:
-    return np.zeros(len(piece.scales), np.float32) if piece.halves is None else piece.halves
 
 
 def _worst(values: Matrix) -> Matrix:
@@ -139,34 +140,40 @@ class _Coded:
 
 def _coded(queries: Matrix, lengths: Floats, metric: Metric, stretch: Stretch) -> _Coded:
     centre = stretch.pieces[0].centre
-    wide = queries.astype(np.float64)
+    wide, reach = queries.astype(np.float64), lengths
     offsets, constant = np.zeros(len(wide)), np.full(len(wide), OF_ONE)
     if metric == "cosine":
         wide /= lengths[:, None]
+        reach = np.ones(len(wide))
     if metric == "l2":
-        wide = wide if centre is None else wide - centre
-        squared = np.einsum("ij,ij->i", wide, wide)
-        offsets, constant = -squared / 2, squared * WIDE_ROUNDING
+        if centre is not None:
+            wide -= centre
+            reach = _lengths(wide)
+        offsets, constant = reach * reach / -2, reach * reach * WIDE_ROUNDING
     elif centre is not None:
         offsets = wide @ centre.astype(np.float64)
-        constant += np.linalg.norm(wide, axis=1) * np.linalg.norm(centre) * WIDE_ROUNDING
-    peaks = np.maximum(np.abs(wide).max(axis=1), 1e-30)
+        constant += reach * float(np.linalg.norm(centre)) * WIDE_ROUNDING
+    peaks = np.maximum(wide.max(axis=1), -wide.min(axis=1))
     # Where a row's half square would leave float32's range, measured by the scale, a coarser one.
-    scales = np.maximum(peaks / 127, float(stretch.worst_halves.max()) * 1e-30)
-    scaled = wide / scales[:, None]
-    rounded = np.rint(scaled)
-    scaled -= rounded
-    lost = np.sqrt(np.einsum("ij,ij->i", scaled, scaled)) * scales
-    reach = np.maximum(np.sqrt(np.einsum("ij,ij->i", wide, wide)), 1e-30)  # ∞ times 0 is no number
+    scales = np.maximum(np.maximum(peaks, 1e-30) / 127, stretch.longest_half * 1e-30)
+    wide /= scales[:, None]
+    rounded = np.rint(wide)
+    wide -= rounded
+    reach = np.maximum(reach, 1e-30)  # ∞ times 0 is no number
     return _Coded(
         packed(rounded.astype(np.int8)),
         scales,
         offsets,
         reach * UP,
-        (lost + ROUNDING * reach) * UP,
+        (_lengths(wide) * scales + reach * ROUNDING) * UP,
         np.full(len(wide), 2 * ROUNDING if metric == "l2" else 0.0),
         constant,
     )
+
+
+def _lengths(rows: Floats) -> Floats:
+    lengths: Floats = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    return lengths
 
 
 class _Sought:
@@ -181,18 +188,15 @@ class _Sought:
         self._uppers: list[Floats] = []
         self._held = 0
 
-    def raised(self, lowers: Floats) -> tuple[Floats, float]:
-        """The best lower bounds with these, and the floor that they make."""
+    def take(self, slots: Ints, lowers: Floats, uppers: Floats) -> None:
+        """Take in rows that weren't known yet: at least all of a stretch that may be above the
+        floor."""
         best = np.concatenate([self._best, lowers])
-        if len(best) < self._k:
-            return best, -np.inf
         if len(best) > self._k:
             best = np.partition(best, len(best) - self._k)[-self._k :]
-        return best, float(best.min())
-
-    def take(self, slots: Ints, lowers: Floats, uppers: Floats) -> None:
-        """Take in rows that weren't known yet: all of their blocks that may reach the floor."""
-        self._best, self.floor = self.raised(lowers)
+        self._best = best
+        if len(best) == self._k:
+            self.floor = max(self.floor, float(best.min()))
         kept = uppers >= self.floor
         self._slots.append(slots[kept])
         self._uppers.append(uppers[kept])
@@ -270,12 +274,12 @@ class _Pass:
 
     def _look(self, one: Stretch, coded: _Coded) -> None:
         scores, tops = self._scores(one, coded)
-        tops += _slack(one.worst_residuals, one.worst_lengths, one.worst_halves, coded)
+        slack = _slack(one, coded)
         for i, sought in enumerate(self._sought):
             if sought is None:
                 continue
             try:
-                self._take(one, coded, i, scores, tops[:, i], sought)
+                self._take(one, coded, i, scores[:, i], tops[:, i], slack[:, i], sought)
             except HardError:
                 self._sought[i] = None
 
@@ -297,58 +301,67 @@ class _Pass:
             if self._penalty is not None:
                 first = int(one.first_slots[at // BLOCK])
                 part += self._penalty[first : first + rows, None]
+            part[piece.count :] = FORBIDDEN  # padding
             blocks = tops[at // BLOCK : (at + rows) // BLOCK]
             np.maximum.reduce(part.reshape(BLOCK, -1, queries), axis=0, out=blocks)
             at += rows
         return scores, tops
 
     def _take(
-        self, one: Stretch, coded: _Coded, i: int, scores: Matrix, tops: Matrix, sought: _Sought
+        self,
+        one: Stretch,
+        coded: _Coded,
+        i: int,
+        scores: Matrix,
+        tops: Matrix,
+        slack: Matrix,
+        sought: _Sought,
     ) -> None:
-        """Look at the rows of the blocks that may reach the floor."""
-        look = partial(self._rows, one, coded, i, scores)
-        chosen = np.flatnonzero(tops >= self._in_units(sought.floor, coded, i))
-        if not len(chosen):
+        """Look at the rows of the blocks that may reach the floor. scores: (m,), tops and slack:
+        (b,), all in the units of the query's code."""
+        floor = _in_units(sought.floor, coded, i)
+        if len(tops) >= self._k:  # the best rows of k blocks are k rows
+            lowers = tops - slack
+            floor = max(floor, np.partition(lowers, len(lowers) - self._k)[-self._k])
+        blocks = np.flatnonzero(tops + slack >= floor)
+        if not len(blocks):
             return
-        few = max(2 * self._k, FIRST_LOOK)
-        if len(chosen) > 2 * few:  # the best of them first: most others won't reach the floor then
-            first = chosen[np.argpartition(tops[chosen], -few)[-few:]]
-            _, floor = sought.raised(look(first)[1])
-            chosen = chosen[tops[chosen] >= self._in_units(floor, coded, i)]
-        sought.take(*look(chosen))
-
-    def _rows(
-        self, one: Stretch, coded: _Coded, i: int, scores: Matrix, blocks: Ints
-    ) -> tuple[Ints, Floats, Floats]:
-        """Slots, lower bounds and upper bounds of the rows of some blocks that may be found."""
-        apart = IN_BLOCK * one.steps[blocks]
-        places = one.starts[blocks] + apart
-        slots = one.first_slots[blocks] + apart if one.slots is None else one.slots[places]
-        residuals = one.residuals[places]
-        good = residuals >= 0  # no padding
+        places = one.starts[blocks] + IN_BLOCK * one.steps[blocks]
+        at, of = np.nonzero(scores[places] >= floor - slack[blocks])
+        places, blocks = places[at, of], blocks[of]
+        slots = one.first_slots[blocks] + at * one.steps[blocks]
+        if one.slots is not None:
+            slots = one.slots[places]
+        good = one.residuals[places] >= 0  # no padding
         if self._penalty is not None:
             good &= self._penalty[slots] == 0
-        halves = one.worst_halves[blocks] * coded.by_half[i]
-        slack = residuals * coded.by_residual[i] + one.lengths[places] * coded.by_length[i]
-        slack = (slack + (halves + coded.constant[i]))[good]
-        middle = scores[places, i][good] * coded.scales[i] + coded.offsets[i]
-        return slots[good], middle - slack, middle + slack
-
-    def _in_units(self, score: float, coded: _Coded, i: int) -> np.float32:
-        """A score in the units of a query's code, rounded down."""
-        if score == -np.inf:
-            return np.float32(-np.inf)
-        units = (score - coded.offsets[i]) / coded.scales[i]
-        below: np.float32 = np.nextafter(np.float32(units), np.float32(-np.inf))
-        return below
+        places, slots, blocks = places[good], slots[good], blocks[good]
+        own = _own_slack(one, places, blocks, coded, i)
+        middle = scores[places] * coded.scales[i] + coded.offsets[i]
+        sought.take(slots, middle - own, middle + own)
 
 
-def _slack(residuals: Matrix, lengths: Matrix, halves: Matrix, coded: _Coded) -> Matrix:
-    """(b, q) what may have to be added to scores of blocks, in the units of each query's code."""
+def _own_slack(one: Stretch, places: Ints, blocks: Ints, coded: _Coded, i: int) -> Floats:
+    """What the scores of some rows may be wrong by."""
+    slack: Floats = one.residuals[places] * coded.by_residual[i]
+    slack += one.lengths[places] * coded.by_length[i]
+    slack += one.worst_halves[blocks] * coded.by_half[i] + coded.constant[i]
+    return slack
+
+
+def _in_units(score: float, coded: _Coded, i: int) -> np.float32:
+    """A score in the units of a query's code, rounded down."""
+    units = np.float32((score - coded.offsets[i]) / coded.scales[i])
+    below: np.float32 = np.nextafter(units, np.float32(-np.inf))
+    return below
+
+
+def _slack(one: Stretch, coded: _Coded) -> Matrix:
+    """(b, q) what the scores of blocks may be wrong by, in the units of each query's code."""
     units = UP / coded.scales
-    slack = np.multiply.outer(residuals, (coded.by_residual * units).astype(np.float32))
-    slack += np.multiply.outer(lengths, (coded.by_length * units).astype(np.float32))
-    if halves.any():
-        slack += np.multiply.outer(halves, (coded.by_half * units).astype(np.float32))
+    slack = np.multiply.outer(one.worst_residuals, (coded.by_residual * units).astype(np.float32))
+    slack += np.multiply.outer(one.worst_lengths, (coded.by_length * units).astype(np.float32))
+    if one.longest_half:
+        slack += np.multiply.outer(one.worst_halves, (coded.by_half * units).astype(np.float32))
     slack += (coded.constant * units).astype(np.float32)
     return slack

@@ -50,7 +50,7 @@ def eager_indexes(set_attribute) -> None:
     set_attribute(points, "FRESH_CELLS", 0)
     set_attribute(points, "ATTENTION_EVERY", 1)
     set_attribute(compaction, "DEAD_CELLS", 2_000)
-    for name in ("CACHED", "STREAMED", "GATHERED", "STRAY"):
+    for name in ("CACHED", "STREAMED"):
         set_attribute(planner, name, 1e5)
 
 

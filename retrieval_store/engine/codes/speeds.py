@@ -15,7 +15,7 @@ import numpy as np
 from retrieval_store.indexes.kernels import has_kernels, packed, products
 
 SHORT, LONG = 64, 512  # dimensions
-CELLS = 2_097_152  # more than a core's own cache holds
+CELLS = 1_048_576  # more than a core's own cache holds
 RUNS = 7
 
 
@@ -23,29 +23,41 @@ RUNS = 7
 class Speeds:
     """Microseconds. number: for one number of a row of float32 that a cache holds; code,
     code_number: for a row of int8, and for each of its numbers; infinite where there is no fast
-    product of int8."""
+    product of int8. copy, copy_byte: for copying a row, one of four, and for each of its bytes."""
 
     number: float
     code: float
     code_number: float
+    copy: float
+    copy_byte: float
 
     def of_code(self, dimension: int) -> float:
         """For a row of int8."""
         return self.code + dimension * self.code_number
 
+    def of_copy(self, row_bytes: int) -> float:
+        """For a row of so many bytes that is copied from somewhere among others."""
+        return self.copy + row_bytes * self.copy_byte
 
-USUAL = Speeds(1.1e-4, np.inf, np.inf)  # where there is too little for it to matter
+
+USUAL = Speeds(1.1e-4, np.inf, np.inf, 0.01, 1e-4)  # where there is too little for it to matter
 
 
 @cache
 def speeds() -> Speeds:
     """The speeds here."""
-    number = _fastest(_floats()) / CELLS
-    if not has_kernels():
-        return Speeds(number, np.inf, np.inf)
-    short, long = (_fastest(_codes(dimension)) / (CELLS / dimension) for dimension in (SHORT, LONG))
+    # While all cores are busy, a product in several threads may take a hundred times as long.
+    number = min(_fastest(_floats()) / CELLS, 2 * USUAL.number)
+    copy = _line(_copies)
+    code = _line(_codes) if has_kernels() else (np.inf, np.inf)
+    return Speeds(number, *code, *copy)
+
+
+def _line(calls: Callable[[int], Callable[[], object]]) -> tuple[float, float]:
+    """What a row costs, and what each of its bytes does, by rows of two lengths."""
+    short, long = (_fastest(calls(length)) / (CELLS // length) for length in (SHORT, LONG))
     each = max(0.0, (long - short) / (LONG - SHORT))
-    return Speeds(number, max(0.0, short - SHORT * each), each)
+    return max(0.0, short - SHORT * each), each
 
 
 def codes_are_fast() -> bool:
@@ -62,6 +74,12 @@ def _codes(dimension: int) -> Callable[[], object]:
     rows = np.ones((CELLS // dimension, dimension), np.int8)
     query = packed(np.ones((1, dimension), np.int8))
     return lambda: products(rows, query)
+
+
+def _copies(length: int) -> Callable[[], object]:
+    rows = np.ones((4 * CELLS // length, length), np.int8)
+    every, into = np.arange(0, len(rows), 4), np.empty((CELLS // length, length), np.int8)
+    return lambda: np.take(rows, every, axis=0, out=into, mode="clip")
 
 
 def _fastest(call: Callable[[], object]) -> float:

@@ -67,11 +67,12 @@ def by_codes(
 
 
 def _parts(asked: Asked, coded: Coded, gathers: bool) -> _Parts:
-    slots = asked.allowed.slots(asked.space)
-    if slots is None or not (gathers or asked.is_used_again or _kept(asked)):
-        return _all(asked, coded)
     together = _kept(asked)
     if together is None:
+        alone = gathers or asked.is_used_again
+        slots = asked.allowed.slots(asked.space) if alone else None
+        if slots is None:
+            return _all(asked, coded)
         together = _gathered(asked, coded, slots)
         if asked.is_used_again:
             kept = asked.view.kept.allowed

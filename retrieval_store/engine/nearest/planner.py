@@ -25,13 +25,11 @@ METHODS: tuple[Method, ...] = ("exact", "codes", "over-fetch")
 CACHED = 1.0
 STREAMED = 3.0  # … where there are more: 10 MB, since others use the cache too
 CACHED_CELLS = 2_500_000
-GATHERED = 3.6  # … where rows are copied together first
-STRAY = 5.9  # … and there are more of them
-GATHERED_CELLS = 4_000_000
+STRAY = 2.5  # by how much more a copy of a row costs where no cache holds all rows …
+STRAY_BYTES = 16_000_000  # … which are more than these
 CHOSEN = 0.002  # what it costs to find the k best of the products, for each of them
 # A pass over codes: something for what comes before and after, for each row besides its product, …
-PASS, PASS_ROW = 100.0, 6e-4
-GATHERED_CODE, GATHERED_CODE_CELL = 0.005, 2e-5  # … and more where codes are copied together first
+PASS, PASS_ROW, GATHERING_ROW = 100.0, 1.2e-3, 6e-3  # … and where codes are copied together first
 FEW_OF_ALL = 16  # a k that is a larger share than this leaves too many candidates
 # A candidate of an index: something for the step, something for each number of its vector.
 CANDIDATE, CANDIDATE_CELL = 1.6, 2.5e-3
@@ -105,30 +103,35 @@ def exact_cost(at: Situation) -> float:
     chosen = at.matching * CHOSEN
     if at.contiguous:
         return cells * _per_cell(cells, at.speeds) + chosen
-    stray = GATHERED if cells < GATHERED_CELLS else STRAY
-    scattered = cells * stray * at.speeds.number
+    scattered = _copies(at, 4) + cells * CACHED * at.speeds.number
     return min(scattered, all_cells * _per_cell(all_cells, at.speeds)) + chosen
 
 
 def codes_cost(at: Situation) -> float:
     """Of the pass over the codes of all allowed rows, or of all, and over the rows without."""
     row = at.speeds.of_code(at.dimension) + PASS_ROW
-    lacking = (at.slots - at.coded) / at.slots * at.matching * at.dimension
+    lacking = (at.slots - at.coded) / at.slots * _copies(at, 4)
     coded = at.matching * row
     if not at.contiguous:
         coded = min(at.slots * row, coded + gathering_cost(at))
-    return PASS + coded + lacking * GATHERED * at.speeds.number
+    return PASS + coded + lacking
 
 
 def gathering_cost(at: Situation) -> float:
     """Of copying the codes of all allowed rows together."""
-    return at.matching * (GATHERED_CODE + GATHERED_CODE_CELL * at.dimension)
+    return at.matching * GATHERING_ROW + _copies(at, 1)
 
 
 def gathers(at: Situation) -> bool:
     """Whether to copy the codes of the allowed rows together, rather than to look at all."""
     row = at.speeds.of_code(at.dimension) + PASS_ROW
     return gathering_cost(at) + at.matching * row < at.slots * row
+
+
+def _copies(at: Situation, size: int) -> float:
+    """Of copying the allowed rows together, of numbers of so many bytes."""
+    stray = STRAY if at.slots * at.dimension * size > STRAY_BYTES else 1
+    return stray * at.matching * at.speeds.of_copy(at.dimension * size)
 
 
 def _per_cell(cells: int, speeds: Speeds) -> float:

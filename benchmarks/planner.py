@@ -1,0 +1,127 @@
+"""Whether the planner's choice is the fastest: each way to answer, forced, beside the one it chose.
+
+    python benchmarks/planner.py [--points 20000 100000] [--dimensions 64 256 768]
+
+Clustered vectors in memory, filters of several shares, new ones and kept ones, with an index and
+without. A line for each situation: microseconds by method, the choice, and how much slower that is
+than the best; at the end the worst of all. Ways are timed in turn, so that a busy machine is busy
+for all of them.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+from calibrate import clustered
+
+import retrieval_store
+from retrieval_store.engine.nearest import search
+from retrieval_store.engine.nearest.planner import Plan, Situation, candidates, choose
+
+SHARES = (1.0, 0.7, 0.27, 0.12, 0.03, 0.007)
+METHODS = ("exact", "codes", "over-fetch")
+RUNS = 15
+K = 10
+
+
+@contextmanager
+def forced(method: str | None) -> Iterator[list[str]]:
+    """Have every search use this method if it can; yields those that were used."""
+    used: list[str] = []
+
+    def choice(at: Situation, wider: int = 1) -> Plan:
+        plan = choose(at, wider)
+        if method == "over-fetch" and at.indexed:
+            plan = Plan("over-fetch", candidates(at) * wider, plan.costs)
+        elif method in ("exact", "codes"):
+            coded = at.coded if method == "codes" else 0
+            plan = choose(replace(at, indexed=0, coded=coded))
+            plan = replace(plan, method=method) if coded or method == "exact" else plan
+        used.append(plan.method)
+        return plan
+
+    search.choose = choice
+    try:
+        yield used
+    finally:
+        search.choose = choose
+
+
+def wheres(share: float, fresh: bool) -> Iterator[dict | None]:
+    """Filters of that share: the same again and again, or a new one each time."""
+    i = 0
+    while True:
+        i += fresh
+        yield None if share == 1 else {"r": {"$lt": share + i * 1e-7}}
+
+
+def measured(things: retrieval_store.Collection, share: float, fresh: bool) -> dict[str, float]:
+    """Microseconds of each way, in the middle of runs taken in turn; "" is what was chosen."""
+    queries = clustered(RUNS + 3, things.stats()["spaces"][""]["dimension"], 9)
+    filters = wheres(share, fresh)
+    times: dict[str, list[float]] = {method: [] for method in ("", *METHODS)}
+    for query in queries:
+        for method, taken in times.items():
+            with forced(method or None) as used:
+                where = next(filters)
+                start = time.perf_counter()
+                things.query(query_embeddings=query, n_results=K, where=where)
+                elapsed = (time.perf_counter() - start) * 1e6
+            if not method or used[0] == method:
+                taken.append(elapsed)
+    return {method: float(np.median(t[3:])) for method, t in times.items() if len(t) > 3}
+
+
+def situations(points: int, dimension: int, index: str) -> Iterator[float]:
+    """Measure all filters over one collection; how much slower than the best the choices were."""
+    configuration = {"index": "exact"} if index == "exact" else None
+    vectors, random = clustered(points, dimension), np.random.default_rng(0).random(points)
+    with retrieval_store.Client() as client:
+        things = client.create_collection("things", configuration, embedding_function=None)
+        for start in range(0, points, 10_000):
+            some = range(start, min(points, start + 10_000))
+            things.add(
+                ids=[str(i) for i in some],
+                embeddings=vectors[start : start + 10_000],
+                metadatas=[{"r": float(random[i])} for i in some],
+            )
+        things.optimize()
+        for share in SHARES:
+            for fresh in (False, True):
+                found = measured(things, share, fresh)
+                chosen, best = found.pop(""), min(found.values())
+                shown = "  ".join(f"{name} {value:7.0f}" for name, value in found.items())
+                kind = "new " if fresh else "kept"
+                print(
+                    f"{points:8} x {dimension:4} {index:5} {share:6.1%} {kind}  {shown}"
+                    f"  chosen {chosen:7.0f}  x {chosen / best:.2f}",
+                    flush=True,
+                )
+                yield chosen / best
+
+
+def main() -> None:
+    """Measure the grid."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--points", type=int, nargs="+", default=[20_000, 100_000])
+    parser.add_argument("--dimensions", type=int, nargs="+", default=[64, 256, 768])
+    arguments = parser.parse_args()
+    ratios = [
+        ratio
+        for points in arguments.points
+        for dimension in arguments.dimensions
+        for index in ("exact", "hnsw")
+        for ratio in situations(points, dimension, index)
+    ]
+    print(
+        f"{len(ratios)} situations; the choice was {max(ratios):.2f} times the best at worst, ",
+        end="",
+    )
+    print(f"{np.median(ratios):.2f} in the middle")
+
+
+if __name__ == "__main__":
+    main()

@@ -50,25 +50,22 @@ def forced(method: str | None) -> Iterator[list[str]]:
         search.choose = choose
 
 
-def wheres(share: float, fresh: bool) -> Iterator[dict | None]:
-    """Filters of that share: the same again and again, or a new one each time."""
-    i = 0
-    while True:
-        i += fresh
-        yield None if share == 1 else {"r": {"$lt": share + i * 1e-7}}
+def where(share: float, number: int) -> dict | None:
+    """A filter of that share; another for each number."""
+    return None if share == 1 else {"r": {"$lt": share + number * 1e-9}}
 
 
 def measured(things: retrieval_store.Collection, share: float, fresh: bool) -> dict[str, float]:
     """Microseconds of each way, in the middle of runs taken in turn; "" is what was chosen."""
     queries = clustered(RUNS + 3, things.stats()["spaces"][""]["dimension"], 9)
-    filters = wheres(share, fresh)
     times: dict[str, list[float]] = {method: [] for method in ("", *METHODS)}
-    for query in queries:
-        for method, taken in times.items():
+    for i, query in enumerate(queries):
+        for j, (method, taken) in enumerate(times.items()):
+            # What is kept of a filter is kept for one way: each has a filter of its own.
+            condition = where(share, j + (len(times) * i if fresh else 0))
             with forced(method or None) as used:
-                where = next(filters)
                 start = time.perf_counter()
-                things.query(query_embeddings=query, n_results=K, where=where)
+                things.query(query_embeddings=query, n_results=K, where=condition)
                 elapsed = (time.perf_counter() - start) * 1e6
             if not method or used[0] == method:
                 taken.append(elapsed)

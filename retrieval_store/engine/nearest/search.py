@@ -69,8 +69,6 @@ class _Search:
         answers: list[Found | None] = [None] * len(self._query.vectors)
         index, plan = self._index, None
         if self._may_use_index():
-            index.load_saved(self._view.connection)
-            self._trace.lap("load index")
             covered = min(index.covered, self._space.space.slots)
             if not index.full:
                 self._trace.fresh = self._space.space.slots - covered

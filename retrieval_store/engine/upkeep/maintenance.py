@@ -27,7 +27,7 @@ from retrieval_store.engine.upkeep.compaction import (
     is_worth_compacting,
     remove_leftovers,
 )
-from retrieval_store.engine.upkeep.filling import fill
+from retrieval_store.engine.upkeep.filling import fill, load
 from retrieval_store.engine.upkeep.saving import (
     GROWTH_TO_SAVE,
     build_lists,
@@ -86,6 +86,8 @@ def tend(points: Access, progress: Progress) -> bool:
 
     def work(alone: bool) -> bool:
         state = points.moment().state
+        for name in state.spaces:  # first, since queries could use what is in files already
+            load(points, name)
         if alone and any(map(is_worth_compacting, state.spaces.values())):
             remove_leftovers(points, state.head.generation)
             compact(points, state, progress)

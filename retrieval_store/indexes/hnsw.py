@@ -1,5 +1,8 @@
 """HNSW, the graph of Malkov and Yashunin (2016), by hnswlib.
 
+hnswlib is compiled where it is installed, so it is an extra, imported when the first graph is made:
+without it settings are checked all the same, and stored.
+
 hnswlib trusts its files: a link that leads outside sends it to memory that isn't its own. So
 `_check` reads a file first, and refuses what no graph of ours can contain.
 """
@@ -9,12 +12,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-import hnswlib
 import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints, Matrix
 from retrieval_store.base.json_values import Payload, shown
+from retrieval_store.errors import PluginError
 from retrieval_store.indexes.exact import UNIT_ROUNDOFF, Metric, norms_of
 
 # With these, recall@10 on real embeddings of 256 dimensions is .993 over 50,000 points. More links
@@ -46,7 +49,8 @@ Words = npt.NDArray[np.uint32]
 class HNSWIndex:
     """A `VectorIndex`. settings: max_neighbors (links of a vector; twice as many at the lowest
     level), ef_construction (candidates looked at when one is added), ef_search (the fewest looked
-    at when searching)."""
+    at when searching). The first vectors, or a file of them, raise PluginError where hnswlib isn't
+    installed."""
 
     def __init__(self, dimension: int, metric: Metric, settings: Payload) -> None:
         unknown = set(settings) - set(DEFAULTS)
@@ -61,9 +65,11 @@ class HNSWIndex:
         self._dimension = dimension
         self._metric = metric
         self._settings: dict[str, Any] = {**DEFAULTS, **settings}
-        self._graph = hnswlib.Index(metric, dimension)
+        self._graph: Any = None
 
     def __len__(self) -> int:
+        if self._graph is None:
+            return 0
         count: int = self._graph.element_count  # asked, since an interrupt may come after add_items
         return count
 
@@ -85,12 +91,14 @@ class HNSWIndex:
         self._graph.save_index(str(path))
 
     def load(self, path: Path, count: int) -> None:
+        graph = self._new_graph()
         _check(path, self._dimension, count, self._settings)
         try:
-            self._graph.load_index(str(path), max_elements=count)
+            graph.load_index(str(path), max_elements=count)
         except RuntimeError as error:
             raise ValueError(f"{path} can't be loaded: {error}") from error
-        self._graph.set_ef(1)
+        graph.set_ef(1)
+        self._graph = graph
 
     def holds(self, first: int, rows: Matrix) -> Bools:
         numbers = np.arange(first, first + len(rows))
@@ -112,20 +120,30 @@ class HNSWIndex:
     def nbytes(self) -> int:
         links: int = 4 * (2 * self._settings["max_neighbors"] + 1)
         # Of the vectors at higher levels there are few: one in max_neighbors.
-        room: int = self._graph.max_elements
+        room: int = 0 if self._graph is None else self._graph.max_elements
         return room * (links + 4 * self._dimension + 8 + 24)
 
     def _make_room(self, count: int) -> None:
-        room = self._graph.max_elements
-        if not room:
-            self._graph.init_index(
+        if self._graph is None:
+            graph = self._new_graph()
+            graph.init_index(
                 max(SMALLEST, count),
                 M=self._settings["max_neighbors"],
                 ef_construction=self._settings["ef_construction"],
             )
-            self._graph.set_ef(1)
-        elif count > room:
+            graph.set_ef(1)
+            self._graph = graph
+        elif count > (room := self._graph.max_elements):
             self._graph.resize_index(max(count, room + room // 2))
+
+    def _new_graph(self) -> Any:
+        try:
+            import hnswlib
+        except ImportError as error:
+            raise PluginError(
+                'the index "hnsw" needs hnswlib: pip install "retrieval-store[hnsw]"'
+            ) from error
+        return hnswlib.Index(self._metric, self._dimension)
 
 
 def _whole_rows(same: npt.NDArray[Any]) -> Bools:

@@ -35,7 +35,7 @@ def load(points: Access, name: str) -> None:
 
     match points.read(look):
         case (index, DerivedFile() as found):
-            # Outside of the transaction: what reads in it would keep the log from being emptied.
+            # Outside of the transaction, which forks wait for, and the emptying of the log.
             index.filling.take(partial(index.load, found))
 
 
@@ -43,17 +43,17 @@ def fill(points: Access, name: str, may_begin: bool, progress: Progress) -> bool
     """Let the index of a space take in the vectors that it lacks; returns whether it lacks some
     since another process has begun it or has compacted, or the collection was put to rest."""
     load(points, name)
-    index, moment = points.read(lambda view: (_wanted(view, name), view.state))
+    index, state = points.read(lambda view: (_wanted(view, name), view.state))
     if index is None:
         return False
     if not (index.covered or index.full or may_begin):
         return True
-    space = moment.spaces[name]
+    space = state.spaces[name]
     take_in = partial(_take_in, index, space, space.space.slots, progress)
     try:
         index.filling.take(take_in)
     except DamagedError:
-        if not points.has_moved_on(moment.head.generation):
+        if not points.has_moved_on(state.head.generation):
             raise
         return True  # not damage: the files are those of the generation before
     if index.refused is not None:

@@ -4,7 +4,7 @@ indexes that are nearly right and, in large collections, faster.
 
 An index is a class under a registered name; `hnsw` is the one that collections use by default. It
 knows vectors by their numbers and nothing of points, filters or files other than its own. It may
-use `base`.
+use `base` and `errors`.
 """
 
 from pathlib import Path
@@ -21,11 +21,14 @@ EXACT = "exact"  # the name that stands for no index at all
 class VectorIndex(Protocol):
     """Vectors numbered 0, 1, … in the order in which they were added; none is ever taken out.
 
-    Any number of threads may search at once. While one adds or saves, the engine lets nobody else
-    in. settings: the user's, JSON values; the class refuses those that it doesn't know with a
-    ValueError. They come from the store, whoever made that, so a class of a package says by
-    `self_contained = True` that whatever they are, it reaches no network, environment or file but
-    those that it is told to save and to load; without that it isn't used.
+    Any number of threads may search at once, and one save meanwhile. While one adds, the engine
+    lets nobody else in. settings: the user's, JSON values; the class refuses those that it doesn't
+    know with a ValueError. They come from the store, whoever made that, so a class of a package
+    says by `self_contained = True` that whatever they are, it reaches no network, environment or
+    file but those that it is told to save and to load; without that it isn't used.
+
+    What a class needs and isn't installed is missed by `add` and `load` alone, with a PluginError
+    that says what to install: settings are checked and stored anywhere.
     """
 
     def __init__(self, dimension: int, metric: Metric, settings: Payload) -> None: ...

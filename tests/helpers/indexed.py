@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 
+from retrieval_store.engine.upkeep.filling import load
 from tests.helpers import PATIENCE
 
 DIMENSION = 8
@@ -36,6 +37,13 @@ def populated(client, count=1_000, configuration=SMALL):
 
 def space_of(collection):
     return collection.stats()["spaces"][""]
+
+
+def load_index(collection):
+    """Load the file of its index now, as the background does after the first query; how many vectors
+    came of it."""
+    load(collection._backend.points, "")
+    return space_of(collection)["indexed_slots"]
 
 
 def index_file(store):

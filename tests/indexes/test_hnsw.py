@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from retrieval_store.indexes.hnsw import HEADER, HNSWIndex
@@ -47,6 +48,24 @@ def tamper(data, moves):
     value = moves.choice([0, 1, 999, 1_000, 2**31, 2**32 - 1, moves.randrange(2**32)])
     data[place : place + 4] = value.to_bytes(4, "little")
     return data if moves.random() < 0.8 else data[: moves.randrange(len(data))]
+
+
+@pytest.mark.parametrize("count", [1, 7, 1_000])
+@pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
+def test_what_was_saved_is_what_is_loaded(tmp_path, metric, count):
+    saved, loaded = (HNSWIndex(DIMENSION, metric, SMALL["hnsw"]) for _ in range(2))
+    saved.add(cloud(count))
+    saved.save(tmp_path / "saved")
+    loaded.load(tmp_path / "saved", count)
+    loaded.save(tmp_path / "again")
+    files = [(tmp_path / name).read_bytes()[HEADER.itemsize :] for name in ("saved", "again")]
+    assert files[0] == files[1]
+    assert loaded.holds(0, cloud(count)).all()
+    answers = [index.search(cloud(20, 1), 10) for index in (saved, loaded)]
+    assert np.array_equal(answers[0], answers[1])
+    loaded.add(cloud(500, 2))
+    numbers, _ = loaded.search(cloud(500, 2), 1)
+    assert metric == "ip" or np.mean(numbers[:, 0] == np.arange(count, count + 500)) > 0.9
 
 
 @pytest.mark.property

@@ -1,5 +1,6 @@
 """What importing the package costs, and what it exposes."""
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -98,11 +99,26 @@ except ImportError as error:
     assert f'pip install "retrieval-store[{extra}]"' in done.stdout, done.stderr
 
 
-def test_the_wheel_has_the_package_and_both_adapters_and_nothing_else(tmp_path):
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*command, "--wheel-dir", str(tmp_path), "."], check=True, cwd=ROOT)
-    (wheel,) = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
+    subprocess.run([*command, "--wheel-dir", str(folder), "."], check=True, cwd=ROOT)
+    (wheel,) = folder.glob("*.whl")
+    return zipfile.ZipFile(wheel)
+
+
+def test_hnswlib_which_has_to_be_compiled_comes_only_by_extras_that_say_so(wheel):
+    (metadata,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    needed = re.findall(
+        r"^Requires-Dist: hnswlib(.*)$", wheel.read(metadata).decode(), re.MULTILINE
+    )
+    extras = [re.search(r"; extra == '(.*)'$", line) for line in needed]
+    assert {extra and extra[1] for extra in extras} == {"hnsw", "all", "bench", "dev"}
+
+
+def test_the_wheel_has_the_package_and_both_adapters_and_nothing_else(wheel):
+    names = wheel.namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == {"retrieval_store", "langchain_retrieval_store", "llama_index"}
     assert "llama_index/__init__.py" not in names

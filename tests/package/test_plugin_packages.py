@@ -17,7 +17,7 @@ things = retrieval_store.Client("store").get_or_create_collection(
 )
 if not things.count():
     things.add(ids=[str(i) for i in range(len(vectors))], embeddings=vectors)
-    things.optimize()
+things.optimize()  # which loads what the process before has saved
 plan = things.explain(query_embeddings=vectors[7])["plans"][0]
 space = things.stats()["spaces"][""]
 print(plan["method"], plan["ef"], space["index"], space["indexed_slots"])
@@ -45,6 +45,7 @@ things = retrieval_store.Client("store").get_collection("things", embedding_func
 vector = things.get("7", include=["embeddings"])["embeddings"]
 print(things.explain(query_embeddings=vector)["plans"][0]["method"])
 print(*things.query(query_embeddings=vector, n_results=1)["ids"][0])
+things.optimize()
 """
     done = run(program, dict(os.environ), tmp_path)
     assert done.stdout == "exact\n7\n", done.stderr

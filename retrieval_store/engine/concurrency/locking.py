@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 
@@ -51,12 +52,20 @@ class Sharing:
 
     def share(self, work: Callable[[], T]) -> T:
         """What `work` returns; nobody excludes meanwhile."""
+        return self.share_at_once(work, partial(self._share_in_turn, work))
+
+    def share_at_once(self, work: Callable[[], T], otherwise: Callable[[], T]) -> T:
+        """The same, without waiting: what `otherwise` returns if anybody excludes, or waits to."""
         inside = _own(self._inside)
         if inside._is_owned():  # who excludes waits for this thread already
             return work()
         with inside:
             if not self.excluding.locked() or self.excluder == threading.get_ident():
                 return work()
+        return otherwise()
+
+    def _share_in_turn(self, work: Callable[[], T]) -> T:
+        inside = _own(self._inside)
         with _own(self._waiting):
             while True:
                 with self.barrier:

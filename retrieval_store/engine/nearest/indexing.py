@@ -1,11 +1,12 @@
-"""The index of one vector space in this process: grown slice by slice beside those who search it.
+"""The index of one vector space in this process: loaded or grown beside those who search.
 
 Numbers in the index are slots. It holds the first `covered` slots of its generation, dead ones too;
 those behind are *fresh*, and searched exactly. Slots never change their vectors, so nothing in an
 index ever becomes wrong, and a reader only leaves out what its own state doesn't have.
 
 The discipline: any number of threads search, or one thread changes the index; never both, which
-hnswlib can't bear (see `locking.Sharing` for who goes first). Each change takes a few milliseconds.
+hnswlib can't bear. Nobody waits for the index to search it: what comes while it is being changed is
+answered exactly, and who changes it waits only for the searches that are under way.
 """
 
 import logging
@@ -31,10 +32,7 @@ from retrieval_store.errors import DamagedError, PluginError, StorageError
 from retrieval_store.indexes import EXACT, HNSW, VectorIndex
 from retrieval_store.interface.spaces import index_name, index_settings
 
-SLICE_CELLS = 16_384  # taken in at once: 64 vectors of 256 numbers, some 5 ms
-
-# … while nobody searches: between slices a thread may have to wait for its turn at the interpreter
-UNSEARCHED_CELLS = 262_144
+SLICE_CELLS = 262_144  # taken in at once: 1,024 vectors of 256 numbers, some 0.1 s. Forks wait
 WORTH_CELLS = 3_000_000  # in fewer numbers than these the exact search is as fast
 FRESH_CELLS = 256_000  # so many to search exactly are no burden
 MUCH_MORE = 1.1
@@ -59,7 +57,8 @@ class SpaceIndex:
     """The index of a vector space in one generation; none until it is loaded or built.
 
     saved: how many slots a file is known to hold; filling: for the one thread that loads, grows or
-    saves it; closed: nobody uses it any more; full: the vectors that follow can't be taken in.
+    saves it; closed: nobody uses it any more; full: the vectors that follow can't be taken in;
+    refused: why, if that is its class's doing.
     """
 
     def __init__(
@@ -70,13 +69,13 @@ class SpaceIndex:
         self.saved = 0
         self.closed = False
         self.full = False
+        self.refused: Exception | None = None
         self._space = space
         self._directory = directory
         self._find_class = find_class
         self._sharing = Sharing()
         self._index: VectorIndex | None = None
-        self._looked = directory is None
-        self._searched = False  # since the last slice was taken in
+        self._useless: DerivedFile | None = None  # it was tried already
 
     @property
     def wanted(self) -> bool:
@@ -103,32 +102,29 @@ class SpaceIndex:
 
     def searched(self, search: Callable[[VectorIndex, int], T], otherwise: T) -> T:
         """What `search` returns, given the index and how many slots it holds, both steady
-        meanwhile; `otherwise` when there is none."""
+        meanwhile; `otherwise` when there is none, or it is being changed."""
         index = self._index  # another thread may forget it
         if index is None:
             return otherwise
-        self._searched = True
-        return self._sharing.share(lambda: search(index, len(index)))
+        return self._sharing.share_at_once(lambda: search(index, len(index)), lambda: otherwise)
 
     def add(self, rows: Matrix) -> None:
-        """Take in the vectors of the slots that follow, slice by slice, until all are in or the
-        index is closed. For who has the turn of `filling`, as is `save`. Without a class for the
-        index, it stays empty."""
+        """Take in the vectors of the slots that follow, until all are in or the index is closed.
+        For who has the turn of `filling`, as are `load` and `save`. What its class refuses, or what
+        there is no class for, stays out."""
         try:
-            index = self._index or self.made()
+            self._add(self._index or self.made(), rows)
         except (PluginError, ValueError) as error:
-            self.full = True
-            _log.warning("the collection is searched without its index: %s", error)
-            return
-        start = 0
-        while start < len(rows) and not self.closed:
-            cells = SLICE_CELLS if self._searched else UNSEARCHED_CELLS
-            stop = start + max(1, cells // rows.shape[1])
-            self._searched = False
-            add = partial(index.add, rows[start:stop])
+            self.full, self.refused = True, error
+
+    def _add(self, index: VectorIndex, rows: Matrix) -> None:
+        step = max(1, SLICE_CELLS // rows.shape[1])
+        for start in range(0, len(rows), step):
+            if self.closed:
+                return
+            add = partial(index.add, rows[start : start + step])
             unforkable(partial(self._sharing.alone, add))
             self._index = index
-            start = stop
 
     def save(self, path: Path) -> int:
         """Write a file, and say how many slots are in it."""
@@ -142,34 +138,24 @@ class SpaceIndex:
 
         return self._sharing.share(save)
 
-    def load_saved(self, connection: apsw.Connection, newer: bool = False) -> None:
-        """Begin with the file that is recorded, if there is one and it is whole; only once, unless
-        `newer`: then when it holds much more than this index does. Nothing is done while another
-        thread fills the index: waiting for it, inside SQLite, a fork would wait for ever."""
-        if newer or not self._looked:
-            self.filling.take_within(0, partial(self._load_found, connection), _do_nothing)
-
-    def _load_found(self, connection: apsw.Connection) -> None:
+    def recorded(self, connection: apsw.Connection) -> DerivedFile | None:
+        """The file that is recorded, if it holds much more than this index does."""
         found = None if self._directory is None else find(connection, self.key)
-        if found is None or found.covered < self.covered * MUCH_MORE + 1:
-            self._looked = True
-            return
+        if found is None or found == self._useless:
+            return None
+        return found if found.covered >= self.covered * MUCH_MORE + 1 else None
+
+    def load(self, found: DerivedFile) -> None:
+        """Go on with what is in a file, if it is whole; meanwhile others search what there is."""
         assert self._directory is not None
         try:
-            self._load(self._directory, found)
+            self._index, self.saved = self.read(self._directory, found), found.covered
         except PluginError as error:
-            self.full = True
-            _log.warning("the collection is searched without its index: %s", error)
+            self.full, self.refused = True, error
         except (DamagedError, ValueError, OSError) as error:
-            if not is_there(self._directory, found):  # replaced since this transaction began
-                return  # the next one may find the new one
-            _log.warning("an index can't be used and will be made again: %s", error)
-        self._looked = True
-
-    def _load(self, directory: Path, found: DerivedFile) -> None:
-        index = self.read(directory, found)
-        self.saved = found.covered
-        self._index = index  # those who search go on with the one they have
+            self._useless = found
+            if is_there(self._directory, found):  # else another has replaced it meanwhile
+                _log.warning("an index can't be used and will be made again: %s", error)
 
     def read(self, directory: Path, found: DerivedFile) -> VectorIndex:
         """What a file holds; raises DamagedError, ValueError, or PluginError when there is no class
@@ -189,10 +175,6 @@ class SpaceIndex:
         make = self._find_class(index_name(self._space))
         dimension, metric = self._space.dimension, self._space.metric
         return make(dimension, metric, index_settings(self._space))
-
-
-def _do_nothing() -> None:
-    """What is done when it isn't this thread's turn."""
 
 
 def is_worth_an_index(slots: int, dimension: int) -> bool:

@@ -1,59 +1,93 @@
-"""Letting an index take in the vectors that it lacks."""
+"""Letting an index take in the vectors that it lacks: those of a file, and those that are in none.
 
+Queries load nothing: until an index is there, they are answered exactly.
+"""
+
+import logging
+import weakref
 from functools import partial
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from retrieval_store.engine.access import Access
-from retrieval_store.engine.memory import Moment
 from retrieval_store.engine.nearest.indexing import SpaceIndex, is_worth_an_index
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.state.state import SpaceState
+from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.errors import DamagedError
 from retrieval_store.interface.records import Progress
 
 FILLED_AT_ONCE = 2_048  # vectors, after which the background looks whether it should stop
+Told: TypeAlias = "Path | weakref.ref[Access]"
+_told: set[Told] = set()  # collections of which it was said that they lack an index
+_log = logging.getLogger("retrieval_store")
+
+
+def load(points: Access, name: str) -> None:
+    """Load the file of the index of a space, if there is one that holds much more than what is in
+    memory, and the space is large enough to gain from it."""
+
+    def look(view: SearchView) -> tuple[SpaceIndex, DerivedFile | None] | None:
+        index = _wanted(view, name)
+        return None if index is None else (index, index.recorded(view.connection))
+
+    match points.read(look):
+        case (index, DerivedFile() as found):
+            # Outside of the transaction, which forks wait for, and the emptying of the log.
+            index.filling.take(partial(index.load, found))
 
 
 def fill(points: Access, name: str, may_begin: bool, progress: Progress) -> bool:
     """Let the index of a space take in the vectors that it lacks; returns whether it lacks some
     since another process has begun it or has compacted, or the collection was put to rest."""
-
-    def begin(view: SearchView) -> Moment:
-        index = view.kept.indexes.get(name)
-        if index is not None and index.wanted:
-            index.load_saved(view.connection, newer=True)
-        return Moment(view.state, view.kept)
-
-    moment = points.read(begin)
-    index = moment.kept.indexes.get(name)
-    if index is None or not index.wanted:
+    load(points, name)
+    index, state = points.read(lambda view: (_wanted(view, name), view.state))
+    if index is None:
         return False
-    space = moment.state.spaces[name]
-    dimension, slots = space.vectors.rows(0).shape[1], space.space.slots
-    if not index.covered:
-        if not is_worth_an_index(slots, dimension):
-            return False
-        if not may_begin:
-            return True
+    if not (index.covered or index.full or may_begin):
+        return True
+    space = state.spaces[name]
+    take_in = partial(_take_in, index, space, space.space.slots, progress)
     try:
-        index.filling.take(partial(_take_in, index, space, slots, progress))
+        index.filling.take(take_in)
     except DamagedError:
-        if not points.has_moved_on(moment.state.head.generation):
+        if not points.has_moved_on(state.head.generation):
             raise
         return True  # not damage: the files are those of the generation before
+    if index.refused is not None:
+        _tell_once(points, index.refused)
     return index.closed
+
+
+def _wanted(view: SearchView, name: str) -> SpaceIndex | None:
+    """The index of a space, if the space should have one and is large enough to gain from it."""
+    index, space = view.kept.indexes.get(name), view.state.spaces.get(name)
+    if index is None or space is None or not index.wanted:
+        return None
+    worth = is_worth_an_index(space.space.slots, space.space.dimension or 0)
+    return index if worth or index.covered else None
+
+
+def _tell_once(points: Access, why: Exception) -> None:
+    """Say in the log that a collection lacks its index; once, however often it is opened."""
+    told: Told = points.directory or weakref.ref(points, _told.discard)
+    if told not in _told:
+        _told.add(told)
+        where = points.directory or "a collection in memory"
+        _log.warning("%s is large enough to gain from an index, but has none: %s", where, why)
 
 
 def _take_in(index: SpaceIndex, space: SpaceState, slots: int, progress: Progress) -> None:
     for first in range(index.covered, slots, FILLED_AT_ONCE):
+        if index.closed or index.full:
+            break
         chosen = np.arange(first, min(first + FILLED_AT_ONCE, slots))
         rows = space.vectors.rows(slots)
         norms = space.vectors.admit(rows, space.checksums, chosen)
         if not norms.safe:  # what float32 can't multiply is left to the exact search
             index.full = True
-            break
-        if index.closed or index.full:
             break
         index.add(rows[first : chosen[-1] + 1])
         progress(len(chosen), slots)

@@ -17,10 +17,12 @@ and let its own copy of an index follow, but begins none.
 """
 
 import logging
+from functools import partial
 from typing import NoReturn
 
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.database.failures import LOCK_TIMEOUT_MS
+from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.upkeep.coding import code, save_codes
 from retrieval_store.engine.upkeep.compaction import (
@@ -29,7 +31,7 @@ from retrieval_store.engine.upkeep.compaction import (
     is_worth_compacting,
     remove_leftovers,
 )
-from retrieval_store.engine.upkeep.filling import fill
+from retrieval_store.engine.upkeep.filling import fill, load
 from retrieval_store.engine.upkeep.saving import (
     GROWTH_TO_SAVE,
     build_lists,
@@ -90,6 +92,9 @@ def tend(points: Access, progress: Progress) -> bool:
 
     def work(alone: bool) -> bool:
         state = points.moment().state
+        code_all(state)
+        for name in state.spaces:  # early, since queries could use what is in files already
+            load(points, name)
         if alone and any(map(is_worth_compacting, state.spaces.values())):
             remove_leftovers(points, state.head.generation)
             compact(points, state, progress)
@@ -97,16 +102,22 @@ def tend(points: Access, progress: Progress) -> bool:
         build_lists(points)
         left = False
         for name in state.spaces:
-            code(points, name, progress)
+            coding = partial(code_too, state)  # an index may take minutes
+            left |= fill(points, name, alone or points.is_read_only, coding)
             if alone:
                 save_codes(points, name)
-        for name in state.spaces:
-            left |= fill(points, name, alone or points.is_read_only, progress)
-            if alone:
                 save_index(points, name, GROWTH_TO_SAVE)
         if alone:
             save_lists(points)
         return left
+
+    def code_all(state: State) -> None:
+        for name in state.spaces:
+            code(points, name, progress)
+
+    def code_too(state: State, done: int, total: int) -> None:
+        progress(done, total)
+        code_all(state)
 
     return points.maintaining.take_within(0, lambda: as_only_process(points, 0, work), lambda: True)
 

@@ -253,6 +253,35 @@ def test_turns_are_taken_in_the_order_of_coming_and_given_up_in_time():
     assert not turns.taken
 
 
+def test_who_shares_at_once_waits_for_nobody(elsewhere):
+    sharing, release, started = Sharing(), threading.Event(), threading.Event()
+
+    def share_at_once():
+        return elsewhere(sharing.share_at_once, lambda: "shared", lambda: "not now")
+
+    def hold():
+        started.set()
+        assert release.wait(PATIENCE)
+
+    assert share_at_once() == "shared"
+    holder = threading.Thread(target=sharing.alone, args=[hold])
+    waiter = threading.Thread(target=sharing.alone, args=[lambda: None])
+
+    def begin_to_wait():
+        waiter.start()
+        until(sharing.excluding.locked, "nobody wants to exclude")
+        return sharing.share_at_once(lambda: "shared already", lambda: "not now"), share_at_once()
+
+    assert sharing.share(begin_to_wait) == ("shared already", "not now")
+    waiter.join(PATIENCE)
+    holder.start()
+    assert started.wait(PATIENCE)
+    assert share_at_once() == "not now"
+    release.set()
+    holder.join(PATIENCE)
+    assert share_at_once() == "shared"
+
+
 def test_sharing_excludes_and_lets_both_sides_in():
     sharing, inside, wrong, done = Sharing(), [], [], []
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 import retrieval_store
 from retrieval_store.errors import ConflictError, InvalidArgumentError, PluginError
+from retrieval_store.indexes.hnsw import HNSWIndex
 from tests.helpers import PATIENCE
-from tests.helpers.indexed import DIMENSION, SMALL, cloud, populated, space_of, until
+from tests.helpers.indexed import DIMENSION, SMALL, cloud, load_index, populated, space_of, until
 from tests.helpers.processes import (
     eager_indexes,
     opened,
@@ -97,7 +98,7 @@ def test_a_filter_on_a_cluster_far_from_the_query_is_answered_exactly(eager, cli
 def test_what_is_written_is_found_by_the_next_query_while_the_index_follows(eager, client):
     things = populated(client, configuration=None)
     until(lambda: space_of(things)["indexed_slots"] == 1_000, "no index was built")
-    assert method(things) == "over-fetch"
+    until(lambda: method(things) == "over-fetch", "it isn't used")
     for i in range(200):
         vector = cloud(1, 10_000 + i)[0] * 3
         things.upsert(ids=str(i), embeddings=vector)
@@ -111,12 +112,34 @@ def test_what_is_written_is_found_by_the_next_query_while_the_index_follows(eage
     )
 
 
+@pytest.mark.parametrize("change", ["add", "load"])
+def test_no_query_waits_for_an_index_that_grows_or_is_loaded(eager, built, monkeypatch, change):
+    begun, release, changed = threading.Event(), threading.Event(), getattr(HNSWIndex, change)
+
+    def held_up(*arguments):
+        begun.set()
+        assert release.wait(PATIENCE)
+        changed(*arguments)
+
+    monkeypatch.setattr(HNSWIndex, change, held_up)
+    with retrieval_store.Client(built) as client:
+        things = client.get_collection("things", embedding_function=None)
+        vector = cloud(1, 9)[0] * 3
+        things.add(ids="new", embeddings=vector)  # which calls the background
+        assert begun.wait(PATIENCE)
+        assert things.query(query_embeddings=vector, n_results=1)["ids"] == [["new"]]
+        assert method(things) == "exact"
+        release.set()
+        until(lambda: space_of(things)["indexed_slots"] == 1_001, "it wasn't finished")
+        until(lambda: method(things) == "over-fetch", "it isn't used")
+
+
 def test_dead_slots_are_let_go_of_in_the_background(eager, client):
     things = populated(client)
     things.update(ids=[str(i) for i in range(900)], embeddings=cloud(900, 1))
     until(lambda: space_of(things)["dead_slots"] == 0, "nothing was compacted")
     until(lambda: space_of(things)["indexed_slots"] == 1_000, "the index wasn't built again")
-    assert method(things) == "over-fetch"
+    until(lambda: method(things) == "over-fetch", "it isn't used")
     assert things.query(query_embeddings=cloud(900, 1)[5], n_results=1)["ids"] == [["5"]]
 
 
@@ -237,6 +260,7 @@ def test_ef_search_can_be_changed_and_every_process_learns_of_it(eager, tmp_path
         assert things.explain(query_embeddings=[0] * DIMENSION)["plans"][0]["ef"] == 20
         with retrieval_store.Client(tmp_path, read_only=True) as other:
             reader = other.get_collection("things", embedding_function=None)
+            assert load_index(reader) == 1_000
             assert reader.explain(query_embeddings=[0] * DIMENSION)["plans"][0]["ef"] == 20
             things.modify(configuration={"hnsw": {"ef_search": 77}})
             assert reader.explain(query_embeddings=[0] * DIMENSION)["plans"][0]["ef"] == 77

@@ -38,6 +38,7 @@ from retrieval_store.engine.state import layers
 from retrieval_store.engine.storage.vectors import rows_per_block
 from retrieval_store.engine.upkeep import background as upkeep
 from retrieval_store.engine.upkeep import saving
+from retrieval_store.engine.upkeep.filling import load
 from retrieval_store.errors import DamagedError, RetrievalStoreError
 from retrieval_store.interface.points import Fields, PointBatch, SpecialVectors, WriteRules
 from retrieval_store.interface.queries import MultiQuery, SparseQuery
@@ -154,6 +155,7 @@ def read(client):
         for things in (listed, client.get_collection(listed.name, None)):
             yield partial(things.get, include=EVERYTHING)
             yield things.count
+            yield partial(load, things._backend.points, SPACE)  # as the background does, but now
             yield partial(things.query, cloud(3, 5), n_results=5)
             yield partial(things.query, cloud(3, 5), n_results=90, where={"n": {"$gte": 20}})
             yield partial(things.query, cloud(1, 5), exact=True, include=EVERYTHING)

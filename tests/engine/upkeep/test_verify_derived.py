@@ -23,7 +23,7 @@ from retrieval_store.interface.points import Fields
 from retrieval_store.interface.queries import SparseQuery
 from retrieval_store.interface.spaces import NewSpace
 from tests.helpers.batches import points_of, put, sparse_items
-from tests.helpers.indexed import DIMENSION, SMALL, cloud, populated, space_of, until
+from tests.helpers.indexed import DIMENSION, SMALL, cloud, load_index, populated, space_of, until
 from tests.helpers.listed import filled, ready
 from tests.helpers.packages import installed, run
 from tests.helpers.processes import eager_indexes, optimize_again_and_again, running
@@ -123,9 +123,8 @@ def found_and_nearest(store, **options):
     """What queries find, and what they should; and how many vectors of the index were loaded."""
     with retrieval_store.Client(store, **options) as client:
         things = client.get_collection("things", embedding_function=None)
-        queries = cloud(30, 5)
+        loaded, queries = load_index(things), cloud(30, 5)
         found = things.query(query_embeddings=queries, n_results=5)["ids"]
-        loaded = space_of(things)["indexed_slots"]
         return found, things.query(query_embeddings=queries, n_results=5, exact=True)["ids"], loaded
 
 
@@ -179,6 +178,7 @@ def test_what_this_process_has_loaded_already_is_dropped_too(indexed):
         things = before.get_collection("things", embedding_function=None)
         queries = cloud(30, 5)
         nearest = things.query(query_embeddings=queries, n_results=5, exact=True)["ids"]
+        assert load_index(things) == COUNT
         assert things.query(query_embeddings=queries, n_results=5)["ids"] != nearest
         with retrieval_store.Client(indexed, rebuild=True) as again:
             assert things.query(query_embeddings=queries, n_results=5)["ids"] == nearest

@@ -1,9 +1,9 @@
 """Reading points: by pk, in bulk, and only the fields that are wanted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import accumulate, chain
-from typing import Any
+from itertools import accumulate, chain, repeat
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -13,8 +13,12 @@ from retrieval_store.engine.storage.records import decode_payloads, read_records
 from retrieval_store.engine.storage.schema import to_id
 from retrieval_store.engine.storage.special import read_special
 from retrieval_store.errors import DamagedError
-from retrieval_store.interface.points import Fields, Points, SpecialVector
+from retrieval_store.interface.points import Fields, PointId, Points, SpecialVector
 
+T = TypeVar("T")
+
+_Columns: TypeAlias = dict[str, tuple[Any, ...]]
+_TEXT: set[type] = {str}
 _KINDS: dict[str, set[type]] = {
     "id": {str, int},
     "document": {str, type(None)},
@@ -30,44 +34,53 @@ def fetch(view: AnyView, rows: Ints, fields: Fields) -> Points:
 def fetch_each(view: AnyView, groups: Sequence[Ints], fields: Fields) -> list[Points]:
     """The points of several groups of rows, read at once; groups share no values."""
     every = groups[0] if len(groups) == 1 else np.concatenate([*groups, np.empty(0, np.int64)])
-    names = _names(fields)
-    pieces = read_records(view.connection, ", ".join(names), view.state.pks[every])
-    records = list(chain.from_iterable(pieces))
-    if len(records) != len(every):
-        raise DamagedError("points.sqlite lacks points that it says are there")
+    columns = _read(view, every, fields)
+    payloads = decode_payloads(columns["payload"]) if fields.payload else None
+    vectors, special = _vectors(view, every, fields.vectors)
     stops = accumulate(map(len, groups))
-    return [
-        _points(view, rows, records[stop - len(rows) : stop], fields)
-        for rows, stop in zip(groups, stops, strict=True)
-    ]
+    spans = [slice(stop - len(rows), stop) for rows, stop in zip(groups, stops, strict=True)]
+    parts = zip(
+        _cut(_ids(columns["id"]), spans),
+        _cut(payloads, spans),
+        _cut(columns.get("document"), spans),
+        _cut(columns.get("uri"), spans),
+        [None if vectors is None else vectors[span] for span in spans],
+        _cut(special, spans),
+        strict=True,
+    )
+    return [Points(*part) for part in parts]
+
+
+def _read(view: AnyView, rows: Ints, fields: Fields) -> _Columns:
+    """The columns that are wanted, and the ids."""
+    names, sql = _names(fields)
+    records = list(chain.from_iterable(read_records(view.connection, sql, view.state.pks[rows])))
+    if len(records) != len(rows):
+        raise DamagedError("points.sqlite lacks points that it says are there")
+    values = zip(*records, strict=True) if records else ((),) * len(names)
+    columns = dict(zip(names, values, strict=True))
+    for name in names:
+        # Where there is no text, but should be: SQLite keeps whatever it gets.
+        if name in _KINDS and not _KINDS[name].issuperset(map(type, columns[name])):
+            raise ValueError(f"a point has a value as {name} that can't be one")
+    return columns
 
 
 @lru_cache(maxsize=64)
-def _names(fields: Fields) -> list[str]:
-    """The columns to read."""
+def _names(fields: Fields) -> tuple[tuple[str, ...], str]:
+    """The columns to read, one by one and as SQL."""
     chosen = {"payload": fields.payload, "document": fields.document, "uri": fields.uri}
-    return ["id", *(name for name, wanted in chosen.items() if wanted)]
+    names = "id", *(name for name, wanted in chosen.items() if wanted)
+    return names, ", ".join(names)
 
 
-def _points(view: AnyView, rows: Ints, records: list[tuple[Any, ...]], fields: Fields) -> Points:
-    names = _names(fields)
-    columns = zip(*records, strict=True) if records else ((),) * len(names)
-    values = dict(zip(names, map(list, columns), strict=True))
-    _refuse_odd(values)
-    return Points(
-        [to_id(key) for key in values["id"]],
-        decode_payloads(values["payload"]) if fields.payload else None,
-        values.get("document"),
-        values.get("uri"),
-        *_vectors(view, rows, fields.vectors),
-    )
+def _ids(keys: Sequence[str | int]) -> Sequence[PointId]:
+    return keys if _TEXT.issuperset(map(type, keys)) else [to_id(key) for key in keys]
 
 
-def _refuse_odd(values: dict[str, list[Any]]) -> None:
-    """Raise ValueError where there is no text, but should be: SQLite keeps whatever it gets."""
-    for name, kinds in _KINDS.items():
-        if not kinds.issuperset(map(type, values.get(name, ()))):
-            raise ValueError(f"a point has a value as {name} that can't be one")
+def _cut(column: Sequence[T] | None, spans: Sequence[slice]) -> Iterable[list[T] | None]:
+    """A list of each span of the column; None for each where it wasn't asked for."""
+    return repeat(None, len(spans)) if column is None else [[*column[span]] for span in spans]
 
 
 def _vectors(

@@ -4,6 +4,7 @@ right.
 A bare str, dict or vector stands for a list of one.
 """
 
+import math
 import operator
 import re
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Collection as Container
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -114,9 +116,9 @@ def matrix_of(vectors: Any, name: str) -> Matrix:
     else:
         with np.errstate(over="ignore"):
             matrix = np.array(array, dtype=np.float32, order="C")
-    finite = np.isfinite(matrix)
-    if not finite.all():
-        i, j = np.argwhere(~finite)[0].tolist()
+    # A sum of squares is finite only where all numbers are; it isn't always where they are.
+    if not math.isfinite(np.vdot(matrix, matrix)) and not np.isfinite(matrix).all():
+        i, j = np.argwhere(~np.isfinite(matrix))[0].tolist()
         raise InvalidArgumentError(
             f"{name}[{i}][{j}] is {array[i, j]}, expected a finite number in float32's range"
         )
@@ -219,22 +221,29 @@ def include_of(include: Any, allowed: Container[str]) -> frozenset[str]:
             raise InvalidArgumentError(
                 f"include[{i}] is {name!r}, expected one of {', '.join(sorted(allowed))}"
             )
-    return frozenset(names)
+    return _set_of(tuple(names))
+
+
+_set_of = lru_cache(maxsize=128)(frozenset[str])  # the same one each time, with its hash
 
 
 def whole_number(value: Any, name: str, least: int, most: int = sys.maxsize) -> int:
     """An int from `least` to `most`."""
-    try:
-        if isinstance(value, bool | np.bool_):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        raise InvalidTypeError(f"{name} is {shown(value)}, expected an int") from None
+    number = value if type(value) is int else _index_of(value, name)
     if number < least:
         raise InvalidArgumentError(f"{name} is {number}, expected at least {least}")
     if number > most:
         raise InvalidArgumentError(f"{name} is {shown(number)}, expected at most {most}")
     return number
+
+
+def _index_of(value: Any, name: str) -> int:
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise InvalidTypeError(f"{name} is {shown(value)}, expected an int") from None
 
 
 def collection_name(name: Any) -> str:

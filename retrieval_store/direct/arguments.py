@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Collection as Container
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -93,14 +94,8 @@ def ids_of(ids: Any) -> list[str]:
 
 def matrix_of(vectors: Any, name: str) -> Matrix:
     """(n, dim) float32, C-contiguous, finite."""
-    masked = isinstance(vectors, np.ma.MaskedArray) and np.ma.is_masked(vectors)
-    if masked or isinstance(vectors, str | bytes | bytearray):
-        raise InvalidTypeError(f"{name} is {shown(vectors)}, expected vectors of numbers")
-    try:
-        array = np.asarray(vectors)
-    except (ValueError, TypeError, RuntimeError):
-        array = None  # rows of different lengths, say, or a tensor that can't become an array
-    if array is None or array.dtype == object:
+    array = vectors if type(vectors) is np.ndarray else _array_of(vectors, name)
+    if array.dtype == object:
         array = _stacked(vectors, name)
     if array.ndim == 1 and len(array):
         array = array[np.newaxis]
@@ -123,6 +118,16 @@ def matrix_of(vectors: Any, name: str) -> Matrix:
             f"{name}[{i}][{j}] is {array[i, j]}, expected a finite number in float32's range"
         )
     return matrix
+
+
+def _array_of(vectors: Any, name: str) -> Any:
+    masked = isinstance(vectors, np.ma.MaskedArray) and np.ma.is_masked(vectors)
+    if masked or isinstance(vectors, str | bytes | bytearray):
+        raise InvalidTypeError(f"{name} is {shown(vectors)}, expected vectors of numbers")
+    with suppress(ValueError, TypeError, RuntimeError):
+        return np.asarray(vectors)
+    # Rows of different lengths, say, or a tensor that can't become an array.
+    return _stacked(vectors, name)
 
 
 def _stacked(vectors: Any, name: str) -> Any:
@@ -266,6 +271,8 @@ def check_callable(value: Any, name: str) -> None:
 
 def _listlike(value: Any, name: str, expected: str) -> list[Any]:
     """A new list of the items, so that what the caller passed is never changed."""
+    if type(value) is list or type(value) is tuple:
+        return [*value]
     atom = isinstance(value, str | bytes | bytearray | Mapping) or getattr(value, "ndim", 1) == 0
     if isinstance(value, Iterable) and not atom:
         return list(value)

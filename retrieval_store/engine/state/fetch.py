@@ -1,9 +1,9 @@
 """Reading points: by pk, in bulk, and only the fields that are wanted."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from itertools import accumulate, chain, repeat
-from typing import Any, TypeAlias, TypeVar
+from itertools import accumulate, chain
+from typing import Any
 
 import numpy as np
 
@@ -15,79 +15,76 @@ from retrieval_store.engine.storage.special import read_special
 from retrieval_store.errors import DamagedError
 from retrieval_store.interface.points import Fields, PointId, Points, SpecialVector
 
-T = TypeVar("T")
-
-_Columns: TypeAlias = dict[str, tuple[Any, ...]]
-_TEXT: set[type] = {str}
-_KINDS: dict[str, set[type]] = {
-    "id": {str, int},
-    "document": {str, type(None)},
-    "uri": {str, type(None)},
-}
+_IDS: set[type] = {str, int}
+_TEXTS: set[type] = {str, type(None)}
 
 
 def fetch(view: AnyView, rows: Ints, fields: Fields) -> Points:
     """The points at these rows of the state, in that order."""
-    return fetch_each(view, [rows], fields)[0]
+    pieces = read_records(view.connection, _columns(fields), view.state.pks[rows])
+    records = list(chain.from_iterable(pieces))
+    if len(records) != len(rows):
+        raise DamagedError("points.sqlite lacks points that it says are there")
+    ids, payloads, documents, uris = zip(*records, strict=True) if records else ((),) * 4
+    return Points(
+        _ids(ids),
+        decode_payloads(payloads) if fields.payload else None,
+        _texts(documents, "document") if fields.document else None,
+        _texts(uris, "uri") if fields.uri else None,
+        *((None, None) if fields.vectors is None else _vectors(view, rows, fields.vectors)),
+    )
 
 
 def fetch_each(view: AnyView, groups: Sequence[Ints], fields: Fields) -> list[Points]:
     """The points of several groups of rows, read at once; groups share no values."""
-    every = groups[0] if len(groups) == 1 else np.concatenate([*groups, np.empty(0, np.int64)])
-    columns = _read(view, every, fields)
-    payloads = decode_payloads(columns["payload"]) if fields.payload else None
-    vectors, special = _vectors(view, every, fields.vectors)
+    if len(groups) == 1:
+        return [fetch(view, groups[0], fields)]
+    points = fetch(view, np.concatenate([*groups, np.empty(0, np.int64)]), fields)
     stops = accumulate(map(len, groups))
-    spans = [slice(stop - len(rows), stop) for rows, stop in zip(groups, stops, strict=True)]
-    parts = zip(
-        _cut(_ids(columns["id"]), spans),
-        _cut(payloads, spans),
-        _cut(columns.get("document"), spans),
-        _cut(columns.get("uri"), spans),
-        [None if vectors is None else vectors[span] for span in spans],
-        _cut(special, spans),
-        strict=True,
+    return [
+        _part(points, slice(stop - len(rows), stop))
+        for rows, stop in zip(groups, stops, strict=True)
+    ]
+
+
+def _part(points: Points, span: slice) -> Points:
+    return Points(
+        points.ids[span],
+        None if points.payloads is None else points.payloads[span],
+        None if points.documents is None else points.documents[span],
+        None if points.uris is None else points.uris[span],
+        None if points.vectors is None else points.vectors[span],
+        None if points.special is None else points.special[span],
     )
-    return [Points(*part) for part in parts]
-
-
-def _read(view: AnyView, rows: Ints, fields: Fields) -> _Columns:
-    """The columns that are wanted, and the ids."""
-    names, sql = _names(fields)
-    records = list(chain.from_iterable(read_records(view.connection, sql, view.state.pks[rows])))
-    if len(records) != len(rows):
-        raise DamagedError("points.sqlite lacks points that it says are there")
-    values = zip(*records, strict=True) if records else ((),) * len(names)
-    columns = dict(zip(names, values, strict=True))
-    for name in names:
-        # Where there is no text, but should be: SQLite keeps whatever it gets.
-        if name in _KINDS and not _KINDS[name].issuperset(map(type, columns[name])):
-            raise ValueError(f"a point has a value as {name} that can't be one")
-    return columns
 
 
 @lru_cache(maxsize=64)
-def _names(fields: Fields) -> tuple[tuple[str, ...], str]:
-    """The columns to read, one by one and as SQL."""
+def _columns(fields: Fields) -> str:
+    """The columns to read, of which there are always four."""
     chosen = {"payload": fields.payload, "document": fields.document, "uri": fields.uri}
-    names = "id", *(name for name, wanted in chosen.items() if wanted)
-    return names, ", ".join(names)
+    return ", ".join(["id", *(name if wanted else "NULL" for name, wanted in chosen.items())])
 
 
-def _ids(keys: Sequence[str | int]) -> Sequence[PointId]:
-    return keys if _TEXT.issuperset(map(type, keys)) else [to_id(key) for key in keys]
+def _ids(keys: Sequence[Any]) -> list[PointId]:
+    kinds = set(map(type, keys))
+    _refuse_odd(kinds, _IDS, "id")
+    return [to_id(key) for key in keys] if int in kinds else [*keys]
 
 
-def _cut(column: Sequence[T] | None, spans: Sequence[slice]) -> Iterable[list[T] | None]:
-    """A list of each span of the column; None for each where it wasn't asked for."""
-    return repeat(None, len(spans)) if column is None else [[*column[span]] for span in spans]
+def _texts(texts: Sequence[Any], name: str) -> list[str | None]:
+    _refuse_odd(set(map(type, texts)), _TEXTS, name)
+    return [*texts]
+
+
+def _refuse_odd(kinds: set[type], known: set[type], name: str) -> None:
+    """Raise ValueError where there is no text, but should be: SQLite keeps whatever it gets."""
+    if not kinds <= known:
+        raise ValueError(f"a point has a value as {name} that can't be one")
 
 
 def _vectors(
-    view: AnyView, rows: Ints, name: str | None
+    view: AnyView, rows: Ints, name: str
 ) -> tuple[Matrix | None, list[SpecialVector | None] | None]:
-    if name is None:
-        return None, None
     if name in view.state.special:
         pks = view.state.pks[rows]
         found = dict(read_special(view.connection, view.state.special[name], np.sort(pks)))

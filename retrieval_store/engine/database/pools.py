@@ -17,7 +17,7 @@ from retrieval_store.engine.concurrency.forking import (
     rests_before_fork,
     unforkable,
 )
-from retrieval_store.engine.database.failures import NO_SPACE, translated, translation
+from retrieval_store.engine.database.failures import NO_SPACE, translation
 from retrieval_store.engine.database.formats import Format
 from retrieval_store.engine.database.guards import guard
 from retrieval_store.engine.database.opening import Fill, Lent, connect, make_tables
@@ -208,10 +208,14 @@ class MemoryDatabase:
             with self._lock:
                 if self._closed is not None:
                     raise self._closed()
-                with translated(self.path):
-                    return work(self._connection)
+                return work(self._connection)
 
-        return unforkable(inside)
+        try:
+            return unforkable(inside)
+        except RetrievalStoreError:
+            raise
+        except (apsw.Error, OSError) as error:
+            raise translation(error, self.path) from error
 
     def read(self, work: Callable[[apsw.Connection], T]) -> T:
         """The same, in a read transaction."""

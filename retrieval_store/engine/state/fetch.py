@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import accumulate, chain
+from itertools import accumulate, chain, repeat
 from typing import Any
 
 import numpy as np
@@ -21,16 +21,16 @@ _TEXTS: set[type] = {str, type(None)}
 
 def fetch(view: AnyView, rows: Ints, fields: Fields) -> Points:
     """The points at these rows of the state, in that order."""
-    pieces = read_records(view.connection, _columns(fields), view.state.pks[rows])
-    records = list(chain.from_iterable(pieces))
+    names, sql = _names(fields)
+    records = list(chain.from_iterable(read_records(view.connection, sql, view.state.pks[rows])))
     if len(records) != len(rows):
         raise DamagedError("points.sqlite lacks points that it says are there")
-    ids, payloads, documents, uris = zip(*records, strict=True) if records else ((),) * 4
+    columns = dict(zip(names, zip(*records, strict=True) if records else repeat(()), strict=False))
     return Points(
-        _ids(ids),
-        decode_payloads(payloads) if fields.payload else None,
-        _texts(documents, "document") if fields.document else None,
-        _texts(uris, "uri") if fields.uri else None,
+        _ids(columns["id"]),
+        decode_payloads(columns["payload"]) if fields.payload else None,
+        _texts(columns["document"], "document") if fields.document else None,
+        _texts(columns["uri"], "uri") if fields.uri else None,
         *((None, None) if fields.vectors is None else _vectors(view, rows, fields.vectors)),
     )
 
@@ -59,10 +59,11 @@ def _part(points: Points, span: slice) -> Points:
 
 
 @lru_cache(maxsize=64)
-def _columns(fields: Fields) -> str:
-    """The columns to read, of which there are always four."""
+def _names(fields: Fields) -> tuple[tuple[str, ...], str]:
+    """The columns to read, one by one and as SQL."""
     chosen = {"payload": fields.payload, "document": fields.document, "uri": fields.uri}
-    return ", ".join(["id", *(name if wanted else "NULL" for name, wanted in chosen.items())])
+    names = "id", *(name for name, wanted in chosen.items() if wanted)
+    return names, ", ".join(names)
 
 
 def _ids(keys: Sequence[Any]) -> list[PointId]:

@@ -229,7 +229,10 @@ def include_of(include: Any, allowed: Container[str]) -> frozenset[str]:
     return _set_of(tuple(names))
 
 
-_set_of = lru_cache(maxsize=128)(frozenset[str])  # the same one each time, with its hash
+@lru_cache(maxsize=128)
+def _set_of(names: tuple[str, ...]) -> frozenset[str]:
+    """The same one each time, with its hash; of plain strings, whatever kind was passed first."""
+    return frozenset(map(str.__str__, names))
 
 
 def whole_number(value: Any, name: str, least: int, most: int = sys.maxsize) -> int:

@@ -4,13 +4,16 @@ right.
 A bare str, dict or vector stands for a list of one.
 """
 
+import math
 import operator
 import re
 import sys
 from collections.abc import Collection as Container
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -91,14 +94,8 @@ def ids_of(ids: Any) -> list[str]:
 
 def matrix_of(vectors: Any, name: str) -> Matrix:
     """(n, dim) float32, C-contiguous, finite."""
-    masked = isinstance(vectors, np.ma.MaskedArray) and np.ma.is_masked(vectors)
-    if masked or isinstance(vectors, str | bytes | bytearray):
-        raise InvalidTypeError(f"{name} is {shown(vectors)}, expected vectors of numbers")
-    try:
-        array = np.asarray(vectors)
-    except (ValueError, TypeError, RuntimeError):
-        array = None  # rows of different lengths, say, or a tensor that can't become an array
-    if array is None or array.dtype == object:
+    array = vectors if type(vectors) is np.ndarray else _array_of(vectors, name)
+    if array.dtype == object:
         array = _stacked(vectors, name)
     if array.ndim == 1 and len(array):
         array = array[np.newaxis]
@@ -114,13 +111,23 @@ def matrix_of(vectors: Any, name: str) -> Matrix:
     else:
         with np.errstate(over="ignore"):
             matrix = np.array(array, dtype=np.float32, order="C")
-    finite = np.isfinite(matrix)
-    if not finite.all():
-        i, j = np.argwhere(~finite)[0].tolist()
+    # A sum of squares is finite only where all numbers are; it isn't always where they are.
+    if not math.isfinite(np.vdot(matrix, matrix)) and not np.isfinite(matrix).all():
+        i, j = np.argwhere(~np.isfinite(matrix))[0].tolist()
         raise InvalidArgumentError(
             f"{name}[{i}][{j}] is {array[i, j]}, expected a finite number in float32's range"
         )
     return matrix
+
+
+def _array_of(vectors: Any, name: str) -> Any:
+    masked = isinstance(vectors, np.ma.MaskedArray) and np.ma.is_masked(vectors)
+    if masked or isinstance(vectors, str | bytes | bytearray):
+        raise InvalidTypeError(f"{name} is {shown(vectors)}, expected vectors of numbers")
+    with suppress(ValueError, TypeError, RuntimeError):
+        return np.asarray(vectors)
+    # Rows of different lengths, say, or a tensor that can't become an array.
+    return _stacked(vectors, name)
 
 
 def _stacked(vectors: Any, name: str) -> Any:
@@ -219,22 +226,32 @@ def include_of(include: Any, allowed: Container[str]) -> frozenset[str]:
             raise InvalidArgumentError(
                 f"include[{i}] is {name!r}, expected one of {', '.join(sorted(allowed))}"
             )
-    return frozenset(names)
+    return _set_of(tuple(names))
+
+
+@lru_cache(maxsize=128)
+def _set_of(names: tuple[str, ...]) -> frozenset[str]:
+    """The same one each time, with its hash; of plain strings, whatever kind was passed first."""
+    return frozenset(map(str.__str__, names))
 
 
 def whole_number(value: Any, name: str, least: int, most: int = sys.maxsize) -> int:
     """An int from `least` to `most`."""
-    try:
-        if isinstance(value, bool | np.bool_):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        raise InvalidTypeError(f"{name} is {shown(value)}, expected an int") from None
+    number = value if type(value) is int else _index_of(value, name)
     if number < least:
         raise InvalidArgumentError(f"{name} is {number}, expected at least {least}")
     if number > most:
         raise InvalidArgumentError(f"{name} is {shown(number)}, expected at most {most}")
     return number
+
+
+def _index_of(value: Any, name: str) -> int:
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise InvalidTypeError(f"{name} is {shown(value)}, expected an int") from None
 
 
 def collection_name(name: Any) -> str:
@@ -257,6 +274,8 @@ def check_callable(value: Any, name: str) -> None:
 
 def _listlike(value: Any, name: str, expected: str) -> list[Any]:
     """A new list of the items, so that what the caller passed is never changed."""
+    if type(value) is list or type(value) is tuple:
+        return [*value]
     atom = isinstance(value, str | bytes | bytearray | Mapping) or getattr(value, "ndim", 1) == 0
     if isinstance(value, Iterable) and not atom:
         return list(value)

@@ -1,10 +1,10 @@
 """What users pass to a query, checked, as a store takes it: what to search for, and how."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import update_wrapper
 from inspect import signature
+from operator import attrgetter
 from types import FunctionType
 from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, get_args
 
@@ -23,7 +23,7 @@ Mode: TypeAlias = Literal["dense", "text", "hybrid"]
 MODES, FUSIONS = get_args(Mode), get_args(Fusion)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # none of these is changed; frozen, they would be slower to make
 class QueryOptions:
     """How to search; see `Collection.query`."""
 
@@ -41,9 +41,9 @@ class QueryOptions:
         if self.fusion not in FUSIONS:
             raise InvalidArgumentError(f"fusion is {shown(self.fusion)}, expected one of {FUSIONS}")
         self.checked_ef()
-        alpha = plain_scalar(self.alpha)
+        alpha = self.alpha if type(self.alpha) is float else plain_scalar(self.alpha)
         number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
-        if not number or math.isnan(alpha) or not 0 <= alpha <= 1:
+        if not number or not 0 <= alpha <= 1:
             raise InvalidArgumentError(
                 f"alpha is {shown(self.alpha)}, expected a number from 0 to 1"
             )
@@ -62,7 +62,7 @@ class QueryOptions:
         return None if self.ef is None else whole_number(self.ef, "ef", 1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class QuerySources:
     """What to search for, in up to four kinds."""
 
@@ -107,8 +107,11 @@ class QuerySources:
         return "query_embeddings", vectors
 
     def _given(self) -> dict[str, Any]:
-        kinds = {name: getattr(self, name) for name in self.__slots__}
-        return {name: value for name, value in kinds.items() if value is not None}
+        kinds = zip(self.__slots__, _values_of(self), strict=True)
+        return {name: value for name, value in kinds if value is not None}
+
+
+_values_of = attrgetter(*QuerySources.__slots__)
 
 
 def vectors_of(embeddings: Any) -> Matrix:
@@ -119,7 +122,7 @@ def vectors_of(embeddings: Any) -> Matrix:
     return matrix_of(embeddings, "query_embeddings")
 
 
-@dataclass(slots=True)  # not frozen, which would be slower to make, and each query makes one
+@dataclass(slots=True)
 class Asker:
     """Makes queries for a store of what users of a collection pass. embedder: its embedding
     function; load: what its data loader makes of uris; analyzer: tells how it finds words."""

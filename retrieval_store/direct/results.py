@@ -5,6 +5,7 @@ Every key is always there; a field that wasn't asked for is None.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, TypedDict
 
 from retrieval_store.base.arrays import Matrix
@@ -49,6 +50,7 @@ class DeleteResult(TypedDict):
     deleted: int
 
 
+@lru_cache(maxsize=128)
 def fields_for(include: frozenset[str]) -> Fields:
     """What to fetch for these names in `include`."""
     return Fields(
@@ -99,5 +101,7 @@ def query_result(
 def _distances(hit: Hits) -> list[float | None] | None:
     if hit.distances is None:
         return None
-    # NaN: a point without a vector
-    return [None if math.isnan(distance) else distance for distance in hit.distances.tolist()]
+    distances: list[Any] = hit.distances.tolist()
+    if math.isnan(sum(distances)):  # NaN: a point without a vector
+        return [None if math.isnan(distance) else distance for distance in distances]
+    return distances

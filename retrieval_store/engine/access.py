@@ -119,7 +119,10 @@ class Access:
             return look(self._view(connection, self.memory.at(connection, self._head)))
 
         try:
-            return self._unless_gone(lambda: self._database.read(use))
+            return self._database.read(use)
+        except StorageError:
+            self._refuse_if_gone()
+            raise
         except RetrievalStoreError:
             raise
         except CONTRADICTIONS as error:

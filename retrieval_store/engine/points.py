@@ -1,8 +1,9 @@
 """PointStore: the points of one collection, as `interface.stores` promises them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import apsw
 
@@ -12,12 +13,12 @@ from retrieval_store.engine.answering import answer
 from retrieval_store.engine.database.opening import create
 from retrieval_store.engine.database.pools import MemoryDatabase
 from retrieval_store.engine.filtering.selecting import select
-from retrieval_store.engine.memory import Moment
 from retrieval_store.engine.nearest.indexing import FRESH_CELLS
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.engine.report import explanation, statistics
 from retrieval_store.engine.state.fetch import fetch
+from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage.files import POINTS_NAME
 from retrieval_store.engine.storage.schema import (
     POINTS,
@@ -43,6 +44,8 @@ from retrieval_store.interface.spaces import NewSpace
 from retrieval_store.interface.stores import IndexKind
 
 ATTENTION_EVERY = 2_000  # points written
+# Hits, how they were found, in which state, and the lists of words that would have been of use.
+_Answered: TypeAlias = tuple[list[Hits], Trace, State, list[Hashable]]
 
 
 class PointStore(Access):
@@ -123,23 +126,23 @@ class PointStore(Access):
 
     def explain(self, query: AnyQuery, fields: Fields) -> Payload:
         """How `search` finds what it finds; see `report.explanation`."""
-        _, trace, moment = self._answer(query, fields)
-        return explanation(trace, moment.state)
+        _, trace, state, _ = self._answer(query, fields)
+        return explanation(trace, state)
 
     def stats(self) -> Payload:
         """What takes how much room; see `report.statistics`."""
         return self.read(lambda view: statistics(view.state, view.kept, self.directory))
 
-    def _answer(self, query: AnyQuery, fields: Fields) -> tuple[list[Hits], Trace, Moment]:
-        def look(view: SearchView) -> tuple[list[Hits], Trace, Moment]:
+    def _answer(self, query: AnyQuery, fields: Fields) -> _Answered:
+        def look(view: SearchView) -> _Answered:
             trace = Trace(remarks=view.remarks)
-            return answer(view, query, fields, trace), trace, Moment(view.state, view.kept)
+            return answer(view, query, fields, trace), trace, view.state, view.kept.lists.wanted()
 
-        hits, trace, moment = self.read_again(look)
-        lacks = trace.leaves_work or trace.lacking_cells > FRESH_CELLS
-        if lacks or moment.kept.lists.wanted():
+        answered = self.read_again(look)
+        _, trace, _, wanted = answered
+        if wanted or trace.leaves_work or trace.lacking_cells > FRESH_CELLS:
             self._around.attend(self)
-        return hits, trace, moment
+        return answered
 
     def _attend_now_and_then(self, written: int) -> None:
         self._unattended += written

@@ -101,7 +101,7 @@ class Fields:
     vectors: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # nobody changes it; frozen, it would take three times as long to make
 class Points:
     """Points read; fields that weren't asked for are None.
 
@@ -117,7 +117,7 @@ class Points:
     special: list[SpecialVector | None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # nobody changes it; frozen, it would take three times as long to make
 class Hits:
     """The answer to one query: points, best first, their distances, float64 (n,), None where
     there is no vector to measure from, and their scores, float64 (n,), descending."""

@@ -11,7 +11,7 @@ from retrieval_store.indexes.exact import Metric
 Fusion: TypeAlias = Literal["rrf", "weighted"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # nobody changes it; frozen, it would take three times as long to make
 class Query:
     """What to search for: (q, dim) float32 vectors in a space, the k nearest of each. exact: don't
     use an index; ef: candidates to ask of an index, where the usual number isn't wanted."""

@@ -2,6 +2,7 @@
 
 import inspect
 import typing
+from enum import Enum
 
 import numpy as np
 import pytest
@@ -33,6 +34,16 @@ def test_get_without_ids_returns_all_in_order_of_insertion_and_updates_keep_thei
     populated.update(ids="p0", metadatas={"n": 100}, embeddings=[9, 9])
     assert populated.get()["ids"] == ["p0", "p1", "p2", "p3", "p4"]
     assert populated.get(ids=None)["ids"] == ["p0", "p1", "p2", "p3", "p4"]
+
+
+def test_what_is_included_is_said_in_plain_strings_whatever_kind_was_asked_for(populated):
+    class Kind(str, Enum):
+        URIS = "uris"
+
+    for include in ([Kind.URIS, "documents"], ["uris", "documents"]):
+        included = populated.get(include=include)["included"]
+        assert included == ["documents", "uris"]
+        assert set(map(type, included)) == {str}
 
 
 def test_pages_cover_everything_once(populated):
@@ -118,6 +129,16 @@ def test_fewer_come_back_only_when_fewer_match(populated):
     assert odd["ids"] == [["p1", "p3"]]
     none = populated.query(query_embeddings=[0, 0], where={"n": 77})
     assert none["ids"] == none["distances"] == none["documents"] == [[]]
+
+
+def test_what_queries_find_is_their_own_also_where_it_is_the_same_points(populated):
+    fields = ["metadatas", "documents", "embeddings"]
+    found = populated.query(query_embeddings=[[0, 0]] * 2, n_results=2, include=fields)
+    found["metadatas"][0][0]["n"] = found["embeddings"][0][0][0] = 99
+    found["documents"][0].clear()
+    assert found["metadatas"][1] == [{"n": 0, "even": True}, {"n": 1, "even": False}]
+    assert [vector.tolist() for vector in found["embeddings"][1]] == [[0, 0], [1, 0]]
+    assert found["documents"][1] == ["document 0", "document 1"]
 
 
 def test_query_can_be_restricted_to_ids_and_filters(populated):

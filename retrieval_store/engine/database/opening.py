@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 import apsw
-import apsw.sqlite_extra
 
 from retrieval_store.engine.concurrency.forking import unforkable
 from retrieval_store.engine.database.failures import LOCK_TIMEOUT_MS, contradictions, translated
@@ -34,6 +33,7 @@ from retrieval_store.interface.records import Mode
 Fill: TypeAlias = Callable[[apsw.Connection], None]
 CHECKSUM_BYTES = 8  # at the end of each page, as the checksum VFS wants them
 CHECKSUM_VFS = "cksmvfs"
+EXTENSION = "sqlite_extra_binaries/cksumvfs"  # SQLite appends what the system's libraries end in
 CACHE_KIB = 16 * 1024  # of pages at most, for each connection; 2 MiB made a fetch twice as slow
 _registering = threading.RLock()  # reentrant: a client may be collected meanwhile
 
@@ -42,10 +42,22 @@ def _register_checksum_vfs() -> None:
     """Once per process. The extension makes itself the default; other users of apsw keep theirs."""
     with _registering:
         if CHECKSUM_VFS not in apsw.vfs_names():
-            apsw.sqlite_extra.load(apsw.Connection(":memory:"), "cksumvfs")
+            _load_checksum_vfs(apsw.Connection(":memory:"))
         first, *others = apsw.vfs_names()
         if first == CHECKSUM_VFS:  # just now, or an interrupt came before what follows
             apsw.set_default_vfs(others[0])
+
+
+def _load_checksum_vfs(connection: apsw.Connection) -> None:
+    """Load it from where it lies in apsw's wheels. Elsewhere apsw itself finds it, for which it
+    imports so much of the standard library that the first opening takes 8 ms more."""
+    connection.enable_load_extension(True)
+    try:
+        connection.load_extension(str(Path(apsw.__file__).parent / EXTENSION))
+    except apsw.ExtensionLoadingError:
+        from apsw.sqlite_extra import load
+
+        load(connection, "cksumvfs")
 
 
 def create(path: Path, format: Format, fill: Fill | None = None) -> None:

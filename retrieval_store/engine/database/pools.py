@@ -17,7 +17,7 @@ from retrieval_store.engine.concurrency.forking import (
     rests_before_fork,
     unforkable,
 )
-from retrieval_store.engine.database.failures import NO_SPACE, translated, translation
+from retrieval_store.engine.database.failures import NO_SPACE, translation
 from retrieval_store.engine.database.formats import Format
 from retrieval_store.engine.database.guards import guard
 from retrieval_store.engine.database.opening import Fill, Lent, connect, make_tables
@@ -41,7 +41,7 @@ class FileDatabase:
     use when they come back."""
 
     def __init__(self, path: Path, format: Format, mode: Mode) -> None:
-        self.path = path
+        self.path, self._name = path, str(path)
         self._format = format
         self._mode: Mode = mode
         self._idle: list[Lent] = []
@@ -54,9 +54,10 @@ class FileDatabase:
     def use(self, work: Callable[[apsw.Connection], T]) -> T:
         """What `work` returns, given a connection for itself; errors of SQLite and the system come
         out as ours."""
+        thread = threading.get_ident()
 
         def inside() -> T:
-            mine = self._lent.setdefault(threading.get_ident(), [])
+            mine = self._lent.setdefault(thread, [])
             rests = self._rests
             connection = self._take(mine)
             try:
@@ -71,8 +72,8 @@ class FileDatabase:
             finally:
                 self._give_back(mine, rests)
 
-        if not is_unforkable():
-            self._close_lost(threading.get_ident())
+        if self._lent.get(thread) and not is_unforkable():
+            self._close_lost(thread)
         try:
             return unforkable(inside)
         except RetrievalStoreError:
@@ -82,7 +83,7 @@ class FileDatabase:
 
     def read(self, work: Callable[[apsw.Connection], T]) -> T:
         """The same, in a read transaction."""
-        return self.use(lambda connection: in_transaction(connection, work))
+        return self.use(partial(in_transaction, work=work))
 
     def write(self, work: Callable[[apsw.Connection], T]) -> T:
         """The same, in a write transaction; only one process is in one at a time."""
@@ -153,7 +154,7 @@ class FileDatabase:
     def _refuse_replaced(self) -> None:
         # SQLite would go on in a file that has no name any more, and what it wrote would be gone.
         try:
-            status = os.lstat(self.path)
+            status = os.lstat(self._name)
         except FileNotFoundError:
             raise DamagedError(f"{self.path} is missing") from None
         if not stat.S_ISREG(status.st_mode):  # a link could lead anywhere, a pipe would hang
@@ -207,14 +208,18 @@ class MemoryDatabase:
             with self._lock:
                 if self._closed is not None:
                     raise self._closed()
-                with translated(self.path):
-                    return work(self._connection)
+                return work(self._connection)
 
-        return unforkable(inside)
+        try:
+            return unforkable(inside)
+        except RetrievalStoreError:
+            raise
+        except (apsw.Error, OSError) as error:
+            raise translation(error, self.path) from error
 
     def read(self, work: Callable[[apsw.Connection], T]) -> T:
         """The same, in a read transaction."""
-        return self.use(lambda connection: in_transaction(connection, work))
+        return self.use(partial(in_transaction, work=work))
 
     def write(self, work: Callable[[apsw.Connection], T]) -> T:
         """The same, in a write transaction."""

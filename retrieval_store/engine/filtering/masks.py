@@ -96,7 +96,9 @@ def _is_looked_up(node: Expression) -> TypeGuard[ValueLeaf]:
 
 
 def _reads_documents(expression: Expression) -> bool:
-    return any(isinstance(node, DocumentLeaf) for node in walk(expression))
+    return not isinstance(expression, ValueLeaf) and any(
+        isinstance(node, DocumentLeaf) for node in walk(expression)
+    )
 
 
 def _pks_containing(view: FilterView, text: str, candidates: Bools) -> Ints:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import accumulate, chain
+from itertools import accumulate, chain, repeat
 from typing import Any
 
 import numpy as np
@@ -13,68 +13,79 @@ from retrieval_store.engine.storage.records import decode_payloads, read_records
 from retrieval_store.engine.storage.schema import to_id
 from retrieval_store.engine.storage.special import read_special
 from retrieval_store.errors import DamagedError
-from retrieval_store.interface.points import Fields, Points, SpecialVector
+from retrieval_store.interface.points import Fields, PointId, Points, SpecialVector
 
-_KINDS: dict[str, set[type]] = {
-    "id": {str, int},
-    "document": {str, type(None)},
-    "uri": {str, type(None)},
-}
+_IDS: set[type] = {str, int}
+_TEXTS: set[type] = {str, type(None)}
 
 
 def fetch(view: AnyView, rows: Ints, fields: Fields) -> Points:
     """The points at these rows of the state, in that order."""
-    return fetch_each(view, [rows], fields)[0]
+    names, sql = _names(fields)
+    records = list(chain.from_iterable(read_records(view.connection, sql, view.state.pks[rows])))
+    if len(records) != len(rows):
+        raise DamagedError("points.sqlite lacks points that it says are there")
+    columns = dict(zip(names, zip(*records, strict=True) if records else repeat(()), strict=False))
+    return Points(
+        _ids(columns["id"]),
+        decode_payloads(columns["payload"]) if fields.payload else None,
+        _texts(columns["document"], "document") if fields.document else None,
+        _texts(columns["uri"], "uri") if fields.uri else None,
+        *((None, None) if fields.vectors is None else _vectors(view, rows, fields.vectors)),
+    )
 
 
 def fetch_each(view: AnyView, groups: Sequence[Ints], fields: Fields) -> list[Points]:
     """The points of several groups of rows, read at once; groups share no values."""
-    every = groups[0] if len(groups) == 1 else np.concatenate([*groups, np.empty(0, np.int64)])
-    names = _names(fields)
-    pieces = read_records(view.connection, ", ".join(names), view.state.pks[every])
-    records = list(chain.from_iterable(pieces))
-    if len(records) != len(every):
-        raise DamagedError("points.sqlite lacks points that it says are there")
+    if len(groups) == 1:
+        return [fetch(view, groups[0], fields)]
+    points = fetch(view, np.concatenate([*groups, np.empty(0, np.int64)]), fields)
     stops = accumulate(map(len, groups))
     return [
-        _points(view, rows, records[stop - len(rows) : stop], fields)
+        _part(points, slice(stop - len(rows), stop))
         for rows, stop in zip(groups, stops, strict=True)
     ]
 
 
-@lru_cache(maxsize=64)
-def _names(fields: Fields) -> list[str]:
-    """The columns to read."""
-    chosen = {"payload": fields.payload, "document": fields.document, "uri": fields.uri}
-    return ["id", *(name for name, wanted in chosen.items() if wanted)]
-
-
-def _points(view: AnyView, rows: Ints, records: list[tuple[Any, ...]], fields: Fields) -> Points:
-    names = _names(fields)
-    columns = zip(*records, strict=True) if records else ((),) * len(names)
-    values = dict(zip(names, map(list, columns), strict=True))
-    _refuse_odd(values)
+def _part(points: Points, span: slice) -> Points:
     return Points(
-        [to_id(key) for key in values["id"]],
-        decode_payloads(values["payload"]) if fields.payload else None,
-        values.get("document"),
-        values.get("uri"),
-        *_vectors(view, rows, fields.vectors),
+        points.ids[span],
+        None if points.payloads is None else points.payloads[span],
+        None if points.documents is None else points.documents[span],
+        None if points.uris is None else points.uris[span],
+        None if points.vectors is None else points.vectors[span],
+        None if points.special is None else points.special[span],
     )
 
 
-def _refuse_odd(values: dict[str, list[Any]]) -> None:
+@lru_cache(maxsize=64)
+def _names(fields: Fields) -> tuple[tuple[str, ...], str]:
+    """The columns to read, one by one and as SQL."""
+    chosen = {"payload": fields.payload, "document": fields.document, "uri": fields.uri}
+    names = "id", *(name for name, wanted in chosen.items() if wanted)
+    return names, ", ".join(names)
+
+
+def _ids(keys: Sequence[Any]) -> list[PointId]:
+    kinds = set(map(type, keys))
+    _refuse_odd(kinds, _IDS, "id")
+    return [to_id(key) for key in keys] if int in kinds else [*keys]
+
+
+def _texts(texts: Sequence[Any], name: str) -> list[str | None]:
+    _refuse_odd(set(map(type, texts)), _TEXTS, name)
+    return [*texts]
+
+
+def _refuse_odd(kinds: set[type], known: set[type], name: str) -> None:
     """Raise ValueError where there is no text, but should be: SQLite keeps whatever it gets."""
-    for name, kinds in _KINDS.items():
-        if not kinds.issuperset(map(type, values.get(name, ()))):
-            raise ValueError(f"a point has a value as {name} that can't be one")
+    if not kinds <= known:
+        raise ValueError(f"a point has a value as {name} that can't be one")
 
 
 def _vectors(
-    view: AnyView, rows: Ints, name: str | None
+    view: AnyView, rows: Ints, name: str
 ) -> tuple[Matrix | None, list[SpecialVector | None] | None]:
-    if name is None:
-        return None, None
     if name in view.state.special:
         pks = view.state.pks[rows]
         found = dict(read_special(view.connection, view.state.special[name], np.sort(pks)))

@@ -1,6 +1,8 @@
 """Formats: older ones are brought up to date, newer ones and other programs' refused."""
 
 import shutil
+import subprocess
+import sys
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
+from retrieval_store.engine.database import opening
 from retrieval_store.engine.storage.schema import POINTS
 from retrieval_store.errors import FormatError, StorageError
 from tests.helpers.small_stores import filled, sql
@@ -33,6 +36,25 @@ def test_databases_of_another_kind_or_a_newer_version_are_refused(tmp_path):
                 retrieval_store.Client(tmp_path / "store").get_collection("things").count()
             shutil.rmtree(tmp_path / "store")
             kept.rename(tmp_path / "store")
+
+
+@pytest.mark.parametrize("place", [opening.EXTENSION, "elsewhere/cksumvfs"])
+def test_pages_have_checksums_wherever_apsw_keeps_the_extension(tmp_path, place):
+    program = f"""
+import apsw
+import retrieval_store
+from retrieval_store.engine.database import opening
+opening.EXTENSION = {place!r}
+retrieval_store.Client({str(tmp_path)!r}).create_collection("things", embedding_function=None)
+print("apsw.sqlite_extra" in __import__("sys").modules, apsw.vfs_names()[0] != "cksmvfs")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.split() == [str(place != opening.EXTENSION), "True"], done.stderr
+    for file in (tmp_path / "catalog.sqlite", *tmp_path.glob("*/points.sqlite")):
+        database = apsw.Connection(str(file), vfs="cksmvfs")
+        assert database.reserve_bytes("main") == opening.CHECKSUM_BYTES
+        assert database.pragma("checksum_verification") == "1"
+        database.close()
 
 
 def as_version_1(store):

@@ -50,8 +50,17 @@ def eager_indexes(set_attribute) -> None:
     set_attribute(points, "FRESH_CELLS", 0)
     set_attribute(points, "ATTENTION_EVERY", 1)
     set_attribute(compaction, "DEAD_CELLS", 2_000)
-    for name in ("CACHED", "STREAMED"):
-        set_attribute(planner, name, 1e5)
+    use_index(set_attribute)
+    set_attribute(planner, "CACHED", 1e8)
+
+
+def use_index(set_attribute) -> None:
+    """Take passes over codes, and over many vectors, for so slow that a large collection has an
+    index, and uses it, however fast the machine."""
+    from retrieval_store.engine.nearest import planner
+
+    set_attribute(planner, "PASS", 1e12)
+    set_attribute(planner, "STREAMED", 1e8)
 
 
 def eager_codes(set_attribute) -> None:

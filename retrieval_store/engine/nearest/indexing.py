@@ -18,8 +18,10 @@ from typing import TypeAlias, TypeVar
 import apsw
 
 from retrieval_store.base.arrays import Matrix
+from retrieval_store.engine.codes.speeds import speeds
 from retrieval_store.engine.concurrency.forking import unforkable
 from retrieval_store.engine.concurrency.locking import Sharing, Turns
+from retrieval_store.engine.nearest.planner import gains_by_an_index
 from retrieval_store.engine.storage.derived import (
     DerivedFile,
     find,
@@ -33,7 +35,7 @@ from retrieval_store.indexes import EXACT, HNSW, VectorIndex
 from retrieval_store.interface.spaces import index_name, index_settings
 
 SLICE_CELLS = 262_144  # taken in at once: 1,024 vectors of 256 numbers, some 0.1 s. Forks wait
-WORTH_CELLS = 3_000_000  # in fewer numbers than these the exact search is as fast
+WORTH_CELLS = 3_000_000  # in fewer numbers than these the exact search is as fast anywhere
 FRESH_CELLS = 256_000  # so many to search exactly are no burden
 MUCH_MORE = 1.1
 IndexClass: TypeAlias = Callable[..., VectorIndex]  # VectorIndex's own arguments
@@ -178,5 +180,6 @@ class SpaceIndex:
 
 
 def is_worth_an_index(slots: int, dimension: int) -> bool:
-    """Whether searching so many vectors exactly is slower than through an index."""
-    return slots * dimension >= WORTH_CELLS
+    """Whether searching so many vectors exactly is slower than through an index, on this machine,
+    which is measured only where there are enough of them."""
+    return slots * dimension >= WORTH_CELLS and gains_by_an_index(slots, dimension, speeds())

@@ -33,6 +33,7 @@ PASS, PASS_ROW, GATHERING_ROW = 100.0, 1.2e-3, 6e-3  # … and where codes are c
 FEW_OF_ALL = 16  # a k that is a larger share than this leaves too many candidates
 # A candidate of an index: something for the step, something for each number of its vector.
 CANDIDATE, CANDIDATE_CELL = 1.6, 2.5e-3
+USUAL_EF = 140  # candidates that find the nearest ten in an index
 PER_RANK = 4  # candidates for each rank the last hit is expected at, beyond the usual ones
 USUAL_K = 10
 USUAL_SLOTS = 50_000  # up to here; in a larger graph more candidates are needed for equal recall:
@@ -84,9 +85,21 @@ def choose(at: Situation, wider: int = 1) -> Plan:
     # Where most of what the index holds would be candidates it is no help.
     if at.indexed and ef <= at.indexed // 2 and at.matching > at.k:
         fresh = (at.slots - at.indexed) * at.dimension * STREAMED * at.speeds.number
-        costs["over-fetch"] = ef * (CANDIDATE + CANDIDATE_CELL * at.dimension) + fresh
+        costs["over-fetch"] = ef * _candidate(at.dimension) + fresh
     best = min(METHODS, key=lambda method: costs.get(method, math.inf))
     return Plan(best, ef if best == "over-fetch" else 0, costs)
+
+
+def gains_by_an_index(slots: int, dimension: int, speeds: Speeds) -> bool:
+    """Whether an index finds the nearest of so many sooner than a pass over all of them."""
+    row = speeds.of_code(dimension) + PASS_ROW
+    floats = slots * dimension * STREAMED * speeds.number
+    return min(PASS + slots * row, floats) > USUAL_EF * _candidate(dimension)
+
+
+def _candidate(dimension: int) -> float:
+    """What a candidate of an index costs."""
+    return CANDIDATE + CANDIDATE_CELL * dimension
 
 
 def candidates(at: Situation) -> int:

@@ -19,6 +19,7 @@ from tests.helpers.processes import (
     optimize_again_and_again,
     read_whole_points,
     running,
+    use_index,
     write_counters,
 )
 
@@ -215,7 +216,8 @@ def test_four_writing_and_four_reading_processes_while_the_index_is_built(tmp_pa
     } == expected
 
 
-def test_explain_says_what_was_done_and_stats_what_takes_room(client):
+def test_explain_says_what_was_done_and_stats_what_takes_room(client, monkeypatch):
+    use_index(monkeypatch.setattr)
     things = client.create_collection("things", embedding_function=None)
     things.add(
         ids=[str(i) for i in range(16_000)],
@@ -244,6 +246,7 @@ def test_explain_says_what_was_done_and_stats_what_takes_room(client):
         "dead_slots": 0,
         "index": "hnsw",
         "indexed_slots": 16_000,
+        "coded_slots": stats["spaces"][""]["coded_slots"],  # as many as this processor is worth
     }
     assert stats["memory"]["indexes"] > 16_000 * 256 * 4
     assert stats["memory"]["columns"] > 16_000 * 8

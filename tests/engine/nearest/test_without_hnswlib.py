@@ -28,7 +28,7 @@ import logging, sys
 sys.modules["hnswlib"] = None  # importing it is an ImportError
 import numpy as np, retrieval_store
 from tests.helpers.indexed import cloud, populated, space_of, until
-from tests.helpers.processes import eager_indexes
+from tests.helpers.processes import eager_indexes, use_index
 
 class Heard(logging.Handler):
     said = []
@@ -45,6 +45,7 @@ def check(things, vectors):
         found = things.query(query_embeddings=query)["ids"]
         assert found == [[ids[i] for i in np.argsort(distances)[:10]]]
 
+use_index(setattr)
 path = sys.argv[1] or None
 with retrieval_store.Client(path) as client:
     small = client.create_collection("small", embedding_function=None)

@@ -39,11 +39,11 @@ class Asked:
         dimension: int = self.matrix.shape[1]
         return dimension
 
-    @property
-    def is_used_again(self) -> bool:
-        """Whether what is searched of the points that the filter allows is worth keeping."""
+    def may_keep(self, row_bytes: int) -> bool:
+        """Whether to keep what is searched of the points that the filter allows, so many bytes for
+        each: whether the filter is used again, and it isn't too much."""
         allowed = self.allowed
-        return allowed.uses > 0 and 4 * allowed.count * self.dimension <= BYTES_KEPT // 2
+        return allowed.uses > 0 and allowed.count * row_bytes <= BYTES_KEPT // 2
 
     def ranked(self, i: int, slots: Ints) -> Found:
         """The nearest of some slots to one of the query vectors, with their exact distances."""

@@ -12,6 +12,7 @@ from retrieval_store.indexes.codes import Codes, gathered
 from retrieval_store.indexes.exact import is_safe_length
 from retrieval_store.indexes.proof import Stretch, candidates, stretches_of
 
+BESIDES = 32  # bytes that are kept with a code
 # More candidates than these, as a share of what is looked at, are no gain. There are four for each
 # hit even where vectors are easy to tell apart.
 MOST_SHARE, LEAST_MOST, FOR_EACH = 16, 64, 4
@@ -44,6 +45,11 @@ def can_use_codes(asked: Asked) -> bool:
     return all(length > 0 and is_safe_length(length) for length in asked.lengths)
 
 
+def may_keep_codes(asked: Asked) -> bool:
+    """Whether the codes that the filter allows are worth keeping together."""
+    return asked.may_keep(asked.dimension + BESIDES)
+
+
 def by_codes(
     asked: Asked, codes: SpaceCodes, coded: Coded, gathers: bool, which: list[int]
 ) -> list[Found | None]:
@@ -69,12 +75,13 @@ def by_codes(
 def _parts(asked: Asked, coded: Coded, gathers: bool) -> _Parts:
     together = _kept(asked)
     if together is None:
-        alone = gathers or asked.is_used_again
+        keeps = may_keep_codes(asked)
+        alone = gathers or keeps
         slots = asked.allowed.slots(asked.space) if alone else None
         if slots is None:
             return _all(asked, coded)
         together = _gathered(asked, coded, slots)
-        if asked.is_used_again:
+        if keeps:
             kept = asked.view.kept.allowed
             kept.keep_together(asked.allowed, asked.query.space, together)
     return _Parts(together.stretches, None, together.rest)

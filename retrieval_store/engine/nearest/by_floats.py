@@ -42,7 +42,7 @@ def _together(asked: Asked, slots: Ints | None) -> FloatsTogether | None:
     """The allowed vectors copied together, for a filter that is used again."""
     name = asked.query.space
     kept = asked.allowed.together(name)
-    if kept is None and slots is not None and asked.is_used_again:
+    if kept is None and slots is not None and asked.may_keep(4 * asked.dimension):
         norms = asked.space.vectors.admit(asked.matrix, asked.space.checksums, slots)
         kept = FloatsTogether(asked.matrix[slots], taken(norms, slots))
         asked.view.kept.allowed.keep_together(asked.allowed, name, kept)

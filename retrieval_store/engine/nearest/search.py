@@ -8,7 +8,7 @@ from retrieval_store.engine.codes.segments import LEAST_CELLS, NOTHING_CODED, Co
 from retrieval_store.engine.codes.speeds import USUAL, Speeds, speeds
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.asked import Asked, Found
-from retrieval_store.engine.nearest.by_codes import by_codes, can_use_codes
+from retrieval_store.engine.nearest.by_codes import by_codes, can_use_codes, may_keep_codes
 from retrieval_store.engine.nearest.by_floats import by_floats
 from retrieval_store.engine.nearest.indexing import is_worth_an_index
 from retrieval_store.engine.nearest.kept import SearchView
@@ -118,7 +118,10 @@ class _Search:
         asked = self._asked
         whole = asked.allowed.mask is None and not asked.space.dead
         kept = asked.allowed.together(self._query.space) is not None
-        return whole or kept or asked.is_used_again
+        if whole or kept:
+            return True
+        coded = bool(self._coded.pieces)
+        return may_keep_codes(asked) if coded else asked.may_keep(4 * asked.dimension)
 
     def _note(self, plan: Plan, queries: int) -> None:
         self._trace.plans += [plan] * queries

@@ -4,6 +4,7 @@ files."""
 import logging
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from retrieval_store.indexes.kernels import has_kernels
 from tests.helpers.indexed import until
 from tests.helpers.oracle import brute_force
 from tests.helpers.processes import eager_codes
-from tests.helpers.small_stores import points_file, sql
+from tests.helpers.small_stores import sql
 
 pytestmark = [
     pytest.mark.embedded,
@@ -217,17 +218,30 @@ def test_what_is_deleted_is_in_no_file_after_optimize(tmp_path):
         check_answers(things, held)
 
 
+def falsify(file):
+    data = bytearray(file.read_bytes())
+    data[-2_000:] = bytes(2_000)
+    file.write_bytes(data)
+    record = "UPDATE derived SET checksum = ? WHERE file = ?"
+    sql(file.parent.parent / "points.sqlite", record, zlib.crc32(data), file.name)
+
+
+def test_opened_to_be_rebuilt_a_store_does_not_use_its_codes(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        populated(client).optimize()
+    for file in code_files(tmp_path):
+        falsify(file)
+    with retrieval_store.Client(tmp_path, rebuild=True) as client:
+        check_answers(opened(client), as_held(700))
+        opened(client).optimize()
+        assert not [file for file in client.verify() if file.problem]
+
+
 def test_verify_finds_codes_that_prove_what_is_false(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         populated(client).optimize()
     file = code_files(tmp_path)[1]
-    data = bytearray(file.read_bytes())
-    data[-2_000:] = bytes(2_000)
-    file.write_bytes(data)
-    import zlib
-
-    record = "UPDATE derived SET checksum = ? WHERE file = ?"
-    sql(points_file(tmp_path), record, zlib.crc32(data), file.name)
+    falsify(file)
     with retrieval_store.Client(tmp_path) as client:
         problems = [f for f in client.verify() if f.problem]
     assert [f.file.name for f in problems] == [file.name]

@@ -34,17 +34,19 @@ from retrieval_store.base.arrays import SparseVector
 from retrieval_store.direct.results import SPACE
 from retrieval_store.engine.database.opening import CHECKSUM_BYTES, CHECKSUM_VFS
 from retrieval_store.engine.filtering import masks
+from retrieval_store.engine.nearest import planner
 from retrieval_store.engine.state import layers
 from retrieval_store.engine.storage.vectors import rows_per_block
 from retrieval_store.engine.upkeep import background as upkeep
 from retrieval_store.engine.upkeep import saving
 from retrieval_store.engine.upkeep.filling import load
 from retrieval_store.errors import DamagedError, RetrievalStoreError
+from retrieval_store.indexes.kernels import has_kernels
 from retrieval_store.interface.points import Fields, PointBatch, SpecialVectors, WriteRules
 from retrieval_store.interface.queries import MultiQuery, SparseQuery
 from retrieval_store.interface.spaces import NewSpace
 from tests.helpers import PATIENCE, ROOT
-from tests.helpers.processes import eager_indexes
+from tests.helpers.processes import eager_codes, eager_indexes
 from tests.helpers.small_stores import endless
 from tests.helpers.small_stores import fill as small
 from tests.helpers.sqlite_pages import PAGE, Pages, sealed, words_sum
@@ -555,6 +557,8 @@ TARGETS = {
     "lists": (derived_of("[tw]"), 20),
     "vectors": (vectors, 12),
 }
+if has_kernels():  # else nobody makes or reads codes
+    TARGETS["codes"] = (derived_of("codes"), 20)
 
 
 # The rounds, in a process of their own.
@@ -596,7 +600,9 @@ def used(folder, tamper, seed, notes):
 
 def be_eager():
     """Whatever is built of large collections only is built of small ones too."""
+    eager_codes(setattr)
     eager_indexes(setattr)
+    planner.PASS = 1e4  # more than the index, and less than floats
     for module, name in EAGER_LISTS:
         setattr(module, name, 1)
 

@@ -143,12 +143,13 @@ class Memory:
                 space.codes.close()
 
     def has_something_to_save(self) -> bool:
-        """Whether lists of words are held, or an index that has grown since it was saved."""
+        """Whether lists of words are held, or an index or codes that have grown since they were
+        saved."""
         moment = self._moment
         if moment is not None and moment.kept.lists.held():
             return True
-        indexes = [space.index for space in list(self._spaces.values())]
-        return any(index.covered > index.saved for index in indexes)
+        spaces = list(self._spaces.values())
+        return any(s.index.covered > s.index.saved or s.codes.unsaved(True) for s in spaces)
 
     def forget(self) -> None:
         """Let go of everything; readers keep what they use until they end."""

@@ -78,6 +78,7 @@ def eager_codes(set_attribute) -> None:
     set_attribute(by_codes, "MOST_SHARE", 1)
     for module in (segments, code_check, verify):
         set_attribute(module, "SEGMENT", 128)
+        set_attribute(module, "FILE_SEGMENTS", 2)
 
 
 def opened(path: str) -> retrieval_store.Collection:

@@ -1,9 +1,9 @@
 """The codes of one vector space in this process: by which most vectors are proved not to be near.
 
 Slots never change their vectors, so codes never become wrong. They come in *segments* of so many
-slots each. One that is full is immutable, and made once by the process that does maintenance: a
-derived file, which all processes map. The vectors behind the last full one, the *tail*, are coded
-in memory. What isn't coded yet, or any more, is searched as floats, with the same result.
+slots each. One that is full is immutable, and comes into a derived file, written by the process
+that does maintenance and mapped by all. The vectors behind the last full one, the *tail*, are coded in
+memory. What isn't coded yet, or any more, is searched as floats, with the same result.
 
 A collection that is small has no codes, since floats are as fast there; thousands of small ones
 have no files for them. Nor has any where there are no kernels.
@@ -13,13 +13,14 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints
-from retrieval_store.engine.codes.files import read_codes, write_codes
+from retrieval_store.engine.codes.files import Mapped, read_segments, write_segments
 from retrieval_store.engine.codes.speeds import codes_are_fast
 from retrieval_store.engine.concurrency.locking import Turns
 from retrieval_store.engine.state.state import SpaceState
@@ -44,6 +45,7 @@ from retrieval_store.indexes.kernels import MOST_DIMENSIONS
 from retrieval_store.indexes.proof import FORBIDDEN, STRETCH_ROWS, Stretch, stretch
 
 SEGMENT = 16_384  # slots
+FILE_SEGMENTS = 8  # in a file at most: each takes a descriptor, of which there may be few
 WORTH_CELLS = 500_000  # numbers: fewer are searched as fast as they are
 AT_ONCE_CELLS = 4_194_304  # that a query codes itself, in some 10 ms
 LEAST_CELLS = 262_144  # … and that are as well searched as they are
@@ -101,7 +103,7 @@ class SpaceCodes:
         self._space = space
         self._directory = directory
         self._segments: dict[int, Codes] = {}
-        self._saved: set[int] = set()
+        self._files: dict[int, Mapped] = {}
         self._tail: Codes | None = None
         self._tail_of = self._tail_count = 0
         self._looked = directory is None
@@ -115,7 +117,7 @@ class SpaceCodes:
         return many and not self.closed and codes_are_fast()
 
     def key_of(self, number: int) -> str:
-        """Under which the file of a segment is recorded."""
+        """Under which a file is recorded."""
         return f"{self.key}.{number}"
 
     def shown(self) -> Coded:
@@ -125,8 +127,8 @@ class SpaceCodes:
     @property
     def nbytes(self) -> int:
         """Bytes of memory in use, but for what is mapped from files."""
-        shared = sum(self._segments[i].nbytes for i in list(self._saved))
-        return max(0, sum(s.nbytes for s in self._shown.stretches) - shared)
+        shared = sum(len(mapped.memory) for mapped in list(self._files.values()))
+        return max(0, sum(stretch.nbytes for stretch in self._shown.stretches) - shared)
 
     # What queries learn of how much codes help.
 
@@ -154,7 +156,9 @@ class SpaceCodes:
         if self._directory is not None:
             for found in find_all(connection, self.key):
                 number = number_of(found)
-                if number not in self._saved and 0 <= number < slots // SEGMENT:
+                held = len(self._files[number].segments) if number in self._files else 0
+                begins = number * FILE_SEGMENTS * SEGMENT
+                if 0 <= begins <= slots - found.covered and found.covered > held * SEGMENT:
                     self._load(self._directory, number, found)
             self._show()
         self._looked = True
@@ -166,22 +170,43 @@ class SpaceCodes:
             if is_there(directory, found):  # not replaced since this transaction began
                 _log.warning("codes can't be used and will be made again: %s", error)
 
-    def read(self, directory: Path, found: DerivedFile) -> Codes:
+    def read(self, directory: Path, found: DerivedFile) -> Mapped:
         """What a file holds, mapped; raises DamagedError or ValueError."""
         path = path_of(directory, found)
         if checksum_of(path) != found.checksum:
             raise DamagedError(f"{path} is damaged: its checksum is wrong")
+        count, rest = divmod(found.covered, SEGMENT)
+        if rest or not 0 < count <= FILE_SEGMENTS:
+            raise ValueError(f"{path} claims {found.covered} codes, which are no whole segments")
         assert self._space.dimension is not None
-        return read_codes(path, SEGMENT, self._space.dimension, self._space.metric)
+        return read_segments(path, count, SEGMENT, self._space.dimension, self._space.metric)
 
-    def _use(self, number: int, codes: Codes) -> None:
-        """Take a full segment from its file; `_show` has to follow."""
+    def _use(self, number: int, mapped: Mapped) -> None:
+        """Take full segments from their file; `_show` has to follow."""
+        for at, codes in enumerate(mapped.segments):
+            self._segments[number * FILE_SEGMENTS + at] = self._sharing_centre(codes)
+        self._files[number] = mapped
+
+    def _sharing_centre(self, codes: Codes) -> Codes:
+        """The same with the one array for its centre, so that queries are coded once for all."""
         for other in self._segments.values():
-            if _same_centre(other, codes):  # one array, so that queries are coded once for both
-                codes = replace(codes, centre=other.centre)
-                break
-        self._segments[number] = codes
-        self._saved.add(number)
+            if _same_centre(other, codes):
+                return replace(codes, centre=other.centre)
+        return codes
+
+    def forget_cut_off(self) -> None:
+        """Let go of files that have been cut off since they were mapped; they are made again."""
+        if not all(mapped.is_whole for mapped in list(self._files.values())):
+            self.filling.take(self._forget_cut_off)
+
+    def _forget_cut_off(self) -> None:
+        for number, mapped in list(self._files.items()):
+            if not mapped.is_whole:
+                _log.warning("codes can't be used and will be made again: a file was cut off")
+                del self._files[number]
+                for at in range(len(mapped.segments)):
+                    self._segments.pop(number * FILE_SEGMENTS + at, None)
+        self._show()
 
     def take_in_little(self, space: SpaceState) -> bool:
         """Code what is lacking if that is a matter of milliseconds, and as much as is worth it; a
@@ -270,14 +295,29 @@ class SpaceCodes:
 
     # Saving them.
 
-    def unsaved(self) -> list[int]:
-        """The full segments that have no file."""
-        return sorted(set(self._segments) - self._saved)
+    def unsaved(self, every: bool = False) -> list[int]:
+        """Files that should be written: those that would hold twice as many segments as they do, or
+        all that they ever will; or at least one more, if `every` is wanted."""
+        numbers = {number // FILE_SEGMENTS for number in self._segments}
+        return [number for number in sorted(numbers) if self._outgrown(number, every)]
+
+    def _outgrown(self, number: int, every: bool) -> bool:
+        held, saved = len(self._of_file(number)), 0
+        if number in self._files:
+            saved = len(self._files[number].segments)
+        return held > saved and (every or held >= 2 * saved or held == FILE_SEGMENTS)
+
+    def _of_file(self, number: int) -> list[Codes]:
+        """The segments that a file can hold now: those that follow one another from its first."""
+        first = number * FILE_SEGMENTS
+        every = [self._segments.get(first + at) for at in range(FILE_SEGMENTS)]
+        return [codes for codes in takewhile(lambda codes: codes is not None, every) if codes]
 
     def write(self, number: int, path: Path) -> int:
-        """Write a full segment into a file, and say how many slots are in it."""
-        write_codes(path, self._segments[number], self._space.metric)
-        return SEGMENT
+        """Write a file, and say how many slots are in it."""
+        segments = self._of_file(number)
+        write_segments(path, segments, self._space.metric)
+        return len(segments) * SEGMENT
 
     def map(self, made: list[DerivedFile], directory: Path) -> None:
         """Go on with what was written instead of what is in memory."""
@@ -292,11 +332,11 @@ class SpaceCodes:
     def close(self) -> None:
         """Let go of the memory; searches under way keep what they use."""
         self.closed = True
-        self._segments, self._tail, self._shown = {}, None, NOTHING_CODED
+        self._segments, self._files, self._tail, self._shown = {}, {}, None, NOTHING_CODED
 
 
 def number_of(file: DerivedFile) -> int:
-    """Of which segment a file is; -1 for a name that isn't ours."""
+    """Which file it is; -1 for a name that isn't ours."""
     number = file.key.rpartition(".")[2]
     return int(number) if number.isdecimal() else -1
 

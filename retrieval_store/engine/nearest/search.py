@@ -71,6 +71,7 @@ class _Search:
         if not codes.worth(asked.slots):
             return NOTHING_CODED, USUAL
         codes.load_saved(asked.view.connection, asked.slots)
+        codes.forget_cut_off()
         self._trace.leaves_work = codes.take_in_little(asked.space)
         coded = codes.shown()
         self._note_uncoded(asked.slots - coded.count_below(asked.slots))

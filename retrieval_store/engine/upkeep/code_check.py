@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Floats, Ints
-from retrieval_store.engine.codes.segments import SEGMENT, SpaceCodes
+from retrieval_store.engine.codes.segments import FILE_SEGMENTS, SEGMENT, SpaceCodes
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import DerivedFile, deceit, path_of
 from retrieval_store.indexes.codes import Codes
@@ -25,16 +25,21 @@ ROUNDED = 1e-6  # … nor than this share of the vector's length, by which halve
 def refuse_false_codes(
     directory: Path, space: SpaceState, codes: SpaceCodes, number: int, made: DerivedFile
 ) -> None:
-    """Raise DamagedError unless the file, whose checksum is right, has codes of this segment."""
+    """Raise DamagedError unless the file, whose checksum is right, has codes of these vectors."""
     try:
-        _refuse_wrong(codes.read(directory, made), space, number * SEGMENT)
+        for at, found in enumerate(codes.read(directory, made).segments):
+            _refuse_wrong(found, space, (number * FILE_SEGMENTS + at) * SEGMENT)
     except ValueError as error:
         raise deceit(path_of(directory, made), error) from error
 
 
 def _refuse_wrong(found: Codes, space: SpaceState, first: int) -> None:
-    rows = space.vectors.rows(space.space.slots)
     slots = np.arange(first, first + SEGMENT)
+    if slots[-1] >= space.space.slots:
+        raise ValueError(
+            f"it has codes of more than the {space.space.slots} vectors that there are"
+        )
+    rows = space.vectors.rows(space.space.slots)
     norms = space.vectors.admit(rows, space.checksums, slots)
     for start in range(0, SEGMENT, ROWS_AT_ONCE):
         some = slice(start, start + ROWS_AT_ONCE)

@@ -14,7 +14,7 @@ from retrieval_store.engine.storage.write import Write
 from retrieval_store.errors import DamagedError
 from retrieval_store.interface.records import Progress
 
-FILES_AT_ONCE = 16  # recorded in one transaction
+FILES_AT_ONCE = 4  # recorded in one transaction
 
 
 def code(points: Access, name: str, progress: Progress) -> None:
@@ -39,14 +39,14 @@ def code(points: Access, name: str, progress: Progress) -> None:
             raise  # else the files are those of the generation before
 
 
-def save_codes(points: Access, name: str) -> None:
-    """Write files of the full segments that have none; only the one process that does maintenance
-    may."""
+def save_codes(points: Access, name: str, every: bool = False) -> None:
+    """Write files of full segments that are in none, where they have grown enough, or of `every`
+    one; only the one process that does maintenance may."""
     moment = points.moment()
     codes = moment.kept.codes.get(name)
     if codes is None or points.directory is None:
         return
-    unsaved = codes.unsaved()
+    unsaved = codes.unsaved(every)
     for start in range(0, len(unsaved), FILES_AT_ONCE):
         some = unsaved[start : start + FILES_AT_ONCE]
         _save(points, points.directory, codes, some, moment.state.head.seq)

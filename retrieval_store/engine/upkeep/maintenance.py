@@ -64,7 +64,7 @@ def optimize(points: Access, progress: Progress) -> None:
             compact(points, state, progress)
         for name in state.spaces:
             code(points, name, progress)
-            save_codes(points, name)
+            save_codes(points, name, every=True)
             while fill(points, name, True, progress):
                 pass  # the collection was put to rest meanwhile
             save_index(points, name, 0)
@@ -128,6 +128,7 @@ def save_indexes(points: Access) -> None:
     def work(alone: bool) -> None:
         if alone:
             for name in points.moment().state.spaces:
+                save_codes(points, name, every=True)
                 save_index(points, name, GROWTH_TO_SAVE / 2)
             save_lists(points)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from retrieval_store.base.words import Analyzer
 from retrieval_store.engine.access import Access, Around
-from retrieval_store.engine.codes.segments import SEGMENT
+from retrieval_store.engine.codes.segments import FILE_SEGMENTS, SEGMENT
 from retrieval_store.engine.database.pools import FileDatabase
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.nearest.indexing import FindClass
@@ -127,7 +127,7 @@ def _of_codes(view: SearchView, directory: Path, sound: list[SpaceState]) -> dic
     return {
         codes.key_of(number): partial(refuse_false_codes, directory, space, codes, number)
         for space, codes in every
-        for number in range(space.space.slots // SEGMENT)
+        for number in range(space.space.slots // SEGMENT // FILE_SEGMENTS + 1)
     }
 
 

@@ -70,7 +70,7 @@ def write_segments(path: Path, segments: Sequence[Codes], metric: Metric) -> Non
     """Write segments of as many rows each, without padding, to a new file."""
     with path.open("wb") as file:
         for codes in segments:
-            layout = _Layout.of(*codes.numbers.shape, metric)
+            layout = _Layout.of(len(codes.numbers), codes.numbers.shape[1], metric)
             centre = np.zeros(layout.dimension) if codes.centre is None else codes.centre
             floats = [codes.scales, codes.residuals, codes.lengths, codes.halves, centre]
             head = layout.header(codes.centre is not None)

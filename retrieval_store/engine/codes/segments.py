@@ -2,8 +2,8 @@
 
 Slots never change their vectors, so codes never become wrong. They come in *segments* of so many
 slots each. One that is full is immutable, and comes into a derived file, written by the process
-that does maintenance and mapped by all. The vectors behind the last full one, the *tail*, are coded in
-memory. What isn't coded yet, or any more, is searched as floats, with the same result.
+that does maintenance and mapped by all. The vectors behind the last full one, the *tail*, are coded
+in memory. What isn't coded yet, or any more, is searched as floats, with the same result.
 
 A collection that is small has no codes, since floats are as fast there; thousands of small ones
 have no files for them. Nor has any where there are no kernels.

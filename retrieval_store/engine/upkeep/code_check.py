@@ -36,9 +36,7 @@ def refuse_false_codes(
 def _refuse_wrong(found: Codes, space: SpaceState, first: int) -> None:
     slots = np.arange(first, first + SEGMENT)
     if slots[-1] >= space.space.slots:
-        raise ValueError(
-            f"it has codes of more than the {space.space.slots} vectors that there are"
-        )
+        raise ValueError(f"it has codes of more than {space.space.slots} vectors")
     rows = space.vectors.rows(space.space.slots)
     norms = space.vectors.admit(rows, space.checksums, slots)
     for start in range(0, SEGMENT, ROWS_AT_ONCE):

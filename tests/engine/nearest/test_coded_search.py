@@ -193,6 +193,16 @@ def test_a_damaged_file_is_found_searched_without_and_made_again(tmp_path, damag
     assert len(code_files(tmp_path)) == FILES
 
 
+def test_a_file_that_is_cut_off_while_it_is_open_is_let_go(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        populated(client).optimize()
+    with retrieval_store.Client(tmp_path) as client:
+        check_answers(opened(client), as_held(700))
+        truncate(code_files(tmp_path)[0])
+        for seed in range(3):
+            check_answers(opened(client), as_held(700), seed=seed)
+
+
 def test_a_store_without_codes_answers_at_once_and_gains_them(tmp_path, monkeypatch):
     with monkeypatch.context() as before:
         before.setattr(segments, "WORTH_CELLS", 10**12)

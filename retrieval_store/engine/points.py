@@ -140,7 +140,7 @@ class PointStore(Access):
 
         answered = self.read_again(look)
         _, trace, _, wanted = answered
-        if wanted or trace.leaves_work or trace.lacking_cells > FRESH_CELLS:
+        if wanted or trace.lacking_cells > FRESH_CELLS:
             self._around.attend(self)
         return answered
 

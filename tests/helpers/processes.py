@@ -66,13 +66,15 @@ def use_index(set_attribute) -> None:
 def eager_codes(set_attribute) -> None:
     """Make codes of the smallest collections, in small segments, and use them wherever they can be
     used."""
+    from retrieval_store.engine import points
     from retrieval_store.engine.codes import segments
-    from retrieval_store.engine.nearest import by_codes, planner, search
+    from retrieval_store.engine.nearest import by_codes, planner
     from retrieval_store.engine.upkeep import code_check, verify
 
     set_attribute(segments, "WORTH_CELLS", 1)
-    for module in (segments, search):
-        set_attribute(module, "LEAST_CELLS", 0)
+    set_attribute(segments, "LEAST_CELLS", 0)
+    set_attribute(points, "FRESH_CELLS", 0)
+    set_attribute(points, "ATTENTION_EVERY", 1)
     set_attribute(planner, "PASS", -1e9)
     set_attribute(planner, "FEW_OF_ALL", 1)
     set_attribute(by_codes, "MOST_SHARE", 1)

@@ -47,8 +47,7 @@ from retrieval_store.indexes.proof import FORBIDDEN, STRETCH_ROWS, Stretch, stre
 SEGMENT = 16_384  # slots
 FILE_SEGMENTS = 8  # in a file at most: each takes a descriptor, of which there may be few
 WORTH_CELLS = 500_000  # numbers: fewer are searched as fast as they are
-AT_ONCE_CELLS = 4_194_304  # that a query codes itself, in some 10 ms
-LEAST_CELLS = 262_144  # … and that are as well searched as they are
+LEAST_CELLS = 131_072  # numbers, of vectors without codes: fewer are left for later
 HARD_AFTER = 3  # queries whose candidates were too many, and no others: then codes are no help …
 TRY_AGAIN = 256  # … until so many have been answered without
 
@@ -208,43 +207,23 @@ class SpaceCodes:
                     self._segments.pop(number * FILE_SEGMENTS + at, None)
         self._show()
 
-    def take_in_little(self, space: SpaceState) -> bool:
-        """Code what is lacking if that is a matter of milliseconds, and as much as is worth it; a
-        query calls it, which would otherwise search it as floats. Nothing is done while another
-        thread is at it. Returns whether there are more segments to be saved now."""
-        dimension, unsaved = space.space.dimension or 0, len(self.unsaved())
-        behind = self._behind(space.space.slots) * dimension
-        if not LEAST_CELLS < behind <= AT_ONCE_CELLS:
-            return False
-        self.filling.take_within(0, lambda: self._take_in_all(space), lambda: None)
-        return len(self.unsaved()) > unsaved
-
     def take_in(self, space: SpaceState) -> None:
         """Code the next of the segments that lack codes, or the tail."""
         self.filling.take(lambda: self._take_in(space))
 
     def lacks(self, slots: int) -> bool:
         """Whether there is something to take in that is worth it."""
-        return self._behind(slots) * (self._space.dimension or 0) > LEAST_CELLS // 2
+        behind = slots - self._shown.count_below(slots)
+        return behind * (self._space.dimension or 0) > LEAST_CELLS
 
-    def _behind(self, slots: int) -> int:
-        """How many slots have no code."""
-        return slots - self._shown.count_below(slots)
-
-    def _take_in_all(self, space: SpaceState) -> None:
-        while self._take_in(space):
-            pass
-
-    def _take_in(self, space: SpaceState) -> bool:
-        """Code the next segment that lacks codes; whether there was one."""
+    def _take_in(self, space: SpaceState) -> None:
         slots = space.space.slots
         for number in range(-(-slots // SEGMENT)):
             stop = min(slots, (number + 1) * SEGMENT)
             if not self._has(number, stop):
                 self._code(number, space, stop)
                 self._show()
-                return True
-        return False
+                return
 
     def _has(self, number: int, stop: int) -> bool:
         """Whether the slots of a segment are coded up to there."""

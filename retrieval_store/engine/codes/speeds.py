@@ -1,14 +1,13 @@
 """How fast this machine is at what the planner chooses between; measured once in a process.
 
-That takes some milliseconds, at the first search that is large enough for it to matter. What is
-compared are products of float32 and of int8; what else a search does is taken to be as fast as it
-was where the planner's other figures were measured.
+That takes some milliseconds, in the background, once there is a collection large enough for it to
+matter. What is compared are products of float32 and of int8, and copies; what else a search does is
+taken to be as fast as it was where the planner's other figures were measured.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,17 +39,25 @@ class Speeds:
         return self.copy + row_bytes * self.copy_byte
 
 
-USUAL = Speeds(1.1e-4, np.inf, np.inf, 0.01, 1e-4)  # where there is too little for it to matter
+# What is taken for true before it is measured, and where there is too little for it to matter.
+USUAL = Speeds(1e-4, 2e-3, 4e-5, 2e-3, 5e-5)
+_measured: list[Speeds] = []
 
 
-@cache
 def speeds() -> Speeds:
-    """The speeds here."""
-    # While all cores are busy, a product in several threads may take a hundred times as long.
-    number = min(_fastest(_floats()) / CELLS, 2 * USUAL.number)
-    copy = _line(_copies)
-    code = _line(_codes) if has_kernels() else (np.inf, np.inf)
-    return Speeds(number, *code, *copy)
+    """The speeds here, as far as they are known."""
+    if _measured:
+        return _measured[0]
+    return USUAL if has_kernels() else replace(USUAL, code=np.inf)
+
+
+def measure() -> None:
+    """Measure them, unless that has been done."""
+    if not _measured:
+        # While all cores are busy, a product in several threads may take a hundred times as long.
+        number = min(_fastest(_floats()) / CELLS, 2 * USUAL.number)
+        code = _line(_codes) if has_kernels() else (np.inf, 0.0)
+        _measured.append(Speeds(number, *code, *_line(_copies)))
 
 
 def _line(calls: Callable[[int], Callable[[], object]]) -> tuple[float, float]:

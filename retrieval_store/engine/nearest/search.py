@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from retrieval_store.engine.codes.segments import LEAST_CELLS, NOTHING_CODED, Coded
-from retrieval_store.engine.codes.speeds import USUAL, Speeds, speeds
+from retrieval_store.engine.codes.segments import NOTHING_CODED, Coded
+from retrieval_store.engine.codes.speeds import Speeds, speeds
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.asked import Asked, Found
 from retrieval_store.engine.nearest.by_codes import by_codes, can_use_codes, may_keep_codes
 from retrieval_store.engine.nearest.by_floats import by_floats
-from retrieval_store.engine.nearest.indexing import is_worth_an_index
+from retrieval_store.engine.nearest.indexing import FRESH_CELLS, is_worth_an_index
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.nearest.planner import WIDER, Plan, Situation, choose, gathers
 from retrieval_store.engine.nearest.through_index import UselessError, over_fetch
@@ -66,13 +66,12 @@ class _Search:
         return [i for i, answer in enumerate(self._answers) if answer is None]
 
     def _at_hand(self) -> tuple[Coded, Speeds]:
-        """The codes that may be used, and how fast products are, in large collections."""
+        """The codes that may be used, and how fast products are."""
         asked, codes = self._asked, self._codes
         if not codes.worth(asked.slots):
-            return NOTHING_CODED, USUAL
+            return NOTHING_CODED, speeds()
         codes.load_saved(asked.view.connection, asked.slots)
         codes.forget_cut_off()
-        self._trace.leaves_work = codes.take_in_little(asked.space)
         coded = codes.shown()
         self._note_uncoded(asked.slots - coded.count_below(asked.slots))
         self._trace.lap("codes at hand")
@@ -82,7 +81,7 @@ class _Search:
     def _note_uncoded(self, vectors: int) -> None:
         cells = vectors * self._asked.dimension
         self._trace.note_uncoded(vectors, self._asked.dimension)
-        if cells > LEAST_CELLS:
+        if cells > FRESH_CELLS:
             remark = f"{vectors} vectors have no codes yet, and are searched as floats"
             self._trace.remarks.append(remark)
 

@@ -9,16 +9,14 @@ from retrieval_store.engine.nearest.planner import Plan
 @dataclass(slots=True)
 class Trace:
     """What a search did: the plan for each query, how many points matched, how many vectors the
-    index and the codes lacked, and how many numbers these are at most, whether there is something
-    to be saved, how many candidates each leg of a hybrid query gave, and the milliseconds of each
-    step."""
+    index and the codes lacked, and how many numbers these are at most, how many candidates each
+    leg of a hybrid query gave, and the milliseconds of each step."""
 
     plans: list[Plan] = field(default_factory=list)
     matching: int = 0
     fresh: int = 0
     uncoded: int = 0
     lacking_cells: int = 0
-    leaves_work: bool = False
     legs: dict[str, list[int]] = field(default_factory=dict)
     steps: dict[str, float] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)

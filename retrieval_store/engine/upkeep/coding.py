@@ -5,6 +5,7 @@ from pathlib import Path
 
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.codes.segments import SpaceCodes
+from retrieval_store.engine.codes.speeds import measure
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.memory import Moment
 from retrieval_store.engine.nearest.kept import SearchView
@@ -30,6 +31,7 @@ def code(points: Access, name: str, progress: Progress) -> None:
     codes, space = moment.kept.codes.get(name), moment.state.spaces.get(name)
     if codes is None or space is None or not codes.worth(space.space.slots):
         return
+    measure()
     try:
         while codes.lacks(space.space.slots) and not codes.closed:
             codes.take_in(space)

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 import retrieval_store
 from retrieval_store.engine.codes import segments
 from retrieval_store.engine.nearest import search
+from retrieval_store.engine.upkeep import background
+from retrieval_store.engine.upkeep.coding import code
 from retrieval_store.indexes.kernels import has_kernels
 from tests.helpers.indexed import until
 from tests.helpers.oracle import brute_force
@@ -78,6 +80,15 @@ def as_held(count):
     return dict(zip(map(str, range(count)), cloud(count), strict=True))
 
 
+def ready(things):
+    """Wait until all vectors have codes."""
+    space = things.stats()["spaces"][""]
+    slots = space["vectors"] + space["dead_slots"]
+    until(
+        lambda: methods(things) == ["codes"] and coded_slots(things) == slots, "no codes were made"
+    )
+
+
 def code_files(store):
     return sorted(Path(store).glob("*/derived/codes.*"))
 
@@ -89,14 +100,14 @@ def coded_slots(things):
 @pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
 def test_the_first_query_is_answered_by_codes_and_exactly(client, metric):
     things = populated(client, metric=metric)
-    assert methods(things) == ["codes"]
+    check_answers(things, as_held(700), metric)  # at once, whatever has a code by now
+    ready(things)
     check_answers(things, as_held(700), metric)
-    assert coded_slots(things) == 700
 
 
 def test_what_was_written_since_is_found(client):
     things = populated(client)
-    assert methods(things) == ["codes"]
+    ready(things)
     near = cloud(1, 5)[0]
     things.add(ids=["near"], embeddings=[near])
     assert things.query(query_embeddings=[near], n_results=1)["ids"] == [["near"]]
@@ -135,6 +146,7 @@ def test_any_history_is_answered_as_by_brute_force(data):
                 held = {i: v for i, v in held.items() if i not in ids}
             else:
                 things.optimize()
+            code(things._backend.points, "", lambda done, total: None)  # as the background does
             bound = data.draw(st.sampled_from([600, 200, 20]))
             allowed = [i for i in held if int(i) < bound]
             for _ in range(2):
@@ -178,8 +190,9 @@ def test_a_damaged_file_is_found_searched_without_and_made_again(tmp_path, damag
     with retrieval_store.Client(tmp_path) as client:
         populated(client).optimize()
     damage(code_files(tmp_path)[2])
-    monkeypatch.setattr(segments, "AT_ONCE_CELLS", 0)  # no query makes up for it
-    with retrieval_store.Client(tmp_path, read_only=True) as client:
+    with monkeypatch.context() as alone, retrieval_store.Client(tmp_path, read_only=True) as client:
+        alone.setattr(background._upkeep, "_stopping", True)  # nobody makes up for it
+        alone.setattr(search, "FRESH_CELLS", 100)
         things = opened(client)
         told = things.explain(query_embeddings=cloud(1, 5))
         assert told["uncoded"] >= 128 and "have no codes" in told["remarks"][0]
@@ -210,10 +223,9 @@ def test_a_store_without_codes_answers_at_once_and_gains_them(tmp_path, monkeypa
             populated(client).optimize()
     assert not code_files(tmp_path)
     with retrieval_store.Client(tmp_path) as client:
-        monkeypatch.setattr("retrieval_store.engine.points.FRESH_CELLS", 0)
         check_answers(opened(client), as_held(700))
         until(lambda: len(code_files(tmp_path)) == FILES, "no codes were saved")
-        assert methods(opened(client)) == ["codes"]
+        ready(opened(client))
         check_answers(opened(client), as_held(700))
 
 
@@ -264,6 +276,7 @@ def test_vectors_that_codes_cannot_tell_apart_are_searched_as_they_are(client, m
     monkeypatch.setattr("retrieval_store.engine.nearest.by_codes.LEAST_MOST", 1)
     things = populated(client, 50)
     things.add(ids=[f"same {i}" for i in range(900)], embeddings=[cloud(1, 5)[0]] * 900)
+    until(lambda: coded_slots(things) == 950, "no codes were made")
     hits = things.query(query_embeddings=cloud(1, 5), n_results=3)["ids"][0]
     assert hits == ["same 0", "same 1", "same 2"]
     told = [methods(things) for _ in range(6)]
@@ -323,11 +336,13 @@ def test_eight_processes_search_the_same_files(tmp_path):
         assert [reader.wait() for reader in readers] == [0] * 8
 
 
-def test_the_planner_measures_no_machine_for_a_small_collection(tmp_path, monkeypatch):
+def test_the_machine_is_not_measured_for_a_small_collection(tmp_path, monkeypatch):
     monkeypatch.setattr(segments, "WORTH_CELLS", 500_000)
-    monkeypatch.setattr(search, "speeds", lambda: pytest.fail("it was measured"))
+    monkeypatch.setattr("retrieval_store.engine.upkeep.coding.measure", lambda: pytest.fail())
     with retrieval_store.Client(tmp_path) as client:
-        check_answers(populated(client), as_held(700))
+        things = populated(client)
+        things.optimize()
+        check_answers(things, as_held(700))
 
 
 def test_nothing_is_logged_where_all_is_well(client, caplog):

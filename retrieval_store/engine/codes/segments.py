@@ -10,7 +10,7 @@ have no files for them. Nor has any where there are no kernels.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
@@ -51,33 +51,47 @@ LEAST_CELLS = 131_072  # numbers, of vectors without codes: fewer are left for l
 HARD_AFTER = 3  # queries whose candidates were too many, and no others: then codes are no help …
 TRY_AGAIN = 256  # … until so many have been answered without
 
+NO_SLOTS = np.empty(0, np.int64)
+
 _log = logging.getLogger("retrieval_store")
 
 
 @dataclass(frozen=True, slots=True)
 class Coded:
     """Codes at one moment. pieces: with the slots that they begin at, ascending; stretches: the
-    same, as they are searched."""
+    same, as they are searched. count: of slots; stop: behind the last of them; padded_stop: behind
+    its padding."""
 
-    stretches: tuple[Stretch, ...]
     pieces: tuple[tuple[int, Codes], ...]
+    stretches: tuple[Stretch, ...]
+    count: int
+    stop: int
+    padded_stop: int
 
-    @property
-    def stop(self) -> int:
-        """Behind the last slot that has a code."""
-        return self.pieces[-1][0] + self.pieces[-1][1].count if self.pieces else 0
-
-    @property
-    def padded_stop(self) -> int:
-        """Behind the last slot or padding."""
-        return self.pieces[-1][0] + len(self.pieces[-1][1].scales) if self.pieces else 0
+    @classmethod
+    def of(cls, pieces: Sequence[tuple[int, Codes]], before: "Coded") -> "Coded":
+        """These pieces, in the stretches of before where they haven't changed."""
+        if not pieces:
+            return NOTHING_CODED
+        first, last = pieces[-1]
+        return cls(
+            tuple(pieces),
+            tuple(_stretches(pieces, before.stretches)),
+            sum(codes.count for _, codes in pieces),
+            first + last.count,
+            first + len(last.scales),
+        )
 
     def count_below(self, slots: int) -> int:
         """How many of the first `slots` slots have a code."""
+        if slots >= self.stop:
+            return self.count
         return sum(min(codes.count, max(0, slots - first)) for first, codes in self.pieces)
 
     def lacking(self, slots: int) -> Ints:
         """Those of the first `slots` slots that have no code."""
+        if slots == self.count == self.stop:
+            return NO_SLOTS
         ranges, at = [], 0
         for first, codes in self.pieces:
             ranges.append(np.arange(at, min(first, slots)))
@@ -86,7 +100,7 @@ class Coded:
         return np.concatenate(ranges)
 
 
-NOTHING_CODED = Coded((), ())
+NOTHING_CODED = Coded((), (), 0, 0, 0)
 
 
 class SpaceCodes:
@@ -270,7 +284,7 @@ class SpaceCodes:
             tail = part_of(self._tail, 0, self._tail_count)
             pieces.append((self._tail_of * SEGMENT, tail))
             pieces.sort(key=lambda piece: piece[0])
-        self._shown = Coded(tuple(_stretches(pieces, self._shown.stretches)), tuple(pieces))
+        self._shown = Coded.of(pieces, self._shown)
 
     # Saving them.
 
@@ -320,7 +334,9 @@ def number_of(file: DerivedFile) -> int:
     return int(number) if number.isdecimal() else -1
 
 
-def _stretches(pieces: list[tuple[int, Codes]], before: tuple[Stretch, ...]) -> Iterator[Stretch]:
+def _stretches(
+    pieces: Sequence[tuple[int, Codes]], before: tuple[Stretch, ...]
+) -> Iterator[Stretch]:
     """The pieces in stretches of one centre each, those that haven't changed as they were."""
     known = {tuple(map(id, one.pieces)): one for one in before}
     for group in _groups(pieces):
@@ -329,7 +345,7 @@ def _stretches(pieces: list[tuple[int, Codes]], before: tuple[Stretch, ...]) -> 
         yield one or stretch(codes, [first for first, _ in group], None)
 
 
-def _groups(pieces: list[tuple[int, Codes]]) -> Iterator[list[tuple[int, Codes]]]:
+def _groups(pieces: Sequence[tuple[int, Codes]]) -> Iterator[list[tuple[int, Codes]]]:
     group: list[tuple[int, Codes]] = []
     rows = 0
     for first, codes in pieces:

@@ -73,7 +73,8 @@ class _Search:
         codes.load_saved(asked.view.connection, asked.slots)
         codes.forget_cut_off()
         coded = codes.shown()
-        self._note_uncoded(asked.slots - coded.count_below(asked.slots))
+        if lacking := asked.slots - coded.count_below(asked.slots):
+            self._note_uncoded(lacking)
         self._trace.lap("codes at hand")
         helps = can_use_codes(asked) and codes.help()
         return coded if helps else NOTHING_CODED, speeds()
@@ -153,8 +154,9 @@ class _Search:
             for i, answer in zip(left, found, strict=True):
                 self._answers[i] = answer
             self._trace.lap("codes")
-            plan = choose(replace(situation, coded=0))
         if left := self._left():
+            if plan.method == "codes":
+                plan = choose(replace(situation, coded=0))
             self._note(plan, len(left))
             for i, answer in zip(left, by_floats(self._asked, left), strict=True):
                 self._answers[i] = answer

@@ -31,7 +31,6 @@ def code(points: Access, name: str, progress: Progress) -> None:
     codes, space = moment.kept.codes.get(name), moment.state.spaces.get(name)
     if codes is None or space is None or not codes.worth(space.space.slots):
         return
-    measure()
     try:
         while codes.lacks(space.space.slots) and not codes.closed:
             codes.take_in(space)
@@ -39,6 +38,7 @@ def code(points: Access, name: str, progress: Progress) -> None:
     except DamagedError:
         if not points.has_moved_on(moment.state.head.generation):
             raise  # else the files are those of the generation before
+    measure()  # by now queries know how fast codes are usually
 
 
 def save_codes(points: Access, name: str, every: bool = False) -> None:

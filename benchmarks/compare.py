@@ -14,6 +14,7 @@ another; those of two runs on a busy machine can't.
 import argparse
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -118,6 +119,14 @@ def run(name: str, folder: Path) -> dict[str, Any]:
     return figures
 
 
+def processor() -> str:
+    """What the system calls the processor: figures of two can't be compared."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} cores" if names else platform.processor()
+
+
 def table(results: dict[str, dict[str, Any]]) -> str:
     """The figures as Markdown, a row each."""
     names = list(results)
@@ -218,9 +227,9 @@ def main() -> None:
             print(label, json.dumps(results[label]), flush=True)
     stem = "scale" if chosen.scale else "systems"
     (output / f"{stem}.json").write_text(json.dumps(results, indent=1))
-    (output / f"{stem}.md").write_text(table(results) + "\n")
+    (output / f"{stem}.md").write_text(f"{processor()}\n\n{table(results)}\n")
     (plot_scale if chosen.scale else plot_systems)(results, output / f"{stem}.png")
-    print(table(results))
+    print(processor(), table(results), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -43,14 +43,15 @@ FRESH: dict[str, Callable[[int], Filter]] = {
 class Ours:
     """retrieval-store."""
 
-    packages = ("retrieval-store", "apsw", "google-re2", "hnswlib", "numpy", "orjson", "tqdm")
+    packages: tuple[str, ...] = ("retrieval-store", "hnswlib")
+    configuration: dict[str, Any] = {"hnsw": {"space": "cosine"}}
 
     def __init__(self, folder: Path, dimension: int) -> None:
         import retrieval_store
 
         self._client = retrieval_store.Client(folder / "store")
         self._things = self._client.get_or_create_collection(
-            "things", {"hnsw": {"space": "cosine"}}, embedding_function=None
+            "things", self.configuration, embedding_function=None
         )
 
     def add(self, ids: list[int], vectors: np.ndarray, records: list[dict[str, Any]]) -> None:
@@ -77,6 +78,13 @@ class Ours:
 
     def close(self) -> None:
         self._client.close()
+
+
+class WithoutIndex(Ours):
+    """retrieval-store as it is without the extra hnsw."""
+
+    packages = ("retrieval-store",)
+    configuration = {**Ours.configuration, "index": "exact"}
 
 
 class Chroma(Ours):
@@ -343,6 +351,7 @@ class Faiss(HNSWLib):
 
 PEERS: dict[str, Any] = {
     "retrieval-store": Ours,
+    "without hnsw": WithoutIndex,
     "chromadb": Chroma,
     "qdrant-client local": QdrantLocal,
     "qdrant-edge": QdrantEdge,
@@ -465,6 +474,7 @@ def cold(name: str, folder: Path) -> dict[str, Any]:
     dimension = wanted.shape[1]
     modules = {
         "retrieval-store": ("retrieval_store.direct.client", "hnswlib", "re2"),
+        "without hnsw": ("retrieval_store.direct.client", "re2"),
         "qdrant-client local": ("qdrant_client",),
     }
     for module in modules.get(name, (name.split(maxsplit=1)[0].replace("-", "_"),)):

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class Ours:
     """retrieval-store."""
 
     packages: tuple[str, ...] = ("retrieval-store", "hnswlib")
-    configuration: dict[str, Any] = {"hnsw": {"space": "cosine"}}
+    configuration: ClassVar[dict[str, Any]] = {"hnsw": {"space": "cosine"}}
 
     def __init__(self, folder: Path, dimension: int) -> None:
         import retrieval_store
@@ -84,7 +84,7 @@ class WithoutIndex(Ours):
     """retrieval-store as it is without the extra hnsw."""
 
     packages = ("retrieval-store",)
-    configuration = {**Ours.configuration, "index": "exact"}
+    configuration: ClassVar[dict[str, Any]] = {**Ours.configuration, "index": "exact"}
 
 
 class Chroma(Ours):

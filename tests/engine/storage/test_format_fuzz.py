@@ -534,7 +534,7 @@ def vectors(store, chance):
         stream.write(rows.tobytes())
         if chance.random() < 0.9:
             correct_blocks(
-                connection, number, generation, rows, rows_per_block(dimension) * dimension
+                connection, number, generation, rows, rows_per_block(4 * dimension) * dimension
             )
 
 

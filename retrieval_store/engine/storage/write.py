@@ -199,7 +199,7 @@ def _as_kept(space: Space, vectors: Vectors, ids: Sequence[PointId]) -> Stored:
         row, column = np.argwhere(np.abs(matrix) > MOST_OF_HALVES)[0].tolist()
         place = row if vectors.positions is None else int(vectors.positions[row])
         raise InvalidArgumentError(
-            f"embeddings[{place}], of id {ids[place]!r}, has the number {matrix[row, column]:.9g}, "
+            f"embeddings[{place}], of id {ids[place]!r}, has the number {matrix[row, column]!s}, "
             f"but the collection keeps float16: expected numbers from {-MOST_OF_HALVES:,.0f} to "
             f"{MOST_OF_HALVES:,.0f}, or a collection of float32"
         )

@@ -16,6 +16,7 @@ from retrieval_store.direct.configuration import (
     ALL_DEFAULTS,
     all_settings,
     analyzer_of,
+    datatype_of,
     given_settings,
     index_of,
     metric_of,
@@ -132,8 +133,9 @@ class Client:
 
         configuration: {"hnsw": {"space": "l2" | "ip" | "cosine", "ef_construction",
         "max_neighbors", "ef_search"}, "index": "hnsw" | "exact" | a plugin's {"name", "settings"},
-        "text": {"language", "stemming", "stopwords"}}; on a cluster also "qdrant": {"shard_number",
-        "replication_factor", "write_consistency_factor", "on_disk", "quantization"}.
+        "text": {"language", "stemming", "stopwords"}, "vectors": {"datatype": "float32" |
+        "float16"}}; on a cluster also "qdrant": {"shard_number", "replication_factor",
+        "write_consistency_factor", "on_disk", "quantization"}.
         metadata: a dict of JSON values; "hnsw:space" in it chooses the distance too.
         embedding_function: left out, the default one (wordllama); None for none.
         """
@@ -239,7 +241,7 @@ class Client:
         data_loader: DataLoader | None,
     ) -> Collection:
         chosen = with_given(ALL_DEFAULTS, given)
-        space = NewSpace(metric_of(chosen), index_of(chosen))
+        space = NewSpace(metric_of(chosen), index_of(chosen), datatype=datatype_of(chosen))
         _refuse_bad_index(space)
         if chosen["qdrant"] and not self._session.on_cluster:
             raise InvalidArgumentError(

@@ -99,7 +99,8 @@ class Collection:
     @property
     def configuration(self) -> dict[str, Any]:
         """The settings of the index, `["hnsw"]["space"]` being the distance; the "index" itself;
-        those of "text" search; and what is remembered of the embedding function."""
+        those of "text" search; what "vectors" are kept as; and what is remembered of the embedding
+        function."""
         record = self._backend.record()
         spec = stored_settings(record)["embedding_function"]
         return {**to_store(all_settings(record)), "embedding_function": spec}

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, cast
 
+from retrieval_store.base.arrays import DATATYPES, Datatype
 from retrieval_store.base.json_values import Payload, checked_object, shown
 from retrieval_store.base.words import Analyzer, analyzer
 from retrieval_store.direct.arguments import whole_number
@@ -24,7 +25,15 @@ SEARCH_TIME = ("ef_search", "text")
 LIMITS = {"max_neighbors": (2, 1024), "ef_construction": (1, 100_000), "ef_search": (1, 1_000_000)}
 DEFAULT_INDEX: Payload = {"name": HNSW, "settings": {}}
 TEXT_DEFAULTS: Payload = {"language": None, "stemming": True, "stopwords": False}
-ALL_DEFAULTS: Payload = {**DEFAULTS, "index": DEFAULT_INDEX, "text": TEXT_DEFAULTS, "qdrant": {}}
+VECTOR_DEFAULTS: Payload = {"datatype": "float32"}
+ALL_DEFAULTS: Payload = {
+    **DEFAULTS,
+    "index": DEFAULT_INDEX,
+    "text": TEXT_DEFAULTS,
+    "vectors": VECTOR_DEFAULTS,
+    "qdrant": {},
+}
+PARTS = ("hnsw", "index", "text", "vectors", "qdrant")
 _log = logging.getLogger("retrieval_store")
 _ALIASES = {"M": "max_neighbors"}
 _METADATA_KEYS = {
@@ -59,6 +68,7 @@ def stored_settings(record: CollectionRecord) -> Payload:
             known = spec is None or (isinstance(spec, dict) and _is_spec(spec))
             known = known and _is_index(record.settings.get("index", DEFAULT_INDEX))
             known = known and _is_text(record.settings.get("text", TEXT_DEFAULTS))
+            known = known and _is_vectors(record.settings.get("vectors", VECTOR_DEFAULTS))
             if known and set(hnsw) == set(DEFAULTS) and hnsw["space"] in METRICS:
                 return record.settings
     raise DamagedError(f"the catalog is damaged: collection {record.name!r} has no such settings")
@@ -71,6 +81,7 @@ def all_settings(record: CollectionRecord) -> Payload:
         **stored["hnsw"],
         "index": stored.get("index", DEFAULT_INDEX),
         "text": stored.get("text", TEXT_DEFAULTS),
+        "vectors": stored.get("vectors", VECTOR_DEFAULTS),
         "qdrant": stored.get("qdrant", {}),
     }
 
@@ -78,15 +89,16 @@ def all_settings(record: CollectionRecord) -> Payload:
 def with_given(settings: Payload, given: Payload) -> Payload:
     """All settings, with those that are given in place of the old ones."""
     merged: dict[str, Any] = {**settings, **given}
-    merged["text"] = {**_text_of(settings), **_text_of(given)}
+    for part in ("text", "vectors"):
+        merged[part] = {**_part(settings, part), **_part(given, part)}
     analyzer(**merged["text"])  # refuses what doesn't go together
     return merged
 
 
-def _text_of(settings: Payload) -> dict[str, Any]:
-    """Those of the settings that are for words."""
-    text: Any = settings.get("text", {})
-    return dict(text)
+def _part(settings: Payload, name: str) -> dict[str, Any]:
+    """Those of the settings that are for words, or for vectors."""
+    part: Any = settings.get(name, {})
+    return dict(part)
 
 
 def to_store(settings: Payload) -> Payload:
@@ -95,6 +107,7 @@ def to_store(settings: Payload) -> Payload:
         "hnsw": {name: settings[name] for name in DEFAULTS},
         "index": settings["index"],
         "text": settings["text"],
+        "vectors": settings["vectors"],
     }
     return {**stored, "qdrant": settings["qdrant"]} if settings["qdrant"] else stored
 
@@ -121,6 +134,13 @@ def _is_text(text: Any) -> bool:
     return False
 
 
+def _is_vectors(vectors: Any) -> bool:
+    match vectors:
+        case {"datatype": str() as datatype}:
+            return datatype in DATATYPES
+    return False
+
+
 def _is_spec(spec: Payload) -> bool:
     match spec:
         case {"name": str(), "settings": dict()} | {"custom": str()}:
@@ -143,16 +163,23 @@ def metric_of(settings: Payload) -> Metric:
     return cast(Metric, settings["space"])
 
 
+def datatype_of(settings: Payload) -> Datatype:
+    """What the vectors of a collection with all these settings are kept as."""
+    return cast(Datatype, _part(settings, "vectors")["datatype"])
+
+
 def _from_configuration(configuration: Any) -> Payload:
     if configuration is None:
         return {}
-    given = _mapping(configuration, "configuration", ("hnsw", "index", "text", "qdrant"))
+    given = _mapping(configuration, "configuration", PARTS)
     names = (*DEFAULTS, *_ALIASES)
     others: Payload = {}
     if given.get("index") is not None:
         others["index"] = _checked_index(given["index"])
     if given.get("text") is not None:
         others["text"] = _checked_text(given["text"])
+    if given.get("vectors") is not None:
+        others["vectors"] = _checked_vectors(given["vectors"])
     if given.get("qdrant") is not None:
         others["qdrant"] = checked_storage(given["qdrant"])
     return others | {
@@ -188,9 +215,20 @@ def _checked_text(value: Any) -> Payload:
     return given
 
 
+def _checked_vectors(value: Any) -> Payload:
+    """The settings of vectors that are given."""
+    place = "configuration['vectors']"
+    given: dict[str, Any] = dict(_mapping(value, place, tuple(VECTOR_DEFAULTS)))
+    if given and (datatype := given["datatype"]) not in DATATYPES:
+        raise InvalidArgumentError(
+            f"{place}['datatype'] is {shown(datatype)}, expected one of {DATATYPES}"
+        )
+    return given
+
+
 def analyzer_of(settings: Payload) -> Analyzer:
     """How the words of a collection with these stored settings are found."""
-    text: dict[str, Any] = _text_of(settings) or dict(TEXT_DEFAULTS)
+    text = _part(settings, "text") or dict(TEXT_DEFAULTS)
     return _analyzer_of(text["language"], text["stemming"], _hashable(text["stopwords"]))
 
 

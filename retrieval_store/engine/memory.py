@@ -114,15 +114,17 @@ class Memory:
         held = self._spaces.get(key)
         if held is None:
             index = SpaceIndex(space, generation, self._derived_from, self._find_class)
-            vectors = self._vectors(space.number, generation, space.dimension)
+            vectors = self._vectors(space, generation)
             codes = SpaceCodes(space, generation, self._derived_from)
             held = self._spaces.setdefault(key, OpenSpace(vectors, codes, index))
         return held
 
-    def _vectors(self, number: int, generation: int, dimension: int) -> Vectors:
+    def _vectors(self, space: Space, generation: int) -> Vectors:
+        assert space.dimension is not None
         if self._directory is None:
-            return VectorArray(dimension)
-        return VectorFile(self._directory / f"{number}.{generation}.vectors", dimension)
+            return VectorArray(space.dimension, space.datatype)
+        path = self._directory / f"{space.number}.{generation}.vectors"
+        return VectorFile(path, space.dimension, space.datatype)
 
     def drop_later_generations(self, generation: int) -> None:
         """Let go of what is held of generations that never came to be; another attempt at them

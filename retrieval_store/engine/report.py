@@ -46,9 +46,7 @@ def statistics(state: State, kept: Kept, directory: Path | None) -> Payload:
         "indexes": sum(index.nbytes for index in kept.indexes.values()),
     }
     if directory is None:
-        memory["vectors"] = sum(
-            4 * s.space.slots * (s.space.dimension or 0) for s in spaces.values()
-        )
+        memory["vectors"] = sum(s.space.slots * s.space.row_bytes for s in spaces.values())
     return {
         "points": state.count,
         "spaces": {name: _of_space(s, kept) for name, s in spaces.items()},

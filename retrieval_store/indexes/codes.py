@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retrieval_store.base.arrays import Floats, Ints, Matrix
+from retrieval_store.base.arrays import Floats, Ints, Matrix, Stored, as_float32
 from retrieval_store.indexes.exact import SAFE_LENGTHS, UNIT_ROUNDOFF, Metric
 from retrieval_store.indexes.kernels import Int8s
 
@@ -97,19 +97,19 @@ def slices_of(codes: Codes, rows: int) -> Iterator[Codes]:
         yield part_of(codes, start, min(rows, codes.count - start))
 
 
-def encode(rows: Matrix, lengths: Floats, metric: Metric, centre: Matrix | None) -> Codes:
-    """Codes of (n, dim) float32 rows, whose lengths are (n,) float64."""
+def encode(rows: Stored, lengths: Floats, metric: Metric, centre: Matrix | None) -> Codes:
+    """Codes of (n, dim) rows, whose lengths are (n,) float64."""
     into = room_for(len(rows), rows.shape[1], metric, centre)
     encode_into(into, 0, rows, lengths, metric)
     return part_of(into, 0, len(rows))
 
 
-def encode_into(into: Codes, at: int, rows: Matrix, lengths: Floats, metric: Metric) -> None:
+def encode_into(into: Codes, at: int, rows: Stored, lengths: Floats, metric: Metric) -> None:
     """Put codes of rows at the place `at`."""
     step = max(1, CELLS_AT_ONCE // rows.shape[1])
     for start in range(0, len(rows), step):
         some = slice(start, start + step)
-        _encode(into, at + start, rows[some], lengths[some], metric)
+        _encode(into, at + start, as_float32(rows[some]), lengths[some], metric)
 
 
 def _encode(into: Codes, at: int, rows: Matrix, lengths: Floats, metric: Metric) -> None:
@@ -162,7 +162,7 @@ def up(numbers: Floats) -> Matrix:
     return np.nextafter(numbers.astype(np.float32), np.float32(np.inf))
 
 
-def best_centre(rows: Matrix, lengths: Floats, metric: Metric) -> Matrix | None:
+def best_centre(rows: Stored, lengths: Floats, metric: Metric) -> Matrix | None:
     """The mean of the rows, if codes of what differs from it are much nearer; None if not.
 
     With vectors far from the origin it is what makes codes of use; where a few rows are much longer
@@ -176,7 +176,7 @@ def best_centre(rows: Matrix, lengths: Floats, metric: Metric) -> Matrix | None:
 
 
 def serves(
-    centre: Matrix | None, best: Matrix | None, rows: Matrix, lengths: Floats, metric: Metric
+    centre: Matrix | None, best: Matrix | None, rows: Stored, lengths: Floats, metric: Metric
 ) -> bool:
     """Whether a centre serves these rows nearly as well as the best."""
     if centre is None or best is None:
@@ -185,13 +185,13 @@ def serves(
     return _peak(sample, centre) <= CENTRE_SERVES * _peak(sample, best)
 
 
-def _sample(rows: Matrix, lengths: Floats, metric: Metric) -> Matrix:
+def _sample(rows: Stored, lengths: Floats, metric: Metric) -> Matrix:
     """Some of the rows, as they are coded."""
     every = slice(None, None, max(1, len(rows) // SAMPLE))
     least, most = SAFE_LENGTHS
     some, own = rows[every], lengths[every]
     good = (own >= least) & (own <= most)
-    return _moved(some[good], own[good], good[good], metric, None)
+    return _moved(as_float32(some[good]), own[good], good[good], metric, None)
 
 
 def _peak(rows: Matrix, centre: Matrix | None) -> float:

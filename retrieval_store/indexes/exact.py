@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from retrieval_store.base.arrays import Floats, Ints, Matrix
+from retrieval_store.base.arrays import Floats, Ints, Matrix, Stored, as_float32
 
 Metric: TypeAlias = Literal["l2", "ip", "cosine"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
@@ -64,17 +64,17 @@ def is_safe_length(length: float) -> bool:
     return SAFE_LENGTHS[0] <= length <= SAFE_LENGTHS[1] or length == 0
 
 
-def _lengths_of(rows: Matrix) -> Floats:
-    """(n,) lengths of (n, dim) float32 rows, computed in float64."""
+def _lengths_of(rows: Stored) -> Floats:
+    """(n,) lengths of (n, dim) rows, computed in float64."""
     lengths = np.empty(len(rows), np.float64)
     for start, stop in _blocks(len(rows), rows.shape[1], FLOAT64_CELLS):
-        block = rows[start:stop].astype(np.float64)
+        block = as_float32(rows[start:stop]).astype(np.float64)
         lengths[start:stop] = np.sqrt(np.einsum("ij,ij->i", block, block))
     return lengths
 
 
-def norms_of(rows: Matrix) -> Norms:
-    """The norms of (n, dim) float32 rows."""
+def norms_of(rows: Stored) -> Norms:
+    """The norms of (n, dim) rows."""
     lengths = _lengths_of(rows)
     with np.errstate(over="ignore", divide="ignore", under="ignore"):
         inverse = np.where(lengths > 0, 1.0 / lengths, 0.0).astype(np.float32)
@@ -85,7 +85,7 @@ def norms_of(rows: Matrix) -> Norms:
 def nearest(
     queries: Matrix,
     lengths: Sequence[float],
-    matrix: Matrix,
+    matrix: Stored,
     norms: Norms,
     metric: Metric,
     k: int,
@@ -93,7 +93,7 @@ def nearest(
 ) -> Iterator[tuple[Ints, Floats]]:
     """For each query the k nearest rows of `matrix`, and all that tie with the k-th, in no order.
 
-    queries: (q, dim) float32, and their lengths; matrix: (n, dim) float32; norms: of its rows;
+    queries: (q, dim) float32, and their lengths; matrix: (n, dim); norms: of its rows;
     slots: the rows that may be found, None for all. Yields row numbers, int64 (m,), and distances,
     float64 (m,): "l2" squared, "ip" 1 - dot, "cosine" 1 - cos (1 when a vector is zero).
     """
@@ -112,7 +112,7 @@ def nearest(
 
 
 def exact_distances(
-    query: Matrix, length: float, matrix: Matrix, norms: Norms, slots: Ints, metric: Metric
+    query: Matrix, length: float, matrix: Stored, norms: Norms, slots: Ints, metric: Metric
 ) -> Floats:
     """float64 distances from `query`, of that length, to the rows `slots` of `matrix`.
 
@@ -121,7 +121,7 @@ def exact_distances(
     wide = query.astype(np.float64)
     distances = np.empty(len(slots), np.float64)
     for start, stop in _blocks(len(slots), matrix.shape[1], FLOAT64_CELLS):
-        rows = matrix[slots[start:stop]].astype(np.float64)
+        rows = as_float32(matrix[slots[start:stop]]).astype(np.float64)
         if metric == "l2":
             rows -= wide
             distances[start:stop] = (rows * rows).sum(axis=1)
@@ -133,7 +133,7 @@ def exact_distances(
 
 
 def _closest(
-    query: Matrix, length: float, matrix: Matrix, norms: Norms, slots: Ints, metric: Metric, k: int
+    query: Matrix, length: float, matrix: Stored, norms: Norms, slots: Ints, metric: Metric, k: int
 ) -> tuple[Ints, Floats]:
     distances = exact_distances(query, length, matrix, norms, slots, metric)
     if k >= len(slots):
@@ -142,21 +142,40 @@ def _closest(
     return slots[chosen], distances[chosen]
 
 
-def _products(queries: Matrix, matrix: Matrix, slots: Ints | None) -> Matrix:
+def _products(queries: Matrix, matrix: Stored, slots: Ints | None) -> Matrix:
     """(q, m) float32 dot products with the rows `slots`, by the cheaper of two ways."""
-    if slots is None:
+    if slots is not None and len(slots) * GATHER_FACTOR <= len(matrix):
+        return _products_of_some(queries, matrix, slots)
+    products = _products_of_all(queries, matrix)
+    return products if slots is None else products[:, slots]
+
+
+def _products_of_all(queries: Matrix, matrix: Stored) -> Matrix:
+    if matrix.dtype == np.float32:
         return queries @ matrix.T
-    if len(slots) * GATHER_FACTOR > len(matrix):
-        return (queries @ matrix.T)[:, slots]
-    products = np.empty((len(queries), len(slots)), np.float32)
-    step = max(1, GATHERED_CELLS // matrix.shape[1])
-    buffer = np.empty((min(step, len(slots)), matrix.shape[1]), np.float32)
-    for start in range(0, len(slots), step):
-        some = slots[start : start + step]
-        rows = buffer[: len(some)]
-        np.take(matrix, some, axis=0, out=rows, mode="clip")  # without a mode it buffers again
-        np.matmul(queries, rows.T, out=products[:, start : start + step])
+    products = np.empty((len(queries), len(matrix)), np.float32)
+    wide = np.empty((_at_once(matrix), matrix.shape[1]), np.float32)
+    for start, stop in _blocks(len(matrix), matrix.shape[1], GATHERED_CELLS):
+        rows = as_float32(matrix[start:stop], wide)
+        np.matmul(queries, rows.T, out=products[:, start:stop])
     return products
+
+
+def _products_of_some(queries: Matrix, matrix: Stored, slots: Ints) -> Matrix:
+    products = np.empty((len(queries), len(slots)), np.float32)
+    wide = np.empty((_at_once(matrix), matrix.shape[1]), np.float32)
+    gathered = np.empty(wide.shape, matrix.dtype)
+    for start, stop in _blocks(len(slots), matrix.shape[1], GATHERED_CELLS):
+        rows: Stored = gathered[: stop - start]
+        # Without a mode `take` buffers again.
+        np.take(matrix, slots[start:stop], axis=0, out=rows, mode="clip")
+        np.matmul(queries, as_float32(rows, wide).T, out=products[:, start:stop])
+    return products
+
+
+def _at_once(matrix: Stored) -> int:
+    """How many rows are copied or converted at once."""
+    return min(len(matrix), max(1, GATHERED_CELLS // int(matrix.shape[1])))
 
 
 def _candidates(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias, get_args
 
+from retrieval_store.base.arrays import Datatype
 from retrieval_store.base.json_values import Payload
 from retrieval_store.indexes import HNSW
 from retrieval_store.indexes.exact import Metric
@@ -15,11 +16,13 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 class NewSpace:
     """A vector space to be: its metric, the name and settings of its index, and how many vectors of
     which kind a point has: one dense, one sparse, or several dense ones ("multi"). A sparse space
-    ranks by the dot product; {"idf": true} in its settings multiplies by the idf of each index."""
+    ranks by the dot product; {"idf": true} in its settings multiplies by the idf of each index. The
+    numbers of a dense one are kept as its datatype says."""
 
     metric: Metric
     index: Payload = field(default_factory=dict)
     kind: Kind = "dense"
+    datatype: Datatype = "float32"
 
 
 class Indexed(Protocol):

@@ -116,7 +116,14 @@ class Settings:
 
 
 def new_settings(cluster: Cluster, record: CollectionRecord) -> Settings:
-    """Those of a collection to be made."""
+    """Those of a collection to be made; raises InvalidArgumentError for a datatype that Qdrant
+    can't keep as it is meant: of float16 it rounds the queries too."""
+    match record.settings.get("vectors"):
+        case {"datatype": str(datatype)} if datatype != "float32":
+            raise InvalidArgumentError(
+                f"configuration['vectors']['datatype'] is {datatype!r}, expected 'float32' on a "
+                "cluster; configuration['qdrant']['quantization'] makes vectors smaller there"
+            )
     apart = None if cluster.version >= NEW_VECTORS else f"{record.id}-points"
     return Settings(record, record.name, apart, MICROSECONDS)
 

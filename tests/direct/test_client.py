@@ -214,6 +214,10 @@ def test_the_distance_comes_from_configuration_or_metadata_and_stays(client):
         ({"hnsw": {"space": ["l2"]}}, "expected one of"),
         ({"hnsw": {"efsearch": 3}}, "unknown key 'efsearch'"),
         ({"spann": {}}, "unknown key 'spann'"),
+        ({"vectors": {"datatype": "float8"}}, "'float8' .*, expected one of"),
+        ({"vectors": {"datatype": ["float16"]}}, "expected one of"),
+        ({"vectors": {"dtype": "float16"}}, "unknown key 'dtype'"),
+        ({"vectors": "float16"}, r"configuration\['vectors'\] is 'float16' .*expected a dict"),
         ({"space": "cosine"}, "it belongs under 'hnsw'"),
         ("l2", "expected a dict"),
     ],
@@ -222,6 +226,16 @@ def test_a_bad_configuration_is_refused_by_its_place(client, configuration, mess
     with pytest.raises(InvalidArgumentError, match=message):
         client.create_collection("things", configuration=configuration)
     assert client.count_collections() == 0
+
+
+def test_what_vectors_are_kept_as_is_shown_and_stays(client):
+    made = client.create_collection("things", {"vectors": {}}, embedding_function=None)
+    assert made.configuration["vectors"] == {"datatype": "float32"}
+    other = {"vectors": {"datatype": "float16"}}
+    with pytest.raises(ConflictError, match="vectors=.*float32.*float16"):
+        client.get_or_create_collection("things", other, embedding_function=None)
+    with pytest.raises(ConflictError, match="can't become"):
+        made.modify(configuration=other)
 
 
 def test_threads_that_create_one_name_agree_on_one_collection(client):

@@ -160,6 +160,18 @@ def test_queries_whose_candidates_are_too_many_are_told_apart_from_the_others():
     assert hard is None and 5_000 in easy
 
 
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("far", [0, 100])
+def test_codes_of_float16_are_those_of_its_numbers(metric, far):
+    halves = (np.random.default_rng(4).standard_normal((3_000, 24)) + far).astype(np.float16)
+    made = []
+    for rows in (halves, halves.astype(np.float32)):
+        lengths = norms_of(rows).lengths
+        made.append(encode(rows, lengths, metric, best_centre(rows, lengths, metric)))
+    for name in ("numbers", "scales", "residuals", "lengths", "halves", "centre"):
+        assert np.array_equal(*(getattr(codes, name) for codes in made)), name
+
+
 def test_rows_of_unsafe_length_are_always_candidates():
     random = np.random.default_rng(0)
     rows = random.standard_normal((2_000, 16)).astype(np.float32)

@@ -43,6 +43,25 @@ def test_neighbours_are_those_of_brute_force(metric, cloud, share):
 
 
 @pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("length", [1e-6, 1, 10_000])
+@pytest.mark.parametrize("share", [None, 0.9, 0.1])
+def test_neighbours_in_float16_are_those_of_its_numbers(metric, length, share):
+    random = np.random.default_rng(5)
+    rows = (random.standard_normal((3_000, 48)) * length).astype(np.float16)
+    queries = (random.standard_normal((4, 48)) * length).astype(np.float32)
+    slots = None if share is None else np.flatnonzero(random.random(len(rows)) < share)
+    allowed = np.arange(len(rows)) if slots is None else slots
+    lengths = [length_of(query) for query in queries]
+    answers = nearest(queries, lengths, rows, norms_of(rows), metric, 10, slots)
+    for query, (found, distances) in zip(queries, answers, strict=True):
+        truth = brute_force(query, rows, metric)
+        scale = 1e-9 * float(np.abs(truth).max())
+        assert len(found) < 100, "float32 told nothing apart"
+        assert np.allclose(np.sort(distances)[:10], np.sort(truth[allowed])[:10], 1e-9, scale)
+        assert np.allclose(distances, truth[found], 1e-9, scale)
+
+
+@pytest.mark.parametrize("metric", METRICS)
 def test_equal_vectors_have_equal_distances_wherever_they_stand(metric):
     random = np.random.default_rng(3)
     rows = random.standard_normal((2_001, 37)).astype(np.float32)

@@ -347,6 +347,13 @@ def test_a_deleted_collection_says_so_in_every_client(store, qdrant):
         _ = things.name
 
 
+def test_float16_is_refused_by_name_since_qdrant_would_round_the_queries_too(store):
+    halves = {"vectors": {"datatype": "float16"}}
+    with pytest.raises(errors.InvalidArgumentError, match="'float16', expected 'float32' on a"):
+        store.create_collection("things", halves, embedding_function=None)
+    assert store.count_collections() == 0
+
+
 def test_an_index_of_another_kind_is_refused_and_none_is_possible(store):
     with pytest.raises(errors.PluginError, match="'tree'"):
         store.create_collection("things", {"index": "tree"})

@@ -284,7 +284,8 @@ class SpaceCodes:
             tail = part_of(self._tail, 0, self._tail_count)
             pieces.append((self._tail_of * SEGMENT, tail))
             pieces.sort(key=lambda piece: piece[0])
-        self._shown = Coded.of(pieces, self._shown)
+        if not self.closed:
+            self._shown = Coded.of(pieces, self._shown)
 
     # Saving them.
 
@@ -323,9 +324,13 @@ class SpaceCodes:
         self.filling.take(use)
 
     def close(self) -> None:
-        """Let go of the memory; searches under way keep what they use."""
-        self.closed = True
-        self._segments, self._files, self._tail, self._shown = {}, {}, None, NOTHING_CODED
+        """Let go of the memory; searches under way keep what they use, and so does a thread that
+        is making codes."""
+        self.closed, self._shown = True, NOTHING_CODED
+        self.filling.take_within(0, self._let_go, lambda: None)
+
+    def _let_go(self) -> None:
+        self._segments, self._files, self._tail = {}, {}, None
 
 
 def number_of(file: DerivedFile) -> int:

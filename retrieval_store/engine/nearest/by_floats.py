@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from retrieval_store.base.arrays import Ints, Matrix
+from retrieval_store.base.arrays import Ints, Stored
 from retrieval_store.engine.nearest.asked import Asked, Found
 from retrieval_store.indexes.exact import Norms, nearest, taken
 
@@ -12,7 +12,7 @@ from retrieval_store.indexes.exact import Norms, nearest, taken
 class FloatsTogether:
     """Copies of the vectors that a filter allows, in the order of their slots, and their norms."""
 
-    rows: Matrix
+    rows: Stored
     norms: Norms
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.base.arrays import Ints, Matrix
+from retrieval_store.base.arrays import Ints, Matrix, as_float32
 from retrieval_store.engine.state.view import AnyView
 from retrieval_store.engine.storage.records import decode_payloads, read_records
 from retrieval_store.engine.storage.schema import to_id
@@ -103,5 +103,5 @@ def fetch_vectors(view: AnyView, rows: Ints, name: str) -> Matrix:
     stored = space.vectors.rows(space.space.slots)
     space.vectors.admit(stored, space.checksums, slots[owned])
     matrix = np.full((len(rows), stored.shape[1]), np.nan, np.float32)
-    matrix[owned] = stored[slots[owned]]
+    matrix[owned] = as_float32(stored[slots[owned]])
     return matrix

@@ -169,8 +169,7 @@ def _read_blocks(
     connection: apsw.Connection, generation: int, space: Space, old: SpaceState
 ) -> tuple[Checksums, Ints]:
     """The checksums of all blocks, and the owners of the slots that are new since `old`."""
-    assert space.dimension is not None
-    block_rows = rows_per_block(space.dimension)
+    block_rows = rows_per_block(space.row_bytes)
     first = old.space.slots // block_rows
     rows = select(
         connection,

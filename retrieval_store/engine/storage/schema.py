@@ -23,10 +23,11 @@ import apsw
 import numpy as np
 import orjson
 
-from retrieval_store.base.arrays import Ints
+from retrieval_store.base.arrays import DATATYPES, Datatype, Ints
 from retrieval_store.base.json_values import Payload
 from retrieval_store.engine.database.formats import Format
 from retrieval_store.engine.database.transactions import select
+from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.indexes.exact import METRICS, Metric
 from retrieval_store.interface.points import PointId
 from retrieval_store.interface.spaces import KINDS, Kind, NewSpace
@@ -35,7 +36,8 @@ from retrieval_store.interface.spaces import KINDS, Kind, NewSpace
 @dataclass(frozen=True, slots=True)
 class Space:
     """A named vector space; `dimension` is None until the first write fixes it. index: the name of
-    its index and settings, those that aren't there being the defaults."""
+    its index and settings, those that aren't there being the defaults; datatype: of the numbers of
+    its vectors."""
 
     number: int
     name: str
@@ -44,6 +46,12 @@ class Space:
     slots: int
     index: Payload = field(default_factory=dict, compare=False)
     kind: Kind = "dense"
+    datatype: Datatype = "float32"
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one vector; 0 until the first write fixes the dimension."""
+        return np.dtype(self.datatype).itemsize * (self.dimension or 0)
 
 
 _SINCE_2 = """
@@ -64,11 +72,12 @@ _SINCE_2 = """
         covered INTEGER NOT NULL
     );
 """
+_SINCE_3 = "ALTER TABLE spaces ADD COLUMN datatype TEXT NOT NULL DEFAULT 'float32';"
 POINTS = Format(
     application_id=0x52537074,  # "RSpt"
-    version=2,
+    version=3,
     main_table="head",
-    migrations={1: _SINCE_2},
+    migrations={1: _SINCE_2, 2: _SINCE_3},
     schema="""
         CREATE TABLE head (
             one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -145,26 +154,37 @@ def write_head(connection: apsw.Connection, head: Head) -> None:
 
 def read_spaces(connection: apsw.Connection) -> dict[str, Space]:
     """The vector spaces by name."""
-    query = "SELECT number, name, metric, dimension, slots, indexing, kind FROM spaces"
-    rows = select(connection, query)
+    # All columns, in their order: version 2, which may be read as it is, lacks the last.
+    rows = select(connection, "SELECT * FROM spaces")
     spaces = {
-        name: Space(number, name, metric, dimension, slots, _settings(indexing), kind)
-        for number, name, metric, dimension, slots, indexing, kind in rows
+        name: Space(number, name, metric, dimension, slots, _settings(indexing), *others)
+        for number, name, metric, dimension, slots, indexing, *others in rows
     }
     for space in spaces.values():
         dimension = 1 if space.dimension is None else space.dimension
         known = space.metric in METRICS and isinstance(space.name, str) and space.kind in KINDS
+        known = known and space.datatype in _datatypes_of(space.kind)
         if not (known and space.slots >= 0 and 0 < dimension <= MAX_DIMENSION):
             raise ValueError(f"there is no such vector space: {space}")
     return spaces
 
 
 def insert_space(connection: apsw.Connection, name: str, space: NewSpace) -> None:
-    """Add an empty vector space."""
+    """Add an empty vector space; InvalidArgumentError for a datatype that its kind can't have."""
+    if space.datatype not in _datatypes_of(space.kind):
+        raise InvalidArgumentError(
+            f"vector space {name!r} is {space.kind}, with datatype {space.datatype!r}; expected "
+            f"one of {_datatypes_of(space.kind)}"
+        )
     connection.execute(
-        "INSERT INTO spaces (name, metric, slots, indexing, kind) VALUES (?, ?, 0, ?, ?)",
-        (name, space.metric, orjson.dumps(space.index), space.kind),
+        "INSERT INTO spaces (name, metric, slots, indexing, kind, datatype) "
+        "VALUES (?, ?, 0, ?, ?, ?)",
+        (name, space.metric, orjson.dumps(space.index), space.kind, space.datatype),
     )
+
+
+def _datatypes_of(kind: Kind) -> tuple[Datatype, ...]:
+    return DATATYPES if kind == "dense" else DATATYPES[:1]
 
 
 def set_index(connection: apsw.Connection, name: str, index: Payload) -> None:

@@ -1,4 +1,5 @@
-"""Append-only vector files: one float32 matrix per vector space, read through a memory map.
+"""Append-only vector files: one matrix per vector space, float32 or float16, read through a memory
+map.
 
 Rows are never changed in place. How many rows count, and the checksum of each block of them, is
 what points.sqlite says; a torn tail after a crash is therefore invisible, and the next append
@@ -18,12 +19,12 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.arrays import AnyArray, Ints, Matrix
+from retrieval_store.base.arrays import AnyArray, Datatype, Ints, Stored
 from retrieval_store.engine.database.syncing import sync_directory
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DamagedError, StorageError
@@ -36,17 +37,17 @@ Checksums = npt.NDArray[np.uint32]
 
 
 class Vectors(Protocol):
-    """Rows of one vector space, by slot."""
+    """Rows of one vector space, by slot, as they are kept."""
 
     path: Path
 
-    def append(self, slot: int, rows: Matrix) -> None:
-        """Put (n, dim) float32 rows at `slot` and after, durably; not through the map."""
+    def append(self, slot: int, rows: Stored) -> None:
+        """Put (n, dim) rows at `slot` and after, durably; not through the map."""
 
-    def rows(self, count: int) -> Matrix:
-        """The first `count` rows, (count, dim) float32, read-only, not yet checked."""
+    def rows(self, count: int) -> Stored:
+        """The first `count` rows, (count, dim), read-only, not yet checked."""
 
-    def admit(self, matrix: Matrix, checksums: Checksums, slots: Ints | None) -> Norms:
+    def admit(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> Norms:
         """Verify the blocks that hold the rows `slots` of `matrix` (None: all) unless this process
         has done so before; DamagedError when a checksum is wrong. Returns norms for `matrix`, which
         are filled in for the blocks verified so far."""
@@ -58,9 +59,9 @@ class Vectors(Protocol):
 OpenVectors: TypeAlias = Callable[[Space, int], Vectors]  # those of a generation
 
 
-def rows_per_block(dimension: int) -> int:
-    """How many rows share a checksum."""
-    return max(1, min(MAX_BLOCK_ROWS, BLOCK_BYTES // (4 * dimension)))
+def rows_per_block(row_bytes: int) -> int:
+    """How many rows of so many bytes share a checksum."""
+    return max(1, min(MAX_BLOCK_ROWS, BLOCK_BYTES // row_bytes))
 
 
 class Admission:
@@ -76,7 +77,7 @@ class Admission:
         self._complete = 0
 
     def admit(
-        self, matrix: Matrix, slots: Ints | None, verify: Callable[[int, int, Matrix], None]
+        self, matrix: Stored, slots: Ints | None, verify: Callable[[int, int, Stored], None]
     ) -> Norms:
         """Norms for `matrix`, right in the blocks of the rows `slots` (None: all); calls
         verify(block, its first row, its rows) for blocks with rows not seen before."""
@@ -137,16 +138,15 @@ class Admission:
 class VectorFile:
     """The rows of one space in one file; safe for many reading threads and one writing one."""
 
-    def __init__(self, path: Path, dimension: int) -> None:
+    def __init__(self, path: Path, dimension: int, datatype: Datatype) -> None:
         self.path = path
-        self._dimension = dimension
-        self._row_bytes = 4 * dimension
-        self._none: Matrix = np.empty((0, dimension), np.float32)
-        self._mapped: tuple[mmap.mmap | None, Matrix] = None, self._none
+        self._none: Stored = np.empty((0, dimension), datatype)
+        self._row_bytes = self._none.itemsize * dimension
+        self._mapped: tuple[mmap.mmap | None, Stored] = None, self._none
         self._map_lock = threading.Lock()
-        self._admission = Admission(rows_per_block(dimension))
+        self._admission = Admission(rows_per_block(self._row_bytes))
 
-    def append(self, slot: int, rows: Matrix) -> None:
+    def append(self, slot: int, rows: Stored) -> None:
         descriptor = self._opened(os.O_RDWR | os.O_CREAT)
         try:
             self._reserve(descriptor, (slot + len(rows)) * self._row_bytes)
@@ -171,7 +171,7 @@ class VectorFile:
         if size < needed:
             os.ftruncate(descriptor, max(SMALLEST_FILE, needed + needed // 4))
 
-    def rows(self, count: int) -> Matrix:
+    def rows(self, count: int) -> Stored:
         memory, mapped = self._mapped
         if len(mapped) < count:
             with self._map_lock:
@@ -184,7 +184,7 @@ class VectorFile:
             self._refuse_cut_off(memory.size(), count)
         return mapped[:count]
 
-    def _map(self, count: int) -> tuple[mmap.mmap, Matrix]:
+    def _map(self, count: int) -> tuple[mmap.mmap, Stored]:
         try:
             descriptor = self._opened(os.O_RDONLY)
         except FileNotFoundError:
@@ -196,17 +196,18 @@ class VectorFile:
             memory = mmap.mmap(descriptor, held * self._row_bytes, prot=mmap.PROT_READ)
         finally:
             os.close(descriptor)
-        return memory, np.frombuffer(memory, np.float32).reshape(held, self._dimension)
+        numbers: Any = np.frombuffer(memory, self._none.dtype)
+        return memory, numbers.reshape(held, self._none.shape[1])
 
     def _refuse_cut_off(self, size: int, count: int) -> None:
         held = size // self._row_bytes
         if held < count:
             raise DamagedError(f"{self.path} is cut off: it has room for {held} vectors of {count}")
 
-    def admit(self, matrix: Matrix, checksums: Checksums, slots: Ints | None) -> Norms:
+    def admit(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> Norms:
         return self._admission.admit(matrix, slots, lambda *block: self._verify(checksums, *block))
 
-    def _verify(self, checksums: Checksums, block: int, first: int, rows: Matrix) -> None:
+    def _verify(self, checksums: Checksums, block: int, first: int, rows: Stored) -> None:
         if zlib.crc32(_bytes(rows)) != checksums[block]:
             raise DamagedError(
                 f"{self.path} is damaged: wrong checksum of block {block}, "
@@ -223,32 +224,32 @@ class VectorArray:
 
     path = Path(":memory:")
 
-    def __init__(self, dimension: int) -> None:
-        self._buffer: Matrix = np.empty((0, dimension), np.float32)
-        self._admission = Admission(rows_per_block(dimension))
+    def __init__(self, dimension: int, datatype: Datatype) -> None:
+        self._buffer: Stored = np.empty((0, dimension), datatype)
+        self._admission = Admission(rows_per_block(self._buffer.itemsize * dimension))
 
-    def append(self, slot: int, rows: Matrix) -> None:
+    def append(self, slot: int, rows: Stored) -> None:
         stop = slot + len(rows)
         if len(self._buffer) < stop:
-            longer = np.empty((max(64, stop + stop // 2), rows.shape[1]), np.float32)
+            longer = np.empty((max(64, stop + stop // 2), rows.shape[1]), self._buffer.dtype)
             longer[:slot] = self._buffer[:slot]
             self._buffer = longer
         self._buffer[slot:stop] = rows
 
-    def rows(self, count: int) -> Matrix:
+    def rows(self, count: int) -> Stored:
         return self._buffer[:count]
 
-    def admit(self, matrix: Matrix, checksums: Checksums, slots: Ints | None) -> Norms:
+    def admit(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> Norms:
         return self._admission.admit(matrix, slots, lambda *block: None)
 
     def close(self) -> None:
         self._buffer = self._buffer[:0]
 
 
-def checksums_after(slot: int, rows: Matrix, last_checksum: int) -> list[tuple[int, int, int, int]]:
+def checksums_after(slot: int, rows: Stored, last_checksum: int) -> list[tuple[int, int, int, int]]:
     """Blocks changed by rows appended at `slot`: (block, first row, stop row, checksum) each, rows
     counted within `rows`. `last_checksum` is that of the block so far in which `slot` lies."""
-    block_rows = rows_per_block(rows.shape[1])
+    block_rows = rows_per_block(rows.itemsize * rows.shape[1])
     changed = []
     start, checksum = 0, last_checksum
     while start < len(rows):
@@ -260,8 +261,9 @@ def checksums_after(slot: int, rows: Matrix, last_checksum: int) -> list[tuple[i
     return changed
 
 
-def _bytes(rows: Matrix) -> memoryview:
-    return memoryview(rows).cast("B")  # type: ignore[arg-type]
+def _bytes(rows: Stored) -> memoryview:
+    # Not by a cast of the memoryview, which knows no float16.
+    return memoryview(rows.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
 
 
 def _longer(array: AnyArray, length: int) -> AnyArray:

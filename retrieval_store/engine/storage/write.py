@@ -14,7 +14,14 @@ import apsw
 import numpy as np
 import orjson
 
-from retrieval_store.base.arrays import Bools, Ints, Matrix
+from retrieval_store.base.arrays import (
+    MOST_OF_HALVES,
+    Bools,
+    Ints,
+    Matrix,
+    Stored,
+    as_float16,
+)
 from retrieval_store.base.json_values import Payload, listed
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.presence import set_present
@@ -37,6 +44,7 @@ from retrieval_store.errors import (
 from retrieval_store.interface.points import (
     UNSET,
     PointBatch,
+    PointId,
     PutResult,
     SpecialVectors,
     Vectors,
@@ -69,9 +77,8 @@ def put(write: Write, batch: PointBatch, rules: WriteRules) -> PutResult:
         pks[is_new] = write.head.next_pk + np.arange(np.count_nonzero(is_new))
         _insert(write, batch, pks, is_new)
     _update(write, batch, pks, ~is_new, rules.merge_payloads)
-    for name, vectors in batch.vectors.items():
-        owners = pks if vectors.positions is None else pks[vectors.positions]
-        _put_vectors(write, name, vectors, owners)
+    for name in batch.vectors:
+        _put_vectors(write, name, batch, pks)
     new_pks = pks[is_new] if inserting else pks[:0]
     if len(new_pks) or len(old_pks):
         set_present(write.connection, new_pks, True)
@@ -161,54 +168,75 @@ def _encoded(
     return {pk: None if new is None else orjson.dumps(new) for pk, new in given.items()}
 
 
-def _put_vectors(write: Write, name: str, vectors: Vectors | SpecialVectors, owners: Ints) -> None:
-    space = read_spaces(write.connection)[name]
+def _put_vectors(write: Write, name: str, batch: PointBatch, pks: Ints) -> None:
+    space, vectors = read_spaces(write.connection)[name], batch.vectors[name]
+    owners = pks if vectors.positions is None else pks[vectors.positions]
     if isinstance(vectors, SpecialVectors) != (space.kind != "dense"):
         raise InvalidArgumentError(f"vector space {name!r} is {space.kind}")
     if isinstance(vectors, SpecialVectors):
         put_special(write.connection, space, vectors.items, owners)
     else:
-        _append_vectors(write, space, vectors.matrix, owners)
+        _refuse_other_dimension(space, vectors.matrix)
+        rows = _as_kept(space, vectors, batch.ids)
+        _append_vectors(write, replace(space, dimension=rows.shape[1]), rows, owners)
 
 
-def _append_vectors(write: Write, space: Space, matrix: Matrix, owners: Ints) -> None:
-    """Append the vectors of those that have a pk; the others' are only checked."""
+def _refuse_other_dimension(space: Space, matrix: Matrix) -> None:
     dimension = matrix.shape[1]
     if space.dimension not in (None, dimension):
         raise DimensionMismatchError(
             f"the embeddings have {dimension} numbers, but the collection holds vectors of "
             f"{space.dimension}"
         )
+
+
+def _as_kept(space: Space, vectors: Vectors, ids: Sequence[PointId]) -> Stored:
+    """The vectors as the space keeps them; InvalidArgumentError for a number that float16 lacks."""
+    matrix = vectors.matrix
+    if space.datatype == "float32":
+        return matrix
+    if max(matrix.max(initial=0), -matrix.min(initial=0)) > MOST_OF_HALVES:
+        row, column = np.argwhere(np.abs(matrix) > MOST_OF_HALVES)[0].tolist()
+        place = row if vectors.positions is None else int(vectors.positions[row])
+        raise InvalidArgumentError(
+            f"embeddings[{place}], of id {ids[place]!r}, has the number {matrix[row, column]!s}, "
+            f"but the collection keeps float16: expected numbers from {-MOST_OF_HALVES:,.0f} to "
+            f"{MOST_OF_HALVES:,.0f}, or a collection of float32"
+        )
+    return as_float16(matrix)
+
+
+def _append_vectors(write: Write, space: Space, rows: Stored, owners: Ints) -> None:
+    """Append the vectors of those that have a pk; the others' have only been checked."""
     if owners.min(initial=0) < 0:
-        matrix, owners = matrix[owners >= 0], owners[owners >= 0]
-    space = replace(space, dimension=dimension)
-    appended = append_rows(write, space, write.head.generation, matrix, owners)
+        rows, owners = rows[owners >= 0], owners[owners >= 0]
+    appended = append_rows(write, space, write.head.generation, rows, owners)
     if appended.slots > space.slots:
         write.connection.execute(  # the first write fixes the dimension
             "UPDATE spaces SET slots = ?, dimension = ? WHERE number = ?",
-            (appended.slots, dimension, space.number),
+            (appended.slots, appended.dimension, space.number),
         )
 
 
-def append_rows(write: Write, space: Space, generation: int, matrix: Matrix, owners: Ints) -> Space:
+def append_rows(write: Write, space: Space, generation: int, rows: Stored, owners: Ints) -> Space:
     """Append vectors behind the `space.slots` of the file of this generation, and note their
     checksums and owners; returns the space with its new number of slots, which isn't stored."""
     if not len(owners):
         return space
-    block_rows = rows_per_block(matrix.shape[1])
+    block_rows = rows_per_block(space.row_bytes)
     last, checksum, last_owners = _last_block(write.connection, space.number, generation)
     if last != (space.slots - 1) // block_rows:
         raise ValueError(f"vector space {space.name!r} has other blocks than its vectors need")
     if space.slots % block_rows == 0:
         checksum, last_owners = 0, b""  # a new block begins
-    write.open_vectors(space, generation).append(space.slots, matrix)
+    write.open_vectors(space, generation).append(space.slots, rows)
     records = []
-    for block, start, stop, total in checksums_after(space.slots, matrix, checksum):
+    for block, start, stop, total in checksums_after(space.slots, rows, checksum):
         blob = last_owners + owners[start:stop].astype("<i8").tobytes()
         records.append((space.number, generation, block, total, blob))
         last_owners = b""
     write.connection.executemany("INSERT OR REPLACE INTO blocks VALUES (?, ?, ?, ?, ?)", records)
-    return replace(space, slots=space.slots + len(matrix))
+    return replace(space, slots=space.slots + len(rows))
 
 
 def _last_block(

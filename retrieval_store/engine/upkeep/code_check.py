@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from retrieval_store.base.arrays import Bools, Floats, Ints
+from retrieval_store.base.arrays import Bools, Floats, Ints, as_float32
 from retrieval_store.engine.codes.segments import FILE_SEGMENTS, SEGMENT, SpaceCodes
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import DerivedFile, deceit, path_of
@@ -42,7 +42,7 @@ def _refuse_wrong(found: Codes, space: SpaceState, first: int) -> None:
     for start in range(0, SEGMENT, ROWS_AT_ONCE):
         some = slice(start, start + ROWS_AT_ONCE)
         these = slots[some]
-        own = _coded(rows[these].astype(np.float64), norms, these, space.space.metric)
+        own = _coded(as_float32(rows[these]).astype(np.float64), norms, these, space.space.metric)
         if found.centre is not None:
             own -= found.centre.astype(np.float64)
         if not _holds(found, some, own, norms.lengths[these]).all():

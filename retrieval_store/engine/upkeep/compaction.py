@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from retrieval_store.base.arrays import Ints, Matrix
+from retrieval_store.base.arrays import Ints, Stored, as_float32
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.nearest.indexing import SpaceIndex, is_worth_an_index
@@ -58,7 +58,7 @@ def _copied(points: Access, then: State, name: str, generation: int, progress: P
         vectors, safe = _vectors(space, some)
 
         def append(
-            write: Write, copy: Space = copy, vectors: Matrix = vectors, some: Ints = some
+            write: Write, copy: Space = copy, vectors: Stored = vectors, some: Ints = some
         ) -> Space:
             return append_rows(write, copy, generation, vectors, then.pks[some])
 
@@ -66,7 +66,7 @@ def _copied(points: Access, then: State, name: str, generation: int, progress: P
         if index is not None and not safe:
             index.full = True
         if index is not None and not index.full:
-            index.filling.take(partial(index.add, vectors))
+            index.filling.take(partial(index.add, as_float32(vectors)))
         progress(len(some), len(rows))
     return copy
 
@@ -94,7 +94,7 @@ def _index_to_build(points: Access, space: Space, generation: int, count: int) -
     return index if index.wanted and is_worth_an_index(count, space.dimension) else None
 
 
-def _vectors(space: SpaceState, rows: Ints) -> tuple[Matrix, bool]:
+def _vectors(space: SpaceState, rows: Ints) -> tuple[Stored, bool]:
     """The vectors of some rows, and whether none is too long or too short for an index."""
     slots = space.slot_of_row[rows]
     stored = space.vectors.rows(space.space.slots)
@@ -115,9 +115,8 @@ def _rows_written_since(then: State, now: State, name: str) -> Ints:
 
 
 def _slices(rows: Ints, space: Space) -> Iterator[Ints]:
-    assert space.dimension is not None
-    blocks = max(1, SLICE_BYTES // (4 * space.dimension) // rows_per_block(space.dimension))
-    step = blocks * rows_per_block(space.dimension)
+    block_rows = rows_per_block(space.row_bytes)
+    step = block_rows * max(1, SLICE_BYTES // space.row_bytes // block_rows)
     for start in range(0, len(rows), step):
         yield rows[start : start + step]
 

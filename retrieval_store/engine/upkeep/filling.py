@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from retrieval_store.base.arrays import as_float32
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.nearest.indexing import SpaceIndex, is_worth_an_index
 from retrieval_store.engine.nearest.kept import SearchView
@@ -89,5 +90,5 @@ def _take_in(index: SpaceIndex, space: SpaceState, slots: int, progress: Progres
         if not norms.safe:  # what float32 can't multiply is left to the exact search
             index.full = True
             break
-        index.add(rows[first : chosen[-1] + 1])
+        index.add(as_float32(rows[first : chosen[-1] + 1]))
         progress(len(chosen), slots)

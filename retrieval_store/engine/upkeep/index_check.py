@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.arrays import Floats, Ints, Matrix
+from retrieval_store.base.arrays import Floats, Ints, Matrix, as_float32
 from retrieval_store.engine.database.failures import CONTRADICTIONS
 from retrieval_store.engine.nearest.indexing import SpaceIndex
 from retrieval_store.engine.state.state import SpaceState
@@ -99,7 +99,7 @@ class _IndexCheck:
     def _parts(self) -> Iterator[tuple[int, Matrix]]:
         step = max(1, CELLS_AT_ONCE // self._rows.shape[1])
         for first in range(0, len(self._rows), step):
-            yield first, self._rows[first : first + step]
+            yield first, as_float32(self._rows[first : first + step])
 
     def _sample(self) -> Ints:
         """Some slots, of which nobody knew before which; float32 can multiply what they hold."""
@@ -118,7 +118,8 @@ class _IndexCheck:
     def _goals(self, slots: Ints) -> Iterator[tuple[int, float]]:
         """Which vector is the nearest to that of each slot, and how near it is."""
         if self._metric == "ip":
-            queries, lengths = self._rows[slots], self._norms.lengths[slots].tolist()
+            queries = as_float32(self._rows[slots])
+            lengths = self._norms.lengths[slots].tolist()
             hits = nearest(queries, lengths, self._rows, self._norms, "ip", 1, None)
             yield from ((int(found.min()), float(distances.min())) for found, distances in hits)
         else:  # itself
@@ -144,7 +145,7 @@ class _IndexCheck:
         return sum(self._misses(index, slot, least) for slot, (_, least) in pairs)
 
     def _misses(self, index: VectorIndex, slot: int, least: float) -> bool:
-        query, count = self._rows[slot : slot + 1], min(CANDIDATES, len(index))
+        query, count = as_float32(self._rows[slot : slot + 1]), min(CANDIDATES, len(index))
         try:
             numbers, distances = index.search(query, count)
         except RuntimeError:  # it found fewer than it should have
@@ -165,7 +166,7 @@ class _IndexCheck:
         return bool(true.min(initial=np.inf) > least)
 
     def _distances(self, slot: int, others: Ints) -> Floats:
-        query, length = self._rows[slot], float(self._norms.lengths[slot])
+        query, length = as_float32(self._rows[slot]), float(self._norms.lengths[slot])
         return exact_distances(query, length, self._rows, self._norms, others, self._metric)
 
     def _rounding(self, slot: int, others: Ints) -> Floats:

@@ -57,14 +57,28 @@ print("apsw.sqlite_extra" in __import__("sys").modules, apsw.vfs_names()[0] != "
         database.close()
 
 
-def as_version_1(store):
-    """Take back what the second format version added."""
+def as_version_2(store):
+    """Take back what the third format version added."""
     for file in store.glob("*/points.sqlite"):
-        database = apsw.Connection(str(file), vfs="cksmvfs")
-        database.execute(
+        sql(file, "ALTER TABLE spaces DROP COLUMN datatype; PRAGMA user_version = 2")
+
+
+def as_version_1(store):
+    """And what the second did."""
+    as_version_2(store)
+    for file in store.glob("*/points.sqlite"):
+        sql(
+            file,
             "ALTER TABLE spaces DROP COLUMN indexing; ALTER TABLE spaces DROP COLUMN kind;"
-            "DROP TABLE derived; DROP TABLE blobs; PRAGMA user_version = 1"
+            "DROP TABLE derived; DROP TABLE blobs; PRAGMA user_version = 1",
         )
+
+
+def version_of(file):
+    database = apsw.Connection(str(file), vfs="cksmvfs")
+    try:
+        return database.pragma("user_version")
+    finally:
         database.close()
 
 
@@ -91,11 +105,28 @@ def test_a_store_of_an_older_format_is_brought_up_to_date(tmp_path):
         assert client.get_collection("things").count() == len(before["ids"]) + 1
 
 
+def test_a_store_without_datatypes_is_read_as_it_is_and_brought_up_to_date_by_a_writer(tmp_path):
+    filled(tmp_path)
+    as_version_2(tmp_path)
+    (points,) = tmp_path.glob("*/points.sqlite")
+    with retrieval_store.Client(tmp_path, read_only=True) as reader:
+        things = reader.get_collection("things")
+        before = things.get(include=["embeddings"])["embeddings"]
+        assert things.query(query_embeddings=before[7], n_results=1)["ids"] == [["7"]]
+        assert all(report.problem is None for report in reader.verify())
+        assert version_of(points) == 2
+        with retrieval_store.Client(tmp_path) as writer:
+            writer.get_collection("things").add(ids="new", embeddings=np.ones(8))
+        assert version_of(points) == 3
+        after = things.get(include=["embeddings"])["embeddings"]  # by the reader that was there
+        assert np.array_equal(after, [*before, np.ones(8)])
+
+
 def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
     filled(tmp_path)
     as_version_1(tmp_path)
     (points,) = tmp_path.glob("*/points.sqlite")
-    broken = {1: POINTS.migrations[1] + "; SELECT * FROM nowhere"}
+    broken = {**POINTS.migrations, 1: POINTS.migrations[1] + "; SELECT * FROM nowhere"}
     with monkeypatch.context() as patch:
         patch.setattr("retrieval_store.engine.access.POINTS", replace(POINTS, migrations=broken))
         with retrieval_store.Client(tmp_path) as client, pytest.raises(StorageError):

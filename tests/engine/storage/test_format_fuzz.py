@@ -42,8 +42,8 @@ from retrieval_store.engine.upkeep import saving
 from retrieval_store.engine.upkeep.filling import load
 from retrieval_store.errors import DamagedError, RetrievalStoreError
 from retrieval_store.indexes.kernels import has_kernels
-from retrieval_store.interface.points import Fields, PointBatch, SpecialVectors, WriteRules
-from retrieval_store.interface.queries import MultiQuery, SparseQuery
+from retrieval_store.interface.points import Fields, PointBatch, SpecialVectors, Vectors, WriteRules
+from retrieval_store.interface.queries import MultiQuery, Query, SparseQuery
 from retrieval_store.interface.spaces import NewSpace
 from tests.helpers import PATIENCE, ROOT
 from tests.helpers.processes import eager_codes, eager_indexes
@@ -105,6 +105,7 @@ def with_spaces(client):
         SPACE: NewSpace("l2", index),
         "sparse": NewSpace("ip", {"idf": True}, kind="sparse"),
         "several": NewSpace("cosine", kind="multi"),
+        "halves": NewSpace("ip", index, datatype="float16"),
     }
     store.create("things", settings, spaces)
     return client.get_collection("things", None)
@@ -114,7 +115,11 @@ def put_special(client, count):
     several = [cloud(1 + i % 3, i) for i in range(count)]
     batch = PointBatch(
         ids(count),
-        {"sparse": SpecialVectors(sparse(count)), "several": SpecialVectors(several)},
+        {
+            "sparse": SpecialVectors(sparse(count)),
+            "several": SpecialVectors(several),
+            "halves": Vectors(cloud(count, 7)),
+        },
     )
     points_of(client, "things").put(batch, UPSERT)
 
@@ -177,8 +182,9 @@ def search(client):
             points = points_of(client, "things")
             yield partial(points.search, SparseQuery("sparse", tuple(sparse(2)), 5), Fields())
             yield partial(points.search, MultiQuery("several", (cloud(2),), 5), Fields())
-            yield partial(points.get, None, None, None, 0, Fields(vectors="sparse"))
-            yield partial(points.get, None, None, None, 0, Fields(vectors="several"))
+            yield partial(points.search, Query("halves", cloud(2), 5, None), Fields())
+            for space in ("sparse", "several", "halves"):
+                yield partial(points.get, None, None, None, 0, Fields(vectors=space))
     yield partial(refuse_problems, client)
 
 
@@ -522,13 +528,24 @@ def derived_of(kind):
 def vectors(store, chance):
     """Vectors that aren't numbers, or the largest there are, in blocks with a right checksum, as a
     rule: there must be some with a wrong one, to see that they are looked at."""
-    file = max(store.glob("*/*.vectors"), key=lambda file: file.stat().st_size)
+    file = chance.choice(sorted(things_file(store).parent.glob("*.vectors")))
     number, generation = map(int, file.name.split(".")[:2])
     with opened(file.parent / "points.sqlite") as connection, file.open("r+b") as stream:
-        query = "SELECT slots, dimension FROM spaces WHERE number = ?"
-        ((slots, dimension),) = connection.execute(query, (number,)).fetchall()
-        rows = np.frombuffer(stream.read(slots * dimension * 4), "<f4").copy()
-        odd = [np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-45, 0.0, -0.0]
+        query = "SELECT slots, dimension, datatype FROM spaces WHERE number = ?"
+        ((slots, dimension, datatype),) = connection.execute(query, (number,)).fetchall()
+        row_bytes = dimension * np.dtype(datatype).itemsize
+        rows = np.frombuffer(stream.read(slots * row_bytes), datatype).copy()
+        limits = np.finfo(datatype)
+        odd = [
+            np.nan,
+            np.inf,
+            -np.inf,
+            limits.max,
+            limits.min,
+            limits.smallest_subnormal,
+            0.0,
+            -0.0,
+        ]
         for _ in few(chance):
             place = chance.randrange(len(rows))
             rows[place : place + chance.choice([1, dimension, 900])] = chance.choice(odd)
@@ -536,7 +553,7 @@ def vectors(store, chance):
         stream.write(rows.tobytes())
         if chance.random() < 0.9:
             correct_blocks(
-                connection, number, generation, rows, rows_per_block(dimension) * dimension
+                connection, number, generation, rows, rows_per_block(row_bytes) * dimension
             )
 
 

@@ -36,7 +36,7 @@ def test_a_flipped_bit_in_a_vector_is_an_error_that_names_the_file(tmp_path):
             things.query(query_embeddings=np.zeros(8))
         with pytest.raises(DamagedError, match="block 2, vectors 1024 to 1535"):
             things.get(ids=str(bad_row), include=["embeddings"])
-        assert rows_per_block(8) == 512
+        assert rows_per_block(32) == 512
         # What the damage doesn't touch can still be read.
         assert things.get(ids="3", include=["embeddings"])["embeddings"][0, 0] == 24
         assert things.query(query_embeddings=np.zeros(8), ids=["7", "8"])["ids"] == [["7", "8"]]
@@ -55,7 +55,7 @@ def test_a_flipped_bit_in_a_document_is_an_error_that_names_the_file(tmp_path):
 def test_a_vector_file_that_is_cut_off_or_missing_is_damage_and_no_crash(tmp_path):
     filled(tmp_path)
     (file,) = tmp_path.glob("*/*.vectors")
-    block = rows_per_block(8) * 32
+    block = rows_per_block(32) * 32
     for spoil in (
         lambda: os.truncate(file, 2 * block),
         lambda: os.truncate(file, block + 1_000),

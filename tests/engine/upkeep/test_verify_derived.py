@@ -591,6 +591,9 @@ with retrieval_store.Client("store", **OPTIONS) as client:
 BUILD = """
 import numpy as np
 import retrieval_store
+from tests.helpers.processes import use_index
+
+use_index(setattr)
 from retrieval_store.engine.nearest import indexing
 
 indexing.WORTH_CELLS = 1

@@ -162,10 +162,11 @@ def test_writes_little_by_little_end_in_the_same_blocks_as_one(tmp_path):
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("coded", [False, True])
-def test_answers_are_those_of_brute_force_over_what_was_rounded(client, metric, coded, monkeypatch):
+def test_answers_are_those_of_brute_force_over_what_was_rounded(monkeypatch, client, metric, coded):
     if coded:
         eager_codes(monkeypatch.setattr)
     things = populated(client, metric)
+    things.optimize()
     told = things.explain(query_embeddings=cloud(1, 5))["plans"][0]["method"]
     assert told == ("codes" if coded and has_kernels() else "exact")
     for seed in range(4):

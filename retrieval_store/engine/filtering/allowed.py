@@ -118,7 +118,7 @@ def key_of(expression: Expression | None) -> Key | None:
     nobody knows what they hold."""
     if expression is None:
         return (), b""
-    types = tuple(type(node) for node in walk(expression))
+    types = tuple(map(type, walk(expression)))
     try:
         return (types, orjson.dumps(expression)) if NODES.issuperset(types) else None
     except TypeError:

@@ -72,13 +72,15 @@ class Analyzer:
     def _reduced(self, raw: list[str], codes: Ints, owners: Ints) -> Words:
         """Without stopwords, stems for words, folded: done to each distinct word, not each
         occurrence. The first of `raw` is the break."""
-        numbers, new_codes = _Numbers(), np.full(len(raw), -1, np.int64)
         stems = raw if self.language is None else stemmer(self.language).stemWords(raw)
-        for code, (word, stem) in enumerate(zip(raw, stems, strict=True)):
-            if code and stem and not (self.stopwords and fold(word) in self.stopwords):
-                new_codes[code] = numbers[fold(stem)]
+        spelt = ["", *map(fold, stems[1:])]
+        if self.stopwords:
+            left_out = [fold(word) in self.stopwords for word in raw]
+            spelt = ["" if out else word for word, out in zip(spelt, left_out, strict=True)]
+        numbers = _Numbers({"": 0})  # what is left out
+        new_codes = np.fromiter(map(numbers.__getitem__, spelt), np.int64, len(spelt)) - 1
         codes = new_codes[codes] if len(codes) else codes
-        return Words(list(numbers), codes[codes >= 0], owners[codes >= 0])
+        return Words(list(numbers)[1:], codes[codes >= 0], owners[codes >= 0])
 
 
 class _Numbers(dict[str, int]):

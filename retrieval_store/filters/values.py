@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeAlias, final
 
-from retrieval_store.base.arrays import Ints
+from retrieval_store.base.arrays import Bools
 from retrieval_store.filters.nodes import Expression, PayloadPath, Scalar
 
 Bound: TypeAlias = Any  # what a store elsewhere is told
@@ -29,9 +29,8 @@ class ValueLeaf(Expression):
         """Whether the condition is true of the value."""
         raise NotImplementedError
 
-    def found_in(self, values: "Values") -> list[Ints] | None:
-        """Rows of points whose values fulfil it, in several arrays; None when it can't be looked
-        up."""
+    def found_in(self, values: "Values") -> "Found | None":
+        """Rows of points whose values fulfil it; None when it can't be looked up."""
         return None
 
     def bound(self, says: "Says") -> Bound:
@@ -39,12 +38,19 @@ class ValueLeaf(Expression):
         return says.nothing()
 
 
+class Found(Protocol):
+    """Rows that were found; how they are held is left to whoever has the values."""
+
+    def mark(self, mask: Bools) -> None:
+        """Set the mask, over rows, at these."""
+
+
 class Values(Protocol):
     """The values of many points at one path. present: the rows with one that is neither null nor
     an empty list."""
 
     @property
-    def present(self) -> Ints: ...
+    def present(self) -> Found: ...
     @property
     def scalars(self) -> "Scalars":
         """Values that are scalars."""
@@ -55,15 +61,15 @@ class Values(Protocol):
 
 
 class Scalars(Protocol):
-    """Rows by scalar; answers come in several arrays."""
+    """Rows by scalar."""
 
-    def equal(self, values: Sequence[Scalar]) -> list[Ints]:
+    def equal(self, values: Sequence[Scalar]) -> Found:
         """The rows of any of the values."""
 
-    def between(self, bounds: "Range") -> list[Ints]:
+    def between(self, bounds: "Range") -> Found:
         """The rows of numbers inside the bounds."""
 
-    def containing(self, text: str, ignore_case: bool) -> list[Ints]:
+    def containing(self, text: str, ignore_case: bool) -> Found:
         """The rows of strings that have the text in them."""
 
 
@@ -103,7 +109,7 @@ class OneOf(ValueLeaf):
     def holds(self, value: Any) -> bool:
         return any(_same(value, one) for one in self.values)
 
-    def found_in(self, values: Values) -> list[Ints]:
+    def found_in(self, values: Values) -> Found:
         return values.scalars.equal(self.values)
 
     def bound(self, says: Says) -> Bound:
@@ -122,7 +128,7 @@ class ListHas(ValueLeaf):
     def holds(self, value: Any) -> bool:
         return isinstance(value, list) and any(_same(v, w) for v in value for w in self.values)
 
-    def found_in(self, values: Values) -> list[Ints]:
+    def found_in(self, values: Values) -> Found:
         return values.elements.equal(self.values)
 
     def bound(self, says: Says) -> Bound:
@@ -150,7 +156,7 @@ class Range(ValueLeaf):
             and (self.lte is None or value <= self.lte)
         )
 
-    def found_in(self, values: Values) -> list[Ints]:
+    def found_in(self, values: Values) -> Found:
         return values.scalars.between(self)
 
     def bound(self, says: Says) -> Bound:
@@ -171,7 +177,7 @@ class TextIn(ValueLeaf):
             return isinstance(value, str) and self.text.casefold() in value.casefold()
         return isinstance(value, str) and self.text in value
 
-    def found_in(self, values: Values) -> list[Ints]:
+    def found_in(self, values: Values) -> Found:
         return values.scalars.containing(self.text, self.ignore_case)
 
     def bound(self, says: Says) -> Bound:
@@ -189,8 +195,8 @@ class Exists(ValueLeaf):
     def holds(self, value: Any) -> bool:
         return value is not None and value != []
 
-    def found_in(self, values: Values) -> list[Ints]:
-        return [values.present]
+    def found_in(self, values: Values) -> Found:
+        return values.present
 
     def bound(self, says: Says) -> Bound:
         return says.present()

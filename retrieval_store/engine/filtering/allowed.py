@@ -50,7 +50,7 @@ class Allowed:
         if name not in self._slots:
             slots = None
             if self.mask is not None:
-                slots = space.slot_of_row[np.flatnonzero(self.mask)]
+                slots = space.slot_of_row.take(np.flatnonzero(self.mask))  # faster than by []
                 slots = slots[slots >= 0] if len(slots) and slots.min() < 0 else slots
             elif space.dead:
                 slots = np.flatnonzero(space.row_of_slot >= 0)
@@ -118,7 +118,7 @@ def key_of(expression: Expression | None) -> Key | None:
     nobody knows what they hold."""
     if expression is None:
         return (), b""
-    types = tuple(type(node) for node in walk(expression))
+    types = tuple(map(type, walk(expression)))
     try:
         return (types, orjson.dumps(expression)) if NODES.issuperset(types) else None
     except TypeError:

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.engine.filtering.groups import Chosen, grouped
 from retrieval_store.engine.filtering.postings import Postings, build
 from retrieval_store.engine.state.layers import Layers
 from retrieval_store.filters.expression import ValueLeaf
@@ -20,7 +21,7 @@ class Segment:
     """
 
     rows: Ints
-    present: Ints
+    present: Chosen
     scalars: Postings
     elements: Postings
 
@@ -28,7 +29,7 @@ class Segment:
     def nbytes(self) -> int:
         """Bytes of memory in its arrays."""
         held = self.scalars.nbytes + self.elements.nbytes
-        return self.rows.nbytes + self.present.nbytes + held
+        return self.rows.nbytes + self.present.groups.nbytes + held
 
 
 Column: TypeAlias = Layers[Segment]
@@ -40,14 +41,20 @@ def column_mask(column: Column, leaf: ValueLeaf, rows: int) -> Bools | None:
     height = max([rows, *(int(s.rows[-1]) + 1 for s in column.segments if len(s.rows))])
     mask = np.zeros(height, np.bool_)
     for i, segment in enumerate(column.segments):
-        if i:
-            mask[segment.rows] = False
-        parts = leaf.found_in(segment)
-        if parts is None:
+        found = leaf.found_in(segment)
+        if found is None:
             return None
-        for found in parts:
-            mask[found] = True
+        if i:
+            mask[_together(segment.rows)] = False
+        found.mark(mask)
     return mask[:rows]
+
+
+def _together(rows: Ints) -> slice | Ints:
+    """The rows as one piece where they are."""
+    if len(rows) and int(rows[-1] - rows[0]) + 1 == len(rows):
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
 
 
 def build_segment(rows: Ints, values: Sequence[Any]) -> Segment:
@@ -57,5 +64,6 @@ def build_segment(rows: Ints, values: Sequence[Any]) -> Segment:
     lengths = np.array([len(value) for _, value in lists], np.int64)
     items = [item for _, value in lists for item in value]
     present = np.fromiter((v is not None and v != [] for v in values), np.bool_, len(values))
+    there = grouped(rows[present], np.zeros(np.count_nonzero(present), np.int64), 1)
     elements = build(rows[np.repeat(places, lengths)], items)
-    return Segment(rows, rows[present], build(rows, values), elements)
+    return Segment(rows, Chosen(there, [(0, 1)]), build(rows, values), elements)

@@ -1,0 +1,77 @@
+"""Rows by the number of their value: compared all at once or set one by one, the answer is one."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrieval_store.engine.filtering import groups
+from retrieval_store.engine.filtering.columns import build_segment, column_mask
+from retrieval_store.engine.filtering.groups import grouped, runs_of
+from retrieval_store.engine.state.layers import Layers
+from retrieval_store.filters.expression import Exists, ListHas, OneOf, Range, TextIn
+from tests.helpers.filter_strategies import numbers, scalars, texts, thorough, values
+
+ROWS = 24
+ALWAYS, NEVER = 10**9, 0  # compare
+
+bounds = st.one_of(st.none(), numbers, st.sampled_from([10**400, -(10**400), 2.5]))
+several = st.lists(scalars, max_size=4).map(tuple)
+leaves = st.one_of(
+    st.builds(OneOf, st.just(("x",)), several),
+    st.builds(ListHas, st.just(("x",)), several),
+    st.builds(Range, st.just(("x",)), bounds, bounds, bounds, bounds),
+    st.builds(TextIn, st.just(("x",)), texts, st.booleans()),
+    st.just(Exists(("x",))),
+)
+layers = st.lists(
+    st.dictionaries(st.integers(0, ROWS - 1), values, max_size=ROWS), min_size=1, max_size=3
+)
+
+
+@thorough
+@given(layers, st.lists(leaves, min_size=1, max_size=4), st.integers(1, ROWS))
+def test_a_column_of_several_layers_says_what_each_value_says(built, asked, height):
+    values_now = {row: value for layer in built for row, value in layer.items()}
+    segments = tuple(
+        build_segment(np.array(sorted(layer), np.int64), [layer[row] for row in sorted(layer)])
+        for layer in built
+    )
+    for leaf in asked:
+        expected = [row < height and leaf.holds(values_now.get(row)) for row in range(height)]
+        for compared in (ALWAYS, NEVER):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(groups, "COMPARED", compared)
+                column = Layers(segments, np.empty(0, np.int64))
+                assert column_mask(column, leaf, height).tolist() == expected
+
+
+@pytest.mark.parametrize("count", [1, 2, 254, 255, 256, 257, 65_534, 65_535, 65_536])
+def test_all_numbers_fit_and_those_without_one_are_told_apart(monkeypatch, count):
+    rows = np.arange(count + count // 2) + 7
+    held = np.flatnonzero(np.arange(len(rows)) % 3 != 1)[:count]
+    made = grouped(rows[held], np.arange(len(held)), len(held))
+    for start, stop in ((0, len(held)), (0, 1), (len(held) - 1, len(held)), (1, len(held))):
+        expected = np.zeros(len(rows) + 9, np.bool_)
+        expected[rows[held[start:stop]]] = True
+        for compared in (ALWAYS, NEVER):
+            monkeypatch.setattr(groups, "COMPARED", compared)
+            mask = np.zeros(len(expected), np.bool_)
+            made.mark(mask, [(start, stop)])
+            assert (mask == expected).all()
+
+
+def test_a_row_costs_as_many_bytes_as_its_values_need():
+    rows = np.arange(10_000)
+    few = grouped(rows, rows % 100, 100)
+    many = grouped(rows, rows, len(rows))
+    far_apart = grouped(rows * 10, rows % 100, 100)
+    assert (few.dense.itemsize, many.dense.itemsize, far_apart.dense) == (1, 2, None)
+    assert 5 * len(rows) <= few.nbytes < 5.1 * len(rows)
+    assert 10 * len(rows) <= many.nbytes < 10.1 * len(rows)
+    assert 4 * len(rows) <= far_apart.nbytes < 4.1 * len(rows)
+
+
+def test_numbers_that_follow_one_another_are_one_run():
+    assert runs_of([7, 2, 1, 2, 8, 4]) == [(1, 3), (4, 5), (7, 9)]
+    assert runs_of([]) == []

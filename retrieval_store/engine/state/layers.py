@@ -17,6 +17,7 @@ from retrieval_store.base.arrays import Bools, Ints
 
 CHANGES_KEPT = 1024  # steps, and rows in them, before they are made one
 NOTED_KEPT = 1_000_000
+NOTHING_STALE = np.empty(0, np.int64)
 WANTED_AFTER = 30  # uses that had to do without
 
 
@@ -111,6 +112,8 @@ class LayerCache:
             if layers is None or first < self._floor:
                 return Layers((), np.arange(height))
             self._layers[key] = self._layers.pop(key)
+            if first == last:
+                return Layers(layers.segments, NOTHING_STALE)
             changed, before = [], self._floor
             for step, rows in self._changes:  # rows changed after `before`, up to `step`
                 if before < last and first < step:

@@ -10,8 +10,7 @@ have no files for them. Nor has any where there are no kernels.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -19,7 +18,7 @@ from pathlib import Path
 import apsw
 import numpy as np
 
-from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.engine.codes.coded import NOTHING_CODED, Coded
 from retrieval_store.engine.codes.files import Mapped, read_segments, write_segments
 from retrieval_store.engine.codes.speeds import codes_are_fast
 from retrieval_store.engine.concurrency.locking import Turns
@@ -42,7 +41,6 @@ from retrieval_store.indexes.codes import (
     serves,
 )
 from retrieval_store.indexes.kernels import MOST_DIMENSIONS
-from retrieval_store.indexes.proof import FORBIDDEN, STRETCH_ROWS, Stretch, stretch
 
 SEGMENT = 16_384  # slots
 FILE_SEGMENTS = 8  # in a file at most: each takes a descriptor, of which there may be few
@@ -51,56 +49,7 @@ LEAST_CELLS = 131_072  # numbers, of vectors without codes: fewer are left for l
 HARD_AFTER = 3  # queries whose candidates were too many, and no others: then codes are no help …
 TRY_AGAIN = 256  # … until so many have been answered without
 
-NO_SLOTS = np.empty(0, np.int64)
-
 _log = logging.getLogger("retrieval_store")
-
-
-@dataclass(frozen=True, slots=True)
-class Coded:
-    """Codes at one moment. pieces: with the slots that they begin at, ascending; stretches: the
-    same, as they are searched. count: of slots; stop: behind the last of them; padded_stop: behind
-    its padding."""
-
-    pieces: tuple[tuple[int, Codes], ...]
-    stretches: tuple[Stretch, ...]
-    count: int
-    stop: int
-    padded_stop: int
-
-    @classmethod
-    def of(cls, pieces: Sequence[tuple[int, Codes]], before: "Coded") -> "Coded":
-        """These pieces, in the stretches of before where they haven't changed."""
-        if not pieces:
-            return NOTHING_CODED
-        first, last = pieces[-1]
-        return cls(
-            tuple(pieces),
-            tuple(_stretches(pieces, before.stretches)),
-            sum(codes.count for _, codes in pieces),
-            first + last.count,
-            first + len(last.scales),
-        )
-
-    def count_below(self, slots: int) -> int:
-        """How many of the first `slots` slots have a code."""
-        if slots >= self.stop:
-            return self.count
-        return sum(min(codes.count, max(0, slots - first)) for first, codes in self.pieces)
-
-    def lacking(self, slots: int) -> Ints:
-        """Those of the first `slots` slots that have no code."""
-        if slots == self.count == self.stop:
-            return NO_SLOTS
-        ranges, at = [], 0
-        for first, codes in self.pieces:
-            ranges.append(np.arange(at, min(first, slots)))
-            at = first + codes.count
-        ranges.append(np.arange(at, slots))
-        return np.concatenate(ranges)
-
-
-NOTHING_CODED = Coded((), (), 0, 0, 0)
 
 
 class SpaceCodes:
@@ -339,46 +288,8 @@ def number_of(file: DerivedFile) -> int:
     return int(number) if number.isdecimal() else -1
 
 
-def _stretches(
-    pieces: Sequence[tuple[int, Codes]], before: tuple[Stretch, ...]
-) -> Iterator[Stretch]:
-    """The pieces in stretches of one centre each, those that haven't changed as they were."""
-    known = {tuple(map(id, one.pieces)): one for one in before}
-    for group in _groups(pieces):
-        codes = [codes for _, codes in group]
-        one = known.get(tuple(map(id, codes)))
-        yield one or stretch(codes, [first for first, _ in group], None)
-
-
-def _groups(pieces: Sequence[tuple[int, Codes]]) -> Iterator[list[tuple[int, Codes]]]:
-    group: list[tuple[int, Codes]] = []
-    rows = 0
-    for first, codes in pieces:
-        full = rows + len(codes.scales) > STRETCH_ROWS
-        if group and (full or group[0][1].centre is not codes.centre):
-            yield group
-            group, rows = [], 0
-        group.append((first, codes))
-        rows += len(codes.scales)
-    if group:
-        yield group
-
-
 def _same_centre(one: Codes, other: Codes) -> bool:
     """Whether a query coded for the one is coded for the other."""
     if one.centre is None or other.centre is None:
         return one.centre is other.centre
     return one.centre is other.centre or np.array_equal(one.centre, other.centre)
-
-
-def penalties(coded: Coded, space: SpaceState, mask: Bools | None) -> np.ndarray:
-    """(coded slots,) float32: what to add to the scores, so that slots that are dead, not allowed,
-    or newer than the state are never found."""
-    count = min(space.space.slots, coded.padded_stop)
-    rows = space.row_of_slot[:count]
-    found = rows >= 0 if mask is None else mask[rows] & (rows >= 0)
-    penalty = np.full(coded.padded_stop, FORBIDDEN)
-    # Arithmetic: choosing by a mask takes several times as long.
-    np.subtract(1, found, out=penalty[:count], dtype=np.float32)
-    penalty[:count] *= FORBIDDEN
-    return penalty

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix
-from retrieval_store.engine.codes.segments import Coded, SpaceCodes, penalties
+from retrieval_store.engine.codes.coded import Coded, penalties
+from retrieval_store.engine.codes.segments import SpaceCodes
 from retrieval_store.engine.nearest.asked import Asked, Found
 from retrieval_store.indexes.codes import Codes, gathered
 from retrieval_store.indexes.exact import is_safe_length

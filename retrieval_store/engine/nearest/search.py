@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from retrieval_store.engine.codes.segments import NOTHING_CODED, Coded
+from retrieval_store.engine.codes.coded import NOTHING_CODED, Coded
 from retrieval_store.engine.codes.speeds import Speeds, speeds
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.asked import Asked, Found

@@ -69,8 +69,11 @@ class Stretch:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory, but for codes that are mapped from files."""
-        return sum(piece.nbytes for piece in self.pieces) + self.residuals.nbytes * 2
+        """Bytes of all arrays, those of the pieces too."""
+        own = (self.residuals, self.lengths, self.starts, self.steps, self.first_slots, self.slots)
+        worst = (self.worst_residuals, self.worst_lengths, self.worst_halves)
+        arrays = [array for array in (*own, *worst) if array is not None]
+        return sum(part.nbytes for part in self.pieces) + sum(array.nbytes for array in arrays)
 
 
 def stretches_of(codes: Codes, slots: Ints) -> list[Stretch]:
@@ -138,8 +141,10 @@ class _Coded:
     constant: Floats
 
 
-def _coded(queries: Matrix, lengths: Floats, metric: Metric, stretch: Stretch) -> _Coded:
-    centre = stretch.pieces[0].centre
+def _coded(
+    queries: Matrix, lengths: Floats, metric: Metric, centre: Matrix | None, longest_half: float
+) -> _Coded:
+    """Codes of queries; longest_half: of all rows that they are compared with."""
     wide, reach = queries.astype(np.float64), lengths
     offsets, constant = np.zeros(len(wide)), np.full(len(wide), OF_ONE)
     if metric == "cosine":
@@ -155,7 +160,7 @@ def _coded(queries: Matrix, lengths: Floats, metric: Metric, stretch: Stretch) -
         constant += reach * float(np.linalg.norm(centre)) * WIDE_ROUNDING
     peaks = np.maximum(wide.max(axis=1), -wide.min(axis=1))
     # Where a row's half square would leave float32's range, measured by the scale, a coarser one.
-    scales = np.maximum(np.maximum(peaks, 1e-30) / 127, stretch.longest_half * 1e-30)
+    scales = np.maximum(np.maximum(peaks, 1e-30) / 127, longest_half * 1e-30)
     wide /= scales[:, None]
     rounded = np.rint(wide)
     wide -= rounded
@@ -263,14 +268,13 @@ class _Pass:
     def run(self, stretches: Sequence[Stretch]) -> list[Candidates]:
         """Candidates of each query, None for hard ones."""
         coded, centre = None, None
+        longest = max((one.longest_half for one in stretches), default=0.0)
         for one in stretches:
             if coded is None or one.pieces[0].centre is not centre:
-                coded, centre = self._coded(one), one.pieces[0].centre
+                centre = one.pieces[0].centre
+                coded = _coded(self._queries, self._lengths, self._metric, centre, longest)
             self._look(one, coded)
         return [None if sought is None else sought.candidates() for sought in self._sought]
-
-    def _coded(self, one: Stretch) -> _Coded:
-        return _coded(self._queries, self._lengths, self._metric, one)
 
     def _look(self, one: Stretch, coded: _Coded) -> None:
         scores, tops = self._scores(one, coded)
@@ -337,15 +341,15 @@ class _Pass:
             good &= self._penalty[slots] == 0
         places, slots, blocks = places[good], slots[good], blocks[good]
         own = _own_slack(one, places, blocks, coded, i)
-        middle = scores[places] * coded.scales[i] + coded.offsets[i]
+        middle = scores[places].astype(np.float64) * coded.scales[i] + coded.offsets[i]
         sought.take(slots, middle - own, middle + own)
 
 
 def _own_slack(one: Stretch, places: Ints, blocks: Ints, coded: _Coded, i: int) -> Floats:
     """What the scores of some rows may be wrong by."""
-    slack: Floats = one.residuals[places] * coded.by_residual[i]
-    slack += one.lengths[places] * coded.by_length[i]
-    slack += one.worst_halves[blocks] * coded.by_half[i] + coded.constant[i]
+    slack: Floats = one.residuals[places].astype(np.float64) * coded.by_residual[i]
+    slack += one.lengths[places].astype(np.float64) * coded.by_length[i]
+    slack += one.worst_halves[blocks].astype(np.float64) * coded.by_half[i] + coded.constant[i]
     return slack
 
 

@@ -44,12 +44,13 @@ def eager_indexes(set_attribute) -> None:
     """Build an index of the smallest collections at once, and use it wherever it can be used."""
     from retrieval_store.engine import points
     from retrieval_store.engine.nearest import indexing, planner
-    from retrieval_store.engine.upkeep import compaction
+    from retrieval_store.engine.upkeep import compaction, filling
 
     set_attribute(indexing, "WORTH_CELLS", 1)
     set_attribute(points, "FRESH_CELLS", 0)
     set_attribute(points, "ATTENTION_EVERY", 1)
     set_attribute(compaction, "DEAD_CELLS", 2_000)
+    set_attribute(filling, "LOADING", 0)
     use_index(set_attribute)
     set_attribute(planner, "CACHED", 1e8)
 

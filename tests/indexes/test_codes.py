@@ -191,3 +191,17 @@ def test_products_of_codes_are_exact(dimension, queries):
     vectors[0] = 127
     expected = codes.astype(np.int64) @ vectors.T.astype(np.int64)
     assert np.array_equal(products(codes, packed(vectors)), expected)
+
+
+def test_rows_of_very_different_lengths_are_found_wherever_they_stand():
+    """The query is the centre, so that only their length tells rows apart; most aren't allowed."""
+    base = np.zeros((64, 16), np.float32)
+    base[:, 0] = 1
+    far = np.repeat(base, 2, axis=0)
+    far[::2, 1] = 3_000 + np.arange(64)
+    near, other = (encode(rows, norms_of(rows).lengths, "l2", base[0]) for rows in (base, far))
+    stretches = [proof.stretch([near], [0], None), proof.stretch([other], [64], None)]
+    penalty = np.full(192, proof.FORBIDDEN, np.float32)
+    penalty[64::2] = 0
+    (found,) = proof.candidates(base[:1], np.ones(1), stretches, "l2", 1, 192, penalty)
+    assert 64 in found

@@ -31,7 +31,7 @@ from retrieval_store.engine.storage.derived import (
     path_of,
 )
 from retrieval_store.engine.storage.schema import Space
-from retrieval_store.errors import DamagedError
+from retrieval_store.errors import DamagedError, StorageError
 from retrieval_store.indexes.codes import (
     Codes,
     best_centre,
@@ -70,6 +70,7 @@ class SpaceCodes:
         self._tail_of = self._tail_count = 0
         self._looked = directory is None
         self._shown = NOTHING_CODED
+        self._useless: set[DerivedFile] = set()
         self._strikes = self._spared = 0
 
     def worth(self, slots: int) -> bool:
@@ -89,7 +90,8 @@ class SpaceCodes:
     @property
     def nbytes(self) -> int:
         """Bytes of memory in use, but for what is mapped from files."""
-        shared = sum(len(mapped.memory) for mapped in list(self._files.values()))
+        files = list(self._files.values())
+        shared = sum(codes.numbers.nbytes for mapped in files for codes in mapped.segments)
         return max(0, sum(stretch.nbytes for stretch in self._shown.stretches) - shared)
 
     # What queries learn of how much codes help.
@@ -120,7 +122,8 @@ class SpaceCodes:
                 number = number_of(found)
                 held = len(self._files[number].segments) if number in self._files else 0
                 begins = number * FILE_SEGMENTS * SEGMENT
-                if 0 <= begins <= slots - found.covered and found.covered > held * SEGMENT:
+                more = found.covered > held * SEGMENT and found not in self._useless
+                if more and 0 <= begins <= slots - found.covered:
                     self._load(self._directory, number, found)
             self._show()
         self._looked = True
@@ -129,6 +132,7 @@ class SpaceCodes:
         try:
             self._use(number, self.read(directory, found))
         except (DamagedError, ValueError, OSError) as error:
+            self._useless.add(found)
             if is_there(directory, found):  # not replaced since this transaction began
                 _log.warning("codes can't be used and will be made again: %s", error)
 
@@ -241,7 +245,7 @@ class SpaceCodes:
     def unsaved(self, every: bool = False) -> list[int]:
         """Files that should be written: those that would hold twice as many segments as they do, or
         all that they ever will; or at least one more, if `every` is wanted."""
-        numbers = {number // FILE_SEGMENTS for number in self._segments}
+        numbers = {number // FILE_SEGMENTS for number in list(self._segments)}
         return [number for number in sorted(numbers) if self._outgrown(number, every)]
 
     def _outgrown(self, number: int, every: bool) -> bool:
@@ -259,15 +263,17 @@ class SpaceCodes:
     def write(self, number: int, path: Path) -> int:
         """Write a file, and say how many slots are in it."""
         segments = self._of_file(number)
+        if not segments:
+            raise StorageError("the codes were closed before they were saved")
         write_segments(path, segments, self._space.metric)
         return len(segments) * SEGMENT
 
     def map(self, made: list[DerivedFile], directory: Path) -> None:
-        """Go on with what was written instead of what is in memory."""
+        """Go on with what was written instead of what is in memory, where it can be mapped."""
 
         def use() -> None:
             for file in made:
-                self._use(number_of(file), self.read(directory, file))
+                self._load(directory, number_of(file), file)
             self._show()
 
         self.filling.take(use)

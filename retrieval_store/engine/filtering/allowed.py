@@ -102,9 +102,10 @@ class AllowedCache:
         """Keep that too, if what is allowed is still kept."""
         with self._lock:
             kept = allowed.key is not None and self._kept.get(allowed.key) is allowed
-            if kept and allowed.together(space) is None:
+            before = allowed.together(space)
+            if kept and type(before) is not type(together):  # codes may have come meanwhile
                 allowed.keep_together(space, together)
-                self._grow(together.nbytes)
+                self._grow(together.nbytes - (0 if before is None else before.nbytes))
 
     def _grow(self, by: int) -> None:
         self.nbytes += by

@@ -38,6 +38,7 @@ SLICE_CELLS = 262_144  # taken in at once: 1,024 vectors of 256 numbers, some 0.
 WORTH_CELLS = 3_000_000  # in fewer numbers than these the exact search is as fast anywhere
 FRESH_CELLS = 256_000  # so many to search exactly are no burden
 MUCH_MORE = 1.1
+LOADING = 0.016  # microseconds for each number of the vectors in a file
 IndexClass: TypeAlias = Callable[..., VectorIndex]  # VectorIndex's own arguments
 FindClass: TypeAlias = Callable[[str], IndexClass]
 T = TypeVar("T")
@@ -60,7 +61,8 @@ class SpaceIndex:
 
     saved: how many slots a file is known to hold; filling: for the one thread that loads, grows or
     saves it; closed: nobody uses it any more; full: the vectors that follow can't be taken in;
-    refused: why, if that is its class's doing.
+    refused: why, if that is its class's doing; missed: microseconds that queries have taken longer
+    for want of it; pays_from: how many make up for loading its file.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class SpaceIndex:
         self.closed = False
         self.full = False
         self.refused: Exception | None = None
+        self.missed = self.pays_from = 0.0
         self._space = space
         self._directory = directory
         self._find_class = find_class
@@ -89,6 +92,12 @@ class SpaceIndex:
         """How many slots it holds."""
         index = self._index
         return 0 if index is None else len(index)
+
+    @property
+    def rests(self) -> bool:
+        """Whether there is a file that is better not loaded yet. hnswlib keeps the interpreter for
+        all the time that it takes a graph over: for seconds, of a million vectors."""
+        return not self.covered and self.missed < self.pays_from
 
     @property
     def ef_search(self) -> int:

@@ -13,7 +13,7 @@ process (`speeds`); the other figures are those of `benchmarks/calibrate.py`.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from retrieval_store.engine.codes.speeds import Speeds
@@ -95,6 +95,11 @@ def gains_by_an_index(slots: int, dimension: int, speeds: Speeds) -> bool:
     row = speeds.of_code(dimension) + PASS_ROW
     floats = slots * dimension * STREAMED * speeds.number
     return min(PASS + slots * row, floats) > USUAL_EF * _candidate(dimension)
+
+
+def index_cost(at: Situation) -> float:
+    """Of the search in an index, if there were one."""
+    return candidates(replace(at, ef_search=USUAL_EF)) * _candidate(at.dimension)
 
 
 def _candidate(dimension: int) -> float:

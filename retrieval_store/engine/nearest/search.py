@@ -8,11 +8,23 @@ from retrieval_store.engine.codes.coded import NOTHING_CODED, Coded
 from retrieval_store.engine.codes.speeds import Speeds, speeds
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.asked import Asked, Found
-from retrieval_store.engine.nearest.by_codes import by_codes, can_use_codes, may_keep_codes
+from retrieval_store.engine.nearest.by_codes import (
+    CodesTogether,
+    by_codes,
+    can_use_codes,
+    may_keep_codes,
+)
 from retrieval_store.engine.nearest.by_floats import by_floats
 from retrieval_store.engine.nearest.indexing import FRESH_CELLS, is_worth_an_index
 from retrieval_store.engine.nearest.kept import SearchView
-from retrieval_store.engine.nearest.planner import WIDER, Plan, Situation, choose, gathers
+from retrieval_store.engine.nearest.planner import (
+    WIDER,
+    Plan,
+    Situation,
+    choose,
+    gathers,
+    index_cost,
+)
 from retrieval_store.engine.nearest.through_index import UselessError, over_fetch
 from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.errors import DimensionMismatchError
@@ -53,7 +65,7 @@ class _Search:
         self._coded, self._speeds = self._at_hand()
         if self._may_use_index():
             covered = min(self._index.covered, self._asked.slots)
-            if not self._index.full:
+            if not (self._index.full or self._index.rests):
                 self._trace.note_fresh(self._asked.slots - covered, self._asked.dimension)
             if covered and choose(self._situation(covered)).method == "over-fetch":
                 self._index.searched(self._through_index, None)
@@ -118,10 +130,11 @@ class _Search:
         """Whether what is allowed is in one piece, or will be since it is wanted again."""
         asked = self._asked
         whole = asked.allowed.mask is None and not asked.space.dead
-        kept = asked.allowed.together(self._query.space) is not None
-        if whole or kept:
+        if whole:
             return True
-        coded = bool(self._coded.pieces)
+        kept, coded = asked.allowed.together(self._query.space), bool(self._coded.pieces)
+        if kept is not None and isinstance(kept, CodesTogether) == coded:
+            return True
         return may_keep_codes(asked) if coded else asked.may_keep(4 * asked.dimension)
 
     def _note(self, plan: Plan, queries: int) -> None:
@@ -147,6 +160,8 @@ class _Search:
         """Answer those queries that are left."""
         situation = self._situation(0)
         plan = choose(situation)
+        if self._index.rests:
+            self._index.missed += plan.costs.get(plan.method, 0) - index_cost(situation)
         if plan.method == "codes":
             left = self._left()
             self._note(plan, len(left))

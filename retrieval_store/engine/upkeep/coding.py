@@ -20,14 +20,7 @@ FILES_AT_ONCE = 4  # recorded in one transaction
 
 def code(points: Access, name: str, progress: Progress) -> None:
     """Let the codes of a space take in the vectors that they lack, from files if there are any."""
-
-    def begin(view: SearchView) -> Moment:
-        codes = view.kept.codes.get(name)
-        if codes is not None:
-            codes.load_saved(view.connection, view.state.spaces[name].space.slots, newer=True)
-        return Moment(view.state, view.kept)
-
-    moment = points.read(begin)
+    moment = _with_files(points, name)
     codes, space = moment.kept.codes.get(name), moment.state.spaces.get(name)
     if codes is None or space is None or not codes.worth(space.space.slots):
         return
@@ -41,10 +34,22 @@ def code(points: Access, name: str, progress: Progress) -> None:
     measure()  # by now queries know how fast codes are usually
 
 
+def _with_files(points: Access, name: str) -> Moment:
+    """What is in memory of the collection now, with the codes of all files that there are."""
+
+    def look(view: SearchView) -> Moment:
+        codes = view.kept.codes.get(name)
+        if codes is not None:
+            codes.load_saved(view.connection, view.state.spaces[name].space.slots, newer=True)
+        return Moment(view.state, view.kept)
+
+    return points.read(look)
+
+
 def save_codes(points: Access, name: str, every: bool = False) -> None:
     """Write files of full segments that are in none, where they have grown enough, or of `every`
     one; only the one process that does maintenance may."""
-    moment = points.moment()
+    moment = _with_files(points, name)  # another process may have saved more than this one has
     codes = moment.kept.codes.get(name)
     if codes is None or points.directory is None:
         return

@@ -13,7 +13,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import as_float32
 from retrieval_store.engine.access import Access
-from retrieval_store.engine.nearest.indexing import SpaceIndex, is_worth_an_index
+from retrieval_store.engine.nearest.indexing import LOADING, SpaceIndex, is_worth_an_index
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import DerivedFile
@@ -26,13 +26,19 @@ _told: set[Told] = set()  # collections of which it was said that they lack an i
 _log = logging.getLogger("retrieval_store")
 
 
-def load(points: Access, name: str) -> None:
+def load(points: Access, name: str, at_once: bool = True) -> None:
     """Load the file of the index of a space, if there is one that holds much more than what is in
-    memory, and the space is large enough to gain from it."""
+    memory, and the space is large enough to gain from it; if not `at_once`, only when queries have
+    lost as much time without it as loading takes."""
 
     def look(view: SearchView) -> tuple[SpaceIndex, DerivedFile | None] | None:
         index = _wanted(view, name)
-        return None if index is None else (index, index.recorded(view.connection))
+        if index is None:
+            return None
+        found, dimension = index.recorded(view.connection), view.state.spaces[name].space.dimension
+        if found is not None and not at_once:
+            index.pays_from = LOADING * found.covered * (dimension or 0)
+        return None if index.rests and not at_once else (index, found)
 
     match points.read(look):
         case (index, DerivedFile() as found):
@@ -40,12 +46,15 @@ def load(points: Access, name: str) -> None:
             index.filling.take(partial(index.load, found))
 
 
-def fill(points: Access, name: str, may_begin: bool, progress: Progress) -> bool:
-    """Let the index of a space take in the vectors that it lacks; returns whether it lacks some
-    since another process has begun it or has compacted, or the collection was put to rest."""
-    load(points, name)
+def fill(
+    points: Access, name: str, may_begin: bool, progress: Progress, at_once: bool = True
+) -> bool:
+    """Let the index of a space take in the vectors that it lacks, and first, as `load` does, those
+    of its file; returns whether it lacks some since another process has begun it or has compacted,
+    or the collection was put to rest."""
+    load(points, name, at_once)
     index, state = points.read(lambda view: (_wanted(view, name), view.state))
-    if index is None:
+    if index is None or (index.rests and not at_once):
         return False
     if not (index.covered or index.full or may_begin):
         return True

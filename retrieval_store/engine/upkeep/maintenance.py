@@ -94,16 +94,17 @@ def tend(points: Access, progress: Progress) -> bool:
         state = points.moment().state
         code_all(state)
         for name in state.spaces:  # early, since queries could use what is in files already
-            load(points, name)
+            load(points, name, at_once=False)
         if alone and any(map(is_worth_compacting, state.spaces.values())):
             remove_leftovers(points, state.head.generation)
             compact(points, state, progress)
             give_back_space(points)
+            code_all(state)  # those of the new generation
         build_lists(points)
         left = False
         for name in state.spaces:
             coding = partial(code_too, state)  # an index may take minutes
-            left |= fill(points, name, alone or points.is_read_only, coding)
+            left |= fill(points, name, alone or points.is_read_only, coding, at_once=False)
             if alone:
                 save_codes(points, name)
                 save_index(points, name, GROWTH_TO_SAVE)

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 import retrieval_store
 from retrieval_store.engine.codes import segments
-from retrieval_store.engine.nearest import search
+from retrieval_store.engine.nearest import by_codes, search
 from retrieval_store.engine.upkeep import background
 from retrieval_store.engine.upkeep.coding import code
+from retrieval_store.errors import StorageError
 from retrieval_store.indexes.kernels import has_kernels
 from tests.helpers.indexed import until
 from tests.helpers.oracle import brute_force
@@ -125,6 +126,30 @@ def test_filters_are_exact_the_first_time_and_when_they_come_again(client, share
         check_answers(things, as_held(700), seed=seed, where=where, allowed=allowed)
 
 
+def test_a_filter_used_before_there_were_codes_has_its_codes_kept_too(client, monkeypatch):
+    with monkeypatch.context() as without:
+        without.setattr(segments, "WORTH_CELLS", 10**12)
+        things = populated(client)
+        where = {"n": {"$lt": 300}}
+        allowed = [str(i) for i in range(300)]
+        for _ in range(3):
+            check_answers(things, as_held(700), where=where, allowed=allowed)
+    ready(things)
+    gathered = []
+    monkeypatch.setattr(by_codes, "_gathered", noting(by_codes._gathered, gathered))
+    for seed in range(5):
+        check_answers(things, as_held(700), seed=seed, where=where, allowed=allowed)
+    assert len(gathered) == 1
+
+
+def noting(function, calls):
+    def noted(*arguments):
+        calls.append(arguments)
+        return function(*arguments)
+
+    return noted
+
+
 @settings(max_examples=40)
 @given(st.data())
 def test_any_history_is_answered_as_by_brute_force(data):
@@ -214,6 +239,38 @@ def test_a_file_that_is_cut_off_while_it_is_open_is_let_go(tmp_path):
         truncate(code_files(tmp_path)[0])
         for seed in range(3):
             check_answers(opened(client), as_held(700), seed=seed)
+
+
+def test_a_file_of_another_process_that_holds_more_is_not_replaced(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        populated(client, 200)
+        opened(client).optimize()
+        code = "import sys, numpy as np, retrieval_store\n" + ADD
+        subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+        held = [file.name for file in code_files(tmp_path)]
+        assert methods(opened(client)) and len(held) == 1
+    assert [file.name for file in code_files(tmp_path)] == held
+
+
+ADD = """
+from tests.helpers.processes import eager_codes
+eager_codes(setattr)
+with retrieval_store.Client(sys.argv[1]) as client:
+    things = client.get_collection("things", embedding_function=None)
+    vectors = np.random.default_rng(1).standard_normal((60, 24))
+    things.add(ids=[f"more {i}" for i in range(60)], embeddings=vectors)
+    things.optimize()
+"""
+
+
+def test_codes_that_are_let_go_meanwhile_are_not_saved_as_nothing(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        things = populated(client)
+        things.optimize()
+        codes = things._backend.points.moment().kept.codes[""]
+        codes.close()
+        with pytest.raises(StorageError, match="closed before"):
+            codes.write(0, tmp_path / "empty")
 
 
 def test_a_store_without_codes_answers_at_once_and_gains_them(tmp_path, monkeypatch):

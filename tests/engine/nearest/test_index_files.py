@@ -9,6 +9,8 @@ import pytest
 
 import retrieval_store
 from retrieval_store.engine.nearest.indexing import SpaceIndex
+from retrieval_store.engine.upkeep import filling
+from retrieval_store.engine.upkeep.maintenance import tend
 from retrieval_store.indexes.hnsw import HEADER, HNSWIndex
 from tests.helpers.indexed import (
     DIMENSION,
@@ -149,3 +151,19 @@ def test_a_hostile_file_with_a_right_checksum_is_refused(built):
             pytest.raises(retrieval_store.errors.DamagedError, match="no name of a derived file"),
         ):
             client.get_collection("things", embedding_function=None).optimize()
+
+
+def test_a_file_is_loaded_once_queries_have_lost_as_much_time_without(built, monkeypatch):
+    monkeypatch.setattr(filling, "LOADING", 1e15)
+    with retrieval_store.Client(built) as client:
+        things = client.get_collection("things", embedding_function=None)
+        for seed in range(3):
+            things.query(query_embeddings=cloud(1, seed))
+        things._backend.points.maintaining.take(lambda: None)  # whoever was at it has ended
+        tend(things._backend.points, lambda done, total: None)
+        assert space_of(things)["indexed_slots"] == 0
+        things.add(ids=["new"], embeddings=cloud(1, 9))
+        assert things.query(query_embeddings=cloud(1, 9), n_results=1)["ids"] == [["new"]]
+        monkeypatch.setattr(filling, "LOADING", 1e-9)
+        things.query(query_embeddings=cloud(1, 3))
+        until(lambda: space_of(things)["indexed_slots"] == 1_001, "the index wasn't loaded")

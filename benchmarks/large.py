@@ -86,11 +86,16 @@ def bare_product(points: int, dimension: int) -> float:
     return float(np.median([milliseconds(lambda: products(codes, query)) for _ in range(15)]))
 
 
-def first_after_opening(folder: Path, dimension: int) -> None:
+def asking(points: int, dimension: int) -> np.ndarray:
+    """Queries like the vectors of a collection of that size: around the same centres."""
+    return clustered(points + QUERIES, dimension)[points:]
+
+
+def first_after_opening(folder: Path, points: int, dimension: int) -> None:
     """Print the milliseconds of the first query in this process, and the longest of those that
     follow for some seconds, while the index loads; and the megabytes in memory then."""
-    before = psutil.Process().memory_info().rss
-    things, asked = opened(folder), clustered(QUERIES, dimension, 9)
+    asked = asking(points, dimension)
+    before, things = psutil.Process().memory_info().rss, opened(folder)
     first = milliseconds(lambda: things.query(query_embeddings=asked[0]))
     over, longest = time.monotonic() + 6, 0.0
     while time.monotonic() < over:
@@ -103,7 +108,7 @@ def first_after_opening(folder: Path, dimension: int) -> None:
 def beside(folder: Path, index: str, points: int, dimension: int) -> dict[str, float]:
     """Queries every 50 ms while so many points come in."""
     things, vectors = created(folder, index), clustered(points, dimension)
-    asked, done, times = clustered(QUERIES, dimension, 9), threading.Event(), []
+    asked, done, times = asking(points, dimension), threading.Event(), []
 
     def ask() -> None:
         due = time.perf_counter()
@@ -133,7 +138,7 @@ def main() -> None:
     arguments = parser.parse_args()
     points, dimension = arguments.points, arguments.dimension
     if arguments.first:
-        first_after_opening(arguments.first, dimension)
+        first_after_opening(arguments.first, points, dimension)
         return
     figures: dict[str, object] = {"points": points, "dimension": dimension}
     with tempfile.TemporaryDirectory() as name:
@@ -141,13 +146,14 @@ def main() -> None:
             Path(name) / "beside", arguments.index, arguments.beside, dimension
         )
         folder = Path(name) / "large"
-        things, asked = created(folder, arguments.index), clustered(QUERIES, dimension, 9)
+        things, asked = created(folder, arguments.index), asking(points, dimension)
         figures["points/s"] = ingest(things, clustered(points, dimension))
         figures["first after ingest ms"] = milliseconds(lambda: things.query(asked[0]))
         figures["optimize s"] = milliseconds(things.optimize) / 1e3
         figures["bare product ms"] = bare_product(points, dimension)
         figures["queries"] = queries(things, asked)
-        command = [sys.executable, __file__, "--first", str(folder), "--dimension", str(dimension)]
+        sizes = ["--points", str(points), "--dimension", str(dimension)]
+        command = [sys.executable, __file__, "--first", str(folder), *sizes]
         told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         figures["after opening"] = json.loads(told)
         figures["disk MB"] = sum(f.stat().st_blocks for f in folder.rglob("*")) * 512 / 1e6

@@ -86,7 +86,7 @@ def bare_product(points: int, dimension: int) -> float:
     return float(np.median([milliseconds(lambda: products(codes, query)) for _ in range(15)]))
 
 
-def asking(points: int, dimension: int) -> np.ndarray:
+def near(points: int, dimension: int) -> np.ndarray:
     """Queries like the vectors of a collection of that size: around the same centres."""
     return clustered(points + QUERIES, dimension)[points:]
 
@@ -94,7 +94,7 @@ def asking(points: int, dimension: int) -> np.ndarray:
 def first_after_opening(folder: Path, points: int, dimension: int) -> None:
     """Print the milliseconds of the first query in this process, and the longest of those that
     follow for some seconds, while the index loads; and the megabytes in memory then."""
-    asked = asking(points, dimension)
+    asked = near(points, dimension)
     before, things = psutil.Process().memory_info().rss, opened(folder)
     first = milliseconds(lambda: things.query(query_embeddings=asked[0]))
     over, longest = time.monotonic() + 6, 0.0
@@ -108,7 +108,7 @@ def first_after_opening(folder: Path, points: int, dimension: int) -> None:
 def beside(folder: Path, index: str, points: int, dimension: int) -> dict[str, float]:
     """Queries every 50 ms while so many points come in."""
     things, vectors = created(folder, index), clustered(points, dimension)
-    asked, done, times = asking(points, dimension), threading.Event(), []
+    asked, done, times = near(points, dimension), threading.Event(), []
 
     def ask() -> None:
         due = time.perf_counter()
@@ -146,7 +146,7 @@ def main() -> None:
             Path(name) / "beside", arguments.index, arguments.beside, dimension
         )
         folder = Path(name) / "large"
-        things, asked = created(folder, arguments.index), asking(points, dimension)
+        things, asked = created(folder, arguments.index), near(points, dimension)
         figures["points/s"] = ingest(things, clustered(points, dimension))
         figures["first after ingest ms"] = milliseconds(lambda: things.query(asked[0]))
         figures["optimize s"] = milliseconds(things.optimize) / 1e3

@@ -160,8 +160,9 @@ class _Search:
         """Answer those queries that are left."""
         situation = self._situation(0)
         plan = choose(situation)
-        if self._index.rests:
-            self._index.missed += plan.costs.get(plan.method, 0) - index_cost(situation)
+        if self._index.rests and plan.costs and not self._query.exact:
+            lost = plan.costs[plan.method] - index_cost(situation)
+            self._index.missed += max(0.0, lost) * len(self._left())
         if plan.method == "codes":
             left = self._left()
             self._note(plan, len(left))

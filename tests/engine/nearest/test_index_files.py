@@ -159,9 +159,11 @@ def test_a_file_is_loaded_once_queries_have_lost_as_much_time_without(built, mon
         things = client.get_collection("things", embedding_function=None)
         for seed in range(3):
             things.query(query_embeddings=cloud(1, seed))
+        assert things.query(query_embeddings=cloud(1), where={"n": -1})["ids"] == [[]]
         things._backend.points.maintaining.take(lambda: None)  # whoever was at it has ended
         tend(things._backend.points, lambda done, total: None)
         assert space_of(things)["indexed_slots"] == 0
+        assert things.query(query_embeddings=cloud(1), where={"n": -1})["ids"] == [[]]
         things.add(ids=["new"], embeddings=cloud(1, 9))
         assert things.query(query_embeddings=cloud(1, 9), n_results=1)["ids"] == [["new"]]
         monkeypatch.setattr(filling, "LOADING", 1e-9)

@@ -167,5 +167,5 @@ def test_a_file_is_loaded_once_queries_have_lost_as_much_time_without(built, mon
         things.add(ids=["new"], embeddings=cloud(1, 9))
         assert things.query(query_embeddings=cloud(1, 9), n_results=1)["ids"] == [["new"]]
         monkeypatch.setattr(filling, "LOADING", 1e-9)
-        things.query(query_embeddings=cloud(1, 3))
-        until(lambda: space_of(things)["indexed_slots"] == 1_001, "the index wasn't loaded")
+        things.add(ids=["newer"], embeddings=cloud(1, 10))  # which calls the background
+        until(lambda: space_of(things)["indexed_slots"] == 1_002, "the index wasn't loaded")

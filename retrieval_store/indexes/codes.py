@@ -97,15 +97,8 @@ def slices_of(codes: Codes, rows: int) -> Iterator[Codes]:
         yield part_of(codes, start, min(rows, codes.count - start))
 
 
-def encode(rows: Stored, lengths: Floats, metric: Metric, centre: Matrix | None) -> Codes:
-    """Codes of (n, dim) rows, whose lengths are (n,) float64."""
-    into = room_for(len(rows), rows.shape[1], metric, centre)
-    encode_into(into, 0, rows, lengths, metric)
-    return part_of(into, 0, len(rows))
-
-
 def encode_into(into: Codes, at: int, rows: Stored, lengths: Floats, metric: Metric) -> None:
-    """Put codes of rows at the place `at`."""
+    """Put codes of (n, dim) rows, whose lengths are (n,) float64, at the place `at`."""
     step = max(1, CELLS_AT_ONCE // rows.shape[1])
     for start in range(0, len(rows), step):
         some = slice(start, start + step)

@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval_store.indexes import proof
-from retrieval_store.indexes.codes import best_centre, encode, gathered, serves, slices_of
+from retrieval_store.indexes.codes import (
+    best_centre,
+    encode_into,
+    gathered,
+    part_of,
+    room_for,
+    serves,
+    slices_of,
+)
 from retrieval_store.indexes.exact import is_safe_length, length_of, norms_of
 from retrieval_store.indexes.kernels import MOST_DIMENSIONS, has_kernels, packed, products
 from tests.helpers.oracle import brute_force
@@ -32,6 +40,13 @@ HARD = {
 }
 
 
+def encoded(rows, metric, centre):
+    """Codes of rows."""
+    into = room_for(len(rows), rows.shape[1], metric, centre)
+    encode_into(into, 0, rows, norms_of(rows).lengths, metric)
+    return part_of(into, 0, len(rows))
+
+
 def coded(rows, metric, pieces, centre="best"):
     """One stretch of codes of rows in so many pieces, with the centre chosen for each."""
     lengths, made, firsts = norms_of(rows).lengths, [], []
@@ -41,7 +56,7 @@ def coded(rows, metric, pieces, centre="best"):
         chosen = (
             best_centre(rows[some], lengths[some], metric) if isinstance(centre, str) else centre
         )
-        made.append(encode(rows[some], lengths[some], metric, chosen))
+        made.append(encoded(rows[some], metric, chosen))
         firsts.append(start)
     return [
         proof.stretch([piece], [first], None) for piece, first in zip(made, firsts, strict=True)
@@ -113,7 +128,7 @@ def test_what_must_not_be_found_is_not_and_the_rest_is(seed, metric, share):
     penalty[slots] = 0
     k = 5
     by_penalty = proof.candidates(queries, lengths, stretches, metric, k, len(rows), penalty)
-    pieces = list(slices_of(encode(rows, norms_of(rows).lengths, metric, None), 64))
+    pieces = list(slices_of(encoded(rows, metric, None), 64))
     chosen = [(piece, slots[slots // 64 == i] % 64) for i, piece in enumerate(pieces)]
     some = proof.stretches_of(gathered(chosen, metric), slots)
     by_copies = proof.candidates(queries, lengths, some, metric, k, len(rows))
@@ -167,7 +182,7 @@ def test_codes_of_float16_are_those_of_its_numbers(metric, far):
     made = []
     for rows in (halves, halves.astype(np.float32)):
         lengths = norms_of(rows).lengths
-        made.append(encode(rows, lengths, metric, best_centre(rows, lengths, metric)))
+        made.append(encoded(rows, metric, best_centre(rows, lengths, metric)))
     for name in ("numbers", "scales", "residuals", "lengths", "halves", "centre"):
         assert np.array_equal(*(getattr(codes, name) for codes in made)), name
 
@@ -199,7 +214,7 @@ def test_rows_of_very_different_lengths_are_found_wherever_they_stand():
     base[:, 0] = 1
     far = np.repeat(base, 2, axis=0)
     far[::2, 1] = 3_000 + np.arange(64)
-    near, other = (encode(rows, norms_of(rows).lengths, "l2", base[0]) for rows in (base, far))
+    near, other = (encoded(rows, "l2", base[0]) for rows in (base, far))
     stretches = [proof.stretch([near], [0], None), proof.stretch([other], [64], None)]
     penalty = np.full(192, proof.FORBIDDEN, np.float32)
     penalty[64::2] = 0

@@ -18,6 +18,7 @@ from pathlib import Path
 import apsw
 import numpy as np
 
+from retrieval_store.base.arrays import Floats, Matrix, Stored
 from retrieval_store.engine.codes.coded import NOTHING_CODED, Coded
 from retrieval_store.engine.codes.files import Mapped, read_segments, write_segments
 from retrieval_store.engine.codes.speeds import codes_are_fast
@@ -40,6 +41,7 @@ from retrieval_store.indexes.codes import (
     room_for,
     serves,
 )
+from retrieval_store.indexes.exact import Metric
 from retrieval_store.indexes.kernels import MOST_DIMENSIONS
 
 SEGMENT = 16_384  # slots
@@ -84,8 +86,11 @@ class SpaceCodes:
         return f"{self.key}.{number}"
 
     def shown(self) -> Coded:
-        """What there is now; it stays as it is."""
-        return self._shown
+        """What there is now; it stays as it is. Nothing for a moment where a file has been cut off
+        and another thread is making codes."""
+        if all(mapped.is_whole for mapped in list(self._files.values())):
+            return self._shown
+        return self.filling.take_within(0, self._without_cut_off, lambda: NOTHING_CODED)
 
     @property
     def nbytes(self) -> int:
@@ -132,7 +137,8 @@ class SpaceCodes:
         try:
             self._use(number, self.read(directory, found))
         except (DamagedError, ValueError, OSError) as error:
-            self._useless.add(found)
+            if isinstance(error, (DamagedError, ValueError)):  # else it may do later
+                self._useless.add(found)
             if is_there(directory, found):  # not replaced since this transaction began
                 _log.warning("codes can't be used and will be made again: %s", error)
 
@@ -160,12 +166,8 @@ class SpaceCodes:
                 return replace(codes, centre=other.centre)
         return codes
 
-    def forget_cut_off(self) -> None:
+    def _without_cut_off(self) -> Coded:
         """Let go of files that have been cut off since they were mapped; they are made again."""
-        if not all(mapped.is_whole for mapped in list(self._files.values())):
-            self.filling.take(self._forget_cut_off)
-
-    def _forget_cut_off(self) -> None:
         for number, mapped in list(self._files.items()):
             if not mapped.is_whole:
                 _log.warning("codes can't be used and will be made again: a file was cut off")
@@ -173,6 +175,7 @@ class SpaceCodes:
                 for at in range(len(mapped.segments)):
                     self._segments.pop(number * FILE_SEGMENTS + at, None)
         self._show()
+        return self._shown
 
     def take_in(self, space: SpaceState) -> None:
         """Code the next of the segments that lack codes, or the tail."""
@@ -200,36 +203,29 @@ class SpaceCodes:
 
     def _code(self, number: int, space: SpaceState, stop: int) -> None:
         """Code a segment as far as it goes, into memory."""
-        first = number * SEGMENT
-        if self._tail is None or self._tail_of != number:
-            self._begin(number, space, stop)
+        first, metric = number * SEGMENT, space.space.metric
+        held = self._tail_count if self._tail is not None and self._tail_of == number else 0
+        some = slice(first + held, stop)
+        matrix = space.vectors.rows(space.space.slots)
+        norms = space.vectors.admit(matrix, space.checksums, np.arange(some.start, stop))
+        rows, lengths = matrix[some], norms.lengths[some]
+        if not held:
+            centre = self._centre_for(rows, lengths, metric)
+            self._tail, self._tail_of = room_for(SEGMENT, rows.shape[1], metric, centre), number
         assert self._tail is not None
-        start = first + self._tail_count
-        rows = space.vectors.rows(space.space.slots)
-        norms = space.vectors.admit(rows, space.checksums, np.arange(start, stop))
-        some = slice(start, stop)
-        encode_into(
-            self._tail, self._tail_count, rows[some], norms.lengths[some], space.space.metric
-        )
+        encode_into(self._tail, held, rows, lengths, metric)
         self._tail_count = stop - first
         if self._tail_count == SEGMENT:
             self._segments[number] = part_of(self._tail, 0, SEGMENT)
             self._tail, self._tail_count = None, 0
 
-    def _begin(self, number: int, space: SpaceState, stop: int) -> None:
-        """Choose a centre, by the vectors that there are: that of another segment if it serves, so
-        that a query needs to be coded only once."""
-        slots = np.arange(number * SEGMENT, stop)
-        rows = space.vectors.rows(space.space.slots)
-        norms = space.vectors.admit(rows, space.checksums, slots)
-        some, metric = slice(number * SEGMENT, stop), space.space.metric
-        centre = best_centre(rows[some], norms.lengths[some], metric)
+    def _centre_for(self, rows: Stored, lengths: Floats, metric: Metric) -> Matrix | None:
+        """That of another segment if it serves, so that a query needs to be coded only once."""
+        centre = best_centre(rows, lengths, metric)
         for codes in self._segments.values():
-            if serves(codes.centre, centre, rows[some], norms.lengths[some], metric):
-                centre = codes.centre
-                break
-        self._tail = room_for(SEGMENT, rows.shape[1], metric, centre)
-        self._tail_of, self._tail_count = number, 0
+            if serves(codes.centre, centre, rows, lengths, metric):
+                return codes.centre
+        return centre
 
     def _show(self) -> None:
         pieces = [(number * SEGMENT, self._segments[number]) for number in sorted(self._segments)]

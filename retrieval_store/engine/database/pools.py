@@ -74,12 +74,7 @@ class FileDatabase:
 
         if self._lent.get(thread) and not is_unforkable():
             self._close_lost(thread)
-        try:
-            return unforkable(inside)
-        except RetrievalStoreError:
-            raise
-        except (apsw.Error, OSError) as error:
-            raise translation(error, self.path) from error
+        return _unforkable(inside, self.path)
 
     def read(self, work: Callable[[apsw.Connection], T]) -> T:
         """The same, in a read transaction."""
@@ -166,6 +161,17 @@ class FileDatabase:
             raise StorageError(f"{self.path} has been replaced while it was open")
 
 
+def _unforkable(work: Callable[[], T], path: Path) -> T:
+    """What `work` returns, with no fork meanwhile; errors of SQLite and the system come out as
+    ours."""
+    try:
+        return unforkable(work)
+    except RetrievalStoreError:
+        raise
+    except (apsw.Error, OSError) as error:
+        raise translation(error, path) from error
+
+
 def _move_last(source: list[Lent], target: list[Lent]) -> None:
     """Move the last of one list behind another, in a single step, between whose halves no interrupt
     can come; raises IndexError."""
@@ -210,12 +216,7 @@ class MemoryDatabase:
                     raise self._closed()
                 return work(self._connection)
 
-        try:
-            return unforkable(inside)
-        except RetrievalStoreError:
-            raise
-        except (apsw.Error, OSError) as error:
-            raise translation(error, self.path) from error
+        return _unforkable(inside, self.path)
 
     def read(self, work: Callable[[apsw.Connection], T]) -> T:
         """The same, in a read transaction."""

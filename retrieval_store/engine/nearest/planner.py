@@ -127,23 +127,29 @@ def exact_cost(at: Situation) -> float:
 
 def codes_cost(at: Situation) -> float:
     """Of the pass over the codes of all allowed rows, or of all, and over the rows without."""
-    row = at.speeds.of_code(at.dimension) + PASS_ROW
     lacking = (at.slots - at.coded) / at.slots * _copies(at, 4)
-    coded = at.matching * row
-    if not at.contiguous:
-        coded = min(at.slots * row, coded + gathering_cost(at))
-    return PASS + coded + lacking
-
-
-def gathering_cost(at: Situation) -> float:
-    """Of copying the codes of all allowed rows together."""
-    return at.matching * GATHERING_ROW + _copies(at, 1)
+    if at.contiguous:
+        return PASS + at.matching * _code(at) + lacking
+    return PASS + min(_all_codes(at), _codes_gathered(at)) + lacking
 
 
 def gathers(at: Situation) -> bool:
     """Whether to copy the codes of the allowed rows together, rather than to look at all."""
-    row = at.speeds.of_code(at.dimension) + PASS_ROW
-    return gathering_cost(at) + at.matching * row < at.slots * row
+    return _codes_gathered(at) < _all_codes(at)
+
+
+def _code(at: Situation) -> float:
+    """Of looking at one row's code."""
+    return at.speeds.of_code(at.dimension) + PASS_ROW
+
+
+def _all_codes(at: Situation) -> float:
+    return at.slots * _code(at)
+
+
+def _codes_gathered(at: Situation) -> float:
+    """Of the codes of all allowed rows, copied together first."""
+    return at.matching * (_code(at) + GATHERING_ROW) + _copies(at, 1)
 
 
 def _copies(at: Situation, size: int) -> float:

@@ -83,7 +83,6 @@ class _Search:
         if not codes.worth(asked.slots):
             return NOTHING_CODED, speeds()
         codes.load_saved(asked.view.connection, asked.slots)
-        codes.forget_cut_off()
         coded = codes.shown()
         if lacking := asked.slots - coded.count_below(asked.slots):
             self._note_uncoded(lacking)

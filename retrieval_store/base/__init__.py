@@ -1,7 +1,7 @@
 """The ground floor: what every room may stand on, and nothing that knows of stores.
 
 In come plain values: arrays, JSON, texts, rankings. Out come the same, checked, counted or fused.
-`arrays` names array types and has what numpy lacks; `json_values` says which values a payload may
-hold; `words` finds the words of texts; `ranking` fuses rankings; `progress` shows bars. It may use
-`errors` alone.
+`arrays` names array types and has what numpy lacks; `patched` has arrays whose versions share
+memory; `json_values` says which values a payload may hold; `words` finds the words of texts;
+`ranking` fuses rankings; `progress` shows bars. It may use `errors` alone.
 """

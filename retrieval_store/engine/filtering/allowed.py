@@ -50,10 +50,10 @@ class Allowed:
         if name not in self._slots:
             slots = None
             if self.mask is not None:
-                slots = space.slot_of_row.take(np.flatnonzero(self.mask))  # faster than by []
+                slots = space.slot_of_row[np.flatnonzero(self.mask)]
                 slots = slots[slots >= 0] if len(slots) and slots.min() < 0 else slots
             elif space.dead:
-                slots = np.flatnonzero(space.row_of_slot >= 0)
+                slots = np.flatnonzero(space.row_of_slot.whole() >= 0)
             self._slots[name] = slots
         return self._slots[name]
 

@@ -71,5 +71,5 @@ def _count_near(asked: Asked, distances: Matrix, i: int) -> int:
 
 def _fresh(asked: Asked, covered: int, which: list[int]) -> list[Ints]:
     """The nearest allowed slots behind those that the index holds, for each query."""
-    slots = np.flatnonzero(_passing(asked, asked.space.row_of_slot[covered:])) + covered
+    slots = np.flatnonzero(_passing(asked, asked.space.row_of_slot.whole(covered))) + covered
     return asked.nearest_of(which, slots)

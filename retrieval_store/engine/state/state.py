@@ -12,6 +12,7 @@ import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints, appended
+from retrieval_store.base.patched import NOTHING, Patched
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.presence import are_present, present_pks
 from retrieval_store.engine.storage.schema import Head, Space, read_changes, read_spaces
@@ -36,8 +37,8 @@ class SpaceState:
 
     space: Space
     vectors: Vectors
-    row_of_slot: Ints
-    slot_of_row: Ints
+    row_of_slot: Patched
+    slot_of_row: Patched
     checksums: Checksums
     dead: int
 
@@ -141,27 +142,24 @@ def _advanced_space(
 ) -> SpaceState:
     old = state.spaces.get(space.name)
     if old is None:
-        none = np.empty(0, np.int64)
         vectors, empty = open_vectors(space, head.generation), replace(space, slots=0)
-        old = SpaceState(empty, vectors, none, none, np.empty(0, np.uint32), 0)
+        old = SpaceState(empty, vectors, NOTHING, NOTHING, np.empty(0, np.uint32), 0)
     checksums, owners = _read_blocks(connection, head.generation, space, old)
     new_slots = np.arange(old.space.slots, space.slots)
     new_rows = rows_of(pks, owners)
-    slot_of_row = appended(old.slot_of_row, np.full(len(pks) - len(old.slot_of_row), NONE))
-    row_of_slot = appended(old.row_of_slot, new_rows)
-    if len(gone) or (len(new_rows) and new_rows.min() < len(old.slot_of_row)):
-        # Entries that earlier states can see change: they keep theirs.
-        slot_of_row, row_of_slot = slot_of_row.copy(), row_of_slot.copy()
     owned = new_rows >= 0
-    rows, slots = new_rows[owned], new_slots[owned]
-    superseded = np.concatenate([slot_of_row[rows], slot_of_row[gone]])
+    rows, slots, height = new_rows[owned], new_slots[owned], len(old.slot_of_row)
+    known, born = rows < height, np.full(len(pks) - height, NONE)
+    born[rows[~known] - height] = slots[~known]  # of several slots of a row, the last stays
+    changed = np.concatenate([rows[known], gone])
+    superseded = np.unique(old.slot_of_row[changed])
     superseded = superseded[superseded >= 0]
-    row_of_slot[superseded] = NONE
-    slot_of_row[rows] = slots  # where a row owns several new slots, the last stays
-    slot_of_row[gone] = NONE
-    lost = slots[slot_of_row[rows] != slots]
-    row_of_slot[lost] = NONE
-    dead = old.dead + len(np.unique(superseded)) + len(new_slots) - len(slots) + len(lost)
+    slot_of_row = old.slot_of_row.appended(born).changed(
+        changed, np.concatenate([slots[known], np.full(len(gone), NONE)])
+    )
+    new_rows[owned] = np.where(slot_of_row[rows] == slots, rows, NONE)
+    row_of_slot = old.row_of_slot.appended(new_rows).changed(superseded, NONE)
+    dead = old.dead + len(superseded) + int(np.count_nonzero(new_rows < 0))
     return SpaceState(space, old.vectors, row_of_slot, slot_of_row, checksums, dead)
 
 

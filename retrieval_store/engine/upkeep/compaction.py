@@ -52,7 +52,7 @@ def _copied(points: Access, then: State, name: str, generation: int, progress: P
     """The space in the generation to come, with the vectors that live in the state `then`."""
     space = then.spaces[name]
     copy = replace(space.space, slots=0)
-    rows = np.flatnonzero(space.slot_of_row >= 0)
+    rows = np.flatnonzero(space.slot_of_row.whole() >= 0)
     index = _index_to_build(points, copy, generation, len(rows))
     for some in _slices(rows, space.space):
         vectors, safe = _vectors(space, some)
@@ -104,7 +104,7 @@ def _vectors(space: SpaceState, rows: Ints) -> tuple[Stored, bool]:
 
 def _rows_written_since(then: State, now: State, name: str) -> Ints:
     """Rows of `now` with another vector than `then`; equal slots have equal vectors."""
-    slots = now.spaces[name].slot_of_row
+    slots = now.spaces[name].slot_of_row.whole()
     lives = slots >= 0
     if name not in then.spaces:
         return np.flatnonzero(lives)

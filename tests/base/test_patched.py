@@ -1,0 +1,55 @@
+"""Arrays whose versions share memory: each version stays what it was."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrieval_store.base import patched
+from retrieval_store.base.patched import NOTHING, Patched
+
+places = st.lists(st.integers(0, 10**6), max_size=30)
+steps = st.lists(st.one_of(st.integers(0, 40), places), max_size=12)
+
+
+@given(steps, st.integers(1, 20))
+def test_every_version_stays_what_a_plain_array_would_be(steps, longest):
+    before = patched.LONGEST_PATCH
+    patched.LONGEST_PATCH = longest
+    try:
+        versions = _versions(steps)
+    finally:
+        patched.LONGEST_PATCH = before
+    for version, plain in versions:
+        assert version.whole().tolist() == plain.tolist()
+        assert len(version) == len(plain)
+        for start, stop in ((0, None), (len(plain) // 2, None), (1, len(plain) // 2 + 1), (3, 3)):
+            assert version.whole(start, stop).tolist() == plain[start:stop].tolist()
+        for size in (0, 1, 3, 500):
+            if len(plain):
+                some = np.random.default_rng(0).integers(0, len(plain), (size, 2))
+                assert (version[some] == plain[some]).all()
+
+
+def _versions(steps):
+    number, version, plain = 0, NOTHING, np.empty(0, np.int64)
+    versions = [(version, plain)]
+    for step in steps:
+        number += 1
+        if isinstance(step, int):
+            tail = np.arange(step) + 1_000 * number
+            version, plain = version.appended(tail), np.concatenate([plain, tail])
+        elif len(plain):
+            at = np.array(step, np.int64) % len(plain)
+            new = np.arange(len(at)) - 1_000 * number
+            version, plain = version.changed(at, new), plain.copy()
+            plain[at] = new
+        versions.append((version, plain))
+    return versions
+
+
+def test_a_change_of_few_numbers_copies_none_of_the_others():
+    version = Patched(np.arange(100_000), patched.NOWHERE, patched.NOWHERE)
+    changed = version.changed(np.array([5, 70_000]), -1)
+    assert changed.base is version.base
+    assert changed[np.array([4, 5, 70_000])].tolist() == [4, -1, -1]
+    assert version[np.array([4, 5, 70_000])].tolist() == [4, 5, 70_000]

@@ -26,6 +26,7 @@ from retrieval_store.engine.state.state import State, advanced, load
 from retrieval_store.engine.storage.schema import Head, Space, read_seq
 from retrieval_store.engine.storage.vectors import VectorArray, VectorFile, Vectors
 from retrieval_store.engine.words.kept import LISTS_KEPT
+from retrieval_store.engine.words.measures import after
 
 ReadHead: TypeAlias = Callable[[apsw.Connection], Head]
 
@@ -95,9 +96,9 @@ class Memory:
                     return old
         spaces = step.state.spaces.values()
         held = {s.space.name: self._open(s.space, head.generation) for s in spaces}
-        if old is None or step.changed is None:
+        if old is None or step.payloads is None or step.listed is None:
             return Moment(step.state, _nothing_kept(head.seq, held))
-        return Moment(step.state, _still_kept(old.kept, head.seq, step.changed, held))
+        return Moment(step.state, _still_kept(old.kept, head.seq, step.payloads, step.listed, held))
 
     def open_vectors(self, space: Space, generation: int) -> Vectors:
         """The vectors of a space in a generation."""
@@ -173,7 +174,7 @@ def _nothing_kept(seq: int, held: Mapping[str, OpenSpace]) -> Kept:
     indexes, codes = _of_spaces(held)
     return Kept(
         lists=lists,
-        facts={},
+        measures={},
         columns=columns,
         allowed=AllowedCache(),
         indexes=indexes,
@@ -181,12 +182,16 @@ def _nothing_kept(seq: int, held: Mapping[str, OpenSpace]) -> Kept:
     )
 
 
-def _still_kept(kept: Kept, seq: int, changed: Ints, held: Mapping[str, OpenSpace]) -> Kept:
-    """What is still of use once these rows have changed."""
-    kept.columns.note(seq, changed)
-    kept.lists.note(seq, changed)
+def _still_kept(
+    kept: Kept, seq: int, payloads: Ints, listed: Ints, held: Mapping[str, OpenSpace]
+) -> Kept:
+    """What is still of use once the payloads of these rows have changed, and what is listed of
+    those."""
+    kept.columns.note(seq, payloads)
+    kept.lists.note(seq, listed)
     indexes, codes = _of_spaces(held)
-    return replace(kept, facts={}, allowed=AllowedCache(), indexes=indexes, codes=codes)
+    measures = after(kept.measures, listed)
+    return replace(kept, measures=measures, allowed=AllowedCache(), indexes=indexes, codes=codes)
 
 
 def _of_spaces(

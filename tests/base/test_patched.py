@@ -31,10 +31,9 @@ def test_every_version_stays_what_a_plain_array_would_be(steps, longest):
 
 
 def _versions(steps):
-    number, version, plain = 0, NOTHING, np.empty(0, np.int64)
+    version, plain = NOTHING, np.empty(0, np.int64)
     versions = [(version, plain)]
-    for step in steps:
-        number += 1
+    for number, step in enumerate(steps, 1):
         if isinstance(step, int):
             tail = np.arange(step) + 1_000 * number
             version, plain = version.appended(tail), np.concatenate([plain, tail])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints
 
@@ -40,14 +41,28 @@ class Layers(Generic[S]):
     segments: tuple[S, ...]
     stale: Ints
 
-    def counting(self, height: int) -> list[Bools | None]:
-        """For each segment which of the rows below `height` it decides about; None for all."""
-        if len(self.segments) == 1:
-            return [None]
-        owners = np.full(height, -1, np.int16)
-        for i, segment in enumerate(self.segments):
-            owners[segment.rows[segment.rows < height]] = i
-        return [owners == i for i in range(len(self.segments))]
+    def above(self) -> list[Ints | None]:
+        """For each segment the rows that those above it decide about, ascending; None for none."""
+        found: list[Ints | None] = []
+        over: Ints | None = None
+        for segment in reversed(self.segments):
+            found.append(over)
+            over = segment.rows if over is None else np.union1d(over, segment.rows)
+        return found[::-1]
+
+
+def outside(rows: npt.NDArray[np.integer[Any]], others: Ints) -> Bools:
+    """(n,) which of the rows aren't among the others; both ascending, each once."""
+    good = np.ones(len(rows), np.bool_)
+    if not len(rows) or not len(others):
+        return good
+    if len(others) < len(rows):  # the fewer are looked up
+        near = np.minimum(np.searchsorted(rows, others), len(rows) - 1)
+        good[near[rows[near] == others]] = False
+    else:
+        near = np.minimum(np.searchsorted(others, rows), len(others) - 1)
+        good[others[near] == rows] = False
+    return good
 
 
 def plan_refresh(layers: Layers[S], height: int) -> tuple[int, Ints]:

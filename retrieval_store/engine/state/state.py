@@ -12,10 +12,17 @@ import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints, appended
-from retrieval_store.base.patched import NOTHING, Patched
+from retrieval_store.base.patched import NOTHING, NOWHERE, Patched
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.presence import are_present, present_pks
-from retrieval_store.engine.storage.schema import Head, Space, read_changes, read_spaces
+from retrieval_store.engine.storage.schema import (
+    LISTED,
+    PAYLOAD,
+    Head,
+    Space,
+    read_changes,
+    read_spaces,
+)
 from retrieval_store.engine.storage.vectors import (
     Checksums,
     OpenVectors,
@@ -66,18 +73,20 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """From one state to the next. changed: (n,) the rows that were added or changed, None when all
-    rows are numbered anew, which makes useless whatever was worked out of the state before."""
+    """From one state to the next. payloads, listed: (n,) the rows that were added, or whose payload
+    was changed, or what inverted lists are made of; None when all rows are numbered anew, which
+    makes useless whatever was worked out of the state before."""
 
     state: State
-    changed: Ints | None
+    payloads: Ints | None
+    listed: Ints | None
 
 
 def load(connection: apsw.Connection, head: Head, open_vectors: OpenVectors) -> Step:
     """The state at `head`, which was read in the transaction of `connection`."""
     nothing = replace(head, next_pk=0)
     empty = State(nothing, np.empty(0, np.int64), np.empty(0, np.bool_), 0, {}, {})
-    return replace(_advanced(empty, connection, head, open_vectors), changed=None)
+    return Step(_advanced(empty, connection, head, open_vectors).state, None, None)
 
 
 def advanced(
@@ -85,7 +94,7 @@ def advanced(
 ) -> Step:
     """The step to the state at `head` from an earlier one, where that is less work than loading."""
     if state.head.seq == head.seq:
-        return Step(state, np.empty(0, np.int64))
+        return Step(state, NOWHERE, NOWHERE)
     dead_rows = len(state.pks) - state.count
     if (
         head.generation != state.head.generation
@@ -111,8 +120,8 @@ def _advanced(
     old: State, connection: apsw.Connection, head: Head, open_vectors: OpenVectors
 ) -> Step:
     born = present_pks(connection, old.head.next_pk, head.next_pk)
-    changed = rows_of(old.pks, read_changes(connection, old.head.seq))
-    changed = changed[changed >= 0]
+    changes = read_changes(connection, old.head.seq)
+    changed = _rows_there(old.pks, changes.of())
     gone = changed[old.alive[changed] & ~are_present(connection, old.pks[changed])]
     pks = appended(old.pks, born)
     alive = appended(old.alive, np.ones(len(born), np.bool_))
@@ -127,8 +136,15 @@ def _advanced(
     }
     special = {name: space for name, space in known.items() if space.kind != "dense"}
     count = old.count + len(born) - len(gone)
-    touched = np.concatenate([changed, np.arange(len(old.pks), len(pks))])
-    return Step(State(head, pks, alive, count, spaces, special), touched)
+    new = np.arange(len(old.pks), len(pks))
+    payloads = np.concatenate([_rows_there(old.pks, changes.of(PAYLOAD)), new])
+    listed = np.concatenate([_rows_there(old.pks, changes.of(LISTED)), new])
+    return Step(State(head, pks, alive, count, spaces, special), payloads, listed)
+
+
+def _rows_there(pks: Ints, wanted: Ints) -> Ints:
+    rows = rows_of(pks, wanted)
+    return rows[rows >= 0]
 
 
 def _advanced_space(

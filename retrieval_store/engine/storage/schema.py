@@ -9,8 +9,8 @@ points    pk → id, payload (JSON), document, uri
 presence  which pks exist: a bitmap for each 8,192 of them; chunks with none are left out
 blocks    for each block of rows of a vector file: their checksum, and the pk that owns each row.
           A point's vector is the last row it owns
-changes   pks updated or deleted by each write, for readers that catch up; `head.log_floor` is the
-          last write that may be missing here
+changes   pks updated or deleted by each write, and which parts of these points, for readers that
+          catch up; `head.log_floor` is the last write that may be missing here
 blobs     vectors of spaces that aren't dense: sparse ones, and several for one point
 derived   files that can be made again from the rest: what each is, up to which write it goes, its
           size and checksum
@@ -73,11 +73,16 @@ _SINCE_2 = """
     );
 """
 _SINCE_3 = "ALTER TABLE spaces ADD COLUMN datatype TEXT NOT NULL DEFAULT 'float32';"
+PAYLOAD, DOCUMENT, SPECIAL = 1, 2, 4  # parts of points that a write may change: bits of a number;
+# vectors of spaces that aren't dense are special, those of dense ones are found by their slots
+LISTED = DOCUMENT | SPECIAL  # what lists of words and of sparse vectors are made of
+EVERY_PART = PAYLOAD | LISTED
+_SINCE_4 = f"ALTER TABLE changes ADD COLUMN parts INTEGER NOT NULL DEFAULT {EVERY_PART};"
 POINTS = Format(
     application_id=0x52537074,  # "RSpt"
-    version=3,
+    version=4,
     main_table="head",
-    migrations={1: _SINCE_2, 2: _SINCE_3},
+    migrations={1: _SINCE_2, 2: _SINCE_3, 3: _SINCE_4},
     schema="""
         CREATE TABLE head (
             one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -230,9 +235,23 @@ def pks_of_ids(connection: apsw.Connection, ids: Iterable[PointId]) -> dict[Poin
     return {to_id(key): pk for key, pk in found}
 
 
-def read_changes(connection: apsw.Connection, after: int) -> Ints:
-    """The pks updated or deleted by writes after `after`, each once, ascending."""
-    rows = select(connection, "SELECT pks FROM changes WHERE seq > ?", after)
-    if not rows:
-        return np.empty(0, np.int64)
-    return np.unique(np.concatenate([np.frombuffer(row[0], np.int64) for row in rows]))
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What writes have updated or deleted: for each its points' pks, and which parts of them."""
+
+    writes: list[tuple[Ints, int]]
+
+    def of(self, parts: int | None = None) -> Ints:
+        """The pks of points of which any of these parts was changed, or anything at all; each once,
+        ascending."""
+        wanted = [pks for pks, held in self.writes if parts is None or held & parts]
+        return np.unique(np.concatenate(wanted)) if wanted else np.empty(0, np.int64)
+
+
+def read_changes(connection: apsw.Connection, after: int) -> Changes:
+    """What writes after `after` have updated or deleted."""
+    # All columns, in their order: versions before 4, which may be read as they are, lack the last.
+    rows = select(connection, "SELECT * FROM changes WHERE seq > ?", after)
+    return Changes(
+        [(np.frombuffer(pks, np.int64), *(parts or [EVERY_PART])) for _, pks, *parts in rows]
+    )

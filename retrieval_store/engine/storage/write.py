@@ -27,6 +27,10 @@ from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.presence import set_present
 from retrieval_store.engine.storage.records import decode_payloads, read_records
 from retrieval_store.engine.storage.schema import (
+    DOCUMENT,
+    EVERY_PART,
+    PAYLOAD,
+    SPECIAL,
     Head,
     Space,
     pks_of_ids,
@@ -82,7 +86,7 @@ def put(write: Write, batch: PointBatch, rules: WriteRules) -> PutResult:
     new_pks = pks[is_new] if inserting else pks[:0]
     if len(new_pks) or len(old_pks):
         set_present(write.connection, new_pks, True)
-        _finish(write, old_pks, len(new_pks))
+        _finish(write, old_pks, _parts(batch), len(new_pks))
     ignored = [] if inserting else [batch.ids[i] for i in np.flatnonzero(is_new).tolist()]
     return PutResult(len(new_pks), len(old_pks), ignored)
 
@@ -94,7 +98,7 @@ def delete(write: Write, pks: Ints) -> None:
         write.connection.execute("DELETE FROM points WHERE pk IN carray(?)", (apsw.carray(pks),))
         delete_special(write.connection, pks)
         set_present(write.connection, pks, False)
-        _finish(write, pks, 0)
+        _finish(write, pks, EVERY_PART, 0)
 
 
 def _require_vectors(batch: PointBatch, is_new: Bools, name: str | None) -> None:
@@ -249,13 +253,21 @@ def _last_block(
     return (*found[0],) if found else (-1, 0, b"")
 
 
-def _finish(write: Write, changed: Ints, inserted: int) -> None:
+def _parts(batch: PointBatch) -> int:
+    """Which parts of the points that are known already a batch changes."""
+    special = any(isinstance(vectors, SpecialVectors) for vectors in batch.vectors.values())
+    payload = PAYLOAD if batch.payloads is not None else 0
+    document = DOCUMENT if batch.documents is not None else 0
+    return payload | document | (SPECIAL if special else 0)
+
+
+def _finish(write: Write, changed: Ints, parts: int, inserted: int) -> None:
     """The log and the head: what tells readers that something happened."""
     connection, head = write.connection, write.head
     seq, floor = head.seq + 1, head.log_floor
     if len(changed):
         blob = np.sort(changed).astype("<i8").tobytes()
-        connection.execute("INSERT INTO changes VALUES (?, ?)", (seq, blob))
+        connection.execute("INSERT INTO changes VALUES (?, ?, ?)", (seq, blob, parts))
     if seq % TRIM_EVERY == 0 or len(changed) > LOG_PKS // 8:
         floor = max(floor, _untrimmed(connection, seq))
         connection.execute("DELETE FROM changes WHERE seq <= ?", (floor,))

@@ -51,11 +51,9 @@ def _count_others(view: AnyView, key: ListKey, layers: Layers[Lists]) -> int:
 
 def _digests_of_layers(layers: Layers[Lists], height: int, secret: np.uint64) -> Digests:
     told = np.zeros(height, np.uint64)
-    for segment, counts in zip(layers.segments, layers.counting(height), strict=True):
+    for segment in layers.segments:  # of a row that stands in several the uppermost counts
         _refuse_disorder(segment)
-        digests = _digests(segment, height, secret)
-        rows = segment.rows if counts is None else np.flatnonzero(counts)
-        told[rows] = digests[rows]
+        told[segment.rows] = _digests(segment, height, secret)[segment.rows]
     return told
 
 

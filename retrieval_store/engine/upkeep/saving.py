@@ -9,7 +9,7 @@ from retrieval_store.engine.memory import Moment
 from retrieval_store.engine.nearest.indexing import SpaceIndex
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.storage import derived
-from retrieval_store.engine.storage.schema import read_changes
+from retrieval_store.engine.storage.schema import LISTED, read_changes
 from retrieval_store.engine.storage.write import Write
 from retrieval_store.engine.words.kept import TRIGRAMS, ListKey, file_key, lists_for, renewed
 from retrieval_store.engine.words.list_files import write as write_lists
@@ -99,7 +99,7 @@ def _changed_since_saved(view: SearchView, key: ListKey) -> int:
     floor = view.state.head.log_floor
     if known is None or known.seq < floor or key in view.kept.lists.rejected:
         return view.state.count
-    changed = len(read_changes(view.connection, known.seq))
+    changed = len(read_changes(view.connection, known.seq).of(LISTED))
     return changed + view.state.head.next_pk - known.covered
 
 

@@ -2,5 +2,6 @@
 
 In come a view and texts, words or sparse vectors; out come rows with scores, best first. `lists`
 are arrays that say which rows have a term; `kept` builds them, keeps them current and loads them;
-`list_files` has them in files; `ranked` ranks by them. It may use `state` and the rooms below.
+`list_files` has them in files; `ranked` ranks by them and by what `measures` says of all that is
+listed. It may use `state` and the rooms below.
 """

@@ -6,10 +6,10 @@ sparse space) there is one, for all states that number their rows alike.
 
 import hashlib
 import logging
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from retrieval_store.engine.storage.schema import Space
 from retrieval_store.engine.storage.special import read_blobs
 from retrieval_store.engine.words import list_files, lists
 from retrieval_store.engine.words.lists import Lists
+from retrieval_store.engine.words.measures import Known
 from retrieval_store.errors import DamagedError
 
 LISTS_KEPT = 16
@@ -34,11 +35,11 @@ _log = logging.getLogger("retrieval_store")
 
 @dataclass(frozen=True, slots=True)
 class KeptLists:
-    """What this room keeps. lists: by kind, for all states that number their rows alike; facts:
+    """What this room keeps. lists: by kind, for all states that number their rows alike; measures:
     what else was worked out of them, in one state."""
 
     lists: LayerCache
-    facts: dict[Hashable, Any]
+    measures: Known
 
 
 ListView: TypeAlias = View[KeptLists]

@@ -17,7 +17,7 @@ from retrieval_store.base.arrays import Ints
 from retrieval_store.engine.state.layers import Layers
 from retrieval_store.engine.state.state import State, rows_of
 from retrieval_store.engine.state.view import AnyView
-from retrieval_store.engine.storage.schema import read_changes
+from retrieval_store.engine.storage.schema import LISTED, read_changes
 from retrieval_store.engine.words.lists import Lists
 
 MAGIC = b"RSlists1"
@@ -75,7 +75,7 @@ def read(path: Path, view: AnyView, seq: int, covered: int) -> Layers[Lists]:
             stop += length * dtype.itemsize
         segments.append(_segment(arrays, view.state.pks))
     pks = view.state.pks
-    changed = rows_of(pks, read_changes(view.connection, seq))
+    changed = rows_of(pks, read_changes(view.connection, seq).of(LISTED))
     fresh = np.arange(np.searchsorted(pks, covered), len(pks))
     return Layers(tuple(segments), np.union1d(changed[changed >= 0], fresh))
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints, Matrix, stable_order
 from retrieval_store.base.words import Analyzer
-from retrieval_store.engine.state.layers import Layers
+from retrieval_store.engine.state.layers import Layers, outside
 
 Term: TypeAlias = str | int
 Rows32: TypeAlias = npt.NDArray[np.int32]
@@ -61,19 +61,21 @@ class Lists:
 
 
 def find_in(
-    layers: Layers[Lists], term: Term, counting: list[Bools | None], alive: Bools, some_dead: bool
+    layers: Layers[Lists], term: Term, above: list[Ints | None], alive: Bools, some_dead: bool
 ) -> tuple[Rows32, Matrix]:
     """The living rows that have the term by the segment that counts for them, and their weights.
-    some_dead: whether any row is dead; where none is, looking at each would take most of the
-    time."""
+    above: see `Layers.above`; some_dead: whether any row is dead; where none is, looking at each
+    would take most of the time."""
     rows, weights = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
-    for segment, counts in zip(layers.segments, counting, strict=True):
+    for segment, over in zip(layers.segments, above, strict=True):
         found, held = segment.find(term)
         if len(found) and int(found[-1]) >= len(alive):  # built for a later state
             found = found[: np.searchsorted(found, len(alive))]
             held = held[: len(found)]
-        if some_dead or counts is not None:
-            good = alive[found] if counts is None else alive[found] & counts[found]
+        if some_dead or over is not None:
+            good = alive[found]
+            if over is not None:
+                good &= outside(found, over)
             if not good.all():
                 found, held = found[good], held[good] if len(held) else held
         rows.append(found)

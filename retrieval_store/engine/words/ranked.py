@@ -4,8 +4,7 @@ Filters act inside: only allowed rows are ranked, with document frequencies of t
 """
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -18,22 +17,11 @@ from retrieval_store.engine.storage.schema import Space
 from retrieval_store.engine.words import lists
 from retrieval_store.engine.words.kept import TRIGRAMS, ListKey, ListView, lists_for
 from retrieval_store.engine.words.lists import Lists, Rows32
+from retrieval_store.engine.words.measures import Measures, measured
 
 K1, B = 1.2, 0.75
 RAREST = 6  # trigrams of a text that are looked at; the document decides anyway
 Part: TypeAlias = tuple[Rows32, Matrix, float]  # rows, each once; what they get, times a number
-
-
-@dataclass(frozen=True, slots=True)
-class _Collection:
-    """What BM25 wants to know of all documents. layers: the lists it was worked out from; counting:
-    see `Layers.counting`; documents: how many have words; damping: (rows,) k1 · (1 - b + b · words
-    / words on average)."""
-
-    layers: Layers[Lists]
-    counting: list[Bools | None]
-    documents: int
-    damping: Matrix
 
 
 def rank_texts(
@@ -48,34 +36,30 @@ def rank_texts(
     """
     key: ListKey = ("words", analyzer)
     layers = lists_for(view, key)
-    known, living = _collection(view, layers, key), (view.state.alive, view.state.some_dead)
+    known, living = _measured(view, key, layers), (view.state.alive, view.state.some_dead)
 
     def rank(text: str) -> Ranking:
         words = analyzer.words([text])
         times = Counter(words.vocabulary[code] for code in words.codes.tolist())
         parts = []
         for word, count in times.items():
-            rows, often = lists.find_in(layers, word, known.counting, *living)
-            scale = count * _idf(known.documents, len(rows)) * (K1 + 1)
-            parts.append((rows, often / (often + known.damping[rows]), scale))
+            rows, often = lists.find_in(layers, word, known.above, *living)
+            scale = count * _idf(known.holders, len(rows)) * (K1 + 1)
+            parts.append((rows, often / (often + _damping(known, rows)), scale))
         return _best(parts, k, mask, len(view.state.pks))
 
     return [rank(text) for text in texts]
 
 
-def _collection(view: ListView, layers: Layers[Lists], key: Hashable) -> _Collection:
-    known: _Collection | None = view.kept.facts.get(key)
-    if known is None or known.layers is not layers:  # lists of one state may be layered anew
-        height = len(view.state.pks)
-        counting, sizes = layers.counting(height), np.zeros(height, np.float32)
-        for segment, counts in zip(layers.segments, counting, strict=True):
-            decides = _living(segment.rows, counts, view.state.alive)
-            sizes[segment.rows[: len(decides)][decides]] = segment.sizes[: len(decides)][decides]
-        documents = int(np.count_nonzero(sizes))
-        average = float(sizes.sum(dtype=np.float64)) / max(1, documents)
-        damping = (K1 * (1 - B + B * sizes / max(average, 1e-9))).astype(np.float32)
-        known = view.kept.facts[key] = _Collection(layers, counting, documents, damping)
-    return known
+def _measured(view: ListView, key: ListKey, layers: Layers[Lists]) -> Measures:
+    return measured(view.kept.measures, key, layers, view.state.alive)
+
+
+def _damping(known: Measures, rows: Rows32) -> Matrix:
+    """(n,) k1 · (1 - b + b · |d| / avg|d|) of some rows."""
+    sizes = known.sizes[rows].astype(np.float32)
+    damping: Matrix = K1 * (1 - B + B * sizes / max(known.average, 1e-9))
+    return damping
 
 
 def _idf(documents: int, holders: int) -> float:
@@ -135,9 +119,9 @@ def rows_with_all(view: ListView, trigrams: Sequence[int]) -> Bools:
     """(rows,) whether a row's document has these trigrams, or at least the rarest of them."""
     layers = lists_for(view, TRIGRAMS)
     height = len(view.state.pks)
-    counting = layers.counting(height)
+    above = layers.above()
     living = view.state.alive, view.state.some_dead
-    holders = [lists.find_in(layers, t, counting, *living)[0] for t in trigrams]
+    holders = [lists.find_in(layers, t, above, *living)[0] for t in trigrams]
     mask = np.zeros(height, np.bool_)
     holders.sort(key=len)
     mask[holders[0]] = True
@@ -155,22 +139,15 @@ def rank_sparse(
     with it. With the setting "idf", values are multiplied by the idf of their index."""
     key: ListKey = ("sparse", space.name)
     layers = lists_for(view, key)
-    known, living = _collection(view, layers, key), (view.state.alive, view.state.some_dead)
+    known, living = _measured(view, key, layers), (view.state.alive, view.state.some_dead)
     by_idf = space.index.get("idf") is True
 
     def rank(query: SparseVector) -> Ranking:
         parts = []
         for index, value in zip(query.indices.tolist(), query.values.tolist(), strict=True):
-            rows, held = lists.find_in(layers, index, known.counting, *living)
-            scale = value * (_idf(known.documents, len(rows)) if by_idf else 1.0)
+            rows, held = lists.find_in(layers, index, known.above, *living)
+            scale = value * (_idf(known.holders, len(rows)) if by_idf else 1.0)
             parts.append((rows, held, scale))
         return _best(parts, k, mask, len(view.state.pks))
 
     return [rank(query) for query in queries]
-
-
-def _living(rows: Ints, counts: Bools | None, alive: Bools) -> Bools:
-    """For the rows of a segment that the reader has whether they live and the segment counts."""
-    rows = rows[rows < len(alive)]
-    living: Bools = alive[rows] if counts is None else alive[rows] & counts[rows]
-    return living

@@ -57,8 +57,15 @@ print("apsw.sqlite_extra" in __import__("sys").modules, apsw.vfs_names()[0] != "
         database.close()
 
 
+def as_version_3(store):
+    """Take back what the fourth format version added."""
+    for file in store.glob("*/points.sqlite"):
+        sql(file, "ALTER TABLE changes DROP COLUMN parts; PRAGMA user_version = 3")
+
+
 def as_version_2(store):
-    """Take back what the third format version added."""
+    """And what the third did."""
+    as_version_3(store)
     for file in store.glob("*/points.sqlite"):
         sql(file, "ALTER TABLE spaces DROP COLUMN datatype; PRAGMA user_version = 2")
 
@@ -117,9 +124,28 @@ def test_a_store_without_datatypes_is_read_as_it_is_and_brought_up_to_date_by_a_
         assert version_of(points) == 2
         with retrieval_store.Client(tmp_path) as writer:
             writer.get_collection("things").add(ids="new", embeddings=np.ones(8))
-        assert version_of(points) == 3
+        assert version_of(points) == 4
         after = things.get(include=["embeddings"])["embeddings"]  # by the reader that was there
         assert np.array_equal(after, [*before, np.ones(8)])
+
+
+def test_a_log_that_says_only_which_points_changed_is_followed_for_all_of_them(tmp_path):
+    filled(tmp_path)
+    where, words = {"n": {"$gt": 1_000}}, {"query_texts": "seven", "mode": "text"}
+    with retrieval_store.Client(tmp_path) as writer:
+        things = writer.get_collection("things")
+        numbers, texts = [{"n": 5_000}] * 2, ["seven"] * 2
+        things.update(
+            ids=["7", "8"], embeddings=np.ones((2, 8)), metadatas=numbers, documents=texts
+        )
+    as_version_3(tmp_path)
+    with retrieval_store.Client(tmp_path, read_only=True) as reader:
+        things = reader.get_collection("things")
+        assert things.get(where=where)["ids"] == ["7", "8"]
+        assert things.query(**words)["ids"] == [["7", "8"]]
+        with retrieval_store.Client(tmp_path) as writer:
+            writer.get_collection("things").update(ids=["9"], metadatas=[{"n": 5_000}])
+        assert things.get(where=where)["ids"] == ["7", "8", "9"]
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):

@@ -1,0 +1,94 @@
+"""What ranking wants to know of all that is listed: how much each row has, and how many rows there
+are; brought up to date with what writes have changed."""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.base.patched import NOWHERE, Patched
+from retrieval_store.engine.state.layers import Layers, outside
+from retrieval_store.engine.words.lists import Lists
+
+FOLLOWED = 1_024  # rows that are looked at again one by one; where there are more, all are
+ROOM = 8_192  # rows that may come before all are looked at again
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """segments: the lists that are measured; above: see `Layers.above`; sizes: of the rows there
+    are, and some room, how many words each has, or numbers of a sparse vector; holders: how many
+    rows have any; total: of all sizes; changed: rows to be looked at again."""
+
+    segments: tuple[Lists, ...]
+    above: list[Ints | None]
+    sizes: Patched
+    holders: int
+    total: int
+    changed: Ints
+
+    @property
+    def average(self) -> float:
+        """The size of a row that has any."""
+        return self.total / max(1, self.holders)
+
+
+Known = dict[Hashable, Measures]
+
+
+def after(known: Mapping[Hashable, Measures], listed: Ints) -> Known:
+    """What is still of use once what is listed of these rows has changed."""
+    both = {key: np.concatenate([one.changed, listed]) for key, one in known.items()}
+    return {
+        key: replace(known[key], changed=changed)
+        for key, changed in both.items()
+        if len(changed) <= FOLLOWED
+    }
+
+
+def measured(known: Known, key: Hashable, layers: Layers[Lists], alive: Bools) -> Measures:
+    """The measures of these layers, for a state in which these rows live."""
+    found = known.get(key)
+    if found is None or len(alive) > len(found.sizes):
+        found = known[key] = _of_all(layers, alive)
+    elif len(found.changed) or found.segments is not layers.segments:
+        found = known[key] = _advanced(found, layers, alive)
+    return found
+
+
+def _of_all(layers: Layers[Lists], alive: Bools) -> Measures:
+    sizes = np.zeros(len(alive) + ROOM, np.int64)
+    for segment in layers.segments:
+        there = segment.rows < len(alive)
+        sizes[segment.rows[there]] = segment.sizes[there]
+    sizes[: len(alive)] *= alive
+    return Measures(
+        layers.segments,
+        layers.above(),
+        Patched(sizes, NOWHERE, NOWHERE),
+        int(np.count_nonzero(sizes)),
+        int(sizes.sum()),
+        NOWHERE,
+    )
+
+
+def _advanced(known: Measures, layers: Layers[Lists], alive: Bools) -> Measures:
+    rows = np.unique(known.changed)
+    before, after = known.sizes[rows], _sizes_at(layers, rows) * alive[rows]
+    return Measures(
+        layers.segments,
+        layers.above(),
+        known.sizes.changed(rows, after),
+        known.holders + int(np.count_nonzero(after)) - int(np.count_nonzero(before)),
+        known.total + int(after.sum() - before.sum()),
+        NOWHERE,
+    )
+
+
+def _sizes_at(layers: Layers[Lists], rows: Ints) -> Ints:
+    sizes = np.zeros(len(rows), np.int64)
+    for segment in layers.segments:
+        held = ~outside(rows, segment.rows)
+        sizes[held] = segment.sizes[np.searchsorted(segment.rows, rows[held])]
+    return sizes

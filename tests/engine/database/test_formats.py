@@ -131,10 +131,10 @@ def test_a_store_without_datatypes_is_read_as_it_is_and_brought_up_to_date_by_a_
 
 def test_a_log_that_says_only_which_points_changed_is_followed_for_all_of_them(tmp_path):
     filled(tmp_path)
-    where, words = {"n": {"$gt": 1_000}}, {"query_texts": "seven", "mode": "text"}
+    where, words = {"n": {"$gt": 10_000}}, {"query_texts": "seven", "mode": "text"}
     with retrieval_store.Client(tmp_path) as writer:
         things = writer.get_collection("things")
-        numbers, texts = [{"n": 5_000}] * 2, ["seven"] * 2
+        numbers, texts = [{"n": 50_000}] * 2, ["seven"] * 2
         things.update(
             ids=["7", "8"], embeddings=np.ones((2, 8)), metadatas=numbers, documents=texts
         )
@@ -144,7 +144,7 @@ def test_a_log_that_says_only_which_points_changed_is_followed_for_all_of_them(t
         assert things.get(where=where)["ids"] == ["7", "8"]
         assert things.query(**words)["ids"] == [["7", "8"]]
         with retrieval_store.Client(tmp_path) as writer:
-            writer.get_collection("things").update(ids=["9"], metadatas=[{"n": 5_000}])
+            writer.get_collection("things").update(ids=["9"], metadatas=[{"n": 50_000}])
         assert things.get(where=where)["ids"] == ["7", "8", "9"]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from retrieval_store import plugins
 from retrieval_store.engine import registry
+from retrieval_store.engine.state.budget import BUDGET
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import ClientClosedError, MissingDependencyError
 from retrieval_store.interface.records import CollectionRecord, Mode, Progress
@@ -43,6 +44,11 @@ class Session:
     def close(self) -> None:
         """Give the store back; a second call does nothing."""
         self._finalizer()
+
+
+def set_memory_budget(limit: int) -> None:
+    """Let the stores of this process keep so many bytes of what can be worked out again."""
+    BUDGET.limit = limit
 
 
 def in_memory(mode: Mode) -> Session:

@@ -39,7 +39,7 @@ from retrieval_store.indexes import EXACT
 from retrieval_store.interface.records import CollectionRecord, FileReport, Mode
 from retrieval_store.interface.spaces import NewSpace, index_name, index_settings
 from retrieval_store.loaders import DataLoader
-from retrieval_store.places import StoredCollection, embedded, in_memory, remote
+from retrieval_store.places import StoredCollection, embedded, in_memory, remote, set_memory_budget
 
 ATTEMPTS = 3  # at getting or creating a collection
 
@@ -56,7 +56,10 @@ class Client:
     from somebody whom you don't trust. allow_reset: whether `reset` may delete
     everything. trust: whether you trust whoever made the store; only then, or when you give it
     yourself, is an embedding function used that may reach the network, the environment or files.
-    Close it, or use it in a `with` statement.
+    memory_budget: bytes of memory that all stores of this process together may keep what can be
+    worked out or read again, besides the state of the collection in use: the last client that gives
+    it sets it; a quarter of the memory that the process may use, if none does. Close it, or use it
+    in a `with` statement.
 
     On a cluster collections mean the same, but a batch isn't one transaction, and what is written
     survives what Qdrant says it does. With `url` go further arguments of
@@ -76,6 +79,7 @@ class Client:
         allow_reset: bool = False,
         trust: bool = False,
         rebuild: bool = False,
+        memory_budget: int | None = None,
         url: str | None = None,
         qdrant_client: Any = None,
         consistency: int | Literal["majority", "quorum", "all"] | None = None,
@@ -96,16 +100,24 @@ class Client:
             raise InvalidArgumentError(f"expected one of {', '.join(places)}, got {given}")
         if qdrant_options and url is None:
             raise InvalidTypeError(f"{min(qdrant_options)!r} is no argument of Client, without url")
-        if read_only and path is None:
-            raise InvalidArgumentError("read_only goes with path")
-        if rebuild and path is None:
-            raise InvalidArgumentError("rebuild goes with path: elsewhere there are no such files")
-        if durability != "full" and (url is not None or qdrant_client is not None):
-            raise InvalidArgumentError("durability goes with path; on a cluster it is Qdrant's")
-        if (consistency is not None or not create_indexes) and url is None is qdrant_client:
-            raise InvalidArgumentError("consistency and create_indexes go with a cluster")
+        on_cluster = url is not None or qdrant_client is not None
+        misplaced = {
+            "read_only goes with path": read_only and path is None,
+            "rebuild goes with path: elsewhere there are no such files": rebuild and path is None,
+            "durability goes with path; on a cluster it is Qdrant's": durability != "full"
+            and on_cluster,
+            "memory_budget goes with stores in this process": memory_budget is not None
+            and on_cluster,
+            "consistency and create_indexes go with a cluster": not on_cluster
+            and (consistency is not None or not create_indexes),
+        }
+        for message, wrong in misplaced.items():
+            if wrong:
+                raise InvalidArgumentError(message)
+        if memory_budget is not None:
+            set_memory_budget(_bytes(memory_budget))
         mode: Mode = "read-only" if read_only else durability
-        if url is not None or qdrant_client is not None:
+        if on_cluster:
             read_from = checked_consistency(consistency)
             self._session = remote(url, qdrant_client, read_from, create_indexes, qdrant_options)
         elif path is None:
@@ -301,6 +313,12 @@ def _refuse_bad_index(space: NewSpace) -> None:
             make(2, space.metric, index_settings(space))
         except ValueError as error:
             raise InvalidArgumentError(f"configuration['index']: {error}") from error
+
+
+def _bytes(budget: Any) -> int:
+    if isinstance(budget, bool) or not isinstance(budget, int) or budget < 0:
+        raise InvalidArgumentError(f"memory_budget is {shown(budget)}, expected bytes: 0 or more")
+    return budget
 
 
 def _directory(path: Any) -> Path:

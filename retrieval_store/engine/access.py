@@ -9,6 +9,7 @@ Locks, in the order in which they are taken:
    `seq`.
 """
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +31,7 @@ from retrieval_store.engine.database.transactions import select as select_rows
 from retrieval_store.engine.memory import Memory, Moment
 from retrieval_store.engine.nearest.indexing import FindClass, built_in
 from retrieval_store.engine.nearest.kept import SearchView
+from retrieval_store.engine.state.budget import BUDGET, Cache
 from retrieval_store.engine.state.view import View
 from retrieval_store.engine.storage.files import POINTS_NAME
 from retrieval_store.engine.storage.schema import (
@@ -82,6 +84,8 @@ class Access:
         self._derived_from = directory if around.uses_derived else None
         self.memory = Memory(directory, self._derived_from, around.find_class, database.path)
         self.dropped = False
+        self._held: Cache[None, None] = Cache(_weakly(self))
+        self._weighed = -1
         aware(self)
 
     def _new_locks(self) -> None:
@@ -96,10 +100,37 @@ class Access:
         return cls(database, directory, name, around)
 
     def rest(self) -> None:
-        """Let go of files and of what is kept in memory of them; the next call gets them again."""
+        """Let go of files; the next call opens them again. What is known of them stays."""
         self._database.rest()
         if self.directory is not None:
+            self.memory.rest()
+
+    @property
+    def descriptors(self) -> int:
+        """How many descriptors its files take."""
+        return self._database.descriptors + self.memory.descriptors
+
+    def weigh(self) -> None:
+        """Tell the budget of this process what is in memory of the collection."""
+        if self.directory is not None:
+            self._held.put(None, None, self.memory.nbytes)
+
+    def let_go(self) -> None:
+        """Forget what is in memory, which the next call loads again; not while it is being
+        maintained, since an index may be half built."""
+        if self.maintaining.taken:
+            self.weigh()
+        else:
+            self._weighed = -1
             self.memory.forget()
+
+    def _settle(self, seq: int) -> None:
+        """At the end of a call that has seen the write `seq`, where no lock is held."""
+        self._held.get(None)
+        if seq != self._weighed:
+            self._weighed = seq
+            self.weigh()
+        BUDGET.settle(self._held)
 
     def close(self, reason: Reason) -> None:
         """Let go of everything; from here on methods raise `reason`. Calls under way in other
@@ -114,12 +145,18 @@ class Access:
 
     def read(self, look: Callable[[SearchView], Found]) -> Found:
         """What `look` returns, given one consistent state to read."""
+        seq = -1
 
         def use(connection: apsw.Connection) -> Found:
-            return look(self._view(connection, self.memory.at(connection, self._head)))
+            nonlocal seq
+            moment = self.memory.at(connection, self._head)
+            seq = moment.state.head.seq
+            return look(self._view(connection, moment))
 
         try:
-            return self._database.read(use)
+            found = self._database.read(use)
+            self._settle(seq)
+            return found
         except StorageError:
             self._refuse_if_gone()
             raise
@@ -227,6 +264,18 @@ class Access:
     def _refuse_if_gone(self) -> None:
         if self.directory is not None and not self.directory.exists():
             raise self._gone() from None
+
+
+def _weakly(access: Access) -> Callable[[], None]:
+    """Lets go of what is in memory of a collection, and keeps nothing of it alive."""
+    reference = weakref.ref(access)
+
+    def let_go() -> None:
+        there = reference()
+        if there is not None:
+            there.let_go()
+
+    return let_go
 
 
 def _emptied(connection: apsw.Connection, patience: int) -> bool:

@@ -18,14 +18,12 @@ from retrieval_store.base.arrays import Ints
 from retrieval_store.engine.codes.segments import SpaceCodes
 from retrieval_store.engine.database.failures import contradictions
 from retrieval_store.engine.filtering.allowed import AllowedCache
-from retrieval_store.engine.filtering.kept import COLUMNS_KEPT
 from retrieval_store.engine.nearest.indexing import FindClass, SpaceIndex
 from retrieval_store.engine.nearest.kept import Kept
 from retrieval_store.engine.state.layers import LayerCache
-from retrieval_store.engine.state.state import State, advanced, load
+from retrieval_store.engine.state.state import State, advanced, load, state_bytes
 from retrieval_store.engine.storage.schema import Head, Space, read_seq
 from retrieval_store.engine.storage.vectors import VectorArray, VectorFile, Vectors
-from retrieval_store.engine.words.kept import LISTS_KEPT
 from retrieval_store.engine.words.measures import after
 
 ReadHead: TypeAlias = Callable[[apsw.Connection], Head]
@@ -154,6 +152,26 @@ class Memory:
         spaces = list(self._spaces.values())
         return any(s.index.covered > s.index.saved or s.codes.unsaved(True) for s in spaces)
 
+    def rest(self) -> None:
+        """Let go of files; they are opened again when they are needed."""
+        for space in list(self._spaces.values()):
+            space.vectors.close()
+            space.codes.rest()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in use for the state, codes and indexes; nothing of what lies in memory alone."""
+        moment = self._moment
+        if moment is None or self._directory is None:
+            return 0
+        held = sum(_bytes_of(space) for space in list(self._spaces.values()))
+        return held + state_bytes(moment.state)
+
+    @property
+    def descriptors(self) -> int:
+        """How many descriptors its files take."""
+        return sum(1 + space.codes.files for space in list(self._spaces.values()))
+
     def forget(self) -> None:
         """Let go of everything; readers keep what they use until they end."""
         with self._advancing:
@@ -170,7 +188,7 @@ class Memory:
 
 
 def _nothing_kept(seq: int, held: Mapping[str, OpenSpace]) -> Kept:
-    columns, lists = LayerCache(seq, COLUMNS_KEPT), LayerCache(seq, LISTS_KEPT)
+    columns, lists = LayerCache(seq), LayerCache(seq)
     indexes, codes = _of_spaces(held)
     return Kept(
         lists=lists,
@@ -199,6 +217,10 @@ def _of_spaces(
 ) -> tuple[dict[str, SpaceIndex], dict[str, SpaceCodes]]:
     indexes = {name: space.index for name, space in held.items()}
     return indexes, {name: space.codes for name, space in held.items()}
+
+
+def _bytes_of(space: OpenSpace) -> int:
+    return space.vectors.nbytes + space.codes.nbytes + space.index.nbytes
 
 
 def _close(spaces: Iterable[OpenSpace]) -> None:

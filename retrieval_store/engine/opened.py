@@ -1,5 +1,6 @@
 """The collections that a store has open in this process."""
 
+import resource
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -10,12 +11,21 @@ from retrieval_store.engine.database.pools import Reason
 from retrieval_store.engine.points import PointStore
 from retrieval_store.errors import NotFoundError
 
-MOST_AWAKE = 16  # collections with open files; each may have some 14 descriptors
+SHARE = 4  # of the descriptors that the process may have, those of collections: one in so many;
+# where several threads read at once, each may take more than twice as many for a while
+ENDLESS = 65_536  # descriptors: as many as anybody needs
+FEWEST_AWAKE = 8  # collections with open files, however few descriptors there may be
+
+
+def descriptor_limit() -> int:
+    """How many files this process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return ENDLESS if soft == resource.RLIM_INFINITY else min(soft, ENDLESS)
 
 
 class OpenCollections:
-    """PointStores by the ids of their collections. Those that were unused for longest rest, without
-    their files; the next call wakes them."""
+    """PointStores by the ids of their collections. Where their files take too many descriptors,
+    those that were unused for longest rest, without theirs; the next call wakes them."""
 
     def __init__(self) -> None:
         self._open: dict[str, PointStore] = {}
@@ -52,18 +62,22 @@ class OpenCollections:
                 if self._open.get(collection_id) is not points:  # forgotten meanwhile
                     return
                 self._awake[collection_id] = points
-                idle = self._longest_unused() if len(self._awake) > MOST_AWAKE else None
-            if idle is not None:
-                idle.rest()
+                idle = self._too_many()
+            for unused in idle:
+                unused.rest()
 
-    def _longest_unused(self) -> PointStore | None:
-        """Take the collection that was unused for longest from those that are awake; not one that
-        is being maintained, whose index may be half built."""
-        for collection_id, points in list(self._awake.items()):
+    def _too_many(self) -> list[PointStore]:
+        """Take those that were unused for longest from the awake ones, if they have too many
+        descriptors; not the last few, nor those that are being maintained."""
+        taken = sum(points.descriptors for points in self._awake.values())
+        most, idle = descriptor_limit() // SHARE, []
+        for collection_id, points in list(self._awake.items())[:-FEWEST_AWAKE]:
+            if taken <= most:
+                break
             if not points.maintaining.taken:
-                del self._awake[collection_id]
-                return points
-        return None
+                taken -= points.descriptors
+                idle.append(self._awake.pop(collection_id))
+        return idle
 
     def forget(self, collection_id: str, points: PointStore | None = None) -> None:
         """Close the collection, or `points` if that is still what is open of it."""

@@ -6,7 +6,8 @@ from pathlib import Path
 from retrieval_store.base.json_values import JSONValue, Payload
 from retrieval_store.engine.nearest.kept import Kept
 from retrieval_store.engine.nearest.trace import Trace
-from retrieval_store.engine.state.state import SpaceState, State
+from retrieval_store.engine.state.budget import BUDGET
+from retrieval_store.engine.state.state import SpaceState, State, state_bytes
 from retrieval_store.engine.storage.files import DERIVED
 from retrieval_store.interface.spaces import index_name
 
@@ -38,7 +39,7 @@ def statistics(state: State, kept: Kept, directory: Path | None) -> Payload:
     """Points, vectors and bytes by part, on disk and in memory."""
     spaces = state.spaces
     memory: Payload = {
-        "state": state.pks.nbytes + state.alive.nbytes + sum(map(_state_bytes, spaces.values())),
+        "state": state_bytes(state),
         "columns": kept.columns.nbytes,
         "words": kept.lists.nbytes,
         "filters": kept.allowed.nbytes,
@@ -51,6 +52,7 @@ def statistics(state: State, kept: Kept, directory: Path | None) -> Payload:
         "points": state.count,
         "spaces": {name: _of_space(s, kept) for name, s in spaces.items()},
         "memory": memory,
+        "budget": {"limit": BUDGET.limit, "held": BUDGET.held},
         "disk": {} if directory is None else _on_disk(directory),
     }
 
@@ -65,10 +67,6 @@ def _of_space(space: SpaceState, kept: Kept) -> Payload:
         "indexed_slots": kept.indexes[name].covered,
         "coded_slots": kept.codes[name].shown().count_below(slots),
     }
-
-
-def _state_bytes(space: SpaceState) -> int:
-    return space.row_of_slot.nbytes + space.slot_of_row.nbytes + space.checksums.nbytes
 
 
 def _on_disk(directory: Path) -> Payload:

@@ -73,6 +73,7 @@ class SpaceCodes:
         self._looked = directory is None
         self._shown = NOTHING_CODED
         self._useless: set[DerivedFile] = set()
+        self._verified: set[DerivedFile] = set()  # they may be let go of and mapped again
         self._strikes = self._spared = 0
 
     def worth(self, slots: int) -> bool:
@@ -145,8 +146,9 @@ class SpaceCodes:
     def read(self, directory: Path, found: DerivedFile) -> Mapped:
         """What a file holds, mapped; raises DamagedError or ValueError."""
         path = path_of(directory, found)
-        if checksum_of(path) != found.checksum:
+        if found not in self._verified and checksum_of(path) != found.checksum:
             raise DamagedError(f"{path} is damaged: its checksum is wrong")
+        self._verified.add(found)
         count, rest = divmod(found.covered, SEGMENT)
         if rest or not 0 < count <= FILE_SEGMENTS:
             raise ValueError(f"{path} claims {found.covered} codes, which are no whole segments")
@@ -171,9 +173,7 @@ class SpaceCodes:
         for number, mapped in list(self._files.items()):
             if not mapped.is_whole:
                 _log.warning("codes can't be used and will be made again: a file was cut off")
-                del self._files[number]
-                for at in range(len(mapped.segments)):
-                    self._segments.pop(number * FILE_SEGMENTS + at, None)
+                self._drop_file(number)
         self._show()
         return self._shown
 
@@ -273,6 +273,25 @@ class SpaceCodes:
             self._show()
 
         self.filling.take(use)
+
+    @property
+    def files(self) -> int:
+        """How many are mapped."""
+        return len(self._files)
+
+    def rest(self) -> None:
+        """Let go of files, unless a thread is making codes; the next search maps them again."""
+        self.filling.take_within(0, self._unmap, lambda: None)
+
+    def _unmap(self) -> None:
+        for number in list(self._files):
+            self._drop_file(number)
+        self._looked = self._directory is None
+        self._show()
+
+    def _drop_file(self, number: int) -> None:
+        for at in range(len(self._files.pop(number).segments)):
+            self._segments.pop(number * FILE_SEGMENTS + at, None)
 
     def close(self) -> None:
         """Let go of the memory; searches under way keep what they use, and so does a thread that

@@ -33,6 +33,8 @@ from retrieval_store.interface.records import Mode
 
 Reason: TypeAlias = Callable[[], Exception]  # makes the error that the use of what is closed raises
 IDLE_CONNECTIONS = 4
+DESCRIPTORS = 3  # that a connection takes: the file, its log, and what processes share of that, …
+MORE_DESCRIPTORS = 2  # … which all of a process share
 T = TypeVar("T")
 
 
@@ -50,6 +52,12 @@ class FileDatabase:
         self._closed: Reason | None = None
         self._rests = 0
         rests_before_fork(self)
+
+    @property
+    def descriptors(self) -> int:
+        """How many descriptors idle connections take."""
+        idle = len(self._idle)
+        return DESCRIPTORS + MORE_DESCRIPTORS * (idle - 1) if idle else 0
 
     def use(self, work: Callable[[apsw.Connection], T]) -> T:
         """What `work` returns, given a connection for itself; errors of SQLite and the system come
@@ -196,6 +204,7 @@ class MemoryDatabase:
     """The same for a database in memory: one connection, for one thread at a time."""
 
     path = Path(":memory:")
+    descriptors = 0
 
     def __init__(self, format: Format, fill: Fill | None = None) -> None:
         self._format = format

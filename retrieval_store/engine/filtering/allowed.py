@@ -6,18 +6,16 @@ search reads it in order: codes of their vectors, or the vectors where there are
 """
 
 import threading
-from collections import OrderedDict
 from typing import Protocol, TypeAlias
 
 import numpy as np
 import orjson
 
 from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.engine.state.budget import Cache
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.filters.expression import NODES, Expression, walk
 
-FILTERS_KEPT = 64
-BYTES_KEPT = 128 * 1024 * 1024
 Key: TypeAlias = tuple[tuple[type, ...], bytes]
 
 
@@ -73,30 +71,28 @@ class Allowed:
 
 
 class AllowedCache:
-    """The filters used last in one state; bounded in number and bytes."""
+    """The filters used last in one state."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[Key, Allowed] = OrderedDict()
-        self.nbytes = 0  # of memory in use, counted along: adding up is slower than most filters
+        self._kept: Cache[Key, Allowed] = Cache()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in use."""
+        return self._kept.nbytes
 
     def get(self, key: Key) -> Allowed | None:
         """What was kept under the key."""
-        with self._lock:
-            found = self._kept.get(key)
-            if found is not None:
-                self._kept.move_to_end(key)
-                found.uses += 1
-            return found
+        found = self._kept.get(key)
+        if found is not None:
+            found.uses += 1
+        return found
 
     def keep(self, allowed: Allowed) -> None:
-        """Keep it, and let go of what hasn't been used for longest."""
-        with self._lock:
-            if allowed.key is None:
-                return
-            before = self._kept.pop(allowed.key, None)
-            self._kept[allowed.key] = allowed
-            self._grow(allowed.nbytes - (0 if before is None else before.nbytes))
+        """Keep it."""
+        if allowed.key is not None:
+            self._kept.put(allowed.key, allowed, allowed.nbytes)
 
     def keep_together(self, allowed: Allowed, space: str, together: Together) -> None:
         """Keep that too, if what is allowed is still kept."""
@@ -105,12 +101,7 @@ class AllowedCache:
             before = allowed.together(space)
             if kept and type(before) is not type(together):  # codes may have come meanwhile
                 allowed.keep_together(space, together)
-                self._grow(together.nbytes - (0 if before is None else before.nbytes))
-
-    def _grow(self, by: int) -> None:
-        self.nbytes += by
-        while self._kept and (len(self._kept) > FILTERS_KEPT or self.nbytes > BYTES_KEPT):
-            self.nbytes -= self._kept.popitem(last=False)[1].nbytes
+                self.keep(allowed)
 
 
 def key_of(expression: Expression | None) -> Key | None:

@@ -8,8 +8,6 @@ from retrieval_store.engine.state.layers import LayerCache
 from retrieval_store.engine.state.view import View
 from retrieval_store.engine.words.kept import KeptLists
 
-COLUMNS_KEPT = 64
-
 
 @dataclass(frozen=True, slots=True)
 class KeptFilters(KeptLists):

@@ -5,14 +5,16 @@ from typing import TypeAlias
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, Ints
-from retrieval_store.engine.filtering.allowed import BYTES_KEPT, Allowed
+from retrieval_store.engine.filtering.allowed import Allowed
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.nearest.trace import Trace
+from retrieval_store.engine.state.budget import BUDGET
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.indexes.exact import exact_distances, length_of, nearest
 from retrieval_store.interface.queries import Query
 
 Found: TypeAlias = tuple[Ints, Floats]  # rows and distances, nearest first
+MOST_TOGETHER = 16  # one part of the budget in so many, for what one filter allows
 MANY = 256  # slots, of which the nearest are found by a product in float32 first
 
 
@@ -43,7 +45,7 @@ class Asked:
         """Whether to keep what is searched of the points that the filter allows, so many bytes for
         each: whether the filter is used again, and it isn't too much."""
         allowed = self.allowed
-        return allowed.uses > 0 and allowed.count * row_bytes <= BYTES_KEPT // 2
+        return allowed.uses > 0 and allowed.count * row_bytes <= BUDGET.limit // MOST_TOGETHER
 
     def ranked(self, i: int, slots: Ints) -> Found:
         """The nearest of some slots to one of the query vectors, with their exact distances."""

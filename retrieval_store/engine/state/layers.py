@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.engine.state.budget import Cache
 
 CHANGES_KEPT = 1024  # steps, and rows in them, before they are made one
 NOTED_KEPT = 1_000_000
@@ -82,20 +83,18 @@ def refreshed(layers: Layers[S], kept: int, segment: S) -> Layers[S]:
 
 
 class LayerCache:
-    """The newest layers of each key, for all states that number their rows alike; those of the
-    `most` keys used last are kept.
+    """The newest layers of each key, for all states that number their rows alike.
 
     A reader may be behind or ahead of layers that another thread has built. Either way the two
     differ only in rows that writes between them changed, and those are what `at` calls stale.
     """
 
-    def __init__(self, seq: int, most: int) -> None:
+    def __init__(self, seq: int) -> None:
         self.refreshing = threading.Lock()
         self.rejected: set[Hashable] = set()
         self._locks: dict[Hashable, threading.Lock] = {}
-        self._most = most
         self._lock = threading.Lock()
-        self._layers: dict[Hashable, tuple[int, Layers[Any]]] = {}  # the last used last
+        self._layers: Cache[Hashable, tuple[int, Layers[Any]]] = Cache()
         self._asked: dict[Hashable, int] = {}
         self._changes: list[tuple[int, Ints]] = []
         self._noted = 0
@@ -107,7 +106,7 @@ class LayerCache:
         with self._lock:
             self._changes.append((seq, rows))
             self._noted += len(rows)
-            if not self._layers:
+            if not len(self._layers):
                 self._changes, self._noted, self._floor = [], 0, seq
             elif len(self._changes) > CHANGES_KEPT or self._noted > self._most_noted:
                 self._merge()
@@ -122,11 +121,10 @@ class LayerCache:
     def at(self, key: Hashable, seq: int, height: int) -> Layers[Any]:
         """The layers for a state with so many rows at `seq`, with what is stale in them."""
         with self._lock:
-            built, layers = self._layers.get(key, (-1, None))
+            built, layers = self._layers.get(key) or (-1, None)
             first, last = min(built, seq), max(built, seq)
             if layers is None or first < self._floor:
                 return Layers((), np.arange(height))
-            self._layers[key] = self._layers.pop(key)
             if first == last:
                 return Layers(layers.segments, NOTHING_STALE)
             changed, before = [], self._floor
@@ -140,12 +138,10 @@ class LayerCache:
     def keep(self, key: Hashable, seq: int, layers: Layers[Any]) -> None:
         """Offer layers without stale rows, built at `seq`."""
         with self._lock:
-            if seq >= self._layers.get(key, (-1, None))[0]:
-                self._layers.pop(key, None)
-                self._layers[key] = (seq, layers)
+            before = self._layers.get(key)
+            if before is None or seq >= before[0]:
+                self._layers.put(key, (seq, layers), sum(part.nbytes for part in layers.segments))
                 self._asked.pop(key, None)
-            if len(self._layers) > self._most:
-                del self._layers[next(iter(self._layers))]
 
     def refreshing_of(self, key: Hashable) -> threading.Lock:
         """A lock for one key, where building the layers of one should not hold up others."""
@@ -175,16 +171,13 @@ class LayerCache:
         return len(self.at(key, seq, height).stale) * 8 <= height
 
     def held(self) -> list[Any]:
-        """Of what there are layers."""
-        with self._lock:
-            return list(self._layers)
+        """Of what there are layers, the last used last."""
+        return self._layers.keys()
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory in the arrays of all of them."""
-        with self._lock:
-            every = [layers for _, layers in self._layers.values()]
-        return sum(segment.nbytes for layers in every for segment in layers.segments)
+        return self._layers.nbytes
 
 
 def current(

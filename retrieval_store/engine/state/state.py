@@ -71,6 +71,15 @@ class State:
         return self.count < len(self.alive)
 
 
+def state_bytes(state: State) -> int:
+    """Bytes of memory in its arrays."""
+    spaces = sum(
+        space.row_of_slot.nbytes + space.slot_of_row.nbytes + space.checksums.nbytes
+        for space in state.spaces.values()
+    )
+    return state.pks.nbytes + state.alive.nbytes + spaces
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """From one state to the next. payloads, listed: (n,) the rows that were added, or whose payload

@@ -53,7 +53,11 @@ class Vectors(Protocol):
         are filled in for the blocks verified so far."""
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file, which is opened again when it is needed."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in use besides the rows."""
 
 
 OpenVectors: TypeAlias = Callable[[Space, int], Vectors]  # those of a generation
@@ -96,6 +100,12 @@ class Admission:
             if len(self._shown.lengths) != len(matrix):
                 self._shown = self._norms_of(len(matrix))
             return self._shown
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in its arrays."""
+        n = self._norms
+        return self._counts.nbytes + n.lengths.nbytes + n.squared.nbytes + n.inverse.nbytes
 
     def _norms_of(self, rows: int) -> Norms:
         n = self._norms
@@ -214,6 +224,10 @@ class VectorFile:
                 f"vectors {first} to {first + len(rows) - 1}"
             )
 
+    @property
+    def nbytes(self) -> int:
+        return self._admission.nbytes
+
     def close(self) -> None:
         # The map goes when the last array into it does.
         self._mapped = None, self._none
@@ -241,6 +255,10 @@ class VectorArray:
 
     def admit(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> Norms:
         return self._admission.admit(matrix, slots, lambda *block: None)
+
+    @property
+    def nbytes(self) -> int:
+        return self._admission.nbytes
 
     def close(self) -> None:
         self._buffer = self._buffer[:0]

@@ -26,7 +26,6 @@ from retrieval_store.engine.words.lists import Lists
 from retrieval_store.engine.words.measures import Known
 from retrieval_store.errors import DamagedError
 
-LISTS_KEPT = 16
 ROWS_A_PIECE, CHARACTERS_A_PIECE = 20_000, 8_000_000
 ListKey: TypeAlias = tuple[str, Analyzer | str | None]  # of words, trigrams or a sparse space
 TRIGRAMS: ListKey = ("trigrams", None)

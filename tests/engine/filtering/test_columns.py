@@ -28,7 +28,7 @@ def test_a_reader_uses_a_column_that_was_built_for_a_later_state(store):
 
 def test_columns_stay_right_when_the_notes_of_changes_run_out(store, monkeypatch):
     monkeypatch.setattr("retrieval_store.engine.state.layers.CHANGES_KEPT", 4)
-    monkeypatch.setattr("retrieval_store.engine.memory.COLUMNS_KEPT", 2)
+    monkeypatch.setattr("retrieval_store.engine.state.budget.BUDGET.limit", 0)
     points = points_of(store, v="l2")
     points.put(PointBatch(["a", "b"], {}, [{"x": 0, "y": 0, "z": 0}] * 2), ADD)
     for i in range(30):

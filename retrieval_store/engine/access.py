@@ -183,7 +183,9 @@ class Access:
             return self._unless_gone(lambda: self._database.write(use))
 
         self._database.refuse_if_read_only()
-        return self._writers.take_within(LOCK_TIMEOUT_MS / 1000, write, self._refuse_to_wait)
+        made = self._writers.take_within(LOCK_TIMEOUT_MS / 1000, write, self._refuse_to_wait)
+        BUDGET.settle(self._held)
+        return made
 
     def _refuse_to_wait(self) -> NoReturn:
         raise LockTimeoutError(

@@ -135,6 +135,8 @@ class Upkeep:
         except Exception:
             _log.exception("maintenance in the background failed")
             return False
+        finally:
+            points.weigh()  # an index or codes may have grown
 
 
 _upkeep = Upkeep()

@@ -1,0 +1,163 @@
+"""One budget of memory for all that can be worked out again."""
+
+import gc
+import random
+
+import numpy as np
+import pytest
+
+import retrieval_store
+from retrieval_store.engine import opened
+from retrieval_store.engine.state.budget import BUDGET, Budget, Cache
+from retrieval_store.errors import InvalidArgumentError
+
+N, DIMENSION = 1_500, 16
+
+
+@pytest.fixture
+def limit():
+    """Sets the limit of this process' budget, for one test."""
+    gc.collect()  # other tests' stores
+    before = BUDGET.limit
+    yield lambda limit: setattr(BUDGET, "limit", limit)
+    BUDGET.limit = before
+
+
+def filled(client, name, seed):
+    random = np.random.default_rng(seed)
+    things = client.create_collection(name, embedding_function=None)
+    things.add(
+        ids=[str(i) for i in range(N)],
+        embeddings=random.standard_normal((N, DIMENSION)).astype(np.float32),
+        metadatas=[{f"key{j}": i % (j + 2) for j in range(6)} for i in range(N)],
+        documents=[f"word{i % 50} of thing {i}" for i in range(N)],
+    )
+    return things
+
+
+def call(rng, things):
+    """What a random call returns, as it can be compared."""
+    query = np.random.default_rng(rng.randrange(5)).standard_normal(DIMENSION)
+    where, at = {f"key{rng.randrange(6)}": rng.randrange(3)}, str(rng.randrange(N))
+    match rng.randrange(8):
+        case 0:
+            return things.get(ids=[at])
+        case 1:
+            return things.get(where=where, limit=7)
+        case 2:
+            return things.query(query_embeddings=query)["ids"]
+        case 3:
+            return things.query(query_embeddings=query, where=where)["ids"]
+        case 4:
+            return things.query(query_texts=f"word{rng.randrange(50)}", mode="text")["ids"]
+        case 5:
+            return things.get(where_document={"$contains": f"thing {at}"})["ids"]
+        case 6:
+            return things.update(ids=[at], metadatas=[{"key1": 77}])
+        case _:
+            return things.delete(ids=[at]) is None
+
+
+def answers(directory, seed, after=lambda collections: None):
+    """What many random calls return, in a store of four collections."""
+    rng, told = random.Random(seed), []
+    with retrieval_store.Client(directory) as client:
+        collections = [filled(client, f"things{i}", i) for i in range(4)]
+        for _ in range(250):
+            told.append(call(rng, rng.choice(collections)))
+            after(collections)
+    return told
+
+
+@pytest.mark.parametrize("budget", [0, 1, 60_000, 400_000])
+def test_answers_are_the_same_however_little_memory_there_is(tmp_path, limit, budget):
+    expected = answers(tmp_path / "much", 3)
+    limit(budget)
+    assert answers(tmp_path / "little", 3) == expected
+
+
+def test_what_is_held_besides_the_collection_in_use_stays_within_the_budget(tmp_path, limit):
+    held = []
+
+    def look(collections):
+        states = [things._backend.points._held.nbytes for things in collections]
+        held.append(BUDGET.held - max(states))
+
+    limit(200_000)
+    answers(tmp_path, 5, look)
+    assert 100_000 < max(held) <= 200_000
+
+
+def test_a_cache_lets_go_of_what_was_unused_for_longest():
+    budget = Budget(100)
+    in_use, cache = Cache(budget=budget), Cache(budget=budget)
+    for key in "abcde":
+        cache.put(key, key.upper(), 20)
+    budget.settle(in_use)
+    assert cache.keys() == [*"abcde"]
+    assert cache.get("a") == "A"
+    cache.put("f", "F", 20)
+    budget.settle(in_use)
+    assert cache.keys() == ["d", "e", "a", "f"]
+    assert budget.held == cache.nbytes == 80
+    del cache
+    gc.collect()
+    assert budget.held == 0
+
+
+def test_a_cache_in_use_keeps_what_it_has_and_isnt_counted():
+    budget, let_go = Budget(50), []
+    in_use, other = Cache(budget=budget), Cache(lambda: let_go.append("other"), budget)
+    in_use.put("state", None, 1_000)
+    other.put("state", None, 40)
+    budget.settle(in_use)
+    assert (in_use.keys(), other.keys(), let_go) == (["state"], ["state"], [])
+    budget.settle(other)
+    assert (in_use.keys(), other.keys()) == ([], ["state"])
+
+
+def test_a_collection_that_rests_has_no_files_and_forgets_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(opened, "descriptor_limit", lambda: 0)
+    monkeypatch.setattr(opened, "FEWEST_AWAKE", 1)
+    with retrieval_store.Client(tmp_path) as client:
+        things, others = filled(client, "things", 1), filled(client, "others", 2)
+        query = {"query_embeddings": np.ones(DIMENSION), "where": {"key1": 2}}
+        expected = things.query(**query)
+        points = things._backend.points
+        moment = points.moment()
+        others.count()
+        assert points.descriptors == len(moment.state.spaces)  # the number of files, none open
+        assert not points._database._idle
+        assert things.query(**query) == expected
+        assert points.moment() == moment
+
+
+def test_as_many_collections_are_awake_as_there_are_descriptors_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(opened, "descriptor_limit", lambda: 400)
+    with retrieval_store.Client(tmp_path) as client:
+        every = [client.create_collection(f"things{i}", embedding_function=None) for i in range(40)]
+        for things in every:
+            things.add(ids=["a"], embeddings=[[1.0, 2.0]])
+            things.count()
+        awake = [things for things in every if things._backend.points._database._idle]
+        assert awake == every[-len(awake) :]
+        assert 20 <= len(awake) < 40
+        assert sum(things._backend.points.descriptors for things in awake) <= 100
+
+
+@pytest.mark.parametrize("budget", [-1, 1.5, True, "1 GB"])
+def test_a_budget_is_a_number_of_bytes(tmp_path, budget):
+    with pytest.raises(InvalidArgumentError, match="memory_budget is .*, expected bytes"):
+        retrieval_store.Client(tmp_path, memory_budget=budget)
+
+
+def test_a_client_sets_the_budget_and_stats_tell_it(tmp_path, limit):
+    with retrieval_store.Client(tmp_path, memory_budget=12_345) as client:
+        told = filled(client, "things", 1).stats()["budget"]
+        assert told["limit"] == 12_345
+        assert 0 <= told["held"] <= BUDGET.held
+
+
+def test_a_cluster_has_no_budget_here():
+    with pytest.raises(InvalidArgumentError, match="memory_budget goes with"):
+        retrieval_store.Client(url="http://localhost:1", memory_budget=1)

@@ -103,7 +103,7 @@ def matrix_of(vectors: Any, name: str) -> Matrix:
         raise InvalidTypeError(f"{name} holds values of type {array.dtype}, expected numbers")
     if array.ndim != 2 or 0 in array.shape:
         raise InvalidArgumentError(
-            f"{name} has shape {array.shape}, expected (number of vectors, dimension)"
+            f"{name} has shape {array.shape}, expected (number of vectors, dimension), both above 0"
         )
     # A copy: what is checked here must be what is written, whatever the caller does meanwhile.
     if array.dtype == np.float32:

@@ -51,9 +51,9 @@ class Client:
     Clients of one path share the store, in this process and with others. A store in memory is its
     client's own. durability: "full" (an acknowledged write survives a power cut) or "relaxed" (a
     power cut may lose the last moments, never consistency). read_only: writes raise ReadOnlyError,
-    and the store may lie where nothing can be written. rebuild: don't use the indexes and lists of
-    words that are there, whoever made them, but make them again as they are needed; for a store
-    from somebody whom you don't trust. allow_reset: whether `reset` may delete
+    and the store may lie where nothing can be written. rebuild: don't use the codes, indexes and
+    lists of words that are there, whoever made them, but make them again as they are needed; for a
+    store from somebody whom you don't trust. allow_reset: whether `reset` may delete
     everything. trust: whether you trust whoever made the store; only then, or when you give it
     yourself, is an embedding function used that may reach the network, the environment or files.
     memory_budget: bytes of memory that all stores of this process together may keep what can be
@@ -169,7 +169,8 @@ class Client:
         data_loader: DataLoader | None = None,
     ) -> Collection:
         """The collection of this name, made if there is none. One that exists keeps its metadata;
-        a distance or an embedding function other than its own raises ConflictError."""
+        a setting in `configuration`, or an embedding function, other than its own raises
+        ConflictError."""
         return self.create_collection(
             name, configuration, metadata, embedding_function, data_loader, get_or_create=True
         )
@@ -207,7 +208,7 @@ class Client:
 
     def verify(self, *, progress: bool = False) -> list[FileReport]:
         """Look at every byte of the store's files: a report for each, with `problem` None where the
-        file is whole, and, of indexes and lists of words, where it says what the points say.
+        file is whole, and, of codes, indexes and lists of words, where it says what the points say.
         progress: show a bar of the files. Others may use the store meanwhile; of a store in memory,
         or on a cluster, there is nothing to report."""
         reports = []

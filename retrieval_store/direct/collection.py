@@ -275,16 +275,19 @@ class Collection:
         """Run a query and say how it was answered, instead of the answer.
 
         points, matching: how many there are and how many the filters allow; fresh: vectors that the
-        index hasn't taken in yet; plans: the way taken for each query, the candidates asked of the
-        index, and the estimated cost of each way in microseconds; legs: how many candidates words
-        and vectors gave; steps: milliseconds each took.
+        index hasn't taken in yet; uncoded: vectors without codes, which are searched as floats;
+        plans: the way taken for each query ("codes", "exact", "over-fetch" of the index, "nothing
+        matches"), the candidates asked of the index, and the estimated cost of each way in
+        microseconds; legs: how many candidates words and vectors gave; steps: milliseconds each
+        took; remarks: what else there is to know, in words.
         """
         query, wanted = question
         return self._backend.points.explain(query, fields_for(wanted))
 
     def stats(self) -> Payload:
-        """How many points, vectors and dead slots there are, how many the index holds, and the
-        bytes in memory and on disk by part."""
+        """How many points, vectors and dead slots there are; how many vectors have codes and how
+        many the index holds, of which this process has them at hand; and the bytes in memory and on
+        disk by part."""
         return self._backend.points.stats()
 
     def delete(
@@ -343,8 +346,8 @@ class Collection:
 
     def optimize(self, *, show_progress: bool = False) -> None:
         """Compact the collection: afterwards no byte of what was deleted or replaced is left in its
-        files, they are as small as can be, and the index holds all points and is saved. Others may
-        read and write meanwhile. On a cluster, which sees to itself, it does nothing."""
+        files, they are as small as can be, and codes and index have all points and are saved.
+        Others may read and write meanwhile. On a cluster, which sees to itself, it does nothing."""
         with progress_bar("optimizing", None, "vector", show_progress) as bar:
 
             def advance(done: int, total: int) -> None:

@@ -80,6 +80,8 @@ def _metadata_leaf(key: str, operand: Any, place: Place) -> Expression:
             f"{_named(place)}: {shortened(key)} is neither a metadata key nor one of '$and' and "
             "'$or'"
         )
+    if isinstance(operand, list | tuple):
+        raise _invalid(place, operand, "expected a scalar, or {'$in': […]} for one of several")
     if not isinstance(operand, MAPPINGS):
         return OneOf((key,), (_scalar(operand, place),))
     if not operand:

@@ -86,7 +86,11 @@ def _tell_once(points: Access, why: Exception) -> None:
     if told not in _told:
         _told.add(told)
         where = points.directory or "a collection in memory"
-        _log.warning("%s is large enough to gain from an index, but has none: %s", where, why)
+        _log.warning(
+            "%s is large enough to gain from an index, but has none, and is searched exactly: %s",
+            where,
+            why,
+        )
 
 
 def _take_in(index: SpaceIndex, space: SpaceState, slots: int, progress: Progress) -> None:

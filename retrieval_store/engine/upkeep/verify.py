@@ -43,8 +43,8 @@ from retrieval_store.interface.records import FileReport, Mode
 FindAnalyzer: TypeAlias = Callable[[], Analyzer]
 Comparison: TypeAlias = Callable[[DerivedFile], None]  # raises DamagedError
 _HOW_TO_MEND = (
-    "Nothing is lost: open the store with rebuild=True, or remove the folder while nobody uses it, "
-    "and it is made again"
+    "Nothing is lost: close it everywhere and open the store with rebuild=True, or remove the "
+    "folder 'derived' while it is closed, and it is made again"
 )
 _CLOSE = partial(ClientClosedError, "verified")
 

@@ -190,9 +190,17 @@ class Store:
             for record in [] if report.problem else self.page(None, 0):
                 directory = self.directory / record.id
                 find_class, find_analyzer = self._around.find_class, partial(analyzer_of, record)
-                yield from verify_collection(
+                for report in verify_collection(
                     directory, record.name, self.mode, find_class, find_analyzer
-                )
+                ):
+                    if report.problem:  # what this process has of it may be as bad
+                        self._forget(record.id)
+                    yield report
+
+    def _forget(self, collection_id: str) -> None:
+        points = self._open.get(collection_id)
+        if points is not None:
+            points.let_go()
 
     def optimize(self, collection_id: str, progress: Progress) -> None:
         """Compact a collection and let go of all that was deleted."""

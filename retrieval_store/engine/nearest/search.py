@@ -34,6 +34,9 @@ from retrieval_store.interface.queries import Query
 from retrieval_store.interface.spaces import index_settings
 
 
+NO_HELP = "codes told too few vectors apart of late: floats are searched"
+
+
 def nearest_rows(view: SearchView, query: Query, trace: Trace) -> list[Found]:
     """For each query vector the rows of the nearest points, and their distances."""
     space = view.state.spaces.get(query.space)
@@ -87,8 +90,12 @@ class _Search:
         if lacking := asked.slots - coded.count_below(asked.slots):
             self._note_uncoded(lacking)
         self._trace.lap("codes at hand")
-        helps = can_use_codes(asked) and codes.help()
-        return coded if helps else NOTHING_CODED, speeds()
+        if not can_use_codes(asked):
+            return NOTHING_CODED, speeds()
+        if not codes.help():
+            self._trace.remarks.append(NO_HELP)
+            return NOTHING_CODED, speeds()
+        return coded, speeds()
 
     def _note_uncoded(self, vectors: int) -> None:
         cells = vectors * self._asked.dimension

@@ -231,6 +231,20 @@ def test_a_damaged_file_is_found_searched_without_and_made_again(tmp_path, damag
     assert len(code_files(tmp_path)) == FILES
 
 
+def test_a_file_that_verify_finds_damaged_is_not_used_any_more(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        populated(client).optimize()
+    with retrieval_store.Client(tmp_path) as client:
+        check_answers(opened(client), as_held(700))
+        (file, *_) = code_files(tmp_path)
+        with file.open("r+b") as stream:  # in place, as a failing disk does
+            stream.seek(file.stat().st_size // 2)
+            stream.write(bytes(range(256)) * (file.stat().st_size // 600))
+        assert [report.file for report in client.verify() if report.problem] == [file]
+        for seed in range(3):
+            check_answers(opened(client), as_held(700), seed=seed)
+
+
 def test_a_file_that_is_cut_off_while_it_is_open_is_let_go(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         populated(client).optimize()
@@ -338,6 +352,8 @@ def test_vectors_that_codes_cannot_tell_apart_are_searched_as_they_are(client, m
     assert hits == ["same 0", "same 1", "same 2"]
     told = [methods(things) for _ in range(6)]
     assert told[0] == ["codes", "exact"] and told[-1] == ["exact"]
+    remarks = things.explain(query_embeddings=cloud(1, 5))["remarks"]
+    assert remarks == ["codes told too few vectors apart of late: floats are searched"]
 
 
 WITHOUT = """

@@ -33,7 +33,6 @@ from retrieval_store.indexes.exact import is_safe_length
 from retrieval_store.interface.queries import Query
 from retrieval_store.interface.spaces import index_settings
 
-
 NO_HELP = "codes told too few vectors apart of late: floats are searched"
 
 

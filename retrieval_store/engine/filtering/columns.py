@@ -59,11 +59,18 @@ def _together(rows: Ints) -> slice | Ints:
 
 def build_segment(rows: Ints, values: Sequence[Any]) -> Segment:
     """The values of some rows, one for each."""
-    lists = [(i, value) for i, value in enumerate(values) if type(value) is list]
+    kinds = set(map(type, values))
+    lists = [(i, v) for i, v in enumerate(values) if type(v) is list] if list in kinds else []
     places = np.array([i for i, _ in lists], np.int64)
     lengths = np.array([len(value) for _, value in lists], np.int64)
     items = [item for _, value in lists for item in value]
-    present = np.fromiter((v is not None and v != [] for v in values), np.bool_, len(values))
-    there = grouped(rows[present], np.zeros(np.count_nonzero(present), np.int64), 1)
+    there = rows
+    if not kinds.isdisjoint(_PERHAPS_NOTHING):
+        present = np.fromiter((v is not None and v != [] for v in values), np.bool_, len(values))
+        there = rows[present]
+    present_rows = Chosen(grouped(there, np.zeros(len(there), np.int64), 1), [(0, 1)])
     elements = build(rows[np.repeat(places, lengths)], items)
-    return Segment(rows, Chosen(there, [(0, 1)]), build(rows, values), elements)
+    return Segment(rows, present_rows, build(rows, values), elements)
+
+
+_PERHAPS_NOTHING = {type(None), list}

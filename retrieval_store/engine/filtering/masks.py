@@ -4,19 +4,21 @@ What columns can answer is looked up in them. What only the document can answer 
 only of the points that the rest of the filter leaves.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import reduce
+from itertools import compress
 from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.engine.database.transactions import select
-from retrieval_store.engine.filtering.columns import Column, build_segment, column_mask
+from retrieval_store.engine.filtering.columns import Column, Segment, build_segment, column_mask
 from retrieval_store.engine.filtering.kept import FilterView
 from retrieval_store.engine.state.layers import plan_refresh, refreshed
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.derived import find
-from retrieval_store.engine.storage.records import decode_payloads, read_records
+from retrieval_store.engine.storage.records import read_records, read_values
 from retrieval_store.engine.storage.schema import pks_of_ids
 from retrieval_store.engine.words.kept import TRIGRAMS, file_key
 from retrieval_store.engine.words.lists import trigrams_of
@@ -34,7 +36,6 @@ from retrieval_store.filters.expression import (
     PayloadPath,
     ValueLeaf,
     joined,
-    value_at,
     walk,
 )
 
@@ -138,7 +139,7 @@ def _pks_holding(view: FilterView, leaf: DocumentLeaf, candidates: Bools) -> Int
 def _holding(view: FilterView, leaf: ValueLeaf, candidates: Bools) -> Bools:
     """The candidates of whose values the leaf holds, each of which is asked."""
     rows, mask = np.flatnonzero(candidates), np.zeros_like(candidates)
-    values = _read_values(view, rows, [leaf.path])[leaf.path]
+    (values,) = read_values(view.connection, view.state.pks[rows], [leaf.path])
     holds = _asking(leaf, leaf.holds)
     mask[rows] = [holds(value) for value in values]
     return mask
@@ -167,27 +168,25 @@ def _columns(view: FilterView, paths: set[PayloadPath]) -> Columns:
     with cache.refreshing:  # the threads that wait for it find the columns made
         columns = {path: cache.at(path, seq, rows) for path in paths}
         plans = {path: plan_refresh(c, rows) for path, c in columns.items() if len(c.stale)}
-        by_rows: dict[bytes, list[PayloadPath]] = {}
-        for path, (_, wanted) in plans.items():
-            by_rows.setdefault(wanted.tobytes(), []).append(path)
-        for sharing in by_rows.values():  # those that lack the same rows share a read
-            wanted = plans[sharing[0]][1]
-            living = wanted[view.state.alive[wanted]]
-            values = _read_values(view, living, sharing)
-            for path in sharing:
-                segment = build_segment(living, values[path])
-                columns[path] = refreshed(columns[path], plans[path][0], segment)
-                cache.keep(path, seq, columns[path])
+        for path, segment in _read_segments(
+            view, {p: lacking for p, (_, lacking) in plans.items()}
+        ):
+            columns[path] = refreshed(columns[path], plans[path][0], segment)
+            cache.keep(path, seq, columns[path])
     return columns
 
 
-def _read_values(
-    view: FilterView, rows: Ints, paths: list[PayloadPath]
-) -> dict[PayloadPath, list[Any]]:
-    """For each path what the payloads of these rows have there."""
-    values: dict[PayloadPath, list[Any]] = {path: [] for path in paths}
-    for piece in read_records(view.connection, "payload", view.state.pks[rows]):
-        payloads = decode_payloads(blob for (blob,) in piece)
-        for path, found in values.items():
-            found += [value_at(payload, path) for payload in payloads]
-    return values
+def _read_segments(
+    view: FilterView, lacking: Mapping[PayloadPath, Ints]
+) -> Iterator[tuple[PayloadPath, Segment]]:
+    """For each path a segment of the rows that it lacks. Payloads are read once for all of them: to
+    look for one key more is next to nothing."""
+    every = reduce(np.union1d, lacking.values())
+    every = every[view.state.alive[every]]
+    found = read_values(view.connection, view.state.pks[every], [*lacking])
+    for (path, wanted), values in zip(lacking.items(), found, strict=True):
+        if len(wanted) < len(every):
+            its = np.isin(every, wanted)
+            yield path, build_segment(every[its], [*compress(values, its)])
+        else:
+            yield path, build_segment(every, values)

@@ -90,7 +90,7 @@ class PointStore(Access):
 
         def change(write: Write) -> int:
             view = self._view(write.connection, self.memory.before(write.connection, write.head))
-            rows = select(view, ids, expression)[:limit]
+            rows = select(view, ids, expression, limit)
             delete(write, view.state.pks[rows])
             return len(rows)
 
@@ -109,10 +109,10 @@ class PointStore(Access):
         """The points that are named and match: in the order of `ids`, or of first insertion."""
 
         def look(view: SearchView) -> Points:
-            rows = select(view, ids, expression)[offset:]
+            rows = select(view, ids, expression, limit, offset)
             if view.kept.lists.wanted():
                 self._around.attend(self)
-            return fetch(view, rows[:limit], fields)
+            return fetch(view, rows, fields)
 
         return self.read_again(look)
 

@@ -89,6 +89,10 @@ class AllowedCache:
                 found.uses += 1
             return found
 
+    def has(self, key: Key) -> bool:
+        """Whether something is kept under the key."""
+        return key in self._kept
+
     def keep(self, allowed: Allowed) -> None:
         """Keep it, and let go of what hasn't been used for longest."""
         with self._lock:

@@ -1,16 +1,20 @@
 """Columns: for one payload path, which points have which value, kept current as `layers`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from itertools import compress
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.engine.filtering.groups import Chosen, grouped
+from retrieval_store.engine.filtering.kept import FilterView
 from retrieval_store.engine.filtering.postings import Postings, build
-from retrieval_store.engine.state.layers import Layers
-from retrieval_store.filters.expression import ValueLeaf
+from retrieval_store.engine.state.layers import NOTHING_STALE, Layers, plan_refresh, refreshed
+from retrieval_store.engine.storage.records import read_values
+from retrieval_store.filters.expression import PayloadPath, ValueLeaf
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,53 @@ class Segment:
 
 
 Column: TypeAlias = Layers[Segment]
+Columns: TypeAlias = dict[PayloadPath, Column]
+
+
+def columns_at(view: FilterView, paths: Iterable[PayloadPath]) -> Columns:
+    """The columns of these paths as they are kept, with what is stale in them."""
+    seq, rows = view.state.head.seq, len(view.state.pks)
+    return {path: view.kept.columns.at(path, seq, rows) for path in paths}
+
+
+def current_columns(view: FilterView, paths: Iterable[PayloadPath]) -> Columns:
+    """The columns of these paths with nothing stale; of those that had something."""
+    cache, seq, rows = view.kept.columns, view.state.head.seq, len(view.state.pks)
+    with cache.refreshing:  # the threads that wait for it find the columns made
+        columns = columns_at(view, paths)
+        plans = {path: plan_refresh(c, rows) for path, c in columns.items() if len(c.stale)}
+        lacking = {path: rows_of_path for path, (_, rows_of_path) in plans.items()}
+        for path, segment in _read_segments(view, lacking):
+            columns[path] = refreshed(columns[path], plans[path][0], segment)
+            cache.keep(path, seq, columns[path])
+            view.kept.spent.pop(path, None)
+    return columns
+
+
+def _read_segments(
+    view: FilterView, lacking: Mapping[PayloadPath, Ints]
+) -> Iterator[tuple[PayloadPath, Segment]]:
+    """For each path a segment of the rows that it lacks. Payloads are read once for all of them: to
+    look for one key more is next to nothing."""
+    every = reduce(np.union1d, lacking.values(), NOTHING_STALE)
+    every = every[view.state.alive[every]]
+    found = read_values(view.connection, view.state.pks[every], [*lacking])
+    for (path, wanted), values in zip(lacking.items(), found, strict=True):
+        if len(wanted) < len(every):
+            its = np.isin(every, wanted)
+            yield path, build_segment(every[its], [*compress(values, its)])
+        else:
+            yield path, build_segment(every, values)
+
+
+def columns_of_few(view: FilterView, rows: Ints, paths: Sequence[PayloadPath]) -> Columns:
+    """Columns of these rows alone, which count from 0 there; nobody keeps them."""
+    found, places = read_values(view.connection, view.state.pks[rows], paths), np.arange(len(rows))
+    segments = [build_segment(places, values) for values in found]
+    return {
+        path: Layers((segment,), NOTHING_STALE)
+        for path, segment in zip(paths, segments, strict=True)
+    }
 
 
 def column_mask(column: Column, leaf: ValueLeaf, rows: int) -> Bools | None:

@@ -1,7 +1,7 @@
 """Columns of payloads, which follow the states that readers hold."""
 
 from retrieval_store.engine.database.pools import MemoryDatabase
-from retrieval_store.engine.filtering import masks
+from retrieval_store.engine.filtering import columns
 from retrieval_store.engine.filtering.masks import matching
 from retrieval_store.engine.storage.records import read_values
 from retrieval_store.filters.expression import And, Range
@@ -49,7 +49,7 @@ def test_payloads_are_read_once_for_all_keys_of_a_filter(store, monkeypatch):
         reads.append((len(pks), sorted(key for (key,) in paths)))
         return read_values(connection, pks, paths)
 
-    monkeypatch.setattr(masks, "read_values", reading)
+    monkeypatch.setattr(columns, "read_values", reading)
     points = points_of(store)
     count = 3000
     points.put(PointBatch([*range(count)], {}, [{"x": i, "y": i} for i in range(count)]), ADD)

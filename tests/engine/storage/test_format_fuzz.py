@@ -33,7 +33,7 @@ import retrieval_store
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.direct.results import SPACE
 from retrieval_store.engine.database.opening import CHECKSUM_BYTES, CHECKSUM_VFS
-from retrieval_store.engine.filtering import masks
+from retrieval_store.engine.filtering import documents
 from retrieval_store.engine.nearest import planner
 from retrieval_store.engine.state import layers
 from retrieval_store.engine.storage.vectors import rows_per_block
@@ -57,7 +57,7 @@ LONGEST = 120  # seconds of the processor, for some thirty calls
 SMALL = {"hnsw": {"ef_search": 20, "max_neighbors": 4, "ef_construction": 20}}
 UPSERT = WriteRules(known="update", new="insert")
 EAGER_LISTS = [
-    (masks, "TRIGRAMS_WORTH"),
+    (documents, "TRIGRAMS_WORTH"),
     (layers, "WANTED_AFTER"),
     (saving, "LISTS_WORTH"),
 ]

@@ -44,7 +44,8 @@ from retrieval_store.interface.spaces import NewSpace
 from retrieval_store.interface.stores import IndexKind
 
 ATTENTION_EVERY = 2_000  # points written
-# Hits, how they were found, in which state, and the lists of words that would have been of use.
+# Hits, how they were found, in which state, and the lists of words that would have been of use or
+# should be saved.
 _Answered: TypeAlias = tuple[list[Hits], Trace, State, list[Hashable]]
 
 
@@ -110,7 +111,7 @@ class PointStore(Access):
 
         def look(view: SearchView) -> Points:
             rows = select(view, ids, expression, limit, offset)
-            if view.kept.lists.wanted():
+            if view.kept.unsaved or view.kept.lists.wanted():
                 self._around.attend(self)
             return fetch(view, rows, fields)
 
@@ -136,7 +137,8 @@ class PointStore(Access):
     def _answer(self, query: AnyQuery, fields: Fields) -> _Answered:
         def look(view: SearchView) -> _Answered:
             trace = Trace(remarks=view.remarks)
-            return answer(view, query, fields, trace), trace, view.state, view.kept.lists.wanted()
+            hits = answer(view, query, fields, trace)
+            return hits, trace, view.state, [*view.kept.unsaved, *view.kept.lists.wanted()]
 
         answered = self.read_again(look)
         _, trace, _, wanted = answered

@@ -38,8 +38,8 @@ from retrieval_store.engine.nearest import planner
 from retrieval_store.engine.state import layers
 from retrieval_store.engine.storage.vectors import rows_per_block
 from retrieval_store.engine.upkeep import background as upkeep
-from retrieval_store.engine.upkeep import saving
 from retrieval_store.engine.upkeep.filling import load
+from retrieval_store.engine.words import kept
 from retrieval_store.errors import DamagedError, RetrievalStoreError
 from retrieval_store.indexes.kernels import has_kernels
 from retrieval_store.interface.points import Fields, PointBatch, SpecialVectors, Vectors, WriteRules
@@ -59,7 +59,7 @@ UPSERT = WriteRules(known="update", new="insert")
 EAGER_LISTS = [
     (documents, "TRIGRAMS_WORTH"),
     (layers, "WANTED_AFTER"),
-    (saving, "LISTS_WORTH"),
+    (kept, "LISTS_WORTH"),
 ]
 EVERYTHING = ["metadatas", "documents", "embeddings", "uris"]
 

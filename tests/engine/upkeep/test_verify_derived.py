@@ -15,7 +15,7 @@ from retrieval_store.engine.filtering import documents
 from retrieval_store.engine.nearest.indexing import built_in
 from retrieval_store.engine.state import layers
 from retrieval_store.engine.store import Store
-from retrieval_store.engine.upkeep import maintenance, saving, verify
+from retrieval_store.engine.upkeep import maintenance, verify
 from retrieval_store.engine.words.list_files import _TYPES, MAGIC
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.indexes.hnsw import HEADER
@@ -38,7 +38,7 @@ def eager(monkeypatch):
     eager_indexes(monkeypatch.setattr)
     monkeypatch.setattr(documents, "TRIGRAMS_WORTH", 1)
     monkeypatch.setattr(layers, "WANTED_AFTER", 1)
-    monkeypatch.setattr(saving, "LISTS_WORTH", 1)
+    monkeypatch.setattr("retrieval_store.engine.words.kept.LISTS_WORTH", 1)
 
 
 def derived_file(store, kind):

@@ -188,12 +188,12 @@ class Memory:
 
 
 def _nothing_kept(seq: int, held: Mapping[str, OpenSpace]) -> Kept:
-    columns, lists = LayerCache(seq), LayerCache(seq)
     indexes, codes = _of_spaces(held)
     return Kept(
-        lists=lists,
+        lists=LayerCache(seq),
         measures={},
-        columns=columns,
+        columns=LayerCache(seq),
+        answers=LayerCache(seq),
         allowed=AllowedCache(),
         indexes=indexes,
         codes=codes,
@@ -206,7 +206,8 @@ def _still_kept(
     """What is still of use once the payloads of these rows have changed, and what is listed of
     those."""
     kept.columns.note(seq, payloads)
-    kept.lists.note(seq, listed)
+    for cache in (kept.lists, kept.answers):
+        cache.note(seq, listed)
     indexes, codes = _of_spaces(held)
     measures = after(kept.measures, listed)
     return replace(kept, measures=measures, allowed=AllowedCache(), indexes=indexes, codes=codes)

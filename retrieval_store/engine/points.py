@@ -44,7 +44,8 @@ from retrieval_store.interface.spaces import NewSpace
 from retrieval_store.interface.stores import IndexKind
 
 ATTENTION_EVERY = 2_000  # points written
-# Hits, how they were found, in which state, and the lists of words that would have been of use.
+# Hits, how they were found, in which state, and the lists of words that would have been of use or
+# should be saved.
 _Answered: TypeAlias = tuple[list[Hits], Trace, State, list[Hashable]]
 
 
@@ -90,7 +91,7 @@ class PointStore(Access):
 
         def change(write: Write) -> int:
             view = self._view(write.connection, self.memory.before(write.connection, write.head))
-            rows = select(view, ids, expression)[:limit]
+            rows = select(view, ids, expression, limit)
             delete(write, view.state.pks[rows])
             return len(rows)
 
@@ -109,10 +110,10 @@ class PointStore(Access):
         """The points that are named and match: in the order of `ids`, or of first insertion."""
 
         def look(view: SearchView) -> Points:
-            rows = select(view, ids, expression)[offset:]
-            if view.kept.lists.wanted():
+            rows = select(view, ids, expression, limit, offset)
+            if view.kept.unsaved or view.kept.lists.wanted():
                 self._around.attend(self)
-            return fetch(view, rows[:limit], fields)
+            return fetch(view, rows, fields)
 
         return self.read_again(look)
 
@@ -136,7 +137,8 @@ class PointStore(Access):
     def _answer(self, query: AnyQuery, fields: Fields) -> _Answered:
         def look(view: SearchView) -> _Answered:
             trace = Trace(remarks=view.remarks)
-            return answer(view, query, fields, trace), trace, view.state, view.kept.lists.wanted()
+            hits = answer(view, query, fields, trace)
+            return hits, trace, view.state, [*view.kept.unsaved, *view.kept.lists.wanted()]
 
         answered = self.read_again(look)
         _, trace, _, wanted = answered

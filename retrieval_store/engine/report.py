@@ -42,7 +42,7 @@ def statistics(state: State, kept: Kept, directory: Path | None) -> Payload:
         "state": state_bytes(state),
         "columns": kept.columns.nbytes,
         "words": kept.lists.nbytes,
-        "filters": kept.allowed.nbytes,
+        "filters": kept.allowed.nbytes + kept.answers.nbytes,
         "codes": sum(codes.nbytes for codes in kept.codes.values()),
         "indexes": sum(index.nbytes for index in kept.indexes.values()),
     }

@@ -31,7 +31,7 @@ class DocumentLeaf(Expression):
 @dataclass(frozen=True, slots=True)
 class DocumentContains(DocumentLeaf):
     """Points with a document that has `text` in it, case and all. The engine finds them by SQLite
-    and by trigrams (`engine.filtering.masks`), and doesn't ask `holds`."""
+    and by trigrams (`engine.filtering.documents`), and doesn't ask `holds`."""
 
     text: str
 

@@ -5,9 +5,9 @@ import random
 import numpy as np
 
 import retrieval_store
-from retrieval_store.engine.filtering import masks
+from retrieval_store.engine.filtering import documents
 from retrieval_store.engine.state import layers
-from retrieval_store.engine.upkeep import saving
+from retrieval_store.engine.words import kept
 from retrieval_store.engine.words.kept import TRIGRAMS
 from tests.helpers.indexed import until
 
@@ -22,9 +22,9 @@ DOCUMENTS = [
 
 
 def use_trigrams(patch):
-    patch.setattr(masks, "TRIGRAMS_WORTH", 1)
+    patch.setattr(documents, "TRIGRAMS_WORTH", 1)
     patch.setattr(layers, "WANTED_AFTER", 1)
-    patch.setattr(saving, "LISTS_WORTH", 1)
+    patch.setattr(kept, "LISTS_WORTH", 1)
 
 
 def kept_of(collection):

@@ -89,6 +89,10 @@ class AllowedCache:
             found.uses += 1
         return found
 
+    def has(self, key: Key) -> bool:
+        """Whether something is kept under the key."""
+        return key in self._kept
+
     def keep(self, allowed: Allowed) -> None:
         """Keep it."""
         if allowed.key is not None:

@@ -1,16 +1,20 @@
 """Columns: for one payload path, which points have which value, kept current as `layers`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from itertools import compress
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.engine.filtering.groups import Chosen, grouped
+from retrieval_store.engine.filtering.kept import FilterView
 from retrieval_store.engine.filtering.postings import Postings, build
-from retrieval_store.engine.state.layers import Layers
-from retrieval_store.filters.expression import ValueLeaf
+from retrieval_store.engine.state.layers import NOTHING_STALE, Layers, plan_refresh, refreshed
+from retrieval_store.engine.storage.records import read_values
+from retrieval_store.filters.expression import PayloadPath, ValueLeaf
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,53 @@ class Segment:
 
 
 Column: TypeAlias = Layers[Segment]
+Columns: TypeAlias = dict[PayloadPath, Column]
+
+
+def columns_at(view: FilterView, paths: Iterable[PayloadPath]) -> Columns:
+    """The columns of these paths as they are kept, with what is stale in them."""
+    seq, rows = view.state.head.seq, len(view.state.pks)
+    return {path: view.kept.columns.at(path, seq, rows) for path in paths}
+
+
+def current_columns(view: FilterView, paths: Iterable[PayloadPath]) -> Columns:
+    """The columns of these paths with nothing stale; of those that had something."""
+    cache, seq, rows = view.kept.columns, view.state.head.seq, len(view.state.pks)
+    with cache.refreshing:  # the threads that wait for it find the columns made
+        columns = columns_at(view, paths)
+        plans = {path: plan_refresh(c, rows) for path, c in columns.items() if len(c.stale)}
+        lacking = {path: rows_of_path for path, (_, rows_of_path) in plans.items()}
+        for path, segment in _read_segments(view, lacking):
+            columns[path] = refreshed(columns[path], plans[path][0], segment)
+            cache.keep(path, seq, columns[path])
+            view.kept.spent.pop(path, None)
+    return columns
+
+
+def _read_segments(
+    view: FilterView, lacking: Mapping[PayloadPath, Ints]
+) -> Iterator[tuple[PayloadPath, Segment]]:
+    """For each path a segment of the rows that it lacks. Payloads are read once for all of them: to
+    look for one key more is next to nothing."""
+    every = reduce(np.union1d, lacking.values(), NOTHING_STALE)
+    every = every[view.state.alive[every]]
+    found = read_values(view.connection, view.state.pks[every], [*lacking])
+    for (path, wanted), values in zip(lacking.items(), found, strict=True):
+        if len(wanted) < len(every):
+            its = np.isin(every, wanted)
+            yield path, build_segment(every[its], [*compress(values, its)])
+        else:
+            yield path, build_segment(every, values)
+
+
+def columns_of_few(view: FilterView, rows: Ints, paths: Sequence[PayloadPath]) -> Columns:
+    """Columns of these rows alone, which count from 0 there; nobody keeps them."""
+    found, places = read_values(view.connection, view.state.pks[rows], paths), np.arange(len(rows))
+    segments = [build_segment(places, values) for values in found]
+    return {
+        path: Layers((segment,), NOTHING_STALE)
+        for path, segment in zip(paths, segments, strict=True)
+    }
 
 
 def column_mask(column: Column, leaf: ValueLeaf, rows: int) -> Bools | None:
@@ -59,11 +110,18 @@ def _together(rows: Ints) -> slice | Ints:
 
 def build_segment(rows: Ints, values: Sequence[Any]) -> Segment:
     """The values of some rows, one for each."""
-    lists = [(i, value) for i, value in enumerate(values) if type(value) is list]
+    kinds = set(map(type, values))
+    lists = [(i, v) for i, v in enumerate(values) if type(v) is list] if list in kinds else []
     places = np.array([i for i, _ in lists], np.int64)
     lengths = np.array([len(value) for _, value in lists], np.int64)
     items = [item for _, value in lists for item in value]
-    present = np.fromiter((v is not None and v != [] for v in values), np.bool_, len(values))
-    there = grouped(rows[present], np.zeros(np.count_nonzero(present), np.int64), 1)
+    there = rows
+    if not kinds.isdisjoint(_PERHAPS_NOTHING):
+        present = np.fromiter((v is not None and v != [] for v in values), np.bool_, len(values))
+        there = rows[present]
+    present_rows = Chosen(grouped(there, np.zeros(len(there), np.int64), 1), [(0, 1)])
     elements = build(rows[np.repeat(places, lengths)], items)
-    return Segment(rows, Chosen(there, [(0, 1)]), build(rows, values), elements)
+    return Segment(rows, present_rows, build(rows, values), elements)
+
+
+_PERHAPS_NOTHING = {type(None), list}

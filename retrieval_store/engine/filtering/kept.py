@@ -1,21 +1,27 @@
 """What filtering keeps between calls."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from retrieval_store.engine.filtering.allowed import AllowedCache
 from retrieval_store.engine.state.layers import LayerCache
 from retrieval_store.engine.state.view import View
 from retrieval_store.engine.words.kept import KeptLists
+from retrieval_store.filters.expression import DocumentLeaf, PayloadPath
 
 
 @dataclass(frozen=True, slots=True)
 class KeptFilters(KeptLists):
-    """What this room keeps, and the lists of words that it asks. columns: payloads by value, for
-    all states that number their rows alike; allowed: what filters let through, in one state."""
+    """What this room keeps, and the lists of words that it asks. columns: payloads by value, answers:
+    documents by what conditions say of them, for all states that number their rows alike; allowed:
+    what filters let through, in one state; spent: what looking at points without a column has cost
+    (see `looking`); asked: conditions on documents that were asked lately, the last one last."""
 
     columns: LayerCache
+    answers: LayerCache
     allowed: AllowedCache
+    spent: dict[PayloadPath, float] = field(default_factory=dict, kw_only=True)
+    asked: dict[DocumentLeaf, None] = field(default_factory=dict, kw_only=True)
 
 
 FilterView: TypeAlias = View[KeptFilters]

@@ -1,31 +1,29 @@
 """Filters → masks: which rows of the state fulfil an expression.
 
-What columns can answer is looked up in them. What only the document can answer is asked last, and
-only of the points that the rest of the filter leaves.
+What columns can answer is looked up in them. Where that leaves few points, these are looked at for
+all that is left to be asked, before a column is built of all points: `Evaluation` does the same
+with columns of these few alone. What only the document can answer is asked last.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias, TypeGuard
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints
-from retrieval_store.engine.database.transactions import select
-from retrieval_store.engine.filtering.columns import Column, build_segment, column_mask
+from retrieval_store.engine.filtering.columns import (
+    Columns,
+    column_mask,
+    columns_at,
+    columns_of_few,
+    current_columns,
+)
+from retrieval_store.engine.filtering.documents import asking, holding, is_listed
 from retrieval_store.engine.filtering.kept import FilterView
-from retrieval_store.engine.state.layers import plan_refresh, refreshed
 from retrieval_store.engine.state.state import rows_of
-from retrieval_store.engine.storage.derived import find
-from retrieval_store.engine.storage.records import decode_payloads, read_records
+from retrieval_store.engine.storage.records import read_values
 from retrieval_store.engine.storage.schema import pks_of_ids
-from retrieval_store.engine.words.kept import TRIGRAMS, file_key
-from retrieval_store.engine.words.lists import trigrams_of
-from retrieval_store.engine.words.ranked import rows_with_all
-from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import (
-    NODES,
     And,
-    DocumentContains,
     DocumentLeaf,
     Expression,
     HasId,
@@ -34,65 +32,113 @@ from retrieval_store.filters.expression import (
     PayloadPath,
     ValueLeaf,
     joined,
-    value_at,
     walk,
 )
 
-TRIGRAMS_WORTH = 20_000  # documents; fewer are looked at in two milliseconds
-Columns: TypeAlias = Mapping[PayloadPath, Column]
+# In the time in which one row is read into a column: what it costs to begin to look at points, what
+# each of them costs, and how many rows a condition is looked up for.
+BEGUN, LOOKED_AT, LOOKED_UP = 100, 1.5, 500
+SPENT_KEPT = 10_000  # keys
 
 
-def matching(view: FilterView, expression: Expression | None) -> Bools:
-    """(rows,) True for the living points that fulfil the expression; all do when it is None."""
+def matching(
+    view: FilterView, expression: Expression | None, candidates: Bools | None = None
+) -> Bools:
+    """(rows,) True for the candidates that fulfil the expression; all do when it is None.
+    candidates: living points, by default all."""
+    candidates = view.state.alive if candidates is None else candidates
     if expression is None:
-        return view.state.alive
-    paths = {node.path for node in walk(expression) if _is_looked_up(node)}
-    columns = _columns(view, paths) if paths else {}
-    return _mask(view, columns, expression, view.state.alive)
+        return candidates
+    return Evaluation(view, columns_at(view, _paths([expression]))).mask(expression, candidates)
 
 
-def _mask(view: FilterView, columns: Columns, expression: Expression, candidates: Bools) -> Bools:
-    """The candidates that fulfil the expression."""
-    match expression:
-        case And(terms):
-            for term in sorted(joined(terms, negated=True), key=_reads_documents):
-                candidates = _mask(view, columns, term, candidates)
-            return candidates
-        case Or(terms):
-            found = np.zeros_like(candidates)
-            for term in sorted(joined(terms, negated=False), key=_reads_documents):
-                found |= _mask(view, columns, term, candidates & ~found)
-            return found
-        case Not(term):
-            return candidates & ~_mask(view, columns, term, candidates)
-        case ValueLeaf():
-            return _of_leaf(view, columns, expression, candidates)
-        case HasId(ids):
-            pks = np.fromiter(pks_of_ids(view.connection, ids).values(), np.int64)
-        case DocumentContains(text):
-            pks = _pks_containing(view, text, candidates)
-        case DocumentLeaf():
-            pks = _pks_holding(view, expression, candidates)
-        case _:
-            raise TypeError(f"no mask is defined for {expression!r}")
-    mask = np.zeros_like(candidates)
-    mask[rows_of(view.state.pks, pks)] = True
-    mask &= candidates
-    return mask
+def among(view: FilterView, expression: Expression, rows: Ints) -> Bools:
+    """For each of these rows, ascending and of living points, whether it fulfils the expression."""
+    paths, height = _paths([expression]), len(view.state.pks)
+    columns = columns_at(view, paths)
+    lacking = [path for path in paths if len(columns[path].stale)]
+    if lacking:
+        few = is_worth_looking(view, columns, lacking, len(rows))
+    else:
+        few = BEGUN + LOOKED_AT * len(rows) <= (1 + len(paths)) * height / LOOKED_UP
+    if few:
+        return look(view, expression, rows)
+    candidates = np.zeros(height, np.bool_)
+    candidates[rows] = True
+    return Evaluation(view, columns).mask(expression, candidates)[rows]
 
 
-def _of_leaf(view: FilterView, columns: Columns, leaf: ValueLeaf, candidates: Bools) -> Bools:
-    mask = None
-    if _is_looked_up(leaf):
-        mask = column_mask(columns[leaf.path], leaf, len(candidates))
-    if mask is None:
-        return _holding(view, leaf, candidates)
-    mask &= candidates
-    return mask
+def look(view: FilterView, expression: Expression, rows: Ints) -> Bools:
+    """The same, by reading these points alone."""
+    columns = columns_of_few(view, rows, [*_paths([expression])])
+    return Evaluation(view, columns, rows).mask(expression, np.ones(len(rows), np.bool_))
 
 
-def _is_looked_up(node: Expression) -> TypeGuard[ValueLeaf]:
-    return isinstance(node, ValueLeaf) and type(node).found_in is not ValueLeaf.found_in
+def is_worth_looking(
+    view: FilterView, columns: Columns, lacking: Sequence[PayloadPath], count: int
+) -> bool:
+    """Whether to look at so many points rather than to bring the columns that lack rows up to date;
+    if so, that is noted. What looking has cost already counts with it: a key that is asked for
+    again and again gets its column when half as much was spent without it as it takes to build, so
+    that no filter takes much longer than if it had been built at once."""
+    spent, price = view.kept.spent, BEGUN + LOOKED_AT * count
+    building = sum(len(columns[path].stale) for path in lacking)
+    if price + sum(spent.get(path, 0.0) for path in lacking) > building / 2:
+        return False
+    if len(spent) > SPENT_KEPT:
+        spent.clear()
+    for path in lacking:
+        spent[path] = spent.get(path, 0.0) + price / len(lacking)
+    view.remarks.append(f"{count} points were looked at, without a column for {lacking[0]}")
+    return True
+
+
+def split(view: FilterView, expression: Expression) -> tuple[Expression | None, Expression | None]:
+    """The part of an expression that can be looked up as it is, and what must hold besides, for
+    which points must be read."""
+    terms = joined(expression.terms, negated=True) if isinstance(expression, And) else [expression]
+    known, others = parted(view, columns_at(view, _paths(terms)), terms)
+    return And(tuple(known)) if known else None, And(tuple(others)) if others else None
+
+
+def parted(
+    view: FilterView, columns: Columns, terms: Iterable[Expression]
+) -> tuple[list[Expression], list[Expression]]:
+    """The terms that can be looked up as they are, and those for which points must be read."""
+    known: list[Expression] = []
+    others: list[Expression] = []
+    for term in terms:
+        (others if _reads(view, columns, term) else known).append(term)
+    return sorted(known, key=_reads_documents), sorted(others, key=_reads_documents)
+
+
+def _reads(view: FilterView, columns: Columns, expression: Expression) -> bool:
+    for node in walk(expression):
+        if isinstance(node, ValueLeaf):
+            if not _is_looked_up(node) or len(columns[node.path].stale):
+                return True
+        elif isinstance(node, DocumentLeaf) and not is_listed(view, node):
+            return True
+    return False
+
+
+def _paths(terms: Iterable[Expression]) -> dict[PayloadPath, None]:
+    """The paths that are looked up, each once, in their order."""
+    nodes = (node for term in terms for node in walk(term))
+    return {
+        node.path: None for node in nodes if isinstance(node, ValueLeaf) and _is_looked_up(node)
+    }
+
+
+def _is_simple(term: Expression) -> bool:
+    """Whether it has no terms of its own, some of which may leave few points to the others."""
+    while isinstance(term, Not):
+        term = term.term
+    return not isinstance(term, And | Or)
+
+
+def _is_looked_up(node: ValueLeaf) -> bool:
+    return type(node).found_in is not ValueLeaf.found_in
 
 
 def _reads_documents(expression: Expression) -> bool:
@@ -101,93 +147,97 @@ def _reads_documents(expression: Expression) -> bool:
     )
 
 
-def _pks_containing(view: FilterView, text: str, candidates: Bools) -> Ints:
-    by_trigrams = _with_trigrams_of(view, text)
-    if by_trigrams is not None:
-        candidates = candidates & by_trigrams
-        view.remarks.append(f"{text!r}: {np.count_nonzero(candidates)} candidates by trigrams")
-    if np.count_nonzero(candidates) == view.state.count:
-        query = "SELECT pk FROM points WHERE instr(document, ?)"
-        pieces = iter([select(view.connection, query, text)])
-    else:
-        pks = view.state.pks[candidates]
-        pieces = read_records(view.connection, "pk", pks, "AND instr(document, ?)", text)
-    return np.array([pk for piece in pieces for (pk,) in piece], np.int64)
+class Evaluation:
+    """Expressions asked of the points of a state, or of some of them. Masks are over these.
+
+    columns: of all paths that are looked up, kept ones, which may lack rows; rows: of the points
+    that are meant, None for all of the state.
+    """
+
+    def __init__(self, view: FilterView, columns: Columns, rows: Ints | None = None) -> None:
+        self._view, self._columns, self._rows = view, columns, rows
+
+    def mask(self, expression: Expression, candidates: Bools) -> Bools:
+        """The candidates that fulfil the expression."""
+        return self._left([expression], candidates, wanted=True)
+
+    def _left(self, terms: Iterable[Expression], candidates: Bools, wanted: bool) -> Bools:
+        """The candidates that fulfil all of the terms, or unless `wanted` none of them."""
+        known, others = parted(self._view, self._columns, terms)
+        for term in known:
+            candidates = self._less(self._of(term, candidates), candidates, wanted)
+        lacking = self._lacking(others)
+        if lacking:
+            count = int(np.count_nonzero(candidates))
+            if is_worth_looking(self._view, self._columns, lacking, count):
+                both = (And if wanted else Or)(tuple(others))
+                return self._less(self._looked_at(both, candidates), candidates, wanted)
+            if self._lacking(filter(_is_simple, others)):
+                self._columns |= current_columns(self._view, self._columns)
+        for term in others:
+            candidates = self._less(self._of(term, candidates), candidates, wanted)
+        return candidates
+
+    def _lacking(self, terms: Iterable[Expression]) -> list[PayloadPath]:
+        return [path for path in _paths(terms) if len(self._columns[path].stale)]
+
+    def _less(self, found: Bools, candidates: Bools, wanted: bool) -> Bools:
+        return found if wanted else candidates & ~found
+
+    def _of(self, expression: Expression, candidates: Bools) -> Bools:
+        match expression:
+            case And(terms):
+                return self._left(joined(terms, negated=True), candidates, wanted=True)
+            case Or(terms):
+                none = self._left(joined(terms, negated=False), candidates, wanted=False)
+                return candidates & ~none
+            case Not(term):
+                return candidates & ~self._of(term, candidates)
+            case ValueLeaf():
+                return self._of_value(expression, candidates)
+            case HasId(ids):
+                return self._with_ids(ids, candidates)
+            case DocumentLeaf():
+                places = np.flatnonzero(candidates)
+                return _marked(
+                    candidates, places, holding(self._view, expression, self._at(places))
+                )
+        raise TypeError(f"no mask is defined for {expression!r}")
+
+    def _looked_at(self, expression: Expression, candidates: Bools) -> Bools:
+        places = np.flatnonzero(candidates)
+        return _marked(candidates, places, look(self._view, expression, self._at(places)))
+
+    def _of_value(self, leaf: ValueLeaf, candidates: Bools) -> Bools:
+        mask = None
+        if _is_looked_up(leaf):
+            mask = column_mask(self._columns[leaf.path], leaf, len(candidates))
+        if mask is None:
+            return self._asked(leaf, candidates)
+        mask &= candidates
+        return mask
+
+    def _asked(self, leaf: ValueLeaf, candidates: Bools) -> Bools:
+        """The candidates of whose values the leaf holds, each of which is asked."""
+        places = np.flatnonzero(candidates)
+        pks = self._view.state.pks[self._at(places)]
+        (values,) = read_values(self._view.connection, pks, [leaf.path])
+        holds = asking(leaf, leaf.holds)
+        return _marked(candidates, places, [bool(holds(value)) for value in values])
+
+    def _with_ids(self, ids: Sequence[str | int], candidates: Bools) -> Bools:
+        found = np.fromiter(pks_of_ids(self._view.connection, ids).values(), np.int64)
+        pks = self._view.state.pks
+        places = rows_of(pks if self._rows is None else pks[self._rows], found)
+        return candidates & _marked(candidates, places[places >= 0], True)
+
+    def _at(self, places: Ints) -> Ints:
+        """The rows of the state at these places."""
+        return places if self._rows is None else self._rows[places]
 
 
-def _with_trigrams_of(view: FilterView, text: str) -> Bools | None:
-    """Rows whose documents may contain the text; None when looking at all of them is as well, or
-    there are no lists of trigrams yet: they are built when they are wanted often enough."""
-    state, kept, trigrams = view.state, view.kept, trigrams_of(text)
-    if state.count < TRIGRAMS_WORTH or not trigrams:
-        return None
-    if not kept.lists.has(TRIGRAMS, state.head.seq, len(state.pks)):
-        times = kept.lists.ask(TRIGRAMS)
-        if times > 1 or find(view.connection, file_key(TRIGRAMS)) is None:
-            return None
-    return rows_with_all(view, trigrams)
-
-
-def _pks_holding(view: FilterView, leaf: DocumentLeaf, candidates: Bools) -> Ints:
-    holds, pks = _asking(leaf, leaf.test()), view.state.pks[candidates]
-    pieces = read_records(view.connection, "pk, document", pks, "AND document IS NOT NULL")
-    found = [pk for piece in pieces for pk, document in piece if holds(document)]
-    return np.array(found, np.int64)
-
-
-def _holding(view: FilterView, leaf: ValueLeaf, candidates: Bools) -> Bools:
-    """The candidates of whose values the leaf holds, each of which is asked."""
-    rows, mask = np.flatnonzero(candidates), np.zeros_like(candidates)
-    values = _read_values(view, rows, [leaf.path])[leaf.path]
-    holds = _asking(leaf, leaf.holds)
-    mask[rows] = [holds(value) for value in values]
+def _marked(like: Bools, places: Ints, found: Bools | Sequence[bool] | bool) -> Bools:
+    """A mask as long as another, with what was found at the places."""
+    mask = np.zeros_like(like)
+    mask[places] = found
     return mask
-
-
-def _asking(leaf: Expression, ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Asks, and tells errors of nodes of a user's own as such: others are of what is stored."""
-    if type(leaf) in NODES:
-        return ask
-
-    def asked(about: Any) -> Any:
-        try:
-            return ask(about)
-        except Exception as error:
-            raise InvalidFilterError(f"{type(leaf).__name__} in the filter: {error!r}") from error
-
-    return asked
-
-
-def _columns(view: FilterView, paths: set[PayloadPath]) -> Columns:
-    """The columns of these paths, with nothing stale."""
-    cache, seq, rows = view.kept.columns, view.state.head.seq, len(view.state.pks)
-    columns = {path: cache.at(path, seq, rows) for path in paths}
-    if not any(len(column.stale) for column in columns.values()):
-        return columns
-    with cache.refreshing:  # the threads that wait for it find the columns made
-        columns = {path: cache.at(path, seq, rows) for path in paths}
-        plans = {path: plan_refresh(c, rows) for path, c in columns.items() if len(c.stale)}
-        by_rows: dict[bytes, list[PayloadPath]] = {}
-        for path, (_, wanted) in plans.items():
-            by_rows.setdefault(wanted.tobytes(), []).append(path)
-        for sharing in by_rows.values():  # those that lack the same rows share a read
-            wanted = plans[sharing[0]][1]
-            living = wanted[view.state.alive[wanted]]
-            values = _read_values(view, living, sharing)
-            for path in sharing:
-                segment = build_segment(living, values[path])
-                columns[path] = refreshed(columns[path], plans[path][0], segment)
-                cache.keep(path, seq, columns[path])
-    return columns
-
-
-def _read_values(
-    view: FilterView, rows: Ints, paths: list[PayloadPath]
-) -> dict[PayloadPath, list[Any]]:
-    """For each path what the payloads of these rows have there."""
-    values: dict[PayloadPath, list[Any]] = {path: [] for path in paths}
-    for piece in read_records(view.connection, "payload", view.state.pks[rows]):
-        payloads = decode_payloads(blob for (blob,) in piece)
-        for path, found in values.items():
-            found += [value_at(payload, path) for payload in payloads]
-    return values

@@ -17,6 +17,7 @@ from retrieval_store.engine.filtering.groups import Chosen, Groups, Run, grouped
 from retrieval_store.filters.expression import Range, Scalar
 
 Number: TypeAlias = int | float
+CLOSE = 4  # integers lie close together where their span is less than so many times their number
 _LIMITS = {np.dtype(np.int64): (-(2**63), 2**63 - 1), np.dtype(np.uint64): (0, 2**64 - 1)}
 
 
@@ -107,33 +108,39 @@ class Postings:
 
 def build(rows: Ints, values: Sequence[Any]) -> Postings:
     """Postings for values[i] at rows[i], rows ascending; what isn't a scalar is left out."""
-    kinds = np.fromiter((_KINDS.get(type(value), 0) for value in values), np.int8, len(values))
+    kinds = set(map(type, values))
     numbers = np.empty(len(values), np.int64)  # of the value of each, where it is a scalar
+    held = np.zeros(len(values), np.bool_)
 
-    def of_kind(kind: type) -> tuple[Ints, list[Any]]:
-        places = np.flatnonzero(kinds == _KINDS[kind])
+    def of_kind(kind: type) -> tuple[Ints, Sequence[Any]]:
+        if kinds == {kind}:
+            held[:] = True
+            return np.arange(len(values)), values
+        places = np.flatnonzero([type(v) is kind for v in values]) if kind in kinds else _NO_PLACES
+        held[places] = True
         return places, [values[i] for i in places.tolist()]
 
     places, strings = of_kind(str)
-    texts: dict[str, int] = {}
-    numbers[places] = [texts.setdefault(text, len(texts)) for text in strings]
+    texts = {text: number for number, text in enumerate(dict.fromkeys(strings))}
+    numbers[places] = np.fromiter(map(texts.__getitem__, strings), np.int64, len(strings))
     parts, count = [], len(texts)
     for places, array in (*_integers(*of_kind(int)), *_array(*of_kind(float), np.float64)):
-        distinct, which = np.unique(array, return_inverse=True)
+        distinct, which = _numbered(array)
         numbers[places] = count + which
         parts.append(Numbers(distinct, count))
         count += len(distinct)
     places, bools = of_kind(bool)
     numbers[places] = count + np.array(bools, np.int64)
-    held = kinds > 0
-    return Postings(texts, tuple(parts), count, grouped(rows[held], numbers[held], count + 2))
+    if not held.all():
+        rows, numbers = rows[held], numbers[held]
+    return Postings(texts, tuple(parts), count, grouped(rows, numbers, count + 2))
 
 
-_KINDS: dict[type, int] = {str: 1, int: 2, float: 3, bool: 4}
+_NO_PLACES = np.empty(0, np.int64)
 _Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]
 
 
-def _integers(places: Ints, integers: list[int]) -> Iterator[_Part]:
+def _integers(places: Ints, integers: Sequence[int]) -> Iterator[_Part]:
     try:
         yield from _array(places, integers, np.int64)
     except OverflowError:
@@ -142,9 +149,22 @@ def _integers(places: Ints, integers: list[int]) -> Iterator[_Part]:
         yield from _array(places[~small], [i for i in integers if i >= 2**63], np.uint64)
 
 
-def _array(places: Ints, numbers: list[Any], dtype: type) -> Iterator[_Part]:
-    if numbers:
+def _array(places: Ints, numbers: Sequence[Any], dtype: type) -> Iterator[_Part]:
+    if len(numbers):
         yield places, np.array(numbers, dtype)
+
+
+def _numbered(array: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Ints]:
+    """The distinct numbers, ascending, and for each number which of them it is. Integers that lie
+    close together are counted, which takes a tenth of the time of sorting them."""
+    if array.dtype.kind == "i":
+        least, most = int(array.min()), int(array.max())
+        if most - least < CLOSE * len(array):
+            places = array - least
+            there = np.bincount(places) > 0
+            return np.flatnonzero(there) + least, (np.cumsum(there) - 1)[places]
+    distinct, which = np.unique(array, return_inverse=True)
+    return distinct, which
 
 
 def _nearest_float(bound: Number, or_equal: bool) -> tuple[float, bool]:

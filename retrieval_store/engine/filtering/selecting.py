@@ -1,28 +1,63 @@
 """Which points a call means."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from retrieval_store.base.arrays import Ints
+from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.engine.filtering.allowed import Allowed, key_of
 from retrieval_store.engine.filtering.kept import FilterView
-from retrieval_store.engine.filtering.masks import matching
+from retrieval_store.engine.filtering.masks import among, matching, split
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.schema import pks_of_ids
 from retrieval_store.filters.expression import Expression
 from retrieval_store.interface.points import PointId
 
+FIRST_LOOK = 1024  # rows that are looked at first for the few that are wanted
+COUNTED = 65_536  # rows whose marks are counted at once
 
-def select(view: FilterView, ids: Sequence[PointId] | None, expression: Expression | None) -> Ints:
-    """Rows of the points that are named and fulfil the expression: in the order of `ids`, or of
-    first insertion when `ids` is None."""
-    if ids is None:
-        return np.flatnonzero(matching(view, expression))
+
+def select(
+    view: FilterView,
+    ids: Sequence[PointId] | None,
+    expression: Expression | None,
+    limit: int | None = None,
+    offset: int = 0,
+) -> Ints:
+    """Rows of the points that are named and fulfil the expression, at most `limit` of them from the
+    offset-th on: in the order of `ids`, or of first insertion when `ids` is None."""
+    if ids is not None:
+        rows = _named(view, ids)
+        chosen = rows if expression is None else rows[_allows(view, expression, rows)]
+        return chosen[offset:][:limit]
+    if expression is None and not view.state.some_dead:
+        every = range(view.state.count)[offset:][:limit]
+        return np.arange(every.start, every.stop)
+    if expression is None or limit is None or _is_kept(view, expression):
+        mask = allowed_by(view, expression).mask
+        return marked(view.state.alive if mask is None else mask, limit, offset)
+    return _first(view, expression, offset + limit)[offset:]
+
+
+def _named(view: FilterView, ids: Sequence[PointId]) -> Ints:
     pks = pks_of_ids(view.connection, ids)
     named = np.array([pks[point_id] for point_id in ids if point_id in pks], np.int64)
-    rows = rows_of(view.state.pks, named)
-    return rows if expression is None else rows[matching(view, expression)[rows]]
+    return rows_of(view.state.pks, named)
+
+
+def _allows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
+    """For each of the rows, in any order, whether the expression allows it."""
+    key = key_of(expression)
+    kept = None if key is None else view.kept.allowed.get(key)
+    if kept is not None and kept.mask is not None:
+        return kept.mask[rows]
+    each, places = np.unique(rows, return_inverse=True)
+    return among(view, expression, each)[places]
+
+
+def _is_kept(view: FilterView, expression: Expression) -> bool:
+    key = key_of(expression)
+    return key is not None and view.kept.allowed.has(key)
 
 
 def allowed_by(view: FilterView, expression: Expression | None) -> Allowed:
@@ -38,3 +73,47 @@ def allowed_by(view: FilterView, expression: Expression | None) -> Allowed:
         allowed = Allowed(mask, int(np.count_nonzero(mask)), key)
     view.kept.allowed.keep(allowed)
     return allowed
+
+
+def _first(view: FilterView, expression: Expression, wanted: int) -> Ints:
+    """The first so many rows that fulfil the expression, or all if there are fewer. What can be
+    looked up is looked up of all points; what must be read is read piece by piece, and no more of
+    it than it takes."""
+    known, others = split(view, expression)
+    candidates = matching(view, known)
+    if others is None:
+        mask, found = candidates, marked(candidates, wanted, 0)
+    else:
+        pieces: list[Ints] = []
+        for rows in _in_growing_pieces(candidates):
+            pieces.append(rows[among(view, others, rows)])
+            if sum(map(len, pieces)) >= wanted:
+                return np.concatenate(pieces)[:wanted]
+        found, mask = np.concatenate([*pieces, np.empty(0, np.int64)]), np.zeros_like(candidates)
+        mask[found] = True
+    view.kept.allowed.keep(Allowed(mask, int(np.count_nonzero(mask)), key_of(expression)))
+    return found
+
+
+def _in_growing_pieces(mask: Bools) -> Iterator[Ints]:
+    """The rows of a mask, the next so many each time as there were before."""
+    start, stop = 0, FIRST_LOOK
+    while start < len(mask):
+        yield start + np.flatnonzero(mask[start:stop])
+        start, stop = stop, 2 * stop
+
+
+def marked(mask: Bools, limit: int | None, offset: int) -> Ints:
+    """The rows of a mask, at most `limit` of them from the offset-th on; it is looked at only as
+    far as they reach."""
+    if limit is None:
+        return np.flatnonzero(mask)[offset:]
+    found, start = [np.empty(0, np.int64)], 0
+    while start < len(mask) and limit > 0:
+        part = mask[start : start + COUNTED]
+        count = int(np.count_nonzero(part))
+        if offset < count:
+            found.append(start + np.flatnonzero(part)[offset:][:limit])
+            limit -= len(found[-1])
+        offset, start = max(0, offset - count), start + COUNTED
+    return np.concatenate(found)

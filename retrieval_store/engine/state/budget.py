@@ -101,6 +101,9 @@ class Cache(Generic[K, V]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, key: K) -> bool:
+        return key in self._entries
+
     def get(self, key: K) -> V | None:
         """The value, which is used by that."""
         entry = self._entries.get(key)

@@ -1,6 +1,7 @@
-"""The records of points: read by pk, in bulk, and only the columns that are wanted."""
+"""The records of points: read by pk, in bulk, and only what is wanted of them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import apsw
@@ -10,8 +11,11 @@ import orjson
 from retrieval_store.base.arrays import Ints
 from retrieval_store.base.json_values import Payload
 from retrieval_store.engine.database.transactions import select
+from retrieval_store.filters.expression import PayloadPath, value_at
 
 ROWS_AT_ONCE = 20_000
+FEW_ROWS = 256  # so few that what is made of each needn't be looked at by the garbage collector
+PATHS_AT_ONCE = 100  # a function of SQLite's takes a thousand
 
 
 def read_records(
@@ -21,8 +25,7 @@ def read_records(
     in the order of the pks."""
     # SQLite keeps the order of a CROSS JOIN: for each of the pks, the point.
     query = f"SELECT {columns} FROM carray(?) CROSS JOIN points ON pk = value {condition}"
-    for start in range(0, len(pks), ROWS_AT_ONCE):
-        some = np.ascontiguousarray(pks[start : start + ROWS_AT_ONCE], np.int64)
+    for some in _pieces(pks, ROWS_AT_ONCE):
         yield select(connection, query, apsw.carray(some), *parameters)
 
 
@@ -31,3 +34,77 @@ def decode_payloads(blobs: Iterable[bytes | None]) -> list[Payload | None]:
     joined = b"[%b]" % b",".join([blob or b"null" for blob in blobs])
     decoded: list[Payload | None] = orjson.loads(joined)
     return decoded
+
+
+def read_values(
+    connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]
+) -> list[list[Any]]:
+    """For each path what the payloads of the points with these pks have there, as `value_at` says.
+
+    SQLite finds it in each payload and hands out one array of JSON for thousands: in a third of the
+    time of parsing all of them, and without keeping the interpreter.
+    """
+    found: list[list[Any]] = []
+    for first in range(0, len(paths), PATHS_AT_ONCE):
+        some = paths[first : first + PATHS_AT_ONCE]
+        size = ROWS_AT_ONCE if len(some) == 1 else FEW_ROWS
+        pieces = [_values(connection, piece, some) for piece in _pieces(pks, size)]
+        found += [[*chain.from_iterable(piece[i] for piece in pieces)] for i in range(len(some))]
+    return found
+
+
+def _values(
+    connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]
+) -> Sequence[Sequence[Any]]:
+    try:
+        extracted = _extracted(connection, pks, [_in_sql(path) for path in paths])
+    except (ValueError, TypeError, apsw.SQLError, apsw.TooBigError):
+        extracted = None
+    return _parsed(connection, pks, paths) if extracted is None else extracted
+
+
+def _in_sql(path: PayloadPath) -> str:
+    """The path as SQLite has it; ValueError or TypeError for one that it can't say."""
+    quoted = [orjson.dumps(str.__str__(key)).decode() for key in path]
+    if any("\\u0000" in key for key in quoted):
+        raise ValueError("to SQLite a key ends there")
+    return "".join(["$", *("." + key for key in quoted)])
+
+
+def _extracted(
+    connection: apsw.Connection, pks: Ints, paths: list[str]
+) -> Sequence[Sequence[Any]] | None:
+    """What SQLite finds at the paths; None where some payload may have a key with U+0000, at which
+    SQLite takes keys to end."""
+    several = f"json_extract(payload{', ?' * len(paths)})"
+    query = (  # of one path json_extract would make a value of SQL, which isn't JSON's
+        f"SELECT json_group_array({'payload -> ?' if len(paths) == 1 else several}), "
+        r"max(payload GLOB '*\u0000*') FROM carray(?) CROSS JOIN points ON pk = value"
+    )
+    ((array, odd),) = select(connection, query, *paths, apsw.carray(pks))
+    if odd:
+        return None
+    values: list[Any] = orjson.loads(array)
+    if len(values) != len(pks):
+        raise LookupError("there are fewer payloads than points")
+    if len(paths) == 1:
+        return [values]
+    return [[None if row is None else row[i] for row in values] for i in range(len(paths))]
+
+
+def _parsed(
+    connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]
+) -> Sequence[Sequence[Any]]:
+    found: list[list[Any]] = [[] for _ in paths]
+    query = "SELECT payload FROM carray(?) CROSS JOIN points ON pk = value"
+    for some in _pieces(pks, FEW_ROWS):
+        blobs = select(connection, query, apsw.carray(some))
+        payloads = decode_payloads(blob for (blob,) in blobs)
+        for values, path in zip(found, paths, strict=True):
+            values += [value_at(payload, path) for payload in payloads]
+    return found
+
+
+def _pieces(pks: Ints, size: int) -> Iterator[Ints]:
+    for start in range(0, len(pks), size):
+        yield np.ascontiguousarray(pks[start : start + size], np.int64)

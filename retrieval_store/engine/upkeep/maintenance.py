@@ -38,6 +38,7 @@ from retrieval_store.engine.upkeep.saving import (
     renew_lists,
     save_index,
     save_lists,
+    save_small_lists,
     sweep,
     worth_saving,
 )
@@ -109,7 +110,7 @@ def tend(points: Access, progress: Progress) -> bool:
                 save_codes(points, name)
                 save_index(points, name, GROWTH_TO_SAVE)
         if alone:
-            save_lists(points)
+            save_lists(points, partial(progress, 0, 0))
         return left
 
     def code_all(state: State) -> None:
@@ -124,14 +125,15 @@ def tend(points: Access, progress: Progress) -> bool:
 
 
 def save_indexes(points: Access) -> None:
-    """Save what indexes have grown by, before the collection is closed; if nobody else does."""
+    """Save what indexes have grown by, before the collection is closed; if nobody else does. Lists
+    of many words were saved by the background soon after they were made, or are left."""
 
     def work(alone: bool) -> None:
         if alone:
             for name in points.moment().state.spaces:
                 save_codes(points, name, every=True)
                 save_index(points, name, GROWTH_TO_SAVE / 2)
-            save_lists(points)
+            save_small_lists(points)
 
     if points.memory.has_something_to_save():
         try:

@@ -6,8 +6,8 @@ sparse space) there is one, for all states that number their rows alike.
 
 import hashlib
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -26,8 +26,10 @@ from retrieval_store.engine.words.lists import Lists
 from retrieval_store.engine.words.measures import Known
 from retrieval_store.errors import DamagedError
 
+LISTS_WORTH = 20_000  # points; the lists of fewer are made anew in a moment
 ROWS_A_PIECE, CHARACTERS_A_PIECE = 20_000, 8_000_000
 ListKey: TypeAlias = tuple[str, Analyzer | str | None]  # of words, trigrams or a sparse space
+GoingOn: TypeAlias = Callable[[], object]
 TRIGRAMS: ListKey = ("trigrams", None)
 _log = logging.getLogger("retrieval_store")
 
@@ -35,10 +37,12 @@ _log = logging.getLogger("retrieval_store")
 @dataclass(frozen=True, slots=True)
 class KeptLists:
     """What this room keeps. lists: by kind, for all states that number their rows alike; measures:
-    what else was worked out of them, in one state."""
+    what else was worked out of them, in one state; unsaved: what was made lately and may be worth a
+    file."""
 
     lists: LayerCache
     measures: Known
+    unsaved: set[Hashable] = field(default_factory=set, kw_only=True)
 
 
 ListView: TypeAlias = View[KeptLists]
@@ -49,17 +53,31 @@ def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
     or of the vectors of a sparse space."""
 
     def build(rows: Ints) -> Lists:
+        if len(rows) >= LISTS_WORTH:
+            view.kept.unsaved.add(key)
         return lists.combined(list(in_pieces(view, key, rows)))
 
     seq, alive = view.state.head.seq, view.state.alive
     return current(view.kept.lists, key, seq, alive, build, lambda: _saved(view, key))
 
 
-def renewed(view: ListView, key: ListKey) -> Layers[Lists]:
+def pure(view: ListView, key: ListKey) -> Layers[Lists] | None:
+    """The lists of a kind as they are held, if nothing in them is of what was deleted or replaced.
+    So it is in one segment that was made here: what changes later is in another one."""
+    layers: Layers[Lists] = view.kept.lists.at(key, view.state.head.seq, len(view.state.pks))
+    one = len(layers.segments) == 1 and not len(layers.stale)
+    return layers if one and not layers.segments[0].from_file else None
+
+
+def renewed(view: ListView, key: ListKey, going_on: GoingOn) -> Layers[Lists]:
     """The lists of a kind made anew, of living points alone, in one piece, and kept instead of what
-    there was: nothing in them is of what was deleted or replaced."""
-    segment = lists.combined(list(in_pieces(view, key, np.flatnonzero(view.state.alive))))
-    layers = Layers((segment,), np.empty(0, np.int64))
+    there was: nothing in them is of what was deleted or replaced. going_on: called now and then; it
+    may raise."""
+    pieces = []
+    for piece in in_pieces(view, key, np.flatnonzero(view.state.alive)):
+        pieces.append(piece)
+        going_on()
+    layers = Layers((lists.combined(pieces),), np.empty(0, np.int64))
     view.kept.lists.keep(key, view.state.head.seq, layers)
     return layers
 

@@ -5,7 +5,7 @@ among them. Reading gives layers with everything stale that was written since. W
 with a file, and isn't found by its checksum, is a ValueError here or an IndexError when it is used.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,11 @@ _TYPES = {
 }
 
 
-def write(path: Path, layers: Layers[Lists], state: State) -> int:
-    """Write layers without stale rows; returns the pk that is the first not to be in them."""
+def write(
+    path: Path, layers: Layers[Lists], state: State, going_on: Callable[[], object] = lambda: None
+) -> int:
+    """Write layers without stale rows; returns the pk that is the first not to be in them.
+    going_on: called before each array; it may raise."""
     parts = [list(_arrays(segment, state)) for segment in layers.segments]
     header = [[(name, len(array)) for name, array in part] for part in parts]
     encoded = orjson.dumps(header)
@@ -42,6 +45,7 @@ def write(path: Path, layers: Layers[Lists], state: State) -> int:
         file.write(MAGIC + len(encoded).to_bytes(8, "little") + encoded)
         for part in parts:
             for name, array in part:
+                going_on()
                 file.write(np.ascontiguousarray(array, _TYPES[name]).tobytes())
     return state.head.next_pk
 
@@ -100,4 +104,4 @@ def _segment(arrays: dict[str, Array], pks: Ints) -> Lists:
     sizes = arrays["sizes"][living] if len(arrays["sizes"]) else arrays["sizes"]
     if len(offsets) != len(codes if codes is not None else arrays["terms"]) + 1:
         raise ValueError("it has other lists than terms")
-    return Lists(rows[living], sizes, codes, arrays["terms"], offsets, owners, weights)
+    return Lists(rows[living], sizes, codes, arrays["terms"], offsets, owners, weights, True)

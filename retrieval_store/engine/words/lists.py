@@ -28,7 +28,8 @@ class Lists:
     rows: (n,) ascending; sizes: (n,) float32, the number of words of each; codes: term → its number
     c, for words; terms: (t,) ascending int64, for other terms, whose number is their place;
     owners[offsets[c]:offsets[c + 1]] are the rows that have term c, ascending, int32, and
-    weights[…], float32, what they have of it; none for trigrams.
+    weights[…], float32, what they have of it; none for trigrams. from_file: whether they were read
+    from a file; if so, there may be words among them that no document has any more.
     """
 
     rows: Ints
@@ -38,6 +39,7 @@ class Lists:
     offsets: Ints
     owners: Rows32
     weights: Matrix
+    from_file: bool = False
 
     @property
     def nbytes(self) -> int:

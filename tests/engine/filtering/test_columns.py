@@ -1,8 +1,10 @@
 """Columns of payloads, which follow the states that readers hold."""
 
 from retrieval_store.engine.database.pools import MemoryDatabase
+from retrieval_store.engine.filtering import columns
 from retrieval_store.engine.filtering.masks import matching
-from retrieval_store.filters.expression import Range
+from retrieval_store.engine.storage.records import read_values
+from retrieval_store.filters.expression import And, Range
 from retrieval_store.interface.points import Fields, PointBatch
 from tests.helpers.batches import ADD, UPSERT, points_of
 
@@ -38,3 +40,21 @@ def test_columns_stay_right_when_the_notes_of_changes_run_out(store, monkeypatch
             for key in "xyz":
                 at_least = points.get(None, Range((key,), gte=i), None, 0, Fields()).ids
                 assert at_least == (["a", "b"] if i == 0 else ["a"])
+
+
+def test_payloads_are_read_once_for_all_keys_of_a_filter(store, monkeypatch):
+    reads = []
+
+    def reading(connection, pks, paths):
+        reads.append((len(pks), sorted(key for (key,) in paths)))
+        return read_values(connection, pks, paths)
+
+    monkeypatch.setattr(columns, "read_values", reading)
+    points = points_of(store)
+    count = 3000
+    points.put(PointBatch([*range(count)], {}, [{"x": i, "y": i} for i in range(count)]), ADD)
+    assert points.get(None, Range(("x",), lt=2), None, 0, Fields()).ids == [0, 1]
+    points.put(PointBatch([5], {}, [{"x": 1, "y": 2, "z": 3}]), UPSERT)
+    every = And((Range(("x",), lt=2), Range(("y",), gt=1), Range(("z",), gt=1)))
+    assert points.get(None, every, None, 0, Fields()).ids == [5]
+    assert reads == [(count, ["x"]), (count, ["x", "y", "z"])]

@@ -33,13 +33,13 @@ import retrieval_store
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.direct.results import SPACE
 from retrieval_store.engine.database.opening import CHECKSUM_BYTES, CHECKSUM_VFS
-from retrieval_store.engine.filtering import masks
+from retrieval_store.engine.filtering import documents
 from retrieval_store.engine.nearest import planner
 from retrieval_store.engine.state import layers
 from retrieval_store.engine.storage.vectors import rows_per_block
 from retrieval_store.engine.upkeep import background as upkeep
-from retrieval_store.engine.upkeep import saving
 from retrieval_store.engine.upkeep.filling import load
+from retrieval_store.engine.words import kept
 from retrieval_store.errors import DamagedError, RetrievalStoreError
 from retrieval_store.indexes.kernels import has_kernels
 from retrieval_store.interface.points import Fields, PointBatch, SpecialVectors, Vectors, WriteRules
@@ -57,9 +57,9 @@ LONGEST = 120  # seconds of the processor, for some thirty calls
 SMALL = {"hnsw": {"ef_search": 20, "max_neighbors": 4, "ef_construction": 20}}
 UPSERT = WriteRules(known="update", new="insert")
 EAGER_LISTS = [
-    (masks, "TRIGRAMS_WORTH"),
+    (documents, "TRIGRAMS_WORTH"),
     (layers, "WANTED_AFTER"),
-    (saving, "LISTS_WORTH"),
+    (kept, "LISTS_WORTH"),
 ]
 EVERYTHING = ["metadatas", "documents", "embeddings", "uris"]
 

@@ -11,11 +11,11 @@ import pytest
 
 import retrieval_store
 from retrieval_store.base.words import Analyzer
-from retrieval_store.engine.filtering import masks
+from retrieval_store.engine.filtering import documents
 from retrieval_store.engine.nearest.indexing import built_in
 from retrieval_store.engine.state import layers
 from retrieval_store.engine.store import Store
-from retrieval_store.engine.upkeep import maintenance, saving, verify
+from retrieval_store.engine.upkeep import maintenance, verify
 from retrieval_store.engine.words.list_files import _TYPES, MAGIC
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.indexes.hnsw import HEADER
@@ -36,9 +36,9 @@ COUNT, LINKS = 1_000, 2 * SMALL["hnsw"]["max_neighbors"]
 def eager(monkeypatch):
     """Indexes and lists, and files of them, of the smallest collections."""
     eager_indexes(monkeypatch.setattr)
-    monkeypatch.setattr(masks, "TRIGRAMS_WORTH", 1)
+    monkeypatch.setattr(documents, "TRIGRAMS_WORTH", 1)
     monkeypatch.setattr(layers, "WANTED_AFTER", 1)
-    monkeypatch.setattr(saving, "LISTS_WORTH", 1)
+    monkeypatch.setattr("retrieval_store.engine.words.kept.LISTS_WORTH", 1)
 
 
 def derived_file(store, kind):

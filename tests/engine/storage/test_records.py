@@ -1,0 +1,98 @@
+"""Values in payloads, which SQLite finds without their being parsed."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrieval_store.engine.storage import records
+from retrieval_store.engine.storage.records import read_values
+from retrieval_store.engine.store import Store
+from retrieval_store.filters.expression import value_at
+from retrieval_store.interface.points import PointBatch
+from tests.helpers.batches import ADD, points_of
+from tests.helpers.filter_strategies import EXAMPLES, scalars, values
+
+SIGNS = [
+    "a",
+    "b",
+    "A",
+    "0",
+    ".",
+    '"',
+    "\\",
+    "'",
+    "$",
+    "[",
+    "]",
+    "{",
+    " ",
+    "\n",
+    "\0",
+    "é",
+    "🎈",
+    "/",
+]
+keys = st.one_of(st.text(st.sampled_from(SIGNS), max_size=3), st.sampled_from(["a", "b"]))
+nested = st.recursive(
+    st.one_of(values, scalars),
+    lambda inner: st.one_of(st.dictionaries(keys, inner, max_size=3), st.lists(inner, max_size=2)),
+    max_leaves=4,
+)
+payloads = st.lists(
+    st.one_of(st.none(), st.dictionaries(keys, nested, max_size=4)), min_size=1, max_size=5
+)
+paths = st.lists(st.lists(keys, max_size=3).map(tuple), min_size=1, max_size=4)
+
+
+def exactly(value):
+    """What tells 1 from 1.0 and from true."""
+    return repr(value)
+
+
+def read(points, paths):
+    return points.read(lambda view: read_values(view.connection, view.state.pks, paths))
+
+
+@settings(max_examples=EXAMPLES)
+@given(payloads, paths)
+def test_what_is_found_in_payloads_is_what_parsing_them_finds(held, wanted):
+    points = points_of(Store(None, "full"))
+    points.put(PointBatch(list(range(len(held))), {}, held), ADD)
+    expected = [[value_at(payload, path) for payload in held] for path in wanted]
+    assert exactly(read(points, wanted)) == exactly(expected)
+    for path, values_there in zip(wanted, expected, strict=True):
+        assert exactly(read(points, [path])) == exactly([values_there])
+
+
+@pytest.mark.parametrize("key", ["plain", "a.b", 'with "quotes"', "back\\slash", "", "$", "[0]"])
+def test_payloads_are_not_parsed_whole(monkeypatch, key):
+    monkeypatch.setattr(records, "decode_payloads", None)
+    points = points_of(Store(None, "full"))
+    points.put(PointBatch([1, 2], {}, [{"other": 1, key: "x"}, None]), ADD)
+    assert read(points, [(key,)]) == [["x", None]]
+    assert read(points, [(key,), ("other",)]) == [["x", None], [1, None]]
+
+
+def test_a_key_that_ends_in_u0000_is_another_key():
+    points = points_of(Store(None, "full"))
+    points.put(PointBatch([1, 2], {}, [{"a\0b": 1}, {"a\0": 2, "a": 3}]), ADD)
+    assert read(points, [("a",), ("a\0b",)]) == [[None, 3], [1, None]]
+
+
+def test_more_points_and_keys_than_are_read_at_once():
+    points = points_of(Store(None, "full"))
+    count = records.ROWS_AT_ONCE + 1
+    points.put(PointBatch(list(range(count)), {}, [{"n": i} for i in range(count)]), ADD)
+    assert read(points, [("n",)]) == [[*range(count)]]
+    wanted = [(f"none {i}",) for i in range(records.PATHS_AT_ONCE)]
+    assert read(points, [*wanted, ("n",)])[-1] == [*range(count)]
+
+
+def test_keys_that_no_payload_can_have_are_found_nowhere():
+    points = points_of(Store(None, "full"))
+    points.put(PointBatch([1], {}, [{"1": 1, "a": 2}]), ADD)
+    assert read(points, [("\ud800",), (1,), ("a",)]) == [[None], [None], [2]]
+
+
+def test_no_points_have_no_values():
+    assert read(points_of(Store(None, "full")), [("a",), ("b",)]) == [[], []]

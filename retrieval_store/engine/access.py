@@ -105,6 +105,12 @@ class Access:
         if self.directory is not None:
             self.memory.rest()
 
+    def forget(self) -> None:
+        """Let go of files and of all that is known of them; the next call gets them again."""
+        self._database.rest()
+        if self.directory is not None:
+            self.memory.forget()
+
     @property
     def descriptors(self) -> int:
         """How many descriptors its files take."""

@@ -12,8 +12,8 @@ from retrieval_store.filters.expression import DocumentLeaf, PayloadPath
 
 @dataclass(frozen=True, slots=True)
 class KeptFilters(KeptLists):
-    """What this room keeps, and the lists of words that it asks. columns: payloads by value, answers:
-    documents by what conditions say of them, for all states that number their rows alike; allowed:
+    """What this room keeps, and the lists of words that it asks. columns: payloads by value,
+    answers: what conditions say of documents, for all states that number their rows alike; allowed:
     what filters let through, in one state; spent: what looking at points without a column has cost
     (see `looking`); asked: conditions on documents that were asked lately, the last one last."""
 

@@ -79,7 +79,8 @@ def _extracted(
     several = f"json_extract(payload{', ?' * len(paths)})"
     query = (  # of one path json_extract would make a value of SQL, which isn't JSON's
         f"SELECT json_group_array({'payload -> ?' if len(paths) == 1 else several}), "
-        r"max(payload GLOB '*\u0000*') FROM carray(?) CROSS JOIN points ON pk = value"
+        r"max(instr(payload, CAST('\u0000' AS BLOB))) "
+        "FROM carray(?) CROSS JOIN points ON pk = value"
     )
     ((array, odd),) = select(connection, query, *paths, apsw.carray(pks))
     if odd:

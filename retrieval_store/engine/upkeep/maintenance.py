@@ -147,12 +147,12 @@ def save_indexes(points: Access) -> None:
 def forget_derived(points: Access) -> None:
     """Drop all derived files, whoever made them, and what is in memory of them; they are made again
     as they are needed."""
-    points.rest()  # so that nobody goes on building one
+    points.forget()  # so that nobody goes on building one
 
     def work(alone: bool) -> None:
         points.write(lambda write: derived.forget_all(write.connection))
         if alone:
             sweep(points)
-        points.rest()
+        points.forget()
 
     points.maintaining.take(lambda: as_only_process(points, 0, work))

@@ -4,18 +4,21 @@ There is one budget for all stores of a process. Whatever is kept between calls 
 which says how large it is. When a call ends and all caches together hold more than they may, those
 entries go that were unused for longest. The state of the collection that was just used never does:
 what may be held is what is held besides.
+
+Nobody waits here: there is no lock, since garbage may be collected at any step, and what is
+collected may close a store, which waits for others. Each step is one operation of a dict or a
+deque, which can't be split.
 """
 
 import os
-import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Generic, TypeVar
-
-from retrieval_store.engine.concurrency.forking import aware
 
 SHARE = 4  # of the memory that the process may use: one part in so many
 KEPT = 0.9  # what is left when something is let go of, so that it isn't done at each call
@@ -24,32 +27,30 @@ V = TypeVar("V")
 LetGo = Callable[[], object]
 
 
-class _Entry(Generic[V]):
-    """A value, its bytes, and when it was used last."""
-
-    __slots__ = ("nbytes", "used", "value")
-
-    def __init__(self, value: V, nbytes: int, used: int) -> None:
-        self.value, self.nbytes, self.used = value, nbytes, used
-
-
 class Budget:
-    """limit: bytes that may be held; held: that are."""
+    """limit: bytes that may be held."""
 
     def __init__(self, limit: int) -> None:
-        self.limit, self.held = limit, 0
-        self._new_lock()
-        self._caches: weakref.WeakSet[Cache[Any, Any]] = weakref.WeakSet()
+        self.limit = limit
         self.now = count().__next__
-        aware(self)
+        self.ledger: deque[int] = deque([0])  # bytes that came and went; their sum is what is held
+        self.caches: dict[int, weakref.ref[Cache[Any, Any]]] = {}
 
-    def _new_lock(self) -> None:
-        self.lock = threading.RLock()  # collecting garbage may come in between
-
-    def add(self, cache: "Cache[Any, Any]") -> None:
-        """Count a new cache."""
-        with self.lock:
-            self._caches.add(cache)
+    @property
+    def held(self) -> int:
+        """Bytes that are held."""
+        with suppress(IndexError):  # another thread may be adding up
+            if len(self.ledger) == 1:
+                return self.ledger[0]
+        total = 0
+        try:
+            while self.ledger:
+                total += self.ledger.popleft()
+        except IndexError:
+            pass
+        finally:
+            self.ledger.append(total)
+        return total
 
     def settle(self, in_use: "Cache[Any, Any]") -> None:
         """Let go of what was unused for longest, if too much is held besides what is in use. To be
@@ -60,22 +61,17 @@ class Budget:
 
     def _over(self, in_use: "Cache[Any, Any]") -> list[LetGo]:
         """Forget entries until enough room is left; what is to be called for them."""
-        calls: list[LetGo] = []
-        with self.lock:
-            others = [cache for cache in self._caches if cache is not in_use]
-            every = [(used, cache, key) for cache in others for key, used in cache.uses()]
-            every.sort(key=lambda one: one[0])
-            for _, cache, key in every:
-                if self.held - in_use.nbytes <= KEPT * self.limit:
-                    break
-                cache.drop(key)
-                if cache.let_go is not None:
-                    calls.append(cache.let_go)
+        caches = [reference() for reference in self.caches.copy().values()]
+        others = [cache for cache in caches if cache is not None and cache is not in_use]
+        every = [(used, cache, key) for cache in others for key, used in cache.uses()]
+        over, calls = self.held - in_use.nbytes - KEPT * self.limit, []
+        for _, cache, key in sorted(every, key=itemgetter(0)):
+            if over <= 0:
+                break
+            over -= cache.drop(key)
+            if cache.let_go is not None:
+                calls.append(cache.let_go)
         return calls
-
-    def forget_after_fork(self) -> None:
-        """In a child: no thread holds the lock."""
-        self._new_lock()
 
 
 def usual_limit() -> int:
@@ -89,14 +85,30 @@ def usual_limit() -> int:
 BUDGET = Budget(usual_limit())
 
 
+class _Entry(Generic[V]):
+    """A value, its bytes, and when it was used last. What it counts for goes with it."""
+
+    __slots__ = ("_budget", "nbytes", "used", "value")
+
+    def __init__(self, value: V, nbytes: int, budget: Budget) -> None:
+        self.value, self.nbytes, self._budget = value, nbytes, budget
+        self.used = budget.now()
+        budget.ledger.append(nbytes)
+
+    def __del__(self) -> None:
+        self._budget.ledger.append(-self.nbytes)
+
+
 class Cache(Generic[K, V]):
     """Values by key, which may go at the end of any call. let_go: called when one has gone."""
 
     def __init__(self, let_go: LetGo | None = None, budget: Budget = BUDGET) -> None:
-        self.nbytes, self.let_go = 0, let_go
-        self._budget = budget
+        self.let_go, self._budget = let_go, budget
         self._entries: dict[K, _Entry[V]] = {}
-        budget.add(self)
+        budget.caches[id(self)] = weakref.ref(self)
+
+    def __del__(self) -> None:
+        self._budget.caches.pop(id(self), None)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -114,31 +126,22 @@ class Cache(Generic[K, V]):
 
     def put(self, key: K, value: V, nbytes: int) -> None:
         """Keep a value of so many bytes."""
-        with self._budget.lock:
-            self.drop(key)
-            self._entries[key] = _Entry(value, nbytes, self._budget.now())
-            self._grow(nbytes)
+        self._entries[key] = _Entry(value, nbytes, self._budget)
 
-    def drop(self, key: K) -> None:
-        """Forget one, if it is there."""
-        with self._budget.lock:
-            entry = self._entries.pop(key, None)
-            if entry is not None:
-                self._grow(-entry.nbytes)
+    def drop(self, key: K) -> int:
+        """Forget one, if it is there; how many bytes it had."""
+        entry = self._entries.pop(key, None)
+        return 0 if entry is None else entry.nbytes
 
     def keys(self) -> list[K]:
         """What there is, the last used last."""
-        with self._budget.lock:
-            return sorted(self._entries, key=lambda key: self._entries[key].used)
+        return [key for key, _ in sorted(self.uses(), key=itemgetter(1))]
 
-    def uses(self) -> Iterator[tuple[K, int]]:
+    def uses(self) -> list[tuple[K, int]]:
         """When each was used last."""
-        return ((key, entry.used) for key, entry in self._entries.items())
+        return [(key, entry.used) for key, entry in self._entries.copy().items()]
 
-    def _grow(self, by: int) -> None:
-        self.nbytes += by
-        self._budget.held += by
-
-    def __del__(self) -> None:
-        with self._budget.lock:
-            self._budget.held -= self.nbytes
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all."""
+        return sum(entry.nbytes for entry in self._entries.copy().values())

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.arrays import Ints, appended
+from retrieval_store.base.arrays import Bools, Ints, appended
 
 LONGEST_PATCH = 1_024
 FEW = 64  # one in so many numbers: more are taken from a copy without patch
@@ -56,6 +56,13 @@ class Patched:
         part = part.copy()
         part[self.at[first:last] - start] = self.values[first:last]
         return part
+
+    def not_negative(self, stop: int) -> Bools:
+        """Which of the first so many numbers aren't."""
+        good: Bools = self.base[:stop] >= 0
+        inside = slice(0, int(np.searchsorted(self.at, stop)))
+        good[self.at[inside]] = self.values[inside] >= 0
+        return good
 
     def appended(self, tail: Ints) -> "Patched":
         """With more numbers at the end; only of the newest version."""

@@ -24,6 +24,8 @@ def test_every_version_stays_what_a_plain_array_would_be(steps, longest):
         assert len(version) == len(plain)
         for start, stop in ((0, None), (len(plain) // 2, None), (1, len(plain) // 2 + 1), (3, 3)):
             assert version.whole(start, stop).tolist() == plain[start:stop].tolist()
+            upto = len(plain) if stop is None else stop
+            assert version.not_negative(upto).tolist() == (plain[:upto] >= 0).tolist()
         for size in (0, 1, 3, 500):
             if len(plain):
                 some = np.random.default_rng(0).integers(0, len(plain), (size, 2))

@@ -89,8 +89,9 @@ def penalties(coded: Coded, space: SpaceState, mask: Bools | None) -> Matrix:
     """(coded slots,) float32: what to add to the scores, so that slots that are dead, not allowed,
     or newer than the state are never found."""
     count = min(space.space.slots, coded.padded_stop)
-    rows = space.row_of_slot.whole(0, count)
-    found = rows >= 0 if mask is None else mask[rows] & (rows >= 0)
+    found = space.row_of_slot.not_negative(count)
+    if mask is not None:
+        found &= mask[space.row_of_slot.whole(0, count)]
     penalty = np.full(coded.padded_stop, FORBIDDEN)
     # Arithmetic: choosing by a mask takes several times as long.
     np.subtract(1, found, out=penalty[:count], dtype=np.float32)

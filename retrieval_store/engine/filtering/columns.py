@@ -71,7 +71,7 @@ def _read_segments(
 ) -> Iterator[tuple[PayloadPath, Segment]]:
     """For each path a segment of the rows that it lacks. Payloads are read once for all of them: to
     look for one key more is next to nothing."""
-    every = reduce(np.union1d, lacking.values(), NOTHING_STALE)
+    every = reduce(_either, lacking.values(), NOTHING_STALE)
     every = every[view.state.alive[every]]
     found = read_values(view.connection, view.state.pks[every], [*lacking])
     for (path, wanted), values in zip(lacking.items(), found, strict=True):
@@ -80,6 +80,14 @@ def _read_segments(
             yield path, build_segment(every[its], [*compress(values, its)])
         else:
             yield path, build_segment(every, values)
+
+
+def _either(rows: Ints, others: Ints) -> Ints:
+    """The rows of both. Mostly they are the same, and to sort as many as there are takes longer
+    than to see that."""
+    if not len(rows) or np.array_equal(rows, others):
+        return others
+    return np.union1d(rows, others)
 
 
 def _saved(view: FilterView, path: PayloadPath) -> Column | None:

@@ -109,7 +109,7 @@ def parted(
     others: list[Expression] = []
     for term in terms:
         (others if _reads(view, columns, term) else known).append(term)
-    return sorted(known, key=_reads_documents), sorted(others, key=_reads_documents)
+    return _documents_last(known), _documents_last(others)
 
 
 def _reads(view: FilterView, columns: Columns, expression: Expression) -> bool:
@@ -141,6 +141,10 @@ def _is_looked_up(node: ValueLeaf) -> bool:
     return type(node).found_in is not ValueLeaf.found_in
 
 
+def _documents_last(terms: list[Expression]) -> list[Expression]:
+    return sorted(terms, key=_reads_documents) if len(terms) > 1 else terms
+
+
 def _reads_documents(expression: Expression) -> bool:
     return not isinstance(expression, ValueLeaf) and any(
         isinstance(node, DocumentLeaf) for node in walk(expression)
@@ -159,6 +163,8 @@ class Evaluation:
 
     def mask(self, expression: Expression, candidates: Bools) -> Bools:
         """The candidates that fulfil the expression."""
+        if isinstance(expression, And | Or):  # which part their own terms
+            return self._of(expression, candidates)
         return self._left([expression], candidates, wanted=True)
 
     def _left(self, terms: Iterable[Expression], candidates: Bools, wanted: bool) -> Bools:

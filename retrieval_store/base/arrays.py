@@ -94,6 +94,15 @@ def plain_scalar(value: Any) -> Any:
     return value
 
 
+def distinct(numbers: AnyArray) -> AnyArray:
+    """The numbers, ascending, each once: np.unique, which looks each up in a table since numpy 2.3,
+    and takes up to 200 times as long where they are sorted already."""
+    every = np.sort(numbers, kind="stable")
+    new = np.ones(len(every), np.bool_)
+    np.not_equal(every[1:], every[:-1], out=new[1:])
+    return every[new]  # type: ignore[return-value]
+
+
 def ranges(starts: Ints, stops: Ints) -> Ints:
     """np.concatenate([np.arange(a, b) for a, b in zip(starts, stops)]), without the loop."""
     lengths = stops - starts

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.base.arrays import Ints
+from retrieval_store.base.arrays import Ints, distinct
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 
 _BREAK = "\0"  # between texts; within one it separates words like any other control character
@@ -114,7 +114,7 @@ def _marks_in(text: str) -> str:
     """The marks that the text has, each once: parts of words in many scripts, which Python
     doesn't count as such."""
     # By numpy, since a set of the text's characters would make an object of each first.
-    characters = np.unique(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4"))
+    characters = distinct(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4"))
     found = map(chr, characters[characters >= _FIRST_MARK].tolist())
     marks = [mark for mark in found if unicodedata.category(mark) in ("Mn", "Mc")]
     return "".join(mark for mark in marks if not any(ord(mark) in span for span in _VARIATIONS))

@@ -1,11 +1,11 @@
-"""Numbers of float16: the nearest, and the same again as float32."""
+"""Numbers of float16: the nearest, and the same again as float32; numbers each once."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from retrieval_store.base.arrays import MOST_OF_HALVES, as_float16, as_float32
+from retrieval_store.base.arrays import MOST_OF_HALVES, as_float16, as_float32, distinct
 
 EVERY = np.arange(2**16, dtype=np.uint16).view(np.float16)
 
@@ -48,3 +48,14 @@ def test_what_is_kept_is_the_nearest_number_of_float16(numbers):
 def test_tiny_numbers_become_zero_also_where_numpy_raises_errors():
     with np.errstate(all="raise"):
         assert (as_float16(np.array([1e-30, -1e-9], np.float32)) == 0).all()
+
+
+@given(
+    arrays.arrays(
+        st.sampled_from([np.int64, np.uint32]), st.integers(0, 40), elements=st.integers(0, 9)
+    )
+)
+def test_distinct_numbers_are_those_of_a_set(numbers):
+    found = distinct(numbers)
+    assert found.tolist() == sorted({*numbers.tolist()})
+    assert found.dtype == numbers.dtype

@@ -9,10 +9,17 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.engine.filtering.column_files import saved
 from retrieval_store.engine.filtering.groups import Chosen, grouped
-from retrieval_store.engine.filtering.kept import FilterView
+from retrieval_store.engine.filtering.kept import KEYS_NOTED, FilterView
 from retrieval_store.engine.filtering.postings import Postings, build
-from retrieval_store.engine.state.layers import NOTHING_STALE, Layers, plan_refresh, refreshed
+from retrieval_store.engine.state.layers import (
+    NOTHING_STALE,
+    Layers,
+    plan_refresh,
+    refreshed,
+    united,
+)
 from retrieval_store.engine.storage.records import read_values
 from retrieval_store.filters.expression import PayloadPath, ValueLeaf
 
@@ -36,6 +43,7 @@ class Segment:
         return self.rows.nbytes + self.present.groups.nbytes + held
 
 
+COLUMNS_WORTH, USES_WORTH = 20_000, 2  # points and uses from which on columns are saved
 Column: TypeAlias = Layers[Segment]
 Columns: TypeAlias = dict[PayloadPath, Column]
 
@@ -50,13 +58,17 @@ def current_columns(view: FilterView, paths: Iterable[PayloadPath]) -> Columns:
     """The columns of these paths with nothing stale; of those that had something."""
     cache, seq, rows = view.kept.columns, view.state.head.seq, len(view.state.pks)
     with cache.refreshing:  # the threads that wait for it find the columns made
-        columns = columns_at(view, paths)
+        columns = {
+            path: column if column.segments else _saved(view, path) or column
+            for path, column in columns_at(view, paths).items()
+        }
         plans = {path: plan_refresh(c, rows) for path, c in columns.items() if len(c.stale)}
         lacking = {path: rows_of_path for path, (_, rows_of_path) in plans.items()}
         for path, segment in _read_segments(view, lacking):
             columns[path] = refreshed(columns[path], plans[path][0], segment)
-            cache.keep(path, seq, columns[path])
             view.kept.spent.pop(path, None)
+        for path, column in columns.items():
+            cache.keep(path, seq, column)
     return columns
 
 
@@ -65,7 +77,7 @@ def _read_segments(
 ) -> Iterator[tuple[PayloadPath, Segment]]:
     """For each path a segment of the rows that it lacks. Payloads are read once for all of them: to
     look for one key more is next to nothing."""
-    every = reduce(np.union1d, lacking.values(), NOTHING_STALE)
+    every = reduce(_either, lacking.values(), NOTHING_STALE)
     every = every[view.state.alive[every]]
     found = read_values(view.connection, view.state.pks[every], [*lacking])
     for (path, wanted), values in zip(lacking.items(), found, strict=True):
@@ -74,6 +86,31 @@ def _read_segments(
             yield path, build_segment(every[its], [*compress(values, its)])
         else:
             yield path, build_segment(every, values)
+
+
+def _either(rows: Ints, others: Ints) -> Ints:
+    """The rows of both. Mostly they are the same, and to sort as many as there are takes longer
+    than to see that."""
+    if not len(rows) or np.array_equal(rows, others):
+        return others
+    return united(rows, others)
+
+
+def _saved(view: FilterView, path: PayloadPath) -> Column | None:
+    found = saved(view, path)
+    if found is None:
+        return None
+    return Layers((build_segment(found.rows, found.values),), found.stale)
+
+
+def note_use(view: FilterView, path: PayloadPath) -> None:
+    """Note that a column was of use, and the second time that it may be worth a file."""
+    uses = view.kept.uses
+    if len(uses) > KEYS_NOTED:
+        uses.clear()
+    uses[path] = times = uses.get(path, 0) + 1
+    if times == USES_WORTH and view.state.count >= COLUMNS_WORTH:
+        view.kept.unsaved.add(path)
 
 
 def columns_of_few(view: FilterView, rows: Ints, paths: Sequence[PayloadPath]) -> Columns:

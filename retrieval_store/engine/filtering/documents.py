@@ -73,8 +73,8 @@ def _was_asked(view: FilterView, leaf: DocumentLeaf) -> bool:
     before = leaf in asked
     asked.pop(leaf, None)
     asked[leaf] = None
-    if len(asked) > ASKED_KEPT:
-        asked.pop(next(iter(asked), leaf), None)
+    for old in [*asked][:-ASKED_KEPT]:
+        asked.pop(old, None)
     return before
 
 

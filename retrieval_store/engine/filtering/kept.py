@@ -9,18 +9,22 @@ from retrieval_store.engine.state.view import View
 from retrieval_store.engine.words.kept import KeptLists
 from retrieval_store.filters.expression import DocumentLeaf, PayloadPath
 
+KEYS_NOTED = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class KeptFilters(KeptLists):
     """What this room keeps, and the lists of words that it asks. columns: payloads by value,
     answers: what conditions say of documents, for all states that number their rows alike; allowed:
     what filters let through, in one state; spent: what looking at points without a column has cost
-    (see `looking`); asked: conditions on documents that were asked lately, the last one last."""
+    (`masks`); uses: how often a column was of use; asked: conditions on documents that were asked
+    lately, the last one last."""
 
     columns: LayerCache
     answers: LayerCache
     allowed: AllowedCache
     spent: dict[PayloadPath, float] = field(default_factory=dict, kw_only=True)
+    uses: dict[PayloadPath, int] = field(default_factory=dict, kw_only=True)
     asked: dict[DocumentLeaf, None] = field(default_factory=dict, kw_only=True)
 
 

@@ -16,9 +16,10 @@ from retrieval_store.engine.filtering.columns import (
     columns_at,
     columns_of_few,
     current_columns,
+    note_use,
 )
 from retrieval_store.engine.filtering.documents import asking, holding, is_listed
-from retrieval_store.engine.filtering.kept import FilterView
+from retrieval_store.engine.filtering.kept import KEYS_NOTED, FilterView
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.records import read_values
 from retrieval_store.engine.storage.schema import pks_of_ids
@@ -38,7 +39,6 @@ from retrieval_store.filters.expression import (
 # In the time in which one row is read into a column: what it costs to begin to look at points, what
 # each of them costs, and how many rows a condition is looked up for.
 BEGUN, LOOKED_AT, LOOKED_UP = 100, 1.5, 500
-SPENT_KEPT = 10_000  # keys
 
 
 def matching(
@@ -79,13 +79,13 @@ def is_worth_looking(
 ) -> bool:
     """Whether to look at so many points rather than to bring the columns that lack rows up to date;
     if so, that is noted. What looking has cost already counts with it: a key that is asked for
-    again and again gets its column when half as much was spent without it as it takes to build, so
-    that no filter takes much longer than if it had been built at once."""
+    again and again gets its column when a quarter as much was spent without it as building it
+    takes, so that no filter takes much longer than if it had been built at once."""
     spent, price = view.kept.spent, BEGUN + LOOKED_AT * count
     building = sum(len(columns[path].stale) for path in lacking)
-    if price + sum(spent.get(path, 0.0) for path in lacking) > building / 2:
+    if price + sum(spent.get(path, 0.0) for path in lacking) > building / 4:
         return False
-    if len(spent) > SPENT_KEPT:
+    if len(spent) > KEYS_NOTED:
         spent.clear()
     for path in lacking:
         spent[path] = spent.get(path, 0.0) + price / len(lacking)
@@ -109,7 +109,7 @@ def parted(
     others: list[Expression] = []
     for term in terms:
         (others if _reads(view, columns, term) else known).append(term)
-    return sorted(known, key=_reads_documents), sorted(others, key=_reads_documents)
+    return _documents_last(known), _documents_last(others)
 
 
 def _reads(view: FilterView, columns: Columns, expression: Expression) -> bool:
@@ -141,6 +141,10 @@ def _is_looked_up(node: ValueLeaf) -> bool:
     return type(node).found_in is not ValueLeaf.found_in
 
 
+def _documents_last(terms: list[Expression]) -> list[Expression]:
+    return sorted(terms, key=_reads_documents) if len(terms) > 1 else terms
+
+
 def _reads_documents(expression: Expression) -> bool:
     return not isinstance(expression, ValueLeaf) and any(
         isinstance(node, DocumentLeaf) for node in walk(expression)
@@ -159,6 +163,8 @@ class Evaluation:
 
     def mask(self, expression: Expression, candidates: Bools) -> Bools:
         """The candidates that fulfil the expression."""
+        if isinstance(expression, And | Or):  # which part their own terms
+            return self._of(expression, candidates)
         return self._left([expression], candidates, wanted=True)
 
     def _left(self, terms: Iterable[Expression], candidates: Bools, wanted: bool) -> Bools:
@@ -212,6 +218,8 @@ class Evaluation:
         mask = None
         if _is_looked_up(leaf):
             mask = column_mask(self._columns[leaf.path], leaf, len(candidates))
+            if self._rows is None:
+                note_use(self._view, leaf.path)
         if mask is None:
             return self._asked(leaf, candidates)
         mask &= candidates

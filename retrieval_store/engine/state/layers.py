@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.base.arrays import Bools, Ints, distinct
 from retrieval_store.engine.state.budget import Cache
 
 CHANGES_KEPT = 1024  # steps, and rows in them, before they are made one
@@ -52,10 +52,8 @@ class Layers(Generic[S]):
 
 
 def united(rows: Ints, others: Ints) -> Ints:
-    """Those of both, ascending, each once; both ascending. By merging, which takes a tenth of the
-    time that numpy's own way does."""
-    every = np.sort(np.concatenate([rows, others]), kind="stable")
-    return every[np.diff(every, prepend=-1) > 0]
+    """Those of both, ascending, each once."""
+    return distinct(np.concatenate([rows, others]))
 
 
 def outside(rows: npt.NDArray[np.integer[Any]], others: Ints) -> Bools:
@@ -120,7 +118,7 @@ class LayerCache:
     def _merge(self) -> None:
         """Make one step of all. A reader in the middle of it sees rows as stale that aren't for it,
         and rereads a few more than it would have to."""
-        every = np.unique(np.concatenate([rows for _, rows in self._changes]))
+        every = distinct(np.concatenate([rows for _, rows in self._changes]))
         self._changes, self._noted = [(self._changes[-1][0], every)], len(every)
         self._most_noted = max(NOTED_KEPT, 2 * self._noted)
 
@@ -138,7 +136,7 @@ class LayerCache:
                 if before < last and first < step:
                     changed.append(rows)
                 before = step
-        stale = np.unique(np.concatenate(changed)) if changed else np.empty(0, np.int64)
+        stale = distinct(np.concatenate(changed)) if changed else np.empty(0, np.int64)
         return Layers(layers.segments, stale[stale < height])
 
     def keep(self, key: Hashable, seq: int, layers: Layers[Any]) -> None:

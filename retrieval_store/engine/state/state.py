@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import apsw
 import numpy as np
 
-from retrieval_store.base.arrays import Bools, Ints, appended
+from retrieval_store.base.arrays import Bools, Ints, appended, distinct
 from retrieval_store.base.patched import NOTHING, NOWHERE, Patched
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.presence import are_present, present_pks
@@ -177,7 +177,7 @@ def _advanced_space(
     known, born = rows < height, np.full(len(pks) - height, NONE)
     born[rows[~known] - height] = slots[~known]  # of several slots of a row, the last stays
     changed = np.concatenate([rows[known], gone])
-    superseded = np.unique(old.slot_of_row[changed])
+    superseded = distinct(old.slot_of_row[changed])
     superseded = superseded[superseded >= 0]
     slot_of_row = old.slot_of_row.appended(born).changed(
         changed, np.concatenate([slots[known], np.full(len(gone), NONE)])

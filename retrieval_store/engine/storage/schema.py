@@ -23,7 +23,7 @@ import apsw
 import numpy as np
 import orjson
 
-from retrieval_store.base.arrays import DATATYPES, Datatype, Ints
+from retrieval_store.base.arrays import DATATYPES, Datatype, Ints, distinct
 from retrieval_store.base.json_values import Payload
 from retrieval_store.engine.database.formats import Format
 from retrieval_store.engine.database.transactions import select
@@ -245,7 +245,7 @@ class Changes:
         """The pks of points of which any of these parts was changed, or anything at all; each once,
         ascending."""
         wanted = [pks for pks, held in self.writes if parts is None or held & parts]
-        return np.unique(np.concatenate(wanted)) if wanted else np.empty(0, np.int64)
+        return distinct(np.concatenate(wanted)) if wanted else np.empty(0, np.int64)
 
 
 def read_changes(connection: apsw.Connection, after: int) -> Changes:

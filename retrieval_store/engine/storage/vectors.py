@@ -24,7 +24,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.arrays import AnyArray, Datatype, Ints, Stored
+from retrieval_store.base.arrays import AnyArray, Datatype, Ints, Stored, distinct
 from retrieval_store.engine.database.syncing import sync_directory
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DamagedError, StorageError
@@ -116,7 +116,7 @@ class Admission:
         blocks = np.arange(-(-rows // size)) if slots is None else slots // size
         wanted = np.minimum(rows - blocks * size, size)
         lacking = self._counts[blocks] < wanted
-        return np.unique(blocks[lacking]).tolist() if lacking.any() else []
+        return distinct(blocks[lacking]).tolist() if lacking.any() else []
 
     def _grow(self, rows: int) -> None:
         # Readers keep the arrays they were given, in which their own blocks stay as they are.

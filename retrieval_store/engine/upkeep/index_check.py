@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.arrays import Floats, Ints, Matrix, as_float32
+from retrieval_store.base.arrays import Floats, Ints, Matrix, as_float32, distinct
 from retrieval_store.engine.database.failures import CONTRADICTIONS
 from retrieval_store.engine.nearest.indexing import SpaceIndex
 from retrieval_store.engine.state.state import SpaceState
@@ -152,7 +152,7 @@ class _IndexCheck:
             return True
         found = np.asarray(numbers).reshape(-1).astype(np.int64)
         told = np.asarray(distances).reshape(-1).astype(np.float64)
-        if len(found) != len(told) or len(np.unique(found)) < len(found):
+        if len(found) != len(told) or len(distinct(found)) < len(found):
             raise ValueError("a search finds a vector twice, or without a distance")
         if len(found) and not 0 <= found.min() <= found.max() < len(self._rows):
             raise ValueError("a search finds vectors that aren't there")

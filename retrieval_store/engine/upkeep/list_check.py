@@ -1,18 +1,24 @@
-"""Inverted lists in files compared with lists made of the same points again; see `index_check`."""
+"""Inverted lists and columns in files compared with what the same points say; see `index_check`."""
 
 import secrets
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from retrieval_store.base.arrays import Bools, Ints, Matrix
 from retrieval_store.engine.database.failures import CONTRADICTIONS
+from retrieval_store.engine.filtering import column_files
+from retrieval_store.engine.filtering.column_files import Values
+from retrieval_store.engine.filtering.kept import FilterView
 from retrieval_store.engine.state.layers import Layers
 from retrieval_store.engine.state.view import AnyView
 from retrieval_store.engine.storage.derived import DerivedFile, deceit, path_of
+from retrieval_store.engine.storage.records import read_values
 from retrieval_store.engine.words import list_files
 from retrieval_store.engine.words.kept import ListKey, in_pieces
 from retrieval_store.engine.words.lists import Lists
+from retrieval_store.filters.expression import PayloadPath
 
 POSTINGS_AT_ONCE = 4_000_000
 Digests = npt.NDArray[np.uint64]
@@ -27,14 +33,50 @@ def refuse_false_lists(view: AnyView, key: ListKey, made: DerivedFile) -> None:
     if made.seq < head.log_floor:
         return  # nobody can know any more what has changed since, so it isn't used
     try:
-        if made.seq > head.seq or made.covered > head.next_pk:
-            raise ValueError("it claims to know of writes that never were")
+        _refuse_later(view, made)
         layers = list_files.read(path, view, made.seq, made.covered)
         others = _count_others(view, key, layers)
         if others:
             raise ValueError(f"of {others} points it says what they don't hold")
     except CONTRADICTIONS as error:
         raise deceit(path, error) from error
+
+
+def refuse_false_column(view: FilterView, made: DerivedFile) -> None:
+    """The same of a column."""
+    directory = view.directory
+    assert directory is not None
+    file = path_of(directory, made)
+    if made.seq < view.state.head.log_floor:
+        return
+    try:
+        _refuse_later(view, made)
+        path, told = column_files.read(file, view, made.seq, made.covered)
+        if column_files.file_key(path) != made.key:
+            raise ValueError("it is recorded as the column of another key")
+        others = _count_other_values(view, path, told)
+        if others:
+            raise ValueError(f"of {others} points it says what they don't hold")
+    except CONTRADICTIONS as error:
+        raise deceit(file, error) from error
+
+
+def _count_other_values(view: FilterView, path: PayloadPath, told: Values) -> int:
+    """Of how many points, but those that are read again anyway, something else is told."""
+    decided = view.state.alive.copy()
+    decided[told.stale] = False
+    rows = np.flatnonzero(decided)
+    of_row = dict(zip(told.rows.tolist(), told.values, strict=True))
+    missing = object()
+    (true,) = read_values(view.connection, view.state.pks[rows], [path])
+    pairs = zip((of_row.get(row, missing) for row in rows.tolist()), true, strict=True)
+    # As JSON, where 1, 1.0 and true differ.
+    return sum(one is missing or orjson.dumps(one) != orjson.dumps(other) for one, other in pairs)
+
+
+def _refuse_later(view: AnyView, made: DerivedFile) -> None:
+    if made.seq > view.state.head.seq or made.covered > view.state.head.next_pk:
+        raise ValueError("it claims to know of writes that never were")
 
 
 def _count_others(view: AnyView, key: ListKey, layers: Layers[Lists]) -> int:

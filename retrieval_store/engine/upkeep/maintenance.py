@@ -36,6 +36,7 @@ from retrieval_store.engine.upkeep.saving import (
     GROWTH_TO_SAVE,
     build_lists,
     renew_lists,
+    save_columns,
     save_index,
     save_lists,
     save_small_lists,
@@ -70,6 +71,7 @@ def optimize(points: Access, progress: Progress) -> None:
                 pass  # the collection was put to rest meanwhile
             save_index(points, name, 0)
         renew_lists(points, held)
+        save_columns(points, lambda: None)
         give_back_space(points)
 
     try:
@@ -92,7 +94,9 @@ def tend(points: Access, progress: Progress) -> bool:
     returns whether that is why something was left."""
 
     def work(alone: bool) -> bool:
-        state = points.moment().state
+        moment = points.moment()
+        state = moment.state
+        moment.kept.unsaved.clear()  # also where another process saves, or nobody can
         code_all(state)
         for name in state.spaces:  # early, since queries could use what is in files already
             load(points, name, at_once=False)
@@ -111,6 +115,7 @@ def tend(points: Access, progress: Progress) -> bool:
                 save_index(points, name, GROWTH_TO_SAVE)
         if alone:
             save_lists(points, partial(progress, 0, 0))
+            save_columns(points, partial(progress, 0, 0))
         return left
 
     def code_all(state: State) -> None:

@@ -1,17 +1,21 @@
-"""Saving what can be made again: indexes, and lists of words and trigrams."""
+"""Saving what can be made again: indexes, lists of words and trigrams, and columns."""
 
 from functools import partial
 from pathlib import Path
 
+import apsw
+
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.database.failures import translated
+from retrieval_store.engine.filtering import column_files, columns
 from retrieval_store.engine.memory import Moment
 from retrieval_store.engine.nearest.indexing import SpaceIndex
 from retrieval_store.engine.nearest.kept import Kept, SearchView
 from retrieval_store.engine.state.layers import Layers
 from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage import derived
-from retrieval_store.engine.storage.schema import LISTED, read_changes
+from retrieval_store.engine.storage.records import read_values
+from retrieval_store.engine.storage.schema import LISTED, PAYLOAD, Head, read_changes
 from retrieval_store.engine.storage.write import Write
 from retrieval_store.engine.words import kept as words
 from retrieval_store.engine.words.kept import (
@@ -25,12 +29,14 @@ from retrieval_store.engine.words.kept import (
 )
 from retrieval_store.engine.words.list_files import write as write_lists
 from retrieval_store.engine.words.lists import Lists
+from retrieval_store.filters.expression import PayloadPath
 
 GROWTH_TO_SAVE = 0.1
 # Bytes of lists that are written, and points whose documents are read for it, while somebody waits
 # for a store to close: a tenth of a second. More is left to the next process, which builds it, or
 # catches up from an older file.
 CLOSING_BYTES, CLOSING_POINTS = 32 << 20, 10_000
+MOST_COLUMNS, MOST_BYTES = 32, 256 << 20  # of columns of one collection, in files
 
 
 def _nothing() -> None:
@@ -75,9 +81,7 @@ def save_lists(points: Access, going_on: GoingOn) -> None:
     """Save the lists of words and trigrams that have grown enough since; only the one process that
     does maintenance may. What has been deleted or replaced goes from a file when it is written.
     going_on: called now and then; it may raise."""
-    moment = points.moment()
-    moment.kept.unsaved.clear()
-    for key in worth_saving(moment):
+    for key in worth_saving(points.moment()):
         # Of each a look of its own, since writing one takes a while.
         if points.read(partial(_has_grown, key=key)):
             _save_list(points, key, going_on)
@@ -126,17 +130,19 @@ def _is_small(view: SearchView, key: ListKey) -> bool:
 
 
 def _has_grown(view: SearchView, key: ListKey) -> bool:
-    return _changed_since_saved(view, key) > GROWTH_TO_SAVE * view.state.count
+    rejected = key in view.kept.lists.rejected
+    changed = _changed_since_saved(view, file_key(key), LISTED, rejected)
+    return changed > GROWTH_TO_SAVE * view.state.count
 
 
-def _changed_since_saved(view: SearchView, key: ListKey) -> int:
-    """How many points have been written since the lists were saved; all, if their file is of no
-    use."""
-    known = derived.find(view.connection, file_key(key))
+def _changed_since_saved(view: SearchView, key: str, parts: int, rejected: bool) -> int:
+    """Of how many points such parts have been written since the file of this key was; all, if it is
+    of no use."""
+    known = derived.find(view.connection, key)
     floor = view.state.head.log_floor
-    if known is None or known.seq < floor or key in view.kept.lists.rejected:
+    if known is None or known.seq < floor or rejected:
         return view.state.count
-    changed = len(read_changes(view.connection, known.seq).of(LISTED))
+    changed = len(read_changes(view.connection, known.seq).of(parts))
     return changed + view.state.head.next_pk - known.covered
 
 
@@ -153,6 +159,72 @@ def _save_list(points: Access, key: ListKey, going_on: GoingOn = _nothing) -> No
         made = derived.write_file(points.directory, file_key(key), fill, state.head.seq)
     points.write(lambda write: derived.record(write.connection, made))
     kept.lists.rejected.discard(key)
+
+
+def save_columns(points: Access, going_on: GoingOn) -> None:
+    """Save the columns that were used more than once, and of which enough has changed since they
+    were saved, the last used first, as far as there is room; only the one process that does
+    maintenance may. What has been deleted or replaced goes from a file when it is written.
+    going_on: called now and then; it may raise."""
+    if points.directory is None:
+        return
+    for path in points.read(_columns_worth_saving):
+        going_on()
+        if points.read(partial(_column_has_grown, path=path)):
+            _save_column(points, path)
+    if len(points.read(lambda view: _column_files(view.connection))) > MOST_COLUMNS:
+        points.write(_forget_those_beyond)
+    sweep(points)
+
+
+def _columns_worth_saving(view: SearchView) -> list[PayloadPath]:
+    if view.state.count < columns.COLUMNS_WORTH:
+        return []
+    uses = view.kept.uses
+    used = [key for key in view.kept.columns.held() if uses.get(key, 0) >= columns.USES_WORTH]
+    return [*filter(column_files.may_have_file, used)][: -MOST_COLUMNS - 1 : -1]
+
+
+def _column_has_grown(view: SearchView, path: PayloadPath) -> bool:
+    rejected = path in view.kept.columns.rejected
+    changed = _changed_since_saved(view, column_files.file_key(path), PAYLOAD, rejected)
+    return changed > GROWTH_TO_SAVE * view.state.count
+
+
+def _save_column(points: Access, path: PayloadPath) -> None:
+    """Unless there is no room. The values are read again, so that those of the living points alone
+    are in the file."""
+    assert points.directory is not None
+    key = column_files.file_key(path)
+
+    def encoded(view: SearchView) -> tuple[bytes, Head, int]:
+        pks = view.state.pks[view.state.alive]
+        (values,) = read_values(view.connection, pks, [path])
+        others = [f.size for f in _column_files(view.connection) if f.key != key]
+        return column_files.encoded(path, pks, values), view.state.head, MOST_BYTES - sum(others)
+
+    content, head, room = points.read(encoded)
+    if len(content) <= room:
+        with translated(points.directory):
+            fill = partial(_fill, content=content, covered=head.next_pk)
+            made = derived.write_file(points.directory, key, fill, head.seq)
+        points.write(lambda write: derived.record(write.connection, made))
+        points.moment().kept.columns.rejected.discard(path)
+
+
+def _fill(file: Path, content: bytes, covered: int) -> int:
+    file.write_bytes(content)
+    return covered
+
+
+def _column_files(connection: apsw.Connection) -> list[derived.DerivedFile]:
+    return derived.find_all(connection, column_files.KIND)
+
+
+def _forget_those_beyond(write: Write) -> None:
+    """Drop the records of the oldest where there are too many."""
+    files = sorted(_column_files(write.connection), key=lambda file: -file.seq)
+    derived.forget(write.connection, [file.key for file in files[MOST_COLUMNS:]])
 
 
 def sweep(points: Access) -> None:

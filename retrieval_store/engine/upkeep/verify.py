@@ -19,16 +19,23 @@ from retrieval_store.engine.access import Access, Around
 from retrieval_store.engine.codes.segments import FILE_SEGMENTS, SEGMENT
 from retrieval_store.engine.database.pools import FileDatabase
 from retrieval_store.engine.database.transactions import select
+from retrieval_store.engine.filtering import column_files
 from retrieval_store.engine.nearest.indexing import FindClass
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.catalog import CATALOG
-from retrieval_store.engine.storage.derived import DerivedFile, all_files, path_of, refuse_damaged
+from retrieval_store.engine.storage.derived import (
+    DerivedFile,
+    all_files,
+    find_all,
+    path_of,
+    refuse_damaged,
+)
 from retrieval_store.engine.storage.files import DERIVED, POINTS_NAME
 from retrieval_store.engine.storage.records import decode_payloads, read_records
 from retrieval_store.engine.upkeep.code_check import refuse_false_codes
 from retrieval_store.engine.upkeep.index_check import refuse_false_index
-from retrieval_store.engine.upkeep.list_check import refuse_false_lists
+from retrieval_store.engine.upkeep.list_check import refuse_false_column, refuse_false_lists
 from retrieval_store.engine.words.kept import TRIGRAMS, ListKey, file_key
 from retrieval_store.errors import (
     ClientClosedError,
@@ -119,7 +126,11 @@ def _comparisons(
         for space in sound
         if (index := view.kept.indexes[space.space.name]).wanted
     }
-    return {**lists, **indexes, **_of_codes(view, directory, sound)}
+    columns = {
+        made.key: partial(refuse_false_column, view)
+        for made in find_all(view.connection, column_files.KIND)
+    }
+    return {**lists, **indexes, **columns, **_of_codes(view, directory, sound)}
 
 
 def _of_codes(view: SearchView, directory: Path, sound: list[SpaceState]) -> dict[str, Comparison]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import orjson
 
 from retrieval_store.base.arrays import Ints
-from retrieval_store.engine.state.layers import Layers
+from retrieval_store.engine.state.layers import Layers, united
 from retrieval_store.engine.state.state import State, rows_of
 from retrieval_store.engine.state.view import AnyView
 from retrieval_store.engine.storage.schema import LISTED, read_changes
@@ -63,8 +63,6 @@ def _arrays(segment: Lists, state: State) -> Iterator[tuple[str, Array]]:
 
 def read(path: Path, view: AnyView, seq: int, covered: int) -> Layers[Lists]:
     """What `write` wrote at the write `seq`, when `covered` was the next pk, for this state."""
-    if view.state.head.log_floor > seq:
-        raise ValueError(f"{path} is older than the change log")
     data = path.read_bytes()
     if not data.startswith(MAGIC):
         raise ValueError(f"{path} is no file of lists")
@@ -78,10 +76,18 @@ def read(path: Path, view: AnyView, seq: int, covered: int) -> Layers[Lists]:
             arrays[name] = np.frombuffer(data, dtype, length, stop)
             stop += length * dtype.itemsize
         segments.append(_segment(arrays, view.state.pks))
+    return Layers(tuple(segments), stale_since(view, seq, covered, LISTED))
+
+
+def stale_since(view: AnyView, seq: int, covered: int, parts: int) -> Ints:
+    """The rows of which such parts were written since the write `seq`, when `covered` was the next
+    pk. ValueError when nobody can know that any more."""
+    if view.state.head.log_floor > seq:
+        raise ValueError("a file is older than the change log")
     pks = view.state.pks
-    changed = rows_of(pks, read_changes(view.connection, seq).of(LISTED))
+    changed = rows_of(pks, read_changes(view.connection, seq).of(parts))
     fresh = np.arange(np.searchsorted(pks, covered), len(pks))
-    return Layers(tuple(segments), np.union1d(changed[changed >= 0], fresh))
+    return united(changed[changed >= 0], fresh)
 
 
 def _segment(arrays: dict[str, Array], pks: Ints) -> Lists:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.arrays import Bools, Ints, Matrix, stable_order
+from retrieval_store.base.arrays import Bools, Ints, Matrix, distinct, stable_order
 from retrieval_store.base.words import Analyzer
 from retrieval_store.engine.state.layers import Layers, outside
 
@@ -117,7 +117,7 @@ def _common_terms(parts: Sequence[Lists]) -> tuple[dict[str, int] | Ints, list[I
             [numbers.setdefault(word, len(numbers)) for word in part.codes or ()] for part in parts
         ]
         return numbers, [np.array(codes, np.int64) for codes in own]
-    terms = np.unique(np.concatenate([part.terms for part in parts]))
+    terms = distinct(np.concatenate([part.terms for part in parts]))
     return terms, [np.searchsorted(terms, part.terms) for part in parts]
 
 

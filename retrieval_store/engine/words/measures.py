@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.base.arrays import Bools, Ints, distinct
 from retrieval_store.base.patched import NOWHERE, Patched
 from retrieval_store.engine.state.layers import Layers, outside
 from retrieval_store.engine.words.lists import Lists
@@ -74,7 +74,7 @@ def _of_all(layers: Layers[Lists], alive: Bools) -> Measures:
 
 
 def _advanced(known: Measures, layers: Layers[Lists], alive: Bools) -> Measures:
-    rows = np.unique(known.changed)
+    rows = distinct(known.changed)
     before, after = known.sizes[rows], _sizes_at(layers, rows) * alive[rows]
     return Measures(
         layers.segments,

@@ -33,7 +33,7 @@ import retrieval_store
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.direct.results import SPACE
 from retrieval_store.engine.database.opening import CHECKSUM_BYTES, CHECKSUM_VFS
-from retrieval_store.engine.filtering import documents
+from retrieval_store.engine.filtering import columns, documents
 from retrieval_store.engine.nearest import planner
 from retrieval_store.engine.state import layers
 from retrieval_store.engine.storage.vectors import rows_per_block
@@ -60,6 +60,7 @@ EAGER_LISTS = [
     (documents, "TRIGRAMS_WORTH"),
     (layers, "WANTED_AFTER"),
     (kept, "LISTS_WORTH"),
+    (columns, "COLUMNS_WORTH"),
 ]
 EVERYTHING = ["metadatas", "documents", "embeddings", "uris"]
 
@@ -88,6 +89,8 @@ def fill(folder):
         things.delete(ids=["3", "70"])
         things.update(ids=["5", "6"], embeddings=cloud(2, 9))
         things.query(query_texts="x", mode="text")
+        for n in (1, 2):
+            things.get(where={"n": n, "kind": "a"})
         things.optimize()
     with retrieval_store.Client(folder / "made") as client:
         client.get_collection("things", None).upsert(ids=["5", "new"], **records(2))

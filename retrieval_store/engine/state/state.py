@@ -16,6 +16,7 @@ from retrieval_store.base.patched import NOTHING, NOWHERE, Patched
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.presence import are_present, present_pks
 from retrieval_store.engine.storage.schema import (
+    GONE,
     LISTED,
     PAYLOAD,
     Head,
@@ -128,10 +129,12 @@ def rows_of(pks: Ints, wanted: Ints) -> Ints:
 def _advanced(
     old: State, connection: apsw.Connection, head: Head, open_vectors: OpenVectors
 ) -> Step:
-    born = present_pks(connection, old.head.next_pk, head.next_pk)
+    born = NOWHERE
+    if head.next_pk > old.head.next_pk:
+        born = present_pks(connection, old.head.next_pk, head.next_pk)
     changes = read_changes(connection, old.head.seq)
-    changed = _rows_there(old.pks, changes.of())
-    gone = changed[old.alive[changed] & ~are_present(connection, old.pks[changed])]
+    gone = _rows_there(old.pks, changes.of(GONE))
+    gone = gone[old.alive[gone] & ~are_present(connection, old.pks[gone])] if len(gone) else gone
     pks = appended(old.pks, born)
     alive = appended(old.alive, np.ones(len(born), np.bool_))
     if len(gone):
@@ -169,6 +172,8 @@ def _advanced_space(
     if old is None:
         vectors, empty = open_vectors(space, head.generation), replace(space, slots=0)
         old = SpaceState(empty, vectors, NOTHING, NOTHING, np.empty(0, np.uint32), 0)
+    if space.slots == old.space.slots and len(pks) == len(old.slot_of_row) and not len(gone):
+        return replace(old, space=space)
     checksums, owners = _read_blocks(connection, head.generation, space, old)
     new_slots = np.arange(old.space.slots, space.slots)
     new_rows = rows_of(pks, owners)

@@ -73,10 +73,11 @@ _SINCE_2 = """
     );
 """
 _SINCE_3 = "ALTER TABLE spaces ADD COLUMN datatype TEXT NOT NULL DEFAULT 'float32';"
-PAYLOAD, DOCUMENT, SPECIAL = 1, 2, 4  # parts of points that a write may change: bits of a number;
-# vectors of spaces that aren't dense are special, those of dense ones are found by their slots
+# Parts of points that a write may change, or that the points are gone: bits of a number. Vectors of
+# spaces that aren't dense are special; those of dense ones are found by their slots.
+PAYLOAD, DOCUMENT, SPECIAL, GONE = 1, 2, 4, 8
 LISTED = DOCUMENT | SPECIAL  # what lists of words and of sparse vectors are made of
-EVERY_PART = PAYLOAD | LISTED
+EVERY_PART = PAYLOAD | LISTED | GONE
 _SINCE_4 = f"ALTER TABLE changes ADD COLUMN parts INTEGER NOT NULL DEFAULT {EVERY_PART};"
 POINTS = Format(
     application_id=0x52537074,  # "RSpt"
@@ -245,7 +246,9 @@ class Changes:
         """The pks of points of which any of these parts was changed, or anything at all; each once,
         ascending."""
         wanted = [pks for pks, held in self.writes if parts is None or held & parts]
-        return distinct(np.concatenate(wanted)) if wanted else np.empty(0, np.int64)
+        if len(wanted) > 1:
+            return distinct(np.concatenate(wanted))
+        return wanted[0] if wanted else np.empty(0, np.int64)
 
 
 def read_changes(connection: apsw.Connection, after: int) -> Changes:

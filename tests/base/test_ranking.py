@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from retrieval_store.base import ranking
+from retrieval_store.base import ranking as module
 from retrieval_store.base.ranking import (
     maximal_marginal_relevance,
     reciprocal_rank_fusion,
@@ -52,10 +52,10 @@ clouds = st.tuples(st.integers(1, 40), st.integers(1, 4)).flatmap(
 
 
 @given(vectors=clouds, k=st.integers(1, 40), weight=st.sampled_from([0, 0.3, 0.5, 0.9, 1]))
-@pytest.mark.parametrize("cells", [0, ranking.MMR_CELLS])
+@pytest.mark.parametrize("cells", [0, module.MMR_CELLS])
 def test_each_pick_of_mmr_is_the_best_that_is_left(cells, vectors, k, weight):
     query = np.arange(1, vectors.shape[1] + 1, dtype=np.float32)
-    with mock.patch.object(ranking, "MMR_CELLS", cells):
+    with mock.patch.object(module, "MMR_CELLS", cells):
         chosen = maximal_marginal_relevance(query, vectors, k, weight).tolist()
     assert len(set(chosen)) == len(chosen) == min(k, len(vectors))
     cosines = cosines_of(np.vstack([vectors, query]))
@@ -74,9 +74,9 @@ def cosines_of(vectors):
     return (unit[:, None] * unit).sum(axis=2)
 
 
-@pytest.mark.parametrize("cells", [0, ranking.MMR_CELLS])
+@pytest.mark.parametrize("cells", [0, module.MMR_CELLS])
 def test_mmr_takes_the_first_of_those_that_tie(cells):
     vectors = np.repeat(np.eye(4, dtype=np.float32), 3, axis=0)  # whose products have no rounding
-    with mock.patch.object(ranking, "MMR_CELLS", cells):
+    with mock.patch.object(module, "MMR_CELLS", cells):
         chosen = maximal_marginal_relevance(np.array([0, 0, 0, 2], np.float32), vectors, 12, 0.5)
     assert chosen.tolist() == [9, 0, 3, 6, 10, 11, 1, 2, 4, 5, 7, 8]

@@ -10,6 +10,7 @@ import threading
 import uuid
 from pathlib import Path
 
+import apsw
 import numpy as np
 import pytest
 
@@ -17,6 +18,7 @@ import retrieval_store
 from retrieval_store.engine.opened import OpenCollections
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import DamagedError, NotFoundError, StorageError
+from retrieval_store.interface.records import CollectionRecord
 from tests.helpers.indexed import until
 from tests.helpers.small_stores import filled
 
@@ -40,6 +42,45 @@ def test_an_interrupted_deletion_takes_no_more_writes_and_is_finished(
         assert client.get_or_create_collection("things", embedding_function=None).count() == 0
         client.delete_collection("things")
     assert [path.name for path in tmp_path.iterdir()] == ["catalog.sqlite"]
+
+
+def test_the_work_of_finding_a_collection_does_not_grow_with_their_number(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        client.create_collection("things", embedding_function=None)
+        uses = [
+            lambda: client.get_collection("things", None),
+            client.count_collections,
+            lambda: client.list_collections(limit=1),
+        ]
+        few = [steps_in_catalog(client, use) for use in uses]
+        settings = client._session.store.named("things").settings
+        for number in range(200):
+            add_to_catalog(client, f"zzz {number}", settings)
+        assert client.count_collections() == 201
+        assert [steps_in_catalog(client, use) for use in uses] == few
+
+
+def add_to_catalog(client, name, settings):
+    """A collection without files, as nobody looks for them until it is used."""
+    record = CollectionRecord(str(uuid.uuid4()), name, settings)
+    client._session.store._catalog.write(lambda entries: entries.insert(record))
+
+
+def steps_in_catalog(client, use):
+    """How many steps SQLite takes in the catalog for what is called."""
+    steps = []
+
+    def trace(flags):
+        def note(event):
+            steps.append(event["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"])
+
+        database = client._session.store._catalog._database
+        database.use(lambda connection: connection.trace_v2(flags, note if flags else None))
+
+    trace(apsw.SQLITE_TRACE_PROFILE)
+    use()
+    trace(0)
+    return sum(steps)
 
 
 def test_a_read_only_store_does_not_list_what_is_deleted(tmp_path, monkeypatch):

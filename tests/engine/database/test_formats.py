@@ -4,8 +4,10 @@ import shutil
 import subprocess
 import sys
 import uuid
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import apsw
 import numpy as np
@@ -14,6 +16,7 @@ import pytest
 import retrieval_store
 from retrieval_store.engine.database import opening
 from retrieval_store.engine.storage.schema import POINTS
+from retrieval_store.engine.store import Store
 from retrieval_store.errors import FormatError, StorageError
 from tests.helpers.small_stores import filled, sql
 
@@ -79,6 +82,11 @@ def as_version_1(store):
             "ALTER TABLE spaces DROP COLUMN indexing; ALTER TABLE spaces DROP COLUMN kind;"
             "DROP TABLE derived; DROP TABLE blobs; PRAGMA user_version = 1",
         )
+
+
+def as_catalog_2(store):
+    """Take back what the third format version of the catalog added."""
+    sql(store / "catalog.sqlite", "DROP INDEX flagged; PRAGMA user_version = 2")
 
 
 def version_of(file):
@@ -184,6 +192,7 @@ def test_another_programs_database_is_refused_and_left_as_it_is(tmp_path):
 def test_a_catalog_of_the_first_format_is_brought_up_to_date(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         client.create_collection("things", embedding_function=None).add(ids="a", embeddings=[[1]])
+    as_catalog_2(tmp_path)
     sql(tmp_path / "catalog.sqlite", "DROP TABLE unfinished; PRAGMA user_version = 1")
     stranger = tmp_path / str(uuid.uuid4())
     shutil.copytree(next(tmp_path.glob("*/points.sqlite")).parent, stranger)
@@ -194,3 +203,22 @@ def test_a_catalog_of_the_first_format_is_brought_up_to_date(tmp_path):
         assert client.get_collection("things", embedding_function=None).count() == 1
         client.create_collection("more", embedding_function=None)
     assert Path(stranger).is_dir()
+
+
+def test_a_catalog_without_its_index_is_read_as_it_is_and_brought_up_to_date_by_a_writer(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        client.create_collection("things", embedding_function=None)
+        client.create_collection("deleted", embedding_function=None)
+        with mock.patch.object(Store, "_remove", lambda *_: 1 / 0), suppress(ZeroDivisionError):
+            client.delete_collection("deleted")
+    as_catalog_2(tmp_path)
+    catalog = tmp_path / "catalog.sqlite"
+    with retrieval_store.Client(tmp_path, read_only=True) as reader:
+        assert [found.name for found in reader.list_collections()] == ["things"]
+        assert reader.count_collections() == 1
+        assert version_of(catalog) == 2
+        with retrieval_store.Client(tmp_path) as writer:
+            assert version_of(catalog) == 3
+            assert len(list(tmp_path.glob("*/points.sqlite"))) == 1  # the deletion was finished
+            writer.create_collection("more", embedding_function=None)
+        assert [found.name for found in reader.list_collections()] == ["more", "things"]

@@ -14,14 +14,13 @@ from typing import TypeAlias
 
 import apsw
 
-from retrieval_store.base.arrays import Ints
 from retrieval_store.engine.codes.segments import SpaceCodes
 from retrieval_store.engine.database.failures import contradictions
 from retrieval_store.engine.filtering.allowed import AllowedCache
 from retrieval_store.engine.nearest.indexing import FindClass, SpaceIndex
 from retrieval_store.engine.nearest.kept import Kept
 from retrieval_store.engine.state.layers import LayerCache
-from retrieval_store.engine.state.state import State, advanced, load, state_bytes
+from retrieval_store.engine.state.state import Changed, State, advanced, load, state_bytes
 from retrieval_store.engine.storage.schema import Head, Space, read_seq
 from retrieval_store.engine.storage.vectors import VectorArray, VectorFile, Vectors
 from retrieval_store.engine.words.measures import after
@@ -94,9 +93,9 @@ class Memory:
                     return old
         spaces = step.state.spaces.values()
         held = {s.space.name: self._open(s.space, head.generation) for s in spaces}
-        if old is None or step.payloads is None or step.listed is None:
+        if old is None or step.changed is None:
             return Moment(step.state, _nothing_kept(head.seq, held))
-        return Moment(step.state, _still_kept(old.kept, head.seq, step.payloads, step.listed, held))
+        return Moment(step.state, _still_kept(old.kept, head.seq, step.changed, held))
 
     def open_vectors(self, space: Space, generation: int) -> Vectors:
         """The vectors of a space in a generation."""
@@ -194,23 +193,21 @@ def _nothing_kept(seq: int, held: Mapping[str, OpenSpace]) -> Kept:
         measures={},
         columns=LayerCache(seq),
         answers=LayerCache(seq),
-        allowed=AllowedCache(),
+        allowed=AllowedCache(seq),
         indexes=indexes,
         codes=codes,
     )
 
 
-def _still_kept(
-    kept: Kept, seq: int, payloads: Ints, listed: Ints, held: Mapping[str, OpenSpace]
-) -> Kept:
-    """What is still of use once the payloads of these rows have changed, and what is listed of
-    those."""
-    kept.columns.note(seq, payloads)
+def _still_kept(kept: Kept, seq: int, changed: Changed, held: Mapping[str, OpenSpace]) -> Kept:
+    """What is still of use once rows have changed."""
+    kept.columns.note(seq, changed.payload)
+    kept.allowed.note(seq, changed.anything)
     for cache in (kept.lists, kept.answers):
-        cache.note(seq, listed)
+        cache.note(seq, changed.listed)
     indexes, codes = _of_spaces(held)
-    measures = after(kept.measures, listed)
-    return replace(kept, measures=measures, allowed=AllowedCache(), indexes=indexes, codes=codes)
+    measures = after(kept.measures, changed.listed)
+    return replace(kept, measures=measures, indexes=indexes, codes=codes)
 
 
 def _of_spaces(

@@ -1,8 +1,8 @@
 """Products of float32, of which one at a time is split among threads.
 
 BLAS splits a product among threads of its own, which wait for each other without letting go of
-their cores. When several threads ask it at once, all of these are in each other's way: eight did a
-tenth of what one does.
+their cores. When several threads ask it at once, or other processes keep the cores busy, all of
+these are in each other's way: a product took ten to a hundred times as long.
 """
 
 import os
@@ -11,6 +11,8 @@ import threading
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix
+
+UNSPLIT_CELLS = 9_000  # OpenBLAS splits products with a vector from 9,216 numbers on
 
 
 class _Turn:
@@ -31,11 +33,19 @@ if hasattr(os, "register_at_fork"):
 
 def dot_products(queries: Matrix, rows: Matrix, out: Matrix) -> None:
     """Write the products of (q, dim) queries and (n, dim) rows to `out`, (q, n)."""
-    lock = _turn.lock
-    # Row by row nothing is split. That is nearly as fast for one query, since memory is what it
-    # waits for; several would read all rows again for each.
-    if len(queries) == 1 and lock.locked():
-        np.matmul(rows[:, None], queries[0][:, None], out=out[0][:, None, None])
+    if len(queries) == 1:
+        _unsplit(queries[0], rows, out[0])
         return
-    with lock:
+    with _turn.lock:
         np.matmul(queries, rows.T, out=out)
+
+
+def _unsplit(query: Matrix, rows: Matrix, out: Matrix) -> None:
+    """For one query, in parts too small to be split: that takes as long as in one thread, which is
+    nearly as fast as in several, since memory is what it waits for."""
+    dimension = max(1, rows.shape[1])
+    part = max(1, UNSPLIT_CELLS // dimension)
+    parts = len(rows) // part
+    cut = parts * part
+    np.matmul(rows[:cut].reshape(parts, part, dimension), query, out=out[:cut].reshape(parts, part))
+    np.matmul(rows[cut:], query, out=out[cut:])

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from retrieval_store.indexes.blas import dot_products
 from retrieval_store.indexes.kernels import has_kernels, packed, products
 
 SHORT, LONG = 64, 512  # dimensions
@@ -74,7 +75,8 @@ def codes_are_fast() -> bool:
 
 def _floats() -> Callable[[], object]:
     rows, query = np.ones((CELLS // LONG, LONG), np.float32), np.ones((1, LONG), np.float32)
-    return lambda: query @ rows.T
+    found = np.empty((1, len(rows)), np.float32)
+    return lambda: dot_products(query, rows, found)
 
 
 def _codes(dimension: int) -> Callable[[], object]:

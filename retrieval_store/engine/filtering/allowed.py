@@ -1,21 +1,23 @@
 """What a filter lets through, kept for the queries that use it again.
 
-A filter that comes again while nothing has been written is not evaluated again; from its second use
+A filter that comes again is asked of the points alone that have changed since; from its second use
 on what is searched of the points it allows is kept together, if it is little enough, so that a
 search reads it in order: codes of their vectors, or the vectors where there are no codes.
 """
 
 import threading
+from collections.abc import Mapping
 from typing import Protocol, TypeAlias
 
 import numpy as np
 import orjson
 
 from retrieval_store.base.arrays import Bools, Ints
-from retrieval_store.engine.state.budget import Cache
-from retrieval_store.engine.state.state import SpaceState
+from retrieval_store.engine.state.layers import NOTHING_STALE, LayerCache, Layers
+from retrieval_store.engine.state.state import SpaceState, State
 from retrieval_store.filters.expression import NODES, Expression, walk
 
+FEW = 16  # rows of which it is worth to find out whether they changed what is kept of vectors
 Key: TypeAlias = tuple[tuple[type, ...], bytes]
 
 
@@ -32,6 +34,8 @@ class Allowed:
     mask: over rows, None when nothing is filtered; count: how many there are; key: of the filter,
     see `key_of`.
     """
+
+    rows = NOTHING_STALE  # nobody merges what filters allow
 
     def __init__(self, mask: Bools | None, count: int, key: Key | None = None) -> None:
         self.key = key
@@ -55,6 +59,31 @@ class Allowed:
             self._slots[name] = slots
         return self._slots[name]
 
+    def followed_by(
+        self, mask: Bools, changed: Ints, spaces: Mapping[str, SpaceState]
+    ) -> "Allowed":
+        """What is allowed now: the same, but for rows that have changed. What is kept of vectors
+        is kept on where these are the same."""
+        assert self.mask is not None
+        before, now = self.mask[changed[changed < len(self.mask)]], mask[changed]
+        difference = int(np.count_nonzero(now)) - int(np.count_nonzero(before))
+        after = Allowed(mask, self.count + difference, self.key)
+        after.uses = self.uses
+        if len(changed) <= FEW and np.array_equal(before, now):
+            for name, slots in self._slots.items():
+                if name in spaces and self._has_slots(slots, changed[now], spaces[name]):
+                    after._slots[name] = slots
+                    if name in self._together:
+                        after._together[name] = self._together[name]
+        return after
+
+    def _has_slots(self, slots: Ints | None, rows: Ints, space: SpaceState) -> bool:
+        """Whether the vectors of these rows, which are allowed, are still in the same slots."""
+        if slots is None or self.mask is None or len(slots) != self.count:
+            return False
+        places = [int(np.count_nonzero(self.mask[:row])) for row in rows.tolist()]
+        return np.array_equal(slots[places], space.slot_of_row[rows])
+
     def together(self, space: str) -> Together | None:
         """What is kept together of their vectors."""
         return self._together.get(space)
@@ -71,41 +100,41 @@ class Allowed:
 
 
 class AllowedCache:
-    """The filters used last in one state."""
+    """The filters used last, for all states that number their rows alike."""
 
-    def __init__(self) -> None:
+    def __init__(self, seq: int) -> None:
         self._lock = threading.Lock()
-        self._kept: Cache[Key, Allowed] = Cache()
+        self._kept = LayerCache(seq)
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory in use."""
         return self._kept.nbytes
 
-    def get(self, key: Key) -> Allowed | None:
-        """What was kept under the key."""
-        found = self._kept.get(key)
-        if found is not None:
-            found.uses += 1
-        return found
+    def note(self, seq: int, rows: Ints) -> None:
+        """The step to the state at `seq` added these rows, or changed anything of them."""
+        self._kept.note(seq, rows)
 
-    def has(self, key: Key) -> bool:
-        """Whether something is kept under the key."""
-        return key in self._kept
+    def at(self, key: Key | None, state: State) -> tuple[Allowed | None, Ints]:
+        """What was kept under the key, and the rows for which the state may have it otherwise."""
+        if key is None:
+            return None, NOTHING_STALE
+        layers: Layers[Allowed] = self._kept.at(key, state.head.seq, len(state.pks))
+        return (layers.segments[0] if layers.segments else None), layers.stale
 
-    def keep(self, allowed: Allowed) -> None:
-        """Keep it."""
+    def keep(self, allowed: Allowed, state: State) -> None:
+        """Keep what is allowed in a state."""
         if allowed.key is not None:
-            self._kept.put(allowed.key, allowed, allowed.nbytes)
+            self._kept.keep(allowed.key, state.head.seq, Layers((allowed,), NOTHING_STALE))
 
-    def keep_together(self, allowed: Allowed, space: str, together: Together) -> None:
+    def keep_together(self, allowed: Allowed, space: str, together: Together, state: State) -> None:
         """Keep that too, if what is allowed is still kept."""
         with self._lock:
-            kept = allowed.key is not None and self._kept.get(allowed.key) is allowed
+            kept, _ = self.at(allowed.key, state)
             before = allowed.together(space)
-            if kept and type(before) is not type(together):  # codes may have come meanwhile
+            if kept is allowed and type(before) is not type(together):  # codes may have come
                 allowed.keep_together(space, together)
-                self.keep(allowed)
+                self.keep(allowed, state)
 
 
 def key_of(expression: Expression | None) -> Key | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints
-from retrieval_store.engine.filtering.allowed import Allowed, key_of
+from retrieval_store.engine.filtering.allowed import Allowed, Key, key_of
 from retrieval_store.engine.filtering.kept import FilterView
 from retrieval_store.engine.filtering.masks import among, matching, split
 from retrieval_store.engine.state.state import rows_of
@@ -14,6 +14,7 @@ from retrieval_store.filters.expression import Expression
 from retrieval_store.interface.points import PointId
 
 FIRST_LOOK = 1024  # rows that are looked at first for the few that are wanted
+FOLLOWED = 1_024  # rows that have changed, by which a kept filter is brought up to date
 COUNTED = 65_536  # rows whose marks are counted at once
 
 
@@ -47,8 +48,7 @@ def _named(view: FilterView, ids: Sequence[PointId]) -> Ints:
 
 def _allows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
     """For each of the rows, in any order, whether the expression allows it."""
-    key = key_of(expression)
-    kept = None if key is None else view.kept.allowed.get(key)
+    kept = _kept(view, key_of(expression), expression)
     if kept is not None and kept.mask is not None:
         return kept.mask[rows]
     each, places = np.unique(rows, return_inverse=True)
@@ -56,23 +56,42 @@ def _allows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
 
 
 def _is_kept(view: FilterView, expression: Expression) -> bool:
-    key = key_of(expression)
-    return key is not None and view.kept.allowed.has(key)
+    kept, stale = view.kept.allowed.at(key_of(expression), view.state)
+    return kept is not None and len(stale) <= FOLLOWED
 
 
 def allowed_by(view: FilterView, expression: Expression | None) -> Allowed:
     """What an expression allows, worked out now or kept from before."""
     key = key_of(expression)
-    kept = None if key is None else view.kept.allowed.get(key)
+    kept = _kept(view, key, expression)
     if kept is not None:
+        kept.uses += 1
         return kept
     if expression is None:
         allowed = Allowed(None, view.state.count, key)
     else:
         mask = matching(view, expression)
         allowed = Allowed(mask, int(np.count_nonzero(mask)), key)
-    view.kept.allowed.keep(allowed)
+    view.kept.allowed.keep(allowed, view.state)
     return allowed
+
+
+def _kept(view: FilterView, key: Key | None, expression: Expression | None) -> Allowed | None:
+    """What was kept of an expression, brought up to date by asking the rows that have changed; None
+    where that is nothing, or rows are too many."""
+    kept, stale = view.kept.allowed.at(key, view.state)
+    if kept is None or not len(stale):
+        return kept
+    if expression is None or kept.mask is None or len(stale) > FOLLOWED:
+        return None
+    height, living = len(view.state.pks), stale[view.state.alive[stale]]
+    mask = np.zeros(height, np.bool_)
+    mask[: len(kept.mask)] = kept.mask[:height]
+    mask[stale] = False
+    mask[living] = among(view, expression, living)
+    after = kept.followed_by(mask, stale, view.state.spaces)
+    view.kept.allowed.keep(after, view.state)
+    return after
 
 
 def _first(view: FilterView, expression: Expression, wanted: int) -> Ints:
@@ -91,7 +110,8 @@ def _first(view: FilterView, expression: Expression, wanted: int) -> Ints:
                 return np.concatenate(pieces)[:wanted]
         found, mask = np.concatenate([*pieces, np.empty(0, np.int64)]), np.zeros_like(candidates)
         mask[found] = True
-    view.kept.allowed.keep(Allowed(mask, int(np.count_nonzero(mask)), key_of(expression)))
+    allowed = Allowed(mask, int(np.count_nonzero(mask)), key_of(expression))
+    view.kept.allowed.keep(allowed, view.state)
     return found
 
 

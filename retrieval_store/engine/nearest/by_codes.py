@@ -84,7 +84,7 @@ def _parts(asked: Asked, coded: Coded, gathers: bool) -> _Parts:
         together = _gathered(asked, coded, slots)
         if keeps:
             kept = asked.view.kept.allowed
-            kept.keep_together(asked.allowed, asked.query.space, together)
+            kept.keep_together(asked.allowed, asked.query.space, together, asked.view.state)
     return _Parts(together.stretches, None, together.rest)
 
 

@@ -45,5 +45,5 @@ def _together(asked: Asked, slots: Ints | None) -> FloatsTogether | None:
     if kept is None and slots is not None and asked.may_keep(4 * asked.dimension):
         norms = asked.space.vectors.admit(asked.matrix, asked.space.checksums, slots)
         kept = FloatsTogether(asked.matrix[slots], taken(norms, slots))
-        asked.view.kept.allowed.keep_together(asked.allowed, name, kept)
+        asked.view.kept.allowed.keep_together(asked.allowed, name, kept, asked.view.state)
     return kept if isinstance(kept, FloatsTogether) else None

@@ -82,21 +82,32 @@ def state_bytes(state: State) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """(n,) each: the rows that were added, or of which anything was changed, or the payload, or
+    what inverted lists are made of."""
+
+    anything: Ints
+    payload: Ints
+    listed: Ints
+
+
+NOTHING_CHANGED = Changed(NOWHERE, NOWHERE, NOWHERE)
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
-    """From one state to the next. payloads, listed: (n,) the rows that were added, or whose payload
-    was changed, or what inverted lists are made of; None when all rows are numbered anew, which
-    makes useless whatever was worked out of the state before."""
+    """From one state to the next. changed: None when all rows are numbered anew, which makes
+    useless whatever was worked out of the state before."""
 
     state: State
-    payloads: Ints | None
-    listed: Ints | None
+    changed: Changed | None
 
 
 def load(connection: apsw.Connection, head: Head, open_vectors: OpenVectors) -> Step:
     """The state at `head`, which was read in the transaction of `connection`."""
     nothing = replace(head, next_pk=0)
     empty = State(nothing, np.empty(0, np.int64), np.empty(0, np.bool_), 0, {}, {})
-    return Step(_advanced(empty, connection, head, open_vectors).state, None, None)
+    return Step(_advanced(empty, connection, head, open_vectors).state, None)
 
 
 def advanced(
@@ -104,7 +115,7 @@ def advanced(
 ) -> Step:
     """The step to the state at `head` from an earlier one, where that is less work than loading."""
     if state.head.seq == head.seq:
-        return Step(state, NOWHERE, NOWHERE)
+        return Step(state, NOTHING_CHANGED)
     dead_rows = len(state.pks) - state.count
     if (
         head.generation != state.head.generation
@@ -149,9 +160,11 @@ def _advanced(
     special = {name: space for name, space in known.items() if space.kind != "dense"}
     count = old.count + len(born) - len(gone)
     new = np.arange(len(old.pks), len(pks))
-    payloads = np.concatenate([_rows_there(old.pks, changes.of(PAYLOAD)), new])
-    listed = np.concatenate([_rows_there(old.pks, changes.of(LISTED)), new])
-    return Step(State(head, pks, alive, count, spaces, special), payloads, listed)
+    changed = (
+        np.concatenate([_rows_there(old.pks, changes.of(parts)), new])
+        for parts in (None, PAYLOAD, LISTED)
+    )
+    return Step(State(head, pks, alive, count, spaces, special), Changed(*changed))
 
 
 def _rows_there(pks: Ints, wanted: Ints) -> Ints:

@@ -143,8 +143,8 @@ def test_a_condition_on_documents_is_asked_again_only_of_what_changed(points, do
         expected.remove(11)
         points.put(PointBatch([11], {}, documents=["number 11"]), UPSERT)
         expected = [1, 5, 111, 1111, 11]
-    assert documents_read[:2] == [COUNT, COUNT + 1]
-    assert max(documents_read[2:]) <= 3
+    assert documents_read[0] == COUNT
+    assert max(documents_read[1:]) <= 3
 
 
 def test_a_limit_ends_the_reading(points, documents_read, payloads_read):

@@ -1,0 +1,111 @@
+"""Filters that come again are brought up to date by asking the points that have changed."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import retrieval_store
+from retrieval_store.engine.filtering import selecting
+from tests.helpers.processes import eager_codes
+
+COUNT, DIMENSION = 300, 4
+FILTERS = {
+    "low": ({"where": {"n": {"$lt": 3}}}, lambda p: p["n"] is not None and p["n"] < 3),
+    "not": ({"where": {"n": {"$ne": 2}}}, lambda p: p["n"] != 2),
+    "word": ({"where_document": {"$contains": "ab"}}, lambda p: "ab" in p["document"]),
+    "both": (
+        {"where": {"n": {"$gte": 1}}, "where_document": {"$regex": "^a"}},
+        lambda p: p["n"] is not None and p["n"] >= 1 and p["document"].startswith("a"),
+    ),
+}
+ids = st.lists(st.integers(0, COUNT + 5), min_size=1, max_size=4, unique=True)
+steps = st.lists(
+    st.tuples(st.sampled_from(["n", "document", "vector", "upsert", "delete", "nothing"]), ids),
+    min_size=2,
+    max_size=10,
+)
+
+
+def point(i, seed):
+    random = np.random.default_rng([i, seed])
+    return {
+        "n": int(random.integers(5)),
+        "document": "".join(random.choice([*"abc"], 4)),
+        "vector": random.standard_normal(DIMENSION).astype(np.float32),
+    }
+
+
+def write(things, held, kind, ids, seed):
+    """Do one step to the collection, and to what it should hold."""
+    known, named = [i for i in ids if i in held], [i for i in ids if kind == "upsert" or i in held]
+    new = {i: point(i, seed) for i in named}
+    match kind:
+        case "n":
+            held.update({i: held[i] | {"n": new[i]["n"]} for i in known})
+            if known:
+                numbers = [{"n": new[i]["n"]} for i in known]
+                things.update(ids=[str(i) for i in known], metadatas=numbers)
+        case "document" | "vector":
+            for i in known:
+                held[i] = held[i] | {"vector": new[i]["vector"]}
+                held[i] |= {"document": new[i]["document"]} if kind == "document" else {}
+            if known:
+                texts = [held[i]["document"] for i in known] if kind == "document" else None
+                vectors = [held[i]["vector"] for i in known]
+                things.update(ids=[str(i) for i in known], embeddings=vectors, documents=texts)
+        case "upsert":
+            held.update(new)
+            things.upsert(
+                ids=[str(i) for i in named],
+                embeddings=[new[i]["vector"] for i in named],
+                metadatas=[{"n": new[i]["n"]} for i in named],
+                documents=[new[i]["document"] for i in named],
+            )
+        case "delete":
+            things.delete(ids=[str(i) for i in known])
+            for i in known:
+                del held[i]
+
+
+def check(things, held, query):
+    for arguments, holds in FILTERS.values():
+        chosen = {i: p for i, p in held.items() if holds(p)}
+        assert sorted(map(int, things.get(**arguments)["ids"])) == sorted(chosen)
+        distances = {i: float(((p["vector"] - query) ** 2).sum()) for i, p in chosen.items()}
+        found = things.query(query_embeddings=query, n_results=5, **arguments)["ids"][0]
+        nearest = sorted(distances, key=distances.__getitem__)[:5]
+        assert sorted(distances[int(i)] for i in found) == [distances[i] for i in nearest]
+
+
+@pytest.mark.parametrize("followed", [1_024, 2])
+@settings(max_examples=40)
+@given(steps=steps)
+def test_answers_under_kept_filters_are_right_after_any_writes(steps, followed):
+    with pytest.MonkeyPatch.context() as patch:
+        eager_codes(patch.setattr)
+        patch.setattr(selecting, "FOLLOWED", followed)
+        with retrieval_store.Client() as client:
+            things = client.create_collection("things", embedding_function=None)
+            held = {}
+            write(things, held, "upsert", range(COUNT), 0)
+            query = np.full(DIMENSION, 0.3, np.float32)
+            for seed, (kind, chosen) in enumerate(steps, 1):
+                write(things, held, kind, chosen, seed)
+                check(things, held, query)
+
+
+def test_a_filter_that_is_kept_isnt_evaluated_again_for_a_write_to_another_point(monkeypatch):
+    evaluated = []
+    matching = selecting.matching
+    monkeypatch.setattr(
+        selecting, "matching", lambda *given: evaluated.append(given) or matching(*given)
+    )
+    with retrieval_store.Client() as client:
+        things = client.create_collection("things", embedding_function=None)
+        held = {}
+        write(things, held, "upsert", range(COUNT), 0)
+        for i in range(5):
+            things.query(query_embeddings=[0.0] * DIMENSION, where={"n": {"$lt": 3}})
+            write(things, held, "n", [7], i)
+    assert len(evaluated) == 1

@@ -10,6 +10,7 @@ import numpy as np
 from retrieval_store.base.arrays import Floats, Ints, Matrix
 
 RRF_K = 60
+MMR_CELLS = 1_500_000  # up to so many numbers a product of all with each pick is as fast
 Ranking = tuple[Ints, Floats]  # items and their scores, best first
 
 
@@ -66,18 +67,24 @@ def maximal_marginal_relevance(
     """
     unit = _unit(vectors)
     relevance = unit @ _unit(query[None])[0]
-    chosen = np.empty(min(k, len(vectors)), np.int64)
-    redundancy = np.full(len(vectors), -np.inf)
-    left = np.ones(len(vectors), np.bool_)
+    taken = np.empty((min(k, len(unit)), unit.shape[1]))
+    chosen = np.empty(len(taken), np.int64)
+    seen = np.zeros(len(unit), np.int64)  # how many of those taken are in a row's value
+    value = relevance.copy()  # of the first alone, whatever λ is, else λ = 0 would begin anywhere
     for place in range(len(chosen)):
-        penalty = 0.0 if place == 0 else (1 - lambda_mult) * redundancy
-        value = np.where(left, lambda_mult * relevance - penalty, -np.inf)
-        # The first is the nearest whatever λ is, else λ = 0 would begin anywhere.
-        chosen[place] = best = int(
-            np.argmax(np.where(left, relevance, -np.inf) if place == 0 else value)
-        )
-        left[best] = False
-        redundancy = np.maximum(redundancy, unit @ unit[best])
+        # Values only fall as more is taken: one that is out of date is still an upper bound, and
+        # the greatest of all, once it is up to date, is the greatest.
+        while seen[best := int(value.argmax())] < place:
+            at_once = place == 1 or unit.size <= MMR_CELLS
+            rows = slice(None) if at_once else slice(best, best + 1)
+            likeness = (unit[rows] @ taken[seen[best] : place].T).max(axis=1)
+            marginal = lambda_mult * relevance[rows] - (1 - lambda_mult) * likeness
+            value[rows] = np.minimum(value[rows], marginal)
+            seen[rows] = place
+        chosen[place], taken[place] = best, unit[best]
+        if place == 0:
+            value[:] = np.inf
+        value[best] = -np.inf
     return chosen
 
 

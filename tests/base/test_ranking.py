@@ -1,9 +1,14 @@
 """Fusion of rankings, and maximal marginal relevance."""
 
+from unittest import mock
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
+from retrieval_store.base import ranking as module
 from retrieval_store.base.ranking import (
     maximal_marginal_relevance,
     reciprocal_rank_fusion,
@@ -38,3 +43,40 @@ def test_mmr_is_relevance_at_one_and_avoids_repetition_below():
     assert maximal_marginal_relevance(query, vectors, 3, 0.3).tolist() == [0, 3, 2]
     assert maximal_marginal_relevance(query, vectors[:0], 3).tolist() == []
     assert maximal_marginal_relevance(query, vectors, 0).tolist() == []
+
+
+# Of few different numbers, so that there are copies, ties and zero vectors.
+clouds = st.tuples(st.integers(1, 40), st.integers(1, 4)).flatmap(
+    lambda shape: arrays(np.float32, shape, elements=st.sampled_from([-1, 0, 0, 1, 0.5, 3]))
+)
+
+
+@given(vectors=clouds, k=st.integers(1, 40), weight=st.sampled_from([0, 0.3, 0.5, 0.9, 1]))
+@pytest.mark.parametrize("cells", [0, module.MMR_CELLS])
+def test_each_pick_of_mmr_is_the_best_that_is_left(cells, vectors, k, weight):
+    query = np.arange(1, vectors.shape[1] + 1, dtype=np.float32)
+    with mock.patch.object(module, "MMR_CELLS", cells):
+        chosen = maximal_marginal_relevance(query, vectors, k, weight).tolist()
+    assert len(set(chosen)) == len(chosen) == min(k, len(vectors))
+    cosines = cosines_of(np.vstack([vectors, query]))
+    relevance, likeness = cosines[-1, :-1], cosines[:-1, :-1]
+    for place, pick in enumerate(chosen):
+        redundancy = likeness[:, chosen[:place]].max(axis=1, initial=-1)
+        value = weight * relevance - (1 - weight) * redundancy if place else relevance
+        left = np.setdiff1d(np.arange(len(vectors)), chosen[:place])
+        assert value[pick] >= value[left].max() - 1e-12
+
+
+def cosines_of(vectors):
+    wide = vectors.astype(np.float64)
+    lengths = np.linalg.norm(wide, axis=1)
+    unit = wide / np.where(lengths > 0, lengths, 1)[:, None]
+    return (unit[:, None] * unit).sum(axis=2)
+
+
+@pytest.mark.parametrize("cells", [0, module.MMR_CELLS])
+def test_mmr_takes_the_first_of_those_that_tie(cells):
+    vectors = np.repeat(np.eye(4, dtype=np.float32), 3, axis=0)  # whose products have no rounding
+    with mock.patch.object(module, "MMR_CELLS", cells):
+        chosen = maximal_marginal_relevance(np.array([0, 0, 0, 2], np.float32), vectors, 12, 0.5)
+    assert chosen.tolist() == [9, 0, 3, 6, 10, 11, 1, 2, 4, 5, 7, 8]

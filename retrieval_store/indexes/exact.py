@@ -19,6 +19,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, Ints, Matrix, Stored, as_float32
+from retrieval_store.indexes.blas import dot_products
 
 Metric: TypeAlias = Literal["l2", "ip", "cosine"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
@@ -151,13 +152,14 @@ def _products(queries: Matrix, matrix: Stored, slots: Ints | None) -> Matrix:
 
 
 def _products_of_all(queries: Matrix, matrix: Stored) -> Matrix:
-    if matrix.dtype == np.float32:
-        return queries @ matrix.T
     products = np.empty((len(queries), len(matrix)), np.float32)
+    if matrix.dtype == np.float32:
+        dot_products(queries, as_float32(matrix), products)
+        return products
     wide = np.empty((_at_once(matrix), matrix.shape[1]), np.float32)
     for start, stop in _blocks(len(matrix), matrix.shape[1], GATHERED_CELLS):
         rows = as_float32(matrix[start:stop], wide)
-        np.matmul(queries, rows.T, out=products[:, start:stop])
+        dot_products(queries, rows, products[:, start:stop])
     return products
 
 
@@ -169,7 +171,7 @@ def _products_of_some(queries: Matrix, matrix: Stored, slots: Ints) -> Matrix:
         rows: Stored = gathered[: stop - start]
         # Without a mode `take` buffers again.
         np.take(matrix, slots[start:stop], axis=0, out=rows, mode="clip")
-        np.matmul(queries, as_float32(rows, wide).T, out=products[:, start:stop])
+        dot_products(queries, as_float32(rows, wide), products[:, start:stop])
     return products
 
 

@@ -1,9 +1,13 @@
 """Exact neighbours against float64 brute force, also where float32 arithmetic is treacherous."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
+from retrieval_store.indexes import blas
 from retrieval_store.indexes.exact import length_of, nearest, norms_of
+from tests.helpers import PATIENCE
 from tests.helpers.oracle import brute_force
 
 METRICS = ("l2", "ip", "cosine")
@@ -73,3 +77,38 @@ def test_equal_vectors_have_equal_distances_wherever_they_stand(metric):
     same = distances[np.isin(found, [0, 5, 999, 1_000, 1_999, 2_000])]
     assert len(same) == 6
     assert len(np.unique(same)) == 1
+
+
+KINDS = [(np.float32, None), (np.float16, None), (np.float32, 0.1), (np.float16, 0.1)]
+
+
+def searched(queries, dtype, share):
+    """Ten neighbours of each query, in two thousand rows, or a share of them."""
+    random = np.random.default_rng(4)
+    rows = random.integers(-9, 9, (2_000, 64)).astype(dtype)
+    slots = None if share is None else np.flatnonzero(random.random(len(rows)) < share)
+    queries = random.integers(-9, 9, (queries, 64)).astype(np.float32)
+    lengths = [length_of(query) for query in queries]
+    answers = nearest(queries, lengths, rows, norms_of(rows), "l2", 10, slots)
+    return [sorted(zip(*map(np.ndarray.tolist, answer), strict=True)) for answer in answers]
+
+
+@pytest.mark.parametrize(("dtype", "share"), KINDS)
+def test_a_query_does_not_wait_for_the_product_of_another_and_finds_the_same(dtype, share):
+    alone = searched(1, dtype, share)
+    with ThreadPoolExecutor(1) as other, blas._turn.lock:
+        assert other.submit(searched, 1, dtype, share).result(PATIENCE) == alone
+
+
+@pytest.mark.parametrize(("dtype", "share"), KINDS)
+def test_of_batches_only_one_at_a_time_is_multiplied(monkeypatch, dtype, share):
+    multiply, turns = np.matmul, []
+
+    def noted(queries, rows, out):
+        turns.append(blas._turn.lock.locked())
+        return multiply(queries, rows, out=out)
+
+    monkeypatch.setattr(blas.np, "matmul", noted)
+    searched(5, dtype, share)
+    assert turns
+    assert all(turns)

@@ -16,6 +16,7 @@ from retrieval_store.engine.storage.files import remove_vector_files
 from retrieval_store.engine.storage.schema import Space, write_head
 from retrieval_store.engine.storage.vectors import rows_per_block
 from retrieval_store.engine.storage.write import Write, append_rows
+from retrieval_store.engine.upkeep.filling import FILLED_AT_ONCE
 from retrieval_store.engine.upkeep.saving import sweep
 from retrieval_store.interface.records import Progress
 
@@ -23,12 +24,19 @@ SLICE_BYTES = 4 * 1024 * 1024
 SLICE_PAGES = 500
 DEAD_SHARE = 0.25  # of the slots: then compaction is worth it
 DEAD_CELLS = 250_000
+OVERGROWN = 0.5  # of the slots are dead: then compaction is worth more than an index is
 OF_GENERATIONS = ("index", "codes")  # derived files whose keys go on with a space and a generation
 
 
-def is_worth_compacting(space: SpaceState) -> bool:
+def is_worth_compacting(space: SpaceState, share: float = DEAD_SHARE) -> bool:
     cells = space.dead * (space.space.dimension or 0)
-    return space.dead > DEAD_SHARE * space.space.slots and cells >= DEAD_CELLS
+    return space.dead > share * space.space.slots and cells >= DEAD_CELLS
+
+
+def is_overgrown(points: Access) -> bool:
+    """Whether so much is dead by now that nothing that takes long may come before compaction."""
+    spaces = points.moment().state.spaces.values()
+    return any(is_worth_compacting(space, OVERGROWN) for space in spaces)
 
 
 def compact(points: Access, then: State, progress: Progress) -> None:
@@ -65,10 +73,28 @@ def _copied(points: Access, then: State, name: str, generation: int, progress: P
         copy = points.write(append)
         if index is not None and not safe:
             index.full = True
-        if index is not None and not index.full:
-            index.filling.take(partial(index.add, as_float32(vectors)))
+        if index is not None and not _taken_in(points, space, index, vectors):
+            index = None  # it is filled later, since until the switch nothing is given back
         progress(len(some), len(rows))
     return copy
+
+
+def _taken_in(points: Access, then: SpaceState, index: SpaceIndex, vectors: Stored) -> bool:
+    """Let the index take in what was copied, if there is time for that; returns whether there
+    was."""
+    for start in range(0, len(vectors), FILLED_AT_ONCE):
+        if _outgrows(points, then):
+            return False
+        if not index.full:
+            some = as_float32(vectors[start : start + FILLED_AT_ONCE])
+            index.filling.take(partial(index.add, some))
+    return True
+
+
+def _outgrows(points: Access, then: SpaceState) -> bool:
+    """Whether others write so much meanwhile that the switch can't wait for an index."""
+    now = points.moment().state.spaces[then.space.name].space
+    return now.slots > then.space.slots and is_overgrown(points)
 
 
 def _switch(

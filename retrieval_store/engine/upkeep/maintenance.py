@@ -9,7 +9,8 @@ reads again (`Access.read_again`). Then the old files are removed, freed pages g
 the write-ahead log emptied: no byte of what was deleted is left.
 
 *Coding*: vectors get codes, of which whole segments are saved. *Filling*: an index takes in the
-vectors it lacks, and is saved when it has grown enough.
+vectors it lacks, and is saved when it has grown enough; where too much dies meanwhile, compaction
+comes first.
 
 One process does this at a time, by a lock on a file of its own, which is free again when its holder
 dies. What a dead one left is removed by the next. Another process may meanwhile load what was saved
@@ -17,8 +18,10 @@ and let its own copy of an index follow, but begins none.
 """
 
 import logging
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.database.failures import LOCK_TIMEOUT_MS
@@ -28,6 +31,7 @@ from retrieval_store.engine.upkeep.coding import code, save_codes
 from retrieval_store.engine.upkeep.compaction import (
     compact,
     give_back_space,
+    is_overgrown,
     is_worth_compacting,
     remove_leftovers,
 )
@@ -48,7 +52,12 @@ from retrieval_store.errors import LockTimeoutError, NotFoundError, StorageError
 from retrieval_store.interface.records import Progress
 
 _log = logging.getLogger("retrieval_store")
+T = TypeVar("T")
 CLOSING_WAITS = 2.0  # seconds, for the background to stop
+
+
+class _Overgrown(Exception):  # noqa: N818 (it isn't an error)
+    """Compaction comes first."""
 
 
 def optimize(points: Access, progress: Progress) -> None:
@@ -67,15 +76,19 @@ def optimize(points: Access, progress: Progress) -> None:
         for name in state.spaces:
             code(points, name, progress)
             save_codes(points, name, every=True)
-            while fill(points, name, True, progress):
+            while fill(points, name, True, filling):
                 pass  # the collection was put to rest meanwhile
             save_index(points, name, 0)
         renew_lists(points, held)
         save_columns(points, lambda: None)
         give_back_space(points)
 
+    def filling(done: int, total: int) -> None:
+        progress(done, total)
+        _refuse_overgrown(points)
+
     try:
-        points.maintaining.take(lambda: as_only_process(points, LOCK_TIMEOUT_MS, work))
+        points.maintaining.take(lambda: _as_only_process(points, LOCK_TIMEOUT_MS, work))
     except StorageError:
         if points.directory is not None and not points.directory.exists():
             raise NotFoundError("the collection has been deleted") from None
@@ -108,7 +121,7 @@ def tend(points: Access, progress: Progress) -> bool:
         build_lists(points)
         left = False
         for name in state.spaces:
-            coding = partial(code_too, state)  # an index may take minutes
+            coding = partial(code_too, state, alone)  # an index may take minutes
             left |= fill(points, name, alone or points.is_read_only, coding, at_once=False)
             if alone:
                 save_codes(points, name)
@@ -122,11 +135,33 @@ def tend(points: Access, progress: Progress) -> bool:
         for name in state.spaces:
             code(points, name, progress)
 
-    def code_too(state: State, done: int, total: int) -> None:
+    def code_too(state: State, alone: bool, done: int, total: int) -> None:
         progress(done, total)
         code_all(state)
+        if alone:
+            _refuse_overgrown(points)
 
-    return points.maintaining.take_within(0, lambda: as_only_process(points, 0, work), lambda: True)
+    return points.maintaining.take_within(
+        0, lambda: _as_only_process(points, 0, work), lambda: True
+    )
+
+
+def _refuse_overgrown(points: Access) -> None:
+    """Raise _Overgrown when what was written meanwhile has to be compacted first: an index may take
+    minutes to fill, and takes in what is dead already."""
+    if is_overgrown(points):
+        raise _Overgrown
+
+
+def _as_only_process(points: Access, milliseconds: int, work: Callable[[bool], T]) -> T:
+    """As that of `turns`; begins anew whenever there is more to compact than an index is worth."""
+
+    def again(alone: bool) -> T:
+        while True:
+            with suppress(_Overgrown):
+                return work(alone)
+
+    return as_only_process(points, milliseconds, again)
 
 
 def save_indexes(points: Access) -> None:

@@ -33,6 +33,7 @@ SHARES = (0, 1, 0.5, 0.8)  # of what wasn't synced survives: nothing, all, some
 SYNCS = {
     "of vectors": "retrieval_store.engine.storage.vectors._sync_data",
     "of the name of a new vector file": "retrieval_store.engine.storage.vectors.sync_directory",
+    "of a new database": "retrieval_store.engine.database.opening.sync_file",
     "of the name of a new database": "retrieval_store.engine.database.opening.sync_directory",
     "of the name of a collection's directory": "retrieval_store.engine.store.sync_directory",
     "of the name of the store's directory": "retrieval_store.engine.registry.sync_directory",
@@ -205,9 +206,24 @@ def inconsistencies(
             yield f"{place}: what never was"
 
 
-def main(check: str, durability: str, left_out: str = "") -> None:
+def synced_by_a_creation(root: Path, monkeypatch) -> list[str]:
+    """The kinds of the files that making a collection waits for, in order."""
+    recorder = Recorder(root)
+    with recorder.recording(monkeypatch), retrieval_store.Client(root / "store") as client:
+        client.create_collection("one", embedding_function=None)
+        before = len(recorder.events)
+        client.create_collection("two", embedding_function=None)
+        made = recorder.events[before:]
+    return [Path(event.path).name[:14] for event in made if event.kind == "sync"]
+
+
+def main(check: str, durability: str = "full", left_out: str = "") -> None:
     """Print what went wrong, and how much was tried."""
     monkeypatch = pytest.MonkeyPatch()
+    if check == "creation":
+        with tempfile.TemporaryDirectory() as folder:
+            print(*synced_by_a_creation(Path(folder).resolve(), monkeypatch))
+        return
     if left_out:
         monkeypatch.setattr(SYNCS[left_out], lambda *_: None)
     with tempfile.TemporaryDirectory() as folder:
@@ -250,6 +266,10 @@ def test_each_sync_is_needed(left_out):
 
 def test_the_sync_of_the_write_ahead_log_is_needed():
     assert "violation" in run("lost", "relaxed")
+
+
+def test_a_creation_waits_for_the_new_database_once_and_for_the_catalog_twice():
+    assert run("creation").split() == ["catalog.sqlite", "points.sqlite.", "catalog.sqlite"]
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 import gc
 import os
 import threading
+from itertools import islice
 
 import pytest
 
 import retrieval_store
+from retrieval_store.engine.nearest.indexing import SpaceIndex
 from retrieval_store.engine.upkeep import background as upkeep
 from retrieval_store.engine.upkeep import filling, maintenance, saving
 from retrieval_store.errors import DamagedError, NotFoundError
@@ -180,3 +182,41 @@ def test_a_collection_deleted_while_its_index_is_saved_is_not_found(tmp_path, mo
         monkeypatch.setattr(saving.derived, "write_file", delete_then_save)
         with pytest.raises(NotFoundError):
             things.optimize()
+
+
+@pytest.mark.parametrize("maintain", [maintenance.tend, maintenance.optimize])
+def test_files_stay_small_however_often_all_is_rewritten_while_an_index_is_filled(
+    tmp_path, monkeypatch, maintain
+):
+    monkeypatch.setattr(upkeep._upkeep, "_stopping", True)  # only what follows here
+    monkeypatch.setattr(filling, "FILLED_AT_ONCE", 100)
+    add, rewritten, dead = SpaceIndex.add, iter(range(12)), []
+
+    def add_while_all_is_rewritten(index, rows):
+        add(index, rows)
+        for seed in islice(rewritten, 1):
+            things.upsert(ids=[str(i) for i in range(1_000)], embeddings=cloud(1_000, seed))
+            dead.append(space_of(things)["dead_slots"])
+
+    with retrieval_store.Client(tmp_path) as client:
+        things = populated(client)
+        monkeypatch.setattr(SpaceIndex, "add", add_while_all_is_rewritten)
+        maintain(things._backend.points, lambda *counts: None)
+        assert len(dead) == 12
+        assert max(dead) <= 3_000
+        found = things.query(query_embeddings=cloud(1_000, 11)[5], n_results=1)
+        assert found["ids"] == [["5"]]
+        space = space_of(things)
+        assert space["indexed_slots"] == space["vectors"] + space["dead_slots"]
+
+
+def test_who_compacts_by_hand_has_an_index_all_the_time(tmp_path, monkeypatch):
+    with retrieval_store.Client(tmp_path) as client:
+        things = populated(client)
+        things.optimize()
+        monkeypatch.setattr(upkeep._upkeep, "_stopping", True)  # only what follows here
+        things.delete(ids=[str(i) for i in range(700)])
+        held = []
+        monkeypatch.setattr(maintenance, "code", lambda *_: held.append(space_of(things)))
+        things.optimize()
+        assert [space["indexed_slots"] for space in held] == [300]  # before it would be filled

@@ -8,6 +8,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.engine import opened
+from retrieval_store.engine.access import Access
 from retrieval_store.engine.state.budget import BUDGET, Budget, Cache
 from retrieval_store.errors import InvalidArgumentError
 
@@ -143,6 +144,24 @@ def test_as_many_collections_are_awake_as_there_are_descriptors_for(tmp_path, mo
         assert awake == every[-len(awake) :]
         assert 20 <= len(awake) < 40
         assert sum(things._backend.points.descriptors for things in awake) <= 100
+
+
+def test_collections_are_used_while_their_descriptors_are_counted(tmp_path, monkeypatch):
+    with retrieval_store.Client(tmp_path) as client:
+        every = [client.create_collection(f"things{i}", embedding_function=None) for i in range(3)]
+        asked = []
+
+        def descriptors(points):
+            if points not in asked:  # as another thread would at this moment
+                asked.append(points)
+                assert every[0].count() == 0
+            return 1
+
+        for things in every[:2]:
+            things.count()
+        monkeypatch.setattr(Access, "descriptors", property(descriptors))
+        assert every[2].count() == 0
+        assert len(asked) == 3
 
 
 @pytest.mark.parametrize("budget", [-1, 1.5, True, "1 GB"])

@@ -177,6 +177,17 @@ def test_a_client_sets_the_budget_and_stats_tell_it(tmp_path, limit):
         assert 0 <= told["held"] <= BUDGET.held
 
 
+def test_what_was_closed_counts_no_longer_for_who_still_has_it(tmp_path, limit):
+    before = BUDGET.held
+    with retrieval_store.Client(tmp_path) as client:
+        things = filled(client, "things", 1)
+        things.query(query_embeddings=np.zeros(DIMENSION))
+        state = things._backend.points.memory.nbytes
+        assert BUDGET.held - before >= state > 0
+    gc.collect()
+    assert BUDGET.held <= before
+
+
 def test_a_cluster_has_no_budget_here():
     with pytest.raises(InvalidArgumentError, match="memory_budget goes with"):
         retrieval_store.Client(url="http://localhost:1", memory_budget=1)

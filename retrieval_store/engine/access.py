@@ -143,6 +143,7 @@ class Access:
         threads keep what they use until they end."""
         self._database.close(reason)
         self.memory.forget()
+        self._held.drop(None)  # who keeps a collection of a closed client keeps nothing of it
 
     def forget_after_fork(self) -> None:
         """In a child: begin anew, with locks that no thread of the parent's holds."""

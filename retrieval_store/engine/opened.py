@@ -69,9 +69,10 @@ class OpenCollections:
     def _too_many(self) -> list[PointStore]:
         """Take those that were unused for longest from the awake ones, if they have too many
         descriptors; not the last few, nor those that are being maintained."""
-        taken = sum(points.descriptors for points in self._awake.values())
+        awake = list(self._awake.items())  # other threads change the order meanwhile, see `wake`
+        taken = sum(points.descriptors for _, points in awake)
         most, idle = descriptor_limit() // SHARE, []
-        for collection_id, points in list(self._awake.items())[:-FEWEST_AWAKE]:
+        for collection_id, points in awake[:-FEWEST_AWAKE]:
             if taken <= most:
                 break
             if not points.maintaining.taken:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
+from retrieval_store.base.json_values import is_unicode, shown
+from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.patterns import compile_pattern
 from retrieval_store.filters.values import Bound, Says
@@ -34,6 +36,13 @@ class DocumentContains(DocumentLeaf):
     and by trigrams (`engine.filtering.documents`), and doesn't ask `holds`."""
 
     text: str
+
+    def check(self) -> None:
+        if not isinstance(self.text, str) or not is_unicode(self.text):
+            raise InvalidFilterError(
+                f"documents should contain {shown(self.text)}, expected a string without lone "
+                "surrogates"
+            )
 
     def holds(self, document: str) -> bool:
         return self.text in document

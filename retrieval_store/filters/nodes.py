@@ -8,6 +8,9 @@ a payload, one key a step. Conditions on what lies there are in `values`, on doc
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from retrieval_store.base.json_values import INT_MAX, is_unicode, shown
+from retrieval_store.errors import InvalidFilterError
+
 Scalar: TypeAlias = bool | int | float | str
 PayloadPath: TypeAlias = tuple[str, ...]
 MAX_DEPTH = 200  # levels of terms in terms: who evaluates them calls itself for each
@@ -48,3 +51,15 @@ class HasId(Expression):
     """Points with one of these ids."""
 
     ids: tuple[str | int, ...]
+
+    def check(self) -> None:
+        for one in self.ids:
+            if not (is_unicode(one) if isinstance(one, str) else _is_number(one)):
+                raise InvalidFilterError(
+                    f"the filter has the id {shown(one)}, expected a string without lone "
+                    "surrogates or an integer from 0 to 2**64 - 1"
+                )
+
+
+def _is_number(one: object) -> bool:
+    return isinstance(one, int) and 0 <= one <= INT_MAX

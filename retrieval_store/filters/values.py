@@ -6,11 +6,14 @@ point. Who has something faster asks the leaf how to use it: `found_in` finds ro
 many points, `bound` is what a store elsewhere can say of it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeAlias, final
 
-from retrieval_store.base.arrays import Bools
+from retrieval_store.base.arrays import Bools, plain_scalar
+from retrieval_store.base.json_values import shown
+from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.nodes import Expression, PayloadPath, Scalar
 
 Bound: TypeAlias = Any  # what a store elsewhere is told
@@ -146,6 +149,15 @@ class Range(ValueLeaf):
     lt: int | float | None = None
     lte: int | float | None = None
 
+    def check(self) -> None:
+        for name in ("gt", "gte", "lt", "lte"):
+            bound = plain_scalar(getattr(self, name))
+            if not (bound is None or isinstance(bound, int) or _is_finite(bound)):
+                raise InvalidFilterError(
+                    f"the range on {self.path!r} has {name}={shown(bound)}, expected a finite "
+                    "number, or None for a side that is open"
+                )
+
     def holds(self, value: Any) -> bool:
         return (
             isinstance(value, int | float)
@@ -200,6 +212,10 @@ class Exists(ValueLeaf):
 
     def bound(self, says: Says) -> Bound:
         return says.present()
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _same(value: Any, wanted: Scalar) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.engine import opened
+from retrieval_store.engine.access import Access
 from retrieval_store.engine.state.budget import BUDGET, Budget, Cache
 from retrieval_store.errors import InvalidArgumentError
 
@@ -145,6 +146,24 @@ def test_as_many_collections_are_awake_as_there_are_descriptors_for(tmp_path, mo
         assert sum(things._backend.points.descriptors for things in awake) <= 100
 
 
+def test_collections_are_used_while_their_descriptors_are_counted(tmp_path, monkeypatch):
+    with retrieval_store.Client(tmp_path) as client:
+        every = [client.create_collection(f"things{i}", embedding_function=None) for i in range(3)]
+        asked = []
+
+        def descriptors(points):
+            if points not in asked:  # as another thread would at this moment
+                asked.append(points)
+                assert every[0].count() == 0
+            return 1
+
+        for things in every[:2]:
+            things.count()
+        monkeypatch.setattr(Access, "descriptors", property(descriptors))
+        assert every[2].count() == 0
+        assert len(asked) == 3
+
+
 @pytest.mark.parametrize("budget", [-1, 1.5, True, "1 GB"])
 def test_a_budget_is_a_number_of_bytes(tmp_path, budget):
     with pytest.raises(InvalidArgumentError, match="memory_budget is .*, expected bytes"):
@@ -156,6 +175,17 @@ def test_a_client_sets_the_budget_and_stats_tell_it(tmp_path, limit):
         told = filled(client, "things", 1).stats()["budget"]
         assert told["limit"] == 12_345
         assert 0 <= told["held"] <= BUDGET.held
+
+
+def test_what_was_closed_counts_no_longer_for_who_still_has_it(tmp_path, limit):
+    before = BUDGET.held
+    with retrieval_store.Client(tmp_path) as client:
+        things = filled(client, "things", 1)
+        things.query(query_embeddings=np.zeros(DIMENSION))
+        state = things._backend.points.memory.nbytes
+        assert BUDGET.held - before >= state > 0
+    gc.collect()
+    assert BUDGET.held <= before
 
 
 def test_a_cluster_has_no_budget_here():

@@ -1,12 +1,23 @@
 """Nodes of the filter language: each says to every evaluator what it means, or that it is asked."""
 
+import math
 from dataclasses import dataclass
 
 import pytest
 
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters import expression
-from retrieval_store.filters.expression import And, DocumentLeaf, Exists, Not, Or, ValueLeaf
+from retrieval_store.filters.expression import (
+    And,
+    DocumentContains,
+    DocumentLeaf,
+    Exists,
+    HasId,
+    Not,
+    Or,
+    Range,
+    ValueLeaf,
+)
 from retrieval_store.filters.limits import checked_expression
 from retrieval_store.filters.predicate import Candidate, fulfils
 
@@ -125,3 +136,23 @@ def test_the_mistakes_of_a_node_are_no_damage(populated):
 def test_what_is_no_node_is_refused_with_its_type():
     with pytest.raises(InvalidFilterError, match="a term of type dict, expected an expression"):
         checked_expression(And(({"n": 1},)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        (Range(("n",), gt=math.inf), "gt=inf .float., expected a finite number"),
+        (Range(("n",), lt=-math.inf), "lt=-inf .float., expected a finite number"),
+        (Range(("n",), gte=math.nan), "gte=nan .float., expected a finite number"),
+        (Range(("n",), lte="2"), "lte='2' .str., expected a finite number"),
+        (HasId(("\ud800",)), "an integer from 0 to"),
+        (HasId((2**64,)), "the id 18446744073709551616"),
+        (HasId((-1,)), "the id -1"),
+        (HasId((1.5,)), "the id 1.5"),
+        (DocumentContains("\ud800"), "without lone surrogates"),
+    ],
+)
+def test_what_no_point_can_hold_is_refused_and_is_no_damage(populated, node, message):
+    populated.get(where=Range(("n",)))  # whose answer is kept
+    with pytest.raises(InvalidFilterError, match=message):
+        populated.get(where=Not(node))

@@ -39,11 +39,10 @@ Known = dict[Hashable, Measures]
 
 def after(known: Mapping[Hashable, Measures], listed: Ints) -> Known:
     """What is still of use once what is listed of these rows has changed."""
-    both = {key: np.concatenate([one.changed, listed]) for key, one in known.items()}
+    there = list(known.items())  # a reader of the state before may add to it meanwhile
+    both = [(key, one, np.concatenate([one.changed, listed])) for key, one in there]
     return {
-        key: replace(known[key], changed=changed)
-        for key, changed in both.items()
-        if len(changed) <= FOLLOWED
+        key: replace(one, changed=changed) for key, one, changed in both if len(changed) <= FOLLOWED
     }
 
 

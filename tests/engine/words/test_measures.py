@@ -1,0 +1,19 @@
+"""What ranking knows of all documents, from one state to the next."""
+
+import numpy as np
+
+from retrieval_store.base.patched import NOTHING, NOWHERE
+from retrieval_store.engine.words import measures
+from retrieval_store.engine.words.measures import Measures, after
+
+
+def test_a_reader_may_measure_other_lists_while_a_step_is_made(monkeypatch):
+    one = Measures((), [], NOTHING, 0, 0, NOWHERE)
+    known = {"words": one}
+
+    def concatenate(arrays):
+        known[f"another, the {len(known)}."] = one  # as another thread would at this moment
+        return np.hstack(arrays)
+
+    monkeypatch.setattr(measures.np, "concatenate", concatenate)
+    assert after(known, np.array([7]))["words"].changed.tolist() == [7]

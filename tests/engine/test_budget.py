@@ -177,6 +177,26 @@ def test_a_client_sets_the_budget_and_stats_tell_it(tmp_path, limit):
         assert 0 <= told["held"] <= BUDGET.held
 
 
+def test_codes_count_that_queries_get_without_any_write(tmp_path, limit):
+    vectors = np.random.default_rng(1).standard_normal((20_000, 64)).astype(np.float32)
+
+    def counted(things):
+        points = things._backend.points
+        held, memory = points._held.nbytes, points.memory.nbytes
+        return held == memory > things.stats()["memory"]["codes"] > 0
+
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(ids=[str(i) for i in range(len(vectors))], embeddings=vectors)
+        things.optimize()
+        assert counted(things)
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.get_collection("things", embedding_function=None)
+        things.count()
+        things.query(query_embeddings=vectors[0])
+        assert counted(things)
+
+
 def test_what_was_closed_counts_no_longer_for_who_still_has_it(tmp_path, limit):
     before = BUDGET.held
     with retrieval_store.Client(tmp_path) as client:

@@ -93,6 +93,8 @@ def optimize(points: Access, progress: Progress) -> None:
         if points.directory is not None and not points.directory.exists():
             raise NotFoundError("the collection has been deleted") from None
         raise
+    finally:
+        points.weigh()  # codes or an index may have grown
 
 
 def _refuse_to_wait(points: Access) -> NoReturn:

@@ -57,13 +57,15 @@ _log = logging.getLogger("retrieval_store")
 class SpaceCodes:
     """The codes of a vector space in one generation; none until they are loaded or made.
 
-    filling: for the one thread that loads or makes some; closed: nobody uses them any more.
+    filling: for the one thread that loads or makes some; closed: nobody uses them any more; nbytes:
+    of memory in use, but for what is mapped from files.
     """
 
     def __init__(self, space: Space, generation: int, directory: Path | None) -> None:
         self.key = f"codes.{space.number}.{generation}"
         self.filling = Turns()
         self.closed = False
+        self.nbytes = 0
         self._space = space
         self._directory = directory
         self._segments: dict[int, Codes] = {}
@@ -93,9 +95,7 @@ class SpaceCodes:
             return self._shown
         return self.filling.take_within(0, self._without_cut_off, lambda: NOTHING_CODED)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory in use, but for what is mapped from files."""
+    def _in_memory(self) -> int:
         files = list(self._files.values())
         shared = sum(codes.numbers.nbytes for mapped in files for codes in mapped.segments)
         return max(0, sum(stretch.nbytes for stretch in self._shown.stretches) - shared)
@@ -235,6 +235,7 @@ class SpaceCodes:
             pieces.sort(key=lambda piece: piece[0])
         if not self.closed:
             self._shown = Coded.of(pieces, self._shown)
+            self.nbytes = self._in_memory()
 
     # Saving them.
 
@@ -296,7 +297,7 @@ class SpaceCodes:
     def close(self) -> None:
         """Let go of the memory; searches under way keep what they use, and so does a thread that
         is making codes."""
-        self.closed, self._shown = True, NOTHING_CODED
+        self.closed, self._shown, self.nbytes = True, NOTHING_CODED, 0
         self.filling.take_within(0, self._let_go, lambda: None)
 
     def _let_go(self) -> None:

@@ -33,7 +33,7 @@ COLLECTIONS, KEYS, THREADS = (1, 16, 17, 200), (1, 64, 65, 500), (1, 2, 8)
 WARM = 5  # times that a filter is used before it has a column, at most
 STEP = 3.0  # that costs no more than so many times the one before is no cliff
 READS_ALL = {  # operations that have to look at all points, or at a share of them
-    "first filter on a key",
+    "first filter on a key, all points",
     "query",
     "query, 27 %",
     "query, new filter",
@@ -175,6 +175,8 @@ def by_points(folder: Path, sizes: list[int]) -> Iterator[tuple[str, str, float]
             get = work.things.get
             filters = [partial(get, where={f"key{i}": 5}, limit=5) for i in range(5)]
             yield "first filter on a key", column, median(_in_turn(filters), seconds=0)
+            every = partial(get, where={"rare": {"$lt": 5}}, include=[])
+            yield "first filter on a key, all points", column, milliseconds(every)
             one = partial(get, ids=["5"], where={"key5": 5})
             yield "first filter on a key, one id", column, milliseconds(one)
             for name, call in work.reads().items():
@@ -213,7 +215,7 @@ def _many_collections(client: Client, works: list[Work]) -> Iterator[tuple[str, 
     for some in COLLECTIONS:
         calls = [work.reads() for work in works[:some]]
         for name in calls[0]:
-            for mine in calls:
+            for mine in calls * WARM:
                 mine[name]()
             yield name, str(some), median(_in_turn([mine[name] for mine in calls]))
         get = partial(client.get_collection, embedding_function=None)
@@ -314,15 +316,17 @@ def plot(tables: dict[str, Table], file: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(tables), figsize=(5 * len(tables), 7))
-    for axis, (title, table) in zip(axes, tables.items(), strict=True):
+    figure, axes = pyplot.subplots(1, len(tables), figsize=(5.5 * len(tables), 9), squeeze=False)
+    colours = pyplot.get_cmap("tab20").colors  # type: ignore[attr-defined]
+    for axis, (title, table) in zip(axes[0], tables.items(), strict=True):
+        axis.set_prop_cycle(color=colours)
         columns = list(dict.fromkeys(column for row in table.values() for column in row))
         for name, row in table.items():
             places = [i for i, column in enumerate(columns) if column in row]
             axis.plot(places, [row[columns[i]] for i in places], marker="o", label=name)
-        axis.set(title=title, yscale="log", ylabel="milliseconds")
+        axis.set(title=title, yscale="log", ylabel="milliseconds", ylim=(0.01, 3_000))
         axis.set_xticks(range(len(columns)), columns, rotation=20)
-        axis.legend(fontsize=6)
+        axis.legend(fontsize=7, ncol=2, loc="upper center", bbox_to_anchor=(0.5, -0.1))
         axis.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(file, dpi=110)

@@ -106,6 +106,16 @@ def test_a_cache_lets_go_of_what_was_unused_for_longest():
     assert budget.held == 0
 
 
+def test_what_was_not_counted_is_counted_in_the_end():
+    budget = Budget(100)
+    in_use, cache = Cache(budget=budget), Cache(budget=budget)
+    cache.put("large", None, 500)
+    budget.ledger.append(-10_000)  # as if an interrupt had come at the wrong moment
+    for _ in range(1_100):
+        budget.settle(in_use)
+    assert cache.keys() == []
+
+
 def test_a_cache_in_use_keeps_what_it_has_and_isnt_counted():
     budget, let_go = Budget(50), []
     in_use, other = Cache(budget=budget), Cache(lambda: let_go.append("other"), budget)

@@ -75,6 +75,8 @@ class Allowed:
                     after._slots[name] = slots
                     if name in self._together:
                         after._together[name] = self._together[name]
+        if len(after._together) < len(self._together):  # to be copied again at a second use only
+            after.uses = -1
         return after
 
     def _has_slots(self, slots: Ints | None, rows: Ints, space: SpaceState) -> bool:

@@ -22,6 +22,7 @@ from typing import Any, Generic, TypeVar
 
 SHARE = 4  # of the memory that the process may use: one part in so many
 KEPT = 0.9  # what is left when something is let go of, so that it isn't done at each call
+COUNTED_EVERY = 1_024  # calls: then all that is held is counted anew
 K = TypeVar("K")
 V = TypeVar("V")
 LetGo = Callable[[], object]
@@ -32,14 +33,28 @@ class Budget:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.now = count().__next__
+        self.now, self._settled = count().__next__, 0
         self.ledger: deque[int] = deque([0])  # bytes that came and went; their sum is what is held
         self.caches: dict[int, weakref.ref[Cache[Any, Any]]] = {}
 
     @property
     def held(self) -> int:
         """Bytes that are held."""
-        with suppress(IndexError):  # another thread may be adding up
+        return sum(cache.nbytes for cache in self._there())
+
+    def settle(self, in_use: "Cache[Any, Any]") -> None:
+        """Let go of what was unused for longest, if too much is held besides what is in use. To be
+        called where no lock is held."""
+        self._settled += 1
+        if self._settled % COUNTED_EVERY == 0:  # an interrupt may have come while adding up
+            self.ledger = deque([self.held])
+        if self._added_up() - in_use.nbytes > self.limit:
+            for let_go in self._over(in_use):
+                let_go()
+
+    def _added_up(self) -> int:
+        """What is held, by the ledger, which is left with one entry."""
+        with suppress(IndexError):  # another thread may be at it
             if len(self.ledger) == 1:
                 return self.ledger[0]
         total = 0
@@ -52,17 +67,13 @@ class Budget:
             self.ledger.append(total)
         return total
 
-    def settle(self, in_use: "Cache[Any, Any]") -> None:
-        """Let go of what was unused for longest, if too much is held besides what is in use. To be
-        called where no lock is held."""
-        if self.held - in_use.nbytes > self.limit:
-            for let_go in self._over(in_use):
-                let_go()
+    def _there(self) -> "list[Cache[Any, Any]]":
+        caches = [reference() for reference in self.caches.copy().values()]
+        return [cache for cache in caches if cache is not None]
 
     def _over(self, in_use: "Cache[Any, Any]") -> list[LetGo]:
         """Forget entries until enough room is left; what is to be called for them."""
-        caches = [reference() for reference in self.caches.copy().values()]
-        others = [cache for cache in caches if cache is not None and cache is not in_use]
+        others = [cache for cache in self._there() if cache is not in_use]
         every = [(used, cache, key) for cache in others for key, used in cache.uses()]
         over, calls = self.held - in_use.nbytes - KEPT * self.limit, []
         for _, cache, key in sorted(every, key=itemgetter(0)):

@@ -113,11 +113,11 @@ def few_descriptors(path):
     with retrieval_store.Client(path) as client:
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         held = len(os.listdir("/proc/self/fd"))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (held + 1, limits[1]))
-        for use in (
-            lambda: client.get_collection("things").count(),
-            lambda: client.create_collection("more", embedding_function=None),
+        for more, use in (
+            (1, lambda: client.get_collection("things").count()),
+            (-1, lambda: client.create_collection("more", embedding_function=None)),
         ):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (held + more, limits[1]))
             with pytest.raises(StorageError):
                 use()
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)

@@ -326,7 +326,7 @@ def plot(tables: dict[str, Table], file: Path) -> None:
             axis.plot(places, [row[columns[i]] for i in places], marker="o", label=name)
         axis.set(title=title, yscale="log", ylabel="milliseconds", ylim=(0.01, 3_000))
         axis.set_xticks(range(len(columns)), columns, rotation=20)
-        axis.legend(fontsize=7, ncol=2, loc="upper center", bbox_to_anchor=(0.5, -0.1))
+        axis.legend(fontsize=7, ncol=2, loc="upper center", bbox_to_anchor=(0.5, -0.16))
         axis.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(file, dpi=110)

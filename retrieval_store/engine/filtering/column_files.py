@@ -22,7 +22,7 @@ from retrieval_store.engine.filtering.kept import FilterView
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.derived import find, path_of, refuse_damaged
 from retrieval_store.engine.storage.schema import PAYLOAD
-from retrieval_store.engine.words.list_files import stale_since
+from retrieval_store.engine.words.list_files import OutdatedError, stale_since
 from retrieval_store.errors import DamagedError
 from retrieval_store.filters.expression import PayloadPath
 
@@ -92,6 +92,9 @@ def saved(view: FilterView, path: PayloadPath) -> Values | None:
         if of_path != path:
             raise ValueError(f"{file} is the column of another key")
         return values
+    except OutdatedError:
+        view.kept.columns.reject(path)
+        return None
     except (DamagedError, ValueError, LookupError, TypeError, OSError) as error:
         _log.warning("a column can't be used and will be made again: %s", error)
         view.kept.columns.reject(path)

@@ -89,7 +89,8 @@ def is_worth_looking(
         spent.clear()
     for path in lacking:
         spent[path] = spent.get(path, 0.0) + price / len(lacking)
-    view.remarks.append(f"{count} points were looked at, without a column for {lacking[0]}")
+    key = ".".join(map(str, lacking[0]))
+    view.remarks.append(f"{count} points were read for {key!r}: the values of all aren't kept yet")
     return True
 
 

@@ -119,6 +119,9 @@ def _saved(view: ListView, key: ListKey) -> Layers[Lists] | None:
         path = path_of(view.directory, found)
         refuse_damaged(path, found)
         return list_files.read(path, view, found.seq, found.covered)
+    except list_files.OutdatedError:
+        view.kept.lists.reject(key)
+        return None
     except (DamagedError, ValueError, LookupError, TypeError, OSError) as error:
         _log.warning("lists of words can't be used and will be made again: %s", error)
         view.kept.lists.reject(key)

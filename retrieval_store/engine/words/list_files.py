@@ -79,11 +79,15 @@ def read(path: Path, view: AnyView, seq: int, covered: int) -> Layers[Lists]:
     return Layers(tuple(segments), stale_since(view, seq, covered, LISTED))
 
 
+class OutdatedError(ValueError):
+    """So much has been written since a file was that nobody knows any more what."""
+
+
 def stale_since(view: AnyView, seq: int, covered: int, parts: int) -> Ints:
     """The rows of which such parts were written since the write `seq`, when `covered` was the next
-    pk. ValueError when nobody can know that any more."""
+    pk. OutdatedError when nobody can know that any more."""
     if view.state.head.log_floor > seq:
-        raise ValueError("a file is older than the change log")
+        raise OutdatedError("a file is older than the change log")
     pks = view.state.pks
     changed = rows_of(pks, read_changes(view.connection, seq).of(parts))
     fresh = np.arange(np.searchsorted(pks, covered), len(pks))

@@ -117,7 +117,7 @@ def test_explain_says_that_points_were_looked_at(client_on_disk):
     collection = client_on_disk
     collection.get(where={"few": 5})
     said = collection.explain(query_embeddings=[0.0], where={"few": 5, "new": {"$gt": 2}})
-    assert said["remarks"] == ["15 points were looked at, without a column for ('new',)"]
+    assert said["remarks"] == ["15 points were read for 'new': the values of all aren't kept yet"]
 
 
 @pytest.fixture

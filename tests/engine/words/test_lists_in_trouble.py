@@ -6,6 +6,7 @@ import threading
 import pytest
 
 import retrieval_store
+from retrieval_store.engine.upkeep import background
 from tests.helpers.indexed import until
 from tests.helpers.listed import texts_of, use_trigrams
 
@@ -109,3 +110,25 @@ def test_saved_trigrams_are_used_at_once(tmp_path, monkeypatch):
         things = client.get_collection("texts", embedding_function=None)
         told = things.explain([[0, 0]], where_document={"$contains": "number 77"})
         assert "by trigrams" in told["remarks"][0]
+
+
+def test_lists_that_are_too_old_to_be_caught_up_are_made_again_without_a_warning(
+    tmp_path, monkeypatch, caplog
+):
+    use_trigrams(monkeypatch)
+    with retrieval_store.Client(tmp_path) as client:
+        things = texts_of(client)
+        things.query(query_texts="w5", mode="text")
+        things.optimize()
+    assert list(tmp_path.glob("*/derived/words.*"))
+    monkeypatch.setattr("retrieval_store.engine.storage.write.LOG_WRITES", 2)
+    monkeypatch.setattr("retrieval_store.engine.storage.write.TRIM_EVERY", 1)
+    monkeypatch.setattr(background._upkeep, "_stopping", True)  # nobody saves them anew
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.get_collection("texts", embedding_function=None)
+        for i in range(8):
+            things.update(ids="7", documents=f"changed {i}", embeddings=[[1, 1]])
+    with retrieval_store.Client(tmp_path, read_only=True) as client:
+        things = client.get_collection("texts", embedding_function=None)
+        assert things.query(query_texts="changed", mode="text")["ids"] == [["7"]]
+    assert caplog.messages == []

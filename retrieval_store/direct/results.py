@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, TypedDict
 
+import numpy as np
+
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.json_values import Payload
 from retrieval_store.interface.points import Fields, Hits, Points
@@ -57,7 +59,7 @@ def fields_for(include: frozenset[str]) -> Fields:
         payload="metadatas" in include,
         document="documents" in include,
         uri="uris" in include or "data" in include,
-        vectors=SPACE if "embeddings" in include else None,
+        vectors=(SPACE,) if "embeddings" in include else (),
     )
 
 
@@ -65,7 +67,7 @@ def get_result(points: Points, include: frozenset[str], data: list[Any] | None) 
     """Points as the result of `get`."""
     return GetResult(
         ids=list(map(str, points.ids)),
-        embeddings=points.vectors,
+        embeddings=_embeddings(points),
         documents=points.documents,
         uris=points.uris if "uris" in include else None,
         data=data,
@@ -81,7 +83,7 @@ def query_result(
     found = [hit.points for hit in hits]
     return QueryResult(
         ids=[list(map(str, points.ids)) for points in found],
-        embeddings=[list(p.vectors) for p in found if p.vectors is not None]
+        embeddings=[list(matrix) for p in found if (matrix := _embeddings(p)) is not None]
         if "embeddings" in include
         else None,
         documents=[p.documents for p in found if p.documents is not None]
@@ -96,6 +98,11 @@ def query_result(
         scores=[hit.scores.tolist() for hit in hits],
         included=sorted(include),
     )
+
+
+def _embeddings(points: Points) -> Matrix | None:
+    vectors = None if points.vectors is None else points.vectors[SPACE]
+    return vectors if isinstance(vectors, np.ndarray) else None
 
 
 def _distances(hit: Hits) -> list[float | None] | None:

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from retrieval_store.base.arrays import Floats, Ints, Matrix, SparseVector
 from retrieval_store.base.json_values import Payload
+from retrieval_store.filters.expression import Expression
 
 PointId: TypeAlias = str | int
 SpecialVector: TypeAlias = SparseVector | Matrix
@@ -63,15 +64,28 @@ class PointBatch:
 class WriteRules:
     """How `put` treats points that exist, points that don't, and payloads.
 
-    merge_payloads: keys of the new payload replace those of the old, a None deletes the key;
-    otherwise the new payload replaces the old. needs_vector: the space in which each new point must
-    have a vector, None when points may come without.
+    known: "update" changes what is given of a point, "replace" makes the point what the batch says,
+    so that what isn't given is gone, vectors too; "ignore" leaves it as it is. new: "refuse" is a
+    NotFoundError. merge_payloads: keys of the new payload replace those of the old, a None deletes
+    the key; otherwise the new payload replaces the old. needs_vector: the space in which each new
+    point must have a vector, None when points may come without. where: known points that don't
+    fulfil it are ignored.
     """
 
-    known: Literal["refuse", "update"]
-    new: Literal["insert", "ignore"]
+    known: Literal["refuse", "update", "replace", "ignore"]
+    new: Literal["insert", "ignore", "refuse"]
     merge_payloads: bool = True
     needs_vector: str | None = None
+    where: Expression | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a point says besides its vectors."""
+
+    payload: Payload | None
+    document: str | None
+    uri: str | None
 
 
 def merged(old: Payload | None, new: Payload | None) -> Payload | None:
@@ -93,28 +107,33 @@ class PutResult:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Which fields of points to fetch, besides their ids; `vectors` names a space or is None."""
+    """Which fields of points to fetch, besides their ids. vectors: names of spaces; version: the
+    number of the operation that changed a point last."""
 
     payload: bool = False
     document: bool = False
     uri: bool = False
-    vectors: str | None = None
+    vectors: tuple[str, ...] = ()
+    version: bool = False
+
+
+VectorsRead: TypeAlias = Matrix | list[SpecialVector | None]
 
 
 @dataclass(slots=True)  # nobody changes it; frozen, it would take three times as long to make
 class Points:
     """Points read; fields that weren't asked for are None.
 
-    vectors: (n, dim) float32, rows of NaN for points without a vector in the space; special: the
-    vectors of a space that isn't dense, None for points without.
+    vectors: by the names of spaces; of a dense one (n, dim) float32, rows of NaN for points without
+    a vector in it; of others a list, with None for points without. versions: (n,).
     """
 
     ids: list[PointId]
     payloads: list[Payload | None] | None = None
     documents: list[str | None] | None = None
     uris: list[str | None] | None = None
-    vectors: Matrix | None = None
-    special: list[SpecialVector | None] | None = None
+    vectors: dict[str, VectorsRead] | None = None
+    versions: Ints | None = None
 
 
 @dataclass(slots=True)  # nobody changes it; frozen, it would take three times as long to make

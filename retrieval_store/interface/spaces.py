@@ -17,12 +17,28 @@ class NewSpace:
     """A vector space to be: its metric, the name and settings of its index, and how many vectors of
     which kind a point has: one dense, one sparse, or several dense ones ("multi"). A sparse space
     ranks by the dot product; {"idf": true} in its settings multiplies by the idf of each index. The
-    numbers of a dense one are kept as its datatype says."""
+    numbers of a dense one are kept as its datatype says. dimension: None leaves it to the first
+    write."""
 
     metric: Metric
     index: Payload = field(default_factory=dict)
     kind: Kind = "dense"
     datatype: Datatype = "float32"
+    dimension: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceRecord:
+    """A vector space as it is. dimension: None until it is fixed; count: of living points that have
+    a vector in it."""
+
+    name: str
+    metric: Metric
+    kind: Kind
+    datatype: Datatype
+    dimension: int | None
+    index: Payload
+    count: int
 
 
 class Indexed(Protocol):

@@ -5,12 +5,13 @@ Whoever implements them raises errors of ours only; what a front passes has been
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias, get_args
+from typing import Literal, Protocol, TypeAlias, TypeVar, get_args
 
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.words import Analyzer
 from retrieval_store.filters.expression import Expression, PayloadPath
 from retrieval_store.interface.points import (
+    Content,
     Fields,
     Hits,
     PointBatch,
@@ -21,10 +22,11 @@ from retrieval_store.interface.points import (
 )
 from retrieval_store.interface.queries import AnyQuery
 from retrieval_store.interface.records import CollectionRecord, FileReport, Progress
-from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.interface.spaces import NewSpace, SpaceRecord
 
 IndexKind: TypeAlias = Literal["keyword", "float", "bool"]
 INDEX_KINDS: tuple[IndexKind, ...] = get_args(IndexKind)
+T = TypeVar("T")
 
 
 class PointsBackend(Protocol):
@@ -67,6 +69,75 @@ class PointsBackend(Protocol):
 
     def count(self) -> int:
         """How many points there are."""
+
+
+class Changes(Protocol):
+    """Operations of one transaction. Each sees what those before it have written; nobody else sees
+    any of it before all of them are committed."""
+
+    @property
+    def operation(self) -> int:
+        """The number of the last operation; each that changes anything has its own."""
+
+    def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
+        """Insert and update points as the rules say."""
+
+    def delete(self, ids: Sequence[PointId] | None, expression: Expression | None) -> int:
+        """Delete the points that are named and match; returns how many."""
+
+    def edit(
+        self,
+        ids: Sequence[PointId] | None,
+        expression: Expression | None,
+        edit: Callable[[Content], Content],
+        strict: bool,
+    ) -> int:
+        """Make of each point that is named and matches what `edit` says; returns how many there
+        are. strict: an id that isn't there is a NotFoundError."""
+
+    def delete_vectors(
+        self,
+        ids: Sequence[PointId] | None,
+        expression: Expression | None,
+        spaces: Sequence[str],
+        strict: bool,
+    ) -> int:
+        """Take the vectors in these spaces from points that are named and match; returns how many
+        points these are. NotFoundError for a space that isn't there; strict: as for `edit`."""
+
+
+class EmbeddedPoints(PointsBackend, Protocol):
+    """What the points of a store in this process can do besides."""
+
+    @property
+    def operation(self) -> int:
+        """The number of the last operation."""
+
+    def transact(self, change: Callable[[Changes], T]) -> T:
+        """What `change` returns, given one transaction: all that it does is written, or when it
+        raises nothing."""
+
+    def page(
+        self,
+        expression: Expression | None,
+        start: PointId | None,
+        limit: int | None,
+        fields: Fields,
+    ) -> Points:
+        """The points that match in the order of their ids, from `start` on: integers, ascending,
+        and then strings, by their bytes."""
+
+    def number(self, expression: Expression | None) -> int:
+        """How many points match."""
+
+    def spaces(self) -> list[SpaceRecord]:
+        """The vector spaces, in the order in which they were added."""
+
+    def add_space(self, name: str, space: NewSpace) -> None:
+        """A new vector space, in which no point has a vector; raises AlreadyExistsError."""
+
+    def drop_space(self, name: str) -> None:
+        """Delete a vector space with all vectors in it; raises NotFoundError."""
 
 
 class Backend(Protocol):
@@ -130,3 +201,20 @@ class CollectionStore(Protocol):
 
     def verify(self, analyzer_of: Callable[[CollectionRecord], Analyzer]) -> Iterable[FileReport]:
         """Look at every byte; a report for each file. analyzer_of: how a collection finds words."""
+
+
+class EmbeddedStore(CollectionStore, Protocol):
+    """What a store in this process can do besides."""
+
+    def points(self, collection_id: str) -> EmbeddedPoints:
+        """The points of a collection; raises NotFoundError."""
+
+    def resolved(self, name: str) -> CollectionRecord:
+        """The collection of this name, or that an alias of this name leads to; NotFoundError."""
+
+    def aliases(self) -> dict[str, str]:
+        """The name of the collection that each alias leads to, in the order of aliases."""
+
+    def change_aliases(self, edit: Callable[[dict[str, str]], dict[str, str]]) -> None:
+        """Replace the aliases by what `edit` makes of them, in one transaction. NotFoundError for a
+        collection that isn't there, AlreadyExistsError for an alias that is a collection's name."""

@@ -69,7 +69,7 @@ class RemotePoints:
         fields: Fields,
     ) -> Points:
         """The points that are named and match: in the order of `ids`, or of first insertion."""
-        vectors = fields.vectors is not None
+        vectors = bool(fields.vectors)
         found = self._indexed(lambda: self._found(ids, expression, limit, offset, vectors))
         if found and ids is None:
             self._collection.hint = found[-1].held.order + 1
@@ -135,7 +135,7 @@ class RemotePoints:
         """The number of candidates is sent with each query, so there is nothing to do here."""
 
     def _searched(self, query: AnyQuery, fields: Fields, trace: Trace) -> list[Hits]:
-        asked = Asked(self._collection, fields.vectors is not None, trace)
+        asked = Asked(self._collection, bool(fields.vectors), trace)
         answers = self._indexed(lambda: search(asked, query))
         return [
             Hits(self._points(a.held, a.vectors, fields), a.distances, a.scores) for a in answers
@@ -160,7 +160,7 @@ class RemotePoints:
             [one.payload for one in held] if fields.payload else None,
             [one.document for one in held] if fields.document else None,
             [one.uri for one in held] if fields.uri else None,
-            self._matrix(vectors) if fields.vectors is not None else None,
+            {name: self._matrix(vectors) for name in fields.vectors} or None,
         )
 
     def _matrix(self, vectors: Sequence[Any]) -> Matrix:

@@ -237,10 +237,10 @@ def test_spaces_of_a_collection_have_datatypes_of_their_own(store):
     vectors = cloud(40)
     points.put(batch(list(range(40)), half=vectors, whole=vectors), UPSERT)
     for space, held in (("half", rounded(vectors)), ("whole", vectors)):
-        (hits,) = points.search(Query(space, cloud(1, 5), 40, None), Fields(vectors=space))
+        (hits,) = points.search(Query(space, cloud(1, 5), 40, None), Fields(vectors=(space,)))
         truth = brute_force(cloud(1, 5)[0], held, "l2")
         assert np.allclose(hits.distances, np.sort(truth), rtol=1e-9)
-        assert np.array_equal(hits.points.vectors, held[np.argsort(truth)])
+        assert np.array_equal(hits.points.vectors[space], held[np.argsort(truth)])
 
 
 @pytest.mark.parametrize("kind", ["sparse", "multi"])

@@ -33,14 +33,14 @@ def test_named_spaces_have_their_own_metric_and_dimension(store):
     points.put(batch(["only text"], text=[[3, 2, 1]]), ADD)
     points.put(batch(["neither"]), ADD)
     query = Query("image", np.array([[0, 2]], np.float32), 9)
-    (images,) = points.search(query, Fields(vectors="text"))
+    (images,) = points.search(query, Fields(vectors=("text",)))
     assert images.points.ids == ["both"]
     assert images.distances.tolist() == [1]
-    assert images.points.vectors.tolist() == [[1, 2, 3]]
+    assert images.points.vectors["text"].tolist() == [[1, 2, 3]]
     (texts,) = points.search(Query("text", np.array([[1, 1, 2]], np.float32), 9, None), Fields())
     assert texts.points.ids == ["both", "only text"]
     assert texts.distances.tolist() == [1 - 9, 1 - 7]
-    vectors = points.get(None, None, None, 0, Fields(vectors="image")).vectors
+    vectors = points.get(None, None, None, 0, Fields(vectors=("image",))).vectors["image"]
     assert np.isnan(vectors).all(axis=1).tolist() == [False, True, True]
 
 
@@ -51,7 +51,9 @@ def test_a_point_gets_vectors_for_some_spaces_and_positions(store):
     later = Vectors(np.array([[7, 7]], np.float32), np.array([1]))
     points.put(PointBatch(["x", "y"], {"b": later}), UPSERT)
     assert [
-        np.nan_to_num(points.get(None, None, None, 0, Fields(vectors=s)).vectors, nan=-1).tolist()
+        np.nan_to_num(
+            points.get(None, None, None, 0, Fields(vectors=(s,))).vectors[s], nan=-1
+        ).tolist()
         for s in "ab"
     ] == [[[5], [-1], [6]], [[-1, -1], [7, 7], [-1, -1]]]
 

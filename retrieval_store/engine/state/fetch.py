@@ -13,7 +13,7 @@ from retrieval_store.engine.storage.records import decode_payloads, read_records
 from retrieval_store.engine.storage.schema import to_id
 from retrieval_store.engine.storage.special import read_special
 from retrieval_store.errors import DamagedError
-from retrieval_store.interface.points import Fields, PointId, Points, SpecialVector
+from retrieval_store.interface.points import Fields, PointId, Points, VectorsRead
 
 _IDS: set[type] = {str, int}
 _TEXTS: set[type] = {str, type(None)}
@@ -31,7 +31,7 @@ def fetch(view: AnyView, rows: Ints, fields: Fields) -> Points:
         decode_payloads(columns["payload"]) if fields.payload else None,
         _texts(columns["document"], "document") if fields.document else None,
         _texts(columns["uri"], "uri") if fields.uri else None,
-        *((None, None) if fields.vectors is None else _vectors(view, rows, fields.vectors)),
+        {name: _vectors(view, rows, name) for name in fields.vectors} or None,
     )
 
 
@@ -53,8 +53,8 @@ def _part(points: Points, span: slice) -> Points:
         None if points.payloads is None else points.payloads[span],
         None if points.documents is None else points.documents[span],
         None if points.uris is None else points.uris[span],
-        None if points.vectors is None else points.vectors[span],
-        None if points.special is None else points.special[span],
+        points.vectors and {name: part[span] for name, part in points.vectors.items()},
+        None if points.versions is None else points.versions[span],
     )
 
 
@@ -83,14 +83,12 @@ def _refuse_odd(kinds: set[type], known: set[type], name: str) -> None:
         raise ValueError(f"a point has a value as {name} that can't be one")
 
 
-def _vectors(
-    view: AnyView, rows: Ints, name: str
-) -> tuple[Matrix | None, list[SpecialVector | None] | None]:
+def _vectors(view: AnyView, rows: Ints, name: str) -> VectorsRead:
     if name in view.state.special:
         pks = view.state.pks[rows]
         found = dict(read_special(view.connection, view.state.special[name], np.sort(pks)))
-        return None, [found.get(pk) for pk in pks.tolist()]
-    return fetch_vectors(view, rows, name), None
+        return [found.get(pk) for pk in pks.tolist()]
+    return fetch_vectors(view, rows, name)
 
 
 def fetch_vectors(view: AnyView, rows: Ints, name: str) -> Matrix:

@@ -44,11 +44,11 @@ def test_late_interaction_is_the_sum_of_the_best_matches(store, metric):
     points.put(batch, ADD)
     query = numbers.standard_normal((4, 6)).astype(np.float32)
     scores = np.array([max_sim(query, matrix, metric) for matrix in matrices])
-    (hit,) = points.search(MultiQuery("m", (query,), 5), Fields(vectors="m"))
+    (hit,) = points.search(MultiQuery("m", (query,), 5), Fields(vectors=("m",)))
     order = np.argsort(-scores, kind="stable")
     assert hit.points.ids == order[:5].tolist()
     assert np.allclose(hit.scores, scores[order[:5]], rtol=1e-5)
-    assert np.array_equal(hit.points.special[0], matrices[order[0]])
+    assert np.array_equal(hit.points.vectors["m"][0], matrices[order[0]])
     (hit,) = points.search(MultiQuery("m", (query,), 5, Range(("n",), lt=20)), Fields())
     assert hit.points.ids == [i for i in order if i < 20][:5]
     near = Query("v", query.mean(axis=0, keepdims=True), 30)

@@ -29,8 +29,8 @@ def test_a_reader_of_another_store_object_follows_writes_of_every_kind(tmp_path)
             points.put(batch(ids, v=values), UPSERT)
             held.update(zip(ids, values.tolist(), strict=True))
         if step % 7 == 0:  # so that several writes lie between two reads
-            got = reader.get(None, None, None, 0, Fields(vectors="v"))
-            vectors = got.vectors.tolist() if held else []
+            got = reader.get(None, None, None, 0, Fields(vectors=("v",)))
+            vectors = got.vectors["v"].tolist() if held else []
             assert dict(zip(got.ids, vectors, strict=True)) == held
             assert reader.count() == len(held)
 
@@ -65,8 +65,8 @@ def test_a_reader_behind_the_change_log_loads_anew(tmp_path, monkeypatch):
     database = apsw.Connection(str(file))
     assert database.execute("SELECT count(*) FROM changes").fetchall()[0][0] <= 6
     database.close()
-    got = reader.get(None, None, None, 0, Fields(vectors="v"))
-    assert (got.ids, got.vectors.tolist()) == ([1, 3], [[19], [3]])
+    got = reader.get(None, None, None, 0, Fields(vectors=("v",)))
+    assert (got.ids, got.vectors["v"].tolist()) == ([1, 3], [[19], [3]])
 
 
 def test_a_point_updated_and_deleted_between_two_reads_is_gone(tmp_path):
@@ -97,9 +97,9 @@ def test_a_reader_keeps_its_state_while_others_write(tmp_path):
         points.put(batch(["p301", "new"], v=[[9999], [300]]), UPSERT)
         assert points.search(Query("v", query, 1, None), Fields())[0].points.ids == ["new"]
         assert points.count() == 699
-        again = answer(early, Query("v", query, 5), Fields(vectors="v"), Trace())[0]
+        again = answer(early, Query("v", query, 5), Fields(vectors=("v",)), Trace())[0]
         assert again.points.ids == before.points.ids == ["p300", "p299", "p301", "p298", "p302"]
-        assert again.points.vectors[:, 0].tolist() == [300, 299, 301, 298, 302]
+        assert again.points.vectors["v"][:, 0].tolist() == [300, 299, 301, 298, 302]
         assert early.state.count == int(matching(early, None).sum()) == 700
 
     points.read(look)
@@ -113,5 +113,5 @@ def test_a_first_write_that_failed_does_not_fix_the_dimension(store, monkeypatch
             points.put(batch(["a", "b"], v=np.ones((2, 8))), ADD)
     points.put(batch(["a", "b"], v=[[1, 2, 3], [4, 5, 6]]), ADD)
     points.put(batch(["c"], v=[[7, 8, 9]]), ADD)
-    vectors = points.get(None, None, None, 0, Fields(vectors="v")).vectors
+    vectors = points.get(None, None, None, 0, Fields(vectors=("v",))).vectors["v"]
     assert vectors.tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]

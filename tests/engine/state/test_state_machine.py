@@ -112,9 +112,9 @@ class TwoStores(RuleBasedStateMachine):
     def both_hold_the_same(self):
         for number in range(2):
             points = self.points(number)
-            got = points.get(None, None, None, 0, Fields(True, True, False, "v"))
+            got = points.get(None, None, None, 0, Fields(True, True, False, ("v",)))
             assert got.ids == list(self.held)
-            vectors = got.vectors[:, 0].tolist() if self.held else []
+            vectors = got.vectors["v"][:, 0].tolist() if self.held else []
             assert list(zip(vectors, got.payloads, got.documents, strict=True)) == list(
                 self.held.values()
             )

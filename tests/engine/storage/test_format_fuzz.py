@@ -187,7 +187,7 @@ def search(client):
             yield partial(points.search, MultiQuery("several", (cloud(2),), 5), Fields())
             yield partial(points.search, Query("halves", cloud(2), 5, None), Fields())
             for space in ("sparse", "several", "halves"):
-                yield partial(points.get, None, None, None, 0, Fields(vectors=space))
+                yield partial(points.get, None, None, None, 0, Fields(vectors=(space,)))
     yield partial(refuse_problems, client)
 
 

@@ -51,7 +51,7 @@ def content(path: Path) -> Content:
         for collection in client.list_collections():
             got = collection.get(include=["metadatas", "documents", "embeddings"])
             engine = client._session.store.points(str(collection.id))
-            others = engine.get(None, None, None, 0, Fields(vectors=OTHER)).vectors
+            others = engine.get(None, None, None, 0, Fields(vectors=(OTHER,))).vectors[OTHER]
             points = [
                 (got["ids"][i], str(got["metadatas"][i]), got["documents"][i], *vector, *others[i])
                 for i, vector in enumerate(got["embeddings"].tolist())

@@ -212,10 +212,10 @@ def test_all_vector_spaces_are_compacted_together(tmp_path, spaces):
     points.delete([7, 8], None, None)
     store.optimize(record.id, lambda *_: None)
     for name in names:
-        got = points.get(None, None, None, 0, Fields(vectors=name))
+        got = points.get(None, None, None, 0, Fields(vectors=(name,)))
         assert got.ids == [*ids[:7], *ids[9:], 99]
-        assert got.vectors[:-1].tolist() == [[2, i] for i in got.ids[:-1]]
-        assert np.isnan(got.vectors[-1]).all()
+        assert got.vectors[name][:-1].tolist() == [[2, i] for i in got.ids[:-1]]
+        assert np.isnan(got.vectors[name][-1]).all()
         assert points.memory._moment.state.spaces[name].space.slots == 48
     store.close()
 

@@ -19,7 +19,9 @@ from tests.helpers.oracle import bm25
 def check(points, held, queries, query_items, k, expression=None, allowed=lambda i: True):
     """Compare with the matrix product of scipy; held: id → row of a csr matrix."""
     ids = [i for i in held if allowed(i)]
-    hits = points.search(SparseQuery("s", tuple(query_items), k, expression), Fields(vectors="s"))
+    hits = points.search(
+        SparseQuery("s", tuple(query_items), k, expression), Fields(vectors=("s",))
+    )
     stacked = scipy.sparse.vstack([held[i] for i in ids])
     for i, hit in enumerate(hits):
         scores = (stacked @ queries[i].T).toarray()[:, 0]
@@ -28,7 +30,7 @@ def check(points, held, queries, query_items, k, expression=None, allowed=lambda
         assert np.allclose(hit.scores, scores[order], rtol=1e-5, atol=1e-6)
         assert len(hit.points.ids) == len(order)
         assert hit.distances is None
-        for point_id, item in zip(hit.points.ids, hit.points.special, strict=True):
+        for point_id, item in zip(hit.points.ids, hit.points.vectors["s"], strict=True):
             assert item.indices.tolist() == held[point_id].indices.tolist()
             assert item.values.tolist() == held[point_id].data.tolist()
 
@@ -61,11 +63,11 @@ def test_negative_values_and_points_without_a_vector(store):
     (hit,) = points.search(SparseQuery("s", (item,), 5), Fields())
     assert (hit.points.ids, hit.scores.tolist()) == (["a"], [5.0])
     other = SparseVector(np.array([3], np.uint32), np.array([1], np.float32))
-    (hit,) = points.search(SparseQuery("s", (other,), 5), Fields(vectors="s"))
+    (hit,) = points.search(SparseQuery("s", (other,), 5), Fields(vectors=("s",)))
     assert hit.scores.tolist() == [-1.0]
-    got = points.get(["a", "none"], None, None, 0, Fields(vectors="s"))
-    assert got.special[1] is None
-    assert got.special[0].indices.tolist() == [3, 2**32 - 1]
+    got = points.get(["a", "none"], None, None, 0, Fields(vectors=("s",)))
+    assert got.vectors["s"][1] is None
+    assert got.vectors["s"][0].indices.tolist() == [3, 2**32 - 1]
 
 
 def test_rare_indices_weigh_more_by_idf(store):

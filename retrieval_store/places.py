@@ -41,6 +41,11 @@ class Session:
             raise ClientClosedError(f"the client of the store {self.place} has been closed")
         return self._store
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return not self._finalizer.alive
+
     def close(self) -> None:
         """Give the store back; a second call does nothing."""
         self._finalizer()

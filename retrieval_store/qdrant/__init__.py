@@ -1,0 +1,25 @@
+"""The front in the shape of qdrant-client: its classes, on our engine or on a Qdrant server.
+
+In comes what qdrant-client's models say; out go points, filters and queries of the waist, and what
+these answer as models again. It translates, and holds no search. `client` and `async_client` are
+the classes that users make, of `options`; `directories` opens stores; `embedded` has the methods,
+`uploads` the long ones; `collections` and `points` are rooms for what these need; `serialised`
+checks JSON; `filters` is the
+dialect of filters; `refusals` says what is refused. It may use `places`, `interface`, `filters`,
+`indexes`, `base` and `errors`, and wants qdrant-client.
+"""
+
+try:
+    from qdrant_client import models
+except ImportError as error:
+    from retrieval_store.errors import MissingDependencyError
+
+    raise MissingDependencyError(
+        'retrieval_store.qdrant needs qdrant-client: pip install "retrieval-store[qdrant]"'
+    ) from error
+
+from retrieval_store.qdrant.async_client import AsyncQdrantClient
+from retrieval_store.qdrant.client import QdrantClient
+from retrieval_store.qdrant.refusals import Refused
+
+__all__ = ["AsyncQdrantClient", "QdrantClient", "Refused", "models"]

@@ -1,0 +1,43 @@
+"""QdrantClient: qdrant-client's own, whose calls go to our engine unless there is a server."""
+
+from typing import Any
+
+import qdrant_client
+
+from retrieval_store.qdrant.directories import opened_store
+from retrieval_store.qdrant.embedded import Embedded
+from retrieval_store.qdrant.options import Options
+
+
+class QdrantClient(qdrant_client.QdrantClient):
+    """qdrant_client.QdrantClient, with its arguments and methods. With ":memory:" or `path` it is a
+    store in this process, on our engine; with `url`, `host` or another `location` it is the client
+    of a Qdrant server, unchanged.
+
+    Any number of clients, threads and processes may use one path. Close it, or use it in a `with`
+    statement; what was acknowledged is on disk either way. Errors: `Refused` for what a server
+    would refuse (it is qdrant_client's UnexpectedResponse, with status_code, and a ValueError);
+    RuntimeError once it is closed; `retrieval_store.errors.StorageError` where files fail.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        options = Options.bound(qdrant_client.QdrantClient, args, kwargs)
+        if not options.is_embedded:
+            super().__init__(*args, **kwargs)
+            return
+        options.check()
+        session, lock = opened_store(options.place)
+        try:
+            super().__init__(":memory:", **options.others)
+            self._client.close()
+        except BaseException:
+            session.close()
+            raise
+        self._init_options.update(options.named)
+        self._client = Embedded(session, lock)
+
+    def __enter__(self) -> "QdrantClient":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

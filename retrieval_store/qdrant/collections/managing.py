@@ -1,0 +1,226 @@
+"""What is done to collections: made, changed and deleted, with their vectors, indexes and
+aliases."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from qdrant_client import models
+
+from retrieval_store.base.json_values import Payload
+from retrieval_store.errors import AlreadyExistsError, NotFoundError
+from retrieval_store.interface.stores import EmbeddedStore
+from retrieval_store.qdrant.collections.configuration import (
+    UNNAMED,
+    Configuration,
+    Vector,
+    changed,
+    hnsw_of,
+    index_params,
+    plain,
+    settings_of,
+    space_of,
+)
+from retrieval_store.qdrant.collections.opened import Collections, Opened
+from retrieval_store.qdrant.collections.requests import (
+    checked_name,
+    checked_vector_name,
+    dense_params,
+    new_configuration,
+    sparse_params,
+    tell_once,
+    with_settings,
+)
+from retrieval_store.qdrant.collections.strict import check_indexes
+from retrieval_store.qdrant.filters import checked_index, parse_path
+from retrieval_store.qdrant.refusals import Refused, missing, wrong
+from retrieval_store.qdrant.serialised import to_write
+
+
+def create(
+    collections: Collections,
+    name: str,
+    vectors: Any,
+    sparse_vectors: Any,
+    metadata: Any,
+    settings: Mapping[str, Any],
+) -> bool:
+    """A new, empty collection."""
+    checked_name(name)
+    store = collections.store
+    if exists(collections, name):
+        raise Refused(409, f"Wrong input: Collection `{name}` already exists!")
+    configuration = new_configuration(vectors, sparse_vectors, settings)
+    spaces = {
+        one.name: space_of(one, hnsw_of(configuration, one.name))
+        for one in configuration.by_name.values()
+    }
+    kept = None if metadata is None else to_write(metadata, "metadata")
+    store.create(name, settings_of(configuration, kept), spaces)
+    return True
+
+
+def exists(collections: Collections, name: str) -> bool:
+    """Whether a collection or an alias has this name."""
+    try:
+        collections.store.resolved(name)
+    except NotFoundError:
+        return False
+    return True
+
+
+def delete(collections: Collections, name: str) -> bool:
+    """Delete a collection; an alias isn't one. Returns whether there was any."""
+    try:
+        collections.store.drop(name)
+    except NotFoundError:
+        return False
+    return True
+
+
+def update(
+    collections: Collections,
+    opened: Opened,
+    vectors: Any,
+    sparse_vectors: Any,
+    metadata: Any,
+    settings: Mapping[str, Any],
+) -> bool:
+    """Change settings of a collection, and merge its metadata."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    params = given.pop("collection_params", None)
+    if params is not None:
+        given |= plain(params)
+    tell_once(given)
+    diffs = {UNNAMED: vectors} if isinstance(vectors, models.VectorParamsDiff) else vectors or {}
+    new = {} if metadata is None else to_write(metadata, "metadata")
+
+    def edit(old: Configuration) -> Configuration:
+        configuration = with_settings(old, given)
+        return replace(
+            configuration,
+            vectors=_with_diffs(old.vectors, diffs),
+            sparse_vectors=_with_diffs(old.sparse_vectors, sparse_vectors or {}),
+        )
+
+    collections.change(opened, edit, lambda old: _merged(old, new))
+    return True
+
+
+def _with_diffs(old: Mapping[str, Any], diffs: Mapping[str, Any]) -> Payload:
+    for name in diffs:
+        if name not in old:
+            raise wrong(f"Not existing vector name error: {name}")
+    return {name: changed(params, diffs.get(name)) for name, params in old.items()}
+
+
+def _merged(old: Payload | None, new: Payload) -> Payload | None:
+    merged = {**(old or {}), **new}
+    kept = {key: value for key, value in merged.items() if value is not None or key not in new}
+    return kept or (old and {})
+
+
+def add_vector(collections: Collections, opened: Opened, name: str, config: Any) -> None:
+    """Vectors of one name more, which no point has yet."""
+    sparse = isinstance(config, models.SparseVectorNameConfig)
+    checked_vector_name(name, sparse)
+    if name in opened.configuration.by_name:
+        raise Refused(409, f"Wrong input: vector name `{name}` already exists")
+    if sparse:
+        params = sparse_params(models.SparseVectorParams.model_validate(plain(config.sparse)))
+    else:
+        params = dense_params(name, models.VectorParams.model_validate(plain(config.dense)))
+
+    def edit(old: Configuration) -> Configuration:
+        if sparse:
+            return replace(old, sparse_vectors={**old.sparse_vectors, name: params})
+        return replace(old, vectors={**old.vectors, name: params})
+
+    configuration = edit(opened.configuration)
+    _make_space(opened, configuration.by_name[name], hnsw_of(configuration, name))
+    collections.change(opened, edit)
+
+
+def _make_space(opened: Opened, vector: Vector, hnsw: Payload) -> None:
+    space = space_of(vector, hnsw)
+    try:
+        opened.points.add_space(vector.name, space)
+    except AlreadyExistsError:  # what was left of one whose deletion was interrupted
+        opened.points.drop_space(vector.name)
+        opened.points.add_space(vector.name, space)
+
+
+def drop_vector(collections: Collections, opened: Opened, name: str) -> None:
+    """No vectors of this name any more. A name that isn't there is none now either."""
+
+    def edit(old: Configuration) -> Configuration:
+        return replace(
+            old,
+            vectors={key: one for key, one in old.vectors.items() if key != name},
+            sparse_vectors={key: one for key, one in old.sparse_vectors.items() if key != name},
+        )
+
+    if name in opened.configuration.by_name:
+        collections.change(opened, edit)
+        opened.points.drop_space(name)
+
+
+def add_index(collections: Collections, opened: Opened, key: str, schema: Any) -> None:
+    """A payload index, which says what kind of values of a key conditions are meant for."""
+    parse_path(key)
+    check_indexes(opened, key)
+    stored = checked_index(key, schema)
+    index_params(stored)
+    collections.change(
+        opened,
+        lambda old: replace(old, payload_schema={**old.payload_schema, key: stored}),
+    )
+
+
+def drop_index(collections: Collections, opened: Opened, key: str) -> None:
+    """No payload index on a key any more."""
+    if key not in opened.configuration.payload_schema:
+        raise wrong(f"Bad request: there is no payload index on {key!r}")
+
+    def edit(old: Configuration) -> Configuration:
+        kept = {name: one for name, one in old.payload_schema.items() if name != key}
+        return replace(old, payload_schema=kept)
+
+    collections.change(opened, edit)
+
+
+def change_aliases(store: EmbeddedStore, operations: Sequence[Any]) -> None:
+    """All of the operations, or none."""
+
+    def edit(aliases: dict[str, str]) -> dict[str, str]:
+        for operation in operations:
+            _change(aliases, operation)
+        return aliases
+
+    store.change_aliases(edit)
+
+
+def _change(aliases: dict[str, str], operation: Any) -> None:
+    match operation:
+        case models.CreateAliasOperation(create_alias=asked):
+            aliases[checked_name(asked.alias_name)] = asked.collection_name
+        case models.DeleteAliasOperation(delete_alias=asked):
+            aliases.pop(asked.alias_name, None)
+        case models.RenameAliasOperation(rename_alias=asked):
+            if asked.old_alias_name not in aliases:
+                raise missing(f"Not found: Alias {asked.old_alias_name} does not exists!")
+            aliases[checked_name(asked.new_alias_name)] = aliases.pop(asked.old_alias_name)
+        case _:
+            raise wrong(
+                f"an alias operation is {operation!r}, expected one of qdrant_client.models'"
+            )
+
+
+def described(aliases: Mapping[str, str]) -> models.CollectionsAliasesResponse:
+    """Aliases as models."""
+    return models.CollectionsAliasesResponse(
+        aliases=[
+            models.AliasDescription(alias_name=alias, collection_name=name)
+            for alias, name in aliases.items()
+        ]
+    )

@@ -1,0 +1,96 @@
+"""One collection, as each call finds it: by name or alias, with its configuration."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from retrieval_store.base.json_values import Payload
+from retrieval_store.errors import NotFoundError
+from retrieval_store.interface.records import CollectionRecord
+from retrieval_store.interface.stores import EmbeddedPoints, EmbeddedStore
+from retrieval_store.qdrant.collections.configuration import (
+    KEY,
+    Configuration,
+    Vector,
+    configuration_of,
+    settings_of,
+)
+from retrieval_store.qdrant.refusals import missing, wrong
+
+KEPT = 256  # configurations
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A collection: its record, its configuration, and its points."""
+
+    record: CollectionRecord
+    configuration: Configuration
+    points: EmbeddedPoints
+
+    def vector(self, name: str) -> Vector:
+        """The vectors of this name; refused where there are none."""
+        found = self.configuration.by_name.get(name)
+        if found is None:
+            raise wrong(f"Not existing vector name error: {name}")
+        return found
+
+
+class Collections:
+    """The collections of a store, with what is known of their configurations."""
+
+    def __init__(self, store: Callable[[], EmbeddedStore]) -> None:
+        self._store = store
+        self._configurations: dict[str, tuple[object, Configuration]] = {}
+
+    @property
+    def store(self) -> EmbeddedStore:
+        """The store; raises ClientClosedError."""
+        return self._store()
+
+    def opened(self, name: str) -> Opened:
+        """The collection of this name or alias."""
+        store = self.store
+        try:
+            record = store.resolved(name)
+        except NotFoundError:
+            raise missing(f"Not found: Collection `{name}` doesn't exist!")
+        points = store.points(record.id)
+        return Opened(record, self._configuration(record, points), points)
+
+    def _configuration(self, record: CollectionRecord, points: EmbeddedPoints) -> Configuration:
+        stored = record.settings.get(KEY)
+        if stored is None:
+            return configuration_of(record, points.spaces())
+        known = self._configurations.get(record.id)
+        if known is not None and known[0] == stored:
+            return known[1]
+        configuration = configuration_of(record, ())
+        if len(self._configurations) >= KEPT:
+            self._configurations.clear()
+        self._configurations[record.id] = stored, configuration
+        return configuration
+
+    def change(
+        self,
+        opened: Opened,
+        edit: Callable[[Configuration], Configuration],
+        edit_metadata: Callable[[Payload | None], Payload | None] = lambda metadata: metadata,
+    ) -> None:
+        """Replace the configuration, and the metadata, in one transaction."""
+
+        def replaced(record: CollectionRecord) -> CollectionRecord:
+            spaces = () if KEY in record.settings else opened.points.spaces()
+            configuration = edit(configuration_of(record, spaces))
+            old = record.settings.get("metadata")
+            metadata = edit_metadata(old if isinstance(old, dict) else None)
+            settings = settings_of(configuration, metadata)
+            kept = {k: v for k, v in record.settings.items() if k not in ("hnsw", KEY)}
+            if KEY not in record.settings and "hnsw" in record.settings:
+                kept["hnsw"] = record.settings["hnsw"]
+            return CollectionRecord(record.id, record.name, {**settings, **kept, **_own(settings)})
+
+        self.store.change(opened.record.id, replaced)
+
+
+def _own(settings: Payload) -> Payload:
+    return {name: settings[name] for name in ("metadata", KEY, "hnsw") if name in settings}

@@ -1,0 +1,168 @@
+"""What is asked of collections, checked: names, vectors, and settings that mean something here or
+are kept and reported only."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from qdrant_client import models
+
+from retrieval_store.qdrant.collections.configuration import (
+    UNNAMED,
+    Configuration,
+    changed,
+    plain,
+)
+from retrieval_store.qdrant.refusals import malformed, missing, wrong
+
+LONGEST_NAME = 255
+FORBIDDEN = '<>:"/\\|?*\0\x1f'
+LARGEST_SIZE = 65_536
+_log = logging.getLogger("retrieval_store")
+_told: set[str] = set()
+WITHOUT_MEANING = {
+    "quantization_config": "vectors are coded as int8 here anyway, and answers stay exact",
+    "optimizers_config": "there are no segments",
+    "wal_config": "SQLite keeps the write-ahead log",
+    "shard_number": "there is one shard",
+    "sharding_method": "there is one shard",
+    "replication_factor": "there is one replica",
+    "write_consistency_factor": "there is one replica",
+    "on_disk_payload": "payloads are on disk",
+    "payload": "payloads are on disk",
+    "id_tracker": "ids are on disk",
+}
+
+
+def checked_name(name: Any) -> str:
+    """The name of a collection to be."""
+    if not isinstance(name, str) or len(name) > LONGEST_NAME or set(name) & set(FORBIDDEN):
+        raise malformed(
+            f"collection_name is {name!r}: expected 1 to {LONGEST_NAME} characters, none of "
+            f"{FORBIDDEN!r}"
+        )
+    if not name:
+        raise missing("collection_name is empty")
+    return name
+
+
+def checked_vector_name(name: Any, sparse: bool) -> str:
+    """The name of vectors to be."""
+    if not isinstance(name, str) or len(name) > LONGEST_NAME or set(name) & set(FORBIDDEN):
+        raise malformed(
+            f"the vector name {name!r} has characters that none may have: {FORBIDDEN!r}"
+        )
+    if sparse and not name:
+        raise malformed("a sparse vector needs a name")
+    return name
+
+
+def dense_params(name: str, params: Any) -> dict[str, Any]:
+    """The parameters of dense vectors, as they are stored."""
+    stored: dict[str, Any] = plain(_model(params, models.VectorParams))
+    if stored["size"] == 0:
+        raise wrong(f"vectors {name!r} have size 0, expected 1 to {LARGEST_SIZE}")
+    if not 0 < stored["size"] <= LARGEST_SIZE:
+        raise malformed(
+            f"vectors {name!r} have size {stored['size']}, expected 1 to {LARGEST_SIZE}"
+        )
+    _refuse_turbo(stored)
+    return stored
+
+
+def sparse_params(params: Any) -> dict[str, Any]:
+    """The parameters of sparse vectors, as they are stored."""
+    stored: dict[str, Any] = plain(_model(params, models.SparseVectorParams))
+    _refuse_turbo(stored.get("index", {}))
+    return stored
+
+
+def _model(value: Any, kind: Any) -> Any:
+    return value if isinstance(value, kind) else kind.model_validate(value or {})
+
+
+def _refuse_turbo(params: Mapping[str, Any]) -> None:
+    datatype = params.get("datatype", "")
+    if "turbo" in datatype:
+        raise wrong(
+            f"datatype {datatype!r} isn't kept here; expected 'float32', 'float16' or 'uint8' "
+            "(vectors are coded as int8 besides, and answers stay exact)"
+        )
+
+
+def new_configuration(
+    vectors: Any, sparse_vectors: Any, settings: Mapping[str, Any]
+) -> Configuration:
+    """What a collection is to be configured with. settings: the further arguments of
+    `create_collection`."""
+    if isinstance(vectors, models.VectorParams):
+        vectors = {UNNAMED: vectors}
+    dense = {
+        checked_vector_name(name, sparse=False): dense_params(name, params)
+        for name, params in (vectors or {}).items()
+    }
+    sparse = {
+        checked_vector_name(name, sparse=True): sparse_params(params)
+        for name, params in (sparse_vectors or {}).items()
+    }
+    if both := dense.keys() & sparse.keys():
+        raise wrong(f"the vector name {min(both)!r} stands for dense and for sparse vectors")
+    given = {name: value for name, value in settings.items() if value is not None}
+    tell_once(given)
+    return with_settings(Configuration(dense, sparse), given)
+
+
+PARAMS = (
+    "shard_number",
+    "sharding_method",
+    "replication_factor",
+    "write_consistency_factor",
+    "read_fan_out_factor",
+    "read_fan_out_delay_ms",
+    "on_disk_payload",
+    "payload",
+    "id_tracker",
+)
+
+
+def with_settings(old: Configuration, given: Mapping[str, Any]) -> Configuration:
+    """A configuration with what is given in place of what was."""
+    params = {name: _plain(given[name]) for name in PARAMS if name in given}
+    _refuse_turbo_quantization(given.get("quantization_config"))
+    return Configuration(
+        old.vectors,
+        old.sparse_vectors,
+        {**old.params, **params},
+        changed(old.hnsw_config, given.get("hnsw_config")),
+        changed(old.optimizer_config, given.get("optimizers_config")),
+        changed(old.wal_config, given.get("wal_config")),
+        _quantization(old, given.get("quantization_config")),
+        changed(old.strict_mode_config, given.get("strict_mode_config")) or None,
+        old.payload_schema,
+    )
+
+
+def _plain(value: Any) -> Any:
+    return plain(value) if hasattr(value, "model_dump") else getattr(value, "value", value)
+
+
+def _quantization(old: Configuration, given: Any) -> Any:
+    if given is None:
+        return old.quantization_config
+    return None if given == models.Disabled.DISABLED else plain(given)
+
+
+def _refuse_turbo_quantization(given: Any) -> None:
+    if isinstance(given, models.TurboQuantization):
+        raise wrong(
+            "quantization_config is a TurboQuantization, which isn't made here: vectors are coded "
+            "as int8 anyway, and answers stay exact"
+        )
+
+
+def tell_once(given: Mapping[str, Any]) -> None:
+    """Say, once in a process, which settings are kept and reported, but mean nothing here."""
+    for name in given:
+        if name in WITHOUT_MEANING and name not in _told:
+            _told.add(name)
+            _log.warning("%s changes nothing here: %s", name, WITHOUT_MEANING[name])

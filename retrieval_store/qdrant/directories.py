@@ -1,0 +1,56 @@
+"""Which directories this front opens, and how it keeps qdrant-client's local mode out of them."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO, Any
+
+from retrieval_store.base.json_values import shown
+from retrieval_store.errors import FormatError, InvalidArgumentError
+from retrieval_store.places import Session, embedded, in_memory
+
+LOCK, THEIRS = ".lock", "meta.json"
+
+
+def opened_store(path: Any) -> tuple[Session, IO[str] | None]:
+    """The store in a directory, or one in memory for ":memory:", and a file that is locked for as
+    long as it is open."""
+    if path == ":memory:":
+        return in_memory("full"), None
+    directory = _directory(path)
+    if (directory / THEIRS).exists():
+        raise FormatError(
+            f"{directory} was made by qdrant-client's local mode: open it with "
+            "qdrant_client.QdrantClient(path=…) and call its migrate() with a client of "
+            "retrieval_store.qdrant that has another path"
+        )
+    session = embedded(directory, "full", rebuild=False)
+    try:
+        return session, _locked(directory)
+    except BaseException:
+        session.close()
+        raise
+
+
+def _directory(path: Any) -> Path:
+    try:
+        name = os.fspath(path)
+    except TypeError:
+        name = None
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise InvalidArgumentError(f"path is {shown(path)}, expected the name of a directory")
+    return Path(name).absolute()
+
+
+def _locked(directory: Path) -> IO[str]:
+    """Shared with other processes of ours. Local mode wants this file to itself, so it says that
+    the directory is in use, where it would otherwise make a store of its own in it."""
+    file = open(directory / LOCK, "a", encoding="utf-8")  # noqa: SIM115  held by the client
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise FormatError(
+            f"{directory} is in use by qdrant-client's local mode, which allows one client only"
+        ) from error
+    return file

@@ -1,0 +1,449 @@
+"""Qdrant's methods on our engine: what QdrantClient hands its calls to where there is no server.
+
+Each method names what it needs and hands it on: collections are in `collections`, points in
+`points`. What a server refuses is refused here, and nothing is written then.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import IO, Any, cast
+
+from qdrant_client import models
+from qdrant_client.client_base import QdrantBase
+from qdrant_client.migrate.migrate import migrate
+
+from retrieval_store import __version__
+from retrieval_store.interface.stores import EmbeddedStore
+from retrieval_store.places import Session
+from retrieval_store.qdrant.collections import managing
+from retrieval_store.qdrant.collections.opened import Collections, Opened
+from retrieval_store.qdrant.collections.reports import collection_info
+from retrieval_store.qdrant.collections.strict import check_timeout
+from retrieval_store.qdrant.points import reading, searching, writing
+from retrieval_store.qdrant.points.ids import selected
+from retrieval_store.qdrant.refusals import Refused, answering, wrong
+from retrieval_store.qdrant.uploads import in_batches, points_of
+
+NOT_CLUSTERED = "Distributed mode is disabled: this is a store in one process"
+PEER = 1
+
+
+def _every_method(cls: type) -> type:
+    for name, method in list(vars(cls).items()):
+        if callable(method) and not name.startswith("_"):
+            setattr(cls, name, answering(method))
+    return cls
+
+
+@_every_method
+class Embedded(QdrantBase):
+    """The methods of a store in this process. session: the share in it; lock: a file that is held
+    open with it."""
+
+    def __init__(self, session: Session, lock: IO[str] | None) -> None:
+        super().__init__()
+        self._session, self._lock = session, lock
+        self._collections = Collections(lambda: cast(EmbeddedStore, session.store))
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._session.closed
+
+    def close(self, **kwargs: Any) -> None:
+        self._session.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    def _opened(self, collection_name: str, timeout: int | None = None) -> Opened:
+        opened = self._collections.opened(collection_name)
+        check_timeout(opened, timeout)
+        return opened
+
+    # Collections
+
+    def create_collection(
+        self,
+        collection_name: str,
+        vectors_config: Any = None,
+        sparse_vectors_config: Any = None,
+        metadata: Any = None,
+        timeout: int | None = None,
+        **settings: Any,
+    ) -> bool:
+        return managing.create(
+            self._collections,
+            collection_name,
+            vectors_config,
+            sparse_vectors_config,
+            metadata,
+            settings,
+        )
+
+    def recreate_collection(self, collection_name: str, *args: Any, **kwargs: Any) -> bool:
+        managing.delete(self._collections, collection_name)
+        return self.create_collection(collection_name, *args, **kwargs)
+
+    def update_collection(
+        self,
+        collection_name: str,
+        vectors_config: Any = None,
+        sparse_vectors_config: Any = None,
+        metadata: Any = None,
+        timeout: int | None = None,
+        **settings: Any,
+    ) -> bool:
+        opened = self._opened(collection_name)
+        return managing.update(
+            self._collections, opened, vectors_config, sparse_vectors_config, metadata, settings
+        )
+
+    def delete_collection(self, collection_name: str, **kwargs: Any) -> bool:
+        return managing.delete(self._collections, collection_name)
+
+    def collection_exists(self, collection_name: str, **kwargs: Any) -> bool:
+        return managing.exists(self._collections, collection_name)
+
+    def get_collection(self, collection_name: str, **kwargs: Any) -> models.CollectionInfo:
+        return collection_info(self._opened(collection_name))
+
+    def get_collections(self, **kwargs: Any) -> models.CollectionsResponse:
+        names = [record.name for record in self._collections.store.page(None, 0)]
+        return models.CollectionsResponse(
+            collections=[models.CollectionDescription(name=name) for name in names]
+        )
+
+    def update_collection_aliases(
+        self, change_aliases_operations: Sequence[Any], **kwargs: Any
+    ) -> bool:
+        managing.change_aliases(self._collections.store, change_aliases_operations)
+        return True
+
+    def get_collection_aliases(
+        self, collection_name: str, **kwargs: Any
+    ) -> models.CollectionsAliasesResponse:
+        name = self._opened(collection_name).record.name
+        aliases = self._collections.store.aliases()
+        return managing.described({alias: to for alias, to in aliases.items() if to == name})
+
+    def get_aliases(self, **kwargs: Any) -> models.CollectionsAliasesResponse:
+        return managing.described(self._collections.store.aliases())
+
+    def create_vector_name(
+        self, collection_name: str, vector_name: str, vector_name_config: Any, **kwargs: Any
+    ) -> models.UpdateResult:
+        opened = self._opened(collection_name)
+        managing.add_vector(self._collections, opened, vector_name, vector_name_config)
+        return _completed(opened)
+
+    def delete_vector_name(
+        self, collection_name: str, vector_name: str, **kwargs: Any
+    ) -> models.UpdateResult:
+        opened = self._opened(collection_name)
+        managing.drop_vector(self._collections, opened, vector_name)
+        return _completed(opened)
+
+    def create_payload_index(
+        self,
+        collection_name: str,
+        field_name: str,
+        field_schema: Any = None,
+        field_type: Any = None,
+        **kwargs: Any,
+    ) -> models.UpdateResult:
+        opened = self._opened(collection_name)
+        schema = field_type if field_schema is None else field_schema
+        managing.add_index(self._collections, opened, field_name, schema)
+        return _completed(opened)
+
+    def delete_payload_index(
+        self, collection_name: str, field_name: str, **kwargs: Any
+    ) -> models.UpdateResult:
+        opened = self._opened(collection_name)
+        managing.drop_index(self._collections, opened, field_name)
+        return _completed(opened)
+
+    # Writing points
+
+    def upsert(
+        self,
+        collection_name: str,
+        points: Any,
+        update_filter: Any = None,
+        update_mode: Any = None,
+        timeout: int | None = None,
+        **kwargs: Any,
+    ) -> models.UpdateResult:
+        opened = self._opened(collection_name, timeout)
+        operation = writing.upserting(opened, points, update_filter, update_mode)
+        return writing.carry_out(opened, [operation])[0]
+
+    def upload_points(
+        self,
+        collection_name: str,
+        points: Iterable[Any],
+        batch_size: int = 64,
+        update_filter: Any = None,
+        update_mode: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        for batch in in_batches(points, batch_size):
+            self.upsert(collection_name, batch, update_filter, update_mode)
+
+    def upload_collection(
+        self,
+        collection_name: str,
+        vectors: Any,
+        payload: Iterable[Any] | None = None,
+        ids: Iterable[Any] | None = None,
+        batch_size: int = 64,
+        update_filter: Any = None,
+        update_mode: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        points = points_of(vectors, payload, ids)
+        self.upload_points(collection_name, points, batch_size, update_filter, update_mode)
+
+    def update_vectors(
+        self,
+        collection_name: str,
+        points: Sequence[Any],
+        update_filter: Any = None,
+        timeout: int | None = None,
+        **kwargs: Any,
+    ) -> models.UpdateResult:
+        opened = self._opened(collection_name, timeout)
+        operation = writing.updating_vectors(opened, points, update_filter)
+        return writing.carry_out(opened, [operation])[0]
+
+    def delete_vectors(
+        self,
+        collection_name: str,
+        vectors: Sequence[str],
+        points: Any,
+        timeout: int | None = None,
+        **kwargs: Any,
+    ) -> models.UpdateResult:
+        opened = self._opened(collection_name, timeout)
+        operation = writing.deleting_vectors(opened, vectors, selected(points))
+        return writing.carry_out(opened, [operation])[0]
+
+    def delete(
+        self,
+        collection_name: str,
+        points_selector: Any,
+        timeout: int | None = None,
+        **kwargs: Any,
+    ) -> models.UpdateResult:
+        opened = self._opened(collection_name, timeout)
+        operation = writing.deleting_points(opened, points_selector)
+        return writing.carry_out(opened, [operation])[0]
+
+    def set_payload(
+        self,
+        collection_name: str,
+        payload: Any,
+        points: Any,
+        key: str | None = None,
+        timeout: int | None = None,
+        **kwargs: Any,
+    ) -> models.UpdateResult:
+        opened = self._opened(collection_name, timeout)
+        operation = writing.setting_payload(opened, payload, selected(points), key)
+        return writing.carry_out(opened, [operation])[0]
+
+    def overwrite_payload(
+        self,
+        collection_name: str,
+        payload: Any,
+        points: Any,
+        timeout: int | None = None,
+        **kwargs: Any,
+    ) -> models.UpdateResult:
+        opened = self._opened(collection_name, timeout)
+        operation = writing.overwriting_payload(opened, payload, selected(points))
+        return writing.carry_out(opened, [operation])[0]
+
+    def delete_payload(
+        self,
+        collection_name: str,
+        keys: Sequence[str],
+        points: Any,
+        timeout: int | None = None,
+        **kwargs: Any,
+    ) -> models.UpdateResult:
+        opened = self._opened(collection_name, timeout)
+        operation = writing.deleting_payload(opened, keys, selected(points))
+        return writing.carry_out(opened, [operation])[0]
+
+    def clear_payload(
+        self,
+        collection_name: str,
+        points_selector: Any,
+        timeout: int | None = None,
+        **kwargs: Any,
+    ) -> models.UpdateResult:
+        opened = self._opened(collection_name, timeout)
+        operation = writing.clearing_payload(opened, selected(points_selector))
+        return writing.carry_out(opened, [operation])[0]
+
+    def batch_update_points(
+        self,
+        collection_name: str,
+        update_operations: Sequence[Any],
+        timeout: int | None = None,
+        **kwargs: Any,
+    ) -> list[models.UpdateResult]:
+        opened = self._opened(collection_name, timeout)
+        operations = writing.checked_operations(opened, update_operations)
+        return writing.carry_out(opened, operations)
+
+    # Reading points
+
+    def retrieve(
+        self,
+        collection_name: str,
+        ids: Sequence[Any],
+        with_payload: Any = True,
+        with_vectors: Any = False,
+        timeout: int | None = None,
+        **kwargs: Any,
+    ) -> list[models.Record]:
+        opened = self._opened(collection_name, timeout)
+        return reading.retrieve(opened, ids, with_payload, with_vectors)
+
+    def scroll(
+        self,
+        collection_name: str,
+        scroll_filter: Any = None,
+        limit: int = 10,
+        order_by: Any = None,
+        offset: Any = None,
+        with_payload: Any = True,
+        with_vectors: Any = False,
+        timeout: int | None = None,
+        **kwargs: Any,
+    ) -> tuple[list[models.Record], Any]:
+        opened = self._opened(collection_name, timeout)
+        return reading.scroll(
+            opened, scroll_filter, limit, order_by, offset, with_payload, with_vectors
+        )
+
+    def count(
+        self,
+        collection_name: str,
+        count_filter: Any = None,
+        exact: bool = True,
+        timeout: int | None = None,
+        **kwargs: Any,
+    ) -> models.CountResult:
+        return reading.count(self._opened(collection_name, timeout), count_filter)
+
+    def facet(
+        self,
+        collection_name: str,
+        key: str,
+        facet_filter: Any = None,
+        limit: int = 10,
+        exact: bool = False,
+        timeout: int | None = None,
+        **kwargs: Any,
+    ) -> models.FacetResponse:
+        return reading.facet(self._opened(collection_name, timeout), key, facet_filter, limit)
+
+    def query_points(
+        self,
+        collection_name: str,
+        query: Any = None,
+        using: str | None = None,
+        prefetch: Any = None,
+        query_filter: Any = None,
+        search_params: Any = None,
+        limit: int = 10,
+        offset: int | None = None,
+        with_payload: Any = True,
+        with_vectors: Any = False,
+        score_threshold: float | None = None,
+        timeout: int | None = None,
+        **kwargs: Any,
+    ) -> models.QueryResponse:
+        opened = self._opened(collection_name, timeout)
+        return searching.nearest(
+            opened,
+            query,
+            using,
+            query_filter,
+            search_params,
+            limit,
+            offset,
+            with_payload,
+            with_vectors,
+            score_threshold,
+        )
+
+    # One node, out of cluster mode
+
+    def info(self) -> models.VersionInfo:
+        self._collections.store  # noqa: B018  raises when closed
+        return models.VersionInfo(title="retrieval-store", version=__version__)
+
+    def cluster_status(self) -> models.ClusterStatus:
+        return models.ClusterStatusOneOf(status="disabled")
+
+    def collection_cluster_info(self, collection_name: str) -> models.CollectionClusterInfo:
+        points = self._opened(collection_name).points.number(None)
+        shard = models.LocalShardInfo(
+            shard_id=0, points_count=points, state=models.ReplicaState.ACTIVE
+        )
+        return models.CollectionClusterInfo(
+            peer_id=PEER,
+            shard_count=1,
+            local_shards=[shard],
+            remote_shards=[],
+            shard_transfers=[],
+        )
+
+    def create_shard_key(self, collection_name: str, *args: Any, **kwargs: Any) -> bool:
+        raise Refused(405, NOT_CLUSTERED)
+
+    def delete_shard_key(self, collection_name: str, *args: Any, **kwargs: Any) -> bool:
+        raise Refused(405, NOT_CLUSTERED)
+
+    def list_shard_keys(self, collection_name: str, **kwargs: Any) -> models.ShardKeysResponse:
+        self._opened(collection_name)
+        return models.ShardKeysResponse(shard_keys=[])
+
+    def cluster_collection_update(
+        self, collection_name: str, cluster_operation: Any, **kwargs: Any
+    ) -> bool:
+        self._opened(collection_name)
+        raise wrong(NOT_CLUSTERED)
+
+    def recover_current_peer(self) -> bool:
+        raise wrong(NOT_CLUSTERED)
+
+    def remove_peer(self, peer_id: int, **kwargs: Any) -> bool:
+        raise wrong(NOT_CLUSTERED)
+
+    def cluster_telemetry(self, **kwargs: Any) -> models.DistributedTelemetryData:
+        raise wrong(NOT_CLUSTERED)
+
+    def migrate(
+        self,
+        dest_client: QdrantBase,
+        collection_names: list[str] | None = None,
+        batch_size: int = 100,
+        recreate_on_collision: bool = False,
+    ) -> None:
+        migrate(
+            self,
+            dest_client,
+            collection_names=collection_names,
+            batch_size=batch_size,
+            recreate_on_collision=recreate_on_collision,
+        )
+
+
+def _completed(opened: Opened) -> models.UpdateResult:
+    return models.UpdateResult(
+        operation_id=opened.points.operation, status=models.UpdateStatus.COMPLETED
+    )

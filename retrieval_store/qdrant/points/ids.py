@@ -1,0 +1,76 @@
+"""Ids of points: integers and UUIDs, and on reading whatever the other front has written."""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+from qdrant_client import models
+
+from retrieval_store.base.json_values import INT_MAX, is_unicode, shown
+from retrieval_store.interface.points import PointId
+from retrieval_store.qdrant.refusals import malformed, wrong
+
+Selected: TypeAlias = tuple[list[PointId] | None, models.Filter | None]
+
+
+def id_to_write(given: Any) -> PointId:
+    """An id that a point can have: an integer from 0 to 2^64-1, or a UUID in its canonical form."""
+    if isinstance(given, int) and not isinstance(given, bool):
+        if 0 <= given <= INT_MAX:
+            return given
+        raise malformed(f"the point id {given} isn't between 0 and 2^64-1")
+    if isinstance(given, uuid.UUID):
+        return str(given)
+    if isinstance(given, str):
+        try:
+            return str(uuid.UUID(given))
+        except ValueError:
+            raise wrong(f"the point id {given!r} is neither an unsigned integer nor a UUID")
+    raise malformed(f"the point id is {shown(given)}, expected an unsigned integer or a UUID")
+
+
+def id_to_read(given: Any) -> PointId:
+    """An id that a point may have; one that `Collection` has written may be any string."""
+    if isinstance(given, str):
+        try:
+            return str(uuid.UUID(given))
+        except ValueError:
+            if not is_unicode(given):
+                raise malformed(f"the point id {shown(given)} holds a lone surrogate")
+            return given
+    return id_to_write(given)
+
+
+def ids_to_read(given: Iterable[Any]) -> list[PointId]:
+    """The same for several, each once, in their order."""
+    return list(dict.fromkeys(map(id_to_read, given)))
+
+
+def selected(selector: Any) -> Selected:
+    """The ids that a selector names, or the filter that it has."""
+    match selector:
+        case models.FilterSelector():
+            return None, selector.filter
+        case models.Filter():
+            return None, selector
+        case models.PointIdsList():
+            selector = selector.points
+    if isinstance(selector, str | int | uuid.UUID):
+        selector = [selector]
+    if not isinstance(selector, Sequence | set | frozenset):
+        try:
+            selector = list(selector)
+        except TypeError:
+            raise malformed(
+                f"points is {shown(selector)}, expected ids, a Filter, or a selector of them"
+            )
+    if not selector:
+        raise wrong("no points are named, and there is no filter")
+    return ids_to_read(selector), None
+
+
+def selected_by(ids: Sequence[Any] | None, given: models.Filter | None) -> Selected:
+    """The same of an operation that has both fields, of which one is set."""
+    if ids is None and given is None:
+        raise wrong("neither points nor a filter are given")
+    return (None, given) if ids is None else selected(list(ids))

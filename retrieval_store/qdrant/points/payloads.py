@@ -1,0 +1,151 @@
+"""Payloads: as they are written, as they are shown, and as edits change them.
+
+Documents and uris, which `Collection` keeps beside the payload, show as two keys of it, in reading
+and in writing.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from qdrant_client import models
+
+from retrieval_store.base.json_values import Payload
+from retrieval_store.interface.points import Content
+from retrieval_store.qdrant.filters import EVERY, Path, parse_path
+from retrieval_store.qdrant.refusals import wrong
+
+DOCUMENT, URI = "_document", "_uri"
+Shown: TypeAlias = Callable[[Payload], Any]
+
+
+def content_of(payload: Payload) -> Content:
+    """What a payload says: a document and a uri stand beside the rest."""
+    if DOCUMENT not in payload and URI not in payload:
+        return Content(payload, None, None)
+    rest = dict(payload)
+    document, uri = rest.pop(DOCUMENT, None), rest.pop(URI, None)
+    for name, value in ((DOCUMENT, document), (URI, uri)):
+        if not (value is None or isinstance(value, str)):
+            raise wrong(f"payload[{name!r}] is {value!r}: expected a string; the name is reserved")
+    return Content(rest, document, uri)
+
+
+def shown(payload: Payload | None, document: str | None, uri: str | None) -> Payload:
+    """A payload with document and uri in it."""
+    found = {} if payload is None else payload
+    if document is None and uri is None:
+        return found
+    extra = {DOCUMENT: document, URI: uri}
+    return {**found, **{name: value for name, value in extra.items() if value is not None}}
+
+
+def edited(change: Callable[[Payload], Payload]) -> Callable[[Content], Content]:
+    """An edit of a payload as it shows."""
+
+    def edit(content: Content) -> Content:
+        return content_of(change(shown(content.payload, content.document, content.uri)))
+
+    return edit
+
+
+def setting(new: Payload, key: str | None) -> Callable[[Payload], Payload]:
+    """Keys of `new` in place of those of the payload, or of what lies at a path in it; a null takes
+    its key away."""
+    if key is None:
+        return lambda old: _merged(old, new)
+    path = parse_path(key)
+    return lambda old: _set(old, path, new)
+
+
+def _merged(old: Any, new: Payload) -> Payload:
+    merged = {**old, **new} if isinstance(old, dict) else dict(new)
+    return {name: value for name, value in merged.items() if value is not None or name not in new}
+
+
+def _set(value: Any, path: Path, new: Payload) -> Any:
+    """`value` with `new` merged into what lies at the path, which is made where it has none."""
+    if not path:
+        return _merged(value, new)
+    step, rest = path[0], path[1:]
+    if isinstance(step, str):
+        held = value if isinstance(value, dict) else {}
+        return {**held, step: _set(held.get(step), rest, new)}
+    held = value if isinstance(value, list) else []
+    wanted = range(len(held)) if step is EVERY else [step]
+    return [_set(one, rest, new) if i in wanted else one for i, one in enumerate(held)]
+
+
+def deleting(keys: Sequence[str]) -> Callable[[Payload], Payload]:
+    """The payload without what lies at these paths."""
+    paths = [parse_path(key) for key in keys]
+
+    def delete(old: Payload) -> Payload:
+        for path in paths:
+            old = _without(old, path)
+        return old
+
+    return delete
+
+
+def _without(value: Any, path: Path) -> Any:
+    step, rest = path[0], path[1:]
+    if isinstance(step, str):
+        if not isinstance(value, dict) or step not in value:
+            return value
+        if not rest:
+            return {key: one for key, one in value.items() if key != step}
+        return {**value, step: _without(value[step], rest)}
+    if not rest or not isinstance(value, list):  # a server takes no elements out of lists
+        return value
+    wanted = range(len(value)) if step is EVERY else [step]
+    return [_without(one, rest) if i in wanted else one for i, one in enumerate(value)]
+
+
+def selecting(with_payload: Any) -> Shown | None:
+    """What is shown of a payload; None when nothing of it is."""
+    if isinstance(with_payload, bool) or with_payload is None:
+        return _all if with_payload else None
+    if isinstance(with_payload, models.PayloadSelectorInclude):
+        return _included(with_payload.include)
+    if isinstance(with_payload, models.PayloadSelectorExclude):
+        return deleting(with_payload.exclude)
+    if isinstance(with_payload, Iterable) and not isinstance(with_payload, str | Mapping):
+        return _included(list(with_payload))
+    raise wrong(f"with_payload is {with_payload!r}: expected a bool, keys, or a PayloadSelector")
+
+
+def _all(payload: Payload) -> Payload:
+    return payload
+
+
+def _included(keys: Sequence[str]) -> Shown:
+    paths = [parse_path(key) for key in keys]
+    if all(len(path) == 1 and isinstance(path[0], str) for path in paths):
+        names = {path[0] for path in paths}
+        return lambda payload: {key: one for key, one in payload.items() if key in names}
+    return lambda payload: _parts(payload, paths) or {}
+
+
+def _parts(value: Any, paths: Sequence[Path]) -> Any:
+    """Those parts of a value to which a path leads; None where none does."""
+    if any(not path for path in paths):
+        return value
+    if isinstance(value, dict):
+        found = {}
+        for key, one in value.items():
+            rest = [path[1:] for path in paths if path[0] == key]
+            part = _parts(one, rest) if rest else None
+            if part is not None or (one is None and () in rest):
+                found[key] = part
+        return found
+    if isinstance(value, list):
+        rest = [path[1:] for path in paths if not isinstance(path[0], str)]
+        parts = [_parts(one, rest) for one in value] if rest else []
+        return [part for part in parts if part is not None]
+    return None
+
+
+def cleared(content: Content) -> Content:
+    """Nothing but what isn't payload."""
+    return replace(content, payload=None, document=None, uri=None)

@@ -1,0 +1,201 @@
+"""Vectors: from models to columns of arrays, and back.
+
+What a server normalises as it is written, `Collection` keeps as it was given; so it is normalised
+here, when it is shown.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from qdrant_client import models
+
+from retrieval_store.base.arrays import MOST_OF_HALVES, Ints, Matrix, SparseVector
+from retrieval_store.base.json_values import shown
+from retrieval_store.interface.points import (
+    Points,
+    SpecialVector,
+    SpecialVectors,
+    Vectors,
+)
+from retrieval_store.qdrant.collections.configuration import UNNAMED, Configuration, Vector
+from retrieval_store.qdrant.collections.opened import Opened
+from retrieval_store.qdrant.refusals import malformed, wrong
+
+Columns: TypeAlias = dict[str, Vectors | SpecialVectors]
+LARGEST_INDEX = 2**32 - 1
+
+
+def columns_of(opened: Opened, given: Sequence[Any]) -> Columns:
+    """The vectors of some points, one item for each, by name."""
+    named: dict[str, tuple[list[int], list[Any]]] = {}
+    for i, one in enumerate(given):
+        for name, vector in _by_name(one):
+            positions, vectors = named.setdefault(name, ([], []))
+            positions.append(i)
+            vectors.append(vector)
+    return {
+        name: column_of(opened, name, vectors, _positions(positions, len(given)))
+        for name, (positions, vectors) in named.items()
+    }
+
+
+def _by_name(one: Any) -> Iterable[tuple[str, Any]]:
+    if one is None:
+        return ()
+    if isinstance(one, Mapping):
+        return [(name, vector) for name, vector in one.items() if vector is not None]
+    return ((UNNAMED, one),)
+
+
+def _positions(positions: list[int], count: int) -> Ints | None:
+    return None if len(positions) == count else np.array(positions, np.int64)
+
+
+def column_of(
+    opened: Opened, name: str, vectors: Any, positions: Ints | None
+) -> Vectors | SpecialVectors:
+    """Vectors of one name: a list of them, or a matrix."""
+    vector = opened.vector(name)
+    if vector.kind == "dense":
+        return Vectors(_matrix(vector, vectors), positions)
+    read = to_sparse if vector.kind == "sparse" else _several(vector)
+    return SpecialVectors([read(one) for one in vectors], positions)
+
+
+def _matrix(vector: Vector, vectors: Any) -> Matrix:
+    try:
+        matrix = np.array(vectors, np.float32, order="C")
+    except (ValueError, TypeError):
+        matrix = None
+    if matrix is None or matrix.ndim != 2:
+        for one in vectors:
+            dense_vector(vector, one)
+        raise malformed(f"the vectors {vector.name!r} aren't lists of numbers")
+    _check(vector, matrix)
+    return _kept(vector, matrix)
+
+
+def dense_vector(vector: Vector, given: Any) -> Matrix:
+    """(1, dim) One vector, checked."""
+    try:
+        row = np.array([given], np.float32)
+    except (ValueError, TypeError):
+        row = None
+    if row is None or row.ndim != 2:
+        expected = "a list of numbers" if vector.size is None else f"{vector.size} numbers"
+        raise wrong(f"Wrong input: vector {vector.name!r} is {shown(given)}, expected {expected}")
+    _check(vector, row)
+    return row
+
+
+def _check(vector: Vector, matrix: Matrix) -> None:
+    if vector.size is not None and matrix.shape[1] != vector.size:
+        raise wrong(
+            f"Wrong input: Vector dimension error: expected dim: {vector.size}, got "
+            f"{matrix.shape[1]}"
+        )
+    if not np.isfinite(matrix).all():
+        raise wrong(f"Wrong input: a vector {vector.name!r} has numbers that are NaN or infinite")
+
+
+def _kept(vector: Vector, matrix: Matrix) -> Matrix:
+    """float16 ends at 65,504: what is beyond becomes that, where a server keeps infinity."""
+    if vector.datatype == "float16":
+        return matrix.clip(-MOST_OF_HALVES, MOST_OF_HALVES)
+    return matrix
+
+
+def _several(vector: Vector) -> Any:
+    def read(given: Any) -> Matrix:
+        return several_vectors(vector, given)
+
+    return read
+
+
+def several_vectors(vector: Vector, given: Any) -> Matrix:
+    """(m, dim) The vectors of one point; a single one counts as several."""
+    try:
+        matrix = np.atleast_2d(np.array(given, np.float32))
+    except (ValueError, TypeError):
+        matrix = None
+    if matrix is None or matrix.ndim != 2:
+        raise malformed(
+            f"the multivector {vector.name!r} is {shown(given)}, expected lists of numbers"
+        )
+    if not matrix.size:
+        raise malformed(f"the multivector {vector.name!r} is empty")
+    _check(vector, matrix)
+    return matrix
+
+
+def to_sparse(given: Any) -> SparseVector:
+    """A sparse vector with its indices in order."""
+    if isinstance(given, Mapping):
+        given = models.SparseVector.model_validate(given)
+    if not isinstance(given, models.SparseVector):
+        raise wrong(f"a sparse vector is {shown(given)}, expected a SparseVector")
+    indices = np.array(given.indices, np.int64)
+    values = np.array(given.values, np.float32)
+    if len(indices) != len(values):
+        raise malformed(f"a sparse vector has {len(indices)} indices and {len(values)} values")
+    if len(indices) and not 0 <= indices.min() <= indices.max() <= LARGEST_INDEX:
+        raise malformed(f"a sparse vector has indices that aren't between 0 and {LARGEST_INDEX}")
+    order = np.argsort(indices, kind="stable")
+    indices = indices[order]
+    if (indices[1:] == indices[:-1]).any():
+        raise malformed("a sparse vector has an index twice")
+    if not np.isfinite(values).all():
+        raise wrong("a sparse vector has values that are NaN or infinite")
+    return SparseVector(indices.astype(np.uint32), values[order])
+
+
+def names_of(configuration: Configuration, with_vectors: Any) -> tuple[str, ...]:
+    """The names of the vectors that are asked for."""
+    if isinstance(with_vectors, bool) or with_vectors is None:
+        return tuple(configuration.by_name) if with_vectors else ()
+    names = [with_vectors] if isinstance(with_vectors, str) else list(with_vectors)
+    for name in names:
+        if name not in configuration.by_name:
+            raise wrong(f"Not existing vector name error: {name}")
+    return tuple(dict.fromkeys(names))
+
+
+def shown_vectors(configuration: Configuration, points: Points, names: Sequence[str]) -> list[Any]:
+    """For each point its vectors as models: by name, or the unnamed one if that is all there is."""
+    columns = [(name, _shown_column(configuration.by_name[name], points)) for name in names]
+    if names == (UNNAMED,):
+        return [{} if vector is None else vector for vector in columns[0][1]]
+    shown = []
+    for i in range(len(points.ids)):
+        found = {name: column[i] for name, column in columns if column[i] is not None}
+        shown.append(found[UNNAMED] if found.keys() == {UNNAMED} else found)
+    return shown
+
+
+def _shown_column(vector: Vector, points: Points) -> list[Any]:
+    column = points.vectors.get(vector.name)
+    if column is None:
+        return [None] * len(points.ids)
+    if isinstance(column, np.ndarray):
+        if not column.shape[1]:
+            return [None] * len(points.ids)
+        there = ~np.isnan(column[:, 0])
+        rows: list[Any] = normalised(vector, column).tolist()
+        return [row if is_there else None for row, is_there in zip(rows, there, strict=True)]
+    return [None if one is None else _shown_special(vector, one) for one in column]
+
+
+def _shown_special(vector: Vector, one: SpecialVector) -> Any:
+    if isinstance(one, SparseVector):
+        return models.SparseVector(indices=one.indices.tolist(), values=one.values.tolist())
+    return normalised(vector, one).tolist()
+
+
+def normalised(vector: Vector, matrix: Matrix) -> Matrix:
+    """The rows at length 1, where a server keeps them so; zeros stay zeros."""
+    if not vector.is_normalised:
+        return matrix
+    lengths = np.linalg.norm(matrix.astype(np.float64), axis=1, keepdims=True)
+    scaled: Matrix = (matrix / np.where(lengths == 0.0, 1.0, lengths)).astype(np.float32)
+    return scaled

@@ -1,0 +1,301 @@
+"""What is done to points: each operation is checked as a whole, and becomes a change that the
+engine is asked for. Several are one transaction, so what is refused has written nothing.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from qdrant_client import models
+
+from retrieval_store.base.arrays import Ints
+from retrieval_store.base.json_values import Payload, shown
+from retrieval_store.errors import NotFoundError
+from retrieval_store.interface.points import (
+    Content,
+    PointBatch,
+    PointId,
+    SpecialVectors,
+    Vectors,
+    WriteRules,
+)
+from retrieval_store.interface.stores import Changes
+from retrieval_store.qdrant.collections.opened import Opened
+from retrieval_store.qdrant.collections.strict import (
+    check_batch,
+    check_filter,
+    check_vector_bytes,
+)
+from retrieval_store.qdrant.points.ids import Selected, id_to_write, selected, selected_by
+from retrieval_store.qdrant.points.payloads import (
+    cleared,
+    content_of,
+    deleting,
+    edited,
+    setting,
+)
+from retrieval_store.qdrant.points.reading import expression_of
+from retrieval_store.qdrant.points.vectors import Columns, column_of, columns_of
+from retrieval_store.qdrant.refusals import malformed, missing, wrong
+from retrieval_store.qdrant.serialised import to_write
+
+Operation: TypeAlias = Callable[[Changes], object]
+
+
+def carry_out(opened: Opened, operations: Sequence[Operation]) -> list[models.UpdateResult]:
+    """Carry out operations as one transaction; a result for each."""
+
+    def change(changes: Changes) -> list[int]:
+        numbers = []
+        for operation in operations:
+            operation(changes)
+            numbers.append(changes.operation)
+        return numbers
+
+    numbers = opened.points.transact(change)
+    return [_result(number) for number in numbers]
+
+
+def _result(number: int) -> models.UpdateResult:
+    return models.UpdateResult(operation_id=number, status=models.UpdateStatus.COMPLETED)
+
+
+def upserting(
+    opened: Opened, points: Any, update_filter: Any = None, update_mode: Any = None
+) -> Operation:
+    """Points that become what is said of them, all of it."""
+    check_filter(opened, update_filter, updating=True)
+    where = expression_of(opened, update_filter)
+    ids, columns, payloads = _columns(opened, points)
+    check_batch(opened, len(ids))
+    check_vector_bytes(opened)
+    mode = "upsert" if update_mode is None else models.UpdateMode(update_mode).value
+    rules = WriteRules(
+        "ignore" if mode == "insert_only" else "replace",
+        "ignore" if mode == "update_only" else "insert",
+        merge_payloads=False,
+        where=where,
+    )
+    contents = [content_of(payload) for payload in payloads]
+    batch = PointBatch(
+        ids,
+        columns,
+        [content.payload for content in contents],
+        [content.document for content in contents],
+        [content.uri for content in contents],
+    )
+    once = _each_once(batch, first=mode == "insert_only")
+    return lambda changes: changes.put(once, rules)
+
+
+def _columns(opened: Opened, points: Any) -> tuple[list[PointId], Columns, list[Payload]]:
+    """Ids, vectors and payloads of points that are given one by one, or as a batch."""
+    match points:
+        case models.PointsBatch():
+            points = points.batch
+        case models.PointsList():
+            points = points.points
+    if isinstance(points, models.Batch):
+        return _of_batch(opened, points)
+    points = [_point(one, i) for i, one in enumerate(points)]
+    ids = [id_to_write(point.id) for point in points]
+    payloads = [to_write(point.payload, f"points[{i}].payload") for i, point in enumerate(points)]
+    return ids, columns_of(opened, [point.vector for point in points]), payloads
+
+
+def _point(one: Any, i: int) -> Any:
+    if isinstance(one, models.PointStruct) or hasattr(one, "vector"):
+        return one
+    if isinstance(one, dict):
+        return models.PointStruct(**one)
+    raise malformed(f"points[{i}] is {shown(one)}, expected a PointStruct")
+
+
+def _of_batch(opened: Opened, batch: models.Batch) -> tuple[list[PointId], Columns, list[Payload]]:
+    ids = [id_to_write(one) for one in batch.ids]
+    vectors: Any = batch.vectors
+    if isinstance(vectors, dict):
+        columns = {}
+        for name, column in vectors.items():
+            _check_length(f"vectors[{name!r}]", column, len(ids))
+            columns[name] = column_of(opened, name, column, None)
+    else:
+        _check_length("vectors", vectors, len(ids))
+        columns = columns_of(opened, vectors)
+    given = batch.payloads or [{}] * len(ids)
+    _check_length("payloads", given, len(ids))
+    return ids, columns, [to_write(one, f"payloads[{i}]") for i, one in enumerate(given)]
+
+
+def _check_length(name: str, given: Sequence[Any], count: int) -> None:
+    if len(given) != count:
+        raise malformed(f"there are {count} ids, but {len(given)} {name}")
+
+
+def _each_once(batch: PointBatch, first: bool) -> PointBatch:
+    """The batch with each id once: the first of its points, or the last."""
+    ids = batch.ids
+    if len(set(ids)) == len(ids):
+        return batch
+    places = range(len(ids))
+    chosen = {ids[i]: i for i in (reversed(places) if first else places)}
+    kept = np.array(sorted(chosen.values()), np.int64)
+    return PointBatch(
+        [ids[i] for i in kept],
+        {name: part for name, v in batch.vectors.items() if (part := _chosen(v, kept)) is not None},
+        *(None if c is None else [c[i] for i in kept] for c in _texts(batch)),
+    )
+
+
+def _texts(batch: PointBatch) -> tuple[Any, ...]:
+    return batch.payloads, batch.documents, batch.uris
+
+
+def _chosen(vectors: Vectors | SpecialVectors, kept: Ints) -> Vectors | SpecialVectors | None:
+    """The vectors of the points at these places, which are numbered anew."""
+    count = len(vectors.matrix if isinstance(vectors, Vectors) else vectors.items)
+    positions = np.arange(count) if vectors.positions is None else vectors.positions
+    held = np.isin(positions, kept)
+    if not held.any():
+        return None
+    moved = np.searchsorted(kept, positions[held])
+    if isinstance(vectors, Vectors):
+        return Vectors(np.ascontiguousarray(vectors.matrix[held]), moved)
+    return SpecialVectors([vectors.items[i] for i in np.flatnonzero(held).tolist()], moved)
+
+
+def updating_vectors(opened: Opened, points: Sequence[Any], update_filter: Any = None) -> Operation:
+    """Vectors in place of those of the same names; what isn't named stays."""
+    check_filter(opened, update_filter, updating=True)
+    where = expression_of(opened, update_filter)
+    points = [models.PointVectors(**one) if isinstance(one, dict) else one for one in points]
+    check_batch(opened, len(points))
+    check_vector_bytes(opened)
+    rules = WriteRules("update", "refuse", where=where)
+    batches = [
+        PointBatch([id_to_write(point.id) for point in some], columns_of(opened, _vectors(some)))
+        for some in _without_repeats(points)
+    ]
+
+    def update(changes: Changes) -> None:
+        for batch in batches:
+            changes.put(batch, rules)
+
+    return update
+
+
+def _vectors(points: Sequence[Any]) -> list[Any]:
+    return [point.vector for point in points]
+
+
+def _without_repeats(points: Sequence[Any]) -> list[list[Any]]:
+    """The points in as few groups as there must be for no id to stand in one twice."""
+    groups: list[list[Any]] = []
+    seen: dict[PointId, int] = {}
+    for point in points:
+        group = seen[one] = seen.get(one := id_to_write(point.id), -1) + 1
+        if group == len(groups):
+            groups.append([])
+        groups[group].append(point)
+    return groups
+
+
+def deleting_points(opened: Opened, selector: Any) -> Operation:
+    """Points that are named or match."""
+    ids, expression = _chosen_by(opened, selected(selector))
+    return lambda changes: changes.delete(ids, expression)
+
+
+def deleting_vectors(opened: Opened, names: Sequence[str], chosen: Selected) -> Operation:
+    """Vectors of these names of points that are named or match."""
+    for name in names:
+        opened.vector(name)
+    if not names:
+        raise malformed("vectors is empty, expected names of vectors")
+    ids, expression = _chosen_by(opened, chosen)
+    return lambda changes: changes.delete_vectors(ids, expression, names, strict=False)
+
+
+def setting_payload(
+    opened: Opened, payload: Any, chosen: Selected, key: str | None = None
+) -> Operation:
+    """Keys of the payload of points that are named or match, or of an object in it."""
+    edit = edited(setting(to_write(payload), key))
+    return _editing(opened, chosen, edit)
+
+
+def overwriting_payload(opened: Opened, payload: Any, chosen: Selected) -> Operation:
+    """A payload in place of another."""
+    content = content_of(to_write(payload))
+    return _editing(opened, chosen, lambda old: content)
+
+
+def deleting_payload(opened: Opened, keys: Sequence[str], chosen: Selected) -> Operation:
+    """What lies at these paths."""
+    return _editing(opened, chosen, edited(deleting(keys)), strict=False)
+
+
+def clearing_payload(opened: Opened, chosen: Selected) -> Operation:
+    """All of the payload."""
+    return _editing(opened, chosen, cleared, strict=False)
+
+
+def _editing(
+    opened: Opened,
+    chosen: Selected,
+    edit: Callable[[Content], Content],
+    strict: bool = True,
+) -> Operation:
+    ids, expression = _chosen_by(opened, chosen)
+
+    def change(changes: Changes) -> None:
+        try:
+            changes.edit(ids, expression, edit, strict)
+        except NotFoundError as error:
+            raise missing(f"Not found: {error}")
+
+    return change
+
+
+def _chosen_by(opened: Opened, chosen: Selected) -> tuple[list[PointId] | None, Any]:
+    ids, given = chosen
+    check_filter(opened, given, updating=True)
+    return ids, expression_of(opened, given)
+
+
+def operation_of(opened: Opened, given: Any) -> Operation:
+    """One of the operations of `batch_update_points`."""
+    match given:
+        case models.UpsertOperation(upsert=upsert):
+            return upserting(opened, upsert, upsert.update_filter, upsert.update_mode)
+        case models.DeleteOperation(delete=selector):
+            return deleting_points(opened, selector)
+        case models.SetPayloadOperation(set_payload=asked):
+            chosen = selected_by(asked.points, asked.filter)
+            return setting_payload(opened, asked.payload, chosen, asked.key)
+        case models.OverwritePayloadOperation(overwrite_payload=asked):
+            chosen = selected_by(asked.points, asked.filter)
+            return (
+                overwriting_payload(opened, asked.payload, chosen)
+                if asked.key is None
+                else setting_payload(opened, asked.payload, chosen, asked.key)
+            )
+        case models.DeletePayloadOperation(delete_payload=asked):
+            return deleting_payload(opened, asked.keys, selected_by(asked.points, asked.filter))
+        case models.ClearPayloadOperation(clear_payload=selector):
+            return clearing_payload(opened, selected(selector))
+        case models.UpdateVectorsOperation(update_vectors=asked):
+            return updating_vectors(opened, asked.points, asked.update_filter)
+        case models.DeleteVectorsOperation(delete_vectors=asked):
+            return deleting_vectors(opened, asked.vector, selected_by(asked.points, asked.filter))
+    raise malformed(
+        f"an operation is {shown(given)}, expected one of qdrant_client.models' operations"
+    )
+
+
+def checked_operations(opened: Opened, given: Iterable[Any]) -> list[Operation]:
+    """All operations of a batch, each checked before any is carried out."""
+    operations = [operation_of(opened, one) for one in given]
+    if not operations:
+        raise wrong("there are no operations")
+    return operations

@@ -363,6 +363,7 @@ class Embedded(QdrantBase):
         with_payload: Any = True,
         with_vectors: Any = False,
         score_threshold: float | None = None,
+        lookup_from: Any = None,
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.QueryResponse:

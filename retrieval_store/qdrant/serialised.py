@@ -24,7 +24,7 @@ def _serialised(payload: Any, place: str) -> Any:
     try:
         return _without_nan(pydantic_core.to_jsonable_python(payload))
     except (pydantic_core.PydanticSerializationError, ValueError) as error:
-        raise wrong(f"{place} can't be written as JSON: {error}")
+        raise wrong(f"{place} can't be written as JSON: {error}") from error
 
 
 def _without_nan(value: Any) -> Any:

@@ -26,7 +26,7 @@ METRICS: dict[str, Metric] = {"Cosine": "cosine", "Euclid": "l2", "Dot": "ip", "
 DISTANCES = {metric: distance for distance, metric in METRICS.items()}
 DATATYPES: dict[str, Datatype] = {"float32": "float32", "float16": "float16", "uint8": "uint8"}
 # What a server says of a collection that was made without any of these settings.
-HNSW_REPORTED: Payload = {
+HNSW_REPORTED: dict[str, Any] = {
     "m": 16,
     "ef_construct": 100,
     "full_scan_threshold": 10_000,
@@ -91,10 +91,10 @@ class Configuration:
         return dense | sparse
 
     @cached_property
-    def strict(self) -> models.StrictModeConfig | None:
-        """What strict mode forbids, where it is on."""
-        config = models.StrictModeConfig(**self.strict_mode_config or {})
-        return config if config.enabled else None
+    def strict(self) -> models.StrictModeConfig:
+        """What strict mode forbids: nothing, where it is off."""
+        config = models.StrictModeConfig.model_validate(self.strict_mode_config or {})
+        return config if config.enabled else models.StrictModeConfig()
 
     @cached_property
     def indexes(self) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def _graph(hnsw: Mapping[str, Any]) -> Payload:
     return {**HNSW_DEFAULTS, "max_neighbors": neighbors, "ef_construction": construction}
 
 
-def hnsw_of(configuration: Configuration, name: str) -> Payload:
+def hnsw_of(configuration: Configuration, name: str) -> dict[str, Any]:
     """The settings of the graph of one kind of vectors: its own before those of the collection."""
     own = configuration.vectors.get(name, {}).get("hnsw_config", {})
     return {**configuration.hnsw_config, **own}
@@ -191,7 +191,8 @@ def configuration_of(record: CollectionRecord, spaces: Sequence[SpaceRecord]) ->
     """What a collection was configured with. spaces: looked at if it wasn't made by this front."""
     stored = record.settings.get(KEY)
     if isinstance(stored, dict):
-        return Configuration(**stored)
+        fields: dict[str, Any] = stored
+        return Configuration(**fields)
     vectors, sparse = {}, {}
     for space in spaces:
         if space.kind == "sparse":

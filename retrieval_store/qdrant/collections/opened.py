@@ -53,7 +53,7 @@ class Collections:
         try:
             record = store.resolved(name)
         except NotFoundError:
-            raise missing(f"Not found: Collection `{name}` doesn't exist!")
+            raise missing(f"Not found: Collection `{name}` doesn't exist!") from None
         points = store.points(record.id)
         return Opened(record, self._configuration(record, points), points)
 

@@ -4,7 +4,6 @@ from typing import Any
 
 from qdrant_client import models
 
-from retrieval_store.interface.spaces import SpaceRecord
 from retrieval_store.qdrant.collections.configuration import (
     HNSW_REPORTED,
     OPTIMIZERS_REPORTED,
@@ -19,12 +18,12 @@ from retrieval_store.qdrant.filters import indexed_values
 
 def collection_info(opened: Opened) -> models.CollectionInfo:
     """Everything that is known of a collection; the numbers are counted, not estimated."""
-    configuration, spaces = opened.configuration, opened.points.spaces()
+    configuration = opened.configuration
     return models.CollectionInfo.model_validate(
         {
             "status": "green",
             "optimizer_status": "ok",
-            "indexed_vectors_count": _indexed(spaces),
+            "indexed_vectors_count": 0,
             "points_count": opened.points.number(None),
             "segments_count": 1,
             "config": {
@@ -58,9 +57,3 @@ def _params(configuration: Configuration) -> dict[str, Any]:
     if configuration.sparse_vectors:
         params["sparse_vectors"] = configuration.sparse_vectors
     return params
-
-
-def _indexed(spaces: list[SpaceRecord]) -> int:
-    """Vectors that an index or a list covers: a search never waits for one, so none are counted
-    until there is a graph."""
-    return sum(space.indexed for space in spaces)

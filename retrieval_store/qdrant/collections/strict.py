@@ -18,7 +18,7 @@ def _refuse(what: str, value: Any, most: Any, setting: str) -> None:
 def check_limit(opened: Opened, limit: int | None) -> None:
     """How many points may be asked for."""
     strict = opened.configuration.strict
-    most = strict and strict.max_query_limit
+    most = strict.max_query_limit
     if most is not None and limit is not None and limit > most:
         _refuse("limit", limit, most, "max_query_limit")
 
@@ -26,8 +26,6 @@ def check_limit(opened: Opened, limit: int | None) -> None:
 def check_batch(opened: Opened, points: int) -> None:
     """How many points may be written at once."""
     strict = opened.configuration.strict
-    if strict is None:
-        return
     if strict.upsert_max_batchsize is not None and points > strict.upsert_max_batchsize:
         _refuse("the batch", points, strict.upsert_max_batchsize, "upsert_max_batchsize")
     most = strict.max_points_count
@@ -38,7 +36,7 @@ def check_batch(opened: Opened, points: int) -> None:
 def check_timeout(opened: Opened, timeout: int | None) -> None:
     """How long a call may take."""
     strict = opened.configuration.strict
-    most = strict and strict.max_timeout
+    most = strict.max_timeout
     if most is not None and timeout is not None and timeout > most:
         _refuse("timeout", timeout, most, "max_timeout")
 
@@ -46,7 +44,7 @@ def check_timeout(opened: Opened, timeout: int | None) -> None:
 def check_filter(opened: Opened, given: Any, updating: bool = False) -> None:
     """What a filter may ask for."""
     strict = opened.configuration.strict
-    if strict is None or given is None:
+    if given is None:
         return
     conditions = list(_conditions(given))
     most = strict.filter_max_conditions
@@ -95,7 +93,7 @@ def _size(condition: Any) -> int:
 def check_vector_bytes(opened: Opened) -> None:
     """How many bytes vectors may take."""
     strict = opened.configuration.strict
-    most = strict and strict.max_collection_vector_size_bytes
+    most = strict.max_collection_vector_size_bytes
     if most is not None:
         held = sum(_bytes(space) for space in opened.points.spaces())
         if held > most:
@@ -110,7 +108,7 @@ def _bytes(space: Any) -> int:
 def check_indexes(opened: Opened, key: str) -> None:
     """How many payload indexes there may be."""
     strict = opened.configuration.strict
-    most = strict and strict.max_payload_index_count
+    most = strict.max_payload_index_count
     there = len(opened.configuration.indexes.keys() | {key})
     if most is not None and there > most:
         _refuse("the number of payload indexes", there, most, "max_payload_index_count")

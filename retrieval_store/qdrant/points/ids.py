@@ -25,7 +25,9 @@ def id_to_write(given: Any) -> PointId:
         try:
             return str(uuid.UUID(given))
         except ValueError:
-            raise wrong(f"the point id {given!r} is neither an unsigned integer nor a UUID")
+            raise wrong(
+                f"the point id {given!r} is neither an unsigned integer nor a UUID"
+            ) from None
     raise malformed(f"the point id is {shown(given)}, expected an unsigned integer or a UUID")
 
 
@@ -36,7 +38,7 @@ def id_to_read(given: Any) -> PointId:
             return str(uuid.UUID(given))
         except ValueError:
             if not is_unicode(given):
-                raise malformed(f"the point id {shown(given)} holds a lone surrogate")
+                raise malformed(f"the point id {shown(given)} holds a lone surrogate") from None
             return given
     return id_to_write(given)
 
@@ -61,9 +63,7 @@ def selected(selector: Any) -> Selected:
         try:
             selector = list(selector)
         except TypeError:
-            raise malformed(
-                f"points is {shown(selector)}, expected ids, a Filter, or a selector of them"
-            )
+            raise malformed(f"points is {shown(selector)}, expected ids or a filter") from None
     if not selector:
         raise wrong("no points are named, and there is no filter")
     return ids_to_read(selector), None

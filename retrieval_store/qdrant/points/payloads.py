@@ -24,11 +24,15 @@ def content_of(payload: Payload) -> Content:
     if DOCUMENT not in payload and URI not in payload:
         return Content(payload, None, None)
     rest = dict(payload)
-    document, uri = rest.pop(DOCUMENT, None), rest.pop(URI, None)
-    for name, value in ((DOCUMENT, document), (URI, uri)):
-        if not (value is None or isinstance(value, str)):
-            raise wrong(f"payload[{name!r}] is {value!r}: expected a string; the name is reserved")
+    document, uri = _text(rest, DOCUMENT), _text(rest, URI)
     return Content(rest, document, uri)
+
+
+def _text(payload: Payload, name: str) -> str | None:
+    value = payload.pop(name, None)
+    if value is None or isinstance(value, str):
+        return value
+    raise wrong(f"payload[{name!r}] is {value!r}: expected a string; the name is reserved")
 
 
 def shown(payload: Payload | None, document: str | None, uri: str | None) -> Payload:
@@ -71,9 +75,9 @@ def _set(value: Any, path: Path, new: Payload) -> Any:
     if isinstance(step, str):
         held = value if isinstance(value, dict) else {}
         return {**held, step: _set(held.get(step), rest, new)}
-    held = value if isinstance(value, list) else []
-    wanted = range(len(held)) if step is EVERY else [step]
-    return [_set(one, rest, new) if i in wanted else one for i, one in enumerate(held)]
+    items = value if isinstance(value, list) else []
+    wanted = range(len(items)) if step is EVERY else [step]
+    return [_set(one, rest, new) if i in wanted else one for i, one in enumerate(items)]
 
 
 def deleting(keys: Sequence[str]) -> Callable[[Payload], Payload]:

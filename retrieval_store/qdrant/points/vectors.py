@@ -174,7 +174,7 @@ def shown_vectors(configuration: Configuration, points: Points, names: Sequence[
 
 
 def _shown_column(vector: Vector, points: Points) -> list[Any]:
-    column = points.vectors.get(vector.name)
+    column = (points.vectors or {}).get(vector.name)
     if column is None:
         return [None] * len(points.ids)
     if isinstance(column, np.ndarray):

@@ -193,7 +193,8 @@ def _without_repeats(points: Sequence[Any]) -> list[list[Any]]:
     groups: list[list[Any]] = []
     seen: dict[PointId, int] = {}
     for point in points:
-        group = seen[one] = seen.get(one := id_to_write(point.id), -1) + 1
+        point_id = id_to_write(point.id)
+        group = seen[point_id] = seen.get(point_id, -1) + 1
         if group == len(groups):
             groups.append([])
         groups[group].append(point)
@@ -252,7 +253,7 @@ def _editing(
         try:
             changes.edit(ids, expression, edit, strict)
         except NotFoundError as error:
-            raise missing(f"Not found: {error}")
+            raise missing(f"Not found: {error}") from error
 
     return change
 

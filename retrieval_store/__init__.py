@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from retrieval_store import embeddings, errors, filters, loaders, plugins
-    from retrieval_store.direct.client import Client, EphemeralClient, PersistentClient
+    from retrieval_store.direct.client import (
+        Client,
+        EphemeralClient,
+        PersistentClient,
+        restore,
+    )
     from retrieval_store.direct.collection import Collection
     from retrieval_store.direct.results import DeleteResult, GetResult, QueryResult
     from retrieval_store.embeddings import EmbeddingFunction
@@ -55,6 +60,7 @@ __all__ = [
     "loaders",
     "plugins",
     "register_embedding_function",
+    "restore",
 ]
 _HOMES = {
     "Client": "retrieval_store.direct.client",
@@ -67,6 +73,7 @@ _HOMES = {
     "GetResult": "retrieval_store.direct.results",
     "QueryResult": "retrieval_store.direct.results",
     "register_embedding_function": "retrieval_store.plugins",
+    "restore": "retrieval_store.direct.client",
     "WordLlamaEmbedding": "retrieval_store.embeddings.wordllama",
     "SentenceTransformerEmbeddingFunction": "retrieval_store.embeddings.sentence_transformers",
     "OpenCLIPEmbeddingFunction": "retrieval_store.embeddings.open_clip",

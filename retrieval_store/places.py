@@ -8,15 +8,21 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from retrieval_store import plugins
 from retrieval_store.engine import registry
+from retrieval_store.engine.snapshots.restoring import restore_store
 from retrieval_store.engine.state.budget import BUDGET
+from retrieval_store.engine.storage.files import CATALOG_NAME
 from retrieval_store.engine.store import Store
-from retrieval_store.errors import ClientClosedError, MissingDependencyError
+from retrieval_store.errors import (
+    ClientClosedError,
+    InvalidArgumentError,
+    MissingDependencyError,
+)
 from retrieval_store.interface.records import CollectionRecord, Mode, Progress
-from retrieval_store.interface.stores import CollectionStore, PointsBackend
+from retrieval_store.interface.stores import CollectionStore, EmbeddedStore, PointsBackend
 
 
 class Session:
@@ -49,6 +55,29 @@ class Session:
     def close(self) -> None:
         """Give the store back; a second call does nothing."""
         self._finalizer()
+
+
+def embedded_store(session: Session) -> EmbeddedStore:
+    """The store of a client, if it is one of this process; InvalidArgumentError for a cluster."""
+    store = session.store
+    if session.on_cluster:
+        raise InvalidArgumentError(f"the store {session.place} makes snapshots of its own")
+    return cast(EmbeddedStore, store)
+
+
+def restore(snapshot: Path, path: Path, name: str | None) -> None:
+    """Make a store of a snapshot, or add the collection of one to the store at `path`, by the name
+    that it had or another."""
+    if not (path / CATALOG_NAME).exists():
+        if name is not None:
+            raise InvalidArgumentError(f"there is no store at {path} to add {name!r} to")
+        restore_store(snapshot, path, plugins.find_index)
+        return
+    session = embedded(path, "full", rebuild=False)
+    try:
+        embedded_store(session).restore(snapshot, name)
+    finally:
+        session.close()
 
 
 def set_memory_budget(limit: int) -> None:
@@ -129,3 +158,6 @@ class StoredCollection:
 
     def optimize(self, progress: Progress) -> None:
         self._session.store.optimize(self._id, progress)
+
+    def snapshot(self, target: Path) -> None:
+        embedded_store(self._session).snapshot(target, self._id)

@@ -6,6 +6,7 @@ A bare str, dict or vector stands for a list of one.
 
 import math
 import operator
+import os
 import re
 import sys
 from collections.abc import Collection as Container
@@ -14,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -289,3 +291,16 @@ def _refuse_surrogates(text: str, name: str, i: int) -> None:
         raise InvalidArgumentError(
             f"{name}[{i}] is {shown(text)}: a lone surrogate is not valid Unicode"
         ) from None
+
+
+def path_of(path: Any, name: str) -> Path:
+    """A path of files, absolute."""
+    try:
+        given = os.fspath(path)
+    except TypeError:
+        given = None
+    if not isinstance(given, str) or not given or "\0" in given:
+        raise InvalidTypeError(f"{name} is {shown(path)}, expected the name of a directory or file")
+    if given.startswith(("http://", "https://")):
+        raise InvalidArgumentError(f"{name} is {given!r}; a cluster's goes to url=")
+    return Path(given).absolute()

@@ -6,11 +6,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+from retrieval_store import places as stores
 from retrieval_store import plugins
 from retrieval_store.base.json_values import Payload, checked_object, shown
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.base.words import Analyzer
-from retrieval_store.direct.arguments import check_callable, collection_name, whole_number
+from retrieval_store.direct.arguments import (
+    check_callable,
+    collection_name,
+    path_of,
+    whole_number,
+)
 from retrieval_store.direct.collection import Collection
 from retrieval_store.direct.configuration import (
     ALL_DEFAULTS,
@@ -39,7 +45,14 @@ from retrieval_store.indexes import EXACT
 from retrieval_store.interface.records import CollectionRecord, FileReport, Mode
 from retrieval_store.interface.spaces import NewSpace, index_name, index_settings
 from retrieval_store.loaders import DataLoader
-from retrieval_store.places import StoredCollection, embedded, in_memory, remote, set_memory_budget
+from retrieval_store.places import (
+    StoredCollection,
+    embedded,
+    embedded_store,
+    in_memory,
+    remote,
+    set_memory_budget,
+)
 
 ATTEMPTS = 3  # at getting or creating a collection
 
@@ -123,7 +136,7 @@ class Client:
         elif path is None:
             self._session = in_memory(mode)
         else:
-            self._session = embedded(_directory(path), mode, rebuild)
+            self._session = embedded(path_of(path, "path"), mode, rebuild)
         self._allow_reset = allow_reset
         self._trust = trust
 
@@ -217,6 +230,12 @@ class Client:
                 reports.append(report)
                 bar.update(1)
         return reports
+
+    def snapshot(self, path: str | os.PathLike[str]) -> None:
+        """Write all collections into one file, each as it is at one moment, while others go on
+        writing. `retrieval_store.restore` makes a store of it again; InvalidArgumentError for a
+        path that exists, and on a cluster."""
+        embedded_store(self._session).snapshot(path_of(path, "path"))
 
     def reset(self) -> None:
         """Delete all collections, if the client was made with `allow_reset=True`."""
@@ -322,16 +341,20 @@ def _bytes(budget: Any) -> int:
     return budget
 
 
-def _directory(path: Any) -> Path:
-    try:
-        name = os.fspath(path)
-    except TypeError:
-        name = None
-    if not isinstance(name, str) or not name or "\0" in name:
-        raise InvalidTypeError(f"path is {shown(path)}, expected the name of a directory")
-    if name.startswith(("http://", "https://")):
-        raise InvalidArgumentError(f"path is {name!r}; a cluster's goes to url=")
-    return Path(name).absolute()
+def restore(
+    snapshot: str | os.PathLike[str], path: str | os.PathLike[str], name: str | None = None
+) -> None:
+    """Make a store in the directory `path` of a snapshot, or add the collection of one to the store
+    that is there, as `name` or by the name that it had.
+
+    All of the snapshot is checked first: whether its files are whole and say nothing that
+    contradicts itself, whether it is of a newer version, whether it would write elsewhere. Nothing
+    is replaced: InvalidArgumentError for a directory that holds something else, and
+    AlreadyExistsError for a name that is taken. DamagedError or FormatError for a file that is no
+    snapshot, or not a whole one.
+    """
+    new_name = None if name is None else collection_name(name)
+    stores.restore(path_of(snapshot, "snapshot"), path_of(path, "path"), new_name)
 
 
 def PersistentClient(path: str | os.PathLike[str], *, trust: bool = False) -> Client:

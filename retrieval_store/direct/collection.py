@@ -1,6 +1,7 @@
 """Collection: named points with documents, metadata and one embedding each."""
 
 import logging
+import os
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace as changed
@@ -15,6 +16,7 @@ from retrieval_store.direct.arguments import (
     filter_of,
     ids_of,
     include_of,
+    path_of,
     records_of,
     whole_number,
 )
@@ -355,6 +357,13 @@ class Collection:
                 bar.update(done)
 
             self._backend.optimize(advance)
+
+    def snapshot(self, path: str | os.PathLike[str]) -> None:
+        """Write the collection into one file, as it is at one moment, while others go on writing.
+        Only what lives is in it. `retrieval_store.restore` makes a collection of it again; nothing
+        that is there already is replaced: InvalidArgumentError for a path that exists, and on a
+        cluster."""
+        self._backend.snapshot(path_of(path, "path"))
 
     def create_index(
         self, key: str, kind: Literal["keyword", "float", "bool"] | None = None

@@ -160,6 +160,9 @@ class Backend(Protocol):
     def optimize(self, progress: Progress) -> None:
         """Compact the collection and let go of all that was deleted."""
 
+    def snapshot(self, target: Path) -> None:
+        """Write a snapshot into a file that isn't there; InvalidArgumentError on a cluster."""
+
 
 class CollectionStore(Protocol):
     """Collections by name and by id."""
@@ -211,6 +214,15 @@ class EmbeddedStore(CollectionStore, Protocol):
 
     def resolved(self, name: str) -> CollectionRecord:
         """The collection of this name, or that an alias of this name leads to; NotFoundError."""
+
+    def snapshot(self, target: Path, collection_id: str | None = None) -> None:
+        """Write a snapshot of a collection, or of the whole store, into a file that isn't there."""
+
+    def restore(
+        self, snapshot: Path, name: str | None = None, replace: bool = False
+    ) -> CollectionRecord:
+        """Add the collection of a snapshot, by the name that it had or another; AlreadyExistsError
+        for one that is taken, unless the collection of that name is to be replaced."""
 
     def aliases(self) -> dict[str, str]:
         """The name of the collection that each alias leads to, in the order of aliases."""

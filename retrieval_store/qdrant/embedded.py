@@ -20,7 +20,8 @@ from retrieval_store.qdrant.collections.reports import collection_info
 from retrieval_store.qdrant.collections.strict import check_timeout
 from retrieval_store.qdrant.points import reading, searching, writing
 from retrieval_store.qdrant.points.ids import selected
-from retrieval_store.qdrant.refusals import Refused, answering, wrong
+from retrieval_store.qdrant import snapshots
+from retrieval_store.qdrant.refusals import missing, Refused, answering, wrong
 from retrieval_store.qdrant.uploads import in_batches, points_of
 
 NOT_CLUSTERED = "Distributed mode is disabled: this is a store in one process"
@@ -381,6 +382,64 @@ class Embedded(QdrantBase):
             score_threshold,
         )
 
+    # Snapshots
+
+    def list_snapshots(
+        self, collection_name: str, **kwargs: Any
+    ) -> list[models.SnapshotDescription]:
+        return snapshots.listed(self._collections.store, self._opened(collection_name))
+
+    def create_snapshot(self, collection_name: str, **kwargs: Any) -> models.SnapshotDescription:
+        return snapshots.create(self._collections.store, self._opened(collection_name))
+
+    def delete_snapshot(self, collection_name: str, snapshot_name: str, **kwargs: Any) -> bool:
+        opened = self._opened(collection_name)
+        return snapshots.delete(self._collections.store, opened, snapshot_name)
+
+    def recover_snapshot(
+        self, collection_name: str, location: str, checksum: str | None = None, **kwargs: Any
+    ) -> bool:
+        name = self._collections.name_of(collection_name)
+        return snapshots.recover(self._collections.store, name, location, checksum)
+
+    def list_full_snapshots(self, **kwargs: Any) -> list[models.SnapshotDescription]:
+        return snapshots.listed(self._collections.store, None)
+
+    def create_full_snapshot(self, **kwargs: Any) -> models.SnapshotDescription:
+        return snapshots.create(self._collections.store, None)
+
+    def delete_full_snapshot(self, snapshot_name: str, **kwargs: Any) -> bool:
+        return snapshots.delete(self._collections.store, None, snapshot_name)
+
+    def list_shard_snapshots(
+        self, collection_name: str, shard_id: int, **kwargs: Any
+    ) -> list[models.SnapshotDescription]:
+        _refuse_other_shards(shard_id)
+        return self.list_snapshots(collection_name)
+
+    def create_shard_snapshot(
+        self, collection_name: str, shard_id: int, **kwargs: Any
+    ) -> models.SnapshotDescription:
+        _refuse_other_shards(shard_id)
+        return self.create_snapshot(collection_name)
+
+    def delete_shard_snapshot(
+        self, collection_name: str, shard_id: int, snapshot_name: str, **kwargs: Any
+    ) -> bool:
+        _refuse_other_shards(shard_id)
+        return self.delete_snapshot(collection_name, snapshot_name)
+
+    def recover_shard_snapshot(
+        self,
+        collection_name: str,
+        shard_id: int,
+        location: str,
+        checksum: str | None = None,
+        **kwargs: Any,
+    ) -> bool:
+        _refuse_other_shards(shard_id)
+        return self.recover_snapshot(collection_name, location, checksum)
+
     # One node, out of cluster mode
 
     def info(self) -> models.VersionInfo:
@@ -442,6 +501,11 @@ class Embedded(QdrantBase):
             batch_size=batch_size,
             recreate_on_collision=recreate_on_collision,
         )
+
+
+def _refuse_other_shards(shard_id: int) -> None:
+    if shard_id != 0:
+        raise missing(f"Not found: there is shard 0 alone, and no shard {shard_id}")
 
 
 def _completed(opened: Opened) -> models.UpdateResult:

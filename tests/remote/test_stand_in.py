@@ -1,21 +1,13 @@
 """The server that tests of clusters use answers what a real one has answered."""
 
-import gzip
-import json
-import math
 from functools import cache
 from typing import Any
 
 import pytest
-from qdrant_client import QdrantClient, models
-from qdrant_client.http.exceptions import UnexpectedResponse
 
-from tests.helpers import ROOT
 from tests.helpers.qdrant_server import Server
+from tests.helpers.recorded import RECORDINGS, agrees, answered, calls_of
 
-RECORDED = ROOT / "tests" / "data" / "qdrant_answers"
-RECORDINGS = ("a", "b")
-LIKE = 1e-3  # of numbers that aren't integers, relatively
 COMPARED = {
     "filters": 882,
     "filters, keyword index": 101,
@@ -38,79 +30,6 @@ DIFFERENT = {  # by line, the same in both recordings
     1691: "today's engine doesn't count an empty text among those that an index of texts holds",
 }
 LACKING = {"status": 501}  # the stand-in has no such method
-NOT_COMPARED = {
-    "operation_id",
-    "optimizer_status",
-    "segments_count",
-    "status",
-    "time",
-    "version",
-    "warnings",
-}
-
-
-def revived(value: Any) -> Any:
-    """The arguments of a call."""
-    match value:
-        case {"~": name, "v": fields}:
-            return getattr(models, name).model_validate(fields)
-        case {"~e": member}:
-            kind, _, name = member.partition(".")
-            return getattr(models, kind)[name]
-        case dict():
-            return {key: revived(one) for key, one in value.items()}
-        case list():
-            return [revived(one) for one in value]
-    return value
-
-
-def plain(answer: Any) -> Any:
-    """An answer as JSON."""
-    if hasattr(answer, "model_dump"):
-        return answer.model_dump(mode="json", exclude_none=True, by_alias=True)
-    if isinstance(answer, list | tuple):
-        return [plain(one) for one in answer]
-    return answer
-
-
-def agree(one: Any, other: Any) -> bool:
-    if isinstance(one, dict) and isinstance(other, dict):
-        names = {*one, *other} - NOT_COMPARED
-        return all(n in one and n in other and agree(one[n], other[n]) for n in names)
-    if isinstance(one, list) and isinstance(other, list):
-        if len(one) == len(other) and all(is_hit(hit) for hit in one + other):
-            return same_hits(one, other)
-        return len(one) == len(other) and all(map(agree, one, other))
-    if isinstance(one, float) or (isinstance(other, float) and isinstance(one, int)):
-        return isinstance(other, int | float) and math.isclose(one, other, rel_tol=LIKE)
-    return type(one) is type(other) and one == other
-
-
-def is_hit(value: Any) -> bool:
-    return isinstance(value, dict) and "id" in value and bool({"score", "order_value"} & {*value})
-
-
-def rank(hit: Any) -> Any:
-    return hit.get("order_value", hit.get("score"))
-
-
-def same_hits(some: list[Any], others: list[Any]) -> bool:
-    """Rank by rank, in any order among equal ones, of which not all may have been asked for: those
-    that equal the first or the last."""
-    if not all(agree(rank(one), rank(other)) for one, other in zip(some, others, strict=True)):
-        return False
-    return all(
-        any(agree(one, hit) for one in some if one["id"] == hit["id"])
-        or any(agree(rank(hit), rank(end)) for end in (others[0], others[-1]))
-        for hit in others
-    )
-
-
-def answered(client: QdrantClient, call: Any) -> dict[str, Any]:
-    try:
-        return {"answer": plain(getattr(client, call["call"])(**revived(call["args"])))}
-    except UnexpectedResponse as error:
-        return {"error": {"status": error.status_code}}
 
 
 @cache
@@ -119,10 +38,7 @@ def replayed(recording: str) -> list[tuple[int, Any, dict[str, Any]]]:
     answers. Later ones find what earlier ones have written."""
     server = Server(version="1.19.0")
     client = server.client()
-    with gzip.open(RECORDED / f"{recording}.jsonl.gz", "rt") as lines:
-        calls = [(i, json.loads(line)) for i, line in enumerate(lines, 1)]
-    sent = [(i, call) for i, call in calls if "client" not in call.get("error", ())]
-    found = [(i, call, answered(client, call)) for i, call in sent]
+    found = [(i, call, answered(client, call)) for i, call in calls_of(recording)]
     client.close()
     server.close()
     return found
@@ -137,9 +53,7 @@ def test_it_answers_what_a_real_server_answered(recording, part):
         if call["part"] == part and got.get("error") != LACKING and line not in DIFFERENT
     ]
     for line, call, got in compared:
-        expected = {key: call[key] for key in ("answer", "error") if key in call}
-        same = got == expected if "error" in got else agree(got, expected)
-        assert same, f"line {line}: {call['call']}({call['args']})"
+        assert agrees(got, call), f"line {line}: {call['call']}({call['args']})"
     assert len(compared) == COMPARED[part]
 
 

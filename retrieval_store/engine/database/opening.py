@@ -7,8 +7,8 @@ carries an application id and a format version. None is trusted; see `guards`.
 import os
 import threading
 import uuid
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -86,6 +86,18 @@ def _create(path: Path, format: Format, fill: Fill | None) -> None:
         finally:
             made.unlink(missing_ok=True)
         sync_directory(path.parent)
+
+
+@contextmanager
+def begun_copy(path: Path) -> Iterator[apsw.Connection]:
+    """A database that isn't there yet, to be filled by a backup; of use once it is closed. Nobody
+    else sees it, so it needs no journal, and is made durable by whoever lets others see it."""
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    with closing(_opened(path, flags, "relaxed")) as connection:
+        connection.reserve_bytes("main", CHECKSUM_BYTES)
+        connection.execute("PRAGMA synchronous = OFF")
+        yield connection
+        connection.execute("PRAGMA journal_mode = WAL")
 
 
 def make_tables(connection: apsw.Connection, format: Format, fill: Fill | None = None) -> None:

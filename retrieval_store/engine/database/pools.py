@@ -20,7 +20,13 @@ from retrieval_store.engine.concurrency.forking import (
 from retrieval_store.engine.database.failures import NO_SPACE, translation
 from retrieval_store.engine.database.formats import Format
 from retrieval_store.engine.database.guards import guard
-from retrieval_store.engine.database.opening import Fill, Lent, connect, make_tables
+from retrieval_store.engine.database.opening import (
+    CHECKSUM_BYTES,
+    Fill,
+    Lent,
+    connect,
+    make_tables,
+)
 from retrieval_store.engine.database.transactions import in_transaction, writing
 from retrieval_store.errors import (
     DamagedError,
@@ -210,6 +216,7 @@ class MemoryDatabase:
         self._format = format
         self._connection = apsw.Connection(":memory:")
         guard(self._connection, None)
+        self._connection.reserve_bytes("main", CHECKSUM_BYTES)  # as in files, for copies to be one
         self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         make_tables(self._connection, format, fill)
         self._lock = threading.RLock()

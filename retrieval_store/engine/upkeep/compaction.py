@@ -39,29 +39,40 @@ def is_overgrown(points: Access) -> bool:
     return any(is_worth_compacting(space, OVERGROWN) for space in spaces)
 
 
-def compact(points: Access, then: State, progress: Progress) -> None:
-    """Copy the vectors that live in the state `then`, and those written since, and switch."""
+def compact(points: Access, then: State, progress: Progress, with_indexes: bool = True) -> None:
+    """Copy the vectors that live in the state `then`, and those written since, and switch.
+    with_indexes: whether those of the new generation are built alongside."""
     points.memory.drop_later_generations(
         then.head.generation
     )  # an attempt may have been interrupted
     with points.memory.compacting:
-        _copy_and_switch(points, then, progress)
+        _copy_and_switch(points, then, progress, with_indexes)
     remove_leftovers(points, then.head.generation + 1)
 
 
-def _copy_and_switch(points: Access, then: State, progress: Progress) -> None:
+def _copy_and_switch(points: Access, then: State, progress: Progress, with_indexes: bool) -> None:
     generation = then.head.generation + 1
-    copies = {name: _copied(points, then, name, generation, progress) for name in then.spaces}
+    copies = {
+        name: _copied(points, then, name, generation, progress, with_indexes)
+        for name in then.spaces
+    }
     points.write(partial(_switch, points, then, copies, generation))
     points.moment()  # let go of the files of the generation before
 
 
-def _copied(points: Access, then: State, name: str, generation: int, progress: Progress) -> Space:
+def _copied(
+    points: Access,
+    then: State,
+    name: str,
+    generation: int,
+    progress: Progress,
+    with_index: bool,
+) -> Space:
     """The space in the generation to come, with the vectors that live in the state `then`."""
     space = then.spaces[name]
     copy = replace(space.space, slots=0)
     rows = np.flatnonzero(space.slot_of_row.whole() >= 0)
-    index = _index_to_build(points, copy, generation, len(rows))
+    index = _index_to_build(points, copy, generation, len(rows)) if with_index else None
     for some in _slices(rows, space.space):
         vectors, safe = _vectors(space, some)
 

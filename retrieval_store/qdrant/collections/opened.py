@@ -14,6 +14,7 @@ from retrieval_store.qdrant.collections.configuration import (
     configuration_of,
     settings_of,
 )
+from retrieval_store.qdrant.collections.requests import checked_name
 from retrieval_store.qdrant.refusals import missing, wrong
 
 KEPT = 256  # configurations
@@ -56,6 +57,13 @@ class Collections:
             raise missing(f"Not found: Collection `{name}` doesn't exist!") from None
         points = store.points(record.id)
         return Opened(record, self._configuration(record, points), points)
+
+    def name_of(self, name: str) -> str:
+        """The name of the collection that an alias leads to; another is its own."""
+        try:
+            return self.store.resolved(name).name
+        except NotFoundError:
+            return checked_name(name)
 
     def _configuration(self, record: CollectionRecord, points: EmbeddedPoints) -> Configuration:
         stored = record.settings.get(KEY)

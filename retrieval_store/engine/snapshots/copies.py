@@ -1,0 +1,62 @@
+"""Copies of collections: one state of each, without what is dead or can be made again."""
+
+from functools import partial
+from pathlib import Path
+
+import apsw
+
+from retrieval_store.engine.access import Access, Around
+from retrieval_store.engine.database.failures import translated
+from retrieval_store.engine.database.opening import begun_copy
+from retrieval_store.engine.nearest.kept import SearchView
+from retrieval_store.engine.storage import derived
+from retrieval_store.engine.storage.files import LOCK_NAME, POINTS_NAME
+from retrieval_store.engine.upkeep.compaction import compact, give_back_space
+from retrieval_store.errors import ClientClosedError
+
+_CLOSE = partial(ClientClosedError, "the copy is finished")
+
+
+def copy_collection(points: Access, directory: Path) -> None:
+    """Make, in a directory that doesn't exist, the files of a collection as of one moment. Others
+    may write meanwhile: what counts in a file of vectors never changes, and the rest is copied in
+    one transaction."""
+    directory.mkdir()
+    points.read_again(partial(_copy, directory=directory))
+    _reduce(directory)
+
+
+def _copy(view: SearchView, directory: Path) -> None:
+    for left in directory.iterdir():  # by an attempt during which a file went away
+        left.unlink()
+    with translated(directory):
+        _copy_database(view.connection, directory / POINTS_NAME)
+        for space in view.state.spaces.values():
+            rows = space.vectors.rows(space.space.slots)
+            space.vectors.admit(rows, space.checksums, None)
+            rows.tofile(directory / f"{space.space.number}.{view.state.head.generation}.vectors")
+
+
+def _copy_database(source: apsw.Connection, path: Path) -> None:
+    with begun_copy(path) as target, target.backup("main", source, "main") as backup:
+        while not backup.done:
+            backup.step(-1)
+
+
+def _reduce(directory: Path) -> None:
+    """Let go of what is dead in a copy, of which nobody else knows."""
+    points = Access.open(directory, directory.name, "relaxed", Around(uses_derived=False))
+    try:
+        points.write(lambda write: derived.forget_all(write.connection))
+        state = points.moment().state
+        if any(space.dead for space in state.spaces.values()):
+            compact(points, state, _without_a_word, with_indexes=False)
+        give_back_space(points)
+    finally:
+        points.close(_CLOSE)
+    for name in (LOCK_NAME, f"{POINTS_NAME}-wal", f"{POINTS_NAME}-shm"):
+        (directory / name).unlink(missing_ok=True)
+
+
+def _without_a_word(done: int, total: int) -> None:
+    """Nobody waits to be told."""

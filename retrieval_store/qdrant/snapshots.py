@@ -1,0 +1,114 @@
+"""Snapshots by name, as a server keeps them: in a folder of the store's directory for each
+collection, and one for the whole store.
+
+The files are the store's own snapshots. Beside each lies its SHA-256, so that listing them reads no
+more than that.
+"""
+
+import hashlib
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlparse
+
+from qdrant_client import models
+
+from retrieval_store.interface.stores import EmbeddedStore
+from retrieval_store.qdrant.collections.opened import Opened
+from retrieval_store.qdrant.refusals import missing, wrong
+
+FOLDER, FULL = "snapshots", "full"
+SUFFIX, CHECKSUM = ".snapshot", ".checksum"
+LONGEST = 100  # characters of a name in the name of a file
+_NAME = re.compile(r"[A-Za-z0-9%._~-]+\.snapshot")
+
+
+def folder_of(store: EmbeddedStore, opened: Opened | None) -> Path:
+    """Where snapshots of a collection lie, or those of the whole store."""
+    if store.directory is None:
+        raise wrong("a store in memory has no directory for snapshots; give path")
+    folder = store.directory / FOLDER
+    return folder / FULL if opened is None else folder / f"collection-{_as_file(opened)}"
+
+
+def _as_file(opened: Opened) -> str:
+    name = quote(opened.record.name, safe="")
+    if len(name) <= LONGEST:
+        return name
+    return f"{name[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
+def create(store: EmbeddedStore, opened: Opened | None) -> models.SnapshotDescription:
+    """Take one now."""
+    folder = folder_of(store, opened)
+    folder.mkdir(parents=True, exist_ok=True)
+    now = datetime.now(UTC).strftime("%Y-%m-%d-%H-%M-%S-%f")
+    path = folder / f"{'full' if opened is None else _as_file(opened)}-{now}{SUFFIX}"
+    store.snapshot(path, None if opened is None else opened.record.id)
+    path.with_name(path.name + CHECKSUM).write_text(_checksum(path), encoding="ascii")
+    return _described(path)
+
+
+def listed(store: EmbeddedStore, opened: Opened | None) -> list[models.SnapshotDescription]:
+    """Those that there are, the oldest first."""
+    if store.directory is None:
+        return []
+    folder = folder_of(store, opened)
+    paths = folder.glob(f"*{SUFFIX}") if folder.is_dir() else ()
+    return [_described(path) for path in sorted(paths)]
+
+
+def delete(store: EmbeddedStore, opened: Opened | None, name: str) -> bool:
+    """Delete the one of this name."""
+    path = _named(store, opened, name)
+    path.unlink()
+    path.with_name(path.name + CHECKSUM).unlink(missing_ok=True)
+    return True
+
+
+def _named(store: EmbeddedStore, opened: Opened | None, name: Any) -> Path:
+    path = folder_of(store, opened) / str(name)
+    if not (isinstance(name, str) and _NAME.fullmatch(name) and path.is_file()):
+        raise missing(f"Not found: there is no snapshot {name!r}")
+    return path
+
+
+def recover(store: EmbeddedStore, name: str, location: Any, checksum: str | None) -> bool:
+    """Put the collection of a snapshot in the place of the one of this name, if there is one.
+
+    location: a path or a file:// URI; nothing is fetched from elsewhere. checksum: the SHA-256 that
+    the file should have.
+    """
+    path = _located(location)
+    if not path.is_file():
+        raise missing(f"Not found: there is no snapshot {path}")
+    if checksum is not None and _checksum(path) != checksum.lower():
+        raise wrong(f"the checksum of {path} isn't {checksum!r}: {_checksum(path)!r}")
+    store.restore(path, name, replace=True)
+    return True
+
+
+def _located(location: Any) -> Path:
+    found = urlparse(str(location))
+    if found.scheme == "file":
+        return Path(unquote(found.path))
+    if found.scheme in ("http", "https"):
+        raise wrong(f"{location} isn't fetched: get the file, and give its path")
+    return Path(str(location))
+
+
+def _described(path: Path) -> models.SnapshotDescription:
+    status, beside = path.stat(), path.with_name(path.name + CHECKSUM)
+    made = datetime.fromtimestamp(status.st_mtime, UTC).replace(microsecond=0, tzinfo=None)
+    return models.SnapshotDescription(
+        name=path.name,
+        creation_time=made.isoformat(),
+        size=status.st_size,
+        checksum=beside.read_text(encoding="ascii") if beside.is_file() else None,
+    )
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

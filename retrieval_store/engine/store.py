@@ -17,6 +17,8 @@ from retrieval_store.engine.database.syncing import sync_directory
 from retrieval_store.engine.nearest.indexing import FindClass, built_in
 from retrieval_store.engine.opened import OpenCollections
 from retrieval_store.engine.points import PointStore
+from retrieval_store.engine.snapshots.restoring import unpacked
+from retrieval_store.engine.snapshots.taking import take
 from retrieval_store.engine.storage.catalog import CATALOG, Catalog, Entries
 from retrieval_store.engine.storage.files import (
     CATALOG_NAME,
@@ -30,6 +32,7 @@ from retrieval_store.engine.upkeep.verify import verify_catalog, verify_collecti
 from retrieval_store.errors import (
     ClientClosedError,
     DamagedError,
+    InvalidArgumentError,
     NotFoundError,
     StorageError,
 )
@@ -37,6 +40,7 @@ from retrieval_store.interface.records import CollectionRecord, FileReport, Mode
 from retrieval_store.interface.spaces import NewSpace
 
 T = TypeVar("T")
+RESTORING = "restoring"  # in the names of directories that a snapshot is unpacked to
 
 
 class Store:
@@ -82,6 +86,55 @@ class Store:
             self._open.forget(record.id)
             raise
         return record
+
+    def snapshot(self, target: Path, collection_id: str | None = None) -> None:
+        """Write a snapshot of a collection, or of the whole store, into a file that isn't there."""
+        if collection_id is None:
+            take(target, self.page(None, 0), self.aliases(), self.points, whole=True)
+        else:
+            take(target, [self.record(collection_id)], {}, self.points, whole=False)
+
+    def restore(
+        self, snapshot: Path, name: str | None = None, replace: bool = False
+    ) -> CollectionRecord:
+        """Add the collection of a snapshot, by the name that it had or another; AlreadyExistsError
+        for one that is taken, unless the collection of that name is to be replaced."""
+        if self.directory is None:
+            raise InvalidArgumentError("a snapshot isn't restored into memory; name a directory")
+        with unpacked(snapshot, self.directory / RESTORING, self._around.find_class) as found:
+            folder, manifest = found
+            if len(manifest.collections) != 1:
+                raise InvalidArgumentError(
+                    f"{snapshot} holds {len(manifest.collections)} collections; it is restored as "
+                    "a store of its own"
+                )
+            (old,) = manifest.collections
+            record = CollectionRecord(str(uuid.uuid4()), name or old.name, old.settings)
+            replaced = self._adopt(record, folder / old.id, self.directory, replace)
+        if replaced is not None:
+            self._drop_marked(replaced)
+        return record
+
+    def _adopt(
+        self, record: CollectionRecord, files: Path, directory: Path, replace: bool
+    ) -> CollectionRecord | None:
+        """Make the files of a collection one of the store; returns the one that it replaces. In the
+        order in which one is made: begun, in its place, and in the catalog."""
+
+        def finish(entries: Entries) -> CollectionRecord | None:
+            replaced = entries.renamed_to_id(record.name) if replace else None
+            entries.insert(record)
+            files.rename(directory / record.id)
+            sync_directory(directory)
+            return replaced
+
+        self._catalog.write(lambda entries: entries.begin(record.id))
+        try:
+            return self._catalog.write(finish)
+        except BaseException:
+            with contextlib.suppress(StorageError):  # someone will come again
+                self._catalog.write(partial(_give_up, directory, record.id))
+            raise
 
     def _create_in_memory(self, record: CollectionRecord, make: Callable[..., PointStore]) -> None:
         def finish(entries: Entries) -> None:
@@ -162,7 +215,11 @@ class Store:
             entries.flag(record.id)
             return record
 
-        record = self._catalog.write(flag)
+        self._drop_marked(self._catalog.write(flag))
+
+    def _drop_marked(self, record: CollectionRecord) -> None:
+        """Delete a collection that is flagged in the catalog: marked in points.sqlite, which is
+        what deletes it; unlinked; forgotten."""
         # Marked already by another process, or too damaged for anybody to write to it.
         with contextlib.suppress(NotFoundError, DamagedError):
             self.points(record.id).mark_dropped()

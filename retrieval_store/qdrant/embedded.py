@@ -14,14 +14,14 @@ from qdrant_client.migrate.migrate import migrate
 from retrieval_store import __version__
 from retrieval_store.interface.stores import EmbeddedStore
 from retrieval_store.places import Session
+from retrieval_store.qdrant import snapshots
 from retrieval_store.qdrant.collections import managing
 from retrieval_store.qdrant.collections.opened import Collections, Opened
 from retrieval_store.qdrant.collections.reports import collection_info
 from retrieval_store.qdrant.collections.strict import check_timeout
 from retrieval_store.qdrant.points import reading, searching, writing
 from retrieval_store.qdrant.points.ids import selected
-from retrieval_store.qdrant import snapshots
-from retrieval_store.qdrant.refusals import missing, Refused, answering, wrong
+from retrieval_store.qdrant.refusals import Refused, answering, missing, wrong
 from retrieval_store.qdrant.uploads import in_batches, points_of
 
 NOT_CLUSTERED = "Distributed mode is disabled: this is a store in one process"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.qdrant_server import Server
-from tests.helpers.recorded import RECORDINGS, agrees, answered, calls_of
+from tests.helpers.recorded import RECORDINGS, agree, agrees, answered, calls_of
 
 COMPARED = {
     "filters": 882,

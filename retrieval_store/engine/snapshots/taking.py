@@ -35,7 +35,7 @@ def take(
         try:
             copied = []
             for record in records:
-                with suppress(NotFoundError) if whole else suppress():
+                with suppress(*([NotFoundError] if whole else [])):
                     copy_collection(points_of(record.id), folder / record.id)
                     copied.append(record)
             names = {record.name for record in copied}

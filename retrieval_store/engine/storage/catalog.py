@@ -142,6 +142,15 @@ class Entries:
             (record.name, orjson.dumps(record.settings), record.id),
         )
 
+    def renamed_to_id(self, name: str) -> CollectionRecord | None:
+        """Take its name from the collection that has it, if there is one, so that another may have
+        it, and note that its deletion begins."""
+        found = self._records("AND name = ?", name)
+        for record in found:
+            self.replace(CollectionRecord(record.id, record.id, record.settings))
+            self.flag(record.id)
+        return found[0] if found else None
+
     def flag(self, collection_id: str) -> None:
         """Note that a deletion begins."""
         self._connection.execute(

@@ -90,7 +90,7 @@ class Store:
     def snapshot(self, target: Path, collection_id: str | None = None) -> None:
         """Write a snapshot of a collection, or of the whole store, into a file that isn't there."""
         if collection_id is None:
-            take(target, self.page(None, 0), self.aliases(), self.points, whole=True)
+            take(target, self.page(None, 0), {}, self.points, whole=True)
         else:
             take(target, [self.record(collection_id)], {}, self.points, whole=False)
 

@@ -1,0 +1,244 @@
+"""Snapshots: what is in them, that they are of one moment, and that nothing wrong is restored."""
+
+import hashlib
+import zipfile
+from contextlib import ExitStack
+
+import numpy as np
+import orjson
+import pytest
+
+from retrieval_store import Client, restore
+from retrieval_store.engine.snapshots import package
+from retrieval_store.errors import (
+    AlreadyExistsError,
+    DamagedError,
+    FormatError,
+    InvalidArgumentError,
+    InvalidTypeError,
+    RetrievalStoreError,
+)
+from tests.helpers.processes import POINTS, first_version, rewrite_all, running, versions_read
+
+RANDOM = np.random.default_rng(5)
+
+
+def filled(client, name="notes", count=50):
+    collection = client.create_collection(name, embedding_function=None)
+    collection.add(
+        ids=[f"{name} {i}" for i in range(count)],
+        embeddings=RANDOM.normal(size=(count, 8)),
+        documents=[f"note {i} of {name}" for i in range(count)],
+        metadatas=[{"n": i} for i in range(count)],
+    )
+    return collection
+
+
+def everything(collection):
+    found = collection.get(include=["embeddings", "documents", "metadatas", "uris"])
+    return {**found, "embeddings": np.asarray(found["embeddings"]).tolist()}
+
+
+@pytest.fixture
+def snapshot(tmp_path):
+    """One of a store with two collections."""
+    with Client(tmp_path / "store") as client:
+        filled(client, "notes"), filled(client, "letters")
+        client.snapshot(tmp_path / "store.zip")
+    return tmp_path / "store.zip"
+
+
+@pytest.mark.parametrize("place", ["directory", "memory"])
+def test_a_collection_comes_back_as_it_was(tmp_path, place):
+    with Client(tmp_path / "store" if place == "directory" else None) as client:
+        collection = filled(client)
+        collection.modify(metadata={"who": "me"})
+        before = everything(collection)
+        collection.snapshot(tmp_path / "notes.zip")
+        collection.delete(where={"n": {"$lt": 30}})
+    restore(tmp_path / "notes.zip", tmp_path / "again")
+    with Client(tmp_path / "again") as client:
+        again = client.get_collection("notes", embedding_function=None)
+        assert everything(again) == before
+        assert again.metadata == {"who": "me"}
+        assert not any(report.problem for report in client.verify())
+
+
+def test_a_store_comes_back_with_all_its_collections(tmp_path, snapshot):
+    (tmp_path / "empty").mkdir()
+    restore(snapshot, tmp_path / "empty")
+    with Client(tmp_path / "store") as one, Client(tmp_path / "empty") as other:
+        for name in ("letters", "notes"):
+            collections = [c.get_collection(name, embedding_function=None) for c in (one, other)]
+            assert everything(collections[0]) == everything(collections[1])
+        assert [c.name for c in other.list_collections()] == ["letters", "notes"]
+
+
+def test_nothing_that_was_deleted_is_in_it(tmp_path):
+    with Client(tmp_path / "store") as client:
+        collection = filled(client)
+        collection.add(ids=["secret"], embeddings=[[7.5] * 8], documents=["the secret word"])
+        collection.delete(ids=["secret"])
+        collection.snapshot(tmp_path / "notes.zip")
+    content = (tmp_path / "notes.zip").read_bytes()
+    assert b"note 7 of notes" in content
+    assert b"the secret word" not in content
+    assert np.full(8, 7.5, np.float32).tobytes() not in content
+
+
+def test_it_is_added_to_a_store_under_another_name(tmp_path):
+    with Client(tmp_path / "store") as client:
+        collection = filled(client)
+        collection.snapshot(tmp_path / "notes.zip")
+        with pytest.raises(AlreadyExistsError, match="notes"):
+            restore(tmp_path / "notes.zip", tmp_path / "store")
+        restore(tmp_path / "notes.zip", tmp_path / "store", name="copies")
+        copies = client.get_collection("copies", embedding_function=None)
+        assert everything(copies) == everything(collection)
+        copies.delete(ids=["notes 0"])
+        assert collection.count() == 50
+    assert {path.name for path in tmp_path.iterdir()} == {"store", "notes.zip"}
+
+
+def test_it_replaces_nothing(tmp_path, snapshot):
+    with Client(tmp_path / "store") as client:
+        for path in (snapshot, tmp_path / "store"):
+            with pytest.raises(InvalidArgumentError, match="there already"):
+                client.snapshot(path)
+        with pytest.raises(InvalidArgumentError, match="no directory"):
+            client.snapshot(tmp_path / "nowhere" / "store.zip")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    for path in (tmp_path / "full", tmp_path / "full" / "mine.txt"):
+        with pytest.raises(InvalidArgumentError, match="there already"):
+            restore(snapshot, path)
+    with pytest.raises(InvalidArgumentError, match="2 collections"):
+        restore(snapshot, tmp_path / "store")
+    with pytest.raises(InvalidArgumentError, match="no store"):
+        restore(snapshot, tmp_path / "new", name="notes")
+    assert (tmp_path / "full" / "mine.txt").read_text() == "mine"
+
+
+def test_bad_paths_are_named(tmp_path, snapshot):
+    with pytest.raises(InvalidTypeError, match="snapshot is 7"):
+        restore(7, tmp_path / "new")
+    with pytest.raises(InvalidTypeError, match="path is None"):
+        restore(snapshot, None)
+    with pytest.raises(InvalidArgumentError, match="no snapshot"):
+        restore(tmp_path / "no.zip", tmp_path / "new")
+    (tmp_path / "text.zip").write_text("not a snapshot")
+    with pytest.raises(DamagedError, match="no snapshot"):
+        restore(tmp_path / "text.zip", tmp_path / "new")
+
+
+def rewritten(snapshot, change):
+    """The snapshot with other files; its manifest, unless that is changed, stays as it is."""
+    with zipfile.ZipFile(snapshot) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+        comment = archive.comment
+    options = change(files) or {}
+    target = snapshot.with_name("changed.zip")
+    with zipfile.ZipFile(target, "w", **options) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+        digest = hashlib.sha256(files["manifest.json"]).hexdigest()
+        archive.comment = package._COMMENT + digest.encode() if comment else b""
+    return target
+
+
+def with_manifest(files, **said):
+    files["manifest.json"] = orjson.dumps({**orjson.loads(files["manifest.json"]), **said})
+
+
+def escaping(files):
+    """Names that lead elsewhere, in the archive and in its manifest."""
+    said = orjson.loads(files["manifest.json"])
+    name = next(iter(said["files"]))
+    said["files"]["../escaped"] = said["files"].pop(name)
+    files["../escaped"] = files.pop(name)
+    files["manifest.json"] = orjson.dumps(said)
+
+
+def other_id(files):
+    said = orjson.loads(files["manifest.json"])
+    said["collections"][0]["id"] = "../.."
+    files["manifest.json"] = orjson.dumps(said)
+
+
+def shorter(files):
+    name = next(name for name in files if name.endswith(".vectors"))
+    files[name] = files[name][:-1]
+
+
+def other_vectors(files):
+    """All checksums of the snapshot right, and those in points.sqlite not."""
+    said = orjson.loads(files["manifest.json"])
+    name = next(name for name in files if name.endswith(".vectors"))
+    files[name] = bytes(len(files[name]))
+    said["files"][name]["sha256"] = hashlib.sha256(files[name]).hexdigest()
+    files["manifest.json"] = orjson.dumps(said)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda files: with_manifest(files, format=99), FormatError),
+        (lambda files: with_manifest(files, files={}), DamagedError),
+        (lambda files: with_manifest(files, collections=7), DamagedError),
+        (lambda files: files.update({"more.txt": b"x"}), DamagedError),
+        (lambda files: {"compression": zipfile.ZIP_DEFLATED}, DamagedError),
+        (escaping, DamagedError),
+        (other_id, DamagedError),
+        (shorter, DamagedError),
+        (other_vectors, DamagedError),
+    ],
+)
+def test_what_is_wrong_is_refused_and_leaves_nothing(tmp_path, snapshot, change, error):
+    changed = rewritten(snapshot, change)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(error):
+        restore(changed, tmp_path / "new")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.property
+def test_no_flipped_byte_goes_unseen(tmp_path, snapshot):
+    """Whatever byte of a snapshot is another, it is refused, or what comes back is the same."""
+    content = snapshot.read_bytes()
+    with Client(tmp_path / "store") as client:
+        expected = everything(client.get_collection("notes", embedding_function=None))
+    for i, place in enumerate(RANDOM.integers(0, len(content), 60).tolist()):
+        changed = bytearray(content)
+        changed[place] ^= 1 << (i % 8)
+        (tmp_path / "changed.zip").write_bytes(changed)
+        target = tmp_path / f"new {i}"
+        try:
+            restore(tmp_path / "changed.zip", target)
+        except RetrievalStoreError:
+            assert not target.exists()
+            continue
+        with Client(target) as client:
+            again = client.get_collection("notes", embedding_function=None)
+            assert everything(again) == expected
+
+
+@pytest.mark.kills
+def test_each_is_of_one_moment_while_four_processes_write(tmp_path):
+    first_version(tmp_path / "store")
+    with ExitStack() as stack, Client(tmp_path / "store") as client:
+        writers = [
+            stack.enter_context(running(rewrite_all, tmp_path / "store", POINTS)) for _ in range(4)
+        ]
+        for writer in writers:
+            assert writer.stdout.readline().strip() == "1"
+        things = client.get_collection("things", embedding_function=None)
+        for i in range(8):
+            things.snapshot(tmp_path / f"{i}.zip")
+        assert all(writer.poll() is None for writer in writers)
+    for i in range(8):
+        restore(tmp_path / f"{i}.zip", tmp_path / f"restored {i}")
+        with Client(tmp_path / f"restored {i}") as client:
+            things = client.get_collection("things", embedding_function=None)
+            for by_query in (False, True):
+                versions, found = versions_read(things, POINTS, by_query)
+                assert len(versions) == 1 and found == POINTS

@@ -32,11 +32,13 @@ from retrieval_store.engine.memory import Memory, Moment
 from retrieval_store.engine.nearest.indexing import FindClass, built_in
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.state.budget import BUDGET, Cache
+from retrieval_store.engine.state.state import State, numbers_of
 from retrieval_store.engine.state.view import View
 from retrieval_store.engine.storage.files import POINTS_NAME
 from retrieval_store.engine.storage.schema import (
     POINTS,
     Head,
+    numbers_of_spaces,
     read_head,
 )
 from retrieval_store.engine.storage.write import Write
@@ -162,7 +164,7 @@ class Access:
             nonlocal seq
             moment = self.memory.at(connection, self._head)
             seq = moment.state.head.seq
-            return look(self._view(connection, moment))
+            return look(self.view(connection, moment))
 
         try:
             found = self._database.read(use)
@@ -180,7 +182,8 @@ class Access:
         """What is in memory of the collection now."""
         return self.read(lambda view: Moment(view.state, view.kept))
 
-    def _view(self, connection: apsw.Connection, moment: Moment) -> SearchView:
+    def view(self, connection: apsw.Connection, moment: Moment) -> SearchView:
+        """What a call reads in a transaction that shows this moment."""
         return View(connection, moment.state, moment.kept, self._derived_from)
 
     def write(self, change: Callable[[Write], Found]) -> Found:
@@ -233,24 +236,30 @@ class Access:
     def read_again(self, look: Callable[[SearchView], Found]) -> Found:
         """`read`, and again when maintenance has removed a file between our look at the state and
         at the file."""
-        generation = None
+        state: State | None = None
 
         def noting(view: SearchView) -> Found:
-            nonlocal generation
-            generation = view.state.head.generation
+            nonlocal state
+            state = view.state
             return look(view)
 
         while True:
             try:
                 return self.read(noting)
             except DamagedError:
-                if generation is None or not self.has_moved_on(generation):
+                if state is None or not self.has_moved_on(state):
                     raise
-                generation = None
+                state = None
 
-    def has_moved_on(self, generation: int) -> bool:
-        """Whether a compaction has ended since."""
-        return self._use(lambda connection: self._head(connection).generation != generation)
+    def has_moved_on(self, state: State) -> bool:
+        """Whether files that a state shows may be gone by now: a compaction has ended since, or a
+        vector space was dropped."""
+
+        def look(connection: apsw.Connection) -> bool:
+            compacted = self._head(connection).generation != state.head.generation
+            return compacted or not numbers_of(state) <= numbers_of_spaces(connection)
+
+        return self._use(look)
 
     def _head(self, connection: apsw.Connection) -> Head:
         with contradictions(self._database.path):

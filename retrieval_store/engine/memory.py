@@ -20,7 +20,14 @@ from retrieval_store.engine.filtering.allowed import AllowedCache
 from retrieval_store.engine.nearest.indexing import FindClass, SpaceIndex
 from retrieval_store.engine.nearest.kept import Kept
 from retrieval_store.engine.state.layers import LayerCache
-from retrieval_store.engine.state.state import Changed, State, advanced, load, state_bytes
+from retrieval_store.engine.state.state import (
+    Changed,
+    State,
+    advanced,
+    load,
+    numbers_of,
+    state_bytes,
+)
 from retrieval_store.engine.storage.schema import Head, Space, read_seq
 from retrieval_store.engine.storage.vectors import VectorArray, VectorFile, Vectors
 from retrieval_store.engine.words.measures import after
@@ -91,11 +98,12 @@ class Memory:
                 step = advanced(old.state, connection, head, self.open_vectors)
                 if step.state is old.state:
                     return old
+        self._let_go_of_dropped(step.state)
         spaces = step.state.spaces.values()
         held = {s.space.name: self._open(s.space, head.generation) for s in spaces}
         if old is None or step.changed is None:
-            return Moment(step.state, _nothing_kept(head.seq, held))
-        return Moment(step.state, _still_kept(old.kept, head.seq, step.changed, held))
+            return Moment(step.state, nothing_kept(head.seq, held))
+        return Moment(step.state, still_kept(old.kept, head.seq, step.changed, held))
 
     def open_vectors(self, space: Space, generation: int) -> Vectors:
         """The vectors of a space in a generation."""
@@ -142,6 +150,14 @@ class Memory:
                 space.index.close()
                 space.codes.close()
 
+    def _let_go_of_dropped(self, state: State) -> None:
+        """Let go of vector spaces that aren't there any more; readers keep theirs."""
+        there = numbers_of(state)
+        for key in [key for key in list(self._spaces) if key[0] not in there]:
+            space = self._spaces.pop(key)
+            space.index.close()
+            space.codes.close()
+
     def has_something_to_save(self) -> bool:
         """Whether lists of words are held, or an index or codes that have grown since they were
         saved."""
@@ -186,7 +202,8 @@ class Memory:
             self._moment, self._spaces = None, {}
 
 
-def _nothing_kept(seq: int, held: Mapping[str, OpenSpace]) -> Kept:
+def nothing_kept(seq: int, held: Mapping[str, OpenSpace]) -> Kept:
+    """Nothing, of a state as of that write."""
     indexes, codes = _of_spaces(held)
     return Kept(
         lists=LayerCache(seq),
@@ -199,7 +216,7 @@ def _nothing_kept(seq: int, held: Mapping[str, OpenSpace]) -> Kept:
     )
 
 
-def _still_kept(kept: Kept, seq: int, changed: Changed, held: Mapping[str, OpenSpace]) -> Kept:
+def still_kept(kept: Kept, seq: int, changed: Changed, held: Mapping[str, OpenSpace]) -> Kept:
     """What is still of use once rows have changed."""
     kept.columns.note(seq, changed.payload)
     kept.allowed.note(seq, changed.anything)

@@ -1,33 +1,41 @@
 """PointStore: the points of one collection, as `interface.stores` promises them."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import apsw
 
+from retrieval_store.base.arrays import Ints
 from retrieval_store.base.json_values import Payload
+from retrieval_store.base.patched import NOWHERE
 from retrieval_store.engine.access import Access, Around
 from retrieval_store.engine.answering import answer
+from retrieval_store.engine.changes import Transaction, passing_on
 from retrieval_store.engine.database.opening import create
 from retrieval_store.engine.database.pools import MemoryDatabase
-from retrieval_store.engine.filtering.selecting import select
+from retrieval_store.engine.filtering.selecting import allowed_by, select
 from retrieval_store.engine.nearest.indexing import FRESH_CELLS
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.nearest.trace import Trace
+from retrieval_store.engine.paging import page
 from retrieval_store.engine.report import explanation, statistics
 from retrieval_store.engine.state.fetch import fetch
 from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage.files import POINTS_NAME
 from retrieval_store.engine.storage.schema import (
     POINTS,
+    Space,
+    delete_space,
     insert_space,
     read_head,
+    read_spaces,
     set_index,
-    write_head,
 )
-from retrieval_store.engine.storage.write import Write, delete, put
+from retrieval_store.engine.storage.special import count_special
+from retrieval_store.engine.storage.write import Write, finish
+from retrieval_store.errors import AlreadyExistsError, NotFoundError
 from retrieval_store.filters.expression import Expression, PayloadPath
 from retrieval_store.interface.points import (
     Fields,
@@ -40,9 +48,10 @@ from retrieval_store.interface.points import (
 )
 from retrieval_store.interface.queries import AnyQuery
 from retrieval_store.interface.records import Mode
-from retrieval_store.interface.spaces import NewSpace
-from retrieval_store.interface.stores import IndexKind
+from retrieval_store.interface.spaces import NewSpace, SpaceRecord
+from retrieval_store.interface.stores import Changes, IndexKind
 
+T = TypeVar("T")
 ATTENTION_EVERY = 2_000  # points written
 # Hits, how they were found, in which state, and the lists of words that would have been of use or
 # should be saved.
@@ -80,24 +89,27 @@ class PointStore(Access):
 
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points, durably, all or nothing."""
-        result = self.write(lambda write: put(write, batch, rules))
-        self._attend_now_and_then(len(batch.ids))
-        return result
+        return self._changed(lambda transaction: transaction.put_points(batch, rules))
 
     def delete(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
         """Delete the first `limit` points that are named and match; returns how many."""
+        return self._changed(lambda transaction: transaction.delete_points(ids, expression, limit))
 
-        def change(write: Write) -> int:
-            view = self._view(write.connection, self.memory.before(write.connection, write.head))
-            rows = select(view, ids, expression, limit)
-            delete(write, view.state.pks[rows])
-            return len(rows)
+    def transact(self, change: Callable[[Changes], T]) -> T:
+        """What `change` returns, given one transaction: all that it does is written, or when it
+        raises nothing."""
+        return passing_on(lambda: self._changed(lambda transaction: transaction.run(change)))
 
-        deleted = self.write(change)
-        self._attend_now_and_then(deleted)
-        return deleted
+    def _changed(self, change: Callable[[Transaction], T]) -> T:
+        def work(write: Write) -> tuple[T, int]:
+            transaction = Transaction(self, write)
+            return change(transaction), transaction.written
+
+        result, written = self.write(work)
+        self._attend_now_and_then(written)
+        return result
 
     def get(
         self,
@@ -111,15 +123,41 @@ class PointStore(Access):
 
         def look(view: SearchView) -> Points:
             rows = select(view, ids, expression, limit, offset)
-            if view.kept.unsaved or view.kept.lists.wanted():
-                self._around.attend(self)
-            return fetch(view, rows, fields)
+            return self._fetched(view, rows, fields)
 
         return self.read_again(look)
+
+    def page(
+        self,
+        expression: Expression | None,
+        start: PointId | None,
+        limit: int | None,
+        fields: Fields,
+    ) -> Points:
+        """The points that match in the order of their ids, from `start` on; see `paging`."""
+
+        def look(view: SearchView) -> Points:
+            return self._fetched(view, page(view, expression, start, limit), fields)
+
+        return self.read_again(look)
+
+    def number(self, expression: Expression | None) -> int:
+        """How many points match."""
+        return self.read_again(lambda view: allowed_by(view, expression).count)
+
+    def _fetched(self, view: SearchView, rows: Ints, fields: Fields) -> Points:
+        if view.kept.unsaved or view.kept.lists.wanted():
+            self._around.attend(self)
+        return fetch(view, rows, fields)
 
     def count(self) -> int:
         """How many points there are."""
         return self.read(lambda view: view.state.count)
+
+    @property
+    def operation(self) -> int:
+        """The number of the last operation."""
+        return self.read(lambda view: view.state.head.seq)
 
     def search(self, query: AnyQuery, fields: Fields) -> list[Hits]:
         """For each of the queries the best matching points, best first."""
@@ -152,11 +190,45 @@ class PointStore(Access):
             self._unattended = 0
             self._around.attend(self)
 
+    def spaces(self) -> list[SpaceRecord]:
+        """The vector spaces, in the order in which they were added."""
+
+        def look(view: SearchView) -> list[SpaceRecord]:
+            return [_recorded(view, space) for space in view.state.known.values()]
+
+        return self.read(look)
+
+    def add_space(self, name: str, space: NewSpace) -> None:
+        """A new vector space, in which no point has a vector; raises AlreadyExistsError."""
+
+        def change(write: Write) -> None:
+            if name in read_spaces(write.connection):
+                raise AlreadyExistsError(f"there is a vector space {name!r} already")
+            insert_space(write.connection, name, space)
+            finish(write, NOWHERE, 0, 0)
+
+        self.write(change)
+
+    def drop_space(self, name: str) -> None:
+        """Delete a vector space with all vectors in it; raises NotFoundError. Its files are gone
+        once nobody maintains the collection any more: now, or when the one at it comes to it."""
+
+        def change(write: Write) -> None:
+            spaces = read_spaces(write.connection)
+            if name not in spaces:
+                raise NotFoundError(f"there is no vector space {name!r}; there are {[*spaces]}")
+            delete_space(write.connection, spaces[name].number)
+            finish(write, NOWHERE, 0, 0)
+
+        self.write(change)
+        self._around.attend(self)
+
     def mark_dropped(self) -> None:
         """From here on every call, in any process, raises NotFoundError."""
 
         def change(write: Write) -> None:
-            write_head(write.connection, replace(write.head, seq=write.head.seq + 1, dropped=True))
+            write.head = replace(write.head, dropped=True)
+            finish(write, NOWHERE, 0, 0)
 
         self.write(change)
 
@@ -169,10 +241,27 @@ class PointStore(Access):
 
         def change(write: Write) -> None:
             set_index(write.connection, space, index)
-            write_head(write.connection, replace(write.head, seq=write.head.seq + 1))
+            finish(write, NOWHERE, 0, 0)
 
         self.write(change)
 
     def is_dropped(self) -> bool:
         """Whether `mark_dropped` was called, by whichever process."""
         return self._use(lambda connection: read_head(connection).dropped)
+
+
+def _recorded(view: SearchView, space: Space) -> SpaceRecord:
+    dense = view.state.spaces.get(space.name)
+    if space.kind != "dense":
+        count = count_special(view.connection, space)
+    else:
+        count = 0 if dense is None else dense.space.slots - dense.dead
+    return SpaceRecord(
+        space.name,
+        space.metric,
+        space.kind,
+        space.datatype,
+        space.dimension,
+        space.index,
+        count,
+    )

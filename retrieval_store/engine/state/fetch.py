@@ -10,7 +10,7 @@ import numpy as np
 from retrieval_store.base.arrays import Ints, Matrix, as_float32
 from retrieval_store.engine.state.view import AnyView
 from retrieval_store.engine.storage.records import decode_payloads, read_records
-from retrieval_store.engine.storage.schema import to_id
+from retrieval_store.engine.storage.schema import has_versions, to_id
 from retrieval_store.engine.storage.special import read_special
 from retrieval_store.errors import DamagedError
 from retrieval_store.interface.points import Fields, PointId, Points, VectorsRead
@@ -21,7 +21,7 @@ _TEXTS: set[type] = {str, type(None)}
 
 def fetch(view: AnyView, rows: Ints, fields: Fields) -> Points:
     """The points at these rows of the state, in that order."""
-    names, sql = _names(fields)
+    names, sql = _names(fields, fields.version and has_versions(view.connection))
     records = list(chain.from_iterable(read_records(view.connection, sql, view.state.pks[rows])))
     if len(records) != len(rows):
         raise DamagedError("points.sqlite lacks points that it says are there")
@@ -32,6 +32,7 @@ def fetch(view: AnyView, rows: Ints, fields: Fields) -> Points:
         _texts(columns["document"], "document") if fields.document else None,
         _texts(columns["uri"], "uri") if fields.uri else None,
         {name: _vectors(view, rows, name) for name in fields.vectors} or None,
+        np.array(columns["version"], np.int64) if fields.version else None,
     )
 
 
@@ -59,11 +60,15 @@ def _part(points: Points, span: slice) -> Points:
 
 
 @lru_cache(maxsize=64)
-def _names(fields: Fields) -> tuple[tuple[str, ...], str]:
+def _names(fields: Fields, has_versions: bool) -> tuple[tuple[str, ...], str]:
     """The columns to read, one by one and as SQL."""
     chosen = {"payload": fields.payload, "document": fields.document, "uri": fields.uri}
-    names = "id", *(name for name, wanted in chosen.items() if wanted)
-    return names, ", ".join(names)
+    names = ["id", *(name for name, wanted in chosen.items() if wanted)]
+    sql = list(names)
+    if fields.version:
+        names.append("version")
+        sql.append("version" if has_versions else "0")
+    return tuple(names), ", ".join(sql)
 
 
 def _ids(keys: Sequence[Any]) -> list[PointId]:

@@ -18,9 +18,11 @@ from retrieval_store.engine.storage.presence import are_present, present_pks
 from retrieval_store.engine.storage.schema import (
     GONE,
     LISTED,
+    LOST,
     PAYLOAD,
     Head,
     Space,
+    numbers_of_spaces,
     read_changes,
     read_spaces,
 )
@@ -30,6 +32,7 @@ from retrieval_store.engine.storage.vectors import (
     Vectors,
     rows_per_block,
 )
+from retrieval_store.engine.storage.write import owners_of
 
 NONE = -1
 TOLERATED_DEAD_ROWS = 10_000
@@ -56,13 +59,15 @@ class State:
     """All that is kept in memory of a collection, as of `head.seq`.
 
     pks: (rows,) ascending; alive: (rows,), False for points deleted since their row was given out;
-    count: how many are alive; special: spaces that aren't dense.
+    count: how many are alive; known: all vector spaces there are; spaces: the dense ones whose
+    dimension is known; special: those that aren't dense.
     """
 
     head: Head
     pks: Ints
     alive: Bools
     count: int
+    known: dict[str, Space]
     spaces: dict[str, SpaceState]
     special: dict[str, Space]
 
@@ -106,7 +111,7 @@ class Step:
 def load(connection: apsw.Connection, head: Head, open_vectors: OpenVectors) -> Step:
     """The state at `head`, which was read in the transaction of `connection`."""
     nothing = replace(head, next_pk=0)
-    empty = State(nothing, np.empty(0, np.int64), np.empty(0, np.bool_), 0, {}, {})
+    empty = State(nothing, np.empty(0, np.int64), np.empty(0, np.bool_), 0, {}, {}, {})
     return Step(_advanced(empty, connection, head, open_vectors).state, None)
 
 
@@ -121,9 +126,16 @@ def advanced(
         head.generation != state.head.generation
         or head.log_floor > state.head.seq
         or dead_rows > max(TOLERATED_DEAD_ROWS, state.count)
+        or not numbers_of(state) <= numbers_of_spaces(connection)
     ):
         return load(connection, head, open_vectors)
     return _advanced(state, connection, head, open_vectors)
+
+
+def numbers_of(state: State) -> set[int]:
+    """The numbers of its vector spaces. A space of a name that was taken before has another one:
+    where any has gone, nothing that was worked out of vectors can be told by names any more."""
+    return {space.number for space in state.known.values()}
 
 
 def rows_of(pks: Ints, wanted: Ints) -> Ints:
@@ -151,9 +163,10 @@ def _advanced(
     if len(gone):
         alive = alive.copy()
         alive[gone] = False
+    lost = _rows_there(old.pks, changes.of(LOST))
     known = read_spaces(connection)
     spaces = {
-        name: _advanced_space(old, space, connection, head, pks, gone, open_vectors)
+        name: _advanced_space(old, space, connection, head, pks, (gone, lost), open_vectors)
         for name, space in known.items()
         if space.dimension is not None and space.kind == "dense"
     }
@@ -164,7 +177,7 @@ def _advanced(
         np.concatenate([_rows_there(old.pks, changes.of(parts)), new])
         for parts in (None, PAYLOAD, LISTED)
     )
-    return Step(State(head, pks, alive, count, spaces, special), Changed(*changed))
+    return Step(State(head, pks, alive, count, known, spaces, special), Changed(*changed))
 
 
 def _rows_there(pks: Ints, wanted: Ints) -> Ints:
@@ -178,32 +191,49 @@ def _advanced_space(
     connection: apsw.Connection,
     head: Head,
     pks: Ints,
-    gone: Ints,
+    fewer: tuple[Ints, Ints],
     open_vectors: OpenVectors,
 ) -> SpaceState:
+    """fewer: rows of points that are gone, and of those that may have lost their vectors."""
+    gone, lost = fewer
     old = state.spaces.get(space.name)
     if old is None:
         vectors, empty = open_vectors(space, head.generation), replace(space, slots=0)
         old = SpaceState(empty, vectors, NOTHING, NOTHING, np.empty(0, np.uint32), 0)
-    if space.slots == old.space.slots and len(pks) == len(old.slot_of_row) and not len(gone):
+    lost = _without_vector(connection, head.generation, space, old, lost)
+    ended = np.concatenate([lost, gone])
+    if space.slots == old.space.slots and len(pks) == len(old.slot_of_row) and not len(ended):
         return replace(old, space=space)
     checksums, owners = _read_blocks(connection, head.generation, space, old)
     new_slots = np.arange(old.space.slots, space.slots)
-    new_rows = rows_of(pks, owners)
+    new_rows = rows_of(pks, np.maximum(owners, ~owners))
     owned = new_rows >= 0
     rows, slots, height = new_rows[owned], new_slots[owned], len(old.slot_of_row)
     known, born = rows < height, np.full(len(pks) - height, NONE)
     born[rows[~known] - height] = slots[~known]  # of several slots of a row, the last stays
-    changed = np.concatenate([rows[known], gone])
+    changed = np.concatenate([lost, rows[known], gone])
     superseded = distinct(old.slot_of_row[changed])
     superseded = superseded[superseded >= 0]
-    slot_of_row = old.slot_of_row.appended(born).changed(
-        changed, np.concatenate([slots[known], np.full(len(gone), NONE)])
-    )
+    values = [np.full(len(lost), NONE), slots[known], np.full(len(gone), NONE)]
+    slot_of_row = old.slot_of_row.appended(born).changed(changed, np.concatenate(values))
+    disowned = owners[owned] < 0
+    without = rows[disowned][slot_of_row[rows[disowned]] == slots[disowned]]
+    slot_of_row = slot_of_row.changed(without, NONE)
     new_rows[owned] = np.where(slot_of_row[rows] == slots, rows, NONE)
     row_of_slot = old.row_of_slot.appended(new_rows).changed(superseded, NONE)
     dead = old.dead + len(superseded) + int(np.count_nonzero(new_rows < 0))
     return SpaceState(space, old.vectors, row_of_slot, slot_of_row, checksums, dead)
+
+
+def _without_vector(
+    connection: apsw.Connection, generation: int, space: Space, old: SpaceState, rows: Ints
+) -> Ints:
+    """Those of the rows whose vector in the old state was lost since."""
+    slots = old.slot_of_row[rows]
+    rows, slots = rows[slots >= 0], slots[slots >= 0]
+    if not len(rows):
+        return rows
+    return rows[owners_of(connection, space, generation, slots) < 0]
 
 
 def _read_blocks(

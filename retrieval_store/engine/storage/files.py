@@ -79,9 +79,20 @@ def remove_collection(directory: Path) -> None:
             directory.rmdir()
 
 
-def remove_vector_files(directory: Path, but_of: int) -> None:
-    """Remove the vector files of a collection but those of one generation."""
-    _remove(directory, _VECTORS, lambda name: int(name.split(".")[1]) == but_of)
+def remove_vector_files(directory: Path, but_of: int, gone: Callable[[int], bool]) -> None:
+    """Remove the vector files of a collection but those of one generation, and of that the files of
+    spaces that are gone."""
+
+    def keep(name: str) -> bool:
+        space, generation, _ = name.split(".")
+        return int(generation) == but_of and not gone(int(space))
+
+    _remove(directory, _VECTORS, keep)
+
+
+def vector_files(directory: Path) -> set[int]:
+    """The numbers of the vector spaces of which a collection has files."""
+    return {int(name.split(".")[0]) for name in os.listdir(directory) if _VECTORS.fullmatch(name)}
 
 
 def remove_derived(directory: Path, kept: Collection[str]) -> None:

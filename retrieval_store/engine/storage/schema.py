@@ -3,12 +3,14 @@
 Arrays are stored as blobs, one a write or one a block, never a row a point, except for the points
 themselves. What a table means:
 
-head      the state of the collection; `seq` counts its writes
+head      the state of the collection; `seq` counts its operations, and `next_space` numbers its
+          vector spaces: files and what others hold go by these numbers, so none comes twice
 spaces    its vector spaces; `slots` rows of each vector file count
-points    pk → id, payload (JSON), document, uri
+points    pk → id, payload (JSON), document, uri, and the last operation that changed the point
 presence  which pks exist: a bitmap for each 8,192 of them; chunks with none are left out
 blocks    for each block of rows of a vector file: their checksum, and the pk that owns each row.
-          A point's vector is the last row it owns
+          A point's vector is the last row it owns; if its pk stands there inverted (~pk), the
+          point has lost it
 changes   pks updated or deleted by each write, and which parts of these points, for readers that
           catch up; `head.log_floor` is the last write that may be missing here
 blobs     vectors of spaces that aren't dense: sparse ones, and several for one point
@@ -16,7 +18,7 @@ derived   files that can be made again from the rest: what each is, up to which 
           size and checksum
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import apsw
@@ -74,16 +76,25 @@ _SINCE_2 = """
 """
 _SINCE_3 = "ALTER TABLE spaces ADD COLUMN datatype TEXT NOT NULL DEFAULT 'float32';"
 # Parts of points that a write may change, or that the points are gone: bits of a number. Vectors of
-# spaces that aren't dense are special; those of dense ones are found by their slots.
-PAYLOAD, DOCUMENT, SPECIAL, GONE = 1, 2, 4, 8
+# spaces that aren't dense are special; those of dense ones are found by their slots, unless they
+# are lost.
+PAYLOAD, DOCUMENT, SPECIAL, GONE, LOST = 1, 2, 4, 8, 16
 LISTED = DOCUMENT | SPECIAL  # what lists of words and of sparse vectors are made of
-EVERY_PART = PAYLOAD | LISTED | GONE
+EVERY_PART = PAYLOAD | LISTED | GONE  # but LOST, which versions that don't say which couldn't write
 _SINCE_4 = f"ALTER TABLE changes ADD COLUMN parts INTEGER NOT NULL DEFAULT {EVERY_PART};"
+# Lists of sparse vectors in files go by the numbers of spaces now, and no more by their names.
+_SINCE_5 = """
+    ALTER TABLE points ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE head ADD COLUMN next_space INTEGER NOT NULL DEFAULT 0;
+    UPDATE head SET next_space = (SELECT coalesce(max(number), 0) + 1 FROM spaces);
+    CREATE INDEX blobs_of_space ON blobs (space);
+    DELETE FROM derived WHERE key GLOB 'sparse.*';
+"""
 POINTS = Format(
     application_id=0x52537074,  # "RSpt"
-    version=4,
+    version=5,
     main_table="head",
-    migrations={1: _SINCE_2, 2: _SINCE_3, 3: _SINCE_4},
+    migrations={1: _SINCE_2, 2: _SINCE_3, 3: _SINCE_4, 4: _SINCE_5},
     schema="""
         CREATE TABLE head (
             one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -158,10 +169,16 @@ def write_head(connection: apsw.Connection, head: Head) -> None:
     )
 
 
+def has_versions(connection: apsw.Connection) -> bool:
+    """Whether points have versions: those of formats before 5, which may be read as they are, have
+    none."""
+    return bool(connection.pragma("user_version") >= 5)
+
+
 def read_spaces(connection: apsw.Connection) -> dict[str, Space]:
     """The vector spaces by name."""
     # All columns, in their order: version 2, which may be read as it is, lacks the last.
-    rows = select(connection, "SELECT * FROM spaces")
+    rows = select(connection, "SELECT * FROM spaces ORDER BY number")
     spaces = {
         name: Space(number, name, metric, dimension, slots, _settings(indexing), *others)
         for number, name, metric, dimension, slots, indexing, *others in rows
@@ -175,18 +192,51 @@ def read_spaces(connection: apsw.Connection) -> dict[str, Space]:
     return spaces
 
 
+def numbers_of_spaces(connection: apsw.Connection) -> set[int]:
+    """The numbers of the vector spaces."""
+    return {number for (number,) in select(connection, "SELECT number FROM spaces")}
+
+
 def insert_space(connection: apsw.Connection, name: str, space: NewSpace) -> None:
-    """Add an empty vector space; InvalidArgumentError for a datatype that its kind can't have."""
+    """Add an empty vector space; InvalidArgumentError for a datatype that its kind can't have, or
+    a dimension that no space can."""
+    if space.dimension is not None and not 0 < space.dimension <= MAX_DIMENSION:
+        raise InvalidArgumentError(
+            f"vector space {name!r} has dimension {space.dimension}; expected one from 1 to "
+            f"{MAX_DIMENSION:,}"
+        )
     if space.datatype not in _datatypes_of(space.kind):
         raise InvalidArgumentError(
             f"vector space {name!r} is {space.kind}, with datatype {space.datatype!r}; expected "
             f"one of {_datatypes_of(space.kind)}"
         )
     connection.execute(
-        "INSERT INTO spaces (name, metric, slots, indexing, kind, datatype) "
-        "VALUES (?, ?, 0, ?, ?, ?)",
-        (name, space.metric, orjson.dumps(space.index), space.kind, space.datatype),
+        "INSERT INTO spaces (number, name, metric, dimension, slots, indexing, kind, datatype) "
+        "SELECT next_space, ?, ?, ?, 0, ?, ?, ? FROM head",
+        (
+            name,
+            space.metric,
+            space.dimension,
+            orjson.dumps(space.index),
+            space.kind,
+            space.datatype,
+        ),
     )
+    connection.execute("UPDATE head SET next_space = next_space + 1")
+
+
+def delete_space(connection: apsw.Connection, number: int) -> None:
+    """Forget a vector space with all vectors in it. Its files go with the next maintenance."""
+    connection.execute("DELETE FROM spaces WHERE number = ?", (number,))
+    for table in ("blocks", "blobs"):
+        connection.execute(f"DELETE FROM {table} WHERE space = ?", (number,))
+
+
+def dropped_spaces(connection: apsw.Connection) -> Callable[[int], bool]:
+    """Tells of a number whether a vector space had it that isn't there any more."""
+    ((next_space,),) = select(connection, "SELECT next_space FROM head")
+    there = numbers_of_spaces(connection)
+    return lambda number: 0 < number < next_space and number not in there
 
 
 def _datatypes_of(kind: Kind) -> tuple[Datatype, ...]:

@@ -66,9 +66,20 @@ def _checked_dimension(space: Space, item: SpecialVector, dimension: int | None)
     return int(item.shape[1])
 
 
-def delete_special(connection: apsw.Connection, pks: Ints) -> None:
-    """Delete what these points have in any space."""
-    connection.execute("DELETE FROM blobs WHERE pk IN carray(?)", (apsw.carray(pks),))
+def delete_special(connection: apsw.Connection, pks: Ints, space: Space | None = None) -> None:
+    """Delete what these points have in a space, or in any."""
+    query, some = "DELETE FROM blobs WHERE pk IN carray(?)", apsw.carray(np.ascontiguousarray(pks))
+    if space is None:
+        connection.execute(query, (some,))
+    else:
+        connection.execute(f"{query} AND space = ?", (some, space.number))
+
+
+def count_special(connection: apsw.Connection, space: Space) -> int:
+    """How many points have something in a space."""
+    query = "SELECT count(*) FROM blobs WHERE space = ?"
+    ((count,),) = select(connection, query, space.number)
+    return int(count)
 
 
 def read_special(

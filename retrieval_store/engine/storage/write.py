@@ -5,10 +5,10 @@ the committed ones and synced, then the blocks and the head that make them count
 Before the commit nobody sees any of it; after it everybody sees all.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
-from typing import Any
+from typing import Any, Protocol
 
 import apsw
 import numpy as np
@@ -21,6 +21,7 @@ from retrieval_store.base.arrays import (
     Matrix,
     Stored,
     as_float16,
+    distinct,
 )
 from retrieval_store.base.json_values import Payload, listed
 from retrieval_store.engine.database.transactions import select
@@ -29,6 +30,7 @@ from retrieval_store.engine.storage.records import decode_payloads, read_records
 from retrieval_store.engine.storage.schema import (
     DOCUMENT,
     EVERY_PART,
+    LOST,
     PAYLOAD,
     SPECIAL,
     Head,
@@ -44,9 +46,12 @@ from retrieval_store.errors import (
     DimensionMismatchError,
     IDAlreadyExistsError,
     InvalidArgumentError,
+    NotFoundError,
 )
+from retrieval_store.filters.expression import Expression
 from retrieval_store.interface.points import (
     UNSET,
+    Content,
     PointBatch,
     PointId,
     PutResult,
@@ -61,33 +66,49 @@ LOG_PKS = 1_000_000
 TRIM_EVERY = 256
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Write:
-    """A write transaction that has begun: its connection, and the head as it found it."""
+    """A write transaction that has begun: its connection, and the head as its last operation has
+    left it."""
 
     connection: apsw.Connection
     head: Head
     open_vectors: OpenVectors
 
 
-def put(write: Write, batch: PointBatch, rules: WriteRules) -> PutResult:
+class Known(Protocol):
+    """What a write wants to know of points as the operations before it have left them."""
+
+    def fulfilling(self, pks: Ints, expression: Expression) -> Bools:
+        """For each of these points, which exist, whether it fulfils the expression."""
+
+    def slots(self, space: str, pks: Ints) -> Ints:
+        """Where the vectors of these points are in a dense space; -1 for those without."""
+
+
+def put(write: Write, batch: PointBatch, rules: WriteRules, known: Known) -> PutResult:
     """Insert and update points as the rules say; all of it, or an error and nothing."""
-    known = pks_of_ids(write.connection, batch.ids) if rules.known == "update" else {}
-    pks = np.array([known.get(point_id, -1) for point_id in batch.ids], np.int64)
-    is_new, old_pks = pks < 0, pks[pks >= 0]
+    pks = _pks(write.connection, batch, rules)
+    is_new = pks < 0
+    changed = _changed(pks, ~is_new, rules, known)
     inserting = rules.new == "insert"
+    pks[~is_new & ~changed] = -1
     if inserting:
         _require_vectors(batch, is_new, rules.needs_vector)
         pks[is_new] = write.head.next_pk + np.arange(np.count_nonzero(is_new))
         _insert(write, batch, pks, is_new)
-    _update(write, batch, pks, ~is_new, rules.merge_payloads)
+    parts = _parts(batch)
+    if rules.known == "replace":
+        parts |= _take_the_rest(write, batch, pks, changed, known)
+        batch = _with_nothing_unset(batch)
+    _update(write, batch, pks, changed, rules)
     for name in batch.vectors:
         _put_vectors(write, name, batch, pks)
-    new_pks = pks[is_new] if inserting else pks[:0]
+    new_pks, old_pks = pks[is_new & (pks >= 0)], pks[changed]
     if len(new_pks) or len(old_pks):
         set_present(write.connection, new_pks, True)
-        _finish(write, old_pks, _parts(batch), len(new_pks))
-    ignored = [] if inserting else [batch.ids[i] for i in np.flatnonzero(is_new).tolist()]
+        finish(write, old_pks, parts, len(new_pks))
+    ignored = [batch.ids[i] for i in np.flatnonzero(pks < 0).tolist()]
     return PutResult(len(new_pks), len(old_pks), ignored)
 
 
@@ -98,7 +119,101 @@ def delete(write: Write, pks: Ints) -> None:
         write.connection.execute("DELETE FROM points WHERE pk IN carray(?)", (apsw.carray(pks),))
         delete_special(write.connection, pks)
         set_present(write.connection, pks, False)
-        _finish(write, pks, EVERY_PART, 0)
+        finish(write, pks, EVERY_PART, 0)
+
+
+def edit(write: Write, pks: Ints, make: Callable[[Content], Content]) -> None:
+    """Make of each of these points what `make` says."""
+    if not len(pks):
+        return
+    pks, version = np.sort(pks), write.head.seq + 1
+    query = "UPDATE points SET payload = ?, document = ?, uri = ?, version = ? WHERE pk = ?"
+    for piece in read_records(write.connection, "pk, payload, document, uri", pks):
+        payloads = decode_payloads(payload for _, payload, _, _ in piece)
+        made = [
+            (pk, make(Content(payload, document, uri)))
+            for (pk, _, document, uri), payload in zip(piece, payloads, strict=True)
+        ]
+        write.connection.executemany(
+            query, [(_as_json(c.payload), c.document, c.uri, version, pk) for pk, c in made]
+        )
+    finish(write, pks, PAYLOAD | DOCUMENT, 0)
+
+
+def delete_vectors(write: Write, pks: Ints, spaces: Iterable[Space], known: Known) -> None:
+    """Take the vectors in these spaces from the points with these pks, all of which exist."""
+    if len(pks):
+        parts = 0
+        for space in spaces:
+            parts |= _take_vectors(write, space, pks, known)
+        _set_version(write, pks)
+        finish(write, pks, parts, 0)
+
+
+def _pks(connection: apsw.Connection, batch: PointBatch, rules: WriteRules) -> Ints:
+    """The pks of the points of a batch; -1 for those that aren't there, or when they don't matter:
+    where known ones are refused and others inserted, SQLite finds them."""
+    if rules.known == "refuse" and rules.new == "insert":
+        return np.full(len(batch.ids), -1, np.int64)
+    known = pks_of_ids(connection, batch.ids)
+    pks = np.array([known.get(point_id, -1) for point_id in batch.ids], np.int64)
+    if rules.new == "refuse" and len(known) < len(batch.ids):
+        absent = [point_id for point_id in batch.ids if point_id not in known]
+        raise NotFoundError(f"ids that aren't there: {listed(absent)}; nothing was written")
+    if rules.known == "refuse" and known:
+        raise _exist(known)
+    return pks
+
+
+def _changed(pks: Ints, is_known: Bools, rules: WriteRules, known: Known) -> Bools:
+    """Which points of a batch are to be changed."""
+    if rules.known == "ignore":
+        return np.zeros_like(is_known)
+    if rules.where is None:
+        return is_known
+    changed = is_known.copy()
+    changed[is_known] = known.fulfilling(pks[is_known], rules.where)
+    return changed
+
+
+def _take_the_rest(write: Write, batch: PointBatch, pks: Ints, changed: Bools, known: Known) -> int:
+    """Take from the points that are changed all vectors that the batch doesn't give them; returns
+    which parts of points that changes."""
+    parts = PAYLOAD | DOCUMENT
+    for name, space in read_spaces(write.connection).items():
+        lacking = changed.copy()
+        if name in batch.vectors:
+            positions = batch.vectors[name].positions
+            lacking[slice(None) if positions is None else positions] = False
+        if lacking.any():
+            parts |= _take_vectors(write, space, pks[lacking], known)
+    return parts
+
+
+def _take_vectors(write: Write, space: Space, pks: Ints, known: Known) -> int:
+    """Take from points what they have in a space; returns which part of them that changes."""
+    if space.kind != "dense":
+        delete_special(write.connection, pks, space)
+        return SPECIAL
+    slots = known.slots(space.name, pks)
+    disown(write.connection, space, write.head.generation, slots[slots >= 0])
+    return LOST
+
+
+def _with_nothing_unset(batch: PointBatch) -> PointBatch:
+    """With null for all that isn't given."""
+    nothing = [None] * len(batch.ids)
+    return PointBatch(
+        batch.ids,
+        batch.vectors,
+        _nulls(batch.payloads or nothing),
+        _nulls(batch.documents or nothing),
+        _nulls(batch.uris or nothing),
+    )
+
+
+def _nulls(values: Sequence[Any]) -> Sequence[Any]:
+    return [None if value is UNSET else value for value in values]
 
 
 def _require_vectors(batch: PointBatch, is_new: Bools, name: str | None) -> None:
@@ -128,20 +243,22 @@ def _insert(write: Write, batch: PointBatch, pks: Ints, is_new: Bools) -> None:
         payloads,
         column(batch.documents),
         column(batch.uris),
+        repeat(write.head.seq + 1),
         strict=False,
     )
     try:
-        write.connection.executemany("INSERT INTO points VALUES (?, ?, ?, ?, ?)", records)
+        write.connection.executemany("INSERT INTO points VALUES (?, ?, ?, ?, ?, ?)", records)
     except apsw.ConstraintError:
         known = pks_of_ids(write.connection, batch.ids)
-        existing = [one for one, pk in known.items() if pk < write.head.next_pk]
-        raise IDAlreadyExistsError(
-            f"ids that already exist: {listed(existing)}; nothing was added"
-        ) from None
+        raise _exist([one for one, pk in known.items() if pk < write.head.next_pk]) from None
 
 
-def _update(write: Write, batch: PointBatch, pks: Ints, is_known: Bools, merge: bool) -> None:
-    places = np.flatnonzero(is_known).tolist()
+def _exist(ids: Iterable[PointId]) -> IDAlreadyExistsError:
+    return IDAlreadyExistsError(f"ids that already exist: {listed([*ids])}; nothing was added")
+
+
+def _update(write: Write, batch: PointBatch, pks: Ints, changed: Bools, rules: WriteRules) -> None:
+    places = np.flatnonzero(changed).tolist()
     columns: dict[str, Sequence[Any] | None] = {
         "payload": batch.payloads,
         "document": batch.documents,
@@ -152,11 +269,20 @@ def _update(write: Write, batch: PointBatch, pks: Ints, is_known: Bools, merge: 
             continue
         given = {int(pks[i]): values[i] for i in places if values[i] is not UNSET}
         if column == "payload":
+            merge = rules.merge_payloads and rules.known != "replace"
             given = _encoded(write.connection, given, merge)
         write.connection.executemany(
             f"UPDATE points SET {column} = ? WHERE pk = ?",
             [(value, pk) for pk, value in given.items()],
         )
+    _set_version(write, np.sort(pks[changed]))
+
+
+def _set_version(write: Write, pks: Ints) -> None:
+    """Note that the operation under way changes these points."""
+    if len(pks):
+        query = "UPDATE points SET version = ? WHERE pk IN carray(?)"
+        write.connection.execute(query, (write.head.seq + 1, apsw.carray(pks)))
 
 
 def _encoded(
@@ -169,7 +295,11 @@ def _encoded(
         old = decode_payloads(blob for _, blob in records)
         for (pk, _), payload in zip(records, old, strict=True):
             given[pk] = merged(payload, given[pk])
-    return {pk: None if new is None else orjson.dumps(new) for pk, new in given.items()}
+    return {pk: _as_json(new) for pk, new in given.items()}
+
+
+def _as_json(payload: Payload | None) -> bytes | None:
+    return None if payload is None else orjson.dumps(payload)
 
 
 def _put_vectors(write: Write, name: str, batch: PointBatch, pks: Ints) -> None:
@@ -243,6 +373,34 @@ def append_rows(write: Write, space: Space, generation: int, rows: Stored, owner
     return replace(space, slots=space.slots + len(rows))
 
 
+def disown(connection: apsw.Connection, space: Space, generation: int, slots: Ints) -> None:
+    """Note of slots, each the last of a point, that the point has lost its vector."""
+    if not len(slots):
+        return
+    block_rows = rows_per_block(space.row_bytes)
+    key = "WHERE space = ? AND generation = ? AND block = ?"
+    for block in distinct(slots // block_rows).tolist():
+        which = (space.number, generation, block)
+        ((blob,),) = select(connection, f"SELECT owners FROM blocks {key}", *which)
+        owners = np.frombuffer(blob, "<i8").copy()
+        places = slots[slots // block_rows == block] % block_rows
+        owners[places] = np.minimum(owners[places], ~owners[places])
+        connection.execute(f"UPDATE blocks SET owners = ? {key}", (owners.tobytes(), *which))
+
+
+def owners_of(connection: apsw.Connection, space: Space, generation: int, slots: Ints) -> Ints:
+    """What stands in the database as the owners of these slots."""
+    block_rows = rows_per_block(space.row_bytes)
+    query = """SELECT block, owners FROM blocks
+               WHERE space = ? AND generation = ? AND block IN carray(?) ORDER BY block"""
+    blocks = distinct(slots // block_rows)
+    found = select(connection, query, space.number, generation, apsw.carray(blocks))
+    starts = np.cumsum([0, *(len(blob) // 8 for _, blob in found)])[:-1]
+    owners = np.frombuffer(b"".join([blob for _, blob in found]), "<i8")
+    at = np.searchsorted(np.array([block for block, _ in found], np.int64), slots // block_rows)
+    return owners[starts[at] + slots % block_rows]
+
+
 def _last_block(
     connection: apsw.Connection, number: int, generation: int
 ) -> tuple[int, int, bytes]:
@@ -261,8 +419,8 @@ def _parts(batch: PointBatch) -> int:
     return payload | document | (SPECIAL if special else 0)
 
 
-def _finish(write: Write, changed: Ints, parts: int, inserted: int) -> None:
-    """The log and the head: what tells readers that something happened."""
+def finish(write: Write, changed: Ints, parts: int, inserted: int) -> None:
+    """The log and the head: what tells readers that something happened. It ends an operation."""
     connection, head = write.connection, write.head
     seq, floor = head.seq + 1, head.log_floor
     if len(changed):
@@ -271,7 +429,8 @@ def _finish(write: Write, changed: Ints, parts: int, inserted: int) -> None:
     if seq % TRIM_EVERY == 0 or len(changed) > LOG_PKS // 8:
         floor = max(floor, _untrimmed(connection, seq))
         connection.execute("DELETE FROM changes WHERE seq <= ?", (floor,))
-    write_head(connection, replace(head, seq=seq, next_pk=head.next_pk + inserted, log_floor=floor))
+    write.head = replace(head, seq=seq, next_pk=head.next_pk + inserted, log_floor=floor)
+    write_head(connection, write.head)
 
 
 def _untrimmed(connection: apsw.Connection, seq: int) -> int:

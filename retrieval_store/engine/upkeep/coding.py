@@ -29,7 +29,7 @@ def code(points: Access, name: str, progress: Progress) -> None:
             codes.take_in(space)
             progress(0, space.space.slots)
     except DamagedError:
-        if not points.has_moved_on(moment.state.head.generation):
+        if not points.has_moved_on(moment.state):
             raise  # else the files are those of the generation before
     measure()  # by now queries know how fast codes are usually
 

@@ -1,6 +1,6 @@
 """Compaction: the vectors that live go into files of the next generation; the rest goes away."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -10,12 +10,13 @@ from retrieval_store.base.arrays import Ints, Stored, as_float32
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.nearest.indexing import SpaceIndex, is_worth_an_index
+from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.state.state import SpaceState, State, rows_of
 from retrieval_store.engine.storage import derived
-from retrieval_store.engine.storage.files import remove_vector_files
-from retrieval_store.engine.storage.schema import Space, write_head
+from retrieval_store.engine.storage.files import remove_vector_files, vector_files
+from retrieval_store.engine.storage.schema import Space, dropped_spaces, write_head
 from retrieval_store.engine.storage.vectors import rows_per_block
-from retrieval_store.engine.storage.write import Write, append_rows
+from retrieval_store.engine.storage.write import Write, append_rows, disown
 from retrieval_store.engine.upkeep.filling import FILLED_AT_ONCE
 from retrieval_store.engine.upkeep.saving import sweep
 from retrieval_store.interface.records import Progress
@@ -25,7 +26,9 @@ SLICE_PAGES = 500
 DEAD_SHARE = 0.25  # of the slots: then compaction is worth it
 DEAD_CELLS = 250_000
 OVERGROWN = 0.5  # of the slots are dead: then compaction is worth more than an index is
-OF_GENERATIONS = ("index", "codes")  # derived files whose keys go on with a space and a generation
+# Derived files whose keys go on with a space, and then with a generation.
+OF_GENERATIONS = ("index", "codes")
+OF_SPACES = (*OF_GENERATIONS, "sparse")
 
 
 def is_worth_compacting(space: SpaceState, share: float = DEAD_SHARE) -> bool:
@@ -53,8 +56,8 @@ def compact(points: Access, then: State, progress: Progress, with_indexes: bool 
 def _copy_and_switch(points: Access, then: State, progress: Progress, with_indexes: bool) -> None:
     generation = then.head.generation + 1
     copies = {
-        name: _copied(points, then, name, generation, progress, with_indexes)
-        for name in then.spaces
+        space.space.number: _copied(points, then, space, generation, progress, with_indexes)
+        for space in then.spaces.values()
     }
     points.write(partial(_switch, points, then, copies, generation))
     points.moment()  # let go of the files of the generation before
@@ -63,13 +66,12 @@ def _copy_and_switch(points: Access, then: State, progress: Progress, with_index
 def _copied(
     points: Access,
     then: State,
-    name: str,
+    space: SpaceState,
     generation: int,
     progress: Progress,
     with_index: bool,
 ) -> Space:
     """The space in the generation to come, with the vectors that live in the state `then`."""
-    space = then.spaces[name]
     copy = replace(space.space, slots=0)
     rows = np.flatnonzero(space.slot_of_row.whole() >= 0)
     index = _index_to_build(points, copy, generation, len(rows)) if with_index else None
@@ -104,24 +106,36 @@ def _taken_in(points: Access, then: SpaceState, index: SpaceIndex, vectors: Stor
 
 def _outgrows(points: Access, then: SpaceState) -> bool:
     """Whether others write so much meanwhile that the switch can't wait for an index."""
-    now = points.moment().state.spaces[then.space.name].space
-    return now.slots > then.space.slots and is_overgrown(points)
+    known = points.moment().state.known.values()
+    slots = max((now.slots for now in known if now.number == then.space.number), default=0)
+    return slots > then.space.slots and is_overgrown(points)
 
 
 def _switch(
-    points: Access, then: State, copies: dict[str, Space], generation: int, write: Write
+    points: Access, then: State, copies: dict[int, Space], generation: int, write: Write
 ) -> None:
     """Copy what was written since `then`, and make the new generation the one that counts."""
     now = points.memory.before(write.connection, write.head).state
-    for name, space in now.spaces.items():
-        rows = _rows_written_since(then, now, name)
-        copy = copies.get(name, replace(space.space, slots=0))
+    before = {space.space.number: space for space in then.spaces.values()}
+    for space in now.spaces.values():
+        copy = copies.get(space.space.number, replace(space.space, slots=0))
+        old = before.get(space.space.number)
+        if old is not None:
+            lost = _copies_lost_since(then, now, old, space)
+            disown(write.connection, copy, generation, lost)
+        rows = _rows_written_since(then, now, old, space)
         vectors, _ = _vectors(space, rows)
         copy = append_rows(write, copy, generation, vectors, now.pks[rows])
         query = "UPDATE spaces SET slots = ? WHERE number = ?"
         write.connection.execute(query, (copy.slots, space.space.number))
-    write.connection.execute("DELETE FROM blocks WHERE generation <> ?", (generation,))
+    _forget_blocks(write, generation)
     write_head(write.connection, replace(write.head, seq=write.head.seq + 1, generation=generation))
+
+
+def _forget_blocks(write: Write, generation: int) -> None:
+    """Those of other generations, and of spaces that aren't there any more."""
+    gone = "generation <> ? OR space NOT IN (SELECT number FROM spaces)"
+    write.connection.execute(f"DELETE FROM blocks WHERE {gone}", (generation,))
 
 
 def _index_to_build(points: Access, space: Space, generation: int, count: int) -> SpaceIndex | None:
@@ -139,16 +153,25 @@ def _vectors(space: SpaceState, rows: Ints) -> tuple[Stored, bool]:
     return stored[slots], norms.safe
 
 
-def _rows_written_since(then: State, now: State, name: str) -> Ints:
+def _rows_written_since(then: State, now: State, old: SpaceState | None, new: SpaceState) -> Ints:
     """Rows of `now` with another vector than `then`; equal slots have equal vectors."""
-    slots = now.spaces[name].slot_of_row.whole()
+    slots = new.slot_of_row.whole()
     lives = slots >= 0
-    if name not in then.spaces:
+    if old is None:
         return np.flatnonzero(lives)
     rows = rows_of(then.pks, now.pks)
     known = rows >= 0
-    lives[known] &= then.spaces[name].slot_of_row[rows[known]] != slots[known]
+    lives[known] &= old.slot_of_row[rows[known]] != slots[known]
     return np.flatnonzero(lives)
+
+
+def _copies_lost_since(then: State, now: State, old: SpaceState, new: SpaceState) -> Ints:
+    """The slots that `_copied` has given to points which are still there, but have lost their
+    vectors since."""
+    copied = np.flatnonzero(old.slot_of_row.whole() >= 0)
+    rows = rows_of(now.pks, then.pks[copied])
+    there = np.flatnonzero(rows >= 0)
+    return there[new.slot_of_row[rows[there]] < 0]
 
 
 def _slices(rows: Ints, space: Space) -> Iterator[Ints]:
@@ -159,23 +182,45 @@ def _slices(rows: Ints, space: Space) -> Iterator[Ints]:
 
 
 def remove_leftovers(points: Access, generation: int) -> None:
-    """Remove what belongs to other generations: the one before, or one that was never finished."""
+    """Remove what belongs to other generations: the one before, or one that was never finished; and
+    to vector spaces that aren't there any more."""
 
-    def forget(write: Write) -> None:
-        write.connection.execute("DELETE FROM blocks WHERE generation <> ?", (generation,))
-        files = derived.all_files(write.connection)
-        derived.forget(write.connection, [f.key for f in files if _is_of_other(f.key, generation)])
+    def forget(write: Write) -> Callable[[int], bool]:
+        _forget_blocks(write, generation)
+        files, gone = derived.all_files(write.connection), dropped_spaces(write.connection)
+        others = [f.key for f in files if _is_of_other(f.key, generation, gone)]
+        derived.forget(write.connection, others)
+        return gone
 
-    points.write(forget)
+    gone = points.write(forget)
     if points.directory is not None:  # nobody else makes files of other generations now
-        remove_vector_files(points.directory, but_of=generation)
+        remove_vector_files(points.directory, generation, gone)
     sweep(points)
 
 
-def _is_of_other(key: str, generation: int) -> bool:
-    """Whether it is the key of an index or of codes, but not of this generation."""
+def has_files_of_dropped(points: Access) -> bool:
+    """Whether there are any of vector spaces that aren't there any more."""
+
+    def look(view: SearchView) -> bool:
+        gone, files = dropped_spaces(view.connection), derived.all_files(view.connection)
+        held = vector_files(points.directory) if points.directory is not None else set()
+        return any(map(gone, [*held, *(_space_of(file.key) for file in files)]))
+
+    return points.read(look)
+
+
+def _is_of_other(key: str, generation: int, gone: Callable[[int], bool]) -> bool:
+    """Whether it is the key of an index or of codes, but not of this generation, or of lists of
+    sparse vectors, and of a space that isn't there any more."""
     kind, *rest = key.split(".")
-    return kind in OF_GENERATIONS and rest[1:2] != [str(generation)]
+    other = kind in OF_GENERATIONS and rest[1:2] != [str(generation)]
+    return other or gone(_space_of(key))
+
+
+def _space_of(key: str) -> int:
+    """The number of the vector space that a derived file belongs to; -1 for none."""
+    kind, *rest = key.split(".")
+    return int(rest[0]) if kind in OF_SPACES and rest and rest[0].isdecimal() else -1
 
 
 def give_back_space(points: Access) -> None:

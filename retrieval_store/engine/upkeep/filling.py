@@ -63,7 +63,7 @@ def fill(
     try:
         index.filling.take(take_in)
     except DamagedError:
-        if not points.has_moved_on(state.head.generation):
+        if not points.has_moved_on(state):
             raise
         return True  # not damage: the files are those of the generation before
     if index.refused is not None:

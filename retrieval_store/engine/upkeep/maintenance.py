@@ -31,6 +31,7 @@ from retrieval_store.engine.upkeep.coding import code, save_codes
 from retrieval_store.engine.upkeep.compaction import (
     compact,
     give_back_space,
+    has_files_of_dropped,
     is_overgrown,
     is_worth_compacting,
     remove_leftovers,
@@ -115,6 +116,8 @@ def tend(points: Access, progress: Progress) -> bool:
         code_all(state)
         for name in state.spaces:  # early, since queries could use what is in files already
             load(points, name, at_once=False)
+        if alone and has_files_of_dropped(points):
+            remove_leftovers(points, state.head.generation)
         if alone and any(map(is_worth_compacting, state.spaces.values())):
             remove_leftovers(points, state.head.generation)
             compact(points, state, progress)

@@ -118,8 +118,12 @@ def _comparisons(
 ) -> dict[str, Comparison]:
     """By their keys, how to compare derived files with what they are made of. There may be others,
     that are of no use any more."""
-    sparse = [name for name, space in view.state.special.items() if space.kind == "sparse"]
-    keys: list[ListKey] = [TRIGRAMS, *_words(find_analyzer), *(("sparse", name) for name in sparse)]
+    sparse = [s.number for s in view.state.special.values() if s.kind == "sparse"]
+    keys: list[ListKey] = [
+        TRIGRAMS,
+        *_words(find_analyzer),
+        *(("sparse", number) for number in sparse),
+    ]
     lists = {file_key(key): partial(refuse_false_lists, view, key) for key in keys}
     indexes = {
         index.key: partial(refuse_false_index, directory, space, index)

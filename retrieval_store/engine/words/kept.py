@@ -19,7 +19,6 @@ from retrieval_store.engine.state.layers import LayerCache, Layers, current
 from retrieval_store.engine.state.view import AnyView, View
 from retrieval_store.engine.storage.derived import find, path_of, refuse_damaged
 from retrieval_store.engine.storage.records import read_records
-from retrieval_store.engine.storage.schema import Space
 from retrieval_store.engine.storage.special import read_blobs
 from retrieval_store.engine.words import list_files, lists
 from retrieval_store.engine.words.lists import Lists
@@ -28,7 +27,7 @@ from retrieval_store.errors import DamagedError
 
 LISTS_WORTH = 20_000  # points; the lists of fewer are made anew in a moment
 ROWS_A_PIECE, CHARACTERS_A_PIECE = 20_000, 8_000_000
-ListKey: TypeAlias = tuple[str, Analyzer | str | None]  # of words, trigrams or a sparse space
+ListKey: TypeAlias = tuple[str, Analyzer | int | None]  # of words, trigrams, a sparse space
 GoingOn: TypeAlias = Callable[[], object]
 TRIGRAMS: ListKey = ("trigrams", None)
 _log = logging.getLogger("retrieval_store")
@@ -87,8 +86,8 @@ def in_pieces(view: AnyView, key: ListKey, rows: Ints) -> Iterator[Lists]:
     _, what = key
     for start in range(0, max(1, len(rows)), ROWS_A_PIECE):
         some = rows[start : start + ROWS_A_PIECE]
-        if isinstance(what, str):
-            yield _sparse_lists(view, view.state.special[what], some)
+        if isinstance(what, int):
+            yield _sparse_lists(view, what, some)
             continue
         documents = documents_of(view, some)
         ends = np.cumsum([len(document or "") for document in documents]) // CHARACTERS_A_PIECE
@@ -106,7 +105,9 @@ def file_key(key: ListKey) -> str:
     kind, what = key
     if what is None:
         return kind
-    told = what if isinstance(what, str) else repr((what.language, sorted(what.stopwords)))
+    if isinstance(what, int):
+        return f"{kind}.{what}"
+    told = repr((what.language, sorted(what.stopwords)))
     return f"{kind}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 
@@ -128,8 +129,9 @@ def _saved(view: ListView, key: ListKey) -> Layers[Lists] | None:
         return None
 
 
-def _sparse_lists(view: AnyView, space: Space, rows: Ints) -> Lists:
+def _sparse_lists(view: AnyView, number: int, rows: Ints) -> Lists:
     pks = view.state.pks[rows]
+    (space,) = (one for one in view.state.special.values() if one.number == number)
     found = list(read_blobs(view.connection, space, pks))
     holders = rows[np.searchsorted(pks, np.array([pk for pk, _ in found], np.int64))]
     halves = [len(blob) // 2 for _, blob in found]

@@ -137,7 +137,7 @@ def rank_sparse(
 ) -> list[Ranking]:
     """For each query vector the k rows with the greatest dot products, of those that share an index
     with it. With the setting "idf", values are multiplied by the idf of their index."""
-    key: ListKey = ("sparse", space.name)
+    key: ListKey = ("sparse", space.number)
     layers = lists_for(view, key)
     known, living = _measured(view, key, layers), (view.state.alive, view.state.some_dead)
     by_idf = space.index.get("idf") is True

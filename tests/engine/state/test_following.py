@@ -108,7 +108,7 @@ def test_a_reader_keeps_its_state_while_others_write(tmp_path):
 def test_a_first_write_that_failed_does_not_fix_the_dimension(store, monkeypatch):
     points = points_of(store, v="l2")
     with monkeypatch.context() as patch:
-        patch.setattr("retrieval_store.engine.storage.write._finish", lambda *_: 1 / 0)
+        patch.setattr("retrieval_store.engine.storage.write.finish", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             points.put(batch(["a", "b"], v=np.ones((2, 8))), ADD)
     points.put(batch(["a", "b"], v=[[1, 2, 3], [4, 5, 6]]), ADD)

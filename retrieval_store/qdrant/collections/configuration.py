@@ -114,7 +114,7 @@ def index_params(schema: Mapping[str, Any]) -> Any:
     """The parameters of a payload index that is stored as a server reports it."""
     kind = schema["data_type"]
     params = getattr(models, f"{kind.capitalize()}IndexParams")
-    return params(**{"type": kind, **schema.get("params", {})})
+    return params.model_validate({"type": kind, **schema.get("params", {})})
 
 
 def plain(model: Any) -> Payload:

@@ -16,7 +16,6 @@ from retrieval_store.qdrant.collections.configuration import (
     Vector,
     changed,
     hnsw_of,
-    index_params,
     plain,
     settings_of,
     space_of,
@@ -26,13 +25,14 @@ from retrieval_store.qdrant.collections.requests import (
     checked_name,
     checked_vector_name,
     dense_params,
+    index_to_store,
     new_configuration,
     sparse_params,
     tell_once,
     with_settings,
 )
 from retrieval_store.qdrant.collections.strict import check_indexes
-from retrieval_store.qdrant.filters import checked_index, parse_path
+from retrieval_store.qdrant.paths import parse_path
 from retrieval_store.qdrant.refusals import Refused, missing, wrong
 from retrieval_store.qdrant.serialised import to_write
 
@@ -169,8 +169,7 @@ def add_index(collections: Collections, opened: Opened, key: str, schema: Any) -
     """A payload index, which says what kind of values of a key conditions are meant for."""
     parse_path(key)
     check_indexes(opened, key)
-    stored = checked_index(key, schema)
-    index_params(stored)
+    stored = index_to_store(key, schema)
     collections.change(
         opened,
         lambda old: replace(old, payload_schema={**old.payload_schema, key: stored}),

@@ -112,6 +112,20 @@ def new_configuration(
     return with_settings(Configuration(dense, sparse), given)
 
 
+def index_to_store(key: str, schema: Any) -> dict[str, Any]:
+    """What a payload index is to be, as a server reports it."""
+    if schema is None:
+        raise malformed(f"field_schema of {key!r} is missing: expected a PayloadSchemaType")
+    if hasattr(schema, "model_dump"):
+        params: dict[str, Any] = plain(schema)
+        return {"data_type": str(params.pop("type")), "params": plain(schema)}
+    try:
+        return {"data_type": models.PayloadSchemaType(schema).value}
+    except ValueError:
+        kinds = ", ".join(kind.value for kind in models.PayloadSchemaType)
+        raise malformed(f"field_schema of {key!r} is {schema!r}, expected one of {kinds}") from None
+
+
 PARAMS = (
     "shard_number",
     "sharding_method",

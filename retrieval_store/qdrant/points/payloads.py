@@ -12,10 +12,12 @@ from qdrant_client import models
 
 from retrieval_store.base.json_values import Payload
 from retrieval_store.interface.points import Content
-from retrieval_store.qdrant.filters import EVERY, Path, parse_path
+from retrieval_store.filters.typed.paths import EACH, Step
+from retrieval_store.qdrant.paths import parse_path
 from retrieval_store.qdrant.refusals import wrong
 
 DOCUMENT, URI = "_document", "_uri"
+Path: TypeAlias = Sequence[Step]
 Shown: TypeAlias = Callable[[Payload], Any]
 
 
@@ -58,7 +60,7 @@ def setting(new: Payload, key: str | None) -> Callable[[Payload], Payload]:
     its key away."""
     if key is None:
         return lambda old: _merged(old, new)
-    path = parse_path(key)
+    path = parse_path(key).steps
     return lambda old: _set(old, path, new)
 
 
@@ -76,13 +78,13 @@ def _set(value: Any, path: Path, new: Payload) -> Any:
         held = value if isinstance(value, dict) else {}
         return {**held, step: _set(held.get(step), rest, new)}
     items = value if isinstance(value, list) else []
-    wanted = range(len(items)) if step is EVERY else [step]
+    wanted = range(len(items)) if step is EACH else [step]
     return [_set(one, rest, new) if i in wanted else one for i, one in enumerate(items)]
 
 
 def deleting(keys: Sequence[str]) -> Callable[[Payload], Payload]:
     """The payload without what lies at these paths."""
-    paths = [parse_path(key) for key in keys]
+    paths = [parse_path(key).steps for key in keys]
 
     def delete(old: Payload) -> Payload:
         for path in paths:
@@ -102,7 +104,7 @@ def _without(value: Any, path: Path) -> Any:
         return {**value, step: _without(value[step], rest)}
     if not rest or not isinstance(value, list):  # a server takes no elements out of lists
         return value
-    wanted = range(len(value)) if step is EVERY else [step]
+    wanted = range(len(value)) if step is EACH else [step]
     return [_without(one, rest) if i in wanted else one for i, one in enumerate(value)]
 
 
@@ -124,7 +126,7 @@ def _all(payload: Payload) -> Payload:
 
 
 def _included(keys: Sequence[str]) -> Shown:
-    paths = [parse_path(key) for key in keys]
+    paths = [parse_path(key).steps for key in keys]
     if all(len(path) == 1 and isinstance(path[0], str) for path in paths):
         names = {path[0] for path in paths}
         return lambda payload: {key: one for key, one in payload.items() if key in names}
@@ -133,14 +135,14 @@ def _included(keys: Sequence[str]) -> Shown:
 
 def _parts(value: Any, paths: Sequence[Path]) -> Any:
     """Those parts of a value to which a path leads; None where none does."""
-    if any(not path for path in paths):
+    if not all(paths):
         return value
     if isinstance(value, dict):
         found = {}
         for key, one in value.items():
             rest = [path[1:] for path in paths if path[0] == key]
             part = _parts(one, rest) if rest else None
-            if part is not None or (one is None and () in rest):
+            if part is not None or (one is None and any(not path for path in rest)):
                 found[key] = part
         return found
     if isinstance(value, list):

@@ -10,7 +10,7 @@ from retrieval_store.filters.expression import Expression
 from retrieval_store.interface.points import Fields, Points
 from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.collections.strict import check_filter, check_limit
-from retrieval_store.qdrant.filters import facet_of, order_of, parse_filter
+from retrieval_store.qdrant.filters import parse_facet, parse_filter, parse_order
 from retrieval_store.qdrant.points.ids import id_to_read, ids_to_read
 from retrieval_store.qdrant.points.payloads import selecting, shown
 from retrieval_store.qdrant.points.vectors import names_of, shown_vectors
@@ -92,11 +92,11 @@ def scroll(
     if order_by is not None:
         if offset is not None:
             raise wrong("Cannot use an `offset` when using `order_by`: go on with its `start_from`")
-        order = order_of(order_by, opened.configuration.indexes)
+        order = parse_order(order_by, opened.configuration.indexes)
         points, values = opened.points.ordered(
-            order.values, expression, limit, order.descending, order.start, selection.fields()
+            order.at, expression, limit, order.descending, order.start, selection.fields()
         )
-        return selection.records(points, [order.shown(value) for value in values]), None
+        return selection.records(points, values), None
     start = None if offset is None else id_to_read(offset)
     found = opened.points.page(expression, start, limit + 1, selection.fields())
     records = selection.records(found)
@@ -119,8 +119,7 @@ def facet(
         raise malformed(f"limit is {value_shown(limit)}, expected 1 or more")
     check_limit(opened, limit)
     check_filter(opened, given)
-    values = facet_of(key, opened.configuration.indexes)
+    values = parse_facet(key, opened.configuration.indexes)
     counted = opened.points.counted(values, expression_of(opened, given))
-    counted.sort(key=lambda one: (-one[1], one[0]))
     hits = [models.FacetValueHit(value=value, count=number) for value, number in counted[:limit]]
     return models.FacetResponse(hits=hits)

@@ -16,6 +16,7 @@ from retrieval_store.engine.changes import Transaction, passing_on
 from retrieval_store.engine.database.opening import create
 from retrieval_store.engine.database.pools import MemoryDatabase
 from retrieval_store.engine.filtering.selecting import allowed_by, select
+from retrieval_store.engine.filtering.values import counted, ordered
 from retrieval_store.engine.nearest.indexing import FRESH_CELLS
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.nearest.trace import Trace
@@ -36,7 +37,8 @@ from retrieval_store.engine.storage.schema import (
 from retrieval_store.engine.storage.special import count_special
 from retrieval_store.engine.storage.write import Write, finish
 from retrieval_store.errors import AlreadyExistsError, NotFoundError
-from retrieval_store.filters.expression import Expression, PayloadPath
+from retrieval_store.filters.expression import Expression, PayloadPath, Scalar
+from retrieval_store.filters.typed.columns import ValuesAt
 from retrieval_store.interface.points import (
     Fields,
     Hits,
@@ -162,6 +164,31 @@ class PointStore(Access):
     def search(self, query: AnyQuery, fields: Fields) -> list[Hits]:
         """For each of the queries the best matching points, best first."""
         return self._answer(query, fields)[0]
+
+    def counted(
+        self, values: ValuesAt, expression: Expression | None
+    ) -> list[tuple[Scalar, int]]:
+        """Each value with how many of the points that fulfil the expression have it, the most
+        frequent ones first, and of these the least."""
+        return self.read_again(lambda view: counted(view, values, expression))
+
+    def ordered(
+        self,
+        values: ValuesAt,
+        expression: Expression | None,
+        limit: int | None,
+        descending: bool,
+        start: int | float | None,
+        fields: Fields,
+    ) -> tuple[Points, list[int | float]]:
+        """The points that fulfil the expression, in the order of their values from `start` on, and
+        these; one of several values comes several times."""
+
+        def look(view: SearchView) -> tuple[Points, list[int | float]]:
+            rows, found = ordered(view, values, expression, limit, descending, start)
+            return fetch(view, rows, fields), found
+
+        return self.read_again(look)
 
     def explain(self, query: AnyQuery, fields: Fields) -> Payload:
         """How `search` finds what it finds; see `report.explanation`."""

@@ -13,6 +13,7 @@ from retrieval_store.filters.documents import DocumentContains, DocumentLeaf, Do
 from retrieval_store.filters.nodes import (
     MAX_DEPTH,
     And,
+    AtLeast,
     Expression,
     HasId,
     Not,
@@ -20,25 +21,49 @@ from retrieval_store.filters.nodes import (
     PayloadPath,
     Scalar,
 )
+from retrieval_store.filters.typed.geo import InBox, InCircle, InPolygon, PlaceLeaf
+from retrieval_store.filters.typed.leaf import TypedLeaf
+from retrieval_store.filters.typed.matches import Between, Counted, Differs, Equals, HasNull
+from retrieval_store.filters.typed.nested import AnyElement
+from retrieval_store.filters.typed.points import HasVector, InSlice
+from retrieval_store.filters.typed.texts import Beginning, Containing, HasPhrase, HasTokens
 from retrieval_store.filters.values import Exists, ListHas, OneOf, Range, TextIn, ValueLeaf
 
 __all__ = [
     "MAX_DEPTH",
     "And",
+    "AnyElement",
+    "AtLeast",
+    "Beginning",
+    "Between",
+    "Containing",
+    "Counted",
+    "Differs",
     "DocumentContains",
     "DocumentLeaf",
     "DocumentMatches",
+    "Equals",
     "Exists",
     "Expression",
     "HasId",
+    "HasNull",
+    "HasPhrase",
+    "HasTokens",
+    "HasVector",
+    "InBox",
+    "InCircle",
+    "InPolygon",
+    "InSlice",
     "ListHas",
     "Not",
     "OneOf",
     "Or",
     "PayloadPath",
+    "PlaceLeaf",
     "Range",
     "Scalar",
     "TextIn",
+    "TypedLeaf",
     "ValueLeaf",
     "every",
     "joined",
@@ -59,16 +84,19 @@ def every(*terms: Expression | None) -> Expression | None:
     return And(given)
 
 
-def walk(expression: Expression) -> Iterator[Expression]:
-    """The node and all below it, without recursion."""
+def walk(expression: Expression, within: bool = False) -> Iterator[Expression]:
+    """The node and all below it, without recursion; with `within`, those too that are asked of
+    elements of lists."""
     pending = [expression]
     while pending:
         node = pending.pop()
         yield node
-        if isinstance(node, And | Or):
+        if isinstance(node, And | Or | AtLeast):
             pending.extend(node.terms)
         elif isinstance(node, Not):
             pending.append(node.term)
+        elif within and isinstance(node, AnyElement):
+            pending.append(node.expression)
 
 
 def joined(terms: tuple[Expression, ...], negated: bool) -> list[Expression]:

@@ -8,6 +8,7 @@ from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import (
     MAX_DEPTH,
     And,
+    AtLeast,
     DocumentLeaf,
     Expression,
     HasId,
@@ -35,7 +36,7 @@ def checked_expression(expression: Expression) -> Expression:
 
 def _terms(node: Expression) -> tuple[Expression, ...]:
     match node:
-        case And(terms) | Or(terms):
+        case And(terms) | Or(terms) | AtLeast(terms):
             return terms
         case Not(term):
             return (term,)

@@ -40,6 +40,14 @@ class Or(Expression):
 
 
 @dataclass(frozen=True, slots=True)
+class AtLeast(Expression):
+    """Points that fulfil at least `count` of the terms."""
+
+    terms: tuple[Expression, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Not(Expression):
     """Points that don't fulfil the term."""
 

@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from retrieval_store.base.json_values import Payload
 from retrieval_store.filters.expression import (
     And,
+    AtLeast,
     DocumentLeaf,
     Expression,
     HasId,
+    InSlice,
     Not,
     Or,
+    TypedLeaf,
     ValueLeaf,
     value_at,
 )
+from retrieval_store.filters.typed.columns import found_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ def fulfils(point: Candidate, expression: Expression | None) -> bool:
                 if fulfils(point, term) is wanted:
                     return wanted
             return not wanted
+        case AtLeast(terms, count):
+            return sum(fulfils(point, term) for term in terms) >= count
         case Not(term):
             return not fulfils(point, term)
         case HasId(ids):
@@ -46,4 +52,8 @@ def fulfils(point: Candidate, expression: Expression | None) -> bool:
             return point.document is not None and bool(expression.holds(point.document))
         case ValueLeaf():
             return bool(expression.holds(value_at(point.payload, expression.path)))
+        case TypedLeaf():
+            return bool(expression.holds(found_at(point.payload, expression.at)))
+        case InSlice():
+            return bool(expression.of([point.id])[0])
     raise TypeError(f"nothing is defined for {expression!r}")

@@ -145,7 +145,7 @@ def key_of(expression: Expression | None) -> Key | None:
     nobody knows what they hold."""
     if expression is None:
         return (), b""
-    types = tuple(map(type, walk(expression)))
+    types = tuple(map(type, walk(expression, within=True)))
     try:
         return (types, orjson.dumps(expression)) if NODES.issuperset(types) else None
     except TypeError:

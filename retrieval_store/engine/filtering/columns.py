@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import compress
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
+import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints
@@ -20,8 +21,12 @@ from retrieval_store.engine.state.layers import (
     refreshed,
     united,
 )
-from retrieval_store.engine.storage.records import read_values
-from retrieval_store.filters.expression import PayloadPath, ValueLeaf
+from retrieval_store.engine.filtering.typed import TypedSegment, build_typed
+from retrieval_store.engine.storage.records import has_value, read_values
+from retrieval_store.filters.expression import PayloadPath, TypedLeaf, ValueLeaf
+from retrieval_store.filters.typed.columns import Column as TypedColumn
+from retrieval_store.filters.typed.columns import SizesAt, keys_of
+from retrieval_store.filters.values import Found
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +48,20 @@ class Segment:
         return self.rows.nbytes + self.present.groups.nbytes + held
 
 
+ColumnKey: TypeAlias = PayloadPath | TypedColumn
 COLUMNS_WORTH, USES_WORTH = 20_000, 2  # points and uses from which on columns are saved
-Column: TypeAlias = Layers[Segment]
-Columns: TypeAlias = dict[PayloadPath, Column]
+AnySegment: TypeAlias = Segment | TypedSegment
+Column: TypeAlias = Layers[AnySegment]
+Columns: TypeAlias = dict[ColumnKey, Column]
 
 
-def columns_at(view: FilterView, paths: Iterable[PayloadPath]) -> Columns:
+def columns_at(view: FilterView, paths: Iterable[ColumnKey]) -> Columns:
     """The columns of these paths as they are kept, with what is stale in them."""
     seq, rows = view.state.head.seq, len(view.state.pks)
     return {path: view.kept.columns.at(path, seq, rows) for path in paths}
 
 
-def current_columns(view: FilterView, paths: Iterable[PayloadPath]) -> Columns:
+def current_columns(view: FilterView, paths: Iterable[ColumnKey]) -> Columns:
     """The columns of these paths with nothing stale; of those that had something."""
     cache, seq, rows = view.kept.columns, view.state.head.seq, len(view.state.pks)
     with cache.refreshing:  # the threads that wait for it find the columns made
@@ -73,19 +80,45 @@ def current_columns(view: FilterView, paths: Iterable[PayloadPath]) -> Columns:
 
 
 def _read_segments(
-    view: FilterView, lacking: Mapping[PayloadPath, Ints]
-) -> Iterator[tuple[PayloadPath, Segment]]:
-    """For each path a segment of the rows that it lacks. Payloads are read once for all of them: to
+    view: FilterView, lacking: Mapping[ColumnKey, Ints]
+) -> Iterator[tuple[ColumnKey, AnySegment]]:
+    """For each column a segment of the rows that it lacks. Payloads are read once for all of them: to
     look for one key more is next to nothing."""
     every = reduce(_either, lacking.values(), NOTHING_STALE)
     every = every[view.state.alive[every]]
-    found = read_values(view.connection, view.state.pks[every], [*lacking])
-    for (path, wanted), values in zip(lacking.items(), found, strict=True):
+    read = _Read(view.connection, view.state.pks[every], [*lacking])
+    for key, wanted in lacking.items():
         if len(wanted) < len(every):
             its = np.isin(every, wanted)
-            yield path, build_segment(every[its], [*compress(values, its)])
+            yield key, read.segment(key, every[its], its)
         else:
-            yield path, build_segment(every, values)
+            yield key, read.segment(key, every)
+
+
+class _Read:
+    """What the payloads of some points have at the paths of some columns. Of columns whose paths
+    begin with the same keys it is read once."""
+
+    def __init__(self, connection: apsw.Connection, pks: Ints, columns: Sequence[ColumnKey]) -> None:
+        paths = [*dict.fromkeys(map(keys_of, columns))]
+        self._connection, self._pks = connection, pks
+        self._values = dict(zip(paths, read_values(connection, pks, paths), strict=True))
+
+    def segment(self, key: ColumnKey, rows: Ints, its: Bools | None = None) -> AnySegment:
+        """The segment of a column. its: which of the points have these rows, by default all."""
+        values = self._values[keys_of(key)]
+        there = self._there(key, values)
+        if its is not None:
+            values, there = [*compress(values, its)], None if there is None else there[its]
+        if isinstance(key, tuple):
+            return build_segment(rows, values)
+        return build_typed(key, rows, values, there)
+
+    def _there(self, key: ColumnKey, values: Sequence[Any]) -> Bools | None:
+        """Where there is something, for who tells null from nothing."""
+        if not isinstance(key, SizesAt) or key.path.beyond or None not in values:
+            return None
+        return has_value(self._connection, self._pks, key.path.keys)
 
 
 def _either(rows: Ints, others: Ints) -> Ints:
@@ -96,8 +129,8 @@ def _either(rows: Ints, others: Ints) -> Ints:
     return united(rows, others)
 
 
-def _saved(view: FilterView, path: PayloadPath) -> Column | None:
-    found = saved(view, path)
+def _saved(view: FilterView, path: ColumnKey) -> Column | None:
+    found = saved(view, path) if isinstance(path, tuple) else None
     if found is None:
         return None
     return Layers((build_segment(found.rows, found.values),), found.stale)
@@ -113,23 +146,19 @@ def note_use(view: FilterView, path: PayloadPath) -> None:
         view.kept.unsaved.add(path)
 
 
-def columns_of_few(view: FilterView, rows: Ints, paths: Sequence[PayloadPath]) -> Columns:
+def columns_of_few(view: FilterView, rows: Ints, paths: Sequence[ColumnKey]) -> Columns:
     """Columns of these rows alone, which count from 0 there; nobody keeps them."""
-    found, places = read_values(view.connection, view.state.pks[rows], paths), np.arange(len(rows))
-    segments = [build_segment(places, values) for values in found]
-    return {
-        path: Layers((segment,), NOTHING_STALE)
-        for path, segment in zip(paths, segments, strict=True)
-    }
+    read, places = _Read(view.connection, view.state.pks[rows], paths), np.arange(len(rows))
+    return {path: Layers((read.segment(path, places),), NOTHING_STALE) for path in paths}
 
 
-def column_mask(column: Column, leaf: ValueLeaf, rows: int) -> Bools | None:
+def column_mask(column: Column, leaf: ValueLeaf | TypedLeaf, rows: int) -> Bools | None:
     """(rows,) True where the leaf holds; right for rows that aren't stale. None for a leaf that
     can't be looked up."""
     height = max([rows, *(int(s.rows[-1]) + 1 for s in column.segments if len(s.rows))])
     mask = np.zeros(height, np.bool_)
     for i, segment in enumerate(column.segments):
-        found = leaf.found_in(segment)
+        found: Found | None = leaf.found_in(cast(Any, segment))
         if found is None:
             return None
         if i:

@@ -1,5 +1,6 @@
 """What filtering keeps between calls."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -23,7 +24,7 @@ class KeptFilters(KeptLists):
     columns: LayerCache
     answers: LayerCache
     allowed: AllowedCache
-    spent: dict[PayloadPath, float] = field(default_factory=dict, kw_only=True)
+    spent: dict[Hashable, float] = field(default_factory=dict, kw_only=True)
     uses: dict[PayloadPath, int] = field(default_factory=dict, kw_only=True)
     asked: dict[DocumentLeaf, None] = field(default_factory=dict, kw_only=True)
 

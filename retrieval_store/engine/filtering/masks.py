@@ -11,6 +11,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.engine.filtering.columns import (
+    ColumnKey,
     Columns,
     column_mask,
     columns_at,
@@ -21,20 +22,24 @@ from retrieval_store.engine.filtering.columns import (
 from retrieval_store.engine.filtering.documents import asking, holding, is_listed
 from retrieval_store.engine.filtering.kept import KEYS_NOTED, FilterView
 from retrieval_store.engine.state.state import rows_of
-from retrieval_store.engine.storage.records import read_values
-from retrieval_store.engine.storage.schema import pks_of_ids
+from retrieval_store.engine.storage.records import read_records, read_values
+from retrieval_store.engine.storage.schema import pks_of_ids, to_id
+from retrieval_store.engine.storage.special import read_blobs
 from retrieval_store.filters.expression import (
     And,
+    AtLeast,
     DocumentLeaf,
     Expression,
     HasId,
     Not,
     Or,
-    PayloadPath,
+    TypedLeaf,
     ValueLeaf,
     joined,
     walk,
 )
+from retrieval_store.filters.typed.columns import keys_of
+from retrieval_store.filters.typed.points import HasVector, InSlice
 
 # In the time in which one row is read into a column: what it costs to begin to look at points, what
 # each of them costs, and how many rows a condition is looked up for.
@@ -75,7 +80,7 @@ def look(view: FilterView, expression: Expression, rows: Ints) -> Bools:
 
 
 def is_worth_looking(
-    view: FilterView, columns: Columns, lacking: Sequence[PayloadPath], count: int
+    view: FilterView, columns: Columns, lacking: Sequence[ColumnKey], count: int
 ) -> bool:
     """Whether to look at so many points rather than to bring the columns that lack rows up to date;
     if so, that is noted. What looking has cost already counts with it: a key that is asked for
@@ -89,7 +94,7 @@ def is_worth_looking(
         spent.clear()
     for path in lacking:
         spent[path] = spent.get(path, 0.0) + price / len(lacking)
-    key = ".".join(map(str, lacking[0]))
+    key = ".".join(map(str, keys_of(lacking[0])))
     view.remarks.append(f"{count} points were read for {key!r}: the values of all aren't kept yet")
     return True
 
@@ -115,30 +120,36 @@ def parted(
 
 def _reads(view: FilterView, columns: Columns, expression: Expression) -> bool:
     for node in walk(expression):
-        if isinstance(node, ValueLeaf):
-            if not _is_looked_up(node) or len(columns[node.path].stale):
+        if isinstance(node, ValueLeaf | TypedLeaf):
+            if not _is_looked_up(node) or len(columns[_column(node)].stale):
                 return True
         elif isinstance(node, DocumentLeaf) and not is_listed(view, node):
             return True
     return False
 
 
-def _paths(terms: Iterable[Expression]) -> dict[PayloadPath, None]:
-    """The paths that are looked up, each once, in their order."""
+def _paths(terms: Iterable[Expression]) -> dict[ColumnKey, None]:
+    """The columns in which something is looked up, each once, in their order."""
     nodes = (node for term in terms for node in walk(term))
     return {
-        node.path: None for node in nodes if isinstance(node, ValueLeaf) and _is_looked_up(node)
+        _column(node): None
+        for node in nodes
+        if isinstance(node, ValueLeaf | TypedLeaf) and _is_looked_up(node)
     }
+
+
+def _column(node: ValueLeaf | TypedLeaf) -> ColumnKey:
+    return node.at if isinstance(node, TypedLeaf) else node.path
 
 
 def _is_simple(term: Expression) -> bool:
     """Whether it has no terms of its own, some of which may leave few points to the others."""
     while isinstance(term, Not):
         term = term.term
-    return not isinstance(term, And | Or)
+    return not isinstance(term, And | Or | AtLeast)
 
 
-def _is_looked_up(node: ValueLeaf) -> bool:
+def _is_looked_up(node: ValueLeaf | TypedLeaf) -> bool:
     return type(node).found_in is not ValueLeaf.found_in
 
 
@@ -147,7 +158,7 @@ def _documents_last(terms: list[Expression]) -> list[Expression]:
 
 
 def _reads_documents(expression: Expression) -> bool:
-    return not isinstance(expression, ValueLeaf) and any(
+    return not isinstance(expression, ValueLeaf | TypedLeaf) and any(
         isinstance(node, DocumentLeaf) for node in walk(expression)
     )
 
@@ -164,7 +175,7 @@ class Evaluation:
 
     def mask(self, expression: Expression, candidates: Bools) -> Bools:
         """The candidates that fulfil the expression."""
-        if isinstance(expression, And | Or):  # which part their own terms
+        if isinstance(expression, And | Or | AtLeast):  # which part their own terms
             return self._of(expression, candidates)
         return self._left([expression], candidates, wanted=True)
 
@@ -185,7 +196,7 @@ class Evaluation:
             candidates = self._less(self._of(term, candidates), candidates, wanted)
         return candidates
 
-    def _lacking(self, terms: Iterable[Expression]) -> list[PayloadPath]:
+    def _lacking(self, terms: Iterable[Expression]) -> list[ColumnKey]:
         return [path for path in _paths(terms) if len(self._columns[path].stale)]
 
     def _less(self, found: Bools, candidates: Bools, wanted: bool) -> Bools:
@@ -198,10 +209,22 @@ class Evaluation:
             case Or(terms):
                 none = self._left(joined(terms, negated=False), candidates, wanted=False)
                 return candidates & ~none
+            case AtLeast(terms, count):
+                votes = np.zeros(len(candidates), np.int32)
+                for term in terms:
+                    votes += self._left([term], candidates, wanted=True)
+                return candidates & (votes >= count)
             case Not(term):
                 return candidates & ~self._of(term, candidates)
-            case ValueLeaf():
+            case ValueLeaf() | TypedLeaf():
                 return self._of_value(expression, candidates)
+            case HasVector(space):
+                places = np.flatnonzero(candidates)
+                has = rows_with_vector(self._view, space, self._at(places))
+                return _marked(candidates, places, has)
+            case InSlice():
+                places = np.flatnonzero(candidates)
+                return _marked(candidates, places, expression.of(self._ids(places)))
             case HasId(ids):
                 return self._with_ids(ids, candidates)
             case DocumentLeaf():
@@ -215,13 +238,14 @@ class Evaluation:
         places = np.flatnonzero(candidates)
         return _marked(candidates, places, look(self._view, expression, self._at(places)))
 
-    def _of_value(self, leaf: ValueLeaf, candidates: Bools) -> Bools:
+    def _of_value(self, leaf: ValueLeaf | TypedLeaf, candidates: Bools) -> Bools:
         mask = None
         if _is_looked_up(leaf):
-            mask = column_mask(self._columns[leaf.path], leaf, len(candidates))
-            if self._rows is None:
+            mask = column_mask(self._columns[_column(leaf)], leaf, len(candidates))
+            if self._rows is None and isinstance(leaf, ValueLeaf):  # others have no files
                 note_use(self._view, leaf.path)
         if mask is None:
+            assert isinstance(leaf, ValueLeaf)
             return self._asked(leaf, candidates)
         mask &= candidates
         return mask
@@ -240,9 +264,25 @@ class Evaluation:
         places = rows_of(pks if self._rows is None else pks[self._rows], found)
         return candidates & _marked(candidates, places[places >= 0], True)
 
+    def _ids(self, places: Ints) -> list[int | str]:
+        """The ids of the points at these places."""
+        pieces = read_records(self._view.connection, "id", self._view.state.pks[self._at(places)])
+        return [to_id(key) for piece in pieces for (key,) in piece]
+
     def _at(self, places: Ints) -> Ints:
         """The rows of the state at these places."""
         return places if self._rows is None else self._rows[places]
+
+
+def rows_with_vector(view: FilterView, space: str, rows: Ints) -> Bools:
+    """For each of these rows whether the point has a vector in the space."""
+    if space in view.state.special:
+        pks = view.state.pks[rows]
+        found = [pk for pk, _ in read_blobs(view.connection, view.state.special[space], pks)]
+        return np.isin(pks, np.array(found, np.int64))
+    state = view.state.spaces.get(space)
+    has: Bools = np.zeros(len(rows), np.bool_) if state is None else state.slot_of_row[rows] >= 0
+    return has
 
 
 def _marked(like: Bools, places: Ints, found: Bools | Sequence[bool] | bool) -> Bools:

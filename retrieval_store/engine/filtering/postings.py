@@ -5,8 +5,9 @@ Rows here are whatever integers the caller numbers its points with. Equality is 
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,7 +15,8 @@ import numpy.typing as npt
 
 from retrieval_store.base.arrays import Ints
 from retrieval_store.engine.filtering.groups import Chosen, Groups, Run, grouped, runs_of
-from retrieval_store.filters.expression import Range, Scalar
+from retrieval_store.filters.expression import Scalar
+from retrieval_store.filters.typed.leaf import Interval
 
 Number: TypeAlias = int | float
 CLOSE = 4  # integers lie close together where their span is less than so many times their number
@@ -33,7 +35,7 @@ class Numbers:
     values: npt.NDArray[Any]
     first: int
 
-    def between(self, bounds: Range) -> Run:
+    def between(self, bounds: Interval) -> Run:
         """Those inside the bounds."""
         start, stop = 0, len(self.values)
         if bounds.gt is not None:
@@ -92,7 +94,37 @@ class Postings:
             found += [number for part in self.numbers for number in part.equal(numbers)]
         return Chosen(self.groups, runs_of(found))
 
-    def between(self, bounds: Range) -> Chosen:
+    def same(self, values: Sequence[Scalar]) -> Chosen:
+        """The rows of any of the values, of which integers are no floats."""
+        return Chosen(self.groups, runs_of(self._same(values)))
+
+    def but(self, values: Sequence[Scalar]) -> Chosen:
+        """The rows of any other value."""
+        stops = [(number, number + 1) for number in sorted(set(self._same(values)))]
+        edges = [0, *chain.from_iterable(stops), self.false + 2]
+        runs = [(edges[i], edges[i + 1]) for i in range(0, len(edges), 2)]
+        return Chosen(self.groups, [run for run in runs if run[0] < run[1]])
+
+    def _same(self, values: Sequence[Scalar]) -> list[int]:
+        """The numbers of those that are there."""
+        found = [self.false + value for value in values if type(value) is bool]
+        found += [self.texts[v] for v in values if isinstance(v, str) and v in self.texts]
+        for kind, dtypes in ((int, "iu"), (float, "f")):
+            numbers = [v for v in values if type(v) is kind]
+            parts = [part for part in self.numbers if part.values.dtype.kind in dtypes]
+            found += [number for part in parts for number in part.equal(numbers)]
+        return found
+
+    def distinct(self) -> list[Scalar]:
+        """The scalars by number."""
+        numbers = [number for part in self.numbers for number in part.values.tolist()]
+        return [*self.texts, *numbers, False, True]
+
+    def texts_that(self, holds: Callable[[str], bool]) -> Chosen:
+        """The rows of strings of which something holds."""
+        return Chosen(self.groups, runs_of([n for text, n in self.texts.items() if holds(text)]))
+
+    def between(self, bounds: Interval) -> Chosen:
         """The rows of numbers inside the bounds."""
         return Chosen(self.groups, [part.between(bounds) for part in self.numbers])
 

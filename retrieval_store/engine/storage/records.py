@@ -8,10 +8,11 @@ import apsw
 import numpy as np
 import orjson
 
-from retrieval_store.base.arrays import Ints
+from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.base.json_values import Payload
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.filters.expression import PayloadPath, value_at
+from retrieval_store.filters.typed.paths import found_in
 
 ROWS_AT_ONCE = 20_000
 FEW_ROWS = 256  # so few that what is made of each needn't be looked at by the garbage collector
@@ -51,6 +52,32 @@ def read_values(
         pieces = [_values(connection, piece, some) for piece in _pieces(pks, size)]
         found += [[*chain.from_iterable(piece[i] for piece in pieces)] for i in range(len(some))]
     return found
+
+
+def has_value(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> Bools:
+    """For each of the points with these pks whether its payload has anything at the path, null
+    included, for which `read_values` has None as for nothing."""
+    try:
+        query = (
+            "SELECT payload IS NOT NULL AND json_type(payload, ?) IS NOT NULL, "
+            r"instr(payload, CAST('\u0000' AS BLOB)) "
+            "FROM carray(?) CROSS JOIN points ON pk = value"
+        )
+        found = [
+            row
+            for some in _pieces(pks, ROWS_AT_ONCE)
+            for row in select(connection, query, _in_sql(path), apsw.carray(some))
+        ]
+        if not any(odd for _, odd in found):
+            return np.array([there for there, _ in found], np.bool_)
+    except (ValueError, TypeError, apsw.SQLError, apsw.TooBigError):
+        pass
+    payloads = [
+        payload
+        for (piece) in read_records(connection, "payload", pks)
+        for payload in decode_payloads(blob for (blob,) in piece)
+    ]
+    return np.array([bool(found_in(payload, path)) for payload in payloads], np.bool_)
 
 
 def _values(

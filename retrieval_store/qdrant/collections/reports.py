@@ -13,7 +13,7 @@ from retrieval_store.qdrant.collections.configuration import (
     Configuration,
 )
 from retrieval_store.qdrant.collections.opened import Opened
-from retrieval_store.qdrant.filters import indexed_values
+from retrieval_store.qdrant.filters import parse_filled
 
 
 def collection_info(opened: Opened) -> models.CollectionInfo:
@@ -36,7 +36,7 @@ def collection_info(opened: Opened) -> models.CollectionInfo:
                 "metadata": opened.record.settings.get("metadata"),
             },
             "payload_schema": {
-                key: {**schema, "points": indexed_values(opened.points, key, index)}
+                key: {**schema, "points": _points(opened, key, index)}
                 for (key, schema), index in zip(
                     configuration.payload_schema.items(),
                     configuration.indexes.values(),
@@ -57,3 +57,8 @@ def _params(configuration: Configuration) -> dict[str, Any]:
     if configuration.sparse_vectors:
         params["sparse_vectors"] = configuration.sparse_vectors
     return params
+
+
+def _points(opened: Opened, key: str, index: Any) -> int:
+    """How many points have a value that an index holds."""
+    return opened.points.number(parse_filled(key, index))

@@ -1,0 +1,97 @@
+"""What values points have at a path: how many have which, and the points in their order."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval_store.base.arrays import Ints
+from retrieval_store.engine.filtering.columns import Column, current_columns
+from retrieval_store.engine.filtering.kept import FilterView
+from retrieval_store.engine.filtering.postings import Postings
+from retrieval_store.engine.filtering.selecting import allowed_by
+from retrieval_store.filters.expression import Expression, Scalar
+from retrieval_store.filters.typed.columns import ValuesAt
+from retrieval_store.filters.typed.matches import Between
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """Values and the rows that have them, each pair once, by the numbers of the values and then by
+    row: rows[i] has the value numbers[i]."""
+
+    postings: Postings
+    numbers: Ints
+    rows: Ints
+
+
+def counted(
+    view: FilterView, values: ValuesAt, expression: Expression | None
+) -> list[tuple[Scalar, int]]:
+    """Each value with how many of the points that fulfil the expression have it, the most frequent
+    ones first, and of these the least."""
+    totals: dict[Scalar, int] = {}
+    for pairs in _pairs(view, values, expression):
+        counts = np.bincount(pairs.numbers, minlength=pairs.postings.false + 2).tolist()
+        for value, count in zip(pairs.postings.distinct(), counts, strict=True):
+            if count:
+                totals[value] = totals.get(value, 0) + count
+    return sorted(totals.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def ordered(
+    view: FilterView,
+    values: ValuesAt,
+    expression: Expression | None,
+    limit: int | None,
+    descending: bool,
+    start: int | float | None,
+) -> tuple[Ints, list[int | float]]:
+    """The rows that fulfil the expression, in the order of their numbers from `start` on, and these
+    numbers; a row with several comes several times."""
+    bounds = Between(values, lte=start) if descending else Between(values, gte=start)
+    parts = [
+        _ends(pairs, bounds, limit, descending) for pairs in _pairs(view, values, expression)
+    ]
+    rows = np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in parts)])
+    numbers = [number for _, part in parts for number in part.tolist()]
+    order = sorted(range(len(numbers)), key=lambda i: (numbers[i], rows[i]), reverse=descending)
+    return rows[order[:limit]], [numbers[i] for i in order[:limit]]
+
+
+def _ends(
+    pairs: _Pairs, bounds: Between, limit: int | None, descending: bool
+) -> tuple[Ints, npt.NDArray[Any]]:
+    """The rows and numbers inside the bounds, but of many only those at the end that is wanted."""
+    if not pairs.postings.numbers:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    (part,) = pairs.postings.numbers  # an index holds numbers of one type
+    first, last = np.searchsorted(pairs.numbers, part.between(bounds)).tolist()
+    if limit is not None and descending:
+        first = max(first, last - limit)
+    elif limit is not None:
+        last = min(last, first + limit)
+    return pairs.rows[first:last], part.values[pairs.numbers[first:last] - part.first]
+
+
+def _pairs(
+    view: FilterView, values: ValuesAt, expression: Expression | None
+) -> Iterator[_Pairs]:
+    """The pairs of each segment of the column, of rows that fulfil the expression."""
+    allowed = allowed_by(view, expression).mask
+    mask = view.state.alive if allowed is None else allowed
+    column: Column = current_columns(view, [values])[values]
+    for segment, above in zip(column.segments, column.above(), strict=True):
+        postings = cast(Any, segment).values
+        rows = postings.groups.rows.astype(np.int64)
+        counts = np.diff(postings.groups.offsets)
+        numbers = np.repeat(np.arange(len(counts)), counts)
+        good = rows < len(mask)
+        good[good] = mask[rows[good]]
+        if above is not None:
+            good &= ~np.isin(rows, above)
+        # The rows of a number are ascending, so those that have it twice stand side by side.
+        good[1:] &= (rows[1:] != rows[:-1]) | (numbers[1:] != numbers[:-1])
+        yield _Pairs(postings, numbers[good], rows[good])

@@ -1,0 +1,56 @@
+"""Times as Qdrant reads them: of ISO 8601's forms the common ones, in any zone, without one UTC."""
+
+import re
+from datetime import UTC, date, datetime
+
+_TIME = re.compile(
+    r"\s*([+-]\d+|\d{1,4})-(\d{1,2})-(\d{1,2})"
+    r"(?:[ Tt](\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:\.(\d+))?\s*(?:([Zz])|([+-])(\d\d):?(\d\d)?)?)?)?",
+    re.ASCII,
+)
+SECOND = 1_000_000
+MOST_YEARS = 262_142
+_MONTHS = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+
+def micros_in(text: str) -> int | None:
+    """Microseconds since 1970 in UTC; None for what is no time."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        return None
+    year, month, day, *clock = (int(found[i] or 0) for i in range(1, 7))
+    hour, minute, second = clock
+    if not (_is_day(year, month, day) and hour < 24 and minute < 60 and second <= 60):
+        return None
+    hours, minutes = int(found[10] or 0), int(found[11] or 0)
+    if hours > 23 or minutes > 59:
+        return None
+    zone = (hours * 60 + minutes) * (-1 if found[9] == "-" else 1)
+    seconds = days_to(year, month, day) * 86_400 + hour * 3_600 + (minute - zone) * 60 + second
+    return seconds * SECOND + int((found[7] or "0")[:6].ljust(6, "0"))
+
+
+def micros_of(time: date) -> int:
+    """The same of Python's own."""
+    if not isinstance(time, datetime):
+        return days_to(time.year, time.month, time.day) * 86_400 * SECOND
+    if time.tzinfo is None:
+        time = time.replace(tzinfo=UTC)
+    since = time - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * SECOND + since.microseconds
+
+
+def days_to(year: int, month: int, day: int) -> int:
+    """Days from 1970-01-01 on, in the Gregorian calendar, which Python's dates know from the year 1
+    to 9999 only."""
+    year -= month <= 2  # years begin in March, so that the odd day is their last
+    century, of_era = divmod(year, 400)
+    of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
+    return century * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
+
+
+def _is_day(year: int, month: int, day: int) -> bool:
+    if not (abs(year) <= MOST_YEARS and 1 <= month <= 12):
+        return False
+    leap = month == 2 and year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    return 1 <= day <= _MONTHS[month] + leap

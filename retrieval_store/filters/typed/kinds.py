@@ -1,0 +1,118 @@
+"""What an index of some kind holds of the values it is given.
+
+A value that a kind doesn't hold isn't there for whoever asks by that kind: a string for an index of
+integers, 1.5 too; 1.0 is there, as 1. `anything` holds all but null, as it stands.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, TypeAlias
+from uuid import UUID
+
+from retrieval_store.filters.typed.dates import micros_in
+
+ScalarKind: TypeAlias = Literal[
+    "keyword", "integer", "written integer", "float", "bool", "datetime", "uuid", "anything"
+]
+PlaceKind: TypeAlias = Literal["geo", "written place"]  # the latter beyond the poles, too
+Place: TypeAlias = tuple[float, float]  # longitude, latitude
+LEAST, MOST = -(2**63), 2**63 - 1
+
+
+def held(kind: ScalarKind, items: Sequence[Any]) -> list[Any]:
+    """For each of the items what the kind holds of it; None for nothing."""
+    return _HELD[kind](items)
+
+
+def _by_type(*types: type) -> Callable[[Sequence[Any]], list[Any]]:
+    allowed = set(types)
+
+    def only(items: Sequence[Any]) -> list[Any]:
+        if allowed.issuperset(map(type, items)):
+            return [*items]
+        return [item if type(item) in allowed else None for item in items]
+
+    return only
+
+
+def _integers(items: Sequence[Any]) -> list[Any]:
+    if set(map(type, items)) == {int} and LEAST <= min(items) and max(items) <= MOST:
+        return [*items]
+    return [_integer(item) for item in items]
+
+
+def _integer(item: Any) -> int | None:
+    """Integers, and floats that are some; those next to the largest count as it."""
+    if type(item) is int and LEAST <= item <= MOST:
+        return item
+    if type(item) not in (int, float):
+        return None
+    number = float(item)
+    if not LEAST <= number <= 2**63 or not number.is_integer():
+        return None
+    return min(int(number), MOST)
+
+
+def _written_integers(items: Sequence[Any]) -> list[Any]:
+    return [item if type(item) is int and LEAST <= item <= MOST else None for item in items]
+
+
+def _floats(items: Sequence[Any]) -> list[Any]:
+    kinds = set(map(type, items))
+    if kinds <= {float}:
+        return [*items]
+    if kinds <= {int, float}:
+        return [float(item) for item in items]
+    return [float(item) if type(item) in (int, float) else None for item in items]
+
+
+def _read_by(read: Callable[[str], Any]) -> Callable[[Sequence[Any]], list[Any]]:
+    """Strings as they are read, each distinct one once."""
+
+    def all_read(items: Sequence[Any]) -> list[Any]:
+        texts = {item for item in items if type(item) is str}
+        known = {text: read(text) for text in texts}
+        return [known[item] if type(item) is str else None for item in items]
+
+    return all_read
+
+
+_UUID = re.compile(
+    r"(?:urn:uuid:)?([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})|([0-9a-f]{32})",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+def uuid_in(text: str) -> str | None:
+    """The UUID in its usual form; None for what is none."""
+    bare = text[1:-1] if text[:1] == "{" and text[-1:] == "}" else text
+    return str(UUID(bare)) if _UUID.fullmatch(bare) else None
+
+
+def places(kind: PlaceKind, items: Iterable[Any]) -> list[Place | None]:
+    """For each of the items where it is, if it is a place."""
+    return [_place(item, kind == "geo") for item in items]
+
+
+def _place(item: Any, on_earth: bool) -> Place | None:
+    if type(item) is not dict:
+        return None
+    lon, lat = item.get("lon"), item.get("lat")
+    if type(lon) not in _NUMBERS or type(lat) not in _NUMBERS:
+        return None
+    if on_earth and not (-180 <= lon <= 180 and -90 <= lat <= 90):
+        return None
+    return float(lon), float(lat)
+
+
+_NUMBERS = (int, float)
+_HELD: dict[ScalarKind, Callable[[Sequence[Any]], list[Any]]] = {
+    "keyword": _by_type(str),
+    "integer": _integers,
+    "written integer": _written_integers,
+    "float": _floats,
+    "bool": _by_type(bool),
+    "datetime": _read_by(micros_in),
+    "uuid": _read_by(uuid_in),
+    "anything": list,
+}

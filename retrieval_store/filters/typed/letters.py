@@ -1,0 +1,61 @@
+"""Words by what Unicode calls alphabetic and numeric, which is more than Python's letters and digits:
+vowel signs too, and other marks that make a word of what stands around them."""
+
+import re
+
+# Characters that are alphabetic though no letters, in hexadecimal.
+_MARKS = """
+345 363-36f 5b0-5bd 5bf 5c1-5c2 5c4-5c5 5c7 610-61a 64b-657 659-65f 670 6d6-6dc 6e1-6e4 6e7-6e8
+6ed 711 730-73f 7a6-7b0 816-817 81b-823 825-827 829-82c 8d4-8df 8e3-8e9 8f0-903 93a-93b 93e-94c
+94e-94f 955-957 962-963 981-983 9be-9cc 9d7 9e2-9e3 a01-a03 a3e-a4c a51 a70-a71 a75 a81-a83
+abe-acc ae2-ae3 afa-afc b01-b03 b3e-b4c b56-b57 b62-b63 b82 bbe-bcc bd7 c00-c04 c3e-c4c c55-c56
+c62-c63 c81-c83 cbe-ccc cd5-cd6 ce2-ce3 d00-d03 d3e-d4c d57 d62-d63 d81-d83 dcf-ddf df2-df3 e31
+e34-e3a e4d eb1 eb4-eb9 ebb-ebc ecd f71-f83 f8d-fbc 102b-1036 1038 103b-103e 1056-1059 105e-1060
+1062-1064 1067-106d 1071-1074 1082-108d 108f 109a-109d 1712-1713 1732-1733 1752-1753 1772-1773
+17b6-17c8 1885-1886 18a9 1920-1938 1a17-1a1b 1a55-1a5e 1a61-1a74 1abf-1ac0 1acc-1b04 1b35-1b43
+1b80-1b82 1ba1-1ba9 1bac-1bad 1be7-1bf1 1c24-1c36 1dd3-1df4 24b6-24e9 2de0-2dff a674-a67b
+a69e-a69f a802 a80b a823-a827 a880-a881 a8b4-a8c3 a8c5 a8ff a926-a92a a947-a952 a980-a983
+a9b4-a9bf a9e5 aa29-aa36 aa43 aa4c-aa4d aa7b-aa7d aab0 aab2-aab4 aab7-aab8 aabe aaeb-aaef aaf5
+abe3-abea fb1e 10376-1037a 10a01-10a0f 10d24-10d27 10eab-10eac 11000-11002 11038-11045 11073-11074
+11080-11082 110b0-110b8 110c2 11100-11102 11127-11132 11145-11146 11180-11182 111b3-111bf
+111ce-111cf 1122c-11234 11237 1123e 112df-112e8 11300-11303 1133e-1134c 11357 11362-11363
+11435-11441 11443-11445 114b0-114c1 115af-115be 115dc-115dd 11630-1163e 11640 116ab-116b5
+1171d-1172a 1182c-11838 11930-1193c 11940 11942 119d1-119df 119e4 11a01-11a0a 11a35-11a39
+11a3b-11a3e 11a51-11a5b 11a8a-11a97 11c2f-11c3e 11c92-11cb6 11d31-11d41 11d43 11d47 11d8a-11d96
+11ef3-11ef6 16f4f 16f51-16f92 16ff0-16ff1 1bc9e 1e000-1e02a 1e947 1f130-1f149 1f150-1f169
+1f170-1f189
+"""
+
+
+def _in_class(run: str) -> str:
+    return "-".join(chr(int(code, 16)) for code in run.split("-"))
+
+
+_WORD = re.compile(rf"[\w{''.join(map(_in_class, _MARKS.split()))}]+")
+_PLAIN = re.compile(r"[a-zA-Z0-9]+")
+# What Unicode calls white space; Python's split() takes four control characters for it besides.
+_BLANK = re.compile("[^\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
+
+
+def words_in(text: str) -> list[str]:
+    """The runs of letters and digits."""
+    if text.isascii():
+        return _PLAIN.findall(text)
+    return _WORD.findall(text.replace("_", " "))
+
+
+def between_blanks(text: str) -> list[str]:
+    """The runs of what is no white space."""
+    return _BLANK.findall(text)
+
+
+def parts_of_name(word: str) -> list[str]:
+    """The words in a name of a program's: where small letters or digits end and large ones begin,
+    and before the last of several large ones that a small one follows."""
+    starts = [0]
+    for i in range(1, len(word)):
+        if word[i].isupper() and (
+            not word[i - 1].isupper() or (i + 1 < len(word) and word[i + 1].islower())
+        ):
+            starts.append(i)
+    return [word[start:stop] for start, stop in zip(starts, [*starts[1:], None], strict=True)]

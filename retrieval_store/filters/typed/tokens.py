@@ -1,0 +1,97 @@
+"""Tokens of texts, as an index of texts makes them of what is kept and of what is looked for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias, final
+
+from retrieval_store.errors import MissingDependencyError
+from retrieval_store.filters.typed.folding import fold
+from retrieval_store.filters.typed.letters import between_blanks, parts_of_name, words_in
+from retrieval_store.filters.typed.scripts import words_of_any_script
+
+Tokenizer: TypeAlias = Literal["word", "whitespace", "prefix", "multilingual", "code"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """How texts become tokens. stopwords: left out, as they are written; stemmer: a language of
+    Snowball's; least, most: characters that a token has; whole: where the tokenizer makes tokens
+    of the beginnings of words, the words themselves, of which phrases consist."""
+
+    tokenizer: Tokenizer = "word"
+    lowercase: bool = True
+    folded: bool = False
+    stopwords: tuple[str, ...] = ()
+    stemmer: str | None = None
+    least: int | None = None
+    most: int | None = None
+    whole: bool = False
+
+    def of_text(self, text: str) -> list[str]:
+        """The tokens of a text that is kept."""
+        words = self._words(text)
+        if self.tokenizer != "prefix" or self.whole:
+            return words
+        return [
+            word[:size]
+            for word in words
+            for size in range(self.least or 1, min(self.most or len(word), len(word)) + 1)
+        ]
+
+    def of_query(self, text: str) -> list[str]:
+        """The tokens that are looked for."""
+        words = self._words(text)
+        return [word[: self.most] for word in words] if self.tokenizer == "prefix" else words
+
+    def _words(self, text: str) -> list[str]:
+        spelt = [self._spelt(word) for word in _SPLIT[self.tokenizer](text)]
+        if self.stopwords:
+            left_out = _as_set(self.stopwords, self.lowercase)
+            spelt = [word for word in spelt if word not in left_out]
+        if self.stemmer is not None:
+            spelt = _stems(self.stemmer)(spelt)
+        if self.least or (self.most is not None and self.tokenizer != "prefix"):
+            spelt = [word for word in spelt if self._has_length(word)]
+        return [word for word in spelt if word]
+
+    def _spelt(self, word: str) -> str:
+        if self.folded:
+            word = fold(word)
+        return word.lower() if self.lowercase else word
+
+    def _has_length(self, word: str) -> bool:
+        # Of the beginnings of a word all are short enough that are made of it.
+        most = None if self.tokenizer == "prefix" else self.most
+        return len(word) >= (self.least or 0) and (most is None or len(word) <= most)
+
+
+def _names_in(text: str) -> list[str]:
+    return [part for word in words_in(text) for part in parts_of_name(word)]
+
+
+_SPLIT: dict[Tokenizer, Callable[[str], list[str]]] = {
+    "word": words_in,
+    "whitespace": between_blanks,
+    "prefix": words_in,
+    "multilingual": words_of_any_script,
+    "code": _names_in,
+}
+
+
+@lru_cache(maxsize=64)
+def _as_set(stopwords: tuple[str, ...], lowercase: bool) -> frozenset[str]:
+    return frozenset(word.lower() for word in stopwords) if lowercase else frozenset(stopwords)
+
+
+@lru_cache(maxsize=32)
+def _stems(language: str) -> Any:
+    """What makes stems of words; its stemmers are those of the Rust that such servers are in."""
+    try:
+        from py_rust_stemmers import SnowballStemmer
+    except ImportError as error:
+        raise MissingDependencyError(
+            'stemmers need py-rust-stemmers: pip install "retrieval-store[qdrant]"'
+        ) from error
+    return SnowballStemmer(language).stem_words

@@ -1,0 +1,400 @@
+"""Qdrant's filters as expressions, and what facets and orders are of.
+
+A condition on a key means what it means on a server, where it depends on the index that the key
+has: an index answers what it can from the values that it holds, and everything else is asked of
+payloads. So each condition is translated into one on the values that would be asked there.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from typing import Any, TypeAlias, cast
+from uuid import UUID
+
+from qdrant_client import models
+
+from retrieval_store.base.json_values import shown
+from retrieval_store.errors import InvalidFilterError
+from retrieval_store.filters.expression import (
+    MAX_DEPTH,
+    And,
+    AtLeast,
+    Expression,
+    HasId,
+    Not,
+    Or,
+    Scalar,
+)
+from retrieval_store.filters.limits import MAX_NODES
+from retrieval_store.filters.typed.columns import PlacesAt, SizesAt, TokensAt, ValuesAt
+from retrieval_store.filters.typed.dates import micros_of
+from retrieval_store.filters.typed.geo import InBox, InCircle, InPolygon, Ring
+from retrieval_store.filters.typed.kinds import LEAST, MOST, ScalarKind, uuid_in
+from retrieval_store.filters.typed.matches import Between, Counted, Differs, Equals, HasNull
+from retrieval_store.filters.typed.nested import any_element
+from retrieval_store.filters.typed.paths import Steps
+from retrieval_store.filters.typed.points import HasVector, InSlice
+from retrieval_store.filters.typed.texts import Beginning, Containing, HasPhrase, HasTokens
+from retrieval_store.qdrant.paths import parse_path
+from retrieval_store.qdrant.text import UNINDEXED, tokens_of
+
+Schema: TypeAlias = Any  # models.PayloadSchemaType, or parameters of an index
+Indexes: TypeAlias = Mapping[Steps, Schema]
+EVERY, NONE = And(()), Or(())
+EVERYWHERE = (90.0, -180.0, -90.0, 180.0)  # top, left, bottom, right
+MOST_POINTS_OF_A_RING = 4  # at least: a triangle, and its first point again
+
+
+def parse_filter(
+    given: models.Filter | None, indexes: Mapping[str, Schema]
+) -> Expression | None:
+    """The filter as an expression, None for none; InvalidFilterError for one that a server refuses.
+
+    indexes: of payloads, by key, as they are described."""
+    if given is None:
+        return None
+    return _Parser(by_path(indexes)).filter(given, 1)
+
+
+def by_path(indexes: Mapping[str, Schema]) -> Indexes:
+    """The indexes by the paths of their keys, which may be written in several ways."""
+    return {parse_path(key): schema for key, schema in indexes.items()}
+
+
+def kind_of(schema: Schema) -> str | None:
+    """Which kind of index is described; None for none."""
+    if schema is None or isinstance(schema, models.PayloadSchemaType):
+        return schema and str(schema.value)
+    return str(schema.type.value)
+
+
+@dataclass(slots=True)
+class _Parser:
+    """Parses one filter. inside: of which list the conditions are asked of elements, if of any;
+    count: how many conditions there were."""
+
+    indexes: Indexes
+    inside: tuple[Steps, ...] = ()
+    count: list[int] = field(default_factory=lambda: [0])
+
+    def filter(self, given: models.Filter, depth: int) -> Expression:
+        if depth > MAX_DEPTH:
+            raise InvalidFilterError(f"the filter is nested deeper than {MAX_DEPTH} levels")
+        terms = [*self._all(given.must, depth)]
+        terms += [Not(term) for term in self._all(given.must_not, depth)]
+        should = self._all(given.should, depth)
+        if should:
+            terms.append(Or(tuple(should)))
+        if given.min_should is not None:
+            terms.append(self._least(given.min_should, depth))
+        return terms[0] if len(terms) == 1 else And(tuple(terms))
+
+    def _all(self, given: Any, depth: int) -> list[Expression]:
+        conditions = given if isinstance(given, list) else [] if given is None else [given]
+        return [self._condition(one, depth) for one in conditions]
+
+    def _least(self, given: models.MinShould, depth: int) -> Expression:
+        if given.min_count < 1:
+            raise InvalidFilterError(f"min_count is {given.min_count}, expected 1 or more")
+        return AtLeast(tuple(self._all(given.conditions, depth)), given.min_count)
+
+    def _condition(self, given: Any, depth: int) -> Expression:
+        self.count[0] += 1
+        if self.count[0] > MAX_NODES:
+            raise InvalidFilterError(f"the filter has more than {MAX_NODES} conditions")
+        match given:
+            case models.Filter():
+                return self.filter(given, depth + 1)
+            case models.FieldCondition():
+                return self._of_field(given)
+            case models.IsEmptyCondition(is_empty=of):
+                return Not(Counted(SizesAt(parse_path(of.key)), gte=1))
+            case models.IsNullCondition(is_null=of):
+                return HasNull(SizesAt(parse_path(of.key)))
+            case models.NestedCondition(nested=nested):
+                return self._nested(nested, depth + 1)
+        if self.inside:  # elements of lists have neither ids nor vectors
+            return NONE
+        match given:
+            case models.HasIdCondition(has_id=ids):
+                return HasId(tuple(map(parse_id, ids)))
+            case models.HasVectorCondition(has_vector=space):
+                return HasVector(space)
+            case models.SliceCondition(slice=part):
+                return _checked(InSlice(part.total, part.index))
+        raise InvalidFilterError(f"{shown(given)} is no condition of a filter")
+
+    def _nested(self, given: models.Nested, depth: int) -> Expression:
+        path = parse_path(given.key).into_each()
+        within = _Parser(self.indexes, (*self.inside, path), self.count)
+        return any_element(path, within.filter(given.filter, depth))
+
+    def _of_field(self, given: models.FieldCondition) -> Expression:
+        path = parse_path(given.key)
+        sizes = SizesAt(path)
+        if given.is_empty is not None:
+            return Counted(sizes, lt=1) if given.is_empty else Counted(sizes, gte=1)
+        if given.is_null is not None:
+            return HasNull(sizes, given.is_null)
+        if given.values_count is not None:
+            return Counted(sizes, **given.values_count.model_dump())
+        index = self._index(path)
+        said = [
+            parse(path, index, value)
+            for name, parse in _PARSERS.items()
+            if (value := getattr(given, name)) is not None
+        ]
+        if not said:
+            raise InvalidFilterError(f"the condition on {given.key!r} says nothing")
+        return said[0] if len(said) == 1 else Or(tuple(said))
+
+    def _index(self, path: Steps) -> Schema:
+        """The index that counts: of elements of lists, which are looked at one by one, only that of
+        texts does."""
+        steps = tuple(step for outer in self.inside for step in outer.steps)
+        index = self.indexes.get(Steps((*steps, *path.steps)))
+        return index if not self.inside or kind_of(index) == "text" else None
+
+
+def _match(path: Steps, index: Schema, given: Any) -> Expression:
+    match given:
+        case models.MatchValue(value=value):
+            return _equals(path, index, value)
+        case models.MatchAny(any=values):
+            return _one_of(path, index, values)
+        case models.MatchExcept(except_=values):
+            return _other_than(path, index, values)
+        case models.MatchText(text=text):
+            return _with_tokens(path, index, text, every=True)
+        case models.MatchTextAny(text_any=text):
+            return _with_tokens(path, index, text, every=False)
+        case models.MatchPhrase(phrase=phrase):
+            return _with_phrase(path, index, phrase)
+        case models.MatchPrefix(prefix=prefix):
+            return Beginning(ValuesAt(path, "keyword"), prefix)
+        case models.MatchSubstring(substring=text):
+            return Containing(ValuesAt(path, "keyword"), text)
+    raise InvalidFilterError(f"{shown(given)} is no way to match")
+
+
+def _equals(path: Steps, index: Schema, value: Scalar) -> Expression:
+    if isinstance(value, str) and kind_of(index) in _NUMERIC and uuid_in(value) is not None:
+        return NONE  # servers ask their indexes of numbers for it, as for one of 128 bits
+    return _one_of(path, index, [value])
+
+
+def _one_of(path: Steps, index: Schema, values: Sequence[Scalar]) -> Expression:
+    if not values:
+        return NONE
+    if isinstance(values[0], str):
+        held = _uuids(index, values)
+        if held is not None:
+            return Equals(ValuesAt(path, "uuid"), held)
+        return Equals(ValuesAt(path, "keyword"), tuple(values))
+    if isinstance(values[0], bool):
+        return Equals(ValuesAt(path, "bool"), tuple(values))
+    kind: ScalarKind = "integer" if _looks_up_integers(index) else "written integer"
+    return Equals(ValuesAt(path, kind), tuple(values))
+
+
+def _other_than(path: Steps, index: Schema, values: Sequence[Scalar]) -> Expression:
+    if values and not isinstance(values[0], str):
+        kind: ScalarKind = "integer" if _looks_up_integers(index) else "anything"
+        return Differs(ValuesAt(path, kind), tuple(values))
+    held = _uuids(index, values)
+    if held is not None:
+        return Differs(ValuesAt(path, "uuid"), held)
+    kind = "keyword" if kind_of(index) == "keyword" else "anything"
+    return Differs(ValuesAt(path, kind), tuple(values))
+
+
+def _uuids(index: Schema, values: Sequence[Scalar]) -> tuple[str, ...] | None:
+    """The values as an index of UUIDs holds them; None where there is none, or one is no UUID."""
+    if kind_of(index) != "uuid":
+        return None
+    found = [uuid_in(str(value)) for value in values]
+    return tuple(one for one in found if one is not None) if None not in found else None
+
+
+def _looks_up_integers(index: Schema) -> bool:
+    return kind_of(index) == "integer" and getattr(index, "lookup", None) is not False
+
+
+def _orders_integers(index: Schema) -> bool:
+    return kind_of(index) == "integer" and getattr(index, "range", None) is not False
+
+
+def _with_tokens(path: Steps, index: Schema, text: str, every: bool) -> Expression:
+    at = _tokens_at(path, index)
+    return HasTokens(at, tuple(at.tokens.of_query(text)), every)
+
+
+def _with_phrase(path: Steps, index: Schema, phrase: str) -> Expression:
+    at = _tokens_at(path, index)
+    if at.together and not getattr(index, "phrase_matching", None):
+        return NONE
+    tokens = replace(at.tokens, whole=True)
+    return HasPhrase(TokensAt(path, tokens, False), tuple(tokens.of_query(phrase)))
+
+
+def _tokens_at(path: Steps, index: Schema) -> TokensAt:
+    if kind_of(index) != "text":
+        return TokensAt(path, UNINDEXED, False)
+    params = index if isinstance(index, models.TextIndexParams) else _PLAIN_TEXT
+    return TokensAt(path, tokens_of(params), True)
+
+
+_PLAIN_TEXT = models.TextIndexParams(type=models.TextIndexType.TEXT)
+
+
+def _range(path: Steps, index: Schema, given: Any) -> Expression:
+    """Between bounds, as the index reads them: an index of numbers takes times for microseconds,
+    and one of times takes numbers for these."""
+    bounds = {name: _bound(value) for name, value in given if value is not None}
+    kind: ScalarKind = "datetime" if isinstance(given, models.DatetimeRange) else "float"
+    if kind_of(index) == "float":
+        kind = "float"
+    elif kind_of(index) == "datetime":
+        kind = "datetime"
+    elif _orders_integers(index):
+        kind = "integer"
+    if kind != "float":
+        bounds = {name: clamped(value) for name, value in bounds.items()}
+    return Between(ValuesAt(path, kind), **bounds)
+
+
+def _bound(value: Any) -> int | float:
+    if isinstance(value, date):
+        return micros_of(value)
+    if not math.isfinite(value):
+        raise InvalidFilterError(f"the range has the bound {shown(value)}, expected a finite one")
+    return float(value)
+
+
+def clamped(value: int | float) -> int | float:
+    """A bound of integers, which end at 64 bits."""
+    return min(max(value, LEAST), MOST)
+
+
+def _box(path: Steps, index: Schema, given: models.GeoBoundingBox) -> Expression:
+    (west, north), (east, south) = _place(given.top_left), _place(given.bottom_right)
+    return InBox(_places_at(path, index), west, north, east, south)
+
+
+def _circle(path: Steps, index: Schema, given: models.GeoRadius) -> Expression:
+    return InCircle(_places_at(path, index), *_place(given.center), given.radius)
+
+
+def _polygon(path: Steps, index: Schema, given: models.GeoPolygon) -> Expression:
+    interiors = tuple(_ring(one) for one in given.interiors or ())
+    return InPolygon(_places_at(path, index), _ring(given.exterior), interiors)
+
+
+def _ring(given: models.GeoLineString) -> Ring:
+    points = tuple(map(_place, given.points))
+    if len(points) < MOST_POINTS_OF_A_RING:
+        raise InvalidFilterError(f"a polygon has {len(points)} points, expected at least 4")
+    if points[0] != points[-1]:
+        raise InvalidFilterError("a polygon's last point isn't its first, as it should be")
+    return points
+
+
+def _place(given: models.GeoPoint) -> tuple[float, float]:
+    if not (abs(given.lon) <= 180 and abs(given.lat) <= 90):
+        raise InvalidFilterError(
+            f"a place has lon={given.lon} and lat={given.lat}, expected them within 180 and 90"
+        )
+    return given.lon, given.lat
+
+
+def _places_at(path: Steps, index: Schema) -> PlacesAt:
+    return PlacesAt(path, "geo" if kind_of(index) == "geo" else "written place")
+
+
+def parse_id(given: Any) -> int | str:
+    """A point's id in canonical form."""
+    if isinstance(given, UUID):
+        return str(given)
+    if isinstance(given, int) and 0 <= given < 2**64:
+        return given
+    found = uuid_in(given) if isinstance(given, str) else None
+    if found is None:
+        raise InvalidFilterError(
+            f"the filter has the id {shown(given)}, expected an integer from 0 to 2**64 - 1 or a "
+            "UUID"
+        )
+    return found
+
+
+def _checked(node: Expression) -> Expression:
+    node.check()
+    return node
+
+
+_PARSERS: dict[str, Callable[[Steps, Schema, Any], Expression]] = {
+    "match": _match,
+    "range": _range,
+    "geo_bounding_box": _box,
+    "geo_radius": _circle,
+    "geo_polygon": _polygon,
+}
+_NUMERIC = ("integer", "float", "datetime")
+
+
+def parse_facet(key: str, indexes: Mapping[str, Schema]) -> ValuesAt:
+    """The values that a facet of a key counts."""
+    path = parse_path(key)
+    index = by_path(indexes).get(path)
+    if _looks_up_integers(index):
+        return ValuesAt(path, "integer")
+    match kind_of(index):
+        case "keyword" | "bool" | "uuid" as kind:
+            return ValuesAt(path, kind)
+    raise InvalidFilterError(
+        f"{key!r} has no index of keywords, integers, bools or UUIDs, which a facet needs"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """By which values points are ordered, and from which one on."""
+
+    at: ValuesAt
+    descending: bool
+    start: int | float | None
+
+
+def parse_order(given: str | models.OrderBy, indexes: Mapping[str, Schema]) -> Order:
+    """The order of a scroll."""
+    asked = models.OrderBy(key=given) if isinstance(given, str) else given
+    path = parse_path(asked.key)
+    index = by_path(indexes).get(path)
+    descending = asked.direction is models.Direction.DESC
+    match kind_of(index):
+        case "float" | "datetime" as kind:
+            return Order(ValuesAt(path, kind), descending, _start(asked.start_from))
+        case "integer" if _orders_integers(index):
+            return Order(ValuesAt(path, "integer"), descending, _start(asked.start_from))
+    raise InvalidFilterError(
+        f"{asked.key!r} has no index of integers, floats or datetimes, which an order needs"
+    )
+
+
+def _start(given: Any) -> int | float | None:
+    """From where an order begins; servers read numbers as float64."""
+    if given is None:
+        return None
+    return micros_of(given) if isinstance(given, datetime | date) else float(given)
+
+
+def parse_filled(key: str, schema: Schema) -> Expression:
+    """The points that have a value which an index of the key holds."""
+    path = parse_path(key)
+    match kind_of(schema):
+        case "geo":
+            return InBox(_places_at(path, schema), *EVERYWHERE)
+        case "text":
+            return Differs(ValuesAt(path, "keyword"), ("",))
+        case kind:
+            return Differs(ValuesAt(path, cast(ScalarKind, kind)), ())

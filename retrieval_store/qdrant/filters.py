@@ -42,13 +42,11 @@ from retrieval_store.qdrant.text import UNINDEXED, tokens_of
 Schema: TypeAlias = Any  # models.PayloadSchemaType, or parameters of an index
 Indexes: TypeAlias = Mapping[Steps, Schema]
 EVERY, NONE = And(()), Or(())
-EVERYWHERE = (90.0, -180.0, -90.0, 180.0)  # top, left, bottom, right
+EVERYWHERE = (0.0, 0.0, 1e9)  # within so many metres of a place
 MOST_POINTS_OF_A_RING = 4  # at least: a triangle, and its first point again
 
 
-def parse_filter(
-    given: models.Filter | None, indexes: Mapping[str, Schema]
-) -> Expression | None:
+def parse_filter(given: models.Filter | None, indexes: Mapping[str, Schema]) -> Expression | None:
     """The filter as an expression, None for none; InvalidFilterError for one that a server refuses.
 
     indexes: of payloads, by key, as they are described."""
@@ -393,7 +391,7 @@ def parse_filled(key: str, schema: Schema) -> Expression:
     path = parse_path(key)
     match kind_of(schema):
         case "geo":
-            return InBox(_places_at(path, schema), *EVERYWHERE)
+            return InCircle(_places_at(path, schema), *EVERYWHERE)
         case "text":
             return Differs(ValuesAt(path, "keyword"), ("",))
         case kind:

@@ -36,7 +36,7 @@ def _by_type(*types: type) -> Callable[[Sequence[Any]], list[Any]]:
 
 
 def _integers(items: Sequence[Any]) -> list[Any]:
-    if set(map(type, items)) == {int} and LEAST <= min(items) and max(items) <= MOST:
+    if set(map(type, items)) == {int} and min(items) >= LEAST and max(items) <= MOST:
         return [*items]
     return [_integer(item) for item in items]
 

@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 from qdrant_client import models
 
 from retrieval_store.base.json_values import Payload
-from retrieval_store.interface.points import Content
 from retrieval_store.filters.typed.paths import EACH, Step
+from retrieval_store.interface.points import Content
 from retrieval_store.qdrant.paths import parse_path
 from retrieval_store.qdrant.refusals import wrong
 

@@ -1,0 +1,54 @@
+"""The embedded client answers what a real server has answered."""
+
+from functools import cache
+from typing import Any
+
+import pytest
+
+from retrieval_store.qdrant import QdrantClient
+from tests.helpers.recorded import RECORDINGS, agrees, answered, calls_of
+
+AGREEING, AGREEING_IN_EACH = 0.99, 0.97  # of the calls of these parts
+PARTS = (
+    "filters",
+    "filters, keyword index",
+    "filters, integer index",
+    "filters, float index",
+    "filters, bool index",
+    "filters, geo index",
+    "filters, datetime index",
+    "filters, uuid index",
+    "filters, text index",
+    "text index",
+    "updates",
+    "errors",
+    "collections",
+    "large integers",
+)
+
+
+@pytest.fixture(params=["memory", "directory"])
+def place(request, tmp_path_factory):
+    return ":memory:" if request.param == "memory" else str(tmp_path_factory.mktemp("store"))
+
+
+@cache
+def replayed(recording: str, place: str) -> list[tuple[int, Any, bool]]:
+    """The calls of a recording, with their line, and whether what is answered is what was."""
+    client = QdrantClient(place) if place == ":memory:" else QdrantClient(path=place)
+    found = [(i, call, agrees(answered(client, call), call)) for i, call in calls_of(recording)]
+    client.close()
+    return found
+
+
+@pytest.mark.parametrize("recording", RECORDINGS)
+def test_it_answers_what_a_real_server_answered(recording, place):
+    calls = [
+        (i, call, same) for i, call, same in replayed(recording, place) if call["part"] in PARTS
+    ]
+    for part in PARTS:
+        different = [i for i, call, same in calls if call["part"] == part and not same]
+        count = sum(call["part"] == part for _, call, _ in calls)
+        assert count - len(different) >= AGREEING_IN_EACH * count, f"{part}: lines {different}"
+    different = [i for i, _, same in calls if not same]
+    assert len(calls) - len(different) >= AGREEING * len(calls), f"lines {different}"

@@ -26,6 +26,7 @@ from retrieval_store.qdrant.uploads import in_batches, points_of
 
 NOT_CLUSTERED = "Distributed mode is disabled: this is a store in one process"
 PEER = 1
+TITLE = "qdrant - vector search engine"  # whose API this is; the version is ours
 
 
 def _every_method(cls: type) -> type:
@@ -444,7 +445,7 @@ class Embedded(QdrantBase):
 
     def info(self) -> models.VersionInfo:
         self._collections.store  # noqa: B018  raises when closed
-        return models.VersionInfo(title="retrieval-store", version=__version__)
+        return models.VersionInfo(title=TITLE, version=__version__)
 
     def cluster_status(self) -> models.ClusterStatus:
         return models.ClusterStatusOneOf(status="disabled")

@@ -50,7 +50,7 @@ def nearest(
     (hits,) = opened.points.search(asked, selection.fields(version=True))
     scores = _scores(vector, hits)
     kept = slice(skipped, _within(vector, scores, score_threshold))
-    return models.QueryResponse(points=_scored(selection, hits, scores, kept))
+    return models.QueryResponse.model_construct(points=_scored(selection, hits, scores, kept))
 
 
 def _stored(opened: Opened, vector: Vector, given: Any) -> tuple[Any, Expression]:

@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 Matrix: TypeAlias = npt.NDArray[np.float32]
 Halves: TypeAlias = npt.NDArray[np.float16]
-Stored: TypeAlias = Matrix | Halves  # vectors as a space keeps them
-Datatype: TypeAlias = Literal["float32", "float16"]  # of their numbers
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+Stored: TypeAlias = Matrix | Halves | Bytes  # vectors as a space keeps them
+Datatype: TypeAlias = Literal["float32", "float16", "uint8"]  # of their numbers
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
@@ -17,6 +18,7 @@ Indices: TypeAlias = npt.NDArray[np.uint32]
 AnyArray = TypeVar("AnyArray", bound=npt.NDArray[Any])
 DATATYPES: tuple[Datatype, ...] = get_args(Datatype)
 MOST_OF_HALVES = 65_504.0  # the largest number of float16
+MOST_OF_BYTES = 255
 _HALF_SHIFT = 13  # bits of a float32's fraction that float16 lacks
 _HALF_BITS = np.int32(-0x70002000)  # of a float32 that float16 has: all but three of the exponent
 _HALF_SCALE = np.float32(2.0**112)  # exponents of float16 begin at -15, those of float32 at -127
@@ -37,17 +39,25 @@ def as_float16(rows: Matrix) -> Halves:
         return rows.astype(np.float16)
 
 
+def as_bytes(rows: Matrix) -> Bytes:
+    """What is left of numbers when they are cut to whole ones, and to what a byte can hold."""
+    return rows.clip(0, MOST_OF_BYTES).astype(np.uint8)
+
+
 def as_float32(rows: Stored, into: Matrix | None = None) -> Matrix:
-    """The same numbers in float32: what is float32 as it is, and float16 converted, into the start
+    """The same numbers in float32: what is float32 as it is, and others converted, into the start
     of `into` if that is given.
 
-    numpy converts number by number, which takes four times as long as a product. Moved by 13 bits,
-    the bits of a float16 are those of a float32 that is 2¹¹² times smaller, denormals included.
-    Infinities, which are never stored, become numbers beyond all that are.
+    numpy converts float16 number by number, which takes four times as long as a product. Moved by
+    13 bits, the bits of a float16 are those of a float32 that is 2¹¹² times smaller, denormals
+    included. Infinities, which are never stored, become numbers beyond all that are.
     """
     if rows.dtype == np.float32:
         return cast(Matrix, rows)
     wide = np.empty(rows.shape, np.float32) if into is None else into[: len(rows)]
+    if rows.dtype == np.uint8:
+        wide[...] = rows
+        return wide
     bits = wide.view(np.int32)
     bits[...] = rows.view(np.int16)
     bits <<= _HALF_SHIFT

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, cast
 
-from retrieval_store.base.arrays import DATATYPES, Datatype
+from retrieval_store.base.arrays import Datatype
 from retrieval_store.base.json_values import Payload, checked_object, shown
 from retrieval_store.base.words import Analyzer, analyzer
 from retrieval_store.direct.arguments import whole_number
 from retrieval_store.direct.sharding import checked_storage
 from retrieval_store.errors import ConflictError, DamagedError, InvalidArgumentError
 from retrieval_store.indexes import EXACT, HNSW
-from retrieval_store.indexes.exact import METRICS, Metric
+from retrieval_store.indexes.exact import BY_PRODUCTS, Metric
 from retrieval_store.indexes.hnsw import DEFAULTS as HNSW_DEFAULTS
 from retrieval_store.interface.records import CollectionRecord
 
@@ -33,6 +33,7 @@ ALL_DEFAULTS: Payload = {
     "vectors": VECTOR_DEFAULTS,
     "qdrant": {},
 }
+_DATATYPES: tuple[Datatype, ...] = ("float32", "float16")
 PARTS = ("hnsw", "index", "text", "vectors", "qdrant")
 _log = logging.getLogger("retrieval_store")
 _ALIASES = {"M": "max_neighbors"}
@@ -69,7 +70,7 @@ def stored_settings(record: CollectionRecord) -> Payload:
             known = known and _is_index(record.settings.get("index", DEFAULT_INDEX))
             known = known and _is_text(record.settings.get("text", TEXT_DEFAULTS))
             known = known and _is_vectors(record.settings.get("vectors", VECTOR_DEFAULTS))
-            if known and set(hnsw) == set(DEFAULTS) and hnsw["space"] in METRICS:
+            if known and set(hnsw) == set(DEFAULTS) and hnsw["space"] in BY_PRODUCTS:
                 return record.settings
     raise DamagedError(f"the catalog is damaged: collection {record.name!r} has no such settings")
 
@@ -137,7 +138,7 @@ def _is_text(text: Any) -> bool:
 def _is_vectors(vectors: Any) -> bool:
     match vectors:
         case {"datatype": str() as datatype}:
-            return datatype in DATATYPES
+            return datatype in _DATATYPES
     return False
 
 
@@ -219,9 +220,9 @@ def _checked_vectors(value: Any) -> Payload:
     """The settings of vectors that are given."""
     place = "configuration['vectors']"
     given: dict[str, Any] = dict(_mapping(value, place, tuple(VECTOR_DEFAULTS)))
-    if given and (datatype := given["datatype"]) not in DATATYPES:
+    if given and (datatype := given["datatype"]) not in _DATATYPES:
         raise InvalidArgumentError(
-            f"{place}['datatype'] is {shown(datatype)}, expected one of {DATATYPES}"
+            f"{place}['datatype'] is {shown(datatype)}, expected one of {_DATATYPES}"
         )
     return given
 
@@ -276,6 +277,6 @@ def _mapping(value: Any, place: str, names: tuple[str, ...]) -> Mapping[str, Any
 def _checked(name: str, value: Any, place: str) -> str | int:
     if name != "space":
         return whole_number(value, place, *LIMITS[name])
-    if not isinstance(value, str) or value not in METRICS:
-        raise InvalidArgumentError(f"{place} is {shown(value)}, expected one of {METRICS}")
+    if not isinstance(value, str) or value not in BY_PRODUCTS:
+        raise InvalidArgumentError(f"{place} is {shown(value)}, expected one of {BY_PRODUCTS}")
     return value

@@ -190,6 +190,20 @@ class Store:
         """The collection of this name; raises NotFoundError."""
         return self._read(lambda entries: entries.named(name))
 
+    def resolved(self, name: str) -> CollectionRecord:
+        """The collection of this name, or that an alias of this name leads to; NotFoundError."""
+        return self._read(lambda entries: entries.resolved(name))
+
+    def aliases(self) -> dict[str, str]:
+        """The name of the collection that each alias leads to, in the order of aliases."""
+        return self._read(Entries.aliases)
+
+    def change_aliases(self, edit: Callable[[dict[str, str]], dict[str, str]]) -> None:
+        """Replace the aliases by what `edit` makes of them, in one transaction. NotFoundError for a
+        collection that isn't there, AlreadyExistsError for an alias that is a collection's name."""
+        self._finish_drops()
+        self._catalog.write(lambda entries: entries.set_aliases(edit(entries.aliases())))
+
     def record(self, collection_id: str) -> CollectionRecord:
         """Name and settings of a collection; raises NotFoundError."""
         return self._read(lambda entries: entries.with_id(collection_id))

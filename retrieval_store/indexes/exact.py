@@ -8,7 +8,8 @@ candidates' distances are computed again in float64, squared distances from the 
 
 The bound is the standard one for a dot product of n terms in any order of summation:
 |fl(x·q) - x·q| ≤ γ |x| |q|, γ = n u / (1 - n u), u = 2⁻²⁴ (Higham, "Accuracy and Stability of
-Numerical Algorithms", 2nd ed., section 3.1).
+Numerical Algorithms", 2nd ed., section 3.1). What a sum of absolute differences gets wrong is the
+same share of the sum itself.
 """
 
 import math
@@ -21,8 +22,9 @@ import numpy as np
 from retrieval_store.base.arrays import Floats, Ints, Matrix, Stored, as_float32
 from retrieval_store.indexes.blas import dot_products
 
-Metric: TypeAlias = Literal["l2", "ip", "cosine"]
+Metric: TypeAlias = Literal["l2", "ip", "cosine", "l1"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
+BY_PRODUCTS = METRICS[:3]  # whose distances follow from dot products: codes and indexes serve them
 UNIT_ROUNDOFF = 2.0**-24
 OF_ONE = 2.0**-52  # what is lost of a product that is taken from 1
 SAFE_LENGTHS = (1e-12, 1e12)  # between them no square or product over- or underflows in float32
@@ -96,8 +98,12 @@ def nearest(
 
     queries: (q, dim) float32, and their lengths; matrix: (n, dim); norms: of its rows;
     slots: the rows that may be found, None for all. Yields row numbers, int64 (m,), and distances,
-    float64 (m,): "l2" squared, "ip" 1 - dot, "cosine" 1 - cos (1 when a vector is zero).
+    float64 (m,): "l2" squared, "l1" the sum of absolute differences, "ip" 1 - dot, "cosine" 1 - cos
+    (1 when a vector is zero).
     """
+    if metric == "l1":
+        yield from _nearest_by_differences(queries, lengths, matrix, norms, k, slots)
+        return
     allowed = len(matrix) if slots is None else len(slots)
     step = max(1, PRODUCT_CELLS // max(1, len(matrix)))
     for start in range(0, len(queries), step):
@@ -112,6 +118,35 @@ def nearest(
             yield _closest(query, length, matrix, norms, found, metric, k)
 
 
+def _nearest_by_differences(
+    queries: Matrix,
+    lengths: Sequence[float],
+    matrix: Stored,
+    norms: Norms,
+    k: int,
+    slots: Ints | None,
+) -> Iterator[tuple[Ints, Floats]]:
+    every = np.arange(len(matrix)) if slots is None else slots
+    units = (matrix.shape[1] + 8) * UNIT_ROUNDOFF
+    for query, length in zip(queries, lengths, strict=True):
+        found = every
+        if norms.safe and is_safe_length(length) and k < len(every):
+            sums = _differences(query, matrix, every)
+            least = float(np.partition(sums, k - 1)[k - 1])
+            found = every[sums <= least * (1 + 4 * units)]  # units of the one and of the other
+        yield _closest(query, length, matrix, norms, found, "l1", k)
+
+
+def _differences(query: Matrix, matrix: Stored, slots: Ints) -> Matrix:
+    """(m,) float32 sums of absolute differences from the rows `slots`."""
+    sums = np.empty(len(slots), np.float32)
+    for start, stop in _blocks(len(slots), matrix.shape[1], GATHERED_CELLS):
+        apart = as_float32(matrix[slots[start:stop]]) - query
+        np.abs(apart, out=apart)
+        apart.sum(axis=1, out=sums[start:stop])
+    return sums
+
+
 def exact_distances(
     query: Matrix, length: float, matrix: Stored, norms: Norms, slots: Ints, metric: Metric
 ) -> Floats:
@@ -123,9 +158,10 @@ def exact_distances(
     distances = np.empty(len(slots), np.float64)
     for start, stop in _blocks(len(slots), matrix.shape[1], FLOAT64_CELLS):
         rows = as_float32(matrix[slots[start:stop]]).astype(np.float64)
-        if metric == "l2":
+        if metric in ("l2", "l1"):
             rows -= wide
-            distances[start:stop] = (rows * rows).sum(axis=1)
+            apart = rows * rows if metric == "l2" else np.abs(rows)
+            distances[start:stop] = apart.sum(axis=1)
         else:
             dots = (rows * wide).sum(axis=1)
             scale = norms.lengths[slots[start:stop]] * length

@@ -74,5 +74,5 @@ AnyQuery: TypeAlias = Query | TextQuery | HybridQuery | SparseQuery | MultiQuery
 
 
 def scores_of(distances: Floats, metric: Metric) -> Floats:
-    """Greater is nearer: the cosine or the dot product; of squared L2 the negative."""
-    return -distances if metric == "l2" else 1.0 - distances
+    """Greater is nearer: the cosine or the dot product; of squared L2 and of L1 the negative."""
+    return -distances if metric in ("l2", "l1") else 1.0 - distances

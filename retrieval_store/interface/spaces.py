@@ -17,8 +17,8 @@ class NewSpace:
     """A vector space to be: its metric, the name and settings of its index, and how many vectors of
     which kind a point has: one dense, one sparse, or several dense ones ("multi"). A sparse space
     ranks by the dot product; {"idf": true} in its settings multiplies by the idf of each index. The
-    numbers of a dense one are kept as its datatype says. dimension: None leaves it to the first
-    write."""
+    numbers of the others are kept as the datatype says; of "uint8" whole ones, from 0 to 255, to
+    which all are cut. dimension: None leaves it to the first write."""
 
     metric: Metric
     index: Payload = field(default_factory=dict)

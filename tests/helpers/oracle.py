@@ -90,6 +90,8 @@ def brute_force(query, rows, metric):
     query, rows = query.astype(np.float64), rows.astype(np.float64)
     if metric == "l2":
         return ((rows - query) ** 2).sum(axis=1)
+    if metric == "l1":
+        return np.abs(rows - query).sum(axis=1)
     dots = rows @ query
     if metric == "ip":
         return 1 - dots

@@ -15,10 +15,10 @@ from retrieval_store.indexes.codes import (
     serves,
     slices_of,
 )
-from retrieval_store.indexes.exact import is_safe_length, length_of, norms_of
+from retrieval_store.indexes.exact import BY_PRODUCTS, is_safe_length, length_of, norms_of
 from retrieval_store.indexes.kernels import MOST_DIMENSIONS, has_kernels, packed, products
 from tests.helpers.oracle import brute_force
-from tests.indexes.test_exact import CLOUDS, METRICS
+from tests.indexes.test_exact import CLOUDS
 
 pytestmark = pytest.mark.skipif(not has_kernels(), reason="this processor has no products of int8")
 
@@ -80,7 +80,7 @@ def usable(queries, metric):
     return queries[good], lengths[good]
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", BY_PRODUCTS)
 @pytest.mark.parametrize("cloud", HARD)
 def test_no_neighbour_is_proved_out(cloud, metric):
     random = np.random.default_rng(3)
@@ -97,7 +97,7 @@ def test_no_neighbour_is_proved_out(cloud, metric):
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_no_neighbour_is_proved_out_whatever_the_vectors(data):
-    metric = data.draw(st.sampled_from(METRICS))
+    metric = data.draw(st.sampled_from(BY_PRODUCTS))
     dimension = data.draw(st.sampled_from([1, 2, 3, 7, 31, 64, 100, 257, 1_041, 4_096]))
     count = data.draw(st.integers(1, 400))
     seed, cloud = data.draw(st.integers(0, 2**32 - 1)), data.draw(st.sampled_from(sorted(HARD)))
@@ -116,7 +116,7 @@ def test_no_neighbour_is_proved_out_whatever_the_vectors(data):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.sampled_from(METRICS), st.floats(0.01, 1.0))
+@given(st.integers(0, 2**32 - 1), st.sampled_from(BY_PRODUCTS), st.floats(0.01, 1.0))
 def test_what_must_not_be_found_is_not_and_the_rest_is(seed, metric, share):
     random = np.random.default_rng(seed)
     rows = random.standard_normal((700, 24)).astype(np.float32)
@@ -175,7 +175,7 @@ def test_queries_whose_candidates_are_too_many_are_told_apart_from_the_others():
     assert hard is None and 5_000 in easy
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", BY_PRODUCTS)
 @pytest.mark.parametrize("far", [0, 100])
 def test_codes_of_float16_are_those_of_its_numbers(metric, far):
     halves = (np.random.default_rng(4).standard_normal((3_000, 24)) + far).astype(np.float16)

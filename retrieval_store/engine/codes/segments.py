@@ -41,7 +41,7 @@ from retrieval_store.indexes.codes import (
     room_for,
     serves,
 )
-from retrieval_store.indexes.exact import Metric
+from retrieval_store.indexes.exact import BY_PRODUCTS, Metric
 from retrieval_store.indexes.kernels import MOST_DIMENSIONS
 
 SEGMENT = 16_384  # slots
@@ -80,6 +80,8 @@ class SpaceCodes:
 
     def worth(self, slots: int) -> bool:
         """Whether so many vectors should have codes."""
+        if self._space.metric not in BY_PRODUCTS:
+            return False
         dimension = self._space.dimension or 0
         many = slots * dimension >= WORTH_CELLS and dimension <= MOST_DIMENSIONS
         return many and not self.closed and codes_are_fast()

@@ -7,8 +7,8 @@ its checksum, is a ValueError here.
 """
 
 import hashlib
-import logging
 from dataclasses import dataclass
+from functools import partial
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,15 @@ import orjson
 from retrieval_store.base.arrays import Ints
 from retrieval_store.base.json_values import is_unicode
 from retrieval_store.engine.filtering.kept import FilterView
+from retrieval_store.engine.state.saved import saved as saved_file
+from retrieval_store.engine.state.saved import stale_since
 from retrieval_store.engine.state.state import rows_of
-from retrieval_store.engine.storage.derived import find, path_of, refuse_damaged
+from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.engine.storage.schema import PAYLOAD
-from retrieval_store.engine.words.list_files import OutdatedError, stale_since
-from retrieval_store.errors import DamagedError
 from retrieval_store.filters.expression import PayloadPath
 
 MAGIC = b"RScolumn"
 KIND = "columns"
-_log = logging.getLogger("retrieval_store")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +79,14 @@ def read(file: Path, view: FilterView, seq: int, covered: int) -> tuple[PayloadP
 
 def saved(view: FilterView, path: PayloadPath) -> Values | None:
     """What a process has saved of this column, if it is of use."""
-    if view.directory is None or not may_have_file(path):
-        return None
-    found = find(view.connection, file_key(path))
-    if found is None:
-        return None
-    try:
-        file = path_of(view.directory, found)
-        refuse_damaged(file, found)
+
+    def values_in(file: Path, found: DerivedFile) -> Values:
         of_path, values = read(file, view, found.seq, found.covered)
         if of_path != path:
             raise ValueError(f"{file} is the column of another key")
         return values
-    except OutdatedError:
-        view.kept.columns.reject(path)
+
+    if not may_have_file(path):
         return None
-    except (DamagedError, ValueError, LookupError, TypeError, OSError) as error:
-        _log.warning("a column can't be used and will be made again: %s", error)
-        view.kept.columns.reject(path)
-        return None
+    rejecting = partial(view.kept.columns.reject, path)
+    return saved_file(view, file_key(path), "a column", values_in, rejecting)

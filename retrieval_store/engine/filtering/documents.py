@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.engine.database.transactions import select
-from retrieval_store.engine.filtering.kept import FilterView
+from retrieval_store.engine.filtering.kept import KEYS_NOTED, FilterView
 from retrieval_store.engine.state.layers import NOTHING_STALE, Layers
 from retrieval_store.engine.storage.derived import find
 from retrieval_store.engine.storage.records import read_records
@@ -25,7 +25,6 @@ from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import NODES, DocumentContains, DocumentLeaf, Expression
 
 TRIGRAMS_WORTH = 20_000  # documents; fewer are looked at in two milliseconds
-ASKED_KEPT = 10_000  # conditions: what they say of documents is bounded by the budget
 UNKNOWN = -1
 Said: TypeAlias = npt.NDArray[np.int8]
 
@@ -71,10 +70,9 @@ def _was_asked(view: FilterView, leaf: DocumentLeaf) -> bool:
         return False
     asked = view.kept.asked
     before = leaf in asked
-    asked.pop(leaf, None)
+    if len(asked) > KEYS_NOTED:
+        asked.clear()
     asked[leaf] = None
-    for old in [*asked][:-ASKED_KEPT]:
-        asked.pop(old, None)
     return before
 
 

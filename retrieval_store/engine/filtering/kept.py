@@ -19,7 +19,7 @@ class KeptFilters(KeptLists):
     answers: what conditions say of documents, for all states that number their rows alike; allowed:
     what filters let through, in one state; spent: what looking at points without a column has cost
     (`masks`); uses: how often a column was of use; asked: conditions on documents that were asked
-    lately, the last one last."""
+    lately."""
 
     columns: LayerCache
     answers: LayerCache

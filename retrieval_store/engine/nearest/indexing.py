@@ -32,6 +32,7 @@ from retrieval_store.engine.storage.derived import (
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DamagedError, PluginError, StorageError
 from retrieval_store.indexes import EXACT, HNSW, VectorIndex
+from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.interface.spaces import index_name, index_settings
 
 SLICE_CELLS = 262_144  # taken in at once: 1,024 vectors of 256 numbers, some 0.1 s. Forks wait
@@ -85,7 +86,7 @@ class SpaceIndex:
     @property
     def wanted(self) -> bool:
         """Whether the space has an index at all."""
-        return index_name(self._space) != EXACT
+        return index_name(self._space) != EXACT and self._space.metric in BY_PRODUCTS
 
     @property
     def covered(self) -> int:

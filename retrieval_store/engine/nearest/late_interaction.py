@@ -18,7 +18,7 @@ def rank_multi(view: AnyView, space: Space, query: Matrix, k: int, candidates: I
     (m, dim), counts with the greatest similarity to any of a point's, and these are summed.
 
     Khattab and Zaharia, "ColBERT" (2020). Similarity: the cosine, the dot product, or the negative
-    of the squared distance, by the metric of the space.
+    of the distance, by the metric of the space.
     """
     if space.dimension is None:
         return np.empty(0, np.int64), np.empty(0)
@@ -55,6 +55,8 @@ def _scored(view: AnyView, space: Space, query: Matrix, rows: Ints) -> Ranking:
 def _similarities(query: Matrix, matrix: Matrix, metric: Metric) -> Floats:
     """(m, n) float64, greater is nearer."""
     wide, rows = query.astype(np.float64), matrix.astype(np.float64)
+    if metric == "l1":
+        return -np.stack([np.abs(rows - one).sum(axis=1) for one in wide])
     if metric == "cosine":
         wide, rows = _unit(wide), _unit(rows)
     products: Floats = wide @ rows.T

@@ -1,4 +1,4 @@
-"""catalog.sqlite: the collections of a store, by name and by id.
+"""catalog.sqlite: the collections of a store, by name, by alias and by id.
 
 Whether a collection is deleted is for its points.sqlite to say. The row here is only flagged before
 that and removed when the files are gone, so that a deletion whose process died is found and
@@ -6,7 +6,7 @@ finished.
 """
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,11 +24,15 @@ from retrieval_store.interface.records import CollectionRecord
 _SINCE_2 = "CREATE TABLE unfinished (id TEXT PRIMARY KEY) WITHOUT ROWID;"
 # Whoever looks into the catalog looks for these first, and nearly always there are none.
 _SINCE_3 = "CREATE INDEX flagged ON collections (id) WHERE dropping;"
+# Other names of collections. They go by ids, so that they stay when a collection gets a new name.
+_SINCE_4 = """
+    CREATE TABLE aliases (alias TEXT PRIMARY KEY, collection TEXT NOT NULL) WITHOUT ROWID;
+"""
 CATALOG = Format(
     application_id=0x52536361,  # "RSca"
-    version=3,
+    version=4,
     main_table="collections",
-    migrations={1: _SINCE_2, 2: _SINCE_3},
+    migrations={1: _SINCE_2, 2: _SINCE_3, 3: _SINCE_4},
     schema="""
         CREATE TABLE collections (
             id TEXT PRIMARY KEY,
@@ -89,6 +93,41 @@ class Entries:
         if not found:
             raise NotFoundError(f"there is no collection {name!r}")
         return found[0]
+
+    def resolved(self, name: str) -> CollectionRecord:
+        """The collection of this name, or that an alias of this name leads to; NotFoundError."""
+        found = self._records("AND name = ?", name)
+        if not found and self._has_aliases():
+            query = "AND id = (SELECT collection FROM aliases WHERE alias = ?)"
+            found = self._records(query, name)
+        if not found:
+            raise NotFoundError(f"there is no collection or alias {name!r}")
+        return found[0]
+
+    def aliases(self) -> dict[str, str]:
+        """The name of the collection that each alias leads to, in the order of aliases."""
+        if not self._has_aliases():
+            return {}
+        query = f"""SELECT alias, name FROM aliases JOIN collections ON id = collection
+                    {_WITHOUT} ORDER BY alias"""
+        with contradictions(self._path):
+            return dict(select(self._connection, query, self._without))
+
+    def set_aliases(self, aliases: Mapping[str, str]) -> None:
+        """Replace all aliases; raises NotFoundError and AlreadyExistsError."""
+        records = []
+        for alias, name in aliases.items():
+            if self._records("AND name = ?", alias):
+                raise AlreadyExistsError(
+                    f"alias {alias!r} is the name of a collection; expected another"
+                )
+            records.append((alias, self.named(name).id))
+        self._connection.execute("DELETE FROM aliases")
+        self._connection.executemany("INSERT INTO aliases VALUES (?, ?)", records)
+
+    def _has_aliases(self) -> bool:
+        """Whether there can be any: in formats before 4, which may be read as they are, none."""
+        return bool(self._connection.pragma("user_version") >= 4)
 
     def with_id(self, collection_id: str) -> CollectionRecord:
         """The collection of this id; raises NotFoundError."""
@@ -152,19 +191,23 @@ class Entries:
         return found[0] if found else None
 
     def flag(self, collection_id: str) -> None:
-        """Note that a deletion begins."""
+        """Note that a deletion begins. Aliases of the collection go at once."""
+        self._connection.execute("DELETE FROM aliases WHERE collection = ?", (collection_id,))
         self._connection.execute(
             "UPDATE collections SET dropping = 1 WHERE id = ?", (collection_id,)
         )
 
     def remove(self, collection_id: str) -> None:
-        """Forget a collection whose files are gone."""
+        """Forget a collection whose files are gone, and aliases that it was given meanwhile."""
+        self._connection.execute("DELETE FROM aliases WHERE collection = ?", (collection_id,))
         self._connection.execute("DELETE FROM collections WHERE id = ?", (collection_id,))
 
     def _refuse_taken(self, record: CollectionRecord) -> None:
         query = "SELECT 1 FROM collections WHERE name = ? AND id <> ?"
         if select(self._connection, query, record.name, record.id):
             raise AlreadyExistsError(f"there is a collection {record.name!r} already")
+        if select(self._connection, "SELECT 1 FROM aliases WHERE alias = ?", record.name):
+            raise AlreadyExistsError(f"there is an alias {record.name!r} already")
 
     def _records(self, condition: str, *parameters: Any) -> list[CollectionRecord]:
         query = f"SELECT id, name, settings FROM collections {_WITHOUT} {condition}"

@@ -240,7 +240,7 @@ def dropped_spaces(connection: apsw.Connection) -> Callable[[int], bool]:
 
 
 def _datatypes_of(kind: Kind) -> tuple[Datatype, ...]:
-    return DATATYPES if kind == "dense" else DATATYPES[:1]
+    return DATATYPES[:1] if kind == "sparse" else DATATYPES
 
 
 def set_index(connection: apsw.Connection, name: str, index: Payload) -> None:

@@ -1,5 +1,4 @@
-"""Append-only vector files: one matrix per vector space, float32 or float16, read through a memory
-map.
+"""Append-only vector files: one matrix per vector space, of its datatype, read through a map.
 
 Rows are never changed in place. How many rows count, and the checksum of each block of them, is
 what points.sqlite says; a torn tail after a crash is therefore invisible, and the next append

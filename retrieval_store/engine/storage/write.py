@@ -19,8 +19,11 @@ from retrieval_store.base.arrays import (
     Bools,
     Ints,
     Matrix,
+    SparseVector,
     Stored,
+    as_bytes,
     as_float16,
+    as_float32,
     distinct,
 )
 from retrieval_store.base.json_values import Payload, listed
@@ -55,6 +58,7 @@ from retrieval_store.interface.points import (
     PointBatch,
     PointId,
     PutResult,
+    SpecialVector,
     SpecialVectors,
     Vectors,
     WriteRules,
@@ -308,7 +312,8 @@ def _put_vectors(write: Write, name: str, batch: PointBatch, pks: Ints) -> None:
     if isinstance(vectors, SpecialVectors) != (space.kind != "dense"):
         raise InvalidArgumentError(f"vector space {name!r} is {space.kind}")
     if isinstance(vectors, SpecialVectors):
-        put_special(write.connection, space, vectors.items, owners)
+        items = [_rounded(space, item) for item in vectors.items]
+        put_special(write.connection, space, items, owners)
     else:
         _refuse_other_dimension(space, vectors.matrix)
         rows = _as_kept(space, vectors, batch.ids)
@@ -329,6 +334,8 @@ def _as_kept(space: Space, vectors: Vectors, ids: Sequence[PointId]) -> Stored:
     matrix = vectors.matrix
     if space.datatype == "float32":
         return matrix
+    if space.datatype == "uint8":
+        return as_bytes(matrix)
     if max(matrix.max(initial=0), -matrix.min(initial=0)) > MOST_OF_HALVES:
         row, column = np.argwhere(np.abs(matrix) > MOST_OF_HALVES)[0].tolist()
         place = row if vectors.positions is None else int(vectors.positions[row])
@@ -338,6 +345,20 @@ def _as_kept(space: Space, vectors: Vectors, ids: Sequence[PointId]) -> Stored:
             f"{MOST_OF_HALVES:,.0f}, or a collection of float32"
         )
     return as_float16(matrix)
+
+
+def _rounded(space: Space, item: SpecialVector) -> SpecialVector:
+    """Several vectors of a point, of numbers that the space's datatype has; they are kept as
+    float32."""
+    if space.kind != "multi" or isinstance(item, SparseVector) or space.datatype == "float32":
+        return item
+    if space.datatype == "float16" and np.abs(item).max(initial=0) > MOST_OF_HALVES:
+        raise InvalidArgumentError(
+            f"a vector of space {space.name!r} has the number {np.abs(item).max()!s}, but the "
+            f"space keeps float16: expected numbers from {-MOST_OF_HALVES:,.0f} to "
+            f"{MOST_OF_HALVES:,.0f}"
+        )
+    return as_float32(as_bytes(item) if space.datatype == "uint8" else as_float16(item))
 
 
 def _append_vectors(write: Write, space: Space, rows: Stored, owners: Ints) -> None:

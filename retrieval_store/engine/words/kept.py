@@ -5,7 +5,6 @@ sparse space) there is one, for all states that number their rows alike.
 """
 
 import hashlib
-import logging
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -16,21 +15,19 @@ import numpy as np
 from retrieval_store.base.arrays import Ints
 from retrieval_store.base.words import Analyzer
 from retrieval_store.engine.state.layers import LayerCache, Layers, current
+from retrieval_store.engine.state.saved import saved
 from retrieval_store.engine.state.view import AnyView, View
-from retrieval_store.engine.storage.derived import find, path_of, refuse_damaged
 from retrieval_store.engine.storage.records import read_records
 from retrieval_store.engine.storage.special import read_blobs
 from retrieval_store.engine.words import list_files, lists
 from retrieval_store.engine.words.lists import Lists
 from retrieval_store.engine.words.measures import Known
-from retrieval_store.errors import DamagedError
 
 LISTS_WORTH = 20_000  # points; the lists of fewer are made anew in a moment
 ROWS_A_PIECE, CHARACTERS_A_PIECE = 20_000, 8_000_000
 ListKey: TypeAlias = tuple[str, Analyzer | int | None]  # of words, trigrams, a sparse space
 GoingOn: TypeAlias = Callable[[], object]
 TRIGRAMS: ListKey = ("trigrams", None)
-_log = logging.getLogger("retrieval_store")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,20 +110,13 @@ def file_key(key: ListKey) -> str:
 
 def _saved(view: ListView, key: ListKey) -> Layers[Lists] | None:
     """What a process saved, if it is of use."""
-    found = None if view.directory is None else find(view.connection, file_key(key))
-    if found is None or view.directory is None:
-        return None
-    try:
-        path = path_of(view.directory, found)
-        refuse_damaged(path, found)
-        return list_files.read(path, view, found.seq, found.covered)
-    except list_files.OutdatedError:
-        view.kept.lists.reject(key)
-        return None
-    except (DamagedError, ValueError, LookupError, TypeError, OSError) as error:
-        _log.warning("lists of words can't be used and will be made again: %s", error)
-        view.kept.lists.reject(key)
-        return None
+    return saved(
+        view,
+        file_key(key),
+        "lists of words",
+        lambda path, found: list_files.read(path, view, found.seq, found.covered),
+        lambda: view.kept.lists.reject(key),
+    )
 
 
 def _sparse_lists(view: AnyView, number: int, rows: Ints) -> Lists:

@@ -14,10 +14,11 @@ import numpy.typing as npt
 import orjson
 
 from retrieval_store.base.arrays import Ints
-from retrieval_store.engine.state.layers import Layers, united
+from retrieval_store.engine.state.layers import Layers
+from retrieval_store.engine.state.saved import stale_since
 from retrieval_store.engine.state.state import State, rows_of
 from retrieval_store.engine.state.view import AnyView
-from retrieval_store.engine.storage.schema import LISTED, read_changes
+from retrieval_store.engine.storage.schema import LISTED
 from retrieval_store.engine.words.lists import Lists
 
 MAGIC = b"RSlists1"
@@ -77,21 +78,6 @@ def read(path: Path, view: AnyView, seq: int, covered: int) -> Layers[Lists]:
             stop += length * dtype.itemsize
         segments.append(_segment(arrays, view.state.pks))
     return Layers(tuple(segments), stale_since(view, seq, covered, LISTED))
-
-
-class OutdatedError(ValueError):
-    """So much has been written since a file was that nobody knows any more what."""
-
-
-def stale_since(view: AnyView, seq: int, covered: int, parts: int) -> Ints:
-    """The rows of which such parts were written since the write `seq`, when `covered` was the next
-    pk. OutdatedError when nobody can know that any more."""
-    if view.state.head.log_floor > seq:
-        raise OutdatedError("a file is older than the change log")
-    pks = view.state.pks
-    changed = rows_of(pks, read_changes(view.connection, seq).of(parts))
-    fresh = np.arange(np.searchsorted(pks, covered), len(pks))
-    return united(changed[changed >= 0], fresh)
 
 
 def _segment(arrays: dict[str, Array], pks: Ints) -> Lists:

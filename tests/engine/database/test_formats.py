@@ -95,8 +95,14 @@ def as_version_1(store):
         )
 
 
+def as_catalog_3(store):
+    """Take back what the fourth format version of the catalog added."""
+    sql(store / "catalog.sqlite", "DROP TABLE aliases; PRAGMA user_version = 3")
+
+
 def as_catalog_2(store):
-    """Take back what the third format version of the catalog added."""
+    """And what the third did."""
+    as_catalog_3(store)
     sql(store / "catalog.sqlite", "DROP INDEX flagged; PRAGMA user_version = 2")
 
 
@@ -229,7 +235,7 @@ def test_a_catalog_without_its_index_is_read_as_it_is_and_brought_up_to_date_by_
         assert reader.count_collections() == 1
         assert version_of(catalog) == 2
         with retrieval_store.Client(tmp_path) as writer:
-            assert version_of(catalog) == 3
+            assert version_of(catalog) == 4
             assert len(list(tmp_path.glob("*/points.sqlite"))) == 1  # the deletion was finished
             writer.create_collection("more", embedding_function=None)
         assert [found.name for found in reader.list_collections()] == ["more", "things"]

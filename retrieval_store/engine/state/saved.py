@@ -1,0 +1,58 @@
+"""What was saved by some process of what is kept here: read if it is of use, and caught up."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from retrieval_store.base.arrays import Ints
+from retrieval_store.engine.state.layers import united
+from retrieval_store.engine.state.state import rows_of
+from retrieval_store.engine.state.view import AnyView
+from retrieval_store.engine.storage.derived import DerivedFile, find, path_of, refuse_damaged
+from retrieval_store.engine.storage.schema import read_changes
+from retrieval_store.errors import DamagedError
+
+T = TypeVar("T")
+_log = logging.getLogger("retrieval_store")
+
+
+class OutdatedError(ValueError):
+    """So much has been written since a file was that nobody knows any more what."""
+
+
+def saved(
+    view: AnyView,
+    key: str,
+    what: str,
+    read: Callable[[Path, DerivedFile], T],
+    reject: Callable[[], object],
+) -> T | None:
+    """What `read` makes of the file of this key, if there is one that is whole and true. `reject`
+    is told of one that is of no use, and the log of `what` it has of one that is damaged."""
+    found = None if view.directory is None else find(view.connection, key)
+    if found is None or view.directory is None:
+        return None
+    try:
+        path = path_of(view.directory, found)
+        refuse_damaged(path, found)
+        return read(path, found)
+    except OutdatedError:
+        reject()
+    except (DamagedError, ValueError, LookupError, TypeError, OSError) as error:
+        _log.warning("%s can't be used and will be made again: %s", what, error)
+        reject()
+    return None
+
+
+def stale_since(view: AnyView, seq: int, covered: int, parts: int) -> Ints:
+    """The rows of which such parts were written since the write `seq`, when `covered` was the next
+    pk. OutdatedError when nobody can know that any more."""
+    if view.state.head.log_floor > seq:
+        raise OutdatedError("a file is older than the change log")
+    pks = view.state.pks
+    changed = rows_of(pks, read_changes(view.connection, seq).of(parts))
+    fresh = np.arange(np.searchsorted(pks, covered), len(pks))
+    return united(changed[changed >= 0], fresh)

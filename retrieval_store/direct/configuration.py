@@ -72,6 +72,12 @@ def stored_settings(record: CollectionRecord) -> Payload:
             known = known and _is_vectors(record.settings.get("vectors", VECTOR_DEFAULTS))
             if known and set(hnsw) == set(DEFAULTS) and hnsw["space"] in BY_PRODUCTS:
                 return record.settings
+    if "qdrant_front" in record.settings and "hnsw" not in record.settings:
+        raise InvalidArgumentError(
+            f"collection {record.name!r} was made by QdrantClient, with vectors of another kind: "
+            "Collection works with one unnamed dense float32 vector a point, and distances Cosine, "
+            "Euclid or Dot; open it with retrieval_store.qdrant.QdrantClient"
+        )
     raise DamagedError(f"the catalog is damaged: collection {record.name!r} has no such settings")
 
 

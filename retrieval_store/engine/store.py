@@ -90,7 +90,7 @@ class Store:
     def snapshot(self, target: Path, collection_id: str | None = None) -> None:
         """Write a snapshot of a collection, or of the whole store, into a file that isn't there."""
         if collection_id is None:
-            take(target, self.page(None, 0), {}, self.points, whole=True)
+            take(target, self.page(None, 0), self.aliases(), self.points, whole=True)
         else:
             take(target, [self.record(collection_id)], {}, self.points, whole=False)
 
@@ -122,8 +122,10 @@ class Store:
         order in which one is made: begun, in its place, and in the catalog."""
 
         def finish(entries: Entries) -> CollectionRecord | None:
+            aliases = entries.aliases()
             replaced = entries.renamed_to_id(record.name) if replace else None
             entries.insert(record)
+            entries.set_aliases(aliases)  # those of the one that was replaced lead here now
             files.rename(directory / record.id)
             sync_directory(directory)
             return replaced

@@ -89,3 +89,4 @@ def _fill(connection: apsw.Connection, folder: Path, manifest: Manifest) -> None
     entries = Entries(connection, folder / CATALOG_NAME)
     for record in manifest.collections:
         entries.insert(record)
+    entries.set_aliases(manifest.aliases)

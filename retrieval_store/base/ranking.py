@@ -3,7 +3,7 @@
 Everything here is a function of arrays; nothing is fetched.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -37,6 +37,37 @@ def weighted_sum(rankings: Sequence[Ranking], weights: Sequence[float]) -> Ranki
         for (items, scores), weight in zip(rankings, weights, strict=True)
     ]
     return _summed(parts)
+
+
+def by_weighted_ranks(rankings: Sequence[Ranking], weights: Sequence[float], k: float) -> Ranking:
+    """Items by Σ 1 / ((rank + 1) / weight + k - 1) over the rankings that have them, rank counted
+    from 0; with equal weights that is reciprocal rank fusion. A weight of 0 adds nothing.
+
+    Qdrant's documentation, "Hybrid queries".
+    """
+    parts = []
+    for (items, _), weight in zip(rankings, weights, strict=True):
+        ranks = np.arange(1, len(items) + 1)
+        shares = 1.0 / (ranks / weight + k - 1.0) if weight > 0 else np.zeros(len(items))
+        parts.append((items, shares))
+    return _summed(parts)
+
+
+def by_distributions(rankings: Sequence[Ranking]) -> Ranking:
+    """Items by the sum of their scores, those of each ranking brought from μ - 3σ … μ + 3σ to
+    0 … 1 (all to ½ where they are equal); σ of a sample.
+
+    Distribution-based score fusion; Mazzeschi (2023), and Qdrant's documentation.
+    """
+    return _summed([(items, _by_deviation(scores)) for items, scores in rankings])
+
+
+def _by_deviation(scores: Floats) -> Floats:
+    deviation = float(scores.std(ddof=1)) if len(scores) > 1 else 0.0
+    if deviation == 0.0:
+        return np.full(len(scores), 0.5)
+    scaled: Floats = (scores - scores.mean()) / (6.0 * deviation) + 0.5
+    return scaled
 
 
 def _scaled(scores: Floats) -> Floats:
@@ -85,6 +116,22 @@ def maximal_marginal_relevance(
         if place == 0:
             value[:] = np.inf
         value[best] = -np.inf
+    return chosen
+
+
+def marginally_relevant(
+    relevance: Floats, likeness: Callable[[int], Floats], k: int, lambda_mult: float
+) -> Ints:
+    """The same of items of which only this is known: how relevant each is, and, when asked, how
+    alike all are to one of them."""
+    count = min(k, len(relevance))
+    chosen = np.empty(count, np.int64)
+    value, nearest = relevance.copy(), np.full(len(relevance), -np.inf)
+    for place in range(count):
+        chosen[place] = best = int(value.argmax())
+        nearest = np.maximum(nearest, likeness(best))
+        value = lambda_mult * relevance - (1 - lambda_mult) * nearest
+        value[chosen[: place + 1]] = -np.inf
     return chosen
 
 

@@ -7,7 +7,7 @@ from typing import TypeAlias, TypeVar
 
 import apsw
 
-from retrieval_store.base.arrays import Ints
+from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.patched import NOWHERE
 from retrieval_store.engine.access import Access, Around
@@ -21,8 +21,10 @@ from retrieval_store.engine.nearest.indexing import FRESH_CELLS
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.engine.paging import page
+from retrieval_store.engine.ranking.groups import grouped, pairs
+from retrieval_store.engine.ranking.steps import ranked
 from retrieval_store.engine.report import explanation, statistics
-from retrieval_store.engine.state.fetch import fetch
+from retrieval_store.engine.state.fetch import fetch, fetch_each
 from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage.files import POINTS_NAME
 from retrieval_store.engine.storage.schema import (
@@ -39,6 +41,7 @@ from retrieval_store.engine.storage.write import Write, finish
 from retrieval_store.errors import AlreadyExistsError, NotFoundError
 from retrieval_store.filters.expression import Expression, PayloadPath, Scalar
 from retrieval_store.filters.typed.columns import ValuesAt
+from retrieval_store.filters.typed.paths import Steps
 from retrieval_store.interface.points import (
     Fields,
     Hits,
@@ -46,11 +49,13 @@ from retrieval_store.interface.points import (
     PointId,
     Points,
     PutResult,
+    RankedPoints,
     WriteRules,
 )
 from retrieval_store.interface.queries import AnyQuery
 from retrieval_store.interface.records import Mode
 from retrieval_store.interface.spaces import NewSpace, SpaceRecord
+from retrieval_store.interface.steps import Step
 from retrieval_store.interface.stores import Changes, IndexKind
 
 T = TypeVar("T")
@@ -148,8 +153,7 @@ class PointStore(Access):
         return self.read_again(lambda view: allowed_by(view, expression).count)
 
     def _fetched(self, view: SearchView, rows: Ints, fields: Fields) -> Points:
-        if view.kept.unsaved or view.kept.lists.wanted():
-            self._around.attend(self)
+        self._attend_if_wanted(view)
         return fetch(view, rows, fields)
 
     def count(self) -> int:
@@ -247,6 +251,50 @@ class PointStore(Access):
 
         self.write(change)
         self._around.attend(self)
+
+    def rank(self, steps: Sequence[Step], fields: Fields) -> list[RankedPoints]:
+        """For each of the steps the points that it ranks, all of one state."""
+
+        def look(view: SearchView) -> list[RankedPoints]:
+            found = [ranked(view, step) for step in steps]
+            points = fetch_each(view, [one.rows for one in found], fields)
+            self._attend_if_wanted(view)
+            return [
+                RankedPoints(some, one.scores, one.values)
+                for some, one in zip(points, found, strict=True)
+            ]
+
+        return self.read_again(look)
+
+    def group(
+        self, step: Step, path: Steps, groups: int, size: int, fields: Fields
+    ) -> list[tuple[str | int, RankedPoints]]:
+        """What a step ranks in groups, by what points have at a path; see `ranking.groups`."""
+
+        def look(view: SearchView) -> list[tuple[str | int, RankedPoints]]:
+            found = grouped(view, step, path, groups, size)
+            points = fetch_each(view, [one.found.rows for one in found], fields)
+            return [
+                (one.value, RankedPoints(some, one.found.scores))
+                for some, one in zip(points, found, strict=True)
+            ]
+
+        return self.read_again(look)
+
+    def pairs(
+        self, space: str, expression: Expression | None, sample: int, limit: int
+    ) -> tuple[list[PointId], Ints, Ints, Floats]:
+        """For each of some points chosen at random the nearest others; see `ranking.groups`."""
+
+        def look(view: SearchView) -> tuple[list[PointId], Ints, Ints, Floats]:
+            found = pairs(view, space, expression, sample, limit)
+            return fetch(view, found.rows, Fields()).ids, found.a, found.b, found.scores
+
+        return self.read_again(look)
+
+    def _attend_if_wanted(self, view: SearchView) -> None:
+        if view.kept.unsaved or view.kept.lists.wanted():
+            self._around.attend(self)
 
     def mark_dropped(self) -> None:
         """From here on every call, in any process, raises NotFoundError."""

@@ -136,6 +136,15 @@ class Points:
     versions: Ints | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RankedPoints:
+    """Points, best first, and their scores, float64 (n,); values: what an order went by."""
+
+    points: Points
+    scores: Floats
+    values: list[int | float] | None = None
+
+
 @dataclass(slots=True)  # nobody changes it; frozen, it would take three times as long to make
 class Hits:
     """The answer to one query: points, best first, their distances, float64 (n,), None where

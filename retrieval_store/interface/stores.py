@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias, TypeVar, get_args
 
+from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.words import Analyzer
-from retrieval_store.filters.expression import Expression, PayloadPath
+from retrieval_store.filters.expression import Expression, PayloadPath, Scalar
+from retrieval_store.filters.typed.columns import ValuesAt
+from retrieval_store.filters.typed.paths import Steps
 from retrieval_store.interface.points import (
     Content,
     Fields,
@@ -18,11 +21,13 @@ from retrieval_store.interface.points import (
     PointId,
     Points,
     PutResult,
+    RankedPoints,
     WriteRules,
 )
 from retrieval_store.interface.queries import AnyQuery
 from retrieval_store.interface.records import CollectionRecord, FileReport, Progress
 from retrieval_store.interface.spaces import NewSpace, SpaceRecord
+from retrieval_store.interface.steps import Step
 
 IndexKind: TypeAlias = Literal["keyword", "float", "bool"]
 INDEX_KINDS: tuple[IndexKind, ...] = get_args(IndexKind)
@@ -138,6 +143,37 @@ class EmbeddedPoints(PointsBackend, Protocol):
 
     def drop_space(self, name: str) -> None:
         """Delete a vector space with all vectors in it; raises NotFoundError."""
+
+    def rank(self, steps: Sequence[Step], fields: Fields) -> list[RankedPoints]:
+        """For each of the steps the points that it ranks, all of one state."""
+
+    def group(
+        self, step: Step, path: Steps, groups: int, size: int, fields: Fields
+    ) -> list[tuple[str | int, RankedPoints]]:
+        """What a step ranks in groups by the strings and integers that points have at a path: the
+        first so many groups, in the order of their best points, with so many points each."""
+
+    def pairs(
+        self, space: str, expression: Expression | None, sample: int, limit: int
+    ) -> tuple[list[PointId], Ints, Ints, Floats]:
+        """For each of some points chosen at random so many others among them that are nearest to
+        it: the ids of all, the places of both of a pair among these, and the scores."""
+
+    def counted(self, values: ValuesAt, expression: Expression | None) -> list[tuple[Scalar, int]]:
+        """Each value with how many of the points that match have it, the most frequent ones
+        first, and of these the least."""
+
+    def ordered(
+        self,
+        values: ValuesAt,
+        expression: Expression | None,
+        limit: int | None,
+        descending: bool,
+        start: int | float | None,
+        fields: Fields,
+    ) -> tuple[Points, list[int | float]]:
+        """The points that match in the order of their numbers, from `start` on, and these
+        numbers; a point with several comes several times."""
 
 
 class Backend(Protocol):

@@ -31,7 +31,7 @@ def fetch(view: AnyView, rows: Ints, fields: Fields) -> Points:
         decode_payloads(columns["payload"]) if fields.payload else None,
         _texts(columns["document"], "document") if fields.document else None,
         _texts(columns["uri"], "uri") if fields.uri else None,
-        {name: _vectors(view, rows, name) for name in fields.vectors} or None,
+        {name: vectors_read(view, rows, name) for name in fields.vectors} or None,
         np.array(columns["version"], np.int64) if fields.version else None,
     )
 
@@ -88,7 +88,8 @@ def _refuse_odd(kinds: set[type], known: set[type], name: str) -> None:
         raise ValueError(f"a point has a value as {name} that can't be one")
 
 
-def _vectors(view: AnyView, rows: Ints, name: str) -> VectorsRead:
+def vectors_read(view: AnyView, rows: Ints, name: str) -> VectorsRead:
+    """The vectors of rows in a space of any kind."""
     if name in view.state.special:
         pks = view.state.pks[rows]
         found = dict(read_special(view.connection, view.state.special[name], np.sort(pks)))

@@ -132,6 +132,16 @@ def rows_with_all(view: ListView, trigrams: Sequence[int]) -> Bools:
     return mask
 
 
+def sparse_scores(view: ListView, space: Space, query: SparseVector, rows: Ints) -> Floats:
+    """(n,) the dot products of a query vector with those of some rows."""
+    mask = np.zeros(len(view.state.pks), np.bool_)
+    mask[rows] = True
+    ((found, totals),) = rank_sparse(view, space, [query], len(rows), mask)
+    scores = np.zeros(len(mask))
+    scores[found] = totals
+    return scores[rows]
+
+
 def rank_sparse(
     view: ListView, space: Space, queries: Sequence[SparseVector], k: int, mask: Bools | None
 ) -> list[Ranking]:

@@ -1,0 +1,141 @@
+"""How alike the vectors of points are to given ones, in spaces of any kind; more is nearer.
+
+That is the cosine or the dot product, or the negative of the squared L2 distance or of L1's; of
+several vectors, for each of the given ones the greatest to any of a point's, summed.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, SparseVector, as_float32
+from retrieval_store.engine.nearest.kept import SearchView
+from retrieval_store.engine.nearest.late_interaction import rank_multi
+from retrieval_store.engine.state.state import SpaceState
+from retrieval_store.engine.storage.schema import Space
+from retrieval_store.engine.storage.special import read_special
+from retrieval_store.engine.words.ranked import sparse_scores
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.indexes.blas import dot_products
+from retrieval_store.indexes.exact import Norms, exact_distances, length_of
+from retrieval_store.interface.queries import scores_of
+from retrieval_store.interface.steps import Example
+
+CHOSEN_AT_LEAST = 64  # of the best by float32, that float64 decides among
+CHOSEN_TIMES = 4
+AT_ONCE = 1 << 20  # numbers of vectors that are copied together
+
+
+def metric_of(view: SearchView, name: str) -> str:
+    """The metric of a space."""
+    space = view.state.spaces.get(name)
+    return space.space.metric if space is not None else _special(view, name).metric
+
+
+def _special(view: SearchView, name: str) -> Space:
+    space = view.state.special.get(name)
+    if space is None:
+        raise InvalidArgumentError(f"there is no vector space {name!r}")
+    return space
+
+
+def shown(similarities: Floats, metric: str) -> Floats:
+    """As scores of nearness show: distances as such."""
+    if metric == "l2":
+        return np.sqrt(np.abs(similarities))
+    return np.abs(similarities) if metric == "l1" else similarities
+
+
+def holders(view: SearchView, name: str, rows: Ints) -> Ints:
+    """Those of the rows whose points have a vector in a space."""
+    space = view.state.spaces.get(name)
+    if space is not None:
+        return rows[space.slot_of_row[rows] >= 0]
+    pks = view.state.pks[rows]
+    order = np.argsort(pks)
+    found = [pk for pk, _ in read_special(view.connection, _special(view, name), pks[order])]
+    return rows[np.isin(pks, np.array(found, np.int64))]
+
+
+def similarities(view: SearchView, name: str, rows: Ints, examples: Sequence[Example]) -> Floats:
+    """(m, n) float64, of m examples to the vectors of these rows, all of which have one."""
+    if not examples:
+        return np.empty((0, len(rows)))
+    space = view.state.spaces.get(name)
+    if space is not None:
+        return np.stack([_dense(space, rows, one) for one in examples])
+    special = _special(view, name)
+    if special.kind == "multi":
+        return np.stack([_multi(view, special, rows, one) for one in examples])
+    return np.stack([sparse_scores(view, special, one, rows) for one in _sparse(examples)])
+
+
+def _sparse(examples: Sequence[Example]) -> list[SparseVector]:
+    return [one for one in examples if isinstance(one, SparseVector)]
+
+
+def _dense(space: SpaceState, rows: Ints, example: Example) -> Floats:
+    assert isinstance(example, np.ndarray)
+    slots = space.slot_of_row[rows]
+    matrix = space.vectors.rows(space.space.slots)
+    norms = space.vectors.admit(matrix, space.checksums, slots)
+    metric = space.space.metric
+    distances = exact_distances(example, length_of(example), matrix, norms, slots, metric)
+    return scores_of(distances, metric)
+
+
+def _multi(view: SearchView, space: Space, rows: Ints, example: Example) -> Floats:
+    assert isinstance(example, np.ndarray)
+    found, scores = rank_multi(view, space, np.atleast_2d(example), len(rows), rows)
+    of_row = np.empty(len(rows))
+    order = np.argsort(rows)
+    of_row[order[np.searchsorted(rows[order], found)]] = scores
+    return of_row
+
+
+def roughly(view: SearchView, name: str, rows: Ints, examples: Sequence[Example]) -> Floats | None:
+    """(m, n) float32, nearly what `similarities` says, in a fraction of the time; None for a space
+    where that is no faster."""
+    space = view.state.spaces.get(name)
+    if space is None or space.space.metric == "l1" or not examples:
+        return None
+    queries = np.stack([one for one in examples if isinstance(one, np.ndarray)])
+    slots = space.slot_of_row[rows]
+    matrix = space.vectors.rows(space.space.slots)
+    norms = space.vectors.admit(matrix, space.checksums, slots)
+    products = np.empty((len(queries), len(rows)), np.float32)
+    step = max(1, AT_ONCE // max(1, matrix.shape[1]))
+    for start in range(0, len(rows), step):
+        some = slots[start : start + step]
+        part = np.empty((len(queries), len(some)), np.float32)
+        dot_products(queries, as_float32(matrix[some]), part)
+        products[:, start : start + step] = part
+    return _by_metric(space, queries, products, norms, slots)
+
+
+def _by_metric(
+    space: SpaceState, queries: Matrix, products: Matrix, norms: Norms, slots: Ints
+) -> Floats:
+    metric = space.space.metric
+    if metric == "ip":
+        return products.astype(np.float64)
+    lengths = np.linalg.norm(queries.astype(np.float64), axis=1)[:, None]
+    if metric == "cosine":
+        inverse: Floats = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+        cosines: Floats = products * norms.inverse[slots] * inverse
+        return cosines
+    squared: Floats = 2.0 * products - norms.lengths[slots] ** 2 - lengths**2
+    return squared
+
+
+def best_of(scores: Floats, k: int) -> Ints:
+    """Where the so many greatest are, and some more, for a second look; NaN is none."""
+    most = max(CHOSEN_AT_LEAST, CHOSEN_TIMES * k)
+    if len(scores) <= most:
+        return np.arange(len(scores))
+    return np.argpartition(-scores, most - 1)[:most]
+
+
+def is_allowed(mask: Bools | None, alive: Bools) -> Ints:
+    """The rows that a filter allows."""
+    return np.flatnonzero(alive if mask is None else mask)

@@ -1,0 +1,234 @@
+"""Steps, carried out: each gives rows, best first, with the scores that a server gives them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+
+from retrieval_store.base.arrays import Floats, Ints, SparseVector, distinct
+from retrieval_store.base.ranking import (
+    Ranking,
+    by_distributions,
+    by_weighted_ranks,
+    marginally_relevant,
+)
+from retrieval_store.engine.filtering.masks import among
+from retrieval_store.engine.filtering.selecting import allowed_by
+from retrieval_store.engine.filtering.values import ordered
+from retrieval_store.engine.nearest.kept import SearchView
+from retrieval_store.engine.nearest.late_interaction import rank_multi
+from retrieval_store.engine.nearest.search import nearest_rows
+from retrieval_store.engine.nearest.trace import Trace
+from retrieval_store.engine.paging import page
+from retrieval_store.engine.ranking.examples import compared_by
+from retrieval_store.engine.ranking.formulas import worked_out
+from retrieval_store.engine.ranking.similar import (
+    best_of,
+    holders,
+    is_allowed,
+    metric_of,
+    roughly,
+    shown,
+    similarities,
+)
+from retrieval_store.engine.state.fetch import vectors_read
+from retrieval_store.engine.words.ranked import rank_sparse
+from retrieval_store.interface.queries import Query, scores_of
+from retrieval_store.interface.steps import (
+    Adjusted,
+    Computed,
+    Discovered,
+    Diverse,
+    Example,
+    Fused,
+    Near,
+    Ordered,
+    Recommended,
+    Step,
+    Unranked,
+)
+
+LESS_IS_BETTER = ("l2", "l1")
+FLAT = 1.0  # the score of what isn't ranked
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """(n,) rows, best first, and their scores; values: what an order went by."""
+
+    rows: Ints
+    scores: Floats
+    values: list[int | float] | None = None
+
+    def cut(self, start: int, stop: int) -> "Ranked":
+        """Those from one rank to another."""
+        values = None if self.values is None else self.values[start:stop]
+        return Ranked(self.rows[start:stop], self.scores[start:stop], values)
+
+
+NOTHING = Ranked(np.empty(0, np.int64), np.empty(0))
+Within: TypeAlias = Ints | None  # rows, ascending; None for all that the expression allows
+
+
+def ranked(view: SearchView, step: Step) -> Ranked:
+    """What a step finds."""
+    before = [ranked(view, one) for one in step.before]
+    match step.scoring:
+        case Fused(k, weights):
+            found = _fused(before, k, weights)
+        case Computed(formula):
+            rows = _together(before)
+            scores = worked_out(view, formula, rows, [(one.rows, one.scores) for one in before])
+            found = _by_score(rows, scores)
+        case _:
+            found = _alone(view, step, _within(view, step, before) if before else None)
+    good = _good_enough(view, step, found.scores)
+    return found.cut(step.offset, min(good, step.offset + step.limit))
+
+
+def _within(view: SearchView, step: Step, before: list[Ranked]) -> Ints:
+    rows = _together(before)
+    return rows if step.expression is None else rows[among(view, step.expression, rows)]
+
+
+def _together(before: list[Ranked]) -> Ints:
+    return distinct(np.concatenate([np.empty(0, np.int64), *(one.rows for one in before)]))
+
+
+def _good_enough(view: SearchView, step: Step, scores: Floats) -> int:
+    """How many of the scores, best first, are as good as the threshold."""
+    if step.threshold is None:
+        return len(scores)
+    near = step.scoring.near if isinstance(step.scoring, Diverse) else step.scoring
+    if isinstance(near, Near) and metric_of(view, near.space) in LESS_IS_BETTER:
+        return int(np.count_nonzero(scores <= step.threshold))
+    return int(np.count_nonzero(scores >= step.threshold))
+
+
+def _alone(view: SearchView, step: Step, within: Within) -> Ranked:
+    wanted = step.offset + step.limit
+    match step.scoring:
+        case Near() as near:
+            found = _nearest(view, step, near, wanted, within)
+            return replace(found, scores=shown(found.scores, metric_of(view, near.space)))
+        case Diverse() as diverse:
+            return _diverse(view, step, diverse, wanted, within)
+        case Recommended() | Discovered() | Adjusted() as scoring:
+            return _compared(view, step, scoring, wanted, within)
+        case Ordered() as order:
+            return _in_order(view, step, order, wanted, within)
+        case Unranked(at_random):
+            return _unranked(view, step, at_random, wanted, within)
+    raise TypeError(f"there is no such step: {step.scoring!r}")
+
+
+def _nearest(view: SearchView, step: Step, near: Near, wanted: int, within: Within) -> Ranked:
+    """By likeness: more is nearer, whatever the metric."""
+    vector = near.vector
+    if within is not None:
+        rows = holders(view, near.space, within)
+        (alike,) = similarities(view, near.space, rows, [vector])
+        if isinstance(vector, SparseVector):
+            rows, alike = rows[alike != 0], alike[alike != 0]
+        return _by_score(rows, alike)
+    if isinstance(vector, SparseVector):
+        mask = allowed_by(view, step.expression).mask
+        space = view.state.special[near.space]
+        return Ranked(*rank_sparse(view, space, [vector], wanted, mask)[0])
+    if near.space in view.state.special:
+        rows = is_allowed(allowed_by(view, step.expression).mask, view.state.alive)
+        return Ranked(*rank_multi(view, view.state.special[near.space], vector, wanted, rows))
+    query = Query(near.space, vector[None], wanted, step.expression, near.exact, near.ef)
+    ((rows, distances),) = nearest_rows(view, query, Trace(remarks=view.remarks))
+    space_state = view.state.spaces.get(near.space)
+    return (
+        NOTHING
+        if space_state is None
+        else Ranked(rows, scores_of(distances, space_state.space.metric))
+    )
+
+
+def _compared(
+    view: SearchView,
+    step: Step,
+    scoring: Recommended | Discovered | Adjusted,
+    wanted: int,
+    within: Within,
+) -> Ranked:
+    """By what is made of the likeness to examples: of all roughly, then of the best exactly."""
+    name, examples, combine = compared_by(scoring)
+    rows = _rows(view, step, within)
+    rows = holders(view, name, rows)
+    rough = roughly(view, name, rows, examples)
+    if rough is not None:
+        rows = np.sort(rows[best_of(combine(rough.astype(np.float64)), wanted)])
+    return _by_score(rows, combine(similarities(view, name, rows, examples)))
+
+
+def _rows(view: SearchView, step: Step, within: Within) -> Ints:
+    if within is not None:
+        return within
+    return is_allowed(allowed_by(view, step.expression).mask, view.state.alive)
+
+
+def _diverse(view: SearchView, step: Step, diverse: Diverse, wanted: int, within: Within) -> Ranked:
+    near = diverse.near
+    found = _nearest(view, step, near, diverse.candidates, within).cut(0, diverse.candidates)
+    scores = shown(found.scores, metric_of(view, near.space))
+    if step.threshold is not None:
+        found = found.cut(0, _good_enough(view, step, scores))
+    chosen = marginally_relevant(
+        found.scores, _likeness(view, near.space, found.rows), wanted, 1.0 - diverse.diversity
+    )
+    return Ranked(found.rows[chosen], scores[chosen])
+
+
+def _likeness(view: SearchView, name: str, rows: Ints) -> Callable[[int], Floats]:
+    """How alike all rows are to one of them."""
+    vectors = examples_of(view, name, rows)
+
+    def likeness(place: int) -> Floats:
+        alike: Floats = similarities(view, name, rows, [vectors[place]])[0]
+        return alike
+
+    return likeness
+
+
+def _in_order(view: SearchView, step: Step, order: Ordered, wanted: int, within: Within) -> Ranked:
+    limit = wanted if within is None else None
+    rows, values = ordered(
+        view, order.values, step.expression, limit, order.descending, order.start
+    )
+    if within is not None:
+        kept = np.isin(rows, within)
+        rows, values = rows[kept], [v for v, k in zip(values, kept.tolist(), strict=True) if k]
+    return Ranked(rows, np.full(len(rows), FLAT), values)
+
+
+def _unranked(view: SearchView, step: Step, at_random: bool, wanted: int, within: Within) -> Ranked:
+    if at_random:
+        rows = _rows(view, step, within)
+        count = min(wanted, len(rows))
+        rows = np.random.default_rng().choice(rows, count, replace=False)
+    else:
+        rows = page(view, step.expression, None, wanted)
+    return Ranked(rows, np.full(len(rows), FLAT))
+
+
+def _fused(before: list[Ranked], k: float | None, weights: tuple[float, ...] | None) -> Ranked:
+    rankings: list[Ranking] = [(one.rows, one.scores) for one in before]
+    if k is None:
+        return Ranked(*by_distributions(rankings))
+    return Ranked(*by_weighted_ranks(rankings, weights or [1.0] * len(rankings), k))
+
+
+def _by_score(rows: Ints, scores: Floats) -> Ranked:
+    order = np.argsort(-scores, kind="stable")
+    return Ranked(rows[order], scores[order])
+
+
+def examples_of(view: SearchView, name: str, rows: Ints) -> list[Example]:
+    """The vectors of rows, all of which have one."""
+    column = vectors_read(view, rows, name)
+    return [one for one in column if one is not None]

@@ -165,7 +165,7 @@ def test_maintenance_in_the_background_removes_the_files_of_a_dropped_space(tmp_
     points.put(batch([1], a=[[1]], b=[[2]]), ADD)
     (file,) = tmp_path.glob("*/1.0.vectors")
     points.drop_space("a")
-    until(lambda: not file.exists())
+    until(lambda: not file.exists(), "the file is still there")
     store.close()
 
 

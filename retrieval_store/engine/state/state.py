@@ -199,7 +199,8 @@ def _advanced_space(
     old = state.spaces.get(space.name)
     if old is None:
         vectors, empty = open_vectors(space, head.generation), replace(space, slots=0)
-        old = SpaceState(empty, vectors, NOTHING, NOTHING, np.empty(0, np.uint32), 0)
+        nowhere = Patched(np.full(len(state.pks), NONE), NOWHERE, NOWHERE)
+        old = SpaceState(empty, vectors, NOTHING, nowhere, np.empty(0, np.uint32), 0)
     lost = _without_vector(connection, head.generation, space, old, lost)
     ended = np.concatenate([lost, gone])
     if space.slots == old.space.slots and len(pks) == len(old.slot_of_row) and not len(ended):

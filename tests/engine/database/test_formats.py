@@ -17,7 +17,10 @@ import retrieval_store
 from retrieval_store.engine.database import opening
 from retrieval_store.engine.storage.schema import POINTS
 from retrieval_store.engine.store import Store
-from retrieval_store.errors import FormatError, StorageError
+from retrieval_store.errors import FormatError, NotFoundError, StorageError
+from retrieval_store.interface.points import Fields
+from retrieval_store.interface.spaces import NewSpace
+from tests.helpers.batches import UPSERT, batch
 from tests.helpers.small_stores import filled, sql
 
 
@@ -152,6 +155,46 @@ def test_a_store_without_datatypes_is_read_as_it_is_and_brought_up_to_date_by_a_
         assert version_of(points) == 5
         after = things.get(include=["embeddings"])["embeddings"]  # by the reader that was there
         assert np.array_equal(after, [*before, np.ones(8)])
+
+
+def test_a_store_without_versions_is_read_as_it_is_and_gets_them_from_its_writes(tmp_path):
+    filled(tmp_path, count=20)
+    as_version_4(tmp_path)
+    (points,) = tmp_path.glob("*/points.sqlite")
+    fields = Fields(version=True)
+    reader = Store(tmp_path, "read-only")
+    old = reader.points(reader.named("things").id)
+    assert old.get(["7", "8"], None, None, 0, fields).versions.tolist() == [0, 0]
+    assert [space.count for space in old.spaces()] == [20]
+    assert old.page(None, "7", 2, Fields()).ids == ["7", "8"]
+    assert version_of(points) == 4
+    store = Store(tmp_path, "full")
+    new = store.points(store.named("things").id)
+    assert new.transact(lambda changes: changes.delete_vectors(["7"], None, [""], True)) == 1
+    new.add_space("more", NewSpace("l1"))
+    assert version_of(points) == 5
+    for each in (new, old):
+        got = each.get(["7", "8"], None, None, 0, Fields(vectors=("",), version=True))
+        assert np.isnan(got.vectors[""]).all(axis=1).tolist() == [True, False]
+        assert got.versions.tolist() == [new.operation - 1, 0]
+    new.put(batch(["8"], more=[[1, 2]]), UPSERT)
+    assert {file.name for file in points.parent.glob("*.vectors")} == {"1.0.vectors", "2.0.vectors"}
+    store.close()
+    reader.close()
+
+
+def test_a_catalog_without_aliases_has_none_until_a_writer_comes(tmp_path):
+    filled(tmp_path, count=1)
+    as_catalog_3(tmp_path)
+    reader = Store(tmp_path, "read-only")
+    assert reader.aliases() == {}
+    with pytest.raises(NotFoundError, match="alias 'other'"):
+        reader.resolved("other")
+    store = Store(tmp_path, "full")
+    store.change_aliases(lambda was: {"other": "things"})
+    assert reader.resolved("other") == store.named("things")
+    store.close()
+    reader.close()
 
 
 def test_a_log_that_says_only_which_points_changed_is_followed_for_all_of_them(tmp_path):

@@ -8,7 +8,7 @@ from retrieval_store.engine.answering import answer
 from retrieval_store.engine.filtering.masks import matching
 from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.engine.store import Store
-from retrieval_store.interface.points import Fields
+from retrieval_store.interface.points import Fields, PointBatch
 from retrieval_store.interface.queries import Query
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 
@@ -33,6 +33,17 @@ def test_a_reader_of_another_store_object_follows_writes_of_every_kind(tmp_path)
             vectors = got.vectors["v"].tolist() if held else []
             assert dict(zip(got.ids, vectors, strict=True)) == held
             assert reader.count() == len(held)
+
+
+def test_points_that_are_deleted_before_the_first_vector_of_a_space_is_written(store):
+    points = points_of(store, v="l2")
+    points.put(PointBatch([1, 2, 3]), ADD)
+    assert points.count() == 3
+    points.delete([1], None, None)
+    points.put(batch([2, 4], v=[[2], [4]]), UPSERT)
+    got = points.get(None, None, None, 0, Fields(vectors=("v",)))
+    assert got.ids == [2, 3, 4]
+    assert np.array_equal(got.vectors["v"], [[2], [np.nan], [4]], equal_nan=True)
 
 
 def test_many_deletions_make_a_reader_number_its_rows_anew(tmp_path, monkeypatch):

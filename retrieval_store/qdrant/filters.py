@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -71,23 +72,27 @@ def kind_of(schema: Schema) -> str | None:
 @dataclass(slots=True)
 class _Parser:
     """Parses one filter. inside: of which list the conditions are asked of elements, if of any;
-    count: how many conditions there were."""
+    negated: whether what is asked must not be so; count: how many conditions there were."""
 
     indexes: Indexes
     inside: tuple[Steps, ...] = ()
+    negated: bool = False
     count: list[int] = field(default_factory=lambda: [0])
 
     def filter(self, given: models.Filter, depth: int) -> Expression:
         if depth > MAX_DEPTH:
             raise InvalidFilterError(f"the filter is nested deeper than {MAX_DEPTH} levels")
         terms = [*self._all(given.must, depth)]
-        terms += [Not(term) for term in self._all(given.must_not, depth)]
+        terms += [Not(term) for term in self._opposite()._all(given.must_not, depth)]
         should = self._all(given.should, depth)
         if should:
             terms.append(Or(tuple(should)))
         if given.min_should is not None:
             terms.append(self._least(given.min_should, depth))
         return terms[0] if len(terms) == 1 else And(tuple(terms))
+
+    def _opposite(self) -> "_Parser":
+        return replace(self, negated=True)
 
     def _all(self, given: Any, depth: int) -> list[Expression]:
         conditions = given if isinstance(given, list) else [] if given is None else [given]
@@ -126,7 +131,7 @@ class _Parser:
 
     def _nested(self, given: models.Nested, depth: int) -> Expression:
         path = parse_path(given.key).into_each()
-        within = _Parser(self.indexes, (*self.inside, path), self.count)
+        within = replace(self, inside=(*self.inside, path))
         return any_element(path, within.filter(given.filter, depth))
 
     def _of_field(self, given: models.FieldCondition) -> Expression:
@@ -139,6 +144,8 @@ class _Parser:
         if given.values_count is not None:
             return Counted(sizes, **given.values_count.model_dump())
         index = self._index(path)
+        if not self.negated and _is_missed(index, given.match):
+            return NONE
         said = [
             parse(path, index, value)
             for name, parse in _PARSERS.items()
@@ -159,7 +166,7 @@ class _Parser:
 def _match(path: Steps, index: Schema, given: Any) -> Expression:
     match given:
         case models.MatchValue(value=value):
-            return _equals(path, index, value)
+            return _one_of(path, index, [value])
         case models.MatchAny(any=values):
             return _one_of(path, index, values)
         case models.MatchExcept(except_=values):
@@ -177,10 +184,15 @@ def _match(path: Steps, index: Schema, given: Any) -> Expression:
     raise InvalidFilterError(f"{shown(given)} is no way to match")
 
 
-def _equals(path: Steps, index: Schema, value: Scalar) -> Expression:
-    if isinstance(value, str) and kind_of(index) in _NUMERIC and uuid_in(value) is not None:
-        return NONE  # servers ask their indexes of numbers for it, as for one of 128 bits
-    return _one_of(path, index, [value])
+def _is_missed(index: Schema, match: Any) -> bool:
+    """Whether a server that looks for the points in an index finds none, though it would say yes of
+    some if it were asked of them: indexes of numbers are asked for UUIDs, as for large ones."""
+    return (
+        kind_of(index) in ("integer", "float", "datetime")
+        and isinstance(match, models.MatchValue)
+        and isinstance(match.value, str)
+        and uuid_in(match.value) is not None
+    )
 
 
 def _one_of(path: Steps, index: Schema, values: Sequence[Scalar]) -> Expression:
@@ -258,6 +270,8 @@ def _range(path: Steps, index: Schema, given: Any) -> Expression:
         kind = "datetime"
     elif _orders_integers(index):
         kind = "integer"
+    if kind == "integer":
+        bounds = {name: as_read(value) for name, value in bounds.items()}
     if kind != "float":
         bounds = {name: clamped(value) for name, value in bounds.items()}
     return Between(ValuesAt(path, kind), **bounds)
@@ -269,6 +283,18 @@ def _bound(value: Any) -> int | float:
     if not math.isfinite(value):
         raise InvalidFilterError(f"the range has the bound {shown(value)}, expected a finite one")
     return float(value)
+
+
+def as_read(value: int | float) -> int | float:
+    """A number as a server reads it, whose integers beyond 2^53 tell the difference: of a float the
+    digits, as float64, times or divided by a power of ten, which is a unit off for some."""
+    if isinstance(value, int):
+        return value
+    sign, digits, exponent = Decimal(repr(value)).as_tuple()
+    power = int(exponent)
+    number = float(int("".join(map(str, digits))))
+    number = number * 10.0**power if power >= 0 else number / 10.0**-power
+    return -number if sign else number
 
 
 def clamped(value: int | float) -> int | float:
@@ -338,7 +364,6 @@ _PARSERS: dict[str, Callable[[Steps, Schema, Any], Expression]] = {
     "geo_radius": _circle,
     "geo_polygon": _polygon,
 }
-_NUMERIC = ("integer", "float", "datetime")
 
 
 def parse_facet(key: str, indexes: Mapping[str, Schema]) -> ValuesAt:

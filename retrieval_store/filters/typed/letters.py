@@ -32,6 +32,7 @@ def _in_class(run: str) -> str:
 
 
 _WORD = re.compile(rf"[\w{''.join(map(_in_class, _MARKS.split()))}]+")
+_NAME = re.compile(r"\w+")
 _PLAIN = re.compile(r"[a-zA-Z0-9]+")
 # What Unicode calls white space; Python's split() takes four control characters for it besides.
 _BLANK = re.compile("[^\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
@@ -49,13 +50,26 @@ def between_blanks(text: str) -> list[str]:
     return _BLANK.findall(text)
 
 
-def parts_of_name(word: str) -> list[str]:
-    """The words in a name of a program's: where small letters or digits end and large ones begin,
-    and before the last of several large ones that a small one follows."""
+def parts_of_names(text: str) -> list[str]:
+    """The words, and where they are names of a program's, what these are made of."""
+    return [part for word in words_in(text) for part in _parts(word)]
+
+
+def names_in(text: str) -> list[str]:
+    """The names in a program that are made of several words, without what joins these."""
+    joined = [words_in(name) for name in _NAME.findall(text)]
+    alone = [word for words in joined for word in words if len(_parts(word)) > 1]
+    return alone + ["".join(words) for words in joined if len(words) > 1]
+
+
+def _parts(word: str) -> list[str]:
+    """Of a name: it is cut where small letters or digits end and large ones begin, and before the
+    last of several large ones that a small one follows."""
     starts = [0]
     for i in range(1, len(word)):
-        if word[i].isupper() and (
+        follows = word[i].isupper() and (
             not word[i - 1].isupper() or (i + 1 < len(word) and word[i + 1].islower())
-        ):
+        )
+        if follows:
             starts.append(i)
     return [word[start:stop] for start, stop in zip(starts, [*starts[1:], None], strict=True)]

@@ -1,13 +1,13 @@
 """Tokens of texts, as an index of texts makes them of what is kept and of what is looked for."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias, final
 
 from retrieval_store.errors import MissingDependencyError
 from retrieval_store.filters.typed.folding import fold
-from retrieval_store.filters.typed.letters import between_blanks, parts_of_name, words_in
+from retrieval_store.filters.typed.letters import between_blanks, names_in, parts_of_names, words_in
 from retrieval_store.filters.typed.scripts import words_of_any_script
 
 Tokenizer: TypeAlias = Literal["word", "whitespace", "prefix", "multilingual", "code"]
@@ -17,8 +17,8 @@ Tokenizer: TypeAlias = Literal["word", "whitespace", "prefix", "multilingual", "
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """How texts become tokens. stopwords: left out, as they are written; stemmer: a language of
-    Snowball's; least, most: characters that a token has; whole: where the tokenizer makes tokens
-    of the beginnings of words, the words themselves, of which phrases consist."""
+    Snowball's; least, most: characters that a token has; whole: the words alone of which phrases
+    consist, not their beginnings too, nor names made of them."""
 
     tokenizer: Tokenizer = "word"
     lowercase: bool = True
@@ -31,7 +31,9 @@ class Tokens:
 
     def of_text(self, text: str) -> list[str]:
         """The tokens of a text that is kept."""
-        words = self._words(text)
+        words = self._words(_SPLIT[self.tokenizer](text))
+        if self.tokenizer == "code" and not self.whole:
+            return words + self._words(names_in(text))
         if self.tokenizer != "prefix" or self.whole:
             return words
         return [
@@ -42,11 +44,14 @@ class Tokens:
 
     def of_query(self, text: str) -> list[str]:
         """The tokens that are looked for."""
-        words = self._words(text)
-        return [word[: self.most] for word in words] if self.tokenizer == "prefix" else words
+        if self.tokenizer != "prefix":
+            return self._words(_SPLIT[self.tokenizer](text))
+        # The beginning of a word may be a stopword, so none are left out.
+        words = replace(self, stopwords=())._words(words_in(text))
+        return [word[: self.most] for word in words]
 
-    def _words(self, text: str) -> list[str]:
-        spelt = [self._spelt(word) for word in _SPLIT[self.tokenizer](text)]
+    def _words(self, raw: Sequence[str]) -> list[str]:
+        spelt = [self._spelt(word) for word in raw]
         if self.stopwords:
             left_out = _as_set(self.stopwords, self.lowercase)
             spelt = [word for word in spelt if word not in left_out]
@@ -67,16 +72,12 @@ class Tokens:
         return len(word) >= (self.least or 0) and (most is None or len(word) <= most)
 
 
-def _names_in(text: str) -> list[str]:
-    return [part for word in words_in(text) for part in parts_of_name(word)]
-
-
 _SPLIT: dict[Tokenizer, Callable[[str], list[str]]] = {
     "word": words_in,
     "whitespace": between_blanks,
     "prefix": words_in,
     "multilingual": words_of_any_script,
-    "code": _names_in,
+    "code": parts_of_names,
 }
 
 

@@ -245,8 +245,7 @@ def _with_phrase(path: Steps, index: Schema, phrase: str) -> Expression:
     at = _tokens_at(path, index)
     if at.together and not getattr(index, "phrase_matching", None):
         return NONE
-    tokens = replace(at.tokens, whole=True)
-    return HasPhrase(TokensAt(path, tokens, False), tuple(tokens.of_query(phrase)))
+    return HasPhrase(TokensAt(path, at.tokens, False), tuple(at.tokens.of_phrase(phrase)))
 
 
 def _tokens_at(path: Steps, index: Schema) -> TokensAt:

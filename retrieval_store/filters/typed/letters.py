@@ -32,7 +32,7 @@ def _in_class(run: str) -> str:
 
 
 _WORD = re.compile(rf"[\w{''.join(map(_in_class, _MARKS.split()))}]+")
-_NAME = re.compile(r"\w+")
+_PLAIN_NAME = re.compile(r"[a-zA-Z0-9_]+")
 _PLAIN = re.compile(r"[a-zA-Z0-9]+")
 # What Unicode calls white space; Python's split() takes four control characters for it besides.
 _BLANK = re.compile("[^\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
@@ -55,11 +55,17 @@ def parts_of_names(text: str) -> list[str]:
     return [part for word in words_in(text) for part in _parts(word)]
 
 
-def names_in(text: str) -> list[str]:
-    """The names in a program that are made of several words, without what joins these."""
-    joined = [words_in(name) for name in _NAME.findall(text)]
-    alone = [word for words in joined for word in words if len(_parts(word)) > 1]
-    return alone + ["".join(words) for words in joined if len(words) > 1]
+def names_and_parts(text: str) -> list[str]:
+    """The same, and before its parts each name, without what joins these."""
+    found = []
+    for name in (_PLAIN_NAME if text.isascii() else _WORD).findall(text):
+        words = words_in(name)
+        parts = [_parts(word) for word in words]
+        if len(words) > 1:
+            found.append("".join(words))
+        found += [word for word, its in zip(words, parts, strict=True) if len(its) > 1]
+        found += [part for its in parts for part in its]
+    return found
 
 
 def _parts(word: str) -> list[str]:

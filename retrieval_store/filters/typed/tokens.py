@@ -7,7 +7,12 @@ from typing import Any, Literal, TypeAlias, final
 
 from retrieval_store.errors import MissingDependencyError
 from retrieval_store.filters.typed.folding import fold
-from retrieval_store.filters.typed.letters import between_blanks, names_in, parts_of_names, words_in
+from retrieval_store.filters.typed.letters import (
+    between_blanks,
+    names_and_parts,
+    parts_of_names,
+    words_in,
+)
 from retrieval_store.filters.typed.scripts import words_of_any_script
 
 Tokenizer: TypeAlias = Literal["word", "whitespace", "prefix", "multilingual", "code"]
@@ -17,8 +22,7 @@ Tokenizer: TypeAlias = Literal["word", "whitespace", "prefix", "multilingual", "
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """How texts become tokens. stopwords: left out, as they are written; stemmer: a language of
-    Snowball's; least, most: characters that a token has; whole: the words alone of which phrases
-    consist, not their beginnings too, nor names made of them."""
+    Snowball's; least, most: characters that a token has."""
 
     tokenizer: Tokenizer = "word"
     lowercase: bool = True
@@ -27,14 +31,12 @@ class Tokens:
     stemmer: str | None = None
     least: int | None = None
     most: int | None = None
-    whole: bool = False
 
     def of_text(self, text: str) -> list[str]:
         """The tokens of a text that is kept."""
-        words = self._words(_SPLIT[self.tokenizer](text))
-        if self.tokenizer == "code" and not self.whole:
-            return words + self._words(names_in(text))
-        if self.tokenizer != "prefix" or self.whole:
+        split = names_and_parts if self.tokenizer == "code" else _SPLIT[self.tokenizer]
+        words = self._words(split(text))
+        if self.tokenizer != "prefix":
             return words
         return [
             word[:size]
@@ -49,6 +51,10 @@ class Tokens:
         # The beginning of a word may be a stopword, so none are left out.
         words = replace(self, stopwords=())._words(words_in(text))
         return [word[: self.most] for word in words]
+
+    def of_phrase(self, text: str) -> list[str]:
+        """The tokens that must follow one another."""
+        return self.of_text(text) if self.tokenizer == "prefix" else self.of_query(text)
 
     def _words(self, raw: Sequence[str]) -> list[str]:
         spelt = [self._spelt(word) for word in raw]

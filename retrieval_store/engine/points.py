@@ -127,9 +127,7 @@ class PointStore(Access):
         """For each of the queries the best matching points, best first."""
         return self._answer(query, fields)[0]
 
-    def counted(
-        self, values: ValuesAt, expression: Expression | None
-    ) -> list[tuple[Scalar, int]]:
+    def counted(self, values: ValuesAt, expression: Expression | None) -> list[tuple[Scalar, int]]:
         """Each value with how many of the points that fulfil the expression have it, the most
         frequent ones first, and of these the least."""
         return self.read_again(lambda view: counted(view, values, expression))

@@ -46,9 +46,7 @@ EVERY, NONE = And(()), Or(())
 MOST_POINTS_OF_A_RING = 4  # at least: a triangle, and its first point again
 
 
-def parse_filter(
-    given: models.Filter | None, indexes: Mapping[str, Schema]
-) -> Expression | None:
+def parse_filter(given: models.Filter | None, indexes: Mapping[str, Schema]) -> Expression | None:
     """The filter as an expression, None for none; InvalidFilterError for one that a server refuses.
 
     indexes: of payloads, by key, as they are described."""
@@ -85,7 +83,8 @@ class _Parser:
         terms = [*self._all(given.must, depth)]
         terms += [Not(term) for term in self._opposite()._all(given.must_not, depth)]
         should = self._all(given.should, depth)
-        if should:
+        # To servers no alternatives are no condition on a point, but one that no element fulfils.
+        if should or (self.inside and given.should is not None):
             terms.append(Or(tuple(should)))
         if given.min_should is not None:
             terms.append(self._least(given.min_should, depth))
@@ -136,13 +135,9 @@ class _Parser:
 
     def _of_field(self, given: models.FieldCondition) -> Expression:
         path = parse_path(given.key)
-        sizes = SizesAt(path)
-        if given.is_empty is not None:
-            return Counted(sizes, lt=1) if given.is_empty else Counted(sizes, gte=1)
-        if given.is_null is not None:
-            return HasNull(sizes, given.is_null)
-        if given.values_count is not None:
-            return Counted(sizes, **given.values_count.model_dump())
+        sizes = self._sizes(path, given)
+        if sizes is not None:
+            return sizes
         index = self._index(path)
         if not self.negated and _is_missed(index, given.match):
             return NONE
@@ -154,6 +149,18 @@ class _Parser:
         if not said:
             raise InvalidFilterError(f"the condition on {given.key!r} says nothing")
         return said[0] if len(said) == 1 else Or(tuple(said))
+
+    def _sizes(self, path: Steps, given: models.FieldCondition) -> Expression | None:
+        """What is asked of how many values there are, which goes before all else. Where there are
+        several, one that is empty or isn't null is enough, unless an index knows of all at once."""
+        at, indexed = SizesAt(path), not self.inside and path in self.indexes
+        if given.is_empty is not None:
+            some = Counted(at, gte=1)
+            return some if not given.is_empty else Not(some) if indexed else Counted(at, lt=1)
+        if given.is_null is not None:
+            null = HasNull(at)
+            return null if given.is_null else Not(null) if indexed else HasNull(at, wanted=False)
+        return given.values_count and Counted(at, **given.values_count.model_dump())
 
     def _index(self, path: Steps) -> Schema:
         """The index that counts: of elements of lists, which are looked at one by one, only that of

@@ -1,7 +1,5 @@
 """Points with payloads alone in an engine's store, asked by Qdrant's filters: without a client."""
 
-
-
 from retrieval_store.engine.store import Store
 from retrieval_store.interface.points import Fields, PointBatch, WriteRules
 from retrieval_store.qdrant.filters import parse_facet, parse_filter, parse_id, parse_order

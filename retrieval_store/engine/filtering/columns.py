@@ -14,6 +14,7 @@ from retrieval_store.engine.filtering.column_files import saved
 from retrieval_store.engine.filtering.groups import Chosen, grouped
 from retrieval_store.engine.filtering.kept import KEYS_NOTED, FilterView
 from retrieval_store.engine.filtering.postings import Postings, build
+from retrieval_store.engine.filtering.typed import TypedSegment, build_typed
 from retrieval_store.engine.state.layers import (
     NOTHING_STALE,
     Layers,
@@ -21,7 +22,6 @@ from retrieval_store.engine.state.layers import (
     refreshed,
     united,
 )
-from retrieval_store.engine.filtering.typed import TypedSegment, build_typed
 from retrieval_store.engine.storage.records import has_value, read_values
 from retrieval_store.filters.expression import PayloadPath, TypedLeaf, ValueLeaf
 from retrieval_store.filters.typed.columns import Column as TypedColumn
@@ -99,7 +99,9 @@ class _Read:
     """What the payloads of some points have at the paths of some columns. Of columns whose paths
     begin with the same keys it is read once."""
 
-    def __init__(self, connection: apsw.Connection, pks: Ints, columns: Sequence[ColumnKey]) -> None:
+    def __init__(
+        self, connection: apsw.Connection, pks: Ints, columns: Sequence[ColumnKey]
+    ) -> None:
         paths = [*dict.fromkeys(map(keys_of, columns))]
         self._connection, self._pks = connection, pks
         self._values = dict(zip(paths, read_values(connection, pks, paths), strict=True))

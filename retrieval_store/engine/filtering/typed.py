@@ -191,9 +191,7 @@ def _found(beyond: Sequence[Step], values: Sequence[Any], there: Bools | None) -
     return [[value] if is_there else [] for value, is_there in zip(values, there, strict=True)]
 
 
-def _items(
-    beyond: Sequence[Step], rows: Ints, values: Sequence[Any]
-) -> tuple[Ints, Sequence[Any]]:
+def _items(beyond: Sequence[Step], rows: Ints, values: Sequence[Any]) -> tuple[Ints, Sequence[Any]]:
     """All values, with the elements of lists instead of these, and the row of each."""
     if beyond:
         rows, values = _joined(rows, _found(beyond, values, None))

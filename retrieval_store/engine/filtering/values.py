@@ -52,9 +52,7 @@ def ordered(
     """The rows that fulfil the expression, in the order of their numbers from `start` on, and these
     numbers; a row with several comes several times."""
     bounds = Between(values, lte=start) if descending else Between(values, gte=start)
-    parts = [
-        _ends(pairs, bounds, limit, descending) for pairs in _pairs(view, values, expression)
-    ]
+    parts = [_ends(pairs, bounds, limit, descending) for pairs in _pairs(view, values, expression)]
     rows = np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in parts)])
     numbers = [number for _, part in parts for number in part.tolist()]
     order = sorted(range(len(numbers)), key=lambda i: (numbers[i], rows[i]), reverse=descending)
@@ -76,9 +74,7 @@ def _ends(
     return pairs.rows[first:last], part.values[pairs.numbers[first:last] - part.first]
 
 
-def _pairs(
-    view: FilterView, values: ValuesAt, expression: Expression | None
-) -> Iterator[_Pairs]:
+def _pairs(view: FilterView, values: ValuesAt, expression: Expression | None) -> Iterator[_Pairs]:
     """The pairs of each segment of the column, of rows that fulfil the expression."""
     allowed = allowed_by(view, expression).mask
     mask = view.state.alive if allowed is None else allowed

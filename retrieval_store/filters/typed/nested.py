@@ -21,7 +21,9 @@ class AnyElement(TypedLeaf):
     expression: Expression
 
     def holds(self, values: Values) -> bool:
-        return any(isinstance(one, dict) and element_fulfils(one, self.expression) for one in values)
+        return any(
+            isinstance(one, dict) and element_fulfils(one, self.expression) for one in values
+        )
 
     def found_in(self, kept: KeptElements) -> Found:
         return kept.fulfilling(self.expression)

@@ -6,14 +6,14 @@ from functools import lru_cache
 from typing import Any, Literal, TypeAlias, final
 
 from retrieval_store.errors import MissingDependencyError
-from retrieval_store.filters.typed.folding import fold
-from retrieval_store.filters.typed.letters import (
+from retrieval_store.filters.tokens.folding import fold
+from retrieval_store.filters.tokens.letters import (
     between_blanks,
     names_and_parts,
     parts_of_names,
     words_in,
 )
-from retrieval_store.filters.typed.scripts import words_of_any_script
+from retrieval_store.filters.tokens.scripts import words_of_any_script
 
 Tokenizer: TypeAlias = Literal["word", "whitespace", "prefix", "multilingual", "code"]
 
@@ -96,7 +96,7 @@ def _as_set(stopwords: tuple[str, ...], lowercase: bool) -> frozenset[str]:
 def _stems(language: str) -> Any:
     """What makes stems of words; its stemmers are those of the Rust that such servers are in."""
     try:
-        from py_rust_stemmers import SnowballStemmer
+        from py_rust_stemmers import SnowballStemmer  # type: ignore[import-untyped]
     except ImportError as error:
         raise MissingDependencyError(
             'stemmers need py-rust-stemmers: pip install "retrieval-store[qdrant]"'

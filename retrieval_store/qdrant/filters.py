@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, TypeAlias, cast
 from uuid import UUID
 
@@ -70,23 +71,28 @@ def kind_of(schema: Schema) -> str | None:
 @dataclass(slots=True)
 class _Parser:
     """Parses one filter. inside: of which list the conditions are asked of elements, if of any;
-    count: how many conditions there were."""
+    negated: whether what is asked must not be so; count: how many conditions there were."""
 
     indexes: Indexes
     inside: tuple[Steps, ...] = ()
+    negated: bool = False
     count: list[int] = field(default_factory=lambda: [0])
 
     def filter(self, given: models.Filter, depth: int) -> Expression:
         if depth > MAX_DEPTH:
             raise InvalidFilterError(f"the filter is nested deeper than {MAX_DEPTH} levels")
         terms = [*self._all(given.must, depth)]
-        terms += [Not(term) for term in self._all(given.must_not, depth)]
+        terms += [Not(term) for term in self._opposite()._all(given.must_not, depth)]
         should = self._all(given.should, depth)
-        if should:
+        # To servers no alternatives are no condition on a point, but one that no element fulfils.
+        if should or (self.inside and given.should is not None):
             terms.append(Or(tuple(should)))
         if given.min_should is not None:
             terms.append(self._least(given.min_should, depth))
         return terms[0] if len(terms) == 1 else And(tuple(terms))
+
+    def _opposite(self) -> "_Parser":
+        return replace(self, negated=True)
 
     def _all(self, given: Any, depth: int) -> list[Expression]:
         conditions = given if isinstance(given, list) else [] if given is None else [given]
@@ -125,19 +131,17 @@ class _Parser:
 
     def _nested(self, given: models.Nested, depth: int) -> Expression:
         path = parse_path(given.key).into_each()
-        within = _Parser(self.indexes, (*self.inside, path), self.count)
+        within = replace(self, inside=(*self.inside, path))
         return any_element(path, within.filter(given.filter, depth))
 
     def _of_field(self, given: models.FieldCondition) -> Expression:
         path = parse_path(given.key)
-        sizes = SizesAt(path)
-        if given.is_empty is not None:
-            return Counted(sizes, lt=1) if given.is_empty else Counted(sizes, gte=1)
-        if given.is_null is not None:
-            return HasNull(sizes, given.is_null)
-        if given.values_count is not None:
-            return Counted(sizes, **given.values_count.model_dump())
+        sizes = self._sizes(path, given)
+        if sizes is not None:
+            return sizes
         index = self._index(path)
+        if not self.negated and _is_missed(index, given.match):
+            return NONE
         said = [
             parse(path, index, value)
             for name, parse in _PARSERS.items()
@@ -146,6 +150,18 @@ class _Parser:
         if not said:
             raise InvalidFilterError(f"the condition on {given.key!r} says nothing")
         return said[0] if len(said) == 1 else Or(tuple(said))
+
+    def _sizes(self, path: Steps, given: models.FieldCondition) -> Expression | None:
+        """What is asked of how many values there are, which goes before all else. Where there are
+        several, one that is empty or isn't null is enough, unless an index knows of all at once."""
+        at, indexed = SizesAt(path), not self.inside and path in self.indexes
+        if given.is_empty is not None:
+            some = Counted(at, gte=1)
+            return some if not given.is_empty else Not(some) if indexed else Counted(at, lt=1)
+        if given.is_null is not None:
+            null = HasNull(at)
+            return null if given.is_null else Not(null) if indexed else HasNull(at, wanted=False)
+        return given.values_count and Counted(at, **given.values_count.model_dump())
 
     def _index(self, path: Steps) -> Schema:
         """The index that counts: of elements of lists, which are looked at one by one, only that of
@@ -158,7 +174,7 @@ class _Parser:
 def _match(path: Steps, index: Schema, given: Any) -> Expression:
     match given:
         case models.MatchValue(value=value):
-            return _equals(path, index, value)
+            return _one_of(path, index, [value])
         case models.MatchAny(any=values):
             return _one_of(path, index, values)
         case models.MatchExcept(except_=values):
@@ -176,10 +192,15 @@ def _match(path: Steps, index: Schema, given: Any) -> Expression:
     raise InvalidFilterError(f"{shown(given)} is no way to match")
 
 
-def _equals(path: Steps, index: Schema, value: Scalar) -> Expression:
-    if isinstance(value, str) and kind_of(index) in _NUMERIC and uuid_in(value) is not None:
-        return NONE  # servers ask their indexes of numbers for it, as for one of 128 bits
-    return _one_of(path, index, [value])
+def _is_missed(index: Schema, match: Any) -> bool:
+    """Whether a server that looks for the points in an index finds none, though it would say yes of
+    some if it were asked of them: indexes of numbers are asked for UUIDs, as for large ones."""
+    return (
+        kind_of(index) in ("integer", "float", "datetime")
+        and isinstance(match, models.MatchValue)
+        and isinstance(match.value, str)
+        and uuid_in(match.value) is not None
+    )
 
 
 def _one_of(path: Steps, index: Schema, values: Sequence[Scalar]) -> Expression:
@@ -232,8 +253,7 @@ def _with_phrase(path: Steps, index: Schema, phrase: str) -> Expression:
     at = _tokens_at(path, index)
     if at.together and not getattr(index, "phrase_matching", None):
         return NONE
-    tokens = replace(at.tokens, whole=True)
-    return HasPhrase(TokensAt(path, tokens, False), tuple(tokens.of_query(phrase)))
+    return HasPhrase(TokensAt(path, at.tokens, False), tuple(at.tokens.of_phrase(phrase)))
 
 
 def _tokens_at(path: Steps, index: Schema) -> TokensAt:
@@ -257,6 +277,8 @@ def _range(path: Steps, index: Schema, given: Any) -> Expression:
         kind = "datetime"
     elif _orders_integers(index):
         kind = "integer"
+    if kind == "integer":
+        bounds = {name: as_read(value) for name, value in bounds.items()}
     if kind != "float":
         bounds = {name: clamped(value) for name, value in bounds.items()}
     return Between(ValuesAt(path, kind), **bounds)
@@ -268,6 +290,18 @@ def _bound(value: Any) -> int | float:
     if not math.isfinite(value):
         raise InvalidFilterError(f"the range has the bound {shown(value)}, expected a finite one")
     return float(value)
+
+
+def as_read(value: int | float) -> int | float:
+    """A number as a server reads it, whose integers beyond 2^53 tell the difference: of a float the
+    digits, as float64, times or divided by a power of ten, which is a unit off for some."""
+    if isinstance(value, int):
+        return value
+    sign, digits, exponent = Decimal(repr(value)).as_tuple()
+    power = int(exponent)
+    number = float(int("".join(map(str, digits))))
+    number = number * 10.0**power if power >= 0 else number / 10.0**-power
+    return -number if sign else number
 
 
 def clamped(value: int | float) -> int | float:
@@ -337,7 +371,6 @@ _PARSERS: dict[str, Callable[[Steps, Schema, Any], Expression]] = {
     "geo_radius": _circle,
     "geo_polygon": _polygon,
 }
-_NUMERIC = ("integer", "float", "datetime")
 
 
 def parse_facet(key: str, indexes: Mapping[str, Schema]) -> ValuesAt:

@@ -4,7 +4,7 @@ import re
 
 from retrieval_store.base.json_values import shortened
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.filters.typed.letters import words_in
+from retrieval_store.filters.tokens.letters import words_in
 from retrieval_store.filters.typed.paths import EACH, Step, Steps
 
 _KEY = r'(?:"(?P<quoted>[^"]*)"|(?P<bare>[^."\[\]]+))'

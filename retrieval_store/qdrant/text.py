@@ -4,8 +4,8 @@ from typing import Any
 
 from qdrant_client import models
 
-from retrieval_store.filters.typed.stopwords import stopwords_of
-from retrieval_store.filters.typed.tokens import Tokens
+from retrieval_store.filters.tokens.analysis import Tokens
+from retrieval_store.filters.tokens.stopwords import stopwords_of
 
 UNINDEXED = Tokens()  # how texts are compared that no index of texts holds
 

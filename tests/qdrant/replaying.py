@@ -3,11 +3,10 @@
 import gzip
 import json
 
+from retrieval_store.errors import InvalidFilterError
 from tests.helpers import ROOT
 from tests.qdrant.store import Payloads
 from tests.remote.test_stand_in import agree, revived
-
-from retrieval_store.errors import InvalidFilterError
 
 RECORDED = ROOT / "tests" / "data" / "qdrant_answers"
 ASKED = {"scroll", "count", "facet"}

@@ -78,7 +78,8 @@ class Texts:
 def build_tokens(column: TokensAt, rows: Ints, owners: Ints, items: Sequence[Any]) -> TokenSegment:
     """The tokens of items[i] of owners[i], ascending; what is no string has none."""
     some = np.array([type(item) is str for item in items], np.bool_)
-    owners, texts = owners[some], [(item,) for item in items if type(item) is str]
+    owners = owners[some]
+    texts: list[tuple[str, ...]] = [(item,) for item in items if type(item) is str]
     if column.together and len(owners) > len(np.unique(owners)):
         owners, texts = _together(owners, texts)
     distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 
 from retrieval_store.filters.nodes import PayloadPath
+from retrieval_store.filters.tokens.analysis import Tokens
 from retrieval_store.filters.typed.kinds import Place, PlaceKind, ScalarKind, held, places
 from retrieval_store.filters.typed.paths import Found, Steps, found_in, items_of
-from retrieval_store.filters.typed.tokens import Tokens
 
 
 @final

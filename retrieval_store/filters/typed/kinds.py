@@ -6,7 +6,7 @@ integers, 1.5 too; 1.0 is there, as 1. `anything` holds all but null, as it stan
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeGuard
 from uuid import UUID
 
 from retrieval_store.filters.typed.dates import micros_in
@@ -98,14 +98,17 @@ def _place(item: Any, on_earth: bool) -> Place | None:
     if type(item) is not dict:
         return None
     lon, lat = item.get("lon"), item.get("lat")
-    if type(lon) not in _NUMBERS or type(lat) not in _NUMBERS:
+    if not (_is_number(lon) and _is_number(lat)):
         return None
     if on_earth and not (-180 <= lon <= 180 and -90 <= lat <= 90):
         return None
     return float(lon), float(lat)
 
 
-_NUMBERS = (int, float)
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    return type(value) in (int, float)
+
+
 _HELD: dict[ScalarKind, Callable[[Sequence[Any]], list[Any]]] = {
     "keyword": _by_type(str),
     "integer": _integers,

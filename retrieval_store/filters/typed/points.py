@@ -79,7 +79,8 @@ def hashes(rows: npt.NDArray[np.uint8]) -> Word:
         state[0] = state[0] ^ words[:, i]
     state[2] = state[2] ^ np.uint64(255)
     a, b, c, d = _rounds(state, 4)
-    return a ^ b ^ c ^ d
+    found: Word = a ^ b ^ c ^ d
+    return found
 
 
 def _rounds(state: list[Any], times: int) -> list[Any]:

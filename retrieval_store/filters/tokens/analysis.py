@@ -1,14 +1,19 @@
 """Tokens of texts, as an index of texts makes them of what is kept and of what is looked for."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias, final
 
 from retrieval_store.errors import MissingDependencyError
-from retrieval_store.filters.typed.folding import fold
-from retrieval_store.filters.typed.letters import between_blanks, parts_of_name, words_in
-from retrieval_store.filters.typed.scripts import words_of_any_script
+from retrieval_store.filters.tokens.folding import fold
+from retrieval_store.filters.tokens.letters import (
+    between_blanks,
+    names_and_parts,
+    parts_of_names,
+    words_in,
+)
+from retrieval_store.filters.tokens.scripts import words_of_any_script
 
 Tokenizer: TypeAlias = Literal["word", "whitespace", "prefix", "multilingual", "code"]
 
@@ -17,8 +22,7 @@ Tokenizer: TypeAlias = Literal["word", "whitespace", "prefix", "multilingual", "
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """How texts become tokens. stopwords: left out, as they are written; stemmer: a language of
-    Snowball's; least, most: characters that a token has; whole: where the tokenizer makes tokens
-    of the beginnings of words, the words themselves, of which phrases consist."""
+    Snowball's; least, most: characters that a token has."""
 
     tokenizer: Tokenizer = "word"
     lowercase: bool = True
@@ -27,12 +31,12 @@ class Tokens:
     stemmer: str | None = None
     least: int | None = None
     most: int | None = None
-    whole: bool = False
 
     def of_text(self, text: str) -> list[str]:
         """The tokens of a text that is kept."""
-        words = self._words(text)
-        if self.tokenizer != "prefix" or self.whole:
+        split = names_and_parts if self.tokenizer == "code" else _SPLIT[self.tokenizer]
+        words = self._words(split(text))
+        if self.tokenizer != "prefix":
             return words
         return [
             word[:size]
@@ -42,11 +46,18 @@ class Tokens:
 
     def of_query(self, text: str) -> list[str]:
         """The tokens that are looked for."""
-        words = self._words(text)
-        return [word[: self.most] for word in words] if self.tokenizer == "prefix" else words
+        if self.tokenizer != "prefix":
+            return self._words(_SPLIT[self.tokenizer](text))
+        # The beginning of a word may be a stopword, so none are left out.
+        words = replace(self, stopwords=())._words(words_in(text))
+        return [word[: self.most] for word in words]
 
-    def _words(self, text: str) -> list[str]:
-        spelt = [self._spelt(word) for word in _SPLIT[self.tokenizer](text)]
+    def of_phrase(self, text: str) -> list[str]:
+        """The tokens that must follow one another."""
+        return self.of_text(text) if self.tokenizer == "prefix" else self.of_query(text)
+
+    def _words(self, raw: Sequence[str]) -> list[str]:
+        spelt = [self._spelt(word) for word in raw]
         if self.stopwords:
             left_out = _as_set(self.stopwords, self.lowercase)
             spelt = [word for word in spelt if word not in left_out]
@@ -67,16 +78,12 @@ class Tokens:
         return len(word) >= (self.least or 0) and (most is None or len(word) <= most)
 
 
-def _names_in(text: str) -> list[str]:
-    return [part for word in words_in(text) for part in parts_of_name(word)]
-
-
 _SPLIT: dict[Tokenizer, Callable[[str], list[str]]] = {
     "word": words_in,
     "whitespace": between_blanks,
     "prefix": words_in,
     "multilingual": words_of_any_script,
-    "code": _names_in,
+    "code": parts_of_names,
 }
 
 
@@ -89,7 +96,7 @@ def _as_set(stopwords: tuple[str, ...], lowercase: bool) -> frozenset[str]:
 def _stems(language: str) -> Any:
     """What makes stems of words; its stemmers are those of the Rust that such servers are in."""
     try:
-        from py_rust_stemmers import SnowballStemmer
+        from py_rust_stemmers import SnowballStemmer  # type: ignore[import-untyped]
     except ImportError as error:
         raise MissingDependencyError(
             'stemmers need py-rust-stemmers: pip install "retrieval-store[qdrant]"'

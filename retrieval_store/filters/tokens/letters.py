@@ -32,6 +32,7 @@ def _in_class(run: str) -> str:
 
 
 _WORD = re.compile(rf"[\w{''.join(map(_in_class, _MARKS.split()))}]+")
+_PLAIN_NAME = re.compile(r"[a-zA-Z0-9_]+")
 _PLAIN = re.compile(r"[a-zA-Z0-9]+")
 # What Unicode calls white space; Python's split() takes four control characters for it besides.
 _BLANK = re.compile("[^\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
@@ -49,13 +50,32 @@ def between_blanks(text: str) -> list[str]:
     return _BLANK.findall(text)
 
 
-def parts_of_name(word: str) -> list[str]:
-    """The words in a name of a program's: where small letters or digits end and large ones begin,
-    and before the last of several large ones that a small one follows."""
+def parts_of_names(text: str) -> list[str]:
+    """The words, and where they are names of a program's, what these are made of."""
+    return [part for word in words_in(text) for part in _parts(word)]
+
+
+def names_and_parts(text: str) -> list[str]:
+    """The same, and before its parts each name, without what joins these."""
+    found = []
+    for name in (_PLAIN_NAME if text.isascii() else _WORD).findall(text):
+        words = words_in(name)
+        parts = [_parts(word) for word in words]
+        if len(words) > 1:
+            found.append("".join(words))
+        found += [word for word, its in zip(words, parts, strict=True) if len(its) > 1]
+        found += [part for its in parts for part in its]
+    return found
+
+
+def _parts(word: str) -> list[str]:
+    """Of a name: it is cut where small letters or digits end and large ones begin, and before the
+    last of several large ones that a small one follows."""
     starts = [0]
     for i in range(1, len(word)):
-        if word[i].isupper() and (
+        follows = word[i].isupper() and (
             not word[i - 1].isupper() or (i + 1 < len(word) and word[i + 1].islower())
-        ):
+        )
+        if follows:
             starts.append(i)
     return [word[start:stop] for start, stop in zip(starts, [*starts[1:], None], strict=True)]

@@ -288,7 +288,7 @@ class PointStore(Access):
 
         def look(view: SearchView) -> tuple[list[PointId], Ints, Ints, Floats]:
             found = pairs(view, space, expression, sample, limit)
-            return fetch(view, found.rows, Fields()).ids, found.a, found.b, found.scores
+            return found.ids, found.a, found.b, found.scores
 
         return self.read_again(look)
 

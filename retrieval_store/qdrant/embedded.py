@@ -9,6 +9,7 @@ from typing import IO, Any, cast
 
 from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
+from qdrant_client.http import models as rest
 from qdrant_client.migrate.migrate import migrate
 
 from retrieval_store import __version__
@@ -19,8 +20,9 @@ from retrieval_store.qdrant.collections import managing
 from retrieval_store.qdrant.collections.opened import Collections, Opened
 from retrieval_store.qdrant.collections.reports import collection_info
 from retrieval_store.qdrant.collections.strict import check_timeout
-from retrieval_store.qdrant.points import reading, searching, writing
+from retrieval_store.qdrant.points import reading, writing
 from retrieval_store.qdrant.points.ids import selected
+from retrieval_store.qdrant.queries import answers
 from retrieval_store.qdrant.refusals import Refused, answering, missing, wrong
 from retrieval_store.qdrant.uploads import in_batches, points_of
 
@@ -368,20 +370,100 @@ class Embedded(QdrantBase):
         lookup_from: Any = None,
         timeout: int | None = None,
         **kwargs: Any,
-    ) -> models.QueryResponse:
+    ) -> rest.QueryResponse:
         opened = self._opened(collection_name, timeout)
-        return searching.nearest(
-            opened,
-            query,
-            using,
-            query_filter,
-            search_params,
-            limit,
-            offset,
-            with_payload,
-            with_vectors,
-            score_threshold,
+        request = answers.request_of(
+            query=query,
+            using=using,
+            prefetch=prefetch,
+            filter=query_filter,
+            params=search_params,
+            limit=limit,
+            offset=offset,
+            score_threshold=score_threshold,
+            lookup_from=lookup_from,
         )
+        selection = reading.Selection(opened, with_payload, with_vectors)
+        return answers.query(self._collections, opened, request, selection)
+
+    def query_batch_points(
+        self,
+        collection_name: str,
+        requests: Sequence[Any],
+        timeout: int | None = None,
+        **kwargs: Any,
+    ) -> list[rest.QueryResponse]:
+        opened = self._opened(collection_name, timeout)
+        return answers.query_batch(self._collections, opened, requests)
+
+    def query_points_groups(
+        self,
+        collection_name: str,
+        group_by: str,
+        query: Any = None,
+        using: str | None = None,
+        prefetch: Any = None,
+        query_filter: Any = None,
+        search_params: Any = None,
+        limit: int = 10,
+        group_size: int = 3,
+        with_payload: Any = True,
+        with_vectors: Any = False,
+        score_threshold: float | None = None,
+        with_lookup: Any = None,
+        lookup_from: Any = None,
+        timeout: int | None = None,
+        **kwargs: Any,
+    ) -> models.GroupsResult:
+        opened = self._opened(collection_name, timeout)
+        request = answers.request_of(
+            query=query,
+            using=using,
+            prefetch=prefetch,
+            filter=query_filter,
+            params=search_params,
+            limit=limit,
+            offset=None,
+            score_threshold=score_threshold,
+            lookup_from=lookup_from,
+        )
+        selection = reading.Selection(opened, with_payload, with_vectors)
+        return answers.query_groups(
+            self._collections,
+            opened,
+            request,
+            group_by,
+            limit,
+            group_size,
+            with_lookup,
+            selection,
+        )
+
+    def search_matrix_pairs(
+        self,
+        collection_name: str,
+        query_filter: Any = None,
+        limit: int = 3,
+        sample: int = 10,
+        using: str | None = None,
+        timeout: int | None = None,
+        **kwargs: Any,
+    ) -> models.SearchMatrixPairsResponse:
+        opened = self._opened(collection_name, timeout)
+        return answers.as_pairs(answers.matrix(opened, query_filter, sample, limit, using))
+
+    def search_matrix_offsets(
+        self,
+        collection_name: str,
+        query_filter: Any = None,
+        limit: int = 3,
+        sample: int = 10,
+        using: str | None = None,
+        timeout: int | None = None,
+        **kwargs: Any,
+    ) -> models.SearchMatrixOffsetsResponse:
+        opened = self._opened(collection_name, timeout)
+        return answers.as_offsets(answers.matrix(opened, query_filter, sample, limit, using))
 
     # Snapshots
 

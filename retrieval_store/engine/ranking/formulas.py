@@ -116,7 +116,9 @@ class _Rows:
 
     def _decayed(self, node: Decayed, asked: Bools) -> Floats:
         """Qdrant's documentation, "Decay functions"."""
-        apart: Floats = np.abs(self.value(node.x, asked) - self.value(node.target, asked)) / node.scale
+        apart: Floats = (
+            np.abs(self.value(node.x, asked) - self.value(node.target, asked)) / node.scale
+        )
         match node.kind:
             case "lin":
                 return np.maximum(0.0, 1.0 - (1.0 - node.midpoint) * apart)

@@ -17,9 +17,11 @@ from retrieval_store.engine.ranking.similar import (
     similarities,
 )
 from retrieval_store.engine.ranking.steps import Ranked, examples_of, ranked
+from retrieval_store.engine.state.fetch import fetch
 from retrieval_store.engine.storage.records import read_values
 from retrieval_store.filters.expression import Expression
 from retrieval_store.filters.typed.paths import Steps, found_in, items_of
+from retrieval_store.interface.points import Fields, PointId
 from retrieval_store.interface.steps import Step
 
 FIRST_LOOK, MORE = 4, 8  # times as many as there may be in groups; and then times that
@@ -70,9 +72,9 @@ def _values(items: list[Any]) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Rows by pairs: rows[a[i]] and rows[b[i]] with scores[i]."""
+    """Points by pairs: ids[a[i]] and ids[b[i]] with scores[i]."""
 
-    rows: Ints
+    ids: list[PointId]
     a: Ints
     b: Ints
     scores: Floats
@@ -84,11 +86,18 @@ def pairs(
     """For each of some points chosen at random, the others among them that are nearest to it."""
     rows = holders(view, space, is_allowed(allowed_by(view, expression).mask, view.state.alive))
     if len(rows) > sample:
-        rows = np.sort(np.random.default_rng().choice(rows, sample, replace=False))
+        rows = np.random.default_rng().choice(rows, sample, replace=False)
+    ids, rows = _by_id(fetch(view, rows, Fields()).ids, rows)
     alike = similarities(view, space, rows, examples_of(view, space, rows))
     alike = alike.reshape(len(rows), len(rows))
     np.fill_diagonal(alike, -np.inf)
     most = min(limit, max(0, len(rows) - 1))
     nearest = np.argsort(-alike, axis=1, kind="stable")[:, :most]
     a, b = np.repeat(np.arange(len(rows)), most), nearest.ravel()
-    return Pairs(rows, a, b, shown(alike[a, b], metric_of(view, space)))
+    return Pairs(ids, a, b, shown(alike[a, b], metric_of(view, space)))
+
+
+def _by_id(ids: list[PointId], rows: Ints) -> tuple[list[PointId], Ints]:
+    """Ids and their rows in the order of ids: integers, and then strings."""
+    order = sorted(range(len(ids)), key=lambda i: (isinstance(ids[i], str), ids[i]))
+    return [ids[i] for i in order], rows[order]

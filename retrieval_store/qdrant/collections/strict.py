@@ -23,6 +23,18 @@ def check_limit(opened: Opened, limit: int | None) -> None:
         _refuse("limit", limit, most, "max_query_limit")
 
 
+def check_search(opened: Opened, params: models.SearchParams | None) -> None:
+    """How a search may look for points."""
+    strict = opened.configuration.strict
+    if params is None:
+        return
+    if params.exact and strict.search_allow_exact is False:
+        _refuse("exact", True, False, "search_allow_exact")
+    most = strict.search_max_hnsw_ef
+    if most is not None and params.hnsw_ef is not None and params.hnsw_ef > most:
+        _refuse("hnsw_ef", params.hnsw_ef, most, "search_max_hnsw_ef")
+
+
 def check_batch(opened: Opened, points: int) -> None:
     """How many points may be written at once."""
     strict = opened.configuration.strict

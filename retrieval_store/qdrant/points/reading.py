@@ -30,6 +30,12 @@ class Selection:
         payload = self._show is not None
         return Fields(payload, payload, payload, self._names, version)
 
+    def with_those(self, others: Fields) -> Fields:
+        """What is to be read for this selection and for others."""
+        payload = self._show is not None or others.payload
+        names = tuple(dict.fromkeys((*others.vectors, *self._names)))
+        return Fields(payload, payload, payload, names, others.version)
+
     def payloads(self, points: Points) -> Sequence[Any]:
         """What is shown of each payload."""
         if self._show is None:
@@ -121,5 +127,8 @@ def facet(
     check_filter(opened, given)
     values = parse_facet(key, opened.configuration.indexes)
     counted = opened.points.counted(values, expression_of(opened, given))
-    hits = [models.FacetValueHit(value=value, count=number) for value, number in counted[:limit]]
+    hits = [
+        models.FacetValueHit.model_validate({"value": value, "count": number})
+        for value, number in counted[:limit]
+    ]
     return models.FacetResponse(hits=hits)

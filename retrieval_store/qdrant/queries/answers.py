@@ -1,0 +1,170 @@
+"""Asking the engine, and what it answers as models."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from qdrant_client import models
+from qdrant_client.http import models as rest
+
+from retrieval_store.base.json_values import shown
+from retrieval_store.interface.points import RankedPoints
+from retrieval_store.interface.steps import Ordered, Unranked
+from retrieval_store.qdrant.collections.configuration import UNNAMED
+from retrieval_store.qdrant.collections.opened import Collections, Opened
+from retrieval_store.qdrant.collections.strict import check_filter, check_limit
+from retrieval_store.qdrant.paths import parse_path
+from retrieval_store.qdrant.points.reading import Selection, expression_of, retrieve
+from retrieval_store.qdrant.queries.steps import step_of
+from retrieval_store.qdrant.refusals import malformed
+
+GROUPS, SIZE, SAMPLE, NEAREST = 10, 3, 10, 3
+
+
+def request_of(**fields: Any) -> models.QueryRequest:
+    """The arguments of a query as a request; they are checked where they are used."""
+    prefetch = fields.pop("prefetch")
+    return models.QueryRequest.model_construct(prefetch=prefetch, **fields)
+
+
+def query(
+    collections: Collections, opened: Opened, request: Any, selection: Selection
+) -> rest.QueryResponse:
+    """The points that a request asks for, best first."""
+    (found,) = _ranked(collections, opened, [request], [selection])
+    return found
+
+
+def query_batch(
+    collections: Collections, opened: Opened, requests: Sequence[Any]
+) -> list[rest.QueryResponse]:
+    """The same for several requests, of one state of the collection."""
+    selections = [
+        Selection(opened, request.with_payload, request.with_vector) for request in requests
+    ]
+    return _ranked(collections, opened, requests, selections)
+
+
+def _ranked(
+    collections: Collections,
+    opened: Opened,
+    requests: Sequence[Any],
+    selections: Sequence[Selection],
+) -> list[rest.QueryResponse]:
+    steps = [step_of(collections, opened, request) for request in requests]
+    fields = selections[0].fields(version=True) if selections else None
+    for selection in selections[1:]:
+        assert fields is not None
+        fields = selection.with_those(fields)
+    found = opened.points.rank(steps, fields) if fields is not None else []
+    return [
+        rest.QueryResponse.model_construct(
+            points=_scored(one, selection, isinstance(step.scoring, Ordered | Unranked))
+        )
+        for one, selection, step in zip(found, selections, steps, strict=True)
+    ]
+
+
+def _scored(
+    found: RankedPoints, selection: Selection, flat: bool = False
+) -> list[models.ScoredPoint]:
+    """The points as models. flat: they aren't ranked by a score, and have no version there."""
+    points = found.points
+    count = len(points.ids)
+    versions = [0] * count if flat or points.versions is None else points.versions.tolist()
+    values = [None] * count if found.values is None else found.values
+    parts = zip(
+        points.ids,
+        versions,
+        found.scores.tolist(),
+        selection.payloads(points),
+        selection.vectors(points),
+        values,
+        strict=True,
+    )
+    return [
+        models.ScoredPoint.model_construct(
+            id=point_id,
+            version=version,
+            score=score,
+            payload=payload,
+            vector=vector,
+            shard_key=None,
+            order_value=value,
+        )
+        for point_id, version, score, payload, vector, value in parts
+    ]
+
+
+def query_groups(
+    collections: Collections,
+    opened: Opened,
+    request: Any,
+    group_by: str,
+    limit: Any,
+    group_size: Any,
+    with_lookup: Any,
+    selection: Selection,
+) -> models.GroupsResult:
+    """The points that a request asks for, in groups by what their payloads have at a key."""
+    for name, number in (("limit", limit), ("group_size", group_size)):
+        if not isinstance(number, int) or number < 1:
+            raise malformed(f"{name} is {shown(number)}, expected 1 or more")
+    check_limit(opened, limit * group_size)
+    step = step_of(collections, opened, request)
+    fields = selection.fields(version=True)
+    found = opened.points.group(step, parse_path(group_by), limit, group_size, fields)
+    groups = [
+        models.PointGroup.model_construct(hits=_scored(one, selection), id=value, lookup=None)
+        for value, one in found
+    ]
+    if with_lookup is not None:
+        _look_up(collections, groups, with_lookup)
+    return models.GroupsResult.model_construct(groups=groups)
+
+
+def _look_up(
+    collections: Collections, groups: Sequence[models.PointGroup], with_lookup: Any
+) -> None:
+    """Give each group the point of another collection that its value is the id of."""
+    if isinstance(with_lookup, str):
+        with_lookup = models.WithLookup(collection=with_lookup)
+    source = collections.opened(with_lookup.collection)
+    payload = True if with_lookup.with_payload is None else with_lookup.with_payload
+    ids = [group.id for group in groups]
+    records = retrieve(source, ids, payload, with_lookup.with_vectors or False)
+    by_id = {record.id: record for record in records}
+    for group in groups:
+        group.lookup = by_id.get(group.id)
+
+
+def matrix(
+    opened: Opened, given: Any, sample: Any, limit: Any, using: str | None
+) -> tuple[list[Any], list[int], list[int], list[float]]:
+    """Ids of some points, and pairs of places among them, with scores."""
+    for name, number in (("sample", sample), ("limit", limit)):
+        if not isinstance(number, int) or number < 1:
+            raise malformed(f"{name} is {shown(number)}, expected 1 or more")
+    check_limit(opened, sample)
+    check_filter(opened, given)
+    name = opened.vector(using or UNNAMED).name
+    ids, a, b, scores = opened.points.pairs(name, expression_of(opened, given), sample, limit)
+    return ids, a.tolist(), b.tolist(), scores.tolist()
+
+
+def as_pairs(
+    found: tuple[list[Any], list[int], list[int], list[float]],
+) -> models.SearchMatrixPairsResponse:
+    """A matrix as pairs of ids."""
+    ids, a, b, scores = found
+    parts = zip(a, b, scores, strict=True)
+    return models.SearchMatrixPairsResponse(
+        pairs=[models.SearchMatrixPair(a=ids[i], b=ids[j], score=score) for i, j, score in parts]
+    )
+
+
+def as_offsets(
+    found: tuple[list[Any], list[int], list[int], list[float]],
+) -> models.SearchMatrixOffsetsResponse:
+    """A matrix as places among ids."""
+    ids, a, b, scores = found
+    return models.SearchMatrixOffsetsResponse(offsets_row=a, offsets_col=b, scores=scores, ids=ids)

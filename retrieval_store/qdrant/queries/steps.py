@@ -1,0 +1,185 @@
+"""Queries of models, as steps of the waist."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from qdrant_client import models
+
+from retrieval_store.base.json_values import shown
+from retrieval_store.filters.expression import Expression, every
+from retrieval_store.filters.nodes import MAX_DEPTH
+from retrieval_store.interface.steps import (
+    Adjusted,
+    Computed,
+    Discovered,
+    Diverse,
+    Fused,
+    Near,
+    Ordered,
+    Recommended,
+    Scoring,
+    Step,
+    Unranked,
+)
+from retrieval_store.qdrant.collections.opened import Collections, Opened
+from retrieval_store.qdrant.collections.strict import check_filter, check_limit, check_search
+from retrieval_store.qdrant.filters import parse_order
+from retrieval_store.qdrant.points.reading import expression_of
+from retrieval_store.qdrant.queries.formulas import formula_of
+from retrieval_store.qdrant.queries.inputs import Inputs, average, nothing_given
+from retrieval_store.qdrant.refusals import malformed, wrong
+
+LIMIT, RRF_K = 10, 2
+MOST_CANDIDATES = 16_384  # of MMR
+NEEDS_SOURCES = (models.FusionQuery, models.RrfQuery, models.FormulaQuery)
+
+
+def step_of(collections: Collections, opened: Opened, request: Any) -> Step:
+    """What a request asks for: a QueryRequest, or what has its fields."""
+    parser = _Parser(collections, opened)
+    step = parser.step(request, None, 1)
+    check_limit(opened, step.limit)
+    return step
+
+
+class _Parser:
+    """Parses one request, with its prefetches, to any depth that there may be."""
+
+    def __init__(self, collections: Collections, opened: Opened) -> None:
+        self._collections, self._opened = collections, opened
+
+    def step(self, given: Any, above: Expression | None, depth: int) -> Step:
+        """One step, and those before it. above: what the steps behind it demand, which is asked
+        where points are first looked for."""
+        if depth > MAX_DEPTH:
+            raise wrong(f"prefetches are nested deeper than {MAX_DEPTH} levels")
+        check_filter(self._opened, given.filter)
+        check_search(self._opened, given.params)
+        limit = LIMIT if given.limit is None else given.limit
+        if not isinstance(limit, int) or limit < 1:
+            raise malformed(f"limit is {shown(limit)}, expected 1 or more")
+        expression = every(expression_of(self._opened, given.filter), above)
+        sources = given.prefetch or []
+        sources = sources if isinstance(sources, Sequence) else [sources]
+        before = tuple(self.step(one, expression, depth + 1) for one in sources)
+        query = given.query
+        if before and query is None:
+            raise wrong("a prefetch needs a query that ranks what it finds")
+        if isinstance(query, NEEDS_SOURCES) and not before:
+            raise wrong(f"{type(query).__name__} needs a prefetch")
+        scoring, others = self._scoring(query, given, len(before), limit)
+        return Step(
+            scoring,
+            limit,
+            before,
+            every(None if before else expression, others),
+            given.score_threshold,
+            getattr(given, "offset", None) or 0,
+        )
+
+    def _scoring(
+        self, query: Any, given: Any, sources: int, limit: int
+    ) -> tuple[Scoring, Expression | None]:
+        """How a step ranks, and which points it leaves out."""
+        match query:
+            case None:
+                return Unranked(), None
+            case models.SampleQuery():
+                return Unranked(at_random=True), None
+            case models.FusionQuery(fusion=models.Fusion.DBSF):
+                return Fused(None), None
+            case models.FusionQuery():
+                return Fused(RRF_K), None
+            case models.RrfQuery(rrf=rrf):
+                return _weighted(rrf, sources), None
+            case models.FormulaQuery():
+                return Computed(formula_of(self._opened, query)), None
+            case models.OrderByQuery(order_by=order):
+                found = parse_order(order, self._opened.configuration.indexes)
+                return Ordered(found.at, found.descending, found.start), None
+        inputs = Inputs.of(self._collections, self._opened, given.using, given.lookup_from)
+        scoring = self._by_vectors(query, given, inputs, limit)
+        return scoring, inputs.others()
+
+    def _by_vectors(self, query: Any, given: Any, inputs: Inputs, limit: int) -> Scoring:
+        params = given.params or models.SearchParams()
+        match query:
+            case models.NearestQuery(nearest=nearest, mmr=None):
+                return _near(inputs, nearest, params)
+            case models.NearestQuery(nearest=nearest, mmr=mmr):
+                near = _near(inputs, nearest, params)
+                return _diverse(near, mmr, limit + (getattr(given, "offset", None) or 0))
+            case models.RecommendQuery(recommend=recommend):
+                return _recommended(inputs, recommend, params)
+            case models.DiscoverQuery(discover=discover):
+                target = inputs.example(discover.target)
+                return Discovered(inputs.using.name, target, _pairs(inputs, discover.context))
+            case models.ContextQuery(context=context):
+                return Discovered(inputs.using.name, None, _pairs(inputs, context))
+            case models.RelevanceFeedbackQuery(relevance_feedback=feedback):
+                return _adjusted(inputs, feedback)
+        return _near(inputs, query, params)
+
+
+def _near(inputs: Inputs, given: Any, params: models.SearchParams) -> Near:
+    vector = inputs.example(given)
+    return Near(inputs.using.name, vector, bool(params.exact), params.hnsw_ef)
+
+
+def _diverse(near: Near, mmr: Any, wanted: int) -> Diverse:
+    diversity = 0.5 if mmr.diversity is None else mmr.diversity
+    candidates = wanted if mmr.candidates_limit is None else mmr.candidates_limit
+    if not 0.0 <= diversity <= 1.0:
+        raise malformed(f"mmr.diversity is {diversity}, expected 0 to 1")
+    if not 0 <= candidates <= MOST_CANDIDATES:
+        raise malformed(f"mmr.candidates_limit is {candidates}, expected up to {MOST_CANDIDATES}")
+    return Diverse(near, diversity, candidates)
+
+
+def _weighted(rrf: models.Rrf, sources: int) -> Fused:
+    k = RRF_K if rrf.k is None else rrf.k
+    if k < 1:
+        raise malformed(f"rrf.k is {k}, expected 1 or more")
+    if rrf.weights is None:
+        return Fused(k)
+    if len(rrf.weights) != sources:
+        raise wrong(f"rrf has {len(rrf.weights)} weights for {sources} prefetches")
+    return Fused(k, tuple(rrf.weights))
+
+
+def _recommended(
+    inputs: Inputs, given: models.RecommendInput, params: models.SearchParams
+) -> Scoring:
+    if not given.positive and not given.negative:
+        raise nothing_given()
+    strategy = given.strategy or models.RecommendStrategy.AVERAGE_VECTOR
+    if strategy == models.RecommendStrategy.AVERAGE_VECTOR and not given.positive:
+        raise wrong("the strategy 'average_vector' needs a positive example")
+    positives = [inputs.example(one) for one in given.positive or []]
+    negatives = [inputs.example(one) for one in given.negative or []]
+    name = inputs.using.name
+    if strategy == models.RecommendStrategy.AVERAGE_VECTOR:
+        vector = average(inputs.using, positives, negatives)
+        return Near(name, vector, bool(params.exact), params.hnsw_ef)
+    best = strategy == models.RecommendStrategy.BEST_SCORE
+    return Recommended(name, tuple(positives), tuple(negatives), best)
+
+
+def _pairs(inputs: Inputs, given: Any) -> tuple[tuple[Any, Any], ...]:
+    pairs = given if isinstance(given, Sequence) else [given] if given else []
+    return tuple((inputs.example(one.positive), inputs.example(one.negative)) for one in pairs)
+
+
+def _adjusted(inputs: Inputs, given: models.RelevanceFeedbackInput) -> Adjusted:
+    """Each pair of examples of which one got more than the other counts by how much more."""
+    naive = given.strategy.naive
+    target = inputs.example(given.target)
+    examples = [(inputs.example(one.example), one.score) for one in given.feedback]
+    pairs = [
+        (near, far, float(np.float_power(more - less, naive.b)) * naive.c)
+        for (near, more), (far, less) in itertools.permutations(examples, 2)
+        if more > less
+    ]
+    return Adjusted(inputs.using.name, target, naive.a, tuple(pairs))

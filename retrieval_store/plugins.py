@@ -116,6 +116,11 @@ def load(group: str, name: str) -> Any:
         ) from error
 
 
+def is_known(group: str, name: str) -> bool:
+    """Whether there is a class of this name; nothing is imported."""
+    return name in BUILT_IN[group] or name in _of_program(group) or name in _entry_points(group)
+
+
 def find_index(name: str) -> Any:
     """The class of an index; PluginError for one that doesn't say it is self-contained: its name
     and settings come from the store, whoever made that."""

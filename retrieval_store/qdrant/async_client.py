@@ -13,6 +13,7 @@ from qdrant_client.async_client_base import AsyncQdrantBase
 
 from retrieval_store.qdrant.directories import opened_store
 from retrieval_store.qdrant.embedded import Embedded
+from retrieval_store.qdrant.inference import InferenceEmbedder
 from retrieval_store.qdrant.options import Options
 
 THREADS = 4  # that calls of one client may take
@@ -86,6 +87,7 @@ class AsyncQdrantClient(qdrant_client.AsyncQdrantClient):
             raise
         self._init_options.update(options.named)
         self._client = AsyncEmbedded(Embedded(session, lock))
+        self._model_embedder = InferenceEmbedder(self._inference_inspector.parser)
 
     async def __aenter__(self) -> "AsyncQdrantClient":
         return self

@@ -6,6 +6,7 @@ import qdrant_client
 
 from retrieval_store.qdrant.directories import opened_store
 from retrieval_store.qdrant.embedded import Embedded
+from retrieval_store.qdrant.inference import InferenceEmbedder
 from retrieval_store.qdrant.options import Options
 
 
@@ -35,6 +36,7 @@ class QdrantClient(qdrant_client.QdrantClient):
             raise
         self._init_options.update(options.named)
         self._client = Embedded(session, lock)
+        self._model_embedder = InferenceEmbedder(self._inference_inspector.parser)
 
     def __enter__(self) -> "QdrantClient":
         return self

@@ -1,0 +1,169 @@
+"""Texts and images that models are to make vectors of: by BM25 as a server does it, by embedding
+functions of ours by their registered names, and by fastembed where it is installed.
+
+qdrant-client finds what is to be embedded in whatever it is given; it asks an embedder, and that is
+what is here.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from qdrant_client import models
+from qdrant_client.embed.embedder import Embedder
+from qdrant_client.embed.model_embedder import ModelEmbedder, ModelEmbedderWorker
+
+from retrieval_store import plugins
+from retrieval_store.embeddings import QueryEmbedding
+from retrieval_store.errors import MissingDependencyError
+from retrieval_store.filters.tokens.analysis import Tokens
+from retrieval_store.qdrant.refusals import wrong
+from retrieval_store.qdrant.text import tokens_of
+
+BM25 = "qdrant/bm25"
+K, B, AVERAGE, LANGUAGE = 1.2, 0.75, 256.0, "english"
+NONE = "none"
+FUNCTIONS_KEPT = 16
+
+
+class InferenceEmbedder(ModelEmbedder):
+    """qdrant-client's, which knows the models that are known here besides."""
+
+    def __init__(self, parser: Any = None, is_local_mode: bool = False, **kwargs: Any) -> None:
+        super().__init__(parser=parser, is_local_mode=False, **kwargs)
+        self.embedder = OwnModels(**kwargs)
+
+    @classmethod
+    def _get_worker_class(cls) -> type[ModelEmbedderWorker]:
+        return InferenceWorker
+
+
+class InferenceWorker(ModelEmbedderWorker):
+    """The same in a process of its own."""
+
+    def __init__(self, batch_size: int, **kwargs: Any) -> None:
+        self.model_embedder = InferenceEmbedder(**kwargs)
+        self.batch_size = batch_size
+
+
+class OwnModels(Embedder):
+    """Embeds by models of ours, and all others by fastembed."""
+
+    def is_supported_text_model(self, model_name: str) -> bool:
+        return is_ours(model_name) or bool(super().is_supported_text_model(model_name))
+
+    def is_supported_sparse_model(self, model_name: str) -> bool:
+        return is_bm25(model_name) or bool(super().is_supported_sparse_model(model_name))
+
+    def embed(
+        self,
+        model_name: str,
+        texts: Any = None,
+        images: Any = None,
+        options: dict[str, Any] | None = None,
+        is_query: bool = False,
+        batch_size: int = 8,
+    ) -> Any:
+        inputs = images if texts is None else texts
+        if is_bm25(model_name):
+            return bm25_vectors(inputs, options or {}, is_query)
+        if is_ours(model_name):
+            return _embedded(model_name, inputs, options or {}, is_query)
+        return super().embed(model_name, texts, images, options, is_query, batch_size)
+
+
+def is_bm25(model_name: str) -> bool:
+    """Whether a model is BM25, which servers know by this name."""
+    return model_name.lower() == BM25
+
+
+def is_ours(model_name: str) -> bool:
+    """Whether a model is an embedding function that is registered here."""
+    return plugins.is_known(plugins.EMBEDDING_FUNCTIONS, model_name)
+
+
+def _embedded(name: str, inputs: Sequence[Any], options: dict[str, Any], is_query: bool) -> Any:
+    function = _function(name, json.dumps(options, sort_keys=True))
+    if is_query and isinstance(function, QueryEmbedding):
+        return np.asarray(function.embed_query(inputs)).tolist()
+    return np.asarray(function(inputs)).tolist()
+
+
+@lru_cache(maxsize=FUNCTIONS_KEPT)
+def _function(name: str, options: str) -> Any:
+    return plugins.load(plugins.EMBEDDING_FUNCTIONS, name)(**json.loads(options))
+
+
+def bm25_vectors(
+    texts: Sequence[str], options: dict[str, Any], is_query: bool
+) -> list[models.SparseVector]:
+    """Sparse vectors of texts: an index for each token, the absolute value of its 32-bit
+    MurmurHash3; of documents with f (k + 1) / (f + k (1 - b + b |d| / average)), f: how often a
+    token stands among the |d| of the document; of queries with 1.
+
+    Robertson and Zaragoza, "The probabilistic relevance framework" (2009). options: those of
+    qdrant_client.models.Bm25Config. The idf is for the collection to multiply by.
+    """
+    try:
+        config = models.Bm25Config.model_validate(options)
+    except ValueError as error:
+        raise wrong(f"options of {BM25} are {options!r}: {error}") from error
+    tokens = _tokens(config)
+    if is_query:
+        return [_sparse(dict.fromkeys(tokens.of_query(text), 1.0)) for text in texts]
+    return [_document(config, tokens.of_text(text)) for text in texts]
+
+
+def _document(config: models.Bm25Config, tokens: Sequence[str]) -> models.SparseVector:
+    k = K if config.k is None else config.k
+    b = B if config.b is None else config.b
+    average = AVERAGE if config.avg_len is None else config.avg_len
+    damping = k * (1 - b + b * len(tokens) / average)
+    return _sparse({token: f * (k + 1) / (f + damping) for token, f in Counter(tokens).items()})
+
+
+def _sparse(values: dict[str, float]) -> models.SparseVector:
+    hashed = _hash_function()
+    by_index = {abs(hashed(token)): value for token, value in values.items()}
+    indices = sorted(by_index)
+    return models.SparseVector(indices=indices, values=[by_index[index] for index in indices])
+
+
+def _hash_function() -> Any:
+    try:
+        import mmh3
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'{BM25} needs mmh3: pip install "retrieval-store[qdrant]"'
+        ) from error
+    return mmh3.hash
+
+
+def _tokens(config: models.Bm25Config) -> Tokens:
+    """How texts become tokens: as an index of texts with the same options makes them, which leaves
+    out the stopwords of the language and stems by it, unless told otherwise."""
+    language = config.language or LANGUAGE
+    stopwords, stemmer = config.stopwords, config.stemmer
+    if language != NONE:
+        stopwords = language if stopwords is None else stopwords
+        if stemmer is None:
+            stemmer = models.SnowballParams.model_validate(
+                {"type": "snowball", "language": language}
+            )
+    return tokens_of(
+        models.TextIndexParams.model_validate(
+            {
+                "type": "text",
+                "tokenizer": config.tokenizer,
+                "lowercase": config.lowercase,
+                "ascii_folding": config.ascii_folding,
+                "stopwords": stopwords,
+                "stemmer": stemmer,
+                "min_token_len": config.min_token_len,
+                "max_token_len": config.max_token_len,
+            }
+        )
+    )

@@ -160,7 +160,8 @@ class _Parser:
         if given.is_null is not None:
             null = HasNull(at)
             return null if given.is_null else Not(null) if indexed else HasNull(at, wanted=False)
-        return given.values_count and Counted(at, **given.values_count.model_dump())
+        count = given.values_count
+        return None if count is None else Counted(at, **count.model_dump())
 
     def _index(self, path: Steps) -> Schema:
         """The index that counts: of elements of lists, which are looked at one by one, only that of

@@ -82,8 +82,8 @@ def current_columns(view: FilterView, paths: Iterable[ColumnKey]) -> Columns:
 def _read_segments(
     view: FilterView, lacking: Mapping[ColumnKey, Ints]
 ) -> Iterator[tuple[ColumnKey, AnySegment]]:
-    """For each column a segment of the rows that it lacks. Payloads are read once for all of them: to
-    look for one key more is next to nothing."""
+    """For each column a segment of the rows that it lacks. Payloads are read once for all of them:
+    to look for one key more is next to nothing."""
     every = reduce(_either, lacking.values(), NOTHING_STALE)
     every = every[view.state.alive[every]]
     read = _Read(view.connection, view.state.pks[every], [*lacking])

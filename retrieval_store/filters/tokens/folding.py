@@ -5,7 +5,6 @@ Most are what Unicode decomposes them into, without their marks. Here are those 
 has no decomposition, and what keeps its form though it has one.
 """
 
-
 import unicodedata
 from functools import lru_cache
 

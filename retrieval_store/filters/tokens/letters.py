@@ -1,4 +1,4 @@
-"""Words by what Unicode calls alphabetic and numeric, which is more than Python's letters and digits:
+"""Words by what Unicode calls alphabetic or numeric, which is more than Python's letters and digits:
 vowel signs too, and other marks that make a word of what stands around them."""
 
 import re

@@ -18,7 +18,6 @@ from qdrant_client import models
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import (
-    MAX_DEPTH,
     And,
     AtLeast,
     Expression,
@@ -42,8 +41,9 @@ from retrieval_store.qdrant.text import UNINDEXED, tokens_of
 
 Schema: TypeAlias = Any  # models.PayloadSchemaType, or parameters of an index
 Indexes: TypeAlias = Mapping[Steps, Schema]
-EVERY, NONE = And(()), Or(())
-MOST_POINTS_OF_A_RING = 4  # at least: a triangle, and its first point again
+NONE = Or(())
+MOST_LEVELS = 64  # of filters in filters: servers read JSON of 128 levels
+LEAST_OF_A_RING = 4  # points: a triangle, and its first again
 
 
 def parse_filter(given: models.Filter | None, indexes: Mapping[str, Schema]) -> Expression | None:
@@ -78,8 +78,8 @@ class _Parser:
     count: list[int] = field(default_factory=lambda: [0])
 
     def filter(self, given: models.Filter, depth: int) -> Expression:
-        if depth > MAX_DEPTH:
-            raise InvalidFilterError(f"the filter is nested deeper than {MAX_DEPTH} levels")
+        if depth > MOST_LEVELS:
+            raise InvalidFilterError(f"the filter is nested deeper than {MOST_LEVELS} levels")
         terms = [*self._all(given.must, depth)]
         terms += [Not(term) for term in self._opposite()._all(given.must_not, depth)]
         should = self._all(given.should, depth)
@@ -325,7 +325,7 @@ def _polygon(path: Steps, index: Schema, given: models.GeoPolygon) -> Expression
 
 def _ring(given: models.GeoLineString) -> Ring:
     points = tuple(map(_place, given.points))
-    if len(points) < MOST_POINTS_OF_A_RING:
+    if len(points) < LEAST_OF_A_RING:
         raise InvalidFilterError(f"a polygon has {len(points)} points, expected at least 4")
     if points[0] != points[-1]:
         raise InvalidFilterError("a polygon's last point isn't its first, as it should be")

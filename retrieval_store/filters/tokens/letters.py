@@ -1,5 +1,5 @@
-"""Words by what Unicode calls alphabetic or numeric: more than Python calls letters and digits, with
-vowel signs, and other marks that make a word of what stands around them."""
+"""Words by what Unicode calls alphabetic or numeric: besides what Python calls letters and digits,
+vowel signs and other marks."""
 
 import re
 

@@ -21,48 +21,45 @@ from retrieval_store.filters.nodes import (
     PayloadPath,
     Scalar,
 )
-from retrieval_store.filters.typed.geo import InBox, InCircle, InPolygon, PlaceLeaf
+from retrieval_store.filters.typed.geo import InBox, InCircle, InPolygon
 from retrieval_store.filters.typed.leaf import TypedLeaf
 from retrieval_store.filters.typed.matches import Between, Counted, Differs, Equals, HasNull
 from retrieval_store.filters.typed.nested import AnyElement
 from retrieval_store.filters.typed.points import HasVector, InSlice
 from retrieval_store.filters.typed.texts import Beginning, Containing, HasPhrase, HasTokens
-from retrieval_store.filters.values import Exists, ListHas, OneOf, Range, TextIn, ValueLeaf
+from retrieval_store.filters.values import (
+    Exists,
+    HasLength,
+    ListHas,
+    OneOf,
+    Range,
+    TextIn,
+    TextRange,
+    ValueLeaf,
+)
 
 __all__ = [
     "MAX_DEPTH",
     "And",
-    "AnyElement",
     "AtLeast",
-    "Beginning",
-    "Between",
-    "Containing",
-    "Counted",
-    "Differs",
     "DocumentContains",
     "DocumentLeaf",
     "DocumentMatches",
-    "Equals",
     "Exists",
     "Expression",
     "HasId",
-    "HasNull",
-    "HasPhrase",
-    "HasTokens",
+    "HasLength",
     "HasVector",
-    "InBox",
-    "InCircle",
-    "InPolygon",
     "InSlice",
     "ListHas",
     "Not",
     "OneOf",
     "Or",
     "PayloadPath",
-    "PlaceLeaf",
     "Range",
     "Scalar",
     "TextIn",
+    "TextRange",
     "TypedLeaf",
     "ValueLeaf",
     "every",
@@ -70,6 +67,11 @@ __all__ = [
     "value_at",
     "walk",
 ]
+# Conditions that tell types apart, for fronts that have such: a user's filter has none of them.
+_TYPED = (
+    *(AnyElement, Beginning, Between, Containing, Counted, Differs, Equals, HasNull),
+    *(HasPhrase, HasTokens, InBox, InCircle, InPolygon),
+)
 # The classes that are imported here: the language's own. Of others nobody knows what they hold.
 NODES = frozenset(
     one for one in [*globals().values()] if isinstance(one, type) and issubclass(one, Expression)

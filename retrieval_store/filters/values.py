@@ -7,13 +7,15 @@ many points, `bound` is what a store elsewhere can say of it.
 """
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeAlias, final
 
 from retrieval_store.base.arrays import Bools, plain_scalar
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.json_values import is_unicode, shown
 from retrieval_store.errors import InvalidFilterError
+from retrieval_store.filters.dates import micros_in
 from retrieval_store.filters.nodes import Expression, PayloadPath, Scalar
 
 Bound: TypeAlias = Any  # what a store elsewhere is told
@@ -62,6 +64,10 @@ class Values(Protocol):
     def elements(self) -> "Scalars":
         """Scalars in values that are lists."""
 
+    @property
+    def lengths(self) -> "Scalars":
+        """How long values are that are lists."""
+
 
 class Scalars(Protocol):
     """Rows by scalar."""
@@ -74,6 +80,9 @@ class Scalars(Protocol):
 
     def containing(self, text: str, ignore_case: bool) -> Found:
         """The rows of strings that have the text in them."""
+
+    def texts_that(self, holds: Callable[[str], bool]) -> Found:
+        """The rows of strings of which something holds."""
 
 
 class Says(Protocol):
@@ -96,6 +105,9 @@ class Says(Protocol):
 
     def nothing(self) -> Bound:
         """Nothing but that there must be one."""
+
+    def anything(self) -> Bound:
+        """Not even that."""
 
 
 @final
@@ -198,6 +210,82 @@ class TextIn(ValueLeaf):
 
 @final
 @dataclass(frozen=True, slots=True)
+class TextRange(ValueLeaf):
+    """Points with a string at `path` in the bounds; None leaves a side open. A bound and a string
+    that are both times (`dates`) compare as such, and else by their characters' numbers, unless it
+    is `times` alone that are meant."""
+
+    path: PayloadPath
+    gt: str | None = None
+    gte: str | None = None
+    lt: str | None = None
+    lte: str | None = None
+    times: bool = False
+
+    def check(self) -> None:
+        for name in ("gt", "gte", "lt", "lte"):
+            bound = getattr(self, name)
+            if not (bound is None or (isinstance(bound, str) and is_unicode(bound))):
+                raise InvalidFilterError(
+                    f"the range of strings on {self.path!r} has {name}={shown(bound)}, expected a "
+                    "string without lone surrogates, or None for a side that is open"
+                )
+            if self.times and bound is not None and micros_in(bound) is None:
+                raise InvalidFilterError(
+                    f"the range of times on {self.path!r} has {name}={bound!r}, which is no time"
+                )
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, str) and self._ready()(value)
+
+    def found_in(self, values: Values) -> Found:
+        return values.scalars.texts_that(self._ready())
+
+    def _ready(self) -> Callable[[str], bool]:
+        """Whether a string is in the bounds, which are read once."""
+        bounds = (
+            (bound, micros_in(bound), compare)
+            for bound, compare in zip(self._bounds(), _COMPARED, strict=True)
+            if bound is not None
+        )
+        ready = tuple(bounds)
+
+        def within(text: str) -> bool:
+            time = micros_in(text)
+            return all(
+                compare(time, at)
+                if time is not None and at is not None
+                else not self.times and compare(text, bound)
+                for bound, at, compare in ready
+            )
+
+        return within
+
+    def _bounds(self) -> tuple[str | None, ...]:
+        return self.gt, self.gte, self.lt, self.lte
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class HasLength(ValueLeaf):
+    """Points with a list of so many elements at `path`."""
+
+    path: PayloadPath
+    length: int
+    in_lists: ClassVar[bool | None] = True
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, list) and len(value) == self.length
+
+    def found_in(self, values: Values) -> Found:
+        return values.lengths.equal([self.length])
+
+    def bound(self, says: Says) -> Bound:
+        return says.nothing() if self.length else says.anything()
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Exists(ValueLeaf):
     """Points with something at `path`: neither nothing, nor null, nor an empty list."""
 
@@ -212,6 +300,9 @@ class Exists(ValueLeaf):
 
     def bound(self, says: Says) -> Bound:
         return says.present()
+
+
+_COMPARED = (operator.gt, operator.ge, operator.lt, operator.le)
 
 
 def _is_finite(value: Any) -> bool:

@@ -18,7 +18,6 @@ from qdrant_client import models
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import (
-    MAX_DEPTH,
     And,
     AtLeast,
     Expression,
@@ -29,7 +28,7 @@ from retrieval_store.filters.expression import (
 )
 from retrieval_store.filters.limits import MAX_NODES
 from retrieval_store.filters.typed.columns import PlacesAt, SizesAt, TokensAt, ValuesAt
-from retrieval_store.filters.typed.dates import micros_of
+from retrieval_store.filters.dates import micros_of
 from retrieval_store.filters.typed.geo import InBox, InCircle, InPolygon, Ring
 from retrieval_store.filters.typed.kinds import LEAST, MOST, ScalarKind, uuid_in
 from retrieval_store.filters.typed.matches import Between, Counted, Differs, Equals, HasNull
@@ -42,9 +41,10 @@ from retrieval_store.qdrant.text import UNINDEXED, tokens_of
 
 Schema: TypeAlias = Any  # models.PayloadSchemaType, or parameters of an index
 Indexes: TypeAlias = Mapping[Steps, Schema]
-EVERY, NONE = And(()), Or(())
+NONE = Or(())
 EVERYWHERE = (0.0, 0.0, 1e9)  # within so many metres of a place
-MOST_POINTS_OF_A_RING = 4  # at least: a triangle, and its first point again
+MOST_LEVELS = 64  # of filters in filters: servers read JSON of 128 levels
+LEAST_OF_A_RING = 4  # points: a triangle, and its first again
 
 
 def parse_filter(given: models.Filter | None, indexes: Mapping[str, Schema]) -> Expression | None:
@@ -79,8 +79,8 @@ class _Parser:
     count: list[int] = field(default_factory=lambda: [0])
 
     def filter(self, given: models.Filter, depth: int) -> Expression:
-        if depth > MAX_DEPTH:
-            raise InvalidFilterError(f"the filter is nested deeper than {MAX_DEPTH} levels")
+        if depth > MOST_LEVELS:
+            raise InvalidFilterError(f"the filter is nested deeper than {MOST_LEVELS} levels")
         terms = [*self._all(given.must, depth)]
         terms += [Not(term) for term in self._opposite()._all(given.must_not, depth)]
         should = self._all(given.should, depth)
@@ -161,7 +161,8 @@ class _Parser:
         if given.is_null is not None:
             null = HasNull(at)
             return null if given.is_null else Not(null) if indexed else HasNull(at, wanted=False)
-        return given.values_count and Counted(at, **given.values_count.model_dump())
+        count = given.values_count
+        return None if count is None else Counted(at, **count.model_dump())
 
     def _index(self, path: Steps) -> Schema:
         """The index that counts: of elements of lists, which are looked at one by one, only that of
@@ -325,7 +326,7 @@ def _polygon(path: Steps, index: Schema, given: models.GeoPolygon) -> Expression
 
 def _ring(given: models.GeoLineString) -> Ring:
     points = tuple(map(_place, given.points))
-    if len(points) < MOST_POINTS_OF_A_RING:
+    if len(points) < LEAST_OF_A_RING:
         raise InvalidFilterError(f"a polygon has {len(points)} points, expected at least 4")
     if points[0] != points[-1]:
         raise InvalidFilterError("a polygon's last point isn't its first, as it should be")

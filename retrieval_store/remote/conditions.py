@@ -18,6 +18,7 @@ from qdrant_client import models
 from retrieval_store.base.json_values import is_unicode
 from retrieval_store.filters.expression import (
     And,
+    AtLeast,
     DocumentLeaf,
     Expression,
     HasId,
@@ -60,6 +61,8 @@ def _bound(expression: Expression, upper: bool, indexes: PayloadIndexes, depth: 
             return _all([_bound(term, upper, indexes, depth + 1) for term in terms])
         case Or(terms):
             return _any([_bound(term, upper, indexes, depth + 1) for term in terms])
+        case AtLeast():
+            return upper
         case Not(term):
             return _none(_bound(term, not upper, indexes, depth + 1))
         case HasId(ids):
@@ -144,6 +147,9 @@ class _Says:
 
     def nothing(self) -> Bound:
         return self.present() if self.upper else False
+
+    def anything(self) -> Bound:
+        return self.upper
 
     def _match(self, kind: IndexKind, match: Any) -> Bound:
         if not self.indexes.serves(self.path, kind):

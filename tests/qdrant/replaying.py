@@ -3,68 +3,68 @@
 import gzip
 import json
 
+from qdrant_client import models
+
 from retrieval_store.errors import InvalidFilterError
 from tests.helpers import ROOT
 from tests.qdrant.store import Payloads
 from tests.remote.test_stand_in import agree, revived
 
 RECORDED = ROOT / "tests" / "data" / "qdrant_answers"
-ASKED = {"scroll", "count", "facet"}
-
-
-def is_of_filters(part):
-    return part.startswith("filters") or part in ("text index", "large integers")
 
 
 def replayed(recording):
-    """For each call that asks for filters: line, part, arguments, what was answered there, and what
-    is answered here."""
+    """For each call that asks for filters: its line and part, and whether it is answered here as it
+    was there."""
     collections = {}
     with gzip.open(RECORDED / f"{recording}.jsonl.gz", "rt") as lines:
         for line, call in enumerate(map(json.loads, lines), 1):
-            if not is_of_filters(call["part"]) or "client" in call.get("error", ()):
+            if not _is_of_filters(call):
                 continue
-            name = call["args"]["collection_name"]
-            points = collections.setdefault(name, Payloads())
+            points = collections.setdefault(call["args"]["collection_name"], Payloads())
             arguments = revived(call["args"])
-            if call["call"] in ASKED:
-                expected = {key: call[key] for key in ("answer", "error") if key in call}
-                yield line, call["part"], call["args"], expected, answered(points, call, arguments)
+            if call["call"] in ANSWERS:
+                yield line, call["part"], _agrees(call, _answered(points, call["call"], arguments))
             else:
-                written(points, call["call"], arguments)
+                _write(points, call["call"], arguments)
     for points in collections.values():
         points.close()
 
 
-def written(points, call, arguments):
+def _is_of_filters(call):
+    part = call["part"]
+    known = part.startswith("filters") or part in ("text index", "large integers")
+    return known and "client" not in call.get("error", ())
+
+
+def _write(points, call, arguments):
     match call:
         case "upsert":
             points.put({one.id: one.payload for one in arguments["points"]})
         case "create_payload_index":
-            points.index(arguments["field_name"], schema_of(arguments["field_schema"]))
+            schema = arguments["field_schema"]
+            known = models.PayloadSchemaType(schema) if isinstance(schema, str) else schema
+            points.index(arguments["field_name"], known)
         case "delete_payload_index":
             points.index(arguments["field_name"], None)
 
 
-def schema_of(given):
-    from qdrant_client import models
-
-    return models.PayloadSchemaType(given) if isinstance(given, str) else given
-
-
-def answered(points, call, arguments):
+def _answered(points, call, arguments):
+    """None where it is refused."""
     try:
-        return {"answer": ANSWERS[call["call"]](points, arguments)}
+        return ANSWERS[call](points, arguments)
     except InvalidFilterError:
-        return {"error": "refused"}
+        return None
 
 
 def _scrolled(points, arguments):
-    if "order_by" in arguments:
-        limit = arguments.get("limit", 10)
-        found, values = points.ordered(arguments["order_by"], limit)
-        return [[*zip(found.ids, found.payloads, values, strict=True)], None]
-    return [points.found(arguments.get("scroll_filter")), None]
+    if "order_by" not in arguments:
+        return points.found(arguments.get("scroll_filter"))
+    found, values = points.ordered(arguments["order_by"], arguments.get("limit", 10))
+    return [
+        {"id": one, "payload": payload, "order_value": value}
+        for one, payload, value in zip(found.ids, found.payloads, values, strict=True)
+    ]
 
 
 def _counted(points, arguments):
@@ -79,18 +79,12 @@ def _faceted(points, arguments):
 ANSWERS = {"scroll": _scrolled, "count": _counted, "facet": _faceted}
 
 
-def same(expected, got):
-    if "error" in expected or "error" in got:
-        return "error" in expected and "error" in got
-    said, found = expected["answer"], got["answer"]
-    if not isinstance(said, list):
-        return agree(said, found)
-    (records, _), (hits, _) = said, found
-    if not (records and "order_value" in records[0]):
-        return [one["id"] for one in records] == [
-            hit[0] if isinstance(hit, tuple) else hit for hit in hits
-        ]
-    return agree(
-        records,
-        [{"id": one, "payload": payload, "order_value": n} for one, payload, n in hits],
-    )
+def _agrees(call, got):
+    if "error" in call or got is None:
+        return "error" in call and got is None
+    said = call["answer"]
+    if call["call"] != "scroll":
+        return agree(said, got)
+    records = said[0]
+    by_order = call["args"].get("order_by") is not None
+    return agree(records, got) if by_order else [one["id"] for one in records] == got

@@ -1,33 +1,100 @@
 """Filters find what today's Qdrant engine finds, without and with indexes of payloads."""
 
-import contextlib
+from contextlib import closing, contextmanager
 
 from hypothesis import given
 from hypothesis import strategies as st
 from qdrant_client import models
 
+from retrieval_store.filters.predicate import Candidate, fulfils
+from retrieval_store.qdrant.filters import parse_filter
 from tests.qdrant import strategies
 from tests.qdrant.edge import Edge
 from tests.qdrant.store import Payloads
 
 
-@contextlib.contextmanager
+@contextmanager
 def both(payloads, indexes):
     """The same payloads in that engine and in ours."""
-    with contextlib.closing(Edge(payloads, indexes)) as edge:
-        with contextlib.closing(Payloads()) as ours:
-            if payloads:
-                ours.put(payloads)
-            for key, schema in indexes.items():
-                ours.index(key, schema)
-            yield edge, ours
+    with closing(Edge(payloads, indexes)) as edge, closing(Payloads()) as ours:
+        if payloads:
+            ours.put(payloads)
+        for key, schema in indexes.items():
+            ours.index(key, schema)
+        yield edge, ours
+
+
+def each_way(condition):
+    return models.Filter(must=[condition]), models.Filter(must_not=[condition])
 
 
 @given(
-    strategies.points, st.lists(strategies.conditions, min_size=1, max_size=20), strategies.indexes
+    strategies.points,
+    st.lists(strategies.conditions, min_size=1, max_size=20),
+    strategies.indexes,
 )
-def test_each_condition_finds_what_that_engine_finds(payloads, conditions, indexes):
+def test_a_condition_finds_what_that_engine_finds(payloads, conditions, indexes):
     with both(payloads, indexes) as (edge, ours):
         for condition in conditions:
-            for asked in (models.Filter(must=[condition]), models.Filter(must_not=[condition])):
+            for asked in each_way(condition):
                 assert ours.found(asked) == edge.found(asked), asked
+
+
+@given(strategies.points, st.lists(strategies.filters, min_size=1, max_size=10), strategies.indexes)
+def test_a_filter_finds_what_that_engine_finds(payloads, filters, indexes):
+    with both(payloads, indexes) as (edge, ours):
+        for asked in filters:
+            assert ours.found(asked) == edge.found(asked), asked
+
+
+@given(strategies.points, strategies.points, st.lists(strategies.filters, max_size=10))
+def test_what_was_written_since_is_found_like_everything_else(before, after, filters):
+    with both(before, {}) as (_, ours), closing(Edge({**before, **after}, {})) as edge:
+        for asked in filters:
+            ours.found(asked)  # so that columns are there, and must follow
+        if after:
+            ours.put(after)
+        for asked in filters:
+            assert ours.found(asked) == edge.found(asked), asked
+
+
+@given(strategies.points, st.lists(strategies.filters, max_size=10), strategies.indexes)
+def test_points_asked_one_by_one_say_the_same(payloads, filters, indexes):
+    with closing(Payloads()) as ours:
+        ours.indexes = indexes
+        if payloads:
+            ours.put(payloads)
+        for asked in filters:
+            expression = parse_filter(asked, indexes)
+            said = [i for i, p in payloads.items() if fulfils(Candidate(i, p, None), expression)]
+            assert said == ours.found(asked), asked
+
+
+@given(strategies.points, strategies.points, st.sampled_from(["v", "w", "v[].x", "v.x"]))
+def test_values_are_counted_as_that_engine_counts_them(before, after, key):
+    for kind in ("keyword", "integer", "bool", "uuid"):
+        indexes = {key: models.PayloadSchemaType(kind)}
+        with (
+            both(before, indexes) as (_, ours),
+            closing(Edge({**before, **after}, indexes)) as edge,
+        ):
+            ours.facet(key)
+            if after:
+                ours.put(after)
+            assert ours.facet(key) == edge.facet(key)
+
+
+@given(strategies.points, strategies.points, st.booleans())
+def test_points_come_in_the_order_in_which_that_engine_has_them(before, after, descending):
+    direction = models.Direction.DESC if descending else models.Direction.ASC
+    for kind in ("integer", "float", "datetime"):
+        indexes = {"v": models.PayloadSchemaType(kind)}
+        with (
+            both(before, indexes) as (_, ours),
+            closing(Edge({**before, **after}, indexes)) as edge,
+        ):
+            ours.ordered("v")
+            if after:
+                ours.put(after)
+            _, values = ours.ordered(models.OrderBy(key="v", direction=direction), None)
+            assert values == edge.values_in_order("v", descending)

@@ -33,18 +33,20 @@ from retrieval_store.filters.values import Found
 class Segment:
     """The values of some rows: those that are scalars, and the scalars in those that are lists.
 
-    rows: ascending, (n,); present: those of them with a value that is neither null nor [].
+    rows: ascending, (n,); present: those of them with a value that is neither null nor []; lengths:
+    of those that are lists.
     """
 
     rows: Ints
     present: Chosen
     scalars: Postings
     elements: Postings
+    lengths: Postings
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory in its arrays."""
-        held = self.scalars.nbytes + self.elements.nbytes
+        held = self.scalars.nbytes + self.elements.nbytes + self.lengths.nbytes
         return self.rows.nbytes + self.present.groups.nbytes + held
 
 
@@ -82,8 +84,8 @@ def current_columns(view: FilterView, paths: Iterable[ColumnKey]) -> Columns:
 def _read_segments(
     view: FilterView, lacking: Mapping[ColumnKey, Ints]
 ) -> Iterator[tuple[ColumnKey, AnySegment]]:
-    """For each column a segment of the rows that it lacks. Payloads are read once for all of them: to
-    look for one key more is next to nothing."""
+    """For each column a segment of the rows that it lacks. Payloads are read once for all of them:
+    to look for one key more is next to nothing."""
     every = reduce(_either, lacking.values(), NOTHING_STALE)
     every = every[view.state.alive[every]]
     read = _Read(view.connection, view.state.pks[every], [*lacking])
@@ -189,7 +191,8 @@ def build_segment(rows: Ints, values: Sequence[Any]) -> Segment:
         there = rows[present]
     present_rows = Chosen(grouped(there, np.zeros(len(there), np.int64), 1), [(0, 1)])
     elements = build(rows[np.repeat(places, lengths)], items)
-    return Segment(rows, present_rows, build(rows, values), elements)
+    of_lists = build(rows[places], lengths.tolist())
+    return Segment(rows, present_rows, build(rows, values), elements, of_lists)
 
 
 _PERHAPS_NOTHING = {type(None), list}

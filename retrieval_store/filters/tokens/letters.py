@@ -1,5 +1,5 @@
-"""Words by what Unicode calls alphabetic and numeric, which is more than Python's letters and digits:
-vowel signs too, and other marks that make a word of what stands around them."""
+"""Words by what Unicode calls alphabetic or numeric: besides what Python calls letters and digits,
+vowel signs and other marks."""
 
 import re
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeAlias, TypeGuard
 from uuid import UUID
 
-from retrieval_store.filters.typed.dates import micros_in
+from retrieval_store.filters.dates import micros_in
 
 ScalarKind: TypeAlias = Literal[
     "keyword", "integer", "written integer", "float", "bool", "datetime", "uuid", "anything"

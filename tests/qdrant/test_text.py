@@ -1,0 +1,101 @@
+"""Tokens of texts are those of today's Qdrant engine, whatever an index of texts is told."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from qdrant_client import models
+
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.qdrant.text import tokens_of
+from tests.qdrant.test_filters_edge import both
+
+TEXTS = [
+    "The quick brown fox",
+    "don't stop",
+    "foo_bar baz-qux",
+    "a1 b2.c3",
+    "Löwen Straße ÀÉÎ",
+    "İstanbul ISTANBUL",
+    "ﬁne x½",
+    "हिन्दी भाषा",
+    "naïve café",
+    "x\u0301y",
+    "ΑΣ ας",
+    "get_userName HTTPServer parseJSON2",
+    "🙂 emoji",
+    "1.5 2,000 a.b@c.de",
+    "“quoted” text",
+    "Привет мир, ёлка",
+    "שלום עולם",
+    "한국어 텍스트",
+    "running runs quickly",
+    "aaa" * 30,
+    ["lazy fox", "brown dog"],
+    ["quick", "fox"],
+    5,
+]
+ASKED = [
+    *("fox", "FOX", "quick fox", "lazy dog", "the", "The quick", "don", "don't", "foo_bar", "bar"),
+    *("c3", "löwen", "lowen", "strasse", "straße", "aei", "istanbul", "i̇stanbul", "fine", "ﬁne"),
+    *("हिन्दी", "naive", "x\u0301y", "ας", "ΑΣ", "user", "username", "get_username", "http"),
+    *("server", "json2", "emoji", "a.b@c.de", "quoted", "привет", "שלום", "텍스트", "run"),
+    *("quickly running", "aaa", "", "dog lazy", "brown fox", "елка"),
+]
+TOKENIZERS = ["word", "whitespace", "prefix", "code", "multilingual"]
+OPTIONS = [
+    {},
+    {"lowercase": False},
+    {"ascii_folding": True},
+    {"min_token_len": 2, "max_token_len": 4},
+    {"phrase_matching": True, "stopwords": models.Language.ENGLISH},
+    {"stopwords": models.StopwordsSet(languages=["english"], custom=["FOX", "über"])},
+    {"stemmer": models.SnowballParams(type="snowball", language="english")},
+    {"stemmer": models.DisabledStemmerParams(type="none"), "phrase_matching": True},
+]
+
+
+def asked_for(text):
+    matches = (
+        models.MatchText(text=text),
+        models.MatchTextAny(text_any=text),
+        models.MatchPhrase(phrase=text),
+    )
+    for match in matches:
+        yield models.Filter(must=[models.FieldCondition(key="t", match=match)])
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(options) or "plain")
+def test_an_index_of_texts_finds_what_that_engine_finds(tokenizer, options):
+    index = models.TextIndexParams(type="text", tokenizer=tokenizer, **options)
+    payloads = {i: {"t": text} for i, text in enumerate(TEXTS)}
+    with both(payloads, {"t": index}) as (edge, ours):
+        for text in ASKED:
+            for asked in asked_for(text):
+                assert ours.found(asked) == edge.found(asked), asked
+
+
+@given(st.lists(st.text(max_size=8), min_size=1, max_size=8))
+def test_any_text_is_split_as_that_engine_splits_it(texts):
+    payloads = {i: {"t": text} for i, text in enumerate(texts)}
+    with both(payloads, {}) as (edge, ours):
+        for text in texts:
+            for asked in asked_for(text):
+                assert ours.found(asked) == edge.found(asked), asked
+
+
+@settings(max_examples=20)
+@given(st.lists(st.text(max_size=6), min_size=1, max_size=8))
+def test_any_text_is_folded_as_that_engine_folds_it(texts):
+    index = models.TextIndexParams(type="text", tokenizer="whitespace", ascii_folding=True)
+    payloads = {i: {"t": text} for i, text in enumerate(texts)}
+    with both(payloads, {"t": index}) as (edge, ours):
+        for text in texts:
+            for asked in asked_for(text):
+                assert ours.found(asked) == edge.found(asked), asked
+
+
+def test_languages_without_a_list_of_stopwords_are_refused_by_name():
+    index = models.TextIndexParams(type="text", stopwords=models.Language.TAJIK)
+    with pytest.raises(InvalidArgumentError, match="tajik"):
+        tokens_of(index)

@@ -17,7 +17,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.engine.state.state import load
 from retrieval_store.engine.store import Store
-from retrieval_store.errors import IDAlreadyExistsError, InvalidArgumentError, NotFoundError
+from retrieval_store.errors import (
+    IDAlreadyExistsError,
+    InvalidArgumentError,
+    NotFoundError,
+    StorageError,
+)
 from retrieval_store.filters.expression import And, DocumentContains, HasId, OneOf, Range
 from retrieval_store.filters.predicate import Candidate, fulfils
 from retrieval_store.interface.points import (
@@ -141,6 +146,19 @@ def test_others_see_nothing_of_it_before_the_end(tmp_path):
     look()
     assert seen == [([1, 2], [1, 2], 2), ([2, 3], [2, 3], 2)]
     store.close()
+
+
+def test_what_is_in_memory_cannot_be_read_in_the_middle_of_a_write():
+    points = points_of(Store(None, "full"), v="l2")
+    points.put(batch([1], v=[[1]]), ADD)
+
+    def change(changes):
+        changes.delete([1], None)
+        points.count()
+
+    with pytest.raises(StorageError, match="in the middle of a write"):
+        points.transact(change)
+    assert points.count() == 1
 
 
 def test_each_operation_has_a_number_which_is_the_version_of_what_it_changed(points):

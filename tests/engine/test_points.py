@@ -73,3 +73,12 @@ def test_keys_are_never_reused(tmp_path):
 
 
 # files
+
+
+def test_ids_that_no_point_can_have_are_not_there(store):
+    points = points_of(store, v="l2")
+    points.put(batch([1, "a"], v=[[1], [2]]), ADD)
+    odd = [-1, 2**64, 10**30, "\ud800", "a\ud800", "\0"]
+    assert points.get([*odd, "a"], None, None, 0, Fields()).ids == ["a"]
+    assert points.delete(odd, None, None) == 0
+    assert points.get(None, HasId((*odd, 1)), None, 0, Fields()).ids == [1]

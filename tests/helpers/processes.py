@@ -8,15 +8,20 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 import retrieval_store
+from retrieval_store.engine.store import Store
+from retrieval_store.interface.points import Content, PointBatch, Vectors, WriteRules
 from tests.helpers import PATIENCE, ROOT
 
 BATCH = 5
 DIMENSION = 8
 POINTS = 60  # of which all versions are alike
+TURNS = 7  # points of which each transaction changes all
 
 
 @contextmanager
@@ -113,6 +118,24 @@ def add_batches(path: str, first: int) -> None:
         if b % 3 == 2:
             collection.delete(where={"$and": [{"batch": b - 1}, {"number": {"$gt": -1}}]})
             print(f"deleted {b - 1}\n", end="", flush=True)
+
+
+def transact(path: str, first: int) -> None:
+    """Make one transaction after another, without end; a line for each that was acknowledged."""
+    store = Store(Path(path), "full")
+    points = store.points(store.named("things").id)
+    print("ready", flush=True)
+    for number in range(int(first), 10**9):
+        points.transact(partial(turn, number))
+        print(number, flush=True)
+
+
+def turn(number, changes):
+    """A point gets a vector of its own, all points the number, and another loses its vector."""
+    vectors = Vectors(np.full((1, DIMENSION), number, np.float32))
+    changes.put(PointBatch([number % TURNS], {"v": vectors}), WriteRules("replace", "insert"))
+    changes.edit(None, None, lambda content: Content({"number": number}, None, None), True)
+    changes.delete_vectors([(number + 3) % TURNS], None, ["v"], False)
 
 
 def first_version(path):

@@ -235,8 +235,15 @@ class MemoryDatabase:
         return _unforkable(inside, self.path)
 
     def read(self, work: Callable[[apsw.Connection], T]) -> T:
-        """The same, in a read transaction."""
-        return self.use(partial(in_transaction, work=work))
+        """The same, in a read transaction; which would show what a write under way in this thread
+        has done so far."""
+
+        def read(connection: apsw.Connection) -> T:
+            if connection.txn_state() == apsw.SQLITE_TXN_WRITE:
+                raise StorageError("what is in memory can't be read in the middle of a write")
+            return in_transaction(connection, work)
+
+        return self.use(read)
 
     def write(self, work: Callable[[apsw.Connection], T]) -> T:
         """The same, in a write transaction."""

@@ -134,6 +134,7 @@ POINTS = Format(
 )
 MAX_DIMENSION = 2**24
 _ID_OFFSET = 2**63
+MAX_ID = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,12 +269,12 @@ def to_id(key: str | int) -> PointId:
 
 
 def pks_of_ids(connection: apsw.Connection, ids: Iterable[PointId]) -> dict[PointId, int]:
-    """id → pk for those of the ids that exist."""
+    """id → pk for those of the ids that exist; any strings and integers may be asked for."""
     texts, numbers = [], []
     for point_id in ids:
-        if isinstance(point_id, str):
-            texts.append(point_id.encode())
-        else:
+        if isinstance(point_id, str):  # lone surrogates are in no id that there is
+            texts.append(point_id.encode(errors="surrogatepass"))
+        elif 0 <= point_id <= MAX_ID:
             numbers.append(point_id - _ID_OFFSET)
     found: list[tuple[str | int, int]] = []
     if texts:  # as bytes, since strings in an array parameter end at U+0000

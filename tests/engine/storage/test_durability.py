@@ -3,10 +3,14 @@
 import random
 import time
 
+import numpy as np
 import pytest
 
 import retrieval_store
-from tests.helpers.processes import BATCH, add_batches, running, vector
+from retrieval_store.engine.store import Store
+from retrieval_store.interface.points import Fields
+from retrieval_store.interface.spaces import NewSpace
+from tests.helpers.processes import BATCH, TURNS, add_batches, running, transact, vector
 
 pytestmark = pytest.mark.kills
 
@@ -94,3 +98,37 @@ def test_a_writer_with_an_index_killed_at_random_moments_loses_nothing(eager, tm
 @pytest.mark.slow
 def test_a_writer_with_an_index_killed_200_times_loses_nothing(eager, tmp_path):
     assert kill_again_and_again(tmp_path, 200, seed=4, most=60, eager=True) > 3_000
+
+
+def turns(number):
+    """Whose vectors there are after that transaction, and all before it."""
+    held = {}
+    for each in range(number + 1):
+        held[each % TURNS] = each
+        held.pop((each + 3) % TURNS, None)
+    return held
+
+
+def test_of_a_transaction_of_several_operations_a_kill_leaves_all_or_nothing(tmp_path):
+    store = Store(tmp_path, "full")
+    collection = store.create("things", {}, {"v": NewSpace("l2")}).id
+    moments, last = random.Random(5), -1
+    for _ in range(15):
+        with running(transact, tmp_path, last + 1) as process:
+            assert process.stdout.readline() == "ready\n", process.stderr.read()
+            said = [process.stdout.readline() for _ in range(moments.randrange(60))]
+            time.sleep(moments.uniform(0, 0.005))
+            process.kill()
+            said.append(process.stdout.read())
+        acknowledged = [int(line) for line in "".join(said).split("\n")[:-1]]
+        got = store.points(collection).get(None, None, None, 0, Fields(True, vectors=("v",)))
+        numbers = {payload["number"] for payload in got.payloads}
+        if numbers:
+            (last,) = numbers
+            vectors = got.vectors["v"][:, 0].tolist() if got.vectors["v"].size else []
+            held = {i: v for i, v in zip(got.ids, vectors, strict=True) if not np.isnan(v)}
+            assert held == turns(last)
+        assert last - max(acknowledged, default=last) in (0, 1)
+        assert all(report.problem is None for report in store.verify(lambda _: None))
+    assert last > 100
+    store.close()

@@ -41,6 +41,7 @@ from retrieval_store.engine.upkeep import background as upkeep
 from retrieval_store.engine.upkeep.filling import load
 from retrieval_store.engine.words import kept
 from retrieval_store.errors import DamagedError, RetrievalStoreError
+from retrieval_store.filters.expression import Range
 from retrieval_store.indexes.kernels import has_kernels
 from retrieval_store.interface.points import Fields, PointBatch, SpecialVectors, Vectors, WriteRules
 from retrieval_store.interface.queries import MultiQuery, Query, SparseQuery
@@ -92,6 +93,7 @@ def fill(folder):
         for n in (1, 2):
             things.get(where={"n": n, "kind": "a"})
         things.optimize()
+        lose_some(client)
     with retrieval_store.Client(folder / "made") as client:
         client.get_collection("things", None).upsert(ids=["5", "new"], **records(2))
         shutil.copytree(folder / "made", folder / "open")
@@ -109,6 +111,7 @@ def with_spaces(client):
         "sparse": NewSpace("ip", {"idf": True}, kind="sparse"),
         "several": NewSpace("cosine", kind="multi"),
         "halves": NewSpace("ip", index, datatype="float16"),
+        "bytes": NewSpace("l1", datatype="uint8", dimension=DIMENSION),
     }
     store.create("things", settings, spaces)
     return client.get_collection("things", None)
@@ -122,9 +125,19 @@ def put_special(client, count):
             "sparse": SpecialVectors(sparse(count)),
             "several": SpecialVectors(several),
             "halves": Vectors(cloud(count, 7)),
+            "bytes": Vectors(100 * cloud(count, 8)),
         },
     )
     points_of(client, "things").put(batch, UPSERT)
+
+
+def lose_some(client):
+    """Vectors, a vector space, and the names that only other fronts know."""
+    points = points_of(client, "things")
+    points.transact(lambda changes: changes.delete_vectors(["8", "9"], None, [SPACE], True))
+    points.add_space("gone", NewSpace("ip", kind="sparse"))
+    points.drop_space("gone")
+    client._session.store.change_aliases(lambda _: {"other name": "things", "third": "other"})
 
 
 def points_of(client, name):
@@ -186,8 +199,14 @@ def search(client):
             yield partial(points.search, SparseQuery("sparse", tuple(sparse(2)), 5), Fields())
             yield partial(points.search, MultiQuery("several", (cloud(2),), 5), Fields())
             yield partial(points.search, Query("halves", cloud(2), 5, None), Fields())
-            for space in ("sparse", "several", "halves"):
+            yield partial(points.search, Query("bytes", cloud(2), 5, None), Fields())
+            for space in ("sparse", "several", "halves", "bytes"):
                 yield partial(points.get, None, None, None, 0, Fields(vectors=(space,)))
+            yield points.spaces
+            yield partial(points.page, None, "3", 50, Fields(payload=True, version=True))
+            yield partial(points.page, Range(("n",), lt=50), None, 9, Fields())
+    yield client._session.store.aliases
+    yield partial(client._session.store.resolved, "other name")
     yield partial(refuse_problems, client)
 
 
@@ -203,9 +222,18 @@ def write(client):
         yield partial(things.delete, where={"n": {"$lt": 30}})
         if things.name == "things":
             yield partial(put_special, client, 9)
+            yield partial(points_of(client, "things").transact, replace_and_lose)
+            yield partial(points_of(client, "things").drop_space, "halves")
         yield partial(things.query, cloud(1), n_results=20)
         yield things.optimize
         yield partial(things.modify, name=f"{things.name}.again")
+
+
+def replace_and_lose(changes):
+    replacing = WriteRules(known="replace", new="insert")
+    changes.put(PointBatch(["40", "x"], {"bytes": Vectors(cloud(2))}), replacing)
+    changes.edit(None, Range(("n",), lt=60), lambda content: content, True)
+    changes.delete_vectors(None, Range(("n",), lt=70), [SPACE, "sparse", "halves"], False)
 
 
 def delete(client):

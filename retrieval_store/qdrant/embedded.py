@@ -5,6 +5,7 @@ Each method names what it needs and hands it on: collections are in `collections
 """
 
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from typing import IO, Any, cast
 
 from qdrant_client import models
@@ -12,7 +13,6 @@ from qdrant_client.client_base import QdrantBase
 from qdrant_client.http import models as rest
 from qdrant_client.migrate.migrate import migrate
 
-from retrieval_store import __version__
 from retrieval_store.interface.stores import EmbeddedStore
 from retrieval_store.places import Session
 from retrieval_store.qdrant import snapshots
@@ -27,7 +27,7 @@ from retrieval_store.qdrant.refusals import Refused, answering, missing, wrong
 from retrieval_store.qdrant.uploads import in_batches, points_of
 
 NOT_CLUSTERED = "Distributed mode is disabled: this is a store in one process"
-PEER = 1
+PEER, OURS = 1, "retrieval-store"
 TITLE = "qdrant - vector search engine"  # whose API this is; the version is ours
 
 
@@ -527,7 +527,7 @@ class Embedded(QdrantBase):
 
     def info(self) -> models.VersionInfo:
         self._collections.store  # noqa: B018  raises when closed
-        return models.VersionInfo(title=TITLE, version=__version__)
+        return models.VersionInfo(title=TITLE, version=version(OURS))
 
     def cluster_status(self) -> models.ClusterStatus:
         return models.ClusterStatusOneOf(status="disabled")

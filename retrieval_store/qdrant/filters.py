@@ -17,6 +17,7 @@ from qdrant_client import models
 
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidFilterError
+from retrieval_store.filters.dates import micros_of
 from retrieval_store.filters.expression import (
     And,
     AtLeast,
@@ -28,7 +29,6 @@ from retrieval_store.filters.expression import (
 )
 from retrieval_store.filters.limits import MAX_NODES
 from retrieval_store.filters.typed.columns import PlacesAt, SizesAt, TokensAt, ValuesAt
-from retrieval_store.filters.dates import micros_of
 from retrieval_store.filters.typed.geo import InBox, InCircle, InPolygon, Ring
 from retrieval_store.filters.typed.kinds import LEAST, MOST, ScalarKind, uuid_in
 from retrieval_store.filters.typed.matches import Between, Counted, Differs, Equals, HasNull
@@ -37,6 +37,7 @@ from retrieval_store.filters.typed.paths import Steps
 from retrieval_store.filters.typed.points import HasVector, InSlice
 from retrieval_store.filters.typed.texts import Beginning, Containing, HasPhrase, HasTokens
 from retrieval_store.qdrant.paths import parse_path
+from retrieval_store.qdrant.refusals import malformed
 from retrieval_store.qdrant.text import UNINDEXED, tokens_of
 
 Schema: TypeAlias = Any  # models.PayloadSchemaType, or parameters of an index
@@ -100,7 +101,7 @@ class _Parser:
 
     def _least(self, given: models.MinShould, depth: int) -> Expression:
         if given.min_count < 1:
-            raise InvalidFilterError(f"min_count is {given.min_count}, expected 1 or more")
+            raise malformed(f"min_count is {given.min_count}, expected 1 or more")
         return AtLeast(tuple(self._all(given.conditions, depth)), given.min_count)
 
     def _condition(self, given: Any, depth: int) -> Expression:

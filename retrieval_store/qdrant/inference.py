@@ -52,7 +52,8 @@ class InferenceWorker(ModelEmbedderWorker):
 class OwnModels(Embedder):
     """Embeds by models of ours, and all others by fastembed."""
 
-    def is_supported_text_model(self, model_name: str) -> bool:
+    @classmethod
+    def is_supported_text_model(cls, model_name: str) -> bool:
         return is_ours(model_name) or bool(super().is_supported_text_model(model_name))
 
     def is_supported_sparse_model(self, model_name: str) -> bool:
@@ -146,7 +147,8 @@ def _tokens(config: models.Bm25Config) -> Tokens:
     """How texts become tokens: as an index of texts with the same options makes them, which leaves
     out the stopwords of the language and stems by it, unless told otherwise."""
     language = config.language or LANGUAGE
-    stopwords, stemmer = config.stopwords, config.stemmer
+    stopwords: Any = config.stopwords
+    stemmer: Any = config.stemmer
     if language != NONE:
         stopwords = language if stopwords is None else stopwords
         if stemmer is None:

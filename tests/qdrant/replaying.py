@@ -7,8 +7,8 @@ from qdrant_client import models
 
 from retrieval_store.errors import InvalidFilterError
 from tests.helpers import ROOT
+from tests.helpers.recorded import agree, revived
 from tests.qdrant.store import Payloads
-from tests.remote.test_stand_in import agree, revived
 
 RECORDED = ROOT / "tests" / "data" / "qdrant_answers"
 

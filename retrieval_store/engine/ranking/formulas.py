@@ -16,7 +16,7 @@ from retrieval_store.engine.filtering.masks import among
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.storage.records import read_values
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.filters.typed.dates import micros_in
+from retrieval_store.filters.dates import micros_in
 from retrieval_store.filters.typed.geo import distances
 from retrieval_store.filters.typed.paths import Steps, found_in, items_of
 from retrieval_store.interface.formulas import (

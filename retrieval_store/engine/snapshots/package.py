@@ -21,7 +21,13 @@ import orjson
 from retrieval_store.base.json_values import Payload
 from retrieval_store.engine.database.syncing import sync_directory, sync_file
 from retrieval_store.engine.storage.files import POINTS_NAME
-from retrieval_store.errors import DamagedError, FormatError, InvalidArgumentError, StorageError
+from retrieval_store.errors import (
+    DamagedError,
+    FormatError,
+    InvalidArgumentError,
+    RetrievalStoreError,
+    StorageError,
+)
 from retrieval_store.interface.records import CollectionRecord
 
 VERSION = 1
@@ -125,6 +131,8 @@ def _opened(snapshot: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(snapshot) as archive:
             yield archive
+    except RetrievalStoreError:
+        raise
     except FileNotFoundError:
         raise InvalidArgumentError(f"there is no snapshot {snapshot}") from None
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:

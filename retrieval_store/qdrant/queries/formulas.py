@@ -7,9 +7,9 @@ from typing import Any, cast
 from qdrant_client import models
 
 from retrieval_store.base.json_values import shown
+from retrieval_store.filters.dates import micros_in
 from retrieval_store.filters.limits import MAX_NODES
 from retrieval_store.filters.nodes import MAX_DEPTH
-from retrieval_store.filters.typed.dates import micros_in
 from retrieval_store.interface.formulas import (
     Apply,
     Combine,

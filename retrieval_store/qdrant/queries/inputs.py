@@ -89,7 +89,7 @@ def average(vector: Vector, examples: Iterable[Example], negatives: list[Example
     if vector.kind == "multi":  # as a server does it: all of them together
         together: Example = np.concatenate([*near, *(-one for one in far)])
         return together
-    mean = np.mean(np.stack(near), axis=0, dtype=np.float64)
+    mean: Any = np.mean(np.stack(near), axis=0, dtype=np.float64)
     if far:
         mean = mean + mean - np.mean(np.stack(far), axis=0, dtype=np.float64)
     averaged: Example = mean.astype(np.float32)

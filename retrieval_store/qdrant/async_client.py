@@ -55,6 +55,8 @@ class AsyncEmbedded(AsyncQdrantBase):
 
     async def carry_out(self, call: Callable[[], Any]) -> Any:
         """What a call returns, made in a thread."""
+        if self.closed:
+            return call()  # which says so
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     async def close(self, **kwargs: Any) -> None:

@@ -18,6 +18,7 @@ Indices: TypeAlias = npt.NDArray[np.uint32]
 AnyArray = TypeVar("AnyArray", bound=npt.NDArray[Any])
 DATATYPES: tuple[Datatype, ...] = get_args(Datatype)
 MOST_OF_HALVES = 65_504.0  # the largest number of float16
+BEYOND_HALVES = 65_536.0  # as which its infinity is read, see `as_float32`
 MOST_OF_BYTES = 255
 _HALF_SHIFT = 13  # bits of a float32's fraction that float16 lacks
 _HALF_BITS = np.int32(-0x70002000)  # of a float32 that float16 has: all but three of the exponent
@@ -34,8 +35,9 @@ class SparseVector:
 
 
 def as_float16(rows: Matrix) -> Halves:
-    """The nearest numbers of float16; none of them may lie beyond MOST_OF_HALVES."""
-    with np.errstate(under="ignore"):
+    """The nearest numbers of float16; none of them may lie beyond MOST_OF_HALVES, but
+    BEYOND_HALVES itself, which stands for all that do."""
+    with np.errstate(under="ignore", over="ignore"):
         return rows.astype(np.float16)
 
 
@@ -50,7 +52,7 @@ def as_float32(rows: Stored, into: Matrix | None = None) -> Matrix:
 
     numpy converts float16 number by number, which takes four times as long as a product. Moved by
     13 bits, the bits of a float16 are those of a float32 that is 2¹¹² times smaller, denormals
-    included. Infinities, which are never stored, become numbers beyond all that are.
+    included. Infinities become BEYOND_HALVES, so that nothing is infinite where it is searched.
     """
     if rows.dtype == np.float32:
         return cast(Matrix, rows)

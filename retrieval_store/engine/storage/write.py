@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 
 from retrieval_store.base.arrays import (
+    BEYOND_HALVES,
     MOST_OF_HALVES,
     Bools,
     Ints,
@@ -336,8 +337,9 @@ def _as_kept(space: Space, vectors: Vectors, ids: Sequence[PointId]) -> Stored:
         return matrix
     if space.datatype == "uint8":
         return as_bytes(matrix)
-    if max(matrix.max(initial=0), -matrix.min(initial=0)) > MOST_OF_HALVES:
-        row, column = np.argwhere(np.abs(matrix) > MOST_OF_HALVES)[0].tolist()
+    beyond = _beyond_halves(matrix)
+    if beyond is not None:
+        row, column = beyond
         place = row if vectors.positions is None else int(vectors.positions[row])
         raise InvalidArgumentError(
             f"embeddings[{place}], of id {ids[place]!r}, has the number {matrix[row, column]!s}, "
@@ -347,12 +349,22 @@ def _as_kept(space: Space, vectors: Vectors, ids: Sequence[PointId]) -> Stored:
     return as_float16(matrix)
 
 
+def _beyond_halves(matrix: Matrix) -> tuple[int, int] | None:
+    """The first place of a number that float16 lacks, if there is any; BEYOND_HALVES stands for one
+    of which that is known."""
+    if max(matrix.max(initial=0), -matrix.min(initial=0)) <= MOST_OF_HALVES:
+        return None
+    size = np.abs(matrix)
+    found = np.argwhere((size > MOST_OF_HALVES) & (size != BEYOND_HALVES))
+    return (int(found[0][0]), int(found[0][-1])) if len(found) else None
+
+
 def _rounded(space: Space, item: SpecialVector) -> SpecialVector:
     """Several vectors of a point, of numbers that the space's datatype has; they are kept as
     float32."""
     if space.kind != "multi" or isinstance(item, SparseVector) or space.datatype == "float32":
         return item
-    if space.datatype == "float16" and np.abs(item).max(initial=0) > MOST_OF_HALVES:
+    if space.datatype == "float16" and _beyond_halves(item) is not None:
         raise InvalidArgumentError(
             f"a vector of space {space.name!r} has the number {np.abs(item).max()!s}, but the "
             f"space keeps float16: expected numbers from {-MOST_OF_HALVES:,.0f} to "

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from qdrant_client import models
 
-from retrieval_store.base.arrays import MOST_OF_HALVES, Ints, Matrix, SparseVector
+from retrieval_store.base.arrays import BEYOND_HALVES, MOST_OF_HALVES, Ints, Matrix, SparseVector
 from retrieval_store.base.json_values import shown
 from retrieval_store.interface.points import (
     Points,
@@ -100,10 +100,12 @@ def _check(vector: Vector, matrix: Matrix) -> None:
 
 
 def _kept(vector: Vector, matrix: Matrix) -> Matrix:
-    """float16 ends at 65,504: what is beyond becomes that, where a server keeps infinity."""
-    if vector.datatype == "float16":
-        return matrix.clip(-MOST_OF_HALVES, MOST_OF_HALVES)
-    return matrix
+    """As a server keeps them in float16: at length 1, if they are compared so, and infinite beyond
+    what that can hold, which shows as null."""
+    if vector.datatype != "float16":
+        return matrix
+    unit = normalised(vector, matrix)
+    return np.where(np.abs(unit) > MOST_OF_HALVES, np.copysign(BEYOND_HALVES, unit), unit)
 
 
 def _several(vector: Vector) -> Any:
@@ -181,9 +183,17 @@ def _shown_column(vector: Vector, points: Points) -> list[Any]:
         if not column.shape[1]:
             return [None] * len(points.ids)
         there = ~np.isnan(column[:, 0])
-        rows: list[Any] = normalised(vector, column).tolist()
+        rows = _listed(vector, normalised(vector, column))
         return [row if is_there else None for row, is_there in zip(rows, there, strict=True)]
     return [None if one is None else _shown_special(vector, one) for one in column]
+
+
+def _listed(vector: Vector, matrix: Matrix) -> list[Any]:
+    """Rows as lists, with None for what is beyond float16."""
+    if vector.datatype != "float16" or not (np.abs(matrix) >= BEYOND_HALVES).any():
+        rows: list[Any] = matrix.tolist()
+        return rows
+    return [[None if abs(x) >= BEYOND_HALVES else x for x in row] for row in matrix.tolist()]
 
 
 def _shown_special(vector: Vector, one: SpecialVector) -> Any:

@@ -17,6 +17,7 @@ from qdrant_client import models
 
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidFilterError
+from retrieval_store.filters.dates import micros_of
 from retrieval_store.filters.expression import (
     And,
     AtLeast,
@@ -28,7 +29,6 @@ from retrieval_store.filters.expression import (
 )
 from retrieval_store.filters.limits import MAX_NODES
 from retrieval_store.filters.typed.columns import PlacesAt, SizesAt, TokensAt, ValuesAt
-from retrieval_store.filters.dates import micros_of
 from retrieval_store.filters.typed.geo import InBox, InCircle, InPolygon, Ring
 from retrieval_store.filters.typed.kinds import LEAST, MOST, ScalarKind, uuid_in
 from retrieval_store.filters.typed.matches import Between, Counted, Differs, Equals, HasNull

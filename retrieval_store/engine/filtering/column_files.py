@@ -26,7 +26,7 @@ from retrieval_store.engine.words.list_files import OutdatedError, stale_since
 from retrieval_store.errors import DamagedError
 from retrieval_store.filters.expression import PayloadPath
 
-MAGIC = b"RScolumn"
+MAGIC = b"RScolum2"
 KIND = "columns"
 _log = logging.getLogger("retrieval_store")
 

@@ -62,6 +62,7 @@ __all__ = [
     "TextRange",
     "TypedLeaf",
     "ValueLeaf",
+    "dotted",
     "every",
     "joined",
     "value_at",
@@ -116,8 +117,20 @@ def joined(terms: tuple[Expression, ...], negated: bool) -> list[Expression]:
     return others + ([Not(leaf) for leaf in leaves] if negated else leaves)
 
 
+def dotted(path: PayloadPath) -> PayloadPath | None:
+    """The keys between the dots of the only key of a path; None where there are none."""
+    if len(path) != 1 or not isinstance(path[0], str) or "." not in path[0]:
+        return None
+    keys = tuple(path[0].split("."))
+    return keys if all(keys) else None
+
+
 def value_at(payload: Payload | None, path: PayloadPath) -> Any:
-    """What the payload has at the path; None when there is nothing."""
+    """What the payload has at the path; None when there is nothing. One key with dots in it leads
+    through several, where there is no key of that very name."""
+    others = dotted(path)
+    if others is not None and (payload is None or path[0] not in payload):
+        path = others
     value: Any = payload
     for key in path:
         if not isinstance(value, dict):

@@ -241,6 +241,9 @@ class TextRange(ValueLeaf):
     def found_in(self, values: Values) -> Found:
         return values.scalars.texts_that(self._ready())
 
+    def bound(self, says: Says) -> Bound:
+        return says.nothing()
+
     def _ready(self) -> Callable[[str], bool]:
         """Whether a string is in the bounds, which are read once."""
         bounds = (
@@ -281,6 +284,7 @@ class HasLength(ValueLeaf):
         return values.lengths.equal([self.length])
 
     def bound(self, says: Says) -> Bound:
+        # An empty list is as good as nothing there.
         return says.nothing() if self.length else says.anything()
 
 

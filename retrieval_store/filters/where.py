@@ -3,7 +3,9 @@
     {"lang": "en"}                                   equality
     {"year": {"$gte": 2000, "$lt": 2010}}            several operators on a key mean "and"
     {"tags": {"$contains": "new"}}                   inside list values
+    {"author.name": "Jane"}                          inside objects
     {"$or": [{"lang": "en"}, {"$and": [...]}]}
+    {"$not": {...}}, {"$nor": [...]}, {"tags": {"$exists": True, "$size": 2}}       of our own
 
     {"$contains": "text"}, {"$regex": "ti[dm]e"}, {"$or": [...]}     on documents
 
@@ -11,20 +13,23 @@ Anything malformed is an InvalidFilterError that names its place, as in `where['
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from retrieval_store.base.arrays import plain_scalar
-from retrieval_store.base.json_values import shortened
+from retrieval_store.base.json_values import is_unicode, shortened
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import (
     MAX_DEPTH,
     And,
     DocumentContains,
     DocumentMatches,
+    Exists,
     Expression,
+    HasLength,
     ListHas,
     Not,
     OneOf,
@@ -32,11 +37,17 @@ from retrieval_store.filters.expression import (
     PayloadPath,
     Range,
     Scalar,
+    TextRange,
 )
 from retrieval_store.filters.patterns import compile_pattern
 
-OPERATORS = "$eq $ne $gt $gte $lt $lte $in $nin $contains $not_contains"
-DOCUMENT_OPERATORS = "$contains $not_contains $regex $not_regex $and $or"
+OPERATORS = "$eq $ne $gt $gte $lt $lte $in $nin $contains $not_contains $exists $size $not"
+DOCUMENT_OPERATORS = "$contains $not_contains $regex $not_regex $and $or $nor $not"
+JUNCTIONS: dict[Any, Callable[[tuple[Expression, ...]], Expression]] = {
+    "$and": And,
+    "$or": Or,
+    "$nor": lambda terms: Not(Or(terms)),
+}
 MAPPINGS = (dict, Mapping)  # a dict is seen at once, whatever else is a mapping takes longer
 Place: TypeAlias = tuple[Any, ...]  # the argument, and the steps into it; named in errors alone
 Leaf: TypeAlias = Callable[[str, Any, Place], Expression]
@@ -60,12 +71,14 @@ def _parse(node: Any, place: Place, leaf: Leaf, depth: int) -> Expression:
     terms: list[Expression] = []
     for key, operand in node.items():
         here = (*place, key)
-        if key == "$and" or key == "$or":
+        if key in JUNCTIONS:
             children = [
                 _parse(child, (*here, i), leaf, depth + 1)
                 for i, child in enumerate(_nonempty_list(operand, here))
             ]
-            terms.append(And(tuple(children)) if key == "$and" else Or(tuple(children)))
+            terms.append(JUNCTIONS[key](tuple(children)))
+        elif key == "$not":
+            terms.append(Not(_parse(operand, here, leaf, depth + 1)))
         elif not isinstance(key, str):
             named = f"{_named(place)} has the key {shortened(key)}"
             raise InvalidFilterError(f"{named}; keys must be strings")
@@ -77,17 +90,25 @@ def _parse(node: Any, place: Place, leaf: Leaf, depth: int) -> Expression:
 def _metadata_leaf(key: str, operand: Any, place: Place) -> Expression:
     if not key or key.startswith("$"):
         raise InvalidFilterError(
-            f"{_named(place)}: {shortened(key)} is neither a metadata key nor one of '$and' and "
-            "'$or'"
+            f"{_named(place)}: {shortened(key)} is neither a metadata key nor one of '$and', "
+            "'$or', '$nor' and '$not'"
         )
     if isinstance(operand, list | tuple):
         raise _invalid(place, operand, "expected a scalar, or {'$in': […]} for one of several")
     if not isinstance(operand, MAPPINGS):
-        return OneOf((key,), (_scalar(operand, place),))
-    if not operand:
+        return _one_of((key,), [operand], [place])
+    return _comparisons((key,), operand, place, 1)
+
+
+def _comparisons(path: PayloadPath, operand: Any, place: Place, depth: int) -> Expression:
+    if not isinstance(operand, MAPPINGS) or not operand:
         raise _invalid(place, operand, "expected at least one operator")
+    if depth > MAX_DEPTH:
+        raise InvalidFilterError(f"the filter is nested deeper than {MAX_DEPTH} levels")
     terms = [
-        _comparison((key,), operator, value, (*place, operator))
+        Not(_comparisons(path, value, (*place, operator), depth + 1))
+        if operator == "$not"
+        else _comparison(path, operator, value, (*place, operator))
         for operator, value in operand.items()
     ]
     return terms[0] if len(terms) == 1 else And(tuple(terms))
@@ -96,26 +117,55 @@ def _metadata_leaf(key: str, operand: Any, place: Place) -> Expression:
 def _comparison(path: PayloadPath, operator: Any, value: Any, place: Place) -> Expression:
     match operator:
         case "$eq":
-            return OneOf(path, (_scalar(value, place),))
+            return _one_of(path, [value], [place])
         case "$ne":
-            return Not(OneOf(path, (_scalar(value, place),)))
+            return Not(_one_of(path, [value], [place]))
         case "$in":
-            return OneOf(path, _scalars(value, place))
+            return _one_of_list(path, value, place)
         case "$nin":
-            return Not(OneOf(path, _scalars(value, place)))
+            return Not(_one_of_list(path, value, place))
+        case "$exists":
+            return Exists(path) if _truth(value, place) else Not(Exists(path))
+        case "$size":
+            return HasLength(path, _length(value, place))
         case "$contains":
             return ListHas(path, (_scalar(value, place),))
         case "$not_contains":
             return Not(ListHas(path, (_scalar(value, place),)))
-        case "$gt":
-            return Range(path, gt=_number(value, place))
-        case "$gte":
-            return Range(path, gte=_number(value, place))
-        case "$lt":
-            return Range(path, lt=_number(value, place))
-        case "$lte":
-            return Range(path, lte=_number(value, place))
+        case "$gt" | "$gte" | "$lt" | "$lte":
+            return _ordered(path, operator[1:], value, place)
     raise _unknown(operator, OPERATORS, place)
+
+
+def _one_of_list(path: PayloadPath, value: Any, place: Place) -> Expression:
+    items = _nonempty_list(value, place)
+    return _one_of(path, items, [(*place, i) for i in range(len(items))])
+
+
+def _one_of(path: PayloadPath, values: Sequence[Any], places: Sequence[Place]) -> Expression:
+    """One of the values, of which times are strings that say the same time."""
+    scalars = tuple(
+        _scalar(value, place)
+        for value, place in zip(values, places, strict=True)
+        if not isinstance(value, date)
+    )
+    times = [value.isoformat() for value in values if isinstance(value, date)]
+    terms: list[Expression] = [OneOf(path, scalars)] if scalars else []
+    terms += [TextRange(path, gte=time, lte=time, times=True) for time in times]
+    return terms[0] if len(terms) == 1 else Or(tuple(terms))
+
+
+def _ordered(path: PayloadPath, side: str, value: Any, place: Place) -> Expression:
+    if isinstance(value, date):
+        time: dict[str, Any] = {side: value.isoformat()}
+        return TextRange(path, **time, times=True)
+    bound = _scalar(value, place)
+    if isinstance(bound, bool):
+        raise _invalid(place, value, "order comparisons are for numbers, strings and times")
+    if isinstance(bound, str):
+        text: dict[str, Any] = {side: _unicode(bound, place)}
+        return TextRange(path, **text)
+    return Range(path, **{side: bound})
 
 
 def _document_leaf(operator: str, value: Any, place: Place) -> Expression:
@@ -151,16 +201,18 @@ def _scalar(value: Any, place: Place) -> Scalar:
     raise _invalid(place, value, f"expected a str, bool, int or finite float{hint}")
 
 
-def _scalars(value: Any, place: Place) -> tuple[Scalar, ...]:
-    items = _nonempty_list(value, place)
-    return tuple([_scalar(item, (*place, i)) for i, item in enumerate(items)])
+def _truth(value: Any, place: Place) -> bool:
+    truth = plain_scalar(value)
+    if not isinstance(truth, bool):
+        raise _invalid(place, value, "expected True or False")
+    return truth
 
 
-def _number(value: Any, place: Place) -> int | float:
-    number = _scalar(value, place)
-    if isinstance(number, bool | str):
-        raise _invalid(place, value, "order comparisons are for numbers")
-    return number
+def _length(value: Any, place: Place) -> int:
+    length = plain_scalar(value)
+    if isinstance(length, bool) or not isinstance(length, int) or length < 0:
+        raise _invalid(place, value, "expected how many elements a list has, 0 or more")
+    return length
 
 
 def _nonempty_list(value: Any, place: Place) -> list[Any] | tuple[Any, ...]:
@@ -174,11 +226,13 @@ def _nonempty_list(value: Any, place: Place) -> list[Any] | tuple[Any, ...]:
 def _text(value: Any, place: Place) -> str:
     if not isinstance(value, str) or not value:
         raise _invalid(place, value, "expected a string that isn't empty")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise _invalid(place, value, "the string holds a lone surrogate") from None
-    return value
+    return _unicode(value, place)
+
+
+def _unicode(text: str, place: Place) -> str:
+    if not is_unicode(text):
+        raise _invalid(place, text, "the string holds a lone surrogate")
+    return text
 
 
 def _pattern(value: Any, place: Place) -> str:

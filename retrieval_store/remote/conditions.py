@@ -28,6 +28,7 @@ from retrieval_store.filters.expression import (
     Range,
     Scalar,
     ValueLeaf,
+    dotted,
 )
 from retrieval_store.interface.stores import IndexKind
 from retrieval_store.remote.indexes import PayloadIndexes, is_written, written
@@ -75,6 +76,9 @@ def _bound(expression: Expression, upper: bool, indexes: PayloadIndexes, depth: 
             if not is_written(path) or (len(path) > 1 and not upper):
                 return upper  # there may be lists on the way, which Qdrant walks through
             bound = expression.bound(_Says(path, upper, indexes))
+            others = dotted(path)
+            if upper and others is not None and is_written(others):
+                return _any([bound, expression.bound(_Says(others, upper, indexes))])
             return bound if upper else _all([bound, _is_list(path[0], expression, indexes)])
     raise TypeError(f"nothing is defined for {expression!r}")
 

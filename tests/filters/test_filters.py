@@ -1,5 +1,7 @@
 """Filters by example: what is decided, what is refused, and what must stay quick."""
 
+from datetime import UTC, date, datetime
+
 import numpy as np
 import pytest
 
@@ -78,7 +80,13 @@ def test_values_are_compared_as_decided(values, condition, expected):
         ({"k": {"$in": 5}}, "expected a list"),
         ({"k": {"$in": "text"}}, "expected a list"),
         ({"k": {"$in": [1, None]}}, r"\['\$in'\]\[1\] is None"),
-        ({"k": {"$gt": "a"}}, "order comparisons are for numbers"),
+        ({"k": {"$gt": "\ud800"}}, "lone surrogate"),
+        ({"k": {"$gt": None}}, r"\['\$gt'\] is None"),
+        ({"k": {"$exists": 1}}, "expected True or False"),
+        ({"k": {"$size": -1}}, "0 or more"),
+        ({"k": {"$size": True}}, "how many elements"),
+        ({"k": {"$not": 1}}, r"\['\$not'\] is 1: expected at least one operator"),
+        ({"$nor": {"k": 1}}, r"where\['\$nor'\] is"),
         ({"k": {"$gt": True}}, "order comparisons are for numbers"),
         ({"k": {"$lt": float("nan")}}, "finite float"),
         ({"k": {"$eq": float("inf")}}, "finite float"),
@@ -86,7 +94,8 @@ def test_values_are_compared_as_decided(values, condition, expected):
         ({"k": {"gte": 1}}, r"is '\$gte' meant"),
         ({"k": None}, "a None counts as missing"),
         ({"k": {"sub": 1}}, "unknown operator 'sub'"),
-        ({"$not": {"k": 1}}, r"'\$not' is neither"),
+        ({"$not": {}}, r"where\['\$not'\] is {}"),
+        ({"$like": {"k": 1}}, r"'\$like' is neither"),
         ({"": 1}, "'' is neither"),
         ({3: 1}, "keys must be strings"),
         ({"$and": []}, r"where\['\$and'\] is \[\]"),
@@ -148,11 +157,68 @@ def test_numpy_scalars_and_arrays_serve_as_operands(values):
     assert values.get(where={"k": {"$in": np.array([1, 7])}})["ids"] == ["one", "one_float"]
 
 
-def test_keys_are_taken_literally(collection):
+def test_a_key_with_dots_leads_inside_where_there_is_no_key_of_that_name(collection):
+    metadatas = {
+        "dotted": {"a.b": 1},
+        "nested": {"a": {"b": 1}},
+        "both": {"a.b": 2, "a": {"b": 1}},
+        "flat": {"a": 1},
+        "none": {"c": 1},
+    }
+    collection.add(ids=[*metadatas], embeddings=np.ones((5, 1)), metadatas=[*metadatas.values()])
+
+    def found(condition):
+        return collection.get(where={"a.b": condition})["ids"]
+
+    assert found(1) == ["dotted", "nested"]
+    assert found(2) == found({"$gt": 1}) == ["both"]
+    assert found({"$ne": 1}) == ["both", "flat", "none"]
+    assert found({"$exists": False}) == ["flat", "none"]
+    assert collection.get(where={"a..b": {"$exists": True}})["ids"] == []
+
+
+def test_strings_and_times_have_an_order(collection):
+    texts = {
+        "may": "2024-05-01",
+        "noon": "2024-05-01T12:00:00Z",
+        "east": "2024-05-01T13:30:00+02:00",
+        "june": "2024-06-01 08:00",
+        "word": "apple",
+        "number": 20240501,
+    }
     collection.add(
-        ids=["dotted", "nested"], embeddings=[[1], [2]], metadatas=[{"a.b": 1}, {"a": {"b": 1}}]
+        ids=[*texts],
+        embeddings=np.ones((len(texts), 1)),
+        metadatas=[{"k": text} for text in texts.values()],
     )
-    assert collection.get(where={"a.b": 1})["ids"] == ["dotted"]
+
+    def found(condition):
+        return collection.get(where={"k": condition})["ids"]
+
+    assert found({"$gte": "2024-05-01T12:00:00Z"}) == ["noon", "june", "word"]
+    assert found({"$gt": datetime(2024, 5, 1, 11, tzinfo=UTC)}) == ["noon", "east", "june"]
+    assert found({"$gt": datetime(2024, 5, 1, 11, 30)}) == ["noon", "june"]
+    assert found({"$lte": date(2024, 5, 1)}) == ["may"]
+    assert found(datetime(2024, 5, 1, 11, 30)) == ["east"]
+    assert found({"$in": [date(2024, 5, 1), "apple", 20240501]}) == ["may", "word", "number"]
+    assert found({"$nin": [date(2024, 5, 1), "apple"]}) == ["noon", "east", "june", "number"]
+    assert found({"$gt": "aaa", "$lt": "b"}) == ["word"]
+    assert found({"$gte": 20240501}) == ["number"]
+
+
+def test_what_exists_how_long_lists_are_and_what_is_not_so(values):
+    def found(where):
+        return values.get(where=where)["ids"]
+
+    assert found({"k": {"$exists": False}}) == ["empty", "none", "missing"]
+    assert len(found({"k": {"$exists": True}})) == len(VALUES) - 2
+    assert found({"k": {"$size": 2}}) == ["list"]
+    assert found({"k": {"$size": 0}}) == ["empty"]
+    assert found({"k": {"$size": 2, "$contains": "x"}}) == ["list"]
+    assert found({"$nor": [{"k": {"$exists": False}}, {"k": {"$ne": 1}}]}) == ["one", "one_float"]
+    assert found({"$not": {"k": {"$ne": 1}}}) == ["one", "one_float"]
+    assert found({"k": {"$not": {"$not": {"$gt": 0.5}}}}) == found({"k": {"$gt": 0.5}})
+    assert set(found({"k": {"$not": {"$size": 2}}})) == {*VALUES, "missing"} - {"list"}
 
 
 def test_large_filters_work(populated):

@@ -11,19 +11,22 @@ from retrieval_store.filters.expression import (
     DocumentContains,
     Exists,
     HasId,
+    HasLength,
     ListHas,
     Not,
     OneOf,
     Or,
     Range,
     TextIn,
+    TextRange,
 )
 
 EXAMPLES = int(os.environ.get("FILTER_EXAMPLES", "300"))
 thorough = settings(max_examples=EXAMPLES)
 
 KEYS = ("a", "b", "ключ", "a.b", "x y")
-TEXTS = ("", "x", "X", "1", "true", "é", "e\u0301", "🎈", "a\0b", "longer text")
+TIMES = ("2024-05-01", "2024-05-01T12:00:00Z", "2024-05-01T13:30:00+02:00", "2024-05-01 12:00")
+TEXTS = ("", "x", "X", "1", "true", "é", "e\u0301", "🎈", "a\0b", "longer text", *TIMES)
 INTS = (0, 1, -1, 2, 2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, 2**63, 2**64 - 1, -(2**63))
 FLOATS = (0.0, -0.0, 1.0, 0.5, -1.5, 2.0**53, 2.0**53 + 2, 2.0**63, 2.0**64, 1e300, -1e300, 5e-324)
 
@@ -50,8 +53,11 @@ comparisons = st.one_of(
     st.tuples(st.sampled_from(["$eq", "$ne", "$contains", "$not_contains"]), scalars),
     st.tuples(
         st.sampled_from(["$gt", "$gte", "$lt", "$lte"]),
-        st.one_of(numbers, st.just(10**400), st.just(-(10**400)), st.just(2**64)),
+        st.one_of(numbers, texts, st.just(10**400), st.just(-(10**400)), st.just(2**64)),
     ),
+    st.tuples(st.just("$exists"), st.booleans()),
+    st.tuples(st.just("$size"), st.integers(0, 3)),
+    st.tuples(st.just("$not"), scalars.map(lambda value: {"$eq": value})),
     st.tuples(st.sampled_from(["$in", "$nin"]), st.lists(scalars, min_size=1, max_size=4)),
 )
 conditions = st.one_of(
@@ -65,6 +71,8 @@ def _junctions(terms):
     return st.one_of(
         several.map(lambda t: {"$and": t}),
         several.map(lambda t: {"$or": t}),
+        several.map(lambda t: {"$nor": t}),
+        terms.map(lambda t: {"$not": t}),
         st.tuples(terms, several).map(lambda t: {**t[0], "$or": t[1]}),
     )
 
@@ -131,7 +139,7 @@ def _about(key, value):
             scalars,
         ),
     ]
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
         orders = st.sampled_from(["$gt", "$gte", "$lt", "$lte"])
         said.append(orders.map(lambda operator: {key: {operator: value}}))
     return st.one_of(said)
@@ -167,6 +175,7 @@ def _leaves_about(key, value, document):
         elements = [v for v in value if isinstance(v, bool | int | float | str)]
         nodes += [st.just(ListHas(path, (v,))) for v in elements]
         nodes += [st.just(OneOf(path, (v,))) for v in elements]
+        nodes.append(st.just(HasLength(path, len(value))))
     if isinstance(value, bool | int | float | str):
         nodes += [st.just(OneOf(path, (value, 7))), st.just(ListHas(path, (value,)))]
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -176,6 +185,8 @@ def _leaves_about(key, value, document):
         pieces = st.integers(0, len(value)).map(lambda i: value[i : i + 2])
         nodes.append(st.builds(lambda p, f, i: TextIn(path, f(p), i), pieces, text, st.booleans()))
         nodes.append(st.just(TextIn(path, value.swapcase(), ignore_case=True)))
+        sides = st.sampled_from(["gt", "gte", "lt", "lte"])
+        nodes.append(sides.map(lambda side: TextRange(path, **{side: value})))
     if document:
         nodes.append(st.sampled_from(document).map(DocumentContains))
     return st.one_of(nodes)

@@ -3,6 +3,7 @@ by its formula, fusion in ten lines."""
 
 import math
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,31 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+ORDERS = {"$gt": {1}, "$gte": {0, 1}, "$lt": {-1}, "$lte": {-1, 0}}
+
+
+def compared(value: Any, other: Any) -> int | None:
+    """-1, 0 or 1 as the value is less, equal or more; None where they can't be compared."""
+    if is_number(value) and is_number(other):
+        return (value > other) - (value < other)
+    if not (isinstance(value, str) and isinstance(other, str)):
+        return None
+    times = [time_in(value), time_in(other)]
+    one, two = (value, other) if None in times else times
+    return (one > two) - (one < two)
+
+
+def time_in(text: str) -> datetime | None:
+    """The time that the common ones of ISO's forms say."""
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d([ T].*)?", text, re.ASCII):
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
 def compare(value: Any, operator: str, operand: Any) -> bool:
     match operator:
         case "$eq":
@@ -35,14 +61,14 @@ def compare(value: Any, operator: str, operand: Any) -> bool:
             return isinstance(value, list) and any(same(item, operand) for item in value)
         case "$not_contains":
             return not (isinstance(value, list) and any(same(item, operand) for item in value))
-        case "$gt":
-            return is_number(value) and value > operand
-        case "$gte":
-            return is_number(value) and value >= operand
-        case "$lt":
-            return is_number(value) and value < operand
-        case "$lte":
-            return is_number(value) and value <= operand
+        case "$gt" | "$gte" | "$lt" | "$lte":
+            return compared(value, operand) in ORDERS[operator]
+        case "$exists":
+            return (value is not None and value != []) is operand
+        case "$size":
+            return isinstance(value, list) and len(value) == operand
+        case "$not":
+            return not all(compare(value, o, v) for o, v in operand.items())
     raise AssertionError(operator)
 
 
@@ -53,13 +79,27 @@ def matches(metadata: dict[str, Any] | None, where: dict[str, Any]) -> bool:
             fulfilled = all(matches(metadata, term) for term in operand)
         elif key == "$or":
             fulfilled = any(matches(metadata, term) for term in operand)
+        elif key == "$nor":
+            fulfilled = not any(matches(metadata, term) for term in operand)
+        elif key == "$not":
+            fulfilled = not matches(metadata, operand)
         else:
-            value = (metadata or {}).get(key)
+            value = value_of(metadata or {}, key)
             comparisons = operand if isinstance(operand, dict) else {"$eq": operand}
             fulfilled = all(compare(value, o, v) for o, v in comparisons.items())
         if not fulfilled:
             return False
     return True
+
+
+def value_of(metadata: dict[str, Any], key: str) -> Any:
+    """What is under the key, or where there is no such one, under those between its dots."""
+    if key in metadata or "." not in key:
+        return metadata.get(key)
+    value: Any = metadata
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def document_matches(document: str | None, where: dict[str, Any]) -> bool:
@@ -70,6 +110,10 @@ def document_matches(document: str | None, where: dict[str, Any]) -> bool:
                 fulfilled = all(document_matches(document, term) for term in operand)
             case "$or":
                 fulfilled = any(document_matches(document, term) for term in operand)
+            case "$nor":
+                fulfilled = not any(document_matches(document, term) for term in operand)
+            case "$not":
+                fulfilled = not document_matches(document, operand)
             case "$contains":
                 fulfilled = document is not None and operand in document
             case "$not_contains":

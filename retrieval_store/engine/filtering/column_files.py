@@ -26,7 +26,7 @@ from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.engine.storage.schema import PAYLOAD
 from retrieval_store.filters.expression import PayloadPath
 
-MAGIC = b"RScolumn"
+MAGIC = b"RScolum2"
 KIND = "columns"
 
 

@@ -22,7 +22,7 @@ from retrieval_store.engine.state.layers import (
     refreshed,
     united,
 )
-from retrieval_store.engine.storage.records import has_value, read_values
+from retrieval_store.engine.storage.records import has_value, read_exactly, read_values
 from retrieval_store.filters.expression import PayloadPath, TypedLeaf, ValueLeaf
 from retrieval_store.filters.typed.columns import Column as TypedColumn
 from retrieval_store.filters.typed.columns import SizesAt, keys_of
@@ -104,13 +104,15 @@ class _Read:
     def __init__(
         self, connection: apsw.Connection, pks: Ints, columns: Sequence[ColumnKey]
     ) -> None:
-        paths = [*dict.fromkeys(map(keys_of, columns))]
         self._connection, self._pks = connection, pks
-        self._values = dict(zip(paths, read_values(connection, pks, paths), strict=True))
+        plain = [column for column in columns if isinstance(column, tuple)]
+        self._plain = dict(zip(plain, read_values(connection, pks, plain), strict=True))
+        typed = [*dict.fromkeys(keys_of(one) for one in columns if not isinstance(one, tuple))]
+        self._typed = dict(zip(typed, read_exactly(connection, pks, typed), strict=True))
 
     def segment(self, key: ColumnKey, rows: Ints, its: Bools | None = None) -> AnySegment:
         """The segment of a column. its: which of the points have these rows, by default all."""
-        values = self._values[keys_of(key)]
+        values = self._plain[key] if isinstance(key, tuple) else self._typed[keys_of(key)]
         there = self._there(key, values)
         if its is not None:
             values, there = [*compress(values, its)], None if there is None else there[its]

@@ -6,11 +6,11 @@ better; of everything else more is.
 """
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.filters.expression import Expression
-from retrieval_store.filters.typed.columns import ValuesAt
+from retrieval_store.filters.typed.columns import TokensAt, ValuesAt
 from retrieval_store.interface.formulas import Formula
 
 Example: TypeAlias = Matrix | SparseVector
@@ -19,12 +19,14 @@ Example: TypeAlias = Matrix | SparseVector
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Near:
-    """By nearness to a vector. exact: without an index; ef: candidates to ask of one."""
+    """By nearness to a vector. exact: without an index; ef: candidates to ask of one; corpus: the
+    points among which the idf of a sparse space is counted, all if None."""
 
     space: str
     vector: Example
     exact: bool = False
     ef: int | None = None
+    corpus: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +81,18 @@ class Fused:
 
 
 @dataclass(frozen=True, slots=True)
+class Worded:
+    """By BM25 over the tokens of texts in the payload; corpus: the points among which these are
+    counted, all if None."""
+
+    at: TokensAt
+    tokens: tuple[str, ...]
+    k1: float
+    b: float
+    corpus: Expression | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ordered:
     """In the order of a number of the payload, from `start` on."""
 
@@ -102,7 +116,16 @@ class Unranked:
 
 
 Scoring: TypeAlias = (
-    Near | Recommended | Discovered | Adjusted | Diverse | Fused | Ordered | Computed | Unranked
+    Near
+    | Recommended
+    | Discovered
+    | Adjusted
+    | Diverse
+    | Fused
+    | Worded
+    | Ordered
+    | Computed
+    | Unranked
 )
 
 
@@ -117,16 +140,3 @@ class Step:
     expression: Expression | None = None
     threshold: float | None = None
     offset: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Grouping:
-    """How what is ranked is put into groups: by the values that points have, so many groups, with
-    so many points in each at most."""
-
-    values: tuple[ValuesAt, ...]
-    groups: int
-    size: int
-
-
-Side: TypeAlias = Literal["lin", "exp", "gauss"]

@@ -431,3 +431,14 @@ def parse_filled(key: str, schema: Schema) -> Expression:
             return Differs(ValuesAt(path, "keyword"), ("",))
         case kind:
             return Differs(ValuesAt(path, cast(ScalarKind, kind)), ())
+
+
+def parse_scored(key: Any, indexes: Mapping[str, Schema]) -> TokensAt:
+    """The tokens that a query of words is ranked by."""
+    if not isinstance(key, str):
+        raise InvalidFilterError("a TextQuery needs using: the key whose texts it is about")
+    path = parse_path(key)
+    index = by_path(indexes).get(path)
+    if kind_of(index) != "text" or getattr(index, "scoring", None) is None:
+        raise InvalidFilterError(f"{key!r} has no index of texts with scoring, which it needs")
+    return _tokens_at(path, index)

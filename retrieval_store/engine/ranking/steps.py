@@ -32,6 +32,7 @@ from retrieval_store.engine.ranking.similar import (
     shown,
     similarities,
 )
+from retrieval_store.engine.ranking.texts import worded
 from retrieval_store.engine.state.fetch import vectors_read
 from retrieval_store.engine.words.ranked import rank_sparse
 from retrieval_store.interface.queries import Query, scores_of
@@ -47,6 +48,7 @@ from retrieval_store.interface.steps import (
     Recommended,
     Step,
     Unranked,
+    Worded,
 )
 
 LESS_IS_BETTER = ("l2", "l1")
@@ -116,6 +118,11 @@ def _alone(view: SearchView, step: Step, within: Within) -> Ranked:
             return _diverse(view, step, diverse, wanted, within)
         case Recommended() | Discovered() | Adjusted() as scoring:
             return _compared(view, step, scoring, wanted, within)
+        case Worded() as words:
+            rows, scores = worded(view, words, step.expression)
+            if within is not None:
+                rows, scores = rows[np.isin(rows, within)], scores[np.isin(rows, within)]
+            return _by_score(rows, scores)
         case Ordered() as order:
             return _in_order(view, step, order, wanted, within)
         case Unranked(at_random):
@@ -134,8 +141,9 @@ def _nearest(view: SearchView, step: Step, near: Near, wanted: int, within: With
         return _by_score(rows, alike)
     if isinstance(vector, SparseVector):
         mask = allowed_by(view, step.expression).mask
+        corpus = allowed_by(view, near.corpus).mask
         space = view.state.special[near.space]
-        return Ranked(*rank_sparse(view, space, [vector], wanted, mask)[0])
+        return Ranked(*rank_sparse(view, space, [vector], wanted, mask, corpus)[0])
     if near.space in view.state.special:
         rows = is_allowed(allowed_by(view, step.expression).mask, view.state.alive)
         return Ranked(*rank_multi(view, view.state.special[near.space], vector, wanted, rows))

@@ -143,20 +143,28 @@ def sparse_scores(view: ListView, space: Space, query: SparseVector, rows: Ints)
 
 
 def rank_sparse(
-    view: ListView, space: Space, queries: Sequence[SparseVector], k: int, mask: Bools | None
+    view: ListView,
+    space: Space,
+    queries: Sequence[SparseVector],
+    k: int,
+    mask: Bools | None,
+    corpus: Bools | None = None,
 ) -> list[Ranking]:
     """For each query vector the k rows with the greatest dot products, of those that share an index
-    with it. With the setting "idf", values are multiplied by the idf of their index."""
+    with it. With the setting "idf", values are multiplied by the idf of their index, in the whole
+    collection or among the rows of a corpus."""
     key: ListKey = ("sparse", space.number)
     layers = lists_for(view, key)
     known, living = _measured(view, key, layers), (view.state.alive, view.state.some_dead)
     by_idf = space.index.get("idf") is True
+    holders = known.holders if corpus is None else int(np.count_nonzero(known.sizes[corpus] > 0))
 
     def rank(query: SparseVector) -> Ranking:
         parts = []
         for index, value in zip(query.indices.tolist(), query.values.tolist(), strict=True):
             rows, held = lists.find_in(layers, index, known.above, *living)
-            scale = value * (_idf(known.holders, len(rows)) if by_idf else 1.0)
+            having = len(rows) if corpus is None else int(np.count_nonzero(corpus[rows]))
+            scale = value * (_idf(holders, having) if by_idf else 1.0)
             parts.append((rows, held, scale))
         return _best(parts, k, mask, len(view.state.pks))
 

@@ -22,16 +22,18 @@ from retrieval_store.interface.steps import (
     Scoring,
     Step,
     Unranked,
+    Worded,
 )
 from retrieval_store.qdrant.collections.opened import Collections, Opened
 from retrieval_store.qdrant.collections.strict import check_filter, check_limit, check_search
-from retrieval_store.qdrant.filters import parse_order
+from retrieval_store.qdrant.filters import parse_order, parse_scored
 from retrieval_store.qdrant.points.reading import expression_of
 from retrieval_store.qdrant.queries.formulas import formula_of
 from retrieval_store.qdrant.queries.inputs import Inputs, average, nothing_given
 from retrieval_store.qdrant.refusals import malformed, wrong
 
 LIMIT, RRF_K = 10, 2
+K1, B, MOST_K1 = 1.2, 0.75, 1e6
 MOST_CANDIDATES = 16_384  # of MMR
 NEEDS_SOURCES = (models.FusionQuery, models.RrfQuery, models.FormulaQuery)
 
@@ -99,17 +101,38 @@ class _Parser:
             case models.OrderByQuery(order_by=order):
                 found = parse_order(order, self._opened.configuration.indexes)
                 return Ordered(found.at, found.descending, found.start), None
+            case models.TextQuery(text=text):
+                return self._worded(text, given), None
         inputs = Inputs.of(self._collections, self._opened, given.using, given.lookup_from)
         scoring = self._by_vectors(query, given, inputs, limit)
         return scoring, inputs.others()
+
+    def _worded(self, text: Any, given: Any) -> Worded:
+        """By the words of a key that has an index of texts with scoring."""
+        asked = text if hasattr(text, "query") else models.TextQueryInput(query=text)
+        scoring = asked.scoring.bm25 if asked.scoring is not None else models.Bm25Params()
+        k1, b = K1 if scoring.k is None else scoring.k, B if scoring.b is None else scoring.b
+        if not 0.0 <= k1 <= MOST_K1 or not 0.0 <= b <= 1.0:
+            raise malformed(f"k is {k1} and b is {b}, expected 0 or more, and 0 to 1")
+        at = parse_scored(given.using, self._opened.configuration.indexes)
+        tokens = tuple(at.tokens.of_query(asked.query))
+        return Worded(at, tokens, k1, b, self._corpus(given.params))
+
+    def _corpus(self, params: models.SearchParams | None) -> Expression | None:
+        """The points among which idf is counted."""
+        idf = None if params is None else params.idf
+        if not isinstance(idf, models.IdfCorpusParams):
+            return None
+        check_filter(self._opened, idf.corpus)
+        return expression_of(self._opened, idf.corpus)
 
     def _by_vectors(self, query: Any, given: Any, inputs: Inputs, limit: int) -> Scoring:
         params = given.params or models.SearchParams()
         match query:
             case models.NearestQuery(nearest=nearest, mmr=None):
-                return _near(inputs, nearest, params)
+                return self._near(inputs, nearest, params)
             case models.NearestQuery(nearest=nearest, mmr=mmr):
-                near = _near(inputs, nearest, params)
+                near = self._near(inputs, nearest, params)
                 return _diverse(near, mmr, limit + (getattr(given, "offset", None) or 0))
             case models.RecommendQuery(recommend=recommend):
                 return _recommended(inputs, recommend, params)
@@ -120,12 +143,11 @@ class _Parser:
                 return Discovered(inputs.using.name, None, _pairs(inputs, context))
             case models.RelevanceFeedbackQuery(relevance_feedback=feedback):
                 return _adjusted(inputs, feedback)
-        return _near(inputs, query, params)
+        return self._near(inputs, query, params)
 
-
-def _near(inputs: Inputs, given: Any, params: models.SearchParams) -> Near:
-    vector = inputs.example(given)
-    return Near(inputs.using.name, vector, bool(params.exact), params.hnsw_ef)
+    def _near(self, inputs: Inputs, given: Any, params: models.SearchParams) -> Near:
+        vector, corpus = inputs.example(given), self._corpus(params)
+        return Near(inputs.using.name, vector, bool(params.exact), params.hnsw_ef, corpus)
 
 
 def _diverse(near: Near, mmr: Any, wanted: int) -> Diverse:

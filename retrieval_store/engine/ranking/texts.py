@@ -57,14 +57,13 @@ def worded(view: SearchView, scoring: Worded, expression: Expression | None) -> 
     scores = [np.zeros(len(part.rows)) for part in parts]
     for token in dict.fromkeys(scoring.tokens):
         often = [part.often(token) for part in parts]
-        holders = sum(
-            int(np.count_nonzero(f[_within(p.rows, corpus)]))
-            for f, p in zip(often, parts, strict=True)
-        )
+        holders = 0
+        for f, part in zip(often, parts, strict=True):
+            holders += int(np.count_nonzero(f[_within(part.rows, corpus)]))
         idf = float(np.log1p((count - holders + 0.5) / (holders + 0.5)))
         for score, f, part in zip(scores, often, parts, strict=True):
             damping = scoring.k1 * (1 - scoring.b + scoring.b * part.lengths / average)
-            score += idf * f * (scoring.k1 + 1) / (f + damping)
+            np.add(score, idf * f * (scoring.k1 + 1) / (f + damping), out=score)
     return _allowed(view, expression, parts, scores)
 
 

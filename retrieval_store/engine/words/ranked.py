@@ -132,6 +132,11 @@ def rows_with_all(view: ListView, trigrams: Sequence[int]) -> Bools:
     return mask
 
 
+def _holding(known: Measures, corpus: Bools) -> int:
+    """How many rows of a corpus have anything."""
+    return int(np.count_nonzero(known.sizes[np.flatnonzero(corpus)] > 0))
+
+
 def sparse_scores(view: ListView, space: Space, query: SparseVector, rows: Ints) -> Floats:
     """(n,) the dot products of a query vector with those of some rows."""
     mask = np.zeros(len(view.state.pks), np.bool_)
@@ -157,7 +162,7 @@ def rank_sparse(
     layers = lists_for(view, key)
     known, living = _measured(view, key, layers), (view.state.alive, view.state.some_dead)
     by_idf = space.index.get("idf") is True
-    holders = known.holders if corpus is None else int(np.count_nonzero(known.sizes[corpus] > 0))
+    holders = known.holders if corpus is None else _holding(known, corpus)
 
     def rank(query: SparseVector) -> Ranking:
         parts = []

@@ -256,7 +256,10 @@ class Access:
         vector space was dropped."""
 
         def look(connection: apsw.Connection) -> bool:
-            compacted = self._head(connection).generation != state.head.generation
+            head = self._head(connection)
+            if head.seq == state.head.seq:  # whatever else a store that was tampered with says
+                return False
+            compacted = head.generation != state.head.generation
             return compacted or not numbers_of(state) <= numbers_of_spaces(connection)
 
         return self._use(look)

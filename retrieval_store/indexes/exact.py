@@ -131,17 +131,18 @@ def _nearest_by_differences(
     for query, length in zip(queries, lengths, strict=True):
         found = every
         if norms.safe and is_safe_length(length) and k < len(every):
-            sums = _differences(query, matrix, every)
+            sums = _differences(query, matrix, slots)
             least = float(np.partition(sums, k - 1)[k - 1])
             found = every[sums <= least * (1 + 4 * units)]  # units of the one and of the other
         yield _closest(query, length, matrix, norms, found, "l1", k)
 
 
-def _differences(query: Matrix, matrix: Stored, slots: Ints) -> Matrix:
-    """(m,) float32 sums of absolute differences from the rows `slots`."""
-    sums = np.empty(len(slots), np.float32)
-    for start, stop in _blocks(len(slots), matrix.shape[1], GATHERED_CELLS):
-        apart = as_float32(matrix[slots[start:stop]]) - query
+def _differences(query: Matrix, matrix: Stored, slots: Ints | None) -> Matrix:
+    """(m,) float32 sums of absolute differences from the rows `slots`, or from all."""
+    sums = np.empty(len(matrix) if slots is None else len(slots), np.float32)
+    for start, stop in _blocks(len(sums), matrix.shape[1], GATHERED_CELLS):
+        some = slice(start, stop) if slots is None else slots[start:stop]
+        apart = as_float32(matrix[some]) - query
         np.abs(apart, out=apart)
         apart.sum(axis=1, out=sums[start:stop])
     return sums

@@ -5,7 +5,9 @@ import pytest
 
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.engine.codes import segments
+from retrieval_store.engine.state.fetch import fetch_vectors
 from retrieval_store.engine.store import Store
+from retrieval_store.engine.upkeep.compaction import remove_leftovers
 from retrieval_store.errors import (
     AlreadyExistsError,
     DimensionMismatchError,
@@ -184,3 +186,44 @@ def test_a_process_that_knows_a_dropped_space_learns_that_it_is_gone(tmp_path):
     assert vectors_in(points, "a").tolist() == [[8, 8], [9, 9]]
     writer.close()
     other.close()
+
+
+def test_a_reader_whose_file_is_gone_in_the_middle_looks_again(tmp_path):
+    writer, other = Store(tmp_path, "full"), Store(tmp_path, "full")
+    points = points_of(writer, a="l2", b="l2")
+    points.put(batch([1], a=[[1]], b=[[3]]), ADD)
+    reader = other.points(other.named("things").id)
+    seen = []
+
+    def look(view):
+        seen.append(sorted(view.state.spaces))
+        if len(seen) == 1:
+            points.drop_space("a")
+            remove_leftovers(points, 0)
+        return fetch_vectors(view, np.array([0]), "a").shape
+
+    assert reader.read_again(look) == (1, 0)
+    assert seen == [["a", "b"], ["b"]]
+    writer.close()
+    other.close()
+
+
+def test_a_space_can_be_dropped_and_made_again_while_its_vectors_are_copied(store):
+    points = points_of(store, a="l2", b="l2")
+    points.put(batch([1, 2, 3], a=[[1], [2], [3]], b=[[4], [5], [6]]), ADD)
+    points.delete([1], None, None)
+    changed = []
+
+    def change(done, total):
+        if not changed:
+            changed.append(points.drop_space("a"))
+            points.add_space("a", NewSpace("l2"))
+            points.put(batch([3], a=[[9, 9]]), UPSERT)
+
+    store.optimize(store.named("things").id, change)
+    assert changed
+    assert np.array_equal(vectors_in(points, "a"), [[np.nan] * 2, [9, 9]], equal_nan=True)
+    assert vectors_in(points, "b").tolist() == [[5], [6]]
+    points.put(batch([2], a=[[7, 7]]), UPSERT)
+    assert vectors_in(points, "a").tolist() == [[7, 7], [9, 9]]
+    assert all(report.problem is None for report in store.verify(lambda _: None))

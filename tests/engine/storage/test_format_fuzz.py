@@ -556,6 +556,12 @@ def derived_of(kind):
     return derived
 
 
+def odd_floats(limits):
+    """Those that arithmetic may stumble over."""
+    extremes = [limits.max, limits.min, limits.smallest_subnormal, 0.0, -0.0]
+    return [np.nan, np.inf, -np.inf, *extremes]
+
+
 def vectors(store, chance):
     """Vectors that aren't numbers, or the largest there are, in blocks with a right checksum, as a
     rule: there must be some with a wrong one, to see that they are looked at."""
@@ -566,17 +572,7 @@ def vectors(store, chance):
         ((slots, dimension, datatype),) = connection.execute(query, (number,)).fetchall()
         row_bytes = dimension * np.dtype(datatype).itemsize
         rows = np.frombuffer(stream.read(slots * row_bytes), datatype).copy()
-        limits = np.finfo(datatype)
-        odd = [
-            np.nan,
-            np.inf,
-            -np.inf,
-            limits.max,
-            limits.min,
-            limits.smallest_subnormal,
-            0.0,
-            -0.0,
-        ]
+        odd = [0, 255] if datatype == "uint8" else odd_floats(np.finfo(datatype))
         for _ in few(chance):
             place = chance.randrange(len(rows))
             rows[place : place + chance.choice([1, dimension, 900])] = chance.choice(odd)

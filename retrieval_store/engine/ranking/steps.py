@@ -186,8 +186,10 @@ def _diverse(view: SearchView, step: Step, diverse: Diverse, wanted: int, within
     scores = shown(found.scores, metric_of(view, near.space))
     if step.threshold is not None:
         found = found.cut(0, _good_enough(view, step, scores))
+    # As a server does it: what idf makes of sparse vectors chooses candidates, and counts no more.
+    (relevance,) = similarities(view, near.space, found.rows, [near.vector], weighted=False)
     chosen = marginally_relevant(
-        found.scores, _likeness(view, near.space, found.rows), wanted, 1.0 - diverse.diversity
+        relevance, _likeness(view, near.space, found.rows), wanted, 1.0 - diverse.diversity
     )
     return Ranked(found.rows[chosen], scores[chosen])
 
@@ -197,7 +199,7 @@ def _likeness(view: SearchView, name: str, rows: Ints) -> Callable[[int], Floats
     vectors = examples_of(view, name, rows)
 
     def likeness(place: int) -> Floats:
-        alike: Floats = similarities(view, name, rows, [vectors[place]])[0]
+        alike: Floats = similarities(view, name, rows, [vectors[place]], weighted=False)[0]
         return alike
 
     return likeness

@@ -35,6 +35,17 @@ def test_a_string_says_the_time_that_it_says_to_that_engine(texts):
     assert found == sorted(micros for text in texts if (micros := micros_in(text)) is not None)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "2024", "2024-05", "20240501", "+ 2024-05-01", f"+{'9' * 5000}-01-01", "2024-02-30"),
+        *("2024-05-01T10", "2024-05-01 ", "2024-05-01T10:00Z", "+262143-01-01"),
+    ],
+)
+def test_what_is_no_time(text):
+    assert micros_in(text) is None
+
+
 @given(st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=-3, minutes=-30))])))
 def test_a_datetime_is_the_time_that_it_writes(time):
     assert micros_of(time) == micros_in(time.isoformat())

@@ -196,9 +196,13 @@ def _diverse(view: SearchView, step: Step, diverse: Diverse, wanted: int, within
 
 def _likeness(view: SearchView, name: str, rows: Ints) -> Callable[[int], Floats]:
     """How alike all rows are to one of them."""
-    vectors = examples_of(view, name, rows)
+    vectors, special = examples_of(view, name, rows), view.state.special.get(name)
+    is_multi = special is not None and special.kind == "multi"
 
     def likeness(place: int) -> Floats:
+        if is_multi:  # which of two asks for the other matters there: all ask for the one
+            of_all: Floats = similarities(view, name, rows[place : place + 1], vectors)[:, 0]
+            return of_all
         alike: Floats = similarities(view, name, rows, [vectors[place]], weighted=False)[0]
         return alike
 

@@ -22,9 +22,9 @@ from retrieval_store.qdrant.collections.reports import collection_info
 from retrieval_store.qdrant.collections.strict import check_timeout
 from retrieval_store.qdrant.points import reading, writing
 from retrieval_store.qdrant.points.ids import selected
+from retrieval_store.qdrant.points.uploads import in_batches, points_of
 from retrieval_store.qdrant.queries import answers
 from retrieval_store.qdrant.refusals import Refused, answering, missing, wrong
-from retrieval_store.qdrant.uploads import in_batches, points_of
 
 NOT_CLUSTERED = "Distributed mode is disabled: this is a store in one process"
 PEER, OURS = 1, "retrieval-store"
@@ -566,6 +566,15 @@ class Embedded(QdrantBase):
 
     def remove_peer(self, peer_id: int, **kwargs: Any) -> bool:
         raise wrong(NOT_CLUSTERED)
+
+    def get_optimizations(
+        self, collection_name: str, **kwargs: Any
+    ) -> models.OptimizationsResponse:
+        self._opened(collection_name)
+        summary = models.OptimizationsSummary(
+            queued_optimizations=0, queued_segments=0, queued_points=0, idle_segments=1
+        )
+        return models.OptimizationsResponse(summary=summary, running=[])
 
     def cluster_telemetry(self, **kwargs: Any) -> models.DistributedTelemetryData:
         raise wrong(NOT_CLUSTERED)

@@ -13,6 +13,7 @@ from qdrant_client.client_base import QdrantBase
 from qdrant_client.http import models as rest
 from qdrant_client.migrate.migrate import migrate
 
+from retrieval_store.errors import LockTimeoutError
 from retrieval_store.interface.stores import EmbeddedStore
 from retrieval_store.places import Session
 from retrieval_store.qdrant import snapshots
@@ -188,10 +189,17 @@ class Embedded(QdrantBase):
         batch_size: int = 64,
         update_filter: Any = None,
         update_mode: Any = None,
+        max_retries: int = 3,
         **kwargs: Any,
     ) -> None:
         for batch in in_batches(points, batch_size):
-            self.upsert(collection_name, batch, update_filter, update_mode)
+            for attempt in range(1 + max(0, max_retries)):
+                try:
+                    self.upsert(collection_name, batch, update_filter, update_mode)
+                    break
+                except LockTimeoutError:  # nothing of it was written
+                    if attempt == max_retries:
+                        raise
 
     def upload_collection(
         self,
@@ -202,10 +210,13 @@ class Embedded(QdrantBase):
         batch_size: int = 64,
         update_filter: Any = None,
         update_mode: Any = None,
+        max_retries: int = 3,
         **kwargs: Any,
     ) -> None:
         points = points_of(vectors, payload, ids)
-        self.upload_points(collection_name, points, batch_size, update_filter, update_mode)
+        self.upload_points(
+            collection_name, points, batch_size, update_filter, update_mode, max_retries
+        )
 
     def update_vectors(
         self,

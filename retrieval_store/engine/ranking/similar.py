@@ -17,11 +17,12 @@ from retrieval_store.base.arrays import (
     Stored,
     as_float32,
 )
+from retrieval_store.engine.filtering.masks import rows_with_vector
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.nearest.late_interaction import rank_multi
+from retrieval_store.engine.nearest.several import counting, several_in_memory
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.schema import Space
-from retrieval_store.engine.storage.special import read_special
 from retrieval_store.engine.words.ranked import sparse_scores
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.indexes.blas import products_of_few
@@ -60,10 +61,14 @@ def holders(view: SearchView, name: str, rows: Ints) -> Ints:
     space = view.state.spaces.get(name)
     if space is not None:
         return rows[space.slot_of_row[rows] >= 0]
-    pks = view.state.pks[rows]
-    order = np.argsort(pks)
-    found = [pk for pk, _ in read_special(view.connection, _special(view, name), pks[order])]
-    return rows[np.isin(pks, np.array(found, np.int64))]
+    special = _special(view, name)
+    held = several_in_memory(view, special, len(rows)) if special.kind == "multi" else None
+    if held is None:
+        return rows[rows_with_vector(view, name, rows)]
+    mask = np.zeros(len(view.state.pks), np.bool_)
+    for one, above in zip(held.segments, held.above(), strict=True):
+        mask[one.holders[counting(one, above, view.state.alive)]] = True
+    return rows[mask[rows]]
 
 
 def similarities(view: SearchView, name: str, rows: Ints, examples: Sequence[Example]) -> Floats:

@@ -81,7 +81,7 @@ def ranked_each(view: SearchView, steps: Sequence[Step]) -> list[Ranked]:
     alike: dict[Hashable, list[int]] = {}
     for i, step in enumerate(steps):
         alike.setdefault(_search_of(view, step) or i, []).append(i)
-    found = {}
+    found: dict[int, Ranked] = {}
     for which in alike.values():
         some = [steps[i] for i in which]
         each = [ranked(view, some[0])] if len(some) == 1 else _searched(view, some)
@@ -92,13 +92,14 @@ def ranked_each(view: SearchView, steps: Sequence[Step]) -> list[Ranked]:
 def _search_of(view: SearchView, step: Step) -> Hashable:
     """What is searched, and how, by a step that is a search of a dense space and no more."""
     near = step.scoring
-    if step.before or not isinstance(near, Near) or near.space not in view.state.spaces:
+    if step.before or not isinstance(near, Near) or isinstance(near.vector, SparseVector):
+        return None
+    if near.space not in view.state.spaces:
         return None
     key = key_of(step.expression)
     if key is None and step.expression is not None:
         return None
-    dimension = np.shape(near.vector)
-    return near.space, dimension, step.offset + step.limit, key, near.exact, near.ef
+    return near.space, near.vector.shape, step.offset + step.limit, key, near.exact, near.ef
 
 
 def _searched(view: SearchView, steps: Sequence[Step]) -> list[Ranked]:

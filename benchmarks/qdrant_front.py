@@ -299,7 +299,7 @@ def late_interaction(points: int, rounds: int) -> dict[str, float]:
         for start in range(0, points, BATCH):
             ids = list(range(start, min(start + BATCH, points)))
             client.upsert(NAME, m.Batch(ids=ids, vectors=vectors[ids].tolist()))
-        queries = random.standard_normal((rounds + 1, 3, 64), dtype=np.float32).tolist()
+        queries = random.standard_normal((TIMES * (rounds + 1), 3, 64), dtype=np.float32).tolist()
         start_at = time.perf_counter()
         client.query_points(NAME, queries[0])
         first = time.perf_counter() - start_at

@@ -23,7 +23,7 @@ from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.engine.paging import page
 from retrieval_store.engine.ranking.groups import grouped, pairs
-from retrieval_store.engine.ranking.steps import ranked
+from retrieval_store.engine.ranking.steps import ranked_each
 from retrieval_store.engine.report import explanation, statistics
 from retrieval_store.engine.state.fetch import fetch, fetch_each
 from retrieval_store.engine.state.state import State
@@ -276,7 +276,7 @@ class PointStore(Access):
         """For each of the steps the points that it ranks, all of one state."""
 
         def look(view: SearchView) -> list[RankedPoints]:
-            found = [ranked(view, step) for step in steps]
+            found = ranked_each(view, steps)
             points = fetch_each(view, [one.rows for one in found], fields)
             self._attend_if_wanted(view)
             return [

@@ -13,7 +13,12 @@ from qdrant_client.async_client_base import AsyncQdrantBase
 
 from retrieval_store.qdrant.directories import opened_store
 from retrieval_store.qdrant.embedded import Embedded
-from retrieval_store.qdrant.inference import InferenceEmbedder, is_ours, size_of
+from retrieval_store.qdrant.inference import (
+    InferenceEmbedder,
+    ResolvesInPlace,
+    is_ours,
+    size_of,
+)
 from retrieval_store.qdrant.options import Options
 
 THREADS = 4  # that calls of one client may take
@@ -71,7 +76,7 @@ for _name, _method in vars(AsyncQdrantBase).items():
         setattr(AsyncEmbedded, _name, _make(_name))
 
 
-class AsyncQdrantClient(qdrant_client.AsyncQdrantClient):
+class AsyncQdrantClient(ResolvesInPlace, qdrant_client.AsyncQdrantClient):
     """`QdrantClient` for asyncio, with the arguments and methods of
     qdrant_client.AsyncQdrantClient."""
 

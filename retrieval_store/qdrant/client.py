@@ -6,11 +6,16 @@ import qdrant_client
 
 from retrieval_store.qdrant.directories import opened_store
 from retrieval_store.qdrant.embedded import Embedded
-from retrieval_store.qdrant.inference import InferenceEmbedder, is_ours, size_of
+from retrieval_store.qdrant.inference import (
+    InferenceEmbedder,
+    ResolvesInPlace,
+    is_ours,
+    size_of,
+)
 from retrieval_store.qdrant.options import Options
 
 
-class QdrantClient(qdrant_client.QdrantClient):
+class QdrantClient(ResolvesInPlace, qdrant_client.QdrantClient):
     """qdrant_client.QdrantClient, with its arguments and methods. With ":memory:" or `path` it is a
     store in this process, on our engine; with `url`, `host` or another `location` it is the client
     of a Qdrant server, unchanged.

@@ -76,6 +76,16 @@ class OwnModels(Embedder):
         return super().embed(model_name, texts, images, options, is_query, batch_size)
 
 
+class ResolvesInPlace:
+    """Queries of a batch as the client makes them uniform, but of requests that aren't copied with
+    all that is in them, which takes longer than to answer them. What embeds texts in one copies it.
+    """
+
+    def _resolve_query_request(self, query: Any) -> Any:
+        resolve = self._resolve_query  # type: ignore[attr-defined]
+        return query.model_copy(update={"query": resolve(query.query)})
+
+
 def is_bm25(model_name: str) -> bool:
     """Whether a model is BM25, which servers know by this name."""
     return model_name.lower() == BM25

@@ -18,7 +18,7 @@ from retrieval_store.engine.ranking.similar import (
 )
 from retrieval_store.engine.ranking.steps import Ranked, examples_of, ranked
 from retrieval_store.engine.state.fetch import fetch
-from retrieval_store.engine.storage.records import read_values
+from retrieval_store.engine.storage.records import read_exactly
 from retrieval_store.filters.expression import Expression
 from retrieval_store.filters.typed.paths import Steps, found_in, items_of
 from retrieval_store.interface.points import Fields, PointId
@@ -54,7 +54,7 @@ def _gathered(
     view: SearchView, found: Ranked, path: Steps, groups: int, size: int
 ) -> Iterator[Group]:
     places: dict[str | int, list[int]] = {}
-    (values,) = read_values(view.connection, view.state.pks[found.rows], [path.keys])
+    (values,) = read_exactly(view.connection, view.state.pks[found.rows], [path.keys])
     for place, value in enumerate(values):
         for one in _values(items_of(found_in(value, path.beyond))):
             if one in places or len(places) < groups:

@@ -28,6 +28,7 @@ from retrieval_store.direct.configuration import (
     metric_of,
     refuse_conflict,
     stored_settings,
+    suits_collection,
     to_store,
     with_given,
 )
@@ -204,16 +205,15 @@ class Client:
     def list_collections(
         self, limit: int | None = None, offset: int | None = None
     ) -> list[Collection]:
-        """Collections in the order of their names."""
-        records = self._session.store.page(
-            None if limit is None else whole_number(limit, "limit", 0),
-            0 if offset is None else whole_number(offset, "offset", 0),
-        )
-        return [self._collection(record, DEFAULT, None) for record in records]
+        """Collections in the order of their names; without those of QdrantClient's that
+        `get_collection` refuses."""
+        start = 0 if offset is None else whole_number(offset, "offset", 0)
+        end = None if limit is None else start + whole_number(limit, "limit", 0)
+        return [self._collection(record, DEFAULT, None) for record in self._records()[start:end]]
 
     def count_collections(self) -> int:
-        """How many collections there are."""
-        return self._session.store.count()
+        """How many collections there are, of those that are listed."""
+        return len(self._records())
 
     def delete_collection(self, name: str) -> None:
         """Delete a collection with all that is in it; raises NotFoundError."""
@@ -263,6 +263,9 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _records(self) -> list[CollectionRecord]:
+        return [one for one in self._session.store.page(None, 0) if suits_collection(one)]
 
     def _created(
         self,
@@ -331,7 +334,7 @@ class Client:
 
 
 def _analyzer_of(record: CollectionRecord) -> Analyzer:
-    return analyzer_of(stored_settings(record))
+    return analyzer_of(stored_settings(record) if suits_collection(record) else {})
 
 
 def _refuse_bad_index(space: NewSpace) -> None:

@@ -62,6 +62,11 @@ def given_settings(configuration: Any, metadata: Payload | None) -> Payload:
     return settings
 
 
+def suits_collection(record: CollectionRecord) -> bool:
+    """Whether `Collection` works with it: not with all that QdrantClient makes."""
+    return "hnsw" in record.settings or "qdrant_front" not in record.settings
+
+
 def stored_settings(record: CollectionRecord) -> Payload:
     """The settings of a collection as `Client` stored them; DamagedError when they aren't."""
     match record.settings:
@@ -72,7 +77,7 @@ def stored_settings(record: CollectionRecord) -> Payload:
             known = known and _is_vectors(record.settings.get("vectors", VECTOR_DEFAULTS))
             if known and set(hnsw) == set(DEFAULTS) and hnsw["space"] in BY_PRODUCTS:
                 return record.settings
-    if "qdrant_front" in record.settings and "hnsw" not in record.settings:
+    if not suits_collection(record):
         raise InvalidArgumentError(
             f"collection {record.name!r} was made by QdrantClient, with vectors of another kind: "
             "Collection works with one unnamed dense float32 vector a point, and distances Cosine, "

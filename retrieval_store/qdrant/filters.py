@@ -347,18 +347,16 @@ def _places_at(path: Steps, index: Schema) -> PlacesAt:
 
 
 def parse_id(given: Any) -> int | str:
-    """A point's id in canonical form."""
+    """A point's id in canonical form; one that `Collection` has written may be any string."""
     if isinstance(given, UUID):
         return str(given)
+    if isinstance(given, str):
+        return uuid_in(given) or given
     if isinstance(given, int) and 0 <= given < 2**64:
         return given
-    found = uuid_in(given) if isinstance(given, str) else None
-    if found is None:
-        raise InvalidFilterError(
-            f"the filter has the id {shown(given)}, expected an integer from 0 to 2**64 - 1 or a "
-            "UUID"
-        )
-    return found
+    raise InvalidFilterError(
+        f"the filter has the id {shown(given)}, expected an integer from 0 to 2**64 - 1 or a string"
+    )
 
 
 def _checked(node: Expression) -> Expression:

@@ -1,4 +1,5 @@
-"""Other processes that tests start: each is a function of this module, run by its name.
+"""Other processes that tests start: each is a function of this module, or of one like
+it, run by its name.
 
 They print one line for each thing that has happened, which the test reads.
 """
@@ -28,7 +29,7 @@ TURNS = 7  # points of which each transaction changes all
 def running(function, *arguments: object, eager: bool = False) -> Iterator[subprocess.Popen]:
     """The process, killed at the end if it still runs; eager: see `eager_indexes`."""
     mode = "eager" if eager else "usual"
-    command = [sys.executable, "-m", __name__, mode, function.__name__]
+    command = [sys.executable, "-m", function.__module__, mode, function.__name__]
     command += map(str, arguments)
     process = subprocess.Popen(
         command,

@@ -6,6 +6,7 @@ import json
 from qdrant_client import models
 
 from retrieval_store.errors import InvalidFilterError
+from retrieval_store.qdrant import Refused
 from tests.helpers import ROOT
 from tests.helpers.recorded import agree, revived
 from tests.qdrant.store import Payloads
@@ -53,7 +54,7 @@ def _answered(points, call, arguments):
     """None where it is refused."""
     try:
         return ANSWERS[call](points, arguments)
-    except InvalidFilterError:
+    except (InvalidFilterError, Refused):
         return None
 
 

@@ -22,7 +22,7 @@ from retrieval_store.engine.state.layers import (
     refreshed,
     united,
 )
-from retrieval_store.engine.storage.records import has_value, read_exactly, read_values
+from retrieval_store.engine.storage.records import has_anything, read_exactly, read_values
 from retrieval_store.filters.expression import PayloadPath, TypedLeaf, ValueLeaf
 from retrieval_store.filters.typed.columns import Column as TypedColumn
 from retrieval_store.filters.typed.columns import SizesAt, keys_of
@@ -124,7 +124,7 @@ class _Read:
         """Where there is something, for who tells null from nothing."""
         if not isinstance(key, SizesAt) or key.path.beyond or None not in values:
             return None
-        return has_value(self._connection, self._pks, key.path.keys)
+        return has_anything(self._connection, self._pks, key.path.keys)
 
 
 def _either(rows: Ints, others: Ints) -> Ints:

@@ -14,7 +14,7 @@ from retrieval_store.base.arrays import Bools, Floats, Ints
 from retrieval_store.base.ranking import Ranking
 from retrieval_store.engine.filtering.masks import among
 from retrieval_store.engine.nearest.kept import SearchView
-from retrieval_store.engine.storage.records import read_values
+from retrieval_store.engine.storage.records import read_exactly
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.dates import micros_in
 from retrieval_store.filters.typed.geo import distances
@@ -137,7 +137,7 @@ class _Rows:
         self, path: Steps, default: float | None, asked: Bools, of: Callable[[Any], float | None]
     ) -> Floats:
         """What payloads have at a path: one value each."""
-        (values,) = read_values(
+        (values,) = read_exactly(
             self._view.connection, self._view.state.pks[self._rows], [path.keys]
         )
         found = [_one(items_of(found_in(value, path.beyond)), default, of) for value in values]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from retrieval_store.base.arrays import Ints
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.state.layers import current
-from retrieval_store.engine.storage.records import read_values
+from retrieval_store.engine.storage.records import read_exactly
 from retrieval_store.filters.typed.paths import Steps, found_in, items_of
 
 LOOKED_AT = 8  # payloads are read instead while they are fewer than one in so many, taken together
@@ -91,7 +91,7 @@ class Labelling:
 
 
 def _read(view: SearchView, path: Steps, rows: Ints) -> list[Label]:
-    (values,) = read_values(view.connection, view.state.pks[rows], [path.keys])
+    (values,) = read_exactly(view.connection, view.state.pks[rows], [path.keys])
     beyond = path.beyond
     return [_label(items_of(found_in(value, beyond))) for value in values]
 

@@ -13,10 +13,12 @@ from retrieval_store.base.json_values import Payload
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.filters.expression import PayloadPath, dotted
 from retrieval_store.filters.typed.paths import found_in
+from retrieval_store.interface.points import DOCUMENT, URI
 
 ROWS_AT_ONCE = 20_000
 FEW_ROWS = 256  # so few that what is made of each needn't be looked at by the garbage collector
 PATHS_AT_ONCE = 100  # a function of SQLite's takes a thousand
+BESIDE = {DOCUMENT: "document", URI: "uri"}  # columns of what is kept beside payloads
 
 
 def read_records(
@@ -41,14 +43,14 @@ def read_values(
     connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]
 ) -> list[list[Any]]:
     """For each path what the payloads of the points with these pks have there: see `value_at`."""
-    found = dict(zip(paths, read_exactly(connection, pks, paths), strict=True))
+    found = dict(zip(paths, _read(connection, pks, paths), strict=True))
     for path in paths:
         others = dotted(path)
         lacking = [] if others is None else [i for i, v in enumerate(found[path]) if v is None]
         if others is not None and lacking:
             places = np.array(lacking)
             places = places[~has_value(connection, pks[places], path)]
-            (values,) = read_exactly(connection, pks[places], [others])
+            (values,) = _read(connection, pks[places], [others])
             for place, value in zip(places.tolist(), values, strict=True):
                 found[path][place] = value
     return [found[path] for path in paths]
@@ -57,7 +59,35 @@ def read_values(
 def read_exactly(
     connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]
 ) -> list[list[Any]]:
-    """The same, but of keys with dots in them no others.
+    """The same, but of keys with dots in them no others, and documents and uris under the keys as
+    which they show."""
+    return [
+        _with_texts(values, _texts(connection, pks, path), path)
+        for path, values in zip(paths, _read(connection, pks, paths), strict=True)
+    ]
+
+
+def _texts(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> list[str | None]:
+    """What is kept beside the payloads where the path begins; nothing where none of it is."""
+    column = BESIDE.get(path[0]) if path else None
+    if column is None:
+        return []
+    return [text for piece in read_records(connection, column, pks) for (text,) in piece]
+
+
+def _with_texts(values: list[Any], texts: list[str | None], path: PayloadPath) -> list[Any]:
+    """The values, but texts where there are any, beyond which nothing lies."""
+    if not texts:
+        return values
+    whole = len(path) == 1
+    return [
+        value if text is None else text if whole else None
+        for value, text in zip(values, texts, strict=True)
+    ]
+
+
+def _read(connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]) -> list[list[Any]]:
+    """What the payloads of the points with these pks have at each path.
 
     SQLite finds it in each payload and hands out one array of JSON for thousands: in a third of the
     time of parsing all of them, and without keeping the interpreter.
@@ -69,6 +99,14 @@ def read_exactly(
         pieces = [_values(connection, piece, some) for piece in _pieces(pks, size)]
         found += [[*chain.from_iterable(piece[i] for piece in pieces)] for i in range(len(some))]
     return found
+
+
+def has_anything(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> Bools:
+    """For each of the points with these pks whether anything is there for `read_exactly`, null
+    included, for which that has None as for nothing."""
+    there = has_value(connection, pks, path)
+    texts = _texts(connection, pks, path) if len(path) == 1 else []
+    return there | np.array([text is not None for text in texts], np.bool_) if texts else there
 
 
 def has_value(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> Bools:

@@ -447,7 +447,8 @@ def _last_block(
 def _parts(batch: PointBatch) -> int:
     """Which parts of the points that are known already a batch changes."""
     special = any(isinstance(vectors, SpecialVectors) for vectors in batch.vectors.values())
-    payload = PAYLOAD if batch.payloads is not None else 0
+    shown = (batch.payloads, batch.documents, batch.uris)  # the latter as keys of the payload
+    payload = PAYLOAD if any(part is not None for part in shown) else 0
     document = DOCUMENT if batch.documents is not None else 0
     return payload | document | (SPECIAL if special else 0)
 

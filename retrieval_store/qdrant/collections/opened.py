@@ -91,14 +91,18 @@ class Collections:
             configuration = edit(configuration_of(record, spaces))
             old = record.settings.get("metadata")
             metadata = edit_metadata(old if isinstance(old, dict) else None)
-            settings = settings_of(configuration, metadata)
-            kept = {k: v for k, v in record.settings.items() if k not in ("hnsw", KEY)}
-            if KEY not in record.settings and "hnsw" in record.settings:
-                kept["hnsw"] = record.settings["hnsw"]
-            return CollectionRecord(record.id, record.name, {**settings, **kept, **_own(settings)})
+            settings = _beside(record.settings, settings_of(configuration, metadata))
+            return CollectionRecord(record.id, record.name, settings)
 
         self.store.change(opened.record.id, replaced)
 
 
-def _own(settings: Payload) -> Payload:
-    return {name: settings[name] for name in ("metadata", KEY, "hnsw") if name in settings}
+def _beside(old: Payload, new: Payload) -> Payload:
+    """The new settings of this front beside what the other one has set, which stays as long as the
+    unnamed vectors are what they were."""
+    kept = {name: one for name, one in old.items() if name not in ("metadata", "hnsw", KEY)}
+    settings = {**new, **kept}
+    was, now = old.get("hnsw"), new.get("hnsw")
+    if isinstance(was, dict) and isinstance(now, dict) and was["space"] == now["space"]:
+        settings["hnsw"] = was
+    return settings

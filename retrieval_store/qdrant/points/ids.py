@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 from qdrant_client import models
 
 from retrieval_store.base.json_values import INT_MAX, is_unicode, shown
@@ -15,9 +16,9 @@ Selected: TypeAlias = tuple[list[PointId] | None, models.Filter | None]
 
 def id_to_write(given: Any) -> PointId:
     """An id that a point can have: an integer from 0 to 2^64-1, or a UUID in its canonical form."""
-    if isinstance(given, int) and not isinstance(given, bool):
+    if isinstance(given, int | np.integer) and not isinstance(given, bool):
         if 0 <= given <= INT_MAX:
-            return given
+            return int(given)
         raise malformed(f"the point id {given} isn't between 0 and 2^64-1")
     if isinstance(given, uuid.UUID):
         return str(given)
@@ -57,7 +58,7 @@ def selected(selector: Any) -> Selected:
             return None, selector
         case models.PointIdsList():
             selector = selector.points
-    if isinstance(selector, str | int | uuid.UUID):
+    if isinstance(selector, str | int | np.integer | uuid.UUID):
         selector = [selector]
     if not isinstance(selector, Sequence | set | frozenset):
         try:

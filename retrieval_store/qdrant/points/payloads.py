@@ -12,11 +12,10 @@ from qdrant_client import models
 
 from retrieval_store.base.json_values import Payload
 from retrieval_store.filters.typed.paths import EACH, Step
-from retrieval_store.interface.points import Content
+from retrieval_store.interface.points import DOCUMENT, URI, Content
 from retrieval_store.qdrant.paths import parse_path
 from retrieval_store.qdrant.refusals import wrong
 
-DOCUMENT, URI = "_document", "_uri"
 Path: TypeAlias = Sequence[Step]
 Shown: TypeAlias = Callable[[Payload], Any]
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -19,8 +20,9 @@ import pytest
 import retrieval_store
 from retrieval_store.direct.configuration import DEFAULTS
 from retrieval_store.direct.results import SPACE
-from retrieval_store.interface.points import Fields, PointBatch, Vectors, WriteRules
+from retrieval_store.interface.points import Content, Fields, PointBatch, Vectors, WriteRules
 from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.interface.stores import Changes
 from tests.helpers import ROOT
 from tests.helpers.power_loss import Chance, Disk, Event, Recorder
 
@@ -39,26 +41,30 @@ SYNCS = {
     "of the name of the store's directory": "retrieval_store.engine.registry.sync_directory",
 }
 
-Content = dict[str, tuple]
+Holdings = dict[str, tuple]
 
 pytestmark = pytest.mark.kills
 
 
-def content(path: Path) -> Content:
+def content(path: Path) -> Holdings:
     """All that a store holds, in a form that compares."""
-    held: Content = {}
+    held: Holdings = {}
     with retrieval_store.Client(path) as client:
         for collection in client.list_collections():
             got = collection.get(include=["metadatas", "documents", "embeddings"])
             engine = client._session.store.points(str(collection.id))
             others = engine.get(None, None, None, 0, Fields(vectors=(OTHER,))).vectors[OTHER]
             points = [
-                (got["ids"][i], str(got["metadatas"][i]), got["documents"][i], *vector, *others[i])
+                (
+                    *(got["ids"][i], str(got["metadatas"][i]), got["documents"][i]),
+                    *(*vector, others[i].tobytes()),
+                )
                 for i, vector in enumerate(got["embeddings"].tolist())
             ]
             found = collection.query(query_embeddings=np.zeros(DIMENSION), n_results=10_000)
             assert sorted(found["ids"][0]) == sorted(got["ids"])
             held[collection.name] = (str(collection.metadata), *points)
+        held["aliases"] = ("", *sorted(client._session.store.aliases().items()))
     return held
 
 
@@ -121,14 +127,37 @@ def workload(path: Path, durability: str) -> Iterator[None]:
         yield
         store.optimize(store.named("both").id, lambda *_: None)
         yield
+        store.change_aliases(lambda aliases: {**aliases, "x": "both", "y": "uno"})
+        yield
+        both.transact(partial(several_operations, vectors))
+        yield
+        store.change_aliases(lambda aliases: {"x": "uno"})
+        yield
+        both.drop_space(OTHER)
+        both.add_space(OTHER, NewSpace("ip"))
+        store.optimize(store.named("both").id, lambda *_: None)  # or its file goes at any time
+        yield
+        both.put(PointBatch(["d"], {OTHER: Vectors(vectors[11:12])}), UPSERT)
+        yield
 
 
-def record(root: Path, durability: str, monkeypatch) -> tuple[list[Event], list[Content]]:
+def several_operations(vectors: np.ndarray, changes: Changes) -> None:
+    """All kinds of operations on points, in one transaction."""
+    replace = WriteRules(known="replace", new="insert")
+    new = {SPACE: Vectors(vectors[3:6]), OTHER: Vectors(vectors[6:9])}
+    changes.put(PointBatch(["b", "c", "d"], new, [{"n": 1}] * 3), replace)
+    changes.edit(None, None, lambda old: Content({"n": 2}, "a text", old.uri), False)
+    changes.delete_vectors(["b"], None, [OTHER], False)
+    changes.delete(["c"], None)
+    changes.put(PointBatch(["a"], {SPACE: Vectors(vectors[9:10])}, [{"n": 3}]), replace)
+
+
+def record(root: Path, durability: str, monkeypatch) -> tuple[list[Event], list[Holdings]]:
     """The events of the workload, with an "acknowledged" after each step, and what the store held
     after each."""
     store = root / "store"
     recorder = Recorder(root)
-    contents: list[Content] = [{}]
+    contents: list[Holdings] = [{"aliases": ("",)}]
     for step in _stepwise(recorder, store, durability, monkeypatch):
         # A copy, since a look at the store itself would write and sync.
         copy = root.parent / f"copy-{step}"
@@ -152,7 +181,7 @@ def _stepwise(recorder, store, durability, monkeypatch) -> Iterator[int]:
 
 def crashes(
     events: list[Event], shares: tuple[float, ...]
-) -> Iterator[tuple[str, Content | Exception, int]]:
+) -> Iterator[tuple[str, Holdings | Exception, int]]:
     """Crash after each event, in several ways: where that was, what is left (or the error that
     reading it raised), and how many steps had been acknowledged."""
     root = Path(events[0].path)  # the first event makes the directory of the store
@@ -173,7 +202,7 @@ def crashes(
                     yield place, error, acknowledged
 
 
-def difference(found: Content, expected: Content) -> str:
+def difference(found: Holdings, expected: Holdings) -> str:
     """Where the two differ, in short."""
     for name in sorted({*found, *expected}):
         one, other = found.get(name, ()), expected.get(name, ())
@@ -184,7 +213,7 @@ def difference(found: Content, expected: Content) -> str:
 
 
 def violations(
-    events: list[Event], contents: list[Content], shares: tuple[float, ...]
+    events: list[Event], contents: list[Holdings], shares: tuple[float, ...]
 ) -> Iterator[str]:
     """Where what is left is neither what was acknowledged, nor that and the step under way."""
     for place, found, acknowledged in crashes(events, shares):
@@ -195,7 +224,7 @@ def violations(
 
 
 def inconsistencies(
-    events: list[Event], contents: list[Content], shares: tuple[float, ...]
+    events: list[Event], contents: list[Holdings], shares: tuple[float, ...]
 ) -> Iterator[str]:
     """The same for relaxed durability: each collection must hold what it held at some time."""
     points = {held[1:] for names in contents for held in names.values()}

@@ -1,0 +1,566 @@
+"""Collections: what they were configured with, what is changed of them, aliases, strict mode, and
+payload indexes."""
+
+import threading
+
+import pytest
+
+from retrieval_store.qdrant import QdrantClient, Refused, models
+
+DOT, COSINE = models.Distance.DOT, models.Distance.COSINE
+PARAMS = models.VectorParams(size=2, distance=DOT)
+
+
+@pytest.fixture(params=["memory", "disk"])
+def qdrant(request, tmp_path):
+    place = {"path": tmp_path / "store"} if request.param == "disk" else {"location": ":memory:"}
+    with QdrantClient(**place) as qdrant:
+        yield qdrant
+
+
+@pytest.fixture
+def things(qdrant):
+    """A collection of one kind of vectors, without points."""
+    qdrant.create_collection("things", PARAMS)
+    return qdrant
+
+
+def point(point_id, payload=None, vector=None):
+    return models.PointStruct(id=point_id, vector=vector or {}, payload=payload)
+
+
+def names(client):
+    return {one.name for one in client.get_collections().collections}
+
+
+def aliases(client):
+    return {one.alias_name: one.collection_name for one in client.get_aliases().aliases}
+
+
+def plain(model):
+    return model.model_dump(mode="json", exclude_none=True)
+
+
+def alias(name, collection):
+    return models.CreateAliasOperation(
+        create_alias=models.CreateAlias(collection_name=collection, alias_name=name)
+    )
+
+
+def no_alias(name):
+    return models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=name))
+
+
+def renamed(old, new):
+    return models.RenameAliasOperation(
+        rename_alias=models.RenameAlias(old_alias_name=old, new_alias_name=new)
+    )
+
+
+# Configuration
+
+VECTORS = {
+    "": models.VectorParams(size=3, distance=COSINE),
+    "half": models.VectorParams(
+        size=4,
+        distance=models.Distance.EUCLID,
+        datatype=models.Datatype.FLOAT16,
+        on_disk=True,
+        hnsw_config=models.HnswConfigDiff(m=24, ef_construct=50),
+        quantization_config=models.ScalarQuantization(
+            scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.9)
+        ),
+    ),
+    "bytes": models.VectorParams(
+        size=5, distance=models.Distance.MANHATTAN, datatype=models.Datatype.UINT8
+    ),
+    "many": models.VectorParams(
+        size=2, distance=DOT, multivector_config=models.MultiVectorConfig(comparator="max_sim")
+    ),
+}
+SPARSE = {
+    "plain": models.SparseVectorParams(),
+    "idf": models.SparseVectorParams(
+        index=models.SparseIndexParams(on_disk=True, full_scan_threshold=7),
+        modifier=models.Modifier.IDF,
+    ),
+}
+SETTINGS = {
+    "shard_number": 3,
+    "replication_factor": 2,
+    "write_consistency_factor": 2,
+    "on_disk_payload": False,
+    "hnsw_config": models.HnswConfigDiff(m=8, ef_construct=77, payload_m=4),
+    "optimizers_config": models.OptimizersConfigDiff(indexing_threshold=5, max_segment_size=9),
+    "wal_config": models.WalConfigDiff(wal_capacity_mb=4),
+    "quantization_config": models.BinaryQuantization(
+        binary=models.BinaryQuantizationConfig(always_ram=True)
+    ),
+    "strict_mode_config": models.StrictModeConfig(enabled=True, max_query_limit=9),
+}
+IN_PARAMS = ("shard_number", "replication_factor", "write_consistency_factor", "on_disk_payload")
+REPORTED_AS = {"optimizers_config": "optimizer_config"}
+
+
+def test_what_a_collection_was_given_is_what_it_reports(tmp_path):
+    with QdrantClient(path=tmp_path) as client:
+        client.create_collection(
+            "things", VECTORS, SPARSE, metadata={"by": "us", "deep": [1, None]}, **SETTINGS
+        )
+        first = client.get_collection("things")
+    with QdrantClient(path=tmp_path) as client:
+        assert client.get_collection("things") == first
+    config = first.config
+    assert {name: plain(one) for name, one in config.params.vectors.items()} == {
+        name: plain(one) for name, one in VECTORS.items()
+    }
+    assert {name: plain(one) for name, one in config.params.sparse_vectors.items()} == {
+        name: plain(one) for name, one in SPARSE.items()
+    }
+    assert config.metadata == {"by": "us", "deep": [1, None]}
+    for name, given in SETTINGS.items():
+        if name in IN_PARAMS:
+            assert getattr(config.params, name) == given
+        else:
+            reported = plain(getattr(config, REPORTED_AS.get(name, name)))
+            assert plain(given).items() <= reported.items()
+    assert (first.status, first.points_count, first.payload_schema) == ("green", 0, {})
+
+
+def test_one_unnamed_kind_of_vectors_is_reported_as_such(things):
+    assert things.get_collection("things").config.params.vectors == PARAMS
+    things.create_collection("bare")
+    assert things.get_collection("bare").config.params.vectors in (None, {})
+    things.upsert("bare", [point(1, {"n": 1})])
+    assert things.get_collection("bare").points_count == 1
+
+
+@pytest.mark.parametrize(
+    "vectors, sparse",
+    [
+        ({"a": PARAMS}, {"a": models.SparseVectorParams()}),
+        ({"a": models.VectorParams(size=70_000, distance=DOT)}, None),
+        ({"a/b": PARAMS}, None),
+        (None, {"": models.SparseVectorParams()}),
+        (models.VectorParams(size=2, distance=DOT, datatype=models.Datatype.TURBO4), None),
+    ],
+)
+def test_configurations_that_cannot_be_are_refused_and_leave_no_collection(qdrant, vectors, sparse):
+    with pytest.raises(Refused):
+        qdrant.create_collection("things", vectors, sparse)
+    assert names(qdrant) == set()
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a:b", "x" * 256, "a\0", 'a"'])
+def test_names_that_no_collection_can_have_are_refused(qdrant, name):
+    with pytest.raises(Refused):
+        qdrant.create_collection(name, PARAMS)
+    with pytest.raises(Refused):
+        qdrant.update_collection_aliases([alias(name, "things")])
+    assert names(qdrant) == set()
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 255, "ß \U0001f600", ".", "..", "a b", " ", "CON", "-", "ab"]
+)
+def test_any_other_name_is_one(qdrant, name):
+    qdrant.create_collection(name, PARAMS)
+    qdrant.upsert(name, [point(1, None, [1, 2])])
+    assert names(qdrant) == {name} and qdrant.count(name).count == 1
+    with pytest.raises(Refused) as caught:
+        qdrant.create_collection(name, PARAMS)
+    assert caught.value.status_code == 409
+    assert qdrant.delete_collection(name) is True
+    assert qdrant.delete_collection(name) is False and names(qdrant) == set()
+
+
+def test_a_collection_that_is_not_there_is_missed_by_name(qdrant):
+    assert not qdrant.collection_exists("none")
+    for call in (
+        lambda: qdrant.get_collection("none"),
+        lambda: qdrant.upsert("none", [point(1)]),
+        lambda: qdrant.count("none"),
+        lambda: qdrant.update_collection("none", metadata={}),
+        lambda: qdrant.create_payload_index("none", "a", "keyword"),
+        lambda: qdrant.get_collection_aliases("none"),
+    ):
+        with pytest.raises(Refused, match="none") as caught:
+            call()
+        assert caught.value.status_code == 404
+
+
+@pytest.mark.filterwarnings("ignore:.*recreate_collection")
+def test_recreating_leaves_nothing_of_what_was(things):
+    things.upsert("things", [point(1, {"n": 1}, [1, 2])])
+    things.create_payload_index("things", "n", "integer")
+    things.recreate_collection("things", models.VectorParams(size=3, distance=COSINE))
+    info = things.get_collection("things")
+    assert (info.points_count, info.payload_schema) == (0, {})
+    things.upsert("things", [point(1, None, [3, 0, 4])])
+    (one,) = things.retrieve("things", [1], with_vectors=True)
+    assert one.vector == pytest.approx([0.6, 0, 0.8])
+    things.recreate_collection("new", PARAMS)
+    assert names(things) == {"things", "new"}
+
+
+# What is changed
+
+
+def test_settings_are_updated_one_by_one(things):
+    things.update_collection(
+        "things",
+        optimizers_config=models.OptimizersConfigDiff(indexing_threshold=5),
+        hnsw_config=models.HnswConfigDiff(ef_construct=300),
+        collection_params=models.CollectionParamsDiff(on_disk_payload=False),
+        vectors_config={"": models.VectorParamsDiff(on_disk=True)},
+    )
+    things.update_collection(
+        "things",
+        hnsw_config=models.HnswConfigDiff(m=5),
+        quantization_config=models.ScalarQuantization(
+            scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8)
+        ),
+    )
+    config = things.get_collection("things").config
+    assert config.optimizer_config.indexing_threshold == 5
+    assert (config.hnsw_config.m, config.hnsw_config.ef_construct) == (5, 300)
+    assert config.params.on_disk_payload is False
+    assert config.params.vectors == PARAMS.model_copy(update={"on_disk": True})
+    assert config.quantization_config.scalar.type == models.ScalarType.INT8
+    things.update_collection("things", quantization_config=models.Disabled.DISABLED)
+    assert things.get_collection("things").config.quantization_config is None
+    with pytest.raises(Refused, match="vector name"):
+        things.update_collection("things", vectors_config={"z": models.VectorParamsDiff()})
+
+
+def test_metadata_is_merged_and_null_takes_a_key_away(things):
+    assert things.get_collection("things").config.metadata is None
+    things.update_collection("things", metadata={"a": 1, "b": {"c": 2}})
+    things.update_collection("things", metadata={"a": None, "b": {"d": 3}, "e": [4]})
+    assert things.get_collection("things").config.metadata == {"b": {"d": 3}, "e": [4]}
+    things.update_collection("things", hnsw_config=models.HnswConfigDiff(m=5))
+    assert things.get_collection("things").config.metadata == {"b": {"d": 3}, "e": [4]}
+
+
+def test_vector_names_are_added_and_dropped_and_come_back_empty(things):
+    things.upsert("things", [point(1, {"n": 1}, [1, 1])])
+    things.create_vector_name(
+        "things",
+        "extra",
+        models.DenseVectorNameConfig(dense=models.DenseVectorConfig(size=3, distance=DOT)),
+    )
+    things.create_vector_name(
+        "things",
+        "words",
+        models.SparseVectorNameConfig(sparse=models.SparseVectorConfig(modifier="idf")),
+    )
+    params = things.get_collection("things").config.params
+    assert set(params.vectors) == {"", "extra"} and set(params.sparse_vectors) == {"words"}
+    assert params.sparse_vectors["words"].modifier == models.Modifier.IDF
+    words = models.SparseVector(indices=[1], values=[2.0])
+    things.upsert("things", [point(2, None, {"extra": [1, 2, 3], "words": words, "": [2, 2]})])
+    things.update_vectors("things", [models.PointVectors(id=1, vector={"extra": [3, 2, 1]})])
+    found = things.query_points("things", [1.0, 0.0, 0.0], using="extra").points
+    assert [(one.id, one.score) for one in found] == [(1, 3.0), (2, 1.0)]
+    with pytest.raises(Refused):
+        things.create_vector_name(
+            "things",
+            "extra",
+            models.DenseVectorNameConfig(dense=models.DenseVectorConfig(size=9, distance=DOT)),
+        )
+    things.delete_vector_name("things", "extra")
+    things.delete_vector_name("things", "words")
+    assert things.get_collection("things").config.params.vectors == PARAMS
+    with pytest.raises(Refused, match="vector name"):
+        things.upsert("things", [point(3, None, {"extra": [1, 2, 3]})])
+    things.create_vector_name(
+        "things",
+        "extra",
+        models.DenseVectorNameConfig(dense=models.DenseVectorConfig(size=2, distance=COSINE)),
+    )
+    things.upsert("things", [point(3, None, {"extra": [3, 4]})])
+    vectors = {one.id: one.vector for one in things.scroll("things", with_vectors=True)[0]}
+    assert vectors[1] == [1.0, 1.0] and vectors[2] == [2.0, 2.0]
+    assert vectors[3]["extra"] == pytest.approx([0.6, 0.8])
+    assert [one.id for one in things.query_points("things", [1.0, 0], using="extra").points] == [3]
+
+
+# Aliases
+
+
+def test_aliases_are_names_of_collections(things):
+    things.update_collection_aliases([alias("alias", "things"), alias("other", "things")])
+    things.upsert("alias", [point(1, {"n": 1}, [1, 2])])
+    assert things.count("things").count == 1
+    assert things.get_collection("other").points_count == 1
+    assert things.collection_exists("alias") and names(things) == {"things"}
+    found = things.get_collection_aliases("things").aliases
+    assert {one.alias_name for one in found} == {"alias", "other"} == set(aliases(things))
+    with pytest.raises(Refused):
+        things.create_collection("alias", PARAMS)
+    things.update_collection_aliases([renamed("alias", "new"), no_alias("other")])
+    assert aliases(things) == {"new": "things"}
+    assert things.delete_collection("new") is False and names(things) == {"things"}
+    things.delete_collection("things")
+    assert aliases(things) == {} and not things.collection_exists("new")
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        alias("x", "none"),
+        alias("second", "things"),
+        renamed("none", "x"),
+        renamed("alias", "second"),
+        alias("a/b", "things"),
+        "what",
+    ],
+)
+def test_a_list_of_which_one_is_refused_changes_no_alias(things, refused):
+    things.create_collection("second", PARAMS)
+    things.update_collection_aliases([alias("alias", "things")])
+    with pytest.raises(Refused):
+        things.update_collection_aliases(
+            [alias("first", "second"), no_alias("alias"), alias("alias", "second"), refused]
+        )
+    assert aliases(things) == {"alias": "things"}
+
+
+def test_an_alias_is_switched_at_once_for_all_who_read(tmp_path):
+    with QdrantClient(path=tmp_path) as client, QdrantClient(path=tmp_path) as reader:
+        for i, name in enumerate(["one", "two"]):
+            client.create_collection(name, PARAMS)
+            client.upsert(name, [point(i, {"in": name})])
+        client.update_collection_aliases([alias("live", "one")])
+        seen, stop, wrong = set(), threading.Event(), []
+
+        def read():
+            while not stop.is_set():
+                try:
+                    (one,) = reader.scroll("live")[0]
+                    seen.add(one.payload["in"])
+                except Exception as error:
+                    wrong.append(error)
+                    return
+
+        reading = threading.Thread(target=read)
+        reading.start()
+        for i in range(60):
+            client.update_collection_aliases(
+                [no_alias("live"), alias("live", ["two", "one"][i % 2])]
+            )
+        while not wrong and len(seen) < 2:
+            client.update_collection_aliases([alias("live", "two" if "one" in seen else "one")])
+        stop.set()
+        reading.join()
+    assert not wrong and seen == {"one", "two"}
+
+
+# Payload indexes
+
+
+def test_payload_indexes_are_reported_with_how_many_points_they_hold(things):
+    for key, schema in {
+        "n": models.PayloadSchemaType.INTEGER,
+        "f": "float",
+        "w": models.KeywordIndexParams(type="keyword", on_disk=True, is_tenant=True),
+        "t": models.TextIndexParams(
+            type="text", tokenizer=models.TokenizerType.WORD, min_token_len=2, lowercase=True
+        ),
+        "deep.list[].at": models.PayloadSchemaType.DATETIME,
+        "g": models.PayloadSchemaType.GEO,
+        "b": models.PayloadSchemaType.BOOL,
+        "u": models.UuidIndexParams(type="uuid"),
+    }.items():
+        things.create_payload_index("things", key, schema)
+    things.upsert(
+        "things",
+        [
+            point(1, {"n": 1, "f": 1, "w": "x", "t": "some text", "b": True}),
+            point(2, {"n": "1", "f": 2.5, "w": ["x", "y"], "t": 7, "g": {"lon": 1, "lat": 2}}),
+            point(3, {"n": [1, 2], "deep": {"list": [{"at": "2024-01-01"}]}, "u": "nothing"}),
+            point(4, {"n": 1.5, "deep": {"list": [{"at": "never"}]}, "g": {"lon": 1}, "b": None}),
+        ],
+    )
+    schema = things.get_collection("things").payload_schema
+    assert {key: one.points for key, one in schema.items()} == {
+        "n": 2,
+        "f": 2,
+        "w": 2,
+        "t": 1,
+        "deep.list[].at": 1,
+        "g": 1,
+        "b": 1,
+        "u": 0,
+    }
+    assert schema["n"].data_type == "integer" and schema["n"].params is None
+    assert schema["w"].params.is_tenant is True and schema["w"].params.on_disk is True
+    assert schema["t"].params.min_token_len == 2
+    things.delete_payload_index("things", "n")
+    things.clear_payload("things", [1, 2])
+    schema = things.get_collection("things").payload_schema
+    assert "n" not in schema and schema["w"].points == 0
+    with pytest.raises(Refused):
+        things.create_payload_index("things", "x", "nonsense")
+    with pytest.raises(Refused):
+        things.create_payload_index("things", "x[", "keyword")
+    assert things.get_collection("things").payload_schema.keys() == schema.keys()
+
+
+def test_an_index_decides_what_is_found_and_dropping_it_undoes_that(things):
+    things.upsert("things", [point(1, {"n": 1}), point(2, {"n": 1.5}), point(3, {"n": "1"})])
+
+    def found(condition):
+        return [one.id for one in things.scroll("things", models.Filter(must=[condition]))[0]]
+
+    one = models.FieldCondition(key="n", match=models.MatchValue(value=1))
+    between = models.FieldCondition(key="n", range=models.Range(gte=1, lte=2))
+    assert (found(one), found(between)) == ([1], [1, 2])
+    things.create_payload_index("things", "n", models.PayloadSchemaType.INTEGER)
+    assert (found(one), found(between)) == ([1], [1])
+    things.delete_payload_index("things", "n")
+    assert (found(one), found(between)) == ([1], [1, 2])
+
+
+# Strict mode
+
+
+def filtered(**condition):
+    return models.Filter(must=[models.FieldCondition(key="n", **condition)])
+
+
+ONE = filtered(match=models.MatchValue(value=1))
+THREE = models.Filter(
+    should=[
+        models.FieldCondition(key="i", match=models.MatchValue(value=1)),
+        models.Filter(must=[*ONE.must, *ONE.must]),
+    ]
+)
+QUERY = [1.0, 0.0]
+
+
+def with_params(**params):
+    return {"search_params": models.SearchParams(**params)}
+
+
+@pytest.mark.parametrize(
+    "limit, refused, allowed",
+    [
+        (
+            {"max_query_limit": 5},
+            lambda q: q.scroll("things", limit=6),
+            lambda q: q.scroll("things", limit=5),
+        ),
+        (
+            {"max_query_limit": 5},
+            lambda q: q.query_points("things", QUERY, limit=6),
+            lambda q: q.query_points("things", QUERY, limit=5),
+        ),
+        (
+            {"max_query_limit": 5},
+            lambda q: q.query_batch_points(
+                "things", [models.QueryRequest(query=QUERY, limit=n) for n in (1, 6)]
+            ),
+            lambda q: q.query_batch_points(
+                "things", [models.QueryRequest(query=QUERY, limit=n) for n in (1, 5)]
+            ),
+        ),
+        (
+            {"max_timeout": 5},
+            lambda q: q.scroll("things", timeout=6),
+            lambda q: q.scroll("things", timeout=5),
+        ),
+        (
+            {"max_timeout": 5},
+            lambda q: q.upsert("things", [point(1)], timeout=6),
+            lambda q: q.upsert("things", [point(1)], timeout=5),
+        ),
+        (
+            {"unindexed_filtering_retrieve": False},
+            lambda q: q.scroll("things", ONE),
+            lambda q: q.delete("things", ONE),
+        ),
+        (
+            {"unindexed_filtering_retrieve": False},
+            lambda q: q.query_points("things", QUERY, query_filter=ONE),
+            lambda q: q.scroll(
+                "things", models.Filter(must=[models.HasIdCondition(has_id=[1, 2])])
+            ),
+        ),
+        (
+            {"unindexed_filtering_update": False},
+            lambda q: q.delete("things", ONE),
+            lambda q: q.scroll("things", ONE),
+        ),
+        (
+            {"unindexed_filtering_update": False},
+            lambda q: q.set_payload("things", {"x": 1}, ONE),
+            lambda q: q.set_payload("things", {"x": 1}, [1]),
+        ),
+        (
+            {"filter_max_conditions": 2},
+            lambda q: q.scroll("things", THREE),
+            lambda q: q.scroll("things", models.Filter(must=[*ONE.must, *ONE.must])),
+        ),
+        (
+            {"condition_max_size": 2},
+            lambda q: q.scroll("things", filtered(match=models.MatchAny(any=[1, 2, 3]))),
+            lambda q: q.scroll("things", filtered(match=models.MatchAny(any=[1, 2]))),
+        ),
+        (
+            {"search_allow_exact": False},
+            lambda q: q.query_points("things", QUERY, **with_params(exact=True)),
+            lambda q: q.query_points("things", QUERY, **with_params(exact=False)),
+        ),
+        (
+            {"search_max_hnsw_ef": 50},
+            lambda q: q.query_points("things", QUERY, **with_params(hnsw_ef=51)),
+            lambda q: q.query_points("things", QUERY, **with_params(hnsw_ef=50)),
+        ),
+        (
+            {"upsert_max_batchsize": 2},
+            lambda q: q.upsert("things", [point(i) for i in (1, 2, 7)]),
+            lambda q: q.upsert("things", [point(i) for i in (1, 2)]),
+        ),
+        (
+            {"max_points_count": 4},
+            lambda q: q.upsert("things", [point(7), point(8)]),
+            lambda q: q.upsert("things", [point(7)]),
+        ),
+        (
+            {"max_collection_vector_size_bytes": 8},
+            lambda q: q.upsert("things", [point(7, None, [1, 2])]),
+            lambda q: q.upload_points("other", [point(7, None, [1, 2])]),
+        ),
+        (
+            {"max_payload_index_count": 1},
+            lambda q: q.create_payload_index("things", "n", "integer"),
+            lambda q: q.create_payload_index("things", "i", "integer"),
+        ),
+    ],
+)
+def test_strict_mode_refuses_what_it_forbids_and_nothing_else(things, limit, refused, allowed):
+    things.create_collection("other", PARAMS)
+    things.upsert("things", [point(i, {"n": i, "i": i}, [i, i]) for i in (1, 2, 3)])
+    things.create_payload_index("things", "i", models.PayloadSchemaType.INTEGER)
+    refused_in = things.scroll("things", limit=5, with_vectors=True)
+    things.update_collection(
+        "things", strict_mode_config=models.StrictModeConfig(enabled=True, **limit)
+    )
+    with pytest.raises(Refused, match="trict mode") as caught:
+        refused(things)
+    assert 400 <= caught.value.status_code < 500
+    assert things.scroll("things", limit=5, with_vectors=True) == refused_in
+    allowed(things)
+    things.update_collection("things", strict_mode_config=models.StrictModeConfig(enabled=False))
+    refused(things)
+
+
+def test_strict_mode_holds_within_batches(things):
+    things.update_collection(
+        "things", strict_mode_config=models.StrictModeConfig(enabled=True, upsert_max_batchsize=2)
+    )
+    many = models.PointsList(points=[point(i) for i in range(3)])
+    with pytest.raises(Refused, match="upsert_max_batchsize"):
+        things.batch_update_points("things", [models.UpsertOperation(upsert=many)])
+    assert things.count("things").count == 0

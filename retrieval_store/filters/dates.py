@@ -3,10 +3,13 @@
 import re
 from datetime import UTC, date, datetime
 
+_DAY = r"\s*([+-]\d{1,9}|\d{1,4})-\s*(\d{1,2})-\s*(\d\d|\d(?!\d))"
+_CLOCK = r"\s*(\d{1,2}):\s*(\d{1,2})"
+_SECOND = r":\s*(\d{1,2})(?:\.(\d+))?"
+_ZONE = r"\s*(?:([Zz]|UTC|utc)|([-+\u2212])(\d\d)(?:[: ]*(\d\d))?)\s*"
+# Days, or times at the place where they were written, or anywhere. These come with seconds.
 _TIME = re.compile(
-    r"\s*([+-]\d+|\d{1,4})-(\d{1,2})-(\d{1,2})"
-    r"(?:[ Tt](\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:\.(\d+))?\s*(?:([Zz])|([+-])(\d\d):?(\d\d)?)?)?)?",
-    re.ASCII,
+    rf"{_DAY}(?:T?{_CLOCK}(?:{_SECOND})?)?|{_DAY}[Tt]?{_CLOCK}{_SECOND}{_ZONE}", re.ASCII
 )
 SECOND = 1_000_000
 MOST_YEARS = 262_142
@@ -18,16 +21,27 @@ def micros_in(text: str) -> int | None:
     found = _TIME.fullmatch(text)
     if found is None:
         return None
-    year, month, day, *clock = (int(found[i] or 0) for i in range(1, 7))
-    hour, minute, second = clock
+    parts = found.groups()
+    here, zoned = parts[:7], parts[7:]
+    year, month, day, hour, minute, second = (
+        int(part or 0) for part in (here if zoned[0] is None else zoned)[:6]
+    )
     if not (_is_day(year, month, day) and hour < 24 and minute < 60 and second <= 60):
         return None
-    hours, minutes = int(found[10] or 0), int(found[11] or 0)
-    if hours > 23 or minutes > 59:
+    fraction = (here[6] or zoned[6] or "0")[:6].ljust(6, "0")
+    east = _minutes_east(*zoned[8:])
+    if east is None or (zoned[9] and not zoned[10] and "t" in text):  # so lax, but not both
         return None
-    zone = (hours * 60 + minutes) * (-1 if found[9] == "-" else 1)
-    seconds = days_to(year, month, day) * 86_400 + hour * 3_600 + (minute - zone) * 60 + second
-    return seconds * SECOND + int((found[7] or "0")[:6].ljust(6, "0"))
+    seconds = days_to(year, month, day) * 86_400 + hour * 3_600 + (minute - east) * 60 + second
+    return seconds * SECOND + int(fraction)
+
+
+def _minutes_east(sign: str | None, hours: str | None, minutes: str | None) -> int | None:
+    """How far ahead a zone's clocks are; None for what is no zone."""
+    east = int(hours or 0) * 60 + int(minutes or 0)
+    if int(hours or 0) > 23 or int(minutes or 0) > 59:
+        return None
+    return east if sign == "+" else -east
 
 
 def micros_of(time: date) -> int:

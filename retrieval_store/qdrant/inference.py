@@ -96,6 +96,11 @@ def is_ours(model_name: str) -> bool:
     return plugins.is_known(plugins.EMBEDDING_FUNCTIONS, model_name)
 
 
+def size_of(name: str) -> int:
+    """How many numbers the vectors of an embedding function of ours have."""
+    return len(_embedded(name, ["a"], {}, is_query=False)[0])
+
+
 def _embedded(name: str, inputs: Sequence[Any], options: dict[str, Any], is_query: bool) -> Any:
     function = _function(name, json.dumps(options, sort_keys=True))
     if is_query and isinstance(function, QueryEmbedding):

@@ -2,15 +2,18 @@
 
 from contextlib import closing, contextmanager
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import models
 
 from retrieval_store.filters.predicate import Candidate, fulfils
 from retrieval_store.qdrant.filters import parse_filter
+from tests.helpers.filter_strategies import EXAMPLES
 from tests.qdrant import strategies
 from tests.qdrant.edge import Edge
-from tests.qdrant.store import Payloads
+from tests.qdrant.store import IDS, Payloads
+
+compared = settings(max_examples=EXAMPLES // 6)  # that engine takes 50 ms to begin
 
 
 @contextmanager
@@ -28,6 +31,7 @@ def each_way(condition):
     return models.Filter(must=[condition]), models.Filter(must_not=[condition])
 
 
+@compared
 @given(
     strategies.points,
     st.lists(strategies.conditions, min_size=1, max_size=20),
@@ -40,6 +44,7 @@ def test_a_condition_finds_what_that_engine_finds(payloads, conditions, indexes)
                 assert ours.found(asked) == edge.found(asked), asked
 
 
+@compared
 @given(strategies.points, st.lists(strategies.filters, min_size=1, max_size=10), strategies.indexes)
 def test_a_filter_finds_what_that_engine_finds(payloads, filters, indexes):
     with both(payloads, indexes) as (edge, ours):
@@ -47,6 +52,7 @@ def test_a_filter_finds_what_that_engine_finds(payloads, filters, indexes):
             assert ours.found(asked) == edge.found(asked), asked
 
 
+@compared
 @given(strategies.points, strategies.points, st.lists(strategies.filters, max_size=10))
 def test_what_was_written_since_is_found_like_everything_else(before, after, filters):
     with both(before, {}) as (_, ours), closing(Edge({**before, **after}, {})) as edge:
@@ -58,6 +64,7 @@ def test_what_was_written_since_is_found_like_everything_else(before, after, fil
             assert ours.found(asked) == edge.found(asked), asked
 
 
+@compared
 @given(strategies.points, st.lists(strategies.filters, max_size=10), strategies.indexes)
 def test_points_asked_one_by_one_say_the_same(payloads, filters, indexes):
     with closing(Payloads()) as ours:
@@ -68,8 +75,11 @@ def test_points_asked_one_by_one_say_the_same(payloads, filters, indexes):
             expression = parse_filter(asked, indexes)
             said = [i for i, p in payloads.items() if fulfils(Candidate(i, p, None), expression)]
             assert said == ours.found(asked), asked
+            named = ours.points.get([*payloads], expression, None, 0, IDS)
+            assert said == named.ids, asked
 
 
+@compared
 @given(strategies.points, strategies.points, st.sampled_from(["v", "w", "v[].x", "v.x"]))
 def test_values_are_counted_as_that_engine_counts_them(before, after, key):
     for kind in ("keyword", "integer", "bool", "uuid"):
@@ -84,6 +94,7 @@ def test_values_are_counted_as_that_engine_counts_them(before, after, key):
             assert ours.facet(key) == edge.facet(key)
 
 
+@compared
 @given(strategies.points, strategies.points, st.booleans())
 def test_points_come_in_the_order_in_which_that_engine_has_them(before, after, descending):
     direction = models.Direction.DESC if descending else models.Direction.ASC

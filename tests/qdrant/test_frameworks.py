@@ -52,15 +52,15 @@ def _sparse(vector):
 
 
 @pytest.fixture(params=["memory", "directory"])
-def client(request, tmp_path):
+def qdrant(request, tmp_path):
     where = {"location": ":memory:"} if request.param == "memory" else {"path": tmp_path / "store"}
     with QdrantClient(**where) as client:
         yield client
 
 
 @pytest.mark.parametrize("mode", list(RetrievalMode))
-def test_langchain(client, mode):
-    words = Words()
+def test_langchain(qdrant, mode):
+    client, words = qdrant, Words()
     dense = {"": models.VectorParams(size=len(words.embed_query("x")), distance="Cosine")}
     sparse = {"langchain-sparse": models.SparseVectorParams(modifier="idf")}
     client.create_collection("texts", dense, sparse_vectors_config=sparse)

@@ -71,8 +71,11 @@ def holders(view: SearchView, name: str, rows: Ints) -> Ints:
     return rows[mask[rows]]
 
 
-def similarities(view: SearchView, name: str, rows: Ints, examples: Sequence[Example]) -> Floats:
-    """(m, n) float64, of m examples to the vectors of these rows, all of which have one."""
+def similarities(
+    view: SearchView, name: str, rows: Ints, examples: Sequence[Example], weighted: bool = True
+) -> Floats:
+    """(m, n) float64, of m examples to the vectors of these rows, all of which have one. weighted:
+    by idf, in sparse spaces that are."""
     if not examples:
         return np.empty((0, len(rows)))
     space = view.state.spaces.get(name)
@@ -81,7 +84,9 @@ def similarities(view: SearchView, name: str, rows: Ints, examples: Sequence[Exa
     special = _special(view, name)
     if special.kind == "multi":
         return np.stack([_multi(view, special, rows, one) for one in examples])
-    return np.stack([sparse_scores(view, special, one, rows) for one in _sparse(examples)])
+    return np.stack(
+        [sparse_scores(view, special, one, rows, weighted) for one in _sparse(examples)]
+    )
 
 
 def _sparse(examples: Sequence[Example]) -> list[SparseVector]:

@@ -239,18 +239,24 @@ def _diverse(view: SearchView, step: Step, diverse: Diverse, wanted: int, within
     scores = shown(found.scores, metric_of(view, near.space))
     if step.threshold is not None:
         found = found.cut(0, _good_enough(view, step, scores))
+    # As a server does it: what idf makes of sparse vectors chooses candidates, and counts no more.
+    (relevance,) = similarities(view, near.space, found.rows, [near.vector], weighted=False)
     chosen = marginally_relevant(
-        found.scores, _likeness(view, near.space, found.rows), wanted, 1.0 - diverse.diversity
+        relevance, _likeness(view, near.space, found.rows), wanted, 1.0 - diverse.diversity
     )
     return Ranked(found.rows[chosen], scores[chosen])
 
 
 def _likeness(view: SearchView, name: str, rows: Ints) -> Callable[[int], Floats]:
     """How alike all rows are to one of them."""
-    vectors = examples_of(view, name, rows)
+    vectors, special = examples_of(view, name, rows), view.state.special.get(name)
+    is_multi = special is not None and special.kind == "multi"
 
     def likeness(place: int) -> Floats:
-        alike: Floats = similarities(view, name, rows, [vectors[place]])[0]
+        if is_multi:  # which of two asks for the other matters there: all ask for the one
+            of_all: Floats = similarities(view, name, rows[place : place + 1], vectors)[:, 0]
+            return of_all
+        alike: Floats = similarities(view, name, rows, [vectors[place]], weighted=False)[0]
         return alike
 
     return likeness

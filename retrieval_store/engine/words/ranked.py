@@ -137,11 +137,14 @@ def _holding(known: Measures, corpus: Bools) -> int:
     return int(np.count_nonzero(known.sizes[np.flatnonzero(corpus)] > 0))
 
 
-def sparse_scores(view: ListView, space: Space, query: SparseVector, rows: Ints) -> Floats:
-    """(n,) the dot products of a query vector with those of some rows."""
+def sparse_scores(
+    view: ListView, space: Space, query: SparseVector, rows: Ints, weighted: bool
+) -> Floats:
+    """(n,) the dot products of a query vector with those of some rows; weighted: by idf, where the
+    space is."""
     mask = np.zeros(len(view.state.pks), np.bool_)
     mask[rows] = True
-    ((found, totals),) = rank_sparse(view, space, [query], len(rows), mask)
+    ((found, totals),) = rank_sparse(view, space, [query], len(rows), mask, None, weighted)
     scores = np.zeros(len(mask))
     scores[found] = totals
     return scores[rows]
@@ -154,14 +157,15 @@ def rank_sparse(
     k: int,
     mask: Bools | None,
     corpus: Bools | None = None,
+    weighted: bool = True,
 ) -> list[Ranking]:
     """For each query vector the k rows with the greatest dot products, of those that share an index
     with it. With the setting "idf", values are multiplied by the idf of their index, in the whole
-    collection or among the rows of a corpus."""
+    collection or among the rows of a corpus; unless `weighted` is False."""
     key: ListKey = ("sparse", space.number)
     layers = lists_for(view, key)
     known, living = _measured(view, key, layers), (view.state.alive, view.state.some_dead)
-    by_idf = space.index.get("idf") is True
+    by_idf = weighted and space.index.get("idf") is True
     holders = known.holders if corpus is None else _holding(known, corpus)
 
     def rank(query: SparseVector) -> Ranking:

@@ -77,16 +77,16 @@ def _read_by(read: Callable[[str], Any]) -> Callable[[Sequence[Any]], list[Any]]
     return all_read
 
 
+_PARTS = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _UUID = re.compile(
-    r"(?:urn:uuid:)?([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})|([0-9a-f]{32})",
-    re.IGNORECASE | re.ASCII,
+    rf"([0-9a-f]{{32}})|(?:urn:uuid:)?({_PARTS})|\{{({_PARTS})\}}", re.IGNORECASE | re.ASCII
 )
 
 
 def uuid_in(text: str) -> str | None:
     """The UUID in its usual form; None for what is none."""
-    bare = text[1:-1] if text[:1] == "{" and text[-1:] == "}" else text
-    return str(UUID(bare)) if _UUID.fullmatch(bare) else None
+    found = _UUID.fullmatch(text)
+    return None if found is None else str(UUID(found[1] or found[2] or found[3]))
 
 
 def places(kind: PlaceKind, items: Iterable[Any]) -> list[Place | None]:

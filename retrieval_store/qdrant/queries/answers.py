@@ -11,7 +11,7 @@ from retrieval_store.interface.points import RankedPoints
 from retrieval_store.interface.steps import Ordered, Unranked
 from retrieval_store.qdrant.collections.configuration import UNNAMED
 from retrieval_store.qdrant.collections.opened import Collections, Opened
-from retrieval_store.qdrant.collections.strict import check_filter, check_limit
+from retrieval_store.qdrant.collections.strict import check_filter, check_limit, check_searches
 from retrieval_store.qdrant.paths import parse_path
 from retrieval_store.qdrant.points.reading import Selection, expression_of, made, retrieve
 from retrieval_store.qdrant.queries.steps import step_of
@@ -38,6 +38,7 @@ def query_batch(
     collections: Collections, opened: Opened, requests: Sequence[Any]
 ) -> list[rest.QueryResponse]:
     """The same for several requests, of one state of the collection."""
+    check_searches(opened, len(requests))
     selections = [
         Selection(opened, request.with_payload, request.with_vector) for request in requests
     ]

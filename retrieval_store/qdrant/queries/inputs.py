@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
-from retrieval_store.base.arrays import Matrix, SparseVector
+from retrieval_store.base.arrays import Matrix, SparseVector, as_bytes, as_float32
 from retrieval_store.base.json_values import shown
 from retrieval_store.filters.expression import Expression, HasId, Not
 from retrieval_store.interface.points import Fields, PointId
@@ -59,10 +59,10 @@ class Inputs:
         if self.using.kind == "sparse":
             return to_sparse(given)
         if self.using.kind == "multi":
-            return several_vectors(self.using, given)
+            return as_asked(self.using, several_vectors(self.using, given))
         if isinstance(given, models.SparseVector) or given is None:
             raise wrong(f"the query is {shown(given)}, but vectors {self.using.name!r} are dense")
-        return np.ravel(dense_vector(self.using, given))
+        return np.ravel(as_asked(self.using, dense_vector(self.using, given)))
 
     def examples(self, given: Iterable[Any]) -> list[Example]:
         """Several vectors; those of stored points are read at once."""
@@ -96,6 +96,11 @@ class Inputs:
 
 def _is_id(given: Any) -> bool:
     return isinstance(given, IDS) and not isinstance(given, bool)
+
+
+def as_asked(vector: Vector, query: Matrix) -> Matrix:
+    """A query's numbers as a server compares them: cut to bytes where vectors are bytes."""
+    return as_float32(as_bytes(query)) if vector.datatype == "uint8" else query
 
 
 def average(vector: Vector, examples: Iterable[Example], negatives: list[Example]) -> Example:

@@ -62,21 +62,19 @@ class _Parser:
         limit = LIMIT if given.limit is None else given.limit
         if not isinstance(limit, int) or limit < 1:
             raise malformed(f"limit is {shown(limit)}, expected 1 or more")
-        expression = every(expression_of(self._opened, given.filter), above)
-        sources = given.prefetch or []
+        query, sources = given.query, given.prefetch or []
         sources = sources if isinstance(sources, Sequence) else [sources]
-        before = tuple(self.step(one, expression, depth + 1) for one in sources)
-        query = given.query
-        if before and query is None:
+        if sources and query is None:
             raise wrong("a prefetch needs a query that ranks what it finds")
-        if isinstance(query, NEEDS_SOURCES) and not before:
+        if isinstance(query, NEEDS_SOURCES) and not sources:
             raise wrong(f"{type(query).__name__} needs a prefetch")
-        scoring, others = self._scoring(query, given, len(before), limit)
+        scoring, others = self._scoring(query, given, len(sources), limit)
+        expression = every(expression_of(self._opened, given.filter), above, others)
         return Step(
             scoring,
             limit,
-            before,
-            every(None if before else expression, others),
+            tuple(self.step(one, expression, depth + 1) for one in sources),
+            None if sources else expression,
             given.score_threshold,
             getattr(given, "offset", None) or 0,
         )

@@ -64,7 +64,10 @@ def given_settings(configuration: Any, metadata: Payload | None) -> Payload:
 
 def suits_collection(record: CollectionRecord) -> bool:
     """Whether `Collection` works with it: not with all that QdrantClient makes."""
-    return "hnsw" in record.settings or "qdrant_front" not in record.settings
+    match record.settings:
+        case {"qdrant_front": _, **others}:
+            return "hnsw" in others
+    return True  # or it is damaged, which whoever opens it finds
 
 
 def stored_settings(record: CollectionRecord) -> Payload:

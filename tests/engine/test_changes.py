@@ -477,7 +477,7 @@ class Transactions(RuleBasedStateMachine):
         if hasattr(self, "folder"):
             for store in self.stores:
                 store.close()
-            shutil.rmtree(self.folder)
+            shutil.rmtree(self.folder, ignore_errors=True)  # maintenance may be ending
 
     def points(self, number):
         return self.stores[number].points(self.id)

@@ -14,6 +14,7 @@ from qdrant_client import models
 
 from retrieval_store.base.arrays import Datatype
 from retrieval_store.base.json_values import Payload
+from retrieval_store.errors import DamagedError
 from retrieval_store.indexes import EXACT, HNSW
 from retrieval_store.indexes.exact import Metric
 from retrieval_store.indexes.hnsw import DEFAULTS as HNSW_DEFAULTS
@@ -189,10 +190,32 @@ def _suits_collection(vector: Vector) -> bool:
 
 def configuration_of(record: CollectionRecord, spaces: Sequence[SpaceRecord]) -> Configuration:
     """What a collection was configured with. spaces: looked at if it wasn't made by this front."""
-    stored = record.settings.get(KEY)
-    if isinstance(stored, dict):
-        fields: dict[str, Any] = stored
-        return Configuration(**fields)
+    stored = stored_of(record)
+    return _of_spaces(spaces) if stored is None else _understood(record.name, stored)
+
+
+def stored_of(record: CollectionRecord) -> dict[str, Any] | None:
+    """What is stored under `KEY`; None for a collection that `Client` has made."""
+    settings: Any = record.settings
+    stored = settings.get(KEY) if isinstance(settings, dict) else ()
+    if stored is None or isinstance(stored, dict):
+        return stored
+    raise DamagedError(f"the catalog is damaged: collection {record.name!r} has no such settings")
+
+
+def _understood(name: str, stored: dict[str, Any]) -> Configuration:
+    """What is stored as a configuration; whoever has the file may have written anything."""
+    try:
+        configuration = Configuration(**stored)
+        _ = configuration.by_name, configuration.strict, configuration.indexes
+        return configuration
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedError(
+            f"the catalog is damaged: collection {name!r} has no such configuration: {error!r}"
+        ) from error
+
+
+def _of_spaces(spaces: Sequence[SpaceRecord]) -> Configuration:
     vectors, sparse = {}, {}
     for space in spaces:
         if space.kind == "sparse":

@@ -13,6 +13,7 @@ from retrieval_store.qdrant.collections.configuration import (
     Vector,
     configuration_of,
     settings_of,
+    stored_of,
 )
 from retrieval_store.qdrant.collections.requests import checked_name
 from retrieval_store.qdrant.refusals import missing, wrong
@@ -66,7 +67,7 @@ class Collections:
             return checked_name(name)
 
     def _configuration(self, record: CollectionRecord, points: EmbeddedPoints) -> Configuration:
-        stored = record.settings.get(KEY)
+        stored = stored_of(record)
         if stored is None:
             return configuration_of(record, points.spaces())
         known = self._configurations.get(record.id)

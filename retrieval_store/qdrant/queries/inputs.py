@@ -94,13 +94,13 @@ class Inputs:
         return Not(HasId(tuple(dict.fromkeys(self.named)))) if self.named else None
 
 
+def _is_id(given: Any) -> bool:
+    return isinstance(given, IDS) and not isinstance(given, bool)
+
+
 def as_asked(vector: Vector, query: Matrix) -> Matrix:
     """A query's numbers as a server compares them: cut to bytes where vectors are bytes."""
     return as_float32(as_bytes(query)) if vector.datatype == "uint8" else query
-
-
-def _is_id(given: Any) -> bool:
-    return isinstance(given, IDS) and not isinstance(given, bool)
 
 
 def average(vector: Vector, examples: Iterable[Example], negatives: list[Example]) -> Example:

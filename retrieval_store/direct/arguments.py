@@ -304,3 +304,10 @@ def path_of(path: Any, name: str) -> Path:
     if given.startswith(("http://", "https://")):
         raise InvalidArgumentError(f"{name} is {given!r}; a cluster's goes to url=")
     return Path(given).absolute()
+
+
+def metadata_key(key: Any, name: str) -> str:
+    """A key of metadata."""
+    if not isinstance(key, str) or not key:
+        raise InvalidTypeError(f"{name} is {shown(key)}, expected a metadata key")
+    return key

@@ -199,7 +199,7 @@ class Client:
         with another embedding function."""
         check_callable(embedding_function, "embedding_function")
         check_callable(data_loader, "data_loader")
-        record = self._session.store.named(collection_name(name))
+        record = self._named(name)
         return self._collection(record, embedding_function, data_loader)
 
     def list_collections(
@@ -217,7 +217,7 @@ class Client:
 
     def delete_collection(self, name: str) -> None:
         """Delete a collection with all that is in it; raises NotFoundError."""
-        self._session.store.drop(collection_name(name))
+        self._session.store.drop(self._named(name).name)
 
     def verify(self, *, progress: bool = False) -> list[FileReport]:
         """Look at every byte of the store's files: a report for each, with `problem` None where the
@@ -314,6 +314,14 @@ class Client:
                     continue
             refuse_conflict(given, all_settings(record), ())
             return self._collection(record, embedding_function, data_loader)
+
+    def _named(self, name: Any) -> CollectionRecord:
+        """The collection of this name, which `QdrantClient` may have given it."""
+        try:
+            return self._session.store.named(name if isinstance(name, str) else "")
+        except NotFoundError:
+            collection_name(name)  # whether it could be one
+            raise
 
     def _collection(
         self,

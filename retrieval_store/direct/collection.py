@@ -16,6 +16,7 @@ from retrieval_store.direct.arguments import (
     filter_of,
     ids_of,
     include_of,
+    metadata_key,
     path_of,
     records_of,
     whole_number,
@@ -27,12 +28,15 @@ from retrieval_store.direct.configuration import (
     analyzer_of,
     given_settings,
     index_of,
+    metric_of,
     refuse_conflict,
     stored_settings,
     to_store,
     with_given,
 )
+from retrieval_store.direct.cutting import Cut, checked_cut, cut_hits
 from retrieval_store.direct.embedder import Embedder
+from retrieval_store.direct.likeness import vector_like
 from retrieval_store.direct.modalities import load
 from retrieval_store.direct.queries import Asker, Mode, QueryOptions, QuerySources, asks
 from retrieval_store.direct.results import (
@@ -48,13 +52,17 @@ from retrieval_store.direct.results import (
 )
 from retrieval_store.embeddings import DEFAULT, Default, EmbeddingFunction
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+from retrieval_store.filters.expression import Expression, HasId, Not, every
+from retrieval_store.filters.typed.columns import ValuesAt
+from retrieval_store.filters.typed.paths import Steps
+from retrieval_store.indexes.exact import Metric
 from retrieval_store.interface.points import PointBatch, WriteRules
 from retrieval_store.interface.queries import AnyQuery, Fusion
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.stores import INDEX_KINDS, Backend
 from retrieval_store.loaders import DataLoader
 
-Question: TypeAlias = tuple[AnyQuery, frozenset[str]]  # and what is wanted of the hits
+Question: TypeAlias = tuple[AnyQuery, frozenset[str], Cut]  # and what is wanted of the hits
 _log = logging.getLogger("retrieval_store")
 _ADD = WriteRules(known="refuse", new="insert", needs_vector=SPACE)
 _UPDATE = WriteRules(known="update", new="ignore")
@@ -116,9 +124,15 @@ class Collection:
     def __repr__(self) -> str:
         return f"<Collection {self._opened_as!r}, id {self._backend.id}>"
 
-    def count(self) -> int:
-        """How many points there are."""
-        return self._backend.points.count()
+    def count(
+        self,
+        where: Mapping[str, Any] | None = None,
+        where_document: Mapping[str, Any] | None = None,
+    ) -> int:
+        """How many points there are, or how many match the filters."""
+        expression = filter_of(where, where_document)
+        points = self._backend.points
+        return points.count() if expression is None else points.number(expression)
 
     def add(
         self,
@@ -202,20 +216,31 @@ class Collection:
         offset: int | None = None,
         where_document: Mapping[str, Any] | None = None,
         include: Sequence[str] = ("metadatas", "documents"),
+        *,
+        order_by: str | None = None,
+        descending: bool = False,
     ) -> GetResult:
         """Points by id, by filter, or all: in the order of `ids`, or of first insertion.
 
         include: of "metadatas", "documents", "embeddings", "uris", "data". Ids that don't exist are
-        left out.
+        left out. order_by: a metadata key by whose numbers (as float64) points come instead, the
+        least first, or with `descending` the greatest; those without a number there are left out.
+        InvalidArgumentError for it on a cluster.
         """
         wanted = include_of(include, GET_FIELDS)
-        points = self._backend.points.get(
-            None if ids is None else ids_of(ids),
-            filter_of(where, where_document),
-            None if limit is None else whole_number(limit, "limit", 0),
-            0 if offset is None else whole_number(offset, "offset", 0),
-            fields_for(wanted),
-        )
+        most = None if limit is None else whole_number(limit, "limit", 0)
+        skipped = 0 if offset is None else whole_number(offset, "offset", 0)
+        named = None if ids is None else ids_of(ids)
+        fields = fields_for(wanted)
+        if order_by is None:
+            expression = filter_of(where, where_document)
+            points = self._backend.points.get(named, expression, most, skipped, fields)
+        else:
+            values = ValuesAt(Steps((metadata_key(order_by, "order_by"),)), "float")
+            expression = filter_of(where, where_document, named)
+            points = self._backend.points.in_order(
+                values, expression, most, skipped, bool(descending), fields
+            )
         return get_result(points, wanted, self._load(points.uris) if "data" in wanted else None)
 
     def peek(self, limit: int = 10) -> GetResult:
@@ -240,16 +265,40 @@ class Collection:
         depth: tuple[int, int] | None = None,
         exact: bool = False,
         ef: int | None = None,
+        like: str | Sequence[str] | None = None,
+        unlike: str | Sequence[str] | None = None,
+        offset: int | None = None,
+        max_distance: float | None = None,
+        group_by: str | None = None,
+        group_size: int | None = None,
     ) -> Question:
         """What `query` and `explain` ask."""
         wanted = include_of(include, QUERY_FIELDS)
+        cut = checked_cut(n_results, offset, max_distance, group_by, group_size, mode)
+        sources = QuerySources(query_embeddings, query_texts, query_images, query_uris)
+        expression = filter_of(where, where_document, None if ids is None else ids_of(ids))
+        if like is not None or unlike is not None:
+            sources, others = self._like(sources, like, unlike)
+            expression = every(expression, others)
         query = Asker(self._embedder, self._load, self._analyzer).query(
-            QuerySources(query_embeddings, query_texts, query_images, query_uris),
-            filter_of(where, where_document, None if ids is None else ids_of(ids)),
-            n_results,
-            QueryOptions(mode, alpha, fusion, exact, ef, depth),
+            sources, expression, cut.depth, QueryOptions(mode, alpha, fusion, exact, ef, depth)
         )
-        return query, wanted
+        return query, wanted, cut
+
+    def _like(
+        self,
+        sources: QuerySources,
+        like: str | Sequence[str] | None,
+        unlike: str | Sequence[str] | None,
+    ) -> tuple[QuerySources, Expression]:
+        """A vector to search for that is like those of some points, and whom it shouldn't find."""
+        sources.refuse_beside("like")
+        ids = [ids_of(given) if given is not None else [] for given in (like, unlike)]
+        vector = vector_like(self._backend, self._metric(), *ids)
+        return QuerySources(vector, None, None, None), Not(HasId(tuple(ids[0] + ids[1])))
+
+    def _metric(self) -> Metric:
+        return metric_of(all_settings(self._backend.record()))
 
     @asks(_question)
     def query(self, question: Question) -> QueryResult:
@@ -266,9 +315,15 @@ class Collection:
         or 1 - cosine, by the collection's `configuration["hnsw"]["space"]`; None in text mode.
         Scores are always there, descending. exact: the very nearest, without the index; ef: how
         many candidates the index looks at, instead of its setting. Filters hold exactly anyway.
+
+        like, unlike: ids of points, instead of queries: one query by the average of the vectors of
+        the first, and as much further from that of the second as that is away; it doesn't find any
+        of them. offset: leave out so many of the best; max_distance: leave out what is farther, in
+        mode "dense". group_by: of the points that have one value under this metadata key, show only
+        the best `group_size` (1), and none that has no value there: the best passage of each book.
         """
-        query, wanted = question
-        hits = self._backend.points.search(query, fields_for(wanted))
+        query, wanted, cut = question
+        hits = cut_hits(self._backend.points, query, fields_for(wanted), cut)
         data = [self._load(h.points.uris) for h in hits] if "data" in wanted else None
         return query_result(hits, wanted, data)
 
@@ -283,7 +338,7 @@ class Collection:
         microseconds; legs: how many candidates words and vectors gave; steps: milliseconds each
         took; remarks: what else there is to know, in words.
         """
-        query, wanted = question
+        query, wanted, _ = question
         return self._backend.points.explain(query, fields_for(wanted))
 
     def stats(self) -> Payload:

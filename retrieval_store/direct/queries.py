@@ -81,6 +81,11 @@ class QuerySources:
             )
         return given.popitem()
 
+    def refuse_beside(self, name: str) -> None:
+        """Raise InvalidArgumentError where any is given beside something else."""
+        if given := self._given():
+            raise InvalidArgumentError(f"{name} takes the place of {' and '.join(given)}")
+
     def texts_for(self, mode: Mode) -> list[Any]:
         """The texts whose words are searched for; in text mode they come alone."""
         given = self._given()

@@ -7,6 +7,8 @@ on points, `paging` goes through them in the order of their ids. `answering` fin
 fetches, `report` tells how. Its rooms, each of which may use those below it and none of those
 above:
 
+    snapshots    collections in one state, in one file, and back
+    ranking      queries in steps: ranked again, fused, in groups
     upkeep       maintenance, in the background or when asked for, and verification
     nearest      the nearest of the points that are allowed
     filtering    which points an expression allows

@@ -213,6 +213,7 @@ def nothing_kept(seq: int, held: Mapping[str, OpenSpace]) -> Kept:
         allowed=AllowedCache(seq),
         indexes=indexes,
         codes=codes,
+        several=LayerCache(seq),
     )
 
 
@@ -220,7 +221,7 @@ def still_kept(kept: Kept, seq: int, changed: Changed, held: Mapping[str, OpenSp
     """What is still of use once rows have changed."""
     kept.columns.note(seq, changed.payload)
     kept.allowed.note(seq, changed.anything)
-    for cache in (kept.lists, kept.answers):
+    for cache in (kept.lists, kept.answers, kept.several):
         cache.note(seq, changed.listed)
     indexes, codes = _of_spaces(held)
     measures = after(kept.measures, changed.listed)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 import apsw
+import numpy as np
 
 from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.json_values import Payload
@@ -22,7 +23,7 @@ from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.engine.paging import page
 from retrieval_store.engine.ranking.groups import grouped, pairs
-from retrieval_store.engine.ranking.steps import ranked
+from retrieval_store.engine.ranking.steps import ranked_each
 from retrieval_store.engine.report import explanation, statistics
 from retrieval_store.engine.state.fetch import fetch, fetch_each
 from retrieval_store.engine.state.state import State
@@ -252,11 +253,30 @@ class PointStore(Access):
         self.write(change)
         self._around.attend(self)
 
+    def in_order(
+        self,
+        values: ValuesAt,
+        expression: Expression | None,
+        limit: int | None,
+        offset: int,
+        descending: bool,
+        fields: Fields,
+    ) -> Points:
+        """The points that match and have a number there, in the order of these, each once."""
+
+        def look(view: SearchView) -> Points:
+            rows, _ = ordered(view, values, expression, None, descending, None)
+            _, first = np.unique(rows, return_index=True)
+            each = rows[np.sort(first)][offset:]
+            return self._fetched(view, each if limit is None else each[:limit], fields)
+
+        return self.read_again(look)
+
     def rank(self, steps: Sequence[Step], fields: Fields) -> list[RankedPoints]:
         """For each of the steps the points that it ranks, all of one state."""
 
         def look(view: SearchView) -> list[RankedPoints]:
-            found = [ranked(view, step) for step in steps]
+            found = ranked_each(view, steps)
             points = fetch_each(view, [one.rows for one in found], fields)
             self._attend_if_wanted(view)
             return [

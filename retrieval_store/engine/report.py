@@ -43,6 +43,7 @@ def statistics(state: State, kept: Kept, directory: Path | None) -> Payload:
         "columns": kept.columns.nbytes,
         "words": kept.lists.nbytes,
         "filters": kept.allowed.nbytes + kept.answers.nbytes,
+        "several": kept.several.nbytes,
         "codes": sum(codes.nbytes for codes in kept.codes.values()),
         "indexes": sum(index.nbytes for index in kept.indexes.values()),
     }

@@ -306,8 +306,9 @@ class Store:
 
     def _read(self, look: Callable[[Entries], T]) -> T:
         """What `look` returns, given the catalog without collections whose deletion was
-        interrupted."""
-        return self._catalog.read(look, without=self._finish_drops())
+        interrupted. Mostly there are none, which the same transaction tells."""
+        found = self._catalog.read(lambda entries: () if entries.flagged() else (look(entries),))
+        return found[0] if found else self._catalog.read(look, without=self._finish_drops())
 
     def _finish_drops(self) -> list[str]:
         """Finish the deletions that were interrupted after they had taken effect; returns the ids

@@ -14,6 +14,9 @@ from retrieval_store.base.arrays import Matrix
 
 UNSPLIT_CELLS = 9_000  # OpenBLAS splits products with a vector from 9,216 numbers on
 
+# … and products of matrices from so many multiplications on; larger parts leave the cache, too.
+UNSPLIT_PRODUCTS, PART_CELLS = 262_144, 32_768
+
 
 class _Turn:
     """The lock of whoever has a product split."""
@@ -49,3 +52,17 @@ def _unsplit(query: Matrix, rows: Matrix, out: Matrix) -> None:
     cut = parts * part
     np.matmul(rows[:cut].reshape(parts, part, dimension), query, out=out[:cut].reshape(parts, part))
     np.matmul(rows[cut:], query, out=out[cut:])
+
+
+def products_of_few(queries: Matrix, rows: Matrix) -> Matrix:
+    """(n, q) products of (n, dim) rows and a few queries, in parts too small to be split: the rows
+    are read once for all queries."""
+    dimension = max(1, rows.shape[1])
+    part = max(1, min(PART_CELLS, UNSPLIT_PRODUCTS // max(1, len(queries))) // dimension)
+    parts = len(rows) // part
+    cut, columns = parts * part, np.ascontiguousarray(queries.T)
+    found = np.empty((len(rows), len(queries)), np.float32)
+    together = found[:cut].reshape(parts, part, len(queries))
+    np.matmul(rows[:cut].reshape(parts, part, rows.shape[1]), columns, out=together)
+    np.matmul(rows[cut:], columns, out=found[cut:])
+    return found

@@ -72,6 +72,21 @@ class PointsBackend(Protocol):
     def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
         """Make filters on a key of the metadata fast where that needs an index to be made."""
 
+    def number(self, expression: Expression | None) -> int:
+        """How many points match."""
+
+    def in_order(
+        self,
+        values: ValuesAt,
+        expression: Expression | None,
+        limit: int | None,
+        offset: int,
+        descending: bool,
+        fields: Fields,
+    ) -> Points:
+        """The points that match and have a number there, in the order of these, each once;
+        InvalidArgumentError where that can't be."""
+
     def count(self) -> int:
         """How many points there are."""
 
@@ -131,9 +146,6 @@ class EmbeddedPoints(PointsBackend, Protocol):
     ) -> Points:
         """The points that match in the order of their ids, from `start` on: integers, ascending,
         and then strings, by their bytes."""
-
-    def number(self, expression: Expression | None) -> int:
-        """How many points match."""
 
     def spaces(self) -> list[SpaceRecord]:
         """The vector spaces, in the order in which they were added."""

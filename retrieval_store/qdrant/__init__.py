@@ -3,10 +3,10 @@
 In comes what qdrant-client's models say; out go points, filters and queries of the waist, and what
 these answer as models again. It translates, and holds no search. `client` and `async_client` are
 the classes that users make, of `options`; `directories` opens stores; `embedded` has the methods,
-`uploads` the long ones and `snapshots` those of files; `collections`, `points` and `queries` are
-rooms for what these need; `serialised` checks JSON; `filters` is the dialect of filters, with
-`paths` and `text`; `refusals` says what is refused. It may use `places`, `interface`, `filters`,
-`indexes`, `base` and `errors`, and wants qdrant-client.
+`snapshots` those of files, and `inference` makes vectors of texts; `collections`, `points` and
+`queries` are rooms for what these need; `serialised` checks JSON; `filters` is the dialect of
+filters, with `paths` and `text`; `refusals` says what is refused. It may use `places`, `plugins`,
+`embeddings`, `interface`, `filters`, `indexes`, `base` and `errors`, and wants qdrant-client.
 """
 
 try:

@@ -13,7 +13,12 @@ from qdrant_client.async_client_base import AsyncQdrantBase
 
 from retrieval_store.qdrant.directories import opened_store
 from retrieval_store.qdrant.embedded import Embedded
-from retrieval_store.qdrant.inference import InferenceEmbedder
+from retrieval_store.qdrant.inference import (
+    InferenceEmbedder,
+    ResolvesInPlace,
+    is_ours,
+    size_of,
+)
 from retrieval_store.qdrant.options import Options
 
 THREADS = 4  # that calls of one client may take
@@ -71,7 +76,7 @@ for _name, _method in vars(AsyncQdrantBase).items():
         setattr(AsyncEmbedded, _name, _make(_name))
 
 
-class AsyncQdrantClient(qdrant_client.AsyncQdrantClient):
+class AsyncQdrantClient(ResolvesInPlace, qdrant_client.AsyncQdrantClient):
     """`QdrantClient` for asyncio, with the arguments and methods of
     qdrant_client.AsyncQdrantClient."""
 
@@ -85,11 +90,17 @@ class AsyncQdrantClient(qdrant_client.AsyncQdrantClient):
         try:
             super().__init__(":memory:", **options.others)
         except BaseException:
-            session.close()
+            Embedded(session, lock).close()
             raise
         self._init_options.update(options.named)
         self._client = AsyncEmbedded(Embedded(session, lock))
         self._model_embedder = InferenceEmbedder(self._inference_inspector.parser)
+
+    def get_embedding_size(self, model_name: str) -> int:
+        """How many numbers the vectors of a model have; ValueError for one that isn't known."""
+        if is_ours(model_name):
+            return size_of(model_name)
+        return int(super().get_embedding_size(model_name))
 
     async def __aenter__(self) -> "AsyncQdrantClient":
         return self

@@ -6,11 +6,16 @@ import qdrant_client
 
 from retrieval_store.qdrant.directories import opened_store
 from retrieval_store.qdrant.embedded import Embedded
-from retrieval_store.qdrant.inference import InferenceEmbedder
+from retrieval_store.qdrant.inference import (
+    InferenceEmbedder,
+    ResolvesInPlace,
+    is_ours,
+    size_of,
+)
 from retrieval_store.qdrant.options import Options
 
 
-class QdrantClient(qdrant_client.QdrantClient):
+class QdrantClient(ResolvesInPlace, qdrant_client.QdrantClient):
     """qdrant_client.QdrantClient, with its arguments and methods. With ":memory:" or `path` it is a
     store in this process, on our engine; with `url`, `host` or another `location` it is the client
     of a Qdrant server, unchanged.
@@ -32,11 +37,17 @@ class QdrantClient(qdrant_client.QdrantClient):
             super().__init__(":memory:", **options.others)
             self._client.close()
         except BaseException:
-            session.close()
+            Embedded(session, lock).close()
             raise
         self._init_options.update(options.named)
         self._client = Embedded(session, lock)
         self._model_embedder = InferenceEmbedder(self._inference_inspector.parser)
+
+    def get_embedding_size(self, model_name: str) -> int:
+        """How many numbers the vectors of a model have; ValueError for one that isn't known."""
+        if is_ours(model_name):
+            return size_of(model_name)
+        return int(super().get_embedding_size(model_name))
 
     def __enter__(self) -> "QdrantClient":
         return self

@@ -9,7 +9,7 @@ from retrieval_store.base.json_values import shown
 from retrieval_store.errors import FormatError, InvalidArgumentError
 from retrieval_store.places import Session, embedded, in_memory
 
-LOCK, THEIRS = ".lock", "meta.json"
+LOCK, THEIRS, OURS = ".lock", "meta.json", "catalog.sqlite"
 
 
 def opened_store(path: Any) -> tuple[Session, IO[str] | None]:
@@ -18,7 +18,7 @@ def opened_store(path: Any) -> tuple[Session, IO[str] | None]:
     if path == ":memory:":
         return in_memory("full"), None
     directory = _directory(path)
-    if (directory / THEIRS).exists():
+    if (directory / THEIRS).exists() and not (directory / OURS).exists():
         raise FormatError(
             f"{directory} was made by qdrant-client's local mode: open it with "
             "qdrant_client.QdrantClient(path=…) and call its migrate() with a client of "

@@ -13,6 +13,7 @@ from qdrant_client.client_base import QdrantBase
 from qdrant_client.http import models as rest
 from qdrant_client.migrate.migrate import migrate
 
+from retrieval_store.errors import LockTimeoutError
 from retrieval_store.interface.stores import EmbeddedStore
 from retrieval_store.places import Session
 from retrieval_store.qdrant import snapshots
@@ -22,9 +23,9 @@ from retrieval_store.qdrant.collections.reports import collection_info
 from retrieval_store.qdrant.collections.strict import check_timeout
 from retrieval_store.qdrant.points import reading, writing
 from retrieval_store.qdrant.points.ids import selected
+from retrieval_store.qdrant.points.uploads import in_batches, points_of
 from retrieval_store.qdrant.queries import answers
 from retrieval_store.qdrant.refusals import Refused, answering, missing, wrong
-from retrieval_store.qdrant.uploads import in_batches, points_of
 
 NOT_CLUSTERED = "Distributed mode is disabled: this is a store in one process"
 PEER, OURS = 1, "retrieval-store"
@@ -188,10 +189,17 @@ class Embedded(QdrantBase):
         batch_size: int = 64,
         update_filter: Any = None,
         update_mode: Any = None,
+        max_retries: int = 3,
         **kwargs: Any,
     ) -> None:
         for batch in in_batches(points, batch_size):
-            self.upsert(collection_name, batch, update_filter, update_mode)
+            for attempt in range(1 + max(0, max_retries)):
+                try:
+                    self.upsert(collection_name, batch, update_filter, update_mode)
+                    break
+                except LockTimeoutError:  # nothing of it was written
+                    if attempt == max_retries:
+                        raise
 
     def upload_collection(
         self,
@@ -202,10 +210,13 @@ class Embedded(QdrantBase):
         batch_size: int = 64,
         update_filter: Any = None,
         update_mode: Any = None,
+        max_retries: int = 3,
         **kwargs: Any,
     ) -> None:
         points = points_of(vectors, payload, ids)
-        self.upload_points(collection_name, points, batch_size, update_filter, update_mode)
+        self.upload_points(
+            collection_name, points, batch_size, update_filter, update_mode, max_retries
+        )
 
     def update_vectors(
         self,
@@ -566,6 +577,15 @@ class Embedded(QdrantBase):
 
     def remove_peer(self, peer_id: int, **kwargs: Any) -> bool:
         raise wrong(NOT_CLUSTERED)
+
+    def get_optimizations(
+        self, collection_name: str, **kwargs: Any
+    ) -> models.OptimizationsResponse:
+        self._opened(collection_name)
+        summary = models.OptimizationsSummary(
+            queued_optimizations=0, queued_segments=0, queued_points=0, idle_segments=1
+        )
+        return models.OptimizationsResponse(summary=summary, running=[])
 
     def cluster_telemetry(self, **kwargs: Any) -> models.DistributedTelemetryData:
         raise wrong(NOT_CLUSTERED)

@@ -76,6 +76,16 @@ class OwnModels(Embedder):
         return super().embed(model_name, texts, images, options, is_query, batch_size)
 
 
+class ResolvesInPlace:
+    """Queries of a batch as the client makes them uniform, but of requests that aren't copied with
+    all that is in them, which takes longer than to answer them. What embeds texts in one copies it.
+    """
+
+    def _resolve_query_request(self, query: Any) -> Any:
+        resolve = self._resolve_query  # type: ignore[attr-defined]
+        return query.model_copy(update={"query": resolve(query.query)})
+
+
 def is_bm25(model_name: str) -> bool:
     """Whether a model is BM25, which servers know by this name."""
     return model_name.lower() == BM25
@@ -84,6 +94,11 @@ def is_bm25(model_name: str) -> bool:
 def is_ours(model_name: str) -> bool:
     """Whether a model is an embedding function that is registered here."""
     return plugins.is_known(plugins.EMBEDDING_FUNCTIONS, model_name)
+
+
+def size_of(name: str) -> int:
+    """How many numbers the vectors of an embedding function of ours have."""
+    return len(_embedded(name, ["a"], {}, is_query=False)[0])
 
 
 def _embedded(name: str, inputs: Sequence[Any], options: dict[str, Any], is_query: bool) -> Any:

@@ -13,6 +13,7 @@ from retrieval_store.base.json_values import Payload, shown
 from retrieval_store.errors import ClusterError, InvalidArgumentError
 from retrieval_store.filters.expression import Expression, PayloadPath, value_at
 from retrieval_store.filters.predicate import fulfils
+from retrieval_store.filters.typed.columns import ValuesAt
 from retrieval_store.interface.points import (
     Fields,
     Hits,
@@ -74,6 +75,22 @@ class RemotePoints:
         if found and ids is None:
             self._collection.hint = found[-1].held.order + 1
         return self._points([one.held for one in found], [one.vector for one in found], fields)
+
+    def number(self, expression: Expression | None) -> int:
+        """How many points match: they are asked again here, so they are read."""
+        return len(self.get(None, expression, None, 0, Fields()).ids)
+
+    def in_order(
+        self,
+        values: ValuesAt,
+        expression: Expression | None,
+        limit: int | None,
+        offset: int,
+        descending: bool,
+        fields: Fields,
+    ) -> Points:
+        """A cluster lists points in the order of insertion alone."""
+        raise InvalidArgumentError("order_by isn't there on a cluster")
 
     def count(self) -> int:
         """How many points there are."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import pickle
+import re
 import warnings
 
 import numpy as np
@@ -12,6 +13,7 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 import retrieval_store
 from retrieval_store.errors import FormatError, InvalidArgumentError, RetrievalStoreError
 from retrieval_store.qdrant import AsyncQdrantClient, QdrantClient, Refused, models
+from tests.helpers import ROOT
 
 PARAMS = models.VectorParams(size=4, distance=models.Distance.COSINE)
 
@@ -218,3 +220,10 @@ def test_settings_without_meaning_are_kept_and_said_once(caplog, monkeypatch):
         assert client.get_collection("two").config.params.shard_number == 3
     said = [record.message for record in caplog.records if "shard_number" in record.message]
     assert len(said) == 1
+
+
+def test_the_docs_tell_of_every_public_name_of_the_client():
+    table = (ROOT / "docs" / "qdrant.md").read_text().split("## All methods")[1]
+    names = {name for name in dir(qdrant_client.QdrantClient) if not name.startswith("_")}
+    told = set(re.findall(r"`([a-zA-Z_]+)`", table))
+    assert names <= told

@@ -105,42 +105,54 @@ NAMES = st.sampled_from([*MAKE])
 IDS = st.integers(13, 24)  # all of them have all vectors
 
 
-def an_input(name):
-    return st.one_of(IDS, st.sampled_from(EXAMPLES[name]))
+def an_input(name, half=None, by_id=True):
+    """half: that of what there is to be like, or unlike, so that nothing is both."""
+    ids = {None: IDS, 0: st.integers(13, 18), 1: st.integers(19, 24)}[half]
+    examples = {None: slice(None), 0: slice(3), 1: slice(3, None)}[half]
+    given = st.sampled_from(EXAMPLES[name][examples])
+    return st.one_of(ids, given) if by_id else given
 
 
-def pairs(one):
-    return st.builds(models.ContextPair, positive=one, negative=one)
+def pairs(name, by_id=True):
+    return st.builds(
+        models.ContextPair, positive=an_input(name, 0, by_id), negative=an_input(name, 1, by_id)
+    )
 
 
 def vector_queries(name, by_id):
     """Those that give hardly two points one score: which of these comes first is open."""
-    one = an_input(name) if by_id else st.sampled_from(EXAMPLES[name])
-    strategies = st.sampled_from([*models.RecommendStrategy])
+    one = an_input(name, None, by_id)
+    # To local mode no common index is less than a product of 0.
+    every = [models.RecommendStrategy.AVERAGE_VECTOR] if name in "si" else models.RecommendStrategy
+    strategies = st.sampled_from([*every])
     recommend = st.builds(
         models.RecommendInput,
-        positive=st.lists(one, min_size=1, max_size=3),
-        negative=st.lists(one, max_size=2),
+        positive=st.lists(an_input(name, 0, by_id), min_size=1, max_size=3),
+        negative=st.lists(an_input(name, 1, by_id), max_size=2),
         strategy=strategies,
     )
     discover = st.builds(
-        models.DiscoverInput, target=one, context=st.lists(pairs(one), min_size=1, max_size=3)
+        models.DiscoverInput,
+        target=one,
+        context=st.lists(pairs(name, by_id), min_size=1, max_size=3),
     )
     mmr = st.builds(models.Mmr, diversity=st.sampled_from([0.0, 0.3]), candidates_limit=st.just(20))
-    return st.one_of(
+    queries = [
         one.map(lambda given: models.NearestQuery(nearest=given)),
         st.builds(models.NearestQuery, nearest=st.sampled_from(EXAMPLES[name]), mmr=mmr),
         recommend.map(lambda given: models.RecommendQuery(recommend=given)),
-        discover.map(lambda given: models.DiscoverQuery(discover=given)),
-    )
+    ]
+    if name not in "si":
+        queries.append(discover.map(lambda given: models.DiscoverQuery(discover=given)))
+    return st.one_of(queries)
 
 
 def in_context():
     """Most points are on the right side, and all of these have one score."""
-    return NAMES.flatmap(
+    return st.sampled_from([*VECTORS]).flatmap(
         lambda name: st.builds(
             dict,
-            query=st.lists(pairs(an_input(name)), min_size=1, max_size=2).map(
+            query=st.lists(pairs(name), min_size=1, max_size=2).map(
                 lambda some: models.ContextQuery(context=some)
             ),
             using=st.just(name),
@@ -205,7 +217,7 @@ def sources(inner):
 def formulas(inner):
     formula = FORMULAS.map(
         lambda f: models.FormulaQuery.model_validate(
-            {"formula": {"sum": [f, {"mult": [0.01, "$score"]}]}, "defaults": {"missing": 2.0}}
+            {"formula": {"sum": [f, {"mult": [0.013, "f"]}]}, "defaults": {"missing": 2.0}}
         )
     )
     dbsf = st.just(models.FusionQuery(fusion=models.Fusion.DBSF))

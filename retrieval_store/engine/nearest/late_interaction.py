@@ -1,19 +1,33 @@
-"""Late interaction: points with several vectors each, compared vector by vector."""
+"""Late interaction: points with several vectors each, compared vector by vector.
+
+Products in float32 find those that may be among the best, with a bound of their rounding error;
+float64 decides, as it does among single vectors.
+"""
+
+from collections.abc import Iterator
 
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, Ints, Matrix
 from retrieval_store.base.ranking import Ranking
-from retrieval_store.engine.state.view import AnyView
+from retrieval_store.engine.nearest.kept import SearchView
+from retrieval_store.engine.nearest.several import (
+    LOOKED_AT,
+    Several,
+    counting,
+    read_several,
+    several_in_memory,
+)
 from retrieval_store.engine.storage.schema import Space
-from retrieval_store.engine.storage.special import read_blobs
 from retrieval_store.errors import DimensionMismatchError
-from retrieval_store.indexes.exact import Metric
+from retrieval_store.indexes.blas import products_of_few
+from retrieval_store.indexes.exact import UNIT_ROUNDOFF, Metric
 
-AT_ONCE = 2_000  # points whose vectors are looked at together
+AT_ONCE = 2_000  # points whose vectors are compared in float64 together
+LIKELY = 64  # points that are compared in float64 at least
 
 
-def rank_multi(view: AnyView, space: Space, query: Matrix, k: int, candidates: Ints) -> Ranking:
+def rank_multi(view: SearchView, space: Space, query: Matrix, k: int, candidates: Ints) -> Ranking:
     """The k of the candidate rows that are best by late interaction: each of the query's vectors,
     (m, dim), counts with the greatest similarity to any of a point's, and these are summed.
 
@@ -27,29 +41,77 @@ def rank_multi(view: AnyView, space: Space, query: Matrix, k: int, candidates: I
             f"the query vectors have {query.shape[1]} numbers, but space {space.name!r} holds "
             f"vectors of {space.dimension}"
         )
-    parts = [
-        _scored(view, space, query, rows)
-        for rows in np.array_split(np.sort(candidates), 1 + len(candidates) // AT_ONCE)
-    ]
-    holders = np.concatenate([rows for rows, _ in parts])
-    scores = np.concatenate([scores for _, scores in parts])
-    order = np.argsort(-scores, kind="stable")[:k]
+    parts = list(_parts(view, space, query, k, candidates))
+    holders = np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in parts)])
+    scores = np.concatenate([np.empty(0), *(scores for _, scores in parts)])
+    order = np.lexsort((holders, -scores))[:k]
     return holders[order], scores[order]
 
 
-def _scored(view: AnyView, space: Space, query: Matrix, rows: Ints) -> Ranking:
-    """Those of the rows, ascending, that have vectors, and their scores."""
-    assert space.dimension is not None
-    pks = view.state.pks[rows]
-    found = list(read_blobs(view.connection, space, pks))
-    if not found:
+def _parts(
+    view: SearchView, space: Space, query: Matrix, k: int, candidates: Ints
+) -> Iterator[Ranking]:
+    """Candidates and their scores; all that may be among the k best."""
+    layers = several_in_memory(view, space, len(candidates))
+    if layers is None:
+        for rows in np.array_split(np.sort(candidates), 1 + len(candidates) // AT_ONCE):
+            one = read_several(view, space, rows)
+            yield _scored(one, np.arange(len(one.holders)), query, space.metric)
+        return
+    mask = np.zeros(len(view.state.pks), np.bool_)
+    mask[candidates] = True
+    for one, above in zip(layers.segments, layers.above(), strict=True):
+        places = _likely(one, counting(one, above, mask), query, space.metric, k)
+        for some in np.array_split(places, 1 + len(places) // AT_ONCE):
+            yield _scored(one, some, query, space.metric)
+
+
+def _scored(one: Several, places: Ints, query: Matrix, metric: Metric) -> Ranking:
+    """The holders at these places, and their scores."""
+    if not len(places):
         return np.empty(0, np.int64), np.empty(0)
-    holders = rows[np.searchsorted(pks, np.array([pk for pk, _ in found], np.int64))]
-    joined = b"".join([blob for _, blob in found])
-    matrix = np.frombuffer(joined, "<f4").reshape(-1, space.dimension)
-    starts = np.cumsum([0, *(len(blob) // (4 * space.dimension) for _, blob in found)])[:-1]
-    similar = _similarities(query, matrix, space.metric)
-    return holders, np.maximum.reduceat(similar, starts, axis=1).sum(axis=0)
+    matrix, starts = one.of(places)
+    similar = _similarities(query, matrix, metric)
+    return one.holders[places], np.maximum.reduceat(similar, starts, axis=1).sum(axis=0)
+
+
+def _likely(one: Several, places: Ints, query: Matrix, metric: Metric, k: int) -> Ints:
+    """Those of the places that float32 can't rule out from the k best."""
+    few = len(places) <= max(k, LIKELY) or len(places) * LOOKED_AT < len(one.holders)
+    if few or metric == "l1":
+        return places
+    with np.errstate(over="ignore", invalid="ignore"):
+        scores, error = _roughly(one, query, metric)
+        scores = scores[places]
+    if not np.isfinite(scores).all() or not np.isfinite(error):
+        return places
+    floor = np.partition(scores, len(scores) - k)[-k]
+    return places[scores >= float(floor) - 2.0 * error]
+
+
+def _roughly(one: Several, query: Matrix, metric: Metric) -> tuple[Matrix, float]:
+    """(holders,) float32 scores, and by how much they may be wrong."""
+    products = products_of_few(query, one.matrix)
+    reaches = np.linalg.norm(query.astype(np.float64), axis=1)
+    longest = float(one.lengths.max(initial=0.0))
+    if metric == "cosine":
+        inverse = np.divide(1.0, reaches, out=np.zeros_like(reaches), where=reaches > 0)
+        ours = np.divide(1.0, one.lengths, out=np.zeros_like(one.lengths), where=one.lengths > 0)
+        products *= ours[:, None]
+        products *= inverse.astype(np.float32)
+        scale = float(len(query))
+    elif metric == "l2":
+        products *= 2.0
+        products -= one.lengths[:, None] ** 2
+        products -= reaches.astype(np.float32) ** 2
+        scale = float(((reaches + longest) ** 2).sum())
+    else:
+        scale = float(reaches.sum()) * longest
+    scores = np.zeros(len(one.holders), np.float32)
+    for column in np.ascontiguousarray(products.T):
+        scores += np.maximum.reduceat(column, one.starts[:-1])
+    steps = 2 * query.shape[1] + 2 * len(query) + 16
+    return scores, steps * UNIT_ROUNDOFF * scale
 
 
 def _similarities(query: Matrix, matrix: Matrix, metric: Metric) -> Floats:

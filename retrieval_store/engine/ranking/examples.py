@@ -57,7 +57,9 @@ def _best(positives: Floats, negatives: Floats) -> Floats:
     the negative of that of the greatest to a negative."""
     near = positives.max(axis=0, initial=-np.inf)
     far = negatives.max(axis=0, initial=-np.inf)
-    return np.where(near > far, _scaled(near), -_scaled(far))
+    nearer = near > far
+    scores = _scaled(np.where(nearer, near, far))
+    return np.where(nearer, scores, -scores)
 
 
 def _summed(positives: Floats, negatives: Floats) -> Floats:

@@ -1,14 +1,14 @@
 """Groups of what is ranked, and of what is near to each other."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.kept import SearchView
+from retrieval_store.engine.ranking.labels import Label, Labelling
 from retrieval_store.engine.ranking.similar import (
     holders,
     is_allowed,
@@ -18,13 +18,14 @@ from retrieval_store.engine.ranking.similar import (
 )
 from retrieval_store.engine.ranking.steps import Ranked, examples_of, ranked
 from retrieval_store.engine.state.fetch import fetch
-from retrieval_store.engine.storage.records import read_exactly
 from retrieval_store.filters.expression import Expression
-from retrieval_store.filters.typed.paths import Steps, found_in, items_of
+from retrieval_store.filters.typed.paths import Steps
 from retrieval_store.interface.points import Fields, PointId
 from retrieval_store.interface.steps import Step
 
 FIRST_LOOK, MORE = 4, 8  # times as many as there may be in groups; and then times that
+USUAL = 2  # times what one group holds, of points in which each value comes once, …
+TWICE = 2  # … and then once more, where the groups are known
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,33 +42,34 @@ def grouped(view: SearchView, step: Step, path: Steps, groups: int, size: int) -
 
     Rows are ranked as far as it takes for the groups to be full."""
     wanted, count = groups * size * FIRST_LOOK, view.state.count
+    labels = Labelling(view, path, wanted)
+    wanted = max(wanted, min(MORE * wanted, labels.apart * size * USUAL))
     while True:
         found = ranked(view, replace(step, limit=wanted))
-        made = list(_gathered(view, found, path, groups, size))
-        full = len(made) == groups and all(len(group.found.rows) == size for group in made)
+        places = _gathered(labels.of(found.rows), groups, size)
+        lack = any(len(at) < min(size, labels.most(one)) for one, at in places.items())
+        full = len(places) == groups and not lack
         if full or wanted >= count or len(found.rows) < wanted:
-            return made
-        wanted *= MORE
+            return [Group(value, _taken(found, at)) for value, at in places.items()]
+        wanted *= MORE if len(places) < groups else TWICE
 
 
-def _gathered(
-    view: SearchView, found: Ranked, path: Steps, groups: int, size: int
-) -> Iterator[Group]:
+def _gathered(labels: Sequence[Label], groups: int, size: int) -> dict[str | int, list[int]]:
+    """Where the first of each group are."""
     places: dict[str | int, list[int]] = {}
-    (values,) = read_exactly(view.connection, view.state.pks[found.rows], [path.keys])
-    for place, value in enumerate(values):
-        for one in _values(items_of(found_in(value, path.beyond))):
-            if one in places or len(places) < groups:
-                places.setdefault(one, []).append(place)
-    for value, at in places.items():
-        best = np.array(at[:size], np.int64)
-        yield Group(value, Ranked(found.rows[best], found.scores[best]))
+    for place, label in enumerate(labels):
+        for one in label:
+            at = places.get(one)
+            if at is None and len(places) < groups:
+                places[one] = [place]
+            elif at is not None and len(at) < size:
+                at.append(place)
+    return places
 
 
-def _values(items: list[Any]) -> list[Any]:
-    if any(type(item) not in (str, int) for item in items):
-        return []
-    return list(dict.fromkeys(items))
+def _taken(found: Ranked, at: list[int]) -> Ranked:
+    best = np.array(at, np.int64)
+    return Ranked(found.rows[best], found.scores[best])
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,22 +8,32 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, SparseVector, as_float32
+from retrieval_store.base.arrays import (
+    Bools,
+    Floats,
+    Ints,
+    Matrix,
+    SparseVector,
+    Stored,
+    as_float32,
+)
+from retrieval_store.engine.filtering.masks import rows_with_vector
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.nearest.late_interaction import rank_multi
+from retrieval_store.engine.nearest.several import counting, several_in_memory
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.schema import Space
-from retrieval_store.engine.storage.special import read_special
 from retrieval_store.engine.words.ranked import sparse_scores
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.indexes.blas import dot_products
+from retrieval_store.indexes.blas import products_of_few
 from retrieval_store.indexes.exact import Norms, exact_distances, length_of
 from retrieval_store.interface.queries import scores_of
 from retrieval_store.interface.steps import Example
 
 CHOSEN_AT_LEAST = 64  # of the best by float32, that float64 decides among
 CHOSEN_TIMES = 4
-AT_ONCE = 1 << 20  # numbers of vectors that are copied together
+AT_ONCE = 1 << 20  # numbers of vectors that are looked at together
+SPREAD = 2  # slots lie close together where they are at least one in so many
 
 
 def metric_of(view: SearchView, name: str) -> str:
@@ -51,10 +61,14 @@ def holders(view: SearchView, name: str, rows: Ints) -> Ints:
     space = view.state.spaces.get(name)
     if space is not None:
         return rows[space.slot_of_row[rows] >= 0]
-    pks = view.state.pks[rows]
-    order = np.argsort(pks)
-    found = [pk for pk, _ in read_special(view.connection, _special(view, name), pks[order])]
-    return rows[np.isin(pks, np.array(found, np.int64))]
+    special = _special(view, name)
+    held = several_in_memory(view, special, len(rows)) if special.kind == "multi" else None
+    if held is None:
+        return rows[rows_with_vector(view, name, rows)]
+    mask = np.zeros(len(view.state.pks), np.bool_)
+    for one, above in zip(held.segments, held.above(), strict=True):
+        mask[one.holders[counting(one, above, view.state.alive)]] = True
+    return rows[mask[rows]]
 
 
 def similarities(
@@ -111,11 +125,19 @@ def roughly(view: SearchView, name: str, rows: Ints, examples: Sequence[Example]
     products = np.empty((len(queries), len(rows)), np.float32)
     step = max(1, AT_ONCE // max(1, matrix.shape[1]))
     for start in range(0, len(rows), step):
-        some = slots[start : start + step]
-        part = np.empty((len(queries), len(some)), np.float32)
-        dot_products(queries, as_float32(matrix[some]), part)
-        products[:, start : start + step] = part
+        some = slice(start, start + step)
+        products[:, some] = _products(queries, matrix, slots[some]).T
     return _by_metric(space, queries, products, norms, slots)
+
+
+def _products(queries: Matrix, matrix: Stored, slots: Ints) -> Matrix:
+    """(n, q) of the vectors in these slots. Where most that lie between them are wanted, those that
+    aren't cost less than copying the others together."""
+    first, stop = int(slots.min()), int(slots.max()) + 1
+    if stop - first > SPREAD * len(slots):
+        return products_of_few(queries, as_float32(matrix[slots]))
+    chosen: Matrix = products_of_few(queries, as_float32(matrix[first:stop]))[slots - first]
+    return chosen
 
 
 def _by_metric(

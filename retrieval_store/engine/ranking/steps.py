@@ -1,18 +1,19 @@
 """Steps, carried out: each gives rows, best first, with the scores that a server gives them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 
-from retrieval_store.base.arrays import Floats, Ints, SparseVector, distinct
+from retrieval_store.base.arrays import Floats, Ints, Matrix, SparseVector, distinct
 from retrieval_store.base.ranking import (
     Ranking,
     by_distributions,
     by_weighted_ranks,
     marginally_relevant,
 )
+from retrieval_store.engine.filtering.allowed import key_of
 from retrieval_store.engine.filtering.masks import among
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.filtering.values import ordered
@@ -35,6 +36,7 @@ from retrieval_store.engine.ranking.similar import (
 from retrieval_store.engine.ranking.texts import worded
 from retrieval_store.engine.state.fetch import vectors_read
 from retrieval_store.engine.words.ranked import rank_sparse
+from retrieval_store.filters.expression import Expression
 from retrieval_store.interface.queries import Query, scores_of
 from retrieval_store.interface.steps import (
     Adjusted,
@@ -73,9 +75,49 @@ NOTHING = Ranked(np.empty(0, np.int64), np.empty(0))
 Within: TypeAlias = Ints | None  # rows, ascending; None for all that the expression allows
 
 
+def ranked_each(view: SearchView, steps: Sequence[Step]) -> list[Ranked]:
+    """What each of the steps finds. Those that differ in their vectors alone are one search, which
+    passes over the codes once."""
+    alike: dict[Hashable, list[int]] = {}
+    for i, step in enumerate(steps):
+        alike.setdefault(_search_of(view, step) or i, []).append(i)
+    found: dict[int, Ranked] = {}
+    for which in alike.values():
+        some = [steps[i] for i in which]
+        each = [ranked(view, some[0])] if len(some) == 1 else _searched(view, some)
+        found.update(zip(which, each, strict=True))
+    return [found[i] for i in range(len(steps))]
+
+
+def _search_of(view: SearchView, step: Step) -> Hashable:
+    """What is searched, and how, by a step that is a search of a dense space and no more."""
+    near = step.scoring
+    if step.before or not isinstance(near, Near) or isinstance(near.vector, SparseVector):
+        return None
+    if near.space not in view.state.spaces:
+        return None
+    key = key_of(step.expression)
+    if key is None and step.expression is not None:
+        return None
+    return near.space, near.vector.shape, step.offset + step.limit, key, near.exact, near.ef
+
+
+def _searched(view: SearchView, steps: Sequence[Step]) -> list[Ranked]:
+    """What steps find that are one search."""
+    nears = [step.scoring for step in steps if isinstance(step.scoring, Near)]
+    vectors = np.stack([near.vector for near in nears if isinstance(near.vector, np.ndarray)])
+    wanted = steps[0].offset + steps[0].limit
+    each = _near_vectors(view, nears[0], vectors, wanted, steps[0].expression)
+    metric = metric_of(view, nears[0].space)
+    return [
+        _cut(view, step, replace(found, scores=shown(found.scores, metric)))
+        for step, found in zip(steps, each, strict=True)
+    ]
+
+
 def ranked(view: SearchView, step: Step) -> Ranked:
     """What a step finds."""
-    before = [ranked(view, one) for one in step.before]
+    before = ranked_each(view, step.before)
     match step.scoring:
         case Fused(k, weights):
             found = _fused(before, k, weights)
@@ -85,6 +127,11 @@ def ranked(view: SearchView, step: Step) -> Ranked:
             found = _by_score(rows, scores)
         case _:
             found = _alone(view, step, _within(view, step, before) if before else None)
+    return _cut(view, step, found)
+
+
+def _cut(view: SearchView, step: Step, found: Ranked) -> Ranked:
+    """The part that is wanted."""
     good = _good_enough(view, step, found.scores)
     return found.cut(step.offset, min(good, step.offset + step.limit))
 
@@ -147,14 +194,20 @@ def _nearest(view: SearchView, step: Step, near: Near, wanted: int, within: With
     if near.space in view.state.special:
         rows = is_allowed(allowed_by(view, step.expression).mask, view.state.alive)
         return Ranked(*rank_multi(view, view.state.special[near.space], vector, wanted, rows))
-    query = Query(near.space, vector[None], wanted, step.expression, near.exact, near.ef)
-    ((rows, distances),) = nearest_rows(view, query, Trace(remarks=view.remarks))
-    space_state = view.state.spaces.get(near.space)
-    return (
-        NOTHING
-        if space_state is None
-        else Ranked(rows, scores_of(distances, space_state.space.metric))
-    )
+    return _near_vectors(view, near, vector[None], wanted, step.expression)[0]
+
+
+def _near_vectors(
+    view: SearchView, near: Near, vectors: Matrix, wanted: int, expression: Expression | None
+) -> list[Ranked]:
+    """The same for each of some vectors, (m, dim), in a dense space."""
+    space = view.state.spaces.get(near.space)
+    if space is None:
+        return [NOTHING] * len(vectors)
+    query = Query(near.space, vectors, wanted, expression, near.exact, near.ef)
+    metric = space.space.metric
+    each = nearest_rows(view, query, Trace(remarks=view.remarks))
+    return [Ranked(rows, scores_of(distances, metric)) for rows, distances in each]
 
 
 def _compared(
@@ -196,9 +249,13 @@ def _diverse(view: SearchView, step: Step, diverse: Diverse, wanted: int, within
 
 def _likeness(view: SearchView, name: str, rows: Ints) -> Callable[[int], Floats]:
     """How alike all rows are to one of them."""
-    vectors = examples_of(view, name, rows)
+    vectors, special = examples_of(view, name, rows), view.state.special.get(name)
+    is_multi = special is not None and special.kind == "multi"
 
     def likeness(place: int) -> Floats:
+        if is_multi:  # which of two asks for the other matters there: all ask for the one
+            of_all: Floats = similarities(view, name, rows[place : place + 1], vectors)[:, 0]
+            return of_all
         alike: Floats = similarities(view, name, rows, [vectors[place]], weighted=False)[0]
         return alike
 

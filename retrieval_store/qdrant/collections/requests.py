@@ -14,6 +14,7 @@ from retrieval_store.qdrant.collections.configuration import (
     plain,
 )
 from retrieval_store.qdrant.refusals import malformed, missing, wrong
+from retrieval_store.qdrant.text import tokens_of
 
 LONGEST_NAME = 255
 FORBIDDEN = '<>:"/\\|?*\0\x1f'
@@ -117,6 +118,8 @@ def index_to_store(key: str, schema: Any) -> dict[str, Any]:
     if schema is None:
         raise malformed(f"field_schema of {key!r} is missing: expected a PayloadSchemaType")
     if hasattr(schema, "model_dump"):
+        if isinstance(schema, models.TextIndexParams):
+            tokens_of(schema)  # refuses what isn't known here
         params: dict[str, Any] = plain(schema)
         return {"data_type": str(params.pop("type")), "params": plain(schema)}
     try:

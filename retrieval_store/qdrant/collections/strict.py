@@ -1,10 +1,12 @@
 """Strict mode: what the collection's owner doesn't allow, refused before anything is done."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from qdrant_client import models
 
+from retrieval_store.base.arrays import SparseVector
+from retrieval_store.interface.points import SpecialVectors, Vectors
 from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.refusals import Refused
 
@@ -30,6 +32,10 @@ def check_search(opened: Opened, params: models.SearchParams | None) -> None:
         return
     if params.exact and strict.search_allow_exact is False:
         _refuse("exact", True, False, "search_allow_exact")
+    oversampling = params.quantization.oversampling if params.quantization else None
+    most_sampled = strict.search_max_oversampling
+    if most_sampled is not None and oversampling is not None and oversampling > most_sampled:
+        _refuse("oversampling", oversampling, most_sampled, "search_max_oversampling")
     most = strict.search_max_hnsw_ef
     if most is not None and params.hnsw_ef is not None and params.hnsw_ef > most:
         _refuse("hnsw_ef", params.hnsw_ef, most, "search_max_hnsw_ef")
@@ -102,8 +108,45 @@ def _size(condition: Any) -> int:
     return len(values or getattr(condition, "has_id", None) or ())
 
 
-def check_vector_bytes(opened: Opened) -> None:
-    """How many bytes vectors may take."""
+def check_searches(opened: Opened, count: int) -> None:
+    """How many queries a batch may have."""
+    most = opened.configuration.strict.search_max_batchsize
+    if most is not None and count > most:
+        _refuse("the batch", count, most, "search_max_batchsize")
+
+
+def check_columns(opened: Opened, columns: Mapping[str, Vectors | SpecialVectors]) -> None:
+    """How long sparse vectors may be, and how many several ones of a point."""
+    strict = opened.configuration.strict
+    for name, column in columns.items():
+        if not isinstance(column, SpecialVectors):
+            continue
+        sparse = (strict.sparse_config or {}).get(name)
+        several = (strict.multivector_config or {}).get(name)
+        for item in column.items:
+            if isinstance(item, SparseVector):
+                _check_length(sparse.max_length if sparse else None, len(item.indices))
+            else:
+                _check_length(several.max_vectors if several else None, len(item))
+
+
+def _check_length(most: int | None, length: int) -> None:
+    if most is not None and length > most:
+        _refuse("the length of a vector", length, most, "max_length, max_vectors")
+
+
+def check_bytes(opened: Opened) -> None:
+    """How many bytes vectors and payloads may take."""
+    most = opened.configuration.strict.max_collection_payload_size_bytes
+    if most is not None:
+        disk: Any = opened.points.stats().get("disk")
+        if disk and disk["points"] > most:
+            setting = "max_collection_payload_size_bytes"
+            _refuse("the size of the points", disk["points"], most, setting)
+    _check_vector_bytes(opened)
+
+
+def _check_vector_bytes(opened: Opened) -> None:
     strict = opened.configuration.strict
     most = strict.max_collection_vector_size_bytes
     if most is not None:

@@ -23,8 +23,9 @@ from retrieval_store.interface.stores import Changes
 from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.collections.strict import (
     check_batch,
+    check_bytes,
+    check_columns,
     check_filter,
-    check_vector_bytes,
 )
 from retrieval_store.qdrant.points.ids import Selected, id_to_write, selected, selected_by
 from retrieval_store.qdrant.points.payloads import (
@@ -68,7 +69,8 @@ def upserting(
     where = expression_of(opened, update_filter)
     ids, columns, payloads = _columns(opened, points)
     check_batch(opened, len(ids))
-    check_vector_bytes(opened)
+    check_columns(opened, columns)
+    check_bytes(opened)
     mode = "upsert" if update_mode is None else models.UpdateMode(update_mode).value
     rules = WriteRules(
         "ignore" if mode == "insert_only" else "replace",
@@ -170,7 +172,7 @@ def updating_vectors(opened: Opened, points: Sequence[Any], update_filter: Any =
     where = expression_of(opened, update_filter)
     points = [models.PointVectors(**one) if isinstance(one, dict) else one for one in points]
     check_batch(opened, len(points))
-    check_vector_bytes(opened)
+    check_bytes(opened)
     rules = WriteRules("update", "refuse", where=where)
     batches = [
         PointBatch([id_to_write(point.id) for point in some], columns_of(opened, _vectors(some)))

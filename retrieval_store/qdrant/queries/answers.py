@@ -11,9 +11,9 @@ from retrieval_store.interface.points import RankedPoints
 from retrieval_store.interface.steps import Ordered, Unranked
 from retrieval_store.qdrant.collections.configuration import UNNAMED
 from retrieval_store.qdrant.collections.opened import Collections, Opened
-from retrieval_store.qdrant.collections.strict import check_filter, check_limit
+from retrieval_store.qdrant.collections.strict import check_filter, check_limit, check_searches
 from retrieval_store.qdrant.paths import parse_path
-from retrieval_store.qdrant.points.reading import Selection, expression_of, retrieve
+from retrieval_store.qdrant.points.reading import Selection, expression_of, made, retrieve
 from retrieval_store.qdrant.queries.steps import step_of
 from retrieval_store.qdrant.refusals import malformed
 
@@ -38,6 +38,7 @@ def query_batch(
     collections: Collections, opened: Opened, requests: Sequence[Any]
 ) -> list[rest.QueryResponse]:
     """The same for several requests, of one state of the collection."""
+    check_searches(opened, len(requests))
     selections = [
         Selection(opened, request.with_payload, request.with_vector) for request in requests
     ]
@@ -57,8 +58,9 @@ def _ranked(
         fields = selection.with_those(fields)
     found = opened.points.rank(steps, fields) if fields is not None else []
     return [
-        rest.QueryResponse.model_construct(
-            points=_scored(one, selection, isinstance(step.scoring, Ordered | Unranked))
+        made(
+            rest.QueryResponse,
+            points=_scored(one, selection, isinstance(step.scoring, Ordered | Unranked)),
         )
         for one, selection, step in zip(found, selections, steps, strict=True)
     ]
@@ -82,7 +84,8 @@ def _scored(
         strict=True,
     )
     return [
-        models.ScoredPoint.model_construct(
+        made(
+            models.ScoredPoint,
             id=point_id,
             version=version,
             score=score,
@@ -114,7 +117,7 @@ def query_groups(
     fields = selection.fields(version=True)
     found = opened.points.group(step, parse_path(group_by), limit, group_size, fields)
     groups = [
-        models.PointGroup.model_construct(hits=_scored(one, selection), id=value, lookup=None)
+        made(models.PointGroup, hits=_scored(one, selection), id=value, lookup=None)
         for value, one in found
     ]
     if with_lookup is not None:

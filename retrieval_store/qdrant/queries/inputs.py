@@ -32,13 +32,14 @@ class Inputs:
     """Makes vectors for one step. opened: the collection that is searched; using: the name of the
     vectors there; source: the collection whose points may be named, and the name of theirs.
     named: ids of points of this collection whose vectors were asked for, which don't find
-    themselves."""
+    themselves; read: points of the source by id, as far as they were read."""
 
     opened: Opened
     using: Vector
     source: Opened
     theirs: Vector
     named: list[PointId] = field(default_factory=list)
+    read: dict[PointId, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -53,7 +54,7 @@ class Inputs:
 
     def example(self, given: Any) -> Example:
         """One vector, in the shape that the space has for a point."""
-        if isinstance(given, IDS) and not isinstance(given, bool):
+        if _is_id(given):
             return self._stored(given)
         if self.using.kind == "sparse":
             return to_sparse(given)
@@ -63,12 +64,25 @@ class Inputs:
             raise wrong(f"the query is {shown(given)}, but vectors {self.using.name!r} are dense")
         return np.ravel(as_asked(self.using, dense_vector(self.using, given)))
 
+    def examples(self, given: Iterable[Any]) -> list[Example]:
+        """Several vectors; those of stored points are read at once."""
+        every = list(given)
+        self._read([id_to_read(one) for one in every if _is_id(one)])
+        return [self.example(one) for one in every]
+
+    def _read(self, ids: list[PointId]) -> None:
+        if ids:
+            name = self.theirs.name
+            points = self.source.points.get(ids, None, None, 0, Fields(vectors=(name,)))
+            self.read.update(zip(points.ids, (points.vectors or {})[name], strict=True))
+
     def _stored(self, given: Any) -> Example:
         point_id, name = id_to_read(given), self.theirs.name
-        points = self.source.points.get([point_id], None, None, 0, Fields(vectors=(name,)))
-        if not points.ids:
+        if point_id not in self.read:
+            self._read([point_id])
+        if point_id not in self.read:
             raise missing(f"Not found: No point with id {given} found")
-        found = (points.vectors or {})[name][0]
+        found = self.read[point_id]
         if found is None or (isinstance(found, np.ndarray) and np.isnan(found.ravel()[:1]).any()):
             raise missing(f"Not found: the point {given} has no vector {name!r}")
         if self.source is self.opened:
@@ -83,6 +97,10 @@ class Inputs:
 def as_asked(vector: Vector, query: Matrix) -> Matrix:
     """A query's numbers as a server compares them: cut to bytes where vectors are bytes."""
     return as_float32(as_bytes(query)) if vector.datatype == "uint8" else query
+
+
+def _is_id(given: Any) -> bool:
+    return isinstance(given, IDS) and not isinstance(given, bool)
 
 
 def average(vector: Vector, examples: Iterable[Example], negatives: list[Example]) -> Example:

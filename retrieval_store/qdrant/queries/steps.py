@@ -177,9 +177,9 @@ def _recommended(
     strategy = given.strategy or models.RecommendStrategy.AVERAGE_VECTOR
     if strategy == models.RecommendStrategy.AVERAGE_VECTOR and not given.positive:
         raise wrong("the strategy 'average_vector' needs a positive example")
-    positives = [inputs.example(one) for one in given.positive or []]
-    negatives = [inputs.example(one) for one in given.negative or []]
-    name = inputs.using.name
+    examples = inputs.examples([*(given.positive or []), *(given.negative or [])])
+    count, name = len(given.positive or []), inputs.using.name
+    positives, negatives = examples[:count], examples[count:]
     if strategy == models.RecommendStrategy.AVERAGE_VECTOR:
         vector = average(inputs.using, positives, negatives)
         return Near(name, vector, bool(params.exact), params.hnsw_ef)
@@ -189,14 +189,16 @@ def _recommended(
 
 def _pairs(inputs: Inputs, given: Any) -> tuple[tuple[Any, Any], ...]:
     pairs = given if isinstance(given, Sequence) else [given] if given else []
-    return tuple((inputs.example(one.positive), inputs.example(one.negative)) for one in pairs)
+    examples = inputs.examples(side for one in pairs for side in (one.positive, one.negative))
+    return tuple(zip(examples[0::2], examples[1::2], strict=True))
 
 
 def _adjusted(inputs: Inputs, given: models.RelevanceFeedbackInput) -> Adjusted:
     """Each pair of examples of which one got more than the other counts by how much more."""
     naive = given.strategy.naive
     target = inputs.example(given.target)
-    examples = [(inputs.example(one.example), one.score) for one in given.feedback]
+    vectors = inputs.examples(one.example for one in given.feedback)
+    examples = zip(vectors, [one.score for one in given.feedback], strict=True)
     pairs = [
         (near, far, float(np.float_power(more - less, naive.b)) * naive.c)
         for (near, more), (far, less) in itertools.permutations(examples, 2)

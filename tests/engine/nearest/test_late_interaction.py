@@ -91,3 +91,78 @@ def test_vectors_of_another_kind_or_dimension_are_refused_and_nothing_is_written
         points.search(SparseQuery("m", (item,), 1), Fields())
     with pytest.raises(DimensionMismatchError):
         points.search(MultiQuery("m", (matrix[:, :2],), 1), Fields())
+
+
+@pytest.mark.parametrize("metric", ["cosine", "ip", "l2", "l1"])
+def test_what_is_kept_in_memory_follows_every_write(store, metric):
+    numbers = np.random.default_rng(5)
+    points = points_of(store, m=NewSpace(metric, kind="multi"))
+
+    def some(count):
+        shapes = [(numbers.integers(1, 5), 6) for _ in range(count)]
+        return [numbers.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+    held = dict(enumerate(some(300)))
+
+    def check():
+        query = numbers.standard_normal((3, 6)).astype(np.float32)
+        scores = {i: score_of(query, matrix, metric) for i, matrix in held.items()}
+        best = sorted(held, key=lambda i: -scores[i])[:7]
+        (hit,) = points.search(MultiQuery("m", (query,), 7), Fields())
+        assert hit.points.ids == best
+        assert np.allclose(hit.scores, [scores[i] for i in best], rtol=1e-5)
+        (hit,) = points.search(MultiQuery("m", (query,), 1_000), Fields())
+        assert sorted(hit.points.ids) == sorted(held)
+
+    def write(new):
+        points.put(PointBatch([*new], {"m": SpecialVectors([*new.values()])}), UPSERT)
+        held.update(new)
+
+    write(dict(held))
+    check()
+    write(dict(zip([5, 6, 299], some(3), strict=True)))
+    check()
+    write(dict(zip(range(300, 420), some(120), strict=True)))
+    check()
+    points.delete([0, 6, 301], None, None)
+    for gone in (0, 6, 301):
+        del held[gone]
+    check()
+    points.transact(lambda changes: changes.delete_vectors([7, 8], None, ["m"], strict=True))
+    del held[7], held[8]
+    check()
+    assert points.stats()["memory"]["several"] > 0
+
+
+def score_of(query, matrix, metric):
+    if metric != "l1":
+        return max_sim(query, matrix, metric)
+    distances = np.abs(query[:, None].astype(float) - matrix[None].astype(float)).sum(axis=2)
+    return -distances.min(axis=1).sum()
+
+
+def test_vectors_that_float32_cannot_multiply_are_still_ranked(store):
+    points = points_of(store, m=NewSpace("ip", kind="multi"))
+    matrices = [np.full((2, 3), 1e30 * (i + 1), np.float32) for i in range(100)]
+    points.put(PointBatch(list(range(100)), {"m": SpecialVectors(matrices)}), ADD)
+    query = np.full((1, 3), 1e30, np.float32)
+    (hit,) = points.search(MultiQuery("m", (query,), 2), Fields())
+    assert hit.points.ids == [99, 98]
+
+
+def test_a_few_points_are_read_rather_than_all_held(store):
+    numbers = np.random.default_rng(6)
+    points = points_of(store, m=NewSpace("ip", kind="multi"))
+    matrices = [numbers.standard_normal((2, 3)).astype(np.float32) for _ in range(400)]
+    batch = PointBatch(
+        list(range(400)), {"m": SpecialVectors(matrices)}, payloads=[{"n": i} for i in range(400)]
+    )
+    points.put(batch, ADD)
+    query = MultiQuery("m", (matrices[3],), 1, Range(("n",), lt=5))
+    points.search(query, Fields())
+    assert points.stats()["memory"]["several"] == 0
+    for _ in range(20):
+        (hit,) = points.search(query, Fields())
+    assert points.stats()["memory"]["several"] > 0
+    scores = [max_sim(matrices[3], matrix, "ip") for matrix in matrices[:5]]
+    assert hit.points.ids == [int(np.argmax(scores))]

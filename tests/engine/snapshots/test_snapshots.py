@@ -146,8 +146,8 @@ def rewritten(snapshot, change):
     return target
 
 
-def with_manifest(files, **said):
-    files["manifest.json"] = orjson.dumps({**orjson.loads(files["manifest.json"]), **said})
+def with_manifest(held, **said):
+    held["manifest.json"] = orjson.dumps({**orjson.loads(held["manifest.json"]), **said})
 
 
 def escaping(files):

@@ -1,0 +1,336 @@
+"""Figures of Qdrant's client on our engine, beside its own local mode and our other ways to ask.
+
+    python benchmarks/qdrant_front.py [--points 20000] [--dimension 128] [--folder PATH]
+
+The same points and calls go to our QdrantClient and to qdrant_client's, both with `path=`, and
+where it says so to Collection and to the engine, on the same files. What is compared is asked in
+turns, in one run, and what takes little several times in each turn, as who uses it does; figures
+are medians. Filters have a value that none before had, so that no cache helps, but where they are
+called repeated. Prints JSON.
+"""
+
+import argparse
+import gc
+import json
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import qdrant_client
+from qdrant_client import models as m
+
+import retrieval_store
+from retrieval_store.engine.answering import answer
+from retrieval_store.engine.nearest.trace import Trace
+from retrieval_store.interface.points import Fields
+from retrieval_store.interface.queries import Query
+from retrieval_store.qdrant import QdrantClient
+
+NAME, BATCH, WORDS = "things", 1_000, 100
+SLOW_ROUNDS, TIMES = 5, 5  # of what takes long; of what doesn't, in each round
+Call = Callable[[int], object]  # of a round
+INDEXES = {
+    "n": m.PayloadSchemaType.INTEGER,
+    "w": m.PayloadSchemaType.KEYWORD,
+    "tags": m.PayloadSchemaType.KEYWORD,
+}
+FILTERS: dict[str, Callable[[int], m.Filter]] = {
+    "range, 25 %": lambda i: _of(m.FieldCondition(key="n", range=m.Range(lt=0.25 + i * 1e-9))),
+    "word, 1 %": lambda i: _of(m.FieldCondition(key="w", match=m.MatchValue(value=_word(i)))),
+    "tags and range, 4 %": lambda i: _of(
+        m.FieldCondition(key="tags", match=m.MatchAny(any=[_word(i), _word(i + 1)])),
+        m.FieldCondition(key="n", range=m.Range(gte=0.3 + i * 1e-9)),
+    ),
+}
+
+
+def _of(*conditions: Any) -> m.Filter:
+    for one in conditions:
+        if one.key == "n":  # shares of all numbers
+            bounds = {k: v * 1_000_000 for k, v in one.range.model_dump().items() if v is not None}
+            one.range = m.Range(**bounds)
+    return m.Filter(must=list(conditions))
+
+
+def _word(i: int) -> str:
+    return f"w{i % WORDS}"
+
+
+def payload_of(i: int) -> dict[str, Any]:
+    """The payload of a point."""
+    words = [_word(i * step) for step in (3, 7, 11)]
+    text = f"The {words[0]} was seen with the {words[1]} at a place that has number {i}."
+    return {"n": i * 7_919 % 1_000_000, "w": _word(i), "tags": words, "text": text}
+
+
+def in_turns(
+    calls: Mapping[str, Call], rounds: int, slow: Sequence[str] = (), times: int = TIMES
+) -> dict[str, float]:
+    """Median microseconds of each call, after a round that isn't counted. In every round each is
+    asked several times, the slow ones once, and in a few rounds."""
+    took: dict[str, list[float]] = {name: [] for name in calls}
+    for i in range(rounds + 1):
+        for name, call in calls.items():
+            few = name in slow
+            for j in range(0 if few and i > SLOW_ROUNDS else 1 if few else times):
+                start = time.perf_counter()
+                call(i * times + j)
+                if i:
+                    took[name].append(time.perf_counter() - start)
+    return {name: statistics.median(each) * 1e6 for name, each in took.items()}
+
+
+def beside(
+    ours: Call,
+    others: Mapping[str, Call],
+    rounds: int,
+    slow: Sequence[str] = ("local mode",),
+    times: int = TIMES,
+) -> dict[str, float]:
+    """Microseconds of ours and of others, and how many times ours each of these takes."""
+    took = in_turns({"ours": ours, **others}, rounds, slow, times)
+    times = {f"{name} / ours": took[name] / took["ours"] for name in others}
+    return {**{f"{name}, us": value for name, value in took.items()}, **times}
+
+
+class Bench:
+    """The clients, with the same points in them."""
+
+    def __init__(self, folder: Path, points: int, dimension: int, rounds: int) -> None:
+        self.rounds = rounds
+        random = np.random.default_rng(0)
+        self.vectors = random.standard_normal((points, dimension), dtype=np.float32)
+        self.queries = random.standard_normal((1_024, dimension), dtype=np.float32)
+        self.lists = [vector.tolist() for vector in self.queries]
+        self.front = QdrantClient(path=str(folder / "ours"))
+        self.local = qdrant_client.QdrantClient(path=str(folder / "local"))
+        size = m.VectorParams(size=dimension, distance=m.Distance.COSINE)
+        for client in (self.front, self.local):
+            client.create_collection(NAME, size)
+        self.client = retrieval_store.Client(folder / "ours")
+
+    def close(self) -> None:
+        """Let go of all."""
+        for one in (self.client, self.front, self.local):
+            one.close()
+
+    def ingest(self) -> dict[str, float]:
+        """Everything in batches, in turns."""
+        batches = [
+            [
+                m.PointStruct(id=i, vector=self.vectors[i].tolist(), payload=payload_of(i))
+                for i in range(start, min(start + BATCH, len(self.vectors)))
+            ]
+            for start in range(0, len(self.vectors), BATCH)
+        ]
+        calls: dict[str, Call] = {
+            "local mode": lambda i: self.local.upsert(NAME, batches[i]),
+        }
+        return {
+            name.replace("us", "us a batch of 1,000"): took
+            for name, took in beside(
+                lambda i: self.front.upsert(NAME, batches[i]), calls, len(batches) - 1, (), 1
+            ).items()
+        }
+
+    def compared(self, call: Callable[[Any, int], object]) -> dict[str, float]:
+        """A call of both clients."""
+        others: dict[str, Call] = {"local mode": lambda i: call(self.local, i)}
+        return beside(lambda i: call(self.front, i), others, self.rounds)
+
+    def reading(self) -> dict[str, Any]:
+        """Scroll, count, retrieve."""
+        found: dict[str, Any] = {}
+        for name, made in FILTERS.items():
+            found[f"scroll, {name}"] = self.compared(
+                lambda client, i, made=made: client.scroll(NAME, made(i), limit=100)
+            )
+            found[f"count, {name}"] = self.compared(
+                lambda client, i, made=made: client.count(NAME, made(i))
+            )
+        points = len(self.vectors)
+        found["retrieve of ten"] = self.compared(
+            lambda client, i: client.retrieve(NAME, [(i * 97 + j * 13) % points for j in range(10)])
+        )
+        return found
+
+    def filtered(self) -> dict[str, Any]:
+        """query_points under filters."""
+        found: dict[str, Any] = {}
+        for name, made in FILTERS.items():
+            found[f"query, {name}"] = self.compared(
+                lambda client, i, made=made: client.query_points(
+                    NAME, self.lists[i], query_filter=made(i)
+                )
+            )
+        found["query, range, 25 %, repeated"] = self.compared(
+            lambda client, i: client.query_points(
+                NAME, self.lists[i], query_filter=FILTERS["range, 25 %"](0)
+            )
+        )
+        return found
+
+    def plain(self, i: int) -> object:
+        """What the others are compared with."""
+        return self.front.query_points(NAME, self.lists[i])
+
+    def layers(self) -> dict[str, Any]:
+        """One question, by three doors, and 64 of them at once."""
+        things = self.client.get_collection(NAME)
+        points = things._backend.points
+        fields = Fields(payload=True, document=True, uri=False)
+        where = {"w": "w7"}
+        condition = m.FieldCondition(key="w", match=m.MatchValue(value="w7"))
+
+        def engine(i: int) -> object:
+            query = Query("", self.queries[i][None], 10, None, False, None)
+            return points.read(lambda view: answer(view, query, fields, Trace()))
+
+        ask: dict[str, Call] = {
+            "Collection.query": lambda i: things.query(query_embeddings=self.lists[i]),
+            "engine": engine,
+        }
+        filtered: dict[str, Call] = {
+            "Collection.query": lambda i: things.query(query_embeddings=self.lists[i], where=where)
+        }
+        batch: dict[str, Call] = {
+            "Collection.query": lambda i: things.query(query_embeddings=self.lists[i : i + 64])
+        }
+        return {
+            "query": inverted(beside(self.plain, ask, 2 * self.rounds)),
+            "query, repeated filter": inverted(
+                beside(
+                    lambda i: self.front.query_points(
+                        NAME, self.lists[i], query_filter=m.Filter(must=[condition])
+                    ),
+                    filtered,
+                    2 * self.rounds,
+                )
+            ),
+            "batch of 64": inverted(
+                beside(
+                    lambda i: self.front.query_batch_points(
+                        NAME,
+                        [
+                            m.QueryRequest(query=one, limit=10, with_payload=True)
+                            for one in self.lists[i : i + 64]
+                        ],
+                    ),
+                    batch,
+                    self.rounds,
+                )
+            ),
+        }
+
+    def kinds(self) -> dict[str, Any]:
+        """Every other kind of query / a plain one."""
+        return {
+            name: inverted(beside(call, {"plain query": self.plain}, self.rounds))
+            for name, call in self._kinds().items()
+        }
+
+    def _kinds(self) -> dict[str, Call]:
+        def ask(query: Any, **others: Any) -> object:
+            return self.front.query_points(NAME, query, **others)
+
+        def recommended(strategy: m.RecommendStrategy) -> Call:
+            return lambda i: ask(
+                m.RecommendQuery(
+                    recommend=m.RecommendInput(
+                        positive=[i, i + 1], negative=[i + 2], strategy=strategy
+                    )
+                )
+            )
+
+        def discovered(i: int) -> object:
+            pair = m.ContextPair(positive=i, negative=i + 1)
+            target = self.lists[i]
+            return ask(m.DiscoverQuery(discover=m.DiscoverInput(target=target, context=[pair])))
+
+        def diverse(i: int) -> object:
+            mmr = m.Mmr(diversity=0.5, candidates_limit=100)
+            return ask(m.NearestQuery(nearest=self.lists[i], mmr=mmr))
+
+        def fused(i: int) -> object:
+            prefetch = [m.Prefetch(query=one, limit=20) for one in self.lists[i : i + 2]]
+            return ask(m.FusionQuery(fusion=m.Fusion.RRF), prefetch=prefetch)
+
+        strategies = {
+            f"recommend, {one.value}": recommended(one)
+            for one in (
+                m.RecommendStrategy.AVERAGE_VECTOR,
+                m.RecommendStrategy.BEST_SCORE,
+                m.RecommendStrategy.SUM_SCORES,
+            )
+        }
+        return {
+            "groups by word": lambda i: self.front.query_points_groups(NAME, "w", self.lists[i]),
+            "groups by tag": lambda i: self.front.query_points_groups(NAME, "tags", self.lists[i]),
+            **strategies,
+            "discover": discovered,
+            "MMR of 100": diverse,
+            "RRF of two prefetches": fused,
+        }
+
+
+def inverted(figures: Mapping[str, float]) -> dict[str, float]:
+    """The same, with how many times the others ours takes."""
+    times = {
+        f"ours / {name.removesuffix(' / ours')}": 1 / value
+        for name, value in figures.items()
+        if name.endswith(" / ours")
+    }
+    return {**{k: v for k, v in figures.items() if not k.endswith(" / ours")}, **times}
+
+
+def late_interaction(points: int, rounds: int) -> dict[str, float]:
+    """Points of 4 vectors x 64, by three query vectors; the first query reads them all."""
+    random = np.random.default_rng(1)
+    vectors = random.standard_normal((points, 4, 64), dtype=np.float32)
+    several = m.MultiVectorConfig(comparator=m.MultiVectorComparator.MAX_SIM)
+    config = m.VectorParams(size=64, distance=m.Distance.COSINE, multivector_config=several)
+    with tempfile.TemporaryDirectory() as folder, QdrantClient(path=folder) as client:
+        client.create_collection(NAME, config)
+        for start in range(0, points, BATCH):
+            ids = list(range(start, min(start + BATCH, points)))
+            client.upsert(NAME, m.Batch(ids=ids, vectors=vectors[ids].tolist()))
+        queries = random.standard_normal((TIMES * (rounds + 1), 3, 64), dtype=np.float32).tolist()
+        start_at = time.perf_counter()
+        client.query_points(NAME, queries[0])
+        first = time.perf_counter() - start_at
+        took = in_turns({"query": lambda i: client.query_points(NAME, queries[i])}, rounds)
+    return {"first query, ms": first * 1e3, "query, ms": took["query"] / 1e3}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--points", type=int, default=20_000)
+    parser.add_argument("--dimension", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--folder", help="where the stores are made (default: a temporary folder)")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")  # local mode says that it is for few points
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        bench = Bench(Path(folder), options.points, options.dimension, options.rounds)
+        figures["upsert"] = bench.ingest()
+        gc.collect()
+        gc.freeze()  # what local mode holds in memory is no burden of ours
+        figures["without payload indexes"] = bench.reading() | bench.filtered()
+        for key, kind in INDEXES.items():
+            bench.front.create_payload_index(NAME, key, kind)
+        figures["with payload indexes"] = bench.reading() | bench.filtered()
+        figures["by three doors"] = bench.layers()
+        figures["beside a plain query"] = bench.kinds()
+        bench.close()
+    figures["late interaction"] = late_interaction(options.points, options.rounds)
+    print(json.dumps(figures, indent=1))
+
+
+if __name__ == "__main__":
+    main()

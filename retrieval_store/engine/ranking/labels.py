@@ -1,0 +1,103 @@
+"""Labels: which groups points are in by what their payloads have at a path, kept as layers."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval_store.base.arrays import Ints
+from retrieval_store.engine.nearest.kept import SearchView
+from retrieval_store.engine.state.layers import current
+from retrieval_store.engine.storage.records import read_exactly
+from retrieval_store.filters.typed.paths import Steps, found_in, items_of
+
+LOOKED_AT = 8  # payloads are read instead while they are fewer than one in so many, taken together
+DISTINCT_BYTES = 128  # that a tuple takes with what is in it, about
+Label: TypeAlias = tuple[str | int, ...]  # each value once
+
+
+@dataclass(frozen=True, slots=True)
+class LabelsAt:
+    """Under what labels are kept."""
+
+    path: Steps
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The labels of some rows, ascending: (n,) tuples, of which equal ones are one. counts: how
+    many rows have each value."""
+
+    rows: Ints
+    labels: npt.NDArray[np.object_]
+    counts: dict[str | int, int]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in its arrays, and about those of what is in them."""
+        return self.rows.nbytes + self.labels.nbytes + len(self.counts) * DISTINCT_BYTES
+
+
+class Labelling:
+    """What labels points have at a path, for a call that wants those of about so many."""
+
+    def __init__(self, view: SearchView, path: Steps, asked: int) -> None:
+        self._view, self._path = view, path
+        cache, key = view.kept.columns, LabelsAt(path)
+        held = key in cache.held() or cache.ask(key) * asked * LOOKED_AT >= view.state.count
+        self._layers = self._current(key) if held else None
+
+    def _current(self, key: LabelsAt) -> tuple[Labels, ...]:
+        def build(rows: Ints) -> Labels:
+            known: dict[Label, Label] = {}
+            labels = np.empty(len(rows), np.object_)
+            found = _read(self._view, self._path, rows)
+            labels[:] = [known.setdefault(label, label) for label in found]
+            return Labels(rows, labels, Counter(chain.from_iterable(found)))
+
+        cache, state = self._view.kept.columns, self._view.state
+        return current(cache, key, state.head.seq, state.alive, build, lambda: None).segments
+
+    def of(self, rows: Ints) -> Sequence[Label]:
+        """The labels of some rows, in any order."""
+        if self._layers is None:
+            return _read(self._view, self._path, rows)
+        found = np.empty(len(rows), np.object_)
+        for one in self._layers:
+            places = np.minimum(np.searchsorted(one.rows, rows), max(0, len(one.rows) - 1))
+            its = np.flatnonzero(one.rows[places] == rows) if len(one.rows) else places[:0]
+            found[its] = one.labels[places[its]]  # of layers above in place of those below
+        labels: list[Label] = found.tolist()
+        return labels
+
+    def most(self, value: str | int) -> int:
+        """How many points may have a value: no fewer do."""
+        if self._layers is None:
+            return self._view.state.count
+        return sum(one.counts.get(value, 0) for one in self._layers)
+
+    @property
+    def apart(self) -> int:
+        """Among how many points each value comes once, on average; 0 where that isn't known."""
+        if not self._layers:
+            return 0
+        largest = max(self._layers, key=lambda one: len(one.rows))
+        total = sum(largest.counts.values())
+        return len(largest.rows) * len(largest.counts) // max(1, total)
+
+
+def _read(view: SearchView, path: Steps, rows: Ints) -> list[Label]:
+    (values,) = read_exactly(view.connection, view.state.pks[rows], [path.keys])
+    beyond = path.beyond
+    return [_label(items_of(found_in(value, beyond))) for value in values]
+
+
+def _label(items: list[Any]) -> Label:
+    """A point with a value that is neither a string nor an integer is in no group."""
+    if all(type(item) in (str, int) for item in items):
+        return tuple(dict.fromkeys(items))
+    return ()

@@ -1,0 +1,140 @@
+"""Queries that go on, stop at a distance, take the best of each kind, or are like stored points;
+points in the order of a number."""
+
+import numpy as np
+import pytest
+
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+
+COUNT, DIMENSION = 40, 4
+RANDOM = np.random.default_rng(8)
+VECTORS = RANDOM.normal(size=(COUNT, DIMENSION)).astype(np.float32)
+QUERIES = RANDOM.normal(size=(2, DIMENSION)).astype(np.float32)
+
+
+@pytest.fixture(params=["l2", "cosine"])
+def points(client, request):
+    collection = client.create_collection(
+        "points", configuration={"hnsw": {"space": request.param}}, embedding_function=None
+    )
+    collection.add(
+        ids=[str(i) for i in range(COUNT)],
+        embeddings=VECTORS,
+        documents=[f"word{i % 5} of {i}" for i in range(COUNT)],
+        metadatas=[
+            {"book": f"b{i % 7}", "n": COUNT - i} if i % 9 else {"other": True}
+            for i in range(COUNT)
+        ],
+    )
+    return collection
+
+
+def test_pages_of_hits_join(points):
+    everything = points.query(query_embeddings=QUERIES, n_results=COUNT)
+    for mode in ({}, {"where": {"n": {"$gt": 5}}}):
+        whole = points.query(query_embeddings=QUERIES, n_results=COUNT, **mode)
+        pages = [
+            points.query(query_embeddings=QUERIES, n_results=6, offset=start, **mode)
+            for start in range(0, COUNT, 6)
+        ]
+        for i in range(2):
+            for field in ("ids", "distances"):
+                joined = [one for page in pages for one in page[field][i]]
+                assert joined == whole[field][i]
+    texts = points.query(query_texts="word3", mode="text", n_results=5)["ids"][0]
+    later = points.query(query_texts="word3", mode="text", n_results=3, offset=2)["ids"][0]
+    assert later == texts[2:]
+    assert points.query(query_embeddings=QUERIES, offset=COUNT)["ids"] == [[], []]
+    assert len(everything["ids"][0]) == COUNT
+
+
+def test_what_is_farther_is_left_out(points):
+    whole = points.query(query_embeddings=QUERIES, n_results=COUNT)
+    farthest = whole["distances"][0][10]
+    found = points.query(query_embeddings=QUERIES, n_results=COUNT, max_distance=farthest)
+    for i in range(2):
+        within = [d for d in whole["distances"][i] if d <= farthest]
+        assert found["distances"][i] == within
+        assert found["ids"][i] == whole["ids"][i][: len(within)]
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_the_best_of_each_kind(points, size):
+    whole = points.query(query_embeddings=QUERIES, n_results=COUNT)
+    found = points.query(
+        query_embeddings=QUERIES, n_results=5, group_by="book", group_size=size, include=[]
+    )
+    for i in range(2):
+        times, expected = {}, []
+        for one, metadata in zip(whole["ids"][i], whole["metadatas"][i], strict=True):
+            book = metadata.get("book")
+            times[book] = times.get(book, 0) + 1
+            if book is not None and times[book] <= size:
+                expected.append(one)
+        assert found["ids"][i] == expected[:5]
+    assert found["metadatas"] is None
+    assert points.query(query_embeddings=QUERIES, group_by="nowhere")["ids"] == [[], []]
+
+
+def test_more_like_these(points):
+    unit = VECTORS.astype(np.float64)
+    cosine = points.configuration["hnsw"]["space"] == "cosine"
+    if cosine:
+        unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    query = 2 * unit[[1, 2]].mean(axis=0) - unit[[3]].mean(axis=0)
+    found = points.query(like=["1", "2"], unlike="3", n_results=10)
+    expected = points.query(query_embeddings=query, n_results=COUNT)["ids"][0]
+    assert found["ids"][0] == [one for one in expected if one not in ("1", "2", "3")][:10]
+    only = points.query(like="5", n_results=3, where={"book": "b1"})
+    assert "5" not in only["ids"][0] and len(only["ids"][0]) == 3
+    assert {m["book"] for m in only["metadatas"][0]} == {"b1"}
+
+
+def test_points_are_counted_by_filters(points):
+    assert points.count() == COUNT
+    assert points.count(where={"book": "b1"}) == len(points.get(where={"book": "b1"})["ids"])
+    assert points.count(where_document={"$contains": "word4"}) == 8
+    assert points.count(where={"book": "nope"}) == 0
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("descending", [False, True])
+def test_points_in_the_order_of_a_number(points, descending):
+    numbers = {str(i): COUNT - i for i in range(COUNT) if i % 9}
+    expected = sorted(numbers, key=numbers.__getitem__, reverse=descending)
+    assert points.get(order_by="n", descending=descending)["ids"] == expected
+    page = points.get(order_by="n", descending=descending, limit=7, offset=3, include=["metadatas"])
+    assert page["ids"] == expected[3:10]
+    some = points.get(order_by="n", descending=descending, where={"book": "b2"})["ids"]
+    assert some == [one for one in expected if int(one) % 7 == 2]
+    named = points.get(ids=["4", "2", "9"], order_by="n", descending=descending)["ids"]
+    assert named == [one for one in expected if one in ("4", "2")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"offset": -1}, "offset"),
+        ({"max_distance": "far"}, "max_distance"),
+        ({"max_distance": float("nan")}, "max_distance"),
+        ({"group_by": ""}, "group_by"),
+        ({"group_by": 7}, "group_by"),
+        ({"group_size": 2}, "group_size"),
+        ({"group_by": "book", "group_size": 0}, "group_size"),
+        ({"like": "1"}, "like"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(points, arguments, named):
+    with pytest.raises(InvalidArgumentError, match=named):
+        points.query(query_embeddings=QUERIES, **arguments)
+
+
+def test_likeness_to_nothing_is_refused(points):
+    points.upsert(ids=["none"], documents=["no vector"], embeddings=[[1.0] * DIMENSION])
+    for arguments in ({"like": []}, {"unlike": ["1"]}, {"like": ["nobody"]}):
+        with pytest.raises(InvalidArgumentError, match="like"):
+            points.query(**arguments)
+    with pytest.raises(InvalidArgumentError, match="max_distance"):
+        points.query(query_texts="x", mode="text", max_distance=1.0)
+    with pytest.raises((InvalidTypeError, InvalidArgumentError), match="order_by"):
+        points.get(order_by="")

@@ -1,0 +1,51 @@
+"""Likeness to examples, against all similarities in float64."""
+
+import numpy as np
+import pytest
+
+from retrieval_store.engine.ranking.examples import compared_by
+from retrieval_store.interface.points import Fields, PointBatch, Vectors
+from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.interface.steps import Adjusted, Discovered, Recommended, Step
+from tests.helpers.batches import UPSERT, points_of
+
+POINTS, DIMENSION = 2_000, 24
+
+
+def alike(metric, vectors, example):
+    vectors, example = vectors.astype(float), example.astype(float)
+    if metric == "l2":
+        return -((vectors - example) ** 2).sum(axis=1)
+    products = vectors @ example
+    if metric == "cosine":
+        products /= np.linalg.norm(vectors, axis=1) * np.linalg.norm(example)
+    return products
+
+
+def scorings(some):
+    return [
+        Recommended("v", some[:2], some[2:3], best=True),
+        Recommended("v", some[:2], some[2:4], best=False),
+        Recommended("v", (), some[2:4], best=True),
+        Discovered("v", some[0], ((some[1], some[2]),)),
+        Discovered("v", None, ((some[1], some[2]),)),
+        Adjusted("v", some[0], 0.0, ((some[1], some[2], 0.7), (some[3], some[2], -0.4))),
+    ]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
+def test_the_best_by_examples_are_those_of_all_points(store, metric):
+    numbers = np.random.default_rng(9)
+    points = points_of(store, v=NewSpace(metric))
+    vectors = numbers.standard_normal((POINTS, DIMENSION)).astype(np.float32)
+    points.put(PointBatch(list(range(POINTS)), {"v": Vectors(vectors)}), UPSERT)
+    points.delete(list(range(0, POINTS, 17)), None, None)
+    left = np.setdiff1d(np.arange(POINTS), np.arange(0, POINTS, 17))
+    some = tuple(numbers.standard_normal((4, DIMENSION)).astype(np.float32))
+    for scoring in scorings(some):
+        _, examples, combine = compared_by(scoring)
+        scores = combine(np.stack([alike(metric, vectors[left], one) for one in examples]))
+        (found,) = points.rank([Step(scoring, 10)], Fields())
+        assert np.allclose(found.scores, np.sort(scores)[::-1][:10], rtol=1e-6, atol=1e-9)
+        of_found = scores[np.searchsorted(left, found.points.ids)]
+        assert np.allclose(of_found, found.scores, rtol=1e-6, atol=1e-9)

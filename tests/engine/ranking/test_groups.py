@@ -1,0 +1,76 @@
+"""Groups of what is ranked, against plain loops."""
+
+import numpy as np
+import pytest
+
+from retrieval_store.filters.typed.paths import Steps
+from retrieval_store.interface.points import Fields, PointBatch, Vectors
+from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.interface.steps import Near, Step
+from tests.helpers.batches import UPSERT, points_of
+
+POINTS, DIMENSION = 600, 8
+ODD = [True, 1.5, None, {"a": 1}, ["t1", 2.5]]
+
+
+@pytest.fixture
+def numbers():
+    return np.random.default_rng(8)
+
+
+def labels_in(value):
+    values = value if isinstance(value, list) else [value]
+    return [] if any(type(one) not in (str, int) for one in values) else list(dict.fromkeys(values))
+
+
+def grouped(held, query, groups, size):
+    """The first groups of all points, ranked by their products with the query."""
+    found = {}
+    for i in sorted(held, key=lambda i: -float(held[i][0] @ query)):
+        for label in labels_in(held[i][1]):
+            if label in found or len(found) < groups:
+                found.setdefault(label, []).append(i)
+    return [(label, ids[:size]) for label, ids in found.items()]
+
+
+class Points:
+    """Points with a value at `key`, in a store and beside it."""
+
+    def __init__(self, store, numbers):
+        self.points, self.numbers = points_of(store, v=NewSpace("ip")), numbers
+        self.held = {}
+
+    def write(self, ids, values):
+        vectors = self.numbers.standard_normal((len(ids), DIMENSION)).astype(np.float32)
+        payloads = [{"key": value} for value in values]
+        self.points.put(PointBatch(ids, {"v": Vectors(vectors)}, payloads=payloads), UPSERT)
+        self.held |= dict(zip(ids, zip(vectors, values, strict=True), strict=True))
+
+    def check(self, groups, size):
+        query = self.numbers.standard_normal(DIMENSION).astype(np.float32)
+        step = Step(Near("v", query), groups)
+        found = self.points.group(step, Steps(("key",)), groups, size, Fields())
+        told = [(value, ranked.points.ids) for value, ranked in found]
+        assert told == grouped(self.held, query, groups, size)
+
+
+def test_groups_are_the_first_of_all_points_before_and_after_writes(store, numbers):
+    points = Points(store, numbers)
+    values = [f"t{i}" if i % 3 else [i, f"t{i % 7}", f"t{i % 5}"] for i in range(40)] + ODD
+    points.write(list(range(POINTS)), [values[i % len(values)] for i in range(POINTS)])
+    for _ in range(12):
+        points.check(5, 3)
+    points.write([3, 4, 5, POINTS], ["t3", "t3", [], "new"])
+    points.check(5, 3)
+    points.points.delete([1, 4, 9], None, None)
+    for gone in (1, 4, 9):
+        del points.held[gone]
+    points.check(6, 2)
+    points.check(90, 40)
+
+
+def test_groups_that_few_points_can_fill_are_found_whole(store, numbers):
+    points = Points(store, numbers)
+    points.write(list(range(POINTS)), [i if i % 50 else "often" for i in range(POINTS)])
+    for _ in range(12):
+        points.check(4, 3)

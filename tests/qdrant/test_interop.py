@@ -376,3 +376,16 @@ def test_what_filters_know_of_documents_follows_both_fronts(qdrant, collection, 
     )
     assert found() == (["1000"], ["1000"])
     assert qdrant.count("things", matching("was", match=models.MatchValue(value="gold"))).count == 1
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_the_first_vector_decides_of_how_many_numbers_they_are(qdrant, ours, indexed):
+    collection = ours.create_collection("things", embedding_function=None)
+    if indexed:
+        qdrant.create_payload_index("things", "n", models.PayloadSchemaType.INTEGER)
+    assert qdrant.get_collection("things").config.params.vectors.size == 0 and ids(qdrant) == []
+    collection.add(ids=["a"], embeddings=[[1, 2, 3]])
+    assert qdrant.get_collection("things").config.params.vectors.size == 3
+    with pytest.raises(Refused, match="expected dim: 3, got 2"):
+        qdrant.upsert("things", [point(1, {}, [1.0, 2.0])])
+    assert [one.id for one in qdrant.query_points("things", [1.0, 2.0, 3.0]).points] == ["a"]

@@ -6,7 +6,7 @@ collection that was made by `Client` has none; what it reports is made of its sp
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -101,6 +101,11 @@ class Configuration:
     def indexes(self) -> dict[str, Any]:
         """The payload indexes: for each key the parameters of its index."""
         return {key: index_params(schema) for key, schema in self.payload_schema.items()}
+
+    @property
+    def lacks_sizes(self) -> bool:
+        """Whether the first vector decides of how many numbers vectors are, as `Client` has it."""
+        return any(params["size"] == 0 for params in self.vectors.values())
 
     def stored(self) -> Payload:
         """As it is stored."""
@@ -223,6 +228,16 @@ def _of_spaces(spaces: Sequence[SpaceRecord]) -> Configuration:
         else:
             vectors[space.name] = _params_of(space)
     return Configuration(vectors, sparse)
+
+
+def with_sizes(configuration: Configuration, spaces: Sequence[SpaceRecord]) -> Configuration:
+    """The configuration with the sizes that first vectors have decided since it was stored."""
+    known = {space.name: space.dimension or 0 for space in spaces}
+    vectors = {
+        name: {**params, "size": params["size"] or known.get(name, 0)}
+        for name, params in configuration.vectors.items()
+    }
+    return replace(configuration, vectors=vectors)
 
 
 def _params_of(space: SpaceRecord) -> Payload:

@@ -14,6 +14,7 @@ from retrieval_store.qdrant.collections.configuration import (
     configuration_of,
     settings_of,
     stored_of,
+    with_sizes,
 )
 from retrieval_store.qdrant.collections.requests import checked_name
 from retrieval_store.qdrant.refusals import missing, wrong
@@ -74,6 +75,8 @@ class Collections:
         if known is not None and known[0] == stored:
             return known[1]
         configuration = configuration_of(record, ())
+        if configuration.lacks_sizes:
+            return with_sizes(configuration, points.spaces())
         if len(self._configurations) >= KEPT:
             self._configurations.clear()
         self._configurations[record.id] = stored, configuration

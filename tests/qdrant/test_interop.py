@@ -384,6 +384,9 @@ def test_the_first_vector_decides_of_how_many_numbers_they_are(qdrant, ours, ind
     if indexed:
         qdrant.create_payload_index("things", "n", models.PayloadSchemaType.INTEGER)
     assert qdrant.get_collection("things").config.params.vectors.size == 0 and ids(qdrant) == []
+    likes = models.RecommendQuery(recommend=models.RecommendInput(positive=[[1.0, 2.0]]))
+    for query in ([1.0, 2.0], likes):
+        assert qdrant.query_points("things", query).points == []
     collection.add(ids=["a"], embeddings=[[1, 2, 3]])
     assert qdrant.get_collection("things").config.params.vectors.size == 3
     with pytest.raises(Refused, match="expected dim: 3, got 2"):

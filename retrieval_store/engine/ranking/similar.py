@@ -38,12 +38,11 @@ SPREAD = 2  # slots lie close together where they are at least one in so many
 
 def metric_of(view: SearchView, name: str) -> str:
     """The metric of a space."""
-    space = view.state.spaces.get(name)
-    return space.space.metric if space is not None else _special(view, name).metric
+    return _known(view, name).metric
 
 
-def _special(view: SearchView, name: str) -> Space:
-    space = view.state.special.get(name)
+def _known(view: SearchView, name: str) -> Space:
+    space = view.state.known.get(name)
     if space is None:
         raise InvalidArgumentError(f"there is no vector space {name!r}")
     return space
@@ -61,7 +60,7 @@ def holders(view: SearchView, name: str, rows: Ints) -> Ints:
     space = view.state.spaces.get(name)
     if space is not None:
         return rows[space.slot_of_row[rows] >= 0]
-    special = _special(view, name)
+    special = _known(view, name)
     held = several_in_memory(view, special, len(rows)) if special.kind == "multi" else None
     if held is None:
         return rows[rows_with_vector(view, name, rows)]
@@ -76,12 +75,12 @@ def similarities(
 ) -> Floats:
     """(m, n) float64, of m examples to the vectors of these rows, all of which have one. weighted:
     by idf, in sparse spaces that are."""
-    if not examples:
-        return np.empty((0, len(rows)))
+    if not examples or not len(rows):
+        return np.empty((len(examples), len(rows)))
     space = view.state.spaces.get(name)
     if space is not None:
         return np.stack([_dense(space, rows, one) for one in examples])
-    special = _special(view, name)
+    special = _known(view, name)
     if special.kind == "multi":
         return np.stack([_multi(view, special, rows, one) for one in examples])
     return np.stack(

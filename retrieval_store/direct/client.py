@@ -28,7 +28,6 @@ from retrieval_store.direct.configuration import (
     metric_of,
     refuse_conflict,
     stored_settings,
-    suits_collection,
     to_store,
     with_given,
 )
@@ -208,12 +207,13 @@ class Client:
         """Collections in the order of their names; without those of QdrantClient's that
         `get_collection` refuses."""
         start = 0 if offset is None else whole_number(offset, "offset", 0)
-        end = None if limit is None else start + whole_number(limit, "limit", 0)
-        return [self._collection(record, DEFAULT, None) for record in self._records()[start:end]]
+        end = None if limit is None else whole_number(limit, "limit", 0)
+        records = self._session.store.page(end, start, apart=False)
+        return [self._collection(record, DEFAULT, None) for record in records]
 
     def count_collections(self) -> int:
         """How many collections there are, of those that are listed."""
-        return len(self._records())
+        return self._session.store.count(apart=False)
 
     def delete_collection(self, name: str) -> None:
         """Delete a collection with all that is in it; raises NotFoundError."""
@@ -263,9 +263,6 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _records(self) -> list[CollectionRecord]:
-        return [one for one in self._session.store.page(None, 0) if suits_collection(one)]
 
     def _created(
         self,
@@ -334,7 +331,7 @@ class Client:
 
 
 def _analyzer_of(record: CollectionRecord) -> Analyzer:
-    return analyzer_of(stored_settings(record) if suits_collection(record) else {})
+    return analyzer_of({} if record.is_apart else stored_settings(record))
 
 
 def _refuse_bad_index(space: NewSpace) -> None:

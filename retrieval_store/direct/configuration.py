@@ -62,14 +62,6 @@ def given_settings(configuration: Any, metadata: Payload | None) -> Payload:
     return settings
 
 
-def suits_collection(record: CollectionRecord) -> bool:
-    """Whether `Collection` works with it: not with all that QdrantClient makes."""
-    match record.settings:
-        case {"qdrant_front": _, **others}:
-            return "hnsw" in others
-    return True  # or it is damaged, which whoever opens it finds
-
-
 def stored_settings(record: CollectionRecord) -> Payload:
     """The settings of a collection as `Client` stored them; DamagedError when they aren't."""
     match record.settings:
@@ -80,7 +72,7 @@ def stored_settings(record: CollectionRecord) -> Payload:
             known = known and _is_vectors(record.settings.get("vectors", VECTOR_DEFAULTS))
             if known and set(hnsw) == set(DEFAULTS) and hnsw["space"] in BY_PRODUCTS:
                 return record.settings
-    if not suits_collection(record):
+    if record.is_apart:
         raise InvalidArgumentError(
             f"collection {record.name!r} was made by QdrantClient, with vectors of another kind: "
             "Collection works with one unnamed dense float32 vector a point, and distances Cosine, "

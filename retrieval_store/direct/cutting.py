@@ -1,6 +1,7 @@
 """Which of the hits of a query are shown: from where on, how far away, and how many of a kind."""
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from retrieval_store.base.arrays import Ints
+from retrieval_store.base.arrays import Ints, plain_scalar
 from retrieval_store.base.json_values import Payload, shown
 from retrieval_store.direct.arguments import whole_number
 from retrieval_store.errors import InvalidArgumentError
@@ -52,8 +53,9 @@ def checked_cut(
         return Cut(count, skipped, None, group_by, size)
     if mode != "dense":
         raise InvalidArgumentError(f"max_distance goes with mode 'dense', not {mode!r}")
+    max_distance = plain_scalar(max_distance)
     number = isinstance(max_distance, int | float) and not isinstance(max_distance, bool)
-    if not number or math.isnan(max_distance):
+    if not number or math.isnan(max_distance) or abs(max_distance) > sys.float_info.max:
         raise InvalidArgumentError(f"max_distance is {shown(max_distance)}, expected a number")
     return Cut(count, skipped, float(max_distance), group_by, size)
 

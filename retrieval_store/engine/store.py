@@ -210,13 +210,13 @@ class Store:
         """Name and settings of a collection; raises NotFoundError."""
         return self._read(lambda entries: entries.with_id(collection_id))
 
-    def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
-        """Collections in the order of their names."""
-        return self._read(lambda entries: entries.page(limit, offset))
+    def page(self, limit: int | None, offset: int, apart: bool = True) -> list[CollectionRecord]:
+        """Collections in the order of their names. apart: also those for QdrantClient only."""
+        return self._read(lambda entries: entries.page(limit, offset, apart))
 
-    def count(self) -> int:
-        """How many collections there are."""
-        return self._read(lambda entries: entries.count())
+    def count(self, apart: bool = True) -> int:
+        """How many collections there are; `apart` as in `page`."""
+        return self._read(lambda entries: entries.count(apart))
 
     def drop(self, name: str) -> None:
         """Delete a collection and its files; raises NotFoundError.
@@ -315,11 +315,12 @@ class Store:
         of those that can't be finished now."""
         left = []
         for record in self._catalog.read(Entries.flagged):
-            if self._is_dropped(record.id):
+            replaced = record.name == record.id  # by a snapshot: its name is another's now
+            if replaced or self._is_dropped(record.id):
                 try:
                     if self.mode == "read-only":
                         raise StorageError("nothing can be removed")
-                    self._remove(record.id)
+                    self._drop_marked(record)
                 except StorageError:  # someone will come again
                     left.append(record.id)
         return left

@@ -10,12 +10,18 @@ from retrieval_store.base.json_values import Payload
 
 @dataclass(frozen=True, slots=True)
 class CollectionRecord:
-    """A collection as the catalog knows it; the engine keeps the settings, but doesn't read
-    them."""
+    """A collection as the catalog knows it; the engine keeps the settings, and reads no more of
+    them than `is_apart`."""
 
     id: str
     name: str
     settings: Payload
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether only QdrantClient works with it: its unnamed vectors, if it has any, are none
+        that `Collection` knows."""
+        return "qdrant_front" in self.settings and "hnsw" not in self.settings
 
 
 @dataclass(frozen=True, slots=True)

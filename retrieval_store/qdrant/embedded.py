@@ -75,18 +75,21 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **settings: Any,
     ) -> bool:
-        return managing.create(
-            self._collections,
-            collection_name,
-            vectors_config,
-            sparse_vectors_config,
-            metadata,
-            settings,
-        )
+        plan = managing.planned(vectors_config, sparse_vectors_config, metadata, settings)
+        return managing.create(self._collections, collection_name, plan)
 
-    def recreate_collection(self, collection_name: str, *args: Any, **kwargs: Any) -> bool:
+    def recreate_collection(
+        self,
+        collection_name: str,
+        vectors_config: Any = None,
+        sparse_vectors_config: Any = None,
+        metadata: Any = None,
+        timeout: int | None = None,
+        **settings: Any,
+    ) -> bool:
+        plan = managing.planned(vectors_config, sparse_vectors_config, metadata, settings)
         managing.delete(self._collections, collection_name)
-        return self.create_collection(collection_name, *args, **kwargs)
+        return managing.create(self._collections, collection_name, plan)
 
     def update_collection(
         self,
@@ -193,12 +196,12 @@ class Embedded(QdrantBase):
         **kwargs: Any,
     ) -> None:
         for batch in in_batches(points, batch_size):
-            for attempt in range(1 + max(0, max_retries)):
+            for left in reversed(range(1 + max(0, max_retries))):
                 try:
                     self.upsert(collection_name, batch, update_filter, update_mode)
                     break
                 except LockTimeoutError:  # nothing of it was written
-                    if attempt == max_retries:
+                    if not left:
                         raise
 
     def upload_collection(

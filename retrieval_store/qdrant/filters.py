@@ -416,7 +416,12 @@ def _start(given: Any) -> int | float | None:
     """From where an order begins; servers read numbers as float64."""
     if given is None:
         return None
-    return micros_of(given) if isinstance(given, datetime | date) else float(given)
+    if isinstance(given, datetime | date):
+        return micros_of(given)
+    start = float(given)
+    if math.isnan(start):
+        raise malformed(f"start_from is {given!r}, expected a number or a date")
+    return start
 
 
 def parse_filled(key: str, schema: Schema) -> Expression:

@@ -5,14 +5,19 @@ What our own errors say stays as it is said; only their class changes, here and 
 """
 
 import functools
+import inspect
 import json
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, TypeVar, cast
 
+import qdrant_client
 from httpx import Headers
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from qdrant_client.http.exceptions import UnexpectedResponse
 
+from retrieval_store.base.json_values import shown
 from retrieval_store.errors import (
     AlreadyExistsError,
     ClientClosedError,
@@ -30,6 +35,10 @@ STATUSES: tuple[tuple[type[RetrievalStoreError], HTTPStatus], ...] = (
     (InvalidArgumentError, HTTPStatus.BAD_REQUEST),
     (EmbeddingFunctionError, HTTPStatus.BAD_REQUEST),
 )
+# What Python, numpy, SQLite and pydantic raise for arguments that aren't what was expected.
+MISREAD = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+LEFT_OUT = {"self", "collection_name", "kwargs", "return"}
+MOST = 2**63 - 1  # what a server's and an engine's numbers hold
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -67,7 +76,10 @@ def missing(message: str) -> Refused:
 
 def answering(method: Method) -> Method:
     """A method of which errors of ours come out as `Refused`; those of files and of a closed
-    client stay what they are."""
+    client stay what they are. What fails otherwise, for arguments that aren't what the client's own
+    method takes, is refused too; that is looked into after a failure only, so that other calls
+    don't pay for it."""
+    signature = inspect.signature(method)
 
     @functools.wraps(method)
     def answered(*args: Any, **kwargs: Any) -> Any:
@@ -79,6 +91,67 @@ def answering(method: Method) -> Method:
             for kind, status in STATUSES:
                 if isinstance(error, kind):
                     raise Refused(status, str(error)) from error
-            raise
+            if not isinstance(error.__cause__, MISREAD):
+                raise
+            failed: Exception = error
+        except MISREAD as error:
+            failed = error
+        bound = signature.bind(*args, **kwargs).arguments
+        named = {**bound, **bound.pop("kwargs", {}), **bound.pop("settings", {})}
+        raise _refusal(method.__name__, named, failed) or failed from failed
 
     return cast(Method, answered)
+
+
+def _refusal(name: str, arguments: Mapping[str, Any], error: Exception) -> Refused | None:
+    """What to say of a call of the method of this name; None where its arguments are sound, so that
+    the failure isn't the caller's."""
+    collection = arguments.get("collection_name", "")
+    if not isinstance(collection, str) or not collection.isprintable():
+        return malformed(f"collection_name is {shown(collection)}, expected a str of Unicode text")
+    for argument, value in arguments.items():
+        if isinstance(value, int) and abs(value) > MOST:
+            return malformed(f"{argument} is {shown(value)}, expected an int of at most 64 bits")
+    try:
+        read = _model(name, strict=True).model_validate(dict(arguments))
+    except ValidationError as found:
+        return _of_first(found, arguments)
+    for argument, value in arguments.items():
+        model = getattr(read, argument, None)
+        if isinstance(model, BaseModel) and isinstance(value, Mapping):
+            return malformed(
+                f"{argument} is {shown(value)}, expected {type(model).__name__} of "
+                "qdrant_client.models"
+            )
+    if isinstance(error, OverflowError | RecursionError | ValidationError):
+        return malformed(f"{name} was given what it can't read: {error}")
+    return None
+
+
+def check_given(name: str, arguments: Mapping[str, Any]) -> None:
+    """Refuse what isn't of the types that the client's method of this name takes."""
+    try:
+        _model(name, strict=False).model_validate(dict(arguments))
+    except ValidationError as found:
+        raise _of_first(found, arguments) from None
+
+
+def _of_first(found: ValidationError, arguments: Mapping[str, Any]) -> Refused:
+    first = found.errors()[0]
+    argument = str(first["loc"][0])
+    given = shown(arguments[argument])
+    return malformed(f"{argument} is {given}; as qdrant_client has it: {first['msg']}")
+
+
+@functools.cache
+def _model(name: str, strict: bool) -> type[BaseModel]:
+    """A model of what the client's method of this name takes."""
+    method = getattr(qdrant_client.QdrantClient, name)
+    hints = typing.get_type_hints(method)
+    fields: dict[str, Any] = {
+        each: (hints[each], None)
+        for each in inspect.signature(method).parameters
+        if each in hints and each not in LEFT_OUT
+    }
+    config = ConfigDict(arbitrary_types_allowed=True, strict=strict)
+    return create_model(name, __config__=config, **fields)

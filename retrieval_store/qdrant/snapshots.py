@@ -90,7 +90,10 @@ def recover(store: EmbeddedStore, name: str, location: Any, checksum: str | None
 
 
 def _located(location: Any) -> Path:
-    found = urlparse(str(location))
+    try:
+        found = urlparse(str(location))
+    except ValueError:
+        raise wrong(f"location is {location!r}, expected a path or a file:// URL") from None
     if found.scheme == "file":
         return Path(unquote(found.path))
     if found.scheme in ("http", "https"):

@@ -42,19 +42,20 @@ class Allowed:
         self.mask = mask
         self.count = count
         self.uses = 0
-        self._slots: dict[str, Ints | None] = {}
+        self._slots: dict[str, Ints] = {}
         self._together: dict[str, Together] = {}
 
     def slots(self, space: SpaceState) -> Ints | None:
         """The slots of those that have a vector in the space, in the order of rows; None for all
         there are."""
         name = space.space.name
+        if self.mask is None and not space.dead:
+            return None  # not kept: a point that comes and goes within one step leaves a dead slot
         if name not in self._slots:
-            slots = None
             if self.mask is not None:
                 slots = space.slot_of_row[np.flatnonzero(self.mask)]
                 slots = slots[slots >= 0] if len(slots) and slots.min() < 0 else slots
-            elif space.dead:
+            else:
                 slots = np.flatnonzero(space.row_of_slot.whole() >= 0)
             self._slots[name] = slots
         return self._slots[name]
@@ -79,9 +80,9 @@ class Allowed:
             after.uses = -1
         return after
 
-    def _has_slots(self, slots: Ints | None, rows: Ints, space: SpaceState) -> bool:
+    def _has_slots(self, slots: Ints, rows: Ints, space: SpaceState) -> bool:
         """Whether the vectors of these rows, which are allowed, are still in the same slots."""
-        if slots is None or self.mask is None or len(slots) != self.count:
+        if self.mask is None or len(slots) != self.count:
             return False
         places = [int(np.count_nonzero(self.mask[:row])) for row in rows.tolist()]
         return np.array_equal(slots[places], space.slot_of_row[rows])

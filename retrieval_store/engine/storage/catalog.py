@@ -24,9 +24,12 @@ from retrieval_store.interface.records import CollectionRecord
 _SINCE_2 = "CREATE TABLE unfinished (id TEXT PRIMARY KEY) WITHOUT ROWID;"
 # Whoever looks into the catalog looks for these first, and nearly always there are none.
 _SINCE_3 = "CREATE INDEX flagged ON collections (id) WHERE dropping;"
-# Other names of collections. They go by ids, so that they stay when a collection gets a new name.
+# Other names of collections; they go by ids, so that they stay when a collection gets a new name.
+# And which collections are for QdrantClient only, so that counting the others reads no settings.
 _SINCE_4 = """
     CREATE TABLE aliases (alias TEXT PRIMARY KEY, collection TEXT NOT NULL) WITHOUT ROWID;
+    ALTER TABLE collections ADD COLUMN apart INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX apart ON collections (id) WHERE apart;
 """
 CATALOG = Format(
     application_id=0x52536361,  # "RSca"
@@ -49,6 +52,7 @@ _COUNTED = """
     SELECT (SELECT count(*) FROM collections)
          - (SELECT count(*) FROM collections WHERE id IN (SELECT value FROM json_each(?)))
 """
+_COUNTED_APART = f"SELECT count(*) FROM collections {_WITHOUT} AND apart"
 
 
 class Catalog:
@@ -127,6 +131,9 @@ class Entries:
 
     def _has_aliases(self) -> bool:
         """Whether there can be any: in formats before 4, which may be read as they are, none."""
+        return self._is_of_format_4()
+
+    def _is_of_format_4(self) -> bool:
         return bool(self._connection.pragma("user_version") >= 4)
 
     def with_id(self, collection_id: str) -> CollectionRecord:
@@ -136,15 +143,20 @@ class Entries:
             raise NotFoundError(f"the collection with id {collection_id} has been deleted")
         return found[0]
 
-    def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
-        """Collections in the order of their names; all that are left when `limit` is None."""
-        condition = "ORDER BY name LIMIT ? OFFSET ?"
-        return self._records(condition, -1 if limit is None else limit, offset)
+    def page(self, limit: int | None, offset: int, apart: bool = True) -> list[CollectionRecord]:
+        """Collections in the order of their names; all that are left when `limit` is None. apart:
+        also those that are for QdrantClient only."""
+        condition = "" if apart or not self._is_of_format_4() else "AND NOT apart"
+        end = -1 if limit is None else limit
+        return self._records(f"{condition} ORDER BY name LIMIT ? OFFSET ?", end, offset)
 
-    def count(self) -> int:
-        """How many collections there are."""
+    def count(self, apart: bool = True) -> int:
+        """How many collections there are; `apart` as in `page`."""
         ((count,),) = select(self._connection, _COUNTED, self._without)
-        return int(count)
+        if apart or not self._is_of_format_4():
+            return int(count)
+        ((others,),) = select(self._connection, _COUNTED_APART, self._without)
+        return int(count) - int(others)
 
     def flagged(self) -> list[CollectionRecord]:
         """Collections whose deletion has begun, and may have been interrupted."""
@@ -169,16 +181,16 @@ class Entries:
         self._refuse_taken(record)
         self.give_up(record.id)
         self._connection.execute(
-            "INSERT INTO collections (id, name, settings) VALUES (?, ?, ?)",
-            (record.id, record.name, orjson.dumps(record.settings)),
+            "INSERT INTO collections (id, name, settings, apart) VALUES (?, ?, ?, ?)",
+            (record.id, record.name, orjson.dumps(record.settings), record.is_apart),
         )
 
     def replace(self, record: CollectionRecord) -> None:
         """Change name and settings of a collection; raises AlreadyExistsError."""
         self._refuse_taken(record)
         self._connection.execute(
-            "UPDATE collections SET name = ?, settings = ? WHERE id = ?",
-            (record.name, orjson.dumps(record.settings), record.id),
+            "UPDATE collections SET name = ?, settings = ?, apart = ? WHERE id = ?",
+            (record.name, orjson.dumps(record.settings), record.is_apart, record.id),
         )
 
     def renamed_to_id(self, name: str) -> CollectionRecord | None:

@@ -2,13 +2,14 @@
 aliases."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qdrant_client import models
 
 from retrieval_store.base.json_values import Payload
 from retrieval_store.errors import AlreadyExistsError, NotFoundError
+from retrieval_store.interface.spaces import NewSpace
 from retrieval_store.interface.stores import EmbeddedStore
 from retrieval_store.qdrant.collections.configuration import (
     UNNAMED,
@@ -37,26 +38,31 @@ from retrieval_store.qdrant.refusals import Refused, missing, wrong
 from retrieval_store.qdrant.serialised import to_write
 
 
-def create(
-    collections: Collections,
-    name: str,
-    vectors: Any,
-    sparse_vectors: Any,
-    metadata: Any,
-    settings: Mapping[str, Any],
-) -> bool:
-    """A new, empty collection."""
-    checked_name(name)
-    store = collections.store
-    if exists(collections, name):
-        raise Refused(409, f"Wrong input: Collection `{name}` already exists!")
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a new collection is made of: its settings, and its vectors."""
+
+    settings: Payload
+    spaces: Mapping[str, NewSpace]
+
+
+def planned(vectors: Any, sparse_vectors: Any, metadata: Any, settings: Mapping[str, Any]) -> Plan:
+    """A collection that can be made; refused where one can't."""
     configuration = new_configuration(vectors, sparse_vectors, settings)
     spaces = {
         one.name: space_of(one, hnsw_of(configuration, one.name))
         for one in configuration.by_name.values()
     }
     kept = None if metadata is None else to_write(metadata, "metadata")
-    store.create(name, settings_of(configuration, kept), spaces)
+    return Plan(settings_of(configuration, kept), spaces)
+
+
+def create(collections: Collections, name: str, plan: Plan) -> bool:
+    """A new, empty collection."""
+    checked_name(name)
+    if exists(collections, name):
+        raise Refused(409, f"Wrong input: Collection `{name}` already exists!")
+    collections.store.create(name, plan.settings, plan.spaces)
     return True
 
 
@@ -124,20 +130,22 @@ def add_vector(collections: Collections, opened: Opened, name: str, config: Any)
     """Vectors of one name more, which no point has yet."""
     sparse = isinstance(config, models.SparseVectorNameConfig)
     checked_vector_name(name, sparse)
-    if name in opened.configuration.by_name:
-        raise Refused(409, f"Wrong input: vector name `{name}` already exists")
     if sparse:
         params = sparse_params(models.SparseVectorParams.model_validate(plain(config.sparse)))
     else:
         params = dense_params(name, models.VectorParams.model_validate(plain(config.dense)))
 
     def edit(old: Configuration) -> Configuration:
+        if name in old.by_name:
+            raise Refused(409, f"Wrong input: vector name `{name}` already exists")
         if sparse:
-            return replace(old, sparse_vectors={**old.sparse_vectors, name: params})
-        return replace(old, vectors={**old.vectors, name: params})
+            new = replace(old, sparse_vectors={**old.sparse_vectors, name: params})
+        else:
+            new = replace(old, vectors={**old.vectors, name: params})
+        # Within the catalog's transaction, so that nobody else makes or drops one meanwhile.
+        _make_space(opened, new.by_name[name], hnsw_of(new, name))
+        return new
 
-    configuration = edit(opened.configuration)
-    _make_space(opened, configuration.by_name[name], hnsw_of(configuration, name))
     collections.change(opened, edit)
 
 
@@ -160,9 +168,14 @@ def drop_vector(collections: Collections, opened: Opened, name: str) -> None:
             sparse_vectors={key: one for key, one in old.sparse_vectors.items() if key != name},
         )
 
+    def drop_what_is_left(configuration: Configuration) -> Configuration:
+        if name not in configuration.by_name:  # or else someone has made it anew meanwhile
+            opened.points.drop_space(name)
+        return configuration
+
     if name in opened.configuration.by_name:
         collections.change(opened, edit)
-        opened.points.drop_space(name)
+        collections.change(opened, drop_what_is_left)
 
 
 def add_index(collections: Collections, opened: Opened, key: str, schema: Any) -> None:

@@ -1,7 +1,7 @@
 """Ids of points: integers and UUIDs, and on reading whatever the other front has written."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -46,6 +46,8 @@ def id_to_read(given: Any) -> PointId:
 
 def ids_to_read(given: Iterable[Any]) -> list[PointId]:
     """The same for several, each once, in their order."""
+    if isinstance(given, str | Mapping):
+        raise malformed(f"ids is {shown(given)}, expected a sequence of ids")
     return list(dict.fromkeys(map(id_to_read, given)))
 
 
@@ -58,6 +60,11 @@ def selected(selector: Any) -> Selected:
             return None, selector
         case models.PointIdsList():
             selector = selector.points
+    if isinstance(selector, Mapping):
+        raise malformed(
+            f"points is {shown(selector)}, expected ids, or a Filter, PointIdsList or "
+            "FilterSelector of qdrant_client.models"
+        )
     if isinstance(selector, str | int | np.integer | uuid.UUID):
         selector = [selector]
     if not isinstance(selector, Sequence | set | frozenset):

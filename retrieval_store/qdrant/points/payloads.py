@@ -14,7 +14,7 @@ from retrieval_store.base.json_values import Payload
 from retrieval_store.filters.typed.paths import EACH, Step
 from retrieval_store.interface.points import DOCUMENT, URI, Content
 from retrieval_store.qdrant.paths import parse_path
-from retrieval_store.qdrant.refusals import wrong
+from retrieval_store.qdrant.refusals import malformed, wrong
 
 Path: TypeAlias = Sequence[Step]
 Shown: TypeAlias = Callable[[Payload], Any]
@@ -83,6 +83,8 @@ def _set(value: Any, path: Path, new: Payload) -> Any:
 
 def deleting(keys: Sequence[str]) -> Callable[[Payload], Payload]:
     """The payload without what lies at these paths."""
+    if isinstance(keys, str):
+        raise malformed(f"keys is {keys!r}, expected a sequence of keys")
     paths = [parse_path(key).steps for key in keys]
 
     def delete(old: Payload) -> Payload:

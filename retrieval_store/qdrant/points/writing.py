@@ -211,6 +211,8 @@ def deleting_points(opened: Opened, selector: Any) -> Operation:
 
 def deleting_vectors(opened: Opened, names: Sequence[str], chosen: Selected) -> Operation:
     """Vectors of these names of points that are named or match."""
+    if isinstance(names, str):
+        raise malformed(f"vectors is {names!r}, expected a sequence of names")
     for name in names:
         opened.vector(name)
     if not names:

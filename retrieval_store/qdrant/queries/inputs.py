@@ -50,7 +50,13 @@ class Inputs:
         if lookup is None:
             return cls(opened, vector, opened, vector)
         source = collections.opened(lookup.collection)
-        return cls(opened, vector, source, source.vector(lookup.vector or using or UNNAMED))
+        theirs = source.vector(lookup.vector or using or UNNAMED)
+        if (theirs.kind, theirs.size) != (vector.kind, vector.size):
+            raise wrong(
+                f"lookup_from names vectors {theirs.name!r}, which are {theirs.kind} of size "
+                f"{theirs.size}; vectors {vector.name!r} are {vector.kind} of size {vector.size}"
+            )
+        return cls(opened, vector, source, theirs)
 
     def example(self, given: Any) -> Example:
         """One vector, in the shape that the space has for a point."""

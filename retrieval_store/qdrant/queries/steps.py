@@ -60,8 +60,15 @@ class _Parser:
         check_filter(self._opened, given.filter)
         check_search(self._opened, given.params)
         limit = LIMIT if given.limit is None else given.limit
-        if not isinstance(limit, int) or limit < 1:
+        if not isinstance(limit, int | np.integer) or limit < 1:
             raise malformed(f"limit is {shown(limit)}, expected 1 or more")
+        limit = int(limit)
+        offset = getattr(given, "offset", None) or 0
+        if not isinstance(offset, int | np.integer) or offset < 0:
+            raise malformed(f"offset is {shown(offset)}, expected 0 or more")
+        threshold = given.score_threshold
+        if not isinstance(threshold, int | float | np.number | None):
+            raise malformed(f"score_threshold is {shown(threshold)}, expected a number")
         query, sources = given.query, given.prefetch or []
         sources = sources if isinstance(sources, Sequence) else [sources]
         if sources and query is None:
@@ -75,8 +82,8 @@ class _Parser:
             limit,
             tuple(self.step(one, expression, depth + 1) for one in sources),
             None if sources else expression,
-            given.score_threshold,
-            getattr(given, "offset", None) or 0,
+            None if threshold is None else float(threshold),
+            int(offset),
         )
 
     def _scoring(

@@ -1,0 +1,168 @@
+"""Arguments that aren't what they should be are refused, by name; nothing of them is written, and
+nobody is told that the store is damaged."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from retrieval_store.qdrant import QdrantClient, Refused, models
+
+PLANE = models.VectorParams(size=2, distance=models.Distance.DOT)
+OTHER = models.HnswConfigDiff(m=3)
+WRONG = {
+    "a dict for hnsw_config": (
+        "hnsw_config",
+        lambda c: c.create_collection("new", PLANE, hnsw_config={"m": 4}),
+    ),
+    "another model for strict_mode_config": (
+        "strict_mode_config",
+        lambda c: c.update_collection("c", strict_mode_config=OTHER),
+    ),
+    "a word for shard_number": (
+        "shard_number",
+        lambda c: c.create_collection("new", PLANE, shard_number="two"),
+    ),
+    "a dict for a filter": ("count_filter", lambda c: c.count("c", {"must": []})),
+    "a huge limit": ("limit", lambda c: c.scroll("c", limit=2**63)),
+    "a negative offset": ("offset", lambda c: c.query_points("c", [1.0, 2.0], offset=-3)),
+    "a word for a score": (
+        "score_threshold",
+        lambda c: c.query_points("c", [1.0, 2.0], score_threshold="0.5"),
+    ),
+    "a surrogate for a name": ("collection_name", lambda c: c.collection_exists("\ud800")),
+    "a list for a name": ("collection_name", lambda c: c.count(["c"])),
+    "a dict for points": ("points", lambda c: c.delete("c", {"points": [3]})),
+    "a key for keys": ("keys", lambda c: c.delete_payload("c", "abc", [0])),
+    "a name for names": ("vectors", lambda c: c.delete_vectors("c", "dx", [0])),
+    "an id for ids": ("ids", lambda c: c.retrieve("c", "12")),
+    "nothing for ids": ("ids", lambda c: c.retrieve("c", None)),
+    "a dict for params": (
+        "search_params",
+        lambda c: c.query_points("c", [1.0, 2.0], search_params={"exact": True}),
+    ),
+    "a number for a key": ("key", lambda c: c.facet("c", 5)),
+    "nothing for a vector": (
+        "vector_name_config",
+        lambda c: c.create_vector_name("c", "z", None),
+    ),
+    "a bad URL": ("location", lambda c: c.recover_snapshot("c", "http://[x")),
+    "a start that is no number": (
+        "start_from",
+        lambda c: c.scroll("c", order_by=models.OrderBy(key="a", start_from=float("nan"))),
+    ),
+    "vectors of another size": (
+        "lookup_from",
+        lambda c: c.query_points(
+            "c", query=1, lookup_from=models.LookupLocation(collection="wide")
+        ),
+    ),
+}
+
+
+@pytest.fixture
+def filled(tmp_path):
+    with QdrantClient(path=str(tmp_path / "store")) as client:
+        client.create_collection("c", PLANE)
+        wide = models.VectorParams(size=3, distance=models.Distance.DOT)
+        client.create_collection("wide", wide)
+        payload = {"a": 1, "b": 2, "abc": 3}
+        points = [models.PointStruct(id=i, vector=[1, i], payload=payload) for i in range(5)]
+        client.upsert("c", points)
+        client.create_payload_index("c", "a", models.PayloadSchemaType.INTEGER)
+        yield client
+
+
+@pytest.mark.parametrize(("argument", "call"), WRONG.values(), ids=list(WRONG))
+def test_what_is_wrong_is_named_and_nothing_is_written(filled, argument, call):
+    before = filled.scroll("c", with_vectors=True), filled.get_collection("c")
+    with pytest.raises(Refused, match=f"(?s)^4.*{argument}"):
+        call(filled)
+    assert (filled.scroll("c", with_vectors=True), filled.get_collection("c")) == before
+    assert {one.name for one in filled.get_collections().collections} == {"c", "wide"}
+
+
+def test_numbers_of_numpy_are_numbers(filled):
+    found = filled.query_points("c", [0.0, 1.0], limit=np.int64(2), offset=np.int64(1)).points
+    assert [point.id for point in found] == [3, 2]
+
+
+@pytest.mark.filterwarnings("ignore:`recreate_collection`:DeprecationWarning")
+def test_a_collection_that_cannot_be_made_anew_stays(filled):
+    empty = models.VectorParams(size=0, distance=models.Distance.DOT)
+    with pytest.raises(Refused, match="size 0"):
+        filled.recreate_collection("c", empty)
+    assert filled.count("c").count == 5
+
+
+def test_of_those_who_make_one_vector_name_one_does_and_nothing_is_lost(tmp_path):
+    config = models.DenseVectorNameConfig(
+        dense=models.DenseVectorConfig(size=2, distance=models.Distance.DOT)
+    )
+    path, rounds = str(tmp_path), 12
+    made, failures = [], []
+    with QdrantClient(path=path) as one, QdrantClient(path=path) as other:
+        one.create_collection("c", {})
+        one.upsert("c", [models.PointStruct(id=i, vector={}) for i in range(2)])
+        for turn in range(rounds):
+            both = threading.Barrier(2)
+            name = f"v{turn}"
+
+            def make(client, point, name=name, both=both):
+                both.wait()
+                try:
+                    client.create_vector_name("c", name, config)
+                    made.append(name)
+                except Refused as error:
+                    assert error.status_code == 409
+                try:
+                    vectors = models.PointVectors(id=point, vector={name: [1.0, 2.0]})
+                    client.update_vectors("c", [vectors])
+                except Exception as error:
+                    failures.append(error)
+
+            threads = [threading.Thread(target=make, args=pair) for pair in ((one, 0), (other, 1))]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            stored = one.retrieve("c", [0, 1], with_vectors=[name])
+            assert [point.vector for point in stored] == [{name: [1.0, 2.0]}] * 2
+    assert failures == []
+    assert made == [f"v{turn}" for turn in range(rounds)]
+
+
+def test_a_point_that_comes_and_goes_in_one_batch_leaves_no_trace(filled):
+    config = models.DenseVectorNameConfig(
+        dense=models.DenseVectorConfig(size=2, distance=models.Distance.DOT)
+    )
+    filled.create_vector_name("c", "d", config)
+    assert filled.query_points("c", [1.0, 1.0], using="d").points == []
+    point = models.PointStruct(id=17, vector={"": [1, 1], "d": [5, 2]})
+    filled.batch_update_points(
+        "c",
+        [
+            models.UpsertOperation(upsert=models.PointsList(points=[point])),
+            models.DeleteOperation(delete=models.PointIdsList(points=[17])),
+        ],
+    )
+    assert filled.query_points("c", [1.0, 1.0], using="d").points == []
+    assert len(filled.query_points("c", [1.0, 1.0]).points) == 5
+
+
+def test_a_collection_that_a_snapshot_replaces_is_never_seen_by_another_name(
+    filled, tmp_path, monkeypatch
+):
+    filled.create_snapshot("c")
+    (snapshot,) = tmp_path.rglob("*.snapshot")
+    filled.delete("c", [0])
+
+    def die(*_):
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("retrieval_store.engine.store.Store._drop_marked", die)
+        with pytest.raises(ZeroDivisionError):
+            filled.recover_snapshot("c", str(snapshot))
+    assert {one.name for one in filled.get_collections().collections} == {"c", "wide"}
+    assert filled.count("c").count == 5

@@ -34,7 +34,7 @@ from retrieval_store.qdrant.collections.requests import (
 )
 from retrieval_store.qdrant.collections.strict import check_indexes
 from retrieval_store.qdrant.paths import parse_path
-from retrieval_store.qdrant.refusals import Refused, missing, wrong
+from retrieval_store.qdrant.refusals import Refused, check_given, missing, wrong
 from retrieval_store.qdrant.serialised import to_write
 
 
@@ -48,6 +48,7 @@ class Plan:
 
 def planned(vectors: Any, sparse_vectors: Any, metadata: Any, settings: Mapping[str, Any]) -> Plan:
     """A collection that can be made; refused where one can't."""
+    check_given("create_collection", settings)
     configuration = new_configuration(vectors, sparse_vectors, settings)
     spaces = {
         one.name: space_of(one, hnsw_of(configuration, one.name))
@@ -94,6 +95,7 @@ def update(
 ) -> bool:
     """Change settings of a collection, and merge its metadata."""
     given = {name: value for name, value in settings.items() if value is not None}
+    check_given("update_collection", given)
     params = given.pop("collection_params", None)
     if params is not None:
         given |= plain(params)

@@ -13,7 +13,7 @@ from retrieval_store.qdrant.collections.configuration import (
     changed,
     plain,
 )
-from retrieval_store.qdrant.refusals import check_given, malformed, missing, wrong
+from retrieval_store.qdrant.refusals import malformed, missing, wrong
 from retrieval_store.qdrant.text import tokens_of
 
 LONGEST_NAME = 255
@@ -144,7 +144,6 @@ PARAMS = (
 
 def with_settings(old: Configuration, given: Mapping[str, Any]) -> Configuration:
     """A configuration with what is given in place of what was."""
-    check_given("create_collection", given)
     params = {name: _plain(given[name]) for name in PARAMS if name in given}
     _refuse_turbo_quantization(given.get("quantization_config"))
     return Configuration(

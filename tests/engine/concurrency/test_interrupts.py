@@ -70,6 +70,13 @@ def at_every_moment(call, check, stride=1):
     return None
 
 
+@pytest.fixture(autouse=True)
+def nobody_interrupts_pytest(monkeypatch):
+    """What finalisers raise is ignored here, and pytest's own hook for it, which would be at work
+    at some of the moments, fails when it is interrupted itself."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+
+
 @pytest.fixture
 def elsewhere():
     """Runs a function in another thread; an error when it hangs."""

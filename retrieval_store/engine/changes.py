@@ -25,7 +25,7 @@ from retrieval_store.engine.state.state import advanced, rows_of
 from retrieval_store.engine.state.view import View
 from retrieval_store.engine.storage import write as storage
 from retrieval_store.engine.storage.presence import present_pks
-from retrieval_store.engine.storage.schema import Space, pks_of_ids, read_changes, read_spaces
+from retrieval_store.engine.storage.schema import Space, named_space, pks_of_ids, read_changes
 from retrieval_store.engine.storage.write import Write
 from retrieval_store.errors import NotFoundError
 from retrieval_store.filters.expression import Expression
@@ -217,11 +217,7 @@ class Transaction:
         return np.sort(np.concatenate([before[outside(before, touched)], found]))
 
     def _spaces(self, names: Sequence[str]) -> list[Space]:
-        spaces = read_spaces(self._write.connection)
-        for name in names:
-            if name not in spaces:
-                raise NotFoundError(f"there is no vector space {name!r}; there are {[*spaces]}")
-        return [spaces[name] for name in names]
+        return [named_space(self._write.connection, name) for name in names]
 
     def _look_back(self) -> None:
         """Take note of what is committed: before anything is written, or not at all."""

@@ -33,13 +33,14 @@ from retrieval_store.engine.storage.schema import (
     Space,
     delete_space,
     insert_space,
+    named_space,
     read_head,
     read_spaces,
     set_index,
 )
 from retrieval_store.engine.storage.special import count_special
 from retrieval_store.engine.storage.write import Write, finish
-from retrieval_store.errors import AlreadyExistsError, NotFoundError
+from retrieval_store.errors import AlreadyExistsError
 from retrieval_store.filters.expression import Expression, PayloadPath, Scalar
 from retrieval_store.filters.typed.columns import ValuesAt
 from retrieval_store.filters.typed.paths import Steps
@@ -244,10 +245,7 @@ class PointStore(Access):
         once nobody maintains the collection any more: now, or when the one at it comes to it."""
 
         def change(write: Write) -> None:
-            spaces = read_spaces(write.connection)
-            if name not in spaces:
-                raise NotFoundError(f"there is no vector space {name!r}; there are {[*spaces]}")
-            delete_space(write.connection, spaces[name].number)
+            delete_space(write.connection, named_space(write.connection, name).number)
             finish(write, NOWHERE, 0, 0)
 
         self.write(change)

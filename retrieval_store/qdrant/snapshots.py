@@ -5,8 +5,10 @@ The files are the store's own snapshots. Beside each lies its SHA-256, so that l
 more than that.
 """
 
+import contextlib
 import hashlib
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from urllib.parse import quote, unquote, urlparse
 
 from qdrant_client import models
 
+from retrieval_store.errors import StorageError
 from retrieval_store.interface.stores import EmbeddedStore
 from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.refusals import missing, wrong
@@ -39,6 +42,19 @@ def _as_file(opened: Opened) -> str:
     return f"{name[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
+@contextlib.contextmanager
+def _of_files() -> Iterator[None]:
+    """What the system says of files, as errors of ours: somebody else may delete a snapshot at any
+    moment."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise missing(f"Not found: there is no snapshot {error.filename}") from None
+    except OSError as error:
+        raise StorageError(f"{error.filename}: {error.strerror}") from error
+
+
+@_of_files()
 def create(store: EmbeddedStore, opened: Opened | None) -> models.SnapshotDescription:
     """Take one now."""
     folder = folder_of(store, opened)
@@ -50,15 +66,21 @@ def create(store: EmbeddedStore, opened: Opened | None) -> models.SnapshotDescri
     return _described(path)
 
 
+@_of_files()
 def listed(store: EmbeddedStore, opened: Opened | None) -> list[models.SnapshotDescription]:
     """Those that there are, the oldest first."""
     if store.directory is None:
         return []
     folder = folder_of(store, opened)
     paths = folder.glob(f"*{SUFFIX}") if folder.is_dir() else ()
-    return [_described(path) for path in sorted(paths)]
+    found = []
+    for path in sorted(paths):
+        with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+            found.append(_described(path))
+    return found
 
 
+@_of_files()
 def delete(store: EmbeddedStore, opened: Opened | None, name: str) -> bool:
     """Delete the one of this name."""
     path = _named(store, opened, name)
@@ -74,6 +96,7 @@ def _named(store: EmbeddedStore, opened: Opened | None, name: Any) -> Path:
     return path
 
 
+@_of_files()
 def recover(store: EmbeddedStore, name: str, location: Any, checksum: str | None) -> bool:
     """Put the collection of a snapshot in the place of the one of this name, if there is one.
 
@@ -108,8 +131,16 @@ def _described(path: Path) -> models.SnapshotDescription:
         name=path.name,
         creation_time=made.isoformat(),
         size=status.st_size,
-        checksum=beside.read_text(encoding="ascii") if beside.is_file() else None,
+        checksum=_written_in(beside),
     )
+
+
+def _written_in(path: Path) -> str | None:
+    """A checksum that is written beside a snapshot; None before it is, and after."""
+    try:
+        return path.read_text(encoding="ascii")
+    except FileNotFoundError:
+        return None
 
 
 def _checksum(path: Path) -> str:

@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 
+import retrieval_store
 from retrieval_store.qdrant import QdrantClient, Refused, models
 
 PLANE = models.VectorParams(size=2, distance=models.Distance.DOT)
@@ -166,3 +167,61 @@ def test_a_collection_that_a_snapshot_replaces_is_never_seen_by_another_name(
             filled.recover_snapshot("c", str(snapshot))
     assert {one.name for one in filled.get_collections().collections} == {"c", "wide"}
     assert filled.count("c").count == 5
+
+
+def test_who_writes_vectors_of_a_name_that_goes_is_refused(tmp_path):
+    config = models.DenseVectorNameConfig(
+        dense=models.DenseVectorConfig(size=2, distance=models.Distance.DOT)
+    )
+    point = models.PointStruct(id=1, vector={"d": [1, 2]})
+    failures, ended = [], threading.Event()
+
+    def write(client):
+        while not ended.is_set():
+            try:
+                client.upsert("c", [point])
+            except Refused:
+                pass
+            except Exception as error:
+                failures.append(error)
+
+    with QdrantClient(path=str(tmp_path)) as one, QdrantClient(path=str(tmp_path)) as other:
+        one.create_collection("c", {})
+        writer = threading.Thread(target=write, args=[other])
+        writer.start()
+        for _ in range(40):
+            one.create_vector_name("c", "d", config)
+            one.delete_vector_name("c", "d")
+        ended.set()
+        writer.join()
+        one.create_vector_name("c", "d", config)
+        other.upsert("c", [point])
+        assert one.retrieve("c", [1], with_vectors=True)[0].vector == {"d": [1.0, 2.0]}
+    assert failures == []
+
+
+def test_snapshots_that_others_delete_meanwhile_are_not_there(filled):
+    def delete_all():
+        while not ended.is_set():
+            for snapshot in filled.list_snapshots("c"):
+                try:
+                    filled.delete_snapshot("c", snapshot.name)
+                except Refused as error:
+                    assert error.status_code == 404
+                except Exception as error:
+                    failures.append(error)
+
+    failures, ended = [], threading.Event()
+    deleter = threading.Thread(target=delete_all)
+    deleter.start()
+    for _ in range(30):
+        try:
+            filled.create_snapshot("c")
+        except Refused as error:
+            assert error.status_code == 404
+        filled.list_snapshots("c")
+    ended.set()
+    deleter.join()
+    assert failures == []
+    with pytest.raises(retrieval_store.errors.RetrievalStoreError):
+        filled.delete_snapshot("c", "a" * 300 + ".snapshot")

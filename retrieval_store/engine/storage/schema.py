@@ -29,7 +29,7 @@ from retrieval_store.base.arrays import DATATYPES, Datatype, Ints, distinct
 from retrieval_store.base.json_values import Payload
 from retrieval_store.engine.database.formats import Format
 from retrieval_store.engine.database.transactions import select
-from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.errors import InvalidArgumentError, NotFoundError
 from retrieval_store.indexes.exact import METRICS, Metric
 from retrieval_store.interface.points import PointId
 from retrieval_store.interface.spaces import KINDS, Kind, NewSpace
@@ -174,6 +174,14 @@ def has_versions(connection: apsw.Connection) -> bool:
     """Whether points have versions: those of formats before 5, which may be read as they are, have
     none."""
     return bool(connection.pragma("user_version") >= 5)
+
+
+def named_space(connection: apsw.Connection, name: str) -> Space:
+    """The vector space of this name; raises NotFoundError, also when it has just been dropped."""
+    spaces = read_spaces(connection)
+    if name not in spaces:
+        raise NotFoundError(f"there is no vector space {name!r}; there are {[*spaces]}")
+    return spaces[name]
 
 
 def read_spaces(connection: apsw.Connection) -> dict[str, Space]:

@@ -39,6 +39,7 @@ from retrieval_store.engine.storage.schema import (
     SPECIAL,
     Head,
     Space,
+    named_space,
     pks_of_ids,
     read_spaces,
     to_key,
@@ -308,7 +309,7 @@ def _as_json(payload: Payload | None) -> bytes | None:
 
 
 def _put_vectors(write: Write, name: str, batch: PointBatch, pks: Ints) -> None:
-    space, vectors = read_spaces(write.connection)[name], batch.vectors[name]
+    space, vectors = named_space(write.connection, name), batch.vectors[name]
     owners = pks if vectors.positions is None else pks[vectors.positions]
     if isinstance(vectors, SpecialVectors) != (space.kind != "dense"):
         raise InvalidArgumentError(f"vector space {name!r} is {space.kind}")

@@ -1,6 +1,7 @@
 """What is done to collections: made, changed and deleted, with their vectors, indexes and
 aliases."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -172,7 +173,8 @@ def drop_vector(collections: Collections, opened: Opened, name: str) -> None:
 
     def drop_what_is_left(configuration: Configuration) -> Configuration:
         if name not in configuration.by_name:  # or else someone has made it anew meanwhile
-            opened.points.drop_space(name)
+            with contextlib.suppress(NotFoundError):  # someone else has dropped it, too
+                opened.points.drop_space(name)
         return configuration
 
     if name in opened.configuration.by_name:

@@ -37,7 +37,7 @@ from retrieval_store.filters.typed.paths import Steps
 from retrieval_store.filters.typed.points import HasVector, InSlice
 from retrieval_store.filters.typed.texts import Beginning, Containing, HasPhrase, HasTokens
 from retrieval_store.qdrant.paths import parse_path
-from retrieval_store.qdrant.refusals import malformed
+from retrieval_store.qdrant.refusals import malformed, to_float
 from retrieval_store.qdrant.text import UNINDEXED, tokens_of
 
 Schema: TypeAlias = Any  # models.PayloadSchemaType, or parameters of an index
@@ -289,9 +289,9 @@ def _range(path: Steps, index: Schema, given: Any) -> Expression:
 def _bound(value: Any) -> int | float:
     if isinstance(value, date):
         return micros_of(value)
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise InvalidFilterError(f"the range has the bound {shown(value)}, expected a finite one")
-    return float(value)
+    return to_float(value, "the bound of a range")
 
 
 def as_read(value: int | float) -> int | float:
@@ -418,10 +418,7 @@ def _start(given: Any) -> int | float | None:
         return None
     if isinstance(given, datetime | date):
         return micros_of(given)
-    start = float(given)
-    if math.isnan(start):
-        raise malformed(f"start_from is {given!r}, expected a number or a date")
-    return start
+    return to_float(given, "start_from")
 
 
 def parse_filled(key: str, schema: Schema) -> Expression:

@@ -7,6 +7,7 @@ What our own errors say stays as it is said; only their class changes, here and 
 import functools
 import inspect
 import json
+import math
 import typing
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -72,6 +73,17 @@ def wrong(message: str) -> Refused:
 def missing(message: str) -> Refused:
     """For what isn't there."""
     return Refused(HTTPStatus.NOT_FOUND, message)
+
+
+def to_float(value: Any, name: str) -> float:
+    """A number as float64; refused for what is none, and where there is none so large."""
+    try:
+        number = math.nan if isinstance(value, str | bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if math.isnan(number):
+        raise malformed(f"{name} is {shown(value)}, expected a number")
+    return number
 
 
 def answering(method: Method) -> Method:

@@ -30,7 +30,7 @@ from retrieval_store.interface.formulas import (
 from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.paths import parse_path
 from retrieval_store.qdrant.points.reading import expression_of
-from retrieval_store.qdrant.refusals import wrong
+from retrieval_store.qdrant.refusals import to_float, wrong
 
 MICROS = 1e6
 UNARY: tuple[Unary, ...] = ("neg", "abs", "sqrt", "exp", "log10", "ln", "acosh")
@@ -57,7 +57,7 @@ class _Parser:
         if depth > MAX_DEPTH or self._nodes > MAX_NODES:
             raise wrong(f"the formula has more than {MAX_DEPTH} levels or {MAX_NODES} parts")
         if isinstance(given, int | float) and not isinstance(given, bool):
-            return Constant(float(given))
+            return Constant(to_float(given, "the formula"))
         if isinstance(given, str):
             return self._variable(given)
         return self._special(given, depth) or self._function(given, depth) or self._whether(given)
@@ -78,7 +78,7 @@ class _Parser:
     def _number(self, name: str) -> float | None:
         value = self._default(name)
         known = isinstance(value, int | float) and not isinstance(value, bool)
-        return float(value) if known else None
+        return to_float(value, f"defaults[{name!r}]") if known else None
 
     def _special(self, given: Any, depth: int) -> Formula | None:
         match given:
@@ -102,7 +102,12 @@ class _Parser:
     def _distance(self, asked: models.GeoDistanceParams) -> Formula:
         place = self._default(asked.to)
         known = isinstance(place, dict) and {"lon", "lat"} <= place.keys()
-        default = (float(place["lon"]), float(place["lat"])) if known else None
+        name = f"defaults[{asked.to!r}]"
+        default = (
+            (to_float(place["lon"], f"{name}['lon']"), to_float(place["lat"], f"{name}['lat']"))
+            if known
+            else None
+        )
         origin = (asked.origin.lon, asked.origin.lat)
         return DistanceTo(origin, parse_path(asked.to), default)
 

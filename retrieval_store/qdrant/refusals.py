@@ -18,7 +18,7 @@ from httpx import Headers
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from qdrant_client.http.exceptions import UnexpectedResponse
 
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.json_values import is_unicode, shown
 from retrieval_store.errors import (
     AlreadyExistsError,
     ClientClosedError,
@@ -103,23 +103,32 @@ def answering(method: Method) -> Method:
             for kind, status in STATUSES:
                 if isinstance(error, kind):
                     raise Refused(status, str(error)) from error
-            if not isinstance(error.__cause__, MISREAD):
-                raise
-            failed: Exception = error
+            if isinstance(error.__cause__, MISREAD):  # taken for damage of what is stored
+                refuse(error, *args, **kwargs)
+            raise
         except MISREAD as error:
-            failed = error
-        bound = signature.bind(*args, **kwargs).arguments
-        named = {**bound, **bound.pop("kwargs", {}), **bound.pop("settings", {})}
-        raise _refusal(method.__name__, named, failed) or failed from failed
+            refuse(error, *args, **kwargs)
+            if isinstance(error, OverflowError | RecursionError | ValidationError):
+                raise malformed(
+                    f"{method.__name__} can't read what it was given: {error}"
+                ) from error
+            raise
+
+    def refuse(error: Exception, *args: Any, **kwargs: Any) -> None:
+        named = signature.bind(*args, **kwargs).arguments
+        named |= named.pop("settings", {}) | named.pop("kwargs", {})
+        refusal = _refusal(method.__name__, named)
+        if refusal is not None:
+            raise refusal from error
 
     return cast(Method, answered)
 
 
-def _refusal(name: str, arguments: Mapping[str, Any], error: Exception) -> Refused | None:
+def _refusal(name: str, arguments: Mapping[str, Any]) -> Refused | None:
     """What to say of a call of the method of this name; None where its arguments are sound, so that
     the failure isn't the caller's."""
     collection = arguments.get("collection_name", "")
-    if not isinstance(collection, str) or not collection.isprintable():
+    if not isinstance(collection, str) or not is_unicode(collection):
         return malformed(f"collection_name is {shown(collection)}, expected a str of Unicode text")
     for argument, value in arguments.items():
         if isinstance(value, int) and abs(value) > MOST:
@@ -135,8 +144,6 @@ def _refusal(name: str, arguments: Mapping[str, Any], error: Exception) -> Refus
                 f"{argument} is {shown(value)}, expected {type(model).__name__} of "
                 "qdrant_client.models"
             )
-    if isinstance(error, OverflowError | RecursionError | ValidationError):
-        return malformed(f"{name} was given what it can't read: {error}")
     return None
 
 

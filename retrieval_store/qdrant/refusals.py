@@ -109,9 +109,7 @@ def answering(method: Method) -> Method:
         except MISREAD as error:
             refuse(error, *args, **kwargs)
             if isinstance(error, OverflowError | RecursionError | ValidationError):
-                raise malformed(
-                    f"{method.__name__} can't read what it was given: {error}"
-                ) from error
+                raise malformed(f"{method.__name__} can't read this: {error}") from error
             raise
 
     def refuse(error: Exception, *args: Any, **kwargs: Any) -> None:

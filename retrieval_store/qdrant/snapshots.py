@@ -118,7 +118,8 @@ def _located(location: Any) -> Path:
     except ValueError:
         raise wrong(f"location is {location!r}, expected a path or a file:// URL") from None
     if found.scheme == "file":
-        return Path(unquote(found.path))
+        as_it_is = Path(found.path)  # as those make it who put a path behind file://
+        return as_it_is if as_it_is.is_file() else Path(unquote(found.path))
     if found.scheme in ("http", "https"):
         raise wrong(f"{location} isn't fetched: get the file, and give its path")
     return Path(str(location))

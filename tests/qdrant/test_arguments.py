@@ -225,3 +225,15 @@ def test_snapshots_that_others_delete_meanwhile_are_not_there(filled):
     assert failures == []
     with pytest.raises(retrieval_store.errors.RetrievalStoreError):
         filled.delete_snapshot("c", "a" * 300 + ".snapshot")
+
+
+@pytest.mark.parametrize("name", ["plain", "a b", "ü", "100%"])
+def test_a_snapshot_is_found_by_its_path_and_both_ways_to_write_its_uri(filled, tmp_path, name):
+    filled.create_collection(name, PLANE)
+    filled.upsert(name, [models.PointStruct(id=1, vector=[1, 2])])
+    filled.create_snapshot(name)
+    (path,) = tmp_path.rglob("*.snapshot")
+    for location in (str(path), path.as_uri(), f"file://{path}"):
+        filled.delete(name, [1])
+        filled.recover_snapshot(name, location)
+        assert filled.count(name).count == 1

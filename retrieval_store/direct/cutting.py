@@ -18,6 +18,7 @@ from retrieval_store.interface.points import Fields, Hits, Points
 from retrieval_store.interface.queries import AnyQuery, HybridQuery
 from retrieval_store.interface.stores import PointsBackend
 
+EXACT = 2**53  # below it every whole number is a float of its own
 MORE = 4  # times as many hits are looked at where too few values were among those before
 
 
@@ -103,6 +104,8 @@ def _grouped(hits: Hits, cut: Cut) -> Ints:
     for place in _near(hits, cut).tolist():
         value = value_at(payloads[place], (cut.group_by or "",))
         if value is not None:
+            if isinstance(value, float) and abs(value) < EXACT and value.is_integer():
+                value = int(value)  # 1.0 is 1 to a filter, too
             key = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
             times[key] = times.get(key, 0) + 1
             if times[key] <= cut.group_size:

@@ -76,6 +76,18 @@ def test_the_best_of_each_kind(points, size):
     assert points.query(query_embeddings=QUERIES, group_by="nowhere")["ids"] == [[], []]
 
 
+def test_numbers_that_are_equal_are_one_kind(client):
+    collection = client.create_collection("numbers", embedding_function=None)
+    kinds = [1, 1.0, True, 0, -0.0, 1e300, "1"]
+    collection.add(
+        ids=[str(i) for i in range(len(kinds))],
+        embeddings=[[float(i), 1.0] for i in range(len(kinds))],
+        metadatas=[{"kind": kind} for kind in kinds],
+    )
+    found = collection.query(query_embeddings=[0.0, 1.0], n_results=9, group_by="kind")
+    assert found["ids"] == [["0", "2", "3", "5", "6"]]
+
+
 def test_more_like_these(points):
     unit = VECTORS.astype(np.float64)
     cosine = points.configuration["hnsw"]["space"] == "cosine"

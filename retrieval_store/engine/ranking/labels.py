@@ -46,12 +46,16 @@ class Labelling:
     """What labels points have at a path, for a call that wants those of about so many."""
 
     def __init__(self, view: SearchView, path: Steps, asked: int) -> None:
-        self._view, self._path = view, path
-        cache, key = view.kept.columns, LabelsAt(path)
-        held = key in cache.held() or cache.ask(key) * asked * LOOKED_AT >= view.state.count
-        self._layers = self._current(key) if held else None
+        self._view, self._path, self._key = view, path, LabelsAt(path)
+        self._layers: tuple[Labels, ...] | None = None
+        cache, key = view.kept.columns, self._key
+        if key in cache.held() or self._is_much(cache.ask(key) * asked):
+            self._layers = self._current()
 
-    def _current(self, key: LabelsAt) -> tuple[Labels, ...]:
+    def _is_much(self, rows: int) -> bool:
+        return rows * LOOKED_AT >= self._view.state.count
+
+    def _current(self) -> tuple[Labels, ...]:
         def build(rows: Ints) -> Labels:
             known: dict[Label, Label] = {}
             labels = np.empty(len(rows), np.object_)
@@ -60,10 +64,12 @@ class Labelling:
             return Labels(rows, labels, Counter(chain.from_iterable(found)))
 
         cache, state = self._view.kept.columns, self._view.state
-        return current(cache, key, state.head.seq, state.alive, build, lambda: None).segments
+        return current(cache, self._key, state.head.seq, state.alive, build, lambda: None).segments
 
     def of(self, rows: Ints) -> Sequence[Label]:
         """The labels of some rows, in any order."""
+        if self._layers is None and self._is_much(len(rows)):  # as much work as all of them
+            self._layers = self._current()
         if self._layers is None:
             return _read(self._view, self._path, rows)
         found = np.empty(len(rows), np.object_)

@@ -21,7 +21,8 @@ class CollectionRecord:
     def is_apart(self) -> bool:
         """Whether only QdrantClient works with it: its unnamed vectors, if it has any, are none
         that `Collection` knows."""
-        return "qdrant_front" in self.settings and "hnsw" not in self.settings
+        settings: object = self.settings  # which a damaged catalog may have otherwise
+        return isinstance(settings, dict) and "qdrant_front" in settings and "hnsw" not in settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,11 @@ def as_version_1(store):
 
 def as_catalog_3(store):
     """Take back what the fourth format version of the catalog added."""
-    sql(store / "catalog.sqlite", "DROP TABLE aliases; PRAGMA user_version = 3")
+    sql(
+        store / "catalog.sqlite",
+        "DROP TABLE aliases; DROP INDEX apart; ALTER TABLE collections DROP COLUMN apart;"
+        "PRAGMA user_version = 3",
+    )
 
 
 def as_catalog_2(store):

@@ -75,22 +75,22 @@ def records_of(
     return records
 
 
-def ids_of(ids: Any) -> list[str]:
+def ids_of(ids: Any, name: str = "ids") -> list[str]:
     """A list of distinct ids."""
-    items = [ids] if isinstance(ids, str) else _listlike(ids, "ids", "a str or a list of str")
+    items = [ids] if isinstance(ids, str) else _listlike(ids, name, "a str or a list of str")
     for i, item in enumerate(items):
         if not isinstance(item, str):
-            raise InvalidTypeError(f"ids[{i}] is {shown(item)}, expected a str")
+            raise InvalidTypeError(f"{name}[{i}] is {shown(item)}, expected a str")
         if type(item) is not str:  # a member of an enum of strings, say, or a string of numpy
             items[i] = str.__str__(item)
         if not item:
-            raise InvalidArgumentError(f"ids[{i}] is empty, expected at least one character")
+            raise InvalidArgumentError(f"{name}[{i}] is empty, expected at least one character")
         if not item.isascii():
-            _refuse_surrogates(item, "ids", i)
+            _refuse_surrogates(item, name, i)
     if len(set(items)) < len(items):
         seen: set[str] = set()
         twice = [item for item in items if item in seen or seen.add(item)]  # type: ignore[func-returns-value]
-        raise DuplicateIDError(f"ids given more than once: {listed(list(dict.fromkeys(twice)))}")
+        raise DuplicateIDError(f"{name} given more than once: {listed(list(dict.fromkeys(twice)))}")
     return items
 
 

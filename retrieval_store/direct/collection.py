@@ -53,8 +53,6 @@ from retrieval_store.direct.results import (
 from retrieval_store.embeddings import DEFAULT, Default, EmbeddingFunction
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.expression import Expression, HasId, Not, every
-from retrieval_store.filters.typed.columns import ValuesAt
-from retrieval_store.filters.typed.paths import Steps
 from retrieval_store.indexes.exact import Metric
 from retrieval_store.interface.points import PointBatch, WriteRules
 from retrieval_store.interface.queries import AnyQuery, Fusion
@@ -224,8 +222,8 @@ class Collection:
 
         include: of "metadatas", "documents", "embeddings", "uris", "data". Ids that don't exist are
         left out. order_by: a metadata key by whose numbers (as float64) points come instead, the
-        least first, or with `descending` the greatest; those without a number there are left out.
-        InvalidArgumentError for it on a cluster.
+        least first, and then by its dates, or with `descending` all that backwards; those that have
+        neither there are left out. InvalidArgumentError for it on a cluster.
         """
         wanted = include_of(include, GET_FIELDS)
         most = None if limit is None else whole_number(limit, "limit", 0)
@@ -236,10 +234,10 @@ class Collection:
             expression = filter_of(where, where_document)
             points = self._backend.points.get(named, expression, most, skipped, fields)
         else:
-            values = ValuesAt(Steps((metadata_key(order_by, "order_by"),)), "float")
+            path = (metadata_key(order_by, "order_by"),)
             expression = filter_of(where, where_document, named)
             points = self._backend.points.in_order(
-                values, expression, most, skipped, bool(descending), fields
+                path, expression, most, skipped, bool(descending), fields
             )
         return get_result(points, wanted, self._load(points.uris) if "data" in wanted else None)
 
@@ -278,6 +276,8 @@ class Collection:
         sources = QuerySources(query_embeddings, query_texts, query_images, query_uris)
         expression = filter_of(where, where_document, None if ids is None else ids_of(ids))
         if like is not None or unlike is not None:
+            if mode != "dense":
+                raise InvalidArgumentError(f"like goes with mode 'dense', not {mode!r}")
             sources, others = self._like(sources, like, unlike)
             expression = every(expression, others)
         query = Asker(self._embedder, self._load, self._analyzer).query(
@@ -293,9 +293,10 @@ class Collection:
     ) -> tuple[QuerySources, Expression]:
         """A vector to search for that is like those of some points, and whom it shouldn't find."""
         sources.refuse_beside("like")
-        ids = [ids_of(given) if given is not None else [] for given in (like, unlike)]
-        vector = vector_like(self._backend, self._metric(), *ids)
-        return QuerySources(vector, None, None, None), Not(HasId(tuple(ids[0] + ids[1])))
+        near = [] if like is None else ids_of(like, "like")
+        far = [] if unlike is None else ids_of(unlike, "unlike")
+        vector = vector_like(self._backend, self._metric(), near, far)
+        return QuerySources(vector, None, None, None), Not(HasId((*near, *far)))
 
     def _metric(self) -> Metric:
         return metric_of(all_settings(self._backend.record()))
@@ -309,7 +310,8 @@ class Collection:
         "hybrid": both, with `query_embeddings` and `query_texts`, or the texts alone, which are
         embedded; fused by reciprocal ranks ("rrf") or by a "weighted" sum of scaled scores, where
         the vectors weigh `alpha` and the words 1 - alpha. depth: how many each side is asked for,
-        (vectors, words); the more of 100 and 4 `n_results` when it is left out.
+        (vectors, words); when it is left out, the least of 100, 400, 1,600 … that is four times as
+        many as hits up to the last. Pages by `offset` are parts of one ranking where it is given.
 
         ids: search only among these. include: as for `get`, and "distances": squared L2, 1 - dot,
         or 1 - cosine, by the collection's `configuration["hnsw"]["space"]`; None in text mode.

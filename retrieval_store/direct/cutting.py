@@ -44,7 +44,7 @@ def checked_cut(
 ) -> Cut:
     """A cut of what a user passes."""
     count = whole_number(n_results, "n_results", 1)
-    skipped = 0 if offset is None else whole_number(offset, "offset", 0)
+    skipped = 0 if offset is None else whole_number(offset, "offset", 0, sys.maxsize - count)
     size = 1 if group_size is None else whole_number(group_size, "group_size", 1)
     if group_by is None and group_size is not None:
         raise InvalidArgumentError("group_size goes with group_by, the key to group by")

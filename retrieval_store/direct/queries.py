@@ -18,7 +18,9 @@ from retrieval_store.errors import DataLoaderError, InvalidArgumentError, Invali
 from retrieval_store.filters.expression import Expression
 from retrieval_store.interface.queries import AnyQuery, Fusion, HybridQuery, Query, TextQuery
 
-DEPTH, DEPTH_OF_K = 100, 4  # each side of a hybrid query is asked for the more of 100 and 4 k
+# Each side of a hybrid query is asked for 100, 400, 1,600 … hits, the least of these that is 4 k:
+# in steps, so that most pages of hits are of one ranking.
+DEPTH, DEPTH_OF_K = 100, 4
 Mode: TypeAlias = Literal["dense", "text", "hybrid"]
 MODES, FUSIONS = get_args(Mode), get_args(Fusion)
 
@@ -51,7 +53,10 @@ class QueryOptions:
     def depths(self, k: int) -> tuple[int, int]:
         """How many hits each side of a hybrid query is asked for: (vectors, words)."""
         if self.depth is None:
-            return (max(DEPTH, DEPTH_OF_K * k),) * 2
+            deep = DEPTH
+            while deep < DEPTH_OF_K * k:
+                deep *= DEPTH_OF_K
+            return deep, deep
         if not isinstance(self.depth, tuple | list) or len(self.depth) != 2:
             raise InvalidArgumentError(f"depth is {shown(self.depth)}, expected (vectors, words)")
         vectors, words = (whole_number(number, "depth", 1) for number in self.depth)

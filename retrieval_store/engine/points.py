@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 import apsw
-import numpy as np
 
 from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.json_values import Payload
@@ -17,7 +16,7 @@ from retrieval_store.engine.changes import Transaction, passing_on
 from retrieval_store.engine.database.opening import create
 from retrieval_store.engine.database.pools import MemoryDatabase
 from retrieval_store.engine.filtering.selecting import allowed_by, select
-from retrieval_store.engine.filtering.values import counted, ordered
+from retrieval_store.engine.filtering.values import counted, in_order, ordered
 from retrieval_store.engine.nearest.indexing import FRESH_CELLS
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.nearest.trace import Trace
@@ -253,19 +252,18 @@ class PointStore(Access):
 
     def in_order(
         self,
-        values: ValuesAt,
+        path: PayloadPath,
         expression: Expression | None,
         limit: int | None,
         offset: int,
         descending: bool,
         fields: Fields,
     ) -> Points:
-        """The points that match and have a number there, in the order of these, each once."""
+        """The points that match and have a number or a date at the path, in the order of these,
+        numbers first, or all that backwards; each once."""
 
         def look(view: SearchView) -> Points:
-            rows, _ = ordered(view, values, expression, None, descending, None)
-            _, first = np.unique(rows, return_index=True)
-            each = rows[np.sort(first)][offset:]
+            each = in_order(view, path, expression, descending)[offset:]
             return self._fetched(view, each if limit is None else each[:limit], fields)
 
         return self.read_again(look)

@@ -77,15 +77,16 @@ class PointsBackend(Protocol):
 
     def in_order(
         self,
-        values: ValuesAt,
+        path: PayloadPath,
         expression: Expression | None,
         limit: int | None,
         offset: int,
         descending: bool,
         fields: Fields,
     ) -> Points:
-        """The points that match and have a number there, in the order of these, each once;
-        InvalidArgumentError where that can't be."""
+        """The points that match and have a number or a date at the path, in the order of these,
+        numbers first, or all that backwards; each once. InvalidArgumentError where that can't be.
+        """
 
     def count(self) -> int:
         """How many points there are."""

@@ -13,7 +13,6 @@ from retrieval_store.base.json_values import Payload, shown
 from retrieval_store.errors import ClusterError, InvalidArgumentError
 from retrieval_store.filters.expression import Expression, PayloadPath, value_at
 from retrieval_store.filters.predicate import fulfils
-from retrieval_store.filters.typed.columns import ValuesAt
 from retrieval_store.interface.points import (
     Fields,
     Hits,
@@ -82,7 +81,7 @@ class RemotePoints:
 
     def in_order(
         self,
-        values: ValuesAt,
+        path: PayloadPath,
         expression: Expression | None,
         limit: int | None,
         offset: int,

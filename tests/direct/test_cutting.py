@@ -123,6 +123,60 @@ def test_points_in_the_order_of_a_number(points, descending):
     assert named == [one for one in expected if one in ("4", "2")]
 
 
+@pytest.mark.embedded
+def test_order_by_nested_keys_and_dates(client):
+    collection = client.create_collection("ordered", embedding_function=None)
+    metadatas = [
+        {"a": {"b": 3}},
+        {"a.b": 2, "a": {"b": "2020-01-01"}},
+        {"a": {"b": "2021-05-01T00:00:00Z"}},
+        {"a": {"b": [9, 1]}},
+        {"a": 4},
+        {"a": {"b": "2021-05-01T00:00:00+02:00"}},
+    ]
+    ids = [str(i) for i in range(len(metadatas))]
+    collection.add(ids=ids, embeddings=[[1.0]] * len(ids), metadatas=metadatas)
+    assert collection.get(order_by="a.b")["ids"] == ["3", "1", "0", "5", "2"]
+    backwards = collection.get(order_by="a.b", descending=True)["ids"]
+    assert backwards == ["2", "5", "1", "3", "0"]
+    assert collection.get(order_by="a.b", limit=2, offset=2)["ids"] == ["0", "5"]
+    collection.update(ids=["4"], metadatas=[{"a.b": 2.5}])
+    assert collection.get(order_by="a.b")["ids"] == ["3", "1", "4", "0", "5", "2"]
+
+
+def test_pages_of_hybrid_queries_join(client):
+    collection = client.create_collection("words", embedding_function=None)
+    count = 300
+    vectors = np.random.default_rng(3).normal(size=(count, DIMENSION)).astype(np.float32)
+    texts = [f"w{i % 11} w{i % 5} and {i}" for i in range(count)]
+    collection.add(ids=[str(i) for i in range(count)], embeddings=vectors, documents=texts)
+    ask = {"query_texts": "w3 w2", "query_embeddings": vectors[:1], "mode": "hybrid"}
+    near = [
+        one
+        for start in range(30, 100, 10)
+        for one in collection.query(**ask, n_results=10, offset=start)["ids"][0]
+    ]
+    assert near == collection.query(**ask, n_results=70, offset=30)["ids"][0]
+    deep = {**ask, "depth": (count, count)}
+    far = [
+        one
+        for start in range(0, count, 50)
+        for one in collection.query(**deep, n_results=50, offset=start)["ids"][0]
+    ]
+    assert far == collection.query(**deep, n_results=count)["ids"][0]
+
+
+def test_refusals_name_the_argument(points):
+    for arguments, named in [
+        ({"query_embeddings": QUERIES, "offset": 2**63 - 1}, "offset is"),
+        ({"like": [1]}, r"like\[0\] is 1"),
+        ({"like": "1", "unlike": ["2", ""]}, r"unlike\[1\] is empty"),
+        ({"like": "1", "mode": "text"}, "like goes with mode 'dense'"),
+    ]:
+        with pytest.raises(InvalidArgumentError, match=named):
+            points.query(**arguments)
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.errors import IDAlreadyExistsError, InvalidArgumentError
 from retrieval_store.qdrant import QdrantClient, Refused, models
 
 UUID = "00000000-0000-0000-0000-00000000000a"
@@ -99,6 +99,24 @@ def test_collection_writes_into_what_qdrant_client_has_made(qdrant, ours):
     assert qdrant.get_collection("things").points_count == 3
     found = qdrant.query_points("things", [0.0, 1.0]).points
     assert [one.id for one in found] == ["any string", 7, UUID]
+
+
+def test_collection_names_integer_ids_as_it_shows_them(qdrant, ours):
+    filled(qdrant, models.Distance.EUCLID)
+    collection = ours.get_collection("things", embedding_function=None)
+    assert collection.get(ids=["9", "7", "07", "8"])["ids"] == ["9", "7"]
+    assert collection.query(query_embeddings=[VECTORS[0]], ids=["9"])["ids"] == [["9"]]
+    assert collection.query(like="7", n_results=2)["ids"] == [["9", UUID]]
+    collection.update(ids=["7"], metadatas=[{"n": 70}])
+    collection.upsert(ids=["9", "10"], embeddings=[[5, 5], [6, 6]], metadatas=[{"n": 90}, {}])
+    with pytest.raises(IDAlreadyExistsError, match="'7'"):
+        collection.add(ids=["7", "11"], embeddings=[[0, 0]] * 2)
+    assert ids(qdrant) == [7, 9, UUID, "10"]
+    assert [one.payload["n"] for one in qdrant.retrieve("things", [7, 9])] == [70, 90]
+    qdrant.upsert("things", [point(10, {"n": 1}, [0, 0])])  # "10" is a point of its own
+    assert collection.get(ids=["10"])["metadatas"] == [None]
+    assert collection.delete(ids=["7", "10"])["deleted"] == 2
+    assert ids(qdrant) == [9, 10, UUID] and collection.get(ids=["10"])["metadatas"] == [{"n": 1}]
 
 
 def test_a_collection_with_other_vectors_besides_is_worked_with_by_its_unnamed_ones(qdrant, ours):

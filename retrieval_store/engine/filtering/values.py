@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from itertools import chain
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +13,15 @@ from retrieval_store.engine.filtering.columns import Column, current_columns
 from retrieval_store.engine.filtering.kept import FilterView
 from retrieval_store.engine.filtering.postings import Postings
 from retrieval_store.engine.filtering.selecting import allowed_by
-from retrieval_store.filters.expression import Expression, Scalar
+from retrieval_store.filters.expression import Expression, PayloadPath, Scalar, dotted
 from retrieval_store.filters.typed.columns import ValuesAt
+from retrieval_store.filters.typed.kinds import ScalarKind
 from retrieval_store.filters.typed.matches import Between
+from retrieval_store.filters.typed.paths import Steps
+
+ORDERED: tuple[ScalarKind, ...] = ("float", "datetime")
+_Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]  # rows and their numbers
+_NOTHING: _Part = (np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +60,51 @@ def ordered(
     numbers; a row with several comes several times."""
     bounds = Between(values, lte=start) if descending else Between(values, gte=start)
     parts = [_ends(pairs, bounds, limit, descending) for pairs in _pairs(view, values, expression)]
-    rows = np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in parts)])
-    numbers = [number for _, part in parts for number in part.tolist()]
-    order = sorted(range(len(numbers)), key=lambda i: (numbers[i], rows[i]), reverse=descending)
-    return rows[order[:limit]], [numbers[i] for i in order[:limit]]
+    rows, numbers = _sorted(parts, descending)
+    return rows[:limit], numbers[:limit].tolist()
 
 
-def _ends(
-    pairs: _Pairs, bounds: Between, limit: int | None, descending: bool
-) -> tuple[Ints, npt.NDArray[Any]]:
+def in_order(
+    view: FilterView, path: PayloadPath, expression: Expression | None, descending: bool
+) -> Ints:
+    """The rows that fulfil the expression in the order of their numbers at the path, and after
+    these in the order of their dates there, or all that backwards; each once. One key with dots
+    leads through several, too."""
+    others = dotted(path)
+    paths = [path] if others is None else [path, others]
+    kinds = [[ValuesAt(Steps(one), kind) for one in paths] for kind in ORDERED]
+    current_columns(view, [*chain(*kinds)])  # all at once, so that payloads are read once
+    found = [_all_in_order(view, columns, expression, descending) for columns in kinds]
+    rows = np.concatenate(found[::-1] if descending else found)
+    _, first = np.unique(rows, return_index=True)
+    return rows[np.sort(first)]
+
+
+def _all_in_order(
+    view: FilterView, columns: list[ValuesAt], expression: Expression | None, descending: bool
+) -> Ints:
+    parts = [
+        _ends(pairs, Between(values), None, descending)
+        for values in columns
+        for pairs in _pairs(view, values, expression)
+    ]
+    return _sorted(parts, descending)[0]
+
+
+def _sorted(parts: list[_Part], descending: bool) -> _Part:
+    """Rows and their numbers in the order of these, and then of the rows."""
+    parts = [part for part in parts if len(part[0])] or [_NOTHING]
+    rows = np.concatenate([rows for rows, _ in parts])
+    numbers = np.concatenate([numbers for _, numbers in parts])
+    order = np.lexsort((rows, numbers))
+    order = order[::-1] if descending else order
+    return rows[order], numbers[order]
+
+
+def _ends(pairs: _Pairs, bounds: Between, limit: int | None, descending: bool) -> _Part:
     """The rows and numbers inside the bounds, but of many only those at the end that is wanted."""
     if not pairs.postings.numbers:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
+        return _NOTHING
     (part,) = pairs.postings.numbers  # an index holds numbers of one type
     first, last = np.searchsorted(pairs.numbers, part.between(bounds)).tolist()
     if limit is not None and descending:

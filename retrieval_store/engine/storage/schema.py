@@ -18,7 +18,7 @@ derived   files that can be made again from the rest: what each is, up to which 
           size and checksum
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import apsw
@@ -135,6 +135,7 @@ POINTS = Format(
 MAX_DIMENSION = 2**24
 _ID_OFFSET = 2**63
 MAX_ID = 2**64 - 1
+DIGITS = len(str(MAX_ID))
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,23 +277,44 @@ def to_id(key: str | int) -> PointId:
     return key if isinstance(key, str) else key + _ID_OFFSET
 
 
-def pks_of_ids(connection: apsw.Connection, ids: Iterable[PointId]) -> dict[PointId, int]:
-    """id → pk for those of the ids that exist; any strings and integers may be asked for."""
-    texts, numbers = [], []
-    for point_id in ids:
-        if isinstance(point_id, str):  # lone surrogates are in no id that there is
-            texts.append(point_id.encode(errors="surrogatepass"))
-        elif 0 <= point_id <= MAX_ID:
-            numbers.append(point_id - _ID_OFFSET)
-    found: list[tuple[str | int, int]] = []
-    if texts:  # as bytes, since strings in an array parameter end at U+0000
-        query = """SELECT id, pk FROM points WHERE id IN
-                   (SELECT CAST(value AS TEXT) FROM carray(?))"""
-        found += select(connection, query, apsw.carray(tuple(texts)))
-    if numbers:
-        query = "SELECT id, pk FROM points WHERE id IN carray(?)"
-        found += select(connection, query, apsw.carray(np.array(numbers, np.int64)))
-    return {to_id(key): pk for key, pk in found}
+def pks_of_ids(connection: apsw.Connection, ids: Sequence[PointId]) -> dict[PointId, int]:
+    """id → pk for those of the ids that exist; any strings and integers may be asked for. Where no
+    point has the string "7" as id, it is that of the point 7: a front may know only strings."""
+    texts = [one for one in ids if isinstance(one, str)]
+    found = _pks_of_numbers(connection, [one for one in ids if not isinstance(one, str)])
+    found |= _pks_of_texts(connection, texts)
+    if texts and len(found) < len(ids) and has_integer_ids(connection):
+        shown = [int(one) for one in texts if one not in found and _shows_an_integer(one)]
+        found |= {str(one): pk for one, pk in _pks_of_numbers(connection, shown).items()}
+    return found
+
+
+def has_integer_ids(connection: apsw.Connection) -> bool:
+    """Whether any point has an integer as id; these come before all strings."""
+    return bool(select(connection, "SELECT 1 FROM points WHERE id < '' LIMIT 1"))
+
+
+def _shows_an_integer(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= DIGITS and str(int(text)) == text
+
+
+def _pks_of_texts(connection: apsw.Connection, texts: Sequence[str]) -> dict[PointId, int]:
+    if not texts:
+        return {}
+    # As bytes, since strings in an array parameter end at U+0000; lone surrogates are in no id.
+    named = tuple(text.encode(errors="surrogatepass") for text in texts)
+    query = """SELECT id, pk FROM points WHERE id IN
+               (SELECT CAST(value AS TEXT) FROM carray(?))"""
+    return dict(select(connection, query, apsw.carray(named)))
+
+
+def _pks_of_numbers(connection: apsw.Connection, numbers: Sequence[int]) -> dict[PointId, int]:
+    keys = [number - _ID_OFFSET for number in numbers if 0 <= number <= MAX_ID]
+    if not keys:
+        return {}
+    query = "SELECT id, pk FROM points WHERE id IN carray(?)"
+    found = select(connection, query, apsw.carray(np.array(keys, np.int64)))
+    return {key + _ID_OFFSET: pk for key, pk in found}
 
 
 @dataclass(frozen=True, slots=True)

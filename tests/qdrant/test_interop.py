@@ -114,7 +114,7 @@ def test_collection_names_integer_ids_as_it_shows_them(qdrant, ours):
     assert ids(qdrant) == [7, 9, UUID, "10"]
     assert [one.payload["n"] for one in qdrant.retrieve("things", [7, 9])] == [70, 90]
     qdrant.upsert("things", [point(10, {"n": 1}, [0, 0])])  # "10" is a point of its own
-    assert collection.get(ids=["10"])["metadatas"] == [None]
+    assert collection.get(ids=["10"])["metadatas"] == [{}]
     assert collection.delete(ids=["7", "10"])["deleted"] == 2
     assert ids(qdrant) == [9, 10, UUID] and collection.get(ids=["10"])["metadatas"] == [{"n": 1}]
 

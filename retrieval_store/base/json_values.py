@@ -10,6 +10,8 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+import orjson
+
 from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.errors import InvalidMetadataError
 
@@ -18,6 +20,8 @@ Payload: TypeAlias = dict[str, "JSONValue"]
 LISTED = 10  # ids in a message
 MAX_DEPTH = 100  # orjson itself stops at 254
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
+EXACT = 2**53  # below it every whole number is a float of its own
+NO_STRING = "\udcff"  # with which no string of a payload begins
 
 
 def checked_object(value: Any, place: str, *path: str | int) -> Payload:
@@ -107,6 +111,16 @@ def is_unicode(text: str) -> bool:
 def _refused(value: Any, place: str, path: tuple[Any, ...], why: str) -> InvalidMetadataError:
     where = place + "".join(f"[{step!r}]" for step in path)
     return InvalidMetadataError(f"{where} is {shown(value)}, which can't be stored: {why}")
+
+
+def kind_of(value: JSONValue) -> str | int | None:
+    """What equal values have in common, and no others: 1.0 equals 1, but True doesn't. None for
+    null."""
+    if isinstance(value, float) and abs(value) < EXACT and value.is_integer():
+        return int(value)
+    if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
+        return value
+    return NO_STRING + orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def listed(ids: Sequence[str | int]) -> str:

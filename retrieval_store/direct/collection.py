@@ -34,7 +34,7 @@ from retrieval_store.direct.configuration import (
     to_store,
     with_given,
 )
-from retrieval_store.direct.cutting import Cut, checked_cut, cut_hits
+from retrieval_store.direct.cutting import checked_cut
 from retrieval_store.direct.embedder import Embedder
 from retrieval_store.direct.likeness import vector_like
 from retrieval_store.direct.modalities import load
@@ -55,7 +55,7 @@ from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.expression import Expression, HasId, Not, every
 from retrieval_store.indexes.exact import Metric
 from retrieval_store.interface.points import PointBatch, WriteRules
-from retrieval_store.interface.queries import AnyQuery, Fusion
+from retrieval_store.interface.queries import AnyQuery, Cut, Fusion
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.stores import INDEX_KINDS, Backend
 from retrieval_store.loaders import DataLoader
@@ -325,7 +325,7 @@ class Collection:
         the best `group_size` (1), and none that has no value there: the best passage of each book.
         """
         query, wanted, cut = question
-        hits = cut_hits(self._backend.points, query, fields_for(wanted), cut)
+        hits = self._backend.points.search(query, fields_for(wanted), cut)
         data = [self._load(h.points.uris) for h in hits] if "data" in wanted else None
         return query_result(hits, wanted, data)
 
@@ -340,8 +340,8 @@ class Collection:
         microseconds; legs: how many candidates words and vectors gave; steps: milliseconds each
         took; remarks: what else there is to know, in words.
         """
-        query, wanted, _ = question
-        return self._backend.points.explain(query, fields_for(wanted))
+        query, wanted, cut = question
+        return self._backend.points.explain(query, fields_for(wanted), cut)
 
     def stats(self) -> Payload:
         """How many points, vectors and dead slots there are; how many vectors have codes and how

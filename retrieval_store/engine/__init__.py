@@ -3,9 +3,9 @@
 A call enters by `registry` (one open store for each directory), goes through `store` (collections
 by name, of which some are `opened`) to `points` (one collection). Its `access` reads and writes in
 transactions, over what `memory` has made of the database as of one write; `changes` are operations
-on points, `paging` goes through them in the order of their ids. `answering` finds and
-fetches, `report` tells how. Its rooms, each of which may use those below it and none of those
-above:
+on points, `paging` goes through them in the order of their ids. `answering` finds and fetches what
+`cutting` lets through, `report` tells how. Its rooms, each of which may use those below it and none
+of those above:
 
     snapshots    collections in one state, in one file, and back
     ranking      queries in steps: ranked again, fused, in groups

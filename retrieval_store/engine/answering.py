@@ -1,12 +1,12 @@
 """Answering queries of every kind: by vectors, by words, or by both, fused."""
 
 from dataclasses import replace
-from typing import TypeAlias
 
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, Ints
-from retrieval_store.base.ranking import Ranking, reciprocal_rank_fusion, weighted_sum
+from retrieval_store.base.ranking import reciprocal_rank_fusion, weighted_sum
+from retrieval_store.engine.cutting import Scored, shown, shown_of_each_kind
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.nearest.late_interaction import rank_multi
@@ -20,6 +20,7 @@ from retrieval_store.indexes.exact import Metric, exact_distances, length_of
 from retrieval_store.interface.points import Fields, Hits
 from retrieval_store.interface.queries import (
     AnyQuery,
+    Cut,
     HybridQuery,
     MultiQuery,
     Query,
@@ -30,47 +31,59 @@ from retrieval_store.interface.queries import (
 from retrieval_store.interface.spaces import Kind
 
 
-def answer(view: SearchView, query: AnyQuery, fields: Fields, trace: Trace) -> list[Hits]:
+def answer(
+    view: SearchView, query: AnyQuery, fields: Fields, trace: Trace, cut: Cut | None = None
+) -> list[Hits]:
     """For each of the queries the best points that fulfil the expression, best first, with scores,
-    and distances where there is a vector to measure from; ties in the order of first insertion."""
+    and distances where there is a vector to measure from; ties in the order of first insertion.
+    Only those of the cut are fetched."""
+
+    def rank(query: AnyQuery) -> list[Scored]:
+        return _ranked(view, query, trace)
+
+    if cut is None or cut == Cut(query.k):
+        found = rank(query)
+    elif cut.group_by is None:
+        found = [shown(one, cut) for one in rank(query)]
+    else:
+        found = shown_of_each_kind(view, query, cut, rank)
+    points = fetch_each(view, [one.rows for one in found], fields)
+    trace.lap("fetch")
+    return [Hits(p, one.distances, one.scores) for p, one in zip(points, found, strict=True)]
+
+
+def _ranked(view: SearchView, query: AnyQuery, trace: Trace) -> list[Scored]:
     match query:
         case Query():
-            found = _by_vectors(view, query, trace)
+            return _by_vectors(view, query, trace)
         case TextQuery():
-            found = [(rows, scores, None) for rows, scores in _by_words(view, query, trace)]
+            return _by_words(view, query, trace)
         case HybridQuery(alpha=1, k=k):
-            found = _by_vectors(view, replace(query.dense, k=k), trace)
+            return _by_vectors(view, replace(query.dense, k=k), trace)
         case HybridQuery(alpha=0, k=k):
-            ranked = _by_words(view, replace(query.text, k=k), trace)
-            found = [(rows, scores, None) for rows, scores in ranked]
+            return _by_words(view, replace(query.text, k=k), trace)
         case HybridQuery():
-            found = _by_both(view, query, trace)
+            return _by_both(view, query, trace)
         case SparseQuery():
-            found = _by_sparse(view, query, trace)
+            return _by_sparse(view, query, trace)
         case MultiQuery():
-            found = _by_several(view, query, trace)
-    points = fetch_each(view, [rows for rows, _, _ in found], fields)
-    trace.lap("fetch")
-    return [Hits(p, d, s) for p, (_, s, d) in zip(points, found, strict=True)]
-
-
-Scored: TypeAlias = tuple[Ints, Floats, Floats | None]  # rows, scores, distances
+            return _by_several(view, query, trace)
 
 
 def _by_vectors(view: SearchView, query: Query, trace: Trace) -> list[Scored]:
     found = nearest_rows(view, query, trace)
     metric = _metric(view, query.space)
-    return [(rows, scores_of(distances, metric), distances) for rows, distances in found]
+    return [Scored(rows, scores_of(distances, metric), distances) for rows, distances in found]
 
 
-def _by_words(view: SearchView, query: TextQuery, trace: Trace) -> list[Ranking]:
+def _by_words(view: SearchView, query: TextQuery, trace: Trace) -> list[Scored]:
     allowed = allowed_by(view, query.expression)
     trace.matching = allowed.count
     trace.lap("filter")
     found = rank_texts(view, query.analyzer, query.texts, query.k, allowed.mask)
     trace.lap("text")
     trace.legs["text"] = [len(rows) for rows, _ in found]
-    return found
+    return [Scored(rows, scores) for rows, scores in found]
 
 
 def _by_sparse(view: SearchView, query: SparseQuery, trace: Trace) -> list[Scored]:
@@ -80,7 +93,7 @@ def _by_sparse(view: SearchView, query: SparseQuery, trace: Trace) -> list[Score
     space = _special(view, query.space, "sparse")
     found = rank_sparse(view, space, query.vectors, query.k, allowed.mask)
     trace.lap("sparse")
-    return [(rows, scores, None) for rows, scores in found]
+    return [Scored(rows, scores) for rows, scores in found]
 
 
 def _by_several(view: SearchView, query: MultiQuery, trace: Trace) -> list[Scored]:
@@ -99,7 +112,7 @@ def _by_several(view: SearchView, query: MultiQuery, trace: Trace) -> list[Score
         for matrix, rows in zip(query.matrices, chosen, strict=True)
     ]
     trace.lap("late interaction")
-    return [(rows, scores, None) for rows, scores in found]
+    return [Scored(rows, scores) for rows, scores in found]
 
 
 def _special(view: SearchView, name: str, kind: Kind) -> Space:
@@ -112,14 +125,15 @@ def _special(view: SearchView, name: str, kind: Kind) -> Space:
 def _by_both(view: SearchView, query: HybridQuery, trace: Trace) -> list[Scored]:
     k = query.k
     dense = _by_vectors(view, query.dense, trace)
-    trace.legs["dense"] = [len(rows) for rows, _, _ in dense]
+    trace.legs["dense"] = [len(one.rows) for one in dense]
     words = _by_words(view, query.text, trace)
     fuse = reciprocal_rank_fusion if query.fusion == "rrf" else weighted_sum
     weights = [query.alpha, 1 - query.alpha]
     answers: list[Scored] = []
-    for i, ((rows, scores, _), ranking) in enumerate(zip(dense, words, strict=True)):
-        found, fused = fuse([(rows, scores), ranking], weights)
-        answers.append((found[:k], fused[:k], _distances(view, query.dense, i, found[:k])))
+    for i, legs in enumerate(zip(dense, words, strict=True)):
+        rows, scores = fuse([(leg.rows, leg.scores) for leg in legs], weights)
+        rows = rows[:k]
+        answers.append(Scored(rows, scores[:k], _distances(view, query.dense, i, rows)))
     trace.lap("fusion")
     return answers
 

@@ -53,7 +53,7 @@ from retrieval_store.interface.points import (
     RankedPoints,
     WriteRules,
 )
-from retrieval_store.interface.queries import AnyQuery
+from retrieval_store.interface.queries import AnyQuery, Cut
 from retrieval_store.interface.records import Mode
 from retrieval_store.interface.spaces import NewSpace, SpaceRecord
 from retrieval_store.interface.steps import Step
@@ -166,9 +166,9 @@ class PointStore(Access):
         """The number of the last operation."""
         return self.read(lambda view: view.state.head.seq)
 
-    def search(self, query: AnyQuery, fields: Fields) -> list[Hits]:
-        """For each of the queries the best matching points, best first."""
-        return self._answer(query, fields)[0]
+    def search(self, query: AnyQuery, fields: Fields, cut: Cut | None = None) -> list[Hits]:
+        """For each of the queries the best matching points, best first; those of the cut."""
+        return self._answer(query, fields, cut)[0]
 
     def counted(self, values: ValuesAt, expression: Expression | None) -> list[tuple[Scalar, int]]:
         """Each value with how many of the points that fulfil the expression have it, the most
@@ -193,19 +193,19 @@ class PointStore(Access):
 
         return self.read_again(look)
 
-    def explain(self, query: AnyQuery, fields: Fields) -> Payload:
+    def explain(self, query: AnyQuery, fields: Fields, cut: Cut | None = None) -> Payload:
         """How `search` finds what it finds; see `report.explanation`."""
-        _, trace, state, _ = self._answer(query, fields)
+        _, trace, state, _ = self._answer(query, fields, cut)
         return explanation(trace, state)
 
     def stats(self) -> Payload:
         """What takes how much room; see `report.statistics`."""
         return self.read(lambda view: statistics(view.state, view.kept, self.directory))
 
-    def _answer(self, query: AnyQuery, fields: Fields) -> _Answered:
+    def _answer(self, query: AnyQuery, fields: Fields, cut: Cut | None) -> _Answered:
         def look(view: SearchView) -> _Answered:
             trace = Trace(remarks=view.remarks)
-            hits = answer(view, query, fields, trace)
+            hits = answer(view, query, fields, trace, cut)
             return hits, trace, view.state, [*view.kept.unsaved, *view.kept.lists.wanted()]
 
         answered = self.read_again(look)

@@ -1,6 +1,6 @@
 """What can be asked of a collection: by vectors, by words, or by both."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from retrieval_store.base.arrays import Floats, Matrix, SparseVector
@@ -70,9 +70,35 @@ class MultiQuery:
     candidates: Query | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Which of the hits of a query are shown, best first: `count` after the first `offset`; none
+    that is farther than `max_distance`; of those with one value under the key `group_by` at most
+    `group_size`, and none without a value there."""
+
+    count: int
+    offset: int = 0
+    max_distance: float | None = None
+    group_by: str | None = None
+    group_size: int = 1
+
+    @property
+    def depth(self) -> int:
+        """How many hits are needed at least."""
+        return self.offset + self.count
+
+
 AnyQuery: TypeAlias = Query | TextQuery | HybridQuery | SparseQuery | MultiQuery
 
 
 def scores_of(distances: Floats, metric: Metric) -> Floats:
     """Greater is nearer: the cosine or the dot product; of squared L2 and of L1 the negative."""
     return -distances if metric in ("l2", "l1") else 1.0 - distances
+
+
+def deeper(query: AnyQuery, k: int) -> AnyQuery:
+    """The same query for more hits."""
+    if isinstance(query, HybridQuery):
+        dense = replace(query.dense, k=max(query.dense.k, k))
+        return replace(query, k=k, dense=dense, text=replace(query.text, k=max(query.text.k, k)))
+    return replace(query, k=k)

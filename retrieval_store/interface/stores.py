@@ -24,7 +24,7 @@ from retrieval_store.interface.points import (
     RankedPoints,
     WriteRules,
 )
-from retrieval_store.interface.queries import AnyQuery
+from retrieval_store.interface.queries import AnyQuery, Cut
 from retrieval_store.interface.records import CollectionRecord, FileReport, Progress
 from retrieval_store.interface.spaces import NewSpace, SpaceRecord
 from retrieval_store.interface.steps import Step
@@ -56,10 +56,11 @@ class PointsBackend(Protocol):
     ) -> Points:
         """The points that are named and match: in the order of `ids`, or of first insertion."""
 
-    def search(self, query: AnyQuery, fields: Fields) -> list[Hits]:
-        """For each of the queries the best matching points, best first."""
+    def search(self, query: AnyQuery, fields: Fields, cut: Cut | None = None) -> list[Hits]:
+        """For each of the queries the best matching points, best first; those of the cut, which
+        needs a query for as many hits at least as its depth."""
 
-    def explain(self, query: AnyQuery, fields: Fields) -> Payload:
+    def explain(self, query: AnyQuery, fields: Fields, cut: Cut | None = None) -> Payload:
         """How `search` finds what it finds."""
 
     def stats(self) -> Payload:

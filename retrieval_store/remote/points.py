@@ -22,11 +22,12 @@ from retrieval_store.interface.points import (
     PutResult,
     WriteRules,
 )
-from retrieval_store.interface.queries import AnyQuery
+from retrieval_store.interface.queries import AnyQuery, Cut
 from retrieval_store.interface.stores import INDEX_KINDS, IndexKind
 from retrieval_store.remote import writing
 from retrieval_store.remote.calls.cluster import IndexMissing
 from retrieval_store.remote.conditions import as_filter, necessary
+from retrieval_store.remote.cutting import cut_hits
 from retrieval_store.remote.indexes import is_written, kinds_of, parsed
 from retrieval_store.remote.kept.payloads import RESERVED, Held
 from retrieval_store.remote.listing import PAGE, Found, Listing, by_id
@@ -117,15 +118,15 @@ class RemotePoints:
             )
         return kinds.most_common(1)[0][0]
 
-    def search(self, query: AnyQuery, fields: Fields) -> list[Hits]:
-        """For each of the queries the best matching points, best first."""
-        return self._searched(query, fields, Trace())
+    def search(self, query: AnyQuery, fields: Fields, cut: Cut | None = None) -> list[Hits]:
+        """For each of the queries the best matching points, best first; those of the cut."""
+        return self._searched(query, fields, Trace(), cut)
 
-    def explain(self, query: AnyQuery, fields: Fields) -> Payload:
+    def explain(self, query: AnyQuery, fields: Fields, cut: Cut | None = None) -> Payload:
         """What a search asks of the cluster: its filter, the requests, and how many hits each side
         of a hybrid query gave. What Qdrant does with them is for Qdrant to say."""
         trace = Trace()
-        self._searched(query, fields, trace)
+        self._searched(query, fields, trace, cut)
         sent = None if trace.filter is None else trace.filter.model_dump(exclude_none=True)
         return {
             "points": self.count(),
@@ -150,7 +151,15 @@ class RemotePoints:
     def configure_index(self, space: str, index: Payload) -> None:
         """The number of candidates is sent with each query, so there is nothing to do here."""
 
-    def _searched(self, query: AnyQuery, fields: Fields, trace: Trace) -> list[Hits]:
+    def _searched(
+        self, query: AnyQuery, fields: Fields, trace: Trace, cut: Cut | None
+    ) -> list[Hits]:
+        def found(query: AnyQuery, fields: Fields) -> list[Hits]:
+            return self._found_by(query, fields, trace)
+
+        return found(query, fields) if cut is None else cut_hits(found, query, fields, cut)
+
+    def _found_by(self, query: AnyQuery, fields: Fields, trace: Trace) -> list[Hits]:
         asked = Asked(self._collection, bool(fields.vectors), trace)
         answers = self._indexed(lambda: search(asked, query))
         return [

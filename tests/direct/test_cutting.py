@@ -88,6 +88,56 @@ def test_numbers_that_are_equal_are_one_kind(client):
     assert found["ids"] == [["0", "2", "3", "5", "6"]]
 
 
+def of_kinds(whole, cut):
+    """Of all hits those of a cut, one by one."""
+    times, found = {}, []
+    for one, metadata, distance in zip(
+        whole["ids"][0], whole["metadatas"][0], whole["distances"][0], strict=True
+    ):
+        value = metadata["deep"].get("kind") if "deep" in metadata else None
+        key = repr(value) if isinstance(value, bool | dict | str) else value
+        times[key] = times.get(key, 0) + 1
+        if value is not None and distance <= cut["max_distance"]:
+            found += [one] * (times[key] <= cut["group_size"])
+    return found[cut["offset"] :][: cut["n_results"]]
+
+
+@pytest.mark.embedded
+def test_kinds_of_any_value_are_followed_through_writes(client):
+    random = np.random.default_rng(11)
+    collection = client.create_collection("kinds", embedding_function=None)
+    kinds = [1, 1.0, "1", True, "true", 2.5, {"a": 1}, {"a": 2}, None, 'x"y', "\x00"]
+
+    def drawn():
+        kind = kinds[random.integers(len(kinds))]
+        return {"deep": {"kind": kind} if kind is not None else {}}
+
+    for _ in range(12):
+        ids = [str(i) for i in random.choice(400, 60, replace=False)]
+        vectors = random.normal(size=(60, DIMENSION)).astype(np.float32)
+        collection.upsert(ids=ids, embeddings=vectors, metadatas=[drawn() for _ in ids])
+        collection.delete(ids=ids[:5])
+        query = {"query_embeddings": random.normal(size=(1, DIMENSION))}
+        whole = collection.query(**query, n_results=400)
+        for _ in range(8):
+            cut = {
+                "n_results": int(random.integers(1, 40)),
+                "offset": int(random.integers(0, 12)),
+                "max_distance": float(random.choice([2.0, 6.0, 1e9])),
+                "group_size": int(random.integers(1, 9)),
+            }
+            found = collection.query(**query, **cut, group_by="deep.kind")
+            assert found["ids"][0] == of_kinds(whole, cut)
+
+
+def test_it_is_explained_how_a_cut_is_answered(points):
+    told = points.explain(query_embeddings=QUERIES[:1], n_results=7, group_by="book")
+    plain = points.explain(query_embeddings=QUERIES[:1], n_results=7)
+    assert set(told) == set(plain)
+    if "plans" in told:  # what is asked for again is planned again
+        assert len(told["plans"]) >= len(plain["plans"]) == 1
+
+
 def test_more_like_these(points):
     unit = VECTORS.astype(np.float64)
     cosine = points.configuration["hnsw"]["space"] == "cosine"

@@ -8,7 +8,7 @@ import numpy as np
 from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.kept import SearchView
-from retrieval_store.engine.ranking.labels import Label, Labelling
+from retrieval_store.engine.ranking.labels import Label, Labelling, LabelsAt
 from retrieval_store.engine.ranking.similar import (
     holders,
     is_allowed,
@@ -42,7 +42,7 @@ def grouped(view: SearchView, step: Step, path: Steps, groups: int, size: int) -
 
     Rows are ranked as far as it takes for the groups to be full."""
     wanted, count = groups * size * FIRST_LOOK, view.state.count
-    labels = Labelling(view, path, wanted)
+    labels = Labelling(view, LabelsAt(path), wanted)
     wanted = max(wanted, min(MORE * wanted, labels.apart * size * USUAL))
     while True:
         found = ranked(view, replace(step, limit=wanted))

@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Ints
+from retrieval_store.base.json_values import kind_of
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.state.layers import current
-from retrieval_store.engine.storage.records import read_exactly
+from retrieval_store.engine.storage.records import read_exactly, read_values
+from retrieval_store.filters.nodes import PayloadPath
 from retrieval_store.filters.typed.paths import Steps, found_in, items_of
 
 LOOKED_AT = 8  # payloads are read instead while they are fewer than one in so many, taken together
@@ -22,9 +24,28 @@ Label: TypeAlias = tuple[str | int, ...]  # each value once
 
 @dataclass(frozen=True, slots=True)
 class LabelsAt:
-    """Under what labels are kept."""
+    """The strings and integers at a path, elements of lists one by one. A point with any other
+    value there has no label."""
 
     path: Steps
+
+    def read(self, view: SearchView, rows: Ints) -> list[Label]:
+        """The labels of some rows."""
+        (values,) = read_exactly(view.connection, view.state.pks[rows], [self.path.keys])
+        beyond = self.path.beyond
+        return [_label(items_of(found_in(value, beyond))) for value in values]
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """What `value_at` finds at a path, as a whole: see `kind_of`."""
+
+    path: PayloadPath
+
+    def read(self, view: SearchView, rows: Ints) -> list[Label]:
+        """The labels of some rows."""
+        (values,) = read_values(view.connection, view.state.pks[rows], [self.path])
+        return [() if kind is None else (kind,) for kind in map(kind_of, values)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +64,12 @@ class Labels:
 
 
 class Labelling:
-    """What labels points have at a path, for a call that wants those of about so many."""
+    """What labels points have, for a call that wants those of about so many."""
 
-    def __init__(self, view: SearchView, path: Steps, asked: int) -> None:
-        self._view, self._path, self._key = view, path, LabelsAt(path)
+    def __init__(self, view: SearchView, key: LabelsAt | Kinds, asked: int) -> None:
+        self._view, self._key = view, key
         self._layers: tuple[Labels, ...] | None = None
-        cache, key = view.kept.columns, self._key
+        cache = view.kept.columns
         if key in cache.held() or self._is_much(cache.ask(key) * asked):
             self._layers = self._current()
 
@@ -59,7 +80,7 @@ class Labelling:
         def build(rows: Ints) -> Labels:
             known: dict[Label, Label] = {}
             labels = np.empty(len(rows), np.object_)
-            found = _read(self._view, self._path, rows)
+            found = self._key.read(self._view, rows)
             labels[:] = [known.setdefault(label, label) for label in found]
             return Labels(rows, labels, Counter(chain.from_iterable(found)))
 
@@ -71,7 +92,7 @@ class Labelling:
         if self._layers is None and self._is_much(len(rows)):  # as much work as all of them
             self._layers = self._current()
         if self._layers is None:
-            return _read(self._view, self._path, rows)
+            return self._key.read(self._view, rows)
         found = np.empty(len(rows), np.object_)
         for one in self._layers:
             places = np.minimum(np.searchsorted(one.rows, rows), max(0, len(one.rows) - 1))
@@ -79,6 +100,14 @@ class Labelling:
             found[its] = one.labels[places[its]]  # of layers above in place of those below
         labels: list[Label] = found.tolist()
         return labels
+
+    @property
+    def kinds(self) -> int | None:
+        """How many different values there may be: no more are there; None where that isn't
+        known."""
+        if self._layers is None:
+            return None
+        return len(set().union(*(one.counts for one in self._layers)))
 
     def most(self, value: str | int) -> int:
         """How many points may have a value: no fewer do."""
@@ -96,14 +125,7 @@ class Labelling:
         return len(largest.rows) * len(largest.counts) // max(1, total)
 
 
-def _read(view: SearchView, path: Steps, rows: Ints) -> list[Label]:
-    (values,) = read_exactly(view.connection, view.state.pks[rows], [path.keys])
-    beyond = path.beyond
-    return [_label(items_of(found_in(value, beyond))) for value in values]
-
-
 def _label(items: list[Any]) -> Label:
-    """A point with a value that is neither a string nor an integer is in no group."""
     if all(type(item) in (str, int) for item in items):
         return tuple(dict.fromkeys(items))
     return ()

@@ -10,9 +10,11 @@ from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.ranking.labels import Label, Labelling, LabelsAt
 from retrieval_store.engine.ranking.similar import (
+    best_of,
     holders,
     is_allowed,
     metric_of,
+    roughly,
     shown,
     similarities,
 )
@@ -24,6 +26,7 @@ from retrieval_store.interface.points import Fields, PointId
 from retrieval_store.interface.steps import Step
 
 FIRST_LOOK, MORE = 4, 8  # times as many as there may be in groups; and then times that
+CELLS = 1 << 22  # likenesses at once
 USUAL = 2  # times what one group holds, of points in which each value comes once, …
 TWICE = 2  # … and then once more, where the groups are known
 
@@ -90,13 +93,28 @@ def pairs(
     if len(rows) > sample:
         rows = np.random.default_rng().choice(rows, sample, replace=False)
     ids, rows = _by_id(fetch(view, rows, Fields()).ids, rows)
-    alike = similarities(view, space, rows, examples_of(view, space, rows))
-    alike = alike.reshape(len(rows), len(rows))
-    np.fill_diagonal(alike, -np.inf)
     most = min(limit, max(0, len(rows) - 1))
-    nearest = np.argsort(-alike, axis=1, kind="stable")[:, :most]
-    a, b = np.repeat(np.arange(len(rows)), most), nearest.ravel()
-    return Pairs(ids, a, b, shown(alike[a, b], metric_of(view, space)))
+    b, alike = _others(view, space, rows, most)
+    a = np.repeat(np.arange(len(rows)), most)
+    return Pairs(ids, a, b, shown(alike, metric_of(view, space)))
+
+
+def _others(view: SearchView, space: str, rows: Ints, most: int) -> tuple[Ints, Floats]:
+    """For each of the rows so many others that are nearest to it, best first, and how alike they
+    are: of all roughly, where that is faster, then of the best exactly."""
+    examples, step = examples_of(view, space, rows), max(1, CELLS // max(1, len(rows)))
+    nearest, scores = [np.empty(0, np.int64)], [np.empty(0)]
+    for start in range(0, len(rows), step):
+        some = examples[start : start + step]
+        rough = roughly(view, space, rows, some)
+        for i, example in enumerate(some):
+            places = np.arange(len(rows)) if rough is None else np.sort(best_of(rough[i], most + 1))
+            places = places[places != start + i]
+            (alike,) = similarities(view, space, rows[places], [example])
+            order = np.argsort(-alike, kind="stable")[:most]
+            nearest.append(places[order])
+            scores.append(alike[order])
+    return np.concatenate(nearest), np.concatenate(scores)
 
 
 def _by_id(ids: list[PointId], rows: Ints) -> tuple[list[PointId], Ints]:

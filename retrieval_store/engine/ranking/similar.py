@@ -33,6 +33,7 @@ from retrieval_store.interface.steps import Example
 CHOSEN_AT_LEAST = 64  # of the best by float32, that float64 decides among
 CHOSEN_TIMES = 4
 AT_ONCE = 1 << 20  # numbers of vectors that are looked at together
+BLUR = 2.0**-16  # 2^-20 that a float32 product of a hundred numbers is off by, sixteen times
 SPREAD = 2  # slots lie close together where they are at least one in so many
 
 
@@ -112,10 +113,10 @@ def _multi(view: SearchView, space: Space, rows: Ints, example: Example) -> Floa
 
 
 def roughly(view: SearchView, name: str, rows: Ints, examples: Sequence[Example]) -> Floats | None:
-    """(m, n) float32, nearly what `similarities` says, in a fraction of the time; None for a space
-    where that is no faster."""
+    """(m, n) float64, nearly what `similarities` says, in a fraction of the time; None where that
+    is no faster, or too far off."""
     space = view.state.spaces.get(name)
-    if space is None or space.space.metric == "l1" or not examples:
+    if space is None or space.space.metric == "l1" or not examples or not len(rows):
         return None
     queries = np.stack([one for one in examples if isinstance(one, np.ndarray)])
     slots = space.slot_of_row[rows]
@@ -126,7 +127,8 @@ def roughly(view: SearchView, name: str, rows: Ints, examples: Sequence[Example]
     for start in range(0, len(rows), step):
         some = slice(start, start + step)
         products[:, some] = _products(queries, matrix, slots[some]).T
-    return _by_metric(space, queries, products, norms, slots)
+    rough = _by_metric(space, queries, products, norms, slots)
+    return None if _is_blurred(rough, space.space.metric, queries, norms, slots) else rough
 
 
 def _products(queries: Matrix, matrix: Stored, slots: Ints) -> Matrix:
@@ -152,6 +154,15 @@ def _by_metric(
         return cosines
     squared: Floats = 2.0 * products - norms.lengths[slots] ** 2 - lengths**2
     return squared
+
+
+def _is_blurred(rough: Floats, metric: str, queries: Matrix, norms: Norms, slots: Ints) -> bool:
+    """Whether rounding to float32 shows: all are about as alike, beside how large products are."""
+    farthest = float(norms.lengths[slots].max())
+    longest = max(farthest, *map(length_of, queries))
+    largest = 1.0 if metric == "cosine" else farthest * longest
+    spread = float(np.median(rough.std(axis=1)))
+    return not BLUR * largest <= spread  # NaN where products are too large for float32
 
 
 def best_of(scores: Floats, k: int) -> Ints:

@@ -74,3 +74,26 @@ def test_groups_that_few_points_can_fill_are_found_whole(store, numbers):
     points.write(list(range(POINTS)), [i if i % 50 else "often" for i in range(POINTS)])
     for _ in range(12):
         points.check(4, 3)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
+@pytest.mark.parametrize("origin", [0.0, 30.0, 3_000.0])
+def test_pairs_are_the_nearest_wherever_the_origin_lies(store, numbers, metric, origin):
+    points = points_of(store, v=NewSpace(metric))
+    vectors = (numbers.standard_normal((POINTS, DIMENSION)) + origin).astype(np.float32)
+    vectors[100:103] = vectors[:3]
+    batch = PointBatch([str(i) for i in range(POINTS)], {"v": Vectors(vectors)})
+    points.put(batch, UPSERT)
+    ids, a, b, scores = points.pairs("v", None, POINTS, 3)
+    assert sorted(ids) == sorted(batch.ids) and len(a) == 3 * POINTS
+    wide = vectors[[int(one) for one in ids]].astype(np.float64)
+    if metric == "l2":
+        alike = -np.linalg.norm(wide[:, None] - wide[None], axis=2)
+    else:
+        lengths = np.linalg.norm(wide, axis=1) if metric == "cosine" else np.ones(POINTS)
+        alike = wide @ wide.T / np.outer(lengths, lengths)
+    np.fill_diagonal(alike, -np.inf)
+    best = np.sort(alike, axis=1)[:, ::-1][:, :3].ravel()
+    assert np.array_equal(a, np.repeat(np.arange(POINTS), 3)) and (a != b).all()
+    np.testing.assert_allclose(alike[a, b], best, rtol=1e-12)
+    np.testing.assert_allclose(scores, np.abs(best) if metric == "l2" else best, atol=1e-9)

@@ -64,6 +64,14 @@ class NotFoundError(RetrievalStoreError, ValueError, KeyError):
     """A collection doesn't exist (any more)."""
 
     __str__ = Exception.__str__  # KeyError would show the message in quotes
+    was_there = False  # when it was opened, and has been deleted since
+
+    @classmethod
+    def of_deleted(cls, message: str) -> "NotFoundError":
+        """The error for a collection that was there."""
+        error = cls(message)
+        error.was_there = True
+        return error
 
 
 class AlreadyExistsError(RetrievalStoreError, ValueError):

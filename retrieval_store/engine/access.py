@@ -273,7 +273,7 @@ class Access:
 
     def _gone(self) -> NotFoundError:
         self.dropped = True
-        return NotFoundError(f"collection {self._name!r} has been deleted")
+        return NotFoundError.of_deleted(f"collection {self._name!r} has been deleted")
 
     def _use(self, work: Callable[[apsw.Connection], Found]) -> Found:
         return self._unless_gone(lambda: self._database.use(work))

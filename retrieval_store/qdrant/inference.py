@@ -17,10 +17,11 @@ from qdrant_client.embed.embedder import Embedder
 from qdrant_client.embed.model_embedder import ModelEmbedder, ModelEmbedderWorker
 
 from retrieval_store import plugins
+from retrieval_store.base.json_values import shown
 from retrieval_store.embeddings import QueryEmbedding
 from retrieval_store.errors import MissingDependencyError
 from retrieval_store.filters.tokens.analysis import Tokens
-from retrieval_store.qdrant.refusals import wrong
+from retrieval_store.qdrant.refusals import malformed, wrong
 from retrieval_store.qdrant.text import tokens_of
 
 BM25 = "qdrant/bm25"
@@ -82,8 +83,17 @@ class ResolvesInPlace:
     """
 
     def _resolve_query_request(self, query: Any) -> Any:
-        resolve = self._resolve_query  # type: ignore[attr-defined]
-        return query.model_copy(update={"query": resolve(query.query)})
+        if not isinstance(query, models.QueryRequest):
+            raise malformed(f"a request is {shown(query)}, expected qdrant_client's QueryRequest")
+        return query.model_copy(update={"query": self._resolve_query(query.query)})
+
+    def _resolve_query(self, query: Any) -> Any:
+        try:
+            return super()._resolve_query(query)  # type: ignore[misc]
+        except ValueError as error:  # pydantic's, of numbers too large for any float, are such
+            raise malformed(
+                f"query is {shown(query)}, expected what can be searched for"
+            ) from error
 
 
 def is_bm25(model_name: str) -> bool:

@@ -9,7 +9,7 @@ import inspect
 import json
 import math
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, TypeVar, cast
 
@@ -39,6 +39,7 @@ STATUSES: tuple[tuple[type[RetrievalStoreError], HTTPStatus], ...] = (
 # What Python, numpy, SQLite and pydantic raise for arguments that aren't what was expected.
 MISREAD = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 LEFT_OUT = {"self", "collection_name", "kwargs", "return"}
+REPLACED_AT_MOST = 3  # times in one call
 MOST = 2**63 - 1  # what a server's and an engine's numbers hold
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -88,7 +89,8 @@ def to_float(value: Any, name: str) -> float:
 
 def answering(method: Method) -> Method:
     """A method of which errors of ours come out as `Refused`; those of files and of a closed
-    client stay what they are. What fails otherwise, for arguments that aren't what the client's own
+    client stay what they are. A collection that a snapshot replaced meanwhile is looked up again.
+    What fails otherwise, for arguments that aren't what the client's own
     method takes, is refused too; that is looked into after a failure only, so that other calls
     don't pay for it."""
     signature = inspect.signature(method)
@@ -96,7 +98,7 @@ def answering(method: Method) -> Method:
     @functools.wraps(method)
     def answered(*args: Any, **kwargs: Any) -> Any:
         try:
-            return method(*args, **kwargs)
+            return again(*args, **kwargs)
         except (Refused, ClientClosedError):
             raise
         except RetrievalStoreError as error:
@@ -111,6 +113,18 @@ def answering(method: Method) -> Method:
             if isinstance(error, OverflowError | RecursionError | ValidationError):
                 raise malformed(f"{method.__name__} can't read this: {error}") from error
             raise
+
+    def again(*args: Any, **kwargs: Any) -> Any:
+        """What the method answers, of the collection that has taken the place of the one that it
+        was asked of, if need be."""
+        repeatable = not any(isinstance(one, Iterator) for one in (*args, *kwargs.values()))
+        for _ in range(REPLACED_AT_MOST if repeatable else 0):
+            try:
+                return method(*args, **kwargs)
+            except NotFoundError as error:
+                if not error.was_there:
+                    raise
+        return method(*args, **kwargs)
 
     def refuse(error: Exception, *args: Any, **kwargs: Any) -> None:
         named = signature.bind(*args, **kwargs).arguments

@@ -48,6 +48,8 @@ def _of_files() -> Iterator[None]:
     moment."""
     try:
         yield
+    except StorageError:  # ours are OSErrors, too, which say more
+        raise
     except FileNotFoundError as error:
         raise missing(f"Not found: there is no snapshot {error.filename}") from None
     except OSError as error:

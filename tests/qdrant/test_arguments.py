@@ -48,6 +48,9 @@ WRONG = {
         lambda c: c.create_vector_name("c", "z", None),
     ),
     "a bad URL": ("location", lambda c: c.recover_snapshot("c", "http://[x")),
+    "a dict for a request": ("request", lambda c: c.query_batch_points("c", [{"query": [1, 2]}])),
+    "no float so large": ("query", lambda c: c.query_points("c", [10**400, 1])),
+    "a tuple for a query": ("query", lambda c: c.query_points("c", (1.0, 2.0))),
     "a start that is no number": (
         "start_from",
         lambda c: c.scroll("c", order_by=models.OrderBy(key="a", start_from=float("nan"))),

@@ -556,6 +556,25 @@ def test_strict_mode_refuses_what_it_forbids_and_nothing_else(things, limit, ref
     refused(things)
 
 
+def test_strict_mode_counts_what_a_whole_batch_adds(things):
+    things.upsert("things", [point(1)])
+    things.update_collection(
+        "things", strict_mode_config=models.StrictModeConfig(enabled=True, max_points_count=3)
+    )
+
+    def adding(*numbers):
+        points = models.PointsList(points=[point(i) for i in numbers])
+        return models.UpsertOperation(upsert=points)
+
+    with pytest.raises(Refused, match="max_points_count"):
+        things.batch_update_points("things", [adding(2, 3), adding(4)])
+    assert things.count("things").count == 1
+    freeing = models.DeleteOperation(delete=models.PointIdsList(points=[1]))
+    things.batch_update_points("things", [adding(2, 3), freeing, adding(4)])
+    assert things.count("things").count == 3
+    things.batch_update_points("things", [freeing])
+
+
 def test_strict_mode_holds_within_batches(things):
     things.update_collection(
         "things", strict_mode_config=models.StrictModeConfig(enabled=True, upsert_max_batchsize=2)

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -42,6 +43,30 @@ def qdrant(store):
         )
         qdrant.upsert("things", [models.PointStruct(id=99, vector={}, payload={"_document": "d"})])
         yield qdrant
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_who_looks_while_a_collection_is_replaced_finds_the_new_one(qdrant, store, times):
+    """As where a snapshot is recovered between finding a collection and reading it."""
+    taken = path_of(store, qdrant.create_snapshot("things"))
+    qdrant.delete("things", [0])
+    inner, left = qdrant._client, [times, times]
+    find = inner._collections.opened
+
+    with QdrantClient(path=store) as other:
+
+        def opened(name):
+            found = find(name)
+            if left[0]:
+                left[0] -= 1
+                other.recover_snapshot("things", str(taken))
+            return found
+
+        with mock.patch.object(inner._collections, "opened", opened):
+            assert qdrant.count("things").count == 21
+            left[0] = 1
+            qdrant.delete("things", [5])
+    assert qdrant.count("things").count == 20
 
 
 def everything(client, name="things"):

@@ -129,7 +129,7 @@ class Upkeep:
         except _Stop:
             return False
         except RetrievalStoreError as error:
-            if not points.closing and not points.dropped:
+            if not (points.closing or points.dropped or _is_gone(points)):
                 _log.warning("maintenance in the background came to nothing: %s", error)
             return False
         except Exception:
@@ -137,6 +137,11 @@ class Upkeep:
             return False
         finally:
             points.weigh()  # an index or codes may have grown
+
+
+def _is_gone(points: Access) -> bool:
+    """Whether the collection was deleted, by a process that hasn't told this one."""
+    return points.directory is not None and not points.directory.exists()
 
 
 _upkeep = Upkeep()

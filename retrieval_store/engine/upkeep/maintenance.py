@@ -92,7 +92,7 @@ def optimize(points: Access, progress: Progress) -> None:
         points.maintaining.take(lambda: _as_only_process(points, LOCK_TIMEOUT_MS, work))
     except StorageError:
         if points.directory is not None and not points.directory.exists():
-            raise NotFoundError("the collection has been deleted") from None
+            raise NotFoundError.of_deleted("the collection has been deleted") from None
         raise
     finally:
         points.weigh()  # codes or an index may have grown

@@ -1,6 +1,6 @@
 """Strict mode: what the collection's owner doesn't allow, refused before anything is done."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from qdrant_client import models
@@ -46,9 +46,20 @@ def check_batch(opened: Opened, points: int) -> None:
     strict = opened.configuration.strict
     if strict.upsert_max_batchsize is not None and points > strict.upsert_max_batchsize:
         _refuse("the batch", points, strict.upsert_max_batchsize, "upsert_max_batchsize")
-    most = strict.max_points_count
-    if most is not None and opened.points.number(None) + points > most:
-        _refuse("the number of points", "too large", most, "max_points_count")
+
+
+def room_in(opened: Opened) -> Callable[[int], None]:
+    """What refuses that there are so many points more than now, all in all."""
+    most = opened.configuration.strict.max_points_count
+    if most is None:
+        return lambda more: None
+    room = most - opened.points.number(None)
+
+    def check(more: int) -> None:
+        if more > 0 and more > room:
+            _refuse("the number of points", most - room + more, most, "max_points_count")
+
+    return check
 
 
 def check_timeout(opened: Opened, timeout: int | None) -> None:

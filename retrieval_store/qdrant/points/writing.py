@@ -26,6 +26,7 @@ from retrieval_store.qdrant.collections.strict import (
     check_bytes,
     check_columns,
     check_filter,
+    room_in,
 )
 from retrieval_store.qdrant.points.ids import Selected, id_to_write, selected, selected_by
 from retrieval_store.qdrant.points.payloads import (
@@ -40,17 +41,19 @@ from retrieval_store.qdrant.points.vectors import Columns, column_of, columns_of
 from retrieval_store.qdrant.refusals import malformed, missing, wrong
 from retrieval_store.qdrant.serialised import to_write
 
-Operation: TypeAlias = Callable[[Changes], object]
+Operation: TypeAlias = Callable[[Changes], int]  # says how many points more there are now
 
 
 def carry_out(opened: Opened, operations: Sequence[Operation]) -> list[models.UpdateResult]:
     """Carry out operations as one transaction; a result for each."""
+    check_growth = room_in(opened)
 
     def change(changes: Changes) -> list[int]:
-        numbers = []
+        numbers, more = [], 0
         for operation in operations:
-            operation(changes)
+            more += operation(changes)
             numbers.append(changes.operation)
+        check_growth(more)
         return numbers
 
     numbers = opened.points.transact(change)
@@ -87,7 +90,7 @@ def upserting(
         [content.uri for content in contents],
     )
     once = _each_once(batch, first=mode == "insert_only")
-    return lambda changes: changes.put(once, rules)
+    return lambda changes: changes.put(once, rules).inserted
 
 
 def _columns(opened: Opened, points: Any) -> tuple[list[PointId], Columns, list[Payload]]:
@@ -179,9 +182,8 @@ def updating_vectors(opened: Opened, points: Sequence[Any], update_filter: Any =
         for some in _without_repeats(points)
     ]
 
-    def update(changes: Changes) -> None:
-        for batch in batches:
-            changes.put(batch, rules)
+    def update(changes: Changes) -> int:
+        return sum(changes.put(batch, rules).inserted for batch in batches)
 
     return update
 
@@ -206,7 +208,7 @@ def _without_repeats(points: Sequence[Any]) -> list[list[Any]]:
 def deleting_points(opened: Opened, selector: Any) -> Operation:
     """Points that are named or match."""
     ids, expression = _chosen_by(opened, selected(selector))
-    return lambda changes: changes.delete(ids, expression)
+    return lambda changes: -changes.delete(ids, expression)
 
 
 def deleting_vectors(opened: Opened, names: Sequence[str], chosen: Selected) -> Operation:
@@ -218,7 +220,12 @@ def deleting_vectors(opened: Opened, names: Sequence[str], chosen: Selected) -> 
     if not names:
         raise malformed("vectors is empty, expected names of vectors")
     ids, expression = _chosen_by(opened, chosen)
-    return lambda changes: changes.delete_vectors(ids, expression, names, strict=False)
+
+    def change(changes: Changes) -> int:
+        changes.delete_vectors(ids, expression, names, strict=False)
+        return 0
+
+    return change
 
 
 def setting_payload(
@@ -253,11 +260,12 @@ def _editing(
 ) -> Operation:
     ids, expression = _chosen_by(opened, chosen)
 
-    def change(changes: Changes) -> None:
+    def change(changes: Changes) -> int:
         try:
             changes.edit(ids, expression, edit, strict)
         except NotFoundError as error:
             raise missing(f"Not found: {error}") from error
+        return 0
 
     return change
 

@@ -61,7 +61,7 @@ class IDAlreadyExistsError(InvalidArgumentError):
 
 
 class NotFoundError(RetrievalStoreError, ValueError, KeyError):
-    """A collection doesn't exist (any more)."""
+    """A collection doesn't exist (any more), or a store that isn't to be made."""
 
     __str__ = Exception.__str__  # KeyError would show the message in quotes
     was_there = False  # when it was opened, and has been deleted since

@@ -20,6 +20,7 @@ from retrieval_store.errors import (
     ClientClosedError,
     InvalidArgumentError,
     MissingDependencyError,
+    NotFoundError,
 )
 from retrieval_store.interface.records import CollectionRecord, Mode, Progress
 from retrieval_store.interface.stores import CollectionStore, EmbeddedStore, PointsBackend
@@ -91,9 +92,12 @@ def in_memory(mode: Mode) -> Session:
     return Session(share.store, partial(registry.release, share), "in memory")
 
 
-def embedded(path: Path, mode: Mode, rebuild: bool) -> Session:
-    """A share in the store of a directory. rebuild: without the derived files that are there, which
+def embedded(path: Path, mode: Mode, rebuild: bool, create: bool = True) -> Session:
+    """A share in the store of a directory, made if there is none, unless not to `create` it is a
+    NotFoundError. rebuild: without the derived files that are there, which
     are forgotten; where nothing can be written, they aren't used."""
+    if not (create or (path / CATALOG_NAME).exists()):
+        raise NotFoundError(f"there is no store at {path}; with create=True one is made there")
     ignored = rebuild and mode == "read-only"
     share = registry.acquire(path, mode, plugins.find_index, uses_derived=not ignored)
     session = Session(share.store, partial(registry.release, share), f"at {path}")

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, PluginError
@@ -62,24 +62,35 @@ class Plugin:
     version: str
 
 
-def register_embedding_function(name: str) -> Callable[[_Class], _Class]:
+@overload
+def register_embedding_function(name: str) -> Callable[[_Class], _Class]: ...
+
+
+@overload
+def register_embedding_function(name: _Class) -> _Class: ...
+
+
+def register_embedding_function(name: Any) -> Any:
     """Register a class of embedding functions of this program, so that collections remember it by
     name. If the program does so before it opens them again, and the class says `self_contained =
     True`, or the client trusts the store, it needn't be given again.
 
-    Raises InvalidArgumentError for a name that is taken by another class, and InvalidTypeError for
-    what is no class that can be remembered.
+    As `@register_embedding_function("a name")`, or without a name above a class whose `name()` says
+    it. Raises InvalidArgumentError for a name that is taken by another class, and InvalidTypeError
+    for what is no class that can be remembered.
     """
+    if isinstance(name, type):
+        return register_embedding_function(_said_by(name))(name)
     if not isinstance(name, str) or not name:
         raise InvalidTypeError(
             f"name is {shown(name)}, expected a str: @register_embedding_function('a name')"
         )
 
     def register(kind: _Class) -> _Class:
-        if not isinstance(kind, type) or not callable(getattr(kind, "settings", None)):
+        if not isinstance(kind, type) or not _is_remembered(kind):
             raise InvalidTypeError(
                 f"{name!r} is to be {shown(kind)}, expected a class with the methods __call__ and "
-                "settings, which says what it is made with"
+                "settings, which says what it is made with; or get_config and build_from_config"
             )
         taken = _registered.get(name)
         same = taken is not None and _target_of(taken) == _target_of(kind)
@@ -90,6 +101,22 @@ def register_embedding_function(name: str) -> Callable[[_Class], _Class]:
         return kind
 
     return register
+
+
+def _said_by(kind: Any) -> Any:
+    """The name that a class says to have."""
+    say = getattr(kind, "name", None)
+    try:
+        return say() if callable(say) else None
+    except TypeError:  # a method of instances, of which there is none
+        return None
+
+
+def _is_remembered(kind: type) -> bool:
+    configured = all(
+        callable(getattr(kind, name, None)) for name in ("get_config", "build_from_config")
+    )
+    return configured or callable(getattr(kind, "settings", None))
 
 
 def load(group: str, name: str) -> Any:

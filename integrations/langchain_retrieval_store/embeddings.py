@@ -5,6 +5,7 @@ from typing import Any
 from langchain_core.embeddings import Embeddings
 
 from retrieval_store.adapters.embedding import embedded, query_embedded
+from retrieval_store.embeddings.frameworks import FromLangChain
 
 
 class AsLangChain(Embeddings):
@@ -31,3 +32,16 @@ class AsLangChain(Embeddings):
         from retrieval_store.loaders.images import ImageLoader
 
         return embedded(self._function, ImageLoader()(uris))
+
+    @property
+    def function(self) -> Any:
+        """The embedding function."""
+        return self._function
+
+
+def as_function(embedding: Embeddings | None) -> Any:
+    """What a collection knows an `Embeddings` object by: the embedding function in it, or itself as
+    one."""
+    if embedding is None:
+        return None
+    return embedding.function if isinstance(embedding, AsLangChain) else FromLangChain(embedding)

@@ -18,6 +18,7 @@ from langchain_retrieval_store.documents import (
     texts_and_metadatas,
     with_ids,
 )
+from langchain_retrieval_store.embeddings import as_function
 from langchain_retrieval_store.scores import by_distance, needs_vector, relevance_of_words
 from langchain_retrieval_store.searching import Filter, search, search_diverse
 from retrieval_store import Client, Collection
@@ -35,7 +36,9 @@ class RetrievalStore(VectorStore):
     memory. Stores opened on one path share it. distance: "cosine" (the default), "l2" or "ip", of a
     collection that is made here, as are configuration and collection_metadata; distances and
     settings that contradict those of one that exists are a ConflictError, None contradicts nothing.
-    relevance_score_fn: how a distance becomes a relevance, instead of the usual way.
+    relevance_score_fn: how a distance becomes a relevance, instead of the usual way. A collection
+    remembers the embedding's model; with another one it is a ConflictError, unless `check_model` is
+    False.
 
     Every search takes `filter`: a dict in the shape of Chroma's `where`, or an expression of
     `retrieval_store.filters`; None and {} restrict nothing. `search_mode="text" | "hybrid"`
@@ -59,6 +62,7 @@ class RetrievalStore(VectorStore):
         configuration: Mapping[str, Any] | None = None,
         collection_metadata: Mapping[str, Any] | None = None,
         relevance_score_fn: Callable[[float], float] | None = None,
+        check_model: bool = True,
     ) -> None:
         self._embedding = embedding
         self._opened: Opened = open_collection(
@@ -70,6 +74,8 @@ class RetrievalStore(VectorStore):
             distance=distance,
             configuration=configuration,
             metadata=collection_metadata,
+            embedding_function=as_function(embedding),
+            check_model=check_model,
         )
         self._relevance_score_fn = relevance_score_fn
 

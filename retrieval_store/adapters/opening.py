@@ -39,10 +39,14 @@ def open_collection(
     distance: str | None = None,
     configuration: Mapping[str, Any] | None = None,
     metadata: Mapping[str, Any] | None = None,
+    embedding_function: Any = None,
+    check_model: bool = True,
 ) -> Opened:
     """The collection that one of `path`, `url`, `client` and `collection` leads to, made if there
     is none; with none of them, in memory. distance: of a collection that is made here, cosine if it
-    isn't said; one that exists must have it, if it is."""
+    isn't said; one that exists must have it, if it is. embedding_function: what its vectors are
+    made by; a collection that is made remembers its model, and one that exists is checked against
+    it, unless `check_model` is False."""
     given = {"path": path, "url": url, "client": client, "collection": collection}
     named = [key for key, value in given.items() if value is not None]
     if len(named) > 1:
@@ -58,7 +62,15 @@ def open_collection(
         return Opened(collection, None)
     opened = Client(path, url=url) if client is None else None
     try:
-        made = _got_or_made(client or opened, name, distance, configuration, metadata)
+        made = _got_or_made(
+            client or opened,
+            name,
+            distance,
+            configuration,
+            metadata,
+            embedding_function=embedding_function,
+            check_model=check_model,
+        )
     except BaseException:
         if opened is not None:
             opened.close()
@@ -72,6 +84,7 @@ def _got_or_made(
     distance: str | None,
     configuration: Mapping[str, Any] | None,
     metadata: Mapping[str, Any] | None,
+    **using: Any,
 ) -> Collection:
     given = dict((configuration or {}).get("hnsw") or {})
     if distance is not None:
@@ -79,12 +92,12 @@ def _got_or_made(
     refused = 0
     while True:  # another process may create or delete it between the two
         try:
-            existing: Collection = client.get_collection(name, embedding_function=None)
+            existing: Collection = client.get_collection(name, **using)
         except NotFoundError:
             hnsw = {"space": "cosine", **given}
             try:
                 made: Collection = client.create_collection(
-                    name, {**(configuration or {}), "hnsw": hnsw}, metadata, embedding_function=None
+                    name, {**(configuration or {}), "hnsw": hnsw}, metadata, **using
                 )
             except AlreadyExistsError:
                 refused += 1
@@ -93,7 +106,5 @@ def _got_or_made(
                 continue
             return made
         wanted = {**(configuration or {}), "hnsw": given}
-        checked: Collection = client.get_or_create_collection(
-            existing.name, wanted, embedding_function=None
-        )
+        checked: Collection = client.get_or_create_collection(existing.name, wanted, **using)
         return checked

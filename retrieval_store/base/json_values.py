@@ -129,6 +129,14 @@ def listed(ids: Sequence[str | int]) -> str:
     return ", ".join(map(repr, ids[:LISTED])) + more
 
 
+def existing_ids(ids: Sequence[str | int]) -> str:
+    """What to say of ids that were to be new."""
+    return (
+        f"ids that already exist ({len(ids)}): {listed(ids)}; nothing was added. upsert adds those "
+        "that are new and updates the others"
+    )
+
+
 def shortened(value: Any) -> str:
     """A value, shortened for a message; what can't even be shown, by its type."""
     try:

@@ -143,7 +143,8 @@ def _stacked(vectors: Any, name: str) -> Any:
             raise InvalidTypeError(f"{name}[{i}] is {shown(row)}, expected a vector of numbers")
         if rows and len(array) != len(rows[0]):
             raise DimensionMismatchError(
-                f"{name}[{i}] has {len(array)} numbers, but {name}[0] has {len(rows[0])}"
+                f"{name}[{i}] has {len(array)} numbers, but {name}[0] has {len(rows[0])}: another "
+                "dimension"
             )
         rows.append(array)
     return np.array(rows)
@@ -294,7 +295,7 @@ def _refuse_surrogates(text: str, name: str, i: int) -> None:
 
 
 def path_of(path: Any, name: str) -> Path:
-    """A path of files, absolute."""
+    """A path of files, absolute; "~" at its beginning is the home of the user."""
     try:
         given = os.fspath(path)
     except TypeError:
@@ -303,7 +304,10 @@ def path_of(path: Any, name: str) -> Path:
         raise InvalidTypeError(f"{name} is {shown(path)}, expected the name of a directory or file")
     if given.startswith(("http://", "https://")):
         raise InvalidArgumentError(f"{name} is {given!r}; a cluster's goes to url=")
-    return Path(given).absolute()
+    try:
+        return Path(given).expanduser().absolute()
+    except RuntimeError as error:
+        raise InvalidArgumentError(f"{name} is {given!r}: {error}") from None
 
 
 def metadata_key(key: Any, name: str) -> str:

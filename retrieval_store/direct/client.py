@@ -1,14 +1,17 @@
 """Client: a directory of collections, one in memory, or a cluster."""
 
+import difflib
 import os
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from retrieval_store import places as stores
 from retrieval_store import plugins
-from retrieval_store.base.json_values import Payload, checked_object, shown
+from retrieval_store.base.json_values import Payload, checked_object, listed, shown
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.base.words import Analyzer
 from retrieval_store.direct.arguments import (
@@ -20,8 +23,10 @@ from retrieval_store.direct.arguments import (
 from retrieval_store.direct.collection import Collection
 from retrieval_store.direct.configuration import (
     ALL_DEFAULTS,
+    SEARCH_TIME,
     all_settings,
     analyzer_of,
+    checked_space,
     datatype_of,
     given_settings,
     index_of,
@@ -31,15 +36,16 @@ from retrieval_store.direct.configuration import (
     to_store,
     with_given,
 )
-from retrieval_store.direct.embedder import spec_of
+from retrieval_store.direct.embedder import space_for, spec_of
 from retrieval_store.direct.results import SPACE
 from retrieval_store.direct.sharding import checked_consistency
-from retrieval_store.embeddings import DEFAULT, Default, EmbeddingFunction
+from retrieval_store.embeddings import DEFAULT, Default, Embeds
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
     InvalidTypeError,
     NotFoundError,
+    StorageError,
 )
 from retrieval_store.indexes import EXACT
 from retrieval_store.interface.records import CollectionRecord, FileReport, Mode
@@ -54,6 +60,7 @@ from retrieval_store.places import (
     set_memory_budget,
 )
 
+NAMES_SHOWN, NAMES_COMPARED = 10, 1_000  # in a message, nearest first
 ATTEMPTS = 3  # at getting or creating a collection
 
 
@@ -62,7 +69,8 @@ class Client:
     memory.
 
     Clients of one path share the store, in this process and with others. A store in memory is its
-    client's own. durability: "full" (an acknowledged write survives a power cut) or "relaxed" (a
+    client's own. create: whether a store is made where there is none; if not, that is a
+    NotFoundError. durability: "full" (an acknowledged write survives a power cut) or "relaxed" (a
     power cut may lose the last moments, never consistency). read_only: writes raise ReadOnlyError,
     and the store may lie where nothing can be written. rebuild: don't use the codes, indexes and
     lists of words that are there, whoever made them, but make them again as they are needed; for a
@@ -87,6 +95,7 @@ class Client:
         self,
         path: str | os.PathLike[str] | None = None,
         *,
+        create: bool = True,
         durability: Literal["full", "relaxed"] = "full",
         read_only: bool = False,
         allow_reset: bool = False,
@@ -103,7 +112,12 @@ class Client:
             raise InvalidArgumentError(
                 f"durability is {durability!r}, expected 'full' or 'relaxed'"
             )
-        flags = {"trust": trust, "rebuild": rebuild, "create_indexes": create_indexes}
+        flags = {
+            "create": create,
+            "trust": trust,
+            "rebuild": rebuild,
+            "create_indexes": create_indexes,
+        }
         for name, flag in flags.items():
             if not isinstance(flag, bool):
                 raise InvalidArgumentError(f"{name} is {shown(flag)}, expected True or False")
@@ -116,6 +130,7 @@ class Client:
         on_cluster = url is not None or qdrant_client is not None
         misplaced = {
             "read_only goes with path": read_only and path is None,
+            "create goes with path": not create and path is None,
             "rebuild goes with path: elsewhere there are no such files": rebuild and path is None,
             "durability goes with path; on a cluster it is Qdrant's": durability != "full"
             and on_cluster,
@@ -136,7 +151,7 @@ class Client:
         elif path is None:
             self._session = in_memory(mode)
         else:
-            self._session = embedded(path_of(path, "path"), mode, rebuild)
+            self._session = embedded(path_of(path, "path"), mode, rebuild, create)
         self._allow_reset = allow_reset
         self._trust = trust
 
@@ -150,9 +165,11 @@ class Client:
         name: str,
         configuration: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
-        embedding_function: EmbeddingFunction | Default | None = DEFAULT,
+        embedding_function: Embeds | Default | None = DEFAULT,
         data_loader: DataLoader | None = None,
         get_or_create: bool = False,
+        *,
+        check_model: bool = True,
     ) -> Collection:
         """A new collection; raises AlreadyExistsError for a name that is taken.
 
@@ -162,44 +179,58 @@ class Client:
         "float16"}}; on a cluster also "qdrant": {"shard_number", "replication_factor",
         "write_consistency_factor", "on_disk", "quantization"}.
         metadata: a dict of JSON values; "hnsw:space" in it chooses the distance too.
-        embedding_function: left out, the default one (wordllama); None for none.
+        embedding_function: left out, the default one (wordllama); None for none. Where no distance
+        is given, it is that which the function's `default_space()` says, or "l2";
+        InvalidArgumentError for one that isn't among its `supported_spaces()`.
         """
         collection_name(name)
         check_callable(embedding_function, "embedding_function")
         check_callable(data_loader, "data_loader")
         checked = None if metadata is None else checked_object(metadata, "metadata")
         given = given_settings(configuration, checked)
+        use = _Using(embedding_function, data_loader, self._trust, check_model)
         if get_or_create:
-            return self._got_or_created(name, given, checked, embedding_function, data_loader)
-        return self._created(name, given, checked, embedding_function, data_loader)
+            return self._got_or_created(name, given, checked, use)
+        return self._created(name, given, checked, use)
 
     def get_or_create_collection(
         self,
         name: str,
         configuration: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
-        embedding_function: EmbeddingFunction | Default | None = DEFAULT,
+        embedding_function: Embeds | Default | None = DEFAULT,
         data_loader: DataLoader | None = None,
+        *,
+        check_model: bool = True,
     ) -> Collection:
-        """The collection of this name, made if there is none. One that exists keeps its metadata;
-        a setting in `configuration`, or an embedding function, other than its own raises
-        ConflictError."""
+        """The collection of this name, made if there is none. One that exists keeps its metadata,
+        and of its settings those that `modify` can change; any other setting in `configuration`,
+        or an embedding function, that isn't its own raises ConflictError."""
         return self.create_collection(
-            name, configuration, metadata, embedding_function, data_loader, get_or_create=True
+            name,
+            configuration,
+            metadata,
+            embedding_function,
+            data_loader,
+            get_or_create=True,
+            check_model=check_model,
         )
 
     def get_collection(
         self,
         name: str,
-        embedding_function: EmbeddingFunction | Default | None = DEFAULT,
+        embedding_function: Embeds | Default | None = DEFAULT,
         data_loader: DataLoader | None = None,
+        *,
+        check_model: bool = True,
     ) -> Collection:
         """The collection of this name; raises NotFoundError, or ConflictError when it was created
-        with another embedding function."""
+        with another embedding function: another registered one, other settings, or a model of
+        another name. check_model: False to use it all the same."""
         check_callable(embedding_function, "embedding_function")
         check_callable(data_loader, "data_loader")
-        record = self._named(name)
-        return self._collection(record, embedding_function, data_loader)
+        use = _Using(embedding_function, data_loader, self._trust, check_model)
+        return self._collection(self._named(name), use)
 
     def list_collections(
         self, limit: int | None = None, offset: int | None = None
@@ -209,7 +240,8 @@ class Client:
         start = 0 if offset is None else whole_number(offset, "offset", 0)
         end = None if limit is None else whole_number(limit, "limit", 0)
         records = self._session.store.page(end, start, apart=False)
-        return [self._collection(record, DEFAULT, None) for record in records]
+        use = _Using(DEFAULT, None, self._trust)
+        return [self._collection(record, use) for record in records]
 
     def count_collections(self) -> int:
         """How many collections there are, of those that are listed."""
@@ -269,33 +301,33 @@ class Client:
         name: str,
         given: Payload,
         metadata: Payload | None,
-        embedding_function: EmbeddingFunction | Default | None,
-        data_loader: DataLoader | None,
+        use: "_Using",
     ) -> Collection:
+        space = space_for(use.embedding_function, cast(str | None, given.get("space")))
+        given = given if space is None else {**given, "space": checked_space(space)}
         chosen = with_given(ALL_DEFAULTS, given)
-        space = NewSpace(metric_of(chosen), index_of(chosen), datatype=datatype_of(chosen))
-        _refuse_bad_index(space)
+        vectors = NewSpace(metric_of(chosen), index_of(chosen), datatype=datatype_of(chosen))
+        _refuse_bad_index(vectors)
         if chosen["qdrant"] and not self._session.on_cluster:
             raise InvalidArgumentError(
                 f"configuration['qdrant'] is for collections on a cluster; this store is "
                 f"{self._session.place}"
             )
-        spec = spec_of(embedding_function)
+        spec = spec_of(use.embedding_function)
         settings: Payload = {
             "metadata": metadata,
             "embedding_function": spec,
             **to_store(chosen),
         }
-        record = self._session.store.create(name, settings, {SPACE: space})
-        return self._collection(record, embedding_function, data_loader)
+        record = self._session.store.create(name, settings, {SPACE: vectors})
+        return self._collection(record, use)
 
     def _got_or_created(
         self,
         name: str,
         given: Payload,
         metadata: Payload | None,
-        embedding_function: EmbeddingFunction | Default | None,
-        data_loader: DataLoader | None,
+        use: "_Using",
     ) -> Collection:
         refused = 0
         while True:  # another process may create or delete it between the two
@@ -303,14 +335,14 @@ class Client:
                 record = self._session.store.named(name)
             except NotFoundError:
                 try:
-                    return self._created(name, given, metadata, embedding_function, data_loader)
+                    return self._created(name, given, metadata, use)
                 except AlreadyExistsError:
                     refused += 1
                     if refused == ATTEMPTS:  # on a cluster it may be the name of something else
                         raise
                     continue
-            refuse_conflict(given, all_settings(record), ())
-            return self._collection(record, embedding_function, data_loader)
+            refuse_conflict(given, all_settings(record), SEARCH_TIME)
+            return self._collection(record, use)
 
     def _named(self, name: Any) -> CollectionRecord:
         """The collection of this name, which `QdrantClient` may have given it."""
@@ -318,16 +350,35 @@ class Client:
             return self._session.store.named(name if isinstance(name, str) else "")
         except NotFoundError:
             collection_name(name)  # whether it could be one
-            raise
+            raise NotFoundError(self._missing(name)) from None
 
-    def _collection(
-        self,
-        record: CollectionRecord,
-        embedding_function: EmbeddingFunction | Default | None,
-        data_loader: DataLoader | None,
-    ) -> Collection:
+    def _missing(self, name: str) -> str:
+        """What to say of a collection that isn't there, whose name may have been mistyped."""
+        names: list[str] = []
+        with suppress(StorageError):  # whoever may read one may not be allowed to list all
+            names = [record.name for record in self._session.store.page(NAMES_COMPARED, 0)]
+        near = difflib.get_close_matches(name, names, NAMES_SHOWN, cutoff=0.0)
+        these = listed([*near, *(one for one in names if one not in near)])
+        return (
+            f"there is no collection {name!r} in the store {self._session.place}: it does not "
+            f"exist there; {f'these do: {these}' if names else 'nor does any other'}"
+        )
+
+    def _collection(self, record: CollectionRecord, use: "_Using") -> Collection:
         backend = StoredCollection(self._session, record.id)
-        return Collection(backend, record, embedding_function, data_loader, self._trust)
+        return Collection(
+            backend, record, use.embedding_function, use.data_loader, use.trust, use.check_model
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Using:
+    """What a collection is to be used with, and whether that is checked."""
+
+    embedding_function: Embeds | Default | None
+    data_loader: DataLoader | None
+    trust: bool
+    check_model: bool = True
 
 
 def _analyzer_of(record: CollectionRecord) -> Analyzer:

@@ -50,7 +50,7 @@ from retrieval_store.direct.results import (
     get_result,
     query_result,
 )
-from retrieval_store.embeddings import DEFAULT, Default, EmbeddingFunction
+from retrieval_store.embeddings import DEFAULT, Default, Embeds
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.expression import Expression, HasId, Not, every
 from retrieval_store.indexes.exact import Metric
@@ -79,14 +79,15 @@ class Collection:
         self,
         backend: Backend,
         record: CollectionRecord,
-        embedding_function: EmbeddingFunction | Default | None = DEFAULT,
+        embedding_function: Embeds | Default | None = DEFAULT,
         data_loader: DataLoader | None = None,
         trust: bool = False,
+        check_model: bool = True,
     ) -> None:
         self._backend = backend
         self._opened_as = record.name
         spec: Any = stored_settings(record)["embedding_function"]
-        self._embedder = Embedder(embedding_function, spec, trust)
+        self._embedder = Embedder(embedding_function, spec, trust, check_model)
         self._loader = data_loader
 
     @property

@@ -161,7 +161,8 @@ def refuse_conflict(given: Payload, stored: Payload, changeable: tuple[str, ...]
         if name not in changeable and value != stored[name]:
             raise ConflictError(
                 f"the collection was created with {name}={stored[name]!r}, which can't become "
-                f"{value!r}"
+                f"{value!r}: leave {name} out to go on with it as it is, or add what it holds to a "
+                "collection of another name"
             )
 
 
@@ -283,6 +284,11 @@ def _mapping(value: Any, place: str, names: tuple[str, ...]) -> Mapping[str, Any
 def _checked(name: str, value: Any, place: str) -> str | int:
     if name != "space":
         return whole_number(value, place, *LIMITS[name])
+    return checked_space(value, place)
+
+
+def checked_space(value: Any, place: str = "default_space()") -> Metric:
+    """A distance that a collection can have."""
     if not isinstance(value, str) or value not in BY_PRODUCTS:
         raise InvalidArgumentError(f"{place} is {shown(value)}, expected one of {BY_PRODUCTS}")
     return value

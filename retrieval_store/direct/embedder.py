@@ -7,6 +7,7 @@ the user has given in this process, or by a client that was told to trust the st
 
 import reprlib
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,8 +19,9 @@ from retrieval_store.base.json_values import JSONValue, checked_object
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.direct.arguments import matrix_of
 from retrieval_store.embeddings import (
+    ConfiguredEmbedding,
     Default,
-    EmbeddingFunction,
+    Embeds,
     QueryEmbedding,
     RestorableEmbedding,
 )
@@ -32,9 +34,11 @@ from retrieval_store.errors import (
 
 BATCH_SIZE = 512
 DEFAULT_NAME = "wordllama"
+MODEL_NAMES = ("model_name", "model", "model_id")
 
 # What a collection remembers: {"name", "settings"} of a registered embedding function, {"custom"}
-# with the class of one that isn't, for messages only; None when it was created without.
+# with the class of one that isn't, for messages, and "model", the name of its model, if it says
+# one; None when it was created without.
 Spec: TypeAlias = dict[str, JSONValue]
 
 # The functions that this process has been given, as `_canonical` has them. They only ever come in,
@@ -42,7 +46,7 @@ Spec: TypeAlias = dict[str, JSONValue]
 _given: set[bytes] = set()
 
 
-def spec_of(given: EmbeddingFunction | Default | None) -> Spec | None:
+def spec_of(given: Embeds | Default | None) -> Spec | None:
     """What to remember of the embedding function that a collection is created with."""
     if given is None:
         return None
@@ -52,7 +56,47 @@ def spec_of(given: EmbeddingFunction | Default | None) -> Spec | None:
     name = plugins.name_of(plugins.EMBEDDING_FUNCTIONS, kind)
     if name is not None and isinstance(given, RestorableEmbedding):
         return {"name": name, "settings": checked_object(given.settings(), "settings()")}
-    return {"custom": getattr(given, "__qualname__", kind.__qualname__)}
+    if name is not None and isinstance(given, ConfiguredEmbedding):
+        return {"name": name, "settings": checked_object(given.get_config(), "get_config()")}
+    custom: Spec = {"custom": getattr(given, "__qualname__", kind.__qualname__)}
+    model = model_of(given)
+    return custom if model is None else {**custom, "model": model}
+
+
+def model_of(function: Any) -> str | None:
+    """The name of the model of a function that isn't registered, if it tells."""
+    config: Any = {}
+    if isinstance(function, ConfiguredEmbedding):
+        with suppress(Exception):  # it needn't say anything
+            config = function.get_config()
+    told = [
+        *(getattr(function, name, None) for name in MODEL_NAMES),
+        *(config.get(name) for name in MODEL_NAMES if isinstance(config, dict)),
+    ]
+    return next((one for one in told if isinstance(one, str) and one), None)
+
+
+def space_for(function: Embeds | Default | None, given: str | None) -> str | None:
+    """The distance of a new collection: that which is given, or the function's own; None where
+    neither says one. InvalidArgumentError for one that the function doesn't support."""
+    if function is None or isinstance(function, Default):
+        return given
+    space = given
+    if given is None and callable(own := getattr(function, "default_space", None)):
+        space = own()
+    supported = supported_by(function)
+    if space is not None and supported is not None and space not in supported:
+        raise InvalidArgumentError(
+            f"configuration['hnsw']['space'] is {space!r}, but the embedding function supports "
+            f"{', '.join(map(repr, supported))}"
+        )
+    return space
+
+
+def supported_by(function: Any) -> list[str] | None:
+    """The distances that a function says its vectors are made for; None where it says nothing."""
+    told = getattr(function, "supported_spaces", None)
+    return list(told()) if callable(told) else None
 
 
 class Embedder:
@@ -60,11 +104,15 @@ class Embedder:
 
     given: what the caller passed; spec: what the collection remembers; trust: whether a function
     may be made of that, whatever it reaches. Raises ConflictError when the two are different
-    functions.
+    functions, if that is to be checked.
     """
 
     def __init__(
-        self, given: EmbeddingFunction | Default | None, spec: Spec | None, trust: bool = False
+        self,
+        given: Embeds | Default | None,
+        spec: Spec | None,
+        trust: bool = False,
+        check: bool = True,
     ) -> None:
         self._function, self._spec, self._trust = None, None, trust
         if isinstance(given, Default):
@@ -72,7 +120,7 @@ class Embedder:
         elif given is not None:
             self._function = given
             own = _noted(spec_of(given))
-            if spec is not None:
+            if spec is not None and check:
                 _refuse_conflict(own, spec)
 
     def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> Matrix:
@@ -86,7 +134,7 @@ class Embedder:
             return _in_batches(function.embed_query, inputs, False)
         return _in_batches(function, inputs, False)
 
-    def _ready(self) -> EmbeddingFunction:
+    def _ready(self) -> Embeds:
         if self._function is None:
             spec = self._spec
             if spec is None:
@@ -132,7 +180,7 @@ def _called(function: Any, inputs: Sequence[Any]) -> Matrix:
     return matrix
 
 
-def _restored(spec: Spec, trust: bool) -> EmbeddingFunction:
+def _restored(spec: Spec, trust: bool) -> Embeds:
     """The function of a spec that comes from a store."""
     kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, str(spec["name"]))
     if not (trust or plugins.is_self_contained(kind) or _canonical(spec) in _given):
@@ -154,9 +202,12 @@ def _restored(spec: Spec, trust: bool) -> EmbeddingFunction:
         ) from error
 
 
-def _made(name: Any, settings: Any) -> EmbeddingFunction:
-    function: EmbeddingFunction = plugins.load(plugins.EMBEDDING_FUNCTIONS, name)(**settings)
-    return function
+def _made(name: Any, settings: Any) -> Embeds:
+    kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, name)
+    made: Embeds = (
+        kind(**settings) if hasattr(kind, "settings") else kind.build_from_config(settings)
+    )
+    return made
 
 
 def _noted(given: Spec | None) -> Spec | None:
@@ -176,18 +227,38 @@ def _canonical(spec: Spec) -> bytes:
 
 
 def _refuse_conflict(given: Spec | None, stored: Spec) -> None:
-    if given is None or ("name" not in given and "name" not in stored):
-        return  # of two functions that aren't registered nothing tells whether they are the same
-    if _canonical(given) != _canonical(stored):
+    if given is not None and not _may_be_same(given, stored):
         raise ConflictError(
             f"the collection was created with the embedding function {_shown(stored)}, but "
-            f"embedding_function is {_shown(given)}"
+            f"embedding_function is {_shown(given)}: its vectors mean something else. If they "
+            "don't, pass check_model=False"
         )
+
+
+def _may_be_same(given: Spec, stored: Spec) -> bool:
+    """Where one isn't registered, the names of the models tell, if both have one, without those of
+    who made them."""
+    registered = [spec for spec in (given, stored) if "name" in spec]
+    models = [_model_in(spec) for spec in (given, stored)]
+    if len(registered) == 2 or (registered and None in models):
+        return _canonical(given) == _canonical(stored)
+    return None in models or models[0] == models[1]
+
+
+def _model_in(spec: Spec) -> str | None:
+    settings = spec.get("settings")
+    told: list[Any] = [spec.get("model")]
+    if isinstance(settings, dict):
+        told += [settings.get(name) for name in MODEL_NAMES]
+    model = next((one for one in told if isinstance(one, str)), None)
+    return None if model is None else model.rpartition("/")[2].casefold()
 
 
 def _shown(spec: Spec) -> str:
     if "name" not in spec:
-        return _SHORT.repr(spec["custom"])
+        model = spec.get("model")
+        of = "" if model is None else f" of the model {_SHORT.repr(model)}"
+        return _SHORT.repr(spec["custom"]) + of
     return f"{_SHORT.repr(spec['name'])} with {_SHORT.repr(spec['settings'])}"
 
 

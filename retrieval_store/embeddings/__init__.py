@@ -1,27 +1,58 @@
 """Embedding functions: what turns texts (and images) into vectors.
 
 An embedding function is any callable that takes a list of inputs and returns as many vectors. If
-its class is registered as a plugin (see `plugins`) and has `settings()`, a collection remembers it
-by name and settings and makes it again when opened. The protocols are here. `wordllama` is the
-default, `sentence_transformers` and `open_clip` run models in this process, `openai` asks servers;
-`bm25` and `splade` make sparse vectors; `frameworks` wraps those of LangChain and LlamaIndex. It
-may use `base` and `errors`.
+its class is registered as a plugin (see `plugins`) and has `settings()`, or `get_config()` as
+Chroma's have, a collection remembers it by name and settings and makes it again when opened. The
+protocols are here. `wordllama` is the default, `sentence_transformers` and `open_clip` run models
+in this process, `openai` asks servers; `bm25` and `splade` make sparse vectors; `frameworks` wraps
+those of LangChain and LlamaIndex. It may use `base` and `errors`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Any, Protocol, runtime_checkable
+from functools import wraps
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+import numpy as np
 
 from retrieval_store.base.arrays import SparseVector
 
+Input = TypeVar("Input")
 
-class EmbeddingFunction(Protocol):
-    """Turns a list of n inputs into n vectors of one length."""
 
-    def __call__(self, input: Any, /) -> Any:
+class EmbeddingFunction(Generic[Input]):
+    """A base for classes of functions that turn a list of n inputs into n vectors of one length.
+    None is needed: any callable will do.
+
+    A class of it has `__call__`, whose results become lists of float32 arrays. It may have
+    `embed_query`, where queries are embedded in another way; `default_space` and
+    `supported_spaces`, the distances that its vectors are made for ("cosine", "l2", "ip"), which
+    new collections honour; and `settings`, or in Chroma's way `name`, `get_config` and
+    `build_from_config`, by which a collection remembers it if it is registered.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        call = cls.__dict__.get("__call__")
+        if call is not None:
+
+            @wraps(call)
+            def normalised(self: Any, input: Any) -> list[Any]:
+                return [np.asarray(vector, np.float32) for vector in call(self, input)]
+
+            cls.__call__ = normalised  # type: ignore[method-assign]
+
+    def __call__(self, input: Input) -> Any:
         """(n, dim) numbers for a list of n strings, or images as arrays if the function takes
-        them.
-        """
+        them."""
+        raise NotImplementedError(f"{type(self).__name__} has no __call__")
+
+    def embed_query(self, input: Input) -> Any:
+        """(n, dim) numbers for a list of n queries: as of documents."""
+        return self(input)
+
+
+Embeds: TypeAlias = EmbeddingFunction[Any] | Callable[[Any], Any]
 
 
 class SparseEmbeddingFunction(Protocol):
@@ -40,6 +71,19 @@ class QueryEmbedding(Protocol):
 
     def embed_query(self, input: Any, /) -> Any:
         """(n, dim) numbers for a list of n queries."""
+
+
+@runtime_checkable
+class ConfiguredEmbedding(Protocol):
+    """An embedding function that is made again in Chroma's way, under the same rules as a
+    `RestorableEmbedding`: `build_from_config` of what `get_config` said."""
+
+    def get_config(self) -> dict[str, Any]:
+        """What it is made of, as JSON."""
+
+    @staticmethod
+    def build_from_config(config: dict[str, Any]) -> Any:
+        """A function that is made of it."""
 
 
 @runtime_checkable

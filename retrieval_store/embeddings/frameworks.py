@@ -1,7 +1,8 @@
 """Embeddings of LangChain and LlamaIndex as embedding functions here. (The other way round:
 `langchain_retrieval_store.AsLangChain`, `llama_index.vector_stores.retrieval_store.AsLlamaIndex`.)
 
-They are used as they are and not remembered: pass them again when you get the collection.
+They are used as they are, and pass them again when you get the collection: it remembers no more
+than the name of the model.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ class FromLangChain:
 
     def __init__(self, embeddings: Any) -> None:
         self._embeddings = embeddings
+        self.model_name = _model_of(embeddings)
+        self.__qualname__ = f"FromLangChain({type(embeddings).__qualname__})"  # what it is called
 
     def __call__(self, input: Sequence[str]) -> Any:
         """(n, dim) for n documents."""
@@ -28,6 +31,8 @@ class FromLlamaIndex:
 
     def __init__(self, embedding: Any) -> None:
         self._embedding = embedding
+        self.model_name = _model_of(embedding)
+        self.__qualname__ = f"FromLlamaIndex({type(embedding).__qualname__})"  # what it is called
 
     def __call__(self, input: Sequence[str]) -> Any:
         """(n, dim) for n documents."""
@@ -36,3 +41,9 @@ class FromLlamaIndex:
     def embed_query(self, input: Sequence[str]) -> Any:
         """(n, dim) for n queries."""
         return [self._embedding.get_query_embedding(text) for text in input]
+
+
+def _model_of(wrapped: Any) -> str | None:
+    """The name of its model, as most of them say it: what a collection can tell it by."""
+    told = (getattr(wrapped, name, None) for name in ("model_name", "model", "model_id"))
+    return next((one for one in told if isinstance(one, str) and one), None)

@@ -39,7 +39,7 @@ def _directory(path: Any) -> Path:
         name = None
     if not isinstance(name, str) or not name or "\0" in name:
         raise InvalidArgumentError(f"path is {shown(path)}, expected the name of a directory")
-    return Path(name).absolute()
+    return Path(name).expanduser().absolute()
 
 
 def _locked(directory: Path) -> IO[str]:

@@ -161,7 +161,8 @@ class QdrantCollection:
         known = self.known_dimension()
         if known not in (None, dimension):
             raise DimensionMismatchError(
-                f"the {what} have {dimension} numbers, but the collection holds vectors of {known}"
+                f"the {what} have {dimension} numbers, but the collection holds vectors of {known} "
+                "(its dimension)"
             )
 
     def fix_dimension(self, dimension: int) -> None:

@@ -9,7 +9,7 @@ import orjson
 from qdrant_client import models
 
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.json_values import listed
+from retrieval_store.base.json_values import existing_ids, listed
 from retrieval_store.errors import IDAlreadyExistsError, InvalidArgumentError, StorageError
 from retrieval_store.indexes.exact import Metric
 from retrieval_store.interface.points import (
@@ -58,7 +58,7 @@ def put(
     if known and rules.known == "refuse":
         existing = sorted(known.values(), key=lambda held: held.order)
         ids = [held.id for held in existing]
-        raise IDAlreadyExistsError(f"ids that already exist: {listed(ids)}; nothing was added")
+        raise IDAlreadyExistsError(existing_ids(ids))
     vectors = _vectors(collection, batch)
     new = [i for i, one in enumerate(batch.ids) if one not in known]
     inserted = new if rules.new == "insert" else []

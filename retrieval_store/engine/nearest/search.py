@@ -44,7 +44,7 @@ def nearest_rows(view: SearchView, query: Query, trace: Trace) -> list[Found]:
     if query.vectors.shape[1] != space.space.dimension:
         raise DimensionMismatchError(
             f"the query vectors have {query.vectors.shape[1]} numbers, but the collection holds "
-            f"vectors of {space.space.dimension}"
+            f"vectors of {space.space.dimension} (its dimension)"
         )
     allowed = allowed_by(view, query.expression)
     trace.matching = allowed.count

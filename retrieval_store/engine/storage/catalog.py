@@ -219,9 +219,9 @@ class Entries:
     def _refuse_taken(self, record: CollectionRecord) -> None:
         query = "SELECT 1 FROM collections WHERE name = ? AND id <> ?"
         if select(self._connection, query, record.name, record.id):
-            raise AlreadyExistsError(f"there is a collection {record.name!r} already")
+            raise AlreadyExistsError(f"collection {record.name!r} already exists")
         if select(self._connection, "SELECT 1 FROM aliases WHERE alias = ?", record.name):
-            raise AlreadyExistsError(f"there is an alias {record.name!r} already")
+            raise AlreadyExistsError(f"alias {record.name!r} already exists")
 
     def _records(self, condition: str, *parameters: Any) -> list[CollectionRecord]:
         query = f"SELECT id, name, settings FROM collections {_WITHOUT} {condition}"

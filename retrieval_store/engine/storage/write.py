@@ -27,7 +27,7 @@ from retrieval_store.base.arrays import (
     as_float32,
     distinct,
 )
-from retrieval_store.base.json_values import Payload, listed
+from retrieval_store.base.json_values import Payload, existing_ids, listed
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.presence import set_present
 from retrieval_store.engine.storage.records import decode_payloads, read_records
@@ -263,7 +263,7 @@ def _insert(write: Write, batch: PointBatch, pks: Ints, is_new: Bools) -> None:
 
 
 def _exist(ids: Iterable[PointId]) -> IDAlreadyExistsError:
-    return IDAlreadyExistsError(f"ids that already exist: {listed([*ids])}; nothing was added")
+    return IDAlreadyExistsError(existing_ids([*ids]))
 
 
 def _update(write: Write, batch: PointBatch, pks: Ints, changed: Bools, rules: WriteRules) -> None:
@@ -330,7 +330,7 @@ def _refuse_other_dimension(space: Space, matrix: Matrix) -> None:
     if space.dimension not in (None, dimension):
         raise DimensionMismatchError(
             f"the embeddings have {dimension} numbers, but the collection holds vectors of "
-            f"{space.dimension}"
+            f"{space.dimension} (its dimension)"
         )
 
 

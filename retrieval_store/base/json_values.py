@@ -20,7 +20,6 @@ Payload: TypeAlias = dict[str, "JSONValue"]
 LISTED = 10  # ids in a message
 MAX_DEPTH = 100  # orjson itself stops at 254
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
-EXACT = 2**53  # below it every whole number is a float of its own
 NO_STRING = "\udcff"  # with which no string of a payload begins
 
 
@@ -114,9 +113,9 @@ def _refused(value: Any, place: str, path: tuple[Any, ...], why: str) -> Invalid
 
 
 def kind_of(value: JSONValue) -> str | int | None:
-    """What equal values have in common, and no others: 1.0 equals 1, but True doesn't. None for
-    null."""
-    if isinstance(value, float) and abs(value) < EXACT and value.is_integer():
+    """What equal numbers, strings, truths, and lists and objects that are written the same have in
+    common, and no others: 1.0 equals 1, but True doesn't. None for null."""
+    if isinstance(value, float) and value.is_integer():
         return int(value)
     if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
         return value

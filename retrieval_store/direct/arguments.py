@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Collection as Container
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -32,6 +32,7 @@ from retrieval_store.errors import (
 from retrieval_store.filters.expression import Expression, HasId, every
 from retrieval_store.filters.limits import checked_expression
 from retrieval_store.filters.where import parse_where, parse_where_document
+from retrieval_store.interface.points import PointId
 
 FIELDS = ("embeddings", "metadatas", "documents", "images", "uris")
 RESERVED_KEYS = ("_document", "_uri")
@@ -205,7 +206,9 @@ def images_of(images: Any, name: str) -> list[Any]:
     return arrays
 
 
-def filter_of(where: Any, where_document: Any, ids: list[str] | None = None) -> Expression | None:
+def filter_of(
+    where: Any, where_document: Any, ids: Sequence[PointId] | None = None
+) -> Expression | None:
     """Both filters and the ids in one expression; None when there is no restriction. `where` may be
     an expression already."""
     return every(

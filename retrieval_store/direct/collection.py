@@ -54,7 +54,7 @@ from retrieval_store.embeddings import DEFAULT, Default, Embeds
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.expression import Expression, HasId, Not, every
 from retrieval_store.indexes.exact import Metric
-from retrieval_store.interface.points import PointBatch, WriteRules
+from retrieval_store.interface.points import PointBatch, PointId, PutResult, WriteRules
 from retrieval_store.interface.queries import AnyQuery, Cut, Fusion
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.stores import INDEX_KINDS, Backend
@@ -154,7 +154,7 @@ class Collection:
         """
         records = records_of(ids, embeddings, metadatas, documents, images, uris)
         require_sources(records)
-        self._backend.points.put(self._batch(records, show_progress), _ADD)
+        self._put(records, self._batch(records, show_progress), _ADD)
 
     def upsert(
         self,
@@ -178,7 +178,7 @@ class Collection:
         require_change(records)
         rules = changed(_UPSERT, merge_payloads=not (replace_metadata or replace))
         batch = self._batch(records, show_progress)
-        self._backend.points.put(whole(batch) if replace else batch, rules)
+        self._put(records, whole(batch) if replace else batch, rules)
 
     def update(
         self,
@@ -199,7 +199,7 @@ class Collection:
         """
         records = records_of(ids, embeddings, metadatas, documents, images, uris)
         require_change(records)
-        result = self._backend.points.put(self._batch(records, show_progress), _UPDATE)
+        result = self._put(records, self._batch(records, show_progress), _UPDATE)
         if result.ignored:
             _log.warning(
                 "update ignored ids that don't exist: %d, such as %r",
@@ -229,7 +229,7 @@ class Collection:
         wanted = include_of(include, GET_FIELDS)
         most = None if limit is None else whole_number(limit, "limit", 0)
         skipped = 0 if offset is None else whole_number(offset, "offset", 0)
-        named = None if ids is None else ids_of(ids)
+        named = self._named(ids)
         fields = fields_for(wanted)
         if order_by is None:
             expression = filter_of(where, where_document)
@@ -275,7 +275,7 @@ class Collection:
         wanted = include_of(include, QUERY_FIELDS)
         cut = checked_cut(n_results, offset, max_distance, group_by, group_size, mode)
         sources = QuerySources(query_embeddings, query_texts, query_images, query_uris)
-        expression = filter_of(where, where_document, None if ids is None else ids_of(ids))
+        expression = filter_of(where, where_document, self._named(ids))
         if like is not None or unlike is not None:
             if mode != "dense":
                 raise InvalidArgumentError(f"like goes with mode 'dense', not {mode!r}")
@@ -294,8 +294,7 @@ class Collection:
     ) -> tuple[QuerySources, Expression]:
         """A vector to search for that is like those of some points, and whom it shouldn't find."""
         sources.refuse_beside("like")
-        near = [] if like is None else ids_of(like, "like")
-        far = [] if unlike is None else ids_of(unlike, "unlike")
+        near, far = self._named(like, "like") or [], self._named(unlike, "unlike") or []
         vector = vector_like(self._backend, self._metric(), near, far)
         return QuerySources(vector, None, None, None), Not(HasId((*near, *far)))
 
@@ -364,7 +363,7 @@ class Collection:
         filter it is no restriction.
         """
         expression = filter_of(where, where_document)
-        named = None if ids is None else ids_of(ids)
+        named = self._named(ids)
         if expression is None:
             if named is None:
                 raise InvalidArgumentError("delete needs ids, where or where_document")
@@ -435,6 +434,14 @@ class Collection:
         if kind is not None and kind not in INDEX_KINDS:
             raise InvalidArgumentError(f"kind is {shown(kind)}, expected one of {INDEX_KINDS}")
         self._backend.points.create_index((key,), kind)
+
+    def _named(self, ids: Any, name: str = "ids") -> Sequence[PointId] | None:
+        """The ids that are given, as points have them."""
+        return None if ids is None else self._backend.points.as_kept(ids_of(ids, name))
+
+    def _put(self, records: Records, batch: PointBatch, rules: WriteRules) -> PutResult:
+        points = self._backend.points
+        return points.put(changed(batch, ids=points.as_kept(records.ids)), rules)
 
     def _batch(self, records: Records, show_progress: bool) -> PointBatch:
         return batch_of(records, self._embedder, self._loader, show_progress)

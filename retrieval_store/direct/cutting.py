@@ -1,6 +1,5 @@
 """Which of the hits of a query are shown: what users pass, checked."""
 
-import math
 import sys
 from typing import Any
 
@@ -28,6 +27,6 @@ def checked_cut(
         raise InvalidArgumentError(f"max_distance goes with mode 'dense', not {mode!r}")
     max_distance = plain_scalar(max_distance)
     number = isinstance(max_distance, int | float) and not isinstance(max_distance, bool)
-    if not number or math.isnan(max_distance) or abs(max_distance) > sys.float_info.max:
+    if not number or not abs(max_distance) <= sys.float_info.max:  # NaN isn't, either
         raise InvalidArgumentError(f"max_distance is {shown(max_distance)}, expected a number")
     return Cut(count, skipped, float(max_distance), group_by, size)

@@ -32,7 +32,7 @@ def _average(backend: Backend, metric: Metric, ids: Sequence[PointId], name: str
     points = backend.points.get(ids, None, None, 0, Fields(vectors=(SPACE,)))
     column: Any = (points.vectors or {}).get(SPACE)
     there = _with_vector(points.ids, column)
-    known = set(map(str, there))  # as which Collection shows them all
+    known = set(there)
     lacking = [one for one in ids if one not in known]
     if lacking:
         raise InvalidArgumentError(f"{name} names points without an embedding: {listed(lacking)}")

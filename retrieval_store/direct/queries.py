@@ -157,7 +157,8 @@ class Asker:
         vectors = self._vectors(sources.dense_leg(texts))
         deep, wide = options.depths(k)
         dense = Query(SPACE, vectors, deep, expression, options.exact, options.checked_ef())
-        return HybridQuery(dense, replace(text, k=wide), options.alpha, options.fusion, k)
+        text, fixed = replace(text, k=wide), options.depth is not None
+        return HybridQuery(dense, text, options.alpha, options.fusion, k, fixed)
 
     def _vectors(self, source: tuple[str, Any]) -> Matrix:
         """(q, dim) float32 of one kind of queries."""

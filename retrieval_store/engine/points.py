@@ -30,12 +30,14 @@ from retrieval_store.engine.storage.files import POINTS_NAME
 from retrieval_store.engine.storage.schema import (
     POINTS,
     Space,
+    as_kept,
     delete_space,
     insert_space,
     named_space,
     read_head,
     read_spaces,
     set_index,
+    shows_an_integer,
 )
 from retrieval_store.engine.storage.special import count_special
 from retrieval_store.engine.storage.write import Write, finish
@@ -156,6 +158,12 @@ class PointStore(Access):
     def _fetched(self, view: SearchView, rows: Ints, fields: Fields) -> Points:
         self._attend_if_wanted(view)
         return fetch(view, rows, fields)
+
+    def as_kept(self, ids: Sequence[str]) -> Sequence[PointId]:
+        """The ids that points have which show as these strings."""
+        if not any(map(shows_an_integer, ids)):
+            return ids
+        return self.read(lambda view: as_kept(view.connection, ids))
 
     def count(self) -> int:
         """How many points there are."""

@@ -38,13 +38,15 @@ class TextQuery:
 class HybridQuery:
     """A vector query and a text query of as many queries each, with the same expression, each with
     its own k; the k best of both. alpha: the weight of the vectors, from 0 to 1, 1 - alpha being
-    that of the words."""
+    that of the words. fixed: whether the k of each is the user's wish, and part of what is asked.
+    """
 
     dense: Query
     text: TextQuery
     alpha: float
     fusion: Fusion
     k: int
+    fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def scores_of(distances: Floats, metric: Metric) -> Floats:
 
 def deeper(query: AnyQuery, k: int) -> AnyQuery:
     """The same query for more hits."""
-    if isinstance(query, HybridQuery):
+    if isinstance(query, HybridQuery) and not query.fixed:
         dense = replace(query.dense, k=max(query.dense.k, k))
         return replace(query, k=k, dense=dense, text=replace(query.text, k=max(query.text.k, k)))
     return replace(query, k=k)

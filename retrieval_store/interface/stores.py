@@ -89,6 +89,10 @@ class PointsBackend(Protocol):
         numbers first, or all that backwards; each once. InvalidArgumentError where that can't be.
         """
 
+    def as_kept(self, ids: Sequence[str]) -> Sequence[PointId]:
+        """The ids that points have which show as these strings: where no point has "7", but one the
+        integer 7, that."""
+
     def count(self) -> int:
         """How many points there are."""
 

@@ -78,14 +78,14 @@ def test_the_best_of_each_kind(points, size):
 
 def test_numbers_that_are_equal_are_one_kind(client):
     collection = client.create_collection("numbers", embedding_function=None)
-    kinds = [1, 1.0, True, 0, -0.0, 1e300, "1"]
+    kinds = [1, 1.0, True, 0, -0.0, 1e300, "1", 2**53, 2.0**53, 10**16, 1e16]
     collection.add(
         ids=[str(i) for i in range(len(kinds))],
         embeddings=[[float(i), 1.0] for i in range(len(kinds))],
         metadatas=[{"kind": kind} for kind in kinds],
     )
     found = collection.query(query_embeddings=[0.0, 1.0], n_results=9, group_by="kind")
-    assert found["ids"] == [["0", "2", "3", "5", "6"]]
+    assert found["ids"] == [["0", "2", "3", "5", "6", "7", "9"]]
 
 
 def of_kinds(whole, cut):
@@ -188,7 +188,7 @@ def test_order_by_nested_keys_and_dates(client):
     collection.add(ids=ids, embeddings=[[1.0]] * len(ids), metadatas=metadatas)
     assert collection.get(order_by="a.b")["ids"] == ["3", "1", "0", "5", "2"]
     backwards = collection.get(order_by="a.b", descending=True)["ids"]
-    assert backwards == ["2", "5", "1", "3", "0"]
+    assert backwards == ["2", "5", "3", "0", "1"]
     assert collection.get(order_by="a.b", limit=2, offset=2)["ids"] == ["0", "5"]
     collection.update(ids=["4"], metadatas=[{"a.b": 2.5}])
     assert collection.get(order_by="a.b")["ids"] == ["3", "1", "4", "0", "5", "2"]
@@ -199,7 +199,8 @@ def test_pages_of_hybrid_queries_join(client):
     count = 300
     vectors = np.random.default_rng(3).normal(size=(count, DIMENSION)).astype(np.float32)
     texts = [f"w{i % 11} w{i % 5} and {i}" for i in range(count)]
-    collection.add(ids=[str(i) for i in range(count)], embeddings=vectors, documents=texts)
+    kinds = [{"kind": i % 60} for i in range(count)]
+    collection.add([str(i) for i in range(count)], vectors, kinds, texts)
     ask = {"query_texts": "w3 w2", "query_embeddings": vectors[:1], "mode": "hybrid"}
     near = [
         one
@@ -207,6 +208,15 @@ def test_pages_of_hybrid_queries_join(client):
         for one in collection.query(**ask, n_results=10, offset=start)["ids"][0]
     ]
     assert near == collection.query(**ask, n_results=70, offset=30)["ids"][0]
+    for cut in ({}, {"group_by": "kind"}):
+        shallow = {**ask, "depth": (40, 40), **cut}
+        pages = [
+            one
+            for start in range(0, 100, 3)
+            for one in collection.query(**shallow, n_results=3, offset=start)["ids"][0]
+        ]
+        assert pages == collection.query(**shallow, n_results=100)["ids"][0]
+        assert len(pages) > 20 and len(set(pages)) == len(pages)
     deep = {**ask, "depth": (count, count)}
     far = [
         one
@@ -233,6 +243,7 @@ def test_refusals_name_the_argument(points):
         ({"offset": -1}, "offset"),
         ({"max_distance": "far"}, "max_distance"),
         ({"max_distance": float("nan")}, "max_distance"),
+        ({"max_distance": 10**400}, "max_distance"),
         ({"group_by": ""}, "group_by"),
         ({"group_by": 7}, "group_by"),
         ({"group_size": 2}, "group_size"),

@@ -109,7 +109,7 @@ def test_collection_names_integer_ids_as_it_shows_them(qdrant, ours):
     assert collection.query(like="7", n_results=2)["ids"] == [["9", UUID]]
     collection.update(ids=["7"], metadatas=[{"n": 70}])
     collection.upsert(ids=["9", "10"], embeddings=[[5, 5], [6, 6]], metadatas=[{"n": 90}, {}])
-    with pytest.raises(IDAlreadyExistsError, match="'7'"):
+    with pytest.raises(IDAlreadyExistsError, match="exist: 7"):
         collection.add(ids=["7", "11"], embeddings=[[0, 0]] * 2)
     assert ids(qdrant) == [7, 9, UUID, "10"]
     assert [one.payload["n"] for one in qdrant.retrieve("things", [7, 9])] == [70, 90]
@@ -117,6 +117,27 @@ def test_collection_names_integer_ids_as_it_shows_them(qdrant, ours):
     assert collection.get(ids=["10"])["metadatas"] == [{}]
     assert collection.delete(ids=["7", "10"])["deleted"] == 2
     assert ids(qdrant) == [9, 10, UUID] and collection.get(ids=["10"])["metadatas"] == [{"n": 1}]
+
+
+def test_who_is_meant_by_a_string_is_looked_up_each_time(qdrant, ours):
+    filled(qdrant, models.Distance.EUCLID)
+    collection = ours.get_collection("things", embedding_function=None)
+    collection.add(ids=["70"], embeddings=[[5, 5]])
+    qdrant.upsert("things", [point(70, {}, [6, 6])])
+    for _ in range(2):
+        found = collection.query(query_embeddings=[[0, 0]], ids=["70"], include=["embeddings"])
+        assert np.array(found["embeddings"]).ravel().tolist() == [5, 5]
+    collection.delete(ids=["70"])
+    found = collection.query(query_embeddings=[[0, 0]], ids=["70"], include=["embeddings"])
+    assert np.array(found["embeddings"]).ravel().tolist() == [6, 6]
+    assert collection.query(like=["7"], unlike=["70"])["ids"] == [["9", UUID]]
+
+
+def test_to_qdrant_client_a_string_of_digits_is_no_integer(qdrant):
+    filled(qdrant, models.Distance.EUCLID)
+    assert [one.id for one in qdrant.retrieve("things", [7, "7"])] == [7]
+    qdrant.delete("things", ["7", 9, "9"])
+    assert qdrant.count("things").count == 2 and ids(qdrant) == [7, UUID]
 
 
 def test_a_collection_with_other_vectors_besides_is_worked_with_by_its_unnamed_ones(qdrant, ours):

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -13,10 +12,10 @@ from retrieval_store.engine.filtering.columns import Column, current_columns
 from retrieval_store.engine.filtering.kept import FilterView
 from retrieval_store.engine.filtering.postings import Postings
 from retrieval_store.engine.filtering.selecting import allowed_by
-from retrieval_store.filters.expression import Expression, PayloadPath, Scalar, dotted
-from retrieval_store.filters.typed.columns import ValuesAt
+from retrieval_store.filters.expression import Expression, PayloadPath, Scalar, dotted, every
+from retrieval_store.filters.typed.columns import SizesAt, ValuesAt
 from retrieval_store.filters.typed.kinds import ScalarKind
-from retrieval_store.filters.typed.matches import Between
+from retrieval_store.filters.typed.matches import Between, Counted
 from retrieval_store.filters.typed.paths import Steps
 
 ORDERED: tuple[ScalarKind, ...] = ("float", "datetime")
@@ -70,25 +69,23 @@ def in_order(
     """The rows that fulfil the expression in the order of their numbers at the path, and after
     these in the order of their dates there, or all that backwards; each once. One key with dots
     leads through several, too."""
+    asked = [(Steps(path), expression)]
     others = dotted(path)
-    paths = [path] if others is None else [path, others]
-    kinds = [[ValuesAt(Steps(one), kind) for one in paths] for kind in ORDERED]
-    current_columns(view, [*chain(*kinds)])  # all at once, so that payloads are read once
-    found = [_all_in_order(view, columns, expression, descending) for columns in kinds]
+    if others is not None:  # of points with nothing under a key of that very name
+        nothing = Counted(SizesAt(Steps(path)), lte=0)
+        asked.append((Steps(others), every(expression, nothing)))
+    current_columns(view, [ValuesAt(one, kind) for one, _ in asked for kind in ORDERED])  # at once
+    found = []
+    for kind in ORDERED:
+        parts = [
+            _ends(pairs, Between(values), None, descending)
+            for values, allowed in ((ValuesAt(one, kind), allowed) for one, allowed in asked)
+            for pairs in _pairs(view, values, allowed)
+        ]
+        found.append(_sorted(parts, descending)[0])
     rows = np.concatenate(found[::-1] if descending else found)
     _, first = np.unique(rows, return_index=True)
     return rows[np.sort(first)]
-
-
-def _all_in_order(
-    view: FilterView, columns: list[ValuesAt], expression: Expression | None, descending: bool
-) -> Ints:
-    parts = [
-        _ends(pairs, Between(values), None, descending)
-        for values in columns
-        for pairs in _pairs(view, values, expression)
-    ]
-    return _sorted(parts, descending)[0]
 
 
 def _sorted(parts: list[_Part], descending: bool) -> _Part:

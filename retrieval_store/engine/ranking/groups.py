@@ -1,6 +1,6 @@
 """Groups of what is ranked, and of what is near to each other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +10,7 @@ from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.ranking.labels import Label, Labelling, LabelsAt
 from retrieval_store.engine.ranking.similar import (
+    Rough,
     best_of,
     holders,
     is_allowed,
@@ -23,7 +24,7 @@ from retrieval_store.engine.state.fetch import fetch
 from retrieval_store.filters.expression import Expression
 from retrieval_store.filters.typed.paths import Steps
 from retrieval_store.interface.points import Fields, PointId
-from retrieval_store.interface.steps import Step
+from retrieval_store.interface.steps import Example, Step
 
 FIRST_LOOK, MORE = 4, 8  # times as many as there may be in groups; and then times that
 CELLS = 1 << 22  # likenesses at once
@@ -101,20 +102,43 @@ def pairs(
 
 def _others(view: SearchView, space: str, rows: Ints, most: int) -> tuple[Ints, Floats]:
     """For each of the rows so many others that are nearest to it, best first, and how alike they
-    are: of all roughly, where that is faster, then of the best exactly."""
+    are."""
     examples, step = examples_of(view, space, rows), max(1, CELLS // max(1, len(rows)))
     nearest, scores = [np.empty(0, np.int64)], [np.empty(0)]
+
+    def exactly(example: Example, places: Ints) -> tuple[Ints, Floats]:
+        (alike,) = similarities(view, space, rows[places], [example])
+        order = np.argsort(-alike, kind="stable")[:most]
+        return places[order], alike[order]
+
     for start in range(0, len(rows), step):
         some = examples[start : start + step]
         rough = roughly(view, space, rows, some)
         for i, example in enumerate(some):
-            places = np.arange(len(rows)) if rough is None else np.sort(best_of(rough[i], most + 1))
-            places = places[places != start + i]
-            (alike,) = similarities(view, space, rows[places], [example])
-            order = np.argsort(-alike, kind="stable")[:most]
-            nearest.append(places[order])
-            scores.append(alike[order])
+            others = np.delete(np.arange(len(rows)), start + i)
+            found = None if rough is None else _proven(rough, i, others, most, example, exactly)
+            places, alike = found or exactly(example, others)
+            nearest.append(places)
+            scores.append(alike)
     return np.concatenate(nearest), np.concatenate(scores)
+
+
+def _proven(
+    rough: Rough,
+    i: int,
+    others: Ints,
+    most: int,
+    example: Example,
+    exactly: Callable[[Example, Ints], tuple[Ints, Floats]],
+) -> tuple[Ints, Floats] | None:
+    """The best of those that are best roughly; None where one of the rest may be better."""
+    scores = rough.scores[i, others]
+    chosen = np.sort(best_of(scores, most))
+    places, alike = exactly(example, others[chosen])
+    left = len(chosen) < len(others)
+    if left and most and alike[-1] <= scores[chosen].min() + rough.errors[i]:
+        return None
+    return places, alike
 
 
 def _by_id(ids: list[PointId], rows: Ints) -> tuple[list[PointId], Ints]:

@@ -5,6 +5,7 @@ several vectors, for each of the given ones the greatest to any of a point's, su
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -33,7 +34,8 @@ from retrieval_store.interface.steps import Example
 CHOSEN_AT_LEAST = 64  # of the best by float32, that float64 decides among
 CHOSEN_TIMES = 4
 AT_ONCE = 1 << 20  # numbers of vectors that are looked at together
-BLUR = 2.0**-16  # 2^-20 that a float32 product of a hundred numbers is off by, sixteen times
+UNIT, LEAST = 2.0**-24, 2.0**-126  # of float32: half a place, and the least that is in full
+ROUNDINGS = 8  # besides those of a product
 SPREAD = 2  # slots lie close together where they are at least one in so many
 
 
@@ -112,9 +114,17 @@ def _multi(view: SearchView, space: Space, rows: Ints, example: Example) -> Floa
     return of_row
 
 
-def roughly(view: SearchView, name: str, rows: Ints, examples: Sequence[Example]) -> Floats | None:
-    """(m, n) float64, nearly what `similarities` says, in a fraction of the time; None where that
-    is no faster, or too far off."""
+@dataclass(slots=True)
+class Rough:
+    """(m, n) float64, nearly what `similarities` says, in a fraction of the time, and by how much
+    it may be off, (m,)."""
+
+    scores: Floats
+    errors: Floats
+
+
+def roughly(view: SearchView, name: str, rows: Ints, examples: Sequence[Example]) -> Rough | None:
+    """The likeness of m examples to n rows by float32; None where it's no faster, or can't be."""
     space = view.state.spaces.get(name)
     if space is None or space.space.metric == "l1" or not examples or not len(rows):
         return None
@@ -124,11 +134,13 @@ def roughly(view: SearchView, name: str, rows: Ints, examples: Sequence[Example]
     norms = space.vectors.admit(matrix, space.checksums, slots)
     products = np.empty((len(queries), len(rows)), np.float32)
     step = max(1, AT_ONCE // max(1, matrix.shape[1]))
-    for start in range(0, len(rows), step):
-        some = slice(start, start + step)
-        products[:, some] = _products(queries, matrix, slots[some]).T
-    rough = _by_metric(space, queries, products, norms, slots)
-    return None if _is_blurred(rough, space.space.metric, queries, norms, slots) else rough
+    with np.errstate(all="ignore"):  # what is too large for float32 is noticed below
+        for start in range(0, len(rows), step):
+            some = slice(start, start + step)
+            products[:, some] = _products(queries, matrix, slots[some]).T
+        scores = _by_metric(space, queries, products, norms, slots)
+        errors = _errors(space.space.metric, queries, norms.lengths[slots])
+    return Rough(scores, errors) if np.isfinite(scores).all() else None
 
 
 def _products(queries: Matrix, matrix: Stored, slots: Ints) -> Matrix:
@@ -156,13 +168,17 @@ def _by_metric(
     return squared
 
 
-def _is_blurred(rough: Floats, metric: str, queries: Matrix, norms: Norms, slots: Ints) -> bool:
-    """Whether rounding to float32 shows: all are about as alike, beside how large products are."""
-    farthest = float(norms.lengths[slots].max())
-    longest = max(farthest, *map(length_of, queries))
-    largest = 1.0 if metric == "cosine" else farthest * longest
-    spread = float(np.median(rough.std(axis=1)))
-    return not BLUR * largest <= spread  # NaN where products are too large for float32
+def _errors(metric: str, queries: Matrix, lengths: Floats) -> Floats:
+    """By how much a score may be off for each query. A float32 product of d numbers is by d 2^-24
+    of the lengths' product at most (Higham, "Accuracy and Stability of Numerical Algorithms", 3.5),
+    and by 2^-126 for each of its terms that is too small."""
+    dimension = queries.shape[1] + ROUNDINGS
+    own = np.linalg.norm(queries.astype(np.float64), axis=1)
+    off: Floats = dimension * (UNIT * own * lengths.max() + LEAST)
+    if metric == "cosine":
+        shortest = lengths[lengths > 0].min(initial=np.inf)
+        off = dimension * (UNIT + LEAST / np.where(own > 0, own * shortest, 1.0))
+    return 2.0 * off if metric == "l2" else off
 
 
 def best_of(scores: Floats, k: int) -> Ints:

@@ -223,7 +223,7 @@ def _compared(
     rows = holders(view, name, rows)
     rough = roughly(view, name, rows, examples)
     if rough is not None:
-        rows = np.sort(rows[best_of(combine(rough), wanted)])
+        rows = np.sort(rows[best_of(combine(rough.scores), wanted)])
     return _by_score(rows, combine(similarities(view, name, rows, examples)))
 
 

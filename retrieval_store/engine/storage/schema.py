@@ -18,7 +18,7 @@ derived   files that can be made again from the rest: what each is, up to which 
           size and checksum
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 
 import apsw
@@ -278,23 +278,34 @@ def to_id(key: str | int) -> PointId:
 
 
 def pks_of_ids(connection: apsw.Connection, ids: Sequence[PointId]) -> dict[PointId, int]:
-    """id → pk for those of the ids that exist; any strings and integers may be asked for. Where no
-    point has the string "7" as id, it is that of the point 7: a front may know only strings."""
+    """id → pk for those of the ids that exist; any strings and integers may be asked for."""
     texts = [one for one in ids if isinstance(one, str)]
-    found = _pks_of_numbers(connection, [one for one in ids if not isinstance(one, str)])
-    found |= _pks_of_texts(connection, texts)
-    if texts and len(found) < len(ids) and has_integer_ids(connection):
-        shown = [int(one) for one in texts if one not in found and _shows_an_integer(one)]
-        found |= {str(one): pk for one, pk in _pks_of_numbers(connection, shown).items()}
-    return found
+    numbers = [one for one in ids if not isinstance(one, str)]
+    return {**_pks_of_texts(connection, texts), **_pks_of_numbers(connection, numbers)}
 
 
-def has_integer_ids(connection: apsw.Connection) -> bool:
+def as_kept(connection: apsw.Connection, ids: Sequence[str]) -> Sequence[PointId]:
+    """The ids that points have which show as these strings: an integer for the string that it shows
+    as, where no point has that as it is."""
+    digits = [one for one in ids if shows_an_integer(one)]
+    if not digits or not _has_integers(connection):
+        return ids
+    texts = _pks_of_texts(connection, digits)
+    numbers = _pks_of_numbers(connection, [int(one) for one in digits if one not in texts])
+    return [_kept(one, numbers) for one in ids] if numbers else ids
+
+
+def _kept(shown: str, numbers: Container[PointId]) -> PointId:
+    return int(shown) if shows_an_integer(shown) and int(shown) in numbers else shown
+
+
+def _has_integers(connection: apsw.Connection) -> bool:
     """Whether any point has an integer as id; these come before all strings."""
     return bool(select(connection, "SELECT 1 FROM points WHERE id < '' LIMIT 1"))
 
 
-def _shows_an_integer(text: str) -> bool:
+def shows_an_integer(text: str) -> bool:
+    """Whether it is how an integer that can be an id is shown."""
     return text.isascii() and text.isdigit() and len(text) <= DIGITS and str(int(text)) == text
 
 

@@ -39,7 +39,6 @@ from retrieval_store.engine.storage.schema import (
     SPECIAL,
     Head,
     Space,
-    has_integer_ids,
     named_space,
     pks_of_ids,
     read_spaces,
@@ -159,10 +158,8 @@ def delete_vectors(write: Write, pks: Ints, spaces: Iterable[Space], known: Know
 
 def _pks(connection: apsw.Connection, batch: PointBatch, rules: WriteRules) -> Ints:
     """The pks of the points of a batch; -1 for those that aren't there, or when they don't matter:
-    where known ones are refused and others inserted, SQLite finds them, but for integers that a
-    string shows."""
-    refused = rules.known == "refuse" and rules.new == "insert"
-    if refused and not has_integer_ids(connection):
+    where known ones are refused and others inserted, SQLite finds them."""
+    if rules.known == "refuse" and rules.new == "insert":
         return np.full(len(batch.ids), -1, np.int64)
     known = pks_of_ids(connection, batch.ids)
     pks = np.array([known.get(point_id, -1) for point_id in batch.ids], np.int64)

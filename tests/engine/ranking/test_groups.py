@@ -77,10 +77,16 @@ def test_groups_that_few_points_can_fill_are_found_whole(store, numbers):
 
 
 @pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
-@pytest.mark.parametrize("origin", [0.0, 30.0, 3_000.0])
-def test_pairs_are_the_nearest_wherever_the_origin_lies(store, numbers, metric, origin):
+@pytest.mark.parametrize(
+    ("origin", "apart", "scale"),
+    [(0, 0, 1), (30, 0, 1), (3_000, 0, 1), (0, 10_000, 1), (0, 100, 1), (0, 0, 1e-12)],
+)
+def test_pairs_are_the_nearest_wherever_vectors_lie(store, numbers, metric, origin, apart, scale):
     points = points_of(store, v=NewSpace(metric))
-    vectors = (numbers.standard_normal((POINTS, DIMENSION)) + origin).astype(np.float32)
+    clusters = apart * numbers.standard_normal((4, DIMENSION))[np.arange(POINTS) % 4]
+    scale = max(scale, 1e-3) if metric == "ip" else scale  # products are kept as 1 - distance
+    vectors = numbers.standard_normal((POINTS, DIMENSION)) * scale + origin + clusters
+    vectors = vectors.astype(np.float32)
     vectors[100:103] = vectors[:3]
     batch = PointBatch([str(i) for i in range(POINTS)], {"v": Vectors(vectors)})
     points.put(batch, UPSERT)
@@ -96,4 +102,5 @@ def test_pairs_are_the_nearest_wherever_the_origin_lies(store, numbers, metric, 
     best = np.sort(alike, axis=1)[:, ::-1][:, :3].ravel()
     assert np.array_equal(a, np.repeat(np.arange(POINTS), 3)) and (a != b).all()
     np.testing.assert_allclose(alike[a, b], best, rtol=1e-12)
-    np.testing.assert_allclose(scores, np.abs(best) if metric == "l2" else best, atol=1e-9)
+    shown = np.abs(best) if metric == "l2" else best
+    np.testing.assert_allclose(scores, shown, rtol=1e-9, atol=1e-9)

@@ -67,9 +67,9 @@ class NotFoundError(RetrievalStoreError, ValueError, KeyError):
     was_there = False  # when it was opened, and has been deleted since
 
     @classmethod
-    def of_deleted(cls, message: str) -> "NotFoundError":
+    def of_deleted(cls, what: str) -> "NotFoundError":
         """The error for a collection that was there."""
-        error = cls(message)
+        error = cls(f"{what} does not exist any more: it has been deleted")
         error.was_there = True
         return error
 

@@ -35,7 +35,7 @@ from retrieval_store.filters.where import parse_where, parse_where_document
 from retrieval_store.interface.points import PointId
 
 FIELDS = ("embeddings", "metadatas", "documents", "images", "uris")
-RESERVED_KEYS = ("_document", "_uri")
+RESERVED_KEYS = ("_document", "_uri", "#document")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]")
 
 
@@ -166,7 +166,7 @@ def metadatas_of(metadatas: Any) -> list[Payload | None]:
             i = next(i for i, item in enumerate(checked) if item is not None and key in item)
             raise InvalidMetadataError(
                 f"metadatas[{i}] has the key {key!r}; keys may not be empty, start with '$', or be "
-                "'_document' or '_uri'"
+                "'_document', '_uri' or '#document'"
             )
     return checked
 

@@ -51,7 +51,7 @@ from retrieval_store.direct.results import (
     query_result,
 )
 from retrieval_store.embeddings import DEFAULT, Default, Embeds
-from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
 from retrieval_store.filters.expression import Expression, HasId, Not, every
 from retrieval_store.indexes.exact import Metric
 from retrieval_store.interface.points import PointBatch, PointId, PutResult, WriteRules
@@ -98,19 +98,19 @@ class Collection:
     @property
     def name(self) -> str:
         """The name as it is now."""
-        return self._backend.record().name
+        return self._record().name
 
     @property
     def metadata(self) -> Payload | None:
         """The metadata of the collection itself."""
-        return stored_settings(self._backend.record())["metadata"]  # type: ignore[return-value]
+        return stored_settings(self._record())["metadata"]  # type: ignore[return-value]
 
     @property
     def configuration(self) -> dict[str, Any]:
         """The settings of the index, `["hnsw"]["space"]` being the distance; the "index" itself;
         those of "text" search; what "vectors" are kept as; and what is remembered of the embedding
         function."""
-        record = self._backend.record()
+        record = self._record()
         spec = stored_settings(record)["embedding_function"]
         return {**to_store(all_settings(record)), "embedding_function": spec}
 
@@ -298,8 +298,18 @@ class Collection:
         vector = vector_like(self._backend, self._metric(), near, far)
         return QuerySources(vector, None, None, None), Not(HasId((*near, *far)))
 
+    def _record(self) -> CollectionRecord:
+        """Name and settings as they are now."""
+        try:
+            return self._backend.record()
+        except NotFoundError:
+            raise self._gone() from None
+
+    def _gone(self) -> NotFoundError:
+        return NotFoundError.of_deleted(f"collection {self._opened_as!r}")
+
     def _metric(self) -> Metric:
-        return metric_of(all_settings(self._backend.record()))
+        return metric_of(all_settings(self._record()))
 
     @asks(_question)
     def query(self, question: Question) -> QueryResult:
@@ -398,7 +408,10 @@ class Collection:
                 settings["metadata"] = new_metadata
             return changed(record, name=new_name or record.name, settings=settings)
 
-        record = self._backend.change(edited)
+        try:
+            record = self._backend.change(edited)
+        except NotFoundError:
+            raise self._gone() from None
         if given:
             self._backend.points.configure_index(SPACE, index_of(all_settings(record)))
         self._opened_as = record.name
@@ -447,7 +460,7 @@ class Collection:
         return batch_of(records, self._embedder, self._loader, show_progress)
 
     def _analyzer(self) -> Analyzer:
-        return analyzer_of(stored_settings(self._backend.record()))
+        return analyzer_of(stored_settings(self._record()))
 
     def _load(self, uris: Sequence[str | None] | None) -> list[Any]:
         return load(list(uris or ()), self._loader)

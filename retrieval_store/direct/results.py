@@ -32,11 +32,11 @@ class GetResult(TypedDict):
 
 
 class QueryResult(TypedDict):
-    """For each query a list of points, best first, with descending scores; embeddings: a (dim,)
-    float32 array each; distances: None for a query without vector."""
+    """For each query a list of points, best first, with descending scores; embeddings: (n, dim)
+    float32 for each; distances: None for a query without vector."""
 
     ids: list[list[str]]
-    embeddings: list[list[Matrix]] | None
+    embeddings: list[Matrix] | None
     documents: list[list[str | None]] | None
     uris: list[list[str | None]] | None
     data: list[list[Any]] | None
@@ -83,7 +83,7 @@ def query_result(
     found = [hit.points for hit in hits]
     return QueryResult(
         ids=[list(map(str, points.ids)) for points in found],
-        embeddings=[list(matrix) for p in found if (matrix := _embeddings(p)) is not None]
+        embeddings=[matrix for p in found if (matrix := _embeddings(p)) is not None]
         if "embeddings" in include
         else None,
         documents=[p.documents for p in found if p.documents is not None]

@@ -89,6 +89,7 @@ class Access:
         self._derived_from = directory if around.uses_derived else None
         self.memory = Memory(directory, self._derived_from, around.find_class, database.path)
         self.dropped = False
+        self.maintained = (0, 0)  # of how many vectors, by whoever maintains it now
         self._held: Cache[None, None] = Cache(_weakly(self))
         self._weighed, self._calls = -1, 0
         aware(self)
@@ -273,7 +274,7 @@ class Access:
 
     def _gone(self) -> NotFoundError:
         self.dropped = True
-        return NotFoundError.of_deleted(f"collection {self._name!r} has been deleted")
+        return NotFoundError.of_deleted(f"collection {self._name!r}")
 
     def _use(self, work: Callable[[apsw.Connection], Found]) -> Found:
         return self._unless_gone(lambda: self._database.use(work))

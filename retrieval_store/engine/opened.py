@@ -88,7 +88,7 @@ class OpenCollections:
                 del self._open[collection_id]
                 self._awake.pop(collection_id, None)
         if points is not None:
-            points.close(partial(NotFoundError.of_deleted, "the collection has been deleted"))
+            points.close(partial(NotFoundError.of_deleted, "the collection"))
 
     def close(self, reason: Reason, before: Callable[[PointStore], object]) -> None:
         """Close all, each when `before` has been called with it; from here on opening raises

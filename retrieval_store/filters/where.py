@@ -41,6 +41,7 @@ from retrieval_store.filters.expression import (
 )
 from retrieval_store.filters.patterns import compile_pattern
 
+DOCUMENT_KEY = "#document"  # as which Chroma has the document in `where`
 OPERATORS = "$eq $ne $gt $gte $lt $lte $in $nin $contains $not_contains $exists $size $not"
 DOCUMENT_OPERATORS = "$contains $not_contains $regex $not_regex $and $or $nor $not"
 JUNCTIONS: dict[Any, Callable[[tuple[Expression, ...]], Expression]] = {
@@ -88,6 +89,8 @@ def _parse(node: Any, place: Place, leaf: Leaf, depth: int) -> Expression:
 
 
 def _metadata_leaf(key: str, operand: Any, place: Place) -> Expression:
+    if key == DOCUMENT_KEY:
+        return _parse(operand, place, _document_leaf, 1)
     if not key or key.startswith("$"):
         raise InvalidFilterError(
             f"{_named(place)}: {shortened(key)} is neither a metadata key nor one of '$and', "

@@ -109,7 +109,7 @@ def test_collection_names_integer_ids_as_it_shows_them(qdrant, ours):
     assert collection.query(like="7", n_results=2)["ids"] == [["9", UUID]]
     collection.update(ids=["7"], metadatas=[{"n": 70}])
     collection.upsert(ids=["9", "10"], embeddings=[[5, 5], [6, 6]], metadatas=[{"n": 90}, {}])
-    with pytest.raises(IDAlreadyExistsError, match="exist: 7"):
+    with pytest.raises(IDAlreadyExistsError, match=r"exist \(1\): 7"):
         collection.add(ids=["7", "11"], embeddings=[[0, 0]] * 2)
     assert ids(qdrant) == [7, 9, UUID, "10"]
     assert [one.payload["n"] for one in qdrant.retrieve("things", [7, 9])] == [70, 90]

@@ -54,6 +54,7 @@ from retrieval_store.interface.records import Progress
 
 _log = logging.getLogger("retrieval_store")
 T = TypeVar("T")
+GLANCE = 0.1  # seconds between two looks at what another thread gets done
 CLOSING_WAITS = 2.0  # seconds, for the background to stop
 
 
@@ -89,13 +90,38 @@ def optimize(points: Access, progress: Progress) -> None:
         _refuse_overgrown(points)
 
     try:
-        points.maintaining.take(lambda: _as_only_process(points, LOCK_TIMEOUT_MS, work))
+        _in_turn(points, progress, lambda: _as_only_process(points, LOCK_TIMEOUT_MS, work))
     except StorageError:
         if points.directory is not None and not points.directory.exists():
-            raise NotFoundError.of_deleted("the collection has been deleted") from None
+            raise NotFoundError.of_deleted("the collection") from None
         raise
     finally:
         points.weigh()  # codes or an index may have grown
+
+
+def _in_turn(points: Access, progress: Progress, work: Callable[[], object]) -> None:
+    """Do the work when it is this thread's turn; what the one that has it gets done until then is
+    progress too."""
+
+    def done() -> bool:
+        work()
+        return True
+
+    seen = 0
+    while not points.maintaining.take_within(GLANCE, done, lambda: False):
+        others, total = points.maintained
+        progress(max(0, others - seen), total)
+        seen = others
+
+
+def _told(points: Access, progress: Progress) -> Progress:
+    """Tells `progress`, and whoever waits for the turn."""
+
+    def tell(done: int, total: int) -> None:
+        points.maintained = points.maintained[0] + done, total
+        progress(done, total)
+
+    return tell
 
 
 def _refuse_to_wait(points: Access) -> NoReturn:
@@ -108,8 +134,10 @@ def _refuse_to_wait(points: Access) -> NoReturn:
 def tend(points: Access, progress: Progress) -> bool:
     """What is worth doing now, without waiting for another process or thread that does it already;
     returns whether that is why something was left."""
+    progress = _told(points, progress)
 
     def work(alone: bool) -> bool:
+        points.maintained = (0, 0)
         moment = points.moment()
         state = moment.state
         moment.kept.unsaved.clear()  # also where another process saves, or nobody can

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
+from retrieval_store.engine.upkeep.maintenance import optimize
 from retrieval_store.errors import LockTimeoutError, ReadOnlyError
 from tests.helpers import PATIENCE
 from tests.helpers.batches import UPSERT, batch
@@ -88,6 +89,29 @@ def test_what_is_left_is_the_same_and_the_files_are_small(client, tmp_path, capf
     assert things.query(query_embeddings=np.full(DIMENSION, 7), n_results=2)["ids"] == [
         ["0", "new"]
     ]
+
+
+def test_what_the_background_gets_done_meanwhile_is_progress_too(client):
+    points = churned(client, 400)._backend.points
+    begun, ended, told = threading.Event(), threading.Event(), []
+
+    def others_work():
+        for done in (100, 250, 400):
+            points.maintained = (done, 400)
+            begun.set()
+            until(lambda done=done: sum(n for n, _ in told) >= done, "the bar stands still")
+        ended.set()
+
+    def progress(done, total):
+        told.append((done, total))
+        assert sum(n for n, _ in told) <= 400 or ended.is_set()
+
+    background = threading.Thread(target=lambda: points.maintaining.take(others_work))
+    background.start()
+    assert begun.wait(PATIENCE)
+    optimize(points, progress)
+    background.join()
+    assert ended.is_set()
 
 
 def test_no_byte_of_what_was_deleted_is_left_in_any_file(tmp_path):

@@ -1,11 +1,11 @@
 """The collections that a store has open in this process."""
 
-import resource
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 
+from retrieval_store.base import posix
 from retrieval_store.engine.concurrency.forking import aware
 from retrieval_store.engine.database.pools import Reason
 from retrieval_store.engine.points import PointStore
@@ -19,8 +19,10 @@ FEWEST_AWAKE = 8  # collections with open files, however few descriptors there m
 
 def descriptor_limit() -> int:
     """How many files this process may have open."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return ENDLESS if soft == resource.RLIM_INFINITY else min(soft, ENDLESS)
+    if posix.resource is None:
+        return ENDLESS
+    soft: int = posix.resource.getrlimit(posix.resource.RLIMIT_NOFILE)[0]
+    return ENDLESS if soft == posix.resource.RLIM_INFINITY else min(soft, ENDLESS)
 
 
 class OpenCollections:

@@ -1,10 +1,10 @@
 """Which directories this front opens, and how it keeps qdrant-client's local mode out of them."""
 
-import fcntl
 import os
 from pathlib import Path
 from typing import IO, Any
 
+from retrieval_store.base import posix
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import FormatError, InvalidArgumentError
 from retrieval_store.places import Session, embedded, in_memory
@@ -47,7 +47,7 @@ def _locked(directory: Path) -> IO[str]:
     the directory is in use, where it would otherwise make a store of its own in it."""
     file = open(directory / LOCK, "a", encoding="utf-8")  # noqa: SIM115  held by the client
     try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        posix.fcntl.flock(file, posix.fcntl.LOCK_SH | posix.fcntl.LOCK_NB)
     except OSError as error:
         file.close()
         raise FormatError(

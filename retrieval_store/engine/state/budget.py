@@ -10,7 +10,6 @@ collected may close a store, which waits for others. Each step is one operation 
 deque, which can't be split.
 """
 
-import os
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -20,6 +19,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from retrieval_store.base import posix
+
+USUAL = 4 << 30  # bytes of memory, where nobody says how much there is
 SHARE = 4  # of the memory that the process may use: one part in so many
 KEPT = 0.9  # what is left when something is let go of, so that it isn't done at each call
 COUNTED_EVERY = 1_024  # calls: then all that is held is counted anew
@@ -87,7 +89,7 @@ class Budget:
 
 def usual_limit() -> int:
     """Bytes: a quarter of the memory that this process may use."""
-    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    most = posix.memory_bytes(otherwise=USUAL)
     with suppress(OSError, ValueError):  # there may be no such file, or no limit in it
         most = min(most, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return most // SHARE

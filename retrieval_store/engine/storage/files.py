@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
+from retrieval_store.base import posix
 from retrieval_store.errors import FormatError
 
 CATALOG_NAME = "catalog.sqlite"
@@ -26,7 +27,7 @@ _OF_COLLECTION = re.compile(
     rf"points\.sqlite(-wal|-shm|{_UNFINISHED})?|{_VECTORS.pattern}|maintenance\.lock"
 )
 _OF_DERIVED = re.compile(r"[a-z0-9]+(\.[a-z0-9]+)*\.[0-9a-f]{32}(\.new)?")
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | posix.DIRECTORY | posix.NO_FOLLOW | posix.CLOSE_ON_EXEC
 _NAMED = 4  # of what was found, in a message
 _log = logging.getLogger("retrieval_store")
 _HINTS = {

@@ -9,7 +9,6 @@ so that a map stays good while the file fills up.
 """
 
 import contextlib
-import fcntl
 import mmap
 import os
 import stat
@@ -23,6 +22,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from retrieval_store.base import posix
 from retrieval_store.base.arrays import AnyArray, Datatype, Ints, Stored, distinct
 from retrieval_store.engine.database.syncing import sync_directory
 from retrieval_store.engine.storage.schema import Space
@@ -173,7 +173,7 @@ class VectorFile:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISREG(os.lstat(self.path).st_mode):
                 raise DamagedError(f"{self.path} is not a regular file")
-        return os.open(self.path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        return os.open(self.path, flags | posix.CLOSE_ON_EXEC | posix.NO_FOLLOW, 0o644)
 
     def _reserve(self, descriptor: int, needed: int) -> None:
         size = os.fstat(descriptor).st_size
@@ -300,8 +300,8 @@ def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
 
 def _sync_data(descriptor: int) -> None:
     """fdatasync; on macOS F_FULLFSYNC, without which data may stay in the drive's cache."""
-    full_sync = getattr(fcntl, "F_FULLFSYNC", None)
+    full_sync = getattr(posix.fcntl, "F_FULLFSYNC", None)
     if full_sync is None:
         os.fdatasync(descriptor)
     else:
-        fcntl.fcntl(descriptor, full_sync)
+        posix.fcntl.fcntl(descriptor, full_sync)

@@ -1,12 +1,12 @@
 """Whose turn it is to do maintenance: that of one thread of one process at a time."""
 
-import fcntl
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from retrieval_store.base import posix
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.concurrency.forking import aware
 from retrieval_store.engine.concurrency.locking import Turns, tries
@@ -14,6 +14,7 @@ from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.storage.files import LOCK_NAME
 
 T = TypeVar("T")
+_SAFELY = posix.CLOSE_ON_EXEC | posix.NO_FOLLOW | posix.NO_WAITING
 
 
 class _Busy:
@@ -57,7 +58,7 @@ def _with_lock_file(directory: Path, milliseconds: int, work: Callable[[bool], T
 
 def _lock_file(path: Path) -> BinaryIO:
     def open_safely(name: str, flags: int) -> int:
-        return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+        return os.open(name, flags | _SAFELY, 0o644)
 
     with translated(path):
         return open(path, "ab", buffering=0, opener=open_safely)
@@ -65,6 +66,6 @@ def _lock_file(path: Path) -> BinaryIO:
 
 def _is_locked(file: BinaryIO) -> bool:
     with suppress(BlockingIOError):
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        posix.fcntl.lockf(file, posix.fcntl.LOCK_EX | posix.fcntl.LOCK_NB)
         return True
     return False

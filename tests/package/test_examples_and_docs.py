@@ -78,11 +78,11 @@ def test_rag_examples_find_what_they_are_asked_and_keep_it(tmp_path, name):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_snippets_run_and_print_what_the_page_says(page, tmp_path):
     """The Python blocks of a page run in order as one program; a comment `# → x` behind a line that
-    prints says what it prints."""
+    prints says what it prints. And again in the same directory, as people do."""
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
     program = "\n".join(blocks)
     expected = [
         line.partition("# → ")[2].rstrip() for line in program.splitlines() if "# → " in line
     ]
-    output = run("-c", program, cwd=tmp_path).splitlines()
-    assert output == expected
+    for _ in range(2):
+        assert run("-c", program, cwd=tmp_path).splitlines() == expected

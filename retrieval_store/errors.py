@@ -141,3 +141,15 @@ class UnavailableError(ClusterError, ConnectionError):
 
 class ClusterTimeoutError(UnavailableError, TimeoutError):
     """The cluster took too long."""
+
+
+# The names that users of Chroma catch them by.
+ChromaError = RetrievalStoreError
+InvalidDimensionException = DimensionMismatchError
+InvalidUUIDError = InvalidArgumentError
+BatchSizeExceededError = InvalidArgumentError  # never raised: any batch is taken
+UniqueConstraintError = AlreadyExistsError
+VersionMismatchError = FormatError
+InternalError = StorageError
+AuthorizationError = ChromaAuthError = AccessDeniedError
+RateLimitError = QuotaError = InvalidHTTPVersion = UnavailableError

@@ -2,6 +2,9 @@
 
 import difflib
 import os
+import sys
+import time
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, cast
 
+import retrieval_store
 from retrieval_store import places as stores
 from retrieval_store import plugins
 from retrieval_store.base.json_values import Payload, checked_object, listed, shown
@@ -19,6 +23,12 @@ from retrieval_store.direct.arguments import (
     collection_name,
     path_of,
     whole_number,
+)
+from retrieval_store.direct.chroma.settings import (
+    DEFAULT_DATABASE,
+    DEFAULT_TENANT,
+    Settings,
+    checked_settings,
 )
 from retrieval_store.direct.collection import Collection
 from retrieval_store.direct.configuration import (
@@ -89,6 +99,9 @@ class Client:
     read asks: a number, "majority", "quorum" or "all"; None for one of them. create_indexes:
     whether payload indexes are made, once, that a server in strict mode wants for a filter; if not,
     such a filter is refused.
+
+    settings, tenant and database are Chroma's: `allow_reset` of settings is taken, and of the
+    others what says no more than is so anyway; InvalidArgumentError for the rest.
     """
 
     def __init__(
@@ -106,8 +119,12 @@ class Client:
         qdrant_client: Any = None,
         consistency: int | Literal["majority", "quorum", "all"] | None = None,
         create_indexes: bool = True,
+        settings: Any = None,
+        tenant: str = DEFAULT_TENANT,
+        database: str = DEFAULT_DATABASE,
         **qdrant_options: Any,
     ) -> None:
+        known = checked_settings(settings, tenant, database)
         if durability not in ("full", "relaxed"):
             raise InvalidArgumentError(
                 f"durability is {durability!r}, expected 'full' or 'relaxed'"
@@ -152,7 +169,7 @@ class Client:
             self._session = in_memory(mode)
         else:
             self._session = embedded(path_of(path, "path"), mode, rebuild, create)
-        self._allow_reset = allow_reset
+        self._allow_reset = allow_reset or known.allow_reset
         self._trust = trust
 
     @property
@@ -232,6 +249,20 @@ class Client:
         use = _Using(embedding_function, data_loader, self._trust, check_model)
         return self._collection(self._named(name), use)
 
+    def get_collection_by_id(
+        self,
+        collection_id: uuid.UUID | str,
+        embedding_function: Embeds | Default | None = DEFAULT,
+        data_loader: DataLoader | None = None,
+        *,
+        check_model: bool = True,
+    ) -> Collection:
+        """The collection of this id, whatever its name is now; raises as `get_collection`."""
+        check_callable(embedding_function, "embedding_function")
+        check_callable(data_loader, "data_loader")
+        use = _Using(embedding_function, data_loader, self._trust, check_model)
+        return self._collection(self._session.store.record(_id_of(collection_id)), use)
+
     def list_collections(
         self, limit: int | None = None, offset: int | None = None
     ) -> list[Collection]:
@@ -269,6 +300,22 @@ class Client:
         path that exists, and on a cluster."""
         embedded_store(self._session).snapshot(path_of(path, "path"))
 
+    def heartbeat(self) -> int:
+        """Nanoseconds since 1970, of a client that isn't closed; else ClientClosedError."""
+        return time.time_ns() if self._session.store else 0
+
+    def get_version(self) -> str:
+        """The version of this package."""
+        return retrieval_store.__version__
+
+    def get_max_batch_size(self) -> int:
+        """How many records a call takes: any number."""
+        return sys.maxsize
+
+    def get_settings(self) -> Settings:
+        """Those of Chroma's that mean something here."""
+        return Settings(allow_reset=self._allow_reset)
+
     def reset(self) -> None:
         """Delete all collections, if the client was made with `allow_reset=True`."""
         if not self._allow_reset:
@@ -284,6 +331,12 @@ class Client:
 
     def __repr__(self) -> str:
         return f"<Client of the store {self._session.place}>"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise InvalidTypeError(
+            "a client can't be copied, pickled or sent to another process: open the store by its "
+            "path there; any number of processes may"
+        )
 
     def __enter__(self) -> "Client":
         return self
@@ -394,6 +447,15 @@ def _refuse_bad_index(space: NewSpace) -> None:
             raise InvalidArgumentError(f"configuration['index']: {error}") from error
 
 
+def _id_of(given: Any) -> str:
+    try:
+        return str(uuid.UUID(str(given)))
+    except ValueError:
+        raise InvalidArgumentError(
+            f"collection_id is {shown(given)}, expected a UUID, as a collection's `id`"
+        ) from None
+
+
 def _bytes(budget: Any) -> int:
     if isinstance(budget, bool) or not isinstance(budget, int) or budget < 0:
         raise InvalidArgumentError(f"memory_budget is {shown(budget)}, expected bytes: 0 or more")
@@ -416,11 +478,24 @@ def restore(
     stores.restore(path_of(snapshot, "snapshot"), path_of(path, "path"), new_name)
 
 
-def PersistentClient(path: str | os.PathLike[str], *, trust: bool = False) -> Client:
+def PersistentClient(
+    path: str | os.PathLike[str] | None = None,
+    settings: Any = None,
+    tenant: str = DEFAULT_TENANT,
+    database: str = DEFAULT_DATABASE,
+    *,
+    trust: bool = False,
+) -> Client:
     """A client of the store in a directory, under the name that users of Chroma know."""
-    return Client(path, trust=trust)
+    if path is None:
+        raise InvalidArgumentError(
+            "path is None: where Chroma takes './chroma' by itself, a directory is named here"
+        )
+    return Client(path, trust=trust, settings=settings, tenant=tenant, database=database)
 
 
-def EphemeralClient() -> Client:
+def EphemeralClient(
+    settings: Any = None, tenant: str = DEFAULT_TENANT, database: str = DEFAULT_DATABASE
+) -> Client:
     """A client of a new store in memory, under the name that users of Chroma know."""
-    return Client()
+    return Client(settings=settings, tenant=tenant, database=database)

@@ -54,7 +54,7 @@ from retrieval_store.embeddings import DEFAULT, Default, Embeds
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
 from retrieval_store.filters.expression import Expression, HasId, Not, every
 from retrieval_store.indexes.exact import Metric
-from retrieval_store.interface.points import PointBatch, PointId, PutResult, WriteRules
+from retrieval_store.interface.points import Fields, PointBatch, PointId, PutResult, WriteRules
 from retrieval_store.interface.queries import AnyQuery, Cut, Fusion
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.stores import INDEX_KINDS, Backend
@@ -122,6 +122,24 @@ class Collection:
 
     def __repr__(self) -> str:
         return f"<Collection {self._opened_as!r}, id {self._backend.id}>"
+
+    def __len__(self) -> int:
+        return self.count()
+
+    def __bool__(self) -> bool:
+        return True  # also when it is empty: whether there is a collection is asked more often
+
+    def __contains__(self, point_id: object) -> bool:
+        """Whether there is a point of this id."""
+        return isinstance(point_id, str) and bool(
+            self._backend.points.get(self._named(point_id), None, None, 0, Fields()).ids
+        )
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise InvalidTypeError(
+            "a collection can't be copied, pickled or sent to another process: open its store by "
+            "its path there, and get the collection by its name"
+        )
 
     def count(
         self,

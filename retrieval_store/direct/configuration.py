@@ -37,6 +37,7 @@ _DATATYPES: tuple[Datatype, ...] = ("float32", "float16")
 PARTS = ("hnsw", "index", "text", "vectors", "qdrant")
 _log = logging.getLogger("retrieval_store")
 _ALIASES = {"M": "max_neighbors"}
+OF_CHROMA = ("num_threads", "batch_size", "sync_threshold", "resize_factor")  # nothing to us
 _METADATA_KEYS = {
     "hnsw:space": "space",
     "hnsw:construction_ef": "ef_construction",
@@ -57,9 +58,17 @@ def given_settings(configuration: Any, metadata: Payload | None) -> Payload:
                     f"configuration says {name} is {settings[name]!r}, metadata[{key!r}] {value!r}"
                 )
     for key in metadata or {}:
-        if key.startswith("hnsw:") and key not in _METADATA_KEYS:
+        if key.startswith("hnsw:") and key.removeprefix("hnsw:") in OF_CHROMA:
+            _note(key)
+        elif key.startswith("hnsw:") and key not in _METADATA_KEYS:
             _log.warning("metadata key %r chooses no setting here; it is only stored", key)
     return settings
+
+
+@lru_cache(maxsize=2 * len(OF_CHROMA))
+def _note(key: str) -> None:
+    """Say, once in a process, that a setting of Chroma's means nothing here."""
+    _log.warning("%r has no meaning here, where vectors are found without it", key)
 
 
 def stored_settings(record: CollectionRecord) -> Payload:
@@ -180,7 +189,7 @@ def _from_configuration(configuration: Any) -> Payload:
     if configuration is None:
         return {}
     given = _mapping(configuration, "configuration", PARTS)
-    names = (*DEFAULTS, *_ALIASES)
+    names = (*DEFAULTS, *_ALIASES, *OF_CHROMA)
     others: Payload = {}
     if given.get("index") is not None:
         others["index"] = _checked_index(given["index"])
@@ -197,8 +206,14 @@ def _from_configuration(configuration: Any) -> Payload:
         for name, value in _mapping(
             _or_empty(given, "hnsw"), "configuration['hnsw']", names
         ).items()
-        if value is not None
+        if value is not None and not _is_of_chroma(name)
     }
+
+
+def _is_of_chroma(name: str) -> bool:
+    if name in OF_CHROMA:
+        _note(name)
+    return name in OF_CHROMA
 
 
 def _checked_text(value: Any) -> Payload:

@@ -36,7 +36,14 @@ if TYPE_CHECKING:
         restore,
     )
     from retrieval_store.direct.collection import Collection
-    from retrieval_store.direct.results import DeleteResult, GetResult, QueryResult
+    from retrieval_store.direct.configuration import Configuration
+    from retrieval_store.direct.results import (
+        DeleteResult,
+        Explanation,
+        GetResult,
+        QueryResult,
+        Stats,
+    )
     from retrieval_store.embeddings import EmbeddingFunction
     from retrieval_store.embeddings.open_clip import OpenCLIPEmbeddingFunction
     from retrieval_store.embeddings.openai import OpenAIEmbeddingFunction
@@ -53,6 +60,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Client",
     "Collection",
+    "Configuration",
     "DataLoader",
     "DeleteResult",
     "Documents",
@@ -60,6 +68,7 @@ __all__ = [
     "EmbeddingFunction",
     "Embeddings",
     "EphemeralClient",
+    "Explanation",
     "GetResult",
     "IDs",
     "ImageLoader",
@@ -72,6 +81,7 @@ __all__ = [
     "QueryResult",
     "SentenceTransformerEmbeddingFunction",
     "Settings",
+    "Stats",
     "TextLoader",
     "URIs",
     "Where",
@@ -104,7 +114,10 @@ _HOMES = {
     "Collection": "retrieval_store.direct.collection",
     "DataLoader": "retrieval_store.loaders",
     "EmbeddingFunction": "retrieval_store.embeddings",
+    "Configuration": "retrieval_store.direct.configuration",
     "DeleteResult": "retrieval_store.direct.results",
+    "Explanation": "retrieval_store.direct.results",
+    "Stats": "retrieval_store.direct.results",
     "GetResult": "retrieval_store.direct.results",
     "QueryResult": "retrieval_store.direct.results",
     "register_embedding_function": "retrieval_store.plugins",

@@ -34,6 +34,7 @@ from retrieval_store.direct.collection import Collection
 from retrieval_store.direct.configuration import (
     ALL_DEFAULTS,
     SEARCH_TIME,
+    Configuration,
     all_settings,
     analyzer_of,
     checked_space,
@@ -180,7 +181,7 @@ class Client:
     def create_collection(
         self,
         name: str,
-        configuration: Mapping[str, Any] | None = None,
+        configuration: Configuration | None = None,
         metadata: Mapping[str, Any] | None = None,
         embedding_function: Embeds | Default | None = DEFAULT,
         data_loader: DataLoader | None = None,
@@ -213,7 +214,7 @@ class Client:
     def get_or_create_collection(
         self,
         name: str,
-        configuration: Mapping[str, Any] | None = None,
+        configuration: Configuration | None = None,
         metadata: Mapping[str, Any] | None = None,
         embedding_function: Embeds | Default | None = DEFAULT,
         data_loader: DataLoader | None = None,

@@ -5,7 +5,7 @@ import os
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace as changed
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from retrieval_store.base.json_values import Payload, checked_object, shown
 from retrieval_store.base.progress import progress_bar
@@ -24,6 +24,7 @@ from retrieval_store.direct.arguments import (
 from retrieval_store.direct.batches import batch_of, require_change, require_sources, whole
 from retrieval_store.direct.configuration import (
     SEARCH_TIME,
+    Configuration,
     all_settings,
     analyzer_of,
     given_settings,
@@ -44,8 +45,12 @@ from retrieval_store.direct.results import (
     QUERY_FIELDS,
     SPACE,
     DeleteResult,
+    Explanation,
+    GetField,
     GetResult,
+    QueryField,
     QueryResult,
+    Stats,
     fields_for,
     get_result,
     query_result,
@@ -232,7 +237,7 @@ class Collection:
         limit: int | None = None,
         offset: int | None = None,
         where_document: Mapping[str, Any] | None = None,
-        include: Sequence[str] = ("metadatas", "documents"),
+        include: Sequence[GetField] = ("metadatas", "documents"),
         *,
         order_by: str | None = None,
         descending: bool = False,
@@ -274,7 +279,7 @@ class Collection:
         n_results: int = 10,
         where: Mapping[str, Any] | None = None,
         where_document: Mapping[str, Any] | None = None,
-        include: Sequence[str] = ("metadatas", "documents", "distances"),
+        include: Sequence[QueryField] = ("metadatas", "documents", "distances"),
         *,
         mode: Mode = "dense",
         alpha: float = 0.5,
@@ -358,7 +363,7 @@ class Collection:
         return query_result(hits, wanted, data)
 
     @asks(_question)
-    def explain(self, question: Question) -> Payload:
+    def explain(self, question: Question) -> Explanation:
         """Run a query and say how it was answered, instead of the answer.
 
         points, matching: how many there are and how many the filters allow; fresh: vectors that the
@@ -369,13 +374,13 @@ class Collection:
         took; remarks: what else there is to know, in words.
         """
         query, wanted, cut = question
-        return self._backend.points.explain(query, fields_for(wanted), cut)
+        return cast(Explanation, self._backend.points.explain(query, fields_for(wanted), cut))
 
-    def stats(self) -> Payload:
+    def stats(self) -> Stats:
         """How many points, vectors and dead slots there are; how many vectors have codes and how
         many the index holds, of which this process has them at hand; and the bytes in memory and on
         disk by part."""
-        return self._backend.points.stats()
+        return cast(Stats, self._backend.points.stats())
 
     def delete(
         self,
@@ -406,7 +411,7 @@ class Collection:
         self,
         name: str | None = None,
         metadata: Mapping[str, Any] | None = None,
-        configuration: Mapping[str, Any] | None = None,
+        configuration: Configuration | None = None,
     ) -> None:
         """Rename the collection, replace its metadata, or change search-time settings.
 

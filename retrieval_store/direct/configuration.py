@@ -7,7 +7,7 @@ as "hnsw:space", which stay metadata as well.
 import logging
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, Literal, TypedDict, cast
 
 from retrieval_store.base.arrays import Datatype
 from retrieval_store.base.json_values import Payload, checked_object, shown
@@ -19,6 +19,52 @@ from retrieval_store.indexes import EXACT, HNSW
 from retrieval_store.indexes.exact import BY_PRODUCTS, Metric
 from retrieval_store.indexes.hnsw import DEFAULTS as HNSW_DEFAULTS
 from retrieval_store.interface.records import CollectionRecord
+
+
+class HnswConfiguration(TypedDict, total=False):
+    """The distance, and how the HNSW index is made and searched."""
+
+    space: Literal["l2", "ip", "cosine"]
+    ef_construction: int
+    max_neighbors: int
+    ef_search: int
+    M: int
+    num_threads: int
+    batch_size: int
+    sync_threshold: int
+    resize_factor: float
+
+
+class IndexConfiguration(TypedDict, total=False):
+    """An index by name, with the settings of a plugin's."""
+
+    name: str
+    settings: Mapping[str, Any]
+
+
+class TextConfiguration(TypedDict, total=False):
+    """How documents become words."""
+
+    language: str | None
+    stemming: bool
+    stopwords: bool | list[str]
+
+
+class VectorConfiguration(TypedDict, total=False):
+    """What vectors are kept as."""
+
+    datatype: Datatype
+
+
+class Configuration(TypedDict, total=False):
+    """The settings of a collection: see `Client.create_collection`."""
+
+    hnsw: HnswConfiguration
+    index: str | IndexConfiguration
+    text: TextConfiguration
+    vectors: VectorConfiguration
+    qdrant: Mapping[str, Any]
+
 
 DEFAULTS: Payload = {"space": "l2", **HNSW_DEFAULTS}
 SEARCH_TIME = ("ef_search", "text")

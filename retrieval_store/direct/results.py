@@ -1,49 +1,102 @@
 """What `get`, `query` and `delete` return: dicts in the shape that users of Chroma know.
 
-Every key is always there; a field that wasn't asked for is None.
+Every key is always there; a field that wasn't asked for is None, and so is what a point lacks. The
+types don't say so, as Chroma's don't: whoever reads a field has put it there.
 """
 
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict, cast, get_args
 
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.json_values import Payload
 from retrieval_store.interface.points import Fields, Hits, Points
 
-GET_FIELDS = frozenset({"documents", "embeddings", "metadatas", "uris", "data"})
+Metadata: TypeAlias = dict[str, Any]
+GetField: TypeAlias = Literal["documents", "embeddings", "metadatas", "uris", "data"]
+QueryField: TypeAlias = GetField | Literal["distances"]
+GET_FIELDS: frozenset[str] = frozenset(get_args(GetField))
 QUERY_FIELDS = GET_FIELDS | {"distances"}
 SPACE = ""  # the vector space of a Collection
 
 
 class GetResult(TypedDict):
-    """Points, one a place in each list; embeddings: (n, dim) float32."""
+    """Points, one a place in each list; embeddings: (n, dim) float32. What `include` doesn't name
+    is None."""
 
     ids: list[str]
-    embeddings: Matrix | None
-    documents: list[str | None] | None
-    uris: list[str | None] | None
-    data: list[Any] | None
-    metadatas: list[Payload | None] | None
+    embeddings: Matrix
+    documents: list[str]
+    uris: list[str]
+    data: list[Any]
+    metadatas: list[Metadata]
     included: list[str]
 
 
 class QueryResult(TypedDict):
     """For each query a list of points, best first, with descending scores; embeddings: (n, dim)
-    float32 for each; distances: None for a query without vector."""
+    float32 for each; distances: None for a query without vector. What `include` doesn't name is
+    None."""
 
     ids: list[list[str]]
-    embeddings: list[Matrix] | None
-    documents: list[list[str | None]] | None
-    uris: list[list[str | None]] | None
-    data: list[list[Any]] | None
-    metadatas: list[list[Payload | None]] | None
-    distances: list[list[float | None] | None] | None
+    embeddings: list[Matrix]
+    documents: list[list[str]]
+    uris: list[list[str]]
+    data: list[list[Any]]
+    metadatas: list[list[Metadata]]
+    distances: list[list[float]]
     scores: list[list[float]]
     included: list[str]
+
+
+class Plan(TypedDict):
+    """How one query was answered: which way, with how many candidates asked of the index, and the
+    estimated microseconds of each way."""
+
+    method: str
+    ef: int | None
+    costs: dict[str, float]
+
+
+class _ToldByClusters(TypedDict, total=False):
+    place: str
+    filter: dict[str, Any] | None
+    requests: int
+    refused: int
+
+
+class Explanation(_ToldByClusters):
+    """How a query was answered: see `Collection.explain`. On a cluster there are `place`, `filter`,
+    `requests` and `refused`, besides `points` and `legs`, and nothing else."""
+
+    points: int
+    matching: int
+    fresh: int
+    uncoded: int
+    legs: dict[str, list[int]]
+    plans: list[Plan]
+    remarks: list[str]
+    steps: dict[str, float]
+
+
+class _KnownOfClusters(TypedDict, total=False):
+    place: str
+    status: str
+    indexed_vectors: int
+    segments: int
+
+
+class Stats(_KnownOfClusters):
+    """What takes how much room: see `Collection.stats`. On a cluster there are `place`, `status`,
+    `indexed_vectors` and `segments`, besides `points`, and nothing else."""
+
+    points: int
+    spaces: dict[str, dict[str, Any]]
+    memory: dict[str, int]
+    budget: dict[str, int]
+    disk: dict[str, int]
 
 
 class DeleteResult(TypedDict):
@@ -65,15 +118,16 @@ def fields_for(include: frozenset[str]) -> Fields:
 
 def get_result(points: Points, include: frozenset[str], data: list[Any] | None) -> GetResult:
     """Points as the result of `get`."""
-    return GetResult(
-        ids=list(map(str, points.ids)),
-        embeddings=_embeddings(points),
-        documents=points.documents,
-        uris=points.uris if "uris" in include else None,
-        data=data,
-        metadatas=points.payloads,
-        included=sorted(include),
-    )
+    result = {
+        "ids": list(map(str, points.ids)),
+        "embeddings": _embeddings(points),
+        "documents": points.documents,
+        "uris": points.uris if "uris" in include else None,
+        "data": data,
+        "metadatas": points.payloads,
+        "included": sorted(include),
+    }
+    return cast(GetResult, result)
 
 
 def query_result(
@@ -81,23 +135,24 @@ def query_result(
 ) -> QueryResult:
     """Hits as the result of `query`."""
     found = [hit.points for hit in hits]
-    return QueryResult(
-        ids=[list(map(str, points.ids)) for points in found],
-        embeddings=[matrix for p in found if (matrix := _embeddings(p)) is not None]
+    result = {
+        "ids": [list(map(str, points.ids)) for points in found],
+        "embeddings": [matrix for p in found if (matrix := _embeddings(p)) is not None]
         if "embeddings" in include
         else None,
-        documents=[p.documents for p in found if p.documents is not None]
+        "documents": [p.documents for p in found if p.documents is not None]
         if "documents" in include
         else None,
-        uris=[p.uris for p in found if p.uris is not None] if "uris" in include else None,
-        data=data,
-        metadatas=[p.payloads for p in found if p.payloads is not None]
+        "uris": [p.uris for p in found if p.uris is not None] if "uris" in include else None,
+        "data": data,
+        "metadatas": [p.payloads for p in found if p.payloads is not None]
         if "metadatas" in include
         else None,
-        distances=[_distances(hit) for hit in hits] if "distances" in include else None,
-        scores=[hit.scores.tolist() for hit in hits],
-        included=sorted(include),
-    )
+        "distances": [_distances(hit) for hit in hits] if "distances" in include else None,
+        "scores": [hit.scores.tolist() for hit in hits],
+        "included": sorted(include),
+    }
+    return cast(QueryResult, result)
 
 
 def _embeddings(points: Points) -> Matrix | None:

@@ -1,0 +1,70 @@
+"""What users write, as type checkers see it: lines that end with `# wrong` must be refused, and no
+others. It is never run."""
+
+from typing import Any
+
+import numpy as np
+
+import retrieval_store
+from retrieval_store import Client, Collection, EmbeddingFunction, GetResult, QueryResult
+
+
+class Lengths(EmbeddingFunction[list[str]]):
+    def __call__(self, input: list[str]) -> Any:
+        return [[float(len(text))] for text in input]
+
+
+def letters(input: list[str]) -> list[list[float]]:
+    return [[1.0, 2.0] for _ in input]
+
+
+client = Client("./store", durability="relaxed")
+notes: Collection = client.get_or_create_collection(
+    "notes", configuration={"hnsw": {"space": "cosine", "ef_search": 50}, "index": "exact"}
+)
+client.create_collection("own", embedding_function=Lengths())
+client.create_collection("plain", embedding_function=letters, metadata={"topic": "x"})
+client.create_collection("none", embedding_function=None)
+
+notes.add(ids=["a"], documents=["text"], metadatas=[{"year": 2020, "tags": ["x"]}])
+notes.upsert(ids="b", embeddings=[1.0, 2.0], documents="one")
+notes.update(ids=["a"], embeddings=np.zeros((1, 3), np.float32))
+
+result: QueryResult = notes.query(
+    query_texts="x", n_results=3, where={"year": {"$gte": 2000}}, include=["documents", "distances"]
+)
+first: str = result["documents"][0][0]
+near: float = result["distances"][0][0]
+year: int = result["metadatas"][0][0]["year"]
+best: float = max(result["scores"][0])
+shape: tuple[int, ...] = notes.query(query_texts="x", include=["embeddings"])["embeddings"][0].shape
+
+got: GetResult = notes.get(ids=["a"], include=["metadatas", "embeddings", "uris"])
+for document, metadata in zip(got["documents"], got["metadatas"], strict=True):
+    print(document.upper(), metadata["year"] + 1)
+dimension: int = got["embeddings"].shape[1]
+deleted: int = notes.delete(where={"year": 2020})["deleted"]
+
+plans = notes.explain(query_texts="x", mode="hybrid", alpha=0.3, fusion="weighted")["plans"]
+method: str = plans[0]["method"]
+megabytes: float = sum(notes.stats()["memory"].values()) / 1e6
+space: str = notes.configuration["hnsw"]["space"]
+length: int = len(notes) if "a" in notes else 0
+
+try:
+    client.get_collection("nothing", check_model=False)
+except retrieval_store.errors.NotFoundError as error:
+    print(error)
+
+notes.query(query_texts="x", mode="words")  # wrong
+notes.query(query_texts="x", include=["distance"])  # wrong
+notes.get(include=["distances"])  # wrong
+notes.query(query_texts="x", n_results="3")  # wrong
+client.create_collection("far", configuration={"hnsw": {"space": "near"}})  # wrong
+client.create_collection("odd", configuration={"hnws": {"space": "l2"}})  # wrong
+client.create_collection(7)  # wrong
+Client("./store", durability="none")  # wrong
+notes.explain(query_texts="x")["plan"]  # wrong
+number: int = result["documents"][0][0]  # wrong
+result["document"]  # wrong
+notes.serach("x")  # wrong

@@ -20,7 +20,7 @@ def printed(*command):
 
 
 def refused_by_mypy(tmp_path):
-    output = printed("mypy", "--strict", "--follow-imports=silent", CODE)  # with what it has cached
+    output = printed("mypy", "--strict", CODE)  # with what it has cached
     return {int(line) for line in re.findall(r"user_code\.py:(\d+): error", output)}
 
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         QueryResult,
         Stats,
     )
+    from retrieval_store.direct.tables.results import to_arrow, to_pandas
     from retrieval_store.embeddings import EmbeddingFunction
     from retrieval_store.embeddings.open_clip import OpenCLIPEmbeddingFunction
     from retrieval_store.embeddings.openai import OpenAIEmbeddingFunction
@@ -95,8 +96,12 @@ __all__ = [
     "plugins",
     "register_embedding_function",
     "restore",
+    "to_arrow",
+    "to_pandas",
 ]
 _HOMES = {
+    "to_arrow": "retrieval_store.direct.tables.results",
+    "to_pandas": "retrieval_store.direct.tables.results",
     "Settings": "retrieval_store.direct.chroma.settings",
     "Documents": "retrieval_store.direct.chroma.types",
     "Embeddable": "retrieval_store.direct.chroma.types",

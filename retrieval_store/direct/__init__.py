@@ -5,6 +5,6 @@ clusters, `sharding` make checked, uniform values of them or raise an error that
 `modalities` and `embedder` make vectors of documents, images and uris, `likeness` of stored points,
 `batches` what is written of them. Then a store is asked through `interface`; `cutting` chooses
 among the hits, and `results` makes of an answer what users get. The room `chroma` has what only
-Chroma's users ask for by name. It may use every room but the
-stores themselves (`engine`, `remote`): which of them is meant, `places` says.
+Chroma's users ask for by name, `tables` leads to data frames and from them. It may use every room
+but the stores themselves (`engine`, `remote`): which of them is meant, `places` says.
 """

@@ -55,6 +55,7 @@ from retrieval_store.direct.results import (
     get_result,
     query_result,
 )
+from retrieval_store.direct.tables.sources import batches_from, length_of
 from retrieval_store.embeddings import DEFAULT, Default, Embeds
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
 from retrieval_store.filters.expression import Expression, HasId, Not, every
@@ -202,6 +203,31 @@ class Collection:
         rules = changed(_UPSERT, merge_payloads=not (replace_metadata or replace))
         batch = self._batch(records, show_progress)
         self._put(records, whole(batch) if replace else batch, rules)
+
+    def add_from(
+        self,
+        source: Any,
+        batch: int = 1_000,
+        *,
+        upsert: bool = False,
+        show_progress: bool = False,
+    ) -> int:
+        """Add records from wherever they come, each batch durably and as a whole; returns how many.
+
+        source: a pandas or polars DataFrame or a pyarrow Table with the column "id", and any of
+        "document", "embedding", "uri" and "metadata", whose other columns become keys of the
+        metadata; what `get` returned; or an iterable of such pieces, or of records, dicts with "id"
+        and any of these and "image". It is read as it is added. upsert: `upsert` instead of `add`,
+        so that what was broken off can be begun again. Raises as those two do, and
+        InvalidArgumentError for a record that can't be; the batches before it are there then.
+        """
+        size, done = whole_number(batch, "batch", 1), 0
+        with progress_bar("adding", length_of(source), "record", show_progress) as bar:
+            for arguments in batches_from(source, size):
+                (self.upsert if upsert else self.add)(**arguments)
+                done += len(arguments["ids"])
+                bar.update(len(arguments["ids"]))
+        return done
 
     def update(
         self,

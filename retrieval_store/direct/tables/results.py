@@ -1,0 +1,82 @@
+"""Results as tables: a row for each point, or for each hit of each query."""
+
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import orjson
+
+from retrieval_store.base.json_values import shown
+from retrieval_store.errors import InvalidTypeError, MissingDependencyError
+
+COLUMNS = {
+    "ids": "id",
+    "distances": "distance",
+    "scores": "score",
+    "documents": "document",
+    "metadatas": "metadata",
+    "uris": "uri",
+    "embeddings": "embedding",
+    "data": "data",
+}
+
+
+def to_pandas(result: Mapping[str, Any]) -> Any:
+    """A pandas.DataFrame of what `get` or `query` returned: the columns "id", of a query "query"
+    (its number), "distance" and "score", and of "document", "metadata" (dicts), "uri", "embedding"
+    (float32 arrays) and "data" those that were included. MissingDependencyError without pandas."""
+    columns = _columns(result)
+    try:
+        import pandas
+    except ImportError as error:
+        raise MissingDependencyError("to_pandas needs pandas: pip install pandas") from error
+    return pandas.DataFrame(columns)
+
+
+def to_arrow(result: Mapping[str, Any]) -> Any:
+    """A pyarrow.Table of the same, but metadata as text of JSON, embeddings as lists of float32,
+    and no data. MissingDependencyError without pyarrow."""
+    columns = _columns(result)
+    columns.pop("data", None)
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise MissingDependencyError("to_arrow needs pyarrow: pip install pyarrow") from error
+    if "metadata" in columns:
+        columns["metadata"] = [
+            None if one is None else orjson.dumps(one).decode() for one in columns["metadata"]
+        ]
+    types = {
+        "id": pyarrow.string(),
+        "query": pyarrow.int64(),
+        "distance": pyarrow.float64(),
+        "score": pyarrow.float64(),
+        "embedding": pyarrow.list_(pyarrow.float32()),
+    }
+    arrays = {
+        name: pyarrow.array(values, types.get(name, pyarrow.string()))
+        for name, values in columns.items()
+    }
+    return pyarrow.table(arrays)
+
+
+def _columns(result: Mapping[str, Any]) -> dict[str, list[Any]]:
+    if not isinstance(result, Mapping) or "ids" not in result:
+        raise InvalidTypeError(f"result is {shown(result)}, expected what get or query returned")
+    is_query = "scores" in result
+    columns: dict[str, list[Any]] = {}
+    if is_query:
+        counts = [len(ids) for ids in result["ids"]]
+        columns["query"] = np.repeat(np.arange(len(counts)), counts).tolist()
+    for field, column in COLUMNS.items():
+        values = result.get(field)
+        if values is not None:
+            columns[column] = _joined(values, result["ids"]) if is_query else list(values)
+    return columns
+
+
+def _joined(values: Any, ids: Any) -> list[Any]:
+    """Those of all queries; a query without distances has None for each of its hits."""
+    parts = ([None] * len(of) if one is None else one for one, of in zip(values, ids, strict=True))
+    return list(chain.from_iterable(parts))

@@ -1,0 +1,191 @@
+"""Records from data frames and streams, and results as data frames."""
+
+import json
+import sys
+
+import numpy as np
+import pandas
+import polars
+import pyarrow
+import pytest
+
+import retrieval_store
+from retrieval_store.errors import (
+    IDAlreadyExistsError,
+    InvalidArgumentError,
+    InvalidTypeError,
+    MissingDependencyError,
+)
+
+COUNT = 25
+COLUMNS = {
+    "id": [f"p{i}" for i in range(COUNT)],
+    "embedding": [[float(i), 1.0] for i in range(COUNT)],
+    "document": [f"text {i}" if i % 3 else None for i in range(COUNT)],
+    "year": [2000 + i if i % 4 else None for i in range(COUNT)],
+    "tags": [[f"t{i % 2}"] for i in range(COUNT)],
+}
+
+
+def records():
+    for i in range(COUNT):
+        yield {
+            "id": COLUMNS["id"][i],
+            "embedding": COLUMNS["embedding"][i],
+            "document": COLUMNS["document"][i],
+            "metadata": {
+                key: COLUMNS[key][i] for key in ("year", "tags") if COLUMNS[key][i] is not None
+            },
+        }
+
+
+def results():
+    """As `get` returns them, in two pieces."""
+    every = list(records())
+    for some in (every[:10], every[10:]):
+        yield {
+            "ids": [one["id"] for one in some],
+            "embeddings": np.array([one["embedding"] for one in some], np.float32),
+            "documents": [one["document"] for one in some],
+            "metadatas": [one["metadata"] for one in some],
+            "uris": None,
+            "included": ["documents"],
+        }
+
+
+SOURCES = {
+    "pandas": lambda: pandas.DataFrame(COLUMNS),
+    "polars": lambda: polars.DataFrame(COLUMNS),
+    "arrow": lambda: pyarrow.table(COLUMNS),
+    "records": records,
+    "a list": lambda: list(records()),
+    "results": results,
+    "pieces": lambda: [pandas.DataFrame(COLUMNS)[:7], polars.DataFrame(COLUMNS)[7:]],
+}
+
+
+@pytest.fixture
+def things(client):
+    return client.create_collection("things", embedding_function=None)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("batch", [1, 7, 1_000])
+def test_records_come_from_anywhere(things, source, batch):
+    assert things.add_from(SOURCES[source](), batch=batch) == COUNT
+    got = things.get(include=["embeddings", "documents", "metadatas"])
+    expected = list(records())
+    assert got["ids"] == COLUMNS["id"] and got["documents"] == COLUMNS["document"]
+    assert got["embeddings"].tolist() == COLUMNS["embedding"]
+    assert got["metadatas"] == [one["metadata"] for one in expected]
+    assert all(type(one.get("year", 0)) in (int, float) for one in got["metadatas"])
+
+
+def test_what_was_broken_off_is_begun_again_by_upsert(things):
+    def breaking():
+        for i, record in enumerate(records()):
+            if i == 17:
+                raise OSError("the line is dead")
+            yield record
+
+    with pytest.raises(OSError, match="the line is dead"):
+        things.add_from(breaking(), batch=5)
+    assert len(things) == 15
+    with pytest.raises(IDAlreadyExistsError):
+        things.add_from(records(), batch=5)
+    assert things.add_from(records(), batch=5, upsert=True) == COUNT == len(things)
+
+
+def test_texts_are_embedded_and_a_bar_shows_how_far_it_is(client, capfd):
+    notes = client.create_collection("notes", embedding_function=lambda texts: [[1.0]] * len(texts))
+    made = ({"id": str(i), "document": f"text {i}"} for i in range(30))
+    assert notes.add_from(made, batch=10, show_progress=True) == 30
+    assert "adding" in (said := capfd.readouterr().err) and "30record" in said.replace(" ", "")
+    copied = client.create_collection("copied", embedding_function=None)
+    everything = notes.get(include=["embeddings", "documents"])
+    assert copied.add_from(everything, batch=7, show_progress=True) == 30
+    assert "30/30" in capfd.readouterr().err
+    assert copied.get()["documents"] == notes.get()["documents"]
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "message"),
+    [
+        (7, InvalidTypeError, "source is 7"),
+        ("abc", InvalidTypeError, "source is 'abc'"),
+        ([7], InvalidTypeError, r"source\[0\] is 7.* expected a record with 'id'"),
+        ([{"name": 1}], InvalidTypeError, r"source\[0\] is {'name': 1}"),
+        (
+            [{"id": "a", "text": "x"}],
+            InvalidArgumentError,
+            r"source\[0\] has the unknown key 'text'",
+        ),
+        (
+            {"ids": ["a"], "documents": ["x", "y"]},
+            InvalidArgumentError,
+            "'documents'.* has 2 items",
+        ),
+        (pandas.DataFrame({"name": ["x"]}), InvalidArgumentError, "expected 'id' among them"),
+        (
+            [{"id": "a", "embedding": [1.0, 2.0]}, {"id": "b", "document": "x"}],
+            InvalidArgumentError,
+            "the record 'b' has no embedding",
+        ),
+        ([{"id": 7, "embedding": [1.0, 2.0]}], InvalidTypeError, r"ids\[0\] is 7"),
+    ],
+)
+def test_what_is_no_record_is_named(things, source, error, message):
+    with pytest.raises(error, match=message):
+        things.add_from(source)
+    assert len(things) == 0
+    with pytest.raises(InvalidArgumentError, match="batch is 0"):
+        things.add_from(records(), batch=0)
+
+
+def test_nothing_is_added_of_nothing(things):
+    for source in ([], iter(()), pandas.DataFrame({"id": []}), {"ids": []}):
+        assert things.add_from(source) == 0
+
+
+@pytest.fixture
+def filled(things):
+    things.add_from(records())
+    return things
+
+
+def test_results_become_frames(filled):
+    got = filled.get(limit=5, include=["documents", "metadatas", "embeddings"])
+    frame = retrieval_store.to_pandas(got)
+    assert list(frame.columns) == ["id", "document", "metadata", "embedding"]
+    assert frame["id"].tolist() == got["ids"] and frame["metadata"][1]["year"] == 2001
+    assert np.array_equal(np.stack(frame["embedding"]), got["embeddings"])
+    found = filled.query(query_embeddings=[[0, 1], [9, 1]], n_results=3)
+    frame = retrieval_store.to_pandas(found)
+    assert frame["query"].tolist() == [0, 0, 0, 1, 1, 1]
+    assert frame["id"].tolist() == found["ids"][0] + found["ids"][1]
+    assert frame["distance"].tolist() == found["distances"][0] + found["distances"][1]
+    words = retrieval_store.to_pandas(filled.query(query_texts="text", mode="text", n_results=2))
+    assert len(words) == 2 and words["distance"].isna().all()
+    assert len(retrieval_store.to_pandas(filled.get(ids=[]))) == 0
+
+
+def test_results_become_tables(filled):
+    got = filled.get(include=["documents", "metadatas", "embeddings"])
+    table = retrieval_store.to_arrow(got)
+    assert table.schema.field("embedding").type == pyarrow.list_(pyarrow.float32())
+    assert table["document"].to_pylist() == got["documents"]
+    assert [json.loads(one) for one in table["metadata"].to_pylist()] == got["metadatas"]
+    found = retrieval_store.to_arrow(filled.query(query_embeddings=[[0, 1]], n_results=3))
+    assert found.num_rows == 3 and found.column_names[:3] == ["query", "id", "distance"]
+
+
+def test_frames_are_asked_of_results_and_need_their_packages(filled, monkeypatch):
+    for convert in (retrieval_store.to_pandas, retrieval_store.to_arrow):
+        with pytest.raises(InvalidTypeError, match="result is 7"):
+            convert(7)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingDependencyError, match="pip install pandas"):
+        retrieval_store.to_pandas(filled.get())
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingDependencyError, match="pip install pyarrow"):
+        retrieval_store.to_arrow(filled.get())

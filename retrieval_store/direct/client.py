@@ -50,6 +50,7 @@ from retrieval_store.direct.configuration import (
 from retrieval_store.direct.embedder import space_for, spec_of
 from retrieval_store.direct.results import SPACE
 from retrieval_store.direct.sharding import checked_consistency
+from retrieval_store.direct.tables.html import table_of
 from retrieval_store.embeddings import DEFAULT, Default, Embeds
 from retrieval_store.errors import (
     AlreadyExistsError,
@@ -332,6 +333,11 @@ class Client:
 
     def __repr__(self) -> str:
         return f"<Client of the store {self._session.place}>"
+
+    def _repr_html_(self) -> str:
+        collections = self.list_collections(limit=NAMES_COMPARED)
+        rows = [(one.name, str(one.id), one.metadata) for one in collections]
+        return table_of(("collection", "id", "metadata"), rows, f"Store {self._session.place}")
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise InvalidTypeError(

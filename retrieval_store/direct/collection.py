@@ -55,6 +55,7 @@ from retrieval_store.direct.results import (
     get_result,
     query_result,
 )
+from retrieval_store.direct.tables.html import table_of
 from retrieval_store.direct.tables.sources import batches_from, length_of
 from retrieval_store.embeddings import DEFAULT, Default, Embeds
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
@@ -67,6 +68,7 @@ from retrieval_store.interface.stores import INDEX_KINDS, Backend
 from retrieval_store.loaders import DataLoader
 
 Question: TypeAlias = tuple[AnyQuery, frozenset[str], Cut]  # and what is wanted of the hits
+FIRST = 5  # points that a notebook shows of a collection
 _log = logging.getLogger("retrieval_store")
 _ADD = WriteRules(known="refuse", new="insert", needs_vector=SPACE)
 _UPDATE = WriteRules(known="update", new="ignore")
@@ -128,6 +130,12 @@ class Collection:
 
     def __repr__(self) -> str:
         return f"<Collection {self._opened_as!r}, id {self._backend.id}>"
+
+    def _repr_html_(self) -> str:
+        first = self.get(limit=FIRST, include=["documents", "metadatas", "uris"])
+        rows = zip(first["ids"], first["documents"], first["metadatas"], first["uris"], strict=True)
+        title = f"Collection {self.name!r}: {self.count():,} points, distance {self._metric()}"
+        return table_of(("id", "document", "metadata", "uri"), list(rows), title)
 
     def __len__(self) -> int:
         return self.count()

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, cast, get_args
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix
+from retrieval_store.direct.tables.html import Shown
 from retrieval_store.interface.points import Fields, Hits, Points
 
 Metadata: TypeAlias = dict[str, Any]
@@ -118,15 +119,15 @@ def fields_for(include: frozenset[str]) -> Fields:
 
 def get_result(points: Points, include: frozenset[str], data: list[Any] | None) -> GetResult:
     """Points as the result of `get`."""
-    result = {
-        "ids": list(map(str, points.ids)),
-        "embeddings": _embeddings(points),
-        "documents": points.documents,
-        "uris": points.uris if "uris" in include else None,
-        "data": data,
-        "metadatas": points.payloads,
-        "included": sorted(include),
-    }
+    result = Shown(
+        ids=list(map(str, points.ids)),
+        embeddings=_embeddings(points),
+        documents=points.documents,
+        uris=points.uris if "uris" in include else None,
+        data=data,
+        metadatas=points.payloads,
+        included=sorted(include),
+    )
     return cast(GetResult, result)
 
 
@@ -135,23 +136,23 @@ def query_result(
 ) -> QueryResult:
     """Hits as the result of `query`."""
     found = [hit.points for hit in hits]
-    result = {
-        "ids": [list(map(str, points.ids)) for points in found],
-        "embeddings": [matrix for p in found if (matrix := _embeddings(p)) is not None]
+    result = Shown(
+        ids=[list(map(str, points.ids)) for points in found],
+        embeddings=[matrix for p in found if (matrix := _embeddings(p)) is not None]
         if "embeddings" in include
         else None,
-        "documents": [p.documents for p in found if p.documents is not None]
+        documents=[p.documents for p in found if p.documents is not None]
         if "documents" in include
         else None,
-        "uris": [p.uris for p in found if p.uris is not None] if "uris" in include else None,
-        "data": data,
-        "metadatas": [p.payloads for p in found if p.payloads is not None]
+        uris=[p.uris for p in found if p.uris is not None] if "uris" in include else None,
+        data=data,
+        metadatas=[p.payloads for p in found if p.payloads is not None]
         if "metadatas" in include
         else None,
-        "distances": [_distances(hit) for hit in hits] if "distances" in include else None,
-        "scores": [hit.scores.tolist() for hit in hits],
-        "included": sorted(include),
-    }
+        distances=[_distances(hit) for hit in hits] if "distances" in include else None,
+        scores=[hit.scores.tolist() for hit in hits],
+        included=sorted(include),
+    )
     return cast(QueryResult, result)
 
 

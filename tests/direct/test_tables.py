@@ -1,6 +1,10 @@
 """Records from data frames and streams, and results as data frames."""
 
+import base64
+import io
 import json
+import pickle
+import re
 import sys
 
 import numpy as np
@@ -8,8 +12,10 @@ import pandas
 import polars
 import pyarrow
 import pytest
+from PIL import Image
 
 import retrieval_store
+from retrieval_store.direct.results import QUERY_FIELDS
 from retrieval_store.errors import (
     IDAlreadyExistsError,
     InvalidArgumentError,
@@ -189,3 +195,51 @@ def test_frames_are_asked_of_results_and_need_their_packages(filled, monkeypatch
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingDependencyError, match="pip install pyarrow"):
         retrieval_store.to_arrow(filled.get())
+
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def test_notebooks_show_tables_in_which_nothing_runs(client):
+    things = client.create_collection("things", embedding_function=None)
+    things.add(
+        ids=[f"{HOSTILE}{i}" for i in range(30)],
+        embeddings=[[float(i), 1.0] for i in range(30)],
+        documents=[HOSTILE + "x" * 500] * 30,
+        metadatas=[{HOSTILE: [HOSTILE, 1.5, None]}] * 30,
+        uris=[f'javascript:"{HOSTILE}'] * 30,
+    )
+    found = things.query(
+        query_embeddings=[0.0, 1.0], n_results=25, include=list(QUERY_FIELDS - {"data"})
+    )
+    got = things.get(include=["embeddings", "documents", "metadatas", "uris"])
+    for shown in (found, got, things, client):
+        html = shown._repr_html_()
+        assert html.count("<table>") == 1 and HOSTILE not in html and "<script" not in html
+    assert "&lt;script&gt;" in got._repr_html_() and "float32[2]" in got._repr_html_()
+    assert "and 10 more" in got._repr_html_() and "and 5 more" in found._repr_html_()
+    assert "30 points, distance l2" in things._repr_html_() and "things" in client._repr_html_()
+    assert len(got._repr_html_()) < 30_000
+
+
+def test_results_are_dicts_like_any_other(filled):
+    got = filled.get(limit=2)
+    assert isinstance(got, dict) and json.loads(json.dumps(got)) == got
+    assert pickle.loads(pickle.dumps(got)) == got and {**got}["ids"] == got["ids"]
+
+
+def test_images_are_shown_small(client):
+    pictures = client.create_collection(
+        "pictures",
+        embedding_function=lambda images: [[float(i.mean()), 1.0] for i in images],
+        data_loader=lambda uris: [
+            None if uri is None else np.full((300, 200, 3), int(uri[-1]) * 20, np.uint8)
+            for uri in uris
+        ],
+    )
+    pictures.add(ids=["a", "b"], uris=["x:1", "x:9"])
+    html = pictures.get(include=["uris", "data"])._repr_html_()
+    images = re.findall(r'<img src="data:image/png;base64,([^"]+)">', html)
+    assert len(images) == 2
+    with Image.open(io.BytesIO(base64.b64decode(images[1]))) as image:
+        assert image.size == (64, 96) and image.getpixel((1, 1)) == (180, 180, 180)

@@ -26,7 +26,7 @@ def to_pandas(result: Mapping[str, Any]) -> Any:
     """A pandas.DataFrame of what `get` or `query` returned: the columns "id", of a query "query"
     (its number), "distance" and "score", and of "document", "metadata" (dicts), "uri", "embedding"
     (float32 arrays) and "data" those that were included. MissingDependencyError without pandas."""
-    columns = _columns(result)
+    columns = columns_of(result)
     try:
         import pandas
     except ImportError as error:
@@ -37,7 +37,7 @@ def to_pandas(result: Mapping[str, Any]) -> Any:
 def to_arrow(result: Mapping[str, Any]) -> Any:
     """A pyarrow.Table of the same, but metadata as text of JSON, embeddings as lists of float32,
     and no data. MissingDependencyError without pyarrow."""
-    columns = _columns(result)
+    columns = columns_of(result)
     columns.pop("data", None)
     try:
         import pyarrow
@@ -61,7 +61,8 @@ def to_arrow(result: Mapping[str, Any]) -> Any:
     return pyarrow.table(arrays)
 
 
-def _columns(result: Mapping[str, Any]) -> dict[str, list[Any]]:
+def columns_of(result: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The columns of a result, a row for each point, or for each hit of each query."""
     if not isinstance(result, Mapping) or "ids" not in result:
         raise InvalidTypeError(f"result is {shown(result)}, expected what get or query returned")
     is_query = "scores" in result

@@ -1,0 +1,70 @@
+"""Tables of HTML, as notebooks show them. What is stored may be hostile: all of it is escaped, and
+images are drawn anew."""
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+import orjson
+
+from retrieval_store.direct.tables.results import columns_of
+
+ROWS, CHARACTERS = 20, 200  # of a table, and of what stands in a cell
+THUMBNAIL = 96  # pixels
+
+
+class Shown(dict[str, Any]):
+    """A result: a dict like any other, which notebooks show as a table."""
+
+    def _repr_html_(self) -> str:
+        columns = columns_of(self)
+        if "embedding" in columns:
+            columns["embedding"] = [_shape(one) for one in columns["embedding"]]
+        return table_of(list(columns), list(zip(*columns.values(), strict=True)))
+
+
+def table_of(names: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> str:
+    """A table of the first rows, which says how many more there are."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    body = "".join(f"<tr>{_cells(row)}</tr>" for row in rows[:ROWS])
+    more = f"<p>and {len(rows) - ROWS} more</p>" if len(rows) > ROWS else ""
+    above = f"<p><b>{escape(title)}</b></p>" if title else ""
+    return f"{above}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+
+
+def _cells(row: Iterable[Any]) -> str:
+    return "".join(f"<td>{_cell(value)}</td>" for value in row)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, np.ndarray):
+        return _thumbnail(value) or escape(_shape(value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = orjson.dumps(value).decode() if isinstance(value, Mapping | list) else str(value)
+    return escape(text if len(text) <= CHARACTERS else text[:CHARACTERS] + "…")
+
+
+def _shape(value: Any) -> str:
+    return "" if value is None else f"{np.asarray(value).dtype}{list(np.shape(value))}"
+
+
+def _thumbnail(pixels: Any) -> str | None:
+    """An image as a small PNG in the page itself; None for what is no image, or without Pillow."""
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or 0 in pixels.shape:
+        return None
+    try:
+        from PIL import Image
+
+        image = Image.fromarray(pixels)
+    except (ImportError, TypeError, ValueError):
+        return None
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    file = io.BytesIO()
+    image.convert("RGB").save(file, "PNG")
+    return f'<img src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'

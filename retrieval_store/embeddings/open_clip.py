@@ -15,8 +15,9 @@ class OpenCLIPEmbeddingFunction:
 
     model_name, checkpoint: as open_clip names them, or a path as checkpoint; None as checkpoint:
     random weights, for tests. Images are (h, w) or (h, w, 3) uint8 arrays. device, batch_size:
-    where and how much at once; they aren't remembered by collections. Raises MissingDependencyError
-    at the first use without the package.
+    where and how much at once; they aren't remembered by collections. Without a device it is a
+    GPU's ("cuda", "mps") where there is one, else "cpu". Raises MissingDependencyError at the first
+    use without the package. `close` lets go of the model, which the next use loads again.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class OpenCLIPEmbeddingFunction:
         self._checkpoint = None if checkpoint is None else str(checkpoint)
         self._device, self._batch_size = device, batch_size
         self._loading = threading.Lock()
-        self._parts: tuple[Any, Any, Any, Any] | None = None
+        self._parts: tuple[Any, Any, Any, Any, str] | None = None
 
     def settings(self) -> dict[str, Any]:
         """What decides the embeddings."""
@@ -50,18 +51,23 @@ class OpenCLIPEmbeddingFunction:
                     parts[i] = vector
         return np.stack(parts)
 
+    def close(self) -> None:
+        """Let go of the model, and of the memory that it takes."""
+        with self._loading:
+            self._parts = None
+
     def _embedded(self, items: list[Any], are_texts: bool) -> Matrix:
-        torch, model, preprocess, tokenize = self._loaded()
+        torch, model, preprocess, tokenize, device = self._loaded()
         with torch.no_grad():
             if are_texts:
-                vectors = model.encode_text(tokenize(items).to(self._device))
+                vectors = model.encode_text(tokenize(items).to(device))
             else:
                 images = torch.stack([preprocess(_as_image(item)) for item in items])
-                vectors = model.encode_image(images.to(self._device))
+                vectors = model.encode_image(images.to(device))
             vectors = vectors / vectors.norm(dim=-1, keepdim=True)
         return vectors.cpu().numpy().astype(np.float32)  # type: ignore[no-any-return]
 
-    def _loaded(self) -> tuple[Any, Any, Any, Any]:
+    def _loaded(self) -> tuple[Any, Any, Any, Any, str]:
         with self._loading:
             if self._parts is None:
                 try:
@@ -72,14 +78,21 @@ class OpenCLIPEmbeddingFunction:
                         "OpenCLIPEmbeddingFunction needs open-clip-torch: "
                         'pip install "retrieval-store[open-clip]"'
                     ) from error
+                device = self._device or usual_device(torch)
                 model, _, preprocess = open_clip.create_model_and_transforms(
-                    self._model_name, pretrained=self._checkpoint, device=self._device or "cpu"
+                    self._model_name, pretrained=self._checkpoint, device=device
                 )
                 model.eval()
-                self._device = self._device or "cpu"
                 tokenize = open_clip.get_tokenizer(self._model_name)
-                self._parts = torch, model, preprocess, tokenize
+                self._parts = torch, model, preprocess, tokenize, device
         return self._parts
+
+
+def usual_device(torch: Any) -> str:
+    """Where a model runs if nothing is said: on a GPU where there is one."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _as_image(item: Any) -> Any:

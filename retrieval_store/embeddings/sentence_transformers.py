@@ -16,8 +16,9 @@ class SentenceTransformerEmbeddingFunction:
     model_name: a name, which sentence-transformers may have to download, or a path; normalize:
     whether vectors get the length 1; query_prompt, document_prompt: texts put before queries and
     documents, as some models want it; None leaves that to the model. device, batch_size: where and
-    how much at once; they aren't remembered by collections. Raises MissingDependencyError at the
-    first use without the package.
+    how much at once; they aren't remembered by collections. Without a device it is a GPU where
+    there is one. Raises MissingDependencyError at the first use without the package. `close` lets
+    go of the model, which the next use loads again.
     """
 
     def __init__(
@@ -51,6 +52,11 @@ class SentenceTransformerEmbeddingFunction:
     def embed_query(self, input: Sequence[str]) -> Matrix:
         """(n, dim) float32 for n queries."""
         return self._encoded("encode_query", input, self._settings["query_prompt"])
+
+    def close(self) -> None:
+        """Let go of the model, and of the memory that it takes."""
+        with self._loading:
+            self._model = None
 
     def _encoded(self, method: str, input: Sequence[str], prompt: str | None) -> Matrix:
         model = self._loaded()

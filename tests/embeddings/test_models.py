@@ -6,6 +6,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from retrieval_store import (
     WordLlamaEmbedding,
 )
 from retrieval_store.embeddings.frameworks import FromLangChain, FromLlamaIndex
+from retrieval_store.embeddings.open_clip import usual_device
 from retrieval_store.embeddings.splade import SpladeEmbedding
 from retrieval_store.errors import EmbeddingFunctionError, InvalidTypeError, MissingDependencyError
 
@@ -55,6 +57,15 @@ def test_a_real_sentence_transformer_embeds_and_is_remembered(tmp_path, minilm):
         assert remembered["name"] == "sentence-transformers"
         assert remembered["settings"]["model_name"] == minilm
         assert "device" not in str(remembered)
+
+
+def test_a_model_that_was_let_go_of_is_loaded_again(minilm):
+    embed = SentenceTransformerEmbeddingFunction(minilm)
+    before = embed(ANIMALS)
+    embed.close()
+    embed.close()
+    assert embed._model is None
+    assert np.array_equal(embed(ANIMALS), before)
 
 
 def test_prompts_and_normalising_are_the_users_choice(minilm):
@@ -162,6 +173,25 @@ def test_texts_and_images_are_embedded_in_one_call_in_order(checkpoint):
     assert np.allclose(together[0], together[5], atol=1e-5)
     with pytest.raises(InvalidTypeError, match="expected uint8"):
         embed([np.zeros((3, 3))])
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "device"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_a_model_runs_on_a_gpu_where_there_is_one(cuda, mps, device):
+    torch = SimpleNamespace(
+        cuda=SimpleNamespace(is_available=lambda: cuda),
+        backends=SimpleNamespace(mps=SimpleNamespace(is_available=lambda: mps)),
+    )
+    assert usual_device(torch) == device
+
+
+def test_a_clip_that_was_let_go_of_is_loaded_again(checkpoint):
+    embed = OpenCLIPEmbeddingFunction("RN50", checkpoint)
+    before = embed(["a cat"])
+    embed.close()
+    assert embed._parts is None
+    assert np.allclose(embed(["a cat"]), before, atol=1e-6)
 
 
 def test_a_collection_with_open_clip_is_opened_again_with_its_checkpoint(tmp_path, checkpoint):

@@ -4,6 +4,7 @@ There are two: the engine in this process, on disk or in memory, and a Qdrant cl
 of the other; what they have in common is `interface.stores`, and only here is one of them chosen.
 """
 
+import os
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -69,6 +70,7 @@ def embedded_store(session: Session) -> EmbeddedStore:
 def restore(snapshot: Path, path: Path, name: str | None) -> None:
     """Make a store of a snapshot, or add the collection of one to the store at `path`, by the name
     that it had or another."""
+    registry.refuse_without_posix()
     if not (path / CATALOG_NAME).exists():
         if name is not None:
             raise InvalidArgumentError(f"there is no store at {path} to add {name!r} to")
@@ -96,7 +98,8 @@ def embedded(path: Path, mode: Mode, rebuild: bool, create: bool = True) -> Sess
     """A share in the store of a directory, made if there is none, unless not to `create` it is a
     NotFoundError. rebuild: without the derived files that are there, which
     are forgotten; where nothing can be written, they aren't used."""
-    if not (create or (path / CATALOG_NAME).exists()):
+    registry.refuse_without_posix()
+    if not (create or os.path.exists(path / CATALOG_NAME)):
         raise NotFoundError(f"there is no store at {path}; with create=True one is made there")
     ignored = rebuild and mode == "read-only"
     share = registry.acquire(path, mode, plugins.find_index, uses_derived=not ignored)

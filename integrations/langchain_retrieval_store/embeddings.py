@@ -42,6 +42,7 @@ class AsLangChain(Embeddings):
 def as_function(embedding: Embeddings | None) -> Any:
     """What a collection knows an `Embeddings` object by: the embedding function in it, or itself as
     one."""
-    if embedding is None:
-        return None
-    return embedding.function if isinstance(embedding, AsLangChain) else FromLangChain(embedding)
+    if isinstance(embedding, AsLangChain):
+        inner = embedding.function
+        return as_function(inner) if isinstance(inner, Embeddings) else inner
+    return None if embedding is None else FromLangChain(embedding)

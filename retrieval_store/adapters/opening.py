@@ -8,6 +8,7 @@ from typing import Any
 from retrieval_store.base.json_values import shown
 from retrieval_store.direct.client import ATTEMPTS, Client
 from retrieval_store.direct.collection import Collection
+from retrieval_store.direct.embedder import is_told_apart, space_for
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
@@ -87,14 +88,17 @@ def _got_or_made(
     **using: Any,
 ) -> Collection:
     given = dict((configuration or {}).get("hnsw") or {})
+    usual = space_for(using["embedding_function"], None) or "cosine"
+    if not is_told_apart(using["embedding_function"]):
+        using["embedding_function"] = None
     if distance is not None:
         given.setdefault("space", distance)
     refused = 0
     while True:  # another process may create or delete it between the two
         try:
-            existing: Collection = client.get_collection(name, **using)
+            existing: Collection = client.get_collection(name, **{**using, "check_model": False})
         except NotFoundError:
-            hnsw = {"space": "cosine", **given}
+            hnsw = {"space": usual, **given}
             try:
                 made: Collection = client.create_collection(
                     name, {**(configuration or {}), "hnsw": hnsw}, metadata, **using
@@ -105,6 +109,8 @@ def _got_or_made(
                     raise
                 continue
             return made
+        if not existing.count():  # whose vectors come from nowhere yet
+            using["check_model"] = False
         wanted = {**(configuration or {}), "hnsw": given}
         checked: Collection = client.get_or_create_collection(existing.name, wanted, **using)
         return checked

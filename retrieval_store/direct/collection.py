@@ -145,9 +145,11 @@ class Collection:
 
     def __contains__(self, point_id: object) -> bool:
         """Whether there is a point of this id."""
-        return isinstance(point_id, str) and bool(
-            self._backend.points.get(self._named(point_id), None, None, 0, Fields()).ids
-        )
+        try:
+            named = self._named([point_id])
+        except InvalidArgumentError:  # no point can have it
+            return False
+        return bool(self._backend.points.get(named, None, None, 0, Fields()).ids)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise InvalidTypeError(

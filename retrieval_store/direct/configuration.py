@@ -205,8 +205,10 @@ def _is_vectors(vectors: Any) -> bool:
 
 def _is_spec(spec: Payload) -> bool:
     match spec:
-        case {"name": str(), "settings": dict()} | {"custom": str()}:
+        case {"name": str(), "settings": dict()}:
             return True
+        case {"custom": str()}:
+            return "name" not in spec
     return False
 
 

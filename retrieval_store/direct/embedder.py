@@ -5,6 +5,7 @@ can't reach a host, an environment variable or a file: of a class that says so, 
 the user has given in this process, or by a client that was told to trust the store.
 """
 
+import os
 import reprlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,15 +16,13 @@ import orjson
 
 from retrieval_store import plugins
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.json_values import JSONValue, checked_object
+from retrieval_store.base.json_values import JSONValue, checked_object, is_unicode, shown
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.direct.arguments import matrix_of
 from retrieval_store.embeddings import (
-    ConfiguredEmbedding,
     Default,
     Embeds,
     QueryEmbedding,
-    RestorableEmbedding,
 )
 from retrieval_store.errors import (
     ConflictError,
@@ -52,51 +51,76 @@ def spec_of(given: Embeds | Default | None) -> Spec | None:
         return None
     if isinstance(given, Default):
         given = _made(DEFAULT_NAME, {})
+    function: Any = given
     kind = type(given)
     name = plugins.name_of(plugins.EMBEDDING_FUNCTIONS, kind)
-    if name is not None and isinstance(given, RestorableEmbedding):
-        return {"name": name, "settings": checked_object(given.settings(), "settings()")}
-    if name is not None and isinstance(given, ConfiguredEmbedding):
-        return {"name": name, "settings": checked_object(given.get_config(), "get_config()")}
-    custom: Spec = {"custom": getattr(given, "__qualname__", kind.__qualname__)}
+    if name is not None and _has(given, "settings"):
+        return {"name": name, "settings": checked_object(function.settings(), "settings()")}
+    if name is not None and _has(given, "get_config"):
+        return {"name": name, "settings": checked_object(function.get_config(), "get_config()")}
+    called = getattr(given, "__qualname__", None)
+    custom: Spec = {"custom": called if isinstance(called, str) else kind.__qualname__}
     model = model_of(given)
     return custom if model is None else {**custom, "model": model}
+
+
+def is_told_apart(function: Any) -> bool:
+    """Whether anything tells a function from others: a name, or that of its model."""
+    spec = spec_of(function) or {}
+    return "name" in spec or "model" in spec
+
+
+def _has(function: Any, method: str) -> bool:
+    """Whether its class has a method of this name; what else an object has may mean anything."""
+    return callable(getattr(type(function), method, None))
 
 
 def model_of(function: Any) -> str | None:
     """The name of the model of a function that isn't registered, if it tells."""
     config: Any = {}
-    if isinstance(function, ConfiguredEmbedding):
-        with suppress(Exception):  # it needn't say anything
-            config = function.get_config()
-    told = [
-        *(getattr(function, name, None) for name in MODEL_NAMES),
-        *(config.get(name) for name in MODEL_NAMES if isinstance(config, dict)),
-    ]
-    return next((one for one in told if isinstance(one, str) and one), None)
+    with suppress(Exception):  # it needn't say anything
+        config = function.get_config() if _has(function, "get_config") else {}
+    for name in MODEL_NAMES:
+        told: Any = None
+        with suppress(Exception):  # a property may want what isn't there yet
+            told = getattr(function, name, None)
+        for one in (told, config.get(name) if isinstance(config, dict) else None):
+            model = os.fspath(one) if isinstance(one, os.PathLike) else one
+            if isinstance(model, str) and model and is_unicode(model):
+                return model
+    return None
 
 
 def space_for(function: Embeds | Default | None, given: str | None) -> str | None:
-    """The distance of a new collection: that which is given, or the function's own; None where
-    neither says one. InvalidArgumentError for one that the function doesn't support."""
+    """The distance of a new collection: that which is given; or the function's own, the first of
+    those that it supports if it isn't among these; None where nothing says one.
+    InvalidArgumentError for one that is given and that the function doesn't support."""
     if function is None or isinstance(function, Default):
         return given
-    space = given
-    if given is None and callable(own := getattr(function, "default_space", None)):
-        space = own()
     supported = supported_by(function)
-    if space is not None and supported is not None and space not in supported:
+    if given is None:
+        chosen: Any = function
+        own = chosen.default_space() if _has(function, "default_space") else None
+        return own if supported is None or own in supported else supported[0]
+    if supported is not None and given not in supported:
         raise InvalidArgumentError(
-            f"configuration['hnsw']['space'] is {space!r}, but the embedding function supports "
+            f"configuration['hnsw']['space'] is {given!r}, but the embedding function supports "
             f"{', '.join(map(repr, supported))}"
         )
-    return space
+    return given
 
 
 def supported_by(function: Any) -> list[str] | None:
     """The distances that a function says its vectors are made for; None where it says nothing."""
-    told = getattr(function, "supported_spaces", None)
-    return list(told()) if callable(told) else None
+    if not _has(function, "supported_spaces"):
+        return None
+    told = function.supported_spaces()
+    if not isinstance(told, list | tuple | set | frozenset) or not told:
+        raise EmbeddingFunctionError(
+            f"supported_spaces() of the embedding function is {shown(told)}, expected a list of "
+            "distances"
+        )
+    return [str(one) for one in told]
 
 
 class Embedder:
@@ -195,7 +219,7 @@ def _restored(spec: Spec, trust: bool) -> Embeds:
         return _made(spec["name"], spec["settings"])
     except MissingDependencyError:
         raise
-    except (TypeError, ValueError, ArithmeticError) as error:
+    except Exception as error:  # whatever its maker thinks of such settings
         raise EmbeddingFunctionError(
             f"the embedding function {_shown(spec)} that the collection was created with can't be "
             f"made: {_SHORT.repr(str(error))}"
@@ -204,9 +228,10 @@ def _restored(spec: Spec, trust: bool) -> Embeds:
 
 def _made(name: Any, settings: Any) -> Embeds:
     kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, name)
-    made: Embeds = (
-        kind(**settings) if hasattr(kind, "settings") else kind.build_from_config(settings)
-    )
+    is_ours = callable(getattr(kind, "settings", None))
+    made: Embeds = kind(**settings) if is_ours else kind.build_from_config(settings)
+    if not callable(made):
+        raise TypeError(f"build_from_config made {shown(made)}, expected an embedding function")
     return made
 
 
@@ -251,7 +276,10 @@ def _model_in(spec: Spec) -> str | None:
     if isinstance(settings, dict):
         told += [settings.get(name) for name in MODEL_NAMES]
     model = next((one for one in told if isinstance(one, str)), None)
-    return None if model is None else model.rpartition("/")[2].casefold()
+    if model is None:
+        return None
+    whole = model.replace("\\", "/").rstrip("/").removesuffix(":latest")
+    return whole.rpartition("/")[2].casefold()
 
 
 def _shown(spec: Spec) -> str:

@@ -37,8 +37,12 @@ class EmbeddingFunction(Generic[Input]):
         if call is not None:
 
             @wraps(call)
-            def normalised(self: Any, input: Any) -> list[Any]:
-                return [np.asarray(vector, np.float32) for vector in call(self, input)]
+            def normalised(self: Any, *args: Any, **kwargs: Any) -> Any:
+                result = call(self, *args, **kwargs)
+                try:
+                    return [np.asarray(vector, np.float32) for vector in result]
+                except (TypeError, ValueError):  # what it is, who uses it will say
+                    return result
 
             cls.__call__ = normalised  # type: ignore[method-assign]
 

@@ -6,6 +6,7 @@ than the name of the model.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 
@@ -45,5 +46,9 @@ class FromLlamaIndex:
 
 def _model_of(wrapped: Any) -> str | None:
     """The name of its model, as most of them say it: what a collection can tell it by."""
-    told = (getattr(wrapped, name, None) for name in ("model_name", "model", "model_id"))
-    return next((one for one in told if isinstance(one, str) and one), None)
+    for name in ("model_name", "model", "model_id"):
+        with suppress(Exception):  # a property may want what isn't there yet
+            told = getattr(wrapped, name, None)
+            if isinstance(told, str) and told:
+                return told
+    return None

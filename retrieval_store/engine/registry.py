@@ -65,8 +65,7 @@ def acquire(
     path: Path, mode: Mode, find_class: FindClass = built_in, uses_derived: bool = True
 ) -> Share:
     """A share in the store at the path, made if there is none; give it back with `release`."""
-    if sys.platform == "win32":
-        raise StorageError("stores on disk work on Linux and macOS so far; use one in memory")
+    refuse_without_posix()
     with translated(path), _open.lock:
         if mode != "read-only":
             _make_directory(path)
@@ -84,6 +83,12 @@ def acquire(
                 f"{path} is open in this process with durability={share.store.mode!r}, not {mode!r}"
             )
         return share
+
+
+def refuse_without_posix() -> None:
+    """Raise StorageError where there are no locks and maps of files as stores on disk need them."""
+    if sys.platform == "win32":
+        raise StorageError("stores on disk work on Linux and macOS so far; use one in memory")
 
 
 def release(share: Share) -> None:

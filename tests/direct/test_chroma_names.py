@@ -8,6 +8,8 @@ import uuid
 
 import chromadb
 import chromadb.errors
+import numpy as np
+import pydantic
 import pytest
 
 import retrieval_store
@@ -148,3 +150,20 @@ def test_settings_of_chromas_index_are_taken_and_noted_once(client, caplog):
     }
     with pytest.raises(InvalidArgumentError, match="unknown key 'ef_serach'"):
         client.create_collection("typo", {"hnsw": {"ef_serach": 1}}, embedding_function=None)
+
+
+def test_odd_arguments_of_a_client_are_refused_by_name(tmp_path, client):
+    class Demanding(pydantic.BaseModel):
+        allow_reset: bool
+
+    with retrieval_store.Client(settings=Demanding(allow_reset=True)) as other:
+        other.reset()
+    for settings in (chromadb.Settings, {1: 2}):
+        with pytest.raises(InvalidTypeError, match="settings is .* expected Settings or a dict"):
+            retrieval_store.Client(settings=settings)
+    with pytest.raises(InvalidArgumentError, match="tenant is array"):
+        retrieval_store.Client(tenant=np.array(["default_tenant", "x"]))
+    with pytest.raises(NotFoundError, match="no store at"):
+        retrieval_store.Client(tmp_path / ("x" * 5_000), create=False)
+    things = client.create_collection("things", embedding_function=None)
+    assert "" not in things and "\ud800" not in things

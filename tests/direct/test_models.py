@@ -2,6 +2,8 @@
 is made for, and that no other takes its place."""
 
 import math
+from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -170,3 +172,89 @@ def test_a_function_inside_a_vector_store_is_known_by_itself(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         texts = client.get_collection("langchain")
         assert texts.query(query_texts="kitten", n_results=1)["documents"] == [["the cat sleeps"]]
+
+
+class Odd:
+    """A function with members that aren't what their names say."""
+
+    model_name = property(lambda self: 1 / 0)
+
+    def __init__(self):
+        self.settings = {"a": 1}
+
+    def __call__(self, input):
+        return [[float(len(text)), 1.0] for text in input]
+
+
+def test_members_of_other_meanings_are_left_alone(client, monkeypatch):
+    monkeypatch.setattr(plugins, "_registered", {})
+    made = client.create_collection("odd", embedding_function=Odd())
+    made.add(ids="a", documents="x")
+    mock = MagicMock(side_effect=lambda texts: [[1.0, 2.0]] * len(texts))
+    client.create_collection("mock", embedding_function=mock).add(ids="a", documents="x")
+    surrogate = client.create_collection("surrogate", embedding_function=Named("m\udcff"))
+    assert "model" not in surrogate.configuration["embedding_function"]
+    path = client.create_collection("path", embedding_function=Named(Path("/models/small/")))
+    assert path.configuration["embedding_function"]["model"] == "/models/small"
+    with pytest.raises(ConflictError):
+        client.get_collection("path", embedding_function=Named("/models/large/"))
+    client.get_collection("path", embedding_function=Named("C:\\models\\Small:latest"))
+
+
+def test_distances_that_a_function_supports_are_kept_to(client):
+    only = type("Only", (EmbeddingFunction,), {"supported_spaces": lambda self: ["cosine"]})
+    assert space_of(client.create_collection("only", embedding_function=only())) == "cosine"
+    base = {"default_space": lambda self: "l2", "supported_spaces": lambda self: ["ip", "cosine"]}
+    other = type("Other", (EmbeddingFunction,), base)
+    assert space_of(client.create_collection("other", embedding_function=other())) == "ip"
+    none = type("Nothing", (EmbeddingFunction,), {"supported_spaces": lambda self: None})
+    with pytest.raises(EmbeddingFunctionError, match=r"supported_spaces\(\) .* is None"):
+        client.create_collection("none", embedding_function=none())
+
+
+@pytest.mark.parametrize("result", [None, [["a"]], [[1.0], [1.0, 2.0]], 7])
+def test_what_is_no_vector_is_an_error_of_the_function(client, result):
+    kind = type("Bad", (EmbeddingFunction,), {"__call__": lambda self, input: result})
+    bad = client.create_collection("bad", embedding_function=kind())
+    with pytest.raises(EmbeddingFunctionError):
+        bad.add(ids=["a", "b"], documents=["x", "y"])
+    more = {
+        "__call__": lambda self, texts, prompt="": [[float(len(prompt + one))] for one in texts]
+    }
+    assert type("More", (EmbeddingFunction,), more)()(texts=["a"], prompt="bc")[0].tolist() == [3.0]
+
+
+@pytest.mark.parametrize("made", [KeyError("model"), AssertionError(), OSError("no file"), None])
+def test_what_a_class_makes_of_a_stored_configuration_may_fail(tmp_path, monkeypatch, made):
+    monkeypatch.setattr(plugins, "_registered", {})
+
+    class Fails(Waves):
+        self_contained = True
+
+        @staticmethod
+        def build_from_config(config):
+            if isinstance(made, Exception):
+                raise made
+            return made
+
+    retrieval_store.register_embedding_function(Fails)
+    with retrieval_store.Client(tmp_path) as client:
+        client.create_collection("things", embedding_function=Fails())
+        plugins_given = client.get_collection("things")
+        with pytest.raises(EmbeddingFunctionError, match="can't be made"):
+            plugins_given.query(query_texts="x")
+
+
+def test_vector_stores_work_with_what_nothing_is_known_of(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        client.create_collection("empty")
+        client.create_collection("full").add(ids="a", embeddings=[1.0, 1.0])
+    for name in ("empty", "full"):
+        for embedding in (OfLangChain(None), AsLangChain(AsLangChain(lambda x: [[1.0, 1.0]]))):
+            RetrievalStore(embedding, path=tmp_path, collection_name=name).close()
+    RetrievalStore(OfLangChain("small"), path=tmp_path, collection_name="empty").close()
+    with pytest.raises(ConflictError):
+        RetrievalStore(OfLangChain("small"), path=tmp_path, collection_name="full")
+    only_l2 = type("OnlyL2", (EmbeddingFunction,), {"supported_spaces": lambda self: ["l2"]})
+    with RetrievalStore(AsLangChain(only_l2()), collection_name="new") as store:
+        assert space_of(store.collection) == "l2"

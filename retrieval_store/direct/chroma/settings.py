@@ -2,6 +2,7 @@
 name where they would mean something."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from retrieval_store.base.json_values import shown
@@ -29,7 +30,7 @@ def checked_settings(settings: Any, tenant: Any, database: Any) -> Settings:
     """What a client is given of these; InvalidArgumentError for what can't be here."""
     given = {"tenant": (tenant, DEFAULT_TENANT), "database": (database, DEFAULT_DATABASE)}
     for name, (value, default) in given.items():
-        if value != default:
+        if not isinstance(value, str) or value != default:
             raise InvalidArgumentError(
                 f"{name} is {shown(value)}, but a store has no tenants and databases: keep each "
                 "in a directory of its own"
@@ -41,11 +42,13 @@ def _named(settings: Any) -> dict[str, Any]:
     """The settings that differ from what they are if nothing is said."""
     if settings is None:
         return {}
-    if isinstance(settings, Mapping):
+    if isinstance(settings, Mapping) and all(isinstance(name, str) for name in settings):
         return dict(settings)
-    if not hasattr(settings, "model_dump"):
+    if isinstance(settings, type) or not hasattr(settings, "model_dump"):
         raise InvalidTypeError(f"settings is {shown(settings)}, expected Settings or a dict")
-    usual = type(settings)().model_dump()
+    usual: dict[str, Any] = {}
+    with suppress(Exception):  # a model may have fields that must be given
+        usual = type(settings)().model_dump()
     return {k: v for k, v in settings.model_dump().items() if k not in usual or v != usual[k]}
 
 

@@ -66,6 +66,7 @@ def optimize(points: Access, progress: Progress) -> None:
     """Compact the vector files if they have dead slots, bring the indexes up to date and save them,
     and give back all space."""
     points.refuse_if_read_only()
+    tell = _told(points, progress)
 
     def work(alone: bool) -> None:
         if not alone:
@@ -74,9 +75,9 @@ def optimize(points: Access, progress: Progress) -> None:
         state, held = moment.state, worth_saving(moment)
         remove_leftovers(points, state.head.generation)
         if any(space.dead for space in state.spaces.values()):
-            compact(points, state, progress)
+            compact(points, state, tell)
         for name in state.spaces:
-            code(points, name, progress)
+            code(points, name, tell)
             save_codes(points, name, every=True)
             while fill(points, name, True, filling):
                 pass  # the collection was put to rest meanwhile
@@ -86,7 +87,7 @@ def optimize(points: Access, progress: Progress) -> None:
         give_back_space(points)
 
     def filling(done: int, total: int) -> None:
-        progress(done, total)
+        tell(done, total)
         _refuse_overgrown(points)
 
     try:
@@ -137,7 +138,6 @@ def tend(points: Access, progress: Progress) -> bool:
     progress = _told(points, progress)
 
     def work(alone: bool) -> bool:
-        points.maintained = (0, 0)
         moment = points.moment()
         state = moment.state
         moment.kept.unsaved.clear()  # also where another process saves, or nobody can
@@ -190,9 +190,12 @@ def _as_only_process(points: Access, milliseconds: int, work: Callable[[bool], T
     """As that of `turns`; begins anew whenever there is more to compact than an index is worth."""
 
     def again(alone: bool) -> T:
-        while True:
-            with suppress(_Overgrown):
-                return work(alone)
+        try:
+            while True:
+                with suppress(_Overgrown):
+                    return work(alone)
+        finally:
+            points.maintained = (0, 0)
 
     return as_only_process(points, milliseconds, again)
 

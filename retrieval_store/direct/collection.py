@@ -365,7 +365,7 @@ class Collection:
             raise self._gone() from None
 
     def _gone(self) -> NotFoundError:
-        return NotFoundError.of_deleted(f"collection {self._opened_as!r}")
+        return NotFoundError.of_deleted(f"Collection {self._opened_as!r}")
 
     def _metric(self) -> Metric:
         return metric_of(all_settings(self._record()))

@@ -274,7 +274,7 @@ class Access:
 
     def _gone(self) -> NotFoundError:
         self.dropped = True
-        return NotFoundError.of_deleted(f"collection {self._name!r}")
+        return NotFoundError.of_deleted(f"Collection {self._name!r}")
 
     def _use(self, work: Callable[[apsw.Connection], Found]) -> Found:
         return self._unless_gone(lambda: self._database.use(work))

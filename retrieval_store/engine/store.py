@@ -300,7 +300,7 @@ class Store:
         record = self._catalog.read(lambda entries: entries.with_id(collection_id))
         directory = self._directory_of(collection_id)
         if directory is None:  # what is in memory is open, or gone
-            raise NotFoundError.of_deleted(f"collection {record.name!r}")
+            raise NotFoundError.of_deleted(f"Collection {record.name!r}")
         opening = partial(PointStore.open, directory, record.name, self.mode, self._around)
         return self._open.opened(collection_id, opening)
 

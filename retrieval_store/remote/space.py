@@ -125,7 +125,7 @@ class QdrantCollection:
         found = making.settings_in(metadata)
         if found is None or found.record.id != self.settings.record.id:
             called = self.settings.record.name
-            raise NotFoundError.of_deleted(f"the collection {called!r} {self.cluster.place}")
+            raise NotFoundError.of_deleted(f"Collection {called!r} {self.cluster.place}")
 
     def known_dimension(self) -> int | None:
         """Of the vectors; None until the first write, by whomever, has fixed it."""

@@ -87,7 +87,7 @@ class RemoteStore:
         record = self._read(self._opened(collection_id).settings.name)
         if record is None or record.id != collection_id:
             self._forget(collection_id)
-            raise NotFoundError.of_deleted(f"the collection {self.cluster.place}")
+            raise NotFoundError.of_deleted(f"Collection {self.cluster.place}")
         return record
 
     def change(
@@ -152,7 +152,7 @@ class RemoteStore:
             self.page(None, 0)
         held = self._open.get(collection_id)
         if held is None:
-            raise NotFoundError.of_deleted(f"the collection {self.cluster.place}")
+            raise NotFoundError.of_deleted(f"Collection {self.cluster.place}")
         return held
 
     def _read(self, name: str) -> CollectionRecord | None:

@@ -140,7 +140,7 @@ class Entries:
         """The collection of this id; raises NotFoundError."""
         found = self._records("AND id = ?", collection_id)
         if not found:
-            raise NotFoundError.of_deleted(f"the collection with id {collection_id}")
+            raise NotFoundError.of_deleted(f"Collection with id {collection_id}")
         return found[0]
 
     def page(self, limit: int | None, offset: int, apart: bool = True) -> list[CollectionRecord]:

@@ -16,15 +16,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from retrieval_store import embeddings, errors, filters, loaders, plugins
-    from retrieval_store.direct.chroma.settings import Settings
+    from retrieval_store.base.arrays import SparseVector
+    from retrieval_store.direct.chroma.settings import (
+        DEFAULT_DATABASE,
+        DEFAULT_TENANT,
+        Settings,
+    )
     from retrieval_store.direct.chroma.types import (
+        URI,
+        CollectionMetadata,
         Documents,
         Embeddable,
         Embeddings,
         IDs,
         Images,
         Include,
+        Metadata,
         Metadatas,
+        UpdateCollectionMetadata,
+        UpdateMetadata,
         URIs,
         Where,
         WhereDocument,
@@ -45,7 +55,7 @@ if TYPE_CHECKING:
         Stats,
     )
     from retrieval_store.direct.tables.results import to_arrow, to_pandas
-    from retrieval_store.embeddings import EmbeddingFunction
+    from retrieval_store.embeddings import EmbeddingFunction, SparseEmbeddingFunction
     from retrieval_store.embeddings.open_clip import OpenCLIPEmbeddingFunction
     from retrieval_store.embeddings.openai import OpenAIEmbeddingFunction
     from retrieval_store.embeddings.sentence_transformers import (
@@ -59,8 +69,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "DEFAULT_DATABASE",
+    "DEFAULT_TENANT",
+    "URI",
     "Client",
     "Collection",
+    "CollectionMetadata",
     "Configuration",
     "DataLoader",
     "DeleteResult",
@@ -75,6 +89,7 @@ __all__ = [
     "ImageLoader",
     "Images",
     "Include",
+    "Metadata",
     "Metadatas",
     "OpenAIEmbeddingFunction",
     "OpenCLIPEmbeddingFunction",
@@ -82,9 +97,13 @@ __all__ = [
     "QueryResult",
     "SentenceTransformerEmbeddingFunction",
     "Settings",
+    "SparseEmbeddingFunction",
+    "SparseVector",
     "Stats",
     "TextLoader",
     "URIs",
+    "UpdateCollectionMetadata",
+    "UpdateMetadata",
     "Where",
     "WhereDocument",
     "WordLlamaEmbedding",
@@ -102,7 +121,16 @@ __all__ = [
 _HOMES = {
     "to_arrow": "retrieval_store.direct.tables.results",
     "to_pandas": "retrieval_store.direct.tables.results",
+    "DEFAULT_DATABASE": "retrieval_store.direct.chroma.settings",
+    "DEFAULT_TENANT": "retrieval_store.direct.chroma.settings",
     "Settings": "retrieval_store.direct.chroma.settings",
+    "CollectionMetadata": "retrieval_store.direct.chroma.types",
+    "Metadata": "retrieval_store.direct.chroma.types",
+    "URI": "retrieval_store.direct.chroma.types",
+    "UpdateCollectionMetadata": "retrieval_store.direct.chroma.types",
+    "UpdateMetadata": "retrieval_store.direct.chroma.types",
+    "SparseEmbeddingFunction": "retrieval_store.embeddings",
+    "SparseVector": "retrieval_store.base.arrays",
     "Documents": "retrieval_store.direct.chroma.types",
     "Embeddable": "retrieval_store.direct.chroma.types",
     "Embeddings": "retrieval_store.direct.chroma.types",

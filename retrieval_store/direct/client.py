@@ -179,6 +179,16 @@ class Client:
         """The directory where the store lies; None for one in memory or on a cluster."""
         return self._session.store.directory
 
+    @property
+    def tenant(self) -> str:
+        """Chroma's default: a store has none."""
+        return DEFAULT_TENANT
+
+    @property
+    def database(self) -> str:
+        """The same."""
+        return DEFAULT_DATABASE
+
     def create_collection(
         self,
         name: str,

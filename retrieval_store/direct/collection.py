@@ -122,6 +122,11 @@ class Collection:
         spec = stored_settings(record)["embedding_function"]
         return {**to_store(all_settings(record)), "embedding_function": spec}
 
+    @property
+    def configuration_json(self) -> dict[str, Any]:
+        """The same, under the name that users of Chroma know."""
+        return self.configuration
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Collection) and other._backend.id == self._backend.id
 

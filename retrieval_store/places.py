@@ -7,6 +7,7 @@ of the other; what they have in common is `interface.stores`, and only here is o
 import os
 import weakref
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -168,3 +169,14 @@ class StoredCollection:
 
     def snapshot(self, target: Path) -> None:
         embedded_store(self._session).snapshot(target, self._id)
+
+    def fork(self, name: str) -> "StoredCollection":
+        return StoredCollection(self._session, self._here("fork").fork(self._id, name).id)
+
+    def copied(self) -> AbstractContextManager[PointsBackend]:
+        return self._here("iterate").copied(self._id)
+
+    def _here(self, asked: str) -> EmbeddedStore:
+        if self._session.on_cluster:
+            raise InvalidArgumentError(f"{asked} isn't there {self._session.place}")
+        return embedded_store(self._session)

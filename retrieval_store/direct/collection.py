@@ -3,8 +3,10 @@
 import logging
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace as changed
+from itertools import count
 from typing import Any, Literal, TypeAlias, cast
 
 from retrieval_store.base.json_values import Payload, checked_object, shown
@@ -56,15 +58,23 @@ from retrieval_store.direct.results import (
     query_result,
 )
 from retrieval_store.direct.tables.html import table_of
+from retrieval_store.direct.tables.results import rows_of
 from retrieval_store.direct.tables.sources import batches_from, length_of
 from retrieval_store.embeddings import DEFAULT, Default, Embeds
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
 from retrieval_store.filters.expression import Expression, HasId, Not, every
 from retrieval_store.indexes.exact import Metric
-from retrieval_store.interface.points import Fields, PointBatch, PointId, PutResult, WriteRules
+from retrieval_store.interface.points import (
+    Fields,
+    PointBatch,
+    PointId,
+    Points,
+    PutResult,
+    WriteRules,
+)
 from retrieval_store.interface.queries import AnyQuery, Cut, Fusion
 from retrieval_store.interface.records import CollectionRecord
-from retrieval_store.interface.stores import INDEX_KINDS, Backend
+from retrieval_store.interface.stores import INDEX_KINDS, Backend, PointsBackend
 from retrieval_store.loaders import DataLoader
 
 Question: TypeAlias = tuple[AnyQuery, frozenset[str], Cut]  # and what is wanted of the hits
@@ -304,7 +314,7 @@ class Collection:
             points = self._backend.points.in_order(
                 path, expression, most, skipped, bool(descending), fields
             )
-        return get_result(points, wanted, self._load(points.uris) if "data" in wanted else None)
+        return self._shown(points, wanted)
 
     def peek(self, limit: int = 10) -> GetResult:
         """The first points, with everything but uris and data."""
@@ -498,6 +508,63 @@ class Collection:
         that is there already is replaced: InvalidArgumentError for a path that exists, and on a
         cluster."""
         self._backend.snapshot(path_of(path, "path"))
+
+    def fork(self, new_name: str) -> "Collection":
+        """A collection of its own that holds what this one holds at one moment. Its files are
+        copied, while others go on writing. Raises AlreadyExistsError for a name that is taken, and
+        InvalidArgumentError in memory and on a cluster."""
+        backend = self._backend.fork(collection_name(new_name))
+        forked = Collection(backend, backend.record(), data_loader=self._loader)
+        forked._embedder = self._embedder
+        return forked
+
+    def iterate(
+        self,
+        batch: int = 1_000,
+        where: Mapping[str, Any] | None = None,
+        where_document: Mapping[str, Any] | None = None,
+        include: Sequence[GetField] = ("metadatas", "documents"),
+    ) -> Iterator[dict[str, Any]]:
+        """All points that match, one by one, as they are when this is called: dicts with "id", and
+        of "document", "metadata", "uri", "embedding" and "data" those that are included, as
+        `add_from` takes them. So many are in memory at once. Where there are more, they are read
+        from a copy of the collection's files, which goes when the iterator does; writes go on
+        meanwhile. InvalidArgumentError on a cluster.
+        """
+        size = whole_number(batch, "batch", 1)
+        wanted = include_of(include, GET_FIELDS)
+        expression, fields = filter_of(where, where_document), fields_for(wanted)
+        first = self._backend.points.get(None, expression, size + 1, 0, fields)
+        if len(first.ids) <= size:
+            return rows_of(self._shown(first, wanted))
+        return self._copied_rows(self._backend.copied(), expression, size, fields, wanted)
+
+    def _copied_rows(
+        self,
+        copied: AbstractContextManager[PointsBackend],
+        expression: Expression | None,
+        size: int,
+        fields: Fields,
+        wanted: frozenset[str],
+    ) -> Iterator[dict[str, Any]]:
+        """The rows of a copy, which is made at once."""
+        points = copied.__enter__()
+
+        def rows() -> Iterator[dict[str, Any]]:
+            try:
+                for start in count(0, size):
+                    found = points.get(None, expression, size, start, fields)
+                    if not found.ids:
+                        return
+                    yield from rows_of(self._shown(found, wanted))
+            finally:
+                copied.__exit__(None, None, None)
+
+        return rows()
+
+    def _shown(self, points: Points, wanted: frozenset[str]) -> GetResult:
+        data = self._load(points.uris) if "data" in wanted else None
+        return get_result(points, wanted, data)
 
     def create_index(
         self, key: str, kind: Literal["keyword", "float", "bool"] | None = None

@@ -13,10 +13,11 @@ from retrieval_store.engine.access import Around
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.database.opening import create
 from retrieval_store.engine.database.pools import FileDatabase, MemoryDatabase
-from retrieval_store.engine.database.syncing import sync_directory
+from retrieval_store.engine.database.syncing import sync_directory, sync_file
 from retrieval_store.engine.nearest.indexing import FindClass, built_in
 from retrieval_store.engine.opened import OpenCollections
 from retrieval_store.engine.points import PointStore
+from retrieval_store.engine.snapshots.copies import private_copy
 from retrieval_store.engine.snapshots.restoring import unpacked
 from retrieval_store.engine.snapshots.taking import take
 from retrieval_store.engine.storage.catalog import CATALOG, Catalog, Entries
@@ -114,6 +115,32 @@ class Store:
         if replaced is not None:
             self._drop_marked(replaced)
         return record
+
+    def fork(self, collection_id: str, name: str) -> CollectionRecord:
+        """A copy of a collection, as it is at one moment, under another name; AlreadyExistsError
+        for one that is taken."""
+        if self.directory is None:
+            raise InvalidArgumentError("a collection in memory has no files that could be copied")
+        self._catalog.refuse_if_read_only()
+        record = CollectionRecord(str(uuid.uuid4()), name, self.record(collection_id).settings)
+        with private_copy(self.points(collection_id), self.directory) as files:
+            for file in files.iterdir():
+                sync_file(file)
+            sync_directory(files)
+            self._adopt(record, files, self.directory, replace=False)
+        return record
+
+    @contextlib.contextmanager
+    def copied(self, collection_id: str) -> Iterator[PointStore]:
+        """The points of a collection as they are now, in a copy that goes afterwards."""
+        beside = None if self.mode == "read-only" else self.directory
+        around = Around(self._around.find_class, uses_derived=False)
+        with private_copy(self.points(collection_id), beside) as files:
+            points = PointStore.open(files, collection_id, "relaxed", around)
+            try:
+                yield points
+            finally:
+                points.close(partial(ClientClosedError, "the copy is gone"))
 
     def _adopt(
         self, record: CollectionRecord, files: Path, directory: Path, replace: bool

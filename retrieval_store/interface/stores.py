@@ -4,6 +4,7 @@ Whoever implements them raises errors of ours only; what a front passes has been
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias, TypeVar, get_args
 
@@ -217,6 +218,14 @@ class Backend(Protocol):
     def snapshot(self, target: Path) -> None:
         """Write a snapshot into a file that isn't there; InvalidArgumentError on a cluster."""
 
+    def fork(self, name: str) -> "Backend":
+        """A copy of the collection under another name; InvalidArgumentError in memory, and on a
+        cluster."""
+
+    def copied(self) -> AbstractContextManager[PointsBackend]:
+        """The points as they are now, in a copy that goes afterwards; InvalidArgumentError on a
+        cluster."""
+
 
 class CollectionStore(Protocol):
     """Collections by name and by id."""
@@ -269,6 +278,12 @@ class EmbeddedStore(CollectionStore, Protocol):
 
     def resolved(self, name: str) -> CollectionRecord:
         """The collection of this name, or that an alias of this name leads to; NotFoundError."""
+
+    def fork(self, collection_id: str, name: str) -> CollectionRecord:
+        """A copy of a collection under another name; AlreadyExistsError for one that is taken."""
+
+    def copied(self, collection_id: str) -> AbstractContextManager[PointsBackend]:
+        """The points of a collection as they are now, in a copy that goes afterwards."""
 
     def snapshot(self, target: Path, collection_id: str | None = None) -> None:
         """Write a snapshot of a collection, or of the whole store, into a file that isn't there."""

@@ -1,6 +1,6 @@
 """Results as tables: a row for each point, or for each hit of each query."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -59,6 +59,13 @@ def to_arrow(result: Mapping[str, Any]) -> Any:
         for name, values in columns.items()
     }
     return pyarrow.table(arrays)
+
+
+def rows_of(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The points of what `get` returned one by one, as `add_from` takes them."""
+    columns = columns_of(result)
+    for row in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, row, strict=True))
 
 
 def columns_of(result: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -1,5 +1,9 @@
 """Copies of collections: one state of each, without what is dead or can be made again."""
 
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +18,7 @@ from retrieval_store.engine.storage.files import LOCK_NAME, POINTS_NAME
 from retrieval_store.engine.upkeep.compaction import compact, give_back_space
 from retrieval_store.errors import ClientClosedError
 
+PREFIX = ".copy-"  # of the names of directories with copies for a while
 _CLOSE = partial(ClientClosedError, "the copy is finished")
 
 
@@ -24,6 +29,18 @@ def copy_collection(points: Access, directory: Path) -> None:
     directory.mkdir()
     points.read_again(partial(_copy, directory=directory))
     _reduce(directory)
+
+
+@contextmanager
+def private_copy(points: Access, beside: Path | None) -> Iterator[Path]:
+    """The directory of a copy of which nobody else knows, in `beside` or among the system's
+    temporary files; what isn't taken away from there goes afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=beside))
+    try:
+        copy_collection(points, folder / "copy")
+        yield folder / "copy"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _copy(view: SearchView, directory: Path) -> None:

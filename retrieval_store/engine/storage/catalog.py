@@ -72,6 +72,10 @@ class Catalog:
         path = self._database.path
         return self._database.write(lambda connection: change(Entries(connection, path)))
 
+    def refuse_if_read_only(self) -> None:
+        """Raise ReadOnlyError when the store was opened so."""
+        self._database.refuse_if_read_only()
+
     def is_in_place(self) -> bool:
         """Whether the path still leads to the file that was opened."""
         return self._database.is_in_place()

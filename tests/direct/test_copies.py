@@ -1,0 +1,193 @@
+"""Going through all points of one state, and collections that are copies of others."""
+
+import gc
+import multiprocessing
+import os
+import threading
+
+import numpy as np
+import pytest
+
+import retrieval_store
+from retrieval_store.errors import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    NotFoundError,
+    ReadOnlyError,
+)
+from tests.helpers import PATIENCE
+
+COUNT = 2_500
+
+
+@pytest.fixture
+def things(client):
+    return filled(client)
+
+
+def filled(client, name="things", count=COUNT):
+    things = client.create_collection(name, embedding_function=None)
+    things.add(
+        ids=[f"p{i}" for i in range(count)],
+        embeddings=[[float(i), 1.0] for i in range(count)],
+        documents=[f"version 1 of {i}" for i in range(count)],
+        metadatas=[{"n": i} for i in range(count)],
+    )
+    return things
+
+
+def hidden(path):
+    return [name for name in os.listdir(path) if name.startswith(".copy")]
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("batch", [1_000, 7_000, 1])
+def test_all_points_come_one_by_one(things, batch):
+    every = range(0, COUNT, 1 if batch > 1 else 100)
+    where = None if batch > 1 else {"n": {"$in": list(every)}}
+    found = list(things.iterate(batch=batch, where=where))
+    assert [one["id"] for one in found] == [f"p{i}" for i in every]
+    assert found[3] == {
+        "id": f"p{every[3]}",
+        "document": f"version 1 of {every[3]}",
+        "metadata": {"n": every[3]},
+    }
+    near = things.iterate(batch=batch, where={"n": {"$lt": 3}}, include=["embeddings"])
+    assert [one["embedding"].tolist() for one in near] == [[i, 1.0] for i in range(3)]
+
+
+@pytest.mark.embedded
+def test_what_is_written_meanwhile_is_not_seen(things, client):
+    rows = things.iterate(batch=100, include=["documents", "embeddings"])
+    seen = [next(rows) for _ in range(150)]
+    ids = [f"p{i}" for i in range(COUNT)]
+    things.update(ids=ids, documents=["version 2"] * COUNT, embeddings=[[0.0, 0.0]] * COUNT)
+    things.delete(where={"n": {"$gte": 1_000}})
+    things.optimize()
+    seen += rows
+    assert [one["id"] for one in seen] == ids
+    assert all(one["document"].startswith("version 1") for one in seen)
+    assert [one["embedding"][0] for one in seen] == list(range(COUNT))
+    few = things.iterate(batch=100, where={"n": {"$lt": 5}})  # what fits is read at once
+    client.delete_collection("things")
+    assert len(list(few)) == 5
+    with pytest.raises(NotFoundError):
+        things.iterate()
+
+
+def test_copies_go_when_iterators_do(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        things = filled(client)
+        list(things.iterate(batch=100))
+        assert hidden(tmp_path) == []
+        rows, others = things.iterate(batch=100), things.iterate(batch=100)
+        next(rows)
+        assert len(hidden(tmp_path)) == 2
+        rows.close()
+        del others
+        gc.collect()
+        assert hidden(tmp_path) == []
+        rest = things.iterate(batch=100)
+        next(rest)
+    assert len(list(rest)) == COUNT - 1  # a closed client takes nothing from it
+    assert hidden(tmp_path) == []
+    with retrieval_store.Client(tmp_path, read_only=True) as client:
+        things = client.get_collection("things", embedding_function=None)
+        assert len(list(things.iterate(batch=100))) == COUNT
+
+
+def _of_a_child(path, queue):
+    with retrieval_store.Client(path) as client:
+        queue.put(client.get_collection("things", embedding_function=None).count())
+
+
+def test_a_process_may_fork_meanwhile(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        things = filled(client)
+        rows = things.iterate(batch=100)
+        before = [next(rows)["id"] for _ in range(150)]
+        forking = multiprocessing.get_context("fork")
+        queue = forking.SimpleQueue()
+        child = forking.Process(target=_of_a_child, args=(tmp_path, queue))
+        child.start()
+        assert queue.get() == COUNT
+        child.join(PATIENCE)
+        assert child.exitcode == 0
+        assert before + [one["id"] for one in rows] == [f"p{i}" for i in range(COUNT)]
+
+
+@pytest.mark.embedded
+def test_records_go_from_one_collection_to_another(things, client):
+    copy = client.create_collection("copy", embedding_function=None)
+    everything = ["embeddings", "documents", "metadatas"]
+    assert copy.add_from(things.iterate(include=everything)) == COUNT
+    one, other = things.get(include=everything), copy.get(include=everything)
+    assert one["metadatas"] == other["metadatas"] and one["documents"] == other["documents"]
+    assert np.array_equal(one["embeddings"], other["embeddings"])
+
+
+def test_a_fork_is_a_collection_of_its_own(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection(
+            "things", {"hnsw": {"space": "cosine"}}, {"topic": "x"}, embedding_function=letters
+        )
+        things.add(ids=["a", "b"], documents=["listen", "google"], metadatas=[{"n": 1}, {"n": 2}])
+        things.delete(ids=["b"])
+        fork = things.fork("others")
+        assert fork.name == "others" and fork.id != things.id and fork.metadata == {"topic": "x"}
+        assert fork.configuration == things.configuration
+        fork.add(ids="c", documents="silent")
+        things.update(ids="a", metadatas={"n": 5})
+        assert things.get()["metadatas"] == [{"n": 5}]
+        assert fork.get()["ids"] == ["a", "c"] and fork.get(ids="a")["metadatas"] == [{"n": 1}]
+        assert fork.query(query_texts="tinsel", n_results=1)["ids"] == [["a"]]
+        for name, error in (("things", AlreadyExistsError), ("-", InvalidArgumentError)):
+            with pytest.raises(error):
+                things.fork(name)
+        assert client.count_collections() == 2 and hidden(tmp_path) == []
+    with retrieval_store.Client(tmp_path) as client:
+        assert all(report.problem is None for report in client.verify())
+        assert client.get_collection("others", embedding_function=letters).count() == 2
+    with retrieval_store.Client(tmp_path, read_only=True) as client, pytest.raises(ReadOnlyError):
+        client.get_collection("others", embedding_function=None).fork("third")
+
+
+def letters(texts):
+    return [[text.count(c) for c in "abcdefghijklmnopqrstuvwxyz"] for text in texts]
+
+
+def test_a_fork_is_of_one_state_while_others_write(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        ids = [str(i) for i in range(300)]
+        ended = threading.Event()
+
+        def write():
+            version = 0
+            while not ended.is_set():
+                version += 1
+                things.upsert(
+                    ids=ids, embeddings=[[float(version)]] * 300, metadatas=[{"v": version}] * 300
+                )
+
+        things.upsert(ids=ids, embeddings=[[0.0]] * 300, metadatas=[{"v": 0}] * 300)
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            for i in range(5):
+                got = things.fork(f"fork{i}").get(include=["metadatas", "embeddings"])
+                (version,) = {one["v"] for one in got["metadatas"]}
+                assert len(got["ids"]) == 300 and (got["embeddings"] == version).all()
+        finally:
+            ended.set()
+            writer.join()
+
+
+def test_what_there_is_not_is_said(client):
+    things = filled(client, count=3)
+    if client.path is None:
+        with pytest.raises(InvalidArgumentError, match="in memory|isn't there"):
+            things.fork("others")
+    for wrong in ({"batch": 0}, {"include": ["distances"]}, {"where": {"$x": 1}}):
+        with pytest.raises(InvalidArgumentError):
+            things.iterate(**wrong)

@@ -7,7 +7,8 @@ RetrievalStoreError
 │   ├── InvalidMetadataError               a metadata value outside the JSON domain; says its path
 │   ├── DimensionMismatchError             a vector of another length than the collection's
 │   ├── DuplicateIDError                   one id twice in one call
-│   └── IDAlreadyExistsError               `add` of an id that is there
+│   ├── IDAlreadyExistsError               `add` of an id that is there
+│   └── InvalidUUIDError                   an id of a collection that is none
 ├── NotFoundError (ValueError, KeyError)   no such collection, or it has been deleted
 ├── AlreadyExistsError (ValueError)        the name of a collection is taken
 ├── ConflictError (ValueError)             settings differ from those the collection was made with
@@ -143,11 +144,17 @@ class ClusterTimeoutError(UnavailableError, TimeoutError):
     """The cluster took too long."""
 
 
+class InvalidUUIDError(InvalidArgumentError):
+    """An id of a collection is no UUID."""
+
+
+class BatchSizeExceededError(InvalidArgumentError):
+    """Never raised, for those who catch it: any batch is taken."""
+
+
 # The names that users of Chroma catch them by.
 ChromaError = RetrievalStoreError
 InvalidDimensionException = DimensionMismatchError
-InvalidUUIDError = InvalidArgumentError
-BatchSizeExceededError = InvalidArgumentError  # never raised: any batch is taken
 UniqueConstraintError = AlreadyExistsError
 VersionMismatchError = FormatError
 InternalError = StorageError

@@ -56,6 +56,7 @@ from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
     InvalidTypeError,
+    InvalidUUIDError,
     NotFoundError,
     StorageError,
 )
@@ -418,20 +419,21 @@ class Client:
         """The collection of this name, which `QdrantClient` may have given it."""
         try:
             return self._session.store.named(name if isinstance(name, str) else "")
-        except NotFoundError:
+        except NotFoundError as error:
             collection_name(name)  # whether it could be one
-            raise NotFoundError(self._missing(name)) from None
+            raise NotFoundError(self._missing(name, str(error))) from None
 
-    def _missing(self, name: str) -> str:
+    def _missing(self, name: str, said: str) -> str:
         """What to say of a collection that isn't there, whose name may have been mistyped."""
         names: list[str] = []
         with suppress(StorageError):  # whoever may read one may not be allowed to list all
             names = [record.name for record in self._session.store.page(NAMES_COMPARED, 0)]
         near = difflib.get_close_matches(name, names, NAMES_SHOWN, cutoff=0.0)
         these = listed([*near, *(one for one in names if one not in near)])
+        place = "" if self._session.on_cluster else f" in the store {self._session.place}"
         return (
-            f"there is no collection {name!r} in the store {self._session.place}: it does not "
-            f"exist there; {f'these do: {these}' if names else 'nor does any other'}"
+            f"{said}{place}: it does not exist there; "
+            f"{f'these do: {these}' if names else 'nor does any other'}"
         )
 
     def _collection(self, record: CollectionRecord, use: "_Using") -> Collection:
@@ -468,7 +470,7 @@ def _id_of(given: Any) -> str:
     try:
         return str(uuid.UUID(str(given)))
     except ValueError:
-        raise InvalidArgumentError(
+        raise InvalidUUIDError(
             f"collection_id is {shown(given)}, expected a UUID, as a collection's `id`"
         ) from None
 

@@ -548,7 +548,7 @@ class Collection:
         wanted: frozenset[str],
     ) -> Iterator[dict[str, Any]]:
         """The rows of a copy, which is made at once."""
-        points = copied.__enter__()
+        points, process = copied.__enter__(), os.getpid()
 
         def rows() -> Iterator[dict[str, Any]]:
             try:
@@ -558,7 +558,8 @@ class Collection:
                         return
                     yield from rows_of(self._shown(found, wanted))
             finally:
-                copied.__exit__(None, None, None)
+                if os.getpid() == process:  # a forked child leaves it to its parent
+                    copied.__exit__(None, None, None)
 
         return rows()
 

@@ -60,8 +60,17 @@ def spec_of(given: Embeds | Default | None) -> Spec | None:
         return {"name": name, "settings": checked_object(function.get_config(), "get_config()")}
     called = getattr(given, "__qualname__", None)
     custom: Spec = {"custom": called if isinstance(called, str) else kind.__qualname__}
-    model = model_of(given)
-    return custom if model is None else {**custom, "model": model}
+    told = {"model": model_of(given), "called": _called_by_itself(given)}
+    return custom | {name: one for name, one in told.items() if one is not None}
+
+
+def _called_by_itself(function: Any) -> str | None:
+    """What its `name()` says, as Chroma's have it."""
+    with suppress(Exception):
+        name = function.name() if _has(function, "name") else None
+        if isinstance(name, str) and name and is_unicode(name):
+            return name
+    return None
 
 
 def is_told_apart(function: Any) -> bool:
@@ -120,7 +129,7 @@ def supported_by(function: Any) -> list[str] | None:
             f"supported_spaces() of the embedding function is {shown(told)}, expected a list of "
             "distances"
         )
-    return [str(one) for one in told]
+    return [str(one) for one in (told if isinstance(told, list | tuple) else sorted(told, key=str))]
 
 
 class Embedder:
@@ -170,7 +179,8 @@ class Embedder:
                 raise EmbeddingFunctionError(
                     f"the collection was created with the embedding function {_shown(spec)}, "
                     "which isn't registered: pass it as embedding_function= when you get the "
-                    "collection, or pass vectors"
+                    "collection, register its class by @register_embedding_function before you "
+                    "make one, or pass vectors"
                 )
             self._function = _restored(spec, self._trust)
         return self._function
@@ -261,13 +271,19 @@ def _refuse_conflict(given: Spec | None, stored: Spec) -> None:
 
 
 def _may_be_same(given: Spec, stored: Spec) -> bool:
-    """Where one isn't registered, the names of the models tell, if both have one, without those of
-    who made them."""
-    registered = [spec for spec in (given, stored) if "name" in spec]
-    models = [_model_in(spec) for spec in (given, stored)]
-    if len(registered) == 2 or (registered and None in models):
+    """Of two that are registered everything tells; else the names of their models, without those of
+    who made them, and their own, where both say one."""
+    specs = (given, stored)
+    registered = sum("name" in spec for spec in specs)
+    models = {_model_in(spec) for spec in specs}
+    names = {spec.get("name", spec.get("called")) for spec in specs}
+    if registered == 2:
         return _canonical(given) == _canonical(stored)
-    return None in models or models[0] == models[1]
+    if None not in models and len(models) > 1:
+        return False
+    if None not in names:
+        return len(names) == 1
+    return not registered or None not in models
 
 
 def _model_in(spec: Spec) -> str | None:
@@ -284,9 +300,10 @@ def _model_in(spec: Spec) -> str | None:
 
 def _shown(spec: Spec) -> str:
     if "name" not in spec:
-        model = spec.get("model")
+        model, called = spec.get("model"), spec.get("called")
         of = "" if model is None else f" of the model {_SHORT.repr(model)}"
-        return _SHORT.repr(spec["custom"]) + of
+        by = "" if called is None else f", which calls itself {_SHORT.repr(called)}"
+        return _SHORT.repr(spec["custom"]) + of + by
     return f"{_SHORT.repr(spec['name'])} with {_SHORT.repr(spec['settings'])}"
 
 

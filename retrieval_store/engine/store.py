@@ -17,7 +17,7 @@ from retrieval_store.engine.database.syncing import sync_directory, sync_file
 from retrieval_store.engine.nearest.indexing import FindClass, built_in
 from retrieval_store.engine.opened import OpenCollections
 from retrieval_store.engine.points import PointStore
-from retrieval_store.engine.snapshots.copies import private_copy
+from retrieval_store.engine.snapshots.copies import private_copy, remove_lost_copies
 from retrieval_store.engine.snapshots.restoring import unpacked
 from retrieval_store.engine.snapshots.taking import take
 from retrieval_store.engine.storage.catalog import CATALOG, Catalog, Entries
@@ -361,7 +361,8 @@ class Store:
             return False
 
     def _sweep(self, directory: Path) -> None:
-        """Remove what creations left behind whose process died."""
+        """Remove what creations and copies left behind whose process died."""
+        remove_lost_copies(directory)
         for collection_id in self._catalog.read(Entries.unfinished):
             # In the transaction, so that nobody is making it now.
             self._catalog.write(partial(_give_up, directory, collection_id))

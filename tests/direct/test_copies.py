@@ -3,12 +3,17 @@
 import gc
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
+from contextlib import suppress
+from unittest import mock
 
 import numpy as np
 import pytest
 
 import retrieval_store
+from retrieval_store.engine.upkeep import compaction
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
@@ -191,3 +196,47 @@ def test_what_there_is_not_is_said(client):
     for wrong in ({"batch": 0}, {"include": ["distances"]}, {"where": {"$x": 1}}):
         with pytest.raises(InvalidArgumentError):
             things.iterate(**wrong)
+
+
+def test_a_forked_child_leaves_the_copy_to_its_parent(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        rows = filled(client).iterate(batch=100)
+        next(rows)
+        child = os.fork()
+        if not child:
+            try:
+                del rows
+                gc.collect()
+            finally:
+                os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert len(list(rows)) == COUNT - 1
+
+
+def test_copies_of_processes_that_died_go_when_a_store_is_opened(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        rows = filled(client).iterate(batch=100)
+        next(rows)
+        code = (
+            "import os, sys, retrieval_store as r\n"
+            "rows = r.Client(sys.argv[1]).get_collection('things', None).iterate(batch=100)\n"
+            "next(rows)\nos.kill(os.getpid(), 9)"
+        )
+        died = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True)
+        assert died.returncode == -9 and len(hidden(tmp_path)) == 2
+        code = "import sys, retrieval_store as r; r.Client(sys.argv[1]).close()"
+        subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+        assert len(hidden(tmp_path)) == 1  # that of this process, which lives
+        assert len(list(rows)) == COUNT - 1
+
+
+def test_a_compaction_that_was_cut_short_is_not_copied(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        things = filled(client)
+        things.update(ids=[f"p{i}" for i in range(100)], embeddings=[[0.0, 0.0]] * 100)
+        cut_short = mock.patch.object(compaction, "_switch", side_effect=KeyboardInterrupt)
+        with cut_short, suppress(KeyboardInterrupt):
+            things.optimize()
+        assert len(list(things.iterate(batch=100))) == COUNT
+        assert things.fork("others").count() == COUNT
+        things.snapshot(tmp_path / "snapshot.zip")

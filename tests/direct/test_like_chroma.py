@@ -20,7 +20,7 @@ def filled(client, name="things"):
 
 @pytest.fixture
 def theirs():
-    client = chromadb.EphemeralClient()
+    client = chromadb.EphemeralClient(chromadb.Settings(anonymized_telemetry=False))
     yield filled(client, "like-chroma")
     client.delete_collection("like-chroma")
 

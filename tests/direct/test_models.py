@@ -83,7 +83,7 @@ def test_what_is_not_registered_is_not_made(tmp_path, monkeypatch):
         client.create_collection("things", embedding_function=Waves())
     with (
         retrieval_store.Client(tmp_path, trust=True) as client,
-        pytest.raises(EmbeddingFunctionError, match="'Waves', which isn't registered"),
+        pytest.raises(EmbeddingFunctionError, match="'Waves'.* which isn't registered"),
     ):
         client.get_collection("things").add(ids="a", documents="x")
 
@@ -258,3 +258,18 @@ def test_vector_stores_work_with_what_nothing_is_known_of(tmp_path):
     only_l2 = type("OnlyL2", (EmbeddingFunction,), {"supported_spaces": lambda self: ["l2"]})
     with RetrievalStore(AsLangChain(only_l2()), collection_name="new") as store:
         assert space_of(store.collection) == "l2"
+
+
+def test_functions_that_are_not_registered_are_told_apart_by_their_own_names(tmp_path, monkeypatch):
+    monkeypatch.setattr(plugins, "_registered", {})
+    other = type("Other", (Waves,), {"name": staticmethod(lambda: "tides")})
+    with retrieval_store.Client(tmp_path) as client:
+        client.create_collection("things", embedding_function=Waves())
+        client.get_collection("things", embedding_function=Waves(2.0))
+        with pytest.raises(ConflictError, match="'waves'.*'tides'"):
+            client.get_collection("things", embedding_function=other())
+        retrieval_store.register_embedding_function(Waves)
+        client.get_collection("things", embedding_function=Waves())  # whoever registers it later
+        client.create_collection("more", embedding_function=Waves())
+        monkeypatch.setattr(plugins, "_registered", {})
+        client.get_collection("more", embedding_function=Waves())

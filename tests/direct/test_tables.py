@@ -6,6 +6,7 @@ import json
 import pickle
 import re
 import sys
+from datetime import date
 
 import numpy as np
 import pandas
@@ -66,8 +67,22 @@ SOURCES = {
     "records": records,
     "a list": lambda: list(records()),
     "results": results,
+    "arrow's batches": lambda: pyarrow.table(COLUMNS).to_batches(max_chunksize=4),
+    "a reader": lambda: pyarrow.table(COLUMNS).to_reader(max_chunksize=4),
+    "a table of a result": lambda: retrieval_store.to_arrow(
+        {
+            "ids": COLUMNS["id"],
+            "embeddings": COLUMNS["embedding"],
+            "documents": COLUMNS["document"],
+            "metadatas": [one["metadata"] for one in records()],
+        }
+    ),
     "pieces": lambda: [pandas.DataFrame(COLUMNS)[:7], polars.DataFrame(COLUMNS)[7:]],
 }
+
+
+TWICE = pandas.concat([pandas.DataFrame(COLUMNS), pandas.DataFrame({"x": [1]})], axis=1)
+TWICE.insert(0, "x", 2, allow_duplicates=True)
 
 
 @pytest.fixture
@@ -131,7 +146,25 @@ def test_texts_are_embedded_and_a_bar_shows_how_far_it_is(client, capfd):
             InvalidArgumentError,
             "'documents'.* has 2 items",
         ),
-        (pandas.DataFrame({"name": ["x"]}), InvalidArgumentError, "expected 'id' among them"),
+        (
+            pandas.DataFrame({"name": ["x"]}),
+            InvalidArgumentError,
+            "no 'id' among the columns 'name'",
+        ),
+        (
+            pandas.DataFrame({"id": ["a"], "documents": ["x"]}),
+            InvalidArgumentError,
+            "'documents' among",
+        ),
+        (TWICE, InvalidArgumentError, "'x' twice among the columns"),
+        (
+            pandas.DataFrame({"id": ["a"], "metadata": ["x"]}),
+            InvalidArgumentError,
+            "'x'.* 'metadata'",
+        ),
+        ([{"id": None, "embedding": [1.0, 2.0]}], InvalidTypeError, r"ids\[0\] is None"),
+        ({"ids": None}, InvalidTypeError, "source is {'ids': None}"),
+        ({"ids": ["a"], "embeddings": 5}, InvalidTypeError, r"source\['embeddings'\] is 5"),
         (
             [{"id": "a", "embedding": [1.0, 2.0]}, {"id": "b", "document": "x"}],
             InvalidArgumentError,
@@ -146,6 +179,20 @@ def test_what_is_no_record_is_named(things, source, error, message):
     assert len(things) == 0
     with pytest.raises(InvalidArgumentError, match="batch is 0"):
         things.add_from(records(), batch=0)
+
+
+def test_dates_of_tables_are_text_that_filters_compare(things):
+    frame = pandas.DataFrame({"id": ["a", "b"], "embedding": [[1.0], [2.0]]})
+    frame["when"] = pandas.to_datetime(["2024-05-01", None])
+    frame["day"] = [date(2020, 1, 2), date(2021, 1, 2)]
+    things.add_from(frame)
+    assert things.get()["metadatas"] == [
+        {"when": "2024-05-01T00:00:00", "day": "2020-01-02"},
+        {"day": "2021-01-02"},
+    ]
+    assert things.get(where={"day": {"$gt": date(2020, 6, 1)}})["ids"] == ["b"]
+    things.add_from({"id": "c", "embedding": [3.0]})
+    assert len(things) == 3
 
 
 def test_nothing_is_added_of_nothing(things):
@@ -226,6 +273,18 @@ def test_results_are_dicts_like_any_other(filled):
     got = filled.get(limit=2)
     assert isinstance(got, dict) and json.loads(json.dumps(got)) == got
     assert pickle.loads(pickle.dumps(got)) == got and {**got}["ids"] == got["ids"]
+
+
+def test_what_a_loader_makes_may_be_anything(client):
+    odd = {"a": np.float32(1), "b": "\ud800<"}
+    held = client.create_collection(
+        "odd", embedding_function=None, data_loader=lambda u: [odd] * len(u)
+    )
+    held.add(ids=["a"], embeddings=[[1, 2]], uris=["u"])
+    html = held.get(include=["data"])._repr_html_()
+    assert "<td>" in html and html.encode()
+    others = client.create_collection("others", embedding_function=None)
+    assert others.add_from(held.iterate(include=["embeddings", "uris", "data"])) == 1
 
 
 def test_images_are_shown_small(client):

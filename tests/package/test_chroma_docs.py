@@ -34,7 +34,7 @@ def public(thing):
 
 @pytest.fixture(scope="module")
 def theirs():
-    client = chromadb.EphemeralClient()
+    client = chromadb.EphemeralClient(chromadb.Settings(anonymized_telemetry=False))
     collection = client.get_or_create_collection("names", embedding_function=None)
     yield {"module": chromadb, "client": type(client), "collection": type(collection)}
     client.delete_collection("names")

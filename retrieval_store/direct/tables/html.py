@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from retrieval_store.base.json_values import shortened
 from retrieval_store.direct.tables.results import columns_of
 
 ROWS, CHARACTERS = 20, 200  # of a table, and of what stands in a cell
@@ -21,16 +22,24 @@ class Shown(dict[str, Any]):
 
     def _repr_html_(self) -> str:
         columns = columns_of(self)
-        if "embedding" in columns:
-            columns["embedding"] = [_shape(one) for one in columns["embedding"]]
-        return table_of(list(columns), list(zip(*columns.values(), strict=True)))
+        first = {name: values[:ROWS] for name, values in columns.items()}
+        if "embedding" in first:
+            first["embedding"] = [_shape(one) for one in first["embedding"]]
+        rows = list(zip(*first.values(), strict=True))
+        return table_of(list(columns), rows, total=len(columns["id"]))
 
 
-def table_of(names: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> str:
-    """A table of the first rows, which says how many more there are."""
+def table_of(
+    names: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    title: str = "",
+    total: int | None = None,
+) -> str:
+    """A table of the first rows, of so many in total; it says how many more there are."""
+    left = (len(rows) if total is None else total) - min(len(rows), ROWS)
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
     body = "".join(f"<tr>{_cells(row)}</tr>" for row in rows[:ROWS])
-    more = f"<p>and {len(rows) - ROWS} more</p>" if len(rows) > ROWS else ""
+    more = f"<p>and {left} more</p>" if left else ""
     above = f"<p><b>{escape(title)}</b></p>" if title else ""
     return f"{above}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
 
@@ -45,9 +54,17 @@ def _cell(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return _thumbnail(value) or escape(_shape(value))
     if isinstance(value, float):
-        return f"{value:.4g}"
-    text = orjson.dumps(value).decode() if isinstance(value, Mapping | list) else str(value)
-    return escape(text if len(text) <= CHARACTERS else text[:CHARACTERS] + "…")
+        return f"{value + 0.0:.4g}"  # which makes 0 of -0
+    text = _as_json(value) if isinstance(value, Mapping | list) else str(value)
+    short = text if len(text) <= CHARACTERS else text[:CHARACTERS] + "…"
+    return escape(short.encode(errors="replace").decode())
+
+
+def _as_json(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # what a loader makes may be anything
+        return shortened(value)
 
 
 def _shape(value: Any) -> str:

@@ -4,8 +4,12 @@ A source is a data frame (pandas, polars), a pyarrow Table, what `get` returned,
 such pieces or of single records.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from contextlib import suppress
+from datetime import date
 from typing import Any
+
+import orjson
 
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
@@ -18,6 +22,7 @@ FIELDS = {
     "uri": "uris",
     "image": "images",
 }
+LOADED = "data"  # which records of `iterate` may have besides, and which isn't written
 Record = Mapping[str, Any]
 
 
@@ -36,14 +41,16 @@ def batches_from(source: Any, size: int) -> Iterator[dict[str, Any]]:
 def length_of(source: Any) -> int | None:
     """How many records a source has, where that is known."""
     if isinstance(source, Mapping):
-        return len(source.get("ids", ()))
-    if _is_frame(source) or _is_arrow(source) or isinstance(source, list | tuple):
-        singles = not isinstance(source, list | tuple) or all(_is_record(one) for one in source)
-        return len(source) if singles else None
-    return None
+        ids = source.get("ids", ())
+        return len(ids) if isinstance(ids, list | tuple) else None
+    if isinstance(source, list | tuple):
+        return len(source) if all(_is_record(one) for one in source) else None
+    return len(source) if _is_frame(source) or hasattr(source, "num_rows") else None
 
 
 def _records(source: Any, size: int) -> Iterator[Record]:
+    if _is_record(source):
+        source = [source]
     if _is_frame(source) or _is_arrow(source) or isinstance(source, Mapping):
         yield from _of_piece(source, size, "source")
         return
@@ -62,12 +69,15 @@ def _records(source: Any, size: int) -> Iterator[Record]:
 
 def _of_piece(piece: Any, size: int, place: str) -> Iterator[Record]:
     if _is_arrow(piece):
-        for part in piece.to_batches(max_chunksize=size):
+        _refuse_columns(piece.schema.names, place)
+        parts = piece.to_batches(max_chunksize=size) if hasattr(piece, "to_batches") else [piece]
+        for part in parts:
             yield from _of_columns(part.to_pydict(), place)
     elif _is_frame(piece):
+        _refuse_columns(list(piece.columns), place)
         for start in range(0, len(piece), size):
             yield from _of_columns(_columns_of(piece, start, size), place)
-    elif isinstance(piece, Mapping) and "ids" in piece:
+    elif isinstance(piece, Mapping) and isinstance(piece.get("ids"), Sized):
         yield from _of_result(piece, place)
     else:
         raise InvalidTypeError(
@@ -84,7 +94,8 @@ def _is_frame(source: Any) -> bool:
 
 
 def _is_arrow(source: Any) -> bool:
-    return hasattr(source, "to_batches") and hasattr(source, "schema")
+    """A Table, or one of its batches."""
+    return hasattr(source, "to_pydict") and hasattr(source, "schema")
 
 
 def _columns_of(frame: Any, start: int, size: int) -> dict[str, list[Any]]:
@@ -95,20 +106,49 @@ def _columns_of(frame: Any, start: int, size: int) -> dict[str, list[Any]]:
     return columns
 
 
+def _refuse_columns(names: list[Any], place: str) -> None:
+    """Raise InvalidArgumentError for columns of which no records can be made."""
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    plural = [name for name in names if name in FIELDS.values()]
+    if "id" in names and not twice and not plural:
+        return
+    listed = ", ".join(map(repr, names))
+    fields = ", ".join(map(repr, FIELDS))
+    why = f"{twice[0]!r} twice" if twice else f"{plural[0]!r}" if plural else "no 'id'"
+    raise InvalidArgumentError(
+        f"{place} has {why} among the columns {listed}; expected 'id', each once, and of {fields} "
+        "those that there are; all others become metadata"
+    )
+
+
 def _of_columns(columns: Mapping[str, list[Any]], place: str) -> Iterator[Record]:
     """Rows of a table: columns that aren't fields of a record are keys of its metadata."""
-    if "id" not in columns:
-        raise InvalidArgumentError(
-            f"{place} has the columns {', '.join(map(repr, columns))}, expected 'id' among them"
-        )
     keys = [name for name in columns if name not in FIELDS]
     for row in zip(*columns.values(), strict=True):
-        values = dict(zip(columns, row, strict=True))
-        record = {name: _present(values.get(name)) for name in FIELDS if name in values}
-        extra = {key: values[key] for key in keys if _present(values[key]) is not None}
-        if keys:
-            record["metadata"] = {**(record.get("metadata") or {}), **extra}
+        values = dict(zip(columns, map(_present, row), strict=True))
+        record = {name: values[name] for name in FIELDS if name in values}
+        metadata = _metadata_in(record.get("metadata"), place)
+        extra = {key: _storable(values[key]) for key in keys if values[key] is not None}
+        if metadata is not None or keys:
+            record["metadata"] = {**(metadata or {}), **extra}
         yield record
+
+
+def _metadata_in(value: Any, place: str) -> Mapping[str, Any] | None:
+    """The metadata in a table: an object, also as text of JSON, or nothing."""
+    if isinstance(value, str):
+        with suppress(orjson.JSONDecodeError):
+            value = orjson.loads(value)
+    if value is not None and not isinstance(value, Mapping):
+        raise InvalidArgumentError(
+            f"{place} has {shown(value)} in the column 'metadata', expected dicts"
+        )
+    return value
+
+
+def _storable(value: Any) -> Any:
+    """Dates and times as text, as which filters compare them."""
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def _present(value: Any) -> Any:
@@ -119,19 +159,21 @@ def _present(value: Any) -> Any:
 
 def _of_result(piece: Record, place: str) -> Iterator[Record]:
     """The records of a batch in the shape of what `get` returns."""
-    ids = piece["ids"]
     named = {name: piece[many] for name, many in FIELDS.items() if piece.get(many) is not None}
     for name, values in named.items():
-        if len(values) != len(ids):
+        if not isinstance(values, Sized):
+            raise InvalidTypeError(f"{place}[{FIELDS[name]!r}] is {shown(values)}, expected a list")
+        if len(values) != len(piece["ids"]):
             raise InvalidArgumentError(
-                f"{place}[{FIELDS[name]!r}] has {len(values)} items, but 'ids' has {len(ids)}"
+                f"{place}[{FIELDS[name]!r}] has {len(values)} items, but 'ids' has "
+                f"{len(piece['ids'])}"
             )
     for row in zip(*named.values(), strict=True):
         yield dict(zip(named, row, strict=True))
 
 
 def _refuse_unknown(record: Record, place: str) -> None:
-    unknown = [name for name in record if name not in FIELDS]
+    unknown = [name for name in record if name not in FIELDS and name != LOADED]
     if unknown:
         raise InvalidArgumentError(
             f"{place} has the unknown key {unknown[0]!r}; known are {', '.join(FIELDS)}"
@@ -142,7 +184,7 @@ def _arguments(records: list[Record]) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     for name, many in FIELDS.items():
         values = [record.get(name) for record in records]
-        if any(value is not None for value in values):
+        if name == "id" or any(value is not None for value in values):
             arguments[many] = values
     lacking = [i for i, record in enumerate(records) if record.get("embedding") is None]
     if lacking and len(lacking) < len(records):

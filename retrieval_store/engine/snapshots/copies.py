@@ -1,24 +1,27 @@
 """Copies of collections: one state of each, without what is dead or can be made again."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import apsw
 
+from retrieval_store.base import posix
 from retrieval_store.engine.access import Access, Around
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.database.opening import begun_copy
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.storage import derived
-from retrieval_store.engine.storage.files import LOCK_NAME, POINTS_NAME
-from retrieval_store.engine.upkeep.compaction import compact, give_back_space
-from retrieval_store.errors import ClientClosedError
+from retrieval_store.engine.storage.files import LOCK_NAME, POINTS_NAME, remove_collection
+from retrieval_store.engine.upkeep.compaction import compact, give_back_space, remove_leftovers
+from retrieval_store.errors import ClientClosedError, StorageError
 
-PREFIX = ".copy-"  # of the names of directories with copies for a while
+PREFIX = ".copy-"  # of the names of directories with copies for a while, …
+COPY, LOCK = "copy", "lock"  # … and what is in them
 _CLOSE = partial(ClientClosedError, "the copy is finished")
 
 
@@ -35,12 +38,27 @@ def copy_collection(points: Access, directory: Path) -> None:
 def private_copy(points: Access, beside: Path | None) -> Iterator[Path]:
     """The directory of a copy of which nobody else knows, in `beside` or among the system's
     temporary files; what isn't taken away from there goes afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=beside))
-    try:
-        copy_collection(points, folder / "copy")
-        yield folder / "copy"
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    if not posix.IS_THERE:
+        raise StorageError("copies of collections work on Linux and macOS so far")
+    folder, process = Path(tempfile.mkdtemp(prefix=PREFIX, dir=beside)), os.getpid()
+    with (folder / LOCK).open("wb") as lock:
+        posix.fcntl.flock(lock, posix.fcntl.LOCK_EX)
+        try:
+            copy_collection(points, folder / COPY)
+            yield folder / COPY
+        finally:
+            if os.getpid() == process:  # in a forked child it is the parent's
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_lost_copies(directory: Path) -> None:
+    """Remove private copies of processes that have died: of the others somebody holds the lock."""
+    for folder in directory.glob(f"{PREFIX}*"):
+        with suppress(OSError), (folder / LOCK).open("rb") as lock:
+            posix.fcntl.flock(lock, posix.fcntl.LOCK_EX | posix.fcntl.LOCK_NB)
+            remove_collection(folder / COPY)
+            (folder / LOCK).unlink()
+            folder.rmdir()
 
 
 def _copy(view: SearchView, directory: Path) -> None:
@@ -66,6 +84,7 @@ def _reduce(directory: Path) -> None:
     try:
         points.write(lambda write: derived.forget_all(write.connection))
         state = points.moment().state
+        remove_leftovers(points, state.head.generation)  # of a compaction under way, or cut short
         if any(space.dead for space in state.spaces.values()):
             compact(points, state, _without_a_word, with_indexes=False)
         give_back_space(points)

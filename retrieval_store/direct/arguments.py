@@ -103,7 +103,9 @@ def matrix_of(vectors: Any, name: str) -> Matrix:
     if array.ndim == 1 and len(array):
         array = array[np.newaxis]
     if array.dtype.kind in "US" and name == "embeddings":
-        raise InvalidTypeError("embeddings holds texts; pass them as documents")
+        raise InvalidTypeError(
+            "embeddings holds texts, expected numbers; texts are passed as documents"
+        )
     if array.dtype.kind not in "fiu" and array.size:
         raise InvalidTypeError(f"{name} holds values of type {array.dtype}, expected numbers")
     if array.ndim != 2 or 0 in array.shape:

@@ -128,40 +128,19 @@ class Client:
         **qdrant_options: Any,
     ) -> None:
         known = checked_settings(settings, tenant, database)
-        if durability not in ("full", "relaxed"):
-            raise InvalidArgumentError(
-                f"durability is {durability!r}, expected 'full' or 'relaxed'"
-            )
-        flags = {
-            "create": create,
-            "trust": trust,
-            "rebuild": rebuild,
-            "create_indexes": create_indexes,
-        }
-        for name, flag in flags.items():
-            if not isinstance(flag, bool):
-                raise InvalidArgumentError(f"{name} is {shown(flag)}, expected True or False")
-        places = {"path": path, "url": url, "qdrant_client": qdrant_client}
-        given = [name for name, place in places.items() if place is not None]
-        if len(given) > 1:
-            raise InvalidArgumentError(f"expected one of {', '.join(places)}, got {given}")
-        if qdrant_options and url is None:
-            raise InvalidTypeError(f"{min(qdrant_options)!r} is no argument of Client, without url")
-        on_cluster = url is not None or qdrant_client is not None
-        misplaced = {
-            "read_only goes with path": read_only and path is None,
-            "create goes with path": not create and path is None,
-            "rebuild goes with path: elsewhere there are no such files": rebuild and path is None,
-            "durability goes with path; on a cluster it is Qdrant's": durability != "full"
-            and on_cluster,
-            "memory_budget goes with stores in this process": memory_budget is not None
-            and on_cluster,
-            "consistency and create_indexes go with a cluster": not on_cluster
-            and (consistency is not None or not create_indexes),
-        }
-        for message, wrong in misplaced.items():
-            if wrong:
-                raise InvalidArgumentError(message)
+        _refuse_no_flags(create=create, trust=trust, rebuild=rebuild, create_indexes=create_indexes)
+        on_cluster = _is_on_cluster(path, url, qdrant_client, qdrant_options)
+        _refuse_misplaced(
+            on_cluster,
+            path,
+            durability,
+            path_only={"create": not create, "read_only": read_only, "rebuild": rebuild},
+            here_only={"memory_budget": memory_budget is not None},
+            cluster_only={
+                "consistency": consistency is not None,
+                "create_indexes": not create_indexes,
+            },
+        )
         if memory_budget is not None:
             set_memory_budget(_bytes(memory_budget))
         mode: Mode = "read-only" if read_only else durability
@@ -464,6 +443,48 @@ def _refuse_bad_index(space: NewSpace) -> None:
             make(2, space.metric, index_settings(space))
         except ValueError as error:
             raise InvalidArgumentError(f"configuration['index']: {error}") from error
+
+
+def _refuse_no_flags(**flags: Any) -> None:
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise InvalidArgumentError(f"{name} is {shown(flag)}, expected True or False")
+
+
+def _is_on_cluster(path: Any, url: Any, qdrant_client: Any, options: Mapping[str, Any]) -> bool:
+    """Whether a client is for a cluster; refuses more than one place."""
+    places = {"path": path, "url": url, "qdrant_client": qdrant_client}
+    given = [name for name, place in places.items() if place is not None]
+    if len(given) > 1:
+        raise InvalidArgumentError(f"expected one of {', '.join(places)}, got {given}")
+    if options and url is None:
+        raise InvalidTypeError(f"{min(options)!r} is no argument of Client, without url")
+    return url is not None or qdrant_client is not None
+
+
+def _refuse_misplaced(
+    on_cluster: bool,
+    path: Any,
+    durability: Any,
+    *,
+    path_only: Mapping[str, bool],
+    here_only: Mapping[str, bool],
+    cluster_only: Mapping[str, bool],
+) -> None:
+    """Refuse what is given, each by its name, where it has no meaning."""
+    if durability not in ("full", "relaxed"):
+        raise InvalidArgumentError(f"durability is {durability!r}, expected 'full' or 'relaxed'")
+    if on_cluster and durability != "full":
+        raise InvalidArgumentError("durability goes with path; on a cluster it is Qdrant's")
+    kinds = (
+        (path_only, path is None, "{} goes with path: elsewhere there are no such files"),
+        (here_only, on_cluster, "{} goes with stores in this process"),
+        (cluster_only, not on_cluster, "consistency and create_indexes go with a cluster"),
+    )
+    for given, is_elsewhere, message in kinds:
+        misplaced = [name for name, is_given in given.items() if is_given]
+        if misplaced and is_elsewhere:
+            raise InvalidArgumentError(message.format(" and ".join(misplaced)))
 
 
 def _id_of(given: Any) -> str:

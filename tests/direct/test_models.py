@@ -166,7 +166,6 @@ def test_a_vector_store_is_refused_another_model_too(tmp_path):
 
 
 def test_a_function_inside_a_vector_store_is_known_by_itself(tmp_path):
-    pytest.importorskip("wordllama")
     with RetrievalStore(AsLangChain(WordLlamaEmbedding()), path=tmp_path) as store:
         store.add_texts(["the cat sleeps", "interest rates"])
     with retrieval_store.Client(tmp_path) as client:

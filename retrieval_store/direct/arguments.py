@@ -128,7 +128,9 @@ def matrix_of(vectors: Any, name: str) -> Matrix:
 
 
 def _array_of(vectors: Any, name: str) -> Any:
-    masked = isinstance(vectors, np.ma.MaskedArray) and np.ma.is_masked(vectors)
+    # By its mask, since numpy.ma is imported when it is first asked for, and an interrupt there can
+    # leave the import locked.
+    masked = isinstance(vectors, np.ndarray) and bool(np.any(getattr(vectors, "mask", False)))
     if masked or isinstance(vectors, str | bytes | bytearray):
         raise InvalidTypeError(f"{name} is {shown(vectors)}, expected vectors of numbers")
     with suppress(ValueError, TypeError, RuntimeError):

@@ -174,9 +174,10 @@ def tend(points: Access, progress: Progress) -> bool:
         if alone:
             _refuse_overgrown(points)
 
-    return points.maintaining.take_within(
-        0, lambda: _as_only_process(points, 0, work), lambda: True
-    )
+    def in_turn() -> bool:
+        return False if points.closing else _as_only_process(points, 0, work)
+
+    return points.maintaining.take_within(0, in_turn, lambda: True)
 
 
 def _refuse_overgrown(points: Access) -> None:
@@ -218,6 +219,12 @@ def save_indexes(points: Access) -> None:
             )
         except Exception as error:  # a plugin's, say; whatever it is, the index is made again
             _log.warning("an index wasn't saved on closing: %s", error)
+    # From here on the background finds it closing, so nothing is written after this.
+    points.maintaining.take_within(CLOSING_WAITS, _nothing, _nothing)
+
+
+def _nothing() -> None:
+    """The turn is over at once."""
 
 
 def forget_derived(points: Access) -> None:

@@ -20,6 +20,7 @@ from retrieval_store.base.json_values import JSONValue, checked_object, is_unico
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.direct.arguments import matrix_of
 from retrieval_store.embeddings import (
+    MODEL_NAMES,
     Default,
     Embeds,
     QueryEmbedding,
@@ -33,7 +34,6 @@ from retrieval_store.errors import (
 
 BATCH_SIZE = 512
 DEFAULT_NAME = "wordllama"
-MODEL_NAMES = ("model_name", "model", "model_id")
 
 # What a collection remembers: {"name", "settings"} of a registered embedding function, {"custom"}
 # with the class of one that isn't, for messages, and "model", the name of its model, if it says

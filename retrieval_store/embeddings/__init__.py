@@ -17,6 +17,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import SparseVector
 
+MODEL_NAMES = ("model_name", "model", "model_id")  # as which functions say what model they run
 Input = TypeVar("Input")
 
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from retrieval_store.embeddings import MODEL_NAMES
+
 
 class FromLangChain:
     """A LangChain `Embeddings` object as an embedding function."""
@@ -46,7 +48,7 @@ class FromLlamaIndex:
 
 def _model_of(wrapped: Any) -> str | None:
     """The name of its model, as most of them say it: what a collection can tell it by."""
-    for name in ("model_name", "model", "model_id"):
+    for name in MODEL_NAMES:
         with suppress(Exception):  # a property may want what isn't there yet
             told = getattr(wrapped, name, None)
             if isinstance(told, str) and told:

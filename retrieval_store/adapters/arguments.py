@@ -1,11 +1,31 @@
 """Arguments that frameworks pass on as their users gave them, checked."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from retrieval_store.errors import InvalidTypeError
+from retrieval_store.base.arrays import plain_scalar
+from retrieval_store.base.json_values import shown
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 
 
 def refuse_text(ids: Any, name: str = "ids") -> None:
     """Raise InvalidTypeError for a single string, which would pass for a list of its letters."""
     if isinstance(ids, str):
         raise InvalidTypeError(f"{name} is the str {ids!r}, expected a list of them")
+
+
+def fraction(value: Any, name: str) -> float:
+    """A number from 0 to 1; raises InvalidArgumentError."""
+    number: Any = plain_scalar(value)
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= 1:
+        raise InvalidArgumentError(f"{name} is {shown(value)}, expected a number from 0 to 1")
+    return float(number)
+
+
+def refuse_unknown(given: Iterable[str], known: Iterable[str], caller: str) -> None:
+    """Raise InvalidArgumentError for the name of an argument that isn't among those known."""
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise InvalidArgumentError(
+            f"there is no argument {unknown[0]!r}; {caller} takes {', '.join(known)}"
+        )

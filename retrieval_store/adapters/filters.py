@@ -4,11 +4,12 @@ A translator gives each operator of its framework an expression. Which values an
 how a refusal begins, is the framework's; that a refusal names what would be right is ours.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from retrieval_store.errors import InvalidFilterError
+from retrieval_store.base.json_values import shown
+from retrieval_store.errors import InvalidFilterError, InvalidTypeError
 from retrieval_store.filters.expression import (
     MAX_DEPTH,
     Expression,
@@ -18,6 +19,7 @@ from retrieval_store.filters.expression import (
     Scalar,
     TextIn,
 )
+from retrieval_store.filters.limits import Parsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,34 @@ def contains(path: PayloadPath, value: Scalar) -> Expression:
     """Points with a list that has the value, or with a string that has it in it."""
     has = ListHas(path, (value,))
     return Or((has, TextIn(path, value))) if isinstance(value, str) else has
+
+
+def native(given: Any) -> Any:
+    """What `where` of a Collection takes for a filter that a user gives as the store's own: a dict
+    in the shape of Chroma's, an expression, or a `Filter` of qdrant-client's models; None where it
+    restricts nothing. Raises InvalidTypeError for anything else."""
+    if given is None or isinstance(given, Expression):
+        return given
+    if isinstance(given, Mapping):
+        return given or None
+    if type(given).__module__.startswith("qdrant_client."):
+        return _of_qdrant(given)
+    raise InvalidTypeError(
+        f"filter is {shown(given)}, expected a dict such as {{'year': {{'$gte': 2020}}}}, an "
+        "expression of retrieval_store.filters, or a Filter of qdrant_client.models"
+    )
+
+
+def _of_qdrant(given: Any) -> Expression | None:
+    """As a server means it for a key without an index."""
+    from qdrant_client import models
+
+    from retrieval_store.qdrant.filters import parse_filter
+
+    if not isinstance(given, models.Filter):
+        raise InvalidTypeError(f"filter is {shown(given)}, expected a Filter that has it in it")
+    found = parse_filter(given, {})
+    return None if found is None else Parsed(found)
 
 
 def refuse_depth(depth: int, nested: str) -> None:

@@ -4,6 +4,8 @@ Whoever evaluates expressions calls itself for each level, and meets each term o
 where it stands. So both are bounded here, before anything is evaluated.
 """
 
+from dataclasses import dataclass
+
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import (
     MAX_DEPTH,
@@ -20,9 +22,19 @@ from retrieval_store.filters.expression import (
 MAX_NODES = 1_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class Parsed(Expression):
+    """An expression that a parser of ours has made, and has checked: it may hold conditions that
+    aren't the language's own. To be unwrapped before it is evaluated."""
+
+    expression: Expression
+
+
 def checked_expression(expression: Expression) -> Expression:
     """The expression as it is; raises InvalidFilterError when it is too deep or too large, when
     something in it is no expression, and when a pattern can't be compiled."""
+    if isinstance(expression, Parsed):
+        return expression.expression
     level, depth, nodes = [expression], 0, 0
     while level:
         depth, nodes = depth + 1, nodes + len(level)

@@ -29,6 +29,13 @@ class Candidate:
     id: str | int
     payload: Payload | None
     document: str | None
+    uri: str | None = None
+
+    @property
+    def shown(self) -> Payload:
+        """The payload with document and uri in it, as which Qdrant's conditions know them."""
+        others: Payload = {"_document": self.document, "_uri": self.uri}
+        return {**(self.payload or {}), **others}
 
 
 def fulfils(point: Candidate, expression: Expression | None) -> bool:
@@ -53,7 +60,7 @@ def fulfils(point: Candidate, expression: Expression | None) -> bool:
         case ValueLeaf():
             return bool(expression.holds(value_at(point.payload, expression.path)))
         case TypedLeaf():
-            return bool(expression.holds(found_at(point.payload, expression.at)))
+            return bool(expression.holds(found_at(point.shown, expression.at)))
         case InSlice():
             return bool(expression.of([point.id])[0])
     raise TypeError(f"nothing is defined for {expression!r}")

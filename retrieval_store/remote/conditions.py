@@ -16,17 +16,20 @@ from typing import Any, TypeAlias
 from qdrant_client import models
 
 from retrieval_store.base.json_values import is_unicode
+from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import (
     And,
     AtLeast,
     DocumentLeaf,
     Expression,
     HasId,
+    InSlice,
     Not,
     Or,
     PayloadPath,
     Range,
     Scalar,
+    TypedLeaf,
     ValueLeaf,
     dotted,
 )
@@ -62,7 +65,7 @@ def _bound(expression: Expression, upper: bool, indexes: PayloadIndexes, depth: 
             return _all([_bound(term, upper, indexes, depth + 1) for term in terms])
         case Or(terms):
             return _any([_bound(term, upper, indexes, depth + 1) for term in terms])
-        case AtLeast():
+        case AtLeast() | TypedLeaf() | InSlice():  # asked here alone
             return upper
         case Not(term):
             return _none(_bound(term, not upper, indexes, depth + 1))
@@ -80,7 +83,8 @@ def _bound(expression: Expression, upper: bool, indexes: PayloadIndexes, depth: 
             if upper and others is not None and is_written(others):
                 return _any([bound, expression.bound(_Says(others, upper, indexes))])
             return bound if upper else _all([bound, _is_list(path[0], expression, indexes)])
-    raise TypeError(f"nothing is defined for {expression!r}")
+    kind = type(expression).__name__
+    raise InvalidFilterError(f"a condition of the kind {kind} can't be asked of a cluster")
 
 
 def _is_list(name: str, leaf: ValueLeaf, indexes: PayloadIndexes) -> Bound:

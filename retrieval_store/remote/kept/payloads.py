@@ -38,7 +38,7 @@ class Held:
     @property
     def candidate(self) -> Candidate:
         """What filters look at."""
-        return Candidate(self.id, self.payload, self.document)
+        return Candidate(self.id, self.payload, self.document, self.uri)
 
 
 def point_id(own: PointId) -> str:

@@ -1,0 +1,35 @@
+"""Models of sparse vectors as frameworks call them: whatever they return becomes what a Collection
+takes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from retrieval_store.errors import EmbeddingFunctionError
+
+
+def sparse_of(model: Any, texts: Sequence[str], is_query: bool) -> list[Any]:
+    """A sparse vector for each text. model: an embedding function of ours that gives such; an
+    object with `embed_documents` and `embed_query`, as LangChain's have them; or a function of
+    LlamaIndex's, which gives lists of indices and lists of values. Raises EmbeddingFunctionError
+    for another number of vectors than texts."""
+    found = _asked(model, list(texts), is_query)
+    if isinstance(found, tuple) and len(found) == 2:
+        found = [{"indices": i, "values": v} for i, v in zip(*found, strict=True)]
+    vectors = list(found)
+    if len(vectors) != len(texts):
+        raise EmbeddingFunctionError(
+            f"the sparse model gave {len(vectors)} vectors for {len(texts)} texts"
+        )
+    return vectors
+
+
+def _asked(model: Any, texts: list[str], is_query: bool) -> Any:
+    if hasattr(model, "embed_documents"):
+        return (
+            [model.embed_query(text) for text in texts]
+            if is_query
+            else model.embed_documents(texts)
+        )
+    if is_query and hasattr(model, "embed_query"):
+        return model.embed_query(texts)
+    return model(texts)

@@ -1,6 +1,6 @@
 """Self-query: LangChain's structured queries as filters of retrieval-store."""
 
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.structured_query import (
@@ -13,7 +13,6 @@ from langchain_core.structured_query import (
 )
 
 from retrieval_store.adapters.filters import Operand, contains, refuse_depth
-from retrieval_store.base.json_values import shown
 from retrieval_store.filters.expression import (
     And,
     Expression,
@@ -24,17 +23,18 @@ from retrieval_store.filters.expression import (
     Range,
     Scalar,
     TextIn,
+    TextRange,
 )
 
 
 class RetrievalStoreTranslator(Visitor):
     """Translates every comparator and operator; what comes out goes into `filter=`.
 
-    "eq", "ne", "in" and "nin" take strings, numbers, bools and dates, which are compared as the
-    strings that they are written as; "gt", "gte", "lt" and "lte" numbers. "contain": a list that
-    has the value, or a string with the value in it; "like": a string with the value in it, whatever
-    the case, per-cent signs at its ends left out. "ne" and "nin" match documents without the
-    attribute.
+    "eq", "ne", "in" and "nin" take strings, numbers and bools, and dates and times, which are
+    compared as the strings that they are written as. "gt", "gte", "lt" and "lte" take numbers, and
+    dates and times, with which the times that strings say are compared. "contain": a list that has
+    the value, or a string with the value in it; "like": a string with the value in it, whatever the
+    case, per-cent signs at its ends left out. "ne" and "nin" match documents without the attribute.
     """
 
     allowed_comparators = tuple(Comparator)
@@ -68,30 +68,31 @@ class RetrievalStoreTranslator(Visitor):
         """The expression of one comparison; raises InvalidFilterError, which names the attribute,
         the comparator and the value, when these don't go together."""
         path, value = (comparison.attribute,), comparison.value
-        operand = Operand(path, value, partial(_described, comparison))
+        compared = f"{comparison.attribute!r} is compared by {comparison.comparator.value!r} with"
+        operand = Operand(path, value, compared)
         match comparison.comparator:
             case Comparator.EQ:
-                return OneOf(path, (_scalar(operand, value),))
+                return OneOf(path, (_scalar(operand),))
             case Comparator.NE:
-                return Not(OneOf(path, (_scalar(operand, value),)))
+                return Not(OneOf(path, (_scalar(operand),)))
             case Comparator.IN:
                 return OneOf(path, _scalars(operand))
             case Comparator.NIN:
                 return Not(OneOf(path, _scalars(operand)))
             case Comparator.CONTAIN if isinstance(value, dict):  # a date is no part of a text
-                return ListHas(path, (_scalar(operand, value),))
+                return ListHas(path, (_scalar(operand),))
             case Comparator.CONTAIN:
-                return contains(path, _scalar(operand, value))
+                return contains(path, _scalar(operand))
             case Comparator.LIKE:
                 return TextIn(path, operand.text().strip("%"), ignore_case=True)
             case Comparator.GT:
-                return Range(path, gt=_number(operand))
+                return _ordered(operand, "gt")
             case Comparator.GTE:
-                return Range(path, gte=_number(operand))
+                return _ordered(operand, "gte")
             case Comparator.LT:
-                return Range(path, lt=_number(operand))
+                return _ordered(operand, "lt")
             case Comparator.LTE:
-                return Range(path, lte=_number(operand))
+                return _ordered(operand, "lte")
         raise operand.refused("a comparator that is known")
 
     def visit_structured_query(
@@ -104,30 +105,32 @@ class RetrievalStoreTranslator(Visitor):
         return structured_query.query, {"filter": structured_query.filter.accept(self)}
 
 
-def _scalar(operand: Operand, value: Any) -> Scalar:
-    if isinstance(value, dict) and set(value) == {"date", "type"}:  # how a date is written there
-        date: Scalar = value["date"]
-        return date
-    if not isinstance(value, str | int | float | bool):
-        raise operand.refused("a string, a number or a bool")
-    return value
+def _scalar(operand: Operand) -> Scalar:
+    date = _date(operand.value)
+    return operand.one("a string, a number or a bool") if date is None else date
 
 
 def _scalars(operand: Operand) -> tuple[Scalar, ...]:
-    values = operand.value
-    if not isinstance(values, list | tuple):
-        values = [values]
-    return tuple(_scalar(operand, value) for value in values)
+    return tuple(_scalar(replace(operand, value=value)) for value in operand.several())
 
 
-def _number(operand: Operand) -> int | float:
-    if isinstance(operand.value, bool):
-        raise operand.refused("a number")
-    return operand.number()
+def _ordered(operand: Operand, side: str) -> Expression:
+    """What lies on one side of a number, or of a date, as `where` has it."""
+    date = _date(operand.value)
+    if date is not None:
+        bound: dict[str, Any] = {side: date}
+        return TextRange(operand.path, **bound, times=True)
+    if isinstance(operand.value, bool) or not isinstance(operand.value, int | float):
+        raise operand.refused("a number or a date")
+    return Range(operand.path, **{side: operand.value})
 
 
-def _described(comparison: Comparison) -> str:
-    return (
-        f"{comparison.attribute!r} is compared by {comparison.comparator.value!r} with "
-        f"{shown(comparison.value)}"
-    )
+def _date(value: Any) -> str | None:
+    """The text of a date or of a time in the form that they have there; None for what is none."""
+    match value:
+        case {"type": "date", "date": str() as text} | {
+            "type": "datetime",
+            "datetime": str() as text,
+        }:
+            return text if len(value) == 2 else None
+    return None

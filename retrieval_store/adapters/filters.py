@@ -4,7 +4,7 @@ A translator gives each operator of its framework an expression. Which values an
 how a refusal begins, is the framework's; that a refusal names what would be right is ours.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,24 +18,36 @@ from retrieval_store.filters.expression import (
     PayloadPath,
     Scalar,
     TextIn,
+    every,
 )
-from retrieval_store.filters.limits import Parsed
+from retrieval_store.filters.limits import Parsed, checked_expression
+from retrieval_store.filters.where import parse_where
 
 
 @dataclass(frozen=True, slots=True)
 class Operand:
     """What a framework's filter compares the field at `path` with.
 
-    described: the comparison in the framework's words, with its value; asked for when it's refused.
+    said: the comparison in the framework's words, which end where the value comes.
     """
 
     path: PayloadPath
     value: Any
-    described: Callable[[], str]
+    said: str
 
     def refused(self, expected: str) -> InvalidFilterError:
         """The error that says what was expected instead of the value."""
-        return InvalidFilterError(f"{self.described()}, expected {expected}")
+        return InvalidFilterError(f"{self.said} {shown(self.value)}, expected {expected}")
+
+    def one(self, expected: str) -> Scalar:
+        """The value, which must be a string, a number or a bool; expected: how it is refused."""
+        if not isinstance(self.value, str | int | float):
+            raise self.refused(expected)
+        return self.value
+
+    def several(self) -> list[Any]:
+        """The values of a list, unchecked, or the only one."""
+        return list(self.value) if isinstance(self.value, list | tuple) else [self.value]
 
     def number(self) -> int | float:
         """The value, which must be a number; a bool is one here, as it is to Python."""
@@ -54,6 +66,20 @@ def contains(path: PayloadPath, value: Scalar) -> Expression:
     """Points with a list that has the value, or with a string that has it in it."""
     has = ListHas(path, (value,))
     return Or((has, TextIn(path, value))) if isinstance(value, str) else has
+
+
+def all_of(*given: Any) -> Expression | None:
+    """All of the filters at once, each of them one that `native` takes, in the form that `where` of
+    a Collection takes; None when none of them restricts anything."""
+    expression = every(*map(_checked, given))
+    return None if expression is None else Parsed(expression)
+
+
+def _checked(given: Any) -> Expression | None:
+    found = native(given)
+    if found is None:
+        return None
+    return checked_expression(found) if isinstance(found, Expression) else parse_where(found)
 
 
 def native(given: Any) -> Any:

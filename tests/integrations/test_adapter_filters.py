@@ -11,8 +11,19 @@ from llama_index.core.vector_stores.types import (
 )
 from llama_index.vector_stores.retrieval_store.filters import to_expression
 
+import retrieval_store
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.filters.expression import And, Exists, ListHas, Not, OneOf, Or, Range, TextIn
+from retrieval_store.filters.expression import (
+    And,
+    Exists,
+    ListHas,
+    Not,
+    OneOf,
+    Or,
+    Range,
+    TextIn,
+    TextRange,
+)
 
 PATH = ("n",)
 DATE = {"date": "2024-05-01", "type": "date"}
@@ -58,6 +69,12 @@ def several_dates(value):
     return [date_or(one) for one in value] if isinstance(value, list | tuple) else date_or(value)
 
 
+def ordered(side, value):
+    if value == DATE:
+        return TextRange(PATH, **{side: "2024-05-01"}, times=True)
+    return Range(PATH, **{side: value})
+
+
 SCALARS = (*TEXTS, *NUMBERS, "bool", "date")
 LISTS = ("texts", "integers", "floats", "no values", "tuple", "dates")
 SCALAR = "a string, a number or a bool"
@@ -72,10 +89,10 @@ LANGCHAIN: dict[Comparator, Takes] = {
         SCALAR,
     ),
     Comparator.LIKE: (TEXTS, lambda v: TextIn(PATH, v.strip("%"), ignore_case=True), "a string"),
-    Comparator.GT: (NUMBERS, lambda v: Range(PATH, gt=v), "a number"),
-    Comparator.GTE: (NUMBERS, lambda v: Range(PATH, gte=v), "a number"),
-    Comparator.LT: (NUMBERS, lambda v: Range(PATH, lt=v), "a number"),
-    Comparator.LTE: (NUMBERS, lambda v: Range(PATH, lte=v), "a number"),
+    Comparator.GT: ((*NUMBERS, "date"), lambda v: ordered("gt", v), "a number or a date"),
+    Comparator.GTE: ((*NUMBERS, "date"), lambda v: ordered("gte", v), "a number or a date"),
+    Comparator.LT: ((*NUMBERS, "date"), lambda v: ordered("lt", v), "a number or a date"),
+    Comparator.LTE: ((*NUMBERS, "date"), lambda v: ordered("lte", v), "a number or a date"),
 }
 
 
@@ -197,7 +214,7 @@ def test_operators_of_one_meaning_are_one_expression_in_both(comparator, operato
         (
             of_langchain,
             Comparator.GT,
-            "'n' is compared by 'gt' with 'two' (str), expected a number",
+            "'n' is compared by 'gt' with 'two' (str), expected a number or a date",
         ),
         (
             of_llama_index,
@@ -242,3 +259,31 @@ def test_groups_are_taken_to_a_depth_of_200(levels):
                 InvalidFilterError, match=f"^{named} nested deeper than 200 levels$"
             ):
                 translate()
+
+
+@pytest.mark.parametrize(
+    ("comparator", "value", "expected"),
+    [
+        (Comparator.GT, {"type": "date", "date": "2024-01-31"}, "bc"),
+        (Comparator.GTE, {"type": "date", "date": "2024-01-31"}, "abc"),
+        (Comparator.LT, {"type": "date", "date": "2024-02-01"}, "ab"),
+        (Comparator.LTE, {"type": "datetime", "datetime": "2024-02-01T00:00:00+02:00"}, "a"),
+        (Comparator.GT, {"type": "datetime", "datetime": "2024-01-31T22:59:00-01:00"}, "c"),
+        (Comparator.EQ, {"type": "datetime", "datetime": "2024-01-31T23:30:00Z"}, "b"),
+    ],
+)
+def test_self_queries_find_what_lies_before_and_after_a_date(comparator, value, expected):
+    days = {"a": "2024-01-31", "b": "2024-01-31T23:30:00Z", "c": "2024-03-05", "d": "soon"}
+    with retrieval_store.Client() as client:
+        collection = client.create_collection("days", embedding_function=None)
+        collection.add(
+            [*days, "e"], [[1.0]] * 5, [*({"n": day} for day in days.values()), {"n": 20250101}]
+        )
+        found = collection.get(where=of_langchain(comparator, value))
+    assert "".join(found["ids"]) == expected
+
+
+def test_a_date_that_is_none_is_refused():
+    for value in ({"type": "date", "date": 5}, {"type": "date", "day": "2024-01-31"}):
+        with pytest.raises(InvalidFilterError, match="expected a number or a date"):
+            of_langchain(Comparator.GT, value)

@@ -1,6 +1,5 @@
 """LlamaIndex's metadata filters as expressions of retrieval-store."""
 
-from functools import partial
 from typing import Any
 
 from llama_index.core.vector_stores.types import (
@@ -11,7 +10,6 @@ from llama_index.core.vector_stores.types import (
 )
 
 from retrieval_store.adapters.filters import Operand, contains, refuse_depth
-from retrieval_store.base.json_values import shown
 from retrieval_store.filters.expression import (
     And,
     Exists,
@@ -20,9 +18,10 @@ from retrieval_store.filters.expression import (
     OneOf,
     Or,
     Range,
-    Scalar,
     TextIn,
 )
+
+SINGLE = "one string or number"
 
 
 def to_expression(filters: MetadataFilters | None, depth: int = 1) -> Expression | None:
@@ -55,7 +54,8 @@ def _one(item: Any, depth: int) -> Expression | None:
 
 def _comparison(item: MetadataFilter) -> Expression:  # noqa: PLR0912 (one case an operator)
     path = (item.key,)
-    operand = Operand(path, item.value, partial(_described, item))
+    said = f"the filter {item.key!r} {item.operator.value} has the value"
+    operand = Operand(path, item.value, said)
     match item.operator:
         case FilterOperator.EQ:
             return _equal(operand)
@@ -78,7 +78,7 @@ def _comparison(item: MetadataFilter) -> Expression:  # noqa: PLR0912 (one case 
         case FilterOperator.ALL:
             return And(tuple(contains(path, value) for value in _several(operand)))
         case FilterOperator.CONTAINS:
-            return contains(path, _single(operand))
+            return contains(path, operand.one(SINGLE))
         case FilterOperator.TEXT_MATCH:
             return TextIn(path, operand.text())
         case FilterOperator.TEXT_MATCH_INSENSITIVE:
@@ -91,21 +91,10 @@ def _comparison(item: MetadataFilter) -> Expression:  # noqa: PLR0912 (one case 
 def _equal(operand: Operand) -> Expression:
     if operand.value is None:
         return Not(Exists(operand.path))
-    return OneOf(operand.path, (_single(operand),))
+    return OneOf(operand.path, (operand.one(SINGLE),))
 
 
-def _single(operand: Operand) -> Scalar:
-    value: Scalar | list[Scalar] | None = operand.value
-    if value is None or isinstance(value, list):
-        raise operand.refused("one string or number")
-    return value
-
-
-def _several(operand: Operand) -> tuple[Scalar, ...]:
+def _several(operand: Operand) -> tuple[Any, ...]:
     if operand.value is None:
         raise operand.refused("a list")
-    return tuple(operand.value) if isinstance(operand.value, list) else (operand.value,)
-
-
-def _described(item: MetadataFilter) -> str:
-    return f"the filter {item.key!r} {item.operator.value} has the value {shown(item.value)}"
+    return tuple(operand.several())

@@ -14,13 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.json_values import Payload, checked_object, listed, shown
 from retrieval_store.errors import (
     DimensionMismatchError,
@@ -34,8 +34,9 @@ from retrieval_store.filters.limits import checked_expression
 from retrieval_store.filters.where import parse_where, parse_where_document
 from retrieval_store.interface.points import PointId
 
-FIELDS = ("embeddings", "metadatas", "documents", "images", "uris")
+FIELDS = ("embeddings", "metadatas", "documents", "images", "uris", "sparse_embeddings")
 RESERVED_KEYS = ("_document", "_uri", "#document")
+MOST_INDICES = 2**32  # that a sparse vector can have
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]")
 
 
@@ -49,10 +50,17 @@ class Records:
     documents: list[str | None] | None
     images: list[Any] | None
     uris: list[str | None] | None
+    sparse_embeddings: list[SparseVector | None] | None = None
 
 
 def records_of(
-    ids: Any, embeddings: Any, metadatas: Any, documents: Any, images: Any, uris: Any
+    ids: Any,
+    embeddings: Any,
+    metadatas: Any,
+    documents: Any,
+    images: Any,
+    uris: Any,
+    sparse_embeddings: Any = None,
 ) -> Records:
     """The arguments of a write, checked one by one and for equal lengths."""
     point_ids = ids_of(ids)
@@ -65,6 +73,7 @@ def records_of(
         None if documents is None else texts_of(documents, "documents"),
         None if images is None else images_of(images, "images"),
         None if uris is None else texts_of(uris, "uris"),
+        None if sparse_embeddings is None else sparse_of(sparse_embeddings, "sparse_embeddings"),
     )
     for name in FIELDS:
         values = getattr(records, name)
@@ -125,6 +134,41 @@ def matrix_of(vectors: Any, name: str) -> Matrix:
             f"{name}[{i}][{j}] is {array[i, j]}, expected a finite number in float32's range"
         )
     return matrix
+
+
+def sparse_of(vectors: Any, name: str) -> list[SparseVector | None]:
+    """A list of sparse vectors, or None: of dicts with "indices" and "values", or of objects that
+    have these."""
+    single = isinstance(vectors, Mapping) or hasattr(vectors, "indices")
+    items = [vectors] if single else _listlike(vectors, name, "a list of sparse vectors")
+    return [
+        None if one is None else _sparse_vector(one, f"{name}[{i}]") for i, one in enumerate(items)
+    ]
+
+
+def _sparse_vector(given: Any, place: str) -> SparseVector:
+    read = given.get if isinstance(given, Mapping) else partial(getattr, given)
+    indices, values = read("indices", None), read("values", None)
+    try:
+        places, numbers = np.asarray(indices), np.asarray(values, np.float32)
+    except (ValueError, TypeError, OverflowError):
+        places = numbers = np.empty((0, 0), np.float32)
+    if places.ndim != 1 or places.shape != numbers.shape or not _are_indices(places):
+        raise InvalidArgumentError(
+            f"{place} is {shown(given)}, expected as many indices, each once and from 0 to "
+            f"{MOST_INDICES - 1}, as values, as in {{'indices': [3, 17], 'values': [0.5, 1.2]}}"
+        )
+    if not np.isfinite(numbers).all():
+        raise InvalidArgumentError(f"{place} has values that aren't finite in float32")
+    order = np.argsort(places)
+    return SparseVector(places[order].astype(np.uint32), numbers[order])
+
+
+def _are_indices(places: Any) -> bool:
+    if not len(places):
+        return True
+    whole = places.dtype.kind in "iu" and places.min() >= 0 and places.max() < MOST_INDICES
+    return bool(whole) and len(np.unique(places)) == len(places)
 
 
 def _array_of(vectors: Any, name: str) -> Any:

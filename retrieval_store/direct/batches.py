@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from retrieval_store.direct.arguments import FIELDS, Records
 from retrieval_store.direct.embedder import Embedder
 from retrieval_store.direct.modalities import sources_of
-from retrieval_store.direct.results import SPACE
+from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.interface.points import UNSET, PointBatch, Vectors
+from retrieval_store.interface.points import UNSET, PointBatch, SpecialVectors, Vectors
 from retrieval_store.loaders import DataLoader
 
 
@@ -18,20 +20,36 @@ def batch_of(
 ) -> PointBatch:
     """The records as a batch, with vectors for all that they give a source of."""
     payloads = _or_unset(records.metadatas)
+    vectors: dict[str, Vectors | SpecialVectors] = _sparse_vectors(records)
     if records.embeddings is not None:
         return PointBatch(
             records.ids,
-            {SPACE: Vectors(records.embeddings)},
+            {**vectors, SPACE: Vectors(records.embeddings)},
             payloads,
             _or_unset(records.documents),
             _or_unset(records.uris),
         )
     sources = sources_of(records, loader)
     if not sources.inputs:
-        return PointBatch(records.ids, {}, payloads)
+        return PointBatch(records.ids, vectors, payloads)
     matrix = embedder.embed(sources.inputs, show_progress)
-    vectors = {SPACE: Vectors(matrix, sources.positions)}
+    vectors[SPACE] = Vectors(matrix, sources.positions)
     return PointBatch(records.ids, vectors, payloads, sources.documents, sources.uris)
+
+
+def _sparse_vectors(records: Records) -> dict[str, Vectors | SpecialVectors]:
+    given = records.sparse_embeddings or ()
+    places = [i for i, one in enumerate(given) if one is not None]
+    if not places:
+        return {}
+    items = [one for one in given if one is not None]
+    return {SPARSE: SpecialVectors(items, np.array(places, np.int64))}
+
+
+def is_whole(batch: PointBatch) -> bool:
+    """Whether each point of the batch comes with its vector."""
+    dense = batch.vectors.get(SPACE)
+    return dense is not None and dense.positions is None
 
 
 def whole(batch: PointBatch) -> PointBatch:

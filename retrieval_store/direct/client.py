@@ -38,11 +38,9 @@ from retrieval_store.direct.configuration import (
     all_settings,
     analyzer_of,
     checked_space,
-    datatype_of,
     given_settings,
-    index_of,
-    metric_of,
     refuse_conflict,
+    spaces_of,
     stored_settings,
     to_store,
     with_given,
@@ -185,8 +183,9 @@ class Client:
         configuration: {"hnsw": {"space": "l2" | "ip" | "cosine", "ef_construction",
         "max_neighbors", "ef_search"}, "index": "hnsw" | "exact" | a plugin's {"name", "settings"},
         "text": {"language", "stemming", "stopwords"}, "vectors": {"datatype": "float32" |
-        "float16"}}; on a cluster also "qdrant": {"shard_number", "replication_factor",
-        "write_consistency_factor", "on_disk", "quantization"}.
+        "float16"}, "sparse": {"idf": False | True}}; on a cluster also "qdrant": {"shard_number",
+        "replication_factor", "write_consistency_factor", "on_disk", "quantization"}. With "sparse"
+        points may have sparse vectors, whose indices are weighted by their idf where that is said.
         metadata: a dict of JSON values; "hnsw:space" in it chooses the distance too.
         embedding_function: left out, the default one (wordllama); None for none. Where no distance
         is given, it is that which the function's `default_space()` says, or "l2";
@@ -356,8 +355,8 @@ class Client:
         space = space_for(use.embedding_function, cast(str | None, given.get("space")))
         given = given if space is None else {**given, "space": checked_space(space)}
         chosen = with_given(ALL_DEFAULTS, given)
-        vectors = NewSpace(metric_of(chosen), index_of(chosen), datatype=datatype_of(chosen))
-        _refuse_bad_index(vectors)
+        spaces = spaces_of(chosen)
+        _refuse_bad_index(spaces[SPACE])
         if chosen["qdrant"] and not self._session.on_cluster:
             raise InvalidArgumentError(
                 f"configuration['qdrant'] is for collections on a cluster; this store is "
@@ -369,7 +368,7 @@ class Client:
             "embedding_function": spec,
             **to_store(chosen),
         }
-        record = self._session.store.create(name, settings, {SPACE: vectors})
+        record = self._session.store.create(name, settings, spaces)
         return self._collection(record, use)
 
     def _got_or_created(

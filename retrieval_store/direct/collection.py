@@ -4,9 +4,8 @@ import logging
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace as changed
-from itertools import count
+from functools import partial
 from typing import Any, Literal, TypeAlias, cast
 
 from retrieval_store.base.json_values import Payload, checked_object, shown
@@ -23,19 +22,24 @@ from retrieval_store.direct.arguments import (
     records_of,
     whole_number,
 )
-from retrieval_store.direct.batches import batch_of, require_change, require_sources, whole
+from retrieval_store.direct.batches import (
+    batch_of,
+    is_whole,
+    require_change,
+    require_sources,
+    whole,
+)
 from retrieval_store.direct.configuration import (
-    SEARCH_TIME,
     Configuration,
     all_settings,
     analyzer_of,
+    edited,
     given_settings,
     index_of,
     metric_of,
-    refuse_conflict,
+    refuse_no_sparse,
     stored_settings,
     to_store,
-    with_given,
 )
 from retrieval_store.direct.cutting import checked_cut
 from retrieval_store.direct.embedder import Embedder
@@ -58,7 +62,7 @@ from retrieval_store.direct.results import (
     query_result,
 )
 from retrieval_store.direct.tables.html import table_of
-from retrieval_store.direct.tables.results import rows_of
+from retrieval_store.direct.tables.results import rows_of, rows_of_copy
 from retrieval_store.direct.tables.sources import batches_from, length_of
 from retrieval_store.embeddings import DEFAULT, Default, Embeds
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
@@ -191,6 +195,7 @@ class Collection:
         images: Any = None,
         uris: str | Sequence[str | None] | None = None,
         *,
+        sparse_embeddings: Any = None,
         show_progress: bool = False,
     ) -> None:
         """Add points, all of them durably or none; any number at once. (On a cluster a failure may
@@ -198,10 +203,13 @@ class Collection:
 
         embeddings: (n, dim) finite numbers, stored as float32. Without them the documents, the
         images or what the uris point at are embedded; with them the embedding function isn't
-        called. metadatas: dicts of JSON values. Raises IDAlreadyExistsError when an id exists,
+        called. metadatas: dicts of JSON values. sparse_embeddings: dicts with "indices" and
+        "values", or objects that have these, None for a point without; where the collection was
+        made with "sparse" in its configuration. Raises IDAlreadyExistsError when an id exists,
         DimensionMismatchError, and InvalidArgumentError for anything malformed.
         """
-        records = records_of(ids, embeddings, metadatas, documents, images, uris)
+        given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings
+        records = self._records(*given)
         require_sources(records)
         self._put(records, self._batch(records, show_progress), _ADD)
 
@@ -214,6 +222,7 @@ class Collection:
         images: Any = None,
         uris: str | Sequence[str | None] | None = None,
         *,
+        sparse_embeddings: Any = None,
         replace_metadata: bool = False,
         replace: bool = False,
         show_progress: bool = False,
@@ -223,11 +232,15 @@ class Collection:
         Metadata is merged key by key as in `update`, or replaced with `replace_metadata`. With
         `replace` everything is: afterwards the points hold what is given here and nothing else.
         """
-        records = records_of(ids, embeddings, metadatas, documents, images, uris)
+        given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings
+        records = self._records(*given)
         require_change(records)
-        rules = changed(_UPSERT, merge_payloads=not (replace_metadata or replace))
         batch = self._batch(records, show_progress)
-        self._put(records, whole(batch) if replace else batch, rules)
+        rules = changed(_UPSERT, merge_payloads=not (replace_metadata or replace))
+        if replace:
+            batch = whole(batch)
+            rules = changed(rules, known="replace" if is_whole(batch) else "update")
+        self._put(records, batch, rules)
 
     def add_from(
         self,
@@ -263,6 +276,7 @@ class Collection:
         images: Any = None,
         uris: str | Sequence[str | None] | None = None,
         *,
+        sparse_embeddings: Any = None,
         show_progress: bool = False,
     ) -> None:
         """Change points that exist; ids that don't are ignored, with a logged warning.
@@ -271,7 +285,8 @@ class Collection:
         None deletes the key. Documents, images or uris without embeddings are embedded again, and
         replace what the point held of the other two.
         """
-        records = records_of(ids, embeddings, metadatas, documents, images, uris)
+        given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings
+        records = self._records(*given)
         require_change(records)
         result = self._put(records, self._batch(records, show_progress), _UPDATE)
         if result.ignored:
@@ -344,11 +359,16 @@ class Collection:
         max_distance: float | None = None,
         group_by: str | None = None,
         group_size: int | None = None,
+        query_sparse: Any = None,
     ) -> Question:
         """What `query` and `explain` ask."""
+        if query_sparse is not None:
+            refuse_no_sparse("query_sparse", self._record())
         wanted = include_of(include, QUERY_FIELDS)
         cut = checked_cut(n_results, offset, max_distance, group_by, group_size, mode)
-        sources = QuerySources(query_embeddings, query_texts, query_images, query_uris)
+        sources = QuerySources(
+            query_embeddings, query_texts, query_images, query_uris, query_sparse
+        )
         expression = filter_of(where, where_document, self._named(ids))
         if like is not None or unlike is not None:
             if mode != "dense":
@@ -372,6 +392,12 @@ class Collection:
         vector = vector_like(self._backend, self._metric(), near, far)
         return QuerySources(vector, None, None, None), Not(HasId((*near, *far)))
 
+    def _records(self, *given: Any) -> Records:
+        records = records_of(*given)
+        if records.sparse_embeddings is not None:
+            refuse_no_sparse("sparse_embeddings", self._record())
+        return records
+
     def _record(self) -> CollectionRecord:
         """Name and settings as they are now."""
         try:
@@ -391,11 +417,13 @@ class Collection:
 
         mode "dense": those nearest to exactly one of the four kinds of queries, one or many.
         "text": those whose documents have words of `query_texts`, by BM25; nothing is embedded.
+        "sparse": those with the greatest dot products with `query_sparse`, one or many.
         "hybrid": both, with `query_embeddings` and `query_texts`, or the texts alone, which are
-        embedded; fused by reciprocal ranks ("rrf") or by a "weighted" sum of scaled scores, where
-        the vectors weigh `alpha` and the words 1 - alpha. depth: how many each side is asked for,
-        (vectors, words); when it is left out, the least of 100, 400, 1,600 … that is four times as
-        many as hits up to the last. Pages by `offset` are parts of one ranking where it is given.
+        embedded; `query_sparse` takes the place of the words where it is given. Both are fused by
+        reciprocal ranks ("rrf") or by a "weighted" sum of scaled scores, where the vectors weigh
+        `alpha` and the words 1 - alpha. depth: how many each side is asked for, (vectors, words);
+        when it is left out, the least of 100, 400, 1,600 … that is four times as many as hits up to
+        the last. Pages by `offset` are parts of one ranking where it is given.
 
         ids: search only among these. include: as for `get`, and "distances": squared L2, 1 - dot,
         or 1 - cosine, by the collection's `configuration["hnsw"]["space"]`; None in text mode.
@@ -474,16 +502,8 @@ class Collection:
         new_metadata = None if metadata is None else checked_object(metadata, "metadata")
         given = given_settings(configuration, new_metadata)
 
-        def edited(record: CollectionRecord) -> CollectionRecord:
-            stored = all_settings(record)
-            refuse_conflict(given, stored, SEARCH_TIME)
-            settings = {**record.settings, **to_store(with_given(stored, given))}
-            if new_metadata is not None:
-                settings["metadata"] = new_metadata
-            return changed(record, name=new_name or record.name, settings=settings)
-
         try:
-            record = self._backend.change(edited)
+            record = self._backend.change(partial(edited, new_name, new_metadata, given))
         except NotFoundError:
             raise self._gone() from None
         if given:
@@ -537,31 +557,12 @@ class Collection:
         first = self._backend.points.get(None, expression, size + 1, 0, fields)
         if len(first.ids) <= size:
             return rows_of(self._shown(first, wanted))
-        return self._copied_rows(self._backend.copied(), expression, size, fields, wanted)
 
-    def _copied_rows(
-        self,
-        copied: AbstractContextManager[PointsBackend],
-        expression: Expression | None,
-        size: int,
-        fields: Fields,
-        wanted: frozenset[str],
-    ) -> Iterator[dict[str, Any]]:
-        """The rows of a copy, which is made at once."""
-        points, process = copied.__enter__(), os.getpid()
+        def page(points: PointsBackend, start: int) -> list[dict[str, Any]]:
+            found = points.get(None, expression, size, start, fields)
+            return list(rows_of(self._shown(found, wanted)))
 
-        def rows() -> Iterator[dict[str, Any]]:
-            try:
-                for start in count(0, size):
-                    found = points.get(None, expression, size, start, fields)
-                    if not found.ids:
-                        return
-                    yield from rows_of(self._shown(found, wanted))
-            finally:
-                if os.getpid() == process:  # a forked child leaves it to its parent
-                    copied.__exit__(None, None, None)
-
-        return rows()
+        return rows_of_copy(self._backend.copied(), page, size)
 
     def _shown(self, points: Points, wanted: frozenset[str]) -> GetResult:
         data = self._load(points.uris) if "data" in wanted else None

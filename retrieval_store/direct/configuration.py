@@ -6,6 +6,7 @@ as "hnsw:space", which stay metadata as well.
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal, TypedDict, cast
 
@@ -13,12 +14,14 @@ from retrieval_store.base.arrays import Datatype
 from retrieval_store.base.json_values import Payload, checked_object, shown
 from retrieval_store.base.words import Analyzer, analyzer
 from retrieval_store.direct.arguments import whole_number
+from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.direct.sharding import checked_storage
 from retrieval_store.errors import ConflictError, DamagedError, InvalidArgumentError
 from retrieval_store.indexes import EXACT, HNSW
 from retrieval_store.indexes.exact import BY_PRODUCTS, Metric
 from retrieval_store.indexes.hnsw import DEFAULTS as HNSW_DEFAULTS
 from retrieval_store.interface.records import CollectionRecord
+from retrieval_store.interface.spaces import NewSpace
 
 
 class HnswConfiguration(TypedDict, total=False):
@@ -56,6 +59,13 @@ class VectorConfiguration(TypedDict, total=False):
     datatype: Datatype
 
 
+class SparseConfiguration(TypedDict, total=False):
+    """That points have sparse vectors besides, and whether each of their indices is weighted by its
+    idf in the collection."""
+
+    idf: bool
+
+
 class Configuration(TypedDict, total=False):
     """The settings of a collection: see `Client.create_collection`."""
 
@@ -63,6 +73,7 @@ class Configuration(TypedDict, total=False):
     index: str | IndexConfiguration
     text: TextConfiguration
     vectors: VectorConfiguration
+    sparse: SparseConfiguration | None
     qdrant: Mapping[str, Any]
 
 
@@ -77,10 +88,11 @@ ALL_DEFAULTS: Payload = {
     "index": DEFAULT_INDEX,
     "text": TEXT_DEFAULTS,
     "vectors": VECTOR_DEFAULTS,
+    "sparse": None,
     "qdrant": {},
 }
 _DATATYPES: tuple[Datatype, ...] = ("float32", "float16")
-PARTS = ("hnsw", "index", "text", "vectors", "qdrant")
+PARTS = ("hnsw", "index", "text", "vectors", "sparse", "qdrant")
 _log = logging.getLogger("retrieval_store")
 _ALIASES = {"M": "max_neighbors"}
 OF_CHROMA = ("num_threads", "batch_size", "sync_threshold", "resize_factor")  # nothing to us
@@ -125,6 +137,7 @@ def stored_settings(record: CollectionRecord) -> Payload:
             known = known and _is_index(record.settings.get("index", DEFAULT_INDEX))
             known = known and _is_text(record.settings.get("text", TEXT_DEFAULTS))
             known = known and _is_vectors(record.settings.get("vectors", VECTOR_DEFAULTS))
+            known = known and _is_sparse(record.settings.get("sparse"))
             if known and set(hnsw) == set(DEFAULTS) and hnsw["space"] in BY_PRODUCTS:
                 return record.settings
     if record.is_apart:
@@ -144,6 +157,7 @@ def all_settings(record: CollectionRecord) -> Payload:
         "index": stored.get("index", DEFAULT_INDEX),
         "text": stored.get("text", TEXT_DEFAULTS),
         "vectors": stored.get("vectors", VECTOR_DEFAULTS),
+        "sparse": stored.get("sparse"),
         "qdrant": stored.get("qdrant", {}),
     }
 
@@ -171,7 +185,7 @@ def to_store(settings: Payload) -> Payload:
         "text": settings["text"],
         "vectors": settings["vectors"],
     }
-    return {**stored, "qdrant": settings["qdrant"]} if settings["qdrant"] else stored
+    return stored | {name: settings[name] for name in ("sparse", "qdrant") if settings[name]}
 
 
 def index_of(settings: Payload) -> Payload:
@@ -203,6 +217,13 @@ def _is_vectors(vectors: Any) -> bool:
     return False
 
 
+def _is_sparse(sparse: Any) -> bool:
+    match sparse:
+        case None | {"idf": bool()}:
+            return True
+    return False
+
+
 def _is_spec(spec: Payload) -> bool:
     match spec:
         case {"name": str(), "settings": dict()}:
@@ -223,14 +244,40 @@ def refuse_conflict(given: Payload, stored: Payload, changeable: tuple[str, ...]
             )
 
 
+def refuse_no_sparse(argument: str, record: CollectionRecord) -> None:
+    """Raise InvalidArgumentError unless points of the collection may have sparse vectors."""
+    if not stored_settings(record).get("sparse"):
+        raise InvalidArgumentError(
+            f"{argument} is given, but collection {record.name!r} has no sparse vectors: those are "
+            "for collections made with configuration={'sparse': {}}"
+        )
+
+
+def edited(
+    name: str | None, metadata: Payload | None, given: Payload, record: CollectionRecord
+) -> CollectionRecord:
+    """The record with another name, metadata and settings, where those are given; raises
+    ConflictError for a setting that can't be changed."""
+    stored = all_settings(record)
+    refuse_conflict(given, stored, SEARCH_TIME)
+    settings = {**record.settings, **to_store(with_given(stored, given))}
+    if metadata is not None:
+        settings["metadata"] = metadata
+    return replace(record, name=name or record.name, settings=settings)
+
+
 def metric_of(settings: Payload) -> Metric:
     """The distance of a collection with these settings."""
     return cast(Metric, settings["space"])
 
 
-def datatype_of(settings: Payload) -> Datatype:
-    """What the vectors of a collection with all these settings are kept as."""
-    return cast(Datatype, _part(settings, "vectors")["datatype"])
+def spaces_of(settings: Payload) -> dict[str, NewSpace]:
+    """The vector spaces of a collection to be, with all these settings."""
+    datatype = cast(Datatype, _part(settings, "vectors")["datatype"])
+    spaces = {SPACE: NewSpace(metric_of(settings), index_of(settings), datatype=datatype)}
+    if settings["sparse"]:
+        spaces[SPARSE] = NewSpace("ip", _part(settings, "sparse"), "sparse")
+    return spaces
 
 
 def _from_configuration(configuration: Any) -> Payload:
@@ -245,6 +292,8 @@ def _from_configuration(configuration: Any) -> Payload:
         others["text"] = _checked_text(given["text"])
     if given.get("vectors") is not None:
         others["vectors"] = _checked_vectors(given["vectors"])
+    if given.get("sparse") is not None:
+        others["sparse"] = _checked_sparse(given["sparse"])
     if given.get("qdrant") is not None:
         others["qdrant"] = checked_storage(given["qdrant"])
     return others | {
@@ -295,6 +344,15 @@ def _checked_vectors(value: Any) -> Payload:
             f"{place}['datatype'] is {shown(datatype)}, expected one of {_DATATYPES}"
         )
     return given
+
+
+def _checked_sparse(value: Any) -> Payload:
+    """The settings of sparse vectors, all of them."""
+    place = "configuration['sparse']"
+    idf = _mapping(value, place, ("idf",)).get("idf", False)
+    if not isinstance(idf, bool):
+        raise InvalidArgumentError(f"{place}['idf'] is {shown(idf)}, expected a bool")
+    return {"idf": idf}
 
 
 def analyzer_of(settings: Payload) -> Analyzer:

@@ -8,20 +8,33 @@ from operator import attrgetter
 from types import FunctionType
 from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, get_args
 
-from retrieval_store.base.arrays import Matrix, plain_scalar
+from retrieval_store.base.arrays import Matrix, SparseVector, plain_scalar
 from retrieval_store.base.json_values import shown
 from retrieval_store.base.words import Analyzer
-from retrieval_store.direct.arguments import complete_texts_of, images_of, matrix_of, whole_number
+from retrieval_store.direct.arguments import (
+    complete_texts_of,
+    images_of,
+    matrix_of,
+    sparse_of,
+    whole_number,
+)
 from retrieval_store.direct.embedder import Embedder
-from retrieval_store.direct.results import SPACE
+from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.expression import Expression
-from retrieval_store.interface.queries import AnyQuery, Fusion, HybridQuery, Query, TextQuery
+from retrieval_store.interface.queries import (
+    AnyQuery,
+    Fusion,
+    HybridQuery,
+    Query,
+    SparseQuery,
+    TextQuery,
+)
 
 # Each side of a hybrid query is asked for 100, 400, 1,600 … hits, the least of these that is 4 k:
 # in steps, so that most pages of hits are of one ranking.
 DEPTH, DEPTH_OF_K = 100, 4
-Mode: TypeAlias = Literal["dense", "text", "hybrid"]
+Mode: TypeAlias = Literal["dense", "text", "sparse", "hybrid"]
 MODES, FUSIONS = get_args(Mode), get_args(Fusion)
 
 
@@ -69,19 +82,22 @@ class QueryOptions:
 
 @dataclass(slots=True)
 class QuerySources:
-    """What to search for, in up to four kinds."""
+    """What to search for, in up to five kinds."""
 
     query_embeddings: Any
     query_texts: Any
     query_images: Any
     query_uris: Any
+    query_sparse: Any = None
 
     def only(self) -> tuple[str, Any]:
         """Name and value of the one kind that is given."""
         given = self._given()
+        if "query_sparse" in given:
+            raise InvalidArgumentError("query_sparse goes with mode 'sparse' or 'hybrid'")
         if len(given) != 1:
             raise InvalidArgumentError(
-                f"expected exactly one of {', '.join(self.__slots__)}, got "
+                f"expected exactly one of {', '.join(self.__slots__[:-1])}, got "
                 f"{' and '.join(given) or 'none'}"
             )
         return given.popitem()
@@ -91,28 +107,41 @@ class QuerySources:
         if given := self._given():
             raise InvalidArgumentError(f"{name} takes the place of {' and '.join(given)}")
 
-    def texts_for(self, mode: Mode) -> list[Any]:
-        """The texts whose words are searched for; in text mode they come alone."""
-        given = self._given()
-        beside = {"query_texts"} if mode == "text" else {"query_texts", "query_embeddings"}
-        if "query_texts" not in given or set(given) - beside:
-            also = "" if mode == "text" else ", and may take query_embeddings,"
+    def sides(self, mode: Mode) -> tuple[list[Any] | None, list[SparseVector] | None]:
+        """The texts and the sparse vectors that are given. In text mode texts come alone, in
+        "sparse" sparse vectors; else vectors may come beside the texts, and must beside sparse
+        vectors that come without texts."""
+        given = set(self._given())
+        if given not in _SIDES[mode]:
+            known = ", or ".join(" and ".join(sorted(one)) for one in _SIDES[mode])
             raise InvalidArgumentError(
-                f"mode {mode!r} takes query_texts{also} but got {' and '.join(given) or 'none'}"
+                f"mode {mode!r} takes {known}, but got {' and '.join(sorted(given)) or 'none'}"
             )
-        texts = complete_texts_of(self.query_texts, "query_texts")
-        if not texts:
-            raise InvalidArgumentError("query_texts is empty, expected at least one query")
-        return texts
+        texts: list[Any] | None = None
+        sparse: list[SparseVector] | None = None
+        if "query_texts" in given:
+            texts = complete_texts_of(self.query_texts, "query_texts")
+        if "query_sparse" in given:
+            sparse = [_not_none(one) for one in sparse_of(self.query_sparse, "query_sparse")]
+        for name, values in (("query_texts", texts), ("query_sparse", sparse)):
+            if values is not None and not values:
+                raise InvalidArgumentError(f"{name} is empty, expected at least one query")
+        if texts is not None and sparse is not None and len(texts) != len(sparse):
+            raise InvalidArgumentError(
+                f"query_sparse has {len(sparse)} vectors, query_texts {len(texts)} texts"
+            )
+        return texts, sparse
 
-    def dense_leg(self, texts: list[Any]) -> tuple[str, Any]:
+    def dense_leg(self, texts: list[Any] | None, number: int) -> tuple[str, Any]:
         """What a hybrid query takes its vectors from: as many embeddings, or the texts."""
         if self.query_embeddings is None:
             return "query_texts", texts
         vectors = vectors_of(self.query_embeddings)
-        if len(vectors) != len(texts):
+        if len(vectors) != number:
+            named = "query_sparse" if texts is None else "query_texts"
+            what = "vectors" if texts is None else "texts"
             raise InvalidArgumentError(
-                f"query_embeddings has {len(vectors)} vectors, query_texts {len(texts)} texts"
+                f"query_embeddings has {len(vectors)} vectors, {named} {number} {what}"
             )
         return "query_embeddings", vectors
 
@@ -122,6 +151,23 @@ class QuerySources:
 
 
 _values_of = attrgetter(*QuerySources.__slots__)
+_SIDES: dict[Mode, tuple[set[str], ...]] = {
+    "text": ({"query_texts"},),
+    "sparse": ({"query_sparse"},),
+    "hybrid": (
+        {"query_texts"},
+        {"query_texts", "query_embeddings"},
+        {"query_texts", "query_sparse"},
+        {"query_sparse", "query_embeddings"},
+        {"query_texts", "query_sparse", "query_embeddings"},
+    ),
+}
+
+
+def _not_none(vector: SparseVector | None) -> SparseVector:
+    if vector is None:
+        raise InvalidTypeError("query_sparse has None in it, expected sparse vectors")
+    return vector
 
 
 def vectors_of(embeddings: Any) -> Matrix:
@@ -150,15 +196,19 @@ class Asker:
         if options.mode == "dense":
             vectors = self._vectors(sources.only())
             return Query(SPACE, vectors, k, expression, options.exact, options.checked_ef())
-        texts = sources.texts_for(options.mode)
-        text = TextQuery(tuple(texts), self.analyzer(), k, expression)
-        if options.mode == "text" or options.alpha == 0:
-            return text
-        vectors = self._vectors(sources.dense_leg(texts))
+        texts, sparse = sources.sides(options.mode)
+        words: TextQuery | SparseQuery
+        if sparse is not None:
+            words = SparseQuery(SPARSE, tuple(sparse), k, expression)
+        else:
+            words = TextQuery(tuple(texts or ()), self.analyzer(), k, expression)
+        if options.mode != "hybrid" or options.alpha == 0:
+            return words
+        vectors = self._vectors(sources.dense_leg(texts, len(sparse or texts or ())))
         deep, wide = options.depths(k)
         dense = Query(SPACE, vectors, deep, expression, options.exact, options.checked_ef())
-        text, fixed = replace(text, k=wide), options.depth is not None
-        return HybridQuery(dense, text, options.alpha, options.fusion, k, fixed)
+        words, fixed = replace(words, k=wide), options.depth is not None
+        return HybridQuery(dense, words, options.alpha, options.fusion, k, fixed)
 
     def _vectors(self, source: tuple[str, Any]) -> Matrix:
         """(q, dim) float32 of one kind of queries."""

@@ -20,7 +20,7 @@ GetField: TypeAlias = Literal["documents", "embeddings", "metadatas", "uris", "d
 QueryField: TypeAlias = GetField | Literal["distances"]
 GET_FIELDS: frozenset[str] = frozenset(get_args(GetField))
 QUERY_FIELDS = GET_FIELDS | {"distances"}
-SPACE = ""  # the vector space of a Collection
+SPACE, SPARSE = "", "sparse"  # the vector spaces of a Collection, of which it may lack the second
 
 
 class GetResult(TypedDict):

@@ -61,7 +61,7 @@ def _ranked(view: SearchView, query: AnyQuery, trace: Trace) -> list[Scored]:
         case HybridQuery(alpha=1, k=k):
             return _by_vectors(view, replace(query.dense, k=k), trace)
         case HybridQuery(alpha=0, k=k):
-            return _by_words(view, replace(query.text, k=k), trace)
+            return _ranked(view, replace(query.words, k=k), trace)
         case HybridQuery():
             return _by_both(view, query, trace)
         case SparseQuery():
@@ -93,6 +93,7 @@ def _by_sparse(view: SearchView, query: SparseQuery, trace: Trace) -> list[Score
     space = _special(view, query.space, "sparse")
     found = rank_sparse(view, space, query.vectors, query.k, allowed.mask)
     trace.lap("sparse")
+    trace.legs["sparse"] = [len(rows) for rows, _ in found]
     return [Scored(rows, scores) for rows, scores in found]
 
 
@@ -126,7 +127,7 @@ def _by_both(view: SearchView, query: HybridQuery, trace: Trace) -> list[Scored]
     k = query.k
     dense = _by_vectors(view, query.dense, trace)
     trace.legs["dense"] = [len(one.rows) for one in dense]
-    words = _by_words(view, query.text, trace)
+    words = _ranked(view, query.words, trace)
     fuse = reciprocal_rank_fusion if query.fusion == "rrf" else weighted_sum
     weights = [query.alpha, 1 - query.alpha]
     answers: list[Scored] = []

@@ -35,21 +35,6 @@ class TextQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class HybridQuery:
-    """A vector query and a text query of as many queries each, with the same expression, each with
-    its own k; the k best of both. alpha: the weight of the vectors, from 0 to 1, 1 - alpha being
-    that of the words. fixed: whether the k of each is the user's wish, and part of what is asked.
-    """
-
-    dense: Query
-    text: TextQuery
-    alpha: float
-    fusion: Fusion
-    k: int
-    fixed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class SparseQuery:
     """Sparse vectors to search for in a sparse space; the k with the greatest dot products."""
 
@@ -57,6 +42,21 @@ class SparseQuery:
     vectors: tuple[SparseVector, ...]
     k: int
     expression: Expression | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HybridQuery:
+    """A vector query and one by words, which may stand in sparse vectors, of as many queries each,
+    with the same expression, each with its own k; the k best of both. alpha: the weight of the
+    vectors, from 0 to 1, 1 - alpha being that of the words. fixed: whether the k of each is the
+    user's wish, and part of what is asked."""
+
+    dense: Query
+    words: TextQuery | SparseQuery
+    alpha: float
+    fusion: Fusion
+    k: int
+    fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,5 +102,6 @@ def deeper(query: AnyQuery, k: int) -> AnyQuery:
     """The same query for more hits."""
     if isinstance(query, HybridQuery) and not query.fixed:
         dense = replace(query.dense, k=max(query.dense.k, k))
-        return replace(query, k=k, dense=dense, text=replace(query.text, k=max(query.text.k, k)))
+        words = replace(query.words, k=max(query.words.k, k))
+        return replace(query, k=k, dense=dense, words=words)
     return replace(query, k=k)

@@ -23,7 +23,7 @@ from retrieval_store.remote.kept.numbers import exact_text, kept, restored
 from retrieval_store.remote.kept.orders import MICROSECONDS, NANOSECONDS, Unit
 from retrieval_store.remote.kept.payloads import ORDER
 
-DENSE, WORDS = "embedding", "words"  # the names of the vectors in Qdrant
+DENSE, WORDS, SPARSE = "embedding", "words", "sparse"  # the names of the vectors in Qdrant
 SETTINGS = "retrieval_store"  # in the metadata of a Qdrant collection
 NEW_VECTORS = (1, 18)  # servers that can add vectors to a collection
 LEAST_EF_CONSTRUCT = 4  # that Qdrant takes
@@ -77,6 +77,11 @@ class Settings:
     def storage(self) -> dict[str, Any]:
         """What was asked of Qdrant's shards and files."""
         return self._of("qdrant")
+
+    @property
+    def sparse(self) -> dict[str, Any] | None:
+        """The settings of sparse vectors; None where there are none."""
+        return self._of("sparse") or None
 
     def graph(self) -> models.HnswConfigDiff:
         """The settings of Qdrant's graph; raises InvalidArgumentError for an index that isn't
@@ -199,16 +204,14 @@ def quantization(given: Any) -> Any:
 
 
 def _make(cluster: Cluster, settings: Settings, name: str, metadata: Payload, vectors: Any) -> None:
-    on_disk = settings.storage.get("on_disk")
-    words = models.SparseVectorParams(
-        modifier=models.Modifier.IDF,
-        index=None if on_disk is None else models.SparseIndexParams(on_disk=on_disk),
-    )
+    sparse = {WORDS: _sparse_vectors(settings, by_idf=True)}
+    if settings.sparse is not None:
+        sparse[SPARSE] = _sparse_vectors(settings, settings.sparse["idf"])
     cluster.call(
         "create_collection",
         name,
         vectors_config=vectors,
-        sparse_vectors_config={WORDS: words},
+        sparse_vectors_config=sparse,
         hnsw_config=settings.graph(),
         metadata=metadata,
         quantization_config=quantization(settings.storage.get("quantization")),
@@ -236,3 +239,11 @@ def keep_order(cluster: Cluster, name: str) -> None:
             ),
             wait=True,
         )
+
+
+def _sparse_vectors(settings: Settings, by_idf: bool) -> models.SparseVectorParams:
+    on_disk = settings.storage.get("on_disk")
+    return models.SparseVectorParams(
+        modifier=models.Modifier.IDF if by_idf else None,
+        index=None if on_disk is None else models.SparseIndexParams(on_disk=on_disk),
+    )

@@ -20,11 +20,18 @@ from retrieval_store.filters.expression import Expression, HasId
 from retrieval_store.filters.predicate import fulfils
 from retrieval_store.indexes.exact import Metric
 from retrieval_store.interface.points import PointId
-from retrieval_store.interface.queries import AnyQuery, HybridQuery, Query, TextQuery, scores_of
+from retrieval_store.interface.queries import (
+    AnyQuery,
+    HybridQuery,
+    Query,
+    SparseQuery,
+    TextQuery,
+    scores_of,
+)
 from retrieval_store.remote.calls.cluster import VectorMissing
 from retrieval_store.remote.conditions import as_filter, necessary
 from retrieval_store.remote.kept.payloads import Held, decoded, point_id
-from retrieval_store.remote.making import DENSE, WORDS
+from retrieval_store.remote.making import DENSE, SPARSE, WORDS
 from retrieval_store.remote.space import (
     NUMBER_BYTES,
     REQUEST_BYTES,
@@ -76,12 +83,12 @@ def search(asked: Asked, query: AnyQuery) -> list[Answer]:
     match query:
         case Query():
             return _by_vectors(asked, query)
-        case TextQuery():
+        case TextQuery() | SparseQuery():
             return _by_words(asked, query)
         case HybridQuery(alpha=1, k=k):
             return _by_vectors(asked, replace(query.dense, k=k))
         case HybridQuery(alpha=0, k=k):
-            return _by_words(asked, replace(query.text, k=k))
+            return _by_words(asked, replace(query.words, k=k))
         case HybridQuery():
             return _by_both(asked, query)
     raise InvalidArgumentError(f"a cluster can't answer a {type(query).__name__}")
@@ -118,22 +125,27 @@ def _measured(answer: Answer, metric: Metric) -> Answer:
     return replace(answer, scores=scores_of(distances, metric), distances=distances)
 
 
-def _by_words(asked: Asked, query: TextQuery) -> list[Answer]:
+def _by_words(asked: Asked, query: TextQuery | SparseQuery) -> list[Answer]:
+    """By the sparse vectors of words, or by those that are given."""
+    if isinstance(query, SparseQuery):
+        vectors, using = list(query.vectors), SPARSE
+    else:
+        vectors, using = asked.collection.word_model().embed_query(query.texts), WORDS
     made: dict[int, models.QueryRequest] = {}
-    for i, words in enumerate(asked.collection.word_model().embed_query(query.texts)):
+    for i, words in enumerate(vectors):
         if len(words.indices):
-            made[i] = models.QueryRequest(query=sparse(words), using=WORDS)
+            made[i] = models.QueryRequest(query=sparse(words), using=using)
     try:
         found = _verified(asked, list(made.values()), query.expression, query.k)
     except VectorMissing:  # as above, if vectors are wanted with what is found
         plain = replace(asked, with_vectors=False)
         found = _verified(plain, list(made.values()), query.expression, query.k)
     by_place = dict(zip(made, found, strict=True))
-    return [by_place.get(i, _nothing()) for i in range(len(query.texts))]
+    return [by_place.get(i, _nothing()) for i in range(len(vectors))]
 
 
 def _by_both(asked: Asked, query: HybridQuery) -> list[Answer]:
-    dense, words = _by_vectors(asked, query.dense), _by_words(asked, query.text)
+    dense, words = _by_vectors(asked, query.dense), _by_words(asked, query.words)
     asked.trace.legs["dense"] = [len(answer.held) for answer in dense]
     asked.trace.legs["text"] = [len(answer.held) for answer in words]
     return [

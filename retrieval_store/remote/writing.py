@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 from qdrant_client import models
 
-from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.json_values import existing_ids, listed
 from retrieval_store.errors import IDAlreadyExistsError, InvalidArgumentError, StorageError
 from retrieval_store.indexes.exact import Metric
@@ -17,12 +17,13 @@ from retrieval_store.interface.points import (
     PointBatch,
     PointId,
     PutResult,
+    SpecialVectors,
     Vectors,
     WriteRules,
     merged,
 )
 from retrieval_store.remote.kept.payloads import Held, encoded, point_id, refuse_reserved
-from retrieval_store.remote.making import DENSE, WORDS
+from retrieval_store.remote.making import DENSE, SPARSE, WORDS
 from retrieval_store.remote.space import (
     NUMBER_BYTES,
     REQUEST_BYTES,
@@ -38,12 +39,14 @@ IDS_AT_ONCE = 10_000
 @dataclass(frozen=True, slots=True)
 class _Change:
     """What one point will be. vector: its new one, None to keep the old; words: whether the vector
-    of its words has to be made anew; new: whether there is no such point yet."""
+    of its words has to be made anew; whole: whether nothing of what was there is kept; sparse: its
+    new sparse vector."""
 
     held: Held
     vector: Matrix | None
     words: bool
-    new: bool
+    whole: bool
+    sparse: models.SparseVector | None = None
 
 
 def put(
@@ -59,7 +62,8 @@ def put(
         existing = sorted(known.values(), key=lambda held: held.order)
         ids = [held.id for held in existing]
         raise IDAlreadyExistsError(existing_ids(ids))
-    vectors = _vectors(collection, batch)
+    vectors, others = _vectors(collection, batch), _sparse_vectors(batch)
+    keeps = collection.settings.sparse is not None and rules.known != "replace"
     new = [i for i, one in enumerate(batch.ids) if one not in known]
     inserted = new if rules.new == "insert" else []
     lacking = [batch.ids[i] for i in inserted if i not in vectors]
@@ -67,7 +71,9 @@ def put(
         raise InvalidArgumentError(f"no embedding is given for new ids: {listed(lacking)}")
     orders = dict(zip(inserted, collection.orders.next(len(inserted)), strict=True))
     changes = [
-        _change(batch, i, known.get(one), orders.get(i, 0), vectors.get(i), rules)
+        _change(
+            batch, i, known.get(one), orders.get(i, 0), vectors.get(i), others.get(i), keeps, rules
+        )
         for i, one in enumerate(batch.ids)
         if one in known or i in orders
     ]
@@ -93,11 +99,24 @@ def _vectors(collection: QdrantCollection, batch: PointBatch) -> dict[int, Matri
     """The vectors of the batch, by place; DimensionMismatchError for another dimension."""
     found: dict[int, Matrix] = {}
     for given in batch.vectors.values():
-        assert isinstance(given, Vectors)  # a Collection has no others
-        collection.refuse_other(given.matrix.shape[1], "embeddings")
-        places = range(len(batch.ids)) if given.positions is None else given.positions.tolist()
-        found.update(zip(places, given.matrix, strict=True))
+        if isinstance(given, Vectors):
+            collection.refuse_other(given.matrix.shape[1], "embeddings")
+            found.update(zip(_places(batch, given), given.matrix, strict=True))
     return found
+
+
+def _sparse_vectors(batch: PointBatch) -> dict[int, models.SparseVector]:
+    """The sparse vectors of the batch, by place."""
+    found: dict[int, models.SparseVector] = {}
+    for given in batch.vectors.values():
+        if isinstance(given, SpecialVectors):
+            vectors = [sparse(one) for one in given.items if isinstance(one, SparseVector)]
+            found.update(zip(_places(batch, given), vectors, strict=True))
+    return found
+
+
+def _places(batch: PointBatch, given: Vectors | SpecialVectors) -> Sequence[int]:
+    return range(len(batch.ids)) if given.positions is None else given.positions.tolist()
 
 
 def _change(
@@ -106,8 +125,11 @@ def _change(
     old: Held | None,
     order: int,
     vector: Matrix | None,
+    other: models.SparseVector | None,
+    keeps: bool,
     rules: WriteRules,
 ) -> _Change:
+    """keeps: whether a point that is there has a sparse vector to keep, if `other` isn't given."""
     payload: Any = _given(batch.payloads, i)
     document: Any = _given(batch.documents, i)
     uri: Any = _given(batch.uris, i)
@@ -115,7 +137,7 @@ def _change(
     if old is None:
         payload, document, uri = (None if v is UNSET else v for v in (payload, document, uri))
         held = Held(batch.ids[i], payload, document, uri, order, length)
-        return _Change(held, vector, True, True)
+        return _Change(held, vector, True, True, other)
     if payload is UNSET:
         payload = old.payload
     elif rules.merge_payloads:
@@ -128,7 +150,8 @@ def _change(
         old.order,
         old.length if vector is None else length,
     )
-    return _Change(held, vector, vector is not None or held.document != old.document, False)
+    whole = vector is not None and (other is not None or not keeps)
+    return _Change(held, vector, whole or held.document != old.document, whole, other)
 
 
 def _given(values: Sequence[Any] | None, i: int) -> Any:
@@ -178,7 +201,7 @@ def _batches(
 def _size_of(change: _Change, payload: Any, words: models.SparseVector | None) -> int:
     """About how many bytes of JSON the change is, and not fewer."""
     numbers = 0 if change.vector is None else len(change.vector)
-    entries = 0 if words is None else len(words.indices)
+    entries = sum(len(one.indices) for one in (words, change.sparse) if one is not None)
     return len(orjson.dumps(payload)) + NUMBER_BYTES * (numbers + 2 * entries) + OPERATION_BYTES
 
 
@@ -187,19 +210,20 @@ def _operations(
 ) -> Iterator[Any]:
     """What makes one point what it will be: whole, or, to keep its vector, part by part."""
     point = point_id(change.held.id)
-    if change.vector is not None or change.new:
-        vectors: dict[str, Any] = {} if words is None else {WORDS: words}
-        if change.vector is not None:
-            vectors[DENSE] = sent(change.vector[np.newaxis], metric)[0].tolist()
+    named = {WORDS: words, SPARSE: change.sparse}
+    vectors: dict[str, Any] = {name: one for name, one in named.items() if one is not None}
+    if change.vector is not None:
+        vectors[DENSE] = sent(change.vector[np.newaxis], metric)[0].tolist()
+    if change.whole:
         yield models.PointStruct(id=point, vector=vectors, payload=payload)
         return
     yield models.OverwritePayloadOperation(
         overwrite_payload=models.SetPayload(payload=payload, points=[point])
     )
-    if words is not None:
-        changed = models.PointVectors(id=point, vector={WORDS: words})
+    if vectors:
+        changed = models.PointVectors(id=point, vector=vectors)
         yield models.UpdateVectorsOperation(update_vectors=models.UpdateVectors(points=[changed]))
-    elif change.words:
+    if change.words and words is None:
         yield models.DeleteVectorsOperation(
             delete_vectors=models.DeleteVectors(points=[point], vector=[WORDS])
         )

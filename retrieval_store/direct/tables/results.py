@@ -1,7 +1,9 @@
 """Results as tables: a row for each point, or for each hit of each query."""
 
-from collections.abc import Iterator, Mapping
-from itertools import chain
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import orjson
 
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidTypeError, MissingDependencyError
+from retrieval_store.interface.stores import PointsBackend
 
 COLUMNS = {
     "ids": "id",
@@ -88,3 +91,25 @@ def _joined(values: Any, ids: Any) -> list[Any]:
     """Those of all queries; a query without distances has None for each of its hits."""
     parts = ([None] * len(of) if one is None else one for one, of in zip(values, ids, strict=True))
     return list(chain.from_iterable(parts))
+
+
+def rows_of_copy(
+    copied: AbstractContextManager[PointsBackend],
+    page: Callable[[PointsBackend, int], list[dict[str, Any]]],
+    size: int,
+) -> Iterator[dict[str, Any]]:
+    """All rows of a copy, which is made at once: `page` after page, of so many points each."""
+    points, process = copied.__enter__(), os.getpid()
+
+    def rows() -> Iterator[dict[str, Any]]:
+        try:
+            for start in count(0, size):
+                found = page(points, start)
+                if not found:
+                    return
+                yield from found
+        finally:
+            if os.getpid() == process:  # a forked child leaves it to its parent
+                copied.__exit__(None, None, None)
+
+    return rows()

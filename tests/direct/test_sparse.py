@@ -1,0 +1,150 @@
+"""Sparse vectors beside the dense ones: stored, kept, found, fused, and refused by name."""
+
+import numpy as np
+import pytest
+
+from retrieval_store.errors import ConflictError, InvalidArgumentError, InvalidTypeError
+from retrieval_store.qdrant import QdrantClient
+
+COSINE = {"hnsw": {"space": "cosine"}}
+
+
+def sparse(**entries):
+    return {"indices": [int(i[1:]) for i in entries], "values": list(entries.values())}
+
+
+WORDS = [sparse(_3=1.0, _5=2.0), sparse(_5=1.0), None, sparse(_9=1.0, _3=0.5)]
+
+
+@pytest.fixture
+def words(client):
+    collection = client.create_collection(
+        "words", {**COSINE, "sparse": {}}, embedding_function=None
+    )
+    collection.add(
+        ["a", "b", "c", "d"],
+        [[1, 0], [0, 1], [1, 1], [1, 2]],
+        [{"n": n} for n in range(4)],
+        ["one", "two", "three", "four"],
+        sparse_embeddings=WORDS,
+    )
+    return collection
+
+
+def found(collection, **query):
+    answer = collection.query(query_sparse=sparse(_5=1.0, _3=1.0), **{"mode": "sparse", **query})
+    return answer["ids"][0], answer["scores"][0]
+
+
+def test_the_greatest_dot_products_are_found_under_filters_and_in_pages(words):
+    assert found(words) == (["a", "b", "d"], [3.0, 1.0, 0.5])
+    assert found(words, where={"n": {"$gt": 0}}) == (["b", "d"], [1.0, 0.5])
+    assert found(words, n_results=1, offset=1) == (["b"], [1.0])
+    assert words.query(query_sparse=WORDS[:2], mode="sparse", n_results=1)["ids"] == [["a"], ["a"]]
+
+
+def test_what_is_changed_of_a_point_leaves_its_sparse_vector_and_replacing_does_not(words):
+    words.update("a", embeddings=[[0, 1]])
+    words.update("a", documents="new", embeddings=[[0, 1]])
+    words.update("a", metadatas={"x": 1})
+    words.upsert("a", [[1, 1]], sparse_embeddings=[None])
+    assert found(words)[0] == ["a", "b", "d"]
+    words.update("c", sparse_embeddings=sparse(_5=9.0))
+    assert found(words)[0] == ["c", "a", "b", "d"]
+    words.upsert("a", [[1, 0]], documents="whole", replace=True)
+    assert found(words)[0] == ["c", "b", "d"]
+    words.delete("c")
+    assert found(words)[0] == ["b", "d"]
+
+
+@pytest.mark.parametrize("fusion", ["rrf", "weighted"])
+def test_sparse_vectors_take_the_place_of_words_in_hybrid_queries(words, fusion):
+    near = {"query_embeddings": [[1, 2]], "mode": "hybrid", "fusion": fusion}
+    assert found(words, **near, alpha=0)[0] == ["a", "b", "d"]
+    assert found(words, **near, alpha=1)[0][0] == "d"
+    both, scores = found(words, **near, alpha=0.5)
+    assert set(both) == {"a", "b", "c", "d"}
+    assert scores == sorted(scores, reverse=True)
+    legs = words.explain(query_sparse=WORDS[0], **near)["legs"]
+    assert sorted(map(str, legs.values())) == ["[3]", "[4]"]
+
+
+def test_idf_weighs_what_few_points_have(client):
+    collection = client.create_collection(
+        "words", {**COSINE, "sparse": {"idf": True}}, embedding_function=None
+    )
+    collection.add(
+        ["a", "b", "c"],
+        np.eye(3),
+        sparse_embeddings=[sparse(_1=1.0), sparse(_1=1.0), sparse(_2=1.0)],
+    )
+    answer = collection.query(query_sparse=sparse(_1=1.0, _2=1.0), mode="sparse")
+    rare, common = np.log(1 + 2.5 / 1.5), np.log(1 + 1.5 / 2.5)
+    assert answer["ids"] == [["c", "a", "b"]]
+    assert np.allclose(answer["scores"], [[rare, common, common]], rtol=1e-6)
+
+
+@pytest.mark.embedded
+def test_many_points_are_ranked_as_by_brute_force_after_opening_again(tmp_path):
+    import retrieval_store
+
+    random = np.random.default_rng(5)
+    table = random.random((500, 40)) * (random.random((500, 40)) < 0.2)
+    rows = [{"indices": np.flatnonzero(row), "values": row[row > 0]} for row in table]
+    with retrieval_store.Client(tmp_path) as client:
+        made = client.create_collection("many", {"sparse": {}}, embedding_function=None)
+        made.add([f"{i:03}" for i in range(500)], random.random((500, 3)), sparse_embeddings=rows)
+        made.optimize()
+    query = random.random(40)
+    with retrieval_store.Client(tmp_path) as client:
+        again = client.get_collection("many", embedding_function=None)
+        answer = again.query(
+            query_sparse={"indices": np.arange(40), "values": query}, mode="sparse", n_results=20
+        )
+    scores = table.astype(np.float32) @ query.astype(np.float32).astype(np.float64)
+    assert np.allclose(answer["scores"][0], np.sort(scores)[::-1][:20], rtol=1e-5)
+    with QdrantClient(path=tmp_path) as front:
+        params = front.get_collection("many").config.params
+        assert list(params.sparse_vectors) == ["sparse"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ([{"indices": [1, 1], "values": [1, 2]}], r"sparse_embeddings\[0\] is .*each once"),
+        ([{"indices": [-1], "values": [1]}], "from 0 to 4294967295"),
+        ([{"indices": [1], "values": []}], "as many indices"),
+        ([{"indices": [1.5], "values": [1]}], "as many indices"),
+        ([{"indices": [1], "values": [float("nan")]}], "finite"),
+        (["abc"], "as many indices"),
+        ([], "sparse_embeddings has 0 items"),
+    ],
+)
+@pytest.mark.embedded
+def test_what_is_no_sparse_vector_is_refused_and_nothing_written(words, wrong, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        words.add("new", [[1, 1]], sparse_embeddings=wrong)
+    assert words.count() == 4
+
+
+@pytest.mark.embedded
+def test_queries_and_collections_that_do_not_go_with_sparse_vectors_say_so(client, words):
+    plain = client.create_collection("plain", embedding_function=None)
+    for call in (
+        lambda: plain.add("a", [[1, 0]], sparse_embeddings=WORDS[:1]),
+        lambda: plain.query(query_sparse=WORDS[0], mode="sparse"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=r"'plain' has no sparse vectors.*'sparse'"):
+            call()
+    with pytest.raises(InvalidArgumentError, match="goes with mode 'sparse' or 'hybrid'"):
+        words.query(query_sparse=WORDS[0])
+    with pytest.raises(InvalidArgumentError, match="'sparse' takes query_sparse, but got query_te"):
+        words.query(query_texts="one", mode="sparse")
+    with pytest.raises(InvalidArgumentError, match="2 vectors, query_sparse 1 vectors"):
+        words.query([[1, 0], [0, 1]], query_sparse=WORDS[0], mode="hybrid")
+    with pytest.raises(InvalidTypeError, match="None in it"):
+        words.query(query_sparse=[None], mode="sparse")
+    with pytest.raises(ConflictError, match="sparse"):
+        client.get_or_create_collection("plain", {"sparse": {}}, embedding_function=None)
+    with pytest.raises(InvalidArgumentError, match="'idf'"):
+        client.create_collection("other", {"sparse": {"idf": 1}}, embedding_function=None)

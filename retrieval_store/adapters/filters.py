@@ -68,21 +68,21 @@ def contains(path: PayloadPath, value: Scalar) -> Expression:
     return Or((has, TextIn(path, value))) if isinstance(value, str) else has
 
 
-def all_of(*given: Any) -> Expression | None:
-    """All of the filters at once, each of them one that `native` takes, in the form that `where` of
-    a Collection takes; None when none of them restricts anything."""
-    expression = every(*map(_checked, given))
+def all_of(given: Mapping[str, Any]) -> Expression | None:
+    """All of the filters at once, in the form that `where` of a Collection takes; None when none of
+    them restricts anything. given: by the names of the arguments, each one that `native` takes."""
+    expression = every(*(_checked(one, name) for name, one in given.items()))
     return None if expression is None else Parsed(expression)
 
 
-def _checked(given: Any) -> Expression | None:
-    found = native(given)
+def _checked(given: Any, name: str) -> Expression | None:
+    found = native(given, name)
     if found is None:
         return None
     return checked_expression(found) if isinstance(found, Expression) else parse_where(found)
 
 
-def native(given: Any) -> Any:
+def native(given: Any, name: str = "filter") -> Any:
     """What `where` of a Collection takes for a filter that a user gives as the store's own: a dict
     in the shape of Chroma's, an expression, or a `Filter` of qdrant-client's models; None where it
     restricts nothing. Raises InvalidTypeError for anything else."""
@@ -91,21 +91,21 @@ def native(given: Any) -> Any:
     if isinstance(given, Mapping):
         return given or None
     if type(given).__module__.startswith("qdrant_client."):
-        return _of_qdrant(given)
+        return _of_qdrant(given, name)
     raise InvalidTypeError(
-        f"filter is {shown(given)}, expected a dict such as {{'year': {{'$gte': 2020}}}}, an "
+        f"{name} is {shown(given)}, expected a dict such as {{'year': {{'$gte': 2020}}}}, an "
         "expression of retrieval_store.filters, or a Filter of qdrant_client.models"
     )
 
 
-def _of_qdrant(given: Any) -> Expression | None:
+def _of_qdrant(given: Any, name: str) -> Expression | None:
     """As a server means it for a key without an index."""
     from qdrant_client import models
 
     from retrieval_store.qdrant.filters import parse_filter
 
     if not isinstance(given, models.Filter):
-        raise InvalidTypeError(f"filter is {shown(given)}, expected a Filter that has it in it")
+        raise InvalidTypeError(f"{name} is {shown(given)}, expected a Filter that has it in it")
     found = parse_filter(given, {})
     return None if found is None else Parsed(found)
 

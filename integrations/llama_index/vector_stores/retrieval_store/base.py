@@ -2,10 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from llama_index.core.bridge.pydantic import PrivateAttr
+from llama_index.core.bridge.pydantic import PrivateAttr, ValidationError
 from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import (
     BasePydanticVectorStore,
@@ -13,15 +13,32 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQuery,
     VectorStoreQueryResult,
 )
-from llama_index.vector_stores.retrieval_store.filters import to_expression
-from llama_index.vector_stores.retrieval_store.nodes import REF_DOC, text_of, to_node, to_payload
-from llama_index.vector_stores.retrieval_store.queries import answered
+from llama_index.vector_stores.retrieval_store.making import (
+    arguments_of,
+    check_room,
+    settings_of,
+    url_of,
+)
+from llama_index.vector_stores.retrieval_store.options import (
+    RESTRICTIONS,
+    checked_fusion,
+    restricted,
+)
+from llama_index.vector_stores.retrieval_store.queries import Asked
+from llama_index.vector_stores.retrieval_store.reading import fields_of, nodes_of
+from llama_index.vector_stores.retrieval_store.sparse import SparseModel, sparse_model
+from llama_index.vector_stores.retrieval_store.writing import batches_of
 
 from retrieval_store import Client, Collection
-from retrieval_store.adapters.arguments import refuse_text
+from retrieval_store.adapters.arguments import refuse_text, refuse_unknown
+from retrieval_store.adapters.mapping import REF_DOC
 from retrieval_store.adapters.opening import Opened, open_collection
-from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, StorageError
-from retrieval_store.filters.expression import Expression, OneOf
+from retrieval_store.base.json_values import shown
+from retrieval_store.direct.results import Explanation
+from retrieval_store.errors import InvalidTypeError, StorageError
+from retrieval_store.filters.expression import OneOf
+
+FUNCTIONS = ("sparse_model", "sparse_doc_fn", "sparse_query_fn", "hybrid_fusion_fn")
 
 
 class RetrievalStoreVectorStore(BasePydanticVectorStore):
@@ -29,12 +46,21 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
 
     path: the store's directory; url: of a Qdrant cluster; client, collection: an open one; with
     none of them, in memory. Stores opened on one path share it. distance: "cosine" (the default),
-    "l2" or "ip", of a collection that is made here; another than that of one that exists is a
-    ConflictError. Arguments that it doesn't know are an InvalidTypeError.
+    "l2" or "ip", of a collection that is made here, as are configuration (as of
+    `Client.create_collection`) and collection_metadata; distances and settings that contradict
+    those of one that exists are a ConflictError. Arguments that it doesn't know are an
+    InvalidTypeError.
+
+    text_key: the metadata key of the text of points that others have written without a document.
+    batch_size: how many nodes are added at once, if not all. sparse_model: gives sparse vectors,
+    which then take the place of words in the modes sparse and hybrid; or sparse_doc_fn and
+    sparse_query_fn, as LlamaIndex has them. enable_hybrid: False refuses a sparse model; else it
+    says nothing, since hybrid queries need none. hybrid_fusion_fn: "weighted" (the default), "rrf",
+    or a function of (dense_result, sparse_result, alpha=, top_k=).
 
     Similarities are scores, greater is better: the cosine, the negative squared distance or the
     product; BM25 in text modes; the weighted sum in hybrid mode. A store that was made with `path`
-    or `url` can be pickled, copied and made a dict, and is opened again from it.
+    or `url` can be pickled, copied and, without functions, made a dict; it is opened again from it.
     """
 
     stores_text: bool = True
@@ -44,9 +70,16 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     path: str | None = None
     url: str | None = None
     distance: str | None = None
+    configuration: dict[str, Any] | None = None
+    collection_metadata: dict[str, Any] | None = None
+    text_key: str | None = None
+    batch_size: int | None = None
+    enable_hybrid: bool | None = None
 
     _opened: Opened = PrivateAttr()
     _reopens: bool = PrivateAttr(default=True)
+    _functions: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _sparse: SparseModel | None = PrivateAttr(default=None)
 
     def __init__(
         self,
@@ -56,31 +89,81 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         url: str | None = None,
         client: Client | None = None,
         collection: Collection | None = None,
-        distance: str | None = None,
+        sparse_model: Any = None,
+        sparse_doc_fn: Callable[..., Any] | None = None,
+        sparse_query_fn: Callable[..., Any] | None = None,
+        hybrid_fusion_fn: Any = None,
         **kwargs: Any,
     ) -> None:
-        unknown = set(kwargs) - set(type(self).model_fields) - {"class_name"}
-        if unknown:
-            raise InvalidTypeError(
-                f"{min(unknown)!r} is no argument of {type(self).__name__}; what a cluster wants "
-                "to know, such as a key, goes to Client(url=…, …), and that in as client="
+        _refuse_unknown_fields(type(self), kwargs)
+        functions = sparse_model, sparse_doc_fn, sparse_query_fn, hybrid_fusion_fn
+        if hybrid_fusion_fn is not None:
+            checked_fusion(hybrid_fusion_fn, "hybrid_fusion_fn")
+        model = _sparse_model(*functions[:3], kwargs.get("enable_hybrid"))
+        try:
+            super().__init__(
+                collection_name=collection.name if collection is not None else collection_name,
+                path=None if path is None else os.path.abspath(path),
+                url=url,
+                **kwargs,
             )
-        super().__init__(
-            collection_name=collection.name if collection is not None else collection_name,
-            path=None if path is None else os.path.abspath(path),
-            url=url,
-            distance=distance,
-            **kwargs,
-        )
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            name = ".".join(map(str, first["loc"]))
+            raise InvalidTypeError(f"{name} is {shown(first['input'])}: {first['msg']}") from error
+        batches_of([], self.batch_size)
+        self._functions = dict(zip(FUNCTIONS, functions, strict=True))
+        self._sparse = model
         self._opened = open_collection(
             collection_name,
             path=path,
             url=url,
             client=client,
             collection=collection,
-            distance=distance,
+            distance=self.distance,
+            configuration=settings_of(self.configuration, model),
+            metadata=self.collection_metadata,
         )
         self._reopens = path is not None or url is not None
+        try:
+            check_room(self.client, model)
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def from_collection(cls, collection: Collection, **kwargs: Any) -> "RetrievalStoreVectorStore":
+        """A store of an open collection, with other arguments of the constructor."""
+        return cls(collection=collection, **kwargs)
+
+    @classmethod
+    def from_params(
+        cls,
+        collection_name: str = "llama_index",
+        host: str | None = None,
+        port: int | str | None = None,
+        ssl: bool = False,
+        headers: dict[str, str] | None = None,
+        persist_dir: Any = None,
+        collection_kwargs: dict[str, Any] | None = None,
+        *,
+        path: Any = None,
+        url: str | None = None,
+        **kwargs: Any,
+    ) -> "RetrievalStoreVectorStore":
+        """A store in a directory, `persist_dir` or `path`, or on a Qdrant cluster, `host` and
+        `port` or `url`, in the words of Chroma's store; InvalidArgumentError for none or several of
+        them. collection_kwargs: `configuration` and `metadata` of a collection that is made; the
+        other arguments are those of the constructor."""
+        places = {"persist_dir": persist_dir, "path": path, "host": host, "url": url}
+        address = url_of(host, port, ssl, headers)
+        kwargs = {**arguments_of(places, collection_kwargs), **kwargs}
+        return cls(
+            collection_name=collection_name,
+            path=persist_dir if path is None else path,
+            url=address if url is None else url,
+            **kwargs,
+        )
 
     @classmethod
     def class_name(cls) -> str:
@@ -103,13 +186,23 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     def __exit__(self, *details: object) -> None:
         self.close()
 
+    def to_dict(self, **kwargs: Any) -> dict[str, Any]:
+        """The arguments, by which `from_dict` opens the store again; StorageError where functions
+        are among them, without which it would be another one."""
+        if any(function is not None for function in self._functions.values()):
+            raise StorageError(
+                "a store with functions can't be made a dict or JSON, where they would be lost; "
+                "pickle it, or make another one with them"
+            )
+        return super().to_dict(**kwargs)
+
     def __getstate__(self) -> dict[str, Any]:
         if not self._reopens:
             raise StorageError(
                 "only a store that was made with path= or url= can be pickled or copied, which "
                 "opens it again"
             )
-        return {"arguments": self.model_dump(exclude={"class_name"})}
+        return {"arguments": {**self.model_dump(exclude={"class_name"}), **self._functions}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state["arguments"])  # type: ignore[misc]
@@ -123,21 +216,15 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     # writing
 
     def add(self, nodes: Sequence[BaseNode], **add_kwargs: Any) -> list[str]:
-        """Add nodes with embeddings, or replace those whose ids exist; all or none. Returns their
-        ids; of nodes with one id the last counts. Raises InvalidArgumentError for a node without
-        an embedding, or with metadata or a template that can't be kept."""
-        last = {node.node_id: node for node in nodes}
-        for node in last.values():
-            if node.embedding is None:
-                raise InvalidArgumentError(f"node {node.node_id!r} has no embedding")
-        if last:
-            self.client.upsert(
-                list(last),
-                embeddings=[node.embedding for node in last.values()],
-                documents=[text_of(node) for node in last.values()],
-                metadatas=[to_payload(node) for node in last.values()],
-                replace=True,
-            )
+        """Add nodes with embeddings, or replace those whose ids exist. Returns their ids; of nodes
+        with one id the last counts. All or none are added; with `batch_size`, here or of the store,
+        all or none of each so many, in their order. Raises InvalidArgumentError, before anything is
+        written, for a node without an embedding, or with metadata or a template that can't be
+        kept."""
+        refuse_unknown(add_kwargs, ("batch_size",), "add")
+        size = add_kwargs.get("batch_size")
+        for batch in batches_of(nodes, self.batch_size if size is None else size):
+            self.client.upsert(**batch.arguments(self._sparse), replace=True)
         return [node.node_id for node in nodes]
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
@@ -146,7 +233,8 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Delete the nodes of a document; those of one that isn't there are none."""
-        self._delete(OneOf((REF_DOC,), (ref_doc_id,)))
+        refuse_unknown(delete_kwargs, ("ref_doc_id",), "delete")
+        self.client.delete(where=OneOf((REF_DOC,), (ref_doc_id,)))  # type: ignore[arg-type]
 
     async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """`delete`, on a thread."""
@@ -159,13 +247,15 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         **delete_kwargs: Any,
     ) -> None:
         """Delete the nodes that are named and match; with nothing given, nothing. None doesn't
-        restrict, an empty list of ids names no node."""
+        restrict, an empty list of ids names no node. delete_kwargs: `where`, `where_document`,
+        `filter` and `qdrant_filters`, as for `query`."""
         refuse_text(node_ids, "node_ids")
-        expression = to_expression(filters)
+        refuse_unknown(delete_kwargs, ("node_ids", "filters", *RESTRICTIONS), "delete_nodes")
+        among = restricted(filters, delete_kwargs)
         if node_ids:
-            self.client.delete(ids=list(dict.fromkeys(node_ids)), where=expression)
-        elif node_ids is None and expression is not None:
-            self._delete(expression)
+            self.client.delete(ids=list(dict.fromkeys(node_ids)), **among)
+        elif node_ids is None and any(given is not None for given in among.values()):
+            self.client.delete(**among)
 
     async def adelete_nodes(
         self,
@@ -192,22 +282,42 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     # reading
 
     def get_nodes(
-        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
+        self,
+        node_ids: list[str] | None = None,
+        filters: MetadataFilters | None = None,
+        limit: int | None = None,
+        *,
+        offset: int | None = None,
+        include: Any = None,
+        **restrictions: Any,
     ) -> list[BaseNode]:
-        """The nodes that are named, and match, without a cap; all when neither is given. They have
-        no embeddings. Raises DamagedError for a point that isn't a node."""
+        """The nodes that are named, and match, without a cap; all when neither is given. A point
+        that LlamaIndex didn't write is a TextNode, or an ImageNode if it has a uri and no text.
+
+        limit, offset: at most so many, without the first so many. include: with "embeddings" in it,
+        nodes have theirs. restrictions: `where`, `where_document`, `filter` and `qdrant_filters`,
+        as for `query`. Raises DamagedError for a point that can't be a node."""
+        refuse_text(node_ids, "node_ids")
+        known = "node_ids", "filters", "limit", "offset", "include", *RESTRICTIONS
+        refuse_unknown(restrictions, known, "get_nodes")
         got = self.client.get(
             ids=None if node_ids is None else list(dict.fromkeys(node_ids)),
-            where=to_expression(filters),
-            include=("metadatas",),
+            **restricted(filters, restrictions),
+            limit=limit,
+            offset=offset,
+            include=fields_of(include),  # type: ignore[arg-type]
         )
-        return [to_node(payload) for payload in got["metadatas"] or []]
+        return nodes_of(got, self.text_key)
 
     async def aget_nodes(
-        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
+        self,
+        node_ids: list[str] | None = None,
+        filters: MetadataFilters | None = None,
+        limit: int | None = None,
+        **kwargs: Any,
     ) -> list[BaseNode]:
         """`get_nodes`, on a thread."""
-        return await asyncio.to_thread(self.get_nodes, node_ids, filters)
+        return await asyncio.to_thread(self.get_nodes, node_ids, filters, limit, **kwargs)
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """The best nodes for the query, best first, in one of the modes default, mmr, sparse,
@@ -216,15 +326,42 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         similarity 1. Filters, `doc_ids` and `node_ids` restrict together; empty lists and None
         don't.
 
-        kwargs: for mmr `mmr_threshold` (1 is relevance alone; 0.5 when nobody says it) and
-        `mmr_prefetch_k` or `mmr_prefetch_factor`, how many are chosen from."""
-        return answered(self.client, query, kwargs)
+        kwargs restrict too: `where` and `where_document`, dicts as of a Collection; `filter` and
+        `qdrant_filters`, such a dict, an expression of retrieval_store.filters or a Filter of
+        qdrant-client. `include=["embeddings"]` gives nodes theirs. How to search: `exact`, `ef`,
+        `offset`, `max_distance`, `group_by` and `group_size`, as of `Collection.query`, or
+        `search_params` with Qdrant's `hnsw_ef` and `exact`. In mode hybrid `fusion`, as of the
+        constructor. In mode mmr `mmr_threshold` (1 is relevance alone; 0.5 when nobody says it),
+        and `mmr_prefetch_k` or `mmr_prefetch_factor`, how many are chosen from. What isn't known is
+        an InvalidArgumentError."""
+        return self._asked().answer(query, kwargs)
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """`query`, on a thread."""
         return await asyncio.to_thread(self.query, query, **kwargs)
 
-    # below
+    def explain(self, query: VectorStoreQuery, **kwargs: Any) -> Explanation:
+        """How the query is answered, as `Collection.explain` says it; of mode mmr, how those are
+        found that are chosen from."""
+        explanation: Explanation = self._asked().explain(query, kwargs)
+        return explanation
 
-    def _delete(self, expression: Expression) -> None:
-        self.client.delete(where=expression)
+    async def aexplain(self, query: VectorStoreQuery, **kwargs: Any) -> Explanation:
+        """`explain`, on a thread."""
+        return await asyncio.to_thread(self.explain, query, **kwargs)
+
+    def _asked(self) -> Asked:
+        fusion = self._functions["hybrid_fusion_fn"]
+        return Asked(self.client, self.text_key, fusion, self._sparse)
+
+
+_sparse_model = sparse_model  # which an argument of the constructor hides
+
+
+def _refuse_unknown_fields(kind: type[BasePydanticVectorStore], kwargs: dict[str, Any]) -> None:
+    unknown = set(kwargs) - set(kind.model_fields) - {"class_name"}
+    if unknown:
+        raise InvalidTypeError(
+            f"{min(unknown)!r} is no argument of {kind.__name__}; what a cluster wants to know, "
+            "such as a key, goes to Client(url=…, …), and that in as client="
+        )

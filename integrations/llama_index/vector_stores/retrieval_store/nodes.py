@@ -1,14 +1,17 @@
 """LlamaIndex's nodes as points: metadata, the text, and all else of the node as JSON.
 
+The text is the document of the point and nowhere else, so that whoever changes it changes the node.
 What is stored may be someone else's. A node is made again of its class's own fields and nothing
 besides, so that nothing is fetched or opened: the path or the address of an image comes back as the
-text that it is.
+text that it is. A point that LlamaIndex didn't write is a node too, of its text or of its image.
 """
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from string import Formatter
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import orjson
 from llama_index.core.bridge.pydantic import ValidationError
@@ -20,13 +23,15 @@ from llama_index.core.schema import (
     IndexNode,
     MetadataMode,
     Node,
+    NodeRelationship,
+    RelatedNodeInfo,
     TextNode,
 )
 
+from retrieval_store.adapters.mapping import NODE, REF_DOC, refuse_reserved, without_reserved
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import DamagedError, InvalidArgumentError
 
-NODE, REF_DOC = "_node", "_ref_doc_id"
 MOST_SHOWN = 200  # characters of what is wrong
 _CLASSES: dict[str, type[BaseNode]] = {
     kind.class_name(): kind
@@ -36,15 +41,22 @@ _CLASSES: dict[str, type[BaseNode]] = {
 _NOT_HELD = ("embedding", "metadata", "obj")
 _TEMPLATES = {"metadata_template": ("key", "value"), "text_template": ("content", "metadata_str")}
 _FORMAT = re.compile(r"(.?[<>=^])?[-+ ]?\d{0,3}(\.\d{1,3})?\w?")
+_ADDRESS = re.compile(r"(?!file:)([a-z][a-z0-9+.-]*://|data:)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What is stored of a node, or by somebody else."""
+
+    id: str
+    metadata: Mapping[str, Any] | None
+    document: str | None
+    uri: str | None
 
 
 def to_payload(node: BaseNode) -> dict[str, Any]:
     """The node's metadata, by which it can be filtered, and what `to_node` makes it of again."""
-    taken = {NODE, REF_DOC} & set(node.metadata)
-    if taken:
-        raise InvalidArgumentError(
-            f"node {node.node_id!r} has the metadata key {min(taken)!r}, which is reserved"
-        )
+    refuse_reserved(node.metadata, f"node {node.node_id!r}")
     # Of a class of somebody's own, the nearest that LlamaIndex itself has; its fields are kept.
     kind = next(c.class_name() for c in type(node).__mro__ if c in _CLASSES.values())
     held = node.model_copy(update={"obj": None}) if isinstance(node, IndexNode) else node
@@ -52,25 +64,23 @@ def to_payload(node: BaseNode) -> dict[str, Any]:
     wrong = _wrong_template(fields)
     if wrong is not None:
         raise InvalidArgumentError(f"node {node.node_id!r} has {wrong}")
-    content = orjson.dumps({"class": kind, "fields": fields}).decode()
+    content = orjson.dumps({"class": kind, "fields": _without_text(fields, text_of(node))}).decode()
     payload = {**node.metadata, NODE: content}
     if node.ref_doc_id is not None:
         payload[REF_DOC] = node.ref_doc_id
     return payload
 
 
-def to_node(payload: Mapping[str, Any] | None) -> BaseNode:
-    """The node that `to_payload` was given; raises DamagedError when it can't be one."""
-    metadata = dict(payload or {})
-    metadata.pop(REF_DOC, None)
+def to_node(point: Point, text_key: str | None = None) -> BaseNode:
+    """The node that `to_payload` was given, with the point's text, or one of what else the point
+    has. text_key: of the metadata, where the text is if there is no document. Raises DamagedError
+    for what can't be a node."""
     try:
-        content = orjson.loads(metadata.pop(NODE))
-        kind = content["class"]
-        fields = _known(kind, content["fields"])
-        wrong = _wrong_template(fields)
-        if wrong is not None:
-            raise DamagedError(f"a point isn't a node of LlamaIndex: it has {wrong}")
-        return _whole(_CLASSES[kind].model_validate({**fields, "metadata": metadata}))
+        if NODE in (point.metadata or {}):
+            return _with_text(_kept(point.metadata or {}), point.document)
+        return _of_others(point, text_key)
+    except DamagedError:
+        raise
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
@@ -79,6 +89,62 @@ def to_node(payload: Mapping[str, Any] | None) -> BaseNode:
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         said = f"{type(error).__name__}: {str(error)[:MOST_SHOWN]!r}"
         raise DamagedError(f"a point isn't a node of LlamaIndex: {said}") from error
+
+
+def _kept(metadata: Mapping[str, Any]) -> BaseNode:
+    """The node that `to_payload` was given, of its JSON."""
+    content = orjson.loads(metadata[NODE])
+    kind = content["class"]
+    fields = _known(kind, content["fields"])
+    wrong = _wrong_template(fields)
+    if wrong is not None:
+        raise DamagedError(f"a point isn't a node of LlamaIndex: it has {wrong}")
+    given = without_reserved(metadata)
+    return _whole(_CLASSES[kind].model_validate({**fields, "metadata": given}))
+
+
+def _of_others(point: Point, text_key: str | None) -> BaseNode:
+    """A node of a point that LlamaIndex didn't write: an image if a place is all that it has."""
+    metadata, text = without_reserved(point.metadata), point.document
+    if text is None and text_key is not None and isinstance(metadata.get(text_key), str):
+        text = metadata.pop(text_key)
+    fields: dict[str, Any] = {"id_": point.id, "metadata": metadata, "text": text or ""}
+    document = (point.metadata or {}).get(REF_DOC)
+    if isinstance(document, str):
+        fields["relationships"] = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id=document)}
+    if point.uri is None or text:
+        return TextNode(**fields)
+    if _ADDRESS.match(point.uri):
+        return ImageNode(**fields, image_url=point.uri)
+    return ImageNode(**fields, image_path=_path(point.uri))
+
+
+def _path(uri: str) -> str:
+    """Where a file is that isn't anywhere else."""
+    return unquote(urlsplit(uri).path) if uri[:5].lower() == "file:" else uri
+
+
+def _without_text(fields: dict[str, Any], text: str) -> dict[str, Any]:
+    """The fields without the text, if that is the document."""
+    resource = fields.get("text_resource")
+    if text and fields.get("text") == text:
+        return {name: value for name, value in fields.items() if name != "text"}
+    if text and isinstance(resource, dict) and resource.get("text") == text:
+        return {**fields, "text_resource": {**resource, "text": None}}
+    return fields
+
+
+def _with_text(node: BaseNode, document: str | None) -> BaseNode:
+    """The node with the text that the point has, whatever its JSON says: an older version wrote it
+    there too."""
+    if document is None or document == text_of(node):
+        return node
+    resource = getattr(node, "text_resource", None)
+    if resource is None:
+        node.set_content(document)
+    else:
+        resource.text = document
+    return node
 
 
 def _known(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:

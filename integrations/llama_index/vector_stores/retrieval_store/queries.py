@@ -1,136 +1,174 @@
-"""LlamaIndex's queries put to a collection, one function a mode."""
+"""LlamaIndex's queries put to a collection: what it is asked in each mode, and its answer."""
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any
 
 from llama_index.core.vector_stores.types import (
     VectorStoreQuery,
     VectorStoreQueryMode,
     VectorStoreQueryResult,
 )
-from llama_index.vector_stores.retrieval_store.filters import to_expression
-from llama_index.vector_stores.retrieval_store.nodes import REF_DOC, to_node
+from llama_index.vector_stores.retrieval_store.options import (
+    Options,
+    options_of,
+    prefetched,
+    threshold_of,
+)
+from llama_index.vector_stores.retrieval_store.reading import first, result_of
+from llama_index.vector_stores.retrieval_store.sparse import SparseModel
 
 from retrieval_store import Collection
+from retrieval_store.adapters.arguments import fraction
 from retrieval_store.adapters.diversity import diverse
-from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.filters.expression import OneOf, every
-
-MMR_PREFETCH = 4  # times similarity_top_k
-_WORDS = (VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH)
-_Among: TypeAlias = dict[str, Any]  # the `ids` and `where` that a query is restricted to
+from retrieval_store.base.json_values import shown
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 
 
-def answered(
-    collection: Collection, query: VectorStoreQuery, kwargs: Mapping[str, Any]
-) -> VectorStoreQueryResult:
-    """The best nodes, with greater similarities for better ones. kwargs: what a caller says of mmr
-    beside the query. Raises InvalidArgumentError for other modes, and when a mode lacks something.
-    """
-    among = _among(query)
-    match query.mode:
-        case VectorStoreQueryMode.DEFAULT if query.query_embedding is None:
-            return _listed(collection, query, among)
-        case VectorStoreQueryMode.DEFAULT:
-            return _nearest(collection, query, among)
-        case VectorStoreQueryMode.MMR:
-            return _diverse(collection, query, among, kwargs)
-        case VectorStoreQueryMode.HYBRID:
-            return _hybrid(collection, query, among)
-        case mode if mode in _WORDS:
-            count = query.sparse_top_k or query.similarity_top_k
-            return _ranked(collection, query, among, n_results=count, mode="text")
-    raise InvalidArgumentError(
-        f"mode {query.mode.value!r} isn't supported; use default, mmr, sparse, text_search or "
-        "hybrid"
-    )
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Where queries are put. text_key: as of `to_node`; fusion: of hybrid queries that don't say
+    one; sparse: a model, or None where words stand for it."""
+
+    collection: Collection
+    text_key: str | None
+    fusion: Any
+    sparse: SparseModel | None
+
+    def answer(self, query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> VectorStoreQueryResult:
+        """The best nodes, with greater similarities for better ones. Raises InvalidArgumentError
+        for other modes, and when a mode lacks something."""
+        options = options_of(query, kwargs)
+        if _is_listing(query):
+            return self._listed(query, options)
+        fusion = self._fusion(query, options)
+        if callable(fusion):
+            return self._fused(query, options, fusion)
+        if query.mode == VectorStoreQueryMode.MMR:
+            return self._diverse(query, options)
+        question = self._question(query, options)
+        return result_of(first(self.collection.query(**question)), self.text_key)
+
+    def explain(self, query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> Any:
+        """How the collection answers what `answer` asks it."""
+        options = options_of(query, kwargs)
+        if _is_listing(query):
+            raise InvalidArgumentError(
+                "without query_embedding nodes are listed: nothing to explain"
+            )
+        if callable(self._fusion(query, options)):
+            raise InvalidArgumentError(
+                "a fusion function puts two queries, of the modes default and sparse; explain those"
+            )
+        return self.collection.explain(**self._question(query, options))
+
+    def _question(self, query: VectorStoreQuery, options: Options) -> dict[str, Any]:
+        """The arguments of `Collection.query`."""
+        top, mode = query.similarity_top_k, query.mode
+        match mode:
+            case VectorStoreQueryMode.DEFAULT:
+                asked = {"query_embeddings": [query.query_embedding], "n_results": top}
+            case VectorStoreQueryMode.MMR:
+                asked = _of_mmr(query, options)
+            case VectorStoreQueryMode.SPARSE | VectorStoreQueryMode.TEXT_SEARCH:
+                by_words = mode == VectorStoreQueryMode.TEXT_SEARCH
+                asked = self._words(query, by_words, query.sparse_top_k or top)
+            case VectorStoreQueryMode.HYBRID:
+                asked = self._hybrid(query, options)
+            case _:
+                raise InvalidArgumentError(
+                    f"mode {mode.value!r} isn't supported; use default, mmr, sparse, text_search "
+                    "or hybrid"
+                )
+        return {**options.how, **asked, **options.among, "include": options.fields}
+
+    def _words(self, query: VectorStoreQuery, by_words: bool, count: int) -> dict[str, Any]:
+        if query.query_str is None:
+            raise InvalidArgumentError(f"mode {query.mode.value!r} needs query_str")
+        if by_words or self.sparse is None:
+            return {"query_texts": query.query_str, "n_results": count, "mode": "text"}
+        vectors = [self.sparse.of_query(query.query_str)]
+        return {"query_sparse": vectors, "n_results": count, "mode": "sparse"}
+
+    def _hybrid(self, query: VectorStoreQuery, options: Options) -> dict[str, Any]:
+        alpha, top = _alpha(query), query.similarity_top_k
+        count = query.hybrid_top_k or top
+        words = self._words(query, False, count)
+        if alpha == 0 and self.sparse is not None:
+            return words
+        return {
+            **words,
+            "query_embeddings": None if alpha == 0 else [query.query_embedding],
+            "mode": "hybrid",
+            "alpha": alpha,
+            "fusion": self._fusion(query, options) or "weighted",
+            "depth": (top, query.sparse_top_k) if query.sparse_top_k else None,
+        }
+
+    def _fusion(self, query: VectorStoreQuery, options: Options) -> Any:
+        return (options.fusion or self.fusion) if _is_hybrid(query) else None
+
+    def _listed(self, query: VectorStoreQuery, options: Options) -> VectorStoreQueryResult:
+        for name in ("max_distance", "group_by", "group_size"):
+            if name in options.how:
+                raise InvalidArgumentError(f"{name} needs query_embedding")
+        limit, offset = query.similarity_top_k, options.offset
+        found = self.collection.get(
+            **options.among, limit=limit, offset=offset, include=options.fields
+        )
+        return result_of(found, self.text_key)
+
+    def _diverse(self, query: VectorStoreQuery, options: Options) -> VectorStoreQueryResult:
+        threshold = threshold_of(query, options.mmr)
+        question = self._question(query, options)
+        question["include"] = tuple({*options.fields, "embeddings"})
+        found = first(self.collection.query(**question))
+        vectors = [] if found["embeddings"] is None else found["embeddings"]
+        top = query.similarity_top_k + options.offset
+        order = diverse(query.query_embedding, vectors, top, threshold)
+        if "embeddings" not in options.fields:
+            found["embeddings"] = None
+        return result_of(found, self.text_key, order[options.offset :])
+
+    def _fused(
+        self, query: VectorStoreQuery, options: Options, fusion: Any
+    ) -> VectorStoreQueryResult:
+        """What a function makes of the results by vectors and by words."""
+        alpha, top = _alpha(query), query.similarity_top_k
+        if options.offset:
+            raise InvalidArgumentError("offset goes with fusion 'rrf' or 'weighted'")
+        results = [VectorStoreQueryResult(nodes=[], similarities=[], ids=[])]
+        if query.query_embedding is not None:
+            dense = self._question(replace(query, mode=VectorStoreQueryMode.DEFAULT), options)
+            results = [result_of(first(self.collection.query(**dense)), self.text_key)]
+        sparse = self._question(replace(query, mode=VectorStoreQueryMode.SPARSE), options)
+        results.append(result_of(first(self.collection.query(**sparse)), self.text_key))
+        fused = fusion(*results, alpha=alpha, top_k=query.hybrid_top_k or top)
+        if not isinstance(fused, VectorStoreQueryResult):
+            raise InvalidTypeError(
+                f"the fusion function returned {shown(fused)}, expected a VectorStoreQueryResult"
+            )
+        return fused
 
 
-def _among(query: VectorStoreQuery) -> _Among:
-    documents = OneOf((REF_DOC,), tuple(query.doc_ids)) if query.doc_ids else None
-    return {
-        "ids": query.node_ids or None,
-        "where": every(to_expression(query.filters), documents),
-    }
+def _is_listing(query: VectorStoreQuery) -> bool:
+    return query.mode == VectorStoreQueryMode.DEFAULT and query.query_embedding is None
 
 
-def _listed(
-    collection: Collection, query: VectorStoreQuery, among: _Among
-) -> VectorStoreQueryResult:
-    got = collection.get(**among, limit=query.similarity_top_k, include=("metadatas",))
-    nodes = [to_node(payload) for payload in got["metadatas"] or []]
-    return VectorStoreQueryResult(nodes=nodes, similarities=[1.0] * len(nodes), ids=got["ids"])
+def _is_hybrid(query: VectorStoreQuery) -> bool:
+    return query.mode == VectorStoreQueryMode.HYBRID
 
 
-def _nearest(
-    collection: Collection, query: VectorStoreQuery, among: _Among
-) -> VectorStoreQueryResult:
-    found = collection.query(
-        **among,
-        query_embeddings=[query.query_embedding],
-        n_results=query.similarity_top_k,
-        include=("metadatas",),
-    )
-    return _result(found)
-
-
-def _diverse(
-    collection: Collection, query: VectorStoreQuery, among: _Among, kwargs: Mapping[str, Any]
-) -> VectorStoreQueryResult:
+def _of_mmr(query: VectorStoreQuery, options: Options) -> dict[str, Any]:
     if query.query_embedding is None:
         raise InvalidArgumentError("mode 'mmr' needs query_embedding")
-    threshold = kwargs.get("mmr_threshold", query.mmr_threshold)
-    factor = kwargs.get("mmr_prefetch_factor", MMR_PREFETCH)
-    fetched = kwargs.get("mmr_prefetch_k") or int(factor * query.similarity_top_k)
-    found = collection.query(
-        **among,
-        query_embeddings=[query.query_embedding],
-        n_results=max(fetched, query.similarity_top_k),
-        include=("metadatas", "embeddings"),
-    )
-    order = diverse(
-        query.query_embedding,
-        (found["embeddings"] or [[]])[0],
-        query.similarity_top_k,
-        0.5 if threshold is None else threshold,
-    )
-    return _result(found, order)
+    count = prefetched(query.similarity_top_k + options.offset, options.mmr)
+    return {"query_embeddings": [query.query_embedding], "n_results": count, "offset": None}
 
 
-def _hybrid(
-    collection: Collection, query: VectorStoreQuery, among: _Among
-) -> VectorStoreQueryResult:
-    alpha = 0.5 if query.alpha is None else query.alpha
+def _alpha(query: VectorStoreQuery) -> float:
+    """What vectors weigh; raises InvalidArgumentError when they weigh something and are missing."""
+    alpha = 0.5 if query.alpha is None else fraction(query.alpha, "alpha")
     if query.query_embedding is None and alpha != 0:
         raise InvalidArgumentError("mode 'hybrid' needs query_embedding, unless alpha is 0")
-    top = query.similarity_top_k
-    return _ranked(
-        collection,
-        query,
-        among,
-        query_embeddings=None if alpha == 0 else [query.query_embedding],
-        n_results=query.hybrid_top_k or top,
-        mode="hybrid",
-        alpha=alpha,
-        fusion="weighted",
-        depth=(top, query.sparse_top_k or top) if query.sparse_top_k else None,
-    )
-
-
-def _ranked(
-    collection: Collection, query: VectorStoreQuery, among: _Among, **how: Any
-) -> VectorStoreQueryResult:
-    if query.query_str is None:
-        raise InvalidArgumentError(f"mode {query.mode.value!r} needs query_str")
-    found = collection.query(**among, query_texts=query.query_str, include=("metadatas",), **how)
-    return _result(found)
-
-
-def _result(found: Any, order: list[int] | None = None) -> VectorStoreQueryResult:
-    """The answer to one query, or some of it in another order."""
-    chosen = range(len(found["ids"][0])) if order is None else order
-    return VectorStoreQueryResult(
-        nodes=[to_node(found["metadatas"][0][i]) for i in chosen],
-        similarities=[found["scores"][0][i] for i in chosen],
-        ids=[found["ids"][0][i] for i in chosen],
-    )
+    return alpha

@@ -1,0 +1,64 @@
+"""How a store is made: the settings of its collection, and what `from_params` is given."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from llama_index.vector_stores.retrieval_store.sparse import SparseModel
+
+from retrieval_store import Collection
+from retrieval_store.adapters.arguments import refuse_unknown
+from retrieval_store.base.json_values import shown
+from retrieval_store.embeddings.bm25 import BM25Embedding
+from retrieval_store.errors import InvalidArgumentError
+
+OF_COLLECTIONS = ("configuration", "metadata")
+
+
+def settings_of(
+    configuration: Mapping[str, Any] | None, sparse: SparseModel | None
+) -> Mapping[str, Any] | None:
+    """The configuration of a collection that is made, with room for the model's vectors."""
+    if sparse is None or "sparse" in (configuration or {}):
+        return configuration
+    idf = isinstance(sparse.documents, BM25Embedding)  # which leaves it to the store
+    return {**(configuration or {}), "sparse": {"idf": idf}}
+
+
+def check_room(collection: Collection, sparse: SparseModel | None) -> None:
+    """Raise InvalidArgumentError for a model whose vectors the collection can't keep."""
+    if sparse is not None and collection.configuration.get("sparse") is None:
+        raise InvalidArgumentError(
+            f"collection {collection.name!r} has no room for sparse vectors; make it with "
+            "configuration={'sparse': {'idf': False}}"
+        )
+
+
+def url_of(host: str | None, port: Any, ssl: bool, headers: Any) -> str | None:
+    """The address of a cluster; None without a host."""
+    if headers:
+        raise InvalidArgumentError(
+            "headers go to the client: client=Client(url=…, headers=…), or api_key=…"
+        )
+    if host is None:
+        if port is not None or ssl:
+            raise InvalidArgumentError("port and ssl go with host")
+        return None
+    if not isinstance(host, str) or not host:
+        raise InvalidArgumentError(f"host is {shown(host)}, expected the name of a machine")
+    return f"http{'s' if ssl else ''}://{host}{'' if port is None else f':{port}'}"
+
+
+def arguments_of(
+    places: Mapping[str, Any], collection_kwargs: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The arguments of a store that `from_params` is given in Chroma's words. places: the
+    directories and addresses of which one is needed, by name."""
+    given = [name for name, value in places.items() if value is not None]
+    if len(given) != 1:
+        raise InvalidArgumentError(
+            f"expected one of {', '.join(places)}, got {' and '.join(given) or 'none'}"
+        )
+    said = collection_kwargs or {}
+    refuse_unknown(said, OF_COLLECTIONS, "collection_kwargs")
+    made = {"configuration": said.get("configuration"), "collection_metadata": said.get("metadata")}
+    return {name: value for name, value in made.items() if value is not None}

@@ -305,7 +305,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
             **restricted(filters, restrictions),
             limit=limit,
             offset=offset,
-            include=fields_of(include),  # type: ignore[arg-type]
+            include=fields_of(include),
         )
         return nodes_of(got, self.text_key)
 

@@ -19,6 +19,7 @@ from retrieval_store.adapters.mapping import REF_DOC
 from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.json_values import shown
 from retrieval_store.direct.arguments import whole_number
+from retrieval_store.direct.results import GetField
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.expression import OneOf
 
@@ -37,7 +38,7 @@ class Options:
     asked for; how: the others of its arguments, those that were given; fusion: as it was given."""
 
     among: dict[str, Any]
-    fields: tuple[str, ...]
+    fields: tuple[GetField, ...]
     how: dict[str, Any]
     fusion: Any
     mmr: Mapping[str, Any]

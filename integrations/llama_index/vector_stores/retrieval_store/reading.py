@@ -9,14 +9,15 @@ from llama_index.core.vector_stores.types import VectorStoreQueryResult
 from llama_index.vector_stores.retrieval_store.nodes import Point, to_node
 
 from retrieval_store.base.json_values import shown
+from retrieval_store.direct.results import GetField
 from retrieval_store.errors import InvalidArgumentError
 
-FIELDS = ("metadatas", "documents", "uris")  # what a node is made of again
+FIELDS: tuple[GetField, ...] = ("metadatas", "documents", "uris")  # what a node is made of again
 # Of these, which Chroma has too, only the embeddings aren't in every node.
 INCLUDED = ("embeddings", "documents", "metadatas", "distances", "uris")
 
 
-def fields_of(include: Any) -> tuple[str, ...]:
+def fields_of(include: Any) -> tuple[GetField, ...]:
     """What to ask a collection for when these names are to be included."""
     if include is None:
         return FIELDS

@@ -1,6 +1,6 @@
 """What is said of queries and of other calls by keyword, checked, in the terms of a Collection."""
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -110,7 +110,7 @@ def prefetched(top: int, given: Mapping[str, Any]) -> int:
         return max(top, whole_number(given["mmr_prefetch_k"], "mmr_prefetch_k", 1))
     factor = plain_scalar(given.get("mmr_prefetch_factor", _PREFETCH))
     is_number = isinstance(factor, int | float) and not isinstance(factor, bool)
-    if not is_number or not 0 < factor < math.inf:
+    if not is_number or not 0 < factor * top <= sys.maxsize:
         raise InvalidArgumentError(
             f"mmr_prefetch_factor is {shown(factor)}, expected a number above 0"
         )
@@ -136,6 +136,7 @@ def _of_search_params(given: Any) -> dict[str, Any]:
             f"search_params is {shown(given)}, expected a dict, or SearchParams of "
             "qdrant_client.models"
         )
-    said = {name: value for name, value in given.items() if value is not None}
+    # False is what Qdrant itself says where nobody does.
+    said = {name: value for name, value in given.items() if value not in (None, False)}
     refuse_unknown(said, _OF_QDRANT, "search_params")
     return {_OF_QDRANT[name]: value for name, value in said.items()}

@@ -106,13 +106,14 @@ def test_from_collection_and_from_params_in_the_words_of_chromas_store(tmp_path)
         assert (store.collection_name, store.client, store.text_key) == ("mine", collection, "body")
     made = {
         "configuration": {"text": {"language": "german"}},
-        "metadata": {"hnsw:space": "cosine", "owner": "me"},
+        "metadata": {"hnsw:space": "l2", "owner": "me"},
     }
     with RetrievalStoreVectorStore.from_params(
         "mine", persist_dir=str(tmp_path), collection_kwargs=made, batch_size=3
     ) as store:
         store.add(nodes(1))
         assert store.client.metadata == made["metadata"]
+        assert store.client.configuration["hnsw"]["space"] == "l2"
         assert store.client.configuration["text"]["language"] == "german"
     with RetrievalStoreVectorStore.from_params("mine", path=tmp_path) as store:
         assert len(store.get_nodes()) == 1

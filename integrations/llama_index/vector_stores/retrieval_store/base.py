@@ -16,6 +16,7 @@ from llama_index.core.vector_stores.types import (
 from llama_index.vector_stores.retrieval_store.making import (
     arguments_of,
     check_room,
+    distance_of,
     settings_of,
     url_of,
 )
@@ -120,7 +121,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
             url=url,
             client=client,
             collection=collection,
-            distance=self.distance,
+            distance=distance_of(self.distance, self.collection_metadata),
             configuration=settings_of(self.configuration, model),
             metadata=self.collection_metadata,
         )

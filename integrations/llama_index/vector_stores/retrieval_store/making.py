@@ -24,6 +24,11 @@ def settings_of(
     return {**(configuration or {}), "sparse": {"idf": idf}}
 
 
+def distance_of(distance: str | None, metadata: Mapping[str, Any] | None) -> str | None:
+    """The distance, which users of Chroma say in the metadata."""
+    return (metadata or {}).get("hnsw:space") if distance is None else distance
+
+
 def check_room(collection: Collection, sparse: SparseModel | None) -> None:
     """Raise InvalidArgumentError for a model whose vectors the collection can't keep."""
     if sparse is not None and collection.configuration.get("sparse") is None:

@@ -23,9 +23,28 @@ def fraction(value: Any, name: str) -> float:
 
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str], caller: str) -> None:
-    """Raise InvalidArgumentError for the name of an argument that isn't among those known."""
+    """Raise InvalidTypeError for the name of an argument that isn't among those known."""
     unknown = sorted(set(given) - set(known))
     if unknown:
-        raise InvalidArgumentError(
+        raise InvalidTypeError(
             f"there is no argument {unknown[0]!r}; {caller} takes {', '.join(known)}"
         )
+
+
+def batch_size_of(value: Any) -> int:
+    """How many records are written at once; raises InvalidArgumentError."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidArgumentError(f"batch_size is {shown(value)}, expected an int of at least 1")
+    return value
+
+
+def search_params_of(given: Any) -> dict[str, Any]:
+    """`ef` and `exact` of what Qdrant's users pass as search_params: its model, or a dict. Raises
+    InvalidArgumentError for parameters that mean nothing here."""
+    if given is None:
+        return {}
+    dump = getattr(given, "model_dump", None)
+    params = dict(given if dump is None else dump(exclude_none=True))
+    refuse_unknown(params, ("hnsw_ef", "exact"), "search_params")
+    names = {"hnsw_ef": "ef", "exact": "exact"}
+    return {names[key]: value for key, value in params.items() if value is not None}

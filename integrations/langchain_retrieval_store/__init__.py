@@ -8,7 +8,15 @@ except ImportError as error:
     ) from error
 
 from langchain_retrieval_store.embeddings import AsLangChain
+from langchain_retrieval_store.index import RetrievalStoreIndex
+from langchain_retrieval_store.retriever import RetrievalStoreRetriever
 from langchain_retrieval_store.translator import RetrievalStoreTranslator
 from langchain_retrieval_store.vectorstore import RetrievalStore
 
-__all__ = ["AsLangChain", "RetrievalStore", "RetrievalStoreTranslator"]
+__all__ = [
+    "AsLangChain",
+    "RetrievalStore",
+    "RetrievalStoreIndex",
+    "RetrievalStoreRetriever",
+    "RetrievalStoreTranslator",
+]

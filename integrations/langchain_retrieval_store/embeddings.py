@@ -5,7 +5,9 @@ from typing import Any
 from langchain_core.embeddings import Embeddings
 
 from retrieval_store.adapters.embedding import embedded, query_embedded
+from retrieval_store.base.json_values import shown
 from retrieval_store.embeddings.frameworks import FromLangChain
+from retrieval_store.errors import InvalidTypeError
 
 
 class AsLangChain(Embeddings):
@@ -37,6 +39,22 @@ class AsLangChain(Embeddings):
     def function(self) -> Any:
         """The embedding function."""
         return self._function
+
+
+def as_embeddings(embedding: Any) -> Embeddings | None:
+    """What LangChain calls: an `Embeddings` object, or what has its methods, as it is; an embedding
+    function of ours as one. Raises InvalidTypeError for anything else."""
+    if embedding is None or isinstance(embedding, Embeddings):
+        return embedding
+    if isinstance(embedding, type):
+        raise InvalidTypeError(f"embedding is the class {embedding.__name__}; pass an instance")
+    if hasattr(embedding, "embed_documents"):
+        return embedding  # type: ignore[no-any-return]
+    if callable(embedding):
+        return AsLangChain(embedding)
+    raise InvalidTypeError(
+        f"embedding is {shown(embedding)}, expected an Embeddings object or an embedding function"
+    )
 
 
 def as_function(embedding: Embeddings | None) -> Any:

@@ -1,42 +1,31 @@
 """What the scores of a search mean, and which of them become a relevance in which way.
 
 A search by vectors alone gives distances. One by words, or by both, gives negative scores, so that
-smaller is better in every mode. `how` are the arguments of a search, with the defaults of `search`.
+smaller is better in every mode.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from retrieval_store.base.ranking import RRF_K
 
 
-def by_distance(how: Mapping[str, Any]) -> bool:
-    """Whether scores are distances: with all weight on the vectors, words decide nothing."""
-    mode, alpha = _mode_and_alpha(how)
-    return mode == "dense" or (mode == "hybrid" and alpha == 1)
-
-
-def needs_vector(how: Mapping[str, Any]) -> bool:
-    """Whether the query must be embedded."""
-    mode, alpha = _mode_and_alpha(how)
-    return mode == "dense" or (mode == "hybrid" and alpha != 0)
-
-
-def relevance_of_words(how: Mapping[str, Any]) -> Callable[[float], float]:
+def relevance_of_words(mode: str, fusion: str) -> Callable[[float], float]:
     """How scores that aren't distances become a relevance from 0 to 1, 1 best."""
-    mode, alpha = _mode_and_alpha(how)
-    if mode == "text" or alpha == 0:
+    if mode == "text":
         return _of_bm25
-    return _of_weighted if how.get("fusion") == "weighted" else _of_rrf
-
-
-def _mode_and_alpha(how: Mapping[str, Any]) -> tuple[str, float]:
-    return how.get("search_mode", "dense"), how.get("alpha", 0.5)
+    if mode == "sparse":
+        return _of_product
+    return _of_weighted if fusion == "weighted" else _of_rrf
 
 
 def _of_bm25(score: float) -> float:
     """BM25 has no bound: s / (1 + s)."""
     return -score / (1.0 - score)
+
+
+def _of_product(score: float) -> float:
+    """Nor has a dot product, which may be negative: (1 + s / (1 + |s|)) / 2."""
+    return (1.0 - score / (1.0 + abs(score))) / 2.0
 
 
 def _of_rrf(score: float) -> float:

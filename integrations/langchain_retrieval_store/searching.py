@@ -1,93 +1,142 @@
-"""A collection searched for LangChain: documents, best first, with scores or unlike each other."""
+"""What users of LangChain say of a search, as a collection is asked it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Literal, TypeAlias, get_args
 
-from langchain_core.documents import Document
-
-from langchain_retrieval_store.documents import FIELDS, document_of, documents_of
-from langchain_retrieval_store.scores import by_distance
+from langchain_retrieval_store.documents import FIELDS, Layout
 from retrieval_store import Collection
+from retrieval_store.adapters.arguments import fraction, refuse_unknown, search_params_of
 from retrieval_store.adapters.diversity import diverse
+from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.expression import Expression
 
-Filter: TypeAlias = Mapping[str, Any] | Expression | None
-SearchMode: TypeAlias = Literal["dense", "text", "hybrid"]
+Filter: TypeAlias = Any  # a dict, an expression, or a Filter of qdrant-client's models
+SearchMode: TypeAlias = Literal["dense", "text", "sparse", "hybrid"]
+MODES = get_args(SearchMode)
+KNOWN = (
+    *("filter", "where_document", "search_mode", "alpha", "fusion", "depth", "exact", "ef"),
+    *("search_params", "offset", "max_distance", "score_threshold", "group_by", "group_size"),
+)
+_PASSED = ("exact", "ef", "depth", "offset", "max_distance", "group_by", "group_size")
+_DIVERSE = ("offset", "group_by", "group_size")  # what a diverse choice can't be cut by
 
 
-def search(
-    collection: Collection,
-    /,
-    query: str | None,
-    vector: Sequence[float] | None,
-    k: int,
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """How to search. mode: one of MODES, hybrid only where both sides count; threshold: the least
+    relevance; cut: what goes to `Collection.query` as it is."""
+
+    where: Mapping[str, Any] | Expression | None
+    where_document: Mapping[str, Any] | None
+    mode: SearchMode
+    alpha: float
+    fusion: Any
+    threshold: float | None
+    passed: dict[str, Any]
+
+    @property
+    def by_distance(self) -> bool:
+        """Whether scores are distances."""
+        return self.mode == "dense"
+
+    @property
+    def by_vector(self) -> bool:
+        """Whether the query must be embedded."""
+        return self.mode in ("dense", "hybrid")
+
+    def by_sparse(self, has_model: bool) -> bool:
+        """Whether the query must be made a sparse vector, where there may be a model for that."""
+        return self.mode == "sparse" or (self.mode == "hybrid" and has_model)
+
+
+def asked(
+    layout: Layout,
     filter: Filter,
-    *,
-    search_mode: SearchMode = "dense",
-    alpha: float = 0.5,
-    fusion: Literal["rrf", "weighted"] = "rrf",
-    exact: bool = False,
-    ef: int | None = None,
-    **unknown: Any,
-) -> list[tuple[Document, float]]:
-    """The k best documents with their scores, smaller is better; none when k is less than 1.
-    query: the words, where the mode asks for some; vector: None where it asks for none."""
-    if k < 1:
-        return []
-    if unknown:
-        raise InvalidArgumentError(
-            f"there is no argument {min(unknown)!r}; searches take filter, search_mode, alpha, "
-            "fusion, exact and ef"
-        )
-    found = _asked(
-        collection,
-        filter,
-        query_embeddings=None if vector is None else [vector],
-        query_texts=None if search_mode == "dense" else query,
-        n_results=k,
-        include=(*FIELDS, "distances"),
-        mode=search_mode,
-        alpha=alpha,
-        fusion=fusion,
-        exact=exact,
-        ef=ef,
+    given: Mapping[str, Any],
+    usual: SearchMode,
+    has_sparse: bool,
+) -> Ask:
+    """What the arguments of a search mean. usual: the mode where none is given; has_sparse: whether
+    there is a model of sparse vectors, which then stand for words in hybrid searches."""
+    refuse_unknown(given, KNOWN, "a search")
+    mode, alpha = (
+        mode_of(given.get("search_mode") or usual),
+        fraction(given.get("alpha", 0.5), "alpha"),
     )
-    distances = by_distance({"search_mode": search_mode, "alpha": alpha})
-    scores = found["distances"] if distances else [-score for score in found["scores"]]
-    return list(zip(documents_of(found), map(float, scores), strict=True))
+    if mode == "hybrid" and alpha == 1:
+        mode = "dense"
+    elif mode == "hybrid" and alpha == 0:
+        mode = "sparse" if has_sparse else "text"
+    threshold = given.get("score_threshold")
+    passed = {name: given[name] for name in _PASSED if given.get(name) is not None}
+    return Ask(
+        layout.where(filter),
+        given.get("where_document") or None,
+        mode,
+        alpha,
+        given.get("fusion", "rrf"),
+        None if threshold is None else fraction(threshold, "score_threshold"),
+        {**search_params_of(given.get("search_params")), **passed},
+    )
 
 
-def search_diverse(
+def mode_of(given: Any, name: str = "search_mode") -> SearchMode:
+    """A mode by its name, which may be a member of an enum of strings."""
+    mode: Any = given.value if isinstance(given, Enum) else given
+    if mode not in MODES:
+        raise InvalidArgumentError(f"{name} is {shown(given)}, expected one of {MODES}")
+    return mode  # type: ignore[no-any-return]
+
+
+def arguments(ask: Ask, k: int, sources: Mapping[str, Any], *include: str) -> dict[str, Any]:
+    """Those of `Collection.query`. sources: what to search for, by the names of its arguments."""
+    how: dict[str, Any] = {"mode": ask.mode, **ask.passed}
+    if ask.mode == "hybrid":
+        how |= {"alpha": ask.alpha, "fusion": ask.fusion}
+    return {
+        **sources,
+        **how,
+        "n_results": k,
+        "where": ask.where,
+        "where_document": ask.where_document,
+        "include": (*FIELDS, *include),
+    }
+
+
+def found_by(
+    collection: Collection, ask: Ask, k: int, sources: Mapping[str, Any], *include: str
+) -> dict[str, Any]:
+    """What one query found: a list for each field; "scores" are distances, or negative scores."""
+    found: Mapping[str, Any] = collection.query(**arguments(ask, k, sources, "distances", *include))
+    one = {key: value[0] for key, value in found.items() if key != "included" and value}
+    scores = one["distances"] if ask.by_distance else [-score for score in one["scores"]]
+    return {**one, "scores": list(map(float, scores))}
+
+
+def chosen(
     collection: Collection,
-    vector: Sequence[float],
+    ask: Ask,
     k: int,
     fetch_k: int,
     lambda_mult: float,
-    filter: Filter,
-    **how: Any,
-) -> list[Document]:
-    """k of the `fetch_k` documents nearest to the vector, unlike each other; none when k is less
-    than 1. lambda_mult 1: the nearest by the store's own distance. how: `exact` and `ef`."""
-    if k < 1:
-        return []
-    found = _asked(
-        collection,
-        filter,
-        query_embeddings=[vector],
-        n_results=max(k, fetch_k),
-        include=(*FIELDS, "embeddings"),
-        **how,
-    )
-    if lambda_mult == 1:
-        order = list(range(min(k, len(found["ids"]))))
-    else:
-        order = diverse(vector, found["embeddings"], k, lambda_mult)
-    return [document_of(found, i) for i in order]
+    sources: Mapping[str, Any],
+    vector: Sequence[float],
+) -> tuple[dict[str, Any], list[int]]:
+    """What the `fetch_k` best are, and the places of k of them, near the vector and unlike each
+    other. lambda_mult 1: the best in their own order."""
+    weight = fraction(lambda_mult, "lambda_mult")
+    for name in _DIVERSE:
+        if name in ask.passed:
+            raise InvalidArgumentError(f"{name} doesn't go with maximal marginal relevance")
+    found = found_by(collection, ask, max(k, fetch_k), sources, "embeddings")
+    if weight == 1:
+        return found, list(range(min(k, len(found["ids"]))))
+    return found, diverse(vector, found["embeddings"], k, weight)
 
 
-def _asked(collection: Collection, filter: Filter, **query: Any) -> dict[str, Any]:
-    """What one query found. An empty filter is none."""
-    where: Any = filter or None
-    found: Mapping[str, Any] = collection.query(where=where, **query)
-    return {key: value[0] for key, value in found.items() if key != "included" and value}
+def explained(collection: Collection, ask: Ask, k: int, sources: Mapping[str, Any]) -> Any:
+    """How a search is answered."""
+    return collection.explain(**arguments(ask, k, sources, "distances"))

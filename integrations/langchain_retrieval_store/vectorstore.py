@@ -3,6 +3,8 @@
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -14,44 +16,61 @@ from langchain_core.vectorstores import VectorStore
 from langchain_retrieval_store.documents import (
     FIELDS,
     Batch,
-    documents_of,
+    Layout,
+    batches,
     texts_and_metadatas,
     with_ids,
 )
-from langchain_retrieval_store.embeddings import as_function
-from langchain_retrieval_store.scores import by_distance, needs_vector, relevance_of_words
-from langchain_retrieval_store.searching import Filter, search, search_diverse
+from langchain_retrieval_store.embeddings import as_embeddings, as_function
+from langchain_retrieval_store.retriever import BY_WORDS, RetrievalStoreRetriever
+from langchain_retrieval_store.searches import Searches
+from langchain_retrieval_store.searching import Filter, SearchMode, mode_of
 from retrieval_store import Client, Collection
-from retrieval_store.adapters.arguments import refuse_text
-from retrieval_store.adapters.opening import Opened, open_collection
-from retrieval_store.adapters.relevance import relevance_of
-from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
+from retrieval_store.adapters.arguments import refuse_text, refuse_unknown
+from retrieval_store.adapters.opening import Opened, open_collection, refuse_other_dimension
+from retrieval_store.adapters.sparse import sparse_of
+from retrieval_store.base.progress import progress_bar
+from retrieval_store.errors import InvalidArgumentError, NotFoundError, StorageError
+
+_ADD, _DELETE = ("metadatas", "ids", "batch_size", "show_progress"), ("ids", "filter")
 
 
-class RetrievalStore(VectorStore):
+class RetrievalStore(Searches, VectorStore):
     """A collection of retrieval-store for LangChain.
 
-    embedding: turns texts into vectors; needed to add and to search by meaning. path: the store's
-    directory; url: of a Qdrant cluster; client, collection: an open one; with none of them, in
-    memory. Stores opened on one path share it. distance: "cosine" (the default), "l2" or "ip", of a
-    collection that is made here, as are configuration and collection_metadata; distances and
-    settings that contradict those of one that exists are a ConflictError, None contradicts nothing.
-    relevance_score_fn: how a distance becomes a relevance, instead of the usual way. A collection
-    remembers the embedding's model; with another one it is a ConflictError, unless `check_model` is
-    False.
+    embedding: turns texts into vectors, LangChain's or one of ours; needed to add and to search by
+    meaning. path: the store's directory; url: of a Qdrant cluster; client, collection: an open one;
+    with none of them, in memory. Stores opened on one path share it. distance: "cosine" (the
+    default), "l2" or "ip", of a collection that is made here, as are configuration and
+    collection_metadata; distances and settings that contradict those of one that exists are a
+    ConflictError, None contradicts nothing. create: whether what isn't there is made; else it is a
+    NotFoundError. relevance_score_fn: how a distance becomes a relevance, instead of the usual way.
+    A collection remembers the embedding's model; with another one it is a ConflictError, unless
+    `check_model` is False.
 
-    Every search takes `filter`: a dict in the shape of Chroma's `where`, or an expression of
-    `retrieval_store.filters`; None and {} restrict nothing. `search_mode="text" | "hybrid"`
-    searches by words too, with `alpha` and `fusion`; `exact` and `ef` are those of
-    `Collection.query`. What a search doesn't know it refuses. Scores are distances, smaller is
-    nearer; those of text and hybrid searches are negative scores. Relevance is from 0 to 1, 1 best.
+    retrieval_mode: how searches by a text go where they don't say it: "dense", "text" (BM25),
+    "sparse" or "hybrid". sparse_embedding: a model of sparse vectors, of ours or with
+    `embed_documents` and `embed_query`: each text gets one too, and they stand for the words in
+    hybrid searches. content_payload_key: a key of the metadata that has the text too;
+    metadata_payload_key: one that has all metadata, as in points that LangChain's store for Qdrant
+    has written ("page_content", "metadata").
 
-    The async methods await the embedding's own; all else they do on a thread.
+    Every search takes `filter`: a dict in the shape of Chroma's `where`, an expression of
+    `retrieval_store.filters`, or a `Filter` of qdrant-client's models; None and {} restrict
+    nothing; and `where_document`. `search_mode` overrules the retrieval mode, with `alpha`,
+    `fusion` and `depth` of hybrid searches; `exact`, `ef`, `offset`, `max_distance`, `group_by` and
+    `group_size` are those of `Collection.query`, `search_params` those of Qdrant's that mean
+    something here; `score_threshold` is the least relevance. What a search doesn't know it refuses.
+    Scores are distances, smaller is nearer; those of other modes are negative scores. Relevance is
+    from 0 to 1, 1 best.
+
+    The async methods await the embedding's own; all else they do on a thread. A store that was made
+    with `path` or `url` can be pickled, if its embeddings can, and is opened again from it.
     """
 
     def __init__(
         self,
-        embedding: Embeddings | None = None,
+        embedding: Embeddings | Callable[..., Any] | None = None,
         *,
         collection_name: str = "langchain",
         path: str | os.PathLike[str] | None = None,
@@ -61,23 +80,33 @@ class RetrievalStore(VectorStore):
         distance: str | None = None,
         configuration: Mapping[str, Any] | None = None,
         collection_metadata: Mapping[str, Any] | None = None,
+        create: bool = True,
         relevance_score_fn: Callable[[float], float] | None = None,
         check_model: bool = True,
+        retrieval_mode: SearchMode = "dense",
+        sparse_embedding: Any = None,
+        content_payload_key: str | None = None,
+        metadata_payload_key: str | None = None,
     ) -> None:
-        self._embedding = embedding
-        self._opened: Opened = open_collection(
-            collection_name,
-            path=path,
-            url=url,
-            client=client,
-            collection=collection,
-            distance=distance,
-            configuration=configuration,
-            metadata=collection_metadata,
-            embedding_function=as_function(embedding),
-            check_model=check_model,
-        )
+        self._arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        self._embedding = as_embeddings(embedding)
+        self._sparse = sparse_embedding
+        self._mode = mode_of(retrieval_mode, "retrieval_mode")
+        self._layout = Layout(content_payload_key, metadata_payload_key)
         self._relevance_score_fn = relevance_score_fn
+        self._opened: Opened = self._open(path=path, url=url, client=client, collection=collection)
+
+    def _open(self, **where: Any) -> Opened:
+        given = self._arguments
+        names = ("distance", "configuration", "create", "check_model")
+        return open_collection(
+            given["collection_name"],
+            **where,
+            **{name: given[name] for name in names},
+            metadata=given["collection_metadata"],
+            embedding_function=as_function(self._embedding),
+            sparse_model=self._sparse,
+        )
 
     @property
     def collection(self) -> Collection:
@@ -88,6 +117,11 @@ class RetrievalStore(VectorStore):
     def embeddings(self) -> Embeddings | None:
         """What turns texts into vectors; None when the store was made without."""
         return self._embedding
+
+    @property
+    def sparse_embedding(self) -> Any:
+        """What turns texts into sparse vectors; None when the store was made without."""
+        return self._sparse
 
     def close(self) -> None:
         """Let go of a store that was opened here, by path, by url or in memory, which is gone then.
@@ -105,6 +139,18 @@ class RetrievalStore(VectorStore):
     ) -> None:
         self.close()
 
+    def __getstate__(self) -> dict[str, Any]:
+        if self._arguments["path"] is None and self._arguments["url"] is None:
+            raise StorageError(
+                "only a store that was made with path= or url= can be pickled or copied, which "
+                "opens it again"
+            )
+        path = self._arguments["path"]
+        return {**self._arguments, "path": None if path is None else os.path.abspath(path)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
     # writing
 
     def add_texts(
@@ -113,15 +159,26 @@ class RetrievalStore(VectorStore):
         metadatas: Iterable[Mapping[str, Any] | None] | None = None,
         *,
         ids: Iterable[str | None] | None = None,
+        batch_size: int | None = None,
+        show_progress: bool = False,
         **kwargs: Any,
     ) -> list[str]:
         """Add texts, or replace those whose ids exist; all or none. Returns an id for each,
-        made where it is None or left out; of texts with one id the last counts. Raises
+        made where it is None or left out; of texts with one id the last counts.
+
+        batch_size: so many are read, embedded and written at once, each batch as a whole; those
+        before one that fails are there then. show_progress: with a bar. Raises
         InvalidArgumentError when metadatas or ids are of another number than the texts, and
         EmbeddingFunctionError without an embedding."""
-        batch = Batch(texts, metadatas, ids)
-        vectors = self._needed_embedding().embed_documents(batch.texts) if batch.texts else []
-        return self._put(batch, vectors)
+        refuse_unknown(kwargs, _ADD, "add_texts")
+        embedding, returned = self._needed_embedding(), []
+        total = len(texts) if isinstance(texts, Sequence) else None
+        with progress_bar("adding", total, "text", show_progress) as bar:
+            for batch in batches(texts, metadatas, ids, batch_size):
+                vectors = embedding.embed_documents(batch.texts) if batch.texts else []
+                returned += self._put(batch, vectors)
+                bar.update(len(batch.returned))
+        return returned
 
     async def aadd_texts(
         self,
@@ -129,13 +186,20 @@ class RetrievalStore(VectorStore):
         metadatas: Iterable[Mapping[str, Any] | None] | None = None,
         *,
         ids: Iterable[str | None] | None = None,
+        batch_size: int | None = None,
+        show_progress: bool = False,
         **kwargs: Any,
     ) -> list[str]:
         """`add_texts`, with the embedding's `aembed_documents`."""
-        batch = Batch(texts, metadatas, ids)
-        embedding = self._needed_embedding()
-        vectors = await embedding.aembed_documents(batch.texts) if batch.texts else []
-        return await asyncio.to_thread(self._put, batch, vectors)
+        refuse_unknown(kwargs, _ADD, "aadd_texts")
+        embedding, returned = self._needed_embedding(), []
+        total = len(texts) if isinstance(texts, Sequence) else None
+        with progress_bar("adding", total, "text", show_progress) as bar:
+            for batch in batches(texts, metadatas, ids, batch_size):
+                vectors = await embedding.aembed_documents(batch.texts) if batch.texts else []
+                returned += await asyncio.to_thread(self._put, batch, vectors)
+                bar.update(len(batch.returned))
+        return returned
 
     def add_documents(self, documents: Iterable[Document], **kwargs: Any) -> list[str]:
         """Add documents, as `add_texts` does; `ids=` beats their own. Returns the ids."""
@@ -159,12 +223,12 @@ class RetrievalStore(VectorStore):
         when the embedding has no `embed_image`."""
         batch = Batch(uris, metadatas, ids)
         if batch.texts:
-            vectors = self._embed_images(batch.texts)
+            layout = Layout(None, self._layout.metadata_key)
             self.collection.upsert(
                 batch.ids,
-                embeddings=vectors,
+                embeddings=self._embed_images(batch.texts),
                 uris=batch.texts,
-                metadatas=batch.metadatas,
+                metadatas=[layout.payload("", one) for one in batch.metadatas],
                 replace=True,
             )
         return batch.returned
@@ -179,21 +243,42 @@ class RetrievalStore(VectorStore):
         """`add_images`, on a thread."""
         return await asyncio.to_thread(self.add_images, uris, metadatas, ids=ids)
 
+    def update_document(self, document_id: str, document: Document) -> None:
+        """Change a document; see `update_documents`."""
+        self.update_documents([document_id], [document])
+
+    async def aupdate_document(self, document_id: str, document: Document) -> None:
+        """`update_document`, with the embedding's `aembed_documents`."""
+        await self.aupdate_documents([document_id], [document])
+
+    def update_documents(self, ids: Sequence[str], documents: Sequence[Document]) -> None:
+        """Give documents another text, and metadata, which are merged key by key, a None deleting
+        the key; all or none. Ids that don't exist are passed over, with a logged warning:
+        `add_documents` adds them."""
+        batch = self._changes(ids, documents)
+        if batch.texts:
+            self._update(batch, self._needed_embedding().embed_documents(batch.texts))
+
+    async def aupdate_documents(self, ids: Sequence[str], documents: Sequence[Document]) -> None:
+        """`update_documents`, with the embedding's `aembed_documents`."""
+        batch = self._changes(ids, documents)
+        if batch.texts:
+            vectors = await self._needed_embedding().aembed_documents(batch.texts)
+            await asyncio.to_thread(self._update, batch, vectors)
+
     def delete(
         self, ids: Sequence[str] | None = None, *, filter: Filter | None = None, **kwargs: Any
     ) -> bool:
         """Delete by ids, by a filter, or what both mean. With neither everything is deleted; an
         empty list of ids means nothing, and ids that don't exist are passed over. Returns True;
-        raises InvalidArgumentError for other arguments."""
+        raises InvalidTypeError for other arguments."""
         refuse_text(ids)
-        if kwargs:
-            raise InvalidArgumentError(
-                f"there is no argument {min(kwargs)!r}; delete takes ids and filter"
-            )
+        refuse_unknown(kwargs, _DELETE, "delete")
         named = None if ids is None else list(dict.fromkeys(ids))
-        if filter is not None and named != []:
-            self.collection.delete(ids=named, where=filter)  # type: ignore[arg-type]
-        elif filter is None:
+        where = self._layout.where(filter)
+        if where is not None and named != []:
+            self.collection.delete(ids=named, where=where)
+        elif where is None:
             every = self.collection.get(include=())["ids"] if named is None else named
             if every:
                 self.collection.delete(ids=every)
@@ -201,9 +286,54 @@ class RetrievalStore(VectorStore):
 
     async def adelete(self, ids: Sequence[str] | None = None, **kwargs: Any) -> bool:
         """`delete`, on a thread; it takes `filter=` too."""
-        return await asyncio.to_thread(self.delete, ids, **kwargs)
+        return await asyncio.to_thread(partial(self.delete, ids, **kwargs))
+
+    def delete_collection(self) -> None:
+        """Delete the collection with all that is in it. Raises InvalidArgumentError for a store
+        that was made with `collection=`: its client can delete it."""
+        self._opened.delete()
+
+    async def adelete_collection(self) -> None:
+        """`delete_collection`, on a thread."""
+        await asyncio.to_thread(self.delete_collection)
+
+    def reset_collection(self) -> None:
+        """Delete the collection, and make it anew, as the store was made."""
+        with suppress(NotFoundError):
+            self._opened.delete()
+        made = self._open(client=self._opened.owner).collection
+        self._opened = replace(self._opened, collection=made)
+
+    async def areset_collection(self) -> None:
+        """`reset_collection`, on a thread."""
+        await asyncio.to_thread(self.reset_collection)
 
     # reading
+
+    def get(
+        self,
+        ids: str | Sequence[str] | None = None,
+        where: Filter = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        where_document: Mapping[str, Any] | None = None,
+        include: Sequence[str] = ("metadatas", "documents"),
+    ) -> dict[str, Any]:
+        """What the collection holds, as `Collection.get` returns it: a dict of lists. `where` is a
+        filter as that of searches."""
+        found: Any = self.collection.get(
+            ids,
+            self._layout.where(where),
+            limit,
+            offset,
+            where_document,
+            include,  # type: ignore[arg-type]
+        )
+        return dict(found)
+
+    async def aget(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """`get`, on a thread."""
+        return await asyncio.to_thread(self.get, *args, **kwargs)
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """The documents that exist, each once; ids that don't are left out."""
@@ -211,144 +341,31 @@ class RetrievalStore(VectorStore):
         wanted = list(dict.fromkeys(ids))
         if not wanted:
             return []
-        return documents_of(self.collection.get(ids=wanted, include=FIELDS))
+        return self._layout.documents(self.collection.get(ids=wanted, include=FIELDS))
 
     async def aget_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """`get_by_ids`, on a thread."""
         return await asyncio.to_thread(self.get_by_ids, ids)
 
-    def similarity_search(
-        self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
-    ) -> list[Document]:
-        """The k documents nearest to the query, nearest first; fewer only when fewer match. Other
-        arguments are those of every search."""
-        return [d for d, _ in self.similarity_search_with_score(query, k, filter, **kwargs)]
+    def search(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
+        """The best documents by a search type: one of LangChain's, "text", "sparse" or "hybrid"."""
+        if search_type in BY_WORDS:
+            return self.similarity_search(query, **{**kwargs, "search_mode": search_type})
+        return super().search(query, search_type, **kwargs)
 
-    async def asimilarity_search(
-        self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
-    ) -> list[Document]:
-        """`similarity_search`, with the embedding's `aembed_query`."""
-        found = await self.asimilarity_search_with_score(query, k, filter, **kwargs)
-        return [document for document, _ in found]
+    async def asearch(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
+        """`search`, with the embedding's `aembed_query`."""
+        if search_type in BY_WORDS:
+            how = {**kwargs, "search_mode": search_type}
+            return await self.asimilarity_search(query, **how)
+        return await super().asearch(query, search_type, **kwargs)
 
-    def similarity_search_by_vector(
-        self, embedding: Sequence[float], k: int = 4, filter: Filter = None, **kwargs: Any
-    ) -> list[Document]:
-        """The k documents nearest to a vector, nearest first; nothing is embedded."""
-        return [d for d, _ in self._nearest(embedding, k, filter, **kwargs)]
-
-    async def asimilarity_search_by_vector(
-        self, embedding: Sequence[float], k: int = 4, filter: Filter = None, **kwargs: Any
-    ) -> list[Document]:
-        """`similarity_search_by_vector`, on a thread."""
-        found = await asyncio.to_thread(self._nearest, embedding, k, filter, **kwargs)
-        return [document for document, _ in found]
-
-    def similarity_search_by_vector_with_score(
-        self, embedding: Sequence[float], k: int = 4, filter: Filter = None, **kwargs: Any
-    ) -> list[tuple[Document, float]]:
-        """The k documents nearest to a vector, with their distances."""
-        return self._nearest(embedding, k, filter, **kwargs)
-
-    def similarity_search_with_score(
-        self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
-    ) -> list[tuple[Document, float]]:
-        """The k best documents with their scores, smaller is better: distances, or the negative
-        scores of text and hybrid searches. A text search needs no embedding; the others raise
-        EmbeddingFunctionError without one."""
-        vector = None
-        if needs_vector(kwargs):
-            vector = self._needed_embedding().embed_query(query)
-        return search(self.collection, query, vector, k, filter, **kwargs)
-
-    async def asimilarity_search_with_score(
-        self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
-    ) -> list[tuple[Document, float]]:
-        """`similarity_search_with_score`, with the embedding's `aembed_query`."""
-        vector = None
-        if needs_vector(kwargs):
-            vector = await self._needed_embedding().aembed_query(query)
-        call = partial(search, self.collection, query, vector, k, filter, **kwargs)
-        return await asyncio.to_thread(call)
-
-    def _similarity_search_with_relevance_scores(
-        self, query: str, k: int = 4, **kwargs: Any
-    ) -> list[tuple[Document, float]]:
-        found = self.similarity_search_with_score(query, k, **kwargs)
-        return self._with_relevance(found, kwargs)
-
-    async def _asimilarity_search_with_relevance_scores(
-        self, query: str, k: int = 4, **kwargs: Any
-    ) -> list[tuple[Document, float]]:
-        found = await self.asimilarity_search_with_score(query, k, **kwargs)
-        return await asyncio.to_thread(self._with_relevance, found, kwargs)
-
-    def max_marginal_relevance_search(
-        self,
-        query: str,
-        k: int = 4,
-        fetch_k: int = 20,
-        lambda_mult: float = 0.5,
-        filter: Filter = None,
-        **kwargs: Any,
-    ) -> list[Document]:
-        """k of the `fetch_k` nearest documents, near the query and unlike each other; lambda_mult 1
-        is relevance alone, 0 variety alone. Of the arguments of searches it takes `filter`, `exact`
-        and `ef`."""
-        vector = self._needed_embedding().embed_query(query)
-        return self._diverse(vector, k, fetch_k, lambda_mult, filter, **kwargs)
-
-    async def amax_marginal_relevance_search(
-        self,
-        query: str,
-        k: int = 4,
-        fetch_k: int = 20,
-        lambda_mult: float = 0.5,
-        filter: Filter = None,
-        **kwargs: Any,
-    ) -> list[Document]:
-        """`max_marginal_relevance_search`, with the embedding's `aembed_query`."""
-        vector = await self._needed_embedding().aembed_query(query)
-        call = partial(self._diverse, vector, k, fetch_k, lambda_mult, filter, **kwargs)
-        return await asyncio.to_thread(call)
-
-    def max_marginal_relevance_search_by_vector(
-        self,
-        embedding: Sequence[float],
-        k: int = 4,
-        fetch_k: int = 20,
-        lambda_mult: float = 0.5,
-        filter: Filter = None,
-        **kwargs: Any,
-    ) -> list[Document]:
-        """`max_marginal_relevance_search` for a vector; nothing is embedded."""
-        return self._diverse(embedding, k, fetch_k, lambda_mult, filter, **kwargs)
-
-    async def amax_marginal_relevance_search_by_vector(
-        self,
-        embedding: Sequence[float],
-        k: int = 4,
-        fetch_k: int = 20,
-        lambda_mult: float = 0.5,
-        filter: Filter = None,
-        **kwargs: Any,
-    ) -> list[Document]:
-        """`max_marginal_relevance_search_by_vector`, on a thread."""
-        call = partial(self._diverse, embedding, k, fetch_k, lambda_mult, filter, **kwargs)
-        return await asyncio.to_thread(call)
-
-    def similarity_search_by_image(
-        self, uri: str, k: int = 4, filter: Filter = None, **kwargs: Any
-    ) -> list[Document]:
-        """The k documents and images nearest to an image, by the embedding's `embed_image`; raises
-        EmbeddingFunctionError when it has none."""
-        return [d for d, _ in self._nearest(self._embed_images([uri])[0], k, filter, **kwargs)]
-
-    async def asimilarity_search_by_image(
-        self, uri: str, k: int = 4, filter: Filter = None, **kwargs: Any
-    ) -> list[Document]:
-        """`similarity_search_by_image`, on a thread."""
-        return await asyncio.to_thread(self.similarity_search_by_image, uri, k, filter, **kwargs)
+    def as_retriever(self, **kwargs: Any) -> RetrievalStoreRetriever:
+        """A retriever over the store. search_type: "similarity" (the default),
+        "similarity_score_threshold", "mmr", "text", "sparse" or "hybrid"; search_kwargs: the
+        arguments of the search."""
+        tags = kwargs.pop("tags", None) or [*self._get_retriever_tags()]
+        return RetrievalStoreRetriever(vectorstore=self, tags=tags, **kwargs)
 
     # made from texts
 
@@ -410,62 +427,54 @@ class RetrievalStore(VectorStore):
         texts, metadatas = texts_and_metadatas(documents)
         return await cls.afrom_texts(texts, embedding, metadatas, **with_ids(documents, kwargs))
 
+    @classmethod
+    def from_existing_collection(
+        cls,
+        collection_name: str,
+        embedding: Embeddings | Callable[..., Any] | None = None,
+        *,
+        validate: bool = True,
+        **kwargs: Any,
+    ) -> "RetrievalStore":
+        """A store on a collection that is there; other arguments are the constructor's. Raises
+        NotFoundError when there is none, and nothing is made. validate: embed a text, to see
+        whether vectors of this embedding go with those of the collection; raises
+        DimensionMismatchError."""
+        store = cls(embedding, collection_name=collection_name, **{**kwargs, "create": False})
+        try:
+            if validate and store.embeddings is not None:
+                refuse_other_dimension(store.collection, store.embeddings.embed_query)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
     # below
 
     def _put(self, batch: Batch, vectors: Any) -> list[str]:
         if batch.texts:
             self.collection.upsert(
-                batch.ids,
-                embeddings=vectors,
-                documents=batch.texts,
-                metadatas=batch.metadatas,
-                replace=True,
+                *self._records(batch, vectors), replace=True, **self._also(batch)
             )
         return batch.returned
 
-    def _nearest(
-        self, vector: Sequence[float], k: int, filter: Filter, **kwargs: Any
-    ) -> list[tuple[Document, float]]:
-        return search(self.collection, None, vector, k, filter, **kwargs)
+    def _update(self, batch: Batch, vectors: Any) -> None:
+        self.collection.update(*self._records(batch, vectors), **self._also(batch))
 
-    def _diverse(
-        self,
-        vector: Sequence[float],
-        k: int,
-        fetch_k: int,
-        lambda_mult: float,
-        filter: Filter,
-        *,
-        exact: bool = False,
-        ef: int | None = None,
-    ) -> list[Document]:
-        return search_diverse(
-            self.collection, vector, k, fetch_k, lambda_mult, filter, exact=exact, ef=ef
-        )
+    def _records(self, batch: Batch, vectors: Any) -> tuple[Any, ...]:
+        """Ids, embeddings, metadatas and documents."""
+        pairs = zip(batch.texts, batch.metadatas, strict=True)
+        return batch.ids, vectors, [self._layout.payload(*pair) for pair in pairs], batch.texts
 
-    def _with_relevance(
-        self, found: list[tuple[Document, float]], kwargs: Mapping[str, Any]
-    ) -> list[tuple[Document, float]]:
-        relevance = (
-            self._select_relevance_score_fn() if by_distance(kwargs) else relevance_of_words(kwargs)
-        )
-        return [(document, relevance(score)) for document, score in found]
+    def _also(self, batch: Batch) -> dict[str, Any]:
+        if self._sparse is None:
+            return {}
+        return {"sparse_embeddings": sparse_of(self._sparse, batch.texts, False)}
 
-    def _select_relevance_score_fn(self) -> Callable[[float], float]:
-        if self._relevance_score_fn is not None:
-            return self._relevance_score_fn
-        return relevance_of(self.collection.configuration["hnsw"]["space"])
-
-    def _needed_embedding(self) -> Embeddings:
-        if self._embedding is None:
-            raise EmbeddingFunctionError(
-                "the store was made without embedding=, which is needed to add texts and to search "
-                "by meaning; search by vector, or with search_mode='text'"
+    def _changes(self, ids: Sequence[str], documents: Sequence[Document]) -> Batch:
+        refuse_text(ids)
+        if len(ids) != len(documents):
+            raise InvalidArgumentError(
+                f"ids has {len(ids)} items, but there are {len(documents)} documents"
             )
-        return self._embedding
-
-    def _embed_images(self, uris: list[str]) -> Any:
-        embed_image = getattr(self._embedding, "embed_image", None)
-        if embed_image is None:
-            raise EmbeddingFunctionError("the embedding can't embed images: it has no embed_image")
-        return embed_image(uris)
+        return Batch(*texts_and_metadatas(documents), ids)

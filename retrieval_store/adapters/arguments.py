@@ -1,6 +1,6 @@
 """Arguments that frameworks pass on as their users gave them, checked."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from retrieval_store.base.arrays import plain_scalar
@@ -23,9 +23,35 @@ def fraction(value: Any, name: str) -> float:
 
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str], caller: str) -> None:
-    """Raise InvalidArgumentError for the name of an argument that isn't among those known."""
+    """Raise InvalidTypeError for the name of an argument that isn't among those known."""
     unknown = sorted(set(given) - set(known))
     if unknown:
-        raise InvalidArgumentError(
+        raise InvalidTypeError(
             f"there is no argument {unknown[0]!r}; {caller} takes {', '.join(known)}"
         )
+
+
+def batch_size_of(value: Any) -> int:
+    """How many records are written at once; raises InvalidArgumentError."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidArgumentError(f"batch_size is {shown(value)}, expected an int of at least 1")
+    return value
+
+
+def search_params_of(given: Any) -> dict[str, Any]:
+    """`ef` and `exact` of what Qdrant's users pass as search_params: its model, or a dict. Raises
+    InvalidArgumentError for parameters that mean nothing here."""
+    dump = getattr(given, "model_dump", None)
+    params = given if dump is None else dump()
+    if params is None:
+        return {}
+    if not isinstance(params, Mapping):
+        raise InvalidTypeError(
+            f"search_params is {shown(given)}, expected a dict such as {{'hnsw_ef': 100}}, or "
+            "SearchParams of qdrant_client.models"
+        )
+    names = {"hnsw_ef": "ef", "exact": "exact"}
+    # What nobody says is False there, or None.
+    said = {key: value for key, value in params.items() if value not in (None, False)}
+    refuse_unknown(said, names, "search_params")
+    return {names[key]: value for key, value in said.items()}

@@ -5,19 +5,23 @@ how a refusal begins, is the framework's; that a refusal names what would be rig
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidFilterError, InvalidTypeError
 from retrieval_store.filters.expression import (
     MAX_DEPTH,
+    And,
+    AtLeast,
     Expression,
     ListHas,
+    Not,
     Or,
     PayloadPath,
     Scalar,
     TextIn,
+    ValueLeaf,
     every,
 )
 from retrieval_store.filters.limits import Parsed, checked_expression
@@ -96,6 +100,31 @@ def native(given: Any, name: str = "filter") -> Any:
         f"{name} is {shown(given)}, expected a dict such as {{'year': {{'$gte': 2020}}}}, an "
         "expression of retrieval_store.filters, or a Filter of qdrant_client.models"
     )
+
+
+def below(key: str, given: Any) -> Any:
+    """A filter as `native` returns it, asked of what stands under a key of the metadata; one of
+    Qdrant's stays as it is, since it names its way from the top."""
+    if given is None or isinstance(given, Parsed):
+        return given
+    if isinstance(given, Mapping):
+        given = parse_where(given)
+    return _below(key, checked_expression(given))
+
+
+def _below(key: str, node: Any) -> Expression:
+    match node:
+        case And(terms) | Or(terms):
+            return type(node)(tuple(_below(key, term) for term in terms))
+        case AtLeast(terms, count):
+            return AtLeast(tuple(_below(key, term) for term in terms), count)
+        case Not(term):
+            return Not(_below(key, term))
+        case ValueLeaf(path=(name,)) if "." in name:  # which leads through several keys
+            return cast(Expression, replace(node, path=(f"{key}.{name}",)))
+        case ValueLeaf(path=path):
+            return cast(Expression, replace(node, path=(key, *path)))
+    return cast(Expression, node)  # of a document, or of ids
 
 
 def _of_qdrant(given: Any, name: str) -> Expression | None:

@@ -1,16 +1,19 @@
 """Getting at a collection: in a directory, on a cluster, of a client, or in memory."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from retrieval_store.adapters.sparse import sparse_settings
 from retrieval_store.base.json_values import shown
 from retrieval_store.direct.client import ATTEMPTS, Client
 from retrieval_store.direct.collection import Collection
 from retrieval_store.direct.embedder import is_told_apart, space_for
 from retrieval_store.errors import (
     AlreadyExistsError,
+    ConflictError,
+    DimensionMismatchError,
     InvalidArgumentError,
     InvalidTypeError,
     NotFoundError,
@@ -19,15 +22,27 @@ from retrieval_store.errors import (
 
 @dataclass(slots=True)
 class Opened:
-    """A collection, and the client that was opened for it, if one was."""
+    """A collection, the client that was opened for it, if one was, and the one that has it, if that
+    is known."""
 
     collection: Collection
     client: Client | None
+    owner: Client | None = None
 
     def close(self) -> None:
         """Close the client that was opened for the collection; one that was given stays open."""
         if self.client is not None:
             self.client.close()
+
+    def delete(self) -> None:
+        """Delete the collection; raises NotFoundError when it is gone already, and
+        InvalidArgumentError where nobody but its client can."""
+        if self.owner is None:
+            raise InvalidArgumentError(
+                "the store was made with collection=, so it can't delete or reset the collection: "
+                "make it with client=, or call delete_collection of the client"
+            )
+        self.owner.delete_collection(self.collection.name)
 
 
 def open_collection(
@@ -42,12 +57,16 @@ def open_collection(
     metadata: Mapping[str, Any] | None = None,
     embedding_function: Any = None,
     check_model: bool = True,
+    create: bool = True,
+    sparse_model: Any = None,
 ) -> Opened:
     """The collection that one of `path`, `url`, `client` and `collection` leads to, made if there
     is none; with none of them, in memory. distance: of a collection that is made here, cosine if it
     isn't said; one that exists must have it, if it is. embedding_function: what its vectors are
     made by; a collection that is made remembers its model, and one that exists is checked against
-    it, unless `check_model` is False."""
+    it, unless `check_model` is False. create: whether what isn't there is made; else it is a
+    NotFoundError. sparse_model: what makes sparse vectors, for which the collection must have room.
+    """
     given = {"path": path, "url": url, "client": client, "collection": collection}
     named = [key for key, value in given.items() if value is not None]
     if len(named) > 1:
@@ -60,57 +79,87 @@ def open_collection(
             "QdrantClient goes into one: Client(qdrant_client=…)"
         )
     if collection is not None:
+        _refuse_no_room(collection, sparse_model)
         return Opened(collection, None)
-    opened = Client(path, url=url) if client is None else None
+    opened = _client(path, url, create) if client is None else None
+    wanted = _Wanted(distance, configuration, metadata, create, sparse_model)
+    using = {"embedding_function": embedding_function, "check_model": check_model}
     try:
-        made = _got_or_made(
-            client or opened,
-            name,
-            distance,
-            configuration,
-            metadata,
-            embedding_function=embedding_function,
-            check_model=check_model,
-        )
+        made = _got_or_made(client or opened, name, wanted, using)
     except BaseException:
         if opened is not None:
             opened.close()
         raise
-    return Opened(made, opened)
+    return Opened(made, opened, client or opened)
 
 
-def _got_or_made(
-    client: Any,
-    name: str,
-    distance: str | None,
-    configuration: Mapping[str, Any] | None,
-    metadata: Mapping[str, Any] | None,
-    **using: Any,
-) -> Collection:
-    given = dict((configuration or {}).get("hnsw") or {})
+def refuse_other_dimension(collection: Collection, embed: Callable[[str], Sequence[float]]) -> None:
+    """Raise DimensionMismatchError when what `embed` makes of a text can't be compared with what
+    the collection holds."""
+    stored = collection.get(limit=1, include=("embeddings",))["embeddings"]
+    if stored is None or not len(stored):
+        return
+    made = len(embed("dimension"))
+    if made != stored.shape[1]:
+        raise DimensionMismatchError(
+            f"the embedding makes vectors of {made} numbers, but collection {collection.name!r} "
+            f"holds vectors of {stored.shape[1]} (its dimension)"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a collection should be, and whether it may be made."""
+
+    distance: str | None
+    configuration: Mapping[str, Any] | None
+    metadata: Mapping[str, Any] | None
+    create: bool
+    sparse_model: Any
+
+
+def _client(path: Any, url: str | None, create: bool) -> Client:
+    return Client(path, url=url) if create or path is None else Client(path, create=False)
+
+
+def _refuse_no_room(collection: Collection, sparse_model: Any) -> None:
+    if sparse_model is not None and collection.configuration.get("sparse") is None:
+        raise ConflictError(
+            f"collection {collection.name!r} was made without room for sparse vectors: leave the "
+            "sparse model out, or make another with configuration={'sparse': {}}"
+        )
+
+
+def _got_or_made(client: Any, name: str, wanted: _Wanted, using: dict[str, Any]) -> Collection:
+    configuration = dict(wanted.configuration or {})
+    given = dict(configuration.get("hnsw") or {})
     usual = space_for(using["embedding_function"], None) or "cosine"
     if not is_told_apart(using["embedding_function"]):
         using["embedding_function"] = None
-    if distance is not None:
-        given.setdefault("space", distance)
+    if wanted.distance is not None:
+        given.setdefault("space", wanted.distance)
     refused = 0
     while True:  # another process may create or delete it between the two
         try:
             existing: Collection = client.get_collection(name, **{**using, "check_model": False})
         except NotFoundError:
-            hnsw = {"space": usual, **given}
+            if not wanted.create:
+                raise
+            new = {**configuration, "hnsw": {"space": usual, **given}}
+            if wanted.sparse_model is not None:
+                new.setdefault("sparse", sparse_settings(wanted.sparse_model))
             try:
-                made: Collection = client.create_collection(
-                    name, {**(configuration or {}), "hnsw": hnsw}, metadata, **using
-                )
+                made: Collection = client.create_collection(name, new, wanted.metadata, **using)
             except AlreadyExistsError:
                 refused += 1
                 if refused == ATTEMPTS:  # on a cluster it may be the name of something else
                     raise
                 continue
             return made
+        _refuse_no_room(existing, wanted.sparse_model)
         if not existing.count():  # whose vectors come from nowhere yet
             using["check_model"] = False
-        wanted = {**(configuration or {}), "hnsw": given}
-        checked: Collection = client.get_or_create_collection(existing.name, wanted, **using)
+        checked: Collection = client.get_or_create_collection(
+            existing.name, {**configuration, "hnsw": given}, **using
+        )
         return checked

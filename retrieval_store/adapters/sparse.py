@@ -4,6 +4,7 @@ takes."""
 from collections.abc import Sequence
 from typing import Any
 
+from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import EmbeddingFunctionError
 
 
@@ -33,3 +34,9 @@ def _asked(model: Any, texts: list[str], is_query: bool) -> Any:
     if is_query and hasattr(model, "embed_query"):
         return model.embed_query(texts)
     return model(texts)
+
+
+def sparse_settings(model: Any) -> dict[str, Any]:
+    """The configuration of the sparse vectors of a collection that is made for a model: BM25's want
+    the idf of each word."""
+    return {"idf": isinstance(model, BM25Embedding)}

@@ -95,9 +95,7 @@ def test_an_index_writes_and_asks_sparse_vectors_of_what_is_embedded(tmp_path):
         )
         assert "key: a\n\nthe river" in seen
         assert store.client.configuration["sparse"] == {"idf": False}
-    with RetrievalStoreVectorStore(
-        path=tmp_path, sparse_model=encoded, configuration={"sparse": {"idf": False}}
-    ) as store:
+    with RetrievalStoreVectorStore(path=tmp_path, sparse_model=encoded) as store:
         index = VectorStoreIndex.from_vector_store(store, embed_model=MockEmbedding(embed_dim=2))
         filters = MetadataFilters(filters=[MetadataFilter(key="key", value="c", operator="!=")])
         for mode in ("sparse", "hybrid"):
@@ -140,9 +138,10 @@ def test_models_that_cannot_be_are_refused(kwargs, message):
 def test_a_collection_without_room_for_sparse_vectors_is_told(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         collection = client.create_collection("llama_index", embedding_function=None)
-        with pytest.raises(InvalidArgumentError, match="'llama_index' has no room for sparse"):
-            RetrievalStoreVectorStore(collection=collection, sparse_model=encoded)
-    with pytest.raises(ConflictError, match="sparse"):
+        for kwargs in ({"collection": collection}, {"client": client}):
+            with pytest.raises(ConflictError, match="'llama_index' was made without room"):
+                RetrievalStoreVectorStore(**kwargs, sparse_model=encoded)
+    with pytest.raises(ConflictError, match="'llama_index' was made without room"):
         RetrievalStoreVectorStore(path=tmp_path, sparse_model=encoded)
 
 

@@ -13,13 +13,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQuery,
     VectorStoreQueryResult,
 )
-from llama_index.vector_stores.retrieval_store.making import (
-    arguments_of,
-    check_room,
-    distance_of,
-    settings_of,
-    url_of,
-)
+from llama_index.vector_stores.retrieval_store.making import arguments_of, distance_of, url_of
 from llama_index.vector_stores.retrieval_store.options import (
     RESTRICTIONS,
     checked_fusion,
@@ -122,15 +116,11 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
             client=client,
             collection=collection,
             distance=distance_of(self.distance, self.collection_metadata),
-            configuration=settings_of(self.configuration, model),
+            configuration=self.configuration,
             metadata=self.collection_metadata,
+            sparse_model=None if model is None else model.documents,
         )
         self._reopens = path is not None or url is not None
-        try:
-            check_room(self.client, model)
-        except BaseException:
-            self.close()
-            raise
 
     @classmethod
     def from_collection(cls, collection: Collection, **kwargs: Any) -> "RetrievalStoreVectorStore":

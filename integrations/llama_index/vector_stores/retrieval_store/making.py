@@ -3,39 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from llama_index.vector_stores.retrieval_store.sparse import SparseModel
-
-from retrieval_store import Collection
 from retrieval_store.adapters.arguments import refuse_unknown
 from retrieval_store.base.json_values import shown
-from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import InvalidArgumentError
 
 OF_COLLECTIONS = ("configuration", "metadata")
 
 
-def settings_of(
-    configuration: Mapping[str, Any] | None, sparse: SparseModel | None
-) -> Mapping[str, Any] | None:
-    """The configuration of a collection that is made, with room for the model's vectors."""
-    if sparse is None or "sparse" in (configuration or {}):
-        return configuration
-    idf = isinstance(sparse.documents, BM25Embedding)  # which leaves it to the store
-    return {**(configuration or {}), "sparse": {"idf": idf}}
-
-
 def distance_of(distance: str | None, metadata: Mapping[str, Any] | None) -> str | None:
     """The distance, which users of Chroma say in the metadata."""
     return (metadata or {}).get("hnsw:space") if distance is None else distance
-
-
-def check_room(collection: Collection, sparse: SparseModel | None) -> None:
-    """Raise InvalidArgumentError for a model whose vectors the collection can't keep."""
-    if sparse is not None and collection.configuration.get("sparse") is None:
-        raise InvalidArgumentError(
-            f"collection {collection.name!r} has no room for sparse vectors; make it with "
-            "configuration={'sparse': {'idf': False}}"
-        )
 
 
 def url_of(host: str | None, port: Any, ssl: bool, headers: Any) -> str | None:

@@ -13,14 +13,14 @@ from llama_index.core.vector_stores.types import (
 from llama_index.vector_stores.retrieval_store.filters import to_expression
 from llama_index.vector_stores.retrieval_store.reading import fields_of
 
-from retrieval_store.adapters.arguments import fraction, refuse_unknown
+from retrieval_store.adapters.arguments import fraction, refuse_unknown, search_params_of
 from retrieval_store.adapters.filters import all_of
 from retrieval_store.adapters.mapping import REF_DOC
 from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.json_values import shown
 from retrieval_store.direct.arguments import whole_number
 from retrieval_store.direct.results import GetField
-from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.expression import OneOf
 
 RESTRICTIONS = ("where", "where_document", "filter", "qdrant_filters")
@@ -28,7 +28,6 @@ OF_MMR = ("mmr_threshold", "mmr_prefetch_k", "mmr_prefetch_factor")
 SEARCHED = ("exact", "ef", "offset", "max_distance", "group_by", "group_size")  # as a Collection is
 FUSIONS = ("rrf", "weighted")
 OF_QUERIES = (*RESTRICTIONS, "include", *SEARCHED, "search_params", "fusion", *OF_MMR)
-_OF_QDRANT = {"hnsw_ef": "ef", "exact": "exact"}
 _PREFETCH = 4  # times similarity_top_k
 
 
@@ -60,7 +59,7 @@ def options_of(query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> Options:
     if query.mode != VectorStoreQueryMode.HYBRID:
         _refuse_outside(given, ("fusion",), "hybrid", query.mode)
     how = {name: given[name] for name in SEARCHED if name in given}
-    for name, value in _of_search_params(given.get("search_params")).items():
+    for name, value in search_params_of(given.get("search_params")).items():
         if how.setdefault(name, value) != value:
             raise InvalidArgumentError(
                 f"{name} is {shown(how[name])}, but search_params say {shown(value)}"
@@ -123,20 +122,3 @@ def _refuse_outside(
     for name in names:
         if name in given:
             raise InvalidArgumentError(f"{name} goes with mode {mode!r}, not {asked.value!r}")
-
-
-def _of_search_params(given: Any) -> dict[str, Any]:
-    """What SearchParams of qdrant-client, or as many entries of a dict, say in our terms."""
-    if given is None:
-        return {}
-    if type(given).__module__.startswith("qdrant_client.") and hasattr(given, "model_dump"):
-        given = given.model_dump()
-    if not isinstance(given, Mapping):
-        raise InvalidTypeError(
-            f"search_params is {shown(given)}, expected a dict, or SearchParams of "
-            "qdrant_client.models"
-        )
-    # False is what Qdrant itself says where nobody does.
-    said = {name: value for name, value in given.items() if value not in (None, False)}
-    refuse_unknown(said, _OF_QDRANT, "search_params")
-    return {_OF_QDRANT[name]: value for name, value in said.items()}

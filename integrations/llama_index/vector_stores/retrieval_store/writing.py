@@ -8,7 +8,7 @@ from llama_index.core.schema import BaseNode
 from llama_index.vector_stores.retrieval_store.nodes import text_of, to_payload
 from llama_index.vector_stores.retrieval_store.sparse import SparseModel
 
-from retrieval_store.direct.arguments import whole_number
+from retrieval_store.adapters.arguments import batch_size_of
 from retrieval_store.errors import InvalidArgumentError
 
 
@@ -35,7 +35,7 @@ class Batch:
 def batches_of(nodes: Sequence[BaseNode], size: int | None) -> list[Batch]:
     """The nodes in batches, of those with one id the last; all in one where there is no size.
     Raises InvalidArgumentError for a node that can't be kept."""
-    step = None if size is None else whole_number(size, "batch_size", 1)
+    step = None if size is None else batch_size_of(size)
     last = list({node.node_id: node for node in nodes}.values())
     for node in last:
         if node.embedding is None:

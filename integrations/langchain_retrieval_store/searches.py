@@ -1,0 +1,410 @@
+"""All the ways in which LangChain's users search, each of them sync and async.
+
+Every method asks one question of the collection; they differ in what is searched for and in what of
+the answer is returned.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+
+from langchain_retrieval_store.documents import Layout
+from langchain_retrieval_store.scores import relevance_of_words
+from langchain_retrieval_store.searching import (
+    Ask,
+    Filter,
+    SearchMode,
+    asked,
+    chosen,
+    explained,
+    found_by,
+)
+from retrieval_store import Collection
+from retrieval_store.adapters.relevance import relevance_of
+from retrieval_store.adapters.sparse import sparse_of
+from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
+
+Scored = list[tuple[Document, float]]
+
+
+class Searches:
+    """The searches of a store. Whoever has them says what is searched, and with which models."""
+
+    _embedding: Embeddings | None
+    _sparse: Any
+    _mode: SearchMode
+    _layout: Layout
+    _relevance_score_fn: Callable[[float], float] | None
+
+    @property
+    def collection(self) -> Collection:
+        """The collection that is searched."""
+        raise NotImplementedError
+
+    # by a text
+
+    def similarity_search(
+        self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> list[Document]:
+        """The k best documents for the query, best first; fewer only when fewer match. Other
+        arguments are those of every search."""
+        return [d for d, _ in self.similarity_search_with_score(query, k, filter, **kwargs)]
+
+    async def asimilarity_search(
+        self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> list[Document]:
+        """`similarity_search`, with the embedding's `aembed_query`."""
+        found = await self.asimilarity_search_with_score(query, k, filter, **kwargs)
+        return [document for document, _ in found]
+
+    def similarity_search_with_score(
+        self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> Scored:
+        """The k best documents with their scores, smaller is better: distances, or the negative
+        scores of other modes than "dense". A text search needs no embedding; the others raise
+        EmbeddingFunctionError without one."""
+        ask = self._asked(filter, kwargs)
+        return self._scored(ask, k, self._sources(ask, query) if k > 0 else {})
+
+    async def asimilarity_search_with_score(
+        self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> Scored:
+        """`similarity_search_with_score`, with the embedding's `aembed_query`."""
+        ask = self._asked(filter, kwargs)
+        sources = await self._asources(ask, query) if k > 0 else {}
+        return await asyncio.to_thread(self._scored, ask, k, sources)
+
+    def similarity_search_with_vectors(
+        self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> list[tuple[Document, np.ndarray[Any, Any]]]:
+        """The k best documents with their embeddings, (dim,) float32."""
+        ask = self._asked(filter, kwargs)
+        return self._with_vectors(ask, k, self._sources(ask, query) if k > 0 else {})
+
+    async def asimilarity_search_with_vectors(
+        self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> list[tuple[Document, np.ndarray[Any, Any]]]:
+        """`similarity_search_with_vectors`, with the embedding's `aembed_query`."""
+        ask = self._asked(filter, kwargs)
+        sources = await self._asources(ask, query) if k > 0 else {}
+        return await asyncio.to_thread(self._with_vectors, ask, k, sources)
+
+    def hybrid_search(
+        self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> list[Document]:
+        """The k best documents by meaning and by words, fused: `similarity_search` in the mode
+        "hybrid"."""
+        return self.similarity_search(query, k, filter, **{**kwargs, "search_mode": "hybrid"})
+
+    async def ahybrid_search(
+        self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> list[Document]:
+        """`hybrid_search`, with the embedding's `aembed_query`."""
+        how = {**kwargs, "search_mode": "hybrid"}
+        return await self.asimilarity_search(query, k, filter, **how)
+
+    def explain(self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any) -> Any:
+        """How `similarity_search` answers: what `Collection.explain` says of the same question."""
+        ask = self._asked(filter, kwargs)
+        return explained(self.collection, ask, k, self._sources(ask, query))
+
+    async def aexplain(self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any) -> Any:
+        """`explain`, with the embedding's `aembed_query`."""
+        ask = self._asked(filter, kwargs)
+        sources = await self._asources(ask, query)
+        return await asyncio.to_thread(explained, self.collection, ask, k, sources)
+
+    def _similarity_search_with_relevance_scores(
+        self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> Scored:
+        found = self.similarity_search_with_score(query, k, filter, **kwargs)
+        return self._with_relevance(found, self._asked(None, kwargs))
+
+    async def _asimilarity_search_with_relevance_scores(
+        self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> Scored:
+        found = await self.asimilarity_search_with_score(query, k, filter, **kwargs)
+        return await asyncio.to_thread(self._with_relevance, found, self._asked(None, kwargs))
+
+    # by a vector
+
+    def similarity_search_by_vector(
+        self, embedding: Sequence[float], k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> list[Document]:
+        """The k documents nearest to a vector, nearest first; nothing is embedded."""
+        return [d for d, _ in self._nearest(embedding, k, filter, **kwargs)]
+
+    async def asimilarity_search_by_vector(
+        self, embedding: Sequence[float], k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> list[Document]:
+        """`similarity_search_by_vector`, on a thread."""
+        call = partial(self.similarity_search_by_vector, embedding, k, filter, **kwargs)
+        return await asyncio.to_thread(call)
+
+    def similarity_search_by_vector_with_score(
+        self, embedding: Sequence[float], k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> Scored:
+        """The k documents nearest to a vector, with their distances."""
+        return self._nearest(embedding, k, filter, **kwargs)
+
+    async def asimilarity_search_by_vector_with_score(
+        self, embedding: Sequence[float], k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> Scored:
+        """`similarity_search_by_vector_with_score`, on a thread."""
+        return await asyncio.to_thread(partial(self._nearest, embedding, k, filter, **kwargs))
+
+    def similarity_search_by_vector_with_relevance_scores(
+        self, embedding: Sequence[float], k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> Scored:
+        """The k documents nearest to a vector, with their relevance from 0 to 1, 1 best."""
+        found = self._nearest(embedding, k, filter, **kwargs)
+        return self._with_relevance(found, self._asked_by_vector(None, kwargs))
+
+    async def asimilarity_search_by_vector_with_relevance_scores(
+        self, embedding: Sequence[float], k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> Scored:
+        """`similarity_search_by_vector_with_relevance_scores`, on a thread."""
+        search = self.similarity_search_by_vector_with_relevance_scores
+        return await asyncio.to_thread(partial(search, embedding, k, filter, **kwargs))
+
+    # by an image
+
+    def similarity_search_by_image(
+        self, uri: str, k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> list[Document]:
+        """The k documents and images nearest to an image, by the embedding's `embed_image`; raises
+        EmbeddingFunctionError when it has none."""
+        return self.similarity_search_by_vector(self._of_image(uri), k, filter, **kwargs)
+
+    async def asimilarity_search_by_image(
+        self, uri: str, k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> list[Document]:
+        """`similarity_search_by_image`, on a thread."""
+        call = partial(self.similarity_search_by_image, uri, k, filter, **kwargs)
+        return await asyncio.to_thread(call)
+
+    def similarity_search_by_image_with_relevance_score(
+        self, uri: str, k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> Scored:
+        """The same with their relevance from 0 to 1, 1 best."""
+        search = self.similarity_search_by_vector_with_relevance_scores
+        return search(self._of_image(uri), k, filter, **kwargs)
+
+    async def asimilarity_search_by_image_with_relevance_score(
+        self, uri: str, k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> Scored:
+        """`similarity_search_by_image_with_relevance_score`, on a thread."""
+        search = self.similarity_search_by_image_with_relevance_score
+        return await asyncio.to_thread(partial(search, uri, k, filter, **kwargs))
+
+    # unlike each other
+
+    def max_marginal_relevance_search(
+        self,
+        query: str,
+        k: int = 4,
+        fetch_k: int = 20,
+        lambda_mult: float = 0.5,
+        filter: Filter = None,
+        **kwargs: Any,
+    ) -> list[Document]:
+        """k of the `fetch_k` best documents, near the query and unlike each other; lambda_mult 1 is
+        relevance alone, 0 variety alone. Other arguments are those of every search; in each mode
+        the nearness to the query is that of their vectors."""
+        ask, vector = self._asked(filter, kwargs), self._needed_embedding().embed_query(query)
+        sources = self._sources(ask, query, vector)
+        return [d for d, _ in self._diverse(ask, k, fetch_k, lambda_mult, sources, vector)]
+
+    async def amax_marginal_relevance_search(
+        self,
+        query: str,
+        k: int = 4,
+        fetch_k: int = 20,
+        lambda_mult: float = 0.5,
+        filter: Filter = None,
+        **kwargs: Any,
+    ) -> list[Document]:
+        """`max_marginal_relevance_search`, with the embedding's `aembed_query`."""
+        ask = self._asked(filter, kwargs)
+        vector = await self._needed_embedding().aembed_query(query)
+        sources = await self._asources(ask, query, vector)
+        call = partial(self._diverse, ask, k, fetch_k, lambda_mult, sources, vector)
+        return [document for document, _ in await asyncio.to_thread(call)]
+
+    def max_marginal_relevance_search_by_vector(
+        self,
+        embedding: Sequence[float],
+        k: int = 4,
+        fetch_k: int = 20,
+        lambda_mult: float = 0.5,
+        filter: Filter = None,
+        **kwargs: Any,
+    ) -> list[Document]:
+        """`max_marginal_relevance_search` for a vector; nothing is embedded."""
+        search = self.max_marginal_relevance_search_with_score_by_vector
+        return [d for d, _ in search(embedding, k, fetch_k, lambda_mult, filter, **kwargs)]
+
+    async def amax_marginal_relevance_search_by_vector(
+        self,
+        embedding: Sequence[float],
+        k: int = 4,
+        fetch_k: int = 20,
+        lambda_mult: float = 0.5,
+        filter: Filter = None,
+        **kwargs: Any,
+    ) -> list[Document]:
+        """`max_marginal_relevance_search_by_vector`, on a thread."""
+        search = self.max_marginal_relevance_search_by_vector
+        call = partial(search, embedding, k, fetch_k, lambda_mult, filter, **kwargs)
+        return await asyncio.to_thread(call)
+
+    def max_marginal_relevance_search_with_score_by_vector(
+        self,
+        embedding: Sequence[float],
+        k: int = 4,
+        fetch_k: int = 20,
+        lambda_mult: float = 0.5,
+        filter: Filter = None,
+        **kwargs: Any,
+    ) -> Scored:
+        """`max_marginal_relevance_search_by_vector` with the distances, in the order of choice."""
+        ask, sources = self._asked_by_vector(filter, kwargs), {"query_embeddings": [embedding]}
+        return self._diverse(ask, k, fetch_k, lambda_mult, sources, embedding)
+
+    async def amax_marginal_relevance_search_with_score_by_vector(
+        self,
+        embedding: Sequence[float],
+        k: int = 4,
+        fetch_k: int = 20,
+        lambda_mult: float = 0.5,
+        filter: Filter = None,
+        **kwargs: Any,
+    ) -> Scored:
+        """`max_marginal_relevance_search_with_score_by_vector`, on a thread."""
+        search = self.max_marginal_relevance_search_with_score_by_vector
+        call = partial(search, embedding, k, fetch_k, lambda_mult, filter, **kwargs)
+        return await asyncio.to_thread(call)
+
+    # below: what is asked
+
+    def _asked(self, filter: Filter, kwargs: Mapping[str, Any]) -> Ask:
+        return asked(self._layout, filter, kwargs, self._mode, self._sparse is not None)
+
+    def _asked_by_vector(self, filter: Filter, kwargs: Mapping[str, Any]) -> Ask:
+        ask = asked(self._layout, filter, kwargs, "dense", False)
+        if not ask.by_distance:
+            raise InvalidArgumentError(
+                f"search_mode is {kwargs['search_mode']!r}, but a search by a vector has no words: "
+                "search by a text, or with search_mode='dense'"
+            )
+        return ask
+
+    def _sources(self, ask: Ask, query: str, vector: Any = None) -> dict[str, Any]:
+        """What a text is searched by. vector: its embedding, if it is there already."""
+        if ask.by_vector and vector is None:
+            vector = self._needed_embedding().embed_query(query)
+        return self._all_sources(ask, query, vector)
+
+    async def _asources(self, ask: Ask, query: str, vector: Any = None) -> dict[str, Any]:
+        if ask.by_vector and vector is None:
+            vector = await self._needed_embedding().aembed_query(query)
+        return await asyncio.to_thread(self._all_sources, ask, query, vector)
+
+    def _all_sources(self, ask: Ask, query: str, vector: Any) -> dict[str, Any]:
+        sources: dict[str, Any] = {"query_embeddings": [vector]} if ask.by_vector else {}
+        if ask.by_sparse(self._sparse is not None):
+            sources["query_sparse"] = sparse_of(self._needed_sparse(), [query], True)
+        elif ask.mode != "dense":
+            sources["query_texts"] = query
+        return sources
+
+    def _needed_embedding(self) -> Embeddings:
+        if self._embedding is None:
+            raise EmbeddingFunctionError(
+                "the store was made without embedding=, which is needed to add texts and to search "
+                "by meaning; search by vector, or with search_mode='text'"
+            )
+        return self._embedding
+
+    def _needed_sparse(self) -> Any:
+        if self._sparse is None:
+            raise EmbeddingFunctionError(
+                "the store was made without sparse_embedding=, which search_mode='sparse' needs; "
+                "search_mode='text' finds words without a model"
+            )
+        return self._sparse
+
+    def _of_image(self, uri: str) -> Any:
+        return self._embed_images([uri])[0]
+
+    def _embed_images(self, uris: list[str]) -> Any:
+        embed_image = getattr(self._embedding, "embed_image", None)
+        if embed_image is None:
+            raise EmbeddingFunctionError("the embedding can't embed images: it has no embed_image")
+        return embed_image(uris)
+
+    # below: what is answered
+
+    def _nearest(self, vector: Sequence[float], k: int, filter: Filter, **kwargs: Any) -> Scored:
+        ask = self._asked_by_vector(filter, kwargs)
+        return self._scored(ask, k, {"query_embeddings": [vector]})
+
+    def _scored(self, ask: Ask, k: int, sources: Mapping[str, Any]) -> Scored:
+        """The k best with their scores; none when k is less than 1."""
+        if k < 1:
+            return []
+        found = found_by(self.collection, ask, k, sources)
+        return self._some(ask, found, range(len(found["ids"])))
+
+    def _with_vectors(
+        self, ask: Ask, k: int, sources: Mapping[str, Any]
+    ) -> list[tuple[Document, np.ndarray[Any, Any]]]:
+        if k < 1:
+            return []
+        found = found_by(self.collection, ask, k, sources, "embeddings")
+        places = self._relevant(ask, found, range(len(found["ids"])))
+        return [(self._layout.document(found, i), found["embeddings"][i]) for i in places]
+
+    def _diverse(
+        self,
+        ask: Ask,
+        k: int,
+        fetch_k: int,
+        lambda_mult: float,
+        sources: Mapping[str, Any],
+        vector: Any,
+    ) -> Scored:
+        if k < 1:
+            return []
+        found, order = chosen(self.collection, ask, k, fetch_k, lambda_mult, sources, vector)
+        return self._some(ask, found, order)
+
+    def _some(self, ask: Ask, found: Mapping[str, Any], order: Sequence[int]) -> Scored:
+        """The documents at these places with their scores, if they are relevant enough."""
+        places = self._relevant(ask, found, order)
+        return [(self._layout.document(found, i), found["scores"][i]) for i in places]
+
+    def _relevant(self, ask: Ask, found: Mapping[str, Any], order: Sequence[int]) -> Sequence[int]:
+        if ask.threshold is None:
+            return order
+        relevance, least = self._relevance(ask), ask.threshold
+        return [i for i in order if relevance(found["scores"][i]) >= least]
+
+    def _with_relevance(self, found: Scored, ask: Ask) -> Scored:
+        relevance = self._relevance(ask)
+        return [(document, relevance(score)) for document, score in found]
+
+    def _relevance(self, ask: Ask) -> Callable[[float], float]:
+        if ask.by_distance:
+            return self._select_relevance_score_fn()
+        return relevance_of_words(ask.mode, ask.fusion)
+
+    def _select_relevance_score_fn(self) -> Callable[[float], float]:
+        if self._relevance_score_fn is not None:
+            return self._relevance_score_fn
+        return relevance_of(self.collection.configuration["hnsw"]["space"])

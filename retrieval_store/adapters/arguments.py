@@ -44,7 +44,7 @@ def search_params_of(given: Any) -> dict[str, Any]:
     if given is None:
         return {}
     dump = getattr(given, "model_dump", None)
-    params = dict(given if dump is None else dump(exclude_none=True))
+    params = dict(given if dump is None else dump(exclude_defaults=True))
     refuse_unknown(params, ("hnsw_ef", "exact"), "search_params")
     names = {"hnsw_ef": "ef", "exact": "exact"}
     return {names[key]: value for key, value in params.items() if value is not None}

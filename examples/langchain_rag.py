@@ -12,7 +12,6 @@ import tempfile
 from pydoc_data.topics import topics
 
 from langchain_core.documents import Document
-from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
@@ -22,19 +21,6 @@ from langchain_retrieval_store import RetrievalStore
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
 
 QUESTIONS = ["What happens in a finally clause?", "How are slices written?"]
-
-
-class WordLlama(Embeddings):
-    """Our embedding function as LangChain's."""
-
-    def __init__(self) -> None:
-        self._embed = WordLlamaEmbedding()
-
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        return self._embed(texts).tolist()
-
-    def embed_query(self, text: str) -> list[float]:
-        return self._embed([text])[0].tolist()
 
 
 def passages() -> list[Document]:
@@ -55,7 +41,7 @@ def main() -> None:
     chosen = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as temporary,
-        RetrievalStore(WordLlama(), path=chosen.folder or temporary) as store,
+        RetrievalStore(WordLlamaEmbedding(), path=chosen.folder or temporary) as store,
     ):
         documents = passages()
         if store.collection.count() < len(documents):

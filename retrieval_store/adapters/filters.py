@@ -6,7 +6,7 @@ how a refusal begins, is the framework's; that a refusal names what would be rig
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidFilterError, InvalidTypeError
@@ -112,7 +112,7 @@ def below(key: str, given: Any) -> Any:
     return _below(key, checked_expression(given))
 
 
-def _below(key: str, node: Any) -> Expression:
+def _below(key: str, node: Expression) -> Expression:
     match node:
         case And(terms) | Or(terms):
             return type(node)(tuple(_below(key, term) for term in terms))
@@ -120,11 +120,15 @@ def _below(key: str, node: Any) -> Expression:
             return AtLeast(tuple(_below(key, term) for term in terms), count)
         case Not(term):
             return Not(_below(key, term))
-        case ValueLeaf(path=(name,)) if "." in name:  # which leads through several keys
-            return cast(Expression, replace(node, path=(f"{key}.{name}",)))
         case ValueLeaf(path=path):
-            return cast(Expression, replace(node, path=(key, *path)))
-    return cast(Expression, node)  # of a document, or of ids
+            # A name with dots leads through several keys, if it is alone.
+            dotted = len(path) == 1 and "." in path[0]
+            leaf: Any = node
+            moved: Expression = replace(
+                leaf, path=(f"{key}.{path[0]}",) if dotted else (key, *path)
+            )
+            return moved
+    return node  # of a document, or of ids
 
 
 def _of_qdrant(given: Any, name: str) -> Expression | None:

@@ -696,6 +696,21 @@ def test_places_of_images_come_back_as_text(tmp_path, requested):
     assert seen == []
 
 
+def test_no_place_of_a_point_of_others_is_looked_at(tmp_path, requested):
+    url, seen = requested
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    with RetrievalStoreVectorStore() as store:
+        for uri in (url, str(pipe), pipe.as_uri(), "//[", "file://[", "data:,", "\0", ""):
+            store.client.upsert("a", embeddings=[[1.0, 0.0]], uris=uri, replace=True)
+            for read in [*readings(store)][:-1]:  # there are no words
+                node = read()
+                assert (type(node), node.get_content()) == (ImageNode, "")
+                assert node.model_dump()
+                assert isinstance(node.hash, str)
+    assert seen == []
+
+
 def test_templates_and_separators_come_back_and_bad_ones_are_refused_when_written():
     given = TextNode(
         id_="a",

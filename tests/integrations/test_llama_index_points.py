@@ -73,6 +73,8 @@ def test_points_of_the_direct_api_are_nodes(client):
         ("/tmp/a b.png", "/tmp/a b.png", None),
         ("C:\\red.png", "C:\\red.png", None),
         ("file:///tmp/a%20b.png", "/tmp/a b.png", None),
+        ("file://localhost/tmp/a.png", "/tmp/a.png", None),
+        ("FILE:/tmp/a.png", "/tmp/a.png", None),
         ("https://example.org/red.png", None, "https://example.org/red.png"),
         ("s3://bucket/red.png", None, "s3://bucket/red.png"),
         ("data:image/png;base64,aGk=", None, "data:image/png;base64,aGk="),
@@ -130,8 +132,12 @@ def test_llama_index_langchain_and_the_direct_api_share_a_collection():
             ("c", "of LangChain", {"n": 2}),
             ("d", "of nobody", {"n": 3}),
         ]
-        texts = {d.id: d.page_content for d in chain.get_by_ids(["l", "c", "d"])}
-        assert texts == {"l": "of LlamaIndex", "c": "of LangChain", "d": "of nobody"}
+        found = [(d.id, d.page_content, d.metadata) for d in chain.get_by_ids(["l", "c", "d"])]
+        assert found == [
+            ("l", "of LlamaIndex", {"n": 1}),
+            ("c", "of LangChain", {"n": 2}),
+            ("d", "of nobody", {"n": 3}),
+        ]
         assert store.client.get(where={"n": {"$gte": 2}})["ids"] == ["c", "d"]
 
 

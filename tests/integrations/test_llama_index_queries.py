@@ -125,6 +125,16 @@ def test_all_restrictions_hold_together(store):
     assert [n.node_id for n in got] == ["c"]
 
 
+def test_modes_may_be_named_and_ids_come_in_lists(store):
+    assert store.query(asked(mode="text_search", query_str="bark")).ids == ["b"]
+    with pytest.raises(InvalidArgumentError, match="mode is 'best'.*use default, mmr, sparse"):
+        store.query(asked(mode="best"))
+    assert store.query(asked(node_ids=["a", "c", "a"])).ids == ["a", "c"]
+    for name in ("doc_ids", "node_ids"):
+        with pytest.raises(InvalidTypeError, match=f"{name} is the str 'doc'"):
+            store.query(asked(**{name: "doc"}))
+
+
 def test_retrievers_pass_keywords_on(store):
     index = VectorStoreIndex.from_vector_store(store, embed_model=MockEmbedding(embed_dim=2))
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llama_index.core.bridge.pydantic import PrivateAttr, ValidationError
@@ -21,7 +21,7 @@ from llama_index.vector_stores.retrieval_store.options import (
 )
 from llama_index.vector_stores.retrieval_store.queries import Asked
 from llama_index.vector_stores.retrieval_store.reading import fields_of, nodes_of
-from llama_index.vector_stores.retrieval_store.sparse import SparseModel, sparse_model
+from llama_index.vector_stores.retrieval_store.sparse import SparseModel, model_of
 from llama_index.vector_stores.retrieval_store.writing import batches_of
 
 from retrieval_store import Client, Collection
@@ -84,6 +84,12 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         url: str | None = None,
         client: Client | None = None,
         collection: Collection | None = None,
+        distance: str | None = None,
+        configuration: Mapping[str, Any] | None = None,
+        collection_metadata: Mapping[str, Any] | None = None,
+        text_key: str | None = None,
+        batch_size: int | None = None,
+        enable_hybrid: bool | None = None,
         sparse_model: Any = None,
         sparse_doc_fn: Callable[..., Any] | None = None,
         sparse_query_fn: Callable[..., Any] | None = None,
@@ -94,12 +100,18 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         functions = sparse_model, sparse_doc_fn, sparse_query_fn, hybrid_fusion_fn
         if hybrid_fusion_fn is not None:
             checked_fusion(hybrid_fusion_fn, "hybrid_fusion_fn")
-        model = _sparse_model(*functions[:3], kwargs.get("enable_hybrid"))
+        model = model_of(*functions[:3], enable_hybrid)
         try:
             super().__init__(
                 collection_name=collection.name if collection is not None else collection_name,
                 path=None if path is None else os.path.abspath(path),
                 url=url,
+                distance=distance,
+                configuration=configuration,
+                collection_metadata=collection_metadata,
+                text_key=text_key,
+                batch_size=batch_size,
+                enable_hybrid=enable_hybrid,
                 **kwargs,
             )
         except ValidationError as error:
@@ -344,9 +356,6 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     def _asked(self) -> Asked:
         fusion = self._functions["hybrid_fusion_fn"]
         return Asked(self.client, self.text_key, fusion, self._sparse)
-
-
-_sparse_model = sparse_model  # which an argument of the constructor hides
 
 
 def _refuse_unknown_fields(kind: type[BasePydanticVectorStore], kwargs: dict[str, Any]) -> None:

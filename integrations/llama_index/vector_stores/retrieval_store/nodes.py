@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Formatter
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import orjson
 from llama_index.core.bridge.pydantic import ValidationError
@@ -41,6 +41,7 @@ _CLASSES: dict[str, type[BaseNode]] = {
 _NOT_HELD = ("embedding", "metadata", "obj")
 _TEMPLATES = {"metadata_template": ("key", "value"), "text_template": ("content", "metadata_str")}
 _FORMAT = re.compile(r"(.?[<>=^])?[-+ ]?\d{0,3}(\.\d{1,3})?\w?")
+_FILE = re.compile(r"file:(?://(?:localhost)?(?=/))?(.*)", re.IGNORECASE | re.DOTALL)
 _ADDRESS = re.compile(r"(?!file:)([a-z][a-z0-9+.-]*://|data:)", re.IGNORECASE)
 
 
@@ -121,7 +122,8 @@ def _of_others(point: Point, text_key: str | None) -> BaseNode:
 
 def _path(uri: str) -> str:
     """Where a file is that isn't anywhere else."""
-    return unquote(urlsplit(uri).path) if uri[:5].lower() == "file:" else uri
+    found = _FILE.fullmatch(uri)
+    return uri if found is None else unquote(found[1])
 
 
 def _without_text(fields: dict[str, Any], text: str) -> dict[str, Any]:

@@ -13,7 +13,12 @@ from llama_index.core.vector_stores.types import (
 from llama_index.vector_stores.retrieval_store.filters import to_expression
 from llama_index.vector_stores.retrieval_store.reading import fields_of
 
-from retrieval_store.adapters.arguments import fraction, refuse_unknown, search_params_of
+from retrieval_store.adapters.arguments import (
+    fraction,
+    refuse_text,
+    refuse_unknown,
+    search_params_of,
+)
 from retrieval_store.adapters.filters import all_of
 from retrieval_store.adapters.mapping import REF_DOC
 from retrieval_store.base.arrays import plain_scalar
@@ -64,9 +69,14 @@ def options_of(query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> Options:
             raise InvalidArgumentError(
                 f"{name} is {shown(how[name])}, but search_params say {shown(value)}"
             )
+    refuse_text(query.node_ids, "node_ids")
+    refuse_text(query.doc_ids, "doc_ids")
     documents = OneOf((REF_DOC,), tuple(query.doc_ids)) if query.doc_ids else None
     return Options(
-        {"ids": query.node_ids or None, **restricted(query.filters, given, documents)},
+        {
+            "ids": list(dict.fromkeys(query.node_ids or ())) or None,
+            **restricted(query.filters, given, documents),
+        },
         fields_of(given.get("include")),
         how,
         None if given.get("fusion") is None else checked_fusion(given["fusion"], "fusion"),

@@ -24,6 +24,8 @@ from retrieval_store.adapters.diversity import diverse
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 
+MODES = "default, mmr, sparse, text_search or hybrid"
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -38,6 +40,7 @@ class Asked:
     def answer(self, query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> VectorStoreQueryResult:
         """The best nodes, with greater similarities for better ones. Raises InvalidArgumentError
         for other modes, and when a mode lacks something."""
+        query = _in_a_mode(query)
         options = options_of(query, kwargs)
         if _is_listing(query):
             return self._listed(query, options)
@@ -51,6 +54,7 @@ class Asked:
 
     def explain(self, query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> Any:
         """How the collection answers what `answer` asks it."""
+        query = _in_a_mode(query)
         options = options_of(query, kwargs)
         if _is_listing(query):
             raise InvalidArgumentError(
@@ -76,10 +80,7 @@ class Asked:
             case VectorStoreQueryMode.HYBRID:
                 asked = self._hybrid(query, options)
             case _:
-                raise InvalidArgumentError(
-                    f"mode {mode.value!r} isn't supported; use default, mmr, sparse, text_search "
-                    "or hybrid"
-                )
+                raise InvalidArgumentError(f"mode {mode.value!r} isn't supported; use {MODES}")
         return {**options.how, **asked, **options.among, "include": options.fields}
 
     def _words(self, query: VectorStoreQuery, by_words: bool, count: int) -> dict[str, Any]:
@@ -149,6 +150,14 @@ class Asked:
                 f"the fusion function returned {shown(fused)}, expected a VectorStoreQueryResult"
             )
         return fused
+
+
+def _in_a_mode(query: VectorStoreQuery) -> VectorStoreQuery:
+    """The query with a mode that LlamaIndex has; it may be said by its name."""
+    try:
+        return replace(query, mode=VectorStoreQueryMode(query.mode))
+    except ValueError:
+        raise InvalidArgumentError(f"mode is {shown(query.mode)}; use {MODES}") from None
 
 
 def _is_listing(query: VectorStoreQuery) -> bool:

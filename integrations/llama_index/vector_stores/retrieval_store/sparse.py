@@ -27,7 +27,7 @@ class SparseModel:
         return sparse_of(self.queries, [text], True)[0]
 
 
-def sparse_model(
+def model_of(
     model: Any,
     doc_fn: Callable[..., Any] | None,
     query_fn: Callable[..., Any] | None,

@@ -17,6 +17,8 @@ from llama_index.core.schema import (
     TextNode,
 )
 from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
+from llama_index.vector_stores.chroma import ChromaVectorStore
+from llama_index.vector_stores.qdrant import QdrantVectorStore
 from llama_index.vector_stores.retrieval_store import RetrievalStoreVectorStore
 from qdrant_client import models
 
@@ -152,6 +154,56 @@ NODES = [
         embedding=[1.0, 0.0],
     ),
 ]
+
+
+def written(count=5):
+    """The nodes, with ids that Qdrant takes."""
+    return [
+        node.model_copy(update={"id_": str(uuid.UUID(int=i)), "metadata": {"n": i}})
+        for i, node in enumerate(NODES[:count])
+    ]
+
+
+@pytest.mark.parametrize("kind", ["chroma", "qdrant"])
+def test_nodes_that_llama_indexes_other_stores_wrote_here_are_what_they_were(tmp_path, kind):
+    nodes = written(4)
+    if kind == "chroma":
+        with retrieval_store.Client(tmp_path) as client:
+            collection = client.create_collection("theirs", embedding_function=None)
+            ChromaVectorStore(chroma_collection=collection).add(nodes)
+    else:
+        client = QdrantClient(path=str(tmp_path))
+        QdrantVectorStore("theirs", client=client).add(nodes)
+        client.close()
+    with RetrievalStoreVectorStore(path=tmp_path, collection_name="theirs") as store:
+        for given, node in zip(nodes, store.get_nodes(), strict=True):
+            assert node.model_dump() == {**given.model_dump(), "embedding": None}
+        found = store.query(VectorStoreQuery([1.0, 0.0], 9, doc_ids=["book"]))
+        assert found.ids == [nodes[0].node_id]
+        store.client.update(nodes[1].node_id, [[1, 0]], {"n": 7}, "changed")
+        (changed,) = store.get_nodes([nodes[1].node_id])
+        assert (type(changed), changed.get_content(), changed.metadata) == (
+            ImageNode,
+            "changed",
+            {"n": 7},
+        )
+        store.delete("book")
+        store.add(nodes[3:])
+        assert len(store.get_nodes()) == 3
+        store.client.update(nodes[1].node_id, metadatas={"_node_content": "{"})
+        with pytest.raises(DamagedError, match="isn't a node of LlamaIndex"):
+            store.get_nodes()
+
+
+def test_a_class_that_other_stores_knew_is_a_text_node_and_ref_doc_id_alone_is_metadata():
+    content = json.dumps({"id_": "a", "text": "t", "image_path": "/dev/stdin"})
+    with RetrievalStoreVectorStore() as store:
+        store.client.add("a", [[1, 0]], {"_node_content": content, "_node_type": "OwnNode"})
+        assert store.get_nodes() == [TextNode(id_="a", text="t")]
+        store.client.add("b", [[1, 0]], {"ref_doc_id": "book", "doc_id": 5})
+        assert store.get_nodes(["b"])[0].metadata == {"ref_doc_id": "book", "doc_id": 5}
+        store.delete("book")
+        assert len(store.get_nodes()) == 2
 
 
 def test_the_text_is_kept_once_and_changed_by_whoever_changes_the_document(client):

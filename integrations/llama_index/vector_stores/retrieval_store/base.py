@@ -14,6 +14,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 from llama_index.vector_stores.retrieval_store.making import arguments_of, distance_of, url_of
+from llama_index.vector_stores.retrieval_store.nodes import of_documents
 from llama_index.vector_stores.retrieval_store.options import (
     RESTRICTIONS,
     checked_fusion,
@@ -26,12 +27,10 @@ from llama_index.vector_stores.retrieval_store.writing import batches_of
 
 from retrieval_store import Client, Collection
 from retrieval_store.adapters.arguments import refuse_text, refuse_unknown
-from retrieval_store.adapters.mapping import REF_DOC
 from retrieval_store.adapters.opening import Opened, open_collection
 from retrieval_store.base.json_values import shown
 from retrieval_store.direct.results import Explanation
 from retrieval_store.errors import InvalidTypeError, StorageError
-from retrieval_store.filters.expression import OneOf
 
 FUNCTIONS = ("sparse_model", "sparse_doc_fn", "sparse_query_fn", "hybrid_fusion_fn")
 
@@ -237,7 +236,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Delete the nodes of a document; those of one that isn't there are none."""
         refuse_unknown(delete_kwargs, ("ref_doc_id",), "delete")
-        self.client.delete(where=OneOf((REF_DOC,), (ref_doc_id,)))  # type: ignore[arg-type]
+        self.client.delete(where=of_documents((ref_doc_id,)))  # type: ignore[arg-type]
 
     async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """`delete`, on a thread."""

@@ -4,6 +4,7 @@ The text is the document of the point and nowhere else, so that whoever changes 
 What is stored may be someone else's. A node is made again of its class's own fields and nothing
 besides, so that nothing is fetched or opened: the path or the address of an image comes back as the
 text that it is. A point that LlamaIndex didn't write is a node too, of its text or of its image.
+What another of its vector stores wrote is the node that it was.
 """
 
 import re
@@ -31,6 +32,7 @@ from llama_index.core.schema import (
 from retrieval_store.adapters.mapping import NODE, REF_DOC, refuse_reserved, without_reserved
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import DamagedError, InvalidArgumentError
+from retrieval_store.filters.expression import And, Exists, Expression, OneOf, Or
 
 MOST_SHOWN = 200  # characters of what is wrong
 _CLASSES: dict[str, type[BaseNode]] = {
@@ -43,6 +45,9 @@ _TEMPLATES = {"metadata_template": ("key", "value"), "text_template": ("content"
 _FORMAT = re.compile(r"(.?[<>=^])?[-+ ]?\d{0,3}(\.\d{1,3})?\w?")
 _FILE = re.compile(r"file:(?://(?:localhost)?(?=/))?(.*)", re.IGNORECASE | re.DOTALL)
 _ADDRESS = re.compile(r"(?!file:)([a-z][a-z0-9+.-]*://|data:)", re.IGNORECASE)
+# Where LlamaIndex's other stores, such as those of Chroma and Qdrant, keep nodes in metadata.
+THEIR_NODE, THEIR_CLASS, THEIR_REF_DOC = "_node_content", "_node_type", "ref_doc_id"
+_THEIRS = frozenset({THEIR_NODE, THEIR_CLASS, THEIR_REF_DOC, "document_id", "doc_id"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +82,11 @@ def to_node(point: Point, text_key: str | None = None) -> BaseNode:
     has. text_key: of the metadata, where the text is if there is no document. Raises DamagedError
     for what can't be a node."""
     try:
-        if NODE in (point.metadata or {}):
-            return _with_text(_kept(point.metadata or {}), point.document)
+        metadata = point.metadata or {}
+        if NODE in metadata:
+            return _with_text(_kept(metadata), point.document)
+        if isinstance(metadata.get(THEIR_NODE), str):
+            return _with_text(_theirs(metadata), point.document)
         return _of_others(point, text_key)
     except DamagedError:
         raise
@@ -95,13 +103,22 @@ def to_node(point: Point, text_key: str | None = None) -> BaseNode:
 def _kept(metadata: Mapping[str, Any]) -> BaseNode:
     """The node that `to_payload` was given, of its JSON."""
     content = orjson.loads(metadata[NODE])
-    kind = content["class"]
-    fields = _known(kind, content["fields"])
+    return _made(content["class"], content["fields"], without_reserved(metadata))
+
+
+def _theirs(metadata: Mapping[str, Any]) -> BaseNode:
+    """The node of a point that another vector store of LlamaIndex has written."""
+    fields, kind = orjson.loads(metadata[THEIR_NODE]), metadata.get(THEIR_CLASS)
+    given = {key: value for key, value in metadata.items() if key not in _THEIRS}
+    return _made(kind if kind in _CLASSES else "TextNode", fields, without_reserved(given))
+
+
+def _made(kind: str, content: Mapping[str, Any], metadata: dict[str, Any]) -> BaseNode:
+    fields = _known(kind, content)
     wrong = _wrong_template(fields)
     if wrong is not None:
         raise DamagedError(f"a point isn't a node of LlamaIndex: it has {wrong}")
-    given = without_reserved(metadata)
-    return _whole(_CLASSES[kind].model_validate({**fields, "metadata": given}))
+    return _whole(_CLASSES[kind].model_validate({**fields, "metadata": metadata}))
 
 
 def _of_others(point: Point, text_key: str | None) -> BaseNode:
@@ -176,6 +193,12 @@ def _whole(node: BaseNode) -> BaseNode:
     for name in ("source_node", "prev_node", "next_node", "parent_node", "child_nodes"):
         getattr(node, name)
     return node
+
+
+def of_documents(ids: tuple[str, ...]) -> Expression:
+    """The points of the nodes of these documents."""
+    theirs = And((Exists((THEIR_CLASS,)), OneOf((THEIR_REF_DOC,), ids)))
+    return Or((OneOf((REF_DOC,), ids), theirs))
 
 
 def text_of(node: BaseNode) -> str:

@@ -11,6 +11,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryMode,
 )
 from llama_index.vector_stores.retrieval_store.filters import to_expression
+from llama_index.vector_stores.retrieval_store.nodes import of_documents
 from llama_index.vector_stores.retrieval_store.reading import fields_of
 
 from retrieval_store.adapters.arguments import (
@@ -20,13 +21,12 @@ from retrieval_store.adapters.arguments import (
     search_params_of,
 )
 from retrieval_store.adapters.filters import all_of
-from retrieval_store.adapters.mapping import REF_DOC
 from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.json_values import shown
 from retrieval_store.direct.arguments import whole_number
 from retrieval_store.direct.results import GetField
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.filters.expression import OneOf
+from retrieval_store.filters.expression import Expression
 
 RESTRICTIONS = ("where", "where_document", "filter", "qdrant_filters")
 OF_MMR = ("mmr_threshold", "mmr_prefetch_k", "mmr_prefetch_factor")
@@ -71,7 +71,7 @@ def options_of(query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> Options:
             )
     refuse_text(query.node_ids, "node_ids")
     refuse_text(query.doc_ids, "doc_ids")
-    documents = OneOf((REF_DOC,), tuple(query.doc_ids)) if query.doc_ids else None
+    documents = of_documents(tuple(query.doc_ids)) if query.doc_ids else None
     return Options(
         {
             "ids": list(dict.fromkeys(query.node_ids or ())) or None,
@@ -85,7 +85,7 @@ def options_of(query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> Options:
 
 
 def restricted(
-    filters: MetadataFilters | None, kwargs: Mapping[str, Any], documents: OneOf | None = None
+    filters: MetadataFilters | None, kwargs: Mapping[str, Any], documents: Expression | None = None
 ) -> dict[str, Any]:
     """The `where` and `where_document` of a Collection: all that restricts, at once."""
     given = {

@@ -23,6 +23,7 @@ from retrieval_store.filters.expression import (
     TextIn,
     ValueLeaf,
     every,
+    walk,
 )
 from retrieval_store.filters.limits import Parsed, checked_expression
 from retrieval_store.filters.where import parse_where
@@ -140,7 +141,10 @@ def _of_qdrant(given: Any, name: str) -> Expression | None:
     if not isinstance(given, models.Filter):
         raise InvalidTypeError(f"{name} is {shown(given)}, expected a Filter that has it in it")
     found = parse_filter(given, {})
-    return None if found is None else Parsed(found)
+    # One that is empty restricts nothing, so that nothing is deleted by it either.
+    if found is None or all(isinstance(node, And) for node in walk(found)):
+        return None
+    return Parsed(found)
 
 
 def refuse_depth(depth: int, nested: str) -> None:

@@ -85,7 +85,8 @@ def test_functions_survive_pickling_and_a_dict_without_them_is_refused(tmp_path)
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"batch_size": "many"}, "batch_size is 'many'"),
+        ({"enable_hybrid": "perhaps"}, "enable_hybrid is 'perhaps'"),
+        ({"collection": "mine"}, "collection is 'mine' .*expected a Collection"),
         ({"configuration": 5}, "configuration is 5"),
         ({"text_key": 5}, "text_key is 5"),
         ({"dense_vector_name": "text"}, "'dense_vector_name' is no argument"),
@@ -95,8 +96,18 @@ def test_functions_survive_pickling_and_a_dict_without_them_is_refused(tmp_path)
 def test_arguments_of_other_types_are_refused_by_name(kwargs, message):
     with pytest.raises(InvalidTypeError, match=message):
         RetrievalStoreVectorStore(**kwargs)
-    with pytest.raises(InvalidArgumentError, match="batch_size is 0"):
-        RetrievalStoreVectorStore(batch_size=0)
+
+
+@pytest.mark.parametrize("size", [0, True, "many", 2.5])
+def test_a_batch_has_a_size(size):
+    with pytest.raises(InvalidArgumentError, match="batch_size is .*an int of at least 1"):
+        RetrievalStoreVectorStore(batch_size=size)
+    with RetrievalStoreVectorStore() as store:
+        with pytest.raises(InvalidArgumentError, match="batch_size is .*an int of at least 1"):
+            store.add(nodes(2), batch_size=size)
+        with pytest.raises(InvalidTypeError, match="nodes has 'a' .*expected nodes"):
+            store.add("abc")
+        assert store.get_nodes() == []
 
 
 def test_from_collection_and_from_params_in_the_words_of_chromas_store(tmp_path):

@@ -110,6 +110,9 @@ def test_restrictions_hold_on_every_kind_of_store_and_when_deleting(client):
     assert [n.node_id for n in store.get_nodes()] == ["a", "c"]
     store.delete_nodes([], where={"n": 1})
     store.delete_nodes(where={}, filter=None, where_document={})
+    for empty in (models.Filter(), models.Filter(must=[models.Filter(must=[])])):
+        store.delete_nodes(qdrant_filters=empty)
+        assert len(store.query(asked(), filter=empty).ids) == 2
     assert [n.node_id for n in store.get_nodes()] == ["a", "c"]
     store.delete_nodes(filter=OneOf(("n",), (1, 2)))
     assert [n.node_id for n in store.get_nodes()] == ["c"]
@@ -129,6 +132,8 @@ def test_modes_may_be_named_and_ids_come_in_lists(store):
     assert store.query(asked(mode="text_search", query_str="bark")).ids == ["b"]
     with pytest.raises(InvalidArgumentError, match="mode is 'best'.*use default, mmr, sparse"):
         store.query(asked(mode="best"))
+    with pytest.raises(InvalidTypeError, match="similarity_top_k is 2.5"):
+        store.query(asked(similarity_top_k=2.5, mode="mmr"))
     assert store.query(asked(node_ids=["a", "c", "a"])).ids == ["a", "c"]
     for name in ("doc_ids", "node_ids"):
         with pytest.raises(InvalidTypeError, match=f"{name} is the str 'doc'"):
@@ -265,6 +270,8 @@ def test_other_calls_refuse_what_they_do_not_know_and_change_nothing(store):
         lambda: store.delete_nodes(where={"n": {"$like": 1}}),
         lambda: store.delete_nodes(qdrant_filters="n"),
         lambda: store.get_nodes(where="n"),
+        lambda: store.get_nodes(filters={"n": 1}),
+        lambda: store.delete_nodes(filters=[MetadataFilter(key="n", value=1)]),
     ):
         with pytest.raises((InvalidFilterError, InvalidTypeError)):
             call()

@@ -13,7 +13,14 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQuery,
     VectorStoreQueryResult,
 )
-from llama_index.vector_stores.retrieval_store.making import arguments_of, distance_of, url_of
+from llama_index.vector_stores.retrieval_store.making import (
+    arguments_of,
+    check_collection,
+    distance_of,
+    of_field,
+    refuse_unknown_fields,
+    url_of,
+)
 from llama_index.vector_stores.retrieval_store.nodes import of_documents
 from llama_index.vector_stores.retrieval_store.options import (
     RESTRICTIONS,
@@ -28,9 +35,8 @@ from llama_index.vector_stores.retrieval_store.writing import batches_of
 from retrieval_store import Client, Collection
 from retrieval_store.adapters.arguments import refuse_text, refuse_unknown
 from retrieval_store.adapters.opening import Opened, open_collection
-from retrieval_store.base.json_values import shown
 from retrieval_store.direct.results import Explanation
-from retrieval_store.errors import InvalidTypeError, StorageError
+from retrieval_store.errors import StorageError
 
 FUNCTIONS = ("sparse_model", "sparse_doc_fn", "sparse_query_fn", "hybrid_fusion_fn")
 
@@ -95,29 +101,28 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         hybrid_fusion_fn: Any = None,
         **kwargs: Any,
     ) -> None:
-        _refuse_unknown_fields(type(self), kwargs)
+        refuse_unknown_fields(type(self), kwargs)
+        check_collection(collection)
+        batches_of([], batch_size)
         functions = sparse_model, sparse_doc_fn, sparse_query_fn, hybrid_fusion_fn
         if hybrid_fusion_fn is not None:
             checked_fusion(hybrid_fusion_fn, "hybrid_fusion_fn")
         model = model_of(*functions[:3], enable_hybrid)
+        fields: dict[str, Any] = {
+            "collection_name": collection_name if collection is None else collection.name,
+            "path": None if path is None else os.path.abspath(path),
+            "url": url,
+            "distance": distance,
+            "configuration": configuration,
+            "collection_metadata": collection_metadata,
+            "text_key": text_key,
+            "batch_size": batch_size,
+            "enable_hybrid": enable_hybrid,
+        }
         try:
-            super().__init__(
-                collection_name=collection.name if collection is not None else collection_name,
-                path=None if path is None else os.path.abspath(path),
-                url=url,
-                distance=distance,
-                configuration=configuration,
-                collection_metadata=collection_metadata,
-                text_key=text_key,
-                batch_size=batch_size,
-                enable_hybrid=enable_hybrid,
-                **kwargs,
-            )
+            super().__init__(**fields, **kwargs)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False)[0]
-            name = ".".join(map(str, first["loc"]))
-            raise InvalidTypeError(f"{name} is {shown(first['input'])}: {first['msg']}") from error
-        batches_of([], self.batch_size)
+            raise of_field(error) from error
         self._functions = dict(zip(FUNCTIONS, functions, strict=True))
         self._sparse = model
         self._opened = open_collection(
@@ -355,12 +360,3 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     def _asked(self) -> Asked:
         fusion = self._functions["hybrid_fusion_fn"]
         return Asked(self.client, self.text_key, fusion, self._sparse)
-
-
-def _refuse_unknown_fields(kind: type[BasePydanticVectorStore], kwargs: dict[str, Any]) -> None:
-    unknown = set(kwargs) - set(kind.model_fields) - {"class_name"}
-    if unknown:
-        raise InvalidTypeError(
-            f"{min(unknown)!r} is no argument of {kind.__name__}; what a cluster wants to know, "
-            "such as a key, goes to Client(url=…, …), and that in as client="
-        )

@@ -10,6 +10,8 @@ from llama_index.core.vector_stores.types import (
 )
 
 from retrieval_store.adapters.filters import Operand, contains, refuse_depth
+from retrieval_store.base.json_values import shown
+from retrieval_store.errors import InvalidTypeError
 from retrieval_store.filters.expression import (
     And,
     Exists,
@@ -33,6 +35,10 @@ def to_expression(filters: MetadataFilters | None, depth: int = 1) -> Expression
     key. The condition "not" means none of the filters.
     """
     refuse_depth(depth, "the filters are")
+    if filters is not None and not isinstance(filters, MetadataFilters):
+        raise InvalidTypeError(
+            f"filters is {shown(filters)}, expected MetadataFilters; a dict goes to where="
+        )
     found = [] if filters is None else [_one(item, depth) for item in filters.filters]
     terms = tuple(term for term in found if term is not None)
     if filters is None or not terms:

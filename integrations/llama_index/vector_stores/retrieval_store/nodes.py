@@ -39,6 +39,7 @@ _CLASSES: dict[str, type[BaseNode]] = {
     kind.class_name(): kind
     for kind in (TextNode, ImageNode, IndexNode, Document, ImageDocument, Node)
 }
+_KINDS = frozenset(_CLASSES.values())
 # Kept elsewhere, or an object of the program's (`obj`), which `index_id` leads to.
 _NOT_HELD = ("embedding", "metadata", "obj")
 _TEMPLATES = {"metadata_template": ("key", "value"), "text_template": ("content", "metadata_str")}
@@ -64,7 +65,9 @@ def to_payload(node: BaseNode) -> dict[str, Any]:
     """The node's metadata, by which it can be filtered, and what `to_node` makes it of again."""
     refuse_reserved(node.metadata, f"node {node.node_id!r}")
     # Of a class of somebody's own, the nearest that LlamaIndex itself has; its fields are kept.
-    kind = next(c.class_name() for c in type(node).__mro__ if c in _CLASSES.values())
+    kind = next(
+        c.class_name() for c in type(node).__mro__ if issubclass(c, BaseNode) and c in _KINDS
+    )
     held = node.model_copy(update={"obj": None}) if isinstance(node, IndexNode) else node
     fields = _known(kind, held.model_dump(mode="json"))
     wrong = _wrong_template(fields)

@@ -22,6 +22,7 @@ from retrieval_store import Collection
 from retrieval_store.adapters.arguments import fraction
 from retrieval_store.adapters.diversity import diverse
 from retrieval_store.base.json_values import shown
+from retrieval_store.direct.arguments import whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 
 MODES = "default, mmr, sparse, text_search or hybrid"
@@ -40,7 +41,7 @@ class Asked:
     def answer(self, query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> VectorStoreQueryResult:
         """The best nodes, with greater similarities for better ones. Raises InvalidArgumentError
         for other modes, and when a mode lacks something."""
-        query = _in_a_mode(query)
+        query = _checked(query)
         options = options_of(query, kwargs)
         if _is_listing(query):
             return self._listed(query, options)
@@ -54,7 +55,7 @@ class Asked:
 
     def explain(self, query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> Any:
         """How the collection answers what `answer` asks it."""
-        query = _in_a_mode(query)
+        query = _checked(query)
         options = options_of(query, kwargs)
         if _is_listing(query):
             raise InvalidArgumentError(
@@ -152,8 +153,10 @@ class Asked:
         return fused
 
 
-def _in_a_mode(query: VectorStoreQuery) -> VectorStoreQuery:
-    """The query with a mode that LlamaIndex has; it may be said by its name."""
+def _checked(query: VectorStoreQuery) -> VectorStoreQuery:
+    """The query with a mode that LlamaIndex has, which may be said by its name, and with a number
+    of nodes."""
+    whole_number(query.similarity_top_k, "similarity_top_k", 0)
     try:
         return replace(query, mode=VectorStoreQueryMode(query.mode))
     except ValueError:

@@ -9,7 +9,8 @@ from llama_index.vector_stores.retrieval_store.nodes import text_of, to_payload
 from llama_index.vector_stores.retrieval_store.sparse import SparseModel
 
 from retrieval_store.adapters.arguments import batch_size_of
-from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.base.json_values import shown
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,9 @@ def batches_of(nodes: Sequence[BaseNode], size: int | None) -> list[Batch]:
     """The nodes in batches, of those with one id the last; all in one where there is no size.
     Raises InvalidArgumentError for a node that can't be kept."""
     step = None if size is None else batch_size_of(size)
+    for node in nodes:
+        if not isinstance(node, BaseNode):
+            raise InvalidTypeError(f"nodes has {shown(node)}, expected nodes of LlamaIndex")
     last = list({node.node_id: node for node in nodes}.values())
     for node in last:
         if node.embedding is None:

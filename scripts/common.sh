@@ -15,7 +15,9 @@ find_python() {
 }
 
 # environment FOLDER REQUIREMENT...: a virtual environment with this project, editable, and what is
-# named; installed anew only when what is needed may have changed, since asking pip takes seconds
+# named, in the versions of $constraints; installed anew only when what is needed may have changed,
+# since asking pip takes seconds
+constraints=constraints.txt
 environment() {
     local folder=$1
     shift
@@ -24,7 +26,7 @@ environment() {
     [ -x "$folder/bin/python" ] || "$python" -m venv "$folder"
     if [ pyproject.toml -nt "$folder/installed" ] || [ constraints.txt -nt "$folder/installed" ]; then
         "$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
-            --constraint constraints.txt "$@"
+            --constraint "$constraints" "$@"
         touch "$folder/installed"
     fi
 }

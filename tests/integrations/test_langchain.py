@@ -497,10 +497,9 @@ def test_stores_on_one_path_share_it_and_close_for_themselves(tmp_path):
 
 
 def test_langchains_own_adapter_for_chroma_works_on_our_client():
-    from langchain_chroma import Chroma
-
+    chroma = pytest.importorskip("langchain_chroma")
     with retrieval_store.Client() as client:
-        store = Chroma("things", Letters(), client=client)
+        store = chroma.Chroma("things", Letters(), client=client)
         store.add_texts(TEXTS, [{"n": i} for i in range(4)], ids=["a", "b", "c", "d"])
         assert ids_of(store.similarity_search("a cat sleeps", k=1)) == ["d"]
         assert ids_of(store.similarity_search("cat", k=4, filter={"n": 2})) == ["c"]

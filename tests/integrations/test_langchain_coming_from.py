@@ -11,8 +11,6 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.indexing import InMemoryRecordManager, index
-from langchain_qdrant import QdrantVectorStore, RetrievalMode
-from langchain_qdrant.sparse_embeddings import SparseEmbeddings, SparseVector
 from langchain_retrieval_store import (
     AsLangChain,
     RetrievalStore,
@@ -253,23 +251,28 @@ def test_filters_are_exact_under_hybrid_searches(small):
 # sparse vectors
 
 
-class Lengths(SparseEmbeddings):
-    """Words by their lengths, as langchain-qdrant has models."""
+@pytest.fixture
+def lengths():
+    """A model of words by their lengths, as langchain-qdrant has models."""
+    sparse = pytest.importorskip("langchain_qdrant.sparse_embeddings")
 
-    def embed_documents(self, texts):
-        return [self.embed_query(text) for text in texts]
+    class Lengths(sparse.SparseEmbeddings):
+        def embed_documents(self, texts):
+            return [self.embed_query(text) for text in texts]
 
-    def embed_query(self, text):
-        lengths, counts = np.unique([len(word) for word in text.split()], return_counts=True)
-        return SparseVector(indices=lengths.tolist(), values=counts.astype(float).tolist())
+        def embed_query(self, text):
+            found, counts = np.unique([len(word) for word in text.split()], return_counts=True)
+            return sparse.SparseVector(indices=found.tolist(), values=counts.astype(float).tolist())
+
+    return Lengths()
 
 
 @pytest.mark.parametrize("place", ["memory", "cluster"])
-def test_sparse_models_of_langchain_qdrant_find_and_fuse(place, request):
+def test_sparse_models_of_langchain_qdrant_find_and_fuse(place, request, lengths):
     client = request.getfixturevalue("cluster") if place == "cluster" else None
-    mode = RetrievalMode.HYBRID
+    mode = pytest.importorskip("langchain_qdrant").RetrievalMode.HYBRID
     with RetrievalStore(
-        Letters(), client=client, sparse_embedding=Lengths(), retrieval_mode=mode
+        Letters(), client=client, sparse_embedding=lengths, retrieval_mode=mode
     ) as store:
         store.add_texts(["aa aa bbb", "cccc", "dd"], [{"n": i} for i in range(3)], ids=list("xyz"))
         found = store.similarity_search_with_score("qq", search_mode="sparse")
@@ -334,10 +337,11 @@ def test_existing_collections_are_found_checked_and_never_made(tmp_path):
 
 
 def test_what_langchains_store_for_qdrant_wrote_is_read_by_its_payload_keys(tmp_path):
+    qdrant = pytest.importorskip("langchain_qdrant")
     distance = models.VectorParams(size=26, distance=models.Distance.COSINE)
     with QdrantClient(path=tmp_path) as client:
         client.create_collection("docs", vectors_config=distance)
-        theirs = QdrantVectorStore(client, "docs", Letters())
+        theirs = qdrant.QdrantVectorStore(client, "docs", Letters())
         ids = [str(uuid.uuid4()) for _ in TEXTS]
         theirs.add_texts(TEXTS, [{"n": i, "author": {"name": f"x{i}"}} for i in range(4)], ids)
     keys = {"content_payload_key": "page_content", "metadata_payload_key": "metadata"}
@@ -357,7 +361,7 @@ def test_what_langchains_store_for_qdrant_wrote_is_read_by_its_payload_keys(tmp_
         assert store.get_by_ids([ids[0]])[0].metadata == {"n": 7}
         assert ids_of(store.similarity_search("wool", search_mode="text")) == [ids[0]]
     with QdrantClient(path=tmp_path) as client:
-        again = QdrantVectorStore(client, "docs", Letters())
+        again = qdrant.QdrantVectorStore(client, "docs", Letters())
         assert again.get_by_ids([ids[0]])[0].page_content == "new wool"
         assert again.get_by_ids([ids[0]])[0].metadata["n"] == 7
 

@@ -405,11 +405,11 @@ def test_pickled_copied_and_made_from_its_dict_it_is_the_same_store(tmp_path):
 
 
 def test_llama_indexes_own_adapter_for_chroma_works_on_our_collection():
-    from llama_index.vector_stores.chroma import ChromaVectorStore
+    chroma = pytest.importorskip("llama_index.vector_stores.chroma")
 
     with retrieval_store.Client() as client:
         collection = client.create_collection("things", embedding_function=None)
-        store = ChromaVectorStore(chroma_collection=collection)
+        store = chroma.ChromaVectorStore(chroma_collection=collection)
         flat = [
             TextNode(
                 id_=i, text=TEXTS[i], metadata={"n": n}, embedding=[float(x) for x in VECTORS[i]]

@@ -10,7 +10,6 @@ from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.schema import Document, TextNode
 from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
-from llama_index.vector_stores.qdrant.utils import relative_score_fusion
 from llama_index.vector_stores.retrieval_store import RetrievalStoreVectorStore
 
 import retrieval_store
@@ -21,6 +20,7 @@ from retrieval_store.errors import (
     InvalidTypeError,
     StorageError,
 )
+from tests.integrations.test_llama_index_queries import by_sparse_scores
 
 
 def nodes(count):
@@ -65,7 +65,7 @@ def test_all_settings_survive_pickling_copying_and_dicts(tmp_path):
 
 
 def test_functions_survive_pickling_and_a_dict_without_them_is_refused(tmp_path):
-    with RetrievalStoreVectorStore(path=tmp_path, hybrid_fusion_fn=relative_score_fusion) as store:
+    with RetrievalStoreVectorStore(path=tmp_path, hybrid_fusion_fn=by_sparse_scores) as store:
         store.add(nodes(3))
         with pickle.loads(pickle.dumps(store)) as other, copy.copy(store) as third:
             query = VectorStoreQuery(

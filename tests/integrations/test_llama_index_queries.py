@@ -14,7 +14,6 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryMode,
     VectorStoreQueryResult,
 )
-from llama_index.vector_stores.qdrant.utils import relative_score_fusion
 from llama_index.vector_stores.retrieval_store import RetrievalStoreVectorStore
 from qdrant_client import models
 
@@ -67,6 +66,19 @@ def asked(**query):
 def qdrant(key, value):
     return models.Filter(
         must=[models.FieldCondition(key=key, match=models.MatchValue(value=value))]
+    )
+
+
+def by_sparse_scores(dense_result, sparse_result, alpha, top_k):
+    """As Qdrant's store calls such functions: first what the second side found."""
+    found = dict(zip(dense_result.ids, dense_result.nodes, strict=True))
+    found = {**dict(zip(sparse_result.ids, sparse_result.nodes, strict=True)), **found}
+    scores = dict(zip(sparse_result.ids, sparse_result.similarities, strict=True))
+    ids = sorted(found, key=lambda one: -scores.get(one, 0.0))[:top_k]
+    return VectorStoreQueryResult(
+        nodes=[found[one] for one in ids],
+        similarities=[scores.get(one, 0.0) for one in ids],
+        ids=ids,
     )
 
 
@@ -285,7 +297,7 @@ def test_ways_of_fusion(store):
     by_ranks = store.query(query, fusion="rrf")
     assert set(by_ranks.ids) == set(weighted.ids)
     assert by_ranks.similarities != weighted.similarities
-    fused = store.query(query, fusion=relative_score_fusion)
+    fused = store.query(query, fusion=by_sparse_scores)
     assert fused.ids[0] == "c"
     assert fused.similarities == sorted(fused.similarities, reverse=True)
     with pytest.raises(InvalidArgumentError, match="fusion is 'best' .*expected 'rrf', 'weighted'"):

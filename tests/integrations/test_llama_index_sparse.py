@@ -10,7 +10,6 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQuery,
     VectorStoreQueryMode,
 )
-from llama_index.vector_stores.qdrant.utils import relative_score_fusion
 from llama_index.vector_stores.retrieval_store import RetrievalStoreVectorStore
 
 import retrieval_store
@@ -20,6 +19,7 @@ from retrieval_store.errors import (
     EmbeddingFunctionError,
     InvalidArgumentError,
 )
+from tests.integrations.test_llama_index_queries import by_sparse_scores
 
 SPARSE, HYBRID = VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.HYBRID
 TEXTS = {"a": "the river", "b": "the sea, the sea", "c": "mountains"}
@@ -63,7 +63,7 @@ def test_functions_take_the_place_of_words(client):
     assert ask(store, HYBRID, "water", alpha=0.0, query_embedding=None).ids == ["b", "a", "c"]
     assert ask(store, HYBRID, "water", alpha=1.0).ids == ["a", "b", "c"]
     assert ask(store, HYBRID, "water", alpha=0.1).ids[0] == "b"
-    fused = ask(store, HYBRID, "water", alpha=0.1, kwargs={"fusion": relative_score_fusion})
+    fused = ask(store, HYBRID, "water", alpha=0.1, kwargs={"fusion": by_sparse_scores})
     assert fused.ids[0] == "b"
 
 

@@ -6,7 +6,7 @@ import pickle
 import pytest
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.ingestion import DocstoreStrategy, IngestionPipeline
-from llama_index.core.node_parser import SentenceSplitter
+from llama_index.core.node_parser import TokenTextSplitter
 from llama_index.core.schema import Document, TextNode
 from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
@@ -206,7 +206,7 @@ def contents(store):
 def pipeline(store, strategy, docstore):
     return IngestionPipeline(
         transformations=[
-            SentenceSplitter(chunk_size=16, chunk_overlap=0),
+            TokenTextSplitter(chunk_size=16, chunk_overlap=0),
             MockEmbedding(embed_dim=2),
         ],
         vector_store=store,

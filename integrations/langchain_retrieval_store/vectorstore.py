@@ -29,6 +29,7 @@ from retrieval_store import Client, Collection
 from retrieval_store.adapters.arguments import refuse_text, refuse_unknown
 from retrieval_store.adapters.opening import Opened, open_collection, refuse_other_dimension
 from retrieval_store.adapters.sparse import sparse_of
+from retrieval_store.base.json_values import shown
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.errors import InvalidArgumentError, NotFoundError, StorageError
 
@@ -271,11 +272,16 @@ class RetrievalStore(Searches, VectorStore):
     ) -> bool:
         """Delete by ids, by a filter, or what both mean. With neither everything is deleted; an
         empty list of ids means nothing, and ids that don't exist are passed over. Returns True;
-        raises InvalidTypeError for other arguments."""
+        raises InvalidTypeError for other arguments, and InvalidArgumentError for
+        a filter that restricts nothing."""
         refuse_text(ids)
         refuse_unknown(kwargs, _DELETE, "delete")
         named = None if ids is None else list(dict.fromkeys(ids))
         where = self._layout.where(filter)
+        if filter is not None and where is None and named is None:
+            raise InvalidArgumentError(
+                f"filter is {shown(filter)}, which restricts nothing; delete() deletes everything"
+            )
         if where is not None and named != []:
             self.collection.delete(ids=named, where=where)
         elif where is None:

@@ -86,6 +86,17 @@ def test_native_filters_of_three_kinds_say_the_same(filled):
     assert sorted(filled.get()["ids"]) == ["a", "b"]
 
 
+@pytest.mark.parametrize("empty", [{}, models.Filter()])
+def test_a_filter_that_restricts_nothing_never_deletes_everything(small, empty):
+    with pytest.raises(InvalidArgumentError, match="which restricts nothing"):
+        small.delete(filter=empty)
+    with pytest.raises(InvalidArgumentError, match="which restricts nothing"):
+        asyncio.run(small.adelete(filter=empty))
+    assert small.collection.count() == 4
+    assert small.delete(["a"], filter=empty)
+    assert small.collection.count() == 3
+
+
 def test_get_reads_pages_and_filters_as_chromas_does(filled):
     assert filled.get()["ids"] == IDS
     assert filled.get(limit=2, offset=1)["ids"] == ["b", "c"]

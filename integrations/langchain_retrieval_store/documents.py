@@ -8,12 +8,17 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from retrieval_store.adapters.arguments import batch_size_of
+from retrieval_store.adapters.arguments import (
+    batch_size_of,
+    items_of,
+    refuse_text,
+    refuse_unknown,
+)
 from retrieval_store.adapters.filters import below, native
 from retrieval_store.adapters.mapping import refuse_reserved, without_reserved
 from retrieval_store.base.json_values import shown
 from retrieval_store.direct.results import GetField
-from retrieval_store.errors import DamagedError, InvalidArgumentError
+from retrieval_store.errors import DamagedError, InvalidArgumentError, InvalidTypeError
 
 FIELDS: tuple[GetField, ...] = (
     "metadatas",
@@ -31,12 +36,41 @@ class Layout:
     content_key: str | None = None
     metadata_key: str | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("content", "metadata"):
+            key: Any = getattr(self, f"{name}_key")
+            if key is not None and not (isinstance(key, str) and key):
+                raise InvalidTypeError(f"{name}_payload_key is {shown(key)}, expected a name")
+        if self.content_key is not None and self.content_key == self.metadata_key:
+            raise InvalidArgumentError(
+                f"content_payload_key and metadata_payload_key are both {self.content_key!r}"
+            )
+
     def payload(self, text: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
         """The point's metadata for a document."""
         if self.metadata_key is None:
             refuse_reserved(metadata, "a document")
+            if self.content_key in metadata:
+                raise InvalidArgumentError(
+                    f"a document has the metadata key {self.content_key!r}, which is the key of "
+                    "its text: content_payload_key"
+                )
         held = dict(metadata) if self.metadata_key is None else {self.metadata_key: dict(metadata)}
         return held if self.content_key is None else {**held, self.content_key: text}
+
+    def key(self, name: Any) -> Any:
+        """The key of the point's metadata for one of the document's."""
+        inside = self.metadata_key is not None and isinstance(name, str)
+        return f"{self.metadata_key}.{name}" if inside else name
+
+    def merged(self, old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, Any]:
+        """A document's metadata with other values, a None deleting the key, where a collection
+        can't merge them since they stand under a key of their own."""
+        if self.metadata_key is None:
+            return dict(new)
+        held = (old or {}).get(self.metadata_key)
+        both = {**(held if isinstance(held, Mapping) else {}), **new}
+        return {key: value for key, value in both.items() if new.get(key, value) is not None}
 
     def where(self, given: Any) -> Any:
         """What a collection takes for a filter: dicts and expressions name the documents' metadata,
@@ -85,9 +119,13 @@ class Batch:
         metadatas: Iterable[Mapping[str, Any] | None] | None,
         ids: Iterable[str | None] | None,
     ) -> None:
-        self.texts = [texts] if isinstance(texts, str) else list(texts)
-        given = [None] * len(self.texts) if metadatas is None else list(metadatas)
-        named = [None] * len(self.texts) if ids is None else list(ids)
+        self.texts = [texts] if isinstance(texts, str) else items_of(texts, "texts", str)
+        given = [None] * len(self.texts)
+        named: list[Any] = given
+        if metadatas is not None:
+            given = items_of(metadatas, "metadatas", Mapping, None)
+        if ids is not None:
+            named = items_of(ids, "ids", str, None)
         _refuse_other_lengths(self.texts, given, named)
         self.metadatas = [dict(metadata or {}) for metadata in given]
         self.ids = [str(uuid.uuid4()) if one is None else one for one in named]
@@ -118,6 +156,7 @@ def batches(
     if all(column is None or isinstance(column, Sequence) for column in (texts, metadatas, ids)):
         _refuse_other_lengths(texts, metadatas, ids)
     columns: list[Iterator[Any]] = [iter([texts] if isinstance(texts, str) else texts)]
+    refuse_text(ids)
     columns += [iter(column) for column in (metadatas, ids) if column is not None]
     while True:
         pieces = [list(islice(column, size)) for column in columns]
@@ -140,15 +179,28 @@ def _refuse_other_lengths(texts: Any, metadatas: Any, ids: Any) -> None:
             )
 
 
-def texts_and_metadatas(
-    documents: Sequence[Document],
-) -> tuple[list[str], list[Mapping[str, Any] | None]]:
-    """What of documents `add_texts` takes by place; their ids go by `with_ids`."""
-    return [d.page_content for d in documents], [d.metadata for d in documents]
+def documents_in(documents: Any) -> list[Document]:
+    """The documents; raises InvalidTypeError for what isn't a list, or another iterable, of such."""
+    return items_of([documents] if isinstance(documents, str) else documents, "documents", Document)
 
 
-def with_ids(documents: Sequence[Document], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a call with the documents' ids among them, unless it names others."""
-    if kwargs.get("ids") is not None:
-        return dict(kwargs)
-    return {**kwargs, "ids": [document.id for document in documents]}
+def document_batches(documents: Any, kwargs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The arguments of `add_texts` for documents: of all of them, or, with a batch size and no ids
+    beside them, of each so many, read as they are asked for."""
+    size = kwargs.get("batch_size")
+    if size is None or kwargs.get("ids") is not None or isinstance(documents, Sequence):
+        yield _arguments(documents_in(documents), kwargs)
+        return
+    pending = iter(documents)
+    while some := list(islice(pending, batch_size_of(size))):
+        yield _arguments(documents_in(some), kwargs)
+
+
+def _arguments(documents: list[Document], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    given = {
+        "texts": [document.page_content for document in documents],
+        "metadatas": [document.metadata for document in documents],
+        "ids": [document.id for document in documents],
+    }
+    refuse_unknown(kwargs, ("ids", "batch_size", "show_progress"), "add_documents")
+    return {**given, **{name: value for name, value in kwargs.items() if value is not None}}

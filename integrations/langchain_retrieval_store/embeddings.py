@@ -41,6 +41,24 @@ class AsLangChain(Embeddings):
         return self._function
 
 
+class _Alike(Embeddings):
+    """An object with the methods of `Embeddings`, of which it may lack the async ones."""
+
+    def __init__(self, embedding: Any) -> None:
+        self._embedding = embedding
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return self._embedding.embed_documents(texts)  # type: ignore[no-any-return]
+
+    def embed_query(self, text: str) -> list[float]:
+        return self._embedding.embed_query(text)  # type: ignore[no-any-return]
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_embedding":  # while it is unpickled
+            raise AttributeError(name)
+        return getattr(self._embedding, name)
+
+
 def as_embeddings(embedding: Any) -> Embeddings | None:
     """What LangChain calls: an `Embeddings` object, or what has its methods, as it is; an embedding
     function of ours as one. Raises InvalidTypeError for anything else."""
@@ -48,8 +66,8 @@ def as_embeddings(embedding: Any) -> Embeddings | None:
         return embedding
     if isinstance(embedding, type):
         raise InvalidTypeError(f"embedding is the class {embedding.__name__}; pass an instance")
-    if hasattr(embedding, "embed_documents"):
-        return embedding  # type: ignore[no-any-return]
+    if hasattr(embedding, "embed_documents") and hasattr(embedding, "embed_query"):
+        return _Alike(embedding)
     if callable(embedding):
         return AsLangChain(embedding)
     raise InvalidTypeError(

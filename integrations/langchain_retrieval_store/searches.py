@@ -21,13 +21,19 @@ from langchain_retrieval_store.searching import (
     SearchMode,
     asked,
     chosen,
+    count_of,
     explained,
     found_by,
 )
 from retrieval_store import Collection
 from retrieval_store.adapters.relevance import relevance_of
 from retrieval_store.adapters.sparse import sparse_of
-from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
+from retrieval_store.base.json_values import shown
+from retrieval_store.errors import (
+    EmbeddingFunctionError,
+    InvalidArgumentError,
+    InvalidTypeError,
+)
 
 Scored = list[tuple[Document, float]]
 
@@ -69,14 +75,14 @@ class Searches:
         scores of other modes than "dense". A text search needs no embedding; the others raise
         EmbeddingFunctionError without one."""
         ask = self._asked(filter, kwargs)
-        return self._scored(ask, k, self._sources(ask, query) if k > 0 else {})
+        return self._scored(ask, k, self._sources(ask, query) if count_of(k) > 0 else {})
 
     async def asimilarity_search_with_score(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> Scored:
         """`similarity_search_with_score`, with the embedding's `aembed_query`."""
         ask = self._asked(filter, kwargs)
-        sources = await self._asources(ask, query) if k > 0 else {}
+        sources = await self._asources(ask, query) if count_of(k) > 0 else {}
         return await asyncio.to_thread(self._scored, ask, k, sources)
 
     def similarity_search_with_vectors(
@@ -84,14 +90,14 @@ class Searches:
     ) -> list[tuple[Document, np.ndarray[Any, Any]]]:
         """The k best documents with their embeddings, (dim,) float32."""
         ask = self._asked(filter, kwargs)
-        return self._with_vectors(ask, k, self._sources(ask, query) if k > 0 else {})
+        return self._with_vectors(ask, k, self._sources(ask, query) if count_of(k) > 0 else {})
 
     async def asimilarity_search_with_vectors(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[tuple[Document, np.ndarray[Any, Any]]]:
         """`similarity_search_with_vectors`, with the embedding's `aembed_query`."""
         ask = self._asked(filter, kwargs)
-        sources = await self._asources(ask, query) if k > 0 else {}
+        sources = await self._asources(ask, query) if count_of(k) > 0 else {}
         return await asyncio.to_thread(self._with_vectors, ask, k, sources)
 
     def hybrid_search(
@@ -340,7 +346,14 @@ class Searches:
         return self._sparse
 
     def _of_image(self, uri: str) -> Any:
-        return self._embed_images([uri])[0]
+        if not isinstance(uri, str):
+            raise InvalidTypeError(f"uri is {shown(uri)}, expected a str")
+        vectors = self._embed_images([uri])
+        if len(vectors) != 1:
+            raise EmbeddingFunctionError(
+                f"the embedding's embed_image gave {len(vectors)} vectors for an image"
+            )
+        return vectors[0]
 
     def _embed_images(self, uris: list[str]) -> Any:
         embed_image = getattr(self._embedding, "embed_image", None)
@@ -356,7 +369,7 @@ class Searches:
 
     def _scored(self, ask: Ask, k: int, sources: Mapping[str, Any]) -> Scored:
         """The k best with their scores; none when k is less than 1."""
-        if k < 1:
+        if count_of(k) < 1:
             return []
         found = found_by(self.collection, ask, k, sources)
         return self._some(ask, found, range(len(found["ids"])))
@@ -364,7 +377,7 @@ class Searches:
     def _with_vectors(
         self, ask: Ask, k: int, sources: Mapping[str, Any]
     ) -> list[tuple[Document, np.ndarray[Any, Any]]]:
-        if k < 1:
+        if count_of(k) < 1:
             return []
         found = found_by(self.collection, ask, k, sources, "embeddings")
         places = self._relevant(ask, found, range(len(found["ids"])))
@@ -379,7 +392,7 @@ class Searches:
         sources: Mapping[str, Any],
         vector: Any,
     ) -> Scored:
-        if k < 1:
+        if count_of(k) < 1:
             return []
         found, order = chosen(self.collection, ask, k, fetch_k, lambda_mult, sources, vector)
         return self._some(ask, found, order)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from operator import index
 from typing import Any, Literal, TypeAlias, get_args
 
 from langchain_retrieval_store.documents import FIELDS, Layout
@@ -10,7 +11,7 @@ from retrieval_store import Collection
 from retrieval_store.adapters.arguments import fraction, refuse_unknown, search_params_of
 from retrieval_store.adapters.diversity import diverse
 from retrieval_store.base.json_values import shown
-from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.expression import Expression
 
 Filter: TypeAlias = Any  # a dict, an expression, or a Filter of qdrant-client's models
@@ -72,6 +73,8 @@ def asked(
         mode = "sparse" if has_sparse else "text"
     threshold = given.get("score_threshold")
     passed = {name: given[name] for name in _PASSED if given.get(name) is not None}
+    if "group_by" in passed:
+        passed["group_by"] = layout.key(passed["group_by"])
     return Ask(
         layout.where(filter),
         given.get("where_document") or None,
@@ -89,6 +92,16 @@ def mode_of(given: Any, name: str = "search_mode") -> SearchMode:
     if mode not in MODES:
         raise InvalidArgumentError(f"{name} is {shown(given)}, expected one of {MODES}")
     return mode  # type: ignore[no-any-return]
+
+
+def count_of(value: Any, name: str = "k") -> int:
+    """A number of documents, which may be less than 1; raises InvalidTypeError."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return index(value)
+    except TypeError:
+        raise InvalidTypeError(f"{name} is {shown(value)}, expected an int") from None
 
 
 def arguments(ask: Ask, k: int, sources: Mapping[str, Any], *include: str) -> dict[str, Any]:
@@ -131,7 +144,8 @@ def chosen(
     for name in _DIVERSE:
         if name in ask.passed:
             raise InvalidArgumentError(f"{name} doesn't go with maximal marginal relevance")
-    found = found_by(collection, ask, max(k, fetch_k), sources, "embeddings")
+    count = max(k, count_of(fetch_k, "fetch_k"))
+    found = found_by(collection, ask, count, sources, "embeddings")
     if weight == 1:
         return found, list(range(min(k, len(found["ids"]))))
     return found, diverse(vector, found["embeddings"], k, weight)

@@ -1,6 +1,8 @@
 """Self-query: LangChain's structured queries as filters of retrieval-store."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 from langchain_core.structured_query import (
@@ -13,6 +15,7 @@ from langchain_core.structured_query import (
 )
 
 from retrieval_store.adapters.filters import Operand, contains, refuse_depth
+from retrieval_store.filters.dates import micros_in
 from retrieval_store.filters.expression import (
     And,
     Expression,
@@ -30,11 +33,11 @@ from retrieval_store.filters.expression import (
 class RetrievalStoreTranslator(Visitor):
     """Translates every comparator and operator; what comes out goes into `filter=`.
 
-    "eq", "ne", "in" and "nin" take strings, numbers and bools, and dates and times, which are
-    compared as the strings that they are written as. "gt", "gte", "lt" and "lte" take numbers, and
-    dates and times, with which the times that strings say are compared. "contain": a list that has
-    the value, or a string with the value in it; "like": a string with the value in it, whatever the
-    case, per-cent signs at its ends left out. "ne" and "nin" match documents without the attribute.
+    "eq", "ne", "in" and "nin" take strings, numbers, bools, dates and times; "gt", "gte", "lt" and
+    "lte" numbers, dates and times. With dates and times the times that strings say are compared; a
+    date is its midnight in UTC. "contain": a list that has the value, or a string with the value in
+    it; "like": a string with the value in it, whatever the case, per-cent signs at its ends left
+    out. "ne" and "nin" match documents without the attribute.
     """
 
     allowed_comparators = tuple(Comparator)
@@ -72,19 +75,19 @@ class RetrievalStoreTranslator(Visitor):
         operand = Operand(path, value, compared)
         match comparison.comparator:
             case Comparator.EQ:
-                return OneOf(path, (_scalar(operand),))
+                return _one_of(operand, (value,))
             case Comparator.NE:
-                return Not(OneOf(path, (_scalar(operand),)))
+                return Not(_one_of(operand, (value,)))
             case Comparator.IN:
-                return OneOf(path, _scalars(operand))
+                return _one_of(operand, operand.several())
             case Comparator.NIN:
-                return Not(OneOf(path, _scalars(operand)))
+                return Not(_one_of(operand, operand.several()))
             case Comparator.CONTAIN if isinstance(value, dict):  # a date is no part of a text
                 return ListHas(path, (_scalar(operand),))
             case Comparator.CONTAIN:
                 return contains(path, _scalar(operand))
             case Comparator.LIKE:
-                return TextIn(path, operand.text().strip("%"), ignore_case=True)
+                return TextIn(path, _pattern(operand), ignore_case=True)
             case Comparator.GT:
                 return _ordered(operand, "gt")
             case Comparator.GTE:
@@ -105,29 +108,52 @@ class RetrievalStoreTranslator(Visitor):
         return structured_query.query, {"filter": structured_query.filter.accept(self)}
 
 
+def _pattern(operand: Operand) -> str:
+    """The text of a pattern that is looked for anywhere."""
+    text = operand.text().strip("%")
+    if "%" in text:
+        raise operand.refused("a text with per-cent signs at its ends alone")
+    return text
+
+
 def _scalar(operand: Operand) -> Scalar:
-    date = _date(operand.value)
-    return operand.one("a string, a number or a bool") if date is None else date
+    time = _time(operand.value)
+    return operand.one("a string, a number or a bool") if time is None else time
 
 
-def _scalars(operand: Operand) -> tuple[Scalar, ...]:
-    return tuple(_scalar(replace(operand, value=value)) for value in operand.several())
+def _one_of(operand: Operand, values: Sequence[Any]) -> Expression:
+    """One of the values, of which dates and times are strings that say the same time."""
+    texts = [_time(value) for value in values]
+    times = [text for text in texts if text is not None and micros_in(text) is not None]
+    scalars = tuple(
+        _scalar(replace(operand, value=value))
+        for value, text in zip(values, texts, strict=True)
+        if text not in times or text is None
+    )
+    terms: list[Expression] = [TextRange(operand.path, gte=t, lte=t, times=True) for t in times]
+    if scalars or not terms:
+        terms.insert(0, OneOf(operand.path, scalars))
+    return terms[0] if len(terms) == 1 else Or(tuple(terms))
 
 
 def _ordered(operand: Operand, side: str) -> Expression:
     """What lies on one side of a number, or of a date, as `where` has it."""
-    date = _date(operand.value)
-    if date is not None:
-        bound: dict[str, Any] = {side: date}
+    value = operand.value
+    time = value if isinstance(value, str) and micros_in(value) is not None else _time(value)
+    if time is not None:
+        bound: dict[str, Any] = {side: time}
         return TextRange(operand.path, **bound, times=True)
-    if isinstance(operand.value, bool) or not isinstance(operand.value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise operand.refused("a number or a date")
-    return Range(operand.path, **{side: operand.value})
+    return Range(operand.path, **{side: value})
 
 
-def _date(value: Any) -> str | None:
-    """The text of a date or of a time in the form that they have there; None for what is none."""
+def _time(value: Any) -> str | None:
+    """The text of a date or of a time, also in the form that they have there; None for what is
+    none."""
     match value:
+        case date():
+            return value.isoformat()
         case {"type": "date", "date": str() as text} | {
             "type": "datetime",
             "datetime": str() as text,

@@ -18,20 +18,25 @@ from langchain_retrieval_store.documents import (
     Batch,
     Layout,
     batches,
-    texts_and_metadatas,
-    with_ids,
+    document_batches,
+    documents_in,
 )
 from langchain_retrieval_store.embeddings import as_embeddings, as_function
 from langchain_retrieval_store.retriever import BY_WORDS, RetrievalStoreRetriever
 from langchain_retrieval_store.searches import Searches
 from langchain_retrieval_store.searching import Filter, SearchMode, mode_of
 from retrieval_store import Client, Collection
-from retrieval_store.adapters.arguments import refuse_text, refuse_unknown
+from retrieval_store.adapters.arguments import items_of, refuse_text, refuse_unknown
 from retrieval_store.adapters.opening import Opened, open_collection, refuse_other_dimension
-from retrieval_store.adapters.sparse import sparse_of
+from retrieval_store.adapters.sparse import checked_model, sparse_of
 from retrieval_store.base.json_values import shown
 from retrieval_store.base.progress import progress_bar
-from retrieval_store.errors import InvalidArgumentError, NotFoundError, StorageError
+from retrieval_store.errors import (
+    InvalidArgumentError,
+    InvalidTypeError,
+    NotFoundError,
+    StorageError,
+)
 
 _ADD, _DELETE = ("metadatas", "ids", "batch_size", "show_progress"), ("ids", "filter")
 
@@ -91,7 +96,11 @@ class RetrievalStore(Searches, VectorStore):
     ) -> None:
         self._arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         self._embedding = as_embeddings(embedding)
-        self._sparse = sparse_embedding
+        self._sparse = checked_model(sparse_embedding, "sparse_embedding")
+        if relevance_score_fn is not None and not callable(relevance_score_fn):
+            raise InvalidTypeError(
+                f"relevance_score_fn is {shown(relevance_score_fn)}, expected a function"
+            )
         self._mode = mode_of(retrieval_mode, "retrieval_mode")
         self._layout = Layout(content_payload_key, metadata_payload_key)
         self._relevance_score_fn = relevance_score_fn
@@ -128,6 +137,9 @@ class RetrievalStore(Searches, VectorStore):
         """Let go of a store that was opened here, by path, by url or in memory, which is gone then.
         A client or collection that was given stays open."""
         self._opened.close()
+
+    def __repr__(self) -> str:
+        return f"<RetrievalStore of {self.collection!r}>"
 
     def __enter__(self) -> "RetrievalStore":
         return self
@@ -195,8 +207,9 @@ class RetrievalStore(Searches, VectorStore):
         refuse_unknown(kwargs, _ADD, "aadd_texts")
         embedding, returned = self._needed_embedding(), []
         total = len(texts) if isinstance(texts, Sequence) else None
+        pending = batches(texts, metadatas, ids, batch_size)
         with progress_bar("adding", total, "text", show_progress) as bar:
-            for batch in batches(texts, metadatas, ids, batch_size):
+            while batch := await asyncio.to_thread(next, pending, None):
                 vectors = await embedding.aembed_documents(batch.texts) if batch.texts else []
                 returned += await asyncio.to_thread(self._put, batch, vectors)
                 bar.update(len(batch.returned))
@@ -204,13 +217,18 @@ class RetrievalStore(Searches, VectorStore):
 
     def add_documents(self, documents: Iterable[Document], **kwargs: Any) -> list[str]:
         """Add documents, as `add_texts` does; `ids=` beats their own. Returns the ids."""
-        documents = list(documents)
-        return self.add_texts(*texts_and_metadatas(documents), **with_ids(documents, kwargs))
+        returned: list[str] = []
+        for given in document_batches(documents, kwargs):
+            returned += self.add_texts(**given)
+        return returned
 
     async def aadd_documents(self, documents: Iterable[Document], **kwargs: Any) -> list[str]:
         """`add_documents`, with the embedding's `aembed_documents`."""
-        documents = list(documents)
-        return await self.aadd_texts(*texts_and_metadatas(documents), **with_ids(documents, kwargs))
+        returned: list[str] = []
+        pending = document_batches(documents, kwargs)
+        while given := await asyncio.to_thread(next, pending, None):
+            returned += await self.aadd_texts(**given)
+        return returned
 
     def add_images(
         self,
@@ -276,7 +294,7 @@ class RetrievalStore(Searches, VectorStore):
         a filter that restricts nothing."""
         refuse_text(ids)
         refuse_unknown(kwargs, _DELETE, "delete")
-        named = None if ids is None else list(dict.fromkeys(ids))
+        named = None if ids is None else list(dict.fromkeys(items_of(ids, "ids", str)))
         where = self._layout.where(filter)
         if filter is not None and where is None and named is None:
             raise InvalidArgumentError(
@@ -344,7 +362,7 @@ class RetrievalStore(Searches, VectorStore):
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """The documents that exist, each once; ids that don't are left out."""
         refuse_text(ids)
-        wanted = list(dict.fromkeys(ids))
+        wanted = list(dict.fromkeys(items_of(ids, "ids", str)))
         if not wanted:
             return []
         return self._layout.documents(self.collection.get(ids=wanted, include=FIELDS))
@@ -357,6 +375,7 @@ class RetrievalStore(Searches, VectorStore):
         """The best documents by a search type: one of LangChain's, "text", "sparse" or "hybrid"."""
         if search_type in BY_WORDS:
             return self.similarity_search(query, **{**kwargs, "search_mode": search_type})
+        _refuse_other_type(search_type)
         return super().search(query, search_type, **kwargs)
 
     async def asearch(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
@@ -364,6 +383,7 @@ class RetrievalStore(Searches, VectorStore):
         if search_type in BY_WORDS:
             how = {**kwargs, "search_mode": search_type}
             return await self.asimilarity_search(query, **how)
+        _refuse_other_type(search_type)
         return await super().asearch(query, search_type, **kwargs)
 
     def as_retriever(self, **kwargs: Any) -> RetrievalStoreRetriever:
@@ -386,7 +406,7 @@ class RetrievalStore(Searches, VectorStore):
         **kwargs: Any,
     ) -> "RetrievalStore":
         """A store with these texts; other arguments are the constructor's. When they can't be
-        added, what was opened is closed."""
+        added, what was opened is closed; a collection that was made stays."""
         store = cls(embedding, **kwargs)
         try:
             store.add_texts(texts, metadatas, ids=ids)
@@ -420,18 +440,28 @@ class RetrievalStore(Searches, VectorStore):
     ) -> "RetrievalStore":
         """A store with these documents; other arguments are the constructor's, and `ids`, which
         beat their own."""
-        documents = list(documents)
-        texts, metadatas = texts_and_metadatas(documents)
-        return cls.from_texts(texts, embedding, metadatas, **with_ids(documents, kwargs))
+        ids = kwargs.pop("ids", None)
+        store = cls(embedding, **kwargs)
+        try:
+            store.add_documents(documents, ids=ids)
+        except BaseException:
+            store.close()
+            raise
+        return store
 
     @classmethod
     async def afrom_documents(
         cls, documents: Iterable[Document], embedding: Embeddings | None = None, **kwargs: Any
     ) -> "RetrievalStore":
         """`from_documents`, with the embedding's `aembed_documents`."""
-        documents = list(documents)
-        texts, metadatas = texts_and_metadatas(documents)
-        return await cls.afrom_texts(texts, embedding, metadatas, **with_ids(documents, kwargs))
+        ids = kwargs.pop("ids", None)
+        store = await asyncio.to_thread(cls, embedding, **kwargs)
+        try:
+            await store.aadd_documents(documents, ids=ids)
+        except BaseException:
+            await asyncio.to_thread(store.close)
+            raise
+        return store
 
     @classmethod
     def from_existing_collection(
@@ -465,6 +495,11 @@ class RetrievalStore(Searches, VectorStore):
         return batch.returned
 
     def _update(self, batch: Batch, vectors: Any) -> None:
+        if self._layout.metadata_key is not None:
+            got = self.collection.get(ids=batch.ids, include=("metadatas",))
+            old = dict(zip(got["ids"], got["metadatas"], strict=True))
+            pairs = zip(batch.ids, batch.metadatas, strict=True)
+            batch.metadatas = [self._layout.merged(old.get(i), new) for i, new in pairs]
         self.collection.update(*self._records(batch, vectors), **self._also(batch))
 
     def _records(self, batch: Batch, vectors: Any) -> tuple[Any, ...]:
@@ -478,9 +513,17 @@ class RetrievalStore(Searches, VectorStore):
         return {"sparse_embeddings": sparse_of(self._sparse, batch.texts, False)}
 
     def _changes(self, ids: Sequence[str], documents: Sequence[Document]) -> Batch:
-        refuse_text(ids)
-        if len(ids) != len(documents):
+        named, given = items_of(ids, "ids", str), documents_in(documents)
+        if len(named) != len(given):
             raise InvalidArgumentError(
-                f"ids has {len(ids)} items, but there are {len(documents)} documents"
+                f"ids has {len(named)} items, but there are {len(given)} documents"
             )
-        return Batch(*texts_and_metadatas(documents), ids)
+        return Batch([d.page_content for d in given], [d.metadata for d in given], named)
+
+
+def _refuse_other_type(search_type: Any) -> None:
+    known = RetrievalStoreRetriever.allowed_search_types
+    if search_type not in known:
+        raise InvalidArgumentError(
+            f"search_type is {shown(search_type)}, expected one of {', '.join(known)}"
+        )

@@ -14,6 +14,18 @@ def refuse_text(ids: Any, name: str = "ids") -> None:
         raise InvalidTypeError(f"{name} is the str {ids!r}, expected a list of them")
 
 
+def items_of(given: Any, name: str, kind: Any, *others: Any) -> list[Any]:
+    """A list of an iterable whose items are of a kind, or one of the others; raises InvalidTypeError
+    that names the first that isn't."""
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise InvalidTypeError(f"{name} is {shown(given)}, expected a list of {kind.__name__}")
+    items = list(given)
+    for i, item in enumerate(items):
+        if not isinstance(item, kind) and all(item is not other for other in others):
+            raise InvalidTypeError(f"{name}[{i}] is {shown(item)}, expected {kind.__name__}")
+    return items
+
+
 def fraction(value: Any, name: str) -> float:
     """A number from 0 to 1; raises InvalidArgumentError."""
     number: Any = plain_scalar(value)

@@ -79,6 +79,8 @@ def open_collection(
             "QdrantClient goes into one: Client(qdrant_client=…)"
         )
     if collection is not None:
+        refuse_no_collection(collection)
+        _refuse_made_otherwise(collection, distance, configuration)
         _refuse_no_room(collection, sparse_model)
         return Opened(collection, None)
     opened = _client(path, url, create) if client is None else None
@@ -118,6 +120,45 @@ class _Wanted:
     sparse_model: Any
 
 
+def refuse_no_collection(collection: Any) -> None:
+    """Raise InvalidTypeError for what is neither None nor a collection of ours."""
+    if collection is not None and not isinstance(collection, Collection):
+        raise InvalidTypeError(
+            f"collection is {shown(collection)}, expected a Collection of a retrieval_store.Client"
+        )
+
+
+def _refuse_made_otherwise(
+    collection: Collection, distance: str | None, configuration: Mapping[str, Any] | None
+) -> None:
+    """Raise ConflictError for a collection that has other settings."""
+    stored: Mapping[str, Any] = collection.configuration
+    given = _with_distance(configuration, distance, {})
+    for part, settings in given.items():
+        known = stored.get(part)
+        pairs = settings.items() if isinstance(settings, Mapping) else ()
+        for name, value in pairs:
+            if isinstance(known, Mapping) and known.get(name, value) != value:
+                raise ConflictError(
+                    f"the collection was made with {name}={known[name]!r}, but {value!r} is given"
+                )
+
+
+def _with_distance(
+    configuration: Any, distance: str | None, metadata: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The configuration with the distance in it; raises ConflictError where it says another."""
+    if configuration is not None and not isinstance(configuration, Mapping):
+        raise InvalidTypeError(f"configuration is {shown(configuration)}, expected a dict")
+    hnsw = dict((configuration or {}).get("hnsw") or {})
+    for said in (hnsw.get("space"), metadata.get("hnsw:space")):
+        if distance is not None and said not in (None, distance):
+            raise ConflictError(f"distance is {distance!r}, but the configuration says {said!r}")
+    if distance is not None:
+        hnsw["space"] = distance
+    return {**(configuration or {}), **({"hnsw": hnsw} if hnsw else {})}
+
+
 def _client(path: Any, url: str | None, create: bool) -> Client:
     return Client(path, url=url) if create or path is None else Client(path, create=False)
 
@@ -131,13 +172,13 @@ def _refuse_no_room(collection: Collection, sparse_model: Any) -> None:
 
 
 def _got_or_made(client: Any, name: str, wanted: _Wanted, using: dict[str, Any]) -> Collection:
-    configuration = dict(wanted.configuration or {})
-    given = dict(configuration.get("hnsw") or {})
-    usual = space_for(using["embedding_function"], None) or "cosine"
+    said = wanted.metadata or {}
+    configuration = _with_distance(wanted.configuration, wanted.distance, said)
+    usual = {"space": space_for(using["embedding_function"], None) or "cosine"}
+    if "hnsw:space" in said:  # where users of Chroma say it
+        usual = {}
     if not is_told_apart(using["embedding_function"]):
         using["embedding_function"] = None
-    if wanted.distance is not None:
-        given.setdefault("space", wanted.distance)
     refused = 0
     while True:  # another process may create or delete it between the two
         try:
@@ -145,7 +186,7 @@ def _got_or_made(client: Any, name: str, wanted: _Wanted, using: dict[str, Any])
         except NotFoundError:
             if not wanted.create:
                 raise
-            new = {**configuration, "hnsw": {"space": usual, **given}}
+            new = {**configuration, "hnsw": {**usual, **configuration.get("hnsw", {})}}
             if wanted.sparse_model is not None:
                 new.setdefault("sparse", sparse_settings(wanted.sparse_model))
             try:
@@ -159,7 +200,5 @@ def _got_or_made(client: Any, name: str, wanted: _Wanted, using: dict[str, Any])
         _refuse_no_room(existing, wanted.sparse_model)
         if not existing.count():  # whose vectors come from nowhere yet
             using["check_model"] = False
-        checked: Collection = client.get_or_create_collection(
-            existing.name, {**configuration, "hnsw": given}, **using
-        )
+        checked: Collection = client.get_or_create_collection(existing.name, configuration, **using)
         return checked

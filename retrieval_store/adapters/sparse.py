@@ -4,8 +4,16 @@ takes."""
 from collections.abc import Sequence
 from typing import Any
 
+from retrieval_store.base.json_values import shown
 from retrieval_store.embeddings.bm25 import BM25Embedding
-from retrieval_store.errors import EmbeddingFunctionError
+from retrieval_store.errors import EmbeddingFunctionError, InvalidTypeError
+
+
+def checked_model(model: Any, name: str) -> Any:
+    """A model, or None; raises InvalidTypeError for what can't be one."""
+    if model is None or hasattr(model, "embed_documents") or callable(model):
+        return model
+    raise InvalidTypeError(f"{name} is {shown(model)}, expected a model of sparse vectors")
 
 
 def sparse_of(model: Any, texts: Sequence[str], is_query: bool) -> list[Any]:

@@ -39,6 +39,9 @@ class WordLlamaEmbedding:
         self._model: Any = None
         self._loading = threading.Lock()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._dimensions,)  # the model is loaded again, where it is used
+
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {"dimensions": self._dimensions}

@@ -15,8 +15,6 @@ from llama_index.core.vector_stores.types import (
 )
 from llama_index.vector_stores.retrieval_store.making import (
     arguments_of,
-    check_collection,
-    distance_of,
     of_field,
     refuse_unknown_fields,
     url_of,
@@ -34,7 +32,7 @@ from llama_index.vector_stores.retrieval_store.writing import batches_of
 
 from retrieval_store import Client, Collection
 from retrieval_store.adapters.arguments import refuse_text, refuse_unknown
-from retrieval_store.adapters.opening import Opened, open_collection
+from retrieval_store.adapters.opening import Opened, open_collection, refuse_no_collection
 from retrieval_store.direct.results import Explanation
 from retrieval_store.errors import StorageError
 
@@ -102,7 +100,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         **kwargs: Any,
     ) -> None:
         refuse_unknown_fields(type(self), kwargs)
-        check_collection(collection)
+        refuse_no_collection(collection)
         batches_of([], batch_size)
         functions = sparse_model, sparse_doc_fn, sparse_query_fn, hybrid_fusion_fn
         if hybrid_fusion_fn is not None:
@@ -131,7 +129,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
             url=url,
             client=client,
             collection=collection,
-            distance=distance_of(self.distance, self.collection_metadata),
+            distance=self.distance,
             configuration=self.configuration,
             metadata=self.collection_metadata,
             sparse_model=None if model is None else model.documents,

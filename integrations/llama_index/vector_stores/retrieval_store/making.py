@@ -6,7 +6,6 @@ from typing import Any
 from llama_index.core.bridge.pydantic import ValidationError
 from llama_index.core.vector_stores.types import BasePydanticVectorStore
 
-from retrieval_store import Collection
 from retrieval_store.adapters.arguments import refuse_unknown
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
@@ -24,24 +23,11 @@ def refuse_unknown_fields(kind: type[BasePydanticVectorStore], given: Mapping[st
         )
 
 
-def check_collection(collection: Any) -> None:
-    """Raise InvalidTypeError for what is no collection of ours."""
-    if collection is not None and not isinstance(collection, Collection):
-        raise InvalidTypeError(
-            f"collection is {shown(collection)}, expected a Collection of a retrieval_store.Client"
-        )
-
-
 def of_field(error: ValidationError) -> InvalidTypeError:
     """What pydantic says of an argument, in our words."""
     first = error.errors(include_url=False, include_context=False)[0]
     name = ".".join(map(str, first["loc"]))
     return InvalidTypeError(f"{name} is {shown(first['input'])}: {first['msg']}")
-
-
-def distance_of(distance: str | None, metadata: Mapping[str, Any] | None) -> str | None:
-    """The distance, which users of Chroma say in the metadata."""
-    return (metadata or {}).get("hnsw:space") if distance is None else distance
 
 
 def url_of(host: str | None, port: Any, ssl: bool, headers: Any) -> str | None:

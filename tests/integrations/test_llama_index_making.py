@@ -90,7 +90,7 @@ def test_functions_survive_pickling_and_a_dict_without_them_is_refused(tmp_path)
         ({"configuration": 5}, "configuration is 5"),
         ({"text_key": 5}, "text_key is 5"),
         ({"dense_vector_name": "text"}, "'dense_vector_name' is no argument"),
-        ({"sparse_model": "bm25"}, "sparse_model is 'bm25'.*expected a function"),
+        ({"sparse_model": "bm25"}, "sparse_model is 'bm25'.*expected a model"),
     ],
 )
 def test_arguments_of_other_types_are_refused_by_name(kwargs, message):
@@ -105,7 +105,7 @@ def test_a_batch_has_a_size(size):
     with RetrievalStoreVectorStore() as store:
         with pytest.raises(InvalidArgumentError, match="batch_size is .*an int of at least 1"):
             store.add(nodes(2), batch_size=size)
-        with pytest.raises(InvalidTypeError, match="nodes has 'a' .*expected nodes"):
+        with pytest.raises(InvalidTypeError, match="nodes is 'abc' .*a list of BaseNode"):
             store.add("abc")
         assert store.get_nodes() == []
 

@@ -1,8 +1,7 @@
 """RetrievalStoreVectorStore: a collection as a vector store of LlamaIndex."""
 
 import asyncio
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from llama_index.core.bridge.pydantic import PrivateAttr, ValidationError
@@ -23,6 +22,7 @@ from llama_index.vector_stores.retrieval_store.nodes import of_documents
 from llama_index.vector_stores.retrieval_store.options import (
     RESTRICTIONS,
     checked_fusion,
+    ids_of,
     restricted,
 )
 from llama_index.vector_stores.retrieval_store.queries import Asked
@@ -31,8 +31,9 @@ from llama_index.vector_stores.retrieval_store.sparse import SparseModel, model_
 from llama_index.vector_stores.retrieval_store.writing import batches_of
 
 from retrieval_store import Client, Collection
-from retrieval_store.adapters.arguments import refuse_text, refuse_unknown
+from retrieval_store.adapters.arguments import items_of, refuse_unknown
 from retrieval_store.adapters.opening import Opened, open_collection, refuse_no_collection
+from retrieval_store.direct.arguments import path_of
 from retrieval_store.direct.results import Explanation
 from retrieval_store.errors import StorageError
 
@@ -108,7 +109,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         model = model_of(*functions[:3], enable_hybrid)
         fields: dict[str, Any] = {
             "collection_name": collection_name if collection is None else collection.name,
-            "path": None if path is None else os.path.abspath(path),
+            "path": None if path is None else str(path_of(path, "path")),
             "url": url,
             "distance": distance,
             "configuration": configuration,
@@ -192,21 +193,26 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         self.close()
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:
-        """The arguments, by which `from_dict` opens the store again; StorageError where functions
-        are among them, without which it would be another one."""
+        """The arguments, by which `from_dict` opens the store again; StorageError where it would be
+        another one: without functions that are among them, or in memory."""
         if any(function is not None for function in self._functions.values()):
             raise StorageError(
                 "a store with functions can't be made a dict or JSON, where they would be lost; "
                 "pickle it, or make another one with them"
             )
+        self._refuse_another()
         return super().to_dict(**kwargs)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def _refuse_another(self) -> None:
+        """Raise StorageError where the arguments would make another store."""
         if not self._reopens:
             raise StorageError(
-                "only a store that was made with path= or url= can be pickled or copied, which "
-                "opens it again"
+                "only a store that was made with path= or url= can be pickled, copied or made a "
+                "dict or JSON, which open it again"
             )
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._refuse_another()
         return {"arguments": {**self.model_dump(exclude={"class_name"}), **self._functions}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -220,7 +226,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
 
     # writing
 
-    def add(self, nodes: Sequence[BaseNode], **add_kwargs: Any) -> list[str]:
+    def add(self, nodes: Iterable[BaseNode], **add_kwargs: Any) -> list[str]:
         """Add nodes with embeddings, or replace those whose ids exist. Returns their ids; of nodes
         with one id the last counts. All or none are added; with `batch_size`, here or of the store,
         all or none of each so many, in their order. Raises InvalidArgumentError, before anything is
@@ -228,18 +234,20 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         kept."""
         refuse_unknown(add_kwargs, ("batch_size",), "add")
         size = add_kwargs.get("batch_size")
-        for batch in batches_of(nodes, self.batch_size if size is None else size):
+        given = items_of(nodes, "nodes", BaseNode)
+        for batch in batches_of(given, self.batch_size if size is None else size):
             self.client.upsert(**batch.arguments(self._sparse), replace=True)
-        return [node.node_id for node in nodes]
+        return [node.node_id for node in given]
 
-    async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
+    async def async_add(self, nodes: Iterable[BaseNode], **kwargs: Any) -> list[str]:
         """`add`, on a thread."""
         return await asyncio.to_thread(self.add, nodes, **kwargs)
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Delete the nodes of a document; those of one that isn't there are none."""
         refuse_unknown(delete_kwargs, ("ref_doc_id",), "delete")
-        self.client.delete(where=of_documents((ref_doc_id,)))  # type: ignore[arg-type]
+        (document,) = items_of((ref_doc_id,), "ref_doc_id", str)
+        self.client.delete(where=of_documents((document,)))  # type: ignore[arg-type]
 
     async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """`delete`, on a thread."""
@@ -254,12 +262,12 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         """Delete the nodes that are named and match; with nothing given, nothing. None doesn't
         restrict, an empty list of ids names no node. delete_kwargs: `where`, `where_document`,
         `filter` and `qdrant_filters`, as for `query`."""
-        refuse_text(node_ids, "node_ids")
+        ids = ids_of(node_ids, "node_ids")
         refuse_unknown(delete_kwargs, ("node_ids", "filters", *RESTRICTIONS), "delete_nodes")
         among = restricted(filters, delete_kwargs)
-        if node_ids:
-            self.client.delete(ids=list(dict.fromkeys(node_ids)), **among)
-        elif node_ids is None and any(given is not None for given in among.values()):
+        if ids:
+            self.client.delete(ids=ids, **among)
+        elif ids is None and any(given is not None for given in among.values()):
             self.client.delete(**among)
 
     async def adelete_nodes(
@@ -302,11 +310,11 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         limit, offset: at most so many, without the first so many. include: with "embeddings" in it,
         nodes have theirs. restrictions: `where`, `where_document`, `filter` and `qdrant_filters`,
         as for `query`. Raises DamagedError for a point that can't be a node."""
-        refuse_text(node_ids, "node_ids")
+        ids = ids_of(node_ids, "node_ids")
         known = "node_ids", "filters", "limit", "offset", "include", *RESTRICTIONS
         refuse_unknown(restrictions, known, "get_nodes")
         got = self.client.get(
-            ids=None if node_ids is None else list(dict.fromkeys(node_ids)),
+            ids=ids,
             **restricted(filters, restrictions),
             limit=limit,
             offset=offset,

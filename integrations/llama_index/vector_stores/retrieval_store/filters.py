@@ -11,7 +11,7 @@ from llama_index.core.vector_stores.types import (
 
 from retrieval_store.adapters.filters import Operand, contains, refuse_depth
 from retrieval_store.base.json_values import shown
-from retrieval_store.errors import InvalidTypeError
+from retrieval_store.errors import InvalidFilterError, InvalidTypeError
 from retrieval_store.filters.expression import (
     And,
     Exists,
@@ -35,15 +35,18 @@ def to_expression(filters: MetadataFilters | None, depth: int = 1) -> Expression
     key. The condition "not" means none of the filters.
     """
     refuse_depth(depth, "the filters are")
-    if filters is not None and not isinstance(filters, MetadataFilters):
+    if filters is None:
+        return None
+    if not isinstance(filters, MetadataFilters):
         raise InvalidTypeError(
             f"filters is {shown(filters)}, expected MetadataFilters; a dict goes to where="
         )
-    found = [] if filters is None else [_one(item, depth) for item in filters.filters]
+    condition = _condition(filters)
+    found = [_one(item, depth) for item in _items(filters)]
     terms = tuple(term for term in found if term is not None)
-    if filters is None or not terms:
+    if not terms:
         return None
-    match filters.condition:
+    match condition:
         case FilterCondition.OR:
             return Or(terms)
         case FilterCondition.NOT:  # as LlamaIndex's own store has it: none of them
@@ -55,14 +58,52 @@ def to_expression(filters: MetadataFilters | None, depth: int = 1) -> Expression
 def _one(item: Any, depth: int) -> Expression | None:
     if isinstance(item, MetadataFilters):
         return to_expression(item, depth + 1)
+    if not isinstance(item, MetadataFilter):
+        raise InvalidTypeError(f"filters has {shown(item)}, expected a MetadataFilter")
     return _comparison(item)
 
 
+# What `model_construct` makes is of any type, or lacks something.
+
+
+def _items(filters: MetadataFilters) -> list[Any]:
+    given = getattr(filters, "filters", None)
+    if not isinstance(given, list | tuple):
+        raise InvalidTypeError(f"filters of MetadataFilters is {shown(given)}, expected a list")
+    return list(given)
+
+
+def _condition(filters: MetadataFilters) -> FilterCondition:
+    given = filters.condition
+    try:
+        return FilterCondition.AND if given is None else FilterCondition(given)
+    except ValueError:
+        known = ", ".join(one.value for one in FilterCondition)
+        raise InvalidFilterError(f"condition is {shown(given)}, expected any of {known}") from None
+
+
+def _operand(item: MetadataFilter) -> tuple[FilterOperator, Operand]:
+    for name in ("key", "value"):
+        if not hasattr(item, name):
+            raise InvalidFilterError(f"a MetadataFilter has no {name}")
+    if not isinstance(item.key, str):
+        raise InvalidTypeError(f"key of a MetadataFilter is {shown(item.key)}, expected a str")
+    try:
+        operator = FilterOperator(item.operator)
+    except ValueError:
+        known = ", ".join(one.value for one in FilterOperator)
+        raise InvalidFilterError(
+            f"the filter {item.key!r} has the operator {shown(item.operator)}, expected any of "
+            f"{known}"
+        ) from None
+    said = f"the filter {item.key!r} {operator.value} has the value"
+    return operator, Operand((item.key,), item.value, said)
+
+
 def _comparison(item: MetadataFilter) -> Expression:  # noqa: PLR0912 (one case an operator)
-    path = (item.key,)
-    said = f"the filter {item.key!r} {item.operator.value} has the value"
-    operand = Operand(path, item.value, said)
-    match item.operator:
+    operator, operand = _operand(item)
+    path = operand.path
+    match operator:
         case FilterOperator.EQ:
             return _equal(operand)
         case FilterOperator.NE:
@@ -103,4 +144,7 @@ def _equal(operand: Operand) -> Expression:
 def _several(operand: Operand) -> tuple[Any, ...]:
     if operand.value is None:
         raise operand.refused("a list")
-    return tuple(operand.several())
+    values = operand.several()
+    if not all(isinstance(value, str | int | float) for value in values):
+        raise operand.refused("strings or numbers")
+    return tuple(values)

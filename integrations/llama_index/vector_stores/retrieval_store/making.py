@@ -8,6 +8,7 @@ from llama_index.core.vector_stores.types import BasePydanticVectorStore
 
 from retrieval_store.adapters.arguments import refuse_unknown
 from retrieval_store.base.json_values import shown
+from retrieval_store.direct.arguments import path_of
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 
 OF_COLLECTIONS = ("configuration", "metadata")
@@ -42,6 +43,8 @@ def url_of(host: str | None, port: Any, ssl: bool, headers: Any) -> str | None:
         return None
     if not isinstance(host, str) or not host:
         raise InvalidArgumentError(f"host is {shown(host)}, expected the name of a machine")
+    if port is not None and (isinstance(port, bool) or not isinstance(port, int | str)):
+        raise InvalidTypeError(f"port is {shown(port)}, expected a number")
     return f"http{'s' if ssl else ''}://{host}{'' if port is None else f':{port}'}"
 
 
@@ -55,7 +58,14 @@ def arguments_of(
         raise InvalidArgumentError(
             f"expected one of {', '.join(places)}, got {' and '.join(given) or 'none'}"
         )
-    said = collection_kwargs or {}
+    for name in ("persist_dir", "path"):
+        if places[name] is not None:
+            path_of(places[name], name)
+    said = {} if collection_kwargs is None else collection_kwargs
+    if not isinstance(said, Mapping):
+        raise InvalidTypeError(
+            f"collection_kwargs is {shown(said)}, expected a dict of {' and '.join(OF_COLLECTIONS)}"
+        )
     refuse_unknown(said, OF_COLLECTIONS, "collection_kwargs")
     made = {"configuration": said.get("configuration"), "collection_metadata": said.get("metadata")}
     return {name: value for name, value in made.items() if value is not None}

@@ -31,7 +31,7 @@ from llama_index.core.schema import (
 
 from retrieval_store.adapters.mapping import NODE, REF_DOC, refuse_reserved, without_reserved
 from retrieval_store.base.json_values import shown
-from retrieval_store.errors import DamagedError, InvalidArgumentError
+from retrieval_store.errors import DamagedError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.expression import And, Exists, Expression, OneOf, Or
 
 MOST_SHOWN = 200  # characters of what is wrong
@@ -48,7 +48,8 @@ _FILE = re.compile(r"file:(?://(?:localhost)?(?=/))?(.*)", re.IGNORECASE | re.DO
 _ADDRESS = re.compile(r"(?!file:)([a-z][a-z0-9+.-]*://|data:)", re.IGNORECASE)
 # Where LlamaIndex's other stores, such as those of Chroma and Qdrant, keep nodes in metadata.
 THEIR_NODE, THEIR_CLASS, THEIR_REF_DOC = "_node_content", "_node_type", "ref_doc_id"
-_THEIRS = frozenset({THEIR_NODE, THEIR_CLASS, THEIR_REF_DOC, "document_id", "doc_id"})
+_THEIR_IDS = frozenset({THEIR_REF_DOC, "document_id", "doc_id"})
+_THEIRS = _THEIR_IDS | {THEIR_NODE, THEIR_CLASS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +64,27 @@ class Point:
 
 def to_payload(node: BaseNode) -> dict[str, Any]:
     """The node's metadata, by which it can be filtered, and what `to_node` makes it of again."""
+    if not isinstance(node.metadata, dict):
+        raise InvalidTypeError(
+            f"node {node.node_id!r} has the metadata {shown(node.metadata)}, expected a dict"
+        )
     refuse_reserved(node.metadata, f"node {node.node_id!r}")
     # Of a class of somebody's own, the nearest that LlamaIndex itself has; its fields are kept.
     kind = next(
         c.class_name() for c in type(node).__mro__ if issubclass(c, BaseNode) and c in _KINDS
     )
     held = node.model_copy(update={"obj": None}) if isinstance(node, IndexNode) else node
-    fields = _known(kind, held.model_dump(mode="json"))
-    wrong = _wrong_template(fields)
+    try:
+        # Metadata are checked where they are stored.
+        fields = _known(kind, held.model_dump(mode="json", exclude={"metadata", "embedding"}))
+        wrong = _wrong_template(fields)
+        whole = {"class": kind, "fields": _without_text(fields, text_of(node))}
+        content = orjson.dumps(whole).decode()
+    except (TypeError, ValueError) as error:
+        said = str(error)[:MOST_SHOWN]
+        raise InvalidArgumentError(f"node {node.node_id!r} can't be kept: {said}") from error
     if wrong is not None:
         raise InvalidArgumentError(f"node {node.node_id!r} has {wrong}")
-    content = orjson.dumps({"class": kind, "fields": _without_text(fields, text_of(node))}).decode()
     payload = {**node.metadata, NODE: content}
     if node.ref_doc_id is not None:
         payload[REF_DOC] = node.ref_doc_id
@@ -112,7 +123,15 @@ def _kept(metadata: Mapping[str, Any]) -> BaseNode:
 def _theirs(metadata: Mapping[str, Any]) -> BaseNode:
     """The node of a point that another vector store of LlamaIndex has written."""
     fields, kind = orjson.loads(metadata[THEIR_NODE]), metadata.get(THEIR_CLASS)
-    given = {key: value for key, value in metadata.items() if key not in _THEIRS}
+    own = fields.get("metadata")
+    if not isinstance(own, dict):
+        own = {}
+    # Some of their keys may have been the node's own before: what they said then is in the JSON.
+    given = {
+        key: own[key] if key in _THEIR_IDS else value
+        for key, value in metadata.items()
+        if key not in _THEIRS or (key in _THEIR_IDS and key in own)
+    }
     return _made(kind if kind in _CLASSES else "TextNode", fields, without_reserved(given))
 
 

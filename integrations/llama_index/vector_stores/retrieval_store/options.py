@@ -16,7 +16,7 @@ from llama_index.vector_stores.retrieval_store.reading import fields_of
 
 from retrieval_store.adapters.arguments import (
     fraction,
-    refuse_text,
+    items_of,
     refuse_unknown,
     search_params_of,
 )
@@ -69,19 +69,25 @@ def options_of(query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> Options:
             raise InvalidArgumentError(
                 f"{name} is {shown(how[name])}, but search_params say {shown(value)}"
             )
-    refuse_text(query.node_ids, "node_ids")
-    refuse_text(query.doc_ids, "doc_ids")
-    documents = of_documents(tuple(query.doc_ids)) if query.doc_ids else None
+    ids, documents = ids_of(query.node_ids, "node_ids"), ids_of(query.doc_ids, "doc_ids")
     return Options(
         {
-            "ids": list(dict.fromkeys(query.node_ids or ())) or None,
-            **restricted(query.filters, given, documents),
+            "ids": ids or None,
+            **restricted(
+                query.filters, given, of_documents(tuple(documents)) if documents else None
+            ),
         },
         fields_of(given.get("include")),
         how,
         None if given.get("fusion") is None else checked_fusion(given["fusion"], "fusion"),
         {name: given[name] for name in OF_MMR if name in given},
     )
+
+
+def ids_of(given: Any, name: str) -> list[str] | None:
+    """The ids, each once; None where none are given. Raises InvalidTypeError for what is no list of
+    them."""
+    return None if given is None else list(dict.fromkeys(items_of(given, name, str)))
 
 
 def restricted(

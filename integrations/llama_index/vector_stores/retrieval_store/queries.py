@@ -69,15 +69,15 @@ class Asked:
 
     def _question(self, query: VectorStoreQuery, options: Options) -> dict[str, Any]:
         """The arguments of `Collection.query`."""
-        top, mode = query.similarity_top_k, query.mode
+        mode = query.mode
         match mode:
             case VectorStoreQueryMode.DEFAULT:
-                asked = {"query_embeddings": [query.query_embedding], "n_results": top}
+                asked = {"query_embeddings": [query.query_embedding], "n_results": _count(query)}
             case VectorStoreQueryMode.MMR:
                 asked = _of_mmr(query, options)
             case VectorStoreQueryMode.SPARSE | VectorStoreQueryMode.TEXT_SEARCH:
                 by_words = mode == VectorStoreQueryMode.TEXT_SEARCH
-                asked = self._words(query, by_words, query.sparse_top_k or top)
+                asked = self._words(query, by_words, _count(query, query.sparse_top_k))
             case VectorStoreQueryMode.HYBRID:
                 asked = self._hybrid(query, options)
             case _:
@@ -94,8 +94,7 @@ class Asked:
 
     def _hybrid(self, query: VectorStoreQuery, options: Options) -> dict[str, Any]:
         alpha, top = _alpha(query), query.similarity_top_k
-        count = query.hybrid_top_k or top
-        words = self._words(query, False, count)
+        words = self._words(query, False, _count(query, query.hybrid_top_k))
         if alpha == 0 and self.sparse is not None:
             return words
         return {
@@ -156,7 +155,12 @@ class Asked:
 def _checked(query: VectorStoreQuery) -> VectorStoreQuery:
     """The query with a mode that LlamaIndex has, which may be said by its name, and with a number
     of nodes."""
-    whole_number(query.similarity_top_k, "similarity_top_k", 0)
+    if not isinstance(query, VectorStoreQuery):
+        raise InvalidTypeError(f"query is {shown(query)}, expected a VectorStoreQuery")
+    for name in ("similarity_top_k", "sparse_top_k", "hybrid_top_k"):
+        count = getattr(query, name)
+        if count is not None or name == "similarity_top_k":
+            whole_number(count, name, 0)
     try:
         return replace(query, mode=VectorStoreQueryMode(query.mode))
     except ValueError:
@@ -171,10 +175,15 @@ def _is_hybrid(query: VectorStoreQuery) -> bool:
     return query.mode == VectorStoreQueryMode.HYBRID
 
 
+def _count(query: VectorStoreQuery, other: int | None = None) -> int:
+    """How many nodes are asked for; other: of this mode, where it says a number."""
+    return other or whole_number(query.similarity_top_k, "similarity_top_k", 1)
+
+
 def _of_mmr(query: VectorStoreQuery, options: Options) -> dict[str, Any]:
     if query.query_embedding is None:
         raise InvalidArgumentError("mode 'mmr' needs query_embedding")
-    count = prefetched(query.similarity_top_k + options.offset, options.mmr)
+    count = prefetched(_count(query) + options.offset, options.mmr)
     return {"query_embeddings": [query.query_embedding], "n_results": count, "offset": None}
 
 

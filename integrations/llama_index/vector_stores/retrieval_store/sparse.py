@@ -6,9 +6,8 @@ from typing import Any
 
 from llama_index.core.schema import BaseNode, MetadataMode
 
-from retrieval_store.adapters.sparse import sparse_of
-from retrieval_store.base.json_values import shown
-from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+from retrieval_store.adapters.sparse import checked_model, sparse_of
+from retrieval_store.errors import InvalidArgumentError
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +32,11 @@ def model_of(
     query_fn: Callable[..., Any] | None,
     enable: bool | None,
 ) -> SparseModel | None:
-    """The model that the arguments make; None where they make none. Raises InvalidArgumentError
-    when they contradict each other."""
+    """The model that the arguments make; None where they make none. Raises InvalidTypeError for
+    what can't be one, and InvalidArgumentError when they contradict each other."""
     given = {"sparse_model": model, "sparse_doc_fn": doc_fn, "sparse_query_fn": query_fn}
     for name, value in given.items():
-        if value is not None and not callable(value) and not hasattr(value, "embed_documents"):
-            raise InvalidTypeError(f"{name} is {shown(value)}, expected a function of texts")
+        checked_model(value, name)
     documents = model if doc_fn is None else doc_fn
     queries = model if query_fn is None else query_fn
     if documents is None and queries is None:

@@ -38,8 +38,8 @@ def batches_of(nodes: Sequence[BaseNode], size: int | None) -> list[Batch]:
     Raises InvalidArgumentError for a node that can't be kept."""
     step = None if size is None else batch_size_of(size)
     for node in nodes:
-        if not isinstance(node, BaseNode):
-            raise InvalidTypeError(f"nodes has {shown(node)}, expected nodes of LlamaIndex")
+        if not isinstance(node.node_id, str):
+            raise InvalidTypeError(f"a node has the id {shown(node.node_id)}, expected a str")
     last = list({node.node_id: node for node in nodes}.values())
     for node in last:
         if node.embedding is None:

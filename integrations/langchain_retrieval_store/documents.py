@@ -15,7 +15,7 @@ from retrieval_store.adapters.arguments import (
     refuse_unknown,
 )
 from retrieval_store.adapters.filters import below, native
-from retrieval_store.adapters.mapping import refuse_reserved, without_reserved
+from retrieval_store.adapters.mapping import RESERVED, refuse_reserved, without_reserved
 from retrieval_store.base.json_values import shown
 from retrieval_store.direct.results import GetField
 from retrieval_store.errors import DamagedError, InvalidArgumentError, InvalidTypeError
@@ -41,6 +41,8 @@ class Layout:
             key: Any = getattr(self, f"{name}_key")
             if key is not None and not (isinstance(key, str) and key):
                 raise InvalidTypeError(f"{name}_payload_key is {shown(key)}, expected a name")
+            if key in RESERVED:
+                raise InvalidArgumentError(f"{name}_payload_key is {key!r}, which is reserved")
         if self.content_key is not None and self.content_key == self.metadata_key:
             raise InvalidArgumentError(
                 f"content_payload_key and metadata_payload_key are both {self.content_key!r}"
@@ -75,8 +77,7 @@ class Layout:
     def where(self, given: Any) -> Any:
         """What a collection takes for a filter: dicts and expressions name the documents' metadata,
         a `Filter` of Qdrant's names what points hold."""
-        found = native(given)
-        return found if self.metadata_key is None else below(self.metadata_key, found)
+        return native(given) if self.metadata_key is None else below(self.metadata_key, given)
 
     def documents(self, found: Mapping[str, Any]) -> list[Document]:
         """All that was found, `FIELDS` of it being there, in its order."""
@@ -120,8 +121,8 @@ class Batch:
         ids: Iterable[str | None] | None,
     ) -> None:
         self.texts = [texts] if isinstance(texts, str) else items_of(texts, "texts", str)
-        given = [None] * len(self.texts)
-        named: list[Any] = given
+        given: list[Any] = [None] * len(self.texts)
+        named = given
         if metadatas is not None:
             given = items_of(metadatas, "metadatas", Mapping, None)
         if ids is not None:
@@ -180,8 +181,10 @@ def _refuse_other_lengths(texts: Any, metadatas: Any, ids: Any) -> None:
 
 
 def documents_in(documents: Any) -> list[Document]:
-    """The documents; raises InvalidTypeError for what isn't a list, or another iterable, of such."""
-    return items_of([documents] if isinstance(documents, str) else documents, "documents", Document)
+    """The documents; raises InvalidTypeError for what isn't an iterable of such."""
+    if isinstance(documents, Document):
+        raise InvalidTypeError("documents is one Document, expected a list of them")
+    return items_of(documents, "documents", Document)
 
 
 def document_batches(documents: Any, kwargs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

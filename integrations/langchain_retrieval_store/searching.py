@@ -63,10 +63,8 @@ def asked(
     """What the arguments of a search mean. usual: the mode where none is given; has_sparse: whether
     there is a model of sparse vectors, which then stand for words in hybrid searches."""
     refuse_unknown(given, KNOWN, "a search")
-    mode, alpha = (
-        mode_of(given.get("search_mode") or usual),
-        fraction(given.get("alpha", 0.5), "alpha"),
-    )
+    mode, alpha = mode_of(given.get("search_mode") or usual), given.get("alpha")
+    alpha = 0.5 if alpha is None else fraction(alpha, "alpha")
     if mode == "hybrid" and alpha == 1:
         mode = "dense"
     elif mode == "hybrid" and alpha == 0:
@@ -80,7 +78,7 @@ def asked(
         given.get("where_document") or None,
         mode,
         alpha,
-        given.get("fusion", "rrf"),
+        given.get("fusion") or "rrf",
         None if threshold is None else fraction(threshold, "score_threshold"),
         {**search_params_of(given.get("search_params")), **passed},
     )
@@ -142,7 +140,7 @@ def chosen(
     other. lambda_mult 1: the best in their own order."""
     weight = fraction(lambda_mult, "lambda_mult")
     for name in _DIVERSE:
-        if name in ask.passed:
+        if ask.passed.get(name):
             raise InvalidArgumentError(f"{name} doesn't go with maximal marginal relevance")
     count = max(k, count_of(fetch_k, "fetch_k"))
     found = found_by(collection, ask, count, sources, "embeddings")

@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -95,6 +94,7 @@ class RetrievalStore(Searches, VectorStore):
         metadata_payload_key: str | None = None,
     ) -> None:
         self._arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        self._arguments["path"] = None if path is None else os.path.abspath(path)
         self._embedding = as_embeddings(embedding)
         self._sparse = checked_model(sparse_embedding, "sparse_embedding")
         if relevance_score_fn is not None and not callable(relevance_score_fn):
@@ -109,11 +109,10 @@ class RetrievalStore(Searches, VectorStore):
     def _open(self, **where: Any) -> Opened:
         given = self._arguments
         names = ("distance", "configuration", "create", "check_model")
+        as_made = {name: given[name] for name in names}
         return open_collection(
             given["collection_name"],
-            **where,
-            **{name: given[name] for name in names},
-            metadata=given["collection_metadata"],
+            **{**as_made, "metadata": given["collection_metadata"], **where},
             embedding_function=as_function(self._embedding),
             sparse_model=self._sparse,
         )
@@ -158,8 +157,7 @@ class RetrievalStore(Searches, VectorStore):
                 "only a store that was made with path= or url= can be pickled or copied, which "
                 "opens it again"
             )
-        path = self._arguments["path"]
-        return {**self._arguments, "path": None if path is None else os.path.abspath(path)}
+        return self._arguments
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -315,18 +313,18 @@ class RetrievalStore(Searches, VectorStore):
     def delete_collection(self) -> None:
         """Delete the collection with all that is in it. Raises InvalidArgumentError for a store
         that was made with `collection=`: its client can delete it."""
-        self._opened.delete()
+        self._opened = self._opened.deleted()
 
     async def adelete_collection(self) -> None:
         """`delete_collection`, on a thread."""
         await asyncio.to_thread(self.delete_collection)
 
     def reset_collection(self) -> None:
-        """Delete the collection, and make it anew, as the store was made."""
+        """Delete the collection, and make it anew, with the settings and the metadata that it has,
+        also where it was deleted by this store."""
         with suppress(NotFoundError):
-            self._opened.delete()
-        made = self._open(client=self._opened.owner).collection
-        self._opened = replace(self._opened, collection=made)
+            self.delete_collection()
+        self._opened = self._opened.again(self._open)
 
     async def areset_collection(self) -> None:
         """`reset_collection`, on a thread."""

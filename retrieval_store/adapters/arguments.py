@@ -15,8 +15,8 @@ def refuse_text(ids: Any, name: str = "ids") -> None:
 
 
 def items_of(given: Any, name: str, kind: Any, *others: Any) -> list[Any]:
-    """A list of an iterable whose items are of a kind, or one of the others; raises InvalidTypeError
-    that names the first that isn't."""
+    """A list of an iterable whose items are of a kind, or one of the others. Raises
+    InvalidTypeError, which names the first that isn't."""
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         raise InvalidTypeError(f"{name} is {shown(given)}, expected a list of {kind.__name__}")
     items = list(given)
@@ -36,7 +36,7 @@ def fraction(value: Any, name: str) -> float:
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str], caller: str) -> None:
     """Raise InvalidTypeError for the name of an argument that isn't among those known."""
-    unknown = sorted(set(given) - set(known))
+    unknown = sorted(set(given) - set(known), key=str)
     if unknown:
         raise InvalidTypeError(
             f"there is no argument {unknown[0]!r}; {caller} takes {', '.join(known)}"
@@ -53,7 +53,7 @@ def batch_size_of(value: Any) -> int:
 def search_params_of(given: Any) -> dict[str, Any]:
     """`ef` and `exact` of what Qdrant's users pass as search_params: its model, or a dict. Raises
     InvalidArgumentError for parameters that mean nothing here."""
-    dump = getattr(given, "model_dump", None)
+    dump = None if isinstance(given, type) else getattr(given, "model_dump", None)
     params = given if dump is None else dump()
     if params is None:
         return {}
@@ -64,6 +64,6 @@ def search_params_of(given: Any) -> dict[str, Any]:
         )
     names = {"hnsw_ef": "ef", "exact": "exact"}
     # What nobody says is False there, or None.
-    said = {key: value for key, value in params.items() if value not in (None, False)}
+    said = {key: value for key, value in params.items() if value is not None and value is not False}
     refuse_unknown(said, names, "search_params")
     return {names[key]: value for key, value in said.items()}

@@ -14,16 +14,18 @@ from retrieval_store.filters.expression import (
     MAX_DEPTH,
     And,
     AtLeast,
+    Exists,
     Expression,
     ListHas,
     Not,
+    OneOf,
     Or,
     PayloadPath,
     Scalar,
     TextIn,
     ValueLeaf,
+    dotted,
     every,
-    walk,
 )
 from retrieval_store.filters.limits import Parsed, checked_expression
 from retrieval_store.filters.where import parse_where
@@ -73,63 +75,94 @@ def contains(path: PayloadPath, value: Scalar) -> Expression:
     return Or((has, TextIn(path, value))) if isinstance(value, str) else has
 
 
-def all_of(given: Mapping[str, Any]) -> Expression | None:
+def all_of(given: Mapping[str, Any]) -> Parsed | None:
     """All of the filters at once, in the form that `where` of a Collection takes; None when none of
     them restricts anything. given: by the names of the arguments, each one that `native` takes."""
-    expression = every(*(_checked(one, name) for name, one in given.items()))
-    return None if expression is None else Parsed(expression)
+    found = [native(one, name) for name, one in given.items()]
+    return as_parsed(every(*(None if one is None else one.expression for one in found)))
 
 
-def _checked(given: Any, name: str) -> Expression | None:
-    found = native(given, name)
-    if found is None:
+def as_parsed(expression: Expression | None) -> Parsed | None:
+    """A checked expression as it goes to a Collection; None for one that restricts nothing, so that
+    nothing is deleted by it either."""
+    if expression is None or _always(expression) is True:
         return None
-    return checked_expression(found) if isinstance(found, Expression) else parse_where(found)
+    return Parsed(expression)
 
 
-def native(given: Any, name: str = "filter") -> Any:
-    """What `where` of a Collection takes for a filter that a user gives as the store's own: a dict
-    in the shape of Chroma's, an expression, or a `Filter` of qdrant-client's models; None where it
-    restricts nothing. Raises InvalidTypeError for anything else."""
-    if given is None or isinstance(given, Expression):
+def _always(node: Expression) -> bool | None:
+    """Whether all points fulfil it, whatever they hold, or none does; None where that depends."""
+    match node:
+        case And(terms):
+            return _enough([_always(term) for term in terms], len(terms))
+        case Or(terms):
+            return _enough([_always(term) for term in terms], 1)
+        case AtLeast(terms, count):
+            return _enough([_always(term) for term in terms], count)
+        case Not(term):
+            found = _always(term)
+            return None if found is None else not found
+        case OneOf(values=()):
+            return False
+    return None
+
+
+def _enough(terms: list[bool | None], count: int) -> bool | None:
+    """Whether so many of the terms hold."""
+    if terms.count(True) >= count:
+        return True
+    return False if len(terms) - terms.count(False) < count else None
+
+
+def native(given: Any, name: str = "filter") -> Parsed | None:
+    """A filter that a user gives as the store's own: a dict in the shape of Chroma's, an
+    expression, or a `Filter` of qdrant-client's models; None where it restricts nothing. Raises
+    InvalidTypeError for anything else, and InvalidFilterError."""
+    if given is None or isinstance(given, Parsed):
         return given
+    if isinstance(given, Expression):
+        return as_parsed(checked_expression(given))
     if isinstance(given, Mapping):
-        return given or None
+        return as_parsed(parse_where(given)) if given else None
     if type(given).__module__.startswith("qdrant_client."):
-        return _of_qdrant(given, name)
+        return as_parsed(_of_qdrant(given, name))
     raise InvalidTypeError(
         f"{name} is {shown(given)}, expected a dict such as {{'year': {{'$gte': 2020}}}}, an "
         "expression of retrieval_store.filters, or a Filter of qdrant_client.models"
     )
 
 
-def below(key: str, given: Any) -> Any:
-    """A filter as `native` returns it, asked of what stands under a key of the metadata; one of
-    Qdrant's stays as it is, since it names its way from the top."""
-    if given is None or isinstance(given, Parsed):
-        return given
-    if isinstance(given, Mapping):
-        given = parse_where(given)
-    return _below(key, checked_expression(given))
+def below(key: str, given: Any) -> Parsed | None:
+    """The filter of `native`, asked of what stands under a key of the metadata; but one of
+    Qdrant's, which names its way from the top."""
+    found = native(given)
+    if found is None or type(given).__module__.startswith("qdrant_client."):
+        return found
+    return Parsed(_below(key, found.expression))
 
 
 def _below(key: str, node: Expression) -> Expression:
     match node:
         case And(terms) | Or(terms):
-            return type(node)(tuple(_below(key, term) for term in terms))
+            kind = And if isinstance(node, And) else Or
+            return kind(tuple(_below(key, term) for term in terms))
         case AtLeast(terms, count):
             return AtLeast(tuple(_below(key, term) for term in terms), count)
         case Not(term):
             return Not(_below(key, term))
         case ValueLeaf(path=path):
-            # A name with dots leads through several keys, if it is alone.
-            dotted = len(path) == 1 and "." in path[0]
-            leaf: Any = node
-            moved: Expression = replace(
-                leaf, path=(f"{key}.{path[0]}",) if dotted else (key, *path)
-            )
-            return moved
+            return _leaf_below(key, node, path)
     return node  # of a document, or of ids
+
+
+def _leaf_below(key: str, leaf: Any, path: PayloadPath) -> Expression:
+    """A name with dots leads through several keys, where there is no key of that name."""
+    moved: Expression = replace(leaf, path=(key, *path))
+    way = dotted(path)
+    if way is None:
+        return moved
+    named, other = Exists((key, *path)), replace(leaf, path=(key, *way))
+    return Or((And((named, moved)), And((Not(named), other))))
 
 
 def _of_qdrant(given: Any, name: str) -> Expression | None:
@@ -137,14 +170,16 @@ def _of_qdrant(given: Any, name: str) -> Expression | None:
     from qdrant_client import models
 
     from retrieval_store.qdrant.filters import parse_filter
+    from retrieval_store.qdrant.refusals import Refused
 
     if not isinstance(given, models.Filter):
         raise InvalidTypeError(f"{name} is {shown(given)}, expected a Filter that has it in it")
-    found = parse_filter(given, {})
-    # One that is empty restricts nothing, so that nothing is deleted by it either.
-    if found is None or all(isinstance(node, And) for node in walk(found)):
-        return None
-    return Parsed(found)
+    try:
+        return parse_filter(given, {})
+    except Refused as error:
+        raise InvalidFilterError(f"{name}: {error.message}") from error
+    except (AttributeError, TypeError) as error:  # a model that was made without its checks
+        raise InvalidFilterError(f"{name} is {shown(given)}, which is no whole Filter") from error
 
 
 def refuse_depth(depth: int, nested: str) -> None:

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from retrieval_store.adapters.sparse import sparse_settings
 from retrieval_store.base.json_values import shown
 from retrieval_store.direct.client import ATTEMPTS, Client
 from retrieval_store.direct.collection import Collection
+from retrieval_store.direct.configuration import PARTS
 from retrieval_store.direct.embedder import is_told_apart, space_for
 from retrieval_store.errors import (
     AlreadyExistsError,
@@ -23,26 +24,43 @@ from retrieval_store.errors import (
 @dataclass(slots=True)
 class Opened:
     """A collection, the client that was opened for it, if one was, and the one that has it, if that
-    is known."""
+    is known. left: the settings of a collection that was deleted here."""
 
     collection: Collection
     client: Client | None
     owner: Client | None = None
+    left: dict[str, Any] = field(default_factory=dict)
 
     def close(self) -> None:
         """Close the client that was opened for the collection; one that was given stays open."""
         if self.client is not None:
             self.client.close()
 
-    def delete(self) -> None:
+    def deleted(self) -> "Opened":
         """Delete the collection; raises NotFoundError when it is gone already, and
         InvalidArgumentError where nobody but its client can."""
+        stored = self.collection.configuration
+        left = {
+            "distance": None,
+            "configuration": {name: stored[name] for name in PARTS if stored.get(name)},
+            "metadata": self.collection.metadata,
+        }
+        self._owned().delete_collection(self.collection.name)
+        return replace(self, left=left)
+
+    def again(self, make: Callable[..., "Opened"]) -> "Opened":
+        """The collection made anew, with the settings that it had, if it was deleted here. make:
+        `open_collection`, for some of its arguments."""
+        made = make(client=self._owned(), create=True, **self.left)
+        return replace(self, collection=made.collection, left={})
+
+    def _owned(self) -> Client:
         if self.owner is None:
             raise InvalidArgumentError(
                 "the store was made with collection=, so it can't delete or reset the collection: "
                 "make it with client=, or call delete_collection of the client"
             )
-        self.owner.delete_collection(self.collection.name)
+        return self.owner
 
 
 def open_collection(
@@ -188,7 +206,7 @@ def _got_or_made(client: Any, name: str, wanted: _Wanted, using: dict[str, Any])
                 raise
             new = {**configuration, "hnsw": {**usual, **configuration.get("hnsw", {})}}
             if wanted.sparse_model is not None:
-                new.setdefault("sparse", sparse_settings(wanted.sparse_model))
+                new["sparse"] = new.get("sparse") or sparse_settings(wanted.sparse_model)
             try:
                 made: Collection = client.create_collection(name, new, wanted.metadata, **using)
             except AlreadyExistsError:

@@ -1,7 +1,7 @@
 """Models of sparse vectors as frameworks call them: whatever they return becomes what a Collection
 takes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from retrieval_store.base.json_values import shown
@@ -11,7 +11,8 @@ from retrieval_store.errors import EmbeddingFunctionError, InvalidTypeError
 
 def checked_model(model: Any, name: str) -> Any:
     """A model, or None; raises InvalidTypeError for what can't be one."""
-    if model is None or hasattr(model, "embed_documents") or callable(model):
+    alike = hasattr(model, "embed_documents") or callable(model)
+    if model is None or (alike and not isinstance(model, type)):
         return model
     raise InvalidTypeError(f"{name} is {shown(model)}, expected a model of sparse vectors")
 
@@ -22,14 +23,21 @@ def sparse_of(model: Any, texts: Sequence[str], is_query: bool) -> list[Any]:
     LlamaIndex's, which gives lists of indices and lists of values. Raises EmbeddingFunctionError
     for another number of vectors than texts."""
     found = _asked(model, list(texts), is_query)
-    if isinstance(found, tuple) and len(found) == 2:
-        found = [{"indices": i, "values": v} for i, v in zip(*found, strict=True)]
-    vectors = list(found)
+    if _is_columns(found):
+        found = [{"indices": i, "values": v} for i, v in zip(*found, strict=False)]
+    vectors = list(found) if isinstance(found, Iterable) else []
     if len(vectors) != len(texts):
         raise EmbeddingFunctionError(
             f"the sparse model gave {len(vectors)} vectors for {len(texts)} texts"
         )
     return vectors
+
+
+def _is_columns(found: Any) -> bool:
+    """Whether these are lists of indices and lists of values, rather than vectors."""
+    if not isinstance(found, tuple) or len(found) != 2:
+        return False
+    return not any(isinstance(one, Mapping) or hasattr(one, "indices") for one in found)
 
 
 def _asked(model: Any, texts: list[str], is_query: bool) -> Any:

@@ -37,6 +37,7 @@ from retrieval_store.interface.points import PointId
 FIELDS = ("embeddings", "metadatas", "documents", "images", "uris", "sparse_embeddings")
 RESERVED_KEYS = ("_document", "_uri", "#document")
 MOST_INDICES = 2**32  # that a sparse vector can have
+MOST_OF_SPARSE = 1e15  # a value, so that products and their sums stay in float32
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]")
 
 
@@ -148,20 +149,23 @@ def sparse_of(vectors: Any, name: str) -> list[SparseVector | None]:
 
 def _sparse_vector(given: Any, place: str) -> SparseVector:
     read = given.get if isinstance(given, Mapping) else partial(getattr, given)
-    indices, values = read("indices", None), read("values", None)
     try:
-        places, numbers = np.asarray(indices), np.asarray(values, np.float32)
+        places, numbers = np.asarray(read("indices", None)), np.asarray(read("values", None))
     except (ValueError, TypeError, OverflowError):
         places = numbers = np.empty((0, 0), np.float32)
-    if places.ndim != 1 or places.shape != numbers.shape or not _are_indices(places):
+    alike = places.ndim == 1 and places.shape == numbers.shape
+    if not alike or not _are_indices(places) or (len(numbers) and numbers.dtype.kind not in "fiu"):
         raise InvalidArgumentError(
             f"{place} is {shown(given)}, expected as many indices, each once and from 0 to "
             f"{MOST_INDICES - 1}, as values, as in {{'indices': [3, 17], 'values': [0.5, 1.2]}}"
         )
-    if not np.isfinite(numbers).all():
-        raise InvalidArgumentError(f"{place} has values that aren't finite in float32")
+    if len(numbers) and not (np.abs(numbers) <= MOST_OF_SPARSE).all():  # NaN isn't, either
+        raise InvalidArgumentError(
+            f"{place} has values that aren't finite, or beyond {MOST_OF_SPARSE:g}"
+        )
     order = np.argsort(places)
-    return SparseVector(places[order].astype(np.uint32), numbers[order])
+    order = order[numbers[order] != 0]  # what is 0 isn't there
+    return SparseVector(places[order].astype(np.uint32), numbers[order].astype(np.float32))
 
 
 def _are_indices(places: Any) -> bool:

@@ -49,7 +49,9 @@ def _sparse_vectors(records: Records) -> dict[str, Vectors | SpecialVectors]:
 def is_whole(batch: PointBatch) -> bool:
     """Whether each point of the batch comes with its vector."""
     dense = batch.vectors.get(SPACE)
-    return dense is not None and dense.positions is None
+    if dense is None:
+        return False
+    return dense.positions is None or len(dense.positions) == len(batch.ids)
 
 
 def whole(batch: PointBatch) -> PointBatch:

@@ -124,7 +124,7 @@ class _Parser:
         match given:
             case models.HasIdCondition(has_id=ids):
                 return HasId(tuple(map(parse_id, ids)))
-            case models.HasVectorCondition(has_vector=space):
+            case models.HasVectorCondition(has_vector=str(space)):
                 return HasVector(space)
             case models.SliceCondition(slice=part):
                 return _checked(InSlice(part.total, part.index))

@@ -141,13 +141,15 @@ def _by_words(asked: Asked, query: TextQuery | SparseQuery) -> list[Answer]:
         plain = replace(asked, with_vectors=False)
         found = _verified(plain, list(made.values()), query.expression, query.k)
     by_place = dict(zip(made, found, strict=True))
-    return [by_place.get(i, _nothing()) for i in range(len(vectors))]
+    answers = [by_place.get(i, _nothing()) for i in range(len(vectors))]
+    leg = "sparse" if isinstance(query, SparseQuery) else "text"
+    asked.trace.legs[leg] = [len(answer.held) for answer in answers]
+    return answers
 
 
 def _by_both(asked: Asked, query: HybridQuery) -> list[Answer]:
     dense, words = _by_vectors(asked, query.dense), _by_words(asked, query.words)
     asked.trace.legs["dense"] = [len(answer.held) for answer in dense]
-    asked.trace.legs["text"] = [len(answer.held) for answer in words]
     return [
         _measured_from(asked, query.dense, i, near, _fused(near, worded, query))
         for i, (near, worded) in enumerate(zip(dense, words, strict=True))

@@ -57,6 +57,21 @@ def test_what_is_changed_of_a_point_leaves_its_sparse_vector_and_replacing_does_
     assert found(words)[0] == ["b", "d"]
 
 
+def test_zeros_are_not_there_and_replacing_by_a_document_leaves_no_sparse_vector(client):
+    collection = client.create_collection(
+        "words",
+        {**COSINE, "sparse": {}},
+        embedding_function=lambda texts: [[1.0, 2.0]] * len(texts),
+    )
+    collection.add(["a", "b"], documents=["x", "y"], sparse_embeddings=[sparse(_1=0.0), WORDS[0]])
+    assert collection.query(query_sparse=sparse(_1=1.0, _5=1.0), mode="sparse")["ids"] == [["b"]]
+    assert collection.query(query_sparse=sparse(_5=0.0), mode="sparse")["ids"] == [[]]
+    legs = collection.explain(query_sparse=sparse(_5=1.0), mode="sparse")["legs"]
+    assert legs == {"sparse": [1]}
+    collection.upsert(["b"], documents=["new"], replace=True)
+    assert collection.query(query_sparse=sparse(_5=1.0), mode="sparse")["ids"] == [[]]
+
+
 @pytest.mark.parametrize("fusion", ["rrf", "weighted"])
 def test_sparse_vectors_take_the_place_of_words_in_hybrid_queries(words, fusion):
     near = {"query_embeddings": [[1, 2]], "mode": "hybrid", "fusion": fusion}
@@ -116,6 +131,8 @@ def test_many_points_are_ranked_as_by_brute_force_after_opening_again(tmp_path):
         ([{"indices": [1], "values": []}], "as many indices"),
         ([{"indices": [1.5], "values": [1]}], "as many indices"),
         ([{"indices": [1], "values": [float("nan")]}], "finite"),
+        ([{"indices": [1], "values": [1e39]}], r"finite, or beyond 1e\+15"),
+        ([{"indices": [1], "values": ["1.5"]}], "as many indices"),
         (["abc"], "as many indices"),
         ([], "sparse_embeddings has 0 items"),
     ],

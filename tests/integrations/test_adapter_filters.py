@@ -61,12 +61,12 @@ def has(value):
     return Or((found, TextIn(PATH, value))) if isinstance(value, str) else found
 
 
-def date_or(value):
-    return "2024-05-01" if value == DATE else value
-
-
-def several_dates(value):
-    return [date_or(one) for one in value] if isinstance(value, list | tuple) else date_or(value)
+def equal_to(value):
+    """Of a date the strings that say its time."""
+    first = value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+    if first == DATE:
+        return TextRange(PATH, gte="2024-05-01", lte="2024-05-01", times=True)
+    return one_of(value)
 
 
 def ordered(side, value):
@@ -79,10 +79,10 @@ SCALARS = (*TEXTS, *NUMBERS, "bool", "date")
 LISTS = ("texts", "integers", "floats", "no values", "tuple", "dates")
 SCALAR = "a string, a number or a bool"
 LANGCHAIN: dict[Comparator, Takes] = {
-    Comparator.EQ: (SCALARS, lambda v: one_of(date_or(v)), SCALAR),
-    Comparator.NE: (SCALARS, lambda v: Not(one_of(date_or(v))), SCALAR),
-    Comparator.IN: ((*SCALARS, *LISTS), lambda v: one_of(several_dates(v)), SCALAR),
-    Comparator.NIN: ((*SCALARS, *LISTS), lambda v: Not(one_of(several_dates(v))), SCALAR),
+    Comparator.EQ: (SCALARS, equal_to, SCALAR),
+    Comparator.NE: (SCALARS, lambda v: Not(equal_to(v)), SCALAR),
+    Comparator.IN: ((*SCALARS, *LISTS), equal_to, SCALAR),
+    Comparator.NIN: ((*SCALARS, *LISTS), lambda v: Not(equal_to(v)), SCALAR),
     Comparator.CONTAIN: (
         SCALARS,
         lambda v: ListHas(PATH, ("2024-05-01",)) if v == DATE else has(v),

@@ -25,11 +25,12 @@ from langchain_retrieval_store.retriever import BY_WORDS, RetrievalStoreRetrieve
 from langchain_retrieval_store.searches import Searches
 from langchain_retrieval_store.searching import Filter, SearchMode, mode_of
 from retrieval_store import Client, Collection
-from retrieval_store.adapters.arguments import items_of, refuse_text, refuse_unknown
+from retrieval_store.adapters.arguments import items_of, refuse_unknown
 from retrieval_store.adapters.opening import Opened, open_collection, refuse_other_dimension
 from retrieval_store.adapters.sparse import checked_model, sparse_of
 from retrieval_store.base.json_values import shown
 from retrieval_store.base.progress import progress_bar
+from retrieval_store.direct.arguments import path_of
 from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,
@@ -94,7 +95,7 @@ class RetrievalStore(Searches, VectorStore):
         metadata_payload_key: str | None = None,
     ) -> None:
         self._arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        self._arguments["path"] = None if path is None else os.path.abspath(path)
+        self._arguments["path"] = None if path is None else str(path_of(path, "path"))
         self._embedding = as_embeddings(embedding)
         self._sparse = checked_model(sparse_embedding, "sparse_embedding")
         if relevance_score_fn is not None and not callable(relevance_score_fn):
@@ -290,7 +291,6 @@ class RetrievalStore(Searches, VectorStore):
         empty list of ids means nothing, and ids that don't exist are passed over. Returns True;
         raises InvalidTypeError for other arguments, and InvalidArgumentError for
         a filter that restricts nothing."""
-        refuse_text(ids)
         refuse_unknown(kwargs, _DELETE, "delete")
         named = None if ids is None else list(dict.fromkeys(items_of(ids, "ids", str)))
         where = self._layout.where(filter)
@@ -359,7 +359,6 @@ class RetrievalStore(Searches, VectorStore):
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """The documents that exist, each once; ids that don't are left out."""
-        refuse_text(ids)
         wanted = list(dict.fromkeys(items_of(ids, "ids", str)))
         if not wanted:
             return []

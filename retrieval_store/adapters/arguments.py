@@ -17,7 +17,8 @@ def refuse_text(ids: Any, name: str = "ids") -> None:
 def items_of(given: Any, name: str, kind: Any, *others: Any) -> list[Any]:
     """A list of an iterable whose items are of a kind, or one of the others. Raises
     InvalidTypeError, which names the first that isn't."""
-    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+    refuse_text(given, name)
+    if isinstance(given, bytes | Mapping) or not isinstance(given, Iterable):
         raise InvalidTypeError(f"{name} is {shown(given)}, expected a list of {kind.__name__}")
     items = list(given)
     for i, item in enumerate(items):

@@ -115,7 +115,7 @@ class QuerySources:
         if given not in _SIDES[mode]:
             known = ", or ".join(" and ".join(sorted(one)) for one in _SIDES[mode])
             raise InvalidArgumentError(
-                f"mode {mode!r} takes {known}, but got {' and '.join(sorted(given)) or 'none'}"
+                f"mode {mode!r} takes {known} but got {' and '.join(sorted(given)) or 'none'}"
             )
         texts: list[Any] | None = None
         sparse: list[SparseVector] | None = None

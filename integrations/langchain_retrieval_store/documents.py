@@ -19,12 +19,10 @@ from retrieval_store.adapters.mapping import RESERVED, refuse_reserved, without_
 from retrieval_store.base.json_values import shown
 from retrieval_store.direct.results import GetField
 from retrieval_store.errors import DamagedError, InvalidArgumentError, InvalidTypeError
+from retrieval_store.interface.points import merged
 
-FIELDS: tuple[GetField, ...] = (
-    "metadatas",
-    "documents",
-    "uris",
-)  # what a document is made of again
+# What a document is made of again.
+FIELDS: tuple[GetField, ...] = ("metadatas", "documents", "uris")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +63,11 @@ class Layout:
         inside = self.metadata_key is not None and isinstance(name, str)
         return f"{self.metadata_key}.{name}" if inside else name
 
-    def merged(self, old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, Any]:
-        """A document's metadata with other values, a None deleting the key, where a collection
-        can't merge them since they stand under a key of their own."""
-        if self.metadata_key is None:
-            return dict(new)
-        held = (old or {}).get(self.metadata_key)
-        both = {**(held if isinstance(held, Mapping) else {}), **new}
-        return {key: value for key, value in both.items() if new.get(key, value) is not None}
+    def merged(self, old: Mapping[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
+        """A document's metadata with other values, where a collection can't merge them since they
+        stand under a key of their own."""
+        held = (old or {}).get(self.metadata_key or "")
+        return merged(held if isinstance(held, dict) else {}, new) or {}
 
     def where(self, given: Any) -> Any:
         """What a collection takes for a filter: dicts and expressions name the documents' metadata,

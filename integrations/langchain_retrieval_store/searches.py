@@ -74,30 +74,28 @@ class Searches:
         """The k best documents with their scores, smaller is better: distances, or the negative
         scores of other modes than "dense". A text search needs no embedding; the others raise
         EmbeddingFunctionError without one."""
-        ask = self._asked(filter, kwargs)
-        return self._scored(ask, k, self._sources(ask, query) if count_of(k) > 0 else {})
+        ask, sources = self._prepared(query, k, filter, kwargs)
+        return self._scored(ask, k, sources)
 
     async def asimilarity_search_with_score(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> Scored:
         """`similarity_search_with_score`, with the embedding's `aembed_query`."""
-        ask = self._asked(filter, kwargs)
-        sources = await self._asources(ask, query) if count_of(k) > 0 else {}
+        ask, sources = await self._aprepared(query, k, filter, kwargs)
         return await asyncio.to_thread(self._scored, ask, k, sources)
 
     def similarity_search_with_vectors(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[tuple[Document, np.ndarray[Any, Any]]]:
         """The k best documents with their embeddings, (dim,) float32."""
-        ask = self._asked(filter, kwargs)
-        return self._with_vectors(ask, k, self._sources(ask, query) if count_of(k) > 0 else {})
+        ask, sources = self._prepared(query, k, filter, kwargs)
+        return self._with_vectors(ask, k, sources)
 
     async def asimilarity_search_with_vectors(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[tuple[Document, np.ndarray[Any, Any]]]:
         """`similarity_search_with_vectors`, with the embedding's `aembed_query`."""
-        ask = self._asked(filter, kwargs)
-        sources = await self._asources(ask, query) if count_of(k) > 0 else {}
+        ask, sources = await self._aprepared(query, k, filter, kwargs)
         return await asyncio.to_thread(self._with_vectors, ask, k, sources)
 
     def hybrid_search(
@@ -128,14 +126,15 @@ class Searches:
     def _similarity_search_with_relevance_scores(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> Scored:
-        found = self.similarity_search_with_score(query, k, filter, **kwargs)
-        return self._with_relevance(found, self._asked(None, kwargs))
+        ask, sources = self._prepared(query, k, filter, kwargs)
+        return self._with_relevance(self._scored(ask, k, sources), ask)
 
     async def _asimilarity_search_with_relevance_scores(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> Scored:
-        found = await self.asimilarity_search_with_score(query, k, filter, **kwargs)
-        return await asyncio.to_thread(self._with_relevance, found, self._asked(None, kwargs))
+        ask, sources = await self._aprepared(query, k, filter, kwargs)
+        found = await asyncio.to_thread(self._scored, ask, k, sources)
+        return await asyncio.to_thread(self._with_relevance, found, ask)
 
     # by a vector
 
@@ -309,6 +308,19 @@ class Searches:
                 "search by a text, or with search_mode='dense'"
             )
         return ask
+
+    def _prepared(
+        self, query: str, k: int, filter: Filter, kwargs: Mapping[str, Any]
+    ) -> tuple[Ask, dict[str, Any]]:
+        """What is asked, and by what; nothing is embedded where nothing is wanted."""
+        ask = self._asked(filter, kwargs)
+        return ask, self._sources(ask, query) if count_of(k) > 0 else {}
+
+    async def _aprepared(
+        self, query: str, k: int, filter: Filter, kwargs: Mapping[str, Any]
+    ) -> tuple[Ask, dict[str, Any]]:
+        ask = self._asked(filter, kwargs)
+        return ask, await self._asources(ask, query) if count_of(k) > 0 else {}
 
     def _sources(self, ask: Ask, query: str, vector: Any = None) -> dict[str, Any]:
         """What a text is searched by. vector: its embedding, if it is there already."""

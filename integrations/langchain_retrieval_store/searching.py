@@ -1,17 +1,18 @@
 """What users of LangChain say of a search, as a collection is asked it."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from operator import index
 from typing import Any, Literal, TypeAlias, get_args
 
 from langchain_retrieval_store.documents import FIELDS, Layout
 from retrieval_store import Collection
-from retrieval_store.adapters.arguments import fraction, refuse_unknown, search_params_of
+from retrieval_store.adapters.arguments import refuse_unknown, search_params_of
 from retrieval_store.adapters.diversity import diverse
 from retrieval_store.base.json_values import shown
-from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+from retrieval_store.direct.arguments import fraction, whole_number
+from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.expression import Expression
 
 Filter: TypeAlias = Any  # a dict, an expression, or a Filter of qdrant-client's models
@@ -28,9 +29,9 @@ _DIVERSE = ("offset", "group_by", "group_size")  # what a diverse choice can't b
 @dataclass(frozen=True, slots=True)
 class Ask:
     """How to search. mode: one of MODES, hybrid only where both sides count; threshold: the least
-    relevance; cut: what goes to `Collection.query` as it is."""
+    relevance; passed: what goes to `Collection.query` as it is."""
 
-    where: Mapping[str, Any] | Expression | None
+    where: Expression | None
     where_document: Mapping[str, Any] | None
     mode: SearchMode
     alpha: float
@@ -94,12 +95,7 @@ def mode_of(given: Any, name: str = "search_mode") -> SearchMode:
 
 def count_of(value: Any, name: str = "k") -> int:
     """A number of documents, which may be less than 1; raises InvalidTypeError."""
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        return index(value)
-    except TypeError:
-        raise InvalidTypeError(f"{name} is {shown(value)}, expected an int") from None
+    return whole_number(value, name, -sys.maxsize)
 
 
 def arguments(ask: Ask, k: int, sources: Mapping[str, Any], *include: str) -> dict[str, Any]:

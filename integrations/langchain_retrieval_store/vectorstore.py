@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -405,11 +405,8 @@ class RetrievalStore(Searches, VectorStore):
         """A store with these texts; other arguments are the constructor's. When they can't be
         added, what was opened is closed; a collection that was made stays."""
         store = cls(embedding, **kwargs)
-        try:
+        with _closed_on_failure(store):
             store.add_texts(texts, metadatas, ids=ids)
-        except BaseException:
-            store.close()
-            raise
         return store
 
     @classmethod
@@ -439,11 +436,8 @@ class RetrievalStore(Searches, VectorStore):
         beat their own."""
         ids = kwargs.pop("ids", None)
         store = cls(embedding, **kwargs)
-        try:
+        with _closed_on_failure(store):
             store.add_documents(documents, ids=ids)
-        except BaseException:
-            store.close()
-            raise
         return store
 
     @classmethod
@@ -474,12 +468,9 @@ class RetrievalStore(Searches, VectorStore):
         whether vectors of this embedding go with those of the collection; raises
         DimensionMismatchError."""
         store = cls(embedding, collection_name=collection_name, **{**kwargs, "create": False})
-        try:
+        with _closed_on_failure(store):
             if validate and store.embeddings is not None:
                 refuse_other_dimension(store.collection, store.embeddings.embed_query)
-        except BaseException:
-            store.close()
-            raise
         return store
 
     # below
@@ -516,6 +507,15 @@ class RetrievalStore(Searches, VectorStore):
                 f"ids has {len(named)} items, but there are {len(given)} documents"
             )
         return Batch([d.page_content for d in given], [d.metadata for d in given], named)
+
+
+@contextmanager
+def _closed_on_failure(store: RetrievalStore) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        store.close()
+        raise
 
 
 def _refuse_other_type(search_type: Any) -> None:

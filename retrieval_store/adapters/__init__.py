@@ -6,7 +6,8 @@ found (`diversity`, `relevance`), and ids and numbers (`arguments`). Out go an o
 filter expressions, plain lists of floats, an order, relevance, and errors in the framework's words.
 `mapping` has the keys of the metadata that mean something to one of the frameworks.
 
-It may use what users may, Client, Collection, the filter expressions and the errors, besides
-`ranking`, how messages show a value, and what parses the filters of Qdrant's client; nothing of the
-engine and no framework. Nothing in the package imports it.
+It may use what users may, Client, Collection, the filter expressions and the errors, besides what
+`direct` checks arguments and settings with, `ranking`, how messages show a value, and what parses
+the filters of Qdrant's client; nothing of the engine and no framework. Nothing in the package
+imports it.
 """

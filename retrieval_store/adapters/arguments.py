@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 
@@ -25,14 +24,6 @@ def items_of(given: Any, name: str, kind: Any, *others: Any) -> list[Any]:
         if not isinstance(item, kind) and all(item is not other for other in others):
             raise InvalidTypeError(f"{name}[{i}] is {shown(item)}, expected {kind.__name__}")
     return items
-
-
-def fraction(value: Any, name: str) -> float:
-    """A number from 0 to 1; raises InvalidArgumentError."""
-    number: Any = plain_scalar(value)
-    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= 1:
-        raise InvalidArgumentError(f"{name} is {shown(value)}, expected a number from 0 to 1")
-    return float(number)
 
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str], caller: str) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.base.arrays import Matrix, SparseVector
+from retrieval_store.base.arrays import Matrix, SparseVector, plain_scalar
 from retrieval_store.base.json_values import Payload, checked_object, listed, shown
 from retrieval_store.errors import (
     DimensionMismatchError,
@@ -29,13 +29,14 @@ from retrieval_store.errors import (
     InvalidMetadataError,
     InvalidTypeError,
 )
+from retrieval_store.filters.documents import DOCUMENT, URI
 from retrieval_store.filters.expression import Expression, HasId, every
 from retrieval_store.filters.limits import checked_expression
-from retrieval_store.filters.where import parse_where, parse_where_document
+from retrieval_store.filters.where import DOCUMENT_KEY, parse_where, parse_where_document
 from retrieval_store.interface.points import PointId
 
 FIELDS = ("embeddings", "metadatas", "documents", "images", "uris", "sparse_embeddings")
-RESERVED_KEYS = ("_document", "_uri", "#document")
+RESERVED_KEYS = (DOCUMENT, URI, DOCUMENT_KEY)
 MOST_INDICES = 2**32  # that a sparse vector can have
 MOST_OF_SPARSE = 1e15  # a value, so that products and their sums stay in float32
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]")
@@ -303,6 +304,14 @@ def whole_number(value: Any, name: str, least: int, most: int = sys.maxsize) -> 
     if number > most:
         raise InvalidArgumentError(f"{name} is {shown(number)}, expected at most {most}")
     return number
+
+
+def fraction(value: Any, name: str) -> float:
+    """A number from 0 to 1."""
+    number: Any = value if type(value) is float else plain_scalar(value)
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= 1:
+        raise InvalidArgumentError(f"{name} is {shown(value)}, expected a number from 0 to 1")
+    return float(number)
 
 
 def _index_of(value: Any, name: str) -> int:

@@ -8,11 +8,12 @@ from operator import attrgetter
 from types import FunctionType
 from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, get_args
 
-from retrieval_store.base.arrays import Matrix, SparseVector, plain_scalar
+from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.json_values import shown
 from retrieval_store.base.words import Analyzer
 from retrieval_store.direct.arguments import (
     complete_texts_of,
+    fraction,
     images_of,
     matrix_of,
     sparse_of,
@@ -56,12 +57,7 @@ class QueryOptions:
         if self.fusion not in FUSIONS:
             raise InvalidArgumentError(f"fusion is {shown(self.fusion)}, expected one of {FUSIONS}")
         self.checked_ef()
-        alpha = self.alpha if type(self.alpha) is float else plain_scalar(self.alpha)
-        number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
-        if not number or not 0 <= alpha <= 1:
-            raise InvalidArgumentError(
-                f"alpha is {shown(self.alpha)}, expected a number from 0 to 1"
-            )
+        fraction(self.alpha, "alpha")
 
     def depths(self, k: int) -> tuple[int, int]:
         """How many hits each side of a hybrid query is asked for: (vectors, words)."""
@@ -97,7 +93,7 @@ class QuerySources:
             raise InvalidArgumentError("query_sparse goes with mode 'sparse' or 'hybrid'")
         if len(given) != 1:
             raise InvalidArgumentError(
-                f"expected exactly one of {', '.join(self.__slots__[:-1])}, got "
+                f"expected exactly one of {', '.join(_OF_DENSE)}, got "
                 f"{' and '.join(given) or 'none'}"
             )
         return given.popitem()
@@ -151,6 +147,7 @@ class QuerySources:
 
 
 _values_of = attrgetter(*QuerySources.__slots__)
+_OF_DENSE = tuple(name for name in QuerySources.__slots__ if name != "query_sparse")
 _SIDES: dict[Mode, tuple[set[str], ...]] = {
     "text": ({"query_texts"},),
     "sparse": ({"query_sparse"},),

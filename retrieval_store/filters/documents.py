@@ -10,6 +10,8 @@ from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.patterns import compile_pattern
 from retrieval_store.filters.values import Bound, Says
 
+DOCUMENT, URI = "_document", "_uri"  # keys as which they show where a payload is all there is
+
 
 class DocumentLeaf(Expression):
     """A condition on the document of a point; one without a document fulfils none."""

@@ -6,6 +6,7 @@ The engine never does this: it evaluates an expression to a mask over all points
 from dataclasses import dataclass
 
 from retrieval_store.base.json_values import Payload
+from retrieval_store.filters.documents import DOCUMENT, URI
 from retrieval_store.filters.expression import (
     And,
     AtLeast,
@@ -34,7 +35,7 @@ class Candidate:
     @property
     def shown(self) -> Payload:
         """The payload with document and uri in it, as which Qdrant's conditions know them."""
-        others: Payload = {"_document": self.document, "_uri": self.uri}
+        others: Payload = {DOCUMENT: self.document, URI: self.uri}
         return {**(self.payload or {}), **others}
 
 

@@ -11,7 +11,6 @@ from retrieval_store.filters.expression import Expression
 
 PointId: TypeAlias = str | int
 SpecialVector: TypeAlias = SparseVector | Matrix
-DOCUMENT, URI = "_document", "_uri"  # keys as which they show where a payload is all there is
 
 
 class Unset(Enum):

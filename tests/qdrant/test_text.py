@@ -75,6 +75,16 @@ def test_an_index_of_texts_finds_what_that_engine_finds(tokenizer, options):
                 assert ours.found(asked) == edge.found(asked), asked
 
 
+def test_every_character_divides_words_or_is_in_them_as_in_that_engine():
+    characters = [chr(code) for code in range(0x40000) if not 0xD800 <= code < 0xE000]
+    payloads = {i: {"t": f"a{character}b"} for i, character in enumerate(characters)}
+    alone = models.Filter(must=[models.FieldCondition(key="t", match=models.MatchText(text="a"))])
+    with both(payloads, {}) as (edge, ours):
+        assert [
+            hex(ord(characters[i])) for i in set(ours.found(alone)) ^ set(edge.found(alone))
+        ] == []
+
+
 @given(st.lists(st.text(max_size=8), min_size=1, max_size=8))
 def test_any_text_is_split_as_that_engine_splits_it(texts):
     payloads = {i: {"t": text} for i, text in enumerate(texts)}

@@ -310,10 +310,10 @@ class Collection:
     ) -> GetResult:
         """Points by id, by filter, or all: in the order of `ids`, or of first insertion.
 
-        include: of "metadatas", "documents", "embeddings", "uris", "data". Ids that don't exist are
-        left out. order_by: a metadata key by whose numbers (as float64) points come instead, the
-        least first, and then by its dates, or with `descending` all that backwards; those that have
-        neither there are left out. InvalidArgumentError for it on a cluster.
+        include: of "metadatas", "documents", "embeddings", "sparse_embeddings", "uris", "data". Ids
+        that don't exist are left out. order_by: a metadata key by whose numbers (as float64) points
+        come instead, the least first, then by its dates, or with `descending` all that backwards;
+        those that have neither are left out. InvalidArgumentError for it on a cluster.
         """
         wanted = include_of(include, GET_FIELDS)
         most = None if limit is None else whole_number(limit, "limit", 0)
@@ -546,10 +546,10 @@ class Collection:
         include: Sequence[GetField] = ("metadatas", "documents"),
     ) -> Iterator[dict[str, Any]]:
         """All points that match, one by one, as they are when this is called: dicts with "id", and
-        of "document", "metadata", "uri", "embedding" and "data" those that are included, as
-        `add_from` takes them. So many are in memory at once. Where there are more, they are read
-        from a copy of the collection's files, which goes when the iterator does; writes go on
-        meanwhile. InvalidArgumentError on a cluster.
+        of "document", "metadata", "uri", "embedding", "sparse_embedding" and "data" those that are
+        included, as `add_from` takes them. So many are in memory at once. Where there are more they
+        are read from a copy of the collection's files, which goes when the iterator does; writes go
+        on meanwhile. InvalidArgumentError on a cluster.
         """
         size = whole_number(batch, "batch", 1)
         wanted = include_of(include, GET_FIELDS)

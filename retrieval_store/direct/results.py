@@ -11,21 +11,29 @@ from typing import Any, Literal, TypeAlias, TypedDict, cast, get_args
 
 import numpy as np
 
-from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.direct.tables.html import Shown
 from retrieval_store.interface.points import Fields, Hits, Points
 
 Metadata: TypeAlias = dict[str, Any]
-GetField: TypeAlias = Literal["documents", "embeddings", "metadatas", "uris", "data"]
+GetField: TypeAlias = Literal[
+    "documents", "embeddings", "metadatas", "uris", "data", "sparse_embeddings"
+]
 QueryField: TypeAlias = GetField | Literal["distances"]
 GET_FIELDS: frozenset[str] = frozenset(get_args(GetField))
 QUERY_FIELDS = GET_FIELDS | {"distances"}
 SPACE, SPARSE = "", "sparse"  # the vector spaces of a Collection, of which it may lack the second
+_SPACES = {"embeddings": SPACE, "sparse_embeddings": SPARSE}
 
 
-class GetResult(TypedDict):
+class _WithSparse(TypedDict, total=False):
+    sparse_embeddings: list[Any]
+
+
+class GetResult(_WithSparse):
     """Points, one a place in each list; embeddings: (n, dim) float32. What `include` doesn't name
-    is None."""
+    is None, but `sparse_embeddings`, which then aren't there: dicts with "indices" and "values",
+    None for a point without."""
 
     ids: list[str]
     embeddings: Matrix
@@ -36,7 +44,7 @@ class GetResult(TypedDict):
     included: list[str]
 
 
-class QueryResult(TypedDict):
+class QueryResult(_WithSparse):
     """For each query a list of points, best first, with descending scores; embeddings: (n, dim)
     float32 for each; distances: None for a query without vector. What `include` doesn't name is
     None."""
@@ -113,7 +121,7 @@ def fields_for(include: frozenset[str]) -> Fields:
         payload="metadatas" in include,
         document="documents" in include,
         uri="uris" in include or "data" in include,
-        vectors=(SPACE,) if "embeddings" in include else (),
+        vectors=tuple(space for name, space in _SPACES.items() if name in include),
     )
 
 
@@ -128,6 +136,8 @@ def get_result(points: Points, include: frozenset[str], data: list[Any] | None) 
         metadatas=points.payloads,
         included=sorted(include),
     )
+    if "sparse_embeddings" in include:
+        result["sparse_embeddings"] = _sparse(points)
     return cast(GetResult, result)
 
 
@@ -153,12 +163,24 @@ def query_result(
         scores=[hit.scores.tolist() for hit in hits],
         included=sorted(include),
     )
+    if "sparse_embeddings" in include:
+        result["sparse_embeddings"] = [_sparse(points) for points in found]
     return cast(QueryResult, result)
 
 
 def _embeddings(points: Points) -> Matrix | None:
-    vectors = None if points.vectors is None else points.vectors[SPACE]
+    vectors = (points.vectors or {}).get(SPACE)
     return vectors if isinstance(vectors, np.ndarray) else None
+
+
+def _sparse(points: Points) -> list[dict[str, Any] | None]:
+    """Sparse vectors as users pass them, in plain numbers."""
+    return [
+        {"indices": one.indices.tolist(), "values": one.values.tolist()}
+        if isinstance(one, SparseVector)
+        else None
+        for one in (points.vectors or {})[SPARSE]
+    ]
 
 
 def _distances(hit: Hits) -> list[float | None] | None:

@@ -7,21 +7,21 @@ from typing import Any, NamedTuple
 
 from qdrant_client import models
 
-from retrieval_store.base.arrays import Matrix
 from retrieval_store.interface.points import PointId
 from retrieval_store.remote.kept.payloads import ORDER, Held, decoded, point_id
-from retrieval_store.remote.space import QdrantCollection, vector_of
+from retrieval_store.remote.space import QdrantCollection, Spaces, VectorsHeld, vectors_of
 
 PAGE = 1_000  # points in one answer
 SMALLEST_PAGE = 16
 
 
 class Found(NamedTuple):
-    """A point: the id that Qdrant knows, what it holds, and its vector where that was asked for."""
+    """A point: the id that Qdrant knows, what it holds, and those of its vectors that were asked
+    for."""
 
     id: str
     held: Held
-    vector: Matrix | None
+    vectors: VectorsHeld
 
 
 class Place(NamedTuple):
@@ -33,12 +33,12 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The points that fulfil a condition. wanted: how many are likely to be taken, by which the
-    first page is measured."""
+    """The points that fulfil a condition. spaces: of the vectors that are read; wanted: how many
+    points are likely to be taken, by which the first page is measured."""
 
     collection: QdrantCollection
     condition: models.Filter | None
-    with_vectors: bool
+    spaces: Spaces = ()
     wanted: int = PAGE
 
     def points(self, start: int = 0) -> Iterator[Found]:
@@ -143,7 +143,7 @@ class Listing:
     ) -> tuple[list[Any], Any]:
         answer: tuple[list[Any], Any] = self.collection.read(
             "scroll",
-            self.with_vectors,
+            self.spaces,
             scroll_filter=self.condition,
             limit=size,
             order_by=order_by,
@@ -153,20 +153,20 @@ class Listing:
 
     def _found(self, record: Any) -> Found:
         held = decoded(record.payload)
-        return Found(record.id, held, vector_of(record, held, self.collection))
+        return Found(record.id, held, vectors_of(record, held, self.collection))
 
 
 def by_id(
-    collection: QdrantCollection, ids: Sequence[PointId], with_vectors: bool
+    collection: QdrantCollection, ids: Sequence[PointId], spaces: Spaces = ()
 ) -> Iterator[Found]:
     """The points of these ids that exist, in the order of the ids."""
     for start in range(0, len(ids), PAGE):
         wanted = [point_id(one) for one in ids[start : start + PAGE]]
-        records = {one.id: one for one in collection.read("retrieve", with_vectors, ids=wanted)}
+        records = {one.id: one for one in collection.read("retrieve", spaces, ids=wanted)}
         for one in wanted:
             if one in records:
                 held = decoded(records[one].payload)
-                yield Found(one, held, vector_of(records[one], held, collection))
+                yield Found(one, held, vectors_of(records[one], held, collection))
 
 
 def _place(found: Found) -> tuple[int, str]:

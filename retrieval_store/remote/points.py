@@ -4,11 +4,10 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.json_values import Payload, shown
 from retrieval_store.errors import ClusterError, InvalidArgumentError
 from retrieval_store.filters.expression import Expression, PayloadPath, value_at
@@ -20,6 +19,7 @@ from retrieval_store.interface.points import (
     PointId,
     Points,
     PutResult,
+    VectorsRead,
     WriteRules,
 )
 from retrieval_store.interface.queries import AnyQuery, Cut
@@ -32,7 +32,7 @@ from retrieval_store.remote.indexes import is_written, kinds_of, parsed
 from retrieval_store.remote.kept.payloads import RESERVED, Held
 from retrieval_store.remote.listing import PAGE, Found, Listing, by_id
 from retrieval_store.remote.searching import Asked, Trace, search
-from retrieval_store.remote.space import QdrantCollection
+from retrieval_store.remote.space import QdrantCollection, Spaces, VectorsHeld
 
 ATTEMPTS = 3  # at a filter for which indexes are wanted
 T = TypeVar("T")
@@ -57,7 +57,7 @@ class RemotePoints:
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
         """Delete the first `limit` points that are named and match; returns how many."""
-        found = self._indexed(lambda: self._found(ids, expression, limit, 0, False))
+        found = self._indexed(lambda: self._found(ids, expression, limit, 0))
         writing.delete(self._collection, [one.held.id for one in found])
         return len(found)
 
@@ -70,11 +70,11 @@ class RemotePoints:
         fields: Fields,
     ) -> Points:
         """The points that are named and match: in the order of `ids`, or of first insertion."""
-        vectors = bool(fields.vectors)
-        found = self._indexed(lambda: self._found(ids, expression, limit, offset, vectors))
+        spaces = fields.vectors
+        found = self._indexed(lambda: self._found(ids, expression, limit, offset, spaces))
         if found and ids is None:
             self._collection.hint = found[-1].held.order + 1
-        return self._points([one.held for one in found], [one.vector for one in found], fields)
+        return self._points([one.held for one in found], [one.vectors for one in found], fields)
 
     def number(self, expression: Expression | None) -> int:
         """How many points match: they are asked again here, so they are read."""
@@ -112,7 +112,7 @@ class RemotePoints:
 
     def _kind_of(self, path: PayloadPath) -> IndexKind:
         """The kind that most of the first points want."""
-        listing = Listing(self._collection, None, False)
+        listing = Listing(self._collection, None)
         values = (value_at(one.held.payload, path) for one in islice(listing.points(), PAGE))
         kinds = Counter(kind for value in values for kind in kinds_of(value))
         if not kinds:
@@ -164,7 +164,7 @@ class RemotePoints:
         return found(query, fields) if cut is None else cut_hits(found, query, fields, cut)
 
     def _found_by(self, query: AnyQuery, fields: Fields, trace: Trace) -> list[Hits]:
-        asked = Asked(self._collection, bool(fields.vectors), trace)
+        asked = Asked(self._collection, fields.vectors, trace)
         answers = self._indexed(lambda: search(asked, query))
         return [
             Hits(self._points(a.held, a.vectors, fields), a.distances, a.scores) for a in answers
@@ -182,27 +182,32 @@ class RemotePoints:
                 if not (self._collection.indexes.demanded() and left):
                     raise ClusterError(f"{error}: {_maker_of(error.key)} makes it") from error
 
-    def _points(self, held: Sequence[Held], vectors: Sequence[Any], fields: Fields) -> Points:
+    def _points(
+        self, held: Sequence[Held], vectors: Sequence[VectorsHeld], fields: Fields
+    ) -> Points:
         """Points as the caller wants them."""
         return Points(
             [one.id for one in held],
             [one.payload for one in held] if fields.payload else None,
             [one.document for one in held] if fields.document else None,
             [one.uri for one in held] if fields.uri else None,
-            {name: self._matrix(vectors) for name in fields.vectors} or None,
+            {name: self._column(vectors, name) for name in fields.vectors} or None,
         )
 
-    def _matrix(self, vectors: Sequence[Any]) -> Matrix:
+    def _column(self, vectors: Sequence[VectorsHeld], space: str) -> VectorsRead:
+        if space:
+            return [one.get(space) for one in vectors]
         matrix = np.full(
             (len(vectors), self._collection.known_dimension() or 0), np.nan, np.float32
         )
-        for i, vector in enumerate(vectors):
-            if vector is not None:
+        for i, held in enumerate(vectors):
+            vector = held.get(space)
+            if isinstance(vector, np.ndarray):
                 matrix[i] = vector
         return matrix
 
     def _named(self, ids: Sequence[PointId]) -> list[Held]:
-        return [one.held for one in by_id(self._collection, ids, False)]
+        return [one.held for one in by_id(self._collection, ids)]
 
     def _found(
         self,
@@ -210,17 +215,17 @@ class RemotePoints:
         expression: Expression | None,
         limit: int | None,
         offset: int,
-        with_vectors: bool,
+        spaces: Spaces = (),
     ) -> list[Found]:
         """The points that are named and match, but for those before the offset and the limit."""
         if ids is not None:
-            points = by_id(self._collection, ids, with_vectors)
+            points = by_id(self._collection, ids, spaces)
         else:
             bound = necessary(expression, self._collection.indexes)
             if bound is False:
                 return []
             wanted = PAGE if limit is None else limit
-            listing = Listing(self._collection, as_filter(bound), with_vectors, min(PAGE, wanted))
+            listing = Listing(self._collection, as_filter(bound), spaces, min(PAGE, wanted))
             points = listing.points()
             if expression is None:
                 points, offset = listing.at(offset), 0

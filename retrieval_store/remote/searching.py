@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from qdrant_client import models
 
-from retrieval_store.base.arrays import Floats, Matrix
+from retrieval_store.base.arrays import Floats
 from retrieval_store.base.ranking import reciprocal_rank_fusion, weighted_sum
 from retrieval_store.errors import ClusterError, InvalidArgumentError
 from retrieval_store.filters.expression import Expression, HasId
@@ -36,9 +36,11 @@ from retrieval_store.remote.space import (
     NUMBER_BYTES,
     REQUEST_BYTES,
     QdrantCollection,
+    Spaces,
+    VectorsHeld,
     sent,
     sparse,
-    vector_of,
+    vectors_of,
 )
 
 WIDER = 4
@@ -63,7 +65,7 @@ class Asked:
     """Where to search, what to bring, and where to note how."""
 
     collection: QdrantCollection
-    with_vectors: bool
+    spaces: Spaces
     trace: Trace
 
 
@@ -73,7 +75,7 @@ class Answer:
     measure from."""
 
     held: list[Held]
-    vectors: list[Matrix | None]
+    vectors: list[VectorsHeld]
     scores: Floats
     distances: Floats | None = None
 
@@ -138,7 +140,7 @@ def _by_words(asked: Asked, query: TextQuery | SparseQuery) -> list[Answer]:
     try:
         found = _verified(asked, list(made.values()), query.expression, query.k)
     except VectorMissing:  # as above, if vectors are wanted with what is found
-        plain = replace(asked, with_vectors=False)
+        plain = replace(asked, spaces=())
         found = _verified(plain, list(made.values()), query.expression, query.k)
     by_place = dict(zip(made, found, strict=True))
     answers = [by_place.get(i, _nothing()) for i in range(len(vectors))]
@@ -263,7 +265,7 @@ def _limited(
         "filter": asked.trace.filter,
         "limit": limit,
         "with_payload": True,
-        "with_vector": asked.collection.vectors_wanted(asked.with_vectors),
+        "with_vector": asked.collection.vectors_wanted(asked.spaces),
     }
     made = [requests[i].model_copy(update=shared) for i in places]
     for response in _responses(asked, made):
@@ -285,7 +287,7 @@ def _responses(asked: Asked, requests: list[models.QueryRequest]) -> Iterator[An
 def _answer(collection: QdrantCollection, pairs: Sequence[tuple[Any, Held]]) -> Answer:
     return Answer(
         [held for _, held in pairs],
-        [vector_of(point, held, collection) for point, held in pairs],
+        [vectors_of(point, held, collection) for point, held in pairs],
         np.array([point.score for point, _ in pairs], np.float64),
     )
 

@@ -1,7 +1,7 @@
 """One Qdrant collection as a Collection uses it: its vectors, and what is known of them here."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from qdrant_client import models
@@ -20,8 +20,10 @@ from retrieval_store.remote.calls.cluster import Cluster, VectorMissing
 from retrieval_store.remote.indexes import PayloadIndexes
 from retrieval_store.remote.kept.orders import NANOSECONDS, Orders
 from retrieval_store.remote.kept.payloads import Held
-from retrieval_store.remote.making import DENSE, Settings
+from retrieval_store.remote.making import DENSE, SPARSE, Settings
 
+Spaces: TypeAlias = tuple[str, ...]  # by the names that the front has for them
+VectorsHeld: TypeAlias = dict[str, Matrix | SparseVector]
 REQUEST_BYTES = 8_000_000  # Qdrant takes 32 MB
 NUMBER_BYTES = 24  # of one number of a vector, as JSON
 
@@ -86,13 +88,14 @@ class QdrantCollection:
         """Call a method of the client's for the points."""
         return self.cluster.call(method, self._holder(), **arguments)
 
-    def read(self, method: str, with_vectors: bool, **arguments: Any) -> Any:
-        """The points that `retrieve` or `scroll` returns, with their payloads."""
+    def read(self, method: str, spaces: Spaces, **arguments: Any) -> Any:
+        """The points that `retrieve` or `scroll` returns, with their payloads, and their vectors in
+        these spaces."""
         given = {**self._consistency, **arguments, "with_payload": True}
         try:
-            return self.call(method, with_vectors=self.vectors_wanted(with_vectors), **given)
-        except VectorMissing:  # a node that hasn't heard of the first write has none
-            return self.call(method, with_vectors=False, **given)
+            return self.call(method, with_vectors=self.vectors_wanted(spaces), **given)
+        except VectorMissing:  # a node that hasn't heard of the first write has no dense ones
+            return self.call(method, with_vectors=self._names_of(spaces) or False, **given)
 
     def queried(self, requests: list[models.QueryRequest]) -> list[Any]:
         """The answers to queries."""
@@ -186,9 +189,14 @@ class QdrantCollection:
                 "older than 1.18, can't make room for them later; give some with the first points"
             )
 
-    def vectors_wanted(self, wanted: bool) -> list[str] | bool:
+    def vectors_wanted(self, spaces: Spaces) -> list[str] | bool:
         """What to ask Qdrant for."""
-        return [DENSE] if wanted and self.known_dimension() is not None else False
+        dense = [DENSE] if "" in spaces and self.known_dimension() is not None else []
+        return [*dense, *self._names_of(spaces)] or False
+
+    def _names_of(self, spaces: Spaces) -> list[str]:
+        """What Qdrant calls those of the spaces that are there from the beginning."""
+        return [SPARSE] if SPARSE in spaces and self.settings.sparse is not None else []
 
     def word_model(self) -> BM25Embedding:
         """What makes sparse vectors of words."""
@@ -202,15 +210,21 @@ def _consistency(asked: Any) -> dict[str, Any]:
     return {} if asked is None else {"consistency": asked}
 
 
-def vector_of(record: Any, held: Held, collection: QdrantCollection) -> Matrix | None:
-    """The vector of a point as it was given; None when it has none or none was asked for."""
-    numbers = (record.vector or {}).get(DENSE)
-    if numbers is None:
-        return None
-    vector = np.array(numbers, np.float32)
-    if collection.metric == "cosine":  # Qdrant keeps the direction
-        vector = (vector.astype(np.float64) * held.length).astype(np.float32)
-    return vector
+def vectors_of(record: Any, held: Held, collection: QdrantCollection) -> VectorsHeld:
+    """The vectors of a point as they were given, of those that were asked for."""
+    found: VectorsHeld = {}
+    known = record.vector or {}
+    if known.get(DENSE) is not None:
+        vector = np.array(known[DENSE], np.float32)
+        if collection.metric == "cosine":  # Qdrant keeps the direction
+            vector = (vector.astype(np.float64) * held.length).astype(np.float32)
+        found[""] = vector
+    if known.get(SPARSE) is not None:
+        indices = np.array(known[SPARSE].indices, np.uint32)
+        order = np.argsort(indices)
+        values = np.array(known[SPARSE].values, np.float32)
+        found[SPARSE] = SparseVector(indices[order], values[order])
+    return found
 
 
 def sent(vectors: Matrix, metric: Metric) -> Matrix:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from retrieval_store import to_arrow, to_pandas
 from retrieval_store.errors import ConflictError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.qdrant import QdrantClient
 
@@ -55,6 +56,48 @@ def test_what_is_changed_of_a_point_leaves_its_sparse_vector_and_replacing_does_
     assert found(words)[0] == ["c", "b", "d"]
     words.delete("c")
     assert found(words)[0] == ["b", "d"]
+
+
+def test_sparse_vectors_are_read_with_points_and_with_hits(words):
+    def shown(found):
+        return [
+            None if one is None else dict(zip(one["indices"], one["values"], strict=True))
+            for one in found
+        ]
+
+    given = shown(WORDS)
+    got = words.get(include=["sparse_embeddings", "embeddings"])
+    assert shown(got["sparse_embeddings"]) == given
+    assert got["embeddings"].tolist() == [[1, 0], [0, 1], [1, 1], [1, 2]]
+    assert shown(words.get(["d", "c"], include=["sparse_embeddings"])["sparse_embeddings"]) == [
+        given[3],
+        None,
+    ]
+    hits = words.query([[0, 1]], n_results=2, include=["sparse_embeddings"])
+    assert hits["ids"] == [["b", "d"]]
+    assert shown(hits["sparse_embeddings"][0]) == [given[1], given[3]]
+    assert "sparse_embeddings" not in words.get()
+
+
+def test_what_is_iterated_with_sparse_vectors_can_be_added_again(words, client):
+    again = client.create_collection("again", {**COSINE, "sparse": {}}, embedding_function=None)
+    fields = ["documents", "metadatas", "embeddings", "sparse_embeddings"]
+    assert again.add_from(words.iterate(include=fields)) == 4
+    for where in ({}, {"where": {"n": {"$gt": 0}}}):
+        assert found(again, **where) == found(words, **where)
+    frame = to_pandas(words.get(include=fields))
+    again.add_from(frame, upsert=True)
+    assert found(again) == found(words)
+    table = to_arrow(words.get(include=fields))
+    again.delete(["a", "b", "c", "d"])
+    assert again.add_from(table) == 4
+    assert found(again) == found(words)
+
+
+def test_a_collection_without_sparse_vectors_has_none_to_read(client):
+    plain = client.create_collection("plain", embedding_function=None)
+    plain.add("a", [[1, 0]])
+    assert plain.get(include=["sparse_embeddings"])["sparse_embeddings"] == [None]
 
 
 def test_zeros_are_not_there_and_replacing_by_a_document_leaves_no_sparse_vector(client):

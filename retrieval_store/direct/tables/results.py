@@ -21,6 +21,7 @@ COLUMNS = {
     "metadatas": "metadata",
     "uris": "uri",
     "embeddings": "embedding",
+    "sparse_embeddings": "sparse_embedding",
     "data": "data",
 }
 
@@ -28,7 +29,8 @@ COLUMNS = {
 def to_pandas(result: Mapping[str, Any]) -> Any:
     """A pandas.DataFrame of what `get` or `query` returned: the columns "id", of a query "query"
     (its number), "distance" and "score", and of "document", "metadata" (dicts), "uri", "embedding"
-    (float32 arrays) and "data" those that were included. MissingDependencyError without pandas."""
+    (float32 arrays), "sparse_embedding" (dicts) and "data" those that were included.
+    MissingDependencyError without pandas."""
     columns = columns_of(result)
     try:
         import pandas
@@ -56,6 +58,12 @@ def to_arrow(result: Mapping[str, Any]) -> Any:
         "distance": pyarrow.float64(),
         "score": pyarrow.float64(),
         "embedding": pyarrow.list_(pyarrow.float32()),
+        "sparse_embedding": pyarrow.struct(
+            {
+                "indices": pyarrow.list_(pyarrow.uint32()),
+                "values": pyarrow.list_(pyarrow.float32()),
+            }
+        ),
     }
     arrays = {
         name: pyarrow.array(values, types.get(name, pyarrow.string()))

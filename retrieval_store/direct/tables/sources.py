@@ -21,6 +21,7 @@ FIELDS = {
     "metadata": "metadatas",
     "uri": "uris",
     "image": "images",
+    "sparse_embedding": "sparse_embeddings",
 }
 LOADED = "data"  # which records of `iterate` may have besides, and which isn't written
 Record = Mapping[str, Any]

@@ -37,9 +37,11 @@ class Session:
         release: Callable[[], object],
         place: str,
         on_cluster: bool = False,
+        read_only: bool = False,
     ) -> None:
         self._store = store
         self.on_cluster = on_cluster
+        self.read_only = read_only
         self._finalizer = weakref.finalize(self, release)
         self.place = place
 
@@ -104,7 +106,12 @@ def embedded(path: Path, mode: Mode, rebuild: bool, create: bool = True) -> Sess
         raise NotFoundError(f"there is no store at {path}; with create=True one is made there")
     ignored = rebuild and mode == "read-only"
     share = registry.acquire(path, mode, plugins.find_index, uses_derived=not ignored)
-    session = Session(share.store, partial(registry.release, share), f"at {path}")
+    session = Session(
+        share.store,
+        partial(registry.release, share),
+        f"at {path}",
+        read_only=mode == "read-only",
+    )
     if rebuild and not ignored:
         try:
             share.store.forget_derived()

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,11 @@ from typing import Any, Literal, cast
 import retrieval_store
 from retrieval_store import places as stores
 from retrieval_store import plugins
+from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.json_values import Payload, checked_object, listed, shown
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.base.words import Analyzer
+from retrieval_store.copying.stores import Copied, Ways, copy_store
 from retrieval_store.direct.arguments import (
     check_callable,
     collection_name,
@@ -291,6 +293,34 @@ class Client:
         path that exists, and on a cluster."""
         embedded_store(self._session).snapshot(path_of(path, "path"))
 
+    def copy_to(
+        self,
+        other: "Client",
+        collections: str | Sequence[str] | None = None,
+        *,
+        follow: bool = False,
+        quiet: float = 2.0,
+        show_progress: bool = False,
+    ) -> list[Copied]:
+        """Copy collections, all if none is named, with all that they hold and their settings, into
+        the store of another client: directories, memory and clusters, in any direction. Then as
+        many points must be there, and a sample of them must be alike, or it is a StorageError.
+
+        Each is copied as it is at one moment, while others go on writing (from a cluster, which
+        has no such moment, as it is listed). follow: then copy what was written since, until
+        nothing has been for `quiet` seconds: so an application can be moved with a pause of
+        seconds. InvalidArgumentError for it from a cluster. What was broken off goes on where it
+        stopped when it is called again: a journal in the target's directory, or else the source's,
+        knows where, and goes when all is done. AlreadyExistsError for a name that is taken; a copy
+        replaces nothing.
+        """
+        if not isinstance(other, Client):
+            raise InvalidTypeError(f"other is {shown(other)}, expected a Client")
+        names = [collections] if isinstance(collections, str) else collections
+        known = None if names is None else [self._named(name).name for name in names]
+        ways = Ways(_seconds(quiet) if follow else None, show_progress, _spaces_of)
+        return copy_store(self._session, other._session, known, ways)
+
     def heartbeat(self) -> int:
         """Nanoseconds since 1970, of a client that isn't closed; else ClientClosedError."""
         return time.time_ns() if self._session.store else 0
@@ -429,6 +459,17 @@ class _Using:
     data_loader: DataLoader | None
     trust: bool
     check_model: bool = True
+
+
+def _seconds(quiet: Any) -> float:
+    number: Any = plain_scalar(quiet)
+    if isinstance(number, bool) or not isinstance(number, int | float) or not number >= 0:
+        raise InvalidArgumentError(f"quiet is {shown(quiet)}, expected seconds: 0 or more")
+    return float(number)
+
+
+def _spaces_of(record: CollectionRecord) -> Mapping[str, NewSpace]:
+    return spaces_of(all_settings(record))
 
 
 def _analyzer_of(record: CollectionRecord) -> Analyzer:

@@ -27,6 +27,7 @@ from retrieval_store.engine.report import explanation, statistics
 from retrieval_store.engine.state.fetch import fetch, fetch_each
 from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage.files import POINTS_NAME
+from retrieval_store.engine.storage.log import changed_since, position
 from retrieval_store.engine.storage.schema import (
     POINTS,
     Space,
@@ -46,11 +47,13 @@ from retrieval_store.filters.expression import Expression, PayloadPath, Scalar
 from retrieval_store.filters.typed.columns import ValuesAt
 from retrieval_store.filters.typed.paths import Steps
 from retrieval_store.interface.points import (
+    Changed,
     Fields,
     Hits,
     PointBatch,
     PointId,
     Points,
+    Position,
     PutResult,
     RankedPoints,
     WriteRules,
@@ -173,6 +176,14 @@ class PointStore(Access):
     def operation(self) -> int:
         """The number of the last operation."""
         return self.read(lambda view: view.state.head.seq)
+
+    def position(self) -> Position:
+        """How far the log has come."""
+        return self.read(lambda view: position(view.state.head))
+
+    def changed_since(self, since: Position) -> Changed:
+        """What was inserted or changed since the log had come so far."""
+        return self.read(lambda view: changed_since(view.connection, since))
 
     def search(self, query: AnyQuery, fields: Fields, cut: Cut | None = None) -> list[Hits]:
         """For each of the queries the best matching points, best first; those of the cut."""

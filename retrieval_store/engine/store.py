@@ -39,6 +39,7 @@ from retrieval_store.errors import (
 )
 from retrieval_store.interface.records import CollectionRecord, FileReport, Mode, Progress
 from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.interface.stores import EmbeddedStore
 
 T = TypeVar("T")
 RESTORING = "restoring"  # in the names of directories that a snapshot is unpacked to
@@ -119,16 +120,21 @@ class Store:
     def fork(self, collection_id: str, name: str) -> CollectionRecord:
         """A copy of a collection, as it is at one moment, under another name; AlreadyExistsError
         for one that is taken."""
-        if self.directory is None:
+        record = CollectionRecord(str(uuid.uuid4()), name, self.record(collection_id).settings)
+        self.take_in(self, collection_id, record)
+        return record
+
+    def take_in(self, source: EmbeddedStore, collection_id: str, record: CollectionRecord) -> None:
+        """Make, under this record, a collection that holds what one of another store, or of this
+        one, holds at one moment; AlreadyExistsError for a name that is taken."""
+        if self.directory is None or not isinstance(source, Store):
             raise InvalidArgumentError("a collection in memory has no files that could be copied")
         self._catalog.refuse_if_read_only()
-        record = CollectionRecord(str(uuid.uuid4()), name, self.record(collection_id).settings)
-        with private_copy(self.points(collection_id), self.directory) as files:
+        with private_copy(source.points(collection_id), self.directory) as files:
             for file in files.iterdir():
                 sync_file(file)
             sync_directory(files)
             self._adopt(record, files, self.directory, replace=False)
-        return record
 
     @contextlib.contextmanager
     def copied(self, collection_id: str) -> Iterator[PointStore]:

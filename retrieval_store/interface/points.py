@@ -106,6 +106,26 @@ class PutResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """How far a collection's log has come: the number of its last operation, and how many points
+    have ever been inserted."""
+
+    operation: int
+    inserted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What is otherwise than at an earlier position. ids: of the points that were inserted or
+    changed since and are there, the former last, in the order of insertion; None where the log
+    doesn't reach back so far. inserted: how many of them are new."""
+
+    position: Position
+    ids: Sequence[PointId] | None
+    inserted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Fields:
     """Which fields of points to fetch, besides their ids. vectors: names of spaces; version: the
     number of the operation that changed a point last."""

@@ -15,12 +15,14 @@ from retrieval_store.filters.expression import Expression, PayloadPath, Scalar
 from retrieval_store.filters.typed.columns import ValuesAt
 from retrieval_store.filters.typed.paths import Steps
 from retrieval_store.interface.points import (
+    Changed,
     Content,
     Fields,
     Hits,
     PointBatch,
     PointId,
     Points,
+    Position,
     PutResult,
     RankedPoints,
     WriteRules,
@@ -154,6 +156,13 @@ class EmbeddedPoints(PointsBackend, Protocol):
         """The points that match in the order of their ids, from `start` on: integers, ascending,
         and then strings, by their bytes."""
 
+    def position(self) -> Position:
+        """How far the log has come."""
+
+    def changed_since(self, position: Position) -> Changed:
+        """What was inserted or changed since the log had come so far. Of what was deleted since
+        nothing is said."""
+
     def spaces(self) -> list[SpaceRecord]:
         """The vector spaces, in the order in which they were added."""
 
@@ -284,6 +293,12 @@ class EmbeddedStore(CollectionStore, Protocol):
 
     def copied(self, collection_id: str) -> AbstractContextManager[PointsBackend]:
         """The points of a collection as they are now, in a copy that goes afterwards."""
+
+    def take_in(
+        self, source: "EmbeddedStore", collection_id: str, record: CollectionRecord
+    ) -> None:
+        """Make, under this record, a collection that holds what one of another store on disk, or of
+        this one, holds at one moment; AlreadyExistsError for a name that is taken."""
 
     def snapshot(self, target: Path, collection_id: str | None = None) -> None:
         """Write a snapshot of a collection, or of the whole store, into a file that isn't there."""

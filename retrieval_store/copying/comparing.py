@@ -1,0 +1,54 @@
+"""Whether a copy holds what its source holds: as many points, and a sample of them alike."""
+
+import random
+from dataclasses import dataclass
+
+from retrieval_store.copying.points import Spaces, differing, everything
+from retrieval_store.errors import StorageError
+from retrieval_store.interface.points import PointId
+from retrieval_store.interface.stores import PointsBackend
+
+SAMPLE, RUN = 1_000, 50  # points, of which so many stand side by side
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What has happened to the source since. ids: which of the points that are there were changed,
+    None when that isn't known; rests: whether nothing has, so that nothing was deleted either."""
+
+    ids: frozenset[PointId] | None
+    rests: bool
+
+
+def compare(
+    source: PointsBackend, target: PointsBackend, spaces: Spaces, since: Since, name: str
+) -> int:
+    """How many points were compared; StorageError when one is otherwise, or one too many or too few
+    is there."""
+    count = target.count()
+    if since.rests and count != source.count():
+        raise StorageError(
+            f"the copy of collection {name!r} has {count:,} points, its source {source.count():,}"
+        )
+    if since.ids is None:
+        return 0
+    fields, compared = everything(spaces), 0
+    for start in _starts(count):
+        copied = target.get(None, None, RUN, start, fields)
+        there = source.get(copied.ids, None, None, 0, fields)
+        others = since.ids if since.rests else since.ids | (set(copied.ids) - set(there.ids))
+        wrong = differing(copied, there) - others
+        if wrong:
+            raise StorageError(
+                f"the copy of collection {name!r} differs from its source: the point "
+                f"{min(wrong, key=str)!r} holds something else, or isn't there; copy it again"
+            )
+        compared += len(copied.ids)
+    return compared
+
+
+def _starts(count: int) -> list[int]:
+    """Where the runs of a random sample begin; all of them when there are few points."""
+    if count <= SAMPLE:
+        return list(range(0, count, RUN))
+    return sorted(random.sample(range(count - RUN + 1), SAMPLE // RUN))

@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-from retrieval_store.copying.points import Spaces, differing, everything
+from retrieval_store.copying.points import ROUNDED, Spaces, differing, everything
 from retrieval_store.errors import StorageError
 from retrieval_store.interface.points import PointId
 from retrieval_store.interface.stores import PointsBackend
@@ -21,10 +21,15 @@ class Since:
 
 
 def compare(
-    source: PointsBackend, target: PointsBackend, spaces: Spaces, since: Since, name: str
+    source: PointsBackend,
+    target: PointsBackend,
+    spaces: Spaces,
+    since: Since,
+    rounds: bool,
+    name: str,
 ) -> int:
     """How many points were compared; StorageError when one is otherwise, or one too many or too few
-    is there."""
+    is there. rounds: whether the target rounds vectors."""
     count = target.count()
     if since.rests and count != source.count():
         raise StorageError(
@@ -37,7 +42,7 @@ def compare(
         copied = target.get(None, None, RUN, start, fields)
         there = source.get(copied.ids, None, None, 0, fields)
         others = since.ids if since.rests else since.ids | (set(copied.ids) - set(there.ids))
-        wrong = differing(copied, there) - others
+        wrong = differing(copied, there, ROUNDED if rounds else 0) - others
         if wrong:
             raise StorageError(
                 f"the copy of collection {name!r} differs from its source: the point "

@@ -9,7 +9,6 @@ import hashlib
 import os
 import uuid
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -109,15 +108,12 @@ def _entry(said: Any) -> Entry:
 def _write(path: Path, entries: dict[str, Entry]) -> None:
     """Replace the file, so that there is always a whole one."""
     said = {"format": FORMAT, "collections": {one: asdict(e) for one, e in entries.items()}}
-    new = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    new = path.with_name(f".{path.name}.new")  # one that a dead process left is used again
     try:
-        with new.open("xb") as file:
+        with new.open("wb") as file:
             file.write(orjson.dumps(said))
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)
     except OSError as error:
         raise StorageError(f"{path}: {error}") from error
-    finally:
-        with suppress(OSError):
-            new.unlink(missing_ok=True)

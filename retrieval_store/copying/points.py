@@ -1,7 +1,7 @@
 """Points on their way from one collection to another, with all that they hold."""
 
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from retrieval_store.interface.stores import PointsBackend
 
 PAGE = 1_000  # points that are read and written at once
 NUMBERS = 4_000_000  # and of these no more than have so many numbers
+ROUNDED = 1e-5  # of a number, that a server's float32 may be off by
 WHOLE = WriteRules(known="replace", new="insert", merge_payloads=False)
 Spaces: TypeAlias = Sequence[str]
 
@@ -60,12 +61,23 @@ def write_named(
         write(target, source.get(ids[start : start + size], None, None, 0, fields))
 
 
-def write_missing(source: PointsBackend, target: PointsBackend, spaces: Spaces, size: int) -> None:
-    """Write those points of the source that the target lacks."""
-    for points in pages(source, Fields(), 0, 10 * PAGE):
-        there = set(target.get(points.ids, None, None, 0, Fields()).ids)
-        lacking = [one for one in points.ids if one not in there]
-        write_named(source, target, lacking, spaces, size)
+def write_differing(target: PointsBackend, points: Points, fields: Fields) -> None:
+    """Make points of the target be these, writing only what is otherwise there."""
+    there = target.get(points.ids, None, None, 0, fields)
+    wanted = differing(points, there, ROUNDED)
+    write(target, _some(points, [i for i, one in enumerate(points.ids) if one in wanted]))
+
+
+def _some(points: Points, places: Sequence[int]) -> Points:
+    def some(column: Any) -> Any:
+        if isinstance(column, np.ndarray):
+            return column[np.array(places, np.int64)]
+        return None if column is None else [column[place] for place in places]
+
+    vectors = {name: some(column) for name, column in (points.vectors or {}).items()}
+    return Points(
+        some(points.ids), some(points.payloads), some(points.documents), some(points.uris), vectors
+    )
 
 
 def delete_others(source: PointsBackend, target: PointsBackend) -> int:
@@ -104,18 +116,18 @@ def _given(column: VectorsRead) -> Vectors | SpecialVectors | None:
     return SpecialVectors([one for _, one in held], np.array([i for i, _ in held], np.int64))
 
 
-def differing(one: Points, other: Points) -> set[PointId]:
-    """The ids of points of the first that aren't in the second, or otherwise. Vectors may differ by
-    what a server's float32 rounds away."""
+def differing(one: Points, other: Points, tolerance: float) -> set[PointId]:
+    """The ids of points of the first that aren't in the second, or otherwise. tolerance: by what
+    share numbers of vectors may differ."""
     places = {point: place for place, point in enumerate(other.ids)}
     return {
         point
         for place, point in enumerate(one.ids)
-        if point not in places or not _equal(one, place, other, places[point])
+        if point not in places or not _equal(one, place, other, places[point], tolerance)
     }
 
 
-def _equal(one: Points, i: int, other: Points, j: int) -> bool:
+def _equal(one: Points, i: int, other: Points, j: int, tolerance: float) -> bool:
     columns = (
         (one.payloads, other.payloads),
         (one.documents, other.documents),
@@ -125,17 +137,17 @@ def _equal(one: Points, i: int, other: Points, j: int) -> bool:
         return False
     there = other.vectors or {}
     return all(
-        name in there and _close(column[i], there[name][j])
+        name in there and _close(column[i], there[name][j], tolerance)
         for name, column in (one.vectors or {}).items()
     )
 
 
-def _close(one: object, other: object) -> bool:
+def _close(one: object, other: object, tolerance: float) -> bool:
     if isinstance(one, SparseVector) and isinstance(other, SparseVector):
         same = np.array_equal(one.indices, other.indices)
-        return same and _close(one.values, other.values)
+        return same and _close(one.values, other.values, tolerance)
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         if not one.size or not other.size:  # no dimension yet, or a row of NaN: no vector
             return bool(np.isnan(one).all() and np.isnan(other).all())
-        return bool(np.allclose(one, other, rtol=1e-5, atol=1e-7, equal_nan=True))
+        return bool(np.allclose(one, other, tolerance, tolerance / 100, equal_nan=True))
     return one is None and other is None

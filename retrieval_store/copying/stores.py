@@ -22,7 +22,7 @@ from retrieval_store.copying.points import (
     page_size,
     pages,
     write,
-    write_missing,
+    write_differing,
     write_named,
 )
 from retrieval_store.errors import (
@@ -99,9 +99,9 @@ def _refuse_impossible(source: Session, target: Session) -> None:
     target where nothing can be written."""
     if target.read_only:
         raise ReadOnlyError(f"the store {target.place} is open read-only; nothing is copied there")
-    same = source.store is target.store or (source.on_cluster and source.place == target.place)
     directory = source.store.directory
-    if same or (directory is not None and directory == target.store.directory):
+    same = directory is not None and directory == target.store.directory
+    if same or source.store is target.store:
         raise InvalidArgumentError(f"both are one store, {source.place}: there is nothing to copy")
 
 
@@ -235,11 +235,15 @@ class _Copy:
             entry = self._gone_on(entry, position, points.count())
             fields, copied = everything([*self._spaces]), self._copied
             with progress_bar(self._record.name, entry.count, "point", self._ways.shown) as bar:
-                bar.update(entry.done)
-                for page in pages(points, fields, entry.done, self._size):
-                    write(copied, page)
-                    done = self._journal.entries[self._record.id].done + len(page.ids)
-                    self._journal.advance(self._record.id, done=done)
+                start = 0 if self._source.on_cluster else entry.done
+                bar.update(start)
+                for page in pages(points, fields, start, self._size):
+                    if start < entry.done:  # a cluster may have changed it since, and won't say so
+                        write_differing(copied, page, fields)
+                    else:
+                        write(copied, page)
+                    start += len(page.ids)
+                    self._journal.advance(self._record.id, done=max(start, entry.done))
                     bar.update(len(page.ids))
             self._mend(points)
         self._journal.advance(self._record.id, whole=True, position=position)
@@ -273,8 +277,6 @@ class _Copy:
             write_named(points, copied, changed.ids or (), [*self._spaces], self._size)
         if copied.count() > points.count():
             delete_others(points, copied)
-        if copied.count() < points.count():  # of a cluster, where places say less
-            write_missing(points, copied, [*self._spaces], self._size)
 
     def _frozen(self) -> AbstractContextManager[PointsBackend]:
         """The points in one state, where that can be had."""
@@ -320,7 +322,14 @@ class _Copy:
             changed = self._embedded.changed_since(entry.position)
             ids = None if changed.ids is None else frozenset(changed.ids)
             since = Since(ids, changed.position == entry.position)
-        compared = compare(self._points, self._copied, [*self._spaces], since, self._record.name)
+        compared = compare(
+            self._points,
+            self._copied,
+            [*self._spaces],
+            since,
+            self._target.on_cluster,
+            self._record.name,
+        )
         followed = 0 if self._follower is None else self._follower.followed
         return Copied(self._record.name, self._copied.count(), followed, compared)
 

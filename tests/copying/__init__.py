@@ -1,0 +1,1 @@
+"""Tests of the room `copying`: collections copied to other stores."""

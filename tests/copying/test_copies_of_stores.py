@@ -1,0 +1,341 @@
+"""Collections in other stores hold what they held, whichever way they went."""
+
+import numpy as np
+import pytest
+from qdrant_client import models
+
+import retrieval_store
+from retrieval_store.copying import comparing, following, stores
+from retrieval_store.errors import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    InvalidTypeError,
+    NotFoundError,
+    ReadOnlyError,
+    StorageError,
+)
+from retrieval_store.qdrant import QdrantClient
+
+EVERYTHING = ["documents", "metadatas", "uris", "embeddings", "sparse_embeddings"]
+CONFIGURATION = {
+    "hnsw": {"space": "cosine", "ef_search": 77},
+    "text": {"language": "german"},
+    "sparse": {"idf": True},
+}
+
+
+def filled(client, name="things", count=1_700):
+    """Points with and without each of what points may have."""
+    things = client.create_collection(
+        name, CONFIGURATION, metadata={"made": "for a test"}, embedding_function=None
+    )
+    things.add(
+        [f"p{i}" for i in range(count)],
+        [[i + 1, 1.5] for i in range(count)],
+        [None if i % 7 == 0 else {"n": i, "big": 2**60 + i, "f": i / 7} for i in range(count)],
+        [None if i % 5 == 0 else f"text {i}" for i in range(count)],
+        uris=[None if i % 3 else f"file:///{i}" for i in range(count)],
+        sparse_embeddings=[
+            None if i % 2 else {"indices": [i, i + 3], "values": [0.5, i + 1]} for i in range(count)
+        ],
+    )
+    things.delete(["p10", "p11"])
+    things.update(["p20"], embeddings=[[-1, -1]], documents="new")
+    return things
+
+
+def same(one, other):
+    """Both collections hold the same, in the same order."""
+    these, those = (held(collection) for collection in (one, other))
+    assert these["ids"] == those["ids"]
+    for field in ("documents", "metadatas", "uris", "sparse_embeddings"):
+        assert these[field] == those[field]
+    np.testing.assert_allclose(these["embeddings"], those["embeddings"], rtol=1e-6)
+
+
+def held(collection):
+    return collection.get(include=EVERYTHING)
+
+
+def opened(client, name="things"):
+    return client.get_collection(name, embedding_function=None)
+
+
+@pytest.fixture(params=["memory", "disk", "cluster"])
+def other(request, tmp_path):
+    """The client of another store."""
+    if request.param == "cluster":
+        from tests.helpers.real_qdrant import qdrant
+
+        with qdrant() as qdrant_client:
+            yield retrieval_store.Client(qdrant_client=qdrant_client)
+        return
+    path = tmp_path / "other" if request.param == "disk" else None
+    with retrieval_store.Client(path) as client:
+        yield client
+
+
+def test_a_copy_holds_and_finds_what_its_source_does(client, other):
+    things = filled(client)
+    client.create_collection("empty", embedding_function=None)
+    copied = client.copy_to(other)
+    assert [(one.name, one.points, one.followed) for one in copied] == [
+        ("empty", 0, 0),
+        ("things", 1_698, 0),
+    ]
+    assert copied[1].compared >= 900
+    copy = opened(other)
+    same(things, copy)
+    assert (copy.metadata, copy.configuration) == (things.metadata, things.configuration)
+    query = {"query_embeddings": [[3, 4]], "where": {"n": {"$gt": 600}}, "n_results": 5}
+    assert copy.query(**query)["ids"] == things.query(**query)["ids"]
+    words = {"query_texts": ["text 77"], "mode": "text", "n_results": 1}
+    assert copy.query(**words)["ids"] == things.query(**words)["ids"]
+    copy.add(["more"], [[1, 1]])
+    assert "more" not in things
+
+
+def test_only_the_collections_that_are_named_are_copied_and_nothing_is_replaced(client, other):
+    for name in ("one", "two", "three"):
+        client.create_collection(name, embedding_function=None).add([name], [[1, 2]])
+    client.copy_to(other, "two")
+    assert [one.name for one in other.list_collections()] == ["two"]
+    with pytest.raises(AlreadyExistsError, match="'two' exists already .* replaces nothing"):
+        client.copy_to(other)
+    assert [one.name for one in other.list_collections()] == ["two"]
+    client.copy_to(other, ["three", "one"])
+    assert other.count_collections() == 3
+    with pytest.raises(NotFoundError, match="'four'"):
+        client.copy_to(other, ["four"])
+
+
+def test_a_store_is_not_copied_into_itself(client):
+    with pytest.raises(InvalidArgumentError, match="one store"):
+        client.copy_to(client)
+    with pytest.raises(InvalidTypeError, match="expected a Client"):
+        client.copy_to("elsewhere")
+    with retrieval_store.Client() as there, pytest.raises(InvalidArgumentError, match="quiet is"):
+        client.copy_to(there, follow=True, quiet=float("nan"))
+
+
+def test_a_cluster_cannot_be_followed(cluster):
+    with retrieval_store.Client() as here, pytest.raises(InvalidArgumentError, match="no such log"):
+        cluster.copy_to(here, follow=True)
+
+
+def test_a_target_that_is_read_only_is_left_alone(tmp_path):
+    with retrieval_store.Client(tmp_path / "b"):
+        pass
+    with (
+        retrieval_store.Client() as source,
+        retrieval_store.Client(tmp_path / "b", read_only=True) as target,
+    ):
+        filled(source)
+        with pytest.raises(ReadOnlyError, match="read-only"):
+            source.copy_to(target)
+    assert not list(tmp_path.rglob("*.journal"))
+    with retrieval_store.Client(tmp_path / "b") as target:
+        assert not target.count_collections()
+
+
+def test_a_store_that_is_read_only_can_be_copied_and_stays_as_it_is(tmp_path):
+    with retrieval_store.Client(tmp_path / "a") as source:
+        filled(source)
+    before = {one: one.read_bytes() for one in (tmp_path / "a").rglob("*") if one.is_file()}
+    with retrieval_store.Client(tmp_path / "a", read_only=True) as source:
+        for target in (retrieval_store.Client(), retrieval_store.Client(tmp_path / "b")):
+            with target:
+                source.copy_to(target)
+                same(opened(source), opened(target))
+    assert {one: one.read_bytes() for one in before} == before
+
+
+def test_what_only_qdrant_client_knows_is_copied_between_directories(tmp_path):
+    spaces = {
+        "a": models.VectorParams(size=2, distance=models.Distance.DOT),
+        "many": models.VectorParams(
+            size=2,
+            distance=models.Distance.COSINE,
+            multivector_config=models.MultiVectorConfig(comparator="max_sim"),
+        ),
+    }
+    with QdrantClient(path=tmp_path / "a") as ours:
+        ours.create_collection(
+            "named", spaces, sparse_vectors_config={"s": models.SparseVectorParams()}
+        )
+        vectors = {"a": [1, 2], "many": [[1, 0], [0, 1]]}
+        sparse = models.SparseVector(indices=[4], values=[2.0])
+        ours.upsert(
+            "named",
+            [
+                models.PointStruct(id=7, vector=vectors | {"s": sparse}, payload={"k": [1, None]}),
+                models.PointStruct(id=8, vector={"a": [3, 4]}),
+            ],
+        )
+        ours.create_payload_index("named", "k", "integer")
+        alias = models.CreateAlias(collection_name="named", alias_name="called")
+        ours.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
+        expected = ours.scroll("called", with_vectors=True), ours.get_collection("named")
+    with (
+        retrieval_store.Client(tmp_path / "a") as source,
+        retrieval_store.Client(tmp_path / "b") as target,
+        retrieval_store.Client() as memory,
+    ):
+        source.copy_to(target)
+        source.copy_to(memory)
+        memory.copy_to(target.__class__(tmp_path / "c"))
+    for name in ("b", "c"):
+        with QdrantClient(path=tmp_path / name) as theirs:
+            found = theirs.scroll("called", with_vectors=True), theirs.get_collection("named")
+            assert found[0] == expected[0]
+            assert found[1].config.params == expected[1].config.params
+            assert found[1].payload_schema == expected[1].payload_schema
+
+
+def test_a_cluster_takes_no_vectors_that_only_qdrant_client_knows(tmp_path, cluster):
+    with QdrantClient(path=tmp_path) as ours:
+        size = models.VectorParams(size=2, distance=models.Distance.DOT)
+        ours.create_collection("named", {"a": size})
+    with (
+        retrieval_store.Client(tmp_path) as source,
+        pytest.raises(InvalidArgumentError, match="QdrantClient.migrate"),
+    ):
+        source.copy_to(cluster)
+
+
+def test_no_journal_is_left_when_all_is_done(tmp_path):
+    with (
+        retrieval_store.Client(tmp_path / "a") as source,
+        retrieval_store.Client(tmp_path / "b") as target,
+        retrieval_store.Client() as memory,
+    ):
+        filled(source)
+        source.copy_to(target)
+        source.copy_to(memory)
+    assert not list(tmp_path.rglob("*.journal"))
+
+
+def broken_off(monkeypatch, after):
+    """Copies break off when so many pages have been written."""
+    left, write = iter(range(after)), stores.write
+
+    def breaking(target, points):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        write(target, points)
+
+    monkeypatch.setattr(stores, "write", breaking)
+    monkeypatch.setattr(stores, "page_size", lambda dimensions: 100)
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "a little", "more than the log holds"])
+def test_what_was_broken_off_goes_on_with_what_the_source_is_then(
+    client, other, monkeypatch, meanwhile
+):
+    things = filled(client)
+    with monkeypatch.context() as patched:
+        patched.setattr(stores._Copy, "_by_files", property(lambda self: False))
+        broken_off(patched, 9)
+        with pytest.raises(KeyboardInterrupt):
+            client.copy_to(other)
+        assert opened(other).count() == 900
+    if meanwhile != "nothing":
+        things.delete([f"p{i}" for i in range(0, 1_000, 3)])
+        things.add(["new"], [[5, 5]])
+        things.update(["p1", "p1600"], documents=["one", "two"], embeddings=[[1, 1], [2, 2]])
+    if meanwhile == "more than the log holds":
+        monkeypatch.setattr("retrieval_store.engine.storage.write.LOG_WRITES", 2)
+        monkeypatch.setattr("retrieval_store.engine.storage.write.TRIM_EVERY", 1)
+        for turn in range(4):
+            things.update([f"p{turn + 1}"], metadatas=[{"turn": turn}])
+    with monkeypatch.context() as patched:
+        patched.setattr(stores._Copy, "_by_files", property(lambda self: False))
+        has_journal = client.path is not None or other.path is not None
+        if not has_journal:  # between memory and a cluster nobody remembers
+            with pytest.raises(AlreadyExistsError):
+                client.copy_to(other)
+            return
+        client.copy_to(other)
+    same(things, opened(other))
+
+
+@pytest.mark.embedded
+def test_what_is_written_meanwhile_follows(client, other, monkeypatch):
+    things, turn = filled(client), iter(range(10**6))
+    catch_up = following.Follower.catch_up
+
+    def with_writes(follower):
+        i = next(turn)
+        if i < 5:
+            things.add([f"new{i}"], [[i, 1]], documents=f"new {i}")
+            things.delete([f"p{i}", f"new{i - 2}"])
+            things.update(["p100"], metadatas=[{"turn": i}])
+        return catch_up(follower)
+
+    monkeypatch.setattr(following.Follower, "catch_up", with_writes)
+    (copied,) = client.copy_to(other, follow=True, quiet=0)
+    assert copied.followed > 0
+    same(things, opened(other))
+    things.modify(metadata={"made": "again"})
+
+
+@pytest.mark.embedded
+def test_settings_that_change_meanwhile_follow(client, monkeypatch):
+    things, changed = filled(client), []
+    catch_up = following.Follower.catch_up
+
+    def with_change(follower):
+        if not changed:
+            changed.append(things.modify(metadata={"made": "again"}))
+        return catch_up(follower)
+
+    monkeypatch.setattr(following.Follower, "catch_up", with_change)
+    with retrieval_store.Client() as other:
+        client.copy_to(other, follow=True, quiet=0)
+        assert opened(other).metadata == {"made": "again"}
+
+
+@pytest.mark.embedded
+def test_a_log_that_is_cut_off_meanwhile_is_no_loss(client, other, monkeypatch):
+    things, turn = filled(client), iter(range(10**6))
+    monkeypatch.setattr("retrieval_store.engine.storage.write.LOG_WRITES", 2)
+    monkeypatch.setattr("retrieval_store.engine.storage.write.TRIM_EVERY", 1)
+    catch_up = following.Follower.catch_up
+
+    def with_writes(follower):
+        if next(turn) == 1:
+            for i in range(6):
+                things.update([f"p{i}"], metadatas=[{"turn": i}])
+            things.delete(["p30"])
+        return catch_up(follower)
+
+    monkeypatch.setattr(following.Follower, "catch_up", with_writes)
+    client.copy_to(other, follow=True, quiet=0)
+    same(things, opened(other))
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("wrong", ["document", "embedding", "missing", "more"])
+def test_a_copy_that_differs_is_found(client, monkeypatch, wrong):
+    filled(client)
+    with retrieval_store.Client() as other:
+
+        def spoiled(*arguments):
+            copy = opened(other)
+            if wrong == "document":
+                copy.update(
+                    [f"p{i}" for i in range(1_700)],
+                    documents=["x"] * 1_700,
+                    embeddings=[[1, 1]] * 1_700,
+                )
+            elif wrong == "embedding":
+                copy.update([f"p{i}" for i in range(1_700)], embeddings=[[9, 9]] * 1_700)
+            elif wrong == "missing":
+                copy.delete(["p1"])
+            else:
+                copy.add(["more"], [[1, 1]])
+            return comparing.compare(*arguments)
+
+        monkeypatch.setattr(stores, "compare", spoiled)
+        with pytest.raises(StorageError, match="the copy of collection 'things'"):
+            client.copy_to(other)

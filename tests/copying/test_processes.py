@@ -1,0 +1,102 @@
+"""Copies that are killed at random moments and begun again, and sources that never rest."""
+
+import os
+import random
+import shutil
+import threading
+
+import pytest
+
+import retrieval_store
+from tests.copying import processes
+from tests.copying.test_copies_of_stores import filled, held, opened, same
+from tests.helpers import PATIENCE
+from tests.helpers.processes import running
+from tests.helpers.qdrant_server.socket import serving
+
+KILLS = int(os.environ.get("COPY_KILLS", "12"))  # of all; 50 and more were tried
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    path = tmp_path_factory.mktemp("source") / "store"
+    with retrieval_store.Client(path) as client:
+        filled(client, "first", 800)
+        filled(client, "things", 1_700)
+    return path
+
+
+def killed_or_done(moment, *arguments):
+    """Whether a copy came to its end before it was killed."""
+    with running(processes.copy, *arguments) as process:
+        assert process.stdout.readline() == "ready\n", process.stderr.read()
+        threading.Timer(moment, process.kill).start()
+        out, err = process.communicate(timeout=PATIENCE)
+        assert "Error" not in err
+        return "things 1698" in out
+
+
+@pytest.mark.kills
+@pytest.mark.parametrize("how", ["files", "points"])
+def test_copies_killed_at_random_lose_and_double_nothing(source, tmp_path, how):
+    rng, kills, ends = random.Random(how), 0, 0
+    target = tmp_path / "target"
+    while kills < KILLS // 2:
+        done = killed_or_done(rng.uniform(0, 0.5), source, target, how)
+        kills += not done
+        if done:
+            ends += 1
+            check(source, target)
+            shutil.rmtree(target)
+    while not killed_or_done(PATIENCE, source, target, how):
+        pass
+    check(source, target)
+
+
+def check(source, target):
+    with retrieval_store.Client(source) as ours, retrieval_store.Client(target) as theirs:
+        for name in ("first", "things"):
+            same(opened(ours, name), opened(theirs, name))
+        assert not [one for one in theirs.verify() if one.problem]
+    assert not list(target.glob("*.journal"))
+    assert not list(target.glob(".copy*"))
+
+
+@pytest.mark.kills
+def test_a_copy_to_a_server_that_is_killed_goes_on(source, tmp_path):
+    rng = random.Random(3)
+    store = tmp_path / "store"
+    shutil.copytree(source, store)
+    with serving() as url:
+        for _ in range(5):
+            if killed_or_done(rng.uniform(0.1, 1.5), store, url, "points"):
+                break
+        else:
+            assert killed_or_done(PATIENCE, store, url, "points")
+        with retrieval_store.Client(store) as ours, retrieval_store.Client(url=url) as theirs:
+            for name in ("first", "things"):
+                same(opened(ours, name), opened(theirs, name))
+
+
+@pytest.mark.kills
+@pytest.mark.parametrize("to", ["disk", "memory"])
+def test_a_writer_that_never_pauses_is_followed(tmp_path, to):
+    with retrieval_store.Client(tmp_path / "a") as source:
+        things = filled(source)
+        with (
+            running(processes.write_without_end, tmp_path / "a") as writer,
+            retrieval_store.Client(tmp_path / "b" if to == "disk" else None) as target,
+        ):
+
+            def stop_later():
+                for line in writer.stdout:
+                    if int(line) >= 600:
+                        writer.kill()
+
+            stopping = threading.Thread(target=stop_later)
+            stopping.start()
+            (copied,) = source.copy_to(target, follow=True, quiet=1)
+            stopping.join(PATIENCE)
+            assert copied.followed > 0
+            same(things, opened(target))
+            assert "n600" in held(things)["ids"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from retrieval_store import plugins
+from retrieval_store.base.logs import log_of
 from retrieval_store.engine import registry
 from retrieval_store.engine.snapshots.restoring import restore_store
 from retrieval_store.engine.state.budget import BUDGET
@@ -26,6 +27,8 @@ from retrieval_store.errors import (
 )
 from retrieval_store.interface.records import CollectionRecord, Mode, Progress
 from retrieval_store.interface.stores import CollectionStore, EmbeddedStore, PointsBackend
+
+_log = log_of("store")
 
 
 class Session:
@@ -76,6 +79,7 @@ def restore(snapshot: Path, path: Path, name: str | None) -> None:
         if name is not None:
             raise InvalidArgumentError(f"there is no store at {path} to add {name!r} to")
         restore_store(snapshot, path, plugins.find_index)
+        _log.info("made the store in %s of the snapshot %s", path, snapshot)
         return
     session = embedded(path, "full", rebuild=False)
     try:

@@ -4,6 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from retrieval_store.base.json_values import JSONValue, Payload
+from retrieval_store.base.tracing import Attributes
 from retrieval_store.engine.nearest.kept import Kept
 from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.engine.state.budget import BUDGET
@@ -32,6 +33,18 @@ def explanation(trace: Trace, state: State) -> Payload:
         ],
         "remarks": list[JSONValue](trace.remarks),
         "steps": {name: round(milliseconds, 4) for name, milliseconds in trace.steps.items()},
+    }
+
+
+def of_search(trace: Trace, state: State) -> Attributes:
+    """The same for spans."""
+    return {
+        "retrieval_store.seq": state.head.seq,
+        "retrieval_store.points": state.count,
+        "retrieval_store.matching": trace.matching,
+        "retrieval_store.fresh": trace.fresh,
+        "retrieval_store.uncoded": trace.uncoded,
+        **{f"retrieval_store.ms.{step}": spent for step, spent in trace.steps.items()},
     }
 
 

@@ -58,6 +58,11 @@ class Session:
         """Whether `close` was called."""
         return not self._finalizer.alive
 
+    @property
+    def budget(self) -> dict[str, int]:
+        """What the stores of this process may hold in memory, and hold; nothing of a cluster."""
+        return {} if self.on_cluster else BUDGET.told
+
     def close(self) -> None:
         """Give the store back; a second call does nothing."""
         self._finalizer()

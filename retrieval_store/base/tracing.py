@@ -47,13 +47,13 @@ S = TypeVar("S", bound=Named)
 
 
 def _found() -> Any:
-    """The tracer, once the application has imported OpenTelemetry; it goes on to what provider
-    there is then, or comes later."""
+    """The tracer, once the application has imported OpenTelemetry and said where spans go to."""
     global _tracer  # noqa: PLW0603 (it is looked up once)
-    if _tracer is None and API in sys.modules:
-        from opentelemetry import trace  # waits until it is wholly imported
-
-        _tracer = trace.get_tracer(OURS)
+    trace: Any = sys.modules.get(API)
+    if _tracer is None and hasattr(trace, "get_tracer_provider"):  # else it is being imported
+        provider = trace.get_tracer_provider()
+        if type(provider) is not trace.ProxyTracerProvider:
+            _tracer = provider.get_tracer(OURS)
     return _tracer
 
 
@@ -87,8 +87,7 @@ def span(operation: str, collection: str, system: System = OURS) -> Iterator[Non
     if tracer is None:
         yield
         return
-    from opentelemetry import trace
-
+    trace: Any = sys.modules[API]
     kind = trace.SpanKind.INTERNAL if system == OURS else trace.SpanKind.CLIENT
     attributes = {
         "db.system.name": system,

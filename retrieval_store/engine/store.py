@@ -18,6 +18,7 @@ from retrieval_store.engine.database.syncing import sync_directory, sync_file
 from retrieval_store.engine.nearest.indexing import FindClass, built_in
 from retrieval_store.engine.opened import OpenCollections
 from retrieval_store.engine.points import PointStore
+from retrieval_store.engine.report import gauges, on_disk
 from retrieval_store.engine.snapshots.copies import private_copy, remove_lost_copies
 from retrieval_store.engine.snapshots.restoring import unpacked
 from retrieval_store.engine.snapshots.taking import take
@@ -38,7 +39,7 @@ from retrieval_store.errors import (
     NotFoundError,
     StorageError,
 )
-from retrieval_store.interface.records import CollectionRecord, FileReport, Mode, Progress
+from retrieval_store.interface.records import CollectionRecord, FileReport, Gauges, Mode, Progress
 from retrieval_store.interface.spaces import NewSpace
 
 T = TypeVar("T")
@@ -281,6 +282,17 @@ class Store:
         points = self._open.get(collection_id) or self._reopened(collection_id)
         self._open.wake(collection_id, points)
         return points
+
+    def gauges(self) -> Iterator[tuple[str, Gauges]]:
+        """What is watched of each collection, by their names; loads nothing."""
+        for record in self.page(None, 0):
+            points = self._open.get(record.id) or self._reopened(record.id)
+            with contextlib.suppress(NotFoundError):  # deleted meanwhile
+                yield record.name, gauges(points, self.mode)
+
+    def own_bytes(self) -> int:
+        """What the catalog takes on disk."""
+        return 0 if self.directory is None else on_disk(self.directory, f"{CATALOG_NAME}*")
 
     def forget_derived(self) -> None:
         """Drop all derived files, and what is in memory of them; they are made again as they are

@@ -25,6 +25,7 @@ from retrieval_store.interface.points import (
     WriteRules,
 )
 from retrieval_store.interface.queries import AnyQuery, Cut
+from retrieval_store.interface.records import Gauges
 from retrieval_store.interface.stores import INDEX_KINDS, IndexKind
 from retrieval_store.remote import writing
 from retrieval_store.remote.calls.cluster import IndexMissing
@@ -164,6 +165,13 @@ class RemotePoints:
             "indexed_vectors": info.indexed_vectors_count or 0,
             "segments": info.segments_count or 0,
         }
+
+    def gauges(self) -> Gauges:
+        """What is watched of it, as far as a cluster tells."""
+        told = self.stats()
+        bad = told["status"] == "red"
+        problem = f"{told['place']} says that the status is red" if bad else None
+        return Gauges(points=self.count(), problem=problem)
 
     def configure_index(self, space: str, index: Payload) -> None:
         """The number of candidates is sent with each query, so there is nothing to do here."""

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         GetResult,
         QueryResult,
         Stats,
+        StoreStats,
     )
     from retrieval_store.direct.tables.results import to_arrow, to_pandas
     from retrieval_store.embeddings import EmbeddingFunction, SparseEmbeddingFunction
@@ -100,6 +101,7 @@ __all__ = [
     "SparseEmbeddingFunction",
     "SparseVector",
     "Stats",
+    "StoreStats",
     "TextLoader",
     "URIs",
     "UpdateCollectionMetadata",
@@ -151,6 +153,7 @@ _HOMES = {
     "DeleteResult": "retrieval_store.direct.results",
     "Explanation": "retrieval_store.direct.results",
     "Stats": "retrieval_store.direct.results",
+    "StoreStats": "retrieval_store.direct.results",
     "GetResult": "retrieval_store.direct.results",
     "QueryResult": "retrieval_store.direct.results",
     "register_embedding_function": "retrieval_store.plugins",

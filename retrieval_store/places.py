@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from retrieval_store import plugins
+from retrieval_store.base.logs import log_of
 from retrieval_store.engine import registry
 from retrieval_store.engine.snapshots.restoring import restore_store
 from retrieval_store.engine.state.budget import BUDGET
@@ -26,6 +27,8 @@ from retrieval_store.errors import (
 )
 from retrieval_store.interface.records import CollectionRecord, Mode, Progress
 from retrieval_store.interface.stores import CollectionStore, EmbeddedStore, PointsBackend
+
+_log = log_of("store")
 
 
 class Session:
@@ -57,6 +60,11 @@ class Session:
         """Whether `close` was called."""
         return not self._finalizer.alive
 
+    @property
+    def budget(self) -> dict[str, int]:
+        """What the stores of this process may hold in memory, and hold; nothing of a cluster."""
+        return {} if self.on_cluster else BUDGET.told
+
     def close(self) -> None:
         """Give the store back; a second call does nothing."""
         self._finalizer()
@@ -78,6 +86,7 @@ def restore(snapshot: Path, path: Path, name: str | None) -> None:
         if name is not None:
             raise InvalidArgumentError(f"there is no store at {path} to add {name!r} to")
         restore_store(snapshot, path, plugins.find_index)
+        _log.info("made the store in %s of the snapshot %s", path, snapshot)
         return
     session = embedded(path, "full", rebuild=False)
     try:

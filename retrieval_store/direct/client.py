@@ -48,7 +48,7 @@ from retrieval_store.direct.configuration import (
     with_given,
 )
 from retrieval_store.direct.embedder import space_for, spec_of
-from retrieval_store.direct.results import SPACE
+from retrieval_store.direct.results import SPACE, StoreStats, store_stats
 from retrieval_store.direct.sharding import checked_consistency
 from retrieval_store.direct.tables.html import table_of
 from retrieval_store.embeddings import DEFAULT, Default, Embeds
@@ -286,6 +286,23 @@ class Client:
                 reports.append(report)
                 bar.update(1)
         return reports
+
+    def stats(self) -> StoreStats:
+        """What is watched of a store: how many collections and points there are, the bytes in
+        memory and on disk by part, and what of the memory budget all stores of this process hold.
+
+        Of each collection by its name: `points`; `seq`, the number of its last operation;
+        `index_lag` and `uncoded`, vectors that no index and no codes have taken in yet, and that
+        should be in them; `dead_slots`, which compaction gives back; `memory` and `disk`, bytes;
+        `in_memory`, whether this process has its state in memory; `problem`, why it can't be read.
+        None is what isn't known: dead slots of a collection that isn't in memory, and on a cluster
+        all but the points.
+
+        Nothing is loaded for it: it takes a look at some files of each collection, about a
+        millisecond; on a cluster three requests.
+        """
+        store = self._session.store
+        return store_stats(store.gauges(), store.own_bytes(), self._session.budget)
 
     def snapshot(self, path: str | os.PathLike[str]) -> None:
         """Write all collections into one file, each as it is at one moment, while others go on

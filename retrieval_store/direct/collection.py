@@ -1,6 +1,5 @@
 """Collection: named points with documents, metadata and one embedding each."""
 
-import logging
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +8,7 @@ from functools import partial
 from typing import Any, Literal, TypeAlias, cast
 
 from retrieval_store.base.json_values import Payload, checked_object, shown
+from retrieval_store.base.logs import log_of
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.base.words import Analyzer
 from retrieval_store.direct.arguments import (
@@ -83,7 +83,7 @@ from retrieval_store.loaders import DataLoader
 
 Question: TypeAlias = tuple[AnyQuery, frozenset[str], Cut]  # and what is wanted of the hits
 FIRST = 5  # points that a notebook shows of a collection
-_log = logging.getLogger("retrieval_store")
+_log = log_of()
 _ADD = WriteRules(known="refuse", new="insert", needs_vector=SPACE)
 _UPDATE = WriteRules(known="update", new="ignore")
 _UPSERT = WriteRules(known="update", new="insert", needs_vector=SPACE)

@@ -4,7 +4,6 @@ Given as `configuration={"hnsw": {"space": "cosine", …}}`, or in the older way
 as "hnsw:space", which stay metadata as well.
 """
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -12,6 +11,7 @@ from typing import Any, Literal, TypedDict, cast
 
 from retrieval_store.base.arrays import Datatype
 from retrieval_store.base.json_values import Payload, checked_object, shown
+from retrieval_store.base.logs import log_of
 from retrieval_store.base.words import Analyzer, analyzer
 from retrieval_store.direct.arguments import whole_number
 from retrieval_store.direct.results import SPACE, SPARSE
@@ -93,7 +93,7 @@ ALL_DEFAULTS: Payload = {
 }
 _DATATYPES: tuple[Datatype, ...] = ("float32", "float16")
 PARTS = ("hnsw", "index", "text", "vectors", "sparse", "qdrant")
-_log = logging.getLogger("retrieval_store")
+_log = log_of()
 _ALIASES = {"M": "max_neighbors"}
 OF_CHROMA = ("num_threads", "batch_size", "sync_threshold", "resize_factor")  # nothing to us
 _METADATA_KEYS = {

@@ -5,7 +5,7 @@ types don't say so, as Chroma's don't: whoever reads a field has put it there.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias, TypedDict, cast, get_args
 
@@ -14,6 +14,7 @@ import numpy as np
 from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.direct.tables.html import Shown
 from retrieval_store.interface.points import Fields, Hits, Points
+from retrieval_store.interface.records import Gauges
 
 Metadata: TypeAlias = dict[str, Any]
 GetField: TypeAlias = Literal[
@@ -108,10 +109,75 @@ class Stats(_KnownOfClusters):
     disk: dict[str, int]
 
 
+class CollectionGauges(TypedDict):
+    """What is watched of a collection: see `Client.stats`."""
+
+    points: int | None
+    seq: int | None
+    in_memory: bool
+    index_lag: int | None
+    uncoded: int | None
+    dead_slots: int | None
+    memory: int
+    disk: int
+    problem: str | None
+
+
+class StoreStats(TypedDict):
+    """What is watched of a store: see `Client.stats`."""
+
+    collections: int
+    points: int
+    memory: dict[str, int]
+    budget: dict[str, int]
+    disk: dict[str, int]
+    by_collection: dict[str, CollectionGauges]
+
+
 class DeleteResult(TypedDict):
     """How many points were really deleted."""
 
     deleted: int
+
+
+def store_stats(
+    each: Iterable[tuple[str, Gauges]], catalog: int, budget: dict[str, int]
+) -> StoreStats:
+    """What is watched of collections, added up, with the bytes of the catalog of the store."""
+    gauges = dict(each)
+    disk = _sum(one.disk for one in gauges.values())
+    if catalog:
+        disk["catalog"] = catalog
+    return StoreStats(
+        collections=len(gauges),
+        points=sum(one.points or 0 for one in gauges.values()),
+        memory=_sum(one.memory for one in gauges.values()),
+        budget=budget,
+        disk=disk,
+        by_collection={name: _told_of(one) for name, one in gauges.items()},
+    )
+
+
+def _told_of(one: Gauges) -> CollectionGauges:
+    return CollectionGauges(
+        points=one.points,
+        seq=one.seq,
+        in_memory=one.in_memory,
+        index_lag=one.index_lag,
+        uncoded=one.uncoded,
+        dead_slots=one.dead_slots,
+        memory=sum(one.memory.values()),
+        disk=sum(one.disk.values()),
+        problem=one.problem,
+    )
+
+
+def _sum(each: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for parts in each:
+        for part, size in parts.items():
+            total[part] = total.get(part, 0) + size
+    return total
 
 
 @lru_cache(maxsize=128)

@@ -18,6 +18,7 @@ from typing import NoReturn, TypeVar
 
 import apsw
 
+from retrieval_store.base import tracing
 from retrieval_store.engine.concurrency.forking import aware
 from retrieval_store.engine.concurrency.locking import Turns, tries
 from retrieval_store.engine.database.failures import (
@@ -82,7 +83,7 @@ class Access:
     ) -> None:
         self._database = database
         self.directory = directory
-        self._name = name
+        self.name = name
         self._new_locks()
         self.closing = False
         self._around = around
@@ -191,6 +192,7 @@ class Access:
         """What `change` returns, given a write transaction, which is committed unless it raises."""
 
         def use(connection: apsw.Connection) -> Found:
+            tracing.event("begun")  # until here it waited for others that write
             with contradictions(self._database.path):
                 return change(Write(connection, self._head(connection), self.memory.open_vectors))
 
@@ -204,7 +206,7 @@ class Access:
 
     def _refuse_to_wait(self) -> NoReturn:
         raise LockTimeoutError(
-            f"other threads have been writing to collection {self._name!r} for more than "
+            f"other threads have been writing to collection {self.name!r} for more than "
             f"{LOCK_TIMEOUT_MS // 1000} s"
         )
 
@@ -230,7 +232,7 @@ class Access:
                 return
             patience = min(2 * patience, LONGEST_PATIENCE_MS)
         raise LockTimeoutError(
-            f"a reader of collection {self._name!r} has kept the write-ahead log for more than "
+            f"a reader of collection {self.name!r} has kept the write-ahead log for more than "
             f"{LOCK_TIMEOUT_MS // 1000} s; deleted content may be left in it"
         )
 
@@ -274,7 +276,7 @@ class Access:
 
     def _gone(self) -> NotFoundError:
         self.dropped = True
-        return NotFoundError.of_deleted(f"Collection {self._name!r}")
+        return NotFoundError.of_deleted(f"Collection {self.name!r}")
 
     def _use(self, work: Callable[[apsw.Connection], Found]) -> Found:
         return self._unless_gone(lambda: self._database.use(work))

@@ -174,6 +174,11 @@ class Memory:
             space.codes.rest()
 
     @property
+    def held(self) -> Moment | None:
+        """What is in memory, however old."""
+        return self._moment
+
+    @property
     def nbytes(self) -> int:
         """Bytes in use for the state, codes and indexes; nothing of what lies in memory alone."""
         moment = self._moment

@@ -48,6 +48,12 @@ class OpenCollections:
         """Keep one that was made just now."""
         self._open[collection_id] = points
 
+    def renamed(self, collection_id: str, name: str) -> None:
+        """Note its name, if it is open."""
+        points = self._open.get(collection_id)
+        if points is not None:
+            points.name = name
+
     def opened(self, collection_id: str, opening: Callable[[], PointStore]) -> PointStore:
         """The one that is open, or what `opening` returns."""
         with self._lock:

@@ -7,9 +7,11 @@ from typing import TypeAlias, TypeVar
 
 import apsw
 
+from retrieval_store.base import tracing
 from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.patched import NOWHERE
+from retrieval_store.base.tracing import returned, traced
 from retrieval_store.engine.access import Access, Around
 from retrieval_store.engine.answering import answer
 from retrieval_store.engine.changes import Transaction, passing_on
@@ -23,7 +25,7 @@ from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.engine.paging import page
 from retrieval_store.engine.ranking.groups import grouped, pairs
 from retrieval_store.engine.ranking.steps import ranked_each
-from retrieval_store.engine.report import explanation, statistics
+from retrieval_store.engine.report import explanation, of_search, statistics
 from retrieval_store.engine.state.fetch import fetch, fetch_each
 from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage.files import POINTS_NAME
@@ -100,16 +102,19 @@ class PointStore(Access):
         create(directory / POINTS_NAME, POINTS, add_spaces)
         return cls.open(directory, name, mode, around)
 
+    @traced("put")
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points, durably, all or nothing."""
         return self._changed(lambda transaction: transaction.put_points(batch, rules))
 
+    @traced("delete")
     def delete(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
         """Delete the first `limit` points that are named and match; returns how many."""
         return self._changed(lambda transaction: transaction.delete_points(ids, expression, limit))
 
+    @traced("transact")
     def transact(self, change: Callable[[Changes], T]) -> T:
         """What `change` returns, given one transaction: all that it does is written, or when it
         raises nothing."""
@@ -117,13 +122,16 @@ class PointStore(Access):
 
     def _changed(self, change: Callable[[Transaction], T]) -> T:
         def work(write: Write) -> tuple[T, int]:
-            transaction = Transaction(self, write)
-            return change(transaction), transaction.written
+            transaction, before = Transaction(self, write), write.head.seq
+            result = change(transaction)
+            tracing.note(lambda: _of_write(transaction.written, before, write.head.seq))
+            return result, transaction.written
 
         result, written = self.write(work)
         self._attend_now_and_then(written)
         return result
 
+    @traced("get", returned)
     def get(
         self,
         ids: Sequence[PointId] | None,
@@ -140,6 +148,7 @@ class PointStore(Access):
 
         return self.read_again(look)
 
+    @traced("page", returned)
     def page(
         self,
         expression: Expression | None,
@@ -154,6 +163,7 @@ class PointStore(Access):
 
         return self.read_again(look)
 
+    @traced("number")
     def number(self, expression: Expression | None) -> int:
         """How many points match."""
         return self.read_again(lambda view: allowed_by(view, expression).count)
@@ -185,15 +195,18 @@ class PointStore(Access):
         """What was inserted or changed since the log had come so far."""
         return self.read(lambda view: changed_since(view.connection, since))
 
+    @traced("query", lambda found: returned(*(hits.points for hits in found)))
     def search(self, query: AnyQuery, fields: Fields, cut: Cut | None = None) -> list[Hits]:
         """For each of the queries the best matching points, best first; those of the cut."""
         return self._answer(query, fields, cut)[0]
 
+    @traced("facet")
     def counted(self, values: ValuesAt, expression: Expression | None) -> list[tuple[Scalar, int]]:
         """Each value with how many of the points that fulfil the expression have it, the most
         frequent ones first, and of these the least."""
         return self.read_again(lambda view: counted(view, values, expression))
 
+    @traced("get", lambda found: returned(found[0]))
     def ordered(
         self,
         values: ValuesAt,
@@ -212,6 +225,7 @@ class PointStore(Access):
 
         return self.read_again(look)
 
+    @traced("explain")
     def explain(self, query: AnyQuery, fields: Fields, cut: Cut | None = None) -> Payload:
         """How `search` finds what it finds; see `report.explanation`."""
         _, trace, state, _ = self._answer(query, fields, cut)
@@ -228,7 +242,8 @@ class PointStore(Access):
             return hits, trace, view.state, [*view.kept.unsaved, *view.kept.lists.wanted()]
 
         answered = self.read_again(look)
-        _, trace, _, wanted = answered
+        _, trace, state, wanted = answered
+        tracing.note(lambda: of_search(trace, state))
         if wanted or trace.lacking_cells > FRESH_CELLS:
             self._around.attend(self)
         return answered
@@ -269,6 +284,7 @@ class PointStore(Access):
         self.write(change)
         self._around.attend(self)
 
+    @traced("get", returned)
     def in_order(
         self,
         path: PayloadPath,
@@ -287,6 +303,7 @@ class PointStore(Access):
 
         return self.read_again(look)
 
+    @traced("query", lambda found: returned(*(one.points for one in found)))
     def rank(self, steps: Sequence[Step], fields: Fields) -> list[RankedPoints]:
         """For each of the steps the points that it ranks, all of one state."""
 
@@ -301,6 +318,7 @@ class PointStore(Access):
 
         return self.read_again(look)
 
+    @traced("query_groups", lambda found: returned(*(one.points for _, one in found)))
     def group(
         self, step: Step, path: Steps, groups: int, size: int, fields: Fields
     ) -> list[tuple[str | int, RankedPoints]]:
@@ -316,6 +334,7 @@ class PointStore(Access):
 
         return self.read_again(look)
 
+    @traced("matrix")
     def pairs(
         self, space: str, expression: Expression | None, sample: int, limit: int
     ) -> tuple[list[PointId], Ints, Ints, Floats]:
@@ -356,6 +375,15 @@ class PointStore(Access):
     def is_dropped(self) -> bool:
         """Whether `mark_dropped` was called, by whichever process."""
         return self._use(lambda connection: read_head(connection).dropped)
+
+
+def _of_write(written: int, before: int, seq: int) -> tracing.Attributes:
+    """What spans say of a transaction."""
+    return {
+        "retrieval_store.written": written,
+        "retrieval_store.operations": seq - before,
+        "retrieval_store.seq": seq,
+    }
 
 
 def _recorded(view: SearchView, space: Space) -> SpaceRecord:

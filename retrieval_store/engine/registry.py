@@ -10,6 +10,7 @@ import weakref
 from pathlib import Path
 from typing import TypeAlias
 
+from retrieval_store.base.logs import log_of
 from retrieval_store.engine.concurrency.forking import aware
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.database.syncing import sync_directory
@@ -20,6 +21,7 @@ from retrieval_store.engine.upkeep import background as upkeep
 from retrieval_store.errors import ConflictError, StorageError
 from retrieval_store.interface.records import Mode
 
+_log = log_of("store")
 _Key: TypeAlias = tuple[int, int, bool, bool]  # device, inode, read-only, without derived files
 
 
@@ -78,6 +80,7 @@ def acquire(
             shared = _Shared(Store(path, mode, find_class, uses_derived))
             share = shared.share()
             _open.stores[key] = shared
+            _log.debug("opened the store in %s, %s", path, mode)
         if share.store.mode != mode:
             raise ConflictError(
                 f"{path} is open in this process with durability={share.store.mode!r}, not {mode!r}"
@@ -100,6 +103,7 @@ def release(share: Share) -> None:
                 if shared.shares:
                     return
                 del _open.stores[key]
+                _log.debug("the store in %s is closed", share.store.directory)
     # A client may be collected while the upkeep thread is at work in its store.
     upkeep.outside(share.store.close)
 

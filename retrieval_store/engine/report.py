@@ -1,14 +1,32 @@
 """What a collection tells about itself: how a query was answered, and what takes how much room."""
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+import apsw
+
 from retrieval_store.base.json_values import JSONValue, Payload
+from retrieval_store.base.tracing import Attributes
+from retrieval_store.engine.access import Access
+from retrieval_store.engine.codes.segments import LEAST_CELLS, SEGMENT, WORTH_CELLS
+from retrieval_store.engine.codes.speeds import codes_are_fast
+from retrieval_store.engine.database.failures import contradictions
+from retrieval_store.engine.database.pools import FileDatabase
+from retrieval_store.engine.nearest.indexing import is_worth_an_index
 from retrieval_store.engine.nearest.kept import Kept
 from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.engine.state.budget import BUDGET
 from retrieval_store.engine.state.state import SpaceState, State, state_bytes
-from retrieval_store.engine.storage.files import DERIVED
+from retrieval_store.engine.storage import derived
+from retrieval_store.engine.storage.files import DERIVED, POINTS_NAME
+from retrieval_store.engine.storage.presence import count_present
+from retrieval_store.engine.storage.schema import POINTS, Space, read_head, read_spaces
+from retrieval_store.errors import ClientClosedError, FormatError, NotFoundError, StorageError
+from retrieval_store.indexes import EXACT
+from retrieval_store.indexes.exact import BY_PRODUCTS
+from retrieval_store.indexes.kernels import MOST_DIMENSIONS
+from retrieval_store.interface.records import Gauges, Mode
 from retrieval_store.interface.spaces import index_name
 
 
@@ -35,10 +53,100 @@ def explanation(trace: Trace, state: State) -> Payload:
     }
 
 
+def of_search(trace: Trace, state: State) -> Attributes:
+    """The same for spans."""
+    return {
+        "retrieval_store.seq": state.head.seq,
+        "retrieval_store.points": state.count,
+        "retrieval_store.matching": trace.matching,
+        "retrieval_store.fresh": trace.fresh,
+        "retrieval_store.uncoded": trace.uncoded,
+        **{f"retrieval_store.ms.{step}": spent for step, spent in trace.steps.items()},
+    }
+
+
+def gauges(points: Access, mode: Mode) -> Gauges:
+    """What is watched of a collection. It is looked at through a connection of its own, which is
+    closed again, and beside what is in memory, so that to watch it is no use of it: nothing is
+    loaded, and nothing that others use is let go of."""
+    if points.directory is None:
+        return points.read(lambda view: _watched(view.connection, view.state, view.kept, None))
+    held, path = points.memory.held, points.directory / POINTS_NAME
+    state, kept = (None, None) if held is None else (held.state, held.kept)
+    database = FileDatabase(path, POINTS, mode)
+    look = partial(_watched, state=state, kept=kept, directory=points.directory)
+    try:
+        with contradictions(path):
+            return database.read(look)
+    except (StorageError, FormatError) as error:
+        if not points.directory.exists():
+            raise NotFoundError.of_deleted("the collection") from None
+        return Gauges(disk=_on_disk(points.directory), problem=str(error))
+    finally:
+        database.close(partial(ClientClosedError, "it was looked at"))
+
+
+def _watched(
+    connection: apsw.Connection, state: State | None, kept: Kept | None, directory: Path | None
+) -> Gauges:
+    """As the database is now; what is in memory may be behind it."""
+    head = read_head(connection)
+    if head.dropped:
+        raise NotFoundError.of_deleted("the collection")
+    dense = [space for space in read_spaces(connection).values() if space.kind == "dense"]
+    at_hand = kept if state is not None and state.head.generation == head.generation else None
+    each = [_behind(connection, space, head.generation, at_hand) for space in dense]
+    spaces = [] if state is None else state.spaces.values()
+    return Gauges(
+        points=count_present(connection),
+        seq=head.seq,
+        in_memory=state is not None,
+        index_lag=sum(lag for lag, _ in each),
+        uncoded=sum(uncoded for _, uncoded in each),
+        dead_slots=None if state is None else sum(space.dead for space in spaces),
+        memory={} if state is None or kept is None else _in_memory(state, kept, directory),
+        disk={} if directory is None else _on_disk(directory),
+    )
+
+
+def _behind(
+    connection: apsw.Connection, space: Space, generation: int, kept: Kept | None
+) -> tuple[int, int]:
+    """How many vectors of a space lack a place in its index, and codes, where they should have
+    them; both in memory and in files."""
+    slots, dimension = space.slots, space.dimension or 0
+    if space.metric not in BY_PRODUCTS:
+        return 0, 0
+    index = derived.find(connection, f"index.{space.number}.{generation}")
+    files = derived.find_all(connection, f"codes.{space.number}.{generation}")
+    indexed, coded = 0 if index is None else index.covered, sum(file.covered for file in files)
+    should_be_coded = slots - slots % SEGMENT  # in files there are full segments only
+    if kept is not None and space.name in kept.codes:
+        should_be_coded = slots
+        indexed = max(indexed, kept.indexes[space.name].covered)
+        coded = max(coded, kept.codes[space.name].shown().count_below(slots))
+    wanted = index_name(space) != EXACT and (indexed > 0 or is_worth_an_index(slots, dimension))
+    codable = slots * dimension >= WORTH_CELLS and dimension <= MOST_DIMENSIONS
+    lag = max(0, slots - indexed) if wanted else 0
+    uncoded = max(0, should_be_coded - coded)
+    if uncoded * dimension <= LEAST_CELLS or not (codable and codes_are_fast()):
+        uncoded = 0  # nobody will make codes of so few
+    return lag, uncoded
+
+
 def statistics(state: State, kept: Kept, directory: Path | None) -> Payload:
     """Points, vectors and bytes by part, on disk and in memory."""
-    spaces = state.spaces
-    memory: Payload = {
+    return {
+        "points": state.count,
+        "spaces": {name: _of_space(s, kept) for name, s in state.spaces.items()},
+        "memory": {**_in_memory(state, kept, directory)},
+        "budget": {**BUDGET.told},
+        "disk": {} if directory is None else {**_on_disk(directory)},
+    }
+
+
+def _in_memory(state: State, kept: Kept, directory: Path | None) -> dict[str, int]:
+    memory = {
         "state": state_bytes(state),
         "columns": kept.columns.nbytes,
         "words": kept.lists.nbytes,
@@ -48,14 +156,9 @@ def statistics(state: State, kept: Kept, directory: Path | None) -> Payload:
         "indexes": sum(index.nbytes for index in kept.indexes.values()),
     }
     if directory is None:
-        memory["vectors"] = sum(s.space.slots * s.space.row_bytes for s in spaces.values())
-    return {
-        "points": state.count,
-        "spaces": {name: _of_space(s, kept) for name, s in spaces.items()},
-        "memory": memory,
-        "budget": {"limit": BUDGET.limit, "held": BUDGET.held},
-        "disk": {} if directory is None else _on_disk(directory),
-    }
+        spaces = [space.space for space in state.spaces.values()]
+        memory["vectors"] = sum(space.slots * space.row_bytes for space in spaces)
+    return memory
 
 
 def _of_space(space: SpaceState, kept: Kept) -> Payload:
@@ -70,9 +173,14 @@ def _of_space(space: SpaceState, kept: Kept) -> Payload:
     }
 
 
-def _on_disk(directory: Path) -> Payload:
+def _on_disk(directory: Path) -> dict[str, int]:
     parts = {"points": "points.sqlite*", "vectors": "*.vectors", "derived": f"{DERIVED}/*"}
-    return {part: sum(map(_taken, directory.glob(pattern))) for part, pattern in parts.items()}
+    return {part: on_disk(directory, pattern) for part, pattern in parts.items()}
+
+
+def on_disk(directory: Path, pattern: str) -> int:
+    """What files of such names take."""
+    return sum(map(_taken, directory.glob(pattern)))
 
 
 def _taken(path: Path) -> int:

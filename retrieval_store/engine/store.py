@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from retrieval_store.base.json_values import Payload
+from retrieval_store.base.logs import log_of
 from retrieval_store.base.words import Analyzer
 from retrieval_store.engine.access import Around
 from retrieval_store.engine.database.failures import translated
@@ -17,6 +18,7 @@ from retrieval_store.engine.database.syncing import sync_directory, sync_file
 from retrieval_store.engine.nearest.indexing import FindClass, built_in
 from retrieval_store.engine.opened import OpenCollections
 from retrieval_store.engine.points import PointStore
+from retrieval_store.engine.report import gauges, on_disk
 from retrieval_store.engine.snapshots.copies import private_copy, remove_lost_copies
 from retrieval_store.engine.snapshots.restoring import unpacked
 from retrieval_store.engine.snapshots.taking import take
@@ -37,11 +39,12 @@ from retrieval_store.errors import (
     NotFoundError,
     StorageError,
 )
-from retrieval_store.interface.records import CollectionRecord, FileReport, Mode, Progress
+from retrieval_store.interface.records import CollectionRecord, FileReport, Gauges, Mode, Progress
 from retrieval_store.interface.spaces import NewSpace
 from retrieval_store.interface.stores import EmbeddedStore
 
 T = TypeVar("T")
+_log = log_of("store")
 RESTORING = "restoring"  # in the names of directories that a snapshot is unpacked to
 
 
@@ -66,7 +69,8 @@ class Store:
             catalog_mode: Mode = "full" if mode == "relaxed" else mode
             if mode != "read-only":
                 refuse_foreign(directory)
-                create(directory / CATALOG_NAME, CATALOG)
+                if create(directory / CATALOG_NAME, CATALOG):
+                    _log.info("made a store in %s", directory)
             self._catalog = Catalog(FileDatabase(directory / CATALOG_NAME, CATALOG, catalog_mode))
             self._finish_drops()
             if mode != "read-only":
@@ -87,6 +91,7 @@ class Store:
         except BaseException:
             self._open.forget(record.id)
             raise
+        _log.debug("made the collection %r (%s)", name, record.id)
         return record
 
     def snapshot(self, target: Path, collection_id: str | None = None) -> None:
@@ -95,6 +100,7 @@ class Store:
             take(target, self.page(None, 0), self.aliases(), self.points, whole=True)
         else:
             take(target, [self.record(collection_id)], {}, self.points, whole=False)
+        _log.info("wrote the snapshot %s", target)
 
     def restore(
         self, snapshot: Path, name: str | None = None, replace: bool = False
@@ -115,6 +121,7 @@ class Store:
             replaced = self._adopt(record, folder / old.id, self.directory, replace)
         if replaced is not None:
             self._drop_marked(replaced)
+        _log.info("restored the collection %r (%s) from %s", record.name, record.id, snapshot)
         return record
 
     def fork(self, collection_id: str, name: str) -> CollectionRecord:
@@ -219,7 +226,9 @@ class Store:
             return record
 
         self._finish_drops()
-        return self._catalog.write(replace)
+        record = self._catalog.write(replace)
+        self._open.renamed(collection_id, record.name)
+        return record
 
     def named(self, name: str) -> CollectionRecord:
         """The collection of this name; raises NotFoundError."""
@@ -280,9 +289,21 @@ class Store:
         self._open.wake(collection_id, points)
         return points
 
+    def gauges(self) -> Iterator[tuple[str, Gauges]]:
+        """What is watched of each collection, by their names; loads nothing."""
+        for record in self.page(None, 0):
+            points = self._open.get(record.id) or self._reopened(record.id)
+            with contextlib.suppress(NotFoundError):  # deleted meanwhile
+                yield record.name, gauges(points, self.mode)
+
+    def own_bytes(self) -> int:
+        """What the catalog takes on disk."""
+        return 0 if self.directory is None else on_disk(self.directory, f"{CATALOG_NAME}*")
+
     def forget_derived(self) -> None:
         """Drop all derived files, and what is in memory of them; they are made again as they are
         needed."""
+        _log.info("derived files in %s are made again as they are needed", self.directory)
         for record in self.page(None, 0):
             with contextlib.suppress(NotFoundError):  # deleted meanwhile
                 forget_derived(self.points(record.id))
@@ -378,6 +399,7 @@ class Store:
         self._open.forget(collection_id)
         _unlink(self._directory_of(collection_id))
         self._catalog.write(lambda entries: entries.remove(collection_id))
+        _log.info("deleted the collection %s", collection_id)
 
     def _directory_of(self, collection_id: str) -> Path | None:
         return None if self.directory is None else self.directory / collection_id

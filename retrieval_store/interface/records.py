@@ -1,7 +1,7 @@
 """What a store says of itself: its collections, and the state of its files."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -32,6 +32,27 @@ class FileReport:
     file: Path
     bytes: int
     problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """What is watched of a collection; None for what isn't known without loading it, or at all.
+
+    points: how many; seq: the number of the last operation; in_memory: whether this process has its
+    state in memory; index_lag: vectors that neither the index at hand nor its file has; uncoded:
+    the same of codes; dead_slots: of vectors that were deleted or replaced, until compaction;
+    memory, disk: bytes by part; problem: why it can't be read, None when it can.
+    """
+
+    points: int | None = None
+    seq: int | None = None
+    in_memory: bool = False
+    index_lag: int | None = None
+    uncoded: int | None = None
+    dead_slots: int | None = None
+    memory: Mapping[str, int] = field(default_factory=dict)
+    disk: Mapping[str, int] = field(default_factory=dict)
+    problem: str | None = None
 
 
 Mode: TypeAlias = Literal["full", "relaxed", "read-only"]

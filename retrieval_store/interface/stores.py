@@ -28,7 +28,7 @@ from retrieval_store.interface.points import (
     WriteRules,
 )
 from retrieval_store.interface.queries import AnyQuery, Cut
-from retrieval_store.interface.records import CollectionRecord, FileReport, Progress
+from retrieval_store.interface.records import CollectionRecord, FileReport, Gauges, Progress
 from retrieval_store.interface.spaces import NewSpace, SpaceRecord
 from retrieval_store.interface.steps import Step
 
@@ -271,6 +271,12 @@ class CollectionStore(Protocol):
 
     def points(self, collection_id: str) -> PointsBackend:
         """The points of a collection; raises NotFoundError."""
+
+    def gauges(self) -> Iterable[tuple[str, Gauges]]:
+        """What is watched of each collection, by their names; loads nothing."""
+
+    def own_bytes(self) -> int:
+        """What the store takes on disk besides its collections."""
 
     def optimize(self, collection_id: str, progress: Progress) -> None:
         """Compact a collection and let go of all that was deleted."""

@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 import qdrant_client
@@ -62,7 +63,9 @@ class AsyncEmbedded(AsyncQdrantBase):
         """What a call returns, made in a thread."""
         if self.closed:
             return call()  # which says so
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, copy_context().run, call
+        )
 
     async def close(self, **kwargs: Any) -> None:
         if not self.closed:

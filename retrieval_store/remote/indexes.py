@@ -5,7 +5,6 @@ index that serves them; one that does serve may leave points out, as an integer 
 2021.0. What can't be sent is left out of the filter, and looked at here.
 """
 
-import logging
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from typing import Any, TypeAlias
 from qdrant_client import models
 
 from retrieval_store.base.json_values import is_unicode
+from retrieval_store.base.logs import log_of
 from retrieval_store.errors import AccessDeniedError, StorageError
 from retrieval_store.filters.expression import PayloadPath
 from retrieval_store.interface.stores import IndexKind
@@ -24,7 +24,7 @@ AGE = 10.0  # seconds after which somebody else may have made an index
 KNOWS_SUBSTRINGS = (1, 20)
 LEAVING_OUT = ("integer", "datetime")  # indexes that ranges are looked up in, of some numbers only
 _STEP = re.compile(r'"([^"]*)"|([^."\[\]]+)|(\[\d*\])')
-_log = logging.getLogger("retrieval_store")
+_log = log_of("cluster")
 
 
 class PayloadIndexes:

@@ -3,12 +3,14 @@
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
 import numpy as np
 
 from retrieval_store.base.json_values import Payload, shown
+from retrieval_store.base.tracing import note, returned, traced
 from retrieval_store.errors import ClusterError, InvalidArgumentError
 from retrieval_store.filters.expression import Expression, PayloadPath, value_at
 from retrieval_store.filters.predicate import fulfils
@@ -23,6 +25,7 @@ from retrieval_store.interface.points import (
     WriteRules,
 )
 from retrieval_store.interface.queries import AnyQuery, Cut
+from retrieval_store.interface.records import Gauges
 from retrieval_store.interface.stores import INDEX_KINDS, IndexKind
 from retrieval_store.remote import writing
 from retrieval_store.remote.calls.cluster import IndexMissing
@@ -36,6 +39,7 @@ from retrieval_store.remote.space import QdrantCollection, Spaces, VectorsHeld
 
 ATTEMPTS = 3  # at a filter for which indexes are wanted
 T = TypeVar("T")
+_traced = partial(traced, system="qdrant")
 
 
 class RemotePoints:
@@ -48,11 +52,19 @@ class RemotePoints:
     def __init__(self, collection: QdrantCollection) -> None:
         self._collection = collection
 
+    @property
+    def name(self) -> str:
+        """The name of the collection."""
+        return self._collection.settings.record.name
+
+    @_traced("put")
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points."""
+        note(lambda: {"retrieval_store.written": len(batch.ids)})
         held = {one.id: one for one in self._named(batch.ids)}
         return writing.put(self._collection, batch, rules, held)
 
+    @_traced("delete")
     def delete(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
@@ -61,6 +73,7 @@ class RemotePoints:
         writing.delete(self._collection, [one.held.id for one in found])
         return len(found)
 
+    @_traced("get", returned)
     def get(
         self,
         ids: Sequence[PointId] | None,
@@ -122,6 +135,7 @@ class RemotePoints:
             )
         return kinds.most_common(1)[0][0]
 
+    @_traced("query", lambda found: returned(*(hits.points for hits in found)))
     def search(self, query: AnyQuery, fields: Fields, cut: Cut | None = None) -> list[Hits]:
         """For each of the queries the best matching points, best first; those of the cut."""
         return self._searched(query, fields, Trace(), cut)
@@ -151,6 +165,13 @@ class RemotePoints:
             "indexed_vectors": info.indexed_vectors_count or 0,
             "segments": info.segments_count or 0,
         }
+
+    def gauges(self) -> Gauges:
+        """What is watched of it, as far as a cluster tells."""
+        told = self.stats()
+        bad = told["status"] == "red"
+        problem = f"{told['place']} says that the status is red" if bad else None
+        return Gauges(points=self.count(), problem=problem)
 
     def configure_index(self, space: str, index: Payload) -> None:
         """The number of candidates is sent with each query, so there is nothing to do here."""

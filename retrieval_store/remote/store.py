@@ -3,6 +3,7 @@
 import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
-from retrieval_store.interface.records import CollectionRecord, FileReport, Progress
+from retrieval_store.interface.records import CollectionRecord, FileReport, Gauges, Progress
 from retrieval_store.interface.spaces import NewSpace
 from retrieval_store.remote import making
 from retrieval_store.remote.calls.cluster import Cluster
@@ -141,6 +142,16 @@ class RemoteStore:
     def verify(self, analyzer_of: Callable[[CollectionRecord], Analyzer]) -> Iterator[FileReport]:
         """Its files are Qdrant's to look at."""
         return iter(())
+
+    def gauges(self) -> Iterator[tuple[str, Gauges]]:
+        """What a cluster says of each collection."""
+        for record in self.page(None, 0):
+            with suppress(NotFoundError):  # deleted meanwhile
+                yield record.name, self.points(record.id).gauges()
+
+    def own_bytes(self) -> int:
+        """Its files are Qdrant's."""
+        return 0
 
     def optimize(self, collection_id: str, progress: Progress) -> None:
         """Qdrant does so by itself."""

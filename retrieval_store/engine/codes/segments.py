@@ -9,7 +9,6 @@ A collection that is small has no codes, since floats are as fast there; thousan
 have no files for them. Nor has any where there are no kernels.
 """
 
-import logging
 from dataclasses import replace
 from functools import partial
 from itertools import takewhile
@@ -19,6 +18,7 @@ import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, Matrix, Stored
+from retrieval_store.base.logs import log_of
 from retrieval_store.engine.codes.coded import NOTHING_CODED, Coded
 from retrieval_store.engine.codes.files import Mapped, read_segments, write_segments
 from retrieval_store.engine.codes.speeds import codes_are_fast
@@ -51,7 +51,7 @@ LEAST_CELLS = 131_072  # numbers, of vectors without codes: fewer are left for l
 HARD_AFTER = 3  # queries whose candidates were too many, and no others: then codes are no help …
 TRY_AGAIN = 256  # … until so many have been answered without
 
-_log = logging.getLogger("retrieval_store")
+_log = log_of("files")
 
 
 class SpaceCodes:
@@ -139,6 +139,7 @@ class SpaceCodes:
     def _load(self, directory: Path, number: int, found: DerivedFile) -> None:
         try:
             self._use(number, self.read(directory, found))
+            _log.debug("loaded %s: codes of %d vectors", found.file, found.covered)
         except (DamagedError, ValueError, OSError) as error:
             if isinstance(error, (DamagedError, ValueError)):  # else it may do later
                 self._useless.add(found)

@@ -8,7 +8,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 import apsw
 
+from retrieval_store.base.logs import log_of
 from retrieval_store.engine.concurrency.forking import unforkable
 from retrieval_store.engine.database.failures import LOCK_TIMEOUT_MS, contradictions, translated
 from retrieval_store.engine.database.formats import Format
@@ -30,6 +31,7 @@ from retrieval_store.engine.database.transactions import in_transaction, select,
 from retrieval_store.errors import DamagedError, FormatError, StorageError
 from retrieval_store.interface.records import Mode
 
+_log = log_of("store")
 Fill: TypeAlias = Callable[[apsw.Connection], None]
 CHECKSUM_BYTES = 8  # at the end of each page, as the checksum VFS wants them
 CHECKSUM_VFS = "cksmvfs"
@@ -60,16 +62,17 @@ def _load_checksum_vfs(connection: apsw.Connection) -> None:
         load(connection, "cksumvfs")
 
 
-def create(path: Path, format: Format, fill: Fill | None = None) -> None:
-    """Make the database unless it is there; several processes may do so at once. `fill` adds to
-    the tables. It is made whole under another name and then linked, so nobody ever sees half of
-    it, and of two processes one comes first."""
+def create(path: Path, format: Format, fill: Fill | None = None) -> bool:
+    """Make the database unless it is there, and say whether it was made; several processes may do
+    so at once. `fill` adds to the tables. It is made whole under another name and then linked, so
+    nobody ever sees half of it, and of two processes one comes first."""
     with translated(path):
-        unforkable(partial(_create, path, format, fill))
+        return unforkable(partial(_create, path, format, fill))
 
 
-def _create(path: Path, format: Format, fill: Fill | None) -> None:
-    if not path.exists():
+def _create(path: Path, format: Format, fill: Fill | None) -> bool:
+    is_new = not path.exists()
+    if is_new:
         made = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
         flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
         try:
@@ -81,11 +84,14 @@ def _create(path: Path, format: Format, fill: Fill | None) -> None:
                 in_transaction(connection, partial(make_tables, format=format, fill=fill))
                 connection.execute("PRAGMA journal_mode = WAL")
             sync_file(made)
-            with suppress(FileExistsError):
+            try:
                 os.link(made, path)
+            except FileExistsError:  # another process was faster
+                is_new = False
         finally:
             made.unlink(missing_ok=True)
         sync_directory(path.parent)
+    return is_new
 
 
 @contextmanager
@@ -191,8 +197,11 @@ def _migrate(connection: apsw.Connection, path: Path, format: Format, mode: Mode
 
     def migrate(connection: apsw.Connection) -> int:
         # Another process may have done it meanwhile.
-        for version in range(_version(connection, path, format), format.version):
+        found = _version(connection, path, format)
+        for version in range(found, format.version):
             connection.execute(format.migrations[version])
+        if found < format.version:
+            _log.info("brought %s from format version %d to %d", path, found, format.version)
         connection.execute(f"PRAGMA user_version = {format.version}")
         return format.version
 

@@ -9,7 +9,6 @@ hnswlib can't bear. Nobody waits for the index to search it: what comes while it
 answered exactly, and who changes it waits only for the searches that are under way.
 """
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TypeAlias, TypeVar
 import apsw
 
 from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.logs import log_of
 from retrieval_store.engine.codes.speeds import speeds
 from retrieval_store.engine.concurrency.forking import unforkable
 from retrieval_store.engine.concurrency.locking import Sharing, Turns
@@ -54,7 +54,7 @@ def built_in(name: str) -> IndexClass:
     return HNSWIndex
 
 
-_log = logging.getLogger("retrieval_store")
+_log = log_of("files")
 
 
 class SpaceIndex:
@@ -162,6 +162,7 @@ class SpaceIndex:
         assert self._directory is not None
         try:
             self._index, self.saved = self.read(self._directory, found), found.covered
+            _log.debug("loaded %s: %d vectors", found.file, found.covered)
         except PluginError as error:
             self.full, self.refused = True, error
         except (DamagedError, ValueError, OSError) as error:

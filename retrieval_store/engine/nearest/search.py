@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from retrieval_store.base import tracing
 from retrieval_store.engine.codes.coded import NOTHING_CODED, Coded
 from retrieval_store.engine.codes.speeds import Speeds, speeds
 from retrieval_store.engine.filtering.selecting import allowed_by
@@ -49,7 +50,10 @@ def nearest_rows(view: SearchView, query: Query, trace: Trace) -> list[Found]:
     allowed = allowed_by(view, query.expression)
     trace.matching = allowed.count
     trace.lap("filter")
-    return _Search(Asked(view, space, query, allowed, trace)).run()
+    planned = len(trace.plans)
+    found = _Search(Asked(view, space, query, allowed, trace)).run()
+    tracing.event("plan", lambda: trace.of_plans(planned, query.k))
+    return found
 
 
 class _Search:

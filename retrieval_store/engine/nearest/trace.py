@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
+from retrieval_store.base.tracing import Attributes
 from retrieval_store.engine.nearest.planner import Plan
 
 
@@ -31,6 +32,21 @@ class Trace:
         """So many have no codes."""
         self.uncoded = vectors
         self.lacking_cells = max(self.lacking_cells, vectors * dimension)
+
+    def of_plans(self, first: int, k: int) -> Attributes:
+        """For spans: the plans from the `first` on, and how many vectors each query was compared
+        with by them, at most."""
+        plans = self.plans[first:]
+        scanned = [plan.ef if plan.method == "over-fetch" else self.matching for plan in plans]
+        return {
+            "retrieval_store.methods": [*dict.fromkeys(plan.method for plan in plans)],
+            "retrieval_store.k": k,
+            "retrieval_store.ef": max((plan.ef for plan in plans), default=0),
+            "retrieval_store.matching": self.matching,
+            "retrieval_store.scanned": max(scanned, default=0),
+            "retrieval_store.fresh": self.fresh,
+            "retrieval_store.uncoded": self.uncoded,
+        }
 
     def lap(self, step: str) -> None:
         """The time since the last lap went to this step."""

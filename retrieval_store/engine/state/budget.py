@@ -44,6 +44,11 @@ class Budget:
         """Bytes that are held."""
         return sum(cache.nbytes for cache in self._there())
 
+    @property
+    def told(self) -> dict[str, int]:
+        """What is told of it."""
+        return {"limit": self.limit, "held": self.held}
+
     def settle(self, in_use: "Cache[Any, Any]") -> None:
         """Let go of what was unused for longest, if too much is held besides what is in use. To be
         called where no lock is held."""

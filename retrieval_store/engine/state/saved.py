@@ -1,6 +1,5 @@
 """What was saved by some process of what is kept here: read if it is of use, and caught up."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -8,6 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from retrieval_store.base.arrays import Ints
+from retrieval_store.base.logs import log_of
 from retrieval_store.engine.state.layers import united
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.state.view import AnyView
@@ -16,7 +16,7 @@ from retrieval_store.engine.storage.schema import read_changes
 from retrieval_store.errors import DamagedError
 
 T = TypeVar("T")
-_log = logging.getLogger("retrieval_store")
+_log = log_of("files")
 
 
 class OutdatedError(ValueError):
@@ -38,7 +38,9 @@ def saved(
     try:
         path = path_of(view.directory, found)
         refuse_damaged(path, found)
-        return read(path, found)
+        content = read(path, found)
+        _log.debug("loaded %s", path)
+        return content
     except OutdatedError:
         reject()
     except (DamagedError, ValueError, LookupError, TypeError, OSError) as error:

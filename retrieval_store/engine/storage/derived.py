@@ -21,11 +21,13 @@ from pathlib import Path
 
 import apsw
 
+from retrieval_store.base.logs import log_of
 from retrieval_store.engine.database.syncing import sync_directory
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.files import DERIVED, TEMPORARY, remove_derived
 from retrieval_store.errors import DamagedError
 
+_log = log_of("files")
 PIECE = 1 << 22
 _NAME = re.compile(r"[a-z0-9]+(\.[a-z0-9]+)*")
 
@@ -82,6 +84,7 @@ def write_file(directory: Path, key: str, write: Callable[[Path], int], seq: int
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(folder)
+    _log.debug("wrote %s: %d bytes", folder / name, size)
     return DerivedFile(key, name, seq, size, checksum, covered)
 
 

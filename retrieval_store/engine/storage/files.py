@@ -4,7 +4,6 @@ Nothing is removed but files with names of ours, in directories that the catalog
 What somebody else has put there stays, and so does the directory around it.
 """
 
-import logging
 import os
 import re
 from collections.abc import Callable, Collection
@@ -12,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from retrieval_store.base import posix
+from retrieval_store.base.logs import log_of
 from retrieval_store.errors import FormatError
 
 CATALOG_NAME = "catalog.sqlite"
@@ -29,7 +29,7 @@ _OF_COLLECTION = re.compile(
 _OF_DERIVED = re.compile(r"[a-z0-9]+(\.[a-z0-9]+)*\.[0-9a-f]{32}(\.new)?")
 _FOLDER = os.O_RDONLY | posix.DIRECTORY | posix.NO_FOLLOW | posix.CLOSE_ON_EXEC
 _NAMED = 4  # of what was found, in a message
-_log = logging.getLogger("retrieval_store")
+_log = log_of("files")
 _HINTS = {
     "chroma.sqlite3": (
         "It is Chroma's: read it with chromadb and add what it holds to a store elsewhere, as "

@@ -23,6 +23,12 @@ def present_pks(connection: apsw.Connection, first: int, stop: int) -> Ints:
     return pks[(pks >= first) & (pks < stop)]
 
 
+def count_present(connection: apsw.Connection) -> int:
+    """How many pks exist."""
+    bitmaps = select(connection, "SELECT bitmap FROM presence")
+    return sum(int(np.count_nonzero(_bits(bitmap))) for (bitmap,) in bitmaps)
+
+
 def are_present(connection: apsw.Connection, pks: Ints) -> Bools:
     """For each pk whether it exists."""
     _, places, bits = _load(connection, pks)

@@ -6,7 +6,6 @@ within milliseconds. In a forked child it begins anew.
 """
 
 import atexit
-import logging
 import threading
 import time
 import weakref
@@ -14,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
+from retrieval_store.base.logs import log_of
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.concurrency.forking import aware
 from retrieval_store.engine.upkeep.maintenance import tend
@@ -21,7 +21,7 @@ from retrieval_store.errors import RetrievalStoreError
 
 AGAIN_AFTER = 1.0  # seconds, when another process or thread was at it
 EXIT_WAITS = 1.0  # seconds
-_log = logging.getLogger("retrieval_store")
+_log = log_of("maintenance")
 
 
 class _Stop(Exception):  # noqa: N818 (it isn't an error)

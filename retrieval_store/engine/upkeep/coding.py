@@ -3,6 +3,8 @@
 from functools import partial
 from pathlib import Path
 
+from retrieval_store.base import tracing
+from retrieval_store.base.logs import log_of
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.codes.segments import SpaceCodes
 from retrieval_store.engine.codes.speeds import measure
@@ -15,6 +17,7 @@ from retrieval_store.engine.storage.write import Write
 from retrieval_store.errors import DamagedError
 from retrieval_store.interface.records import Progress
 
+_log = log_of("maintenance")
 FILES_AT_ONCE = 4  # recorded in one transaction
 
 
@@ -24,10 +27,15 @@ def code(points: Access, name: str, progress: Progress) -> None:
     codes, space = moment.kept.codes.get(name), moment.state.spaces.get(name)
     if codes is None or space is None or not codes.worth(space.space.slots):
         return
+    if not codes.lacks(space.space.slots):
+        measure()
+        return
     try:
-        while codes.lacks(space.space.slots) and not codes.closed:
-            codes.take_in(space)
-            progress(0, space.space.slots)
+        with tracing.span("code", points.name):
+            while codes.lacks(space.space.slots) and not codes.closed:
+                codes.take_in(space)
+                progress(0, space.space.slots)
+        _log.debug("%r has codes of %d vectors", points.name, space.space.slots)
     except DamagedError:
         if not points.has_moved_on(moment.state):
             raise  # else the files are those of the generation before

@@ -6,7 +6,9 @@ from functools import partial
 
 import numpy as np
 
+from retrieval_store.base import tracing
 from retrieval_store.base.arrays import Ints, Stored, as_float32
+from retrieval_store.base.logs import log_of
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.nearest.indexing import SpaceIndex, is_worth_an_index
@@ -21,6 +23,7 @@ from retrieval_store.engine.upkeep.filling import FILLED_AT_ONCE
 from retrieval_store.engine.upkeep.saving import sweep
 from retrieval_store.interface.records import Progress
 
+_log = log_of("maintenance")
 SLICE_BYTES = 4 * 1024 * 1024
 SLICE_PAGES = 500
 DEAD_SHARE = 0.25  # of the slots: then compaction is worth it
@@ -48,9 +51,13 @@ def compact(points: Access, then: State, progress: Progress, with_indexes: bool 
     points.memory.drop_later_generations(
         then.head.generation
     )  # an attempt may have been interrupted
-    with points.memory.compacting:
-        _copy_and_switch(points, then, progress, with_indexes)
-    remove_leftovers(points, then.head.generation + 1)
+    dead = sum(space.dead for space in then.spaces.values())
+    with tracing.span("compact", points.name):
+        tracing.note(lambda: {"retrieval_store.dead": dead})
+        with points.memory.compacting:
+            _copy_and_switch(points, then, progress, with_indexes)
+        remove_leftovers(points, then.head.generation + 1)
+    _log.debug("compacted %r: %d vectors that nobody needs are gone", points.name, dead)
 
 
 def _copy_and_switch(points: Access, then: State, progress: Progress, with_indexes: bool) -> None:

@@ -11,7 +11,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from retrieval_store.base import tracing
 from retrieval_store.base.arrays import as_float32
+from retrieval_store.base.logs import log_of
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.nearest.indexing import LOADING, SpaceIndex, is_worth_an_index
 from retrieval_store.engine.nearest.kept import SearchView
@@ -23,7 +25,7 @@ from retrieval_store.interface.records import Progress
 FILLED_AT_ONCE = 2_048  # vectors, after which the background looks whether it should stop
 Told: TypeAlias = "Path | weakref.ref[Access]"
 _told: set[Told] = set()  # collections of which it was said that they lack an index
-_log = logging.getLogger("retrieval_store")
+_log = log_of("maintenance")
 
 
 def load(points: Access, name: str, at_once: bool = True) -> None:
@@ -60,8 +62,13 @@ def fill(
         return True
     space = state.spaces[name]
     take_in = partial(_take_in, index, space, space.space.slots, progress)
+    before = index.covered
     try:
-        index.filling.take(take_in)
+        if before < space.space.slots and not index.full:
+            with tracing.span("index", points.name):
+                index.filling.take(take_in)
+                tracing.note(lambda: {"retrieval_store.indexed": index.covered - before})
+            _tell_of(points, before, index)
     except DamagedError:
         if not points.has_moved_on(state):
             raise
@@ -69,6 +76,12 @@ def fill(
     if index.refused is not None:
         _tell_once(points, index.refused)
     return index.closed
+
+
+def _tell_of(points: Access, before: int, index: SpaceIndex) -> None:
+    if not index.closed and index.covered > before:
+        level = logging.DEBUG if before else logging.INFO
+        _log.log(level, "the index of %r holds %d vectors", points.name, index.covered)
 
 
 def _wanted(view: SearchView, name: str) -> SpaceIndex | None:

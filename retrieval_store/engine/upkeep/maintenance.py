@@ -17,12 +17,13 @@ dies. What a dead one left is removed by the next. Another process may meanwhile
 and let its own copy of an index follow, but begins none.
 """
 
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import NoReturn, TypeVar
 
+from retrieval_store.base import tracing
+from retrieval_store.base.logs import log_of
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.database.failures import LOCK_TIMEOUT_MS
 from retrieval_store.engine.state.state import State
@@ -52,7 +53,7 @@ from retrieval_store.engine.upkeep.turns import as_only_process
 from retrieval_store.errors import LockTimeoutError, NotFoundError, StorageError
 from retrieval_store.interface.records import Progress
 
-_log = logging.getLogger("retrieval_store")
+_log = log_of("maintenance")
 T = TypeVar("T")
 GLANCE = 0.1  # seconds between two looks at what another thread gets done
 CLOSING_WAITS = 2.0  # seconds, for the background to stop
@@ -91,7 +92,9 @@ def optimize(points: Access, progress: Progress) -> None:
         _refuse_overgrown(points)
 
     try:
-        _in_turn(points, progress, lambda: _as_only_process(points, LOCK_TIMEOUT_MS, work))
+        with tracing.span("optimize", points.name):
+            _in_turn(points, progress, lambda: _as_only_process(points, LOCK_TIMEOUT_MS, work))
+        _log.debug("optimized %r", points.name)
     except StorageError:
         if points.directory is not None and not points.directory.exists():
             raise NotFoundError.of_deleted("the collection") from None

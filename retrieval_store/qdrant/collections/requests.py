@@ -1,12 +1,12 @@
 """What is asked of collections, checked: names, vectors, and settings that mean something here or
 are kept and reported only."""
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 from qdrant_client import models
 
+from retrieval_store.base.logs import log_of
 from retrieval_store.qdrant.collections.configuration import (
     UNNAMED,
     Configuration,
@@ -19,7 +19,7 @@ from retrieval_store.qdrant.text import tokens_of
 LONGEST_NAME = 255
 FORBIDDEN = '<>:"/\\|?*\0\x1f'
 LARGEST_SIZE = 65_536
-_log = logging.getLogger("retrieval_store")
+_log = log_of()
 _told: set[str] = set()
 WITHOUT_MEANING = {
     "quantization_config": "vectors are coded as int8 here anyway, and answers stay exact",

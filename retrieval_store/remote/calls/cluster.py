@@ -1,6 +1,5 @@
 """Calls of qdrant-client: made again where that may help, with errors that are ours."""
 
-import logging
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 from qdrant_client import AsyncQdrantClient, QdrantClient
 
 from retrieval_store.base.json_values import shown
+from retrieval_store.base.logs import log_of
 from retrieval_store.errors import (
     ClusterError,
     InvalidArgumentError,
@@ -70,7 +70,7 @@ INSTEAD = {  # of what a user has called, if that refuses what is there
     "batch_update_points": " (upsert, where it was add)",
     "upsert": " (upsert, where it was add)",
 }
-_log = logging.getLogger("retrieval_store")
+_log = log_of("cluster")
 
 
 class Cluster:

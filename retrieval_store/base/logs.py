@@ -1,0 +1,21 @@
+"""The loggers: "retrieval_store" and, below it, one for each of what may be watched apart.
+
+Nothing is printed unless the application says where to. DEBUG is what maintenance does, INFO what
+happens rarely (a store is made, migrated, restored; an index is built), WARNING what somebody
+should look at. From INFO on no text, no metadata and no filter is told.
+"""
+
+import logging
+from typing import Literal, TypeAlias
+
+ROOT = "retrieval_store"
+Part: TypeAlias = Literal["store", "maintenance", "files", "cluster"]
+
+logging.getLogger(ROOT).addHandler(logging.NullHandler())
+
+
+def log_of(part: Part | None = None) -> logging.Logger:
+    """The logger of a part: `store` tells of stores and collections that come and go, `maintenance`
+    of compaction, codes and indexes, `files` of derived files that are loaded or of no use,
+    `cluster` of calls; None for what concerns the call that a user makes."""
+    return logging.getLogger(ROOT if part is None else f"{ROOT}.{part}")

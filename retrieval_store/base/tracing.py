@@ -1,0 +1,134 @@
+"""Spans of OpenTelemetry, for applications that trace themselves.
+
+Nothing here imports OpenTelemetry: where the application hasn't, nobody collects spans, and all
+that is left of this is a look into `sys.modules`. Attributes follow the conventions for databases
+where they fit, and are called `retrieval_store.…` otherwise. None of them is made of what users
+store or ask for: no id, text, metadata, filter, vector, nor the message of an error, which may
+quote these. So whoever gets the spans learns names of collections, numbers, and kinds of errors.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Attributes: TypeAlias = Mapping[str, bool | int | float | str | Sequence[str]]
+System: TypeAlias = Literal["retrieval_store", "qdrant"]
+OURS: System = "retrieval_store"
+API = "opentelemetry.trace"
+
+_tracer: Any = None
+# The span that is recorded of the call under way; not the one that is current in OpenTelemetry,
+# which may be the application's.
+_recording: ContextVar[Any] = ContextVar("retrieval_store_span", default=None)
+
+
+class Named(Protocol):
+    """What spans are about: a collection."""
+
+    @property
+    def name(self) -> str:
+        """The name of the collection."""
+
+
+class Answer(Protocol):
+    """Points that were found."""
+
+    @property
+    def ids(self) -> Sequence[object]:
+        """Their ids."""
+
+
+S = TypeVar("S", bound=Named)
+
+
+def _found() -> Any:
+    """The tracer, once the application has imported OpenTelemetry and said where spans go to."""
+    global _tracer  # noqa: PLW0603 (it is looked up once)
+    trace: Any = sys.modules.get(API)
+    if _tracer is None and hasattr(trace, "get_tracer_provider"):  # else it is being imported
+        provider = trace.get_tracer_provider()
+        if type(provider) is not trace.ProxyTracerProvider:
+            _tracer = provider.get_tracer(OURS)
+    return _tracer
+
+
+def traced(
+    operation: str,
+    tell: Callable[[Any], Attributes] | None = None,
+    system: System = OURS,
+) -> Callable[[Callable[Concatenate[S, P], R]], Callable[Concatenate[S, P], R]]:
+    """A method that is a span each time that it is called; `tell` says what of its result."""
+
+    def decorate(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+        @wraps(method)
+        def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            if (_tracer or _found()) is None:
+                return method(self, *args, **kwargs)
+            with span(operation, self.name, system):
+                result = method(self, *args, **kwargs)
+                if tell is not None:
+                    note(lambda: tell(result))
+                return result
+
+        return call
+
+    return decorate
+
+
+@contextmanager
+def span(operation: str, collection: str, system: System = OURS) -> Iterator[None]:
+    """A span of what is done in a `with` statement, if the application collects spans."""
+    tracer = _tracer or _found()
+    if tracer is None:
+        yield
+        return
+    trace: Any = sys.modules[API]
+    kind = trace.SpanKind.INTERNAL if system == OURS else trace.SpanKind.CLIENT
+    attributes = {
+        "db.system.name": system,
+        "db.operation.name": operation,
+        "db.collection.name": collection,
+    }
+    started = tracer.start_span(f"{operation} {collection}", kind=kind, attributes=attributes)
+    if not started.get_span_context().is_valid:  # nobody collects
+        yield
+        return
+    recording = started if started.is_recording() else None
+    token = _recording.set(recording)
+    try:
+        # Errors are told by their kind alone.
+        with trace.use_span(started, record_exception=False, set_status_on_exception=False):
+            yield
+    except BaseException as error:
+        if recording is not None:
+            recording.set_attribute("error.type", type(error).__qualname__)
+            recording.set_status(trace.Status(trace.StatusCode.ERROR))
+        raise
+    finally:
+        _recording.reset(token)
+        started.end()
+
+
+def note(tell: Callable[[], Attributes]) -> None:
+    """Add attributes to the span under way; they are worked out only if there is one."""
+    recording = _recording.get()
+    if recording is not None:
+        recording.set_attributes(tell())
+
+
+def event(name: str, tell: Callable[[], Attributes] = dict) -> None:
+    """Add an event to the span under way; what it says is worked out only if there is one."""
+    recording = _recording.get()
+    if recording is not None:
+        recording.add_event(f"{OURS}.{name}", tell())
+
+
+def returned(*each: Answer) -> Attributes:
+    """What spans say of the answers to the queries of a call."""
+    told = {"db.response.returned_rows": sum(len(points.ids) for points in each)}
+    return told if len(each) == 1 else {**told, "db.operation.batch.size": len(each)}

@@ -1,0 +1,351 @@
+"""What those who operate a store can watch: spans, the log, and gauges."""
+
+import logging
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import SpanKind, StatusCode
+
+import retrieval_store
+from retrieval_store.base import tracing
+from retrieval_store.engine.storage.files import CATALOG_NAME
+from retrieval_store.errors import IDAlreadyExistsError
+from retrieval_store.qdrant import AsyncQdrantClient, QdrantClient, models
+from tests.helpers import PATIENCE, ROOT
+
+SECRET = "secret"  # in all that users store and ask for
+
+
+class Spans(InMemorySpanExporter):
+    def named(self, name):
+        return [span for span in self.get_finished_spans() if span.name == name]
+
+    def one(self, name):
+        (span,) = self.named(name)
+        return span
+
+
+def provided(monkeypatch, sampler=None):
+    spans = Spans()
+    provider = TracerProvider(sampler=sampler)
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    monkeypatch.setattr(tracing, "_tracer", provider.get_tracer("tests"))
+    return spans, provider
+
+
+@pytest.fixture
+def spans(monkeypatch):
+    return provided(monkeypatch)[0]
+
+
+def events(span):
+    return {event.name: dict(event.attributes) for event in span.events}
+
+
+def secrets(count=4):
+    return {
+        "ids": [f"{SECRET}{i}" for i in range(count)],
+        "embeddings": [[i, 1] for i in range(count)],
+        "documents": [f"{SECRET} text {i}" for i in range(count)],
+        "metadatas": [{SECRET: SECRET, "n": i} for i in range(count)],
+    }
+
+
+def test_a_query_is_a_span_with_its_plan_and_numbers(client, spans):
+    collection = client.create_collection("points", embedding_function=None)
+    collection.add(**secrets())
+    collection.query(query_embeddings=[[0, 1], [1, 1]], n_results=3, where={"n": {"$gt": 0}})
+    span = spans.one("query points")
+    assert span.attributes["db.collection.name"] == "points"
+    assert span.attributes["db.operation.name"] == "query"
+    assert span.attributes["db.response.returned_rows"] == 6
+    assert span.attributes["db.operation.batch.size"] == 2
+    if span.attributes["db.system.name"] == "qdrant":
+        assert span.kind is SpanKind.CLIENT
+        return
+    assert span.kind is SpanKind.INTERNAL
+    assert span.attributes["retrieval_store.points"] == 4
+    assert span.attributes["retrieval_store.matching"] == 3
+    plan = events(span)["retrieval_store.plan"]
+    assert plan["retrieval_store.methods"] == ("exact",)
+    assert plan["retrieval_store.scanned"] == 3
+    assert plan["retrieval_store.k"] == 3
+
+
+@pytest.mark.embedded
+def test_a_write_is_a_span_with_what_it_wrote(client, spans):
+    collection = client.create_collection("points", embedding_function=None)
+    collection.add(**secrets())
+    collection.delete(where={"n": 1})
+    put, delete = spans.one("put points"), spans.one("delete points")
+    assert put.attributes["retrieval_store.written"] == 4
+    assert delete.attributes["retrieval_store.written"] == 1
+    assert delete.attributes["retrieval_store.seq"] == put.attributes["retrieval_store.seq"] + 1
+    assert "retrieval_store.begun" in events(put)
+
+
+def everything(client):
+    """Calls of all kinds, some of which fail."""
+    collection = client.create_collection("points", embedding_function=None)
+    collection.add(**secrets())
+    with pytest.raises(IDAlreadyExistsError, match=SECRET):
+        collection.add(**secrets(1))
+    collection.query(query_embeddings=[[0, 1]], where={SECRET: SECRET})
+    collection.query(query_texts=SECRET, where_document={"$contains": SECRET}, mode="text")
+    collection.explain(query_embeddings=[[0, 1]], where={SECRET: SECRET})
+    collection.get(ids=f"{SECRET}1", where={SECRET: SECRET})
+    collection.delete(ids=f"{SECRET}1")
+    collection.update(ids=f"{SECRET}2", embeddings=[7, 7], documents=f"{SECRET} again")
+    collection.optimize()
+
+
+@pytest.mark.embedded
+def test_nothing_of_what_is_stored_or_asked_for_is_in_a_span(client, spans):
+    everything(client)
+    told = "".join(span.to_json() for span in spans.get_finished_spans())
+    assert "optimize points" in told
+    assert SECRET not in told
+
+
+@pytest.mark.embedded
+def test_an_error_is_told_by_its_kind_alone(client, spans):
+    collection = client.create_collection("points", embedding_function=None)
+    collection.add(**secrets())
+    with pytest.raises(IDAlreadyExistsError):
+        collection.add(**secrets())
+    failed = spans.named("put points")[-1]
+    assert failed.status.status_code is StatusCode.ERROR
+    assert failed.status.description is None
+    assert failed.attributes["error.type"] == "IDAlreadyExistsError"
+    assert "exception" not in events(failed)
+
+
+@pytest.mark.embedded
+def test_spans_are_below_those_of_the_application(client, monkeypatch):
+    spans, provider = provided(monkeypatch)
+    collection = client.create_collection("points", embedding_function=None)
+    with provider.get_tracer("application").start_as_current_span("request"):
+        collection.add(**secrets())
+        collection.delete(ids=f"{SECRET}0")
+        collection.optimize()
+    request, compact = spans.one("request"), spans.one("compact points")
+    assert spans.one("put points").parent.span_id == request.context.span_id
+    assert compact.parent.span_id == spans.one("optimize points").context.span_id
+
+
+@pytest.mark.embedded
+def test_spans_that_nobody_samples_cost_no_attributes(client, monkeypatch):
+    spans, _ = provided(monkeypatch, ALWAYS_OFF)
+    monkeypatch.setattr("retrieval_store.engine.points.of_search", None)
+    collection = client.create_collection("points", embedding_function=None)
+    collection.add(**secrets())
+    collection.query(query_embeddings=[[0, 1]])
+    assert spans.get_finished_spans() == ()
+
+
+@pytest.mark.embedded
+def test_a_renamed_collection_is_told_by_its_new_name(client, spans):
+    collection = client.create_collection("points", embedding_function=None)
+    collection.add(**secrets())
+    collection.modify(name="renamed")
+    collection.count()
+    collection.get()
+    assert spans.named("get renamed")
+
+
+def fill(qdrant):
+    size = models.VectorParams(size=2, distance=models.Distance.DOT)
+    qdrant.create_collection("points", size)
+    points = [
+        models.PointStruct(id=i, vector=[i, 1], payload={SECRET: SECRET, "n": i}) for i in range(4)
+    ]
+    return qdrant.upsert("points", points)
+
+
+def test_calls_of_qdrants_client_are_spans_too(spans):
+    qdrant = QdrantClient(":memory:")
+    fill(qdrant)
+    near = models.Prefetch(query=[0.0, 1.0], limit=3)
+    fusion = models.FusionQuery(fusion=models.Fusion.RRF)
+    qdrant.query_points("points", prefetch=[near, near], query=fusion, limit=2)
+    qdrant.set_payload("points", {"n": 7, SECRET: 1}, points=[1, 2])
+    qdrant.scroll("points", limit=2)
+    qdrant.close()
+    query = spans.one("query points")
+    assert query.attributes["db.response.returned_rows"] == 2
+    assert "retrieval_store.plan" in events(query)
+    upsert, edit = spans.named("transact points")
+    assert (
+        upsert.attributes["retrieval_store.written"],
+        edit.attributes["retrieval_store.written"],
+    ) == (4, 2)
+    assert spans.named("page points")
+    assert SECRET not in "".join(span.to_json() for span in spans.get_finished_spans())
+
+
+async def test_calls_of_the_asynchronous_client_are_below_the_applications_spans(monkeypatch):
+    spans, provider = provided(monkeypatch)
+    qdrant = AsyncQdrantClient(":memory:")
+    size = models.VectorParams(size=2, distance=models.Distance.DOT)
+    await qdrant.create_collection("points", size)
+    await qdrant.upsert("points", [models.PointStruct(id=1, vector=[1.0, 1.0])])
+    with provider.get_tracer("application").start_as_current_span("request"):
+        await qdrant.query_points("points", query=[0.0, 1.0])
+    await qdrant.close()
+    request = spans.one("request")
+    assert spans.one("query points").parent.span_id == request.context.span_id
+
+
+def program(code, cwd):
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'integrations'}"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+CALLS = """
+import sys, retrieval_store
+client = retrieval_store.Client("store")
+collection = client.get_or_create_collection("points", embedding_function=None)
+collection.upsert(ids=["a"], embeddings=[[1, 2]])
+collection.query(query_embeddings=[[1, 2]])
+"""
+
+
+def test_opentelemetry_is_not_imported_here(tmp_path):
+    done = program(CALLS + "print([name for name in sys.modules if 'telemetry' in name])", tmp_path)
+    assert done.stdout == "[]\n"
+
+
+def test_spans_go_to_the_provider_that_the_application_sets_however_late(tmp_path):
+    code = CALLS + (
+        "from opentelemetry import trace\n"
+        "collection.query(query_embeddings=[[1, 2]])\n"
+        "from opentelemetry.sdk.trace import TracerProvider\n"
+        "from opentelemetry.sdk.trace.export import SimpleSpanProcessor\n"
+        "from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter\n"
+        "spans, provider = InMemorySpanExporter(), TracerProvider()\n"
+        "provider.add_span_processor(SimpleSpanProcessor(spans))\n"
+        "trace.set_tracer_provider(provider)\n"
+        "collection.query(query_embeddings=[[1, 2]])\n"
+        "print([span.name for span in spans.get_finished_spans()])\n"
+    )
+    assert program(code, tmp_path).stdout == "['query points']\n"
+
+
+def test_the_log_is_silent_unless_the_application_says_where_to(tmp_path):
+    warned = "collection.update(ids=['b'], embeddings=[[1, 2]])\nclient.close()"
+    assert program(CALLS + warned, tmp_path).stderr == ""
+    loud = "import logging; logging.basicConfig()\n"
+    assert "ignored ids" in program(loud + CALLS + warned, tmp_path).stderr
+
+
+def test_rare_events_of_a_store_are_told_and_what_maintenance_does_besides(tmp_path, caplog):
+    caplog.set_level(logging.DEBUG, "retrieval_store")
+    with retrieval_store.Client(tmp_path / "store") as client:
+        everything(client)
+        client.snapshot(tmp_path / "snapshot")
+        client.delete_collection("points")
+    retrieval_store.restore(tmp_path / "snapshot", tmp_path / "other")
+    rare = [record for record in caplog.records if record.levelno == logging.INFO]
+    for event in (
+        "made a store",
+        "wrote the snapshot",
+        "deleted the collection",
+        "of the snapshot",
+    ):
+        assert any(event in record.getMessage() for record in rare)
+    assert any("compacted 'points'" in record.getMessage() for record in caplog.records)
+    assert SECRET not in "".join(record.getMessage() for record in rare)
+    names = {record.name for record in caplog.records}
+    assert names == {"retrieval_store.store", "retrieval_store.maintenance"}
+
+
+def test_gauges_add_up(client):
+    for name, count in (("some", 4), ("more", 6)):
+        collection = client.create_collection(name, embedding_function=None)
+        collection.add(**secrets(count))
+    stats = client.stats()
+    assert (stats["collections"], stats["points"]) == (2, 10)
+    each = stats["by_collection"]
+    assert [each[name]["points"] for name in ("some", "more")] == [4, 6]
+    assert [one["problem"] for one in each.values()] == [None, None]
+    parts = sum(size for part, size in stats["disk"].items() if part != "catalog")
+    assert sum(one["disk"] for one in each.values()) == parts
+    assert sum(one["memory"] for one in each.values()) == sum(stats["memory"].values())
+    assert ("catalog" in stats["disk"]) == (client.path is not None)
+
+
+@pytest.mark.embedded
+def test_gauges_follow_writes(client):
+    collection = client.create_collection("points", embedding_function=None)
+    collection.add(**secrets())
+    collection.get()
+    before = client.stats()["by_collection"]["points"]
+    collection.delete(ids=[f"{SECRET}0"])
+    collection.get()
+    after = client.stats()["by_collection"]["points"]
+    assert after["seq"] == before["seq"] + 1
+    assert (after["points"], after["dead_slots"]) == (3, 1)
+    assert after["in_memory"]
+
+
+def vectors(count, seed=1):
+    return np.random.default_rng(seed).normal(size=(count, 32)).astype(np.float32)
+
+
+def test_gauges_tell_what_lags_behind(tmp_path):
+    path = tmp_path / "store"
+    with retrieval_store.Client(path) as client:
+        collection = client.create_collection("points", embedding_function=None)
+        collection.add(ids=[str(i) for i in range(17_000)], embeddings=vectors(17_000))
+        collection.optimize()
+        told = client.stats()["by_collection"]["points"]
+        assert (told["index_lag"], told["uncoded"]) == (0, 0)
+        space = collection.stats()["spaces"][""]
+        assert told["memory"] == sum(collection.stats()["memory"].values())
+        assert space["coded_slots"] in (0, 16_384, 17_000)  # none where codes aren't fast
+    with retrieval_store.Client(path, read_only=True) as client:
+        told = client.stats()["by_collection"]["points"]
+        assert (told["points"], told["index_lag"], told["uncoded"]) == (17_000, 0, 0)
+
+
+def test_gauges_load_nothing(tmp_path):
+    path = tmp_path / "store"
+    with retrieval_store.Client(path) as client:
+        client.create_collection("points", embedding_function=None).add(**secrets())
+    with retrieval_store.Client(path) as client:
+        for _ in range(2):
+            told = client.stats()["by_collection"]["points"]
+            assert (told["in_memory"], told["memory"], told["dead_slots"]) == (False, 0, None)
+            assert (told["points"], told["seq"]) == (4, 1)
+
+
+def test_a_collection_that_is_damaged_is_told_of_and_the_others_are_counted(tmp_path):
+    path = tmp_path / "store"
+    with retrieval_store.Client(path) as client:
+        for name in ("good", "bad"):
+            collection = client.create_collection(name, embedding_function=None)
+            collection.add(**secrets())
+        directory = path / str(collection.id)
+    (directory / "points.sqlite").write_bytes(b"not a database" * 1_000)
+    with retrieval_store.Client(path) as client:
+        stats = client.stats()
+    assert stats["points"] == 4
+    assert stats["by_collection"]["bad"]["points"] is None
+    assert "points.sqlite" in stats["by_collection"]["bad"]["problem"]
+    assert stats["by_collection"]["good"]["problem"] is None
+    assert (path / CATALOG_NAME).exists()

@@ -156,6 +156,11 @@ class Embedder:
             if spec is not None and check:
                 _refuse_conflict(own, spec)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a function, given or remembered; it may still have to be made."""
+        return self._function is not None or self._spec is not None
+
     def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> Matrix:
         """(n, dim) float32 for n documents or images."""
         return _in_batches(self._ready(), inputs, show_progress)

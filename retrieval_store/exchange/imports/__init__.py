@@ -1,0 +1,1 @@
+"""x `making` may use"""

@@ -79,10 +79,11 @@ class Carried:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import made."""
+    """What an import made, and what it left that belongs to none of the collections."""
 
     path: Path
     collections: tuple[Carried, ...]
+    left: tuple[Left, ...] = ()
 
     @property
     def records(self) -> int:

@@ -50,7 +50,7 @@ def spec_of(given: Embeds | Default | None) -> Spec | None:
     if given is None:
         return None
     if isinstance(given, Default):
-        given = _made(DEFAULT_NAME, {})
+        given = made_of(DEFAULT_NAME, {})
     function: Any = given
     kind = type(given)
     name = plugins.name_of(plugins.EMBEDDING_FUNCTIONS, kind)
@@ -156,6 +156,11 @@ class Embedder:
             if spec is not None and check:
                 _refuse_conflict(own, spec)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a function, given or remembered; it may still have to be made."""
+        return self._function is not None or self._spec is not None
+
     def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> Matrix:
         """(n, dim) float32 for n documents or images."""
         return _in_batches(self._ready(), inputs, show_progress)
@@ -226,7 +231,7 @@ def _restored(spec: Spec, trust: bool) -> Embeds:
             "nothing, whatever its settings, may say self_contained = True"
         )
     try:
-        return _made(spec["name"], spec["settings"])
+        return made_of(spec["name"], spec["settings"])
     except MissingDependencyError:
         raise
     except Exception as error:  # whatever its maker thinks of such settings
@@ -236,7 +241,8 @@ def _restored(spec: Spec, trust: bool) -> Embeds:
         ) from error
 
 
-def _made(name: Any, settings: Any) -> Embeds:
+def made_of(name: Any, settings: Any) -> Embeds:
+    """The registered function of this name, made with these settings."""
     kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, name)
     is_ours = callable(getattr(kind, "settings", None))
     made: Embeds = kind(**settings) if is_ours else kind.build_from_config(settings)

@@ -1,0 +1,222 @@
+"""A folder of texts or images, added to a collection."""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from retrieval_store.base.json_values import is_unicode, shown
+from retrieval_store.base.progress import progress_bar
+from retrieval_store.direct.arguments import path_of, whole_number
+from retrieval_store.direct.collection import Collection
+from retrieval_store.errors import (
+    DataLoaderError,
+    EmbeddingFunctionError,
+    IDAlreadyExistsError,
+    InvalidArgumentError,
+)
+from retrieval_store.exchange.adding import Adder, Record, refuse_both
+from retrieval_store.exchange.checking import Expected, expected_by, known_ids
+from retrieval_store.exchange.reports import FolderAdded, Unreadable
+from retrieval_store.loaders.texts import TextLoader
+
+Kind = Literal["texts", "images"]
+TEXTS = frozenset([".txt", ".md", ".rst"])
+IMAGES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"])
+_LOOKED_UP = 1_000
+
+
+def add_folder(
+    collection: Collection,
+    path: str | os.PathLike[str],
+    *,
+    kind: Kind | None = None,
+    batch: int = 100,
+    resume: bool = False,
+    upsert: bool = False,
+    max_bytes: int = 10_000_000,
+    show_progress: bool = False,
+) -> FolderAdded:
+    """Add the texts (.txt, .md, .rst) and images (.png, .jpg, .jpeg, .webp, .gif, .bmp) in a folder
+    and the folders in it, a record a file, embedded by the collection.
+
+    The id is the path within the folder, which is in the metadata too, under "path". Of a text, in
+    UTF-8 and of `max_bytes` at most, the document is the text; of an image the uri is its absolute
+    path, which the collection's data loader loads. kind: "texts" or "images", to add only these.
+    Links aren't followed, and names that begin with a dot are left out. A file that can't be read,
+    or has no text in it, is told in the report, with the reason, and the others are added.
+    resume, upsert: as for `add_file`; without them nothing is written when an id is there already.
+    """
+    size = whole_number(batch, "batch", 1)
+    most = whole_number(max_bytes, "max_bytes", 1)
+    refuse_both(resume, upsert)
+    if kind is not None and kind not in get_args(Kind):
+        raise InvalidArgumentError(f"kind is {shown(kind)}, expected one of {get_args(Kind)}")
+    folder = path_of(path, "path")
+    if not folder.is_dir():
+        raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
+    found = _found(folder, kind)
+    _refuse_unfit(found, expected_by(collection))
+    if not (resume or upsert):
+        _refuse_known(collection, found)
+    return _Folder(collection, folder, found, most, resume, upsert).added(size, show_progress)
+
+
+@dataclass(slots=True)
+class _Found:
+    """The files of a folder: ids, sorted, of those to add; those that can't be, and the number of
+    others."""
+
+    ids: list[str] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
+    others: int = 0
+
+
+def _found(folder: Path, kind: Kind | None) -> _Found:
+    found = _Found()
+    wanted = {"texts": TEXTS, "images": IMAGES, None: TEXTS | IMAGES}[kind]
+
+    def unlisted(error: OSError) -> None:
+        found.unreadable.append(Unreadable(Path(error.filename), error.strerror or str(error)))
+
+    for place, folders, names in os.walk(folder, onerror=unlisted):
+        for name in list(folders):
+            if name.startswith("."):
+                folders.remove(name)
+                found.others += 1
+            elif os.path.islink(os.path.join(place, name)):
+                why = "it is a link, which isn't followed"
+                found.unreadable.append(Unreadable(Path(place, name), why))
+        for name in names:
+            if name.startswith(".") or Path(name).suffix.lower() not in wanted:
+                found.others += 1
+            else:
+                _take(found, folder, Path(place, name))
+    found.ids.sort()
+    return found
+
+
+def _take(found: _Found, folder: Path, path: Path) -> None:
+    point_id = path.relative_to(folder).as_posix()
+    why = "its name isn't valid Unicode" if not is_unicode(point_id) else _unfit(path)
+    if why is None:
+        found.ids.append(point_id)
+    else:
+        found.unreadable.append(Unreadable(path, why))
+
+
+def _unfit(path: Path) -> str | None:
+    try:
+        mode = path.lstat().st_mode
+    except OSError as error:
+        return error.strerror or str(error)
+    if stat.S_ISLNK(mode):
+        return "it is a link, which isn't followed"
+    return None if stat.S_ISREG(mode) else "it is no regular file"
+
+
+def _is_image(point_id: str) -> bool:
+    return Path(point_id).suffix.lower() in IMAGES
+
+
+def _refuse_unfit(found: _Found, expected: Expected) -> None:
+    if not expected.embeds:
+        raise EmbeddingFunctionError(
+            "files of a folder are embedded, but the collection has no embedding function: pass "
+            "embedding_function= when you create or get it"
+        )
+    image = next(filter(_is_image, found.ids), None)
+    if image is not None and not expected.loads:
+        raise InvalidArgumentError(
+            f"there are images, such as {image!r}, but the collection has no data loader: pass "
+            "data_loader= when you get it, or kind='texts'"
+        )
+
+
+def _refuse_known(collection: Collection, found: _Found) -> None:
+    for start in range(0, len(found.ids), _LOOKED_UP):
+        some = found.ids[start : start + _LOOKED_UP]
+        known = known_ids(collection, [{"id": one} for one in some])
+        if known:
+            raise IDAlreadyExistsError(
+                f"the id {min(known)!r} is in the collection already; nothing was added. "
+                "resume=True leaves out what is there, upsert=True updates it"
+            )
+
+
+class _Folder:
+    """Adds what was found in a folder."""
+
+    def __init__(
+        self,
+        collection: Collection,
+        folder: Path,
+        found: _Found,
+        most: int,
+        resume: bool,
+        upsert: bool,
+    ) -> None:
+        self._collection, self._folder, self._found = collection, folder, found
+        self._resume = resume
+        self._adder = Adder(collection, resume, upsert)
+        # A file may have become a link, or a pipe, since it was found: the loader follows none out
+        # of the folder, and waits for none.
+        self._texts = TextLoader(encoding="utf-8-sig", root=folder, max_bytes=most)
+
+    def added(self, size: int, show_progress: bool) -> FolderAdded:
+        """Add all of it, and say what came of that."""
+        found, adder = self._found, self._adder
+        with progress_bar("adding", len(found.ids), "file", show_progress) as bar:
+            for start in range(0, len(found.ids), size):
+                some = found.ids[start : start + size]
+                for images in (False, True):
+                    self._add([one for one in some if _is_image(one) is images], images)
+                bar.update(len(some))
+        return FolderAdded(
+            self._folder,
+            adder.added,
+            adder.updated,
+            adder.skipped,
+            found.others,
+            tuple(found.unreadable),
+        )
+
+    def _add(self, ids: list[str], images: bool) -> None:
+        if self._resume:  # before the files are read: there may be many that are there
+            known = known_ids(self._collection, [{"id": one} for one in ids])
+            self._adder.skipped += len(known)
+            ids = [one for one in ids if one not in known]
+        records = list(self._images(ids) if images else self._documents(ids))
+        try:
+            self._adder.add(records)
+        except DataLoaderError:
+            for record in records:
+                self._add_alone(record)
+
+    def _add_alone(self, record: Record) -> None:
+        try:
+            self._adder.add([record])
+        except DataLoaderError as error:
+            self._found.unreadable.append(Unreadable(self._folder / record["id"], str(error)))
+
+    def _documents(self, ids: list[str]) -> Iterator[Record]:
+        for one in ids:
+            path = self._folder / one
+            try:
+                (text,) = self._texts([str(path)])
+            except DataLoaderError as error:
+                self._found.unreadable.append(Unreadable(path, str(error)))
+                continue
+            if text is None or not text.strip():
+                self._found.unreadable.append(Unreadable(path, "it has no text in it"))
+                continue
+            yield self._record(one, document=text)
+
+    def _images(self, ids: list[str]) -> Iterator[Record]:
+        for one in ids:
+            yield self._record(one, uri=str(self._folder / one))
+
+    def _record(self, point_id: str, **given: Any) -> Record:
+        return {"id": point_id, "metadata": {"path": point_id}, **given}

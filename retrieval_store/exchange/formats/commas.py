@@ -1,0 +1,181 @@
+"""CSV: a row a record, under a line of names.
+
+The columns "id", "document", "uri", "metadata" (an object in JSON), "embedding" (a list in JSON, or
+base64 of float32) and "sparse_embedding" (an object in JSON) are what they are called; any other
+is a key of the metadata. Its cells are text, unless all of them that aren't empty are integers as
+JSON writes them, or numbers, or "true" and "false" (in any case): then they are these. So a column
+with "007" in it stays text. An empty cell is nothing: no document, no such key.
+"""
+
+import csv
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from retrieval_store.base.json_values import INT_MAX, INT_MIN, shown
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.exchange.formats.files import file_to_read
+from retrieval_store.exchange.formats.jsonl import json_of
+from retrieval_store.exchange.formats.rows import FIELDS, Columns, Place, Row, with_vector
+
+Reads = Callable[[str], Any]
+_IN_JSON = ("metadata", "embedding", "sparse_embedding")
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,19}")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+
+def rows_of_csv(path: Path, columns: Columns, most: int, delimiter: str) -> Iterator[Row]:
+    """The records of a file, row by row, the first below the names being row 1. most: bytes of a
+    line, and characters of a cell."""
+    kinds = _kinds(path, columns, most, delimiter)
+    place = Place(path.name, "row")
+    for number, cells, size in _rows(path, place, most, delimiter):
+        names, values = cells
+        try:
+            record = _record(columns.renamed(names), dict(zip(names, values, strict=True)), kinds)
+            yield Row(number, with_vector(record), size)
+        except InvalidArgumentError as error:
+            raise place.refused(number, error) from None
+
+
+def _record(
+    meant: dict[str, str], cells: dict[str, str], kinds: dict[str, Reads]
+) -> dict[str, Any]:
+    record: dict[str, Any] = {}
+    keys: dict[str, Any] = {}
+    for name, text in cells.items():
+        if text:
+            if meant[name] in FIELDS:
+                record[meant[name]] = _cell(meant[name], text)
+            else:
+                keys[name] = kinds.get(name, str)(text)
+    given = record.get("metadata")
+    if given is not None and not isinstance(given, dict):
+        raise InvalidArgumentError(f"metadata is {shown(given)}, expected a JSON object")
+    if keys or given is not None:
+        record["metadata"] = {**(given or {}), **keys}
+    return record
+
+
+def _cell(field: str, text: str) -> Any:
+    if field not in _IN_JSON or (field == "embedding" and not text.lstrip().startswith("[")):
+        return text
+    try:
+        return json_of(text)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{field} is {shown(text)}: {error}") from None
+
+
+def _kinds(path: Path, columns: Columns, most: int, delimiter: str) -> dict[str, Reads]:
+    """How the cells of each column are read, which takes a look at all of them."""
+    left: dict[str, list[Reads]] = {}
+    meant: dict[str, str] = {}
+    for _, (names, values), _ in _rows(path, Place(path.name, "row"), most, delimiter):
+        if not meant:
+            meant = _renamed(path, columns, names)
+            left = {name: [_whole, _number, _truth] for name in names if meant[name] not in FIELDS}
+        for name, text in zip(names, values, strict=True):
+            if text and left.get(name):
+                left[name] = [read for read in left[name] if read(text) is not None]
+    return {name: reads[0] if reads else str for name, reads in left.items()}
+
+
+def _renamed(path: Path, columns: Columns, names: list[str]) -> dict[str, str]:
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InvalidArgumentError(f"{path.name} has the column {twice[0]!r} more than once")
+    try:
+        meant = columns.renamed(names)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{path.name}: {error}") from None
+    if "id" not in meant.values():
+        raise InvalidArgumentError(
+            f"{path.name} has no column {columns.id!r} among {', '.join(map(repr, names))}; "
+            "id_column names that of the ids"
+        )
+    return meant
+
+
+def _rows(
+    path: Path, place: Place, most: int, delimiter: str
+) -> Iterator[tuple[int, tuple[list[str], list[str]], int]]:
+    # A cell of more than 131,072 characters is an error to the csv module unless its limit, which
+    # is one for the whole process, says otherwise. It is only ever raised, so nobody is surprised
+    # whose cells fit into it.
+    csv.field_size_limit(max(csv.field_size_limit(), most))
+    with file_to_read(path) as file:
+        text = _Lines(file, place, most)
+        reader = csv.reader(text, delimiter=delimiter, strict=True)
+        names, number = None, 0
+        while True:
+            try:
+                values = next(reader)
+            except StopIteration:
+                break
+            except csv.Error as error:
+                raise place.refused(
+                    number + (names is not None), f"it isn't CSV: {error}"
+                ) from None
+            size = text.taken()
+            if names is None:
+                names = values
+            elif values:
+                number += 1
+                text.number = number + 1
+                if len(values) != len(names):
+                    raise place.refused(
+                        number, f"it has {len(values)} cells, but there are {len(names)} columns"
+                    )
+                yield number, (names, values), size
+        if names is None:
+            raise place.unreadable("it is empty, expected a line with the names of the columns")
+
+
+class _Lines:
+    """The lines of a file as text; none of them too long, and all of them UTF-8."""
+
+    def __init__(self, file: IO[bytes], place: Place, most: int) -> None:
+        self._file, self._place, self._most = file, place, most
+        self._bytes = 0
+        self.number = 1  # the row that is being read
+
+    def taken(self) -> int:
+        """How many bytes were read since this was asked last."""
+        taken, self._bytes = self._bytes, 0
+        return taken
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        first = self._file.tell() == 0
+        line = self._file.readline(self._most + 1)
+        self._bytes += len(line)
+        if not line:
+            raise StopIteration
+        if self._bytes > self._most + 1:
+            why = f"it is longer than {self._most:,} bytes (max_line_bytes)"
+            raise self._place.refused(self.number, why)
+        try:
+            text = line.decode("utf-8-sig" if first else "utf-8")
+        except UnicodeDecodeError as error:
+            raise self._place.refused(self.number, f"it isn't valid UTF-8: {error}") from None
+        return text
+
+
+def _whole(text: str) -> int | None:
+    number = int(text) if _WHOLE.fullmatch(text) else None
+    return number if number is not None and INT_MIN <= number <= INT_MAX else None
+
+
+def _number(text: str) -> int | float | None:
+    if not _NUMBER.fullmatch(text):
+        return None
+    whole = _whole(text)
+    number = float(text) if whole is None else whole
+    return number if abs(number) < float("inf") else None
+
+
+def _truth(text: str) -> bool | None:
+    return {"true": True, "false": False}.get(text.lower())

@@ -1,0 +1,153 @@
+"""JSON lines: a record a line.
+
+A line is an object with "id", and of "document", "metadata", "uri", "embedding" (a list of numbers,
+or base64 of little-endian float32) and "sparse_embedding" (an object with "indices" and "values")
+those that the record has.
+"""
+
+import base64
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Literal, get_args
+
+import numpy as np
+import orjson
+
+from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.json_values import MAX_DEPTH, shown
+from retrieval_store.direct.collection import Collection
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.exchange.formats.files import file_to_read, new_file
+from retrieval_store.exchange.formats.points import Chosen, Record
+from retrieval_store.exchange.formats.rows import Columns, Place, Row, with_vector
+from retrieval_store.exchange.reports import Exported
+
+Embeddings = Literal["list", "base64", "none"]
+_MARK = b"\xef\xbb\xbf"  # that some editors begin files with
+# Numbers of so many digits may be integers that don't fit into 64 bits, which orjson makes floats
+# of: then Python's own parser, which keeps all of their digits, reads the line again.
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+
+
+def export_jsonl(
+    collection: Collection,
+    path: str | os.PathLike[str],
+    *,
+    where: Mapping[str, Any] | None = None,
+    where_document: Mapping[str, Any] | None = None,
+    embeddings: Embeddings = "list",
+    batch: int = 1_000,
+    show_progress: bool = False,
+) -> Exported:
+    """Write the points that match, or all, into a new file, a record a line, as they are at one
+    moment; so many are in memory at once.
+
+    embeddings: "list", numbers as short as they can be so that they are read as the same float32;
+    "base64" of little-endian float32; "none" leaves vectors out, sparse ones too. Whatever goes
+    wrong, no file is left. InvalidArgumentError for a path that exists.
+    """
+    if embeddings not in get_args(Embeddings):
+        raise InvalidArgumentError(
+            f"embeddings is {shown(embeddings)}, expected one of {get_args(Embeddings)}"
+        )
+    chosen = Chosen(collection, where, where_document, embeddings != "none", batch, show_progress)
+    with new_file(path) as (target, file), chosen.read() as some:
+        count = 0
+        for records in some:
+            for record in records:
+                file.write(line_of(record, embeddings == "base64"))
+            count += len(records)
+        return Exported(target, count, file.tell())
+
+
+def line_of(record: Record, as_base64: bool = False) -> bytes:
+    """A record as a line; what it hasn't got isn't in it."""
+    parts: dict[str, Any] = {key: value for key, value in record.items() if value is not None}
+    embedding = parts.pop("embedding", None)
+    sparse = parts.pop("sparse_embedding", None)
+    if embedding is not None:
+        parts["embedding"] = (
+            _as_base64(embedding)
+            if as_base64
+            else orjson.Fragment(numbers_of(np.asarray(embedding, np.float32)))
+        )
+    if sparse is not None:
+        values = np.asarray(sparse["values"], np.float32)
+        indices = [int(one) for one in sparse["indices"]]
+        parts["sparse_embedding"] = {
+            "indices": indices, "values": orjson.Fragment(numbers_of(values))
+        }  # fmt: skip
+    return orjson.dumps(parts, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def numbers_of(vector: Matrix) -> bytes:
+    """A list of numbers that are read as these float32, bit for bit.
+
+    The shortest digits of a float32 nearly always are. But who reads them makes float64 of them
+    first, and rounding twice may end one off: then all digits of the float64 are written.
+    """
+    row = np.ascontiguousarray(vector)
+    short = orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)
+    if np.array(orjson.loads(short), np.float32).tobytes() == row.tobytes():
+        return short
+    return orjson.dumps(row.tolist())
+
+
+def _as_base64(embedding: Any) -> str:
+    return base64.b64encode(np.asarray(embedding, "<f4").tobytes()).decode()
+
+
+def rows_of_lines(path: Path, columns: Columns, most: int) -> Iterator[Row]:
+    """The records of a file, line by line; empty lines are none. most: bytes of a line."""
+    place = Place(path.name, "line")
+    with file_to_read(path) as file:
+        for number, line in _lines(file, place, most):
+            try:
+                record = object_of(line)
+                names = columns.renamed(record)
+                row = Row(number, {names[key]: record[key] for key in record}, len(line))
+                with_vector(row.record)
+            except InvalidArgumentError as error:
+                raise place.refused(number, error) from None
+            yield row
+
+
+def _lines(file: IO[bytes], place: Place, most: int) -> Iterator[tuple[int, bytes]]:
+    """Lines that aren't empty, by their numbers. Of one that is too long no more than the limit is
+    read."""
+    number = 0
+    while line := file.readline(most + 1):
+        number += 1
+        if len(line) > most and not line.endswith(b"\n"):
+            raise place.refused(number, f"it is longer than {most:,} bytes (max_line_bytes)")
+        if number == 1:
+            line = line.removeprefix(_MARK)
+        if not line.isspace() and line:
+            yield number, line
+
+
+def object_of(text: bytes | str) -> dict[str, Any]:
+    """The object that a text of JSON says; InvalidArgumentError for any other text."""
+    value = json_of(text)
+    if not isinstance(value, dict):
+        raise InvalidArgumentError(f"it is {shown(value)}, expected a JSON object")
+    return value
+
+
+def json_of(text: bytes | str) -> Any:
+    """What a text of JSON says; InvalidArgumentError for any other text, NaN being none."""
+    try:
+        data = text.encode() if isinstance(text, str) else text
+        value = orjson.loads(data)
+        if _LONG_NUMBER.search(data):
+            value = json.loads(data)
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        if isinstance(error, RecursionError) or "depth" in str(error):
+            raise InvalidArgumentError(f"it is nested deeper than {MAX_DEPTH} levels") from None
+        raise InvalidArgumentError(f"it isn't JSON: {error}") from None
+    except ValueError:  # an integer of thousands of digits
+        raise InvalidArgumentError("it has an integer that can't be stored") from None
+    return value

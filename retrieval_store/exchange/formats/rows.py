@@ -1,0 +1,94 @@
+"""Rows of files: a record, and where it stands, so that an error can say so."""
+
+import base64
+import binascii
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from retrieval_store.base.json_values import shown
+from retrieval_store.errors import InvalidArgumentError
+
+FIELDS = ("id", "document", "metadata", "uri", "embedding", "sparse_embedding")
+BATCH_BYTES = 64 << 20  # of rows that are in memory at once, as they stand in their file
+
+
+class Row(NamedTuple):
+    """A record, the number of its line or row, from 1, and about how many bytes it has there."""
+
+    number: int
+    record: dict[str, Any]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file, and what its rows are called, for messages. refused: an error that names both."""
+
+    name: str
+    unit: str
+
+    def refused(self, number: int, why: object) -> InvalidArgumentError:
+        """The error for one row; of the kind of `why`, where that is an error of ours."""
+        kind = type(why) if isinstance(why, InvalidArgumentError) else InvalidArgumentError
+        return kind(f"{self.name}, {self.unit} {number}: {why}")
+
+    def unreadable(self, why: object) -> InvalidArgumentError:
+        """The error for the whole file."""
+        return InvalidArgumentError(f"{self.name} can't be read: {why}")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Under which names a file has the ids and the documents."""
+
+    id: str = "id"
+    document: str = "document"
+
+    def renamed(self, names: Iterable[str]) -> dict[str, str]:
+        """What each of the names means here; InvalidArgumentError for two that mean one."""
+        meant = {self.document: "document", self.id: "id"}
+        found = {name: meant.get(name, name) for name in names}
+        for mine in ("id", "document"):
+            named = [name for name, meaning in found.items() if meaning == mine]
+            if len(named) > 1:
+                raise InvalidArgumentError(
+                    f"it has both {named[0]!r} and {named[1]!r}; only one can be the {mine}"
+                )
+        return found
+
+
+def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    """Some rows after the others: so many at once, and fewer where they are large."""
+    waiting: list[Row] = []
+    room = BATCH_BYTES
+    for row in rows:
+        waiting.append(row)
+        room -= row.size
+        if len(waiting) == size or room <= 0:
+            yield waiting
+            waiting, room = [], BATCH_BYTES
+    if waiting:
+        yield waiting
+
+
+def with_vector(record: dict[str, Any]) -> dict[str, Any]:
+    """The record, with an embedding that is text, base64 of little-endian float32, as numbers."""
+    embedding = record.get("embedding")
+    if isinstance(embedding, str):
+        record["embedding"] = _decoded(embedding)
+    return record
+
+
+def _decoded(text: str) -> Any:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        data = b"?"
+    if len(data) % 4:
+        raise InvalidArgumentError(
+            f"embedding is {shown(text)}, expected a list of numbers, or base64 of float32"
+        )
+    return np.frombuffer(data, "<f4")

@@ -1,0 +1,266 @@
+"""Chroma's directories, read by chromadb."""
+
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from retrieval_store import plugins
+from retrieval_store.base.progress import progress_bar
+from retrieval_store.direct.arguments import whole_number
+from retrieval_store.direct.client import Client
+from retrieval_store.direct.embedder import made_of
+from retrieval_store.embeddings import Embeds
+from retrieval_store.errors import (
+    InvalidArgumentError,
+    MissingDependencyError,
+    RetrievalStoreError,
+)
+from retrieval_store.exchange.imports.copies import copied, directory_of
+from retrieval_store.exchange.imports.filling import Filling, Lefts
+from retrieval_store.exchange.imports.making import (
+    Making,
+    Names,
+    chosen_names,
+    making,
+    refuse_taken,
+)
+from retrieval_store.exchange.reports import Carried, Imported, Left
+
+FILE = "chroma.sqlite3"
+DEFAULT_TENANT, DEFAULT_DATABASE = "default_tenant", "default_database"
+_EVERYTHING = ["embeddings", "documents", "metadatas", "uris"]
+# Settings that mean something here, and what they are in Chroma if nobody has chosen them: then
+# those of ours are taken.
+_HNSW = {"ef_construction": 100, "ef_search": 100, "max_neighbors": 16}
+_MEANINGLESS = {
+    "resize_factor": 1.2,
+    "sync_threshold": 1000,
+    "batch_size": 100,
+    "num_threads": None,
+}
+# Chroma's embedding functions that are here too: by what name, and with which of their settings.
+_FUNCTIONS: dict[str, tuple[str, dict[str, str]]] = {
+    "sentence_transformer": (
+        "sentence-transformers",
+        {"model_name": "model_name", "normalize_embeddings": "normalize"},
+    ),
+    "openai": ("openai", {"model_name": "model", "dimensions": "dimensions"}),
+    "open_clip": ("open-clip", {"model_name": "model_name", "checkpoint": "checkpoint"}),
+}
+_OF_MACHINE = ("device", "kwargs", "api_key_env_var")  # which say nothing of the vectors
+
+
+def import_chroma(
+    directory: str | os.PathLike[str],
+    client: Client,
+    *,
+    names: Names = None,
+    embedding_functions: Mapping[str, Embeds] | None = None,
+    trust: bool = False,
+    tenant: str = DEFAULT_TENANT,
+    database: str = DEFAULT_DATABASE,
+    batch: int = 1_000,
+    show_progress: bool = False,
+) -> Imported:
+    """Make collections of those in Chroma's directory, with their vectors, which aren't made again.
+
+    Chroma opens what it reads for writing, so a copy is opened, in the temporary directory; close
+    the programs that write to it. names: which collections, as a list, or as a dict of what they
+    are to be called here; all of them, if none are given. embedding_functions: by the names of the
+    collections there, what made their vectors; where none is given it is looked for by the name
+    that is stored, and made if its class says that it reaches nothing, or with `trust`, if you
+    trust whoever made the directory. Either all of it is there afterwards, or, when an error comes,
+    none. AlreadyExistsError for a name that is taken, MissingDependencyError without chromadb.
+    """
+    size = whole_number(batch, "batch", 1)
+    source = directory_of(directory, FILE, "a store of Chroma's")
+    chromadb = _chromadb()
+    with copied(source) as copy, _opened(chromadb, copy, tenant, database) as there:
+        found = {one.name: one for one in there.list_collections()}
+        chosen = chosen_names(names, sorted(found), "collection")
+        refuse_taken(client, list(chosen.values()))
+        functions = _Functions(embedding_functions or {}, trust)
+        with making(client) as made:
+            carried = [
+                _carried(found[old], new, made, functions, size, show_progress)
+                for old, new in chosen.items()
+            ]
+        return Imported(source, tuple(carried), _elsewhere(copy, tenant, database))
+
+
+def _chromadb() -> Any:
+    try:
+        import chromadb
+    except ImportError as error:
+        raise MissingDependencyError(
+            "import_chroma needs chromadb: pip install chromadb"
+        ) from error
+    # Before, it read its indexes with pickle, which runs whatever is in them.
+    if chromadb.__version__.startswith("0."):
+        raise MissingDependencyError(
+            f"import_chroma needs chromadb 1.0 or newer, and this is {chromadb.__version__}: "
+            'pip install "chromadb>=1.0"'
+        )
+    return chromadb
+
+
+@contextmanager
+def _opened(chromadb: Any, copy: Path, tenant: str, database: str) -> Iterator[Any]:
+    settings = chromadb.Settings(anonymized_telemetry=False)
+    try:
+        there = chromadb.PersistentClient(str(copy), settings, tenant, database)
+    except Exception as error:  # of many kinds
+        raise InvalidArgumentError(f"chromadb can't open the directory: {error}") from error
+    try:
+        yield there
+    finally:
+        if hasattr(there, "close"):
+            there.close()
+
+
+def _carried(
+    old: Any, name: str, made: Making, functions: "_Functions", size: int, show_progress: bool
+) -> Carried:
+    left = Lefts()
+    configuration = _configuration(old.configuration_json, left)
+    function = functions.of(old, left)
+    metadata = _metadata(old.metadata, left)
+    new = made.collection(
+        name, configuration=configuration, metadata=metadata, embedding_function=function
+    )
+    filling = Filling(new, left)
+    total = old.count()
+    with progress_bar(f"importing {name}", total, "record", show_progress) as bar:
+        for start in range(0, total, size):
+            some = old.get(limit=size, offset=start, include=_EVERYTHING)
+            filling.add(_records(some))
+            bar.update(len(some["ids"]))
+    return Carried(old.name, name, filling.records, left.all())
+
+
+def _records(some: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    fields = zip(
+        some["ids"],
+        some["embeddings"],
+        some["documents"],
+        some["metadatas"],
+        some["uris"],
+        strict=True,
+    )
+    for point_id, embedding, document, metadata, uri in fields:
+        yield {
+            "id": point_id,
+            "embedding": embedding,
+            "document": document,
+            "metadata": None if metadata is None else _plain(metadata),
+            "uri": uri,
+        }
+
+
+def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata, with sparse vectors in it as objects of JSON."""
+    return {
+        key: {"indices": list(value.indices), "values": list(value.values)}
+        if hasattr(value, "indices") and hasattr(value, "values")
+        else value
+        for key, value in metadata.items()
+    }
+
+
+def _configuration(stored: Mapping[str, Any], left: Lefts) -> dict[str, Any]:
+    hnsw, spann = stored.get("hnsw") or {}, stored.get("spann") or {}
+    for name, usual in _MEANINGLESS.items():
+        if hnsw.get(name, usual) != usual:
+            left.setting(f"hnsw setting {name!r}", "it has no meaning here")
+    for name in spann:
+        if name != "space":
+            left.setting(f"spann setting {name!r}", "there is no such index here")
+    given = {"space": hnsw.get("space") or spann.get("space") or "l2"}
+    for name, usual in _HNSW.items():
+        if hnsw.get(name) not in (None, usual):
+            given[name] = hnsw[name]
+    return {"hnsw": given}
+
+
+def _metadata(metadata: Mapping[str, Any] | None, left: Lefts) -> dict[str, Any] | None:
+    """That of the collection; settings in it stand in its configuration already."""
+    if metadata is None:
+        return None
+    kept = {key: value for key, value in metadata.items() if not key.startswith("hnsw:")}
+    for key in metadata.keys() - kept.keys():
+        left.setting(f"collection metadata key {key!r}", "it is a setting, taken as such")
+    return kept or None
+
+
+class _Functions:
+    """Embedding functions of collections: given, or made of what is stored."""
+
+    def __init__(self, given: Mapping[str, Embeds], trust: bool) -> None:
+        self._given, self._trust = given, trust
+
+    def of(self, old: Any, left: Lefts) -> Embeds | None:
+        """The function of a collection; None, and why, where there is none."""
+        if old.name in self._given:
+            return self._given[old.name]
+        stored = old.configuration_json.get("embedding_function") or {}
+        name = stored.get("name")
+        if not isinstance(name, str):  # none, or one that Chroma doesn't know again either
+            return None
+        what = f"embedding function {name!r}"
+        try:
+            return self._made(name, stored.get("config") or {})
+        except _UnknownError as error:
+            left.setting(what, str(error))
+        except (RetrievalStoreError, TypeError, ValueError, ImportError) as error:
+            left.setting(what, f"it can't be made: {error}; pass it in embedding_functions")
+        return None
+
+    def _made(self, name: str, config: Mapping[str, Any]) -> Embeds:
+        mine, names = _FUNCTIONS.get(name, (name, None))
+        if not plugins.is_known(plugins.EMBEDDING_FUNCTIONS, mine):
+            raise _UnknownError(
+                "there is none of this name here; pass it in embedding_functions, or get the "
+                "collection with it"
+            )
+        kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, mine)
+        if not (self._trust or plugins.is_self_contained(kind)):
+            raise _UnknownError(
+                "it may reach the network, the environment or files, so it isn't made of what is "
+                "stored; pass it in embedding_functions, or trust=True"
+            )
+        if names is None:
+            return made_of(mine, dict(config))
+        other = [
+            key
+            for key, value in config.items()
+            if value is not None and key not in names and key not in _OF_MACHINE
+        ]
+        if other:
+            raise _UnknownError(f"its setting {other[0]!r} can't be made here")
+        settings = {names[key]: value for key, value in config.items() if key in names}
+        return made_of(mine, settings)
+
+
+class _UnknownError(Exception):
+    """Why there is no such function."""
+
+
+def _elsewhere(copy: Path, tenant: str, database: str) -> tuple[Left, ...]:
+    """Collections in other databases of the directory."""
+    rows: list[tuple[str, str, int]] = []
+    with suppress(sqlite3.Error), closing(sqlite3.connect(copy / FILE)) as connection:
+        rows = connection.execute(
+            "SELECT d.tenant_id, d.name, count(*) FROM collections c JOIN databases d "
+            "ON c.database_id = d.id GROUP BY d.tenant_id, d.name"
+        ).fetchall()
+    return tuple(
+        Left(
+            f"{count} collections of tenant {of!r}, database {name!r}",
+            "those of one database are imported: pass tenant and database",
+        )
+        for of, name, count in rows
+        if (of, name) != (tenant, database)
+    )

@@ -1,0 +1,91 @@
+"""What exports, checks, additions and imports tell of themselves."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written: how many records, and how many bytes in the file, or in the directory."""
+
+    path: Path
+    records: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a file holds, all of which can be added. dimension: of its embeddings, if it has any;
+    embedded: how many of the records have one."""
+
+    path: Path
+    records: int
+    embedded: int
+    dimension: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What came of a file: records that were new, that took the place of others, and that were left
+    out since their ids were there."""
+
+    path: Path
+    added: int
+    updated: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file that wasn't added, and why."""
+
+    path: Path
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class FolderAdded:
+    """What came of a folder: as `Added`, with the files that couldn't be read. others: how many
+    files are of no kind that was looked for, or hidden."""
+
+    path: Path
+    added: int
+    updated: int
+    skipped: int
+    others: int
+    unreadable: tuple[Unreadable, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Something that couldn't be carried over, why, and of how many records; 0 where it isn't about
+    records. example: the id of one of them."""
+
+    what: str
+    why: str
+    records: int = 0
+    example: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A collection that was made: of what, how many records it has, and what was left."""
+
+    source: str
+    name: str
+    records: int
+    left: tuple[Left, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import made, and what it left that belongs to none of the collections."""
+
+    path: Path
+    collections: tuple[Carried, ...]
+    left: tuple[Left, ...] = ()
+
+    @property
+    def records(self) -> int:
+        """How many there are in all of the collections."""
+        return sum(one.records for one in self.collections)

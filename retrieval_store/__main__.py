@@ -1,0 +1,21 @@
+"""`python -m retrieval_store`, and the program `retrieval-store`."""
+
+import sys
+
+
+def main() -> int:
+    """The command line, or a word of what it needs."""
+    try:
+        import click  # noqa: F401
+    except ImportError:
+        sys.stderr.write(
+            'the command line needs click and rich: pip install "retrieval-store[standard]"\n'
+        )
+        return 1
+    from retrieval_store.command.main import main as command
+
+    return command()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

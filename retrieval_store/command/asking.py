@@ -1,0 +1,197 @@
+"""What points there are, and which are the best: `peek`, `get`, `query`. They open read-only."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+from retrieval_store.command import options
+from retrieval_store.command.options import Json
+from retrieval_store.command.output import print_json, table
+from retrieval_store.command.places import collection_of, opened
+
+FIELDS = ("documents", "metadatas", "uris")
+VECTORS = ("embeddings", "sparse_embeddings")
+COLUMNS = ("id", "document", "metadata", "uri", "embedding", "sparse_embedding")
+embeddings = click.option("--embeddings", is_flag=True, help="With vectors, sparse ones too.")
+
+
+@click.command()
+@options.store
+@options.collection
+@click.option("-n", "--limit", default=10, show_default=True, help="How many points.")
+@embeddings
+@options.as_json
+def peek(store: str, collection: str, limit: int, embeddings: bool, as_json: bool) -> None:
+    """The first points of a collection."""
+    with opened(store) as client:
+        found = collection_of(client, collection).get(limit=limit, include=_included(embeddings))
+        _show(_records(found), as_json)
+
+
+@click.command()
+@options.store
+@options.collection
+@click.argument("ids", nargs=-1)
+@options.filters
+@click.option("-n", "--limit", type=int, help="At most so many points.")
+@click.option("--offset", default=0, help="But not the first so many.")
+@click.option("--order-by", metavar="KEY", help="By the numbers or dates under a metadata key.")
+@click.option("--descending", is_flag=True, help="The greatest first.")
+@embeddings
+@options.as_json
+def get(
+    store: str,
+    collection: str,
+    ids: Sequence[str],
+    where: Any,
+    where_document: Any,
+    limit: int | None,
+    offset: int,
+    order_by: str | None,
+    descending: bool,
+    embeddings: bool,
+    as_json: bool,
+) -> None:
+    """Points by their ids, by filters, or all. With --json, a record a line, as `add` takes
+    them."""
+    with opened(store) as client:
+        found = collection_of(client, collection).get(
+            list(ids) or None,
+            where,
+            limit,
+            offset,
+            where_document,
+            _included(embeddings),
+            order_by=order_by,
+            descending=descending,
+        )
+        _show(_records(found), as_json)
+
+
+@click.command()
+@options.store
+@options.collection
+@click.argument("text", required=False)
+@click.option("--image", type=click.Path(exists=True, dir_okay=False), help="Search by an image.")
+@click.option(
+    "--vector",
+    type=Json(list, "a list of numbers"),
+    metavar="JSON",
+    help='Search by a vector: a list of numbers, "-" for stdin, or @FILE.',
+)
+@click.option("-k", "--limit", default=10, show_default=True, help="How many points.")
+@options.filters
+@click.option(
+    "--mode",
+    type=click.Choice(["dense", "text", "hybrid"]),
+    default="dense",
+    show_default=True,
+    help="By nearness, by words, or by both.",
+)
+@click.option("--alpha", default=0.5, show_default=True, help="What vectors weigh in hybrid mode.")
+@click.option("--offset", default=0, help="But not the best so many.")
+@click.option("--max-distance", type=float, help="Nothing farther than that.")
+@click.option("--exact", is_flag=True, help="The very nearest, without the index.")
+@click.option("--explain", is_flag=True, help="Say how it was answered, instead of the answer.")
+@embeddings
+@options.trust
+@options.as_json
+def query(
+    store: str,
+    collection: str,
+    text: str | None,
+    image: str | None,
+    vector: list[Any] | None,
+    limit: int,
+    where: Any,
+    where_document: Any,
+    embeddings: bool,
+    explain: bool,
+    trust: bool,
+    as_json: bool,
+    **how: Any,
+) -> None:
+    """The best points for a TEXT, an image or a vector, best first.
+
+    Texts and images are embedded by the function that the collection remembers.
+    """
+    if sum(one is not None for one in (text, image, vector)) != 1 and how["mode"] != "hybrid":
+        raise click.UsageError("expected one of TEXT, --image and --vector")
+    sources: dict[str, Any] = {
+        "query_texts": text,
+        "query_images": None if image is None else [_image(image)],
+        "query_embeddings": None if vector is None else [vector],
+    }
+    asked: dict[str, Any] = {name: one for name, one in sources.items() if one is not None}
+    asked |= {"n_results": limit, "where": where, "where_document": where_document, **how}
+    with opened(store, trust=trust) as client:
+        found = collection_of(client, collection, embeds=vector is None and how["mode"] != "text")
+        if explain:
+            print_json(found.explain(**asked)) if as_json else _explain(found.explain(**asked))
+            return
+        include = cast(Any, [*_included(embeddings), "distances"])
+        _show(_hits(found.query(include=include, **asked)), as_json, "id", "distance", "score")
+
+
+def _image(path: str) -> Any:
+    from retrieval_store.loaders.images import ImageLoader
+
+    return ImageLoader(root=Path(path).resolve().parent)([str(Path(path).resolve())])[0]
+
+
+def _included(embeddings: bool) -> Any:
+    return [*FIELDS, *VECTORS] if embeddings else [*FIELDS]
+
+
+def _records(found: Any) -> Iterable[dict[str, Any]]:
+    from retrieval_store.direct.tables.results import rows_of
+
+    for record in rows_of(found):
+        yield {name: _whole(record[name]) for name in COLUMNS if record.get(name) is not None}
+
+
+def _whole(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _hits(found: Any) -> Iterable[dict[str, Any]]:
+    """The hits of one query."""
+    one: dict[str, Any] = {
+        name: values[0] if isinstance(values, list) and values and name != "included" else None
+        for name, values in found.items()
+    }
+    distances = one.pop("distances") or [None] * len(one["ids"])
+    ranked = zip(_records({**one, "included": []}), distances, found["scores"][0], strict=True)
+    for record, distance, score in ranked:
+        yield {"id": record.pop("id"), "distance": distance, "score": score, **record}
+
+
+def _show(records: Iterable[Mapping[str, Any]], as_json: bool, *first: str) -> None:
+    if as_json:
+        for record in records:
+            print_json(record)
+        return
+    rows = list(records)
+    columns = [*first, *(name for name in COLUMNS if name not in first)]
+    told = [name for name in columns if name in first or any(name in row for row in rows)] or ["id"]
+    table(told, [[row.get(name) for name in told] for row in rows])
+
+
+def _explain(told: Any) -> None:
+    for name, value in told.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            for one in value:
+                table(list(one), [list(one.values())])
+        elif value not in (None, [], {}):
+            click.echo(f"{name}: {value if not isinstance(value, dict) else _pairs(value)}")
+    sys.stdout.flush()
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {one:.3f}" if isinstance(one, float) else f"{name} {one}"
+        for name, one in values.items()
+    )

@@ -1,0 +1,130 @@
+"""`import`: stores of other programs, and files of records, with a report of what was left."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from retrieval_store.command import options
+from retrieval_store.command.moving import add
+from retrieval_store.command.options import FILE
+from retrieval_store.command.output import complain, say
+from retrieval_store.command.places import opened
+
+names = click.option("--collection", "names", multiple=True, help="Only this one, or these.")
+
+
+@click.group("import")
+def import_() -> None:
+    """Bring in what other programs have stored. The source is only read."""
+
+
+@import_.command()
+@click.argument("directory", type=FILE)
+@options.store
+@names
+@options.trust
+@options.quiet
+def chroma(directory: Path, store: str, names: tuple[str, ...], trust: bool, quiet: bool) -> None:
+    """The collections in a directory of Chroma's (chromadb must be installed)."""
+    from retrieval_store.exchange import import_chroma
+
+    with opened(store, writes=True, creates=True) as client:
+        chosen = list(names) or None
+        _report(import_chroma(directory, client, names=chosen, trust=trust, **_bar(quiet)))
+
+
+@import_.command("qdrant-local")
+@click.argument("directory", type=FILE)
+@options.store
+@names
+@click.option("--trust", is_flag=True, help="You trust whoever made the directory.")
+@options.quiet
+def qdrant_local(
+    directory: Path, store: str, names: tuple[str, ...], trust: bool, quiet: bool
+) -> None:
+    """The collections in a directory of qdrant-client's local mode.
+
+    Its files are pickles, and reading a pickle runs whatever is in it: say with --trust that you
+    trust whoever made them.
+    """
+    from retrieval_store.exchange import import_qdrant_local
+
+    with opened(store, writes=True, creates=True) as client:
+        chosen = list(names) or None
+        _report(import_qdrant_local(directory, client, trust=trust, names=chosen, **_bar(quiet)))
+
+
+@import_.command()
+@click.argument("directory", type=FILE)
+@options.store
+@click.option("--table", help="Only this one.")
+@click.option("--name", help="Of the collection that is made of it.")
+@click.option("--id-column", default="id", show_default=True)
+@click.option("--vector-column", default="vector", show_default=True)
+@click.option("--text-column", default="text", show_default=True)
+@options.quiet
+def lancedb(directory: Path, store: str, quiet: bool, **given: Any) -> None:
+    """The tables in a directory of LanceDB's (lancedb must be installed)."""
+    from retrieval_store.exchange import import_lancedb
+
+    with opened(store, writes=True, creates=True) as client:
+        _report(import_lancedb(directory, client, **given, **_bar(quiet)))
+
+
+@import_.command()
+@click.argument("index", type=FILE)
+@options.store
+@options.collection
+@click.option("--metadata", type=FILE, help="JSONL: a record for each vector, in their order.")
+@options.quiet
+def faiss(index: Path, store: str, collection: str, metadata: Path | None, quiet: bool) -> None:
+    """The vectors in an index file of Faiss (faiss-cpu must be installed)."""
+    from retrieval_store.exchange import import_faiss
+
+    with opened(store, writes=True, creates=True) as client:
+        _report(import_faiss(index, metadata, client, collection, **_bar(quiet)))
+
+
+def _of_files(kind: str) -> click.Command:
+    """`import KIND FILE STORE COLLECTION`: `add`, as other imports are asked for."""
+
+    @click.command(kind)
+    @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+    @options.store
+    @options.collection
+    @click.option("--resume", is_flag=True, help="Leave out what is there already.")
+    @click.option("--upsert", is_flag=True, help="Update what is there already.")
+    @options.quiet
+    @click.pass_context
+    def command(ctx: click.Context, /, file: Path, store: str, collection: str, **given: Any) -> None:
+        ctx.invoke(add, store=store, collection=collection, source=file, format_=kind, **given)
+
+    command.help = f"The records of a file of {kind}; `add` has more options."
+    return command
+
+
+for _kind in ("jsonl", "parquet", "csv"):
+    import_.add_command(_of_files(_kind))
+
+
+def _bar(quiet: bool) -> dict[str, Any]:
+    return {"show_progress": not quiet and sys.stderr.isatty()}
+
+
+def _report(imported: Any) -> None:
+    """What was carried over, and what wasn't."""
+    for one in imported.collections:
+        say(f"{one.source} → {one.name}: {one.records:,} records")
+        for left in one.left:
+            complain(f"  not carried over: {_left(left)}")
+    for left in imported.left:
+        complain(f"not carried over: {_left(left)}")
+    if not imported.collections:
+        say("there is nothing to import")
+
+
+def _left(left: Any) -> str:
+    records = f" ({left.records:,} records, such as {left.example!r})" if left.records else ""
+    return f"{left.what}{records}: {left.why}"

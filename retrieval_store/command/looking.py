@@ -1,0 +1,154 @@
+"""What a store holds: `info`, `list`, `count`. They open read-only, and make no store."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from retrieval_store.command import options
+from retrieval_store.command.output import facts, print_json, say, size, table
+from retrieval_store.command.places import (
+    collection_of,
+    looked_at,
+    names_completed,
+    opened,
+    users_of,
+)
+
+if TYPE_CHECKING:
+    from retrieval_store.interface.records import CollectionRecord, Gauges
+    from retrieval_store.places import Session
+
+FORMAT_AT = slice(60, 64)  # of an SQLite file: the version that its program gave it
+
+
+@click.command()
+@options.store
+@click.argument("collection", required=False, shell_complete=names_completed)
+@options.as_json
+def info(store: str, collection: str | None, as_json: bool) -> None:
+    """What a store is, or one of its collections: sizes, counts, vectors, index, format, and who
+    has it open."""
+    with looked_at(store) as session:
+        told = _of_store(store, session) if collection is None else _of_one(session, collection)
+    if as_json:
+        print_json(told)
+    else:
+        _show(told)
+
+
+@click.command("list")
+@options.store
+@options.as_json
+def list_(store: str, as_json: bool) -> None:
+    """The collections of a store."""
+    with looked_at(store) as session:
+        gauges = dict(session.store.gauges())
+        rows = [_row(one, gauges.get(one.name)) for one in session.store.page(None, 0)]
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("collection", "points", "size", "distance", "model", "front")
+    table(
+        columns,
+        [[one[name] if name != "size" else size(one["bytes"]) for name in columns] for one in rows],
+    )
+    for one in rows:
+        if one["problem"]:
+            raise click.ClickException(f"{one['collection']}: {one['problem']}")
+
+
+@click.command()
+@options.store
+@options.collection
+@options.filters
+@options.as_json
+def count(store: str, collection: str, where: Any, where_document: Any, as_json: bool) -> None:
+    """How many points a collection has, or match."""
+    with opened(store) as client:
+        found = collection_of(client, collection).count(where, where_document)
+    if as_json:
+        print_json({"count": found})
+    else:
+        say(str(found))
+
+
+def _row(record: "CollectionRecord", gauges: "Gauges | None") -> dict[str, Any]:
+    settings = record.settings
+    known = cast(dict[str, Any], settings.get("hnsw") or {})
+    spec = cast(dict[str, Any], settings.get("embedding_function") or {})
+    return {
+        "collection": record.name,
+        "points": gauges.points if gauges else None,
+        "bytes": sum(gauges.disk.values()) if gauges else None,
+        "distance": known.get("space"),
+        "model": spec.get("name"),
+        "front": "QdrantClient" if record.is_apart else "any",
+        "problem": gauges.problem if gauges else None,
+    }
+
+
+def _of_store(store: str, session: "Session") -> dict[str, Any]:
+    gauges = [one for _, one in session.store.gauges()]
+    directory = session.store.directory
+    told = {
+        "store": str(directory or store),
+        "collections": len(gauges),
+        "points": sum(one.points or 0 for one in gauges),
+    }
+    if directory is None:
+        return told
+    return told | {
+        "bytes": session.store.own_bytes() + sum(sum(one.disk.values()) for one in gauges),
+        "format": _format_of(directory / "catalog.sqlite"),
+        "open_in": users_of(directory),
+        "damaged": [one.problem for one in gauges if one.problem] or None,
+    }
+
+
+def _format_of(file: Path) -> int:
+    with file.open("rb") as opened_file:
+        return int.from_bytes(opened_file.read(FORMAT_AT.stop)[FORMAT_AT], "big")
+
+
+def _of_one(session: "Session", name: str) -> dict[str, Any]:
+    record = session.store.named(name)
+    gauges = dict(session.store.gauges())[name]
+    directory = session.store.directory
+    told = _row(record, gauges) | {"id": record.id, "metadata": record.settings.get("metadata")}
+    if directory is None:
+        return told
+    points = session.store.points(record.id)
+    stats = cast(dict[str, Any], points.stats())
+    return told | {
+        "vectors": stats["spaces"],
+        "disk": dict(gauges.disk),
+        "operations": gauges.seq,
+        "uncoded": gauges.uncoded,
+        "index_lag": gauges.index_lag,
+        "format": _format_of(directory / record.id / "points.sqlite"),
+    }
+
+
+def _show(told: dict[str, Any]) -> None:
+    parts = []
+    for name, value in told.items():
+        if name == "bytes":
+            parts.append(("size", size(value)))
+        elif name == "disk":
+            parts.append((name, ", ".join(f"{part} {size(one)}" for part, one in value.items())))
+        elif name == "vectors":
+            for space, one in value.items():
+                described = ", ".join(f"{k} {v}" for k, v in one.items() if v is not None)
+                parts.append((f"vectors {space}".strip(), described))
+        elif name == "open_in":
+            parts.append((name, _users(value)))
+        elif name != "problem" or value:
+            parts.append((name, value))
+    facts((name.replace("_", " "), value) for name, value in parts)
+
+
+def _users(users: list[dict[str, Any]] | None) -> str:
+    if users is None:
+        return "not told by this system"
+    return ", ".join(f"{one['pid']} ({one['command']})" for one in users) or "no other process"

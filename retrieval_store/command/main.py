@@ -1,0 +1,95 @@
+"""The group of all commands, and what their errors end as."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+from click.shell_completion import get_completion_class
+
+from retrieval_store.command.asking import get, peek, query
+from retrieval_store.command.importing import import_
+from retrieval_store.command.keeping import optimize, restore, snapshot, verify
+from retrieval_store.command.looking import count, info, list_
+from retrieval_store.command.moving import add, copy, export
+from retrieval_store.command.output import complain
+from retrieval_store.command.writing import delete, drop, rename
+from retrieval_store.errors import (
+    DamagedError,
+    InvalidArgumentError,
+    MissingDependencyError,
+    RetrievalStoreError,
+)
+
+PROGRAM = "retrieval-store"
+FAILED, USAGE, DAMAGED, INTERRUPTED = 1, 2, 3, 130
+SHELLS = ("bash", "zsh", "fish")
+
+
+class _InOrder(click.Group):
+    """Shows its commands in the order in which they were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*self.commands]
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="retrieval-store", prog_name=PROGRAM)
+def commands() -> None:
+    """Look into stores, search them, fill them, move them, and keep them whole.
+
+    STORE is a directory, or the URL of a Qdrant cluster (whose key is in QDRANT_API_KEY).
+
+    Exit codes: 0 done, 1 failed, 2 asked in a way that can't be, 3 damaged.
+    """
+
+
+@commands.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print what makes a shell complete commands, stores and collections.
+
+    Put `eval "$(retrieval-store completion bash)"` into ~/.bashrc, or the same for zsh into
+    ~/.zshrc, or `retrieval-store completion fish | source` into fish's configuration.
+    """
+    made = get_completion_class(shell)
+    if made is None:
+        raise click.UsageError(f"there is no completion for {shell}")
+    click.echo(made(commands, {}, PROGRAM, COMPLETE).source())
+
+
+COMPLETE = "_RETRIEVAL_STORE_COMPLETE"
+for _command in (info, list_, count, peek, get, query, add, delete, rename, drop):
+    commands.add_command(_command)
+for _command in (copy, import_, export, snapshot, restore, optimize, verify, completion):
+    commands.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    try:
+        code = commands.main(arguments, PROGRAM, COMPLETE, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        complain("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except RetrievalStoreError as error:
+        complain(f"error: {error}")
+        return _code_of(error)
+    except OSError as error:
+        complain(f"error: {error}")
+        return FAILED
+    return code if isinstance(code, int) else 0
+
+
+def _code_of(error: RetrievalStoreError) -> int:
+    if isinstance(error, DamagedError):
+        return DAMAGED
+    if isinstance(error, InvalidArgumentError) and not isinstance(error, MissingDependencyError):
+        return USAGE
+    return FAILED

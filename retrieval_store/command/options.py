@@ -1,0 +1,76 @@
+"""Arguments and options that several commands take, and what is made of them."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import orjson
+
+from retrieval_store.command.places import names_completed
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+FILE = click.Path(path_type=Path)
+
+
+class Json(click.ParamType):
+    """A value in JSON of a kind: "-" reads it from the standard input, "@FILE" from a file."""
+
+    name = "json"
+
+    def __init__(self, kind: type, what: str) -> None:
+        self._kind = kind
+        self._what = what
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if isinstance(value, self._kind):
+            return value
+        try:
+            found = orjson.loads(_text_of(value))
+        except OSError as error:
+            self.fail(f"{value}: {error.strerror}", param, ctx)
+        except orjson.JSONDecodeError as error:
+            self.fail(f"{_shortened(value)} is no JSON: {error}", param, ctx)
+        if not isinstance(found, self._kind):
+            self.fail(f"{_shortened(value)} is JSON, but not {self._what}", param, ctx)
+        return found
+
+
+def _text_of(value: str) -> bytes:
+    if value == "-":
+        return sys.stdin.buffer.read()
+    return Path(value[1:]).read_bytes() if value.startswith("@") else value.encode()
+
+
+def _shortened(value: str) -> str:
+    return value if len(value) <= 60 else f"{value[:60]}…"
+
+
+store = click.argument("store", type=click.Path(file_okay=False))
+collection = click.argument("collection", shell_complete=names_completed)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+trust = click.option(
+    "--trust",
+    is_flag=True,
+    help="The store's embedding function may reach the network, the environment and files.",
+)
+yes = click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="No bar.")
+where = click.option(
+    "--where",
+    type=Json(dict, "an object"),
+    metavar="JSON",
+    help='A filter on metadata: \'{"year": {"$gte": 2020}}\', "-" for stdin, or @FILE.',
+)
+where_document = click.option(
+    "--where-document",
+    type=Json(dict, "an object"),
+    metavar="JSON",
+    help='A filter on documents: \'{"$contains": "wine"}\'.',
+)
+
+
+def filters(command: Command) -> Command:
+    """`--where` and `--where-document`."""
+    return where(where_document(command))

@@ -1,0 +1,98 @@
+"""Stores as commands open them. What is heavy is imported here, once a store is opened."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from retrieval_store.errors import RetrievalStoreError
+
+if TYPE_CHECKING:
+    from retrieval_store.direct.client import Client
+    from retrieval_store.direct.collection import Collection
+    from retrieval_store.places import Session
+
+KEY = "QDRANT_API_KEY"
+PROCESSES = Path("/proc")
+
+
+def is_url(store: str) -> bool:
+    """Whether it is the URL of a cluster, rather than a directory."""
+    return store.startswith(("http://", "https://"))
+
+
+@contextmanager
+def opened(
+    store: str, *, writes: bool = False, creates: bool = False, trust: bool = False
+) -> Iterator["Client"]:
+    """A client of a store; one that only reads can't write, and makes no store."""
+    from retrieval_store.direct.client import Client
+
+    if is_url(store):
+        client = Client(url=store, trust=trust, **_key())
+    else:
+        client = Client(store, create=creates, read_only=not writes, trust=trust)
+    with client:
+        yield client
+
+
+@contextmanager
+def looked_at(store: str) -> Iterator["Session"]:
+    """A store below both fronts, so that all collections are seen, whoever made them."""
+    from retrieval_store import places
+
+    if is_url(store):
+        session = places.remote(store, None, None, False, _key())
+    else:
+        session = places.embedded(Path(store), "read-only", rebuild=False, create=False)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def _key() -> dict[str, Any]:
+    key = os.environ.get(KEY)
+    return {"api_key": key} if key else {}
+
+
+def collection_of(client: "Client", name: str, *, embeds: bool = False) -> "Collection":
+    """A collection; with the embedding function that it remembers only where it `embeds`."""
+    if embeds:
+        return client.get_collection(name)
+    return client.get_collection(name, embedding_function=None)
+
+
+def names_completed(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[click.shell_completion.CompletionItem]:
+    """The names of collections that begin so, in the store that is named already."""
+    with suppress(RetrievalStoreError, OSError), looked_at(str(ctx.params.get("store"))) as session:
+        names = [record.name for record in session.store.page(None, 0)]
+        return [
+            click.shell_completion.CompletionItem(name)
+            for name in names
+            if name.startswith(incomplete)
+        ]
+    return []
+
+
+def users_of(directory: Path) -> list[dict[str, Any]] | None:
+    """The processes that have files of a directory open, but this one, of those that this user may
+    look at; None where the system doesn't tell."""
+    if not PROCESSES.joinpath("self", "fd").is_dir():
+        return None
+    inside = f"{directory.resolve()}{os.sep}"
+    found = []
+    for process in PROCESSES.iterdir():
+        if process.name.isdigit() and int(process.name) != os.getpid():
+            with suppress(OSError):
+                links = (os.readlink(one) for one in (process / "fd").iterdir())
+                if any(one.startswith(inside) for one in links):
+                    words = (process / "cmdline").read_bytes().split(b"\0")
+                    command = " ".join(word.decode(errors="replace") for word in words).strip()
+                    found.append({"pid": int(process.name), "command": command})
+    return sorted(found, key=lambda one: one["pid"])

@@ -1,0 +1,57 @@
+"""What is taken away or called otherwise: `delete`, `rename`, `drop`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from retrieval_store.command import options
+from retrieval_store.command.output import say
+from retrieval_store.command.places import collection_of, opened
+
+
+@click.command()
+@options.store
+@options.collection
+@click.argument("ids", nargs=-1)
+@options.filters
+@options.yes
+def delete(
+    store: str, collection: str, ids: Sequence[str], where: Any, where_document: Any, yes: bool
+) -> None:
+    """Delete the points of these ids, or that match the filters, or both."""
+    if not ids and where is None and where_document is None:
+        raise click.UsageError("expected ids, --where or --where-document; `drop` deletes all")
+    with opened(store, writes=True) as client:
+        points = collection_of(client, collection)
+        if not yes and (where is not None or where_document is not None):
+            matching = points.get(list(ids) or None, where, None, None, where_document, ["uris"])
+            click.confirm(f"Delete {len(matching['ids']):,} points of {collection}?", abort=True)
+        deleted = points.delete(list(ids) or None, where, where_document)["deleted"]
+    say(f"deleted {deleted:,} points")
+
+
+@click.command()
+@options.store
+@options.collection
+@click.argument("new_name")
+def rename(store: str, collection: str, new_name: str) -> None:
+    """Give a collection another name."""
+    with opened(store, writes=True) as client:
+        collection_of(client, collection).modify(name=new_name)
+    say(f"{collection} is called {new_name} now")
+
+
+@click.command()
+@options.store
+@options.collection
+@options.yes
+def drop(store: str, collection: str, yes: bool) -> None:
+    """Delete a collection with all that is in it."""
+    with opened(store, writes=True) as client:
+        if not yes:
+            gauges = client.stats()["by_collection"].get(collection)
+            number = "" if gauges is None else f" with {gauges['points'] or 0:,} points"
+            click.confirm(f"Delete the collection {collection}{number}?", abort=True)
+        client.delete_collection(collection)
+    say(f"dropped {collection}")

@@ -19,6 +19,10 @@ from retrieval_store.exchange.folders import add_folder
 from retrieval_store.exchange.formats.arrays import export_arrays
 from retrieval_store.exchange.formats.jsonl import export_jsonl
 from retrieval_store.exchange.formats.parquet import export_parquet
+from retrieval_store.exchange.imports.chroma import import_chroma
+from retrieval_store.exchange.imports.faiss import import_faiss
+from retrieval_store.exchange.imports.lancedb import import_lancedb
+from retrieval_store.exchange.imports.qdrant_local import import_qdrant_local
 from retrieval_store.exchange.reports import (
     Added,
     Carried,
@@ -45,4 +49,8 @@ __all__ = [
     "export_arrays",
     "export_jsonl",
     "export_parquet",
+    "import_chroma",
+    "import_faiss",
+    "import_lancedb",
+    "import_qdrant_local",
 ]

@@ -22,9 +22,12 @@ PREFIX = "metadata."
 
 
 class Reader:
-    """Makes rows of the batches of one table. names: its columns."""
+    """Makes rows of the batches of one table. names: its columns; numbered: whether ids are the
+    numbers of the rows, from 0, where it has none."""
 
-    def __init__(self, names: list[str], columns: Columns, place: Place) -> None:
+    def __init__(
+        self, names: list[str], columns: Columns, place: Place, numbered: bool = False
+    ) -> None:
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise InvalidArgumentError(f"{place.name} has the column {twice[0]!r} more than once")
@@ -32,12 +35,12 @@ class Reader:
             meant = columns.renamed(names)
         except InvalidArgumentError as error:
             raise InvalidArgumentError(f"{place.name}: {error}") from None
-        if "id" not in meant.values():
+        if not numbered and "id" not in meant.values():
             raise InvalidArgumentError(
                 f"{place.name} has no column {columns.id!r} among {', '.join(map(repr, names))}; "
                 "id_column names that of the ids"
             )
-        self._place = place
+        self._place, self._numbered = place, numbered
         self._fields = {name: meaning for name, meaning in meant.items() if meaning in FIELDS}
         told = "metadata" in self._fields.values()
         others = [name for name in names if name not in self._fields]
@@ -59,7 +62,8 @@ class Reader:
         size = batch.nbytes // max(1, batch.num_rows)
         for i in range(batch.num_rows):
             self._number += 1
-            found = {name: values[i] for name, values in fields.items()}
+            found = {"id": self._number - 1} if self._numbered else {}
+            found |= {name: values[i] for name, values in fields.items()}
             try:
                 keys = {key: _storable(values[i], key) for key, values in others.items()}
                 record = _record(found, keys)

@@ -35,12 +35,13 @@ _EVERYTHING = ["embeddings", "documents", "metadatas", "uris"]
 # Settings that mean something here, and what they are in Chroma if nobody has chosen them: then
 # those of ours are taken.
 _HNSW = {"ef_construction": 100, "ef_search": 100, "max_neighbors": 16}
-_MEANINGLESS = {
-    "resize_factor": 1.2,
-    "sync_threshold": 1000,
-    "batch_size": 100,
-    "num_threads": None,
-}
+_MEANINGLESS = {"resize_factor": 1.2, "sync_threshold": 1000, "batch_size": 100}
+_IN_METADATA = {
+    "hnsw:space": "space",
+    "hnsw:construction_ef": "ef_construction",
+    "hnsw:search_ef": "ef_search",
+    "hnsw:M": "max_neighbors",
+}  # in the older way, which stays there when a setting is changed
 # Chroma's embedding functions that are here too: by what name, and with which of their settings.
 _FUNCTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "sentence_transformer": (
@@ -127,7 +128,7 @@ def _carried(
     left = Lefts()
     configuration = _configuration(old.configuration_json, left)
     function = functions.of(old, left)
-    metadata = _metadata(old.metadata, left)
+    metadata = _metadata(old.metadata, old.configuration_json.get("hnsw") or {}, left)
     new = made.collection(
         name, configuration=configuration, metadata=metadata, embedding_function=function
     )
@@ -185,13 +186,15 @@ def _configuration(stored: Mapping[str, Any], left: Lefts) -> dict[str, Any]:
     return {"hnsw": given}
 
 
-def _metadata(metadata: Mapping[str, Any] | None, left: Lefts) -> dict[str, Any] | None:
-    """That of the collection; settings in it stand in its configuration already."""
-    if metadata is None:
-        return None
-    kept = {key: value for key, value in metadata.items() if not key.startswith("hnsw:")}
-    for key in metadata.keys() - kept.keys():
-        left.setting(f"collection metadata key {key!r}", "it is a setting, taken as such")
+def _metadata(
+    metadata: Mapping[str, Any] | None, hnsw: Mapping[str, Any], left: Lefts
+) -> dict[str, Any] | None:
+    """That of the collection, without settings in it that aren't true any more."""
+    kept = dict(metadata or {})
+    for key, name in _IN_METADATA.items():
+        if key in kept and kept[key] != hnsw.get(name, kept[key]):
+            left.setting(f"metadata key {key!r} of the collection", f"{name} was changed since")
+            del kept[key]
     return kept or None
 
 

@@ -95,9 +95,7 @@ class Filling:
         try:
             metadatas_of([{key: value}])
         except InvalidArgumentError as error:
-            why = str(error).removeprefix(f"metadatas[0][{key!r}] ").removeprefix("metadatas[0] ")
-            self._left.of_record(
-                f"metadata key {key!r}", why.partition(", which ")[2] or why, point_id
-            )
+            why = str(error).partition("which can't be stored: ")[2] or str(error)
+            self._left.of_record(f"metadata key {key!r}", why, point_id)
             return False
         return True

@@ -14,6 +14,7 @@ from retrieval_store.command.places import collection_of, opened
 
 FIELDS = ("documents", "metadatas", "uris")
 VECTORS = ("embeddings", "sparse_embeddings")
+RANKED = ("distance", "score")
 COLUMNS = ("id", "document", "metadata", "uri", "embedding", "sparse_embedding")
 embeddings = click.option("--embeddings", is_flag=True, help="With vectors, sparse ones too.")
 
@@ -133,7 +134,7 @@ def query(
             print_json(found.explain(**asked)) if as_json else _explain(found.explain(**asked))
             return
         include = cast(Any, [*_included(embeddings), "distances"])
-        _show(_hits(found.query(include=include, **asked)), as_json, "id", "distance", "score")
+        _show(_records(found.query(include=include, **asked)), as_json)
 
 
 def _image(path: str) -> Any:
@@ -147,36 +148,27 @@ def _included(embeddings: bool) -> Any:
 
 
 def _records(found: Any) -> Iterable[dict[str, Any]]:
+    """What `get` or `query` returned, a dict each, without what a point lacks."""
     from retrieval_store.direct.tables.results import rows_of
 
-    for record in rows_of(found):
-        yield {name: _whole(record[name]) for name in COLUMNS if record.get(name) is not None}
+    for row in rows_of(found):
+        ranked = {name: row[name] for name in RANKED if name in row}
+        held = {name: _plain(row[name]) for name in COLUMNS if row.get(name) is not None}
+        yield {"id": held.pop("id"), **ranked, **held}
 
 
-def _whole(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _hits(found: Any) -> Iterable[dict[str, Any]]:
-    """The hits of one query."""
-    one: dict[str, Any] = {
-        name: values[0] if isinstance(values, list) and values and name != "included" else None
-        for name, values in found.items()
-    }
-    distances = one.pop("distances") or [None] * len(one["ids"])
-    ranked = zip(_records({**one, "included": []}), distances, found["scores"][0], strict=True)
-    for record, distance, score in ranked:
-        yield {"id": record.pop("id"), "distance": distance, "score": score, **record}
-
-
-def _show(records: Iterable[Mapping[str, Any]], as_json: bool, *first: str) -> None:
+def _show(records: Iterable[Mapping[str, Any]], as_json: bool) -> None:
     if as_json:
         for record in records:
             print_json(record)
         return
     rows = list(records)
-    columns = [*first, *(name for name in COLUMNS if name not in first)]
-    told = [name for name in columns if name in first or any(name in row for row in rows)] or ["id"]
+    columns = ("id", *RANKED, *COLUMNS[1:])
+    told = [name for name in columns if any(name in row for row in rows)] or ["id"]
     table(told, [[row.get(name) for name in told] for row in rows])
 
 

@@ -9,7 +9,7 @@ import click
 from retrieval_store.command import options
 from retrieval_store.command.moving import add
 from retrieval_store.command.options import FILE
-from retrieval_store.command.output import complain, say
+from retrieval_store.command.output import complain, counted, say
 from retrieval_store.command.places import opened
 
 names = click.option("--collection", "names", multiple=True, help="Only this one, or these.")
@@ -98,7 +98,9 @@ def _of_files(kind: str) -> click.Command:
     @click.option("--upsert", is_flag=True, help="Update what is there already.")
     @options.quiet
     @click.pass_context
-    def command(ctx: click.Context, /, file: Path, store: str, collection: str, **given: Any) -> None:
+    def command(
+        ctx: click.Context, /, file: Path, store: str, collection: str, **given: Any
+    ) -> None:
         ctx.invoke(add, store=store, collection=collection, source=file, format_=kind, **given)
 
     command.help = f"The records of a file of {kind}; `add` has more options."
@@ -116,7 +118,7 @@ def _bar(quiet: bool) -> dict[str, Any]:
 def _report(imported: Any) -> None:
     """What was carried over, and what wasn't."""
     for one in imported.collections:
-        say(f"{one.source} → {one.name}: {one.records:,} records")
+        say(f"{one.source} → {one.name}: {counted(one.records, 'record')}")
         for left in one.left:
             complain(f"  not carried over: {_left(left)}")
     for left in imported.left:
@@ -126,5 +128,7 @@ def _report(imported: Any) -> None:
 
 
 def _left(left: Any) -> str:
-    records = f" ({left.records:,} records, such as {left.example!r})" if left.records else ""
+    records = (
+        f" ({counted(left.records, 'record')}, such as {left.example!r})" if left.records else ""
+    )
     return f"{left.what}{records}: {left.why}"

@@ -7,7 +7,7 @@ import click
 
 from retrieval_store.command import options
 from retrieval_store.command.options import FILE
-from retrieval_store.command.output import print_json, say, size, table
+from retrieval_store.command.output import counted, print_json, say, size, table
 from retrieval_store.command.places import collection_of, is_url, names_completed, opened
 
 DAMAGED = 3
@@ -40,7 +40,7 @@ def verify(ctx: click.Context, store: str, as_json: bool, quiet: bool) -> None:
                 ("damaged", "what"), [(one.file.relative_to(root), one.problem) for one in damaged]
             )
         total = size(sum(one.bytes for one in reports))
-        say(f"{len(reports):,} files, {total}: {len(damaged) or 'none'} damaged")
+        say(f"{counted(len(reports), 'file')}, {total}: {len(damaged) or 'none'} damaged")
     ctx.exit(DAMAGED if damaged else 0)
 
 
@@ -86,4 +86,7 @@ def restore(source: Path, store: str, name: str | None) -> None:
     restored(source, store, name)
     with opened(store) as client:
         told = client.stats()
-    say(f"{store} has {told['collections']:,} collections with {told['points']:,} points")
+    say(
+        f"{store} has {counted(told['collections'], 'collection')} "
+        f"with {counted(told['points'], 'point')}"
+    )

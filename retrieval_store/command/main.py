@@ -1,6 +1,7 @@
 """The group of all commands, and what their errors end as."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -16,13 +17,15 @@ from retrieval_store.command.output import complain
 from retrieval_store.command.writing import delete, drop, rename
 from retrieval_store.errors import (
     DamagedError,
+    DuplicateIDError,
+    IDAlreadyExistsError,
     InvalidArgumentError,
-    MissingDependencyError,
     RetrievalStoreError,
 )
 
 PROGRAM = "retrieval-store"
 FAILED, USAGE, DAMAGED, INTERRUPTED = 1, 2, 3, 130
+_FLAG = re.compile(r"\b(\w+)=True\b")  # an argument of Python's, in a message
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -79,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except RetrievalStoreError as error:
-        complain(f"error: {error}")
+        complain(f"error: {_FLAG.sub(_as_option, str(error))}")
         return _code_of(error)
     except OSError as error:
         complain(f"error: {error}")
@@ -87,9 +90,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _as_option(said: re.Match[str]) -> str:
+    return f"--{said[1].replace('_', '-')}"
+
+
 def _code_of(error: RetrievalStoreError) -> int:
     if isinstance(error, DamagedError):
         return DAMAGED
-    if isinstance(error, InvalidArgumentError) and not isinstance(error, MissingDependencyError):
-        return USAGE
-    return FAILED
+    of_data = isinstance(error, IDAlreadyExistsError | DuplicateIDError)
+    return USAGE if isinstance(error, InvalidArgumentError) and not of_data else FAILED

@@ -12,7 +12,7 @@ import click
 
 from retrieval_store.command import options
 from retrieval_store.command.options import FILE
-from retrieval_store.command.output import complain, say, size
+from retrieval_store.command.output import complain, counted, say, size
 from retrieval_store.command.places import collection_of, opened
 from retrieval_store.errors import NotFoundError
 
@@ -166,7 +166,8 @@ def copy(
         )
     for one in copied:
         followed = f", {one.followed:,} of them again" if one.followed else ""
-        say(f"{one.name}: {one.points:,} points{followed}; {one.compared:,} compared, all alike")
+        points = counted(one.points, "point")
+        say(f"{one.name}: {points}{followed}; {one.compared:,} compared, all alike")
     if not copied:
         say("there is no collection to copy")
 
@@ -219,4 +220,4 @@ def export(
             raise click.UsageError(
                 f"{target.name} ends with none of .jsonl and .parquet; name a --format"
             )
-    say(f"{written.records:,} records, {size(written.bytes)}")
+    say(f"{counted(written.records, 'record')}, {size(written.bytes)}")

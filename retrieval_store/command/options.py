@@ -14,7 +14,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
 
 
-class Json(click.ParamType):
+class Json(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
     """A value in JSON of a kind: "-" reads it from the standard input, "@FILE" from a file."""
 
     name = "json"

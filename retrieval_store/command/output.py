@@ -90,14 +90,16 @@ def printable(text: str) -> str:
     """The text without what a terminal would obey: such characters are shown by their numbers."""
     if text.isprintable():
         return text
-    return "".join(
-        one
-        if one.isprintable()
-        else " "
-        if one in "\n\t"
-        else one.encode("unicode_escape").decode()
-        for one in text.replace("\r\n", "\n")
-    )
+    return "".join(one if one.isprintable() else _told(one) for one in text.replace("\r\n", "\n"))
+
+
+def _told(one: str) -> str:
+    return " " if one in "\n\t" else one.encode("unicode_escape").decode()
+
+
+def counted(number: int, what: str) -> str:
+    """So many of something, in words."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def size(count: int | None) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from retrieval_store.errors import RetrievalStoreError
+from retrieval_store.errors import NotFoundError, RetrievalStoreError
 
 if TYPE_CHECKING:
     from retrieval_store.direct.client import Client
@@ -31,6 +31,8 @@ def opened(
     """A client of a store; one that only reads can't write, and makes no store."""
     from retrieval_store.direct.client import Client
 
+    if not creates:
+        _refuse_missing(store)
     if is_url(store):
         client = Client(url=store, trust=trust, **_key())
     else:
@@ -44,14 +46,21 @@ def looked_at(store: str) -> Iterator["Session"]:
     """A store below both fronts, so that all collections are seen, whoever made them."""
     from retrieval_store import places
 
+    _refuse_missing(store)
     if is_url(store):
         session = places.remote(store, None, None, False, _key())
     else:
-        session = places.embedded(Path(store), "read-only", rebuild=False, create=False)
+        session = places.embedded(Path(store).resolve(), "read-only", rebuild=False, create=False)
     try:
         yield session
     finally:
         session.close()
+
+
+def _refuse_missing(store: str) -> None:
+    """Raise NotFoundError for a directory that isn't there, or where nothing is."""
+    if not is_url(store) and not (os.path.isdir(store) and os.listdir(store)):
+        raise NotFoundError(f"there is no store at {store}")
 
 
 def _key() -> dict[str, Any]:

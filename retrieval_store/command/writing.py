@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from retrieval_store.command import options
-from retrieval_store.command.output import say
+from retrieval_store.command.output import counted, say
 from retrieval_store.command.places import collection_of, opened
 
 
@@ -26,9 +26,11 @@ def delete(
         points = collection_of(client, collection)
         if not yes and (where is not None or where_document is not None):
             matching = points.get(list(ids) or None, where, None, None, where_document, ["uris"])
-            click.confirm(f"Delete {len(matching['ids']):,} points of {collection}?", abort=True)
+            click.confirm(
+                f"Delete {counted(len(matching['ids']), 'point')} of {collection}?", abort=True
+            )
         deleted = points.delete(list(ids) or None, where, where_document)["deleted"]
-    say(f"deleted {deleted:,} points")
+    say(f"deleted {counted(deleted, 'point')}")
 
 
 @click.command()
@@ -51,7 +53,7 @@ def drop(store: str, collection: str, yes: bool) -> None:
     with opened(store, writes=True) as client:
         if not yes:
             gauges = client.stats()["by_collection"].get(collection)
-            number = "" if gauges is None else f" with {gauges['points'] or 0:,} points"
+            number = "" if gauges is None else f" with {counted(gauges['points'] or 0, 'point')}"
             click.confirm(f"Delete the collection {collection}{number}?", abort=True)
         client.delete_collection(collection)
     say(f"dropped {collection}")

@@ -43,7 +43,7 @@ def add_file(
     refuse_both(resume, upsert)
     source = source_of(path, format, id_column, document_column, max_line_bytes)
     new_in = None if resume or upsert else collection
-    before = source.stamp() if source.path.exists() else None
+    before = source.stamp()
     whole = checked(source, expected_by(collection), new_in, show_progress)
     if source.stamp() != before:
         raise InvalidArgumentError(

@@ -114,12 +114,10 @@ def _rows(
             except StopIteration:
                 break
             except csv.Error as error:
-                raise place.refused(
-                    number + (names is not None), f"it isn't CSV: {error}"
-                ) from None
+                raise place.refused(text.number, f"it isn't CSV: {error}") from None
             size = text.taken()
             if names is None:
-                names = values
+                names, text.number = values, 1
             elif values:
                 number += 1
                 text.number = number + 1
@@ -138,7 +136,7 @@ class _Lines:
     def __init__(self, file: IO[bytes], place: Place, most: int) -> None:
         self._file, self._place, self._most = file, place, most
         self._bytes = 0
-        self.number = 1  # the row that is being read
+        self.number = 0  # the row that is being read, that of the names first
 
     def taken(self) -> int:
         """How many bytes were read since this was asked last."""
@@ -154,7 +152,7 @@ class _Lines:
         self._bytes += len(line)
         if not line:
             raise StopIteration
-        if self._bytes > self._most + 1:
+        if self._bytes > self._most + line.endswith(b"\n"):
             why = f"it is longer than {self._most:,} bytes (max_line_bytes)"
             raise self._place.refused(self.number, why)
         try:

@@ -17,7 +17,7 @@ from retrieval_store.base import posix
 from retrieval_store.direct.arguments import path_of
 from retrieval_store.errors import InvalidArgumentError
 
-Stamp = tuple[int, int, int]
+Stamp = tuple[int, int, int]  # of a file: its number, its bytes, when it was written to
 
 
 def file_to_read(path: Path) -> IO[bytes]:
@@ -37,7 +37,10 @@ def file_to_read(path: Path) -> IO[bytes]:
 
 def stamp_of(path: Path) -> Stamp:
     """What changes when a file is written to."""
-    found = path.stat()
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise InvalidArgumentError(f"path is {str(path)!r}: {error.strerror}") from None
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 

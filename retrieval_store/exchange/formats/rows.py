@@ -61,15 +61,21 @@ class Columns:
 
 
 def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    """Some rows after the others: so many at once, and fewer where they are large."""
+    """Some rows after the others: so many at once, and fewer where they are large. Those before one
+    that can't be read come first, so that what is wrong with them is told."""
     waiting: list[Row] = []
     room = BATCH_BYTES
-    for row in rows:
-        waiting.append(row)
-        room -= row.size
-        if len(waiting) == size or room <= 0:
+    try:
+        for row in rows:
+            waiting.append(row)
+            room -= row.size
+            if len(waiting) == size or room <= 0:
+                yield waiting
+                waiting, room = [], BATCH_BYTES
+    except InvalidArgumentError:
+        if waiting:
             yield waiting
-            waiting, room = [], BATCH_BYTES
+        raise
     if waiting:
         yield waiting
 

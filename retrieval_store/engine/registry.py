@@ -68,6 +68,20 @@ def acquire(
 ) -> Share:
     """A share in the store at the path, made if there is none; give it back with `release`."""
     refuse_without_posix()
+    share, opened = _acquired(path, mode, find_class, uses_derived)
+    # Without the lock: a client that is collected while a handler writes wants it.
+    if opened:
+        _log.debug("opened the store in %s, %s", path, mode)
+        if share.store.is_new:
+            _log.info("made a store in %s", path)
+    return share
+
+
+def _acquired(
+    path: Path, mode: Mode, find_class: FindClass, uses_derived: bool
+) -> tuple[Share, bool]:
+    """A share, and whether the store was opened for it."""
+    opened = False
     with translated(path), _open.lock:
         if mode != "read-only":
             _make_directory(path)
@@ -79,13 +93,12 @@ def acquire(
             warn_of_network(path)
             shared = _Shared(Store(path, mode, find_class, uses_derived))
             share = shared.share()
-            _open.stores[key] = shared
-            _log.debug("opened the store in %s, %s", path, mode)
+            _open.stores[key], opened = shared, True
         if share.store.mode != mode:
             raise ConflictError(
                 f"{path} is open in this process with durability={share.store.mode!r}, not {mode!r}"
             )
-        return share
+        return share, opened
 
 
 def refuse_without_posix() -> None:
@@ -103,7 +116,6 @@ def release(share: Share) -> None:
                 if shared.shares:
                     return
                 del _open.stores[key]
-                _log.debug("the store in %s is closed", share.store.directory)
     # A client may be collected while the upkeep thread is at work in its store.
     upkeep.outside(share.store.close)
 

@@ -61,6 +61,7 @@ class Store:
         self.directory = directory
         self._around = Around(find_class, upkeep.want, uses_derived)
         self.mode: Mode = mode
+        self.is_new = False  # on disk
         self._open = OpenCollections()
         if directory is None:
             self._catalog = Catalog(MemoryDatabase(CATALOG))
@@ -69,8 +70,7 @@ class Store:
             catalog_mode: Mode = "full" if mode == "relaxed" else mode
             if mode != "read-only":
                 refuse_foreign(directory)
-                if create(directory / CATALOG_NAME, CATALOG):
-                    _log.info("made a store in %s", directory)
+                self.is_new = create(directory / CATALOG_NAME, CATALOG)
             self._catalog = Catalog(FileDatabase(directory / CATALOG_NAME, CATALOG, catalog_mode))
             self._finish_drops()
             if mode != "read-only":

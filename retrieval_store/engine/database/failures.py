@@ -5,6 +5,7 @@ Errors of SQLite and the system are *translated*. Errors that only what is store
 """
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,10 @@ def translation(error: BaseException, path: Path) -> RetrievalStoreError:
             return DamagedError(f"{path} is damaged: reading it would take for ever")
         case apsw.TooBigError():
             return StorageError(f"{path}: one document or payload is larger than 1 GB")
+        case apsw.CantOpenError() if path.exists() and not os.access(path.parent, os.W_OK):
+            return StorageError(
+                f"{path}: {error}; where nothing can be written open the store with read_only=True"
+            )
         case OSError() if error.errno in NO_SPACE:
             return StorageFullError(f"no space left below {path.parent}: {error}")
     return StorageError(f"{path}: {error}")

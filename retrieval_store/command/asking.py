@@ -168,7 +168,7 @@ def _show(records: Iterable[Mapping[str, Any]], as_json: bool) -> None:
         return
     rows = list(records)
     columns = ("id", *RANKED, *COLUMNS[1:])
-    told = [name for name in columns if any(name in row for row in rows)] or ["id"]
+    told = [name for name in columns if any(row.get(name) is not None for row in rows)] or ["id"]
     table(told, [[row.get(name) for name in told] for row in rows])
 
 

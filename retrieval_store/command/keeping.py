@@ -7,10 +7,8 @@ import click
 
 from retrieval_store.command import options
 from retrieval_store.command.options import FILE
-from retrieval_store.command.output import counted, print_json, say, size, table
+from retrieval_store.command.output import DAMAGED, counted, print_json, say, size, table
 from retrieval_store.command.places import collection_of, is_url, names_completed, opened
-
-DAMAGED = 3
 
 
 @click.command()

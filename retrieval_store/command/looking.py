@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from retrieval_store.command import options
-from retrieval_store.command.output import facts, print_json, say, size, table
+from retrieval_store.command.output import DAMAGED, complain, facts, print_json, say, size, table
 from retrieval_store.command.places import (
     collection_of,
     looked_at,
@@ -40,22 +40,22 @@ def info(store: str, collection: str | None, as_json: bool) -> None:
 @click.command("list")
 @options.store
 @options.as_json
-def list_(store: str, as_json: bool) -> None:
-    """The collections of a store."""
+@click.pass_context
+def list_(ctx: click.Context, /, store: str, as_json: bool) -> None:
+    """The collections of a store; the exit code is 3 where one can't be read."""
     with looked_at(store) as session:
         gauges = dict(session.store.gauges())
         rows = [_row(one, gauges.get(one.name)) for one in session.store.page(None, 0)]
     if as_json:
         print_json(rows)
-        return
-    columns = ("collection", "points", "size", "distance", "model", "front")
-    table(
-        columns,
-        [[one[name] if name != "size" else size(one["bytes"]) for name in columns] for one in rows],
-    )
+    else:
+        columns = ("collection", "points", "size", "distance", "model", "front")
+        told = [one | {"size": size(one["bytes"])} for one in rows]
+        table(columns, [[one[name] for name in columns] for one in told])
     for one in rows:
         if one["problem"]:
-            raise click.ClickException(f"{one['collection']}: {one['problem']}")
+            complain(f"{one['collection']}: {one['problem']}")
+    ctx.exit(DAMAGED if any(one["problem"] for one in rows) else 0)
 
 
 @click.command()

@@ -1,8 +1,6 @@
 """The group of all commands, and what their errors end as."""
 
-import os
 import re
-import sys
 from collections.abc import Sequence
 
 import click
@@ -13,7 +11,7 @@ from retrieval_store.command.importing import import_
 from retrieval_store.command.keeping import optimize, restore, snapshot, verify
 from retrieval_store.command.looking import count, info, list_
 from retrieval_store.command.moving import add, copy, export
-from retrieval_store.command.output import complain
+from retrieval_store.command.output import DAMAGED, complain
 from retrieval_store.command.writing import delete, drop, rename
 from retrieval_store.errors import (
     DamagedError,
@@ -24,7 +22,7 @@ from retrieval_store.errors import (
 )
 
 PROGRAM = "retrieval-store"
-FAILED, USAGE, DAMAGED, INTERRUPTED = 1, 2, 3, 130
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
 _FLAG = re.compile(r"\b(\w+)=True\b")  # an argument of Python's, in a message
 SHELLS = ("bash", "zsh", "fish")
 
@@ -78,8 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt):
         complain("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:  # of click's, when whoever reads a pipe has seen enough
         return 0
     except RetrievalStoreError as error:
         complain(f"error: {_FLAG.sub(_as_option, str(error))}")

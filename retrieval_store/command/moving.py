@@ -4,7 +4,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,7 @@ def add(
     """Add the records of a file (JSONL, CSV, Parquet, "-" for JSONL from stdin), or the texts and
     images in a folder. All is checked before anything is written; store and collection are made
     where there are none. What was broken off goes on with --resume."""
-    from retrieval_store.exchange import add_file, add_folder
+    from retrieval_store.exchange import add_file, add_folder, check
 
     how: dict[str, Any] = {"batch": batch, "resume": resume, "upsert": upsert}
     how["show_progress"] = not quiet and sys.stderr.isatty()
@@ -71,8 +71,11 @@ def add(
         is_folder = path.is_dir() and format_ != "arrays" and not (path / "records.jsonl").exists()
         if path != source:
             columns["format"] = format_ or "jsonl"
+        # Before a store is made for what turns out to be no file of records.
+        checked = None if is_folder else check(path, **columns)
+        embeds = checked is None or checked.embedded < checked.records
         with opened(store, writes=True, creates=True, trust=trust) as client:
-            points = _wanted(client, collection, path, is_folder, distance, model, columns)
+            points = _wanted(client, collection, embeds, distance, model)
             added: Any
             if is_folder:
                 added = add_folder(points, path, **how)
@@ -83,10 +86,16 @@ def add(
     parts += [f"left out {added.skipped:,} that were there"] if added.skipped else []
     say(", ".join(parts))
     for one in getattr(added, "unreadable", ())[:SHOWN]:
-        complain(f"not added: {one.path}: {one.why}")
+        complain(f"not added: {_near(one.path)}: {one.why}")
     left = len(getattr(added, "unreadable", ())) - SHOWN
     if left > 0:
         complain(f"and {left:,} other files")
+
+
+def _near(path: Path) -> Path:
+    """The path as it may be typed where one is."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 @contextmanager
@@ -105,23 +114,14 @@ def _readable(source: Path) -> Iterator[Path]:
 def _wanted(
     client: "Client",
     name: str,
-    path: Path,
-    is_folder: bool,
+    embeds: bool,
     distance: str | None,
     model: str | None,
-    columns: dict[str, Any],
 ) -> "Collection":
-    """The collection to add to, made if there is none, once the file is known to be good."""
-    from retrieval_store.exchange import check
-
-    embeds = is_folder
-    try:
-        if not is_folder:
-            checked = check(path, **columns)
-            embeds = checked.embedded < checked.records
+    """The collection to add to, made if there is none. embeds: whether anything comes without a
+    vector."""
+    with suppress(NotFoundError):
         return collection_of(client, name, embeds=embeds)
-    except NotFoundError:
-        pass
     given: dict[str, Any] = {}
     if model is not None and model != "none":
         given["embedding_function"] = _model(model)

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
-import numpy as np
 import orjson
 
+DAMAGED = 3  # the exit code
+GAP = 3  # between two columns of a table
 UNITS = ("B", "kB", "MB", "GB", "TB")
 LONGEST = 2_000  # characters of a cell, of which a terminal shows fewer
 
@@ -31,9 +32,7 @@ def print_json(value: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    return str(value)
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -48,15 +47,36 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(highlight=False)
     drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for i, name in enumerate(columns):
-        right = bool(cells) and all(_is_number(row[i]) for row in cells)
+    columns_of_cells = [[name, *(row[i] for row in cells)] for i, name in enumerate(columns)]
+    room = console.width - GAP * (len(columns) - 1)
+    for column, width in zip(columns_of_cells, widths(columns_of_cells, room), strict=True):
+        is_number = len(column) > 1 and all(map(_is_number, column[1:]))
         drawn.add_column(
-            Text(name), justify="right" if right else "left", no_wrap=True, overflow="ellipsis"
+            Text(column[0]),
+            justify="right" if is_number else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            width=width,
         )
     for row in cells:
         drawn.add_row(*map(Text, row))
-    Console(highlight=False).print(drawn)
+    console.print(drawn)
+
+
+def widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
+    """How wide each column is, so that all have room: those that are long share what the short ones
+    leave, each as much as it needs."""
+    from rich.cells import cell_len
+
+    needed = [max(map(cell_len, column)) for column in columns]
+    given = [0] * len(needed)
+    left = room
+    for place, i in enumerate(sorted(range(len(needed)), key=needed.__getitem__)):
+        given[i] = max(1, min(needed[i], left // (len(needed) - place)))
+        left -= given[i]
+    return given
 
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> None:

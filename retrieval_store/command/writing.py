@@ -10,6 +10,12 @@ from retrieval_store.command.output import counted, say
 from retrieval_store.command.places import collection_of, opened
 
 
+def _ask(question: str) -> None:
+    """Go on only if the answer is yes."""
+    if not click.confirm(question):
+        raise click.ClickException("nothing was deleted")
+
+
 @click.command()
 @options.store
 @options.collection
@@ -26,9 +32,7 @@ def delete(
         points = collection_of(client, collection)
         if not yes and (where is not None or where_document is not None):
             matching = points.get(list(ids) or None, where, None, None, where_document, ["uris"])
-            click.confirm(
-                f"Delete {counted(len(matching['ids']), 'point')} of {collection}?", abort=True
-            )
+            _ask(f"Delete {counted(len(matching['ids']), 'point')} of {collection}?")
         deleted = points.delete(list(ids) or None, where, where_document)["deleted"]
     say(f"deleted {counted(deleted, 'point')}")
 
@@ -54,6 +58,6 @@ def drop(store: str, collection: str, yes: bool) -> None:
         if not yes:
             gauges = client.stats()["by_collection"].get(collection)
             number = "" if gauges is None else f" with {counted(gauges['points'] or 0, 'point')}"
-            click.confirm(f"Delete the collection {collection}{number}?", abort=True)
+            _ask(f"Delete the collection {collection}{number}?")
         client.delete_collection(collection)
     say(f"dropped {collection}")

@@ -1,0 +1,1 @@
+"""Tests of the room `command`: what a user types, and what is answered."""

@@ -1,0 +1,373 @@
+"""Commands do what they say, end with the code that they should, and break nothing."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import retrieval_store
+from retrieval_store.command.output import printable, shown, size, widths
+from tests.command.terminals import environment, on_terminal, run
+from tests.helpers import PATIENCE, ROOT
+from tests.helpers.sqlite_pages import Pages
+
+READING = (
+    ("info", "store"),
+    ("info", "store", "things"),
+    ("list", "store"),
+    ("count", "store", "things"),
+    ("peek", "store", "things"),
+    ("get", "store", "things", "p1"),
+    ("query", "store", "things", "--vector", "[1, 2]"),
+    ("verify", "store"),
+    ("export", "store", "things", "out.jsonl"),
+    ("snapshot", "store", "out.zip"),
+    ("copy", "store", "other"),
+)
+WRITING = (
+    ("delete", "store", "things", "p1"),
+    ("rename", "store", "things", "others"),
+    ("drop", "store", "things", "--yes"),
+    ("optimize", "store"),
+    ("add", "store", "things", "records.jsonl"),
+)
+ids = " ".join
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a store of thirty points, and a file of records."""
+    with retrieval_store.Client(tmp_path / "store") as client:
+        filled(client)
+    (tmp_path / "records.jsonl").write_text('{"id": "new", "embedding": [1, 2]}\n')
+    return tmp_path
+
+
+def filled(client, name="things"):
+    things = client.create_collection(name, {"hnsw": {"space": "l2"}}, embedding_function=None)
+    things.add(
+        [f"p{i}" for i in range(30)],
+        [[i, 0] for i in range(30)],
+        [{"n": i, "even": i % 2 == 0} for i in range(30)],
+        [f"text number {i}" for i in range(30)],
+    )
+    return things
+
+
+def held(folder):
+    with retrieval_store.Client(folder / "store") as client:
+        return client.get_collection("things", embedding_function=None).get()
+
+
+def files(folder):
+    return {
+        one.relative_to(folder): one.read_bytes()
+        for one in folder.rglob("*")
+        if one.is_file() and not one.name.endswith(("-wal", "-shm"))
+    }
+
+
+@pytest.mark.parametrize("command", [*READING, *WRITING[:-1]], ids=ids)
+def test_a_store_that_is_not_there_is_said_so_and_not_made(tmp_path, command):
+    done = run(*command, cwd=tmp_path)
+    assert done.returncode == 1
+    assert b"there is no store at store" in done.stderr
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("command", READING, ids=ids)
+def test_what_reads_changes_nothing(folder, command):
+    before = files(folder)
+    done = run(*command, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    after = files(folder)
+    assert {one: after[one] for one in before} == before
+
+
+@pytest.mark.parametrize("command", READING, ids=ids)
+def test_what_reads_works_where_nothing_can_be_written(folder, command):
+    for one in [folder / "store", *(folder / "store").rglob("*")]:
+        one.chmod(0o555 if one.is_dir() else 0o444)
+    done = run(*command, cwd=folder)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", [*READING, *WRITING], ids=ids)
+def test_a_damaged_store_ends_with_three(folder, command):
+    (points,) = (folder / "store").glob("*/points.sqlite")
+    spoiled = bytearray(points.read_bytes())
+    for at in range(4096 + 100, len(spoiled), 512):
+        spoiled[at] ^= 0x55
+    points.write_bytes(spoiled)
+    done = run(*command, cwd=folder)
+    if command[:2] == ("info", "store") and len(command) == 2:
+        assert b"damaged" in done.stdout
+    elif command[0] in ("drop", "rename"):  # for which its points needn't be whole
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode == 3, (done.stdout, done.stderr)
+        assert b"damaged" in done.stderr + done.stdout
+    assert command[0] == "drop" or points.read_bytes() == spoiled
+
+
+@pytest.mark.parametrize("command", [*READING, *WRITING], ids=ids)
+def test_a_store_of_a_newer_format_is_refused(folder, command):
+    file = folder / "store" / "catalog.sqlite"
+    with Pages(file) as pages:
+        pages.pages[0][60:64] = (99).to_bytes(4, "big")
+    done = run(*command, cwd=folder)
+    assert done.returncode == 1, done.stdout
+    assert b"99" in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("query", "store", "things"), b"expected one of TEXT"),
+        (("query", "store", "things", "x", "--vector", "[1]"), b"expected one of TEXT"),
+        (("query", "store", "things", "--vector", "nonsense"), b"no JSON"),
+        (("query", "store", "things", "--vector", "{}"), b"not a list of numbers"),
+        (("query", "store", "things", "--vector", '["a"]'), b"numbers"),
+        (("count", "store", "things", "--where", "[1]"), b"not an object"),
+        (("count", "store", "things", "--where", '{"n": {"$nope": 1}}'), b"$nope"),
+        (("count", "store", "things", "--where", "@missing.json"), b"No such file"),
+        (("delete", "store", "things"), b"`drop` deletes all"),
+        (("export", "store", "things", "out.xls"), b"name a --format"),
+        (("get", "store", "things", "-n", "many"), b"not a valid integer"),
+        (("nothing",), b"No such command"),
+        (("snapshot", "store", "records.jsonl"), b"replaces nothing"),
+    ],
+)
+def test_what_cannot_be_meant_so_ends_with_two(folder, words, said):
+    done = run(*words, cwd=folder)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert said in done.stderr
+
+
+def test_points_and_hits_are_lines_of_json(folder):
+    got = run("get", "store", "things", "p2", "p1", "--json", cwd=folder).stdout.splitlines()
+    assert [json.loads(line) for line in got] == [
+        {"id": f"p{i}", "document": f"text number {i}", "metadata": {"n": i, "even": i % 2 == 0}}
+        for i in (2, 1)
+    ]
+    words = ("query", "store", "things", "--vector", "-", "-k", "2", "--json", "--embeddings")
+    done = run(*words, "--where", '{"even": true}', cwd=folder, stdin="[5.1, 0]")
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["id"] for one in found] == ["p6", "p4"]
+    assert found[0]["embedding"] == [6.0, 0.0]
+    assert found[0]["distance"] == pytest.approx(0.81)
+    told = json.loads(run(*words, "--explain", cwd=folder, stdin="[1, 2]").stdout)
+    assert (told["points"], told["plans"][0]["method"]) == (30, "exact")
+    assert json.loads(run("count", "store", "things", "--json", cwd=folder).stdout) == {"count": 30}
+    assert json.loads(run("list", "store", "--json", cwd=folder).stdout)[0]["points"] == 30
+    told = json.loads(run("info", "store", "things", "--json", cwd=folder).stdout)
+    assert told["vectors"][""]["dimension"] == 2
+    verified = json.loads(run("verify", "store", "--json", cwd=folder).stdout)
+    assert (verified["damaged"], verified["files"] > 2) == ([], True)
+
+
+def test_orders_and_pages(folder):
+    words = (
+        "get",
+        "store",
+        "things",
+        "--order-by",
+        "n",
+        "--descending",
+        "-n",
+        "2",
+        "--offset",
+        "1",
+    )
+    lines = run(*words, "--json", cwd=folder).stdout.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["p28", "p27"]
+
+
+def test_what_is_stored_cannot_command_a_terminal(folder):
+    evil = "\x1b]0;owned\x07 \x1b[2J \u202egnp.exe \x9b31m \r over"
+    with retrieval_store.Client(folder / "store") as client:
+        client.get_collection("things", embedding_function=None).update(
+            "p1", documents=evil, metadatas={evil: evil}, embeddings=[1, 0]
+        )
+    plain = run("get", "store", "things", "p1", cwd=folder).stdout.decode()
+    drawn = on_terminal("retrieval-store get store things p1", folder, folder / "bin")
+    for printed in (plain, drawn):
+        assert not set(printed) & set("\x1b\x07\x9b\u202e\r")
+        assert "\\x1b]0;owned" in printed
+    assert (
+        evil
+        == json.loads(run("get", "store", "things", "p1", "--json", cwd=folder).stdout)["document"]
+    )
+
+
+def test_whoever_reads_a_pipe_may_stop(folder):
+    with retrieval_store.Client(folder / "store") as client:
+        client.get_collection("things", embedding_function=None).add(
+            [f"q{i}" for i in range(5_000)], np.ones((5_000, 2))
+        )
+    command = "retrieval-store get store things --json | head -n 1; echo ${PIPESTATUS[0]}"
+    lines = on_terminal(command, folder, folder / "bin").splitlines()
+    assert json.loads(lines[0])["id"] == "p0"
+    assert lines[1:] == ["0"]
+
+
+def test_another_process_that_has_the_store_open_is_named(folder):
+    script = "import retrieval_store, sys; c = retrieval_store.Client('store'); print('open', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=folder,
+        env=environment(folder / "bin"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        other.stdout.readline()
+        told = json.loads(run("info", "store", "--json", cwd=folder).stdout)
+        assert [one["pid"] for one in told["open_in"]] == [other.pid]
+        other.stdin.close()
+    assert json.loads(run("info", "store", "--json", cwd=folder).stdout)["open_in"] == []
+
+
+def test_dropping_asks(folder):
+    done = run("drop", "store", "things", cwd=folder, stdin="n\n")
+    assert done.returncode == 1
+    assert b"with 30 points? [y/N]" in done.stdout and b"nothing was deleted" in done.stderr
+    assert len(held(folder)["ids"]) == 30
+    done = run("delete", "store", "things", "--where", '{"even": true}', cwd=folder, stdin="y\n")
+    assert b"deleted 15 points" in done.stdout
+    assert run("drop", "store", "things", cwd=folder, stdin="y\n").returncode == 0
+    assert run("count", "store", "things", cwd=folder).returncode == 1
+
+
+def test_what_is_no_file_of_records_makes_no_collection(folder):
+    (folder / "bad.jsonl").write_text(
+        '{"id": "a", "embedding": [1]}\n{"id": "b", "embedding": [NaN]}\n'
+    )
+    done = run("add", "store", "fresh", "bad.jsonl", cwd=folder)
+    assert done.returncode == 2
+    assert b"bad.jsonl, line 2" in done.stderr
+    done = run("add", "new", "fresh", "bad.jsonl", cwd=folder)
+    assert done.returncode == 2
+    assert b"fresh" not in run("list", "store", cwd=folder).stdout
+    assert b"IDAlreadyExists" not in done.stderr
+    assert not (folder / "new").exists()
+    done = run("add", "store", "things", "records.jsonl", "--resume", "--upsert", cwd=folder)
+    assert done.returncode == 2
+
+
+def test_images_are_added_from_a_folder_by_no_model_with_a_clear_word(folder):
+    (folder / "photos").mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "photos" / "a.png")
+    done = run("add", "store", "photos", "photos", "--model", "none", cwd=folder)
+    assert done.returncode in (1, 2)
+    assert b"embedding function" in done.stderr
+    done = run("query", "store", "things", "--image", "photos/a.png", cwd=folder)
+    assert done.returncode in (1, 2)
+    assert done.stderr
+
+
+@pytest.mark.kills
+def test_ctrl_c_leaves_whole_batches_and_the_rest_can_be_resumed(folder):
+    lines = [json.dumps({"id": f"r{i}", "embedding": [i, 1]}) for i in range(40_000)]
+    (folder / "many.jsonl").write_text("\n".join(lines))
+    words = [sys.executable, "-m", "retrieval_store", "add", "store", "things", "many.jsonl"]
+    with subprocess.Popen(
+        [*words, "--batch", "100"],
+        cwd=folder,
+        env=environment(folder / "bin"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        with retrieval_store.Client(folder / "store") as client:
+            things = client.get_collection("things", embedding_function=None)
+            end = time.monotonic() + PATIENCE
+            while things.count() < 1_000 and time.monotonic() < end:
+                pass
+        process.send_signal(signal.SIGINT)
+        complaint = process.stderr.read()
+    assert process.returncode == 130
+    assert b"interrupted" in complaint and b"Traceback" not in complaint
+    count = len(held(folder)["ids"]) - 30
+    assert 0 < count < 40_000 and count % 100 == 0
+    done = run("add", "store", "things", "many.jsonl", "--resume", cwd=folder)
+    assert f"added {40_000 - count:,}, left out {count:,}".encode() in done.stdout
+    assert len(held(folder)["ids"]) == 40_030
+
+
+def test_collections_are_completed(folder):
+    words = {
+        "_RETRIEVAL_STORE_COMPLETE": "bash_complete",
+        "COMP_WORDS": "x count store t",
+        "COMP_CWORD": "3",
+    }
+    done = subprocess.run(
+        [environment(folder / "bin")["PATH"].split(":")[0] + "/retrieval-store"],
+        cwd=folder,
+        env=environment(folder / "bin") | words,
+        capture_output=True,
+        timeout=PATIENCE,
+    )
+    assert done.stdout.decode().split() == ["plain,things"]
+    for shell in ("bash", "zsh", "fish"):
+        assert b"_RETRIEVAL_STORE_COMPLETE" in run("completion", shell, cwd=folder).stdout
+
+
+def test_the_command_line_loads_nothing_heavy_before_it_opens_a_store():
+    script = (
+        "import sys; from retrieval_store.command import main;"
+        "print(sorted({'numpy', 'rich', 'apsw', 'qdrant_client', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_stores_of_others_are_imported_and_pickles_only_when_trusted(folder):
+    import chromadb
+    from qdrant_client import QdrantClient, models
+
+    settings = chromadb.Settings(anonymized_telemetry=False)
+    theirs = chromadb.PersistentClient(str(folder / "chroma"), settings)
+    theirs.create_collection("notes").add(["a"], [[1.0, 2.0]], [{"n": 1}], ["text"])
+    local = QdrantClient(path=str(folder / "local"))
+    local.create_collection("points", models.VectorParams(size=2, distance="Dot"))
+    local.upsert("points", [models.PointStruct(id=1, vector=[1, 2], payload={"k": 1})])
+    local.close()
+    done = run("import", "chroma", "chroma", "imported", cwd=folder)
+    assert (done.returncode, b"notes" in done.stdout) == (0, True), done.stderr
+    done = run("import", "qdrant-local", "local", "imported", cwd=folder)
+    assert done.returncode == 2 and b"--trust" in done.stderr
+    done = run("import", "qdrant-local", "local", "imported", "--trust", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    listed = run("list", "imported", "--json", cwd=folder).stdout
+    assert [one["collection"] for one in json.loads(listed)] == ["notes", "points"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, ""), (True, "yes"), (1234, "1,234"), (0.123456, "0.1235"), ({"a": 1}, '{"a":1}')],
+)
+def test_values_in_cells(value, text):
+    assert shown(value) == text
+
+
+def test_characters_that_command_are_numbers():
+    assert printable("a\nb\tc\x1b\u2028é漢") == "a b c\\x1b\\u2028é漢"
+
+
+def test_sizes():
+    assert [size(n) for n in (0, 999, 1_000, 1_499_999, 2 * 10**9)] == [
+        "0 B",
+        "999 B",
+        "1 kB",
+        "1.5 MB",
+        "2.0 GB",
+    ]
+
+
+def test_long_columns_share_what_short_ones_leave():
+    assert widths([["id"], ["x" * 200], ["y" * 30]], 100) == [2, 68, 30]
+    assert widths([["x" * 200], ["y" * 200]], 101) == [50, 51]

@@ -1,0 +1,56 @@
+"""Every command of the page, and what it says that they print."""
+
+import re
+
+import pytest
+
+from tests.command.terminals import on_terminal
+from tests.helpers import ROOT
+
+PAGE = (ROOT / "docs" / "command_line.md").read_text()
+NOTES = [
+    line for line in PAGE.partition("$ cat notes.jsonl\n")[2].splitlines() if line.startswith("{")
+][:3]
+
+
+def sessions():
+    """Each command of the page with the lines that follow it."""
+    for block in re.findall(r"^```console\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
+        for session in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, printed = session.partition("\n")
+            yield command, printed
+
+
+def matches(printed: str, expected: str) -> bool:
+    """Whether it is what the page says, where … stands for anything, and any run of spaces and of
+    lines drawn for another."""
+
+    def plain(text):
+        text = "\n".join(line.rstrip() for line in text.rstrip().splitlines())
+        return re.sub(r"─+", "─", re.sub(r" +", " ", text))
+
+    pattern = ".*".join(map(re.escape, plain(expected).split("…")))
+    return re.fullmatch(pattern, plain(printed)) is not None
+
+
+@pytest.mark.models
+def test_each_command_prints_what_the_page_says(tmp_path):
+    (tmp_path / "notes.jsonl").write_text("\n".join(NOTES) + "\n")
+    (tmp_path / "letters").mkdir()
+    for name, text in {"2024": "Dear Ada", "2025": "Dear Blaise", "empty": ""}.items():
+        (tmp_path / "letters" / f"{name}.txt").write_text(text)
+    count = 0
+    for command, expected in sessions():
+        printed = on_terminal(command, tmp_path, tmp_path / ".program")
+        assert matches(printed, expected), f"$ {command}\n{printed}\nexpected:\n{expected}"
+        count += 1
+    assert count >= 30
+
+
+def test_every_command_stands_on_the_page():
+    from retrieval_store.command.main import commands
+
+    for name in commands.commands:
+        assert f"retrieval-store {name} " in PAGE or f"`{name} " in PAGE, name
+    for name in commands.commands["import"].commands:
+        assert f"import {name} " in PAGE or name in ("jsonl", "csv"), name

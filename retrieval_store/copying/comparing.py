@@ -29,7 +29,8 @@ def compare(
     name: str,
 ) -> int:
     """How many points were compared; StorageError when one is otherwise, or one too many or too few
-    is there. rounds: whether the target rounds vectors."""
+    is there. rounds: whether the target is a cluster,
+    which rounds vectors."""
     count = target.count()
     if since.rests and count != source.count():
         raise StorageError(
@@ -38,9 +39,11 @@ def compare(
     if since.ids is None:
         return 0
     fields, compared = everything(spaces), 0
-    for start in _starts(count):
-        copied = target.get(None, None, RUN, start, fields)
-        there = source.get(copied.ids, None, None, 0, fields)
+    # A cluster counts its points to find a place among them, several times for each.
+    chosen, other = (source, target) if rounds else (target, source)
+    for start in _starts(min(count, chosen.count())):
+        copied = chosen.get(None, None, RUN, start, fields)
+        there = other.get(copied.ids, None, None, 0, fields)
         others = since.ids if since.rests else since.ids | (set(copied.ids) - set(there.ids))
         wrong = differing(copied, there, ROUNDED if rounds else 0) - others
         if wrong:

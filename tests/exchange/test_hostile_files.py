@@ -365,6 +365,7 @@ def test_columns_of_csv_are_fields_and_metadata(tmp_path):
     [
         ("name\nx\n", "no column 'id' among 'name'"),
         ("id,id\nx,y\n", "the column 'id' more than once"),
+        ("id" + ",x" * 2_000_000 + "\n" + "," * 2_000_000 + "\n", "2,000,001 columns"),
         ("", "it is empty"),
         ("id,embedding\na,[1]\nb,[1],c\n", "^books.csv, row 2: it has 3 cells"),
         ("id,embedding\na,[1]\nb\n", "^books.csv, row 2: it has 1 cells"),

@@ -372,6 +372,10 @@ def test_columns_of_csv_are_fields_and_metadata(tmp_path):
         ("id,embedding\na,[1]\nb,[x]\n", r"^books.csv, row 2: embedding is '\[x\]'"),
         ("id,embedding\na,[1]\na,[2]\n", "^books.csv, row 2: the id 'a' is given a second"),
         ("id,embedding,metadata\na,[1],[]\n", "^books.csv, row 1: metadata is"),
+        (
+            'id,embedding,metadata\na,[1],"{""embedding"": 18446744073709551616}"\n',
+            r"^books.csv, row 1: metadata\['embedding'\] is 18446744073709551616",
+        ),
         ('id,embedding\na,[1]\nb,"[1', "^books.csv, row 2: it isn't CSV"),
         (b"id,embedding\na,[1]\n\xff,[1]\n", "^books.csv, row 2: it isn't valid UTF-8"),
         ("id,embedding\n,[1]\n", "^books.csv, row 1: it has no 'id'"),

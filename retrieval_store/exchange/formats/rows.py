@@ -48,6 +48,11 @@ class Columns:
     id: str = "id"
     document: str = "document"
 
+    @property
+    def are_usual(self) -> bool:
+        """Whether each is called as it is here."""
+        return (self.id, self.document) == ("id", "document")
+
     def of_table(self, names: Sequence[str], name: str) -> dict[str, str]:
         """What each column of a table means; InvalidArgumentError for one that comes twice, and for
         more of them than anybody has."""

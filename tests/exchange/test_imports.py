@@ -609,3 +609,12 @@ def test_what_is_not_installed_is_named(package, tmp_path, here, monkeypatch):
     }
     with pytest.raises(MissingDependencyError, match="pip install"):
         ways[package]()
+
+
+def test_stores_are_imported_into_a_cluster_too(novels, cluster):
+    report = import_chroma(novels, cluster)
+    assert report.records == COUNT + 1
+    assert [one.name for one in cluster.list_collections()] == ["notes", "novels"]
+    assert cluster.get_collection("novels", embedding_function=None).count() == COUNT
+    with pytest.raises(AlreadyExistsError):
+        import_chroma(novels, cluster)

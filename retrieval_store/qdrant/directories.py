@@ -20,9 +20,9 @@ def opened_store(path: Any) -> tuple[Session, IO[str] | None]:
     directory = _directory(path)
     if (directory / THEIRS).exists() and not (directory / OURS).exists():
         raise FormatError(
-            f"{directory} was made by qdrant-client's local mode: open it with "
-            "qdrant_client.QdrantClient(path=…) and call its migrate() with a client of "
-            "retrieval_store.qdrant that has another path"
+            f"{directory} was made by qdrant-client's local mode: give it to "
+            "retrieval_store.exchange.import_qdrant_local, with a client of another path, or open "
+            "it with qdrant_client.QdrantClient(path=…) and call its migrate() with that client"
         )
     session = embedded(directory, "full", rebuild=False)
     try:

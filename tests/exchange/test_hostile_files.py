@@ -365,12 +365,17 @@ def test_columns_of_csv_are_fields_and_metadata(tmp_path):
     [
         ("name\nx\n", "no column 'id' among 'name'"),
         ("id,id\nx,y\n", "the column 'id' more than once"),
+        ("id" + ",x" * 2_000_000 + "\n" + "," * 2_000_000 + "\n", "2,000,001 columns"),
         ("", "it is empty"),
         ("id,embedding\na,[1]\nb,[1],c\n", "^books.csv, row 2: it has 3 cells"),
         ("id,embedding\na,[1]\nb\n", "^books.csv, row 2: it has 1 cells"),
         ("id,embedding\na,[1]\nb,[x]\n", r"^books.csv, row 2: embedding is '\[x\]'"),
         ("id,embedding\na,[1]\na,[2]\n", "^books.csv, row 2: the id 'a' is given a second"),
         ("id,embedding,metadata\na,[1],[]\n", "^books.csv, row 1: metadata is"),
+        (
+            'id,embedding,metadata\na,[1],"{""embedding"": 18446744073709551616}"\n',
+            r"^books.csv, row 1: metadata\['embedding'\] is 18446744073709551616",
+        ),
         ('id,embedding\na,[1]\nb,"[1', "^books.csv, row 2: it isn't CSV"),
         (b"id,embedding\na,[1]\n\xff,[1]\n", "^books.csv, row 2: it isn't valid UTF-8"),
         ("id,embedding\n,[1]\n", "^books.csv, row 1: it has no 'id'"),

@@ -343,6 +343,8 @@ def points(tmp_path):
             models.PointStruct(id=3, vector={}),
         ],
     )
+    there.create_collection("unit", models.VectorParams(size=2, distance=models.Distance.COSINE))
+    there.upsert("unit", [models.PointStruct(id=1, vector=[3, 4])])
     there.update_collection_aliases(
         [
             models.CreateAliasOperation(
@@ -378,7 +380,11 @@ def test_all_of_local_mode_comes_over(points, tmp_path, front):
             report = import_qdrant_local(points, client, trust=True, batch=30)
             assert client.get_collection("plain", embedding_function=None).count() == 100
     assert content(points) == before
-    assert {one.name: one.records for one in report.collections} == {"named": 3, "plain": 100}
+    assert {one.name: one.records for one in report.collections} == {
+        "named": 3, "plain": 100, "unit": 1,
+    }  # fmt: skip
+    left = {one.name: [left.what for left in one.left] for one in report.collections}
+    assert left == {"named": [], "plain": [], "unit": ["lengths of vectors compared by cosine"]}
     there = qdrant_client.QdrantClient(path=str(points))
     with retrieval_store.qdrant.QdrantClient(path=str(tmp_path / "here")) as here:
         for name in ("plain", "named"):
@@ -386,6 +392,7 @@ def test_all_of_local_mode_comes_over(points, tmp_path, front):
             mine, theirs = (one.get_collection(name).config.params for one in (here, there))
             assert mine.vectors == theirs.vectors
             assert mine.sparse_vectors == theirs.sparse_vectors
+        assert all_points(here, "unit")[1][1] == pytest.approx([0.6, 0.8])
         config = here.get_collection("plain").config
         assert config.metadata == {"of": "me"}
         assert all_points(here, "alias") == all_points(there, "plain")
@@ -602,3 +609,12 @@ def test_what_is_not_installed_is_named(package, tmp_path, here, monkeypatch):
     }
     with pytest.raises(MissingDependencyError, match="pip install"):
         ways[package]()
+
+
+def test_stores_are_imported_into_a_cluster_too(novels, cluster):
+    report = import_chroma(novels, cluster)
+    assert report.records == COUNT + 1
+    assert [one.name for one in cluster.list_collections()] == ["notes", "novels"]
+    assert cluster.get_collection("novels", embedding_function=None).count() == COUNT
+    with pytest.raises(AlreadyExistsError):
+        import_chroma(novels, cluster)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import pyarrow.parquet
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
@@ -105,6 +105,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_what_is_exported_is_what_is_added_again(way, data, tmp_path_factory):
     datatype = data.draw(st.sampled_from(["float32", "float16"]))
@@ -221,6 +222,38 @@ def test_what_is_written_between_the_two_passes_is_in_the_metadata_and_no_error(
     assert table["metadata.n"][0].as_py() is None
     assert json.loads(table["metadata"][0].as_py())["n"] == "a word"
     assert "metadata.new" not in table.column_names
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_export_is_one_state_whatever_is_written_meanwhile(notes, way, tmp_path, monkeypatch):
+    from retrieval_store.exchange.formats.points import Chosen
+
+    pieces = Chosen._pieces
+
+    def disturbed(self, *args):
+        for some in pieces(self, *args):
+            yield some
+            notes.delete(ids=notes.get(limit=900)["ids"])
+            notes.add(ids=[f"new {notes.count()}"], embeddings=[[0, 0]])
+
+    monkeypatch.setattr(Chosen, "_pieces", disturbed)
+    suffix, export = WAYS[way]
+    want = notes.get()["ids"]
+    export(notes, tmp_path / f"notes{suffix}")
+    with retrieval_store.Client() as client:
+        other = client.create_collection("other", embedding_function=None)
+        add_file(other, tmp_path / f"notes{suffix}")
+        assert other.get()["ids"] == want
+
+
+def test_bars_are_shown_where_they_are_wanted(notes, tmp_path, capfd):
+    export_jsonl(notes, tmp_path / "notes.jsonl")
+    assert capfd.readouterr() == ("", "")
+    export_jsonl(notes, tmp_path / "again.jsonl", show_progress=True)
+    assert "exporting" in capfd.readouterr().err
+    add_file(notes, tmp_path / "notes.jsonl", resume=True, show_progress=True)
+    shown = capfd.readouterr().err
+    assert "checking" in shown and "adding" in shown and "2500" in shown
 
 
 def test_halves_stay_halves_in_parquet_and_numpy(store, tmp_path):

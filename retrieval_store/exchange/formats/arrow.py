@@ -28,18 +28,9 @@ class Reader:
     def __init__(
         self, names: list[str], columns: Columns, place: Place, numbered: bool = False
     ) -> None:
-        twice = [name for name in names if names.count(name) > 1]
-        if twice:
-            raise InvalidArgumentError(f"{place.name} has the column {twice[0]!r} more than once")
-        try:
-            meant = columns.renamed(names)
-        except InvalidArgumentError as error:
-            raise InvalidArgumentError(f"{place.name}: {error}") from None
+        meant = columns.of_table(names, place.name)
         if not numbered and "id" not in meant.values():
-            raise InvalidArgumentError(
-                f"{place.name} has no column {columns.id!r} among {', '.join(map(repr, names))}; "
-                "id_column names that of the ids"
-            )
+            raise columns.no_ids(names, place.name)
         self._place, self._numbered = place, numbered
         self._fields = {name: meaning for name, meaning in meant.items() if meaning in FIELDS}
         told = "metadata" in self._fields.values()

@@ -73,28 +73,14 @@ def _kinds(path: Path, columns: Columns, most: int, delimiter: str) -> dict[str,
     meant: dict[str, str] = {}
     for _, (names, values), _ in _rows(path, Place(path.name, "row"), most, delimiter):
         if not meant:
-            meant = _renamed(path, columns, names)
+            meant = columns.of_table(names, path.name)
+            if "id" not in meant.values():
+                raise columns.no_ids(names, path.name)
             left = {name: [_whole, _number, _truth] for name in names if meant[name] not in FIELDS}
         for name, text in zip(names, values, strict=True):
             if text and left.get(name):
                 left[name] = [read for read in left[name] if read(text) is not None]
     return {name: reads[0] if reads else str for name, reads in left.items()}
-
-
-def _renamed(path: Path, columns: Columns, names: list[str]) -> dict[str, str]:
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise InvalidArgumentError(f"{path.name} has the column {twice[0]!r} more than once")
-    try:
-        meant = columns.renamed(names)
-    except InvalidArgumentError as error:
-        raise InvalidArgumentError(f"{path.name}: {error}") from None
-    if "id" not in meant.values():
-        raise InvalidArgumentError(
-            f"{path.name} has no column {columns.id!r} among {', '.join(map(repr, names))}; "
-            "id_column names that of the ids"
-        )
-    return meant
 
 
 def _rows(

@@ -22,17 +22,18 @@ Stamp = tuple[int, int, int]  # of a file: its number, its bytes, when it was wr
 
 def file_to_read(path: Path) -> IO[bytes]:
     """A regular file, opened: a pipe, which can't be read twice, or a device is none."""
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | posix.NO_WAITING)  # should it be a pipe
+
     try:
-        descriptor = os.open(path, os.O_RDONLY | posix.NO_WAITING | posix.CLOSE_ON_EXEC)
+        file = open(path, "rb", opener=opener)  # noqa: SIM115  closed by who reads it
     except OSError as error:
         raise InvalidArgumentError(f"path is {str(path)!r}: {error.strerror}") from None
-    try:
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return os.fdopen(descriptor, "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
         raise InvalidArgumentError(f"path is {str(path)!r}, expected a file")
-    except BaseException:
-        os.close(descriptor)
-        raise
+    return file
 
 
 def stamp_of(path: Path) -> Stamp:

@@ -8,7 +8,6 @@ those that the record has.
 import base64
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
@@ -27,9 +26,7 @@ from retrieval_store.exchange.reports import Exported
 
 Embeddings = Literal["list", "base64", "none"]
 _MARK = b"\xef\xbb\xbf"  # that some editors begin files with
-# Numbers of so many digits may be integers that don't fit into 64 bits, which orjson makes floats
-# of: then Python's own parser, which keeps all of their digits, reads the line again.
-_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_LARGE = 2.0**63
 
 
 def export_jsonl(
@@ -106,10 +103,11 @@ def rows_of_lines(path: Path, columns: Columns, most: int) -> Iterator[Row]:
     with file_to_read(path) as file:
         for number, line in _lines(file, place, most):
             try:
-                record = object_of(line)
-                names = columns.renamed(record)
-                row = Row(number, {names[key]: record[key] for key in record}, len(line))
-                with_vector(row.record)
+                record = object_of(line, numbers="embedding")
+                if not columns.are_usual:
+                    names = columns.renamed(record)
+                    record = {names[key]: record[key] for key in record}
+                row = Row(number, with_vector(record), len(line))
             except InvalidArgumentError as error:
                 raise place.refused(number, error) from None
             yield row
@@ -129,20 +127,21 @@ def _lines(file: IO[bytes], place: Place, most: int) -> Iterator[tuple[int, byte
             yield number, line
 
 
-def object_of(text: bytes | str) -> dict[str, Any]:
-    """The object that a text of JSON says; InvalidArgumentError for any other text."""
-    value = json_of(text)
+def object_of(text: bytes | str, numbers: str | None = None) -> dict[str, Any]:
+    """The object that a text of JSON says; InvalidArgumentError for any other text. numbers: a key
+    under which integers may be read as floats."""
+    value = json_of(text, numbers)
     if not isinstance(value, dict):
         raise InvalidArgumentError(f"it is {shown(value)}, expected a JSON object")
     return value
 
 
-def json_of(text: bytes | str) -> Any:
+def json_of(text: bytes | str, numbers: str | None = None) -> Any:
     """What a text of JSON says; InvalidArgumentError for any other text, NaN being none."""
     try:
         data = text.encode() if isinstance(text, str) else text
         value = orjson.loads(data)
-        if _LONG_NUMBER.search(data):
+        if _has_large_float(value, numbers):
             value = json.loads(data)
     except (orjson.JSONDecodeError, RecursionError) as error:
         if isinstance(error, RecursionError) or "depth" in str(error):
@@ -151,3 +150,21 @@ def json_of(text: bytes | str) -> Any:
     except ValueError:  # an integer of thousands of digits
         raise InvalidArgumentError("it has an integer that can't be stored") from None
     return value
+
+
+def _has_large_float(value: Any, numbers: str | None) -> bool:
+    """Whether there is one that may have been an integer of more than 64 bits: orjson makes floats
+    of these, and Python's own parser, which takes ten times as long, keeps their digits."""
+    left = [value]
+    if numbers is not None and isinstance(value, dict):
+        left = [one for key, one in value.items() if key != numbers]
+    while left:
+        one = left.pop()
+        kind = type(one)
+        if kind is float and not -_LARGE < one < _LARGE:
+            return True
+        if kind is list:
+            left.extend(one)
+        elif kind is dict:
+            left.extend(one.values())
+    return False

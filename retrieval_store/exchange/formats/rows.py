@@ -2,16 +2,17 @@
 
 import base64
 import binascii
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.json_values import listed, shown
 from retrieval_store.errors import InvalidArgumentError
 
 FIELDS = ("id", "document", "metadata", "uri", "embedding", "sparse_embedding")
+MOST_COLUMNS = 10_000  # of a table
 BATCH_BYTES = 64 << 20  # of rows that are in memory at once, as they stand in their file
 
 
@@ -46,6 +47,33 @@ class Columns:
 
     id: str = "id"
     document: str = "document"
+
+    @property
+    def are_usual(self) -> bool:
+        """Whether each is called as it is here."""
+        return (self.id, self.document) == ("id", "document")
+
+    def of_table(self, names: Sequence[str], name: str) -> dict[str, str]:
+        """What each column of a table means; InvalidArgumentError for one that comes twice, and for
+        more of them than anybody has."""
+        if len(names) > MOST_COLUMNS:
+            raise InvalidArgumentError(
+                f"{name} has {len(names):,} columns, expected {MOST_COLUMNS:,} at most"
+            )
+        if len(set(names)) < len(names):
+            twice = next(one for one in names if names.count(one) > 1)
+            raise InvalidArgumentError(f"{name} has the column {twice!r} more than once")
+        try:
+            return self.renamed(names)
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(f"{name}: {error}") from None
+
+    def no_ids(self, names: Sequence[str], name: str) -> InvalidArgumentError:
+        """The error for a table without ids."""
+        return InvalidArgumentError(
+            f"{name} has no column {self.id!r} among {listed(names)}; id_column names that of the "
+            "ids"
+        )
 
     def renamed(self, names: Iterable[str]) -> dict[str, str]:
         """What each of the names means here; InvalidArgumentError for two that mean one."""

@@ -16,7 +16,6 @@ from retrieval_store.embeddings import Embeds
 from retrieval_store.errors import (
     InvalidArgumentError,
     MissingDependencyError,
-    RetrievalStoreError,
 )
 from retrieval_store.exchange.imports.copies import copied, directory_of
 from retrieval_store.exchange.imports.filling import Filling, Lefts
@@ -217,7 +216,7 @@ class _Functions:
             return self._made(name, stored.get("config") or {})
         except _UnknownError as error:
             left.setting(what, str(error))
-        except (RetrievalStoreError, TypeError, ValueError, ImportError) as error:
+        except Exception as error:  # whatever its maker thinks of such settings
             left.setting(what, f"it can't be made: {error}; pass it in embedding_functions")
         return None
 

@@ -41,12 +41,16 @@ def refuse_taken(client: Client, names: Sequence[str]) -> None:
     name, before anything is made."""
     for name in names:
         collection_name(name)
-        with suppress(NotFoundError):
+        try:
             client.get_collection(name, embedding_function=None)
-            raise AlreadyExistsError(
-                f"collection {name!r} exists already; an import replaces nothing: give what is "
-                "imported another name"
-            )
+        except NotFoundError:
+            continue
+        except InvalidArgumentError:  # one of QdrantClient's
+            pass
+        raise AlreadyExistsError(
+            f"collection {name!r} exists already; an import replaces nothing: give what is "
+            "imported another name"
+        )
 
 
 class Making:
@@ -70,8 +74,9 @@ class Making:
 
     def undo(self) -> None:
         """Delete all of them."""
-        for name in [one.name for one in self._made.values()]:
-            self._client.delete_collection(name)
+        for one in self._made.values():
+            with suppress(NotFoundError):
+                self._client.delete_collection(one.name)
         # One that was made, but isn't known, since an interrupt came in between.
         with suppress(NotFoundError):
             self._client.delete_collection(f"{self._apart}{len(self._made)}")

@@ -157,7 +157,11 @@ def _all_or_none(
         carried = []
         for old, new in chosen.items():
             begun.append(new)
-            left = _create(theirs.models, here, new, settings[old])
+            try:
+                left = _create(theirs.models, here, new, settings[old])
+            except Exception:  # it may be there by now, of somebody else
+                begun.pop()
+                raise
             count = _fill(theirs.models, there, here, (old, new), size, show_progress)
             carried.append(Carried(old, new, count, left))
         _create_aliases(theirs.models, here, aliases)

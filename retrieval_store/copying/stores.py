@@ -6,6 +6,7 @@ one state where the source is of this process, from a cluster as they are listed
 each page; whatever is done twice does no harm.
 """
 
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -211,10 +212,16 @@ class _Copy:
             self._copy_points()
 
     def _exists(self, entry: Entry) -> bool:
+        """Whether the copy is there; what has another name by now is somebody's own, and gets a new
+        copy beside it."""
         try:
-            return self._target.store.record(entry.target).id == entry.target
+            there = self._target.store.record(entry.target)
         except NotFoundError:
             return False
+        if there.name != self._record.name:
+            self._journal.note(self._record.id, Entry(str(uuid.uuid4())))
+            return False
+        return True
 
     def _copy_files(self) -> None:
         points = cast(EmbeddedPoints, self._points)

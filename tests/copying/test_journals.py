@@ -1,0 +1,97 @@
+"""The journal of a copy is a note: whatever stands in it, nothing of anybody else's is touched."""
+
+import json
+import uuid
+
+import pytest
+
+import retrieval_store
+from retrieval_store.copying import journal, stores
+from retrieval_store.errors import AlreadyExistsError, DamagedError
+from retrieval_store.interface.points import Position
+from tests.copying.test_copies_of_stores import broken_off, filled, opened, same
+
+
+@pytest.fixture
+def both(tmp_path):
+    """Clients of a directory with a collection, and of an empty one."""
+    with (
+        retrieval_store.Client(tmp_path / "a") as source,
+        retrieval_store.Client(tmp_path / "b") as target,
+    ):
+        filled(source)
+        yield source, target
+
+
+def journal_of(source, target):
+    places = (source._session.place, target._session.place)
+    return journal.opened([target.path], places)
+
+
+def test_what_was_noted_is_read_again(tmp_path):
+    written = journal.opened([None, tmp_path], ("here", "there"))
+    one, other = str(uuid.uuid4()), str(uuid.uuid4())
+    entry = journal.Entry(str(uuid.uuid4()), Position(3, 4), 5, 6)
+    written.note(one, entry)
+    written.note(other, journal.Entry(str(uuid.uuid4())))
+    written.advance(other, whole=True)
+    again = journal.opened([tmp_path], ("here", "there"))
+    assert again.entries == written.entries
+    assert again.entries[one] == entry
+    assert journal.opened([tmp_path], ("here", "elsewhere")).entries == {}
+    again.forget()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"nonsense",
+        b"[]",
+        b'{"format": 2, "collections": {}}',
+        b'{"format": 1, "collections": {"x": {}}}',
+        b'{"format": 1, "collections": []}',
+        json.dumps({"format": 1, "collections": {str(uuid.uuid4()): {"target": "../.."}}}).encode(),
+    ],
+)
+def test_what_is_no_journal_is_said_so_with_what_to_do(both, content):
+    source, target = both
+    path = journal_of(source, target).path
+    path.write_bytes(content)
+    with pytest.raises(DamagedError, match="delete it to begin the copy anew"):
+        source.copy_to(target)
+    assert not target.count_collections()
+    path.unlink()
+    source.copy_to(target)
+    same(opened(source), opened(target))
+
+
+@pytest.mark.parametrize("name", ["mine", "things"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_journal_that_names_what_is_no_copy_gives_it_to_nobody(both, name, whole):
+    source, target = both
+    mine = target.create_collection(name, embedding_function=None)
+    mine.add(["own"], [[7, 7]])
+    note = journal_of(source, target)
+    claimed = str(mine.id) if name == "mine" else str(uuid.uuid4())
+    note.note(str(opened(source).id), journal.Entry(claimed, whole=whole))
+    if name == "things":
+        with pytest.raises(AlreadyExistsError):
+            source.copy_to(target)
+    else:
+        source.copy_to(target)
+        same(opened(source), opened(target))
+    assert mine.get()["ids"] == ["own"]
+
+
+def test_a_copy_that_was_deleted_meanwhile_is_made_again(both, monkeypatch):
+    source, target = both
+    with monkeypatch.context() as patched:
+        patched.setattr(stores._Copy, "_by_files", property(lambda self: False))
+        broken_off(patched, 3)
+        with pytest.raises(KeyboardInterrupt):
+            source.copy_to(target)
+    target.delete_collection("things")
+    source.copy_to(target)
+    same(opened(source), opened(target))

@@ -4,8 +4,8 @@
 
 Each point has a vector, a text of 200 characters and four keys of metadata. Without --url the
 server is the one of the tests: this process' own, in Python, behind a real socket, with Qdrant's
-engine in it, which gets a twentieth of the points; what it can take is part of the figure. Beside each is the bare work: reading all
-points, and adding them to a new collection in batches of 1,000.
+engine in it, which gets a twentieth of the points; what it can take is part of the figure. Beside
+each is the bare work: reading all points, and adding them to a new collection in batches of 1,000.
 """
 
 import argparse

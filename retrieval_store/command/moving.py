@@ -13,7 +13,7 @@ import click
 from retrieval_store.command import options
 from retrieval_store.command.options import FILE
 from retrieval_store.command.output import complain, counted, say, size
-from retrieval_store.command.places import collection_of, opened
+from retrieval_store.command.places import collection_of, opened, opened_local_mode
 from retrieval_store.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -147,16 +147,28 @@ def _model(name: str) -> Any:
 @click.option(
     "--quiet-for", default=2.0, show_default=True, help="Seconds without a write that end it."
 )
+@click.option(
+    "--to-local-mode", is_flag=True, help="TARGET is a directory of qdrant-client's local mode."
+)
 @options.quiet
 def copy(
-    source: str, target: str, names: tuple[str, ...], follow: bool, quiet_for: float, quiet: bool
+    source: str,
+    target: str,
+    names: tuple[str, ...],
+    follow: bool,
+    quiet_for: float,
+    to_local_mode: bool,
+    quiet: bool,
 ) -> None:
     """Copy collections from a store to another: directories and URLs, in any direction.
 
     Each is copied as it is at one moment, and compared at the end. Broken off, the same command
     goes on where it stopped. Nothing is replaced.
     """
-    with opened(source) as ours, opened(target, writes=True, creates=True) as theirs:
+    there = (
+        opened_local_mode(target) if to_local_mode else opened(target, writes=True, creates=True)
+    )
+    with opened(source) as ours, there as theirs:
         copied = ours.copy_to(
             theirs,
             list(names) or None,

@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from retrieval_store.errors import NotFoundError, RetrievalStoreError
+from retrieval_store.errors import MissingDependencyError, NotFoundError, RetrievalStoreError
 
 if TYPE_CHECKING:
     from retrieval_store.direct.client import Client
@@ -38,6 +38,21 @@ def opened(
     else:
         client = Client(store, create=creates, read_only=not writes, trust=trust)
     with client:
+        yield client
+
+
+@contextmanager
+def opened_local_mode(directory: str) -> Iterator["Client"]:
+    """A client of the collections that qdrant-client's local mode keeps in a directory."""
+    from retrieval_store.direct.client import Client
+
+    try:
+        from qdrant_client import QdrantClient
+    except ImportError as error:
+        raise MissingDependencyError(
+            'local mode needs qdrant-client: pip install "retrieval-store[qdrant]"'
+        ) from error
+    with closing(QdrantClient(path=directory)) as local, Client(qdrant_client=local) as client:
         yield client
 
 

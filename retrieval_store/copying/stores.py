@@ -201,15 +201,23 @@ class _Copy:
         """Copy the collection, or what is left to be copied of it."""
         entry = self._journal.begin(self._record.id)
         if self._exists(entry):
+            if self._by_files and not entry.whole:  # it died between the two
+                entry = self._journal.advance(self._record.id, whole=True)
             if entry.whole:
-                return
-            if self._by_files:  # it died between the two
-                self._journal.advance(self._record.id, whole=True)
+                self._go_on()
                 return
         if self._by_files:
             self._copy_files()
         else:
             self._copy_points()
+
+    def _go_on(self) -> None:
+        """Copy what has changed since the copy was whole, which a cluster doesn't tell."""
+        if not self._source.on_cluster:
+            try:
+                self.follower().catch_up()
+            except TooFarError:
+                self.copy_again_if_lost()
 
     def _exists(self, entry: Entry) -> bool:
         """Whether the copy is there; what has another name by now is somebody's own, and gets a new

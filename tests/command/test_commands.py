@@ -346,6 +346,17 @@ def test_stores_of_others_are_imported_and_pickles_only_when_trusted(folder):
     assert [one["collection"] for one in json.loads(listed)] == ["notes", "points"]
 
 
+@pytest.mark.filterwarnings("ignore:Local mode")
+def test_local_mode_gets_a_copy(folder):
+    from qdrant_client import QdrantClient
+
+    done = run("copy", "store", "local", "--to-local-mode", cwd=folder)
+    assert done.stdout == b"things: 30 points; 30 compared, all alike\n", done.stderr
+    local = QdrantClient(path=str(folder / "local"))
+    assert local.count("things").count == 30
+    local.close()
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(None, ""), (True, "yes"), (1234, "1,234"), (0.123456, "0.1235"), ({"a": 1}, '{"a":1}')],

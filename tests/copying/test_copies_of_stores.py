@@ -1,7 +1,10 @@
 """Collections in other stores hold what they held, whichever way they went."""
 
+from contextlib import closing
+
 import numpy as np
 import pytest
+import qdrant_client
 from qdrant_client import models
 
 import retrieval_store
@@ -190,6 +193,44 @@ def test_what_only_qdrant_client_knows_is_copied_between_directories(tmp_path):
             assert found[0] == expected[0]
             assert found[1].config.params == expected[1].config.params
             assert found[1].payload_schema == expected[1].payload_schema
+
+
+@pytest.mark.filterwarnings("ignore:Local mode")
+def test_local_mode_takes_a_copy_and_gives_it_back(tmp_path):
+    with retrieval_store.Client() as source, retrieval_store.Client() as back:
+        things = filled(source, count=300)
+        with closing(qdrant_client.QdrantClient(path=str(tmp_path / "local"))) as local:
+            source.copy_to(retrieval_store.Client(qdrant_client=local))
+        with closing(qdrant_client.QdrantClient(path=str(tmp_path / "local"))) as local:
+            there = retrieval_store.Client(qdrant_client=local)
+            same(things, opened(there))
+            there.copy_to(back)
+        same(things, opened(back))
+
+
+def test_what_is_written_between_two_attempts_is_in_the_copy(tmp_path, monkeypatch):
+    with (
+        retrieval_store.Client(tmp_path / "a") as source,
+        retrieval_store.Client(tmp_path / "b") as target,
+    ):
+        first, second = filled(source, "first", 300), filled(source, "things", 300)
+        take_in = target._session.store.take_in
+
+        def interrupted(store, collection_id, record):
+            if record.name == "things":
+                raise KeyboardInterrupt
+            take_in(store, collection_id, record)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(target._session.store, "take_in", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                source.copy_to(target)
+        first.delete(["p1"])
+        first.update(["p2"], documents="new", embeddings=[[3, 3]])
+        first.add(["q"], [[1, 1]])
+        source.copy_to(target)
+        same(first, opened(target, "first"))
+        same(second, opened(target))
 
 
 def test_a_cluster_takes_no_vectors_that_only_qdrant_client_knows(tmp_path, cluster):

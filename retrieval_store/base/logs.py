@@ -1,8 +1,9 @@
 """The loggers: "retrieval_store" and, below it, one for each of what may be watched apart.
 
-Nothing is printed unless the application says where to. DEBUG is what maintenance does, INFO what
-happens rarely (a store is made, migrated, restored; an index is built), WARNING what somebody
-should look at. From INFO on no text, no metadata and no filter is told.
+Until the application says where to, warnings go to the standard error, as Python has it. DEBUG is
+what maintenance does, INFO what happens rarely (a store is made, migrated, restored; an index is
+built), WARNING what somebody should look at. From INFO on no text, no metadata and no filter is
+told.
 """
 
 import logging
@@ -10,8 +11,6 @@ from typing import Literal, TypeAlias
 
 ROOT = "retrieval_store"
 Part: TypeAlias = Literal["store", "maintenance", "files", "cluster"]
-
-logging.getLogger(ROOT).addHandler(logging.NullHandler())
 
 
 def log_of(part: Part | None = None) -> logging.Logger:

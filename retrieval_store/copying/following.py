@@ -1,11 +1,11 @@
 """Bringing a copy level with what was written to its source since it was taken."""
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from retrieval_store.copying.journal import Journal
 from retrieval_store.copying.points import Spaces, delete_others, write_named
-from retrieval_store.interface.points import Position
 from retrieval_store.interface.stores import EmbeddedPoints, PointsBackend
 
 PAUSE = 0.05  # seconds between two looks at a source that rests
@@ -22,28 +22,21 @@ class Follower:
     source: EmbeddedPoints
     target: PointsBackend
     spaces: Spaces
-    size: int
     journal: Journal
     collection_id: str
     followed: int = 0
 
-    @property
-    def _position(self) -> Position:
-        position = self.journal.entries[self.collection_id].position
-        if position is None:
-            raise TooFarError
-        return position
-
     def catch_up(self) -> bool:
         """Copy again what has changed; returns whether anything has. TooFarError when that isn't
         known any more."""
-        since = self._position
-        changed = self.source.changed_since(since)
-        if changed.ids is None:
+        since = self.journal.entries[self.collection_id].position
+        changed = None if since is None else self.source.changed_since(since)
+        if changed is None or changed.ids is None:
             raise TooFarError
         if changed.position == since:
             return False
-        write_named(self.source, self.target, changed.ids, self.spaces, self.size)
+        self.journal.advance(self.collection_id, kept=None, left=None)
+        write_named(self.source, self.target, changed.ids, self.spaces)
         if self.target.count() > self.source.count():
             delete_others(self.source, self.target)
         self.journal.advance(self.collection_id, position=changed.position)
@@ -51,14 +44,24 @@ class Follower:
         return True
 
 
-def follow(followers: list[Follower], quiet: float) -> None:
-    """Catch up with all sources until none of them has been written to for so many seconds."""
-    rested = time.monotonic()
+def follow(
+    followers: Sequence[Follower],
+    quiet: float,
+    goes_on: Callable[[], bool],
+    on_level: Callable[[], object],
+) -> None:
+    """Catch up with all sources until none of them has been written to for so many seconds, and
+    nothing else is a reason to go on. on_level: called when there is nothing left to copy for the
+    first time."""
+    rested, is_level = time.monotonic(), False
     while True:
         changed = [one.catch_up() for one in followers]
         if any(changed):
             rested = time.monotonic()
-        elif time.monotonic() - rested >= quiet:
+            continue
+        if not is_level:
+            is_level = True
+            on_level()
+        if time.monotonic() - rested >= quiet and not goes_on():
             return
-        else:
-            time.sleep(PAUSE)
+        time.sleep(PAUSE)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+import orjson
 
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.interface.points import (
@@ -18,8 +19,8 @@ from retrieval_store.interface.points import (
 )
 from retrieval_store.interface.stores import PointsBackend
 
-PAGE = 1_000  # points that are read and written at once
-NUMBERS = 4_000_000  # and of these no more than have so many numbers
+PAGE, FIRST = 1_000, 16  # points that are read and written at once, at most and at first
+BYTES = 32_000_000  # that these have, about
 ROUNDED = 1e-5  # of a number, that a server's float32 may be off by
 WHOLE = WriteRules(known="replace", new="insert", merge_payloads=False)
 Spaces: TypeAlias = Sequence[str]
@@ -30,20 +31,44 @@ def everything(spaces: Spaces) -> Fields:
     return Fields(payload=True, document=True, uri=True, vectors=tuple(spaces))
 
 
-def page_size(dimensions: int) -> int:
-    """How many points with so many numbers are read and written at once."""
-    return max(1, min(PAGE, NUMBERS // max(1, dimensions)))
+class Pace:
+    """How many points are read and written at once: so many that they have no more than BYTES, as
+    those before them had; at most twice as many as before."""
+
+    def __init__(self) -> None:
+        self.size = FIRST
+
+    def measure(self, points: Points) -> None:
+        """Go by what the last points had."""
+        each = max(1, _bytes_of(points) // max(1, len(points.ids)))
+        self.size = max(1, min(2 * self.size, PAGE, BYTES // each))
 
 
-def pages(source: PointsBackend, fields: Fields, start: int, size: int) -> Iterator[Points]:
+def _bytes_of(points: Points) -> int:
+    documents = sum(len(one) for one in points.documents or () if one is not None)
+    payloads = len(orjson.dumps(points.payloads)) if points.payloads else 0
+    return documents + payloads + sum(map(_vector_bytes, (points.vectors or {}).values()))
+
+
+def _vector_bytes(column: VectorsRead) -> int:
+    if isinstance(column, np.ndarray):
+        return column.nbytes
+    arrays = (one.values if isinstance(one, SparseVector) else one for one in column)
+    return sum(one.nbytes for one in arrays if one is not None)
+
+
+def pages(source: PointsBackend, fields: Fields, start: int = 0) -> Iterator[Points]:
     """All points but the first so many, in the order of first insertion."""
+    pace = Pace()
     while True:
+        size = pace.size
         points = source.get(None, None, size, start, fields)
         if points.ids:
             yield points
         if len(points.ids) < size:
             return
         start += size
+        pace.measure(points)
 
 
 def write(target: PointsBackend, points: Points) -> None:
@@ -53,12 +78,16 @@ def write(target: PointsBackend, points: Points) -> None:
 
 
 def write_named(
-    source: PointsBackend, target: PointsBackend, ids: Sequence[PointId], spaces: Spaces, size: int
+    source: PointsBackend, target: PointsBackend, ids: Sequence[PointId], spaces: Spaces
 ) -> None:
     """Make those of these points that are in the source, in the target what they are there."""
-    fields = everything(spaces)
-    for start in range(0, len(ids), size):
-        write(target, source.get(ids[start : start + size], None, None, 0, fields))
+    fields, pace, start = everything(spaces), Pace(), 0
+    while start < len(ids):
+        stop = start + pace.size
+        points = source.get(ids[start:stop], None, None, 0, fields)
+        write(target, points)
+        pace.measure(points)
+        start = stop
 
 
 def write_differing(target: PointsBackend, points: Points, fields: Fields) -> None:
@@ -83,7 +112,7 @@ def _some(points: Points, places: Sequence[int]) -> Points:
 def delete_others(source: PointsBackend, target: PointsBackend) -> int:
     """Delete the points of the target that aren't in the source; returns how many."""
     gone: list[PointId] = []
-    for points in pages(target, Fields(), 0, 10 * PAGE):
+    for points in pages(target, Fields()):
         there = set(source.get(points.ids, None, None, 0, Fields()).ids)
         gone += [one for one in points.ids if one not in there]
     for start in range(0, len(gone), PAGE):

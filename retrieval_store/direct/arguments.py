@@ -314,6 +314,21 @@ def fraction(value: Any, name: str) -> float:
     return float(number)
 
 
+def seconds(value: Any, name: str) -> float:
+    """A number of seconds."""
+    number: Any = plain_scalar(value)
+    if isinstance(number, bool) or not isinstance(number, int | float) or not number >= 0:
+        raise InvalidArgumentError(f"{name} is {shown(value)}, expected seconds: 0 or more")
+    return float(number)
+
+
+def whole_bytes(value: Any, name: str) -> int:
+    """A number of bytes."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InvalidArgumentError(f"{name} is {shown(value)}, expected bytes: 0 or more")
+    return value
+
+
 def _index_of(value: Any, name: str) -> int:
     try:
         if isinstance(value, bool | np.bool_):

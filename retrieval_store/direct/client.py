@@ -5,7 +5,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +15,16 @@ from typing import Any, Literal, cast
 import retrieval_store
 from retrieval_store import places as stores
 from retrieval_store import plugins
-from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.json_values import Payload, checked_object, listed, shown
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.base.words import Analyzer
-from retrieval_store.copying.stores import Copied, Ways, copy_store
+from retrieval_store.copying.stores import Copied, Following, Ways, copy_store
 from retrieval_store.direct.arguments import (
     check_callable,
     collection_name,
     path_of,
+    seconds,
+    whole_bytes,
     whole_number,
 )
 from retrieval_store.direct.chroma.settings import (
@@ -142,7 +143,7 @@ class Client:
             },
         )
         if memory_budget is not None:
-            set_memory_budget(_bytes(memory_budget))
+            set_memory_budget(whole_bytes(memory_budget, "memory_budget"))
         mode: Mode = "read-only" if read_only else durability
         if on_cluster:
             read_from = checked_consistency(consistency)
@@ -315,8 +316,9 @@ class Client:
         other: "Client",
         collections: str | Sequence[str] | None = None,
         *,
-        follow: bool = False,
+        follow: bool | Callable[[], bool] = False,
         quiet: float = 2.0,
+        on_level: Callable[[], object] | None = None,
         show_progress: bool = False,
     ) -> list[Copied]:
         """Copy collections, all if none is named, with all that they hold and their settings, into
@@ -325,17 +327,26 @@ class Client:
 
         Each is copied as it is at one moment, while others go on writing (from a cluster, which
         has no such moment, as it is listed). follow: then copy what was written since, until
-        nothing has been for `quiet` seconds: so an application can be moved with a pause of
-        seconds. InvalidArgumentError for it from a cluster. What was broken off goes on where it
-        stopped when it is called again: a journal in the target's directory, or else the source's,
-        knows where, and goes when all is done. AlreadyExistsError for a name that is taken; a copy
-        replaces nothing.
+        nothing has been for `quiet` seconds, or, given a function, until it says no more that
+        somebody may still write: so an application can be moved with a pause of seconds. on_level
+        is called when there is nothing left to copy for the first time. InvalidArgumentError for it
+        from a cluster.
+
+        What was broken off goes on where it stopped when it is called again, with what was written
+        since: a journal in the target's directory, or else the source's, knows where, and goes when
+        all is done. AlreadyExistsError for a name that is taken, and ConflictError for a copy that
+        others have written to since: a copy replaces nothing.
         """
         if not isinstance(other, Client):
             raise InvalidTypeError(f"other is {shown(other)}, expected a Client")
         names = [collections] if isinstance(collections, str) else collections
         known = None if names is None else [self._named(name).name for name in names]
-        ways = Ways(_seconds(quiet) if follow else None, show_progress, _spaces_of)
+        following = Following(
+            seconds(quiet, "quiet"),
+            follow if callable(follow) else lambda: False,
+            on_level or (lambda: None),
+        )
+        ways = Ways(following if follow else None, show_progress, _spaces_of)
         return copy_store(self._session, other._session, known, ways)
 
     def heartbeat(self) -> int:
@@ -478,13 +489,6 @@ class _Using:
     check_model: bool = True
 
 
-def _seconds(quiet: Any) -> float:
-    number: Any = plain_scalar(quiet)
-    if isinstance(number, bool) or not isinstance(number, int | float) or not number >= 0:
-        raise InvalidArgumentError(f"quiet is {shown(quiet)}, expected seconds: 0 or more")
-    return float(number)
-
-
 def _spaces_of(record: CollectionRecord) -> Mapping[str, NewSpace]:
     return spaces_of(all_settings(record))
 
@@ -551,12 +555,6 @@ def _id_of(given: Any) -> str:
         raise InvalidUUIDError(
             f"collection_id is {shown(given)}, expected a UUID, as a collection's `id`"
         ) from None
-
-
-def _bytes(budget: Any) -> int:
-    if isinstance(budget, bool) or not isinstance(budget, int) or budget < 0:
-        raise InvalidArgumentError(f"memory_budget is {shown(budget)}, expected bytes: 0 or more")
-    return budget
 
 
 def restore(

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from retrieval_store.base.json_values import Payload
+from retrieval_store.base.json_values import Payload, is_unicode
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.words import Analyzer
 from retrieval_store.engine.access import Around
@@ -232,6 +232,8 @@ class Store:
 
     def named(self, name: str) -> CollectionRecord:
         """The collection of this name; raises NotFoundError."""
+        if not is_unicode(name):  # as SQLite has it
+            raise NotFoundError(f"there is no collection {name!r}")
         return self._read(lambda entries: entries.named(name))
 
     def resolved(self, name: str) -> CollectionRecord:
@@ -292,9 +294,13 @@ class Store:
     def gauges(self) -> Iterator[tuple[str, Gauges]]:
         """What is watched of each collection, by their names; loads nothing."""
         for record in self.page(None, 0):
-            points = self._open.get(record.id) or self._reopened(record.id)
-            with contextlib.suppress(NotFoundError):  # deleted meanwhile
+            try:
+                points = self._open.get(record.id) or self._reopened(record.id)
                 yield record.name, gauges(points, self.mode)
+            except NotFoundError:  # deleted meanwhile, or lost
+                lost = self._lost(record)
+                if lost is not None:
+                    yield record.name, Gauges(problem=lost.problem)
 
     def own_bytes(self) -> int:
         """What the catalog takes on disk."""
@@ -316,6 +322,10 @@ class Store:
             yield report
             for record in [] if report.problem else self.page(None, 0):
                 directory = self.directory / record.id
+                lost = self._lost(record)
+                if lost is not None:
+                    yield lost
+                    continue
                 find_class, find_analyzer = self._around.find_class, partial(analyzer_of, record)
                 for report in verify_collection(
                     directory, record.name, self.mode, find_class, find_analyzer
@@ -323,6 +333,19 @@ class Store:
                     if report.problem:  # what this process has of it may be as bad
                         self._forget(record.id)
                     yield report
+
+    def _lost(self, record: CollectionRecord) -> FileReport | None:
+        """A report of a collection whose directory is gone though nobody has deleted it: before one
+        is removed, that is noted in the catalog."""
+        directory = self._directory_of(record.id)
+        if directory is None or directory.exists():
+            return None
+        with contextlib.suppress(NotFoundError):
+            self.record(record.id)
+            return FileReport(
+                directory, 0, f"{directory} is missing: it should hold collection {record.name!r}"
+            )
+        return None
 
     def _forget(self, collection_id: str) -> None:
         points = self._open.get(collection_id)
@@ -407,10 +430,10 @@ class Store:
 
 def _give_up(directory: Path, collection_id: str, entries: Entries) -> None:
     """Remove what there is of a collection that was never finished."""
-    if collection_id in entries.unfinished():
+    if collection_id in entries.unfinished() and not entries.is_there(collection_id):
         with translated(directory):
             remove_collection(directory / collection_id)
-        entries.give_up(collection_id)
+    entries.give_up(collection_id)
 
 
 def _unlink(directory: Path | None) -> None:

@@ -4,14 +4,14 @@ import sys
 from pathlib import Path
 
 import retrieval_store
-from retrieval_store.copying import stores
+from retrieval_store.copying import collection, points
 
 
 def copy(source: str, target: str, how: str) -> None:
     """Copy a store to a directory, or a URL; by "points" also where files could be copied."""
     if how == "points":
-        stores._Copy._by_files = property(lambda self: False)
-        stores.page_size = lambda dimensions: 50
+        collection.CollectionCopy._by_files = property(lambda self: False)
+        points.FIRST = points.PAGE = 50
     there = {"url": target} if target.startswith("http") else {"path": target}
     with retrieval_store.Client(Path(source)) as ours, retrieval_store.Client(**there) as other:
         print("ready", flush=True)

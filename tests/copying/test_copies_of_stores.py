@@ -8,9 +8,10 @@ import qdrant_client
 from qdrant_client import models
 
 import retrieval_store
-from retrieval_store.copying import comparing, following, stores
+from retrieval_store.copying import collection, comparing, following, points
 from retrieval_store.errors import (
     AlreadyExistsError,
+    ConflictError,
     InvalidArgumentError,
     InvalidTypeError,
     NotFoundError,
@@ -49,15 +50,15 @@ def filled(client, name="things", count=1_700):
 
 def same(one, other):
     """Both collections hold the same, in the same order."""
-    these, those = (held(collection) for collection in (one, other))
+    these, those = held(one), held(other)
     assert these["ids"] == those["ids"]
     for field in ("documents", "metadatas", "uris", "sparse_embeddings"):
         assert these[field] == those[field]
     np.testing.assert_allclose(these["embeddings"], those["embeddings"], rtol=1e-6)
 
 
-def held(collection):
-    return collection.get(include=EVERYTHING)
+def held(things):
+    return things.get(include=EVERYTHING)
 
 
 def opened(client, name="things"):
@@ -258,15 +259,16 @@ def test_no_journal_is_left_when_all_is_done(tmp_path):
 
 def broken_off(monkeypatch, after):
     """Copies break off when so many pages have been written."""
-    left, write = iter(range(after)), stores.write
+    left, write = iter(range(after)), collection.write
 
     def breaking(target, points):
         if next(left, None) is None:
             raise KeyboardInterrupt
         write(target, points)
 
-    monkeypatch.setattr(stores, "write", breaking)
-    monkeypatch.setattr(stores, "page_size", lambda dimensions: 100)
+    monkeypatch.setattr(collection, "write", breaking)
+    monkeypatch.setattr(points, "PAGE", 100)
+    monkeypatch.setattr(points, "FIRST", 100)
 
 
 @pytest.mark.parametrize("meanwhile", ["nothing", "a little", "more than the log holds"])
@@ -275,7 +277,7 @@ def test_what_was_broken_off_goes_on_with_what_the_source_is_then(
 ):
     things = filled(client)
     with monkeypatch.context() as patched:
-        patched.setattr(stores._Copy, "_by_files", property(lambda self: False))
+        patched.setattr(collection.CollectionCopy, "_by_files", property(lambda self: False))
         broken_off(patched, 9)
         with pytest.raises(KeyboardInterrupt):
             client.copy_to(other)
@@ -290,7 +292,7 @@ def test_what_was_broken_off_goes_on_with_what_the_source_is_then(
         for turn in range(4):
             things.update([f"p{turn + 1}"], metadatas=[{"turn": turn}])
     with monkeypatch.context() as patched:
-        patched.setattr(stores._Copy, "_by_files", property(lambda self: False))
+        patched.setattr(collection.CollectionCopy, "_by_files", property(lambda self: False))
         has_journal = client.path is not None or other.path is not None
         if not has_journal:  # between memory and a cluster nobody remembers
             with pytest.raises(AlreadyExistsError):
@@ -355,6 +357,156 @@ def test_a_log_that_is_cut_off_meanwhile_is_no_loss(client, other, monkeypatch):
     same(things, opened(other))
 
 
+def test_what_others_have_written_to_a_copy_is_never_taken_away(tmp_path, monkeypatch):
+    with (
+        retrieval_store.Client(tmp_path / "a") as source,
+        retrieval_store.Client(tmp_path / "b") as target,
+    ):
+        things = filled(source)
+
+        def interrupted():
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            source.copy_to(target, follow=True, on_level=interrupted)
+        things.add(["more"], [[1, 1]])
+        with pytest.raises(KeyboardInterrupt):  # what nobody else has touched goes on
+            source.copy_to(target, follow=True, on_level=interrupted)
+        copy = opened(target)
+        assert "more" in copy
+        copy.optimize()
+        copy.add(["theirs"], [[1, 2]])
+        for follow in (True, False):
+            with pytest.raises(ConflictError, match="written to by others since.*journal"):
+                source.copy_to(target, follow=follow, quiet=0)
+        assert "theirs" in copy and copy.count() == things.count() + 1
+        copy.delete(["theirs"])
+        copy.update(["p1"], documents="theirs", embeddings=[[1, 1]])
+        with pytest.raises(ConflictError):
+            source.copy_to(target)
+        assert copy.get("p1")["documents"] == ["theirs"]
+
+
+def test_following_goes_on_for_as_long_as_there_is_a_reason(tmp_path):
+    with retrieval_store.Client(tmp_path / "a") as source, retrieval_store.Client() as target:
+        things, told, asked = filled(source), [], iter(range(10))
+
+        def goes_on():
+            turn = next(asked)
+            if turn < 3:
+                things.add([f"late{turn}"], [[turn, 1]])
+            return turn < 5
+
+        source.copy_to(target, follow=goes_on, quiet=0, on_level=lambda: told.append("level"))
+        assert told == ["level"]
+        assert next(asked) == 6
+        same(things, opened(target))
+
+
+@pytest.mark.embedded
+def test_a_log_that_is_cut_off_before_the_last_pages_loses_nothing(tmp_path, monkeypatch):
+    with retrieval_store.Client() as source, retrieval_store.Client(tmp_path / "b") as target:
+        things = filled(source)
+        with monkeypatch.context() as patched:
+            broken_off(patched, 9)
+            with pytest.raises(KeyboardInterrupt):
+                source.copy_to(target)
+        things.update([f"p{i}" for i in range(1, 9)], metadatas=[{"v": 1}] * 8)
+        monkeypatch.setattr("retrieval_store.engine.storage.write.LOG_WRITES", 2)
+        monkeypatch.setattr("retrieval_store.engine.storage.write.TRIM_EVERY", 1)
+        write = collection.write
+
+        def with_writes(*arguments):
+            things.update(["p1600"], metadatas=[{"turn": 1}])
+            write(*arguments)
+
+        before = held(things)
+        monkeypatch.setattr(collection, "write", with_writes)
+        source.copy_to(target)
+        copied = opened(target).get(before["ids"], include=EVERYTHING)
+        assert copied["ids"] == before["ids"]
+        assert [
+            i
+            for i, (a, b) in enumerate(zip(copied["metadatas"], before["metadatas"], strict=True))
+            if a != b and copied["ids"][i] != "p1600"
+        ] == []
+
+
+def test_a_copy_of_some_leaves_what_is_known_of_others(tmp_path, monkeypatch):
+    with retrieval_store.Client() as source, retrieval_store.Client(tmp_path / "b") as target:
+        things, other = filled(source), filled(source, "other", 200)
+        with monkeypatch.context() as patched:
+            broken_off(patched, 3)
+            with pytest.raises(KeyboardInterrupt):
+                source.copy_to(target, "things")
+        source.copy_to(target, "other")
+        source.copy_to(target, "things")
+        same(things, opened(target))
+        same(other, opened(target, "other"))
+
+
+def test_what_changes_in_a_cluster_after_it_was_copied_is_copied_at_the_next_attempt(
+    cluster, tmp_path, monkeypatch
+):
+    first, things = filled(cluster, "first", 200), filled(cluster, "things", 400)
+    with retrieval_store.Client(tmp_path / "b") as target:
+        with monkeypatch.context() as patched:
+            broken_off(patched, 4)
+            with pytest.raises(KeyboardInterrupt):
+                cluster.copy_to(target)
+        assert opened(target, "first").count() == first.count()
+        first.add(["more"], [[1, 1]])
+        first.update(["p1"], documents="new", embeddings=[[1, 1]])
+        cluster.copy_to(target)
+        same(first, opened(target, "first"))
+        same(things, opened(target))
+
+
+def test_aliases_that_the_target_cannot_have_are_told_before_anything_is_copied(tmp_path):
+    with QdrantClient(path=tmp_path / "a") as ours:
+        size = models.VectorParams(size=2, distance=models.Distance.DOT)
+        ours.create_collection("first", size)
+        ours.create_collection("second", size)
+        alias = models.CreateAlias(collection_name="first", alias_name="called")
+        ours.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
+    with (
+        retrieval_store.Client(tmp_path / "a") as source,
+        retrieval_store.Client(tmp_path / "b") as target,
+    ):
+        target.create_collection("called", embedding_function=None)
+        with pytest.raises(AlreadyExistsError, match="alias 'called'"):
+            source.copy_to(target)
+        assert target.count_collections() == 1
+        source.copy_to(target, "second")
+
+
+@pytest.mark.embedded
+def test_a_collection_that_is_deleted_while_it_is_followed_is_named(client):
+    filled(client)
+    with (
+        retrieval_store.Client() as other,
+        pytest.raises(NotFoundError, match="'things' was deleted while it was copied"),
+    ):
+        client.copy_to(other, follow=True, on_level=lambda: client.delete_collection("things"))
+
+
+def test_large_documents_come_few_at_a_time(monkeypatch):
+    monkeypatch.setattr(points, "BYTES", 100_000)
+    with retrieval_store.Client() as source, retrieval_store.Client() as target:
+        things = source.create_collection("things", embedding_function=None)
+        sizes = [40_000] * 20 + [10] * 600
+        things.add(
+            [f"p{i}" for i in range(620)], np.ones((620, 2)), documents=["x" * n for n in sizes]
+        )
+        pages = [
+            len(page.ids) for page in points.pages(things._backend.points, points.everything([""]))
+        ]
+        assert sum(pages) == 620
+        assert pages[1] <= 2 and pages[-2] > 100
+        source.copy_to(target)
+        same(things, opened(target))
+
+
 @pytest.mark.embedded
 @pytest.mark.parametrize("wrong", ["document", "embedding", "missing", "more"])
 def test_a_copy_that_differs_is_found(client, monkeypatch, wrong):
@@ -377,6 +529,6 @@ def test_a_copy_that_differs_is_found(client, monkeypatch, wrong):
                 copy.add(["more"], [[1, 1]])
             return comparing.compare(*arguments)
 
-        monkeypatch.setattr(stores, "compare", spoiled)
+        monkeypatch.setattr(collection, "compare", spoiled)
         with pytest.raises(StorageError, match="the copy of collection 'things'"):
             client.copy_to(other)

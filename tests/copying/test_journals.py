@@ -6,8 +6,8 @@ import uuid
 import pytest
 
 import retrieval_store
-from retrieval_store.copying import journal, stores
-from retrieval_store.errors import AlreadyExistsError, DamagedError
+from retrieval_store.copying import collection, journal
+from retrieval_store.errors import AlreadyExistsError, ConflictError, DamagedError
 from retrieval_store.interface.points import Position
 from tests.copying.test_copies_of_stores import broken_off, filled, opened, same
 
@@ -23,24 +23,46 @@ def both(tmp_path):
         yield source, target
 
 
-def journal_of(source, target):
-    places = (source._session.place, target._session.place)
-    return journal.opened([target.path], places)
+def places_of(source, target):
+    return source._session.place, target._session.place
+
+
+def path_of(source, target):
+    """Where the journal is, or would be."""
+    with journal.opened([target.path], places_of(source, target)) as note:
+        return note.path
 
 
 def test_what_was_noted_is_read_again(tmp_path):
-    written = journal.opened([None, tmp_path], ("here", "there"))
     one, other = str(uuid.uuid4()), str(uuid.uuid4())
-    entry = journal.Entry(str(uuid.uuid4()), Position(3, 4), 5, 6)
-    written.note(one, entry)
-    written.note(other, journal.Entry(str(uuid.uuid4())))
-    written.advance(other, whole=True)
-    again = journal.opened([tmp_path], ("here", "there"))
-    assert again.entries == written.entries
-    assert again.entries[one] == entry
-    assert journal.opened([tmp_path], ("here", "elsewhere")).entries == {}
-    again.forget()
+    entry = journal.Entry(str(uuid.uuid4()), Position(3, 4), 5, 6, False, Position(7, 8), 9)
+    with journal.opened([None, tmp_path], ("here", "there")) as written:
+        written.note(one, entry)
+        written.note(other, journal.Entry(str(uuid.uuid4())))
+        written.advance(other, whole=True)
+    with journal.opened([tmp_path], ("here", "elsewhere")) as elsewhere:
+        assert elsewhere.entries == {}
+    with journal.opened([tmp_path], ("here", "there")) as again:
+        assert again.entries == written.entries
+        assert again.entries[one] == entry
+        again.forget([other])
+    with journal.opened([tmp_path], ("here", "there")) as left:
+        assert left.entries == {one: entry}
+        left.forget([one])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_one_at_a_time_has_a_journal(tmp_path):
+    with journal.opened([tmp_path], ("here", "there")):
+        with journal.opened([tmp_path], ("here", "elsewhere")):
+            pass
+        with (
+            pytest.raises(ConflictError, match="another process is copying from here to there"),
+            journal.opened([tmp_path], ("here", "there")),
+        ):
+            pass
+    with journal.opened([tmp_path], ("here", "there")):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -57,7 +79,7 @@ def test_what_was_noted_is_read_again(tmp_path):
 )
 def test_what_is_no_journal_is_said_so_with_what_to_do(both, content):
     source, target = both
-    path = journal_of(source, target).path
+    path = path_of(source, target)
     path.write_bytes(content)
     with pytest.raises(DamagedError, match="delete it to begin the copy anew"):
         source.copy_to(target)
@@ -73,9 +95,9 @@ def test_a_journal_that_names_what_is_no_copy_gives_it_to_nobody(both, name, who
     source, target = both
     mine = target.create_collection(name, embedding_function=None)
     mine.add(["own"], [[7, 7]])
-    note = journal_of(source, target)
     claimed = str(mine.id) if name == "mine" else str(uuid.uuid4())
-    note.note(str(opened(source).id), journal.Entry(claimed, whole=whole))
+    with journal.opened([target.path], places_of(source, target)) as note:
+        note.note(str(opened(source).id), journal.Entry(claimed, whole=whole))
     if name == "things":
         with pytest.raises(AlreadyExistsError):
             source.copy_to(target)
@@ -88,7 +110,7 @@ def test_a_journal_that_names_what_is_no_copy_gives_it_to_nobody(both, name, who
 def test_a_copy_that_was_deleted_meanwhile_is_made_again(both, monkeypatch):
     source, target = both
     with monkeypatch.context() as patched:
-        patched.setattr(stores._Copy, "_by_files", property(lambda self: False))
+        patched.setattr(collection.CollectionCopy, "_by_files", property(lambda self: False))
         broken_off(patched, 3)
         with pytest.raises(KeyboardInterrupt):
             source.copy_to(target)

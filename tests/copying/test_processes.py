@@ -14,7 +14,7 @@ from tests.helpers import PATIENCE
 from tests.helpers.processes import running
 from tests.helpers.qdrant_server.socket import serving
 
-KILLS = int(os.environ.get("COPY_KILLS", "12"))  # of all; 50 and more were tried
+KILLS = int(os.environ.get("COPY_KILLS", "8"))  # of all; 50 and more were tried
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -17,7 +18,7 @@ import pytest
 import retrieval_store
 from retrieval_store.engine.opened import OpenCollections
 from retrieval_store.engine.store import Store
-from retrieval_store.errors import DamagedError, NotFoundError, StorageError
+from retrieval_store.errors import AlreadyExistsError, DamagedError, NotFoundError, StorageError
 from retrieval_store.interface.records import CollectionRecord
 from tests.helpers.indexed import until
 from tests.helpers.small_stores import filled
@@ -266,3 +267,35 @@ def test_threads_that_wait_while_a_collection_is_deleted_learn_that_it_is_gone(t
             for thread in threads:
                 thread.join()
             assert ends == [NotFoundError] * 4
+
+
+def test_the_id_of_a_collection_that_is_there_is_never_begun_again(tmp_path):
+    with (
+        retrieval_store.Client(tmp_path / "a") as source,
+        retrieval_store.Client(tmp_path / "b") as target,
+    ):
+        things = source.create_collection("things", embedding_function=None)
+        things.add(["p"], [[1, 2]])
+        stores = [client._session.store for client in (source, target)]
+        record = replace(stores[0].named("things"), id=str(uuid.uuid4()))
+        stores[1].take_in(stores[0], str(things.id), record)
+        for name in ("things", "others"):
+            with pytest.raises(AlreadyExistsError):
+                stores[1].take_in(stores[0], str(things.id), replace(record, name=name))
+    with retrieval_store.Client(tmp_path / "b") as target:
+        assert target.count_collections() == 1
+        assert not [one for one in target.verify() if one.problem]
+        assert (tmp_path / "b" / record.id / "points.sqlite").exists()
+
+
+def test_a_collection_whose_directory_is_lost_is_a_problem(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(["p"], [[1, 2]])
+    shutil.rmtree(tmp_path / str(things.id))
+    with retrieval_store.Client(tmp_path) as client:
+        (problem,) = [one.problem for one in client.verify() if one.problem]
+        assert "is missing: it should hold collection 'things'" in problem
+        assert "missing" in client.stats()["by_collection"]["things"]["problem"]
+        client.delete_collection("things")
+        assert not [one for one in client.verify() if one.problem]

@@ -55,7 +55,7 @@ def paged(things, size, **wanted):
     return ids
 
 
-writers = st.lists(st.tuples(st.integers(0, 1_200), st.integers(1, 900)), min_size=1, max_size=6)
+writers = st.lists(st.tuples(st.integers(0, 1_200), st.integers(1, 350)), min_size=1, max_size=6)
 
 
 @settings(max_examples=12)

@@ -173,8 +173,16 @@ class Entries:
             return [_checked_id(collection_id) for (collection_id,) in rows]
 
     def begin(self, collection_id: str) -> None:
-        """Note that a directory is going to be made."""
+        """Note that a directory is going to be made; AlreadyExistsError for the id of a collection,
+        whose directory must never be taken for one that was never finished."""
+        if self.is_there(collection_id):
+            raise AlreadyExistsError(f"collection {collection_id} already exists")
         self._connection.execute("INSERT INTO unfinished VALUES (?)", (collection_id,))
+
+    def is_there(self, collection_id: str) -> bool:
+        """Whether a collection has this id."""
+        query = "SELECT 1 FROM collections WHERE id = ?"
+        return bool(select(self._connection, query, collection_id))
 
     def give_up(self, collection_id: str) -> None:
         """Forget a collection that was begun, and of which nothing is left."""

@@ -24,7 +24,7 @@ _UNFINISHED = r"\.[0-9a-f]{32}(-journal|-wal|-shm)?"  # behind the name of a dat
 _CATALOG = re.compile(re.escape(CATALOG_NAME) + _UNFINISHED)
 _VECTORS = re.compile(r"([0-9]+)\.([0-9]+)\.vectors")
 _OF_COLLECTION = re.compile(
-    rf"points\.sqlite(-wal|-shm|{_UNFINISHED})?|{_VECTORS.pattern}|maintenance\.lock"
+    rf"points\.sqlite(-wal|-shm|-journal|{_UNFINISHED})?|{_VECTORS.pattern}|maintenance\.lock"
 )
 _OF_DERIVED = re.compile(r"[a-z0-9]+(\.[a-z0-9]+)*\.[0-9a-f]{32}(\.new)?")
 _FOLDER = os.O_RDONLY | posix.DIRECTORY | posix.NO_FOLLOW | posix.CLOSE_ON_EXEC

@@ -1,10 +1,12 @@
 """What moves points: `add` from files and folders, `copy` to other stores, `export` into files."""
 
+import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,13 @@ import click
 from retrieval_store.command import options
 from retrieval_store.command.options import FILE
 from retrieval_store.command.output import complain, counted, say, size
-from retrieval_store.command.places import collection_of, opened, opened_local_mode
+from retrieval_store.command.places import (
+    collection_of,
+    is_url,
+    is_used,
+    opened,
+    opened_local_mode,
+)
 from retrieval_store.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -143,7 +151,10 @@ def _model(name: str) -> Any:
 @click.option(
     "--collection", "names", multiple=True, help="Only this one; may be given several times."
 )
-@click.option("--follow", is_flag=True, help="Then copy what is written, until nothing is.")
+@click.option(
+    "--follow", is_flag=True, help="Then copy what is written, until nobody has SOURCE open."
+)
+@click.option("--until-quiet", is_flag=True, help="Until nothing is written, whoever has it open.")
 @click.option(
     "--quiet-for", default=2.0, show_default=True, help="Seconds without a write that end it."
 )
@@ -156,6 +167,7 @@ def copy(
     target: str,
     names: tuple[str, ...],
     follow: bool,
+    until_quiet: bool,
     quiet_for: float,
     to_local_mode: bool,
     quiet: bool,
@@ -165,23 +177,52 @@ def copy(
     Each is copied as it is at one moment, and compared at the end. Broken off, the same command
     goes on where it stopped. Nothing is replaced.
     """
-    there = (
-        opened_local_mode(target) if to_local_mode else opened(target, writes=True, creates=True)
-    )
-    with opened(source) as ours, there as theirs:
-        copied = ours.copy_to(
-            theirs,
-            list(names) or None,
-            follow=follow,
-            quiet=quiet_for,
-            show_progress=not quiet and sys.stderr.isatty(),
+    # A journal of what goes to a server stands beside the source.
+    noted_here = is_url(target) and os.access(source, os.W_OK)
+    with opened(source, writes=noted_here) as ours:
+        _refuse_unknown(ours, names)
+        there = (
+            opened_local_mode(target)
+            if to_local_mode
+            else opened(target, writes=True, creates=True)
         )
+        with there as theirs, going_on_later():
+            copied = ours.copy_to(
+                theirs,
+                list(names) or None,
+                follow=(until_quiet or partial(is_used, source)) if follow else False,
+                quiet=quiet_for,
+                on_level=_say_level if follow else None,
+                show_progress=not quiet and sys.stderr.isatty(),
+            )
     for one in copied:
         followed = f", {one.followed:,} of them again" if one.followed else ""
-        points = counted(one.points, "point")
-        say(f"{one.name}: {points}{followed}; {one.compared:,} compared, all alike")
+        compared = f"{one.compared:,} compared, all alike" if one.compared else "none compared"
+        say(f"{one.name}: {counted(one.points, 'point')}{followed}; {compared}")
     if not copied:
         say("there is no collection to copy")
+
+
+def _refuse_unknown(client: "Client", names: tuple[str, ...]) -> None:
+    """Raise NotFoundError before a target is made."""
+    known = client.stats()["by_collection"] if names else {}
+    for name in names:
+        if name not in known:
+            raise NotFoundError(f"there is no collection {name!r} to copy")
+
+
+def _say_level() -> None:
+    complain("level: all that was written so far is in the copy; once the writers stop, this ends")
+
+
+@contextmanager
+def going_on_later() -> Iterator[None]:
+    """Say of what is broken off that it isn't lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        complain("what was copied stays; the same command goes on")
+        raise
 
 
 @click.command()

@@ -1,6 +1,7 @@
 """Stores as commands open them. What is heavy is imported here, once a store is opened."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 KEY = "QDRANT_API_KEY"
 PROCESSES = Path("/proc")
+LOOKED_EVERY = 0.3  # seconds
 
 
 def is_url(store: str) -> bool:
@@ -102,6 +104,12 @@ def names_completed(
             if name.startswith(incomplete)
         ]
     return []
+
+
+def is_used(store: str) -> bool:
+    """Whether another process has a store open, as far as the system tells."""
+    time.sleep(LOOKED_EVERY)  # to look takes as long as some hundred reads
+    return not is_url(store) and bool(users_of(Path(store)))
 
 
 def users_of(directory: Path) -> list[dict[str, Any]] | None:

@@ -14,6 +14,8 @@ import retrieval_store
 from retrieval_store.command.output import printable, shown, size, widths
 from tests.command.terminals import environment, on_terminal, run
 from tests.helpers import PATIENCE, ROOT
+from tests.helpers.indexed import until
+from tests.helpers.qdrant_server.socket import serving
 from tests.helpers.sqlite_pages import Pages
 
 READING = (
@@ -382,3 +384,73 @@ def test_sizes():
 def test_long_columns_share_what_short_ones_leave():
     assert widths([["id"], ["x" * 200], ["y" * 30]], 100) == [2, 68, 30]
     assert widths([["x" * 200], ["y" * 200]], 101) == [50, 51]
+
+
+@pytest.mark.kills
+def test_a_copy_to_a_server_goes_on_from_the_command_line(folder):
+    with retrieval_store.Client(folder / "store") as client:
+        client.get_collection("things", embedding_function=None).add(
+            [f"q{i}" for i in range(3_000)], np.ones((3_000, 2))
+        )
+    with serving() as url:
+        with subprocess.Popen(
+            [sys.executable, "-m", "retrieval_store", "copy", "store", url],
+            cwd=folder,
+            env=environment(folder / "bin"),
+            stderr=subprocess.PIPE,
+        ) as process:
+            with retrieval_store.Client(url=url) as there:
+                until(
+                    lambda: there.count_collections() and there.list_collections()[0].count(),
+                    "nothing is copied",
+                )
+            process.send_signal(signal.SIGINT)
+            complaint = process.stderr.read()
+        assert (process.returncode, b"the same command goes on" in complaint) == (130, True)
+        assert list((folder / "store").glob("*.journal"))
+        done = run("copy", "store", url, cwd=folder)
+        assert done.stdout.startswith(b"things: 3,030 points"), done.stderr
+    assert not list((folder / "store").glob("*.journal"))
+
+
+@pytest.mark.kills
+def test_following_ends_once_nobody_has_the_source_open(folder):
+    script = (
+        "import retrieval_store, sys; c = retrieval_store.Client('store').get_collection('things',"
+        "embedding_function=None); print('open', flush=True)\n"
+        "for line in sys.stdin: c.add([line], [[1, 2]]); print('added', flush=True)"
+    )
+    words = [sys.executable, "-m", "retrieval_store", "copy", "store", "moved", "--follow"]
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=folder,
+        env=environment(folder / "bin"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as writer:
+        writer.stdout.readline()
+        with subprocess.Popen(
+            [*words, "--quiet-for", "0.1"],
+            cwd=folder,
+            env=environment(folder / "bin"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as copying:
+            assert copying.stderr.readline().startswith("level: ")
+            for name in ("one", "two"):
+                writer.stdin.write(f"{name}\n")
+                writer.stdin.flush()
+                assert writer.stdout.readline() == "added\n"
+            assert copying.poll() is None
+            writer.stdin.close()
+            writer.wait(PATIENCE)
+            assert copying.stdout.read().startswith("things: 32 points, 2 of them again")
+    assert len(held(folder)["ids"]) == 32
+
+
+def test_names_that_are_not_there_make_no_target(folder):
+    done = run("copy", "store", "new", "--collection", "missing", cwd=folder)
+    assert (done.returncode, (folder / "new").exists()) == (1, False)
+    assert b"'missing'" in done.stderr

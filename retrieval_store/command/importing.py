@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from retrieval_store.command import options
-from retrieval_store.command.moving import add
+from retrieval_store.command.filling import add, filling
 from retrieval_store.command.options import FILE
 from retrieval_store.command.output import complain, counted, say
 from retrieval_store.command.places import opened
@@ -94,16 +94,16 @@ def _of_files(kind: str) -> click.Command:
     @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
     @options.store
     @options.collection
-    @click.option("--resume", is_flag=True, help="Leave out what is there already.")
-    @click.option("--upsert", is_flag=True, help="Update what is there already.")
-    @options.quiet
+    @filling
     @click.pass_context
     def command(
         ctx: click.Context, /, file: Path, store: str, collection: str, **given: Any
     ) -> None:
-        ctx.invoke(add, store=store, collection=collection, source=file, format_=kind, **given)
+        ctx.invoke(
+            add, store=store, collection=collection, source=file, format_=kind, kind=None, **given
+        )
 
-    command.help = f"The records of a file of {kind}; `add` has more options."
+    command.help = f"The records of a file of {kind}; the same as `add`."
     return command
 
 

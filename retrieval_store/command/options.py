@@ -14,6 +14,22 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
 
 
+class Text(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
+    """Text that can be stored: an argument of other bytes than UTF-8 isn't."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        try:
+            value.encode()
+        except UnicodeError:
+            self.fail(f"{value!r} isn't valid UTF-8", param, ctx)
+        return value
+
+
+TEXT = Text()
+
+
 class Json(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
     """A value in JSON of a kind: "-" reads it from the standard input, "@FILE" from a file."""
 
@@ -28,6 +44,8 @@ class Json(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
             return value
         try:
             found = orjson.loads(_text_of(value))
+        except UnicodeError:
+            self.fail(f"{_shortened(value)!r} isn't valid UTF-8", param, ctx)
         except OSError as error:
             self.fail(f"{value}: {error.strerror}", param, ctx)
         except orjson.JSONDecodeError as error:
@@ -48,7 +66,7 @@ def _shortened(value: str) -> str:
 
 
 store = click.argument("store", type=click.Path(file_okay=False))
-collection = click.argument("collection", shell_complete=names_completed)
+collection = click.argument("collection", type=TEXT, shell_complete=names_completed)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 trust = click.option(
     "--trust",

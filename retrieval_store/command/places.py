@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 
 KEY = "QDRANT_API_KEY"
 PROCESSES = Path("/proc")
+CATALOG = "catalog.sqlite"  # which makes a directory a store
 
 
 def is_url(store: str) -> bool:
     """Whether it is the URL of a cluster, rather than a directory."""
     return store.startswith(("http://", "https://"))
+
+
+def has_catalog(store: str) -> bool:
+    """Whether there is a store in a directory."""
+    return os.path.lexists(os.path.join(store, CATALOG))
 
 
 @contextmanager
@@ -73,8 +79,8 @@ def looked_at(store: str) -> Iterator["Session"]:
 
 
 def _refuse_missing(store: str) -> None:
-    """Raise NotFoundError for a directory that isn't there, or where nothing is."""
-    if not is_url(store) and not (os.path.isdir(store) and os.listdir(store)):
+    """Raise NotFoundError for a directory where no store is."""
+    if not is_url(store) and not has_catalog(store):
         raise NotFoundError(f"there is no store at {store}")
 
 

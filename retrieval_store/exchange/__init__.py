@@ -7,10 +7,10 @@ reports.
 
 A record is a dict as `Collection.iterate` gives and `add_from` takes. The room `formats` makes rows
 of files and files of points; `reading` chooses among the formats, `checking` looks at all of a file
-before `adding` writes the first of it; `folders` adds files of texts and images; `reports` has what
-is told of all that. It may use what users may, Client, Collection, the errors and, for stores of
-qdrant-client's, `qdrant`; besides what `direct` checks arguments with, `loaders`, `plugins` and
-`base`. Nothing that it uses knows of it.
+before `adding` writes the first of it, `describing` what it says of its collection; `folders` adds
+files of texts and images; `reports` has what is told of all that. It may use what users may,
+Client, Collection, the errors and, for stores of qdrant-client's, `qdrant`; besides what `direct`
+checks arguments with, `loaders`, `plugins` and `base`. Nothing that it uses knows of it.
 """
 
 from retrieval_store.exchange.adding import add_file

@@ -2,7 +2,7 @@
 
 A line is an object with "id", and of "document", "metadata", "uri", "embedding" (a list of numbers,
 or base64 of little-endian float32) and "sparse_embedding" (an object with "indices" and "values")
-those that the record has.
+those that the record has. "distance" and "score", which hits of a query have, are left out.
 """
 
 import base64
@@ -27,6 +27,7 @@ from retrieval_store.exchange.reports import Exported
 Embeddings = Literal["list", "base64", "none"]
 _MARK = b"\xef\xbb\xbf"  # that some editors begin files with
 _LARGE = 2.0**63
+_OF_HITS = ("distance", "score")
 
 
 def export_jsonl(
@@ -107,6 +108,8 @@ def rows_of_lines(path: Path, columns: Columns, most: int) -> Iterator[Row]:
                 if not columns.are_usual:
                     names = columns.renamed(record)
                     record = {names[key]: record[key] for key in record}
+                for key in _OF_HITS:
+                    record.pop(key, None)
                 row = Row(number, with_vector(record), len(line))
             except InvalidArgumentError as error:
                 raise place.refused(number, error) from None

@@ -7,11 +7,10 @@ from typing import Any
 import click
 
 from retrieval_store.command import options
-from retrieval_store.command.options import FILE
 from retrieval_store.command.output import counted, say, size
 from retrieval_store.command.places import collection_of, opened, opened_local_mode
 
-ENDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+ENDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 
 
 @click.command()
@@ -64,8 +63,8 @@ def copy(
 @click.command()
 @options.store
 @options.collection
-@click.argument("target", type=FILE)
-@click.option("--format", "format_", type=click.Choice(["jsonl", "parquet", "arrays"]))
+@click.argument("target", type=click.Path(allow_dash=True))
+@click.option("--format", "format_", type=click.Choice(["jsonl", "csv", "parquet", "arrays"]))
 @options.filters
 @click.option(
     "--embeddings",
@@ -78,18 +77,19 @@ def copy(
 def export(
     store: str,
     collection: str,
-    target: Path,
+    target: str,
     format_: str | None,
     where: Any,
     where_document: Any,
     embeddings: Any,
     quiet: bool,
 ) -> None:
-    """Write a collection, or what matches, into a new file TARGET: JSONL or Parquet, by its name,
-    or a directory of numpy's arrays and JSON."""
+    """Write a collection, or what matches, into a new file TARGET: JSONL, CSV or Parquet, by its
+    name, or a directory of numpy's arrays and JSON ("arrays/"). "-" prints JSONL."""
     from retrieval_store import exchange
 
-    kind = format_ or ENDS.get(target.suffix.lower(), "" if target.suffix else "arrays")
+    path = Path(target)
+    kind = format_ or _format_of(target)
     how: dict[str, Any] = {
         "where": where,
         "where_document": where_document,
@@ -97,16 +97,33 @@ def export(
     }
     with opened(store) as client:
         points = collection_of(client, collection)
+        if target == "-":
+            if kind != "jsonl":
+                raise click.UsageError(f"{kind} isn't printed; name a file as TARGET")
+            for line in exchange.lines_of(points, embeddings=embeddings, **how):
+                click.echo(line, nl=False)
+            return
+        options.refuse_taken(path)
         if kind == "jsonl":
-            written = exchange.export_jsonl(points, target, embeddings=embeddings, **how)
+            written = exchange.export_jsonl(points, path, embeddings=embeddings, **how)
+        elif kind == "csv":
+            written = exchange.export_csv(points, path, embeddings=embeddings != "none", **how)
         elif kind == "parquet":
-            written = exchange.export_parquet(
-                points, target, embeddings=embeddings != "none", **how
-            )
-        elif kind == "arrays":
-            written = exchange.export_arrays(points, target, **how)
+            written = exchange.export_parquet(points, path, embeddings=embeddings != "none", **how)
         else:
-            raise click.UsageError(
-                f"{target.name} ends with none of .jsonl and .parquet; name a --format"
-            )
+            written = exchange.export_arrays(points, path, **how)
     say(f"{counted(written.records, 'record')}, {size(written.bytes)}")
+
+
+def _format_of(target: str) -> str:
+    if target == "-":
+        return "jsonl"
+    if target.endswith("/"):
+        return "arrays"
+    kind = ENDS.get(Path(target).suffix.lower())
+    if kind is None:
+        raise click.UsageError(
+            f"{target} ends with none of {', '.join(ENDS)}; name a --format, or end a directory "
+            "for arrays with /"
+        )
+    return kind

@@ -1,5 +1,6 @@
 """Arguments and options that several commands take, and what is made of them."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import click
 import orjson
 
 from retrieval_store.command.places import names_completed
+from retrieval_store.errors import AlreadyExistsError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
@@ -63,6 +65,12 @@ def _text_of(value: str) -> bytes:
 
 def _shortened(value: str) -> str:
     return value if len(value) <= 60 else f"{value[:60]}…"
+
+
+def refuse_taken(target: Path) -> None:
+    """Raise AlreadyExistsError for a path that something has."""
+    if os.path.lexists(target):
+        raise AlreadyExistsError(f"{target} is there already; it replaces nothing")
 
 
 store = click.argument("store", type=click.Path(file_okay=False))

@@ -32,6 +32,9 @@ _OPTIONS = {
     "query_images": "--image",
     "query_texts": "TEXT",
     "embedding_function=": "--model",
+    "table=": "--table",
+    "name=": "--name",
+    "pass data_loader= when you get it": "add the folder with the files",
     "kind='texts'": "--kind texts",
     "None to number the rows": '"" to number the rows',
     **{

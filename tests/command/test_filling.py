@@ -207,3 +207,57 @@ def test_what_is_exported_of_a_collection_in_memory_says_so_too(tmp_path):
         export_parquet(told, tmp_path / "a.parquet")
         again = client.create_collection("again", embedding_function=None)
         assert add_file(again, tmp_path / "a.parquet").added == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words", "said"),
+    [
+        ("a.csv", ",id,text\n0,a,b\n", (), "column 1 has no name; pandas"),
+        ("a.csv", "id;text\na;b\n", (), "separated by ';', expected ','"),
+        ("a.csv", "id,text\na,b\n", ("--document-column", "body"), "has no column 'body' among"),
+        ("a.csv", "id,text\na,b\n", ("--id-column", "key"), "--id-column names that of the ids"),
+        (
+            "a.jsonl",
+            '{"id": 1, "embedding": [1]}',
+            (),
+            'line 1: id is 1 (int), expected text: "id": "1"',
+        ),
+        ("a.jsonl", '[{"id": "a"},\n{"id": "b"}]', (), "one record a line, rather than an array"),
+        ("a.jsonl", '{"id": "a", "uri": "x.png"}', ("--model", "lengths"), "add the folder with"),
+    ],
+)
+def test_what_is_wrong_with_a_file_says_what_would_be_right(folder, name, text, words, said):
+    (folder / name).write_text(text)
+    done = run("add", "fresh", "things", name, *words, cwd=folder)
+    assert (done.returncode, said in done.stderr.decode()) == (2, True), done.stderr
+    assert not (folder / "fresh").exists()
+
+
+def test_tables_may_be_numbered_and_get_names(folder):
+    lancedb = pytest.importorskip("lancedb")
+    there = lancedb.connect(str(folder / "lance"))
+    there.create_table("t", [{"vector": [1.0, 2.0], "text": "a"}])
+    done = run("import", "lancedb", "lance", "fresh", "--id-column", "", cwd=folder)
+    assert done.returncode == 2 and b"--table and --name give it another name" in done.stderr
+    words = ("--table", "t", "--name", "things")
+    done = run("import", "lancedb", "lance", "fresh", *words, cwd=folder)
+    assert done.returncode == 2 and b'or "" to number the rows' in done.stderr
+    done = run("import", "lancedb", "lance", "fresh", "--id-column", "", *words, cwd=folder)
+    assert b"things: 1 record" in done.stdout, done.stderr
+
+
+def test_imported_collections_get_other_names(folder):
+    chromadb = pytest.importorskip("chromadb")
+    settings = chromadb.Settings(anonymized_telemetry=False)
+    theirs = chromadb.PersistentClient(str(folder / "chroma"), settings)
+    for name in ("one", "two", "three"):
+        theirs.create_collection(name).add(["a"], [[1.0, 2.0]])
+    words = ("--collection", "one", "--name", "two=second")
+    done = run("import", "chroma", "chroma", "fresh", *words, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    listed = json.loads(run("list", "fresh", "--json", cwd=folder).stdout)
+    assert [one["collection"] for one in listed] == ["one", "second"]
+    done = run("import", "chroma", "chroma", "fresh", "--name", "three", cwd=folder)
+    assert done.returncode == 2 and b"expected OLD=NEW" in done.stderr
+    done = run("import", "chroma", "nowhere", "fresh", cwd=folder)
+    assert done.returncode == 2 and b"does not exist" in done.stderr

@@ -11,9 +11,11 @@ from PIL import Image
 
 import retrieval_store
 from retrieval_store import plugins
+from retrieval_store.command.keeping import _tell_damaged
 from retrieval_store.command.main import _ARGUMENT, _as_option
 from retrieval_store.command.places import names_completed
 from retrieval_store.exchange import export_csv
+from retrieval_store.interface.records import FileReport
 from retrieval_store.qdrant import QdrantClient, models
 from tests.command.terminals import environment, on_terminal, run
 
@@ -234,6 +236,16 @@ def test_collections_of_named_vectors_are_kept_too(folder):
     assert run("snapshot", "store", "one.zip", "--collection", "named", cwd=folder).returncode == 0
     done = run("restore", "one.zip", "other", cwd=folder)
     assert done.returncode == 0 or b"holds one collection" in done.stderr
+
+
+def test_what_is_derived_is_made_again(folder, capsys):
+    root = folder / "store"
+    folders = [one.parent for one in root.glob("*/points.sqlite")]
+    damaged = [FileReport(one / "derived" / "codes.1", 1, "it is damaged") for one in folders]
+    _tell_damaged(str(root), root, damaged)
+    printed = capsys.readouterr()
+    assert "optimize --rebuild" in printed.err and "snapshot" not in printed.err
+    assert {"things", "named"} == {line.split("\t")[0] for line in printed.out.splitlines()[1:]}
 
 
 def test_verify_says_what_to_do(folder):

@@ -117,6 +117,11 @@ def _kinds(path: Path, columns: Columns, most: int, delimiter: str) -> dict[str,
     meant: dict[str, str] = {}
     for _, (names, values), _ in _rows(path, Place(path.name, "row"), most, delimiter):
         if not meant:
+            if "" in names:
+                raise InvalidArgumentError(
+                    f"{path.name}: column {names.index('') + 1} has no name; pandas writes its "
+                    "index so: index=False leaves it out"
+                )
             meant = columns.of_table(names, path.name)
             if "id" not in meant.values():
                 raise columns.no_ids(names, path.name)

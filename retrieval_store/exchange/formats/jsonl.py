@@ -132,6 +132,11 @@ def rows_of_lines(path: Path, columns: Columns, most: int) -> Iterator[Row]:
     with file_to_read(path) as file:
         for number, line in _lines(file, place, most):
             try:
+                if number == 1 and line.lstrip().startswith(b"["):
+                    raise InvalidArgumentError(
+                        "it begins with '[', expected a JSON object: one record a line, rather "
+                        "than an array of them"
+                    )
                 record = object_of(line, numbers="embedding")
                 if not columns.are_usual:
                     names = columns.renamed(record)

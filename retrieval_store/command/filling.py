@@ -247,7 +247,7 @@ def _with_new(store: str, name: str, incoming: _Incoming) -> Any:
 def _wanted(incoming: _Incoming, checked: Any) -> tuple[dict[str, Any], str]:
     """The arguments of a collection to be: what the file says it was, but for what is asked for
     otherwise; and what is to be said of that."""
-    from retrieval_store.exchange.describing import described_by
+    from retrieval_store.exchange.describing import agreeing, described_by
     from retrieval_store.exchange.reading import MAX_LINE_BYTES, source_of
 
     embeds = checked is None or checked.embedded < checked.records
@@ -280,7 +280,7 @@ def _wanted(incoming: _Incoming, checked: Any) -> tuple[dict[str, Any], str]:
         function = models.made("wordllama")
     if told is None and not embeds and incoming.distance is None:
         said = "; --distance and --model say otherwise"
-    metadata = None if told is None else told.metadata
+    metadata = None if told is None else agreeing(told.metadata, configuration)
     return {
         "configuration": configuration or None,
         "metadata": metadata,

@@ -8,6 +8,7 @@ from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.arrays import ABOUT, about_arrays
 from retrieval_store.exchange.formats.jsonl import object_of
 from retrieval_store.exchange.formats.parquet import about_parquet
+from retrieval_store.exchange.imports.chroma import IN_METADATA
 from retrieval_store.exchange.reading import Source
 
 _OF_CLUSTERS = "qdrant"  # settings of the one that it was on
@@ -44,6 +45,18 @@ def described_by(source: Source) -> Described | None:
     kept = ("embedding_function", _OF_CLUSTERS)
     configuration = {name: one for name, one in settings.items() if name not in kept}
     return Described(metadata, configuration, model)
+
+
+def agreeing(
+    metadata: dict[str, Any] | None, configuration: dict[str, Any]
+) -> dict[str, Any] | None:
+    """The metadata; what it says of the index as well, as Chroma's may, is what the configuration
+    says, which may have changed since."""
+    settings = configuration.get("hnsw")
+    if metadata is None or not isinstance(settings, dict):
+        return metadata
+    told = {key: settings[name] for key, name in IN_METADATA.items() if name in settings}
+    return {key: told.get(key, value) for key, value in metadata.items()}
 
 
 def _object(told: dict[str, Any], name: str) -> dict[str, Any] | None:

@@ -261,3 +261,20 @@ def test_imported_collections_get_other_names(folder):
     assert done.returncode == 2 and b"expected OLD=NEW" in done.stderr
     done = run("import", "chroma", "nowhere", "fresh", cwd=folder)
     assert done.returncode == 2 and b"does not exist" in done.stderr
+
+
+def test_metadata_that_says_settings_goes_by_those_that_are(folder):
+    with retrieval_store.Client(folder / "store") as client:
+        told = client.create_collection(
+            "told", metadata={"hnsw:space": "ip", "hnsw:search_ef": 50}, embedding_function=None
+        )
+        told.add(["a"], [[1, 2]])
+        told.modify(configuration={"hnsw": {"ef_search": 70}})
+        export_arrays(told, folder / "out")
+    assert run("add", "fresh", "again", "out", cwd=folder).returncode == 0
+    assert run("add", "fresh", "near", "out", "--distance", "l2", cwd=folder).returncode == 0
+    with retrieval_store.Client(folder / "fresh") as client:
+        for name, space in (("again", "ip"), ("near", "l2")):
+            made = client.get_collection(name, embedding_function=None)
+            assert made.metadata == {"hnsw:space": space, "hnsw:search_ef": 70}
+            assert made.configuration["hnsw"]["space"] == space

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import click
 
-from retrieval_store.command import options
+from retrieval_store.command import models, options
 from retrieval_store.command.options import Json
-from retrieval_store.command.output import print_json, table
+from retrieval_store.command.output import complain, print_json, table, tell_missing
 from retrieval_store.command.places import collection_of, opened
 
 FIELDS = ("documents", "metadatas", "uris")
@@ -22,7 +22,14 @@ embeddings = click.option("--embeddings", is_flag=True, help="With vectors, spar
 @click.command()
 @options.store
 @options.collection
-@click.option("-n", "--limit", default=10, show_default=True, help="How many points.")
+@click.option(
+    "-n",
+    "--limit",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="How many points.",
+)
 @embeddings
 @options.as_json
 def peek(store: str, collection: str, limit: int, embeddings: bool, as_json: bool) -> None:
@@ -35,11 +42,16 @@ def peek(store: str, collection: str, limit: int, embeddings: bool, as_json: boo
 @click.command()
 @options.store
 @options.collection
-@click.argument("ids", nargs=-1)
+@click.argument("ids", type=options.TEXT, nargs=-1)
 @options.filters
-@click.option("-n", "--limit", type=int, help="At most so many points.")
-@click.option("--offset", default=0, help="But not the first so many.")
-@click.option("--order-by", metavar="KEY", help="By the numbers or dates under a metadata key.")
+@click.option("-n", "--limit", type=click.IntRange(0), help="At most so many points.")
+@click.option("--offset", type=click.IntRange(0), default=0, help="But not the first so many.")
+@click.option(
+    "--order-by",
+    type=options.TEXT,
+    metavar="KEY",
+    help="By the numbers or dates under a metadata key.",
+)
 @click.option("--descending", is_flag=True, help="The greatest first.")
 @embeddings
 @options.as_json
@@ -69,13 +81,29 @@ def get(
             order_by=order_by,
             descending=descending,
         )
+        ordered_none = order_by is not None and not found["ids"]
         _show(_records(found), as_json)
+        if ordered_none and where is None and where_document is None and not ids and not offset:
+            complain(f"no point has a number or a date under {order_by!r}")
+        missing = (
+            _missing_of(ids, found["ids"])
+            if not offset and where is where_document is limit is None
+            else []
+        )
+    tell_missing(missing)
+    if missing and not found["ids"]:
+        raise click.exceptions.Exit(1)
+
+
+def _missing_of(ids: Sequence[str], found: Sequence[str]) -> list[str]:
+    """Those of the ids that weren't found."""
+    return [one for one in ids if one not in set(found)]
 
 
 @click.command()
 @options.store
 @options.collection
-@click.argument("text", required=False)
+@click.argument("text", type=options.TEXT, required=False)
 @click.option("--image", type=click.Path(exists=True, dir_okay=False), help="Search by an image.")
 @click.option(
     "--vector",
@@ -83,7 +111,14 @@ def get(
     metavar="JSON",
     help='Search by a vector: a list of numbers, "-" for stdin, or @FILE.',
 )
-@click.option("-k", "--limit", default=10, show_default=True, help="How many points.")
+@click.option(
+    "-k",
+    "--limit",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="How many points.",
+)
 @options.filters
 @click.option(
     "--mode",
@@ -93,8 +128,14 @@ def get(
     help="By nearness, by words, or by both.",
 )
 @click.option("--alpha", default=0.5, show_default=True, help="What vectors weigh in hybrid mode.")
-@click.option("--offset", default=0, help="But not the best so many.")
+@click.option("--offset", type=click.IntRange(0), default=0, help="But not the best so many.")
 @click.option("--max-distance", type=float, help="Nothing farther than that.")
+@click.option(
+    "--model",
+    type=options.TEXT,
+    metavar="NAME",
+    help=f"Embeds the query, where the collection remembers none: {models.NAMES}.",
+)
 @click.option("--exact", is_flag=True, help="The very nearest, without the index.")
 @click.option("--explain", is_flag=True, help="Say how it was answered, instead of the answer.")
 @embeddings
@@ -109,6 +150,7 @@ def query(
     limit: int,
     where: Any,
     where_document: Any,
+    model: str | None,
     embeddings: bool,
     explain: bool,
     trust: bool,
@@ -121,6 +163,8 @@ def query(
     """
     if sum(one is not None for one in (text, image, vector)) != 1 and how["mode"] != "hybrid":
         raise click.UsageError("expected one of TEXT, --image and --vector")
+    if text is not None and not text.strip():
+        raise click.UsageError("TEXT is empty, expected what to look for")
     sources: dict[str, Any] = {
         "query_texts": text,
         "query_images": None if image is None else [_image(image)],
@@ -129,7 +173,12 @@ def query(
     asked: dict[str, Any] = {name: one for name, one in sources.items() if one is not None}
     asked |= {"n_results": limit, "where": where, "where_document": where_document, **how}
     with opened(store, trust=trust) as client:
-        found = collection_of(client, collection, embeds=vector is None and how["mode"] != "text")
+        embeds = vector is None and how["mode"] != "text"
+        found = collection_of(client, collection, embeds=embeds)
+        if image is not None and model is None:
+            models.refuse_images(models.remembered_by(found))
+        if embeds and model is not None:
+            found = models.collection_by(client, collection, model, False)
         if explain:
             print_json(found.explain(**asked)) if as_json else _explain(found.explain(**asked))
             return
@@ -167,6 +216,9 @@ def _show(records: Iterable[Mapping[str, Any]], as_json: bool) -> None:
             print_json(record)
         return
     rows = list(records)
+    if not rows and sys.stdout.isatty():
+        click.echo("no points")
+        return
     columns = ("id", *RANKED, *COLUMNS[1:])
     told = [name for name in columns if any(row.get(name) is not None for row in rows)] or ["id"]
     table(told, [[row.get(name) for name in told] for row in rows])

@@ -1,14 +1,43 @@
 """What keeps stores whole and small: `verify`, `optimize`, `snapshot`, `restore`."""
 
+import os
 import sys
+import zipfile
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from retrieval_store.command import options
 from retrieval_store.command.options import FILE
-from retrieval_store.command.output import DAMAGED, counted, print_json, say, size, table
-from retrieval_store.command.places import collection_of, is_url, names_completed, opened
+from retrieval_store.command.output import (
+    DAMAGED,
+    complain,
+    counted,
+    print_json,
+    printable,
+    say,
+    size,
+    table,
+)
+from retrieval_store.command.places import (
+    has_catalog,
+    is_url,
+    looked_at,
+    names_completed,
+    opened,
+    record_of,
+)
+from retrieval_store.errors import AlreadyExistsError, RetrievalStoreError
+
+if TYPE_CHECKING:
+    from retrieval_store.interface.records import FileReport
+    from retrieval_store.places import Session
+
+DERIVED = "derived"  # the folder of what is made of points
+BEGINNING = b"PK\x03\x04"  # of a snapshot
 
 
 @click.command()
@@ -34,53 +63,94 @@ def verify(ctx: click.Context, store: str, as_json: bool, quiet: bool) -> None:
         )
     else:
         if damaged:
-            table(
-                ("damaged", "what"), [(one.file.relative_to(root), one.problem) for one in damaged]
-            )
+            _tell_damaged(store, root, damaged)
         total = size(sum(one.bytes for one in reports))
         say(f"{counted(len(reports), 'file')}, {total}: {len(damaged) or 'none'} damaged")
     ctx.exit(DAMAGED if damaged else 0)
 
 
+def _tell_damaged(store: str, root: Path, damaged: "list[FileReport]") -> None:
+    """Which files are, of which collections, and what is to be done."""
+    names: dict[str, str] = {}
+    with suppress(RetrievalStoreError), looked_at(store) as session:
+        names = {record.id: record.name for record in session.store.page(None, 0)}
+    files = [one.file.relative_to(root) for one in damaged]
+    collections = [names.get(file.parts[0]) for file in files]
+    problems = [str(one.problem) for one in damaged]
+    table(("collection", "damaged", "what"), [*zip(collections, files, problems, strict=True)])
+    if any(DERIVED in file.parts for file in files):
+        complain("what is derived is made again by: optimize --rebuild")
+    if not all(DERIVED in file.parts for file in files):
+        complain("points aren't: restore a snapshot beside the store (see: operating)")
+
+
 @click.command()
 @options.store
-@click.argument("collections", nargs=-1, shell_complete=names_completed)
+@click.argument("collections", type=options.TEXT, nargs=-1, shell_complete=names_completed)
+@click.option("--rebuild", is_flag=True, help="Make what is derived, such as indexes, anew.")
 @options.quiet
-def optimize(store: str, collections: tuple[str, ...], quiet: bool) -> None:
+def optimize(store: str, collections: tuple[str, ...], rebuild: bool, quiet: bool) -> None:
     """Compact collections, all where none is named: nothing deleted is left in their files, and
     codes and indexes are whole."""
-    with opened(store, writes=True) as client:
-        before = sum(client.stats()["disk"].values())
-        for name in collections or [one.name for one in client.list_collections()]:
+    from retrieval_store.base.progress import progress_bar
+
+    if is_url(store):
+        raise click.UsageError("a cluster sees to its collections itself")
+    with looked_at(store, writes=True, rebuild=rebuild) as session:
+        found = [record_of(session, name) for name in collections]
+        before = _bytes_of(session)
+        for record in found or session.store.page(None, 0):
             shown = not quiet and sys.stderr.isatty()
-            collection_of(client, name).optimize(show_progress=shown)
-        after = sum(client.stats()["disk"].values())
+            with progress_bar(f"optimizing {printable(record.name)}", None, "vector", shown) as bar:
+                session.store.optimize(record.id, partial(_advance, bar))
+        after = _bytes_of(session)
     say(f"{size(before)} before, {size(after)} now")
+
+
+def _advance(bar: Any, done: int, total: int) -> None:
+    bar.total = total
+    bar.update(done)
+
+
+def _bytes_of(session: "Session") -> int:
+    gauges = [one for _, one in session.store.gauges()]
+    return session.store.own_bytes() + sum(sum(one.disk.values()) for one in gauges)
 
 
 @click.command()
 @options.store
 @click.argument("target", type=FILE)
-@click.option("--collection", shell_complete=names_completed, help="Only this one.")
+@click.option(
+    "--collection", type=options.TEXT, shell_complete=names_completed, help="Only this one."
+)
 def snapshot(store: str, target: Path, collection: str | None) -> None:
     """Write a store, or one collection, into a new file TARGET, while others go on writing."""
-    with opened(store) as client:
-        if collection is None:
-            client.snapshot(target)
-        else:
-            collection_of(client, collection).snapshot(target)
+    from retrieval_store.places import embedded_store
+
+    with looked_at(store) as session:
+        chosen = None if collection is None else record_of(session, collection).id
+        options.refuse_taken(target)
+        embedded_store(session).snapshot(target, chosen)
     say(f"{target}, {size(target.stat().st_size)}")
 
 
 @click.command()
 @click.argument("source", type=FILE)
 @click.argument("store", type=click.Path(file_okay=False))
-@click.option("--name", help="For the collection of a snapshot that holds one.")
+@click.option("--name", type=options.TEXT, help="For the collection of a snapshot that holds one.")
 def restore(source: Path, store: str, name: str | None) -> None:
     """Make a store of a snapshot SOURCE, or add the one collection in it to a store that is there.
     All of it is checked first, and nothing is replaced."""
     from retrieval_store import restore as restored
 
+    if not source.is_file():
+        raise click.UsageError(f"there is no snapshot {source}")
+    if not zipfile.is_zipfile(source) and not _may_be_cut(source):
+        raise click.UsageError(f"{source} is no snapshot")
+    if not has_catalog(store) and (os.path.isdir(store) and os.listdir(store)):
+        raise AlreadyExistsError(
+            f"{store} is there already; name a directory that is empty, or that isn't there yet"
+        )
     restored(source, store, name)
     with opened(store) as client:
         told = client.stats()
@@ -88,3 +158,9 @@ def restore(source: Path, store: str, name: str | None) -> None:
         f"{store} has {counted(told['collections'], 'collection')} "
         f"with {counted(told['points'], 'point')}"
     )
+
+
+def _may_be_cut(source: Path) -> bool:
+    """Whether it begins as a snapshot does, of which the end is missing."""
+    with source.open("rb") as file:
+        return file.read(len(BEGINNING)) == BEGINNING

@@ -1,5 +1,6 @@
 """What a store holds: `info`, `list`, `count`. They open read-only, and make no store."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,6 +13,7 @@ from retrieval_store.command.places import (
     looked_at,
     names_completed,
     opened,
+    record_of,
     users_of,
 )
 
@@ -24,7 +26,7 @@ FORMAT_AT = slice(60, 64)  # of an SQLite file: the version that its program gav
 
 @click.command()
 @options.store
-@click.argument("collection", required=False, shell_complete=names_completed)
+@click.argument("collection", type=options.TEXT, required=False, shell_complete=names_completed)
 @options.as_json
 def info(store: str, collection: str | None, as_json: bool) -> None:
     """What a store is, or one of its collections: sizes, counts, vectors, index, format, and who
@@ -92,7 +94,7 @@ def _of_store(store: str, session: "Session") -> dict[str, Any]:
     gauges = [one for _, one in session.store.gauges()]
     directory = session.store.directory
     told = {
-        "store": str(directory or store),
+        "store": os.fsencode(str(directory or store)).decode(errors="replace"),
         "collections": len(gauges),
         "points": sum(one.points or 0 for one in gauges),
     }
@@ -112,16 +114,22 @@ def _format_of(file: Path) -> int:
 
 
 def _of_one(session: "Session", name: str) -> dict[str, Any]:
-    record = session.store.named(name)
+    record = record_of(session, name)
     gauges = dict(session.store.gauges())[name]
     directory = session.store.directory
     told = _row(record, gauges) | {"id": record.id, "metadata": record.settings.get("metadata")}
     if directory is None:
         return told
-    points = session.store.points(record.id)
-    stats = cast(dict[str, Any], points.stats())
+    points: Any = session.store.points(record.id)
+    spaces: dict[str, Any] = points.stats()["spaces"]
+    kinds = {
+        one.name: {"kind": one.kind, "metric": one.metric, "dimension": one.dimension}
+        for one in points.spaces()
+    }
+    if record.is_apart:  # of which there may be several, each of its own kind
+        spaces = {name: one | spaces.get(name, {}) for name, one in kinds.items()}
     return told | {
-        "vectors": stats["spaces"],
+        "vectors": spaces,
         "disk": dict(gauges.disk),
         "operations": gauges.seq,
         "uncoded": gauges.uncoded,

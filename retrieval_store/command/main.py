@@ -1,16 +1,18 @@
 """The group of all commands, and what their errors end as."""
 
 import re
+import sys
 from collections.abc import Sequence
 
 import click
 from click.shell_completion import get_completion_class
 
 from retrieval_store.command.asking import get, peek, query
+from retrieval_store.command.filling import add
 from retrieval_store.command.importing import import_
 from retrieval_store.command.keeping import optimize, restore, snapshot, verify
 from retrieval_store.command.looking import count, info, list_
-from retrieval_store.command.moving import add, copy, export
+from retrieval_store.command.moving import copy, export
 from retrieval_store.command.output import DAMAGED, complain
 from retrieval_store.command.writing import delete, drop, rename
 from retrieval_store.errors import (
@@ -23,7 +25,29 @@ from retrieval_store.errors import (
 
 PROGRAM = "retrieval-store"
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
-_FLAG = re.compile(r"\b(\w+)=True\b")  # an argument of Python's, in a message
+# Arguments of Python's in messages, and the options that mean the same. In quotes they are data.
+_OPTIONS = {
+    "n_results": "--limit",
+    "query_embeddings": "--vector",
+    "query_images": "--image",
+    "query_texts": "TEXT",
+    "embedding_function=": "--model",
+    "table=": "--table",
+    "name=": "--name",
+    "pass data_loader= when you get it": "add the folder with the files",
+    "kind='texts'": "--kind texts",
+    "None to number the rows": '"" to number the rows',
+    **{
+        name: f"--{name.replace('_', '-')}"
+        for name in (
+            "id_column", "document_column", "vector_column", "text_column", "order_by",
+            "max_distance", "where_document",
+        )
+    },
+}  # fmt: skip
+_ARGUMENT = re.compile(
+    r"(?<![\w'\"])(?:(\w+)=True\b|(" + "|".join(map(re.escape, _OPTIONS)) + r")(?![\w'\"]))"
+)
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -41,7 +65,7 @@ def commands() -> None:
 
     STORE is a directory, or the URL of a Qdrant cluster (whose key is in QDRANT_API_KEY).
 
-    Exit codes: 0 done, 1 failed, 2 asked in a way that can't be, 3 damaged.
+    Exit codes: 0 done, 1 failed, 2 asked in a way that can't be, 3 damaged, 130 interrupted.
     """
 
 
@@ -79,16 +103,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit:  # of click's, when whoever reads a pipe has seen enough
         return 0
     except RetrievalStoreError as error:
-        complain(f"error: {_FLAG.sub(_as_option, str(error))}")
+        complain(f"error: {_ARGUMENT.sub(_as_option, str(error))}")
         return _code_of(error)
     except OSError as error:
         complain(f"error: {error}")
+        return FAILED
+    except Exception as error:  # such as a model raises that can't run here
+        if sys.flags.dev_mode:
+            raise
+        complain(f"error: {type(error).__name__}: {error}")
         return FAILED
     return code if isinstance(code, int) else 0
 
 
 def _as_option(said: re.Match[str]) -> str:
-    return f"--{said[1].replace('_', '-')}"
+    return _OPTIONS[said[2]] if said[2] else f"--{said[1].replace('_', '-')}"
 
 
 def _code_of(error: RetrievalStoreError) -> int:

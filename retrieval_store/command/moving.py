@@ -1,11 +1,9 @@
-"""What moves points: `add` from files and folders, `copy` to other stores, `export` into files."""
+"""What moves points: `copy` to other stores, `export` into files."""
 
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from retrieval_store.command import options
-from retrieval_store.command.options import FILE
 from retrieval_store.command.output import complain, counted, say, size
 from retrieval_store.command.places import (
     collection_of,
@@ -26,123 +23,8 @@ from retrieval_store.errors import NotFoundError
 
 if TYPE_CHECKING:
     from retrieval_store.direct.client import Client
-    from retrieval_store.direct.collection import Collection
 
-SHOWN = 10  # files that couldn't be read
-ENDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
-FORMATS = click.Choice(["jsonl", "csv", "parquet", "arrays"])
-DISTANCES = click.Choice(["cosine", "l2", "ip"])
-
-
-@click.command()
-@options.store
-@options.collection
-@click.argument("source", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--format", "format_", type=FORMATS, help="Of the file, else told by its name.")
-@click.option("--id-column", default="id", show_default=True, help="Where the ids are.")
-@click.option("--document-column", default="document", show_default=True, help="And the texts.")
-@click.option("--distance", type=DISTANCES, help="Of a collection that is made.")
-@click.option("--model", metavar="NAME", help="Its embedding function; 'none' for none.")
-@click.option("--batch", default=1_000, show_default=True, help="Records written at once.")
-@click.option("--resume", is_flag=True, help="Leave out what is there already.")
-@click.option("--upsert", is_flag=True, help="Update what is there already.")
-@options.trust
-@options.quiet
-def add(
-    store: str,
-    collection: str,
-    source: Path,
-    format_: Any,
-    id_column: str,
-    document_column: str,
-    distance: str | None,
-    model: str | None,
-    batch: int,
-    resume: bool,
-    upsert: bool,
-    trust: bool,
-    quiet: bool,
-) -> None:
-    """Add the records of a file (JSONL, CSV, Parquet, "-" for JSONL from stdin), or the texts and
-    images in a folder. All is checked before anything is written; store and collection are made
-    where there are none. What was broken off goes on with --resume."""
-    from retrieval_store.exchange import add_file, add_folder, check
-
-    how: dict[str, Any] = {"batch": batch, "resume": resume, "upsert": upsert}
-    how["show_progress"] = not quiet and sys.stderr.isatty()
-    columns: dict[str, Any] = {
-        "format": format_,
-        "id_column": id_column,
-        "document_column": document_column,
-    }
-    with _readable(source) as path:
-        is_folder = path.is_dir() and format_ != "arrays" and not (path / "records.jsonl").exists()
-        if path != source:
-            columns["format"] = format_ or "jsonl"
-        # Before a store is made for what turns out to be no file of records.
-        checked = None if is_folder else check(path, **columns)
-        embeds = checked is None or checked.embedded < checked.records
-        with opened(store, writes=True, creates=True, trust=trust) as client:
-            points = _wanted(client, collection, embeds, distance, model)
-            added: Any
-            if is_folder:
-                added = add_folder(points, path, **how)
-            else:
-                added = add_file(points, path, **columns, **how)
-    parts = [f"added {added.added:,}"]
-    parts += [f"updated {added.updated:,}"] if added.updated else []
-    parts += [f"left out {added.skipped:,} that were there"] if added.skipped else []
-    say(", ".join(parts))
-    for one in getattr(added, "unreadable", ())[:SHOWN]:
-        complain(f"not added: {_near(one.path)}: {one.why}")
-    left = len(getattr(added, "unreadable", ())) - SHOWN
-    if left > 0:
-        complain(f"and {left:,} other files")
-
-
-def _near(path: Path) -> Path:
-    """The path as it may be typed where one is."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
-
-
-@contextmanager
-def _readable(source: Path) -> Iterator[Path]:
-    """A path to read from: of a file of what comes from the standard input, since it is read
-    twice."""
-    if str(source) != "-":
-        yield source
-        return
-    with tempfile.NamedTemporaryFile(suffix=".jsonl") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
-        file.flush()
-        yield Path(file.name)
-
-
-def _wanted(
-    client: "Client",
-    name: str,
-    embeds: bool,
-    distance: str | None,
-    model: str | None,
-) -> "Collection":
-    """The collection to add to, made if there is none. embeds: whether anything comes without a
-    vector."""
-    with suppress(NotFoundError):
-        return collection_of(client, name, embeds=embeds)
-    given: dict[str, Any] = {}
-    if model is not None and model != "none":
-        given["embedding_function"] = _model(model)
-    elif model == "none" or not embeds:
-        given["embedding_function"] = None
-    configuration: Any = None if distance is None else {"hnsw": {"space": distance}}
-    return client.create_collection(name, configuration, **given)
-
-
-def _model(name: str) -> Any:
-    from retrieval_store import plugins
-
-    return plugins.load(plugins.EMBEDDING_FUNCTIONS, name)()
+ENDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 
 
 @click.command()
@@ -228,8 +110,8 @@ def going_on_later() -> Iterator[None]:
 @click.command()
 @options.store
 @options.collection
-@click.argument("target", type=FILE)
-@click.option("--format", "format_", type=click.Choice(["jsonl", "parquet", "arrays"]))
+@click.argument("target", type=click.Path(allow_dash=True))
+@click.option("--format", "format_", type=click.Choice(["jsonl", "csv", "parquet", "arrays"]))
 @options.filters
 @click.option(
     "--embeddings",
@@ -242,18 +124,19 @@ def going_on_later() -> Iterator[None]:
 def export(
     store: str,
     collection: str,
-    target: Path,
+    target: str,
     format_: str | None,
     where: Any,
     where_document: Any,
     embeddings: Any,
     quiet: bool,
 ) -> None:
-    """Write a collection, or what matches, into a new file TARGET: JSONL or Parquet, by its name,
-    or a directory of numpy's arrays and JSON."""
+    """Write a collection, or what matches, into a new file TARGET: JSONL, CSV or Parquet, by its
+    name, or a directory of numpy's arrays and JSON ("arrays/"). "-" prints JSONL."""
     from retrieval_store import exchange
 
-    kind = format_ or ENDS.get(target.suffix.lower(), "" if target.suffix else "arrays")
+    path = Path(target)
+    kind = format_ or _format_of(target)
     how: dict[str, Any] = {
         "where": where,
         "where_document": where_document,
@@ -261,16 +144,33 @@ def export(
     }
     with opened(store) as client:
         points = collection_of(client, collection)
+        if target == "-":
+            if kind != "jsonl":
+                raise click.UsageError(f"{kind} isn't printed; name a file as TARGET")
+            for line in exchange.lines_of(points, embeddings=embeddings, **how):
+                click.echo(line, nl=False)
+            return
+        options.refuse_taken(path)
         if kind == "jsonl":
-            written = exchange.export_jsonl(points, target, embeddings=embeddings, **how)
+            written = exchange.export_jsonl(points, path, embeddings=embeddings, **how)
+        elif kind == "csv":
+            written = exchange.export_csv(points, path, embeddings=embeddings != "none", **how)
         elif kind == "parquet":
-            written = exchange.export_parquet(
-                points, target, embeddings=embeddings != "none", **how
-            )
-        elif kind == "arrays":
-            written = exchange.export_arrays(points, target, **how)
+            written = exchange.export_parquet(points, path, embeddings=embeddings != "none", **how)
         else:
-            raise click.UsageError(
-                f"{target.name} ends with none of .jsonl and .parquet; name a --format"
-            )
+            written = exchange.export_arrays(points, path, **how)
     say(f"{counted(written.records, 'record')}, {size(written.bytes)}")
+
+
+def _format_of(target: str) -> str:
+    if target == "-":
+        return "jsonl"
+    if target.endswith("/"):
+        return "arrays"
+    kind = ENDS.get(Path(target).suffix.lower())
+    if kind is None:
+        raise click.UsageError(
+            f"{target} ends with none of {', '.join(ENDS)}; name a --format, or end a directory "
+            "for arrays with /"
+        )
+    return kind

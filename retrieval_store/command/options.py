@@ -1,5 +1,6 @@
 """Arguments and options that several commands take, and what is made of them."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +10,26 @@ import click
 import orjson
 
 from retrieval_store.command.places import names_completed
+from retrieval_store.errors import AlreadyExistsError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
+
+
+class Text(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
+    """Text that can be stored: an argument of other bytes than UTF-8 isn't."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        try:
+            value.encode()
+        except UnicodeError:
+            self.fail(f"{value!r} isn't valid UTF-8", param, ctx)
+        return value
+
+
+TEXT = Text()
 
 
 class Json(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
@@ -28,6 +46,8 @@ class Json(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
             return value
         try:
             found = orjson.loads(_text_of(value))
+        except UnicodeError:
+            self.fail(f"{_shortened(value)!r} isn't valid UTF-8", param, ctx)
         except OSError as error:
             self.fail(f"{value}: {error.strerror}", param, ctx)
         except orjson.JSONDecodeError as error:
@@ -47,8 +67,14 @@ def _shortened(value: str) -> str:
     return value if len(value) <= 60 else f"{value[:60]}…"
 
 
+def refuse_taken(target: Path) -> None:
+    """Raise AlreadyExistsError for a path that something has."""
+    if os.path.lexists(target):
+        raise AlreadyExistsError(f"{target} is there already; it replaces nothing")
+
+
 store = click.argument("store", type=click.Path(file_okay=False))
-collection = click.argument("collection", shell_complete=names_completed)
+collection = click.argument("collection", type=TEXT, shell_complete=names_completed)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 trust = click.option(
     "--trust",

@@ -3,6 +3,7 @@
 What is stored may be hostile: nothing of it reaches a terminal but characters that are shown.
 """
 
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ import orjson
 DAMAGED = 3  # the exit code
 GAP = 3  # between two columns of a table
 UNITS = ("B", "kB", "MB", "GB", "TB")
+SHOWN = 10  # ids that aren't there
 LONGEST = 2_000  # characters of a cell, of which a terminal shows fewer
 
 
@@ -26,9 +28,26 @@ def say(message: str) -> None:
     click.echo(printable(message))
 
 
+def tell_missing(ids: Sequence[str]) -> None:
+    """That no point has these ids."""
+    for one in ids[:SHOWN]:
+        complain(f"no point has the id {one!r}")
+    if len(ids) > SHOWN:
+        complain(f"and none has any of {len(ids) - SHOWN:,} others")
+
+
 def print_json(value: Any) -> None:
-    """A line of JSON."""
-    click.echo(orjson.dumps(value, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY))
+    """A line of JSON; on a terminal without characters that it would obey."""
+    line = orjson.dumps(value, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
+    if sys.stdout.isatty():
+        click.echo("".join(map(_escaped, line.decode())))
+    else:
+        click.echo(line)
+
+
+def _escaped(one: str) -> str:
+    """A character as JSON has it, by its number unless it is printable."""
+    return one if one.isprintable() else json.dumps(one)[1:-1]
 
 
 def _plain(value: Any) -> Any:

@@ -2,28 +2,40 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from retrieval_store.errors import MissingDependencyError, NotFoundError, RetrievalStoreError
+from retrieval_store.errors import (
+    InvalidArgumentError,
+    MissingDependencyError,
+    NotFoundError,
+    RetrievalStoreError,
+)
 
 if TYPE_CHECKING:
     from retrieval_store.direct.client import Client
     from retrieval_store.direct.collection import Collection
+    from retrieval_store.interface.records import CollectionRecord, Mode
     from retrieval_store.places import Session
 
 KEY = "QDRANT_API_KEY"
 PROCESSES = Path("/proc")
 LOOKED_EVERY = 0.3  # seconds
+CATALOG = "catalog.sqlite"  # which makes a directory a store
 
 
 def is_url(store: str) -> bool:
     """Whether it is the URL of a cluster, rather than a directory."""
     return store.startswith(("http://", "https://"))
+
+
+def has_catalog(store: str) -> bool:
+    """Whether there is a store in a directory."""
+    return os.path.lexists(os.path.join(store, CATALOG))
 
 
 @contextmanager
@@ -59,15 +71,17 @@ def opened_local_mode(directory: str) -> Iterator["Client"]:
 
 
 @contextmanager
-def looked_at(store: str) -> Iterator["Session"]:
-    """A store below both fronts, so that all collections are seen, whoever made them."""
+def looked_at(store: str, *, writes: bool = False, rebuild: bool = False) -> Iterator["Session"]:
+    """A store below both fronts, so that all collections are seen, whoever made them. rebuild:
+    without what is derived of the points."""
     from retrieval_store import places
 
     _refuse_missing(store)
     if is_url(store):
         session = places.remote(store, None, None, False, _key())
     else:
-        session = places.embedded(Path(store).resolve(), "read-only", rebuild=False, create=False)
+        mode: Mode = "full" if writes else "read-only"
+        session = places.embedded(Path(store).resolve(), mode, rebuild=rebuild, create=False)
     try:
         yield session
     finally:
@@ -75,8 +89,8 @@ def looked_at(store: str) -> Iterator["Session"]:
 
 
 def _refuse_missing(store: str) -> None:
-    """Raise NotFoundError for a directory that isn't there, or where nothing is."""
-    if not is_url(store) and not (os.path.isdir(store) and os.listdir(store)):
+    """Raise NotFoundError for a directory where no store is."""
+    if not is_url(store) and not has_catalog(store):
         raise NotFoundError(f"there is no store at {store}")
 
 
@@ -87,21 +101,46 @@ def _key() -> dict[str, Any]:
 
 def collection_of(client: "Client", name: str, *, embeds: bool = False) -> "Collection":
     """A collection; with the embedding function that it remembers only where it `embeds`."""
-    if embeds:
-        return client.get_collection(name)
-    return client.get_collection(name, embedding_function=None)
+    try:
+        if embeds:
+            return client.get_collection(name)
+        return client.get_collection(name, embedding_function=None)
+    except (NotFoundError, InvalidArgumentError):  # which may say what names there can be
+        refuse_unknown(client.stats()["by_collection"], name)
+        raise
+
+
+def refuse_unknown(names: Iterable[str], name: str) -> None:
+    """Raise NotFoundError for a collection that is none of those."""
+    there = sorted(names)
+    if name not in there:
+        from retrieval_store.base.json_values import listed
+
+        those = f"these are there: {listed(there)}" if there else "nor is any other"
+        raise NotFoundError(f"there is no collection {name!r}; {those}")
+
+
+def record_of(session: "Session", name: str) -> "CollectionRecord":
+    """A collection below both fronts, whoever made it."""
+    records = {record.name: record for record in session.store.page(None, 0)}
+    refuse_unknown(records, name)
+    return records[name]
 
 
 def names_completed(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[click.shell_completion.CompletionItem]:
-    """The names of collections that begin so, in the store that is named already."""
-    with suppress(RetrievalStoreError, OSError), looked_at(str(ctx.params.get("store"))) as session:
+    """The names of collections that begin so, in the store that is named already: in a directory,
+    and of names that are printable, since they reach a terminal."""
+    store = str(ctx.params.get("store"))
+    if is_url(store):
+        return []
+    with suppress(RetrievalStoreError, OSError), looked_at(store) as session:
         names = [record.name for record in session.store.page(None, 0)]
         return [
             click.shell_completion.CompletionItem(name)
             for name in names
-            if name.startswith(incomplete)
+            if name.startswith(incomplete) and name.isprintable()
         ]
     return []
 

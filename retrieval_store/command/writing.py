@@ -6,20 +6,26 @@ from typing import Any
 import click
 
 from retrieval_store.command import options
-from retrieval_store.command.output import counted, say
-from retrieval_store.command.places import collection_of, opened
+from retrieval_store.command.output import counted, say, tell_missing
+from retrieval_store.command.places import collection_of, opened, refuse_unknown
 
 
 def _ask(question: str) -> None:
-    """Go on only if the answer is yes."""
-    if not click.confirm(question):
+    """Go on only if the answer is yes; where there is no more to read, it isn't."""
+    try:
+        yes = click.confirm(question)
+    except click.Abort as error:
+        if not isinstance(error.__context__, EOFError):
+            raise
+        yes = False
+    if not yes:
         raise click.ClickException("nothing was deleted")
 
 
 @click.command()
 @options.store
 @options.collection
-@click.argument("ids", nargs=-1)
+@click.argument("ids", type=options.TEXT, nargs=-1)
 @options.filters
 @options.yes
 def delete(
@@ -34,13 +40,15 @@ def delete(
             matching = points.get(list(ids) or None, where, None, None, where_document, ["uris"])
             _ask(f"Delete {counted(len(matching['ids']), 'point')} of {collection}?")
         deleted = points.delete(list(ids) or None, where, where_document)["deleted"]
+        if ids and not deleted and where is None and where_document is None:
+            tell_missing(ids)
     say(f"deleted {counted(deleted, 'point')}")
 
 
 @click.command()
 @options.store
 @options.collection
-@click.argument("new_name")
+@click.argument("new_name", type=options.TEXT)
 def rename(store: str, collection: str, new_name: str) -> None:
     """Give a collection another name."""
     with opened(store, writes=True) as client:
@@ -55,9 +63,10 @@ def rename(store: str, collection: str, new_name: str) -> None:
 def drop(store: str, collection: str, yes: bool) -> None:
     """Delete a collection with all that is in it."""
     with opened(store, writes=True) as client:
+        there = client.stats()["by_collection"]
+        refuse_unknown(there, collection)
         if not yes:
-            gauges = client.stats()["by_collection"].get(collection)
-            number = "" if gauges is None else f" with {counted(gauges['points'] or 0, 'point')}"
+            number = f" with {counted(there[collection]['points'] or 0, 'point')}"
             _ask(f"Delete the collection {collection}{number}?")
         client.delete_collection(collection)
     say(f"dropped {collection}")

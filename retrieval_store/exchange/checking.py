@@ -23,6 +23,7 @@ from retrieval_store.errors import (
     DuplicateIDError,
     IDAlreadyExistsError,
     InvalidArgumentError,
+    InvalidTypeError,
 )
 from retrieval_store.exchange.formats.rows import FIELDS, Place, Row, batches
 from retrieval_store.exchange.reading import MAX_LINE_BYTES, Format, Source, source_of
@@ -236,6 +237,9 @@ def _check_alone(record: dict[str, Any]) -> None:
         raise InvalidArgumentError(
             f"embedding is {shown(embedding)}, expected a list of numbers, or base64 of float32"
         )
+    point_id = record.get("id")
+    if isinstance(point_id, int | float) and not isinstance(point_id, bool):
+        raise InvalidTypeError(f'id is {shown(point_id)}, expected text: "id": "{point_id}"')
     try:
         _check_all([record])
     except InvalidArgumentError as error:

@@ -57,7 +57,7 @@ def add_folder(
     folder = path_of(path, "path")
     if not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
-    found = _found(folder, kind)
+    found = found_in(folder, kind)
     _refuse_unfit(found, expected_by(collection))
     if not (resume or upsert):
         _refuse_known(collection, found)
@@ -65,7 +65,7 @@ def add_folder(
 
 
 @dataclass(slots=True)
-class _Found:
+class Found:
     """The files of a folder: ids, sorted, of those to add; those that can't be, and the number of
     others."""
 
@@ -73,9 +73,15 @@ class _Found:
     unreadable: list[Unreadable] = field(default_factory=list)
     others: int = 0
 
+    @property
+    def image(self) -> str | None:
+        """The first image, if there is one."""
+        return next(filter(_is_image, self.ids), None)
 
-def _found(folder: Path, kind: Kind | None) -> _Found:
-    found = _Found()
+
+def found_in(folder: Path, kind: Kind | None) -> Found:
+    """What of a folder can be added."""
+    found = Found()
     wanted = {"texts": TEXTS, "images": IMAGES, None: TEXTS | IMAGES}[kind]
 
     def unlisted(error: OSError) -> None:
@@ -98,7 +104,7 @@ def _found(folder: Path, kind: Kind | None) -> _Found:
     return found
 
 
-def _take(found: _Found, folder: Path, path: Path) -> None:
+def _take(found: Found, folder: Path, path: Path) -> None:
     point_id = path.relative_to(folder).as_posix()
     why = "its name isn't valid Unicode" if not is_unicode(point_id) else _unfit(path)
     if why is None:
@@ -121,13 +127,13 @@ def _is_image(point_id: str) -> bool:
     return Path(point_id).suffix.lower() in IMAGES
 
 
-def _refuse_unfit(found: _Found, expected: Expected) -> None:
+def _refuse_unfit(found: Found, expected: Expected) -> None:
     if not expected.embeds:
         raise EmbeddingFunctionError(
             "files of a folder are embedded, but the collection has no embedding function: pass "
             "embedding_function= when you create or get it"
         )
-    image = next(filter(_is_image, found.ids), None)
+    image = found.image
     if image is not None and not expected.loads:
         raise InvalidArgumentError(
             f"there are images, such as {image!r}, but the collection has no data loader: pass "
@@ -135,7 +141,7 @@ def _refuse_unfit(found: _Found, expected: Expected) -> None:
         )
 
 
-def _refuse_known(collection: Collection, found: _Found) -> None:
+def _refuse_known(collection: Collection, found: Found) -> None:
     for start in range(0, len(found.ids), _LOOKED_UP):
         some = found.ids[start : start + _LOOKED_UP]
         known = known_ids(collection, [{"id": one} for one in some])
@@ -153,7 +159,7 @@ class _Folder:
         self,
         collection: Collection,
         folder: Path,
-        found: _Found,
+        found: Found,
         most: int,
         resume: bool,
         upsert: bool,

@@ -527,7 +527,9 @@ def test_lancedb_has_its_own_names_distance_and_halves(tmp_path, here):
 
 @pytest.fixture
 def faiss():
-    return pytest.importorskip("faiss")
+    import faiss  # which takes a while
+
+    return faiss
 
 
 def index_of(faiss, path, kind, metric=None, numbers=None):

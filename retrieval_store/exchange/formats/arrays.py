@@ -49,7 +49,7 @@ def export_arrays(
             chosen.read() as some,
         ):
             count = _written(chosen, some, vectors, lines)
-            described = _described(collection, chosen, count)
+            described = chosen.described() | {"records": count}
             about.write(orjson.dumps(described, option=orjson.OPT_INDENT_2))
             files = (vectors, lines, about)
             size = sum(file.tell() for file in files)
@@ -57,15 +57,6 @@ def export_arrays(
                 file.flush()
                 os.fsync(file.fileno())
         return Exported(target, count, size)
-
-
-def _described(collection: Collection, chosen: Chosen, count: int) -> dict[str, Any]:
-    return {
-        "name": collection.name,
-        "metadata": collection.metadata,
-        "configuration": chosen.settings,
-        "records": count,
-    }
 
 
 def _written(
@@ -114,6 +105,18 @@ def rows_of_arrays(path: Path, columns: Columns, most: int) -> Iterator[Row]:
         yield row._replace(size=row.size + vector.nbytes)
     if read != len(vectors):
         raise place.unreadable(f"it has {read} records, but {VECTORS} {len(vectors)} vectors")
+
+
+def about_arrays(path: Path, most: int) -> bytes | None:
+    """What such a directory says of its collection, so many bytes at most; None where it says
+    nothing."""
+    if not os.path.lexists(path / ABOUT):
+        return None
+    with file_to_read(path / ABOUT) as file:
+        said = file.read(most + 1)
+    if len(said) > most:
+        raise InvalidArgumentError(f"{ABOUT} can't be read: it is longer than {most:,} bytes")
+    return said
 
 
 def _vectors(path: Path) -> Any:

@@ -8,21 +8,65 @@ with "007" in it stays text. An empty cell is nothing: no document, no such key.
 """
 
 import csv
+import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any
 
+import orjson
+
 from retrieval_store.base.json_values import INT_MAX, INT_MIN, shown
+from retrieval_store.direct.collection import Collection
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.exchange.formats.files import file_to_read
-from retrieval_store.exchange.formats.jsonl import json_of
+from retrieval_store.exchange.formats.files import file_to_read, new_file
+from retrieval_store.exchange.formats.jsonl import json_of, line_of
+from retrieval_store.exchange.formats.points import Chosen
 from retrieval_store.exchange.formats.rows import FIELDS, Columns, Place, Row, with_vector
+from retrieval_store.exchange.reports import Exported
 
 Reads = Callable[[str], Any]
 _IN_JSON = ("metadata", "embedding", "sparse_embedding")
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,19}")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+
+def export_csv(
+    collection: Collection,
+    path: str | os.PathLike[str],
+    *,
+    where: Mapping[str, Any] | None = None,
+    where_document: Mapping[str, Any] | None = None,
+    embeddings: bool = True,
+    batch: int = 1_000,
+    show_progress: bool = False,
+) -> Exported:
+    """Write the points that match, or all, into a new CSV file, a row a record, as they are at one
+    moment; so many are in memory at once. An empty document is none there.
+
+    embeddings: whether vectors are written. Whatever goes wrong, no file is left.
+    InvalidArgumentError for a path that exists.
+    """
+    chosen = Chosen(collection, where, where_document, embeddings, batch, show_progress)
+    names = FIELDS if chosen.has_sparse else FIELDS[: -1 if embeddings else -2]
+    with new_file(path) as (target, file), chosen.read() as some:
+        count = 0
+        encoded = SimpleNamespace(write=lambda text: file.write(text.encode()))
+        writer = csv.writer(encoded, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        writer.writerow(names)
+        for records in some:
+            for record in records:
+                cells = orjson.loads(line_of(record))
+                writer.writerow([_written(cells.get(name)) for name in names])
+            count += len(records)
+        return Exported(target, count, file.tell())
+
+
+def _written(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return orjson.dumps(value).decode()
 
 
 def rows_of_csv(path: Path, columns: Columns, most: int, delimiter: str) -> Iterator[Row]:
@@ -73,6 +117,11 @@ def _kinds(path: Path, columns: Columns, most: int, delimiter: str) -> dict[str,
     meant: dict[str, str] = {}
     for _, (names, values), _ in _rows(path, Place(path.name, "row"), most, delimiter):
         if not meant:
+            if "" in names:
+                raise InvalidArgumentError(
+                    f"{path.name}: column {names.index('') + 1} has no name; pandas writes its "
+                    "index so: index=False leaves it out"
+                )
             meant = columns.of_table(names, path.name)
             if "id" not in meant.values():
                 raise columns.no_ids(names, path.name)

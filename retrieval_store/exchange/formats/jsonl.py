@@ -2,13 +2,14 @@
 
 A line is an object with "id", and of "document", "metadata", "uri", "embedding" (a list of numbers,
 or base64 of little-endian float32) and "sparse_embedding" (an object with "indices" and "values")
-those that the record has.
+those that the record has. "distance" and "score", which hits of a query have, are left out.
 """
 
 import base64
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
@@ -27,6 +28,7 @@ from retrieval_store.exchange.reports import Exported
 Embeddings = Literal["list", "base64", "none"]
 _MARK = b"\xef\xbb\xbf"  # that some editors begin files with
 _LARGE = 2.0**63
+_OF_HITS = ("distance", "score")
 
 
 def export_jsonl(
@@ -46,18 +48,45 @@ def export_jsonl(
     "base64" of little-endian float32; "none" leaves vectors out, sparse ones too. Whatever goes
     wrong, no file is left. InvalidArgumentError for a path that exists.
     """
+    lines = lines_of(
+        collection,
+        where=where,
+        where_document=where_document,
+        embeddings=embeddings,
+        batch=batch,
+        show_progress=show_progress,
+    )
+    with new_file(path) as (target, file), closing(lines):
+        count = 0
+        for line in lines:
+            file.write(line)
+            count += 1
+        return Exported(target, count, file.tell())
+
+
+def lines_of(
+    collection: Collection,
+    *,
+    where: Mapping[str, Any] | None = None,
+    where_document: Mapping[str, Any] | None = None,
+    embeddings: Embeddings = "list",
+    batch: int = 1_000,
+    show_progress: bool = False,
+) -> Generator[bytes, None, None]:
+    """The lines that `export_jsonl` writes, one after the other."""
     if embeddings not in get_args(Embeddings):
         raise InvalidArgumentError(
             f"embeddings is {shown(embeddings)}, expected one of {get_args(Embeddings)}"
         )
     chosen = Chosen(collection, where, where_document, embeddings != "none", batch, show_progress)
-    with new_file(path) as (target, file), chosen.read() as some:
-        count = 0
+    return _lines_of(chosen, embeddings == "base64")
+
+
+def _lines_of(chosen: Chosen, as_base64: bool) -> Generator[bytes, None, None]:
+    with chosen.read() as some:
         for records in some:
             for record in records:
-                file.write(line_of(record, embeddings == "base64"))
-            count += len(records)
-        return Exported(target, count, file.tell())
+                yield line_of(record, as_base64)
 
 
 def line_of(record: Record, as_base64: bool = False) -> bytes:
@@ -103,10 +132,17 @@ def rows_of_lines(path: Path, columns: Columns, most: int) -> Iterator[Row]:
     with file_to_read(path) as file:
         for number, line in _lines(file, place, most):
             try:
+                if number == 1 and line.lstrip().startswith(b"["):
+                    raise InvalidArgumentError(
+                        "it begins with '[', expected a JSON object: one record a line, rather "
+                        "than an array of them"
+                    )
                 record = object_of(line, numbers="embedding")
                 if not columns.are_usual:
                     names = columns.renamed(record)
                     record = {names[key]: record[key] for key in record}
+                for key in _OF_HITS:
+                    record.pop(key, None)
                 row = Row(number, with_vector(record), len(line))
             except InvalidArgumentError as error:
                 raise place.refused(number, error) from None

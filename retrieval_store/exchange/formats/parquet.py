@@ -2,8 +2,9 @@
 
 The columns are "id", "document", "uri", "embedding" (lists of one length, float16 where the
 collection keeps that), "sparse_embedding" (lists "indices" and "values") and "metadata", JSON as
-text. Besides, for programs that read tables, there is a column "metadata.KEY" for each key under
-which all values are truths, integers of 64 bits, floats, or texts. "metadata" alone is read here.
+text. The metadata of the schema says what the collection is called and set to. Besides, for
+programs that read tables, there is a column "metadata.KEY" for each key under which all values are
+truths, integers of 64 bits, floats, or texts. "metadata" alone is read here.
 """
 
 import os
@@ -25,6 +26,7 @@ from retrieval_store.exchange.reports import Exported
 MOST_COLUMNS = 1_000  # of keys of metadata; those that come later are in "metadata" alone
 _INT64 = range(-(2**63), 2**63)
 _READ = 1_000
+ABOUT = b"retrieval_store"  # in the metadata of the schema: the collection, in JSON
 
 
 def export_parquet(
@@ -108,7 +110,7 @@ def _schema(arrow: Any, chosen: Chosen, first: list[Record], kinds: Mapping[str,
         bool: arrow.bool_(), int: arrow.int64(), float: arrow.float64(), str: arrow.string()
     }  # fmt: skip
     columns |= {PREFIX + key: of_kind[kind] for key, kind in kinds.items()}
-    return arrow.schema(columns)
+    return arrow.schema(columns, {ABOUT: orjson.dumps(chosen.described())})
 
 
 def _batch(arrow: Any, schema: Any, records: list[Record], kinds: Mapping[str, type]) -> Any:
@@ -143,6 +145,18 @@ def _embeddings(arrow: Any, kind: Any, records: list[Record]) -> Any:
     return arrow.FixedSizeListArray.from_arrays(
         arrow.array(np.concatenate(found).astype(number)), kind.list_size
     )
+
+
+def about_parquet(path: Path) -> bytes | None:
+    """What a file says of its collection; None where it says nothing."""
+    arrow, parquet = _pyarrow()
+    with file_to_read(path) as file:
+        try:
+            said = parquet.read_schema(file).metadata or {}
+        except (arrow.ArrowException, OSError, ValueError) as error:
+            raise Place(path.name, "row").unreadable(error) from error
+    found: bytes | None = said.get(ABOUT)
+    return found
 
 
 def rows_of_parquet(path: Path, columns: Columns) -> Iterator[Row]:

@@ -41,6 +41,14 @@ class Chosen:
         """Whether vectors are kept as float16."""
         return bool(self.settings["vectors"]["datatype"] == "float16")
 
+    def described(self) -> dict[str, Any]:
+        """What the collection is called and set to."""
+        return {
+            "name": self.collection.name,
+            "metadata": self.collection.metadata,
+            "configuration": self.settings,
+        }
+
     @contextmanager
     def read(self) -> Iterator[Batches]:
         """All of them as they are now, some after the others. Whatever ends the block, the copy

@@ -63,6 +63,13 @@ class Columns:
         if len(set(names)) < len(names):
             twice = next(one for one in names if names.count(one) > 1)
             raise InvalidArgumentError(f"{name} has the column {twice!r} more than once")
+        if self.id not in ("id", *names):
+            raise self.no_ids(names, name)
+        if self.document not in ("document", *names):
+            raise InvalidArgumentError(
+                f"{name} has no column {self.document!r} among {listed(names)}; document_column "
+                "names that of the documents"
+            )
         try:
             return self.renamed(names)
         except InvalidArgumentError as error:
@@ -70,6 +77,12 @@ class Columns:
 
     def no_ids(self, names: Sequence[str], name: str) -> InvalidArgumentError:
         """The error for a table without ids."""
+        between = next((one for one in ";\t|" if len(names) == 1 and one in names[0]), None)
+        if between is not None:
+            return InvalidArgumentError(
+                f"{name} has one column, {shown(names[0])}; its cells seem to be separated by "
+                f"{between!r}, expected ',', or '\\t' in a file that ends with .tsv"
+            )
         return InvalidArgumentError(
             f"{name} has no column {self.id!r} among {listed(names)}; id_column names that of the "
             "ids"

@@ -35,7 +35,7 @@ _EVERYTHING = ["embeddings", "documents", "metadatas", "uris"]
 # those of ours are taken.
 _HNSW = {"ef_construction": 100, "ef_search": 100, "max_neighbors": 16}
 _MEANINGLESS = {"resize_factor": 1.2, "sync_threshold": 1000, "batch_size": 100}
-_IN_METADATA = {
+IN_METADATA = {
     "hnsw:space": "space",
     "hnsw:construction_ef": "ef_construction",
     "hnsw:search_ef": "ef_search",
@@ -190,7 +190,7 @@ def _metadata(
 ) -> dict[str, Any] | None:
     """That of the collection, without settings in it that aren't true any more."""
     kept = dict(metadata or {})
-    for key, name in _IN_METADATA.items():
+    for key, name in IN_METADATA.items():
         if key in kept and kept[key] != hnsw.get(name, kept[key]):
             left.setting(f"metadata key {key!r} of the collection", f"{name} was changed since")
             del kept[key]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from retrieval_store.base.json_values import listed
 from retrieval_store.base.progress import progress_bar
-from retrieval_store.direct.arguments import whole_number
+from retrieval_store.direct.arguments import collection_name, whole_number
 from retrieval_store.direct.client import Client
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 from retrieval_store.exchange.formats.arrow import Reader
@@ -62,6 +62,13 @@ def import_lancedb(
     found = sorted(one.name.removesuffix(".lance") for one in source.glob("*.lance"))
     wanted = None if table is None else {table: table if name is None else name}
     chosen = chosen_names(wanted, found, "table")
+    for old, new in chosen.items():
+        try:
+            collection_name(new)
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(
+                f"table {old!r}: {error}; table= and name= give it another name"
+            ) from None
     refuse_taken(client, list(chosen.values()))
     columns = _Columns(id_column, vector_column, text_column)
     opened = {old: _opened(there, source, old, columns) for old in chosen}

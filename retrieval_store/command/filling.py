@@ -1,0 +1,288 @@
+"""What comes in: `add`, from files and folders."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from retrieval_store.command import models, options
+from retrieval_store.command.output import complain, counted, say
+from retrieval_store.command.places import collection_of, has_catalog, is_url, opened
+from retrieval_store.errors import NotFoundError, RetrievalStoreError
+
+if TYPE_CHECKING:
+    from retrieval_store.direct.client import Client
+    from retrieval_store.direct.collection import Collection
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+SHOWN = 10  # files that couldn't be read
+STDIN = "stdin"
+FORMATS = click.Choice(["jsonl", "csv", "parquet", "arrays"])
+DISTANCES = click.Choice(["cosine", "l2", "ip"])
+_OPTIONS = (
+    click.option("--id-column", type=options.TEXT, default="id", show_default=True,
+                 help="Where the ids are."),
+    click.option("--document-column", type=options.TEXT, default="document", show_default=True,
+                 help="And the texts."),
+    click.option("--distance", type=DISTANCES, help="Of a collection that is made."),
+    click.option("--model", type=options.TEXT, metavar="NAME",
+                 help=f"Its embedding function: {models.NAMES}; 'none' for none."),
+    click.option("--batch", default=1_000, show_default=True, type=click.IntRange(1),
+                 help="Records written at once."),
+    click.option("--resume", is_flag=True, help="Leave out what is there already."),
+    click.option("--upsert", is_flag=True, help="Update what is there already."),
+    options.trust,
+    options.quiet,
+)  # fmt: skip
+
+
+def filling(command: Command) -> Command:
+    """The options that all have who add records."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True, slots=True)
+class _Incoming:
+    """What is to be added, and how the collection for it is wanted, if there is none."""
+
+    path: Path
+    kind: Any
+    is_folder: bool
+    columns: dict[str, Any]
+    how: dict[str, Any]
+    distance: str | None
+    model: str | None
+    trust: bool
+
+    def checked(self, points: "Collection | None") -> Any:
+        """What a file holds, for a collection; None for a folder."""
+        from retrieval_store.exchange import check
+
+        return None if self.is_folder else check(self.path, points, **self.columns)
+
+    def loader(self, spec: dict[str, Any] | None) -> dict[str, Any]:
+        """What loads the images of a folder, for a collection whose model embeds them."""
+        from retrieval_store.exchange.folders import found_in
+
+        if not self.is_folder:
+            return {}
+        found = found_in(self.path, self.kind)
+        if not found.ids and not found.unreadable:
+            what = self.kind or "texts or images"
+            raise click.UsageError(f"there are no {what} in the folder {self.path}")
+        if found.image is None:
+            return {}
+        remedy = "" if self.kind == "images" else "--kind texts leaves them out, or "
+        models.refuse_images(spec, remedy)
+        from retrieval_store.loaders.images import ImageLoader
+
+        return {"data_loader": ImageLoader(root=self.path.resolve())}
+
+    def added_to(self, points: "Collection") -> Any:
+        from retrieval_store.exchange import add_file, add_folder
+
+        if self.is_folder:
+            return add_folder(points, self.path, kind=self.kind, **self.how)
+        return add_file(points, self.path, **self.columns, **self.how)
+
+
+@click.command()
+@options.store
+@options.collection
+@click.argument("source", type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--format", "format_", type=FORMATS, help="Of the file, else told by its name.")
+@click.option("--kind", type=click.Choice(["texts", "images"]), help="Of a folder, only these.")
+@filling
+def add(
+    store: str,
+    collection: str,
+    source: Path,
+    format_: Any,
+    kind: Any,
+    id_column: str,
+    document_column: str,
+    distance: str | None,
+    model: str | None,
+    batch: int,
+    resume: bool,
+    upsert: bool,
+    trust: bool,
+    quiet: bool,
+) -> None:
+    """Add the records of a file (JSONL, CSV, Parquet, "-" for JSONL from stdin), or the texts and
+    images in a folder. All is checked before anything is written; store and collection are made
+    where there are none. What was broken off goes on with --resume."""
+    if resume and upsert:
+        raise click.UsageError("--resume and --upsert: what is there is left out, or updated")
+    if str(source) != "-" and not source.exists():
+        raise click.UsageError(f"there is no file or folder {source}")
+    is_folder = source.is_dir() and format_ != "arrays" and not _are_arrays(source)
+    if kind is not None and not is_folder:
+        raise click.UsageError(f"--kind is for folders, which {source} isn't")
+    how: dict[str, Any] = {"batch": batch, "resume": resume, "upsert": upsert}
+    how["show_progress"] = not quiet and sys.stderr.isatty()
+    columns = {"format": format_, "id_column": id_column, "document_column": document_column}
+    with _readable(source) as path:
+        if path != source:
+            columns["format"] = format_ or "jsonl"
+        incoming = _Incoming(path, kind, is_folder, columns, how, distance, model, trust)
+        if _is_there(store, collection):
+            with opened(store, writes=True, trust=trust) as client:
+                added = incoming.added_to(_there(client, collection, incoming))
+        else:
+            added = _with_new(store, collection, incoming)
+    _tell(added)
+
+
+def _are_arrays(folder: Path) -> bool:
+    return (folder / "records.jsonl").exists() and (folder / "embeddings.npy").exists()
+
+
+def _tell(added: Any) -> None:
+    parts = [f"added {added.added:,}"]
+    parts += [f"updated {added.updated:,}"] if added.updated else []
+    parts += [f"left out {added.skipped:,} that were there"] if added.skipped else []
+    others = getattr(added, "others", 0)
+    parts += [f"left out {counted(others, 'file')} of other kinds"] if others else []
+    say(", ".join(parts))
+    for one in getattr(added, "unreadable", ())[:SHOWN]:
+        complain(f"not added: {_near(one.path)}: {one.why}")
+    left = len(getattr(added, "unreadable", ())) - SHOWN
+    if left > 0:
+        complain(f"and {left:,} other files")
+
+
+def _near(path: Path) -> Path:
+    """The path as it may be typed where one is."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+@contextmanager
+def _readable(source: Path) -> Iterator[Path]:
+    """A path to read from: of a file of what comes from the standard input, since it is read
+    twice."""
+    if str(source) != "-":
+        yield source
+        return
+    with tempfile.TemporaryDirectory(prefix="retrieval-store-") as folder:
+        path = Path(folder) / STDIN
+        with path.open("xb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield path
+
+
+def _is_there(store: str, name: str) -> bool:
+    """Whether there is the collection."""
+    if not is_url(store) and not has_catalog(store):
+        return False
+    with suppress(NotFoundError), opened(store) as client:
+        collection_of(client, name)
+        return True
+    return False
+
+
+def _there(client: "Client", name: str, incoming: _Incoming) -> "Collection":
+    """A collection that is there, if it is as is asked for."""
+    points = collection_of(client, name)
+    space = points.configuration["hnsw"]["space"]
+    if incoming.distance not in (None, space):
+        raise click.UsageError(
+            f"collection {name!r} measures by {space}; --distance is for a new one"
+        )
+    spec = models.remembered_by(points)
+    model = incoming.model
+    if model is not None and (model == models.NONE) != (spec is None):
+        has = "no model" if spec is None else f"the model {models.called(spec)}"
+        raise click.UsageError(f"collection {name!r} has {has}; --model is for a new one")
+    if incoming.is_folder and spec is None:
+        _refuse_no_model(f"collection {name!r} has none")
+    if model is None or model == models.NONE:
+        return client.get_collection(name, **incoming.loader(spec))
+    found: Collection = models.collection_by(client, name, model, True, **incoming.loader(spec))
+    return found
+
+
+def _refuse_no_model(why: str) -> None:
+    raise click.UsageError(f"files of a folder are embedded by a model, and {why}: give --model")
+
+
+def _with_new(store: str, name: str, incoming: _Incoming) -> Any:
+    """Add to a collection that is made for it; all is looked at, in memory, before anything is made
+    in a store, and a collection into which nothing came is dropped again."""
+    from retrieval_store.direct.client import Client
+
+    checked = incoming.checked(None)
+    wanted, said = _wanted(incoming, checked)
+    with Client() as nowhere:
+        rehearsed = nowhere.create_collection(name, **wanted)
+        spec = models.remembered_by(rehearsed)
+        wanted |= incoming.loader(spec)
+        incoming.checked(rehearsed)
+        if (checked is None or checked.embedded < checked.records) and spec is not None:
+            models.refuse_unusable(models.called(spec), wanted["embedding_function"])
+        space = rehearsed.configuration["hnsw"]["space"]
+    with opened(store, writes=True, creates=True, trust=incoming.trust) as client:
+        points = client.create_collection(name, **wanted)
+        try:
+            added = incoming.added_to(points)
+        except BaseException:
+            with suppress(RetrievalStoreError):
+                if not points.count():
+                    client.delete_collection(name)
+            raise
+    model = "no model" if spec is None else f"model {models.called(spec)}"
+    say(f"made {name}: distance {space}, {model}{said}")
+    return added
+
+
+def _wanted(incoming: _Incoming, checked: Any) -> tuple[dict[str, Any], str]:
+    """The arguments of a collection to be: what the file says it was, but for what is asked for
+    otherwise; and what is to be said of that."""
+    from retrieval_store.exchange.describing import agreeing, described_by
+    from retrieval_store.exchange.reading import MAX_LINE_BYTES, source_of
+
+    embeds = checked is None or checked.embedded < checked.records
+    told = None
+    if not incoming.is_folder:
+        told = described_by(
+            source_of(incoming.path, max_line_bytes=MAX_LINE_BYTES, **incoming.columns)
+        )
+    configuration: dict[str, Any] = {} if told is None else dict(told.configuration)
+    if incoming.distance is not None:
+        given = configuration.get("hnsw")
+        others = given if isinstance(given, dict) else {}
+        configuration["hnsw"] = {**others, "space": incoming.distance}
+    function, said = None, ""
+    if incoming.model == models.NONE:
+        if incoming.is_folder:
+            _refuse_no_model("--model none leaves them without")
+        if embeds:
+            raise click.UsageError(
+                f"{incoming.path.name} has records without an embedding, which a model makes, and "
+                "--model none leaves the collection without one"
+            )
+    elif incoming.model is not None:
+        function = models.made(incoming.model)
+    elif told is not None and told.model is not None:
+        function = models.of_file(told.model, incoming.trust)
+        if function is None:
+            said = f" (it was of {models.called(told.model)}: --model or --trust takes one)"
+    elif embeds and told is None:
+        function = models.made("wordllama")
+    if told is None and not embeds and incoming.distance is None:
+        said = "; --distance and --model say otherwise"
+    metadata = None if told is None else agreeing(told.metadata, configuration)
+    return {
+        "configuration": configuration or None,
+        "metadata": metadata,
+        "embedding_function": function,
+    }, said

@@ -1,0 +1,112 @@
+"""Embedding functions by the names that users type."""
+
+from typing import Any
+
+import click
+
+from retrieval_store.errors import ConflictError, EmbeddingFunctionError, RetrievalStoreError
+
+NONE = "none"
+NAMES = "wordllama, sentence-transformers, open-clip, openai, or of a package that brings one"
+OF_IMAGES = "open-clip"
+_OF_TEXTS = ("wordllama", "sentence-transformers", "openai")
+
+
+def made(name: str) -> Any:
+    """The embedding function of this name, as it is without settings; whatever its maker raises is
+    one error."""
+    from retrieval_store import plugins
+    from retrieval_store.direct.embedder import made_of
+
+    if not plugins.is_known(plugins.EMBEDDING_FUNCTIONS, name):
+        raise click.UsageError(f"there is no model {name!r}; expected one of {NAMES}")
+    try:
+        return made_of(name, {})
+    except RetrievalStoreError:
+        raise
+    except Exception as error:
+        raise EmbeddingFunctionError(f"the model {name} can't be made: {error}") from error
+
+
+def refuse_unusable(name: str, function: Any) -> None:
+    """Raise an error where the function can't embed, such as for want of a package: before
+    anything is made for its vectors."""
+    try:
+        function(["a"])
+    except RetrievalStoreError:
+        raise
+    except Exception as error:
+        raise EmbeddingFunctionError(f"the model {name} can't embed: {error}") from error
+
+
+def of_file(said: dict[str, Any], trust: bool) -> Any:
+    """The function that a file says its vectors were made by; None where there is none of that name
+    here, or where whoever made the file could reach anything by it."""
+    from retrieval_store import plugins
+    from retrieval_store.direct.embedder import made_of
+
+    name, settings = said.get("name"), said.get("settings")
+    group = plugins.EMBEDDING_FUNCTIONS
+    if not isinstance(name, str) or not isinstance(settings, dict):
+        return None
+    if not plugins.is_known(group, name):
+        return None
+    try:
+        if trust or plugins.is_self_contained(plugins.load(group, name)):
+            return made_of(name, settings)
+    except Exception:  # whatever its maker thinks of such settings
+        return None
+    return None
+
+
+def remembered_by(points: Any) -> dict[str, Any] | None:
+    """What a collection remembers of its embedding function."""
+    spec: dict[str, Any] | None = points.configuration["embedding_function"]
+    return spec
+
+
+def called(spec: dict[str, Any] | None) -> str:
+    """What a remembered function is called."""
+    return NONE if spec is None else str(spec.get("name") or spec.get("custom"))
+
+
+def refuse_images(spec: dict[str, Any] | None, remedy: str = "") -> None:
+    """Raise an error where the function that is remembered embeds no images."""
+    name = called(spec)
+    if spec is None:
+        who = "the collection has no model: it"
+    elif name in _OF_TEXTS:
+        who = f"the model {name}"
+    else:
+        return
+    raise click.UsageError(
+        f"{who} embeds no images; {remedy}make the collection with --model {OF_IMAGES}"
+    )
+
+
+def collection_by(client: Any, name: str, model: str, strict: bool, **given: Any) -> Any:
+    """A collection with the function of this name, unless it remembers another. One that remembers
+    the same by other settings goes on with its own. strict: also where the one that it remembers
+    can't be made here."""
+    points = client.get_collection(name, embedding_function=None)
+    spec = remembered_by(points)
+    function = made(model)
+    try:
+        return client.get_collection(name, embedding_function=function, **given)
+    except ConflictError:
+        if called(spec) == model:  # by other settings, which are its own
+            return client.get_collection(name, **given)
+        if not strict and spec is not None and not _is_here(spec):
+            return client.get_collection(
+                name, embedding_function=function, check_model=False, **given
+            )
+        raise click.UsageError(
+            f"collection {name!r} has vectors of the model {called(spec)}, not of {model}"
+        ) from None
+
+
+def _is_here(spec: dict[str, Any]) -> bool:
+    from retrieval_store import plugins
+
+    name = spec.get("name")
+    return isinstance(name, str) and plugins.is_known(plugins.EMBEDDING_FUNCTIONS, name)

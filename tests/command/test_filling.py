@@ -1,0 +1,280 @@
+"""What `add` makes is what is asked for, what a file says, or nothing."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import retrieval_store
+from retrieval_store import plugins
+from retrieval_store.exchange import add_file, export_arrays, export_parquet
+from tests.command.terminals import run
+
+
+class Lengths:
+    """An embedding function of this program."""
+
+    self_contained = True
+
+    def __call__(self, input):
+        return [[len(one) if isinstance(one, str) else 0.0, 1.0] for one in input]
+
+    def settings(self):
+        return {}
+
+
+class Reaching(Lengths):
+    self_contained = False
+
+
+class Broken(Lengths):
+    def __call__(self, input):
+        raise RuntimeError("no such operator")
+
+
+class Unmakeable(Lengths):
+    def __init__(self):
+        raise RuntimeError("no licence")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a store and files; and the models of this module."""
+    monkeypatch.setattr(plugins, "_registered", {})
+    for name, kind in {
+        "lengths": Lengths, "reaching": Reaching, "broken": Broken, "unmakeable": Unmakeable
+    }.items():  # fmt: skip
+        plugins.register_embedding_function(name)(kind)
+    (tmp_path / "texts.jsonl").write_text('{"id": "t", "document": "abc"}\n')
+    (tmp_path / "vectors.jsonl").write_text('{"id": "v", "embedding": [1, 2]}\n')
+    with retrieval_store.Client(tmp_path / "store") as client:
+        client.create_collection("plain", embedding_function=None).add(["a"], [[1, 2]])
+        client.create_collection("modelled", embedding_function=Lengths()).add(
+            ["a"], documents=["x"]
+        )
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("plain", "vectors.jsonl", "--distance", "cosine"), b"measures by l2; --distance"),
+        (("plain", "vectors.jsonl", "--model", "lengths"), b"has no model; --model is for a new"),
+        (("modelled", "texts.jsonl", "--model", "none"), b"has the model lengths; --model"),
+        (("modelled", "texts.jsonl", "--model", "reaching"), b"of the model lengths, not of"),
+        (("modelled", "texts.jsonl", "--model", "nope"), b"there is no model 'nope'"),
+        (("modelled", "texts.jsonl", "--resume", "--upsert"), b"--resume and --upsert"),
+        (("modelled", "nowhere.jsonl"), b"there is no file or folder nowhere.jsonl"),
+    ],
+)
+def test_what_a_collection_is_not_is_refused(folder, words, said):
+    done = run("add", "store", *words, cwd=folder)
+    assert done.returncode == 2
+    assert said in done.stderr.replace(b"\n", b" ")
+    assert json.loads(run("count", "store", words[0], "--json", cwd=folder).stdout)["count"] == 1
+
+
+def test_what_a_collection_is_may_be_said(folder):
+    done = run("add", "store", "plain", "vectors.jsonl", "--distance", "l2", "--model", "none",
+               cwd=folder)  # fmt: skip
+    assert done.stdout == b"added 1\n", done.stderr
+    done = run("add", "store", "modelled", "texts.jsonl", "--model", "lengths", cwd=folder)
+    assert done.stdout == b"added 1\n", done.stderr
+
+
+@pytest.mark.parametrize("store", ["store", "fresh"])
+@pytest.mark.parametrize(
+    ("name", "words", "said"),
+    [
+        ("news", ("texts.jsonl", "--model", "nope"), b"there is no model 'nope'"),
+        ("news", ("texts.jsonl", "--model", "unmakeable"), b"can't be made: no licence"),
+        ("news", ("texts.jsonl", "--model", "broken"), b"can't embed: no such operator"),
+        ("news", ("texts.jsonl", "--model", "none"), b"--model none"),
+        ("n", ("vectors.jsonl",), b"3 to 512 characters"),
+        ("news", ("empty",), b"no texts or images"),
+        ("news", ("photos", "--model", "wordllama"), b"the model wordllama embeds no images"),
+        ("news", ("photos", "--model", "none"), b"--model none"),
+        ("news", ("photos", "--kind", "texts"), b"no texts"),
+        ("news", ("vectors.jsonl", "--kind", "texts"), b"--kind is for folders"),
+    ],
+)
+def test_what_fails_makes_nothing(folder, store, name, words, said):
+    for one in ("empty", "photos"):
+        (folder / one).mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "photos" / "a.png")
+    before = run("list", "store", cwd=folder).stdout
+    done = run("add", store, name, *words, cwd=folder)
+    assert done.returncode in (1, 2)
+    assert said in done.stderr.replace(b"\n", b" "), done.stderr
+    assert run("list", "store", cwd=folder).stdout == before
+    assert not (folder / "fresh").exists()
+
+
+def test_the_models_are_named_by_the_help(folder):
+    told = run("add", "--help", cwd=folder).stdout.decode()
+    for name in plugins.BUILT_IN[plugins.EMBEDDING_FUNCTIONS]:
+        assert name in told.replace("\n", "").replace(" ", "") or name in told
+
+
+def test_images_of_a_folder_are_loaded_and_other_files_counted(folder):
+    (folder / "photos").mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "photos" / "a.png")
+    (folder / "photos" / "a.txt").write_text("a text")
+    (folder / "photos" / "a.exe").write_text("no text")
+    done = run("add", "store", "photos", "photos", "--model", "lengths", cwd=folder)
+    assert b"added 2, left out 1 file of other kinds" in done.stdout, done.stderr
+    words = ("photos", "--model", "lengths", "--kind", "images")
+    done = run("add", "store", "images", *words, cwd=folder)
+    assert b"added 1, left out 2 files of other kinds" in done.stdout, done.stderr
+    done = run("add", "store", "images", "photos", "--resume", "--kind", "images", cwd=folder)
+    assert b"added 0, left out 1 that were there" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("export", [export_arrays, export_parquet])
+def test_what_was_exported_is_the_same_collection_again(folder, export):
+    configuration = {
+        "hnsw": {"space": "cosine", "max_neighbors": 24},
+        "vectors": {"datatype": "float16"},
+        "sparse": {"idf": True},
+        "text": {"language": "german"},
+    }
+    with retrieval_store.Client(folder / "store") as client:
+        told = client.create_collection("told", configuration, {"by": "us"}, Lengths())
+        told.add(["a", "b"], documents=["x", "yy"])
+        export(told, folder / "out.parquet" if export is export_parquet else folder / "out")
+        wanted = told.configuration
+    source = "out.parquet" if export is export_parquet else "out"
+    done = run("add", "fresh", "again", source, cwd=folder)
+    assert done.stdout == b"made again: distance cosine, model lengths\nadded 2\n", done.stderr
+    done = run("add", "fresh", "other", source, "--distance", "l2", "--model", "none", cwd=folder)
+    assert b"made other: distance l2, no model\n" in done.stdout, done.stderr
+    with retrieval_store.Client(folder / "fresh") as client:
+        again = client.get_collection("again", embedding_function=None)
+        assert (again.configuration, again.metadata) == (wanted, {"by": "us"})
+        other = client.get_collection("other", embedding_function=None)
+        assert other.configuration["hnsw"]["max_neighbors"] == 24
+
+
+def test_a_model_that_a_file_names_reaches_nothing_unless_it_is_trusted(folder):
+    with retrieval_store.Client(folder / "store") as client:
+        reaching = client.create_collection("reaching", embedding_function=Reaching())
+        reaching.add(["a"], documents=["x"])
+        export_arrays(reaching, folder / "out")
+    done = run("import", "jsonl", "vectors.jsonl", "fresh", "lines", cwd=folder)
+    assert b"no model; --distance and --model say otherwise\n" in done.stdout
+    done = run("add", "fresh", "one", "out", cwd=folder)
+    assert b"no model (it was of reaching: --model or --trust takes one)" in done.stdout
+    assert b"model reaching" in run("add", "fresh", "two", "out", "--trust", cwd=folder).stdout
+    words = ("--model", "reaching")
+    assert b"model reaching" in run("add", "fresh", "three", "out", *words, cwd=folder).stdout
+
+
+@pytest.mark.parametrize(
+    "said", ["[]", '{"configuration": 1}', '{"configuration": {"hnsw": {"space": "near"}}}',
+             '{"metadata": []}', "x", '{"configuration": {"nonsense": {}}}']
+)  # fmt: skip
+def test_a_description_that_is_none_is_refused(folder, said):
+    with retrieval_store.Client(folder / "store") as client:
+        export_arrays(client.get_collection("plain"), folder / "out")
+    (folder / "out" / "collection.json").write_text(said)
+    done = run("add", "fresh", "one", "out", cwd=folder)
+    assert done.returncode == 2, done.stderr
+    assert not (folder / "fresh").exists()
+
+
+def test_imports_of_files_take_what_add_takes(folder):
+    (folder / "a.csv").write_text("key,text,year\n1,abc,2020\n")
+    words = ("--id-column", "key", "--document-column", "text", "--model", "lengths")
+    done = run("import", "csv", "a.csv", "fresh", "one", *words, "--distance", "ip", cwd=folder)
+    assert done.stdout == b"made one: distance ip, model lengths\nadded 1\n", done.stderr
+
+
+def test_hits_are_added_and_the_standard_input_is_called_so(folder):
+    words = ("query", "store", "plain", "--vector", "[1, 2]", "--json", "--embeddings")
+    hits = run(*words, cwd=folder).stdout.decode()
+    assert '"distance"' in hits and '"score"' in hits
+    done = run("add", "store", "copied", "-", cwd=folder, stdin=hits)
+    assert b"added 1\n" in done.stdout, done.stderr
+    done = run("add", "store", "copied", "-", cwd=folder, stdin='{"id": "a", "rank": 1}')
+    assert b"stdin, line 1: it has the unknown key 'rank'" in done.stderr
+
+
+def test_what_is_exported_of_a_collection_in_memory_says_so_too(tmp_path):
+    with retrieval_store.Client() as client:
+        told = client.create_collection("told", {"hnsw": {"space": "ip"}}, embedding_function=None)
+        told.add(["a"], np.ones((1, 2)))
+        export_parquet(told, tmp_path / "a.parquet")
+        again = client.create_collection("again", embedding_function=None)
+        assert add_file(again, tmp_path / "a.parquet").added == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words", "said"),
+    [
+        ("a.csv", ",id,text\n0,a,b\n", (), "column 1 has no name; pandas"),
+        ("a.csv", "id;text\na;b\n", (), "separated by ';', expected ','"),
+        ("a.csv", "id,text\na,b\n", ("--document-column", "body"), "has no column 'body' among"),
+        ("a.csv", "id,text\na,b\n", ("--id-column", "key"), "--id-column names that of the ids"),
+        (
+            "a.jsonl",
+            '{"id": 1, "embedding": [1]}',
+            (),
+            'line 1: id is 1 (int), expected text: "id": "1"',
+        ),
+        ("a.jsonl", '[{"id": "a"},\n{"id": "b"}]', (), "one record a line, rather than an array"),
+        ("a.jsonl", '{"id": "a", "uri": "x.png"}', ("--model", "lengths"), "add the folder with"),
+    ],
+)
+def test_what_is_wrong_with_a_file_says_what_would_be_right(folder, name, text, words, said):
+    (folder / name).write_text(text)
+    done = run("add", "fresh", "things", name, *words, cwd=folder)
+    assert (done.returncode, said in done.stderr.decode()) == (2, True), done.stderr
+    assert not (folder / "fresh").exists()
+
+
+def test_tables_may_be_numbered_and_get_names(folder):
+    lancedb = pytest.importorskip("lancedb")
+    there = lancedb.connect(str(folder / "lance"))
+    there.create_table("t", [{"vector": [1.0, 2.0], "text": "a"}])
+    done = run("import", "lancedb", "lance", "fresh", "--id-column", "", cwd=folder)
+    assert done.returncode == 2 and b"--table and --name give it another name" in done.stderr
+    words = ("--table", "t", "--name", "things")
+    done = run("import", "lancedb", "lance", "fresh", *words, cwd=folder)
+    assert done.returncode == 2 and b'or "" to number the rows' in done.stderr
+    done = run("import", "lancedb", "lance", "fresh", "--id-column", "", *words, cwd=folder)
+    assert b"things: 1 record" in done.stdout, done.stderr
+
+
+def test_imported_collections_get_other_names(folder):
+    chromadb = pytest.importorskip("chromadb")
+    settings = chromadb.Settings(anonymized_telemetry=False)
+    theirs = chromadb.PersistentClient(str(folder / "chroma"), settings)
+    for name in ("one", "two", "three"):
+        theirs.create_collection(name).add(["a"], [[1.0, 2.0]])
+    words = ("--collection", "one", "--name", "two=second")
+    done = run("import", "chroma", "chroma", "fresh", *words, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    listed = json.loads(run("list", "fresh", "--json", cwd=folder).stdout)
+    assert [one["collection"] for one in listed] == ["one", "second"]
+    done = run("import", "chroma", "chroma", "fresh", "--name", "three", cwd=folder)
+    assert done.returncode == 2 and b"expected OLD=NEW" in done.stderr
+    done = run("import", "chroma", "nowhere", "fresh", cwd=folder)
+    assert done.returncode == 2 and b"does not exist" in done.stderr
+
+
+def test_metadata_that_says_settings_goes_by_those_that_are(folder):
+    with retrieval_store.Client(folder / "store") as client:
+        told = client.create_collection(
+            "told", metadata={"hnsw:space": "ip", "hnsw:search_ef": 50}, embedding_function=None
+        )
+        told.add(["a"], [[1, 2]])
+        told.modify(configuration={"hnsw": {"ef_search": 70}})
+        export_arrays(told, folder / "out")
+    assert run("add", "fresh", "again", "out", cwd=folder).returncode == 0
+    assert run("add", "fresh", "near", "out", "--distance", "l2", cwd=folder).returncode == 0
+    with retrieval_store.Client(folder / "fresh") as client:
+        for name, space in (("again", "ip"), ("near", "l2")):
+            made = client.get_collection(name, embedding_function=None)
+            assert made.metadata == {"hnsw:space": space, "hnsw:search_ef": 70}
+            assert made.configuration["hnsw"]["space"] == space

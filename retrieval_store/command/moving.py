@@ -31,7 +31,11 @@ ENDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parqu
 @click.argument("source", type=click.Path(file_okay=False))
 @click.argument("target", type=click.Path(file_okay=False))
 @click.option(
-    "--collection", "names", multiple=True, help="Only this one; may be given several times."
+    "--collection",
+    "names",
+    type=options.TEXT,
+    multiple=True,
+    help="Only this one; may be given several times.",
 )
 @click.option(
     "--follow", is_flag=True, help="Then copy what is written, until nobody has SOURCE open."

@@ -7,7 +7,7 @@ where the source is of this process, from a cluster as they are listed.
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any, TypeAlias, cast
 
@@ -28,6 +28,7 @@ from retrieval_store.errors import (
     ConflictError,
     InvalidArgumentError,
     NotFoundError,
+    RetrievalStoreError,
     StorageError,
 )
 from retrieval_store.interface.points import PointId, Position
@@ -144,13 +145,16 @@ class CollectionCopy:
         self._journal.advance(self._record.id, left=None, kept=None)
         if there and self._by_files and not entry.whole:  # it died between the two
             entry = self._journal.advance(self._record.id, whole=True)
-        if there and entry.whole:
-            self._go_on()
-        elif self._by_files:
-            self._copy_files()
-        else:
-            self._copy_points()
-        self._leave()
+        try:
+            if there and entry.whole:
+                self._go_on()
+            elif self._by_files:
+                self._copy_files()
+            else:
+                self._copy_points()
+        finally:  # broken off, too
+            with suppress(RetrievalStoreError):
+                self.follower().leave()
 
     def _go_on(self) -> None:
         """Copy what has changed since the copy was whole: what a cluster doesn't tell."""
@@ -161,12 +165,6 @@ class CollectionCopy:
                 self.follower().catch_up()
         except TooFarError:
             self.copy_again_if_lost()
-
-    def _leave(self) -> None:
-        """Note what the copy is, so that it is seen whether others write to it."""
-        points = self._copied
-        left = None if self._target.on_cluster else cast(EmbeddedPoints, points).position()
-        self._journal.advance(self._record.id, left=left, kept=points.count())
 
     def _exists(self, entry: Entry) -> bool:
         """Whether the copy is there; what has another name by now is somebody's own, and gets a new
@@ -271,6 +269,7 @@ class CollectionCopy:
                 [*self._spaces],
                 self._journal,
                 self._record.id,
+                not self._target.on_cluster,
             )
         return self._follower
 

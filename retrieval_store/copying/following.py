@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from retrieval_store.copying.journal import Journal
 from retrieval_store.copying.points import Spaces, delete_others, write_named
@@ -17,13 +18,15 @@ class TooFarError(Exception):
 
 @dataclass(slots=True)
 class Follower:
-    """One collection and its copy. followed: how many points were copied again since."""
+    """One collection and its copy. tells: whether the copy tells its position; followed: how many
+    points were copied again since."""
 
     source: EmbeddedPoints
     target: PointsBackend
     spaces: Spaces
     journal: Journal
     collection_id: str
+    tells: bool
     followed: int = 0
 
     def catch_up(self) -> bool:
@@ -40,8 +43,14 @@ class Follower:
         if self.target.count() > self.source.count():
             delete_others(self.source, self.target)
         self.journal.advance(self.collection_id, position=changed.position)
+        self.leave()
         self.followed += len(changed.ids)
         return True
+
+    def leave(self) -> None:
+        """Note what the copy is, so that it is seen whether others write to it."""
+        left = cast(EmbeddedPoints, self.target).position() if self.tells else None
+        self.journal.advance(self.collection_id, left=left, kept=self.target.count())
 
 
 def follow(

@@ -369,6 +369,8 @@ def test_what_others_have_written_to_a_copy_is_never_taken_away(tmp_path, monkey
 
         with pytest.raises(KeyboardInterrupt):
             source.copy_to(target, follow=True, on_level=interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            source.copy_to(target, follow=lambda: things.add(["once"], [[1, 1]]) or interrupted())
         things.add(["more"], [[1, 1]])
         with pytest.raises(KeyboardInterrupt):  # what nobody else has touched goes on
             source.copy_to(target, follow=True, on_level=interrupted)
@@ -385,6 +387,22 @@ def test_what_others_have_written_to_a_copy_is_never_taken_away(tmp_path, monkey
         with pytest.raises(ConflictError):
             source.copy_to(target)
         assert copy.get("p1")["documents"] == ["theirs"]
+
+
+def test_what_others_have_written_to_what_was_broken_off_stays_too(tmp_path, monkeypatch):
+    with retrieval_store.Client() as source, retrieval_store.Client(tmp_path) as target:
+        things = filled(source)
+        with monkeypatch.context() as patched:
+            broken_off(patched, 4)
+            with pytest.raises(KeyboardInterrupt):
+                source.copy_to(target)
+        opened(target).add(["theirs"], [[1, 2]])
+        with pytest.raises(ConflictError, match="written to by others"):
+            source.copy_to(target)
+        assert "theirs" in opened(target)
+        opened(target).delete(["theirs"])
+        source.copy_to(target)
+        same(things, opened(target))
 
 
 def test_following_goes_on_for_as_long_as_there_is_a_reason(tmp_path):

@@ -28,4 +28,4 @@ def progress_bar(what: str, total: int | None, unit: str, shown: bool) -> Any:
         return _NoBar()
     from tqdm.auto import tqdm
 
-    return tqdm(total=total, desc=what, unit=f" {unit}")
+    return tqdm(total=total, desc=what, unit=unit)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from retrieval_store.command import models, options
-from retrieval_store.command.output import complain, counted, say
+from retrieval_store.command.output import complain, counted, has_bar, say
 from retrieval_store.command.places import collection_of, has_catalog, is_url, opened
 from retrieval_store.errors import NotFoundError, RetrievalStoreError
 
@@ -128,7 +128,7 @@ def add(
     if kind is not None and not is_folder:
         raise click.UsageError(f"--kind is for folders, which {source} isn't")
     how: dict[str, Any] = {"batch": batch, "resume": resume, "upsert": upsert}
-    how["show_progress"] = not quiet and sys.stderr.isatty()
+    how["show_progress"] = has_bar(quiet)
     columns = {"format": format_, "id_column": id_column, "document_column": document_column}
     with _readable(source) as path:
         if path != source:

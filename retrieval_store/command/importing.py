@@ -1,6 +1,5 @@
 """`import`: stores of other programs, and files of records, with a report of what was left."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import click
 from retrieval_store.command import options
 from retrieval_store.command.filling import add, filling
 from retrieval_store.command.options import FILE
-from retrieval_store.command.output import complain, counted, say
+from retrieval_store.command.output import complain, counted, has_bar, say
 from retrieval_store.command.places import opened
 
 names = click.option(
@@ -155,7 +154,7 @@ def _chosen(names: tuple[str, ...], others: tuple[str, ...]) -> dict[str, str] |
 
 
 def _bar(quiet: bool) -> dict[str, Any]:
-    return {"show_progress": not quiet and sys.stderr.isatty()}
+    return {"show_progress": has_bar(quiet)}
 
 
 def _report(imported: Any) -> None:

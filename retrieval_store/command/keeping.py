@@ -1,7 +1,6 @@
 """What keeps stores whole and small: `verify`, `optimize`, `snapshot`, `restore`."""
 
 import os
-import sys
 import zipfile
 from contextlib import suppress
 from functools import partial
@@ -16,6 +15,7 @@ from retrieval_store.command.output import (
     DAMAGED,
     complain,
     counted,
+    has_bar,
     print_json,
     printable,
     say,
@@ -50,7 +50,7 @@ def verify(ctx: click.Context, store: str, as_json: bool, quiet: bool) -> None:
     if is_url(store):
         raise click.UsageError("a cluster looks at its files itself")
     with opened(store) as client:
-        reports = client.verify(progress=not quiet and not as_json and sys.stderr.isatty())
+        reports = client.verify(progress=has_bar(quiet or as_json))
         root = client.path or Path()
     damaged = [one for one in reports if one.problem]
     if as_json:
@@ -100,7 +100,7 @@ def optimize(store: str, collections: tuple[str, ...], rebuild: bool, quiet: boo
         found = [record_of(session, name) for name in collections]
         before = _bytes_of(session)
         for record in found or session.store.page(None, 0):
-            shown = not quiet and sys.stderr.isatty()
+            shown = has_bar(quiet)
             with progress_bar(f"optimizing {printable(record.name)}", None, "vector", shown) as bar:
                 session.store.optimize(record.id, partial(_advance, bar))
         after = _bytes_of(session)

@@ -1,7 +1,6 @@
 """What moves points: `copy` to other stores, `export` into files."""
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from retrieval_store.command import options
-from retrieval_store.command.output import complain, counted, say, size
+from retrieval_store.command.output import complain, counted, has_bar, say, size
 from retrieval_store.command.places import (
     collection_of,
     is_url,
@@ -79,7 +78,7 @@ def copy(
                 follow=(until_quiet or partial(is_used, source)) if follow else False,
                 quiet=quiet_for,
                 on_level=_say_level if follow else None,
-                show_progress=not quiet and sys.stderr.isatty(),
+                show_progress=has_bar(quiet),
             )
     for one in copied:
         followed = f", {one.followed:,} of them again" if one.followed else ""
@@ -144,7 +143,7 @@ def export(
     how: dict[str, Any] = {
         "where": where,
         "where_document": where_document,
-        "show_progress": not quiet and sys.stderr.isatty(),
+        "show_progress": has_bar(quiet),
     }
     with opened(store) as client:
         points = collection_of(client, collection)

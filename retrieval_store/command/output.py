@@ -18,6 +18,11 @@ SHOWN = 10  # ids that aren't there
 LONGEST = 2_000  # characters of a cell, of which a terminal shows fewer
 
 
+def has_bar(quiet: bool) -> bool:
+    """Whether a bar is shown: on a terminal, unless the user wants quiet."""
+    return not quiet and sys.stderr.isatty()
+
+
 def complain(message: str) -> None:
     """A line on the standard error."""
     click.echo(printable(message), err=True)

@@ -234,7 +234,8 @@ def test_what_is_wrong_with_a_file_says_what_would_be_right(folder, name, text, 
 
 
 def test_tables_may_be_numbered_and_get_names(folder):
-    lancedb = pytest.importorskip("lancedb")
+    import lancedb
+
     there = lancedb.connect(str(folder / "lance"))
     there.create_table("t", [{"vector": [1.0, 2.0], "text": "a"}])
     done = run("import", "lancedb", "lance", "fresh", "--id-column", "", cwd=folder)
@@ -247,7 +248,8 @@ def test_tables_may_be_numbered_and_get_names(folder):
 
 
 def test_imported_collections_get_other_names(folder):
-    chromadb = pytest.importorskip("chromadb")
+    import chromadb
+
     settings = chromadb.Settings(anonymized_telemetry=False)
     theirs = chromadb.PersistentClient(str(folder / "chroma"), settings)
     for name in ("one", "two", "three"):

@@ -9,7 +9,6 @@ cliff.
 """
 
 import argparse
-import json
 import shutil
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from compare import processor
+from runs import processor, save
 
 import retrieval_store
 from retrieval_store import Client, Collection
@@ -355,8 +354,7 @@ def main() -> None:
                 (folder / title).mkdir()
                 tables[title] = tabled(measure())
                 shutil.rmtree(folder / title)
-    chosen.output.mkdir(parents=True, exist_ok=True)
-    (chosen.output / "growth.json").write_text(json.dumps(tables, indent=1))
+    save(chosen.output, "growth", tables, [])
     plot(tables, chosen.output / "growth.png")
     print(processor(), retrieval_store.__version__)
     for title, table in tables.items():

@@ -1,12 +1,13 @@
 """Figures of Qdrant's client on our engine, beside its own local mode and our other ways to ask.
 
     python benchmarks/qdrant_front.py [--points 20000] [--dimension 128] [--folder PATH]
+                                      [--output FOLDER]
 
 The same points and calls go to our QdrantClient and to qdrant_client's, both with `path=`, and
 where it says so to Collection and to the engine, on the same files. What is compared is asked in
 turns, in one run, and what takes little several times in each turn, as who uses it does; figures
 are medians. Filters have a value that none before had, so that no cache helps, but where they are
-called repeated. Prints JSON.
+called repeated. Prints JSON, and writes it.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 import qdrant_client
 from qdrant_client import models as m
+from runs import save
 
 import retrieval_store
 from retrieval_store.engine.answering import answer
@@ -313,6 +315,7 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--folder", help="where the stores are made (default: a temporary folder)")
+    parser.add_argument("--output", type=Path, default=Path("benchmark-results"))
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # local mode says that it is for few points
     figures: dict[str, Any] = {}
@@ -330,6 +333,8 @@ def main() -> None:
         bench.close()
     figures["late interaction"] = late_interaction(options.points, options.rounds)
     print(json.dumps(figures, indent=1))
+    size = {"points": options.points, "dimension": options.dimension}
+    save(options.output, "qdrant_front", figures, ["qdrant-client"], **size)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,23 @@
 """How well text, dense and hybrid queries find what they should, on two tasks made from real text.
 
-    python benchmarks/quality.py [--documents 20000] [--wordnet /usr/share/wordnet]
+    python benchmarks/quality.py [--documents 20000] [--wordnet FOLDER] [--output FOLDER]
 
 WordNet: a document is what stands for a synset without its definition, its words and the examples
 of their use; a query is the definition, without the synset's own words. Python: a document is a
 function's name and its docstring without the first line, which is the query. alpha is chosen on 500
-queries by nDCG@10, and the figures are those of 1,000 others. Prints a table.
+queries by nDCG@10, and the figures are those of 1,000 others. Prints JSON, and writes it.
 """
 
 import argparse
 import ast
+import json
 import re
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from runs import save
 
 import retrieval_store
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
@@ -64,8 +66,8 @@ def gain(ids: list[str], right: str) -> float:
     return 1 / float(np.log2(2 + ids.index(right))) if right in ids else 0.0
 
 
-def measure(pairs: list[tuple[str, str]], text: dict[str, object]) -> None:
-    """Print the figures of one task with these settings for words."""
+def measure(pairs: list[tuple[str, str]], text: dict[str, object]) -> dict[str, float]:
+    """nDCG@10 of one task by mode, with these settings for words."""
     documents, queries = [document for document, _ in pairs], [query for _, query in pairs]
     embed = WordLlamaEmbedding()
     starts = range(0, len(documents), 1_000)
@@ -89,33 +91,35 @@ def measure(pairs: list[tuple[str, str]], text: dict[str, object]) -> None:
             return float(np.mean([gain(hits, str(i)) for hits, i in pairs]))
 
         choosing, reported = range(CHOOSING), range(CHOOSING, asked)
-        print(f"  text    {gains(reported, 'text'):.3f}")
-        print(f"  dense   {gains(reported, 'dense'):.3f}")
+        figures = {mode: gains(reported, mode) for mode in ("text", "dense")}
         for fusion in ("rrf", "weighted"):
             tried = {a: gains(choosing, "hybrid", fusion=fusion, alpha=a) for a in ALPHAS}
             best = max(tried, key=tried.__getitem__)
-            at_best = gains(reported, "hybrid", fusion=fusion, alpha=best)
-            even = gains(reported, "hybrid", fusion=fusion, alpha=0.5)
-            print(f"  hybrid, {fusion:8} {at_best:.3f} (alpha {best}), {even:.3f} (alpha 0.5)")
+            figures[f"hybrid, {fusion}"] = gains(reported, "hybrid", fusion=fusion, alpha=best)
+            figures[f"hybrid, {fusion}: alpha"] = best
+    return figures
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, print, and keep."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=20_000)
     parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
+    parser.add_argument("--output", type=Path, default=Path("benchmark-results"))
     chosen = parser.parse_args()
     tasks = {"Python": list(of_python())}
     if chosen.wordnet.is_dir():
         tasks["WordNet"] = list(of_wordnet(chosen.wordnet))
+    found = {}
     for task, pairs in tasks.items():
         order = np.random.default_rng(0).permutation(len(pairs))[: chosen.documents]
         for label, text in {
-            "plain words": {},
             "English stems, no stopwords": {"language": "english", "stopwords": True},
+            "plain words": {},
         }.items():
-            print(f"\n{task}, {label}: nDCG@10 of {REPORTED:,} queries, {len(order):,} documents")
-            measure([pairs[i] for i in order], text)
+            found[f"{task}, {label}"] = measure([pairs[i] for i in order], text)
+    print(json.dumps(found, indent=1))
+    save(chosen.output, "quality", found, ["wordllama"], documents=chosen.documents)
 
 
 if __name__ == "__main__":

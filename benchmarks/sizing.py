@@ -1,6 +1,7 @@
 """What a collection needs: memory, disk and time, by its number of points.
 
     python benchmarks/sizing.py [--points 10000 100000 1000000] [--dimension 384] [--index exact]
+                                [--output FOLDER]
 
 Clustered vectors in a directory, each with a text of twelve words and a number to filter by. Prints
 a table in Markdown, a column for each number of points: points added a second, megabytes on disk
@@ -23,7 +24,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 from calibrate import clustered
-from compare import processor, table
+from compare import table
+from runs import processor, save
 
 import retrieval_store
 
@@ -120,6 +122,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--dimension", type=int, default=384)
     parser.add_argument("--index", default="exact")
+    parser.add_argument("--output", type=Path, default=Path("benchmark-results"))
     parser.add_argument("--ask", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.ask:
@@ -128,6 +131,7 @@ def main() -> None:
     found = {f"{n:,}": measure(n, options.dimension, options.index) for n in options.points}
     print(f"{processor()}; {options.dimension} dimensions, index {options.index}\n")
     print(table(found))
+    save(options.output, "sizing", found, [], dimension=options.dimension, index=options.index)
 
 
 if __name__ == "__main__":

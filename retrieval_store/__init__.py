@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from retrieval_store.loaders.texts import TextLoader
     from retrieval_store.plugins import register_embedding_function
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "DEFAULT_DATABASE",
     "DEFAULT_TENANT",

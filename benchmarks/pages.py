@@ -1,0 +1,218 @@
+"""Writes the figures of docs/benchmarks/*.json into the pages that show them.
+
+    python benchmarks/pages.py
+
+Between `<!-- figures: NAME -->` and `<!-- /figures -->` a page of the README or docs/ has what the
+function of that name below makes of a run. Nothing there is written by hand, and a test holds each
+page against the files.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from compare import SHOWN, front_figures, table
+
+TOP = Path(__file__).resolve().parents[1]
+RUNS = TOP / "docs" / "benchmarks"
+PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
+BLOCK = re.compile(r"(<!-- figures: (\S+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
+Row = Mapping[str, float]
+
+
+def run_of(name: str) -> dict[str, Any]:
+    """A run that a benchmark has kept."""
+    return json.loads((RUNS / f"{name}.json").read_text())
+
+
+def said(name: str) -> str:
+    """When, where and with what."""
+    run = run_of(name)
+    packages = [f"{package} {version}" for package, version in run["versions"].items()]
+    return ", ".join([run["date"], run["machine"], f"Python {run['python']}", *packages]) + ".\n"
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def milliseconds(value: float | None) -> str:
+    """Two digits that count."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 9.95 else f"{value:.2g}"
+
+
+def front() -> str:
+    """The three figures of the front page."""
+    found = front_figures(run_of("systems")["results"])
+    keys = list(next(iter(found.values())))
+    rows = [[SHOWN[name], *(f"{found[name][key]:,.1f}" for key in keys)] for name in SHOWN]
+    return markdown(["", *keys], rows)
+
+
+def systems() -> str:
+    """All figures of all systems."""
+    return table(run_of("systems")["results"]) + "\n"
+
+
+def scale() -> str:
+    """The same by the number of points."""
+    return table(run_of("scale")["results"]) + "\n"
+
+
+def chosen(part: str, rows: Mapping[str, str]) -> str:
+    """Some rows of a part of `growth`, under the names of calls, in milliseconds."""
+    found = run_of("growth")["results"][part]
+    columns = list(dict.fromkeys(column for row in found.values() for column in row))
+    cells = [
+        [label, *(milliseconds(found[name].get(c)) for c in columns)]
+        for name, label in rows.items()
+    ]
+    return markdown(["ms", *columns], cells)
+
+
+CALLS = {
+    "get by id": "`get` by id",
+    "get, limit 10": "`get(limit=10)`",
+    "get, a page in the middle": "the same, from the middle",
+    "get, rare value": "`get` by a value that five points have",
+    "get, $regex": "`get` by a new `$regex`",
+    "get, the same $regex": "… that comes again",
+    "get, $contains": "`get` by a new `$contains`",
+    "query": "`query`",
+    "query, 27 %": "… under a filter of 27 % that comes again",
+    "query, new filter": "… that is new",
+    "query, text": "`query`, text",
+}
+WRITES = {
+    "first filter on a key": "the first filter on a key",
+    "add": "`add` of one",
+    "upsert": "`upsert` of one",
+    "update metadata": "`update` of one's metadata",
+    "delete": "`delete` of one",
+    "close": "`close`",
+}
+THREADS = ("get by id", "query", "query, 27 %", "query, text")
+
+
+def growth_points() -> str:
+    """What calls cost by the number of points."""
+    return chosen("points", CALLS | WRITES)
+
+
+def growth_writes() -> str:
+    """What reads cost after a write."""
+    read = ("get by id", "get, limit 10", "query", "query, 27 %", "query, text")
+    return chosen("writes", {name: CALLS[name] for name in read})
+
+
+def growth_collections() -> str:
+    """What calls cost by the number of collections."""
+    return chosen("collections", {name: CALLS[name] for name in THREADS})
+
+
+def growth_threads() -> str:
+    """What calls cost, all threads together."""
+    sizes = ("7,000 points", "100,000 points")
+    return chosen(
+        "threads",
+        {
+            f"{size}: {name}": f"{CALLS[name].lstrip('… ')}, {size}"
+            for name in THREADS
+            for size in sizes
+        },
+    )
+
+
+def qdrant_calls() -> str:
+    """Calls of Qdrant's client here and in its local mode, without and with payload indexes."""
+    found = run_of("qdrant_front")["results"]
+    upsert = {"upsert, a batch of 1,000": _renamed(found["upsert"])}
+    rows = []
+    for label, part in {
+        "": upsert | found["without payload indexes"],
+        ", with payload indexes": found["with payload indexes"],
+    }.items():
+        for call, row in part.items():
+            ours, theirs = row["ours, us"], row["local mode, us"]
+            ratio = row["local mode / ours"]
+            rows.append([call + label, f"{ours:,.0f}", f"{theirs:,.0f}", milliseconds(ratio)])
+    return markdown(["call, µs", "ours", "local mode", "local mode / ours"], rows)
+
+
+def _renamed(row: Row) -> dict[str, float]:
+    return {name.replace(", us a batch of 1,000", ", us"): value for name, value in row.items()}
+
+
+def qdrant_kinds() -> str:
+    """Kinds of queries beside plain ones, and the same query by other doors."""
+    found = run_of("qdrant_front")["results"]
+    rows = []
+    for call, row in (found["by three doors"] | found["beside a plain query"]).items():
+        for name, ratio in row.items():
+            if name.startswith("ours / "):
+                other = name.removeprefix("ours / ")
+                cells = (f"{row['ours, us']:,.0f}", f"{row[f'{other}, us']:,.0f}", f"{ratio:.2f}")
+                rows.append([call, other, *cells])
+    return markdown(["query", "beside", "µs", "of the other", "ratio"], rows)
+
+
+def quality() -> str:
+    """nDCG@10 by mode, the best of a row in bold."""
+    modes = ("text", "dense", "hybrid, rrf", "hybrid, weighted")
+    rows = []
+    for task, found in run_of("quality")["results"].items():
+        best = max(found[mode] for mode in modes)
+        cells = [f"**{found[m]:.3f}**" if found[m] == best else f"{found[m]:.3f}" for m in modes]
+        cells[3] += f" (alpha {found['hybrid, weighted: alpha']})"
+        rows.append([task, *cells])
+    return markdown(["task", *modes], rows)
+
+
+def sizing() -> str:
+    """What a collection needs, by its number of points."""
+    return table(run_of("sizing")["results"]) + "\n"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "front": front,
+    "systems": systems,
+    "scale": scale,
+    "growth-points": growth_points,
+    "growth-writes": growth_writes,
+    "growth-collections": growth_collections,
+    "growth-threads": growth_threads,
+    "qdrant-calls": qdrant_calls,
+    "qdrant-kinds": qdrant_kinds,
+    "quality": quality,
+    "sizing": sizing,
+}
+
+
+def filled(text: str) -> str:
+    """A page with the figures of the files in its blocks."""
+
+    def block(found: re.Match[str]) -> str:
+        name = found[2]
+        figures = said(name.removeprefix("run-")) if name.startswith("run-") else TABLES[name]()
+        return f"{found[1]}\n{figures}\n{found[3]}"
+
+    return BLOCK.sub(block, text)
+
+
+def main() -> None:
+    """Fill all pages."""
+    for page in PAGES:
+        text = page.read_text()
+        if (new := filled(text)) != text:
+            page.write_text(new)
+            print("figures of", page.relative_to(TOP))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""What every benchmark keeps of a run: figures, and what has to be known to read them.
+
+Runs lie in docs/benchmarks as NAME.json; `pages.py` makes the tables of the docs of them.
+"""
+
+import json
+import platform
+from collections.abc import Iterable
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+
+def processor() -> str:
+    """What the system calls the processor: figures of two can't be compared."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} cores" if names else platform.processor()
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Of the packages that are installed."""
+    found = {}
+    for name in sorted(set(packages)):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def save(output: Path, name: str, results: Any, packages: Iterable[str], **asked: Any) -> None:
+    """Keep a run: what was asked for, on what, and what came of it."""
+    output.mkdir(parents=True, exist_ok=True)
+    run = {
+        "machine": processor(),
+        "date": date.today().isoformat(),
+        "python": platform.python_version(),
+        "versions": versions(["numpy", "retrieval-store", *packages]),
+        **asked,
+        "results": results,
+    }
+    (output / f"{name}.json").write_text(json.dumps(run, indent=1) + "\n")

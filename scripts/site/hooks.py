@@ -1,0 +1,39 @@
+"""What the site has beside the pages in docs/: those that lie at the top of the project.
+
+They are written to be read there, so their links are turned here to lead from where the site has them.
+"""
+
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+TOP = Path(__file__).resolve().parents[2]
+PAGES = {
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "ARCHITECTURE.md": "architecture.md",
+}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """The site's files, with the pages of the top among them."""
+    for source, name in PAGES.items():
+        text = (TOP / source).read_text(encoding="utf-8")
+        files.append(File.generated(config, name, content=_turned(text)))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """A page of docs/ whose links to the top lead to where the site has it."""
+    for source, name in PAGES.items():
+        markdown = markdown.replace(f"](../{source}", f"]({name}")
+    return markdown
+
+
+def _turned(text: str) -> str:
+    text = text.replace("](docs/", "](")
+    for source, name in PAGES.items():
+        text = re.sub(rf"\]\({re.escape(source)}", f"]({name}", text)
+    return text

@@ -1,0 +1,158 @@
+"""The documentation site: it is built without network, every page and every public name is in it,
+and nothing in it leads nowhere."""
+
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from importlib import import_module
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from tests.helpers import ROOT
+
+pytestmark = pytest.mark.models  # those come late, and this takes some seconds
+ROOMS = {
+    "retrieval_store": ("client", "types"),
+    "retrieval_store.errors": ("errors",),
+    "retrieval_store.exchange": ("exchange",),
+    "retrieval_store.filters.expression": ("filters",),
+    "retrieval_store.qdrant": ("qdrant",),
+    "langchain_retrieval_store": ("langchain",),
+    "llama_index.vector_stores.retrieval_store": ("llama_index",),
+}
+
+
+class Page(HTMLParser):
+    """What a page has to lead to, where it leads, and its text."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path, self.ids, self.links, self.loaded, self.text = path, set(), [], [], []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attributes):
+        has = dict(attributes)
+        self.ids |= {has[key] for key in ("id", "name") if has.get(key)}
+        if tag == "a" and has.get("href"):
+            self.links.append(has["href"])
+        elif tag in ("img", "script", "iframe", "source") and has.get("src"):
+            self.loaded.append(has["src"])
+        elif tag == "link" and "canonical" not in has.get("rel", ""):
+            self.loaded.append(has["href"])
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder]
+    without_network = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    done = subprocess.run(
+        [*map(str, command)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **without_network, "NO_MKDOCS_2_WARNING": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "WARNING" not in done.stderr, done.stderr
+    return {path: Page(path) for path in sorted(folder.rglob("*.html")) if path.name != "404.html"}
+
+
+def root_of(site):
+    return min(site, key=lambda path: len(path.parts)).parent
+
+
+def is_inside(link):
+    parts = urlsplit(link)
+    return not parts.scheme and not parts.netloc
+
+
+def target_of(page, link):
+    parts = urlsplit(link)
+    path = (page.path.parent / unquote(parts.path)).resolve() if parts.path else page.path
+    return path, unquote(parts.fragment)
+
+
+def test_every_page_of_the_docs_is_in_the_site(site):
+    told = {path.relative_to(root_of(site)).with_suffix("").as_posix() for path in site}
+    pages = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "reference").glob("*.md")]
+    wanted = {page.relative_to(ROOT / "docs").with_suffix("").as_posix() for page in pages}
+    assert wanted | {"changelog", "architecture", "contributing"} == told
+
+
+def test_no_link_leads_nowhere_and_nothing_is_loaded_from_elsewhere(site):
+    broken = []
+    for page in site.values():
+        assert not [source for source in page.loaded if not is_inside(source)], page.path
+        for link in [*filter(is_inside, page.links), *page.loaded]:
+            path, fragment = target_of(page, link)
+            known = site[path].ids if path in site else set()
+            if not path.is_file() or (fragment and path in site and fragment not in known):
+                broken.append((page.path.name, link))
+    assert not broken
+
+
+def test_no_script_or_style_of_the_site_fetches_from_elsewhere(site):
+    for style in root_of(site).rglob("*.css"):
+        assert not re.search(r"url\(['\"]?(https?:)?//", style.read_text()), style
+
+
+def test_every_page_is_reached_from_the_first_by_what_its_text_says(site):
+    """By links in the pages' own text, not only by the menu that every page has."""
+    home = root_of(site) / "index.html"
+    reached, open_ones = {home}, [home]
+    while open_ones:
+        page = site[open_ones.pop()]
+        own = page.path.read_text().partition("<article")[2].partition("</article>")[0]
+        for link in re.findall(r'<a[^>]* href="([^"]+)"', own):
+            path = target_of(page, link)[0] if is_inside(link) else None
+            if path in site and path not in reached:
+                reached.add(path)
+                open_ones.append(path)
+    assert {path.name for path in site if path not in reached} == set()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_public_name_of_a_room_is_in_the_reference(site, room):
+    folder = root_of(site) / "reference"
+    pages = [site[folder / f"{name}.html"] for name in ROOMS[room]]
+    ids = set().union(*(page.ids for page in pages))
+    text = " ".join("".join(page.text) for page in pages)
+    module = import_module(room)
+    names = getattr(module, "__all__", [name for name in vars(module) if name[0].isupper()])
+    rooms_of_their_own = {"embeddings", "errors", "filters", "loaders", "plugins", "models"}
+    missing = [
+        name
+        for name in set(names) - rooms_of_their_own
+        if f"{room}.{name}" not in ids and not re.search(rf"\b{name}\b", text)
+    ]
+    assert missing == []
+
+
+def test_the_reference_shows_the_parameters_that_users_pass(site):
+    text = "".join(site[root_of(site) / "reference" / "client.html"].text)
+    query = text.partition("The best points for each query")[0].rpartition("query(")[2]
+    for name in ("query_texts", "n_results", "where_document", "max_distance", "group_by"):
+        assert name in query
+
+
+def test_every_error_has_its_cause_and_its_mend():
+    from retrieval_store import errors
+
+    page = (ROOT / "docs" / "errors.md").read_text()
+    rows = re.findall(r"^\| `(\w+)`[^|]*\| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE)
+    public = {name: one for name, one in vars(errors).items() if isinstance(one, type)}
+    kinds = {name for name, one in public.items() if one.__name__ == name}
+    assert {name for name, _, _ in rows} == kinds - {"RetrievalStoreError"}
+    assert all(f"`{name}`" in page for name in public)  # and those of Chroma's by the way
+    assert all(len(cause) > 10 for _, cause, _ in rows)
+
+

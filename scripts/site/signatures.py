@@ -2,8 +2,10 @@
 
 `@asks(_question)` makes `Collection.query` of a method with one parameter, the question; whoever calls
 it passes those of `_question`. What reads the source for the site doesn't run it, so it is told here.
+And where a docstring says "ef: how many candidates", the name stands out.
 """
 
+import re
 from typing import Any
 
 import griffe
@@ -13,11 +15,32 @@ class AskedParameters(griffe.Extension):
     """Methods below `@asks(x)` have the parameters of x, which is above them in the class."""
 
     def on_class_members(self, *, cls: griffe.Class, **_: Any) -> None:
-        """Replace the parameters of such methods."""
+        """Replace the parameters of such methods, and mark names in docstrings."""
         for member in cls.members.values():
-            if not isinstance(member, griffe.Function):
-                continue
-            for decorator in member.decorators:
-                name, _, argument = str(decorator.value).partition("(")
-                if name == "asks":
-                    member.parameters = cls.members[argument.rstrip(")")].parameters
+            if isinstance(member, griffe.Function):
+                self._replace_parameters(cls, member)
+                _mark(member, member)
+        initialiser = cls.members.get("__init__")
+        if isinstance(initialiser, griffe.Function):
+            _mark(cls, initialiser)
+
+    def _replace_parameters(self, cls: griffe.Class, method: griffe.Function) -> None:
+        for decorator in method.decorators:
+            name, _, argument = str(decorator.value).partition("(")
+            if name == "asks":
+                method.parameters = cls.members[argument.rstrip(")")].parameters
+
+    def on_function_instance(self, *, func: griffe.Function, **_: Any) -> None:
+        """Mark names in the docstrings of functions, too."""
+        if func.parent and func.parent.is_module:
+            _mark(func, func)
+
+
+def _mark(described: griffe.Object, function: griffe.Function) -> None:
+    if not described.docstring:
+        return
+    text = described.docstring.value
+    for parameter in function.parameters:
+        name = re.escape(parameter.name)
+        text = re.sub(rf"(?<![\w`\"'.\[]){name}(?=(, [\w`]+)*: )", f"**{parameter.name}**", text)
+    described.docstring.value = text

@@ -39,6 +39,7 @@ from retrieval_store.errors import (
 )
 
 _ADD, _DELETE = ("metadatas", "ids", "batch_size", "show_progress"), ("ids", "filter")
+_UNSAID: Any = object()  # a filter that nobody gave, where one that happens to be None is an error
 
 
 class RetrievalStore(Searches, VectorStore):
@@ -285,16 +286,16 @@ class RetrievalStore(Searches, VectorStore):
             await asyncio.to_thread(self._update, batch, vectors)
 
     def delete(
-        self, ids: Sequence[str] | None = None, *, filter: Filter | None = None, **kwargs: Any
+        self, ids: Sequence[str] | None = None, *, filter: Filter | None = _UNSAID, **kwargs: Any
     ) -> bool:
         """Delete by ids, by a filter, or what both mean. With neither everything is deleted; an
         empty list of ids means nothing, and ids that don't exist are passed over. Returns True;
         raises InvalidTypeError for other arguments, and InvalidArgumentError for
-        a filter that restricts nothing."""
+        a filter that restricts nothing, None among them."""
         refuse_unknown(kwargs, _DELETE, "delete")
         named = None if ids is None else list(dict.fromkeys(items_of(ids, "ids", str)))
-        where = self._layout.where(filter)
-        if filter is not None and where is None and named is None:
+        where = None if filter is _UNSAID else self._layout.where(filter)
+        if filter is not _UNSAID and where is None and named is None:
             raise InvalidArgumentError(
                 f"filter is {shown(filter)}, which restricts nothing; delete() deletes everything"
             )

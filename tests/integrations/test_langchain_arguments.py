@@ -52,6 +52,16 @@ def test_filters_that_restrict_nothing_find_everything_and_delete_nothing(store,
     assert store.collection.count() == 3
 
 
+def test_a_filter_that_happens_to_be_none_deletes_nothing(store):
+    with pytest.raises(InvalidArgumentError, match="filter is None, which restricts nothing"):
+        store.delete(filter=None)
+    assert store.collection.count() == 4
+    assert store.delete(["a"], filter=None)
+    assert store.collection.count() == 3
+    assert store.delete()
+    assert store.collection.count() == 0
+
+
 @pytest.mark.parametrize("never", [Or(()), OneOf(("n",), ())], ids=repr)
 def test_filters_that_nothing_fulfils_find_and_delete_nothing(store, never):
     assert store.similarity_search("x", filter=never) == []

@@ -1,6 +1,6 @@
 """What the site has beside the pages in docs/: those that lie at the top of the project.
 
-They are written to be read there, so their links are turned here to lead from where the site has them.
+They are written to be read there, so their links are turned to lead from where the site has them.
 """
 
 import re

@@ -1,8 +1,8 @@
 """Gives the reference the parameters that users see.
 
-`@asks(_question)` makes `Collection.query` of a method with one parameter, the question; whoever calls
-it passes those of `_question`. What reads the source for the site doesn't run it, so it is told here.
-And where a docstring says "ef: how many candidates", the name stands out.
+`@asks(_question)` makes `Collection.query` of a method with one parameter, the question; whoever
+calls it passes those of `_question`. What reads the source for the site doesn't run it, so it is
+told here. And where a docstring says "ef: how many candidates", the name stands out.
 """
 
 import re

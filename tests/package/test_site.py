@@ -7,7 +7,6 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from importlib import import_module
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -154,5 +153,3 @@ def test_every_error_has_its_cause_and_its_mend():
     assert {name for name, _, _ in rows} == kinds - {"RetrievalStoreError"}
     assert all(f"`{name}`" in page for name in public)  # and those of Chroma's by the way
     assert all(len(cause) > 10 for _, cause, _ in rows)
-
-

@@ -1,4 +1,4 @@
-"""What the site has beside the pages in docs/: those that lie at the top of the project.
+"""What the site has beside the pages in docs/: those at the top of the project, and examples.
 
 They are written to be read there, so their links are turned to lead from where the site has them.
 """
@@ -22,6 +22,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for source, name in PAGES.items():
         text = (TOP / source).read_text(encoding="utf-8")
         files.append(File.generated(config, name, content=_turned(text)))
+    for example in sorted((TOP / "examples").glob("*.*")):
+        name = f"examples/{example.name}"
+        files.append(File.generated(config, name, content=example.read_bytes()))
     return files
 
 
@@ -29,7 +32,7 @@ def on_page_markdown(markdown: str, **_: object) -> str:
     """A page of docs/ whose links to the top lead to where the site has it."""
     for source, name in PAGES.items():
         markdown = markdown.replace(f"](../{source}", f"]({name}")
-    return markdown
+    return markdown.replace("](../examples/", "](examples/")
 
 
 def _turned(text: str) -> str:

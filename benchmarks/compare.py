@@ -204,7 +204,7 @@ def plot_front(results: dict[str, dict[str, Any]], file: Path) -> None:
         "found of the nearest ten": "found of the ten nearest, under it\n(longer is better)",
         "seconds until ready": "50,000 records in, and ready, s\n(logarithmic; shorter is better)",
     }
-    drawn, axes = pyplot.subplots(1, 3, figsize=(12, 3.3), sharey=True)
+    drawn, axes = pyplot.subplots(1, 3, figsize=(10.5, 3.4), sharey=True)
     for axis, (key, title) in zip(axes, titles.items(), strict=True):
         values = [figures[name][key] for name in names]
         colours = [

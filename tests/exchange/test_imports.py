@@ -200,6 +200,24 @@ def test_embedding_functions_come_by_name_where_they_may_be_made(tmp_path, here)
 
 
 @pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([len], r"embedding_functions is .*expected a dict of functions by the names"),
+        ({"leters": len}, r"has 'leters'.* but .* these are: 'letters'"),
+        ({"letters": "wordllama"}, r"embedding_functions\['letters'\]"),
+    ],
+)
+def test_embedding_functions_that_nobody_would_call_are_refused(tmp_path, here, given, message):
+    with chromadb.PersistentClient(
+        tmp_path / "chroma", chromadb.Settings(anonymized_telemetry=False)
+    ) as there:
+        there.create_collection("letters", embedding_function=None)
+    with pytest.raises(InvalidArgumentError, match=message):
+        import_chroma(tmp_path / "chroma", here, embedding_functions=given)
+    assert here.list_collections() == []
+
+
+@pytest.mark.parametrize(
     ("stored", "settings"),
     [
         (

@@ -2,19 +2,21 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from retrieval_store import plugins
+from retrieval_store.base.json_values import listed, shown
 from retrieval_store.base.progress import progress_bar
-from retrieval_store.direct.arguments import whole_number
+from retrieval_store.direct.arguments import check_callable, whole_number
 from retrieval_store.direct.client import Client
 from retrieval_store.direct.embedder import made_of
 from retrieval_store.embeddings import Embeds
 from retrieval_store.errors import (
     InvalidArgumentError,
+    InvalidTypeError,
     MissingDependencyError,
 )
 from retrieval_store.exchange.imports.copies import copied, directory_of
@@ -82,13 +84,33 @@ def import_chroma(
         found = {one.name: one for one in there.list_collections()}
         chosen = chosen_names(names, sorted(found), "collection")
         refuse_taken(client, list(chosen.values()))
-        functions = _Functions(embedding_functions or {}, trust)
+        functions = _Functions(_by_name(embedding_functions, found), trust)
         with making(client) as made:
             carried = [
                 _carried(found[old], new, made, functions, size, show_progress)
                 for old, new in chosen.items()
             ]
         return Imported(source, tuple(carried), _elsewhere(copy, tenant, database))
+
+
+def _by_name(given: Any, found: Iterable[str]) -> Mapping[str, Embeds]:
+    """The functions that are given; InvalidArgumentError where a name is none of a collection."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise InvalidTypeError(
+            f"embedding_functions is {shown(given)}, expected a dict of functions by the names of "
+            "collections in Chroma's directory"
+        )
+    names = sorted(found)
+    for name, function in given.items():
+        if name not in names:
+            raise InvalidArgumentError(
+                f"embedding_functions has {shown(name)}, but Chroma's directory has no such "
+                f"collection; these are: {listed(names)}"
+            )
+        check_callable(function, f"embedding_functions[{name!r}]")
+    return given
 
 
 def _chromadb() -> Any:
@@ -217,7 +239,10 @@ class _Functions:
         except _UnknownError as error:
             left.setting(what, str(error))
         except Exception as error:  # whatever its maker thinks of such settings
-            left.setting(what, f"it can't be made: {error}; pass it in embedding_functions")
+            left.setting(
+                what,
+                f"it can't be made: {error}; pass it in embedding_functions",
+            )
         return None
 
     def _made(self, name: str, config: Mapping[str, Any]) -> Embeds:

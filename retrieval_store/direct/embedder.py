@@ -208,6 +208,11 @@ def _in_batches(function: Any, inputs: Sequence[Any], show_progress: bool) -> Ma
 
 def _called(function: Any, inputs: Sequence[Any]) -> Matrix:
     result = function(list(inputs))
+    if _is_one_vector(result):
+        raise EmbeddingFunctionError(
+            f"the embedding function returned one vector for {len(inputs)} inputs, expected a list "
+            "with a vector for each of them"
+        )
     try:
         matrix = matrix_of(result, "the embedding function's result")
     except InvalidArgumentError as error:
@@ -217,6 +222,14 @@ def _called(function: Any, inputs: Sequence[Any]) -> Matrix:
             f"the embedding function returned {len(matrix)} vectors for {len(inputs)} inputs"
         )
     return matrix
+
+
+def _is_one_vector(result: Any) -> bool:
+    """Whether numbers come where vectors should: for one input that would go unnoticed."""
+    if isinstance(result, np.ndarray):
+        return result.ndim == 1 and result.dtype != object
+    first = result[0] if isinstance(result, list | tuple) and result else None
+    return isinstance(first, float | int | np.number)
 
 
 def _restored(spec: Spec, trust: bool) -> Embeds:

@@ -351,3 +351,11 @@ def test_two_modalities_for_one_id_without_embeddings_are_refused(pictures, clie
     with pytest.raises(InvalidArgumentError, match="returned 0 items for 1 uris"):
         short.add(ids="a", uris="mem:/1")
     assert pictures.count() == without.count() == short.count() == 0
+
+
+@pytest.mark.parametrize("vector", [[1.0, 2.0], (1, 2), np.ones(2), [np.float32(1)]], ids=repr)
+def test_one_vector_instead_of_a_list_of_them_is_refused_for_one_input_too(client, vector):
+    things = client.create_collection("things", embedding_function=lambda input: vector)
+    with pytest.raises(EmbeddingFunctionError, match="returned one vector for 1 inputs"):
+        things.add(ids=["a"], documents=["text"])
+    assert things.count() == 0

@@ -28,7 +28,7 @@ CONFIGURATION = {
 }
 
 
-def filled(client, name="things", count=1_700):
+def filled(client, name="things", count=700):
     """Points with and without each of what points may have."""
     things = client.create_collection(
         name, CONFIGURATION, metadata={"made": "for a test"}, embedding_function=None
@@ -80,7 +80,7 @@ def other(request, tmp_path):
 
 
 def test_a_copy_holds_and_finds_what_its_source_does(client, other):
-    things = filled(client)
+    things = filled(client, count=1_700)  # more than are compared, and than a page holds
     client.create_collection("empty", embedding_function=None)
     copied = client.copy_to(other)
     assert [(one.name, one.points, one.followed) for one in copied] == [
@@ -267,8 +267,8 @@ def broken_off(monkeypatch, after):
         write(target, points)
 
     monkeypatch.setattr(collection, "write", breaking)
-    monkeypatch.setattr(points, "PAGE", 100)
-    monkeypatch.setattr(points, "FIRST", 100)
+    monkeypatch.setattr(points, "PAGE", 40)
+    monkeypatch.setattr(points, "FIRST", 40)
 
 
 @pytest.mark.parametrize("meanwhile", ["nothing", "a little", "more than the log holds"])
@@ -281,11 +281,11 @@ def test_what_was_broken_off_goes_on_with_what_the_source_is_then(
         broken_off(patched, 9)
         with pytest.raises(KeyboardInterrupt):
             client.copy_to(other)
-        assert opened(other).count() == 900
+        assert opened(other).count() == 360
     if meanwhile != "nothing":
-        things.delete([f"p{i}" for i in range(0, 1_000, 3)])
+        things.delete([f"p{i}" for i in range(0, 400, 3)])
         things.add(["new"], [[5, 5]])
-        things.update(["p1", "p1600"], documents=["one", "two"], embeddings=[[1, 1], [2, 2]])
+        things.update(["p1", "p650"], documents=["one", "two"], embeddings=[[1, 1], [2, 2]])
     if meanwhile == "more than the log holds":
         monkeypatch.setattr("retrieval_store.engine.storage.write.LOG_WRITES", 2)
         monkeypatch.setattr("retrieval_store.engine.storage.write.TRIM_EVERY", 1)
@@ -435,7 +435,7 @@ def test_a_log_that_is_cut_off_before_the_last_pages_loses_nothing(tmp_path, mon
         write = collection.write
 
         def with_writes(*arguments):
-            things.update(["p1600"], metadatas=[{"turn": 1}])
+            things.update(["p650"], metadatas=[{"turn": 1}])
             write(*arguments)
 
         before = held(things)
@@ -446,7 +446,7 @@ def test_a_log_that_is_cut_off_before_the_last_pages_loses_nothing(tmp_path, mon
         assert [
             i
             for i, (a, b) in enumerate(zip(copied["metadatas"], before["metadatas"], strict=True))
-            if a != b and copied["ids"][i] != "p1600"
+            if a != b and copied["ids"][i] != "p650"
         ] == []
 
 
@@ -469,7 +469,7 @@ def test_what_changes_in_a_cluster_after_it_was_copied_is_copied_at_the_next_att
     first, things = filled(cluster, "first", 200), filled(cluster, "things", 400)
     with retrieval_store.Client(tmp_path / "b") as target:
         with monkeypatch.context() as patched:
-            broken_off(patched, 4)
+            broken_off(patched, 8)
             with pytest.raises(KeyboardInterrupt):
                 cluster.copy_to(target)
         assert opened(target, "first").count() == first.count()
@@ -535,12 +535,12 @@ def test_a_copy_that_differs_is_found(client, monkeypatch, wrong):
             copy = opened(other)
             if wrong == "document":
                 copy.update(
-                    [f"p{i}" for i in range(1_700)],
-                    documents=["x"] * 1_700,
-                    embeddings=[[1, 1]] * 1_700,
+                    [f"p{i}" for i in range(700)],
+                    documents=["x"] * 700,
+                    embeddings=[[1, 1]] * 700,
                 )
             elif wrong == "embedding":
-                copy.update([f"p{i}" for i in range(1_700)], embeddings=[[9, 9]] * 1_700)
+                copy.update([f"p{i}" for i in range(700)], embeddings=[[9, 9]] * 700)
             elif wrong == "missing":
                 copy.delete(["p1"])
             else:

@@ -22,7 +22,7 @@ from retrieval_store.filters.where import (
     parse_where_document,
 )
 
-EXAMPLES = int(os.environ.get("FILTER_EXAMPLES", "400"))
+EXAMPLES = int(os.environ.get("FILTER_EXAMPLES", "200"))
 fuzzed = settings(max_examples=EXAMPLES)
 
 WORDS = [*OPERATORS.split(), *DOCUMENT_OPERATORS.split(), "$", "$foo", "n", "text", "", "eq"]

@@ -21,7 +21,7 @@ from retrieval_store.filters.expression import (
     TextRange,
 )
 
-EXAMPLES = int(os.environ.get("FILTER_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("FILTER_EXAMPLES", "150"))
 thorough = settings(max_examples=EXAMPLES)
 
 KEYS = ("a", "b", "ключ", "a.b", "x y")

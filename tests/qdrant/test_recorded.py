@@ -34,9 +34,11 @@ def place(request, tmp_path_factory):
 
 @cache
 def replayed(recording: str, place: str) -> list[tuple[int, Any, bool]]:
-    """The calls of a recording, with their line, and whether what is answered is what was."""
+    """The calls of a recording, with their line, and whether what is answered is what was; without
+    the part that isn't compared and leaves nothing for others, which takes longer than all."""
     client = QdrantClient(place) if place == ":memory:" else QdrantClient(path=place)
-    found = [(i, call, agrees(answered(client, call), call)) for i, call in calls_of(recording)]
+    calls = [(i, call) for i, call in calls_of(recording) if call["part"] != "bm25"]
+    found = [(i, call, agrees(answered(client, call), call)) for i, call in calls]
     client.close()
     return found
 

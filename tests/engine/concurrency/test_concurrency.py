@@ -132,8 +132,8 @@ with retrieval_store.Client({str(tmp_path)!r}) as client:
 
 
 def test_processes_that_make_one_store_at_once_agree(tmp_path):
-    names = ",".join(f"collection-{i}" for i in range(5))
-    for attempt in range(5):
+    names = ",".join(f"collection-{i}" for i in range(9))
+    for attempt in range(3):
         path = tmp_path / str(attempt)
         with (
             running(create_or_get, path, names) as one,
@@ -147,7 +147,7 @@ def test_processes_that_make_one_store_at_once_agree(tmp_path):
                 process.stdin.write("\n")
                 process.stdin.flush()
             outputs = [process.communicate(timeout=PATIENCE) for process in processes]
-        assert [len(output.split()) for output, _ in outputs] == [5, 5, 5], outputs
+        assert [len(output.split()) for output, _ in outputs] == [9, 9, 9], outputs
         assert len({output for output, _ in outputs}) == 1
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
+from retrieval_store.engine.nearest import indexing, planner
 from retrieval_store.errors import ConflictError, InvalidArgumentError, PluginError
 from retrieval_store.indexes.hnsw import HNSWIndex
 from tests.helpers import PATIENCE
@@ -195,7 +196,7 @@ def test_four_writing_and_four_reading_processes_while_the_index_is_built(tmp_pa
     from contextlib import ExitStack
 
     opened(tmp_path)
-    seconds = 20
+    seconds = 8
     with ExitStack() as stack:
 
         def start(function, *arguments):
@@ -218,18 +219,20 @@ def test_four_writing_and_four_reading_processes_while_the_index_is_built(tmp_pa
 
 def test_explain_says_what_was_done_and_stats_what_takes_room(client, monkeypatch):
     use_index(monkeypatch.setattr)
+    monkeypatch.setattr(indexing, "WORTH_CELLS", 400_000)
+    monkeypatch.setattr(planner, "CACHED_CELLS", 400_000)
     things = client.create_collection("things", embedding_function=None)
     things.add(
-        ids=[str(i) for i in range(16_000)],
-        embeddings=cloud(16_000, dimension=256),
-        metadatas=[{"n": i} for i in range(16_000)],
+        ids=[str(i) for i in range(8_000)],
+        embeddings=cloud(8_000, dimension=64),
+        metadatas=[{"n": i} for i in range(8_000)],
     )
     things.optimize()
-    query = cloud(1, 5, 256)
+    query = cloud(1, 5, 64)
     told = things.explain(query_embeddings=query)
     assert told["plans"][0]["method"] == "over-fetch"
     assert told["plans"][0]["costs"]["over-fetch"] < told["plans"][0]["costs"]["exact"]
-    assert (told["points"], told["matching"], told["fresh"]) == (16_000, 16_000, 0)
+    assert (told["points"], told["matching"], told["fresh"]) == (8_000, 8_000, 0)
     assert {"filter", "over-fetch", "fetch"} <= set(told["steps"])
     assert all(milliseconds >= 0 for milliseconds in told["steps"].values())
     assert things.explain(query_embeddings=query, exact=True)["plans"][0]["method"] == "exact"
@@ -239,20 +242,20 @@ def test_explain_says_what_was_done_and_stats_what_takes_room(client, monkeypatc
     assert (none["matching"], none["plans"][0]["method"]) == (0, "nothing matches")
     assert things.explain(query_embeddings=query, ef=555)["plans"][0]["ef"] == 555
     stats = things.stats()
-    assert stats["points"] == 16_000
+    assert stats["points"] == 8_000
     assert stats["spaces"][""] == {
-        "dimension": 256,
-        "vectors": 16_000,
+        "dimension": 64,
+        "vectors": 8_000,
         "dead_slots": 0,
         "index": "hnsw",
-        "indexed_slots": 16_000,
+        "indexed_slots": 8_000,
         "coded_slots": stats["spaces"][""]["coded_slots"],  # as many as this processor is worth
     }
-    assert stats["memory"]["indexes"] > 16_000 * 256 * 4
-    assert stats["memory"]["columns"] > 16_000 * 8
+    assert stats["memory"]["indexes"] > 8_000 * 64 * 4
+    assert stats["memory"]["columns"] > 8_000 * 8
     if client.path is not None:
-        assert stats["disk"]["vectors"] >= 16_000 * 256 * 4
-        assert stats["disk"]["derived"] > 16_000 * 256 * 4
+        assert stats["disk"]["vectors"] >= 8_000 * 64 * 4
+        assert stats["disk"]["derived"] > 8_000 * 64 * 4
         assert stats["disk"]["points"] > 0
 
 

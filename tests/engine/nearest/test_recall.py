@@ -2,6 +2,7 @@
 
 import ast
 import sysconfig
+from collections.abc import Iterable
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -18,19 +19,30 @@ pytestmark = pytest.mark.models
 
 
 def lines_of_python() -> list[str]:
-    """Distinct lines of the language reference and of the standard library's docstrings."""
-    texts = list(topics.values())
+    """Distinct lines of the language reference and of the standard library's docstrings, as many
+    as are wanted: it takes long to read them all."""
+    lines = dict.fromkeys(long_lines(topics.values()))
     for file in sorted(Path(sysconfig.get_path("stdlib")).rglob("*.py")):
-        if "site-packages" not in file.parts and len(texts) < 60_000:
-            try:
-                tree = ast.parse(file.read_bytes())
-            except (SyntaxError, ValueError):
-                continue
-            kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
-            found = [ast.get_docstring(n) for n in ast.walk(tree) if isinstance(n, kinds)]
-            texts += [text for text in found if text]
+        if len(lines) >= POINTS + QUERIES:
+            break
+        if not {"site-packages", "test", "tests"} & {*file.parts}:
+            lines |= dict.fromkeys(long_lines(docstrings(file)))
+    return list(lines)
+
+
+def docstrings(file: Path) -> list[str]:
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return []
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    found = [ast.get_docstring(n) for n in ast.walk(tree) if isinstance(n, kinds)]
+    return [text for text in found if text]
+
+
+def long_lines(texts: Iterable[str]) -> list[str]:
     lines = [line.strip() for text in texts for line in text.splitlines()]
-    return list(dict.fromkeys(line for line in lines if len(line) > 30))
+    return [line for line in lines if len(line) > 30]
 
 
 @pytest.fixture(scope="module")

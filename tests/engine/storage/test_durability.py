@@ -83,7 +83,7 @@ def kill_again_and_again(path, kills: int, seed: int, most: int, eager: bool = F
 
 
 def test_a_writer_killed_at_random_moments_loses_nothing_acknowledged(tmp_path):
-    assert kill_again_and_again(tmp_path, kills=25, seed=1, most=150) > 1_000
+    assert kill_again_and_again(tmp_path, kills=15, seed=1, most=200) > 1_000
 
 
 @pytest.mark.slow
@@ -92,7 +92,7 @@ def test_a_writer_killed_two_hundred_times_loses_nothing_acknowledged(tmp_path):
 
 
 def test_a_writer_with_an_index_killed_at_random_moments_loses_nothing(eager, tmp_path):
-    assert kill_again_and_again(tmp_path, 15, seed=3, most=60, eager=True) > 200
+    assert kill_again_and_again(tmp_path, 10, seed=3, most=60, eager=True) > 200
 
 
 @pytest.mark.slow
@@ -113,7 +113,7 @@ def test_of_a_transaction_of_several_operations_a_kill_leaves_all_or_nothing(tmp
     store = Store(tmp_path, "full")
     collection = store.create("things", {}, {"v": NewSpace("l2")}).id
     moments, last = random.Random(5), -1
-    for _ in range(15):
+    for _ in range(10):
         with running(transact, tmp_path, last + 1) as process:
             assert process.stdout.readline() == "ready\n", process.stderr.read()
             said = [process.stdout.readline() for _ in range(moments.randrange(60))]

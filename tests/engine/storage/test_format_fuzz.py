@@ -593,16 +593,16 @@ def correct_blocks(connection, space, generation, numbers, size):
 
 
 TARGETS = {
-    "values": (values, 70),
-    "pages": (pages, 50),
-    "trees": (trees, 30),
-    "logs": (logs, 35),
-    "graphs": (derived_of("index"), 20),
-    "lists": (derived_of("[tw]"), 20),
-    "vectors": (vectors, 12),
+    "values": (values, 35),
+    "pages": (pages, 25),
+    "trees": (trees, 15),
+    "logs": (logs, 18),
+    "graphs": (derived_of("index"), 10),
+    "lists": (derived_of("[tw]"), 10),
+    "vectors": (vectors, 8),
 }
 if has_kernels():  # else nobody makes or reads codes
-    TARGETS["codes"] = (derived_of("codes"), 20)
+    TARGETS["codes"] = (derived_of("codes"), 10)
 
 
 # The rounds, in a process of their own.
@@ -720,9 +720,9 @@ def test_a_tree_whose_rows_come_again_and_again_takes_no_memory(tmp_path):
 @pytest.mark.property
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_same_ten_times_as_long(tmp_path, target):
+def test_the_same_twenty_times_as_long(tmp_path, target):
     rounds = TARGETS[target][1]
-    fuzz(target, tmp_path, rounds, 11 * rounds)
+    fuzz(target, tmp_path, rounds, 21 * rounds)
 
 
 if __name__ == "__main__":

@@ -246,7 +246,7 @@ def test_all_vector_spaces_are_compacted_together(tmp_path, spaces):
 
 def test_four_writers_four_readers_and_maintenance_lose_and_mix_nothing(tmp_path):
     opened(tmp_path)
-    seconds = 20
+    seconds = 8
     with ExitStack() as stack:
         start = stack.enter_context
         writers = [start(running(write_counters, tmp_path, w, seconds)) for w in range(4)]

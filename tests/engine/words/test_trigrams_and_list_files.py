@@ -133,7 +133,7 @@ def test_hostile_lists_with_right_checksums_do_no_harm(tmp_path):
         ready(things)
         things.query(query_texts="x", mode="text")
         things.optimize()
-    for seed in range(120):
+    for seed in range(60):
         moves = random.Random(seed)
         shutil.copytree(tmp_path / "made", tmp_path / "store")
         for file in list((tmp_path / "store").glob("*/derived/*")):

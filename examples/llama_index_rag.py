@@ -80,9 +80,10 @@ def main() -> None:
             for found in retriever.retrieve(question):
                 text = " ".join(found.node.get_content().split())
                 print(f"  {found.score:.3f} {found.node.metadata['topic']}: {text[:80]}")
-            only = MetadataFilters(filters=[MetadataFilter(key="topic", value="try")])
+            topic = retriever.retrieve(question)[0].node.metadata["topic"]
+            only = MetadataFilters(filters=[MetadataFilter(key="topic", value=topic)])
             engine = index.as_query_engine(llm=MockLLM(max_tokens=12), filters=only)
-            print(f"  [a mock language model, from the topic 'try']: {engine.query(question)}")
+            print(f"  [a mock language model, from the topic {topic!r}]: {engine.query(question)}")
 
 
 if __name__ == "__main__":

@@ -81,7 +81,10 @@ def _tell_damaged(store: str, root: Path, damaged: "list[FileReport]") -> None:
     if any(DERIVED in file.parts for file in files):
         complain("what is derived is made again by: optimize --rebuild")
     if not all(DERIVED in file.parts for file in files):
-        complain("points aren't: restore a snapshot beside the store (see: operating)")
+        complain(
+            "what is damaged isn't made again by itself: restore a snapshot beside the store "
+            '(docs/operating.md, under "A damaged store")'
+        )
 
 
 @click.command()

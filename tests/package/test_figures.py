@@ -19,6 +19,7 @@ def test_a_page_has_the_figures_of_the_files(page):
     text = page.read_text()
     assert pages.filled(text) == text, "run benchmarks/pages.py"
     assert text.count("<!-- figures:") == text.count("<!-- /figures -->")
+    assert not re.search(r"<!-- figures: \S+ -->\s*<!-- /figures -->", text), "an empty block"
 
 
 def test_a_figure_that_is_changed_by_hand_is_noticed():

@@ -144,7 +144,7 @@ def test_a_splade_model_gives_sparse_vectors(splade):
 
 # OpenCLIP
 
-CLIP = "ViT-S-32-alt"  # the smallest that it knows
+CLIP = "ViT-S-32-alt"  # one of the smallest that it knows
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from tests.helpers import ROOT
 from tests.helpers.indexed import populated
 from tests.helpers.small_stores import delete, everything, fill, points_file, problems, sql, write
 
-ROUNDS = int(os.environ.get("TAMPER_ROUNDS", "200"))  # thousands were tried
+ROUNDS = int(os.environ.get("TAMPER_ROUNDS", "200"))
 
 
 @pytest.fixture

@@ -132,7 +132,10 @@ def run(name: str, folder: Path) -> dict[str, Any]:
 def table(results: dict[str, dict[str, Any]]) -> str:
     """The figures as Markdown, a row each."""
     names = list(results)
-    rows = ["| figure | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    rows = [
+        "| figure | " + " | ".join(SHOWN.get(name, name) for name in names) + " |",
+        "|---" * (len(names) + 1) + "|",
+    ]
     keys = dict.fromkeys(key for figures in results.values() for key in figures)
     for key in keys:
         cells = [_shown(key, results[name].get(key)) for name in names]
@@ -163,7 +166,7 @@ def plot_systems(results: dict[str, dict[str, Any]], file: Path) -> None:
         width = 0.8 / len(results)
         for i, (name, figures) in enumerate(results.items()):
             values = [figures.get(f"{kind}, {label}", np.nan) for label in labels]
-            axis.bar(np.arange(len(labels)) + i * width, values, width, label=name)
+            axis.bar(np.arange(len(labels)) + i * width, values, width, label=SHOWN.get(name, name))
         axis.set_xticks(np.arange(len(labels)) + 0.4, labels, rotation=15)
         axis.set_yscale("log")
         axis.set_title(

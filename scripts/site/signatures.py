@@ -42,5 +42,5 @@ def _mark(described: griffe.Object, function: griffe.Function) -> None:
     text = described.docstring.value
     for parameter in function.parameters:
         name = re.escape(parameter.name)
-        text = re.sub(rf"(?<![\w`\"'.\[]){name}(?=(, [\w`]+)*: )", f"**{parameter.name}**", text)
+        text = re.sub(rf"(?<![\w`\"'.\[]){name}(?=(, [\w`]+)*:\s)", f"**{parameter.name}**", text)
     described.docstring.value = text

@@ -2,30 +2,72 @@
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# Without bytecode each of the many processes that tests start compiles all that it imports.
+unset PYTHONDONTWRITEBYTECODE
+
+# is_python PROGRAM [VERSION]: whether it runs, and is of that version, or of any that is supported
+is_python() {
+    "$1" - "${2:-}" 2>/dev/null <<'PROGRAM'
+import sys
+here, wanted = sys.version_info[:2], sys.argv[1]
+sys.exit("%d.%d" % here != wanted if wanted else not (3, 11) <= here < (3, 14))
+PROGRAM
+}
+
+# find_python [VERSION]: a Python of that version, such as 3.13, else PYTHON or any that is
+# supported; among pyenv's too, whose shims are on PATH and lead only to the one that is chosen
 find_python() {
-    local candidate
-    for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11 python3.10; do
-        if [ -n "$candidate" ] && "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null; then
+    local candidate candidates=("${PYTHON:-python3}" python3) version folder
+    for version in ${1:-3.13 3.12 3.11}; do
+        candidates+=("python$version")
+        for folder in ${PATH//:/ }; do
+            candidates+=("${folder%/shims}"/versions/"$version".*/bin/python)
+        done
+    done
+    for candidate in "${candidates[@]}"; do
+        if is_python "$candidate" "${1:-}"; then
             echo "$candidate"
             return
         fi
     done
-    echo "Python 3.10 to 3.13 is needed, and none was found; name one with PYTHON=" >&2
+    echo "Python ${1:-3.11 to 3.13} is needed, and none was found; name one with PYTHON=" >&2
+    return 1
+}
+
+# told_to_pip SETTING: what pip is told by its configuration and environment, where uv doesn't look
+told_to_pip() {
+    { "$(find_python)" -m pip config list 2>/dev/null || true; } | sed -nE "s/^(:env:|[a-z]+)\.$1='(.*)'$/\2/p"
+}
+
+# has_cpu_torch VERSION: whether a build of torch without CUDA can be had for that Python
+has_cpu_torch() {
+    local folder
+    [ "$(uname)" != Darwin ] && [ -z "${UV_TORCH_BACKEND:-}" ] || return 0
+    for folder in $(told_to_pip find-links); do
+        ! compgen -G "$folder/torch-*-cp${1/./}-*.whl" >/dev/null || return 0
+    done
     return 1
 }
 
 # environment FOLDER REQUIREMENT...: a virtual environment with this project, editable, and what is
-# named, in the versions of $constraints; installed anew only when what is needed may have changed,
-# since asking pip takes seconds
+# named, in the versions of $constraints; of the Python $version, where that is set. Installed anew
+# only when what is needed may have changed, since asking takes seconds.
 constraints=constraints.txt
 environment() {
-    local folder=$1
+    local folder=$1 python told=() link index certificates
     shift
-    local python
-    python=$(find_python)
-    [ -x "$folder/bin/python" ] || "$python" -m venv "$folder"
-    if [ pyproject.toml -nt "$folder/installed" ] || [ constraints.txt -nt "$folder/installed" ]; then
+    if ! is_python "$folder/bin/python" "${version:-}" || [ ! -x "$folder/bin/uv" ]; then
+        python=$(find_python "${version:-}")
+        "$python" -m venv --clear "$folder"
         "$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
+            --constraint constraints.txt uv
+    fi
+    if [ pyproject.toml -nt "$folder/installed" ] || [ constraints.txt -nt "$folder/installed" ]; then
+        for link in $(told_to_pip find-links); do told+=(--find-links "$link"); done
+        for index in $(told_to_pip index-url); do told+=(--default-index "$index"); done
+        certificates=$(told_to_pip cert | tail -1)
+        [ -z "$certificates" ] || export SSL_CERT_FILE=$certificates
+        "$folder/bin/uv" pip install --quiet --compile-bytecode --python "$folder/bin/python" ${told[@]+"${told[@]}"} \
             --constraint "$constraints" "$@"
         touch "$folder/installed"
     fi

@@ -30,13 +30,23 @@ class Packed:
 
 
 @cache
+def has_products() -> bool:
+    """Whether there are products of int8 at all."""
+    try:
+        import numkong  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+@cache
 def has_kernels() -> bool:
     """Whether there are products of int8 that are faster than those of floats: serial ones aren't,
     nor are numpy's."""
-    try:
-        import numkong
-    except ImportError:
+    if not has_products():
         return False
+    import numkong
+
     return any(there for name, there in numkong.get_capabilities().items() if name != "serial")
 
 

@@ -65,7 +65,7 @@ class Tokens:
             spelt = _stems(self.stemmer)(spelt)
         if self.least or (self.most is not None and self.tokenizer != "prefix"):
             spelt = [word for word in spelt if self._has_length(word)]
-        return [word for word in spelt if word]
+        return [word for word in spelt if word not in NO_TOKENS]
 
     def _spelt(self, word: str) -> str:
         if self.folded:
@@ -78,6 +78,7 @@ class Tokens:
         return len(word) >= (self.least or 0) and (most is None or len(word) <= most)
 
 
+NO_TOKENS = ("", "\0")  # U+0000 alone is none to servers either; beside others in a word it counts
 _SPLIT: dict[Tokenizer, Callable[[str], list[str]]] = {
     "word": words_in,
     "whitespace": between_blanks,

@@ -42,6 +42,12 @@ def test_settings_that_bm25_cannot_have_are_named(settings):
         BM25Embedding(**settings)
 
 
+@pytest.mark.parametrize("texts", [["a cat", ""], ["", "a cat"], [""], ["a cat", "the of"], []])
+def test_a_text_without_words_has_an_empty_vector_wherever_it_stands(texts):
+    sizes = [len(vector.indices) for vector in BM25Embedding()(texts)]
+    assert sizes == [1 if "cat" in text else 0 for text in texts]
+
+
 def test_the_extremes_that_bm25_allows_have_finite_values():
     for k in (0, 1e-9, 1_000):
         for b in (0, 1):

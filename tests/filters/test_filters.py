@@ -221,6 +221,7 @@ def test_what_exists_how_long_lists_are_and_what_is_not_so(values):
     assert set(found({"k": {"$not": {"$size": 2}}})) == {*VALUES, "missing"} - {"list"}
 
 
+@pytest.mark.embedded  # limits of SQLite
 def test_large_filters_work(populated):
     many = {"$in": [*range(3, 100_003)]}
     assert populated.get(where={"n": many})["ids"] == ["p3", "p4"]
@@ -233,6 +234,12 @@ def test_large_filters_work(populated):
     ]
     ranges = [{"n": {"$gte": i}} for i in range(3, 10_003)]
     assert populated.get(where={"$or": ranges})["ids"] == ["p3", "p4"]
+
+
+def test_many_numbers_leave_out_none_between_them(populated):
+    but_three = [*range(-200, 3), *range(4, 200)]
+    assert populated.get(where={"n": {"$nin": but_three}})["ids"] == ["p3"]
+    assert populated.get(where={"n": {"$in": but_three}})["ids"] == ["p0", "p1", "p2", "p4"]
 
 
 def test_filters_may_nest_two_hundred_levels_and_no_more(populated):

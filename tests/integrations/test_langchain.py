@@ -520,6 +520,13 @@ def test_relevance_stays_from_0_to_1_in_every_mode(filled, alpha, fusion):
     assert all(0 <= score <= 1 for score in relevance)
 
 
+@pytest.mark.parametrize("fusion", ["rrf", "weighted"])
+def test_what_is_first_by_words_and_by_meaning_has_the_relevance_1(filled, fusion):
+    how = {"search_mode": "hybrid", "alpha": 0.5, "fusion": fusion}
+    ((first, score), *_) = filled.similarity_search_with_relevance_scores(TEXTS[0], 4, **how)
+    assert (first.page_content, score) == (TEXTS[0], pytest.approx(1))
+
+
 def test_a_relevance_function_is_for_distances_only(make):
     store = make(Letters(), relevance_score_fn=lambda distance: 1 - distance / 2)
     store.add_texts(TEXTS)

@@ -1,10 +1,13 @@
 """Sets of rows, ascending."""
 
+from unittest.mock import patch
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval_store.engine.state.layers import Layers, outside, united
+from retrieval_store.engine.state import layers
+from retrieval_store.engine.state.layers import LayerCache, Layers, outside, united
 
 rows = st.sets(st.integers(0, 300)).map(lambda found: np.array(sorted(found), np.int64))
 
@@ -18,6 +21,8 @@ def test_rows_of_both_and_rows_of_one_alone(one, other):
 
 
 class Segment:
+    nbytes = 1
+
     def __init__(self, rows):
         self.rows = rows
 
@@ -30,3 +35,20 @@ def test_above_a_segment_are_the_rows_of_those_that_come_later(stack):
         later = {row for rows in stack[i + 1 :] for row in rows.tolist()}
         assert (found is None) == (i == len(stack) - 1)
         assert found is None or found.tolist() == sorted(later)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a write", "a", "b"]), rows), max_size=30))
+def test_stale_are_all_rows_that_were_changed_since_also_where_changes_were_merged(steps):
+    cache, seq, changed, built = LayerCache(0), 0, [], {}
+    with patch.object(layers, "CHANGES_KEPT", 3):
+        for what, some in steps:
+            if what == "a write":
+                seq += 1
+                cache.note(seq, some)
+                changed.append(some)
+            else:
+                cache.keep(what, seq, Layers((Segment(some),), np.empty(0, np.int64)))
+                built[what] = seq
+            for key, since in built.items():
+                stale = {*cache.at(key, seq, 301).stale.tolist()}
+                assert stale >= {row for rows in changed[since:] for row in rows.tolist()}

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 import retrieval_store
+from retrieval_store.engine.store import Store
 from retrieval_store.engine.upkeep.maintenance import optimize
 from retrieval_store.errors import LockTimeoutError, ReadOnlyError
+from retrieval_store.interface.points import Fields
+from retrieval_store.interface.queries import Query
 from tests.helpers import PATIENCE
-from tests.helpers.batches import UPSERT, batch
+from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.indexed import until
 from tests.helpers.processes import (
     DIMENSION,
@@ -26,6 +29,7 @@ from tests.helpers.processes import (
     running,
     write_counters,
 )
+from tests.often import times
 
 pytestmark = pytest.mark.embedded
 
@@ -193,13 +197,32 @@ def test_writes_of_other_threads_during_a_compaction_are_kept(client):
     assert not deleted & set(things.get()["ids"])
 
 
+def test_a_vector_that_is_deleted_during_a_compaction_stays_deleted(tmp_path):
+    store = Store(tmp_path, "full")
+    points = points_of(store, v="l2")
+    points.put(batch([*range(6)], v=np.eye(6)), ADD)
+    points.put(batch([5], v=np.ones((1, 6))), UPSERT)  # so that there is something to compact
+    lost = []
+
+    def meanwhile(done, total):
+        if done and not lost:
+            lost.append(3)
+            points.transact(lambda changes: changes.delete_vectors(lost, None, ["v"], True))
+
+    store.optimize(store.named("things").id, meanwhile)
+    assert lost
+    (hits,) = points.search(Query("v", np.eye(6, dtype=np.float32)[3:4], 6), Fields())
+    assert sorted(hits.points.ids) == [0, 1, 2, 4, 5]
+    store.close()
+
+
 @pytest.mark.kills
 def test_a_compaction_killed_at_random_moments_harms_nothing_and_the_next_one_cleans_up(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         things = churned(client, 2_000)
         before = content(things)
     moments = random.Random(4)
-    for _ in range(12):
+    for _ in range(times(4, 12)):
         with running(optimize_again_and_again, tmp_path, "once") as process:
             assert process.stdout.readline() == "ready\n", process.stderr.read()
             killer = threading.Timer(moments.uniform(0, 0.06), process.kill)
@@ -244,9 +267,10 @@ def test_all_vector_spaces_are_compacted_together(tmp_path, spaces):
     store.close()
 
 
+@pytest.mark.slow  # with an index besides: engine/nearest/test_index.py
 def test_four_writers_four_readers_and_maintenance_lose_and_mix_nothing(tmp_path):
     opened(tmp_path)
-    seconds = 8
+    seconds = times(3, 8)
     with ExitStack() as stack:
         start = stack.enter_context
         writers = [start(running(write_counters, tmp_path, w, seconds)) for w in range(4)]

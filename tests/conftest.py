@@ -1,18 +1,27 @@
 """Fixtures: stores in memory and on disk, and a collection of two-dimensional points."""
 
+import gc
+import math
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import retrieval_store
+from retrieval_store.engine.codes import speeds
+from retrieval_store.indexes.kernels import has_products
+from tests.often import up_to
 
 pytest.register_assert_rewrite("tests.helpers")
 settings.register_profile(  # an example may take as long as a busy machine needs for it
-    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "patient",
+    deadline=None,
+    max_examples=up_to(100),
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("patient")
 
@@ -85,10 +94,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: any(map(item.get_closest_marker, SLOW_KINDS)))
 
 
+def pytest_collection_finish() -> None:
+    """What is there before the first test stays: the collector needn't look at it again and again,
+    which took a quarter of a second each time."""
+    gc.collect()
+    gc.freeze()
+
+
 SUPPORT = str(Path(__file__).parent / "support")
 sys.path.insert(0, SUPPORT)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SUPPORT, os.environ.get("PYTHONPATH")]))
 if "torchvision_beside_cpu_torch" not in sys.modules:
+    import limited_numkong
     import torchvision_beside_cpu_torch
 
+    limited_numkong.limit()
     torchvision_beside_cpu_torch.watch()
+
+# Which way a search takes is the test's choice or this one, and never the machine's.
+speeds.ASSUMED = speeds.USUAL if has_products() else replace(speeds.USUAL, code=math.inf)

@@ -39,6 +39,7 @@ def environment(folder: Path) -> dict[str, str]:
         **os.environ,
         **paths,
         "TERM": "xterm",
+        "COLUMNS": str(COLUMNS),
         "NO_COLOR": "1",
         "PYTHONPATH": f"{ROOT}:{os.environ['PYTHONPATH']}",
     }

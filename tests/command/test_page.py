@@ -33,7 +33,7 @@ def matches(printed: str, expected: str) -> bool:
     return re.fullmatch(pattern, plain(printed)) is not None
 
 
-@pytest.mark.models
+@pytest.mark.checks
 def test_each_command_prints_what_the_page_says(tmp_path):
     (tmp_path / "notes.jsonl").write_text("\n".join(NOTES) + "\n")
     (tmp_path / "letters").mkdir()

@@ -74,7 +74,9 @@ def test_only_one_at_a_time_has_a_journal(tmp_path):
         b'{"format": 2, "collections": {}}',
         b'{"format": 1, "collections": {"x": {}}}',
         b'{"format": 1, "collections": []}',
-        json.dumps({"format": 1, "collections": {str(uuid.uuid4()): {"target": "../.."}}}).encode(),
+        json.dumps(
+            {"format": 1, "collections": {str(uuid.UUID(int=7)): {"target": "../.."}}}
+        ).encode(),
     ],
 )
 def test_what_is_no_journal_is_said_so_with_what_to_do(both, content):

@@ -13,8 +13,9 @@ from tests.copying.test_copies_of_stores import filled, held, opened, same
 from tests.helpers import PATIENCE
 from tests.helpers.processes import running
 from tests.helpers.qdrant_server.socket import serving
+from tests.often import times
 
-KILLS = int(os.environ.get("COPY_KILLS", "8"))  # of all; 50 and more were tried
+KILLS = int(os.environ.get("COPY_KILLS", times(4, 8)))  # of all; 50 and more were tried
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def test_a_copy_to_a_server_that_is_killed_goes_on(tmp_path):
     rng = random.Random(3)
     store = made(tmp_path / "store", 100, 400)
     with serving() as url:
-        for _ in range(5):
+        for _ in range(times(2, 5)):
             if killed_or_done(rng.uniform(0.1, 1.5), store, url, "points"):
                 break
         else:
@@ -84,7 +85,7 @@ def test_a_copy_to_a_server_that_is_killed_goes_on(tmp_path):
 
 
 @pytest.mark.kills
-@pytest.mark.parametrize("to", ["disk", "memory"])
+@pytest.mark.parametrize("to", ["disk", pytest.param("memory", marks=pytest.mark.slow)])
 def test_a_writer_that_never_pauses_is_followed(tmp_path, to):
     with retrieval_store.Client(tmp_path / "a") as source:
         things = filled(source, count=1_700)

@@ -37,7 +37,7 @@ def test_get_without_ids_returns_all_in_order_of_insertion_and_updates_keep_thei
 
 
 def test_what_is_included_is_said_in_plain_strings_whatever_kind_was_asked_for(populated):
-    class Kind(str, Enum):
+    class Kind(str, Enum):  # noqa: UP042 (not what StrEnum is)
         URIS = "uris"
 
     for include in ([Kind.URIS, "documents"], ["uris", "documents"]):
@@ -226,6 +226,7 @@ def test_distances_are_squared_l2_or_one_minus_product_or_cosine(client, space, 
     )
 
 
+@pytest.mark.embedded
 def test_a_small_collection_answers_more_queries_than_it_has_room_for_rows(populated):
     found = populated.query(query_embeddings=np.zeros((9_000, 2)), n_results=5)
     assert len(found["ids"]) == 9_000

@@ -220,6 +220,7 @@ def test_what_the_caller_passed_is_never_changed(collection):
     assert vectors == [[1, 2], [3, 4]]
 
 
+@pytest.mark.embedded  # a limit of SQLite
 def test_one_atomic_batch_may_hold_any_number_of_records(collection):
     many = 34_000  # more than the parameters that a statement of SQLite may have
     collection.add(ids=[str(i) for i in range(many)], embeddings=np.ones((many, 3)))
@@ -230,7 +231,7 @@ def test_one_atomic_batch_may_hold_any_number_of_records(collection):
 
 
 def test_ids_may_be_members_of_an_enum_of_strings(collection):
-    class Kind(str, enum.Enum):
+    class Kind(str, enum.Enum):  # noqa: UP042 (not what StrEnum is)
         CAT = "cat"
 
     collection.add(ids=[Kind.CAT, np.str_("dog")], embeddings=[[1], [2]])

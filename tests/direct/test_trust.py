@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -81,12 +82,9 @@ def store(tmp_path):
 
 def put(store, **changes):
     """Change stored settings by hand, with the checksums made right."""
-    (settings,) = (
-        row[0]
-        for row in sqlite3.connect(f"file:{store}/catalog.sqlite?mode=ro", uri=True).execute(
-            "SELECT settings FROM collections"
-        )
-    )
+    catalog = f"file:{store}/catalog.sqlite?mode=ro"
+    with closing(sqlite3.connect(catalog, uri=True)) as connection:
+        ((settings,),) = connection.execute("SELECT settings FROM collections")
     changed = json.dumps({**json.loads(settings), **changes}).encode()
     sql(store / "catalog.sqlite", "UPDATE collections SET settings = ?", changed)
 

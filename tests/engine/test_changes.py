@@ -39,6 +39,7 @@ from retrieval_store.interface.queries import Query, SparseQuery
 from retrieval_store.interface.spaces import NewSpace
 from tests.helpers import PATIENCE
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
+from tests.often import up_to
 
 REPLACE = WriteRules(known="replace", new="insert")
 ALL = Fields(payload=True, document=True, uri=True, vectors=("v", "w"), version=True)
@@ -594,5 +595,5 @@ def numbers_in(vectors):
     return [None if np.isnan(one) else int(one) for one in vectors[:, 0].tolist()]
 
 
-Transactions.TestCase.settings = settings(max_examples=60, stateful_step_count=20)
+Transactions.TestCase.settings = settings(max_examples=up_to(60), stateful_step_count=20)
 TestTransactions = Transactions.TestCase

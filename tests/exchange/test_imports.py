@@ -4,6 +4,7 @@ them record by record."""
 import json
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -266,7 +267,7 @@ def test_embedding_functions_of_chromas_own_that_are_here_too(stored, settings):
 
 def test_what_cannot_be_kept_is_told_and_the_rest_is(novels, here):
     # What chromadb refuses today, an older one may have written.
-    with sqlite3.connect(novels / "chroma.sqlite3") as connection:
+    with closing(sqlite3.connect(novels / "chroma.sqlite3")) as connection, connection:
         (first, second) = [
             row[0]
             for row in connection.execute(

@@ -20,6 +20,7 @@ from retrieval_store.exchange import (
     export_parquet,
 )
 from retrieval_store.exchange.formats.jsonl import numbers_of
+from tests.often import up_to
 
 EVERYTHING = ("documents", "metadatas", "uris", "embeddings")
 BIG = [2**63, 2**64 - 1, -(2**63), 2**53 + 1, 0, -1]
@@ -105,7 +106,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-@settings(max_examples=50)
+@settings(max_examples=up_to(50))
 @given(data=st.data())
 def test_what_is_exported_is_what_is_added_again(way, data, tmp_path_factory):
     datatype = data.draw(st.sampled_from(["float32", "float16"]))

@@ -21,8 +21,9 @@ from retrieval_store.filters.where import (
     parse_where,
     parse_where_document,
 )
+from tests.often import up_to
 
-EXAMPLES = int(os.environ.get("FILTER_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("FILTER_EXAMPLES", up_to(200)))
 fuzzed = settings(max_examples=EXAMPLES)
 
 WORDS = [*OPERATORS.split(), *DOCUMENT_OPERATORS.split(), "$", "$foo", "n", "text", "", "eq"]

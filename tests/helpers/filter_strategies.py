@@ -20,8 +20,9 @@ from retrieval_store.filters.expression import (
     TextIn,
     TextRange,
 )
+from tests.often import up_to
 
-EXAMPLES = int(os.environ.get("FILTER_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("FILTER_EXAMPLES", up_to(150)))
 thorough = settings(max_examples=EXAMPLES)
 
 KEYS = ("a", "b", "ключ", "a.b", "x y")

@@ -12,8 +12,9 @@ EXAMPLES = ROOT / "examples"
 
 def installed(package: str, folder: Path) -> dict[str, str]:
     """The environment in which the example package is installed, offline and beside ours."""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-    command += ["--no-build-isolation", "--target", str(folder), str(EXAMPLES / package)]
+    command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--offline"]
+    command += ["--python", sys.executable, "--no-build-isolation", "--no-cache"]
+    command += ["--target", str(folder), str(EXAMPLES / package)]
     subprocess.run(command, check=True, capture_output=True, text=True)
     paths = [str(folder), os.environ["PYTHONPATH"]]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

@@ -74,10 +74,13 @@ def eager_codes(set_attribute) -> None:
     """Make codes of the smallest collections, in small segments, and use them wherever they can be
     used."""
     from retrieval_store.engine import points
-    from retrieval_store.engine.codes import segments
+    from retrieval_store.engine.codes import segments, speeds
     from retrieval_store.engine.nearest import by_codes, planner
     from retrieval_store.engine.upkeep import code_check, verify
+    from retrieval_store.indexes.kernels import has_products
 
+    if has_products():
+        set_attribute(speeds, "ASSUMED", speeds.USUAL)
     set_attribute(segments, "WORTH_CELLS", 1)
     set_attribute(segments, "LEAST_CELLS", 0)
     set_attribute(points, "FRESH_CELLS", 0)

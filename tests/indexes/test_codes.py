@@ -16,11 +16,14 @@ from retrieval_store.indexes.codes import (
     slices_of,
 )
 from retrieval_store.indexes.exact import BY_PRODUCTS, is_safe_length, length_of, norms_of
-from retrieval_store.indexes.kernels import MOST_DIMENSIONS, has_kernels, packed, products
+from retrieval_store.indexes.kernels import MOST_DIMENSIONS, has_products, packed, products
 from tests.helpers.oracle import brute_force
 from tests.indexes.test_exact import CLOUDS
+from tests.often import up_to
 
-pytestmark = pytest.mark.skipif(not has_kernels(), reason="this processor has no products of int8")
+pytestmark = pytest.mark.skipif(
+    not has_products(), reason="there are no products of int8 without numkong"
+)
 
 HARD = {
     **CLOUDS,
@@ -94,7 +97,7 @@ def test_no_neighbour_is_proved_out(cloud, metric):
         assert not len(missed(rows, queries, metric, 10, found))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=up_to(150), deadline=None)
 @given(st.data())
 def test_no_neighbour_is_proved_out_whatever_the_vectors(data):
     metric = data.draw(st.sampled_from(BY_PRODUCTS))
@@ -115,7 +118,7 @@ def test_no_neighbour_is_proved_out_whatever_the_vectors(data):
     assert not len(missed(rows, queries, metric, k, found))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=up_to(60), deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(BY_PRODUCTS), st.floats(0.01, 1.0))
 def test_what_must_not_be_found_is_not_and_the_rest_is(seed, metric, share):
     random = np.random.default_rng(seed)

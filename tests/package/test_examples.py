@@ -4,7 +4,6 @@ import csv
 import importlib.util
 import json
 import re
-import subprocess
 import sys
 from http.client import HTTPConnection
 
@@ -14,19 +13,26 @@ from PIL import Image
 
 import retrieval_store
 from tests.helpers import PATIENCE, ROOT
+from tests.often import FULL
+from tests.package.interpreters import Interpreter
 
 EXAMPLES = ROOT / "examples"
 
 pytestmark = pytest.mark.models
 
 
-def run(name, *arguments, cwd, says="", code=0):
-    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
-    done = subprocess.run(
-        command, cwd=cwd, input=says, capture_output=True, text=True, timeout=PATIENCE
-    )
-    assert done.returncode == code, done.stderr
-    return done.stdout if code == 0 else done.stderr
+@pytest.fixture(scope="module")
+def run():
+    """Runs an example, and gives what it prints, or what it complains of where it is to fail."""
+    interpreter = Interpreter([path.read_text() for path in EXAMPLES.glob("*.py")])
+
+    def run(name, *arguments, cwd, says="", code=0):
+        done = interpreter.run(EXAMPLES / name, *arguments, cwd=cwd, says=says)
+        assert done.returncode == code, done.stderr
+        return done.stdout if code == 0 else done.stderr
+
+    yield run
+    interpreter.close()
 
 
 def answers(output):
@@ -42,7 +48,7 @@ def coloured(image, background):
 # Notes
 
 
-def test_sample_notes_answer_with_their_sources_and_are_read_once(tmp_path):
+def test_sample_notes_answer_with_their_sources_and_are_read_once(run, tmp_path):
     first = run("ask_your_notes.py", cwd=tmp_path)
     assert re.match(r"10 notes in \d+ passages; new or changed: 10, gone: 0, as before: 0\n", first)
     found = answers(first)
@@ -60,7 +66,7 @@ def test_sample_notes_answer_with_their_sources_and_are_read_once(tmp_path):
     assert answers(again) == found
 
 
-def test_own_notes_are_followed_as_they_change(tmp_path):
+def test_own_notes_are_followed_as_they_change(run, tmp_path):
     notes = tmp_path / "my notes"
     (notes / "deep").mkdir(parents=True)
     (notes / "tea.md").write_text(
@@ -93,7 +99,7 @@ def test_own_notes_are_followed_as_they_change(tmp_path):
     assert "[1] milk.rst:4 (Shopping)" in answers(second)["what to buy"]
 
 
-def test_notes_say_what_a_model_needs(tmp_path):
+def test_notes_say_what_a_model_needs(run, tmp_path):
     told = run("ask_your_notes.py", "--model", "nobody's", cwd=tmp_path, code=1)
     assert "--model nobody's" in told and "pip install langchain" in told
 
@@ -110,7 +116,7 @@ def hits(output):
     }
 
 
-def test_photos_are_found_by_words_and_by_picture_and_drawn(tmp_path):
+def test_photos_are_found_by_words_and_by_picture_and_drawn(run, tmp_path):
     first = run("product_photos.py", cwd=tmp_path)
     assert first.startswith("56 photos, 56 of them new, 0 gone\n")
     found = hits(first)
@@ -153,7 +159,7 @@ def test_photos_are_found_by_words_and_by_picture_and_drawn(tmp_path):
         assert sheet.size == (1366, 104 + 2 * 278 + 16)
 
 
-def test_photos_of_your_own_need_no_catalogue(tmp_path):
+def test_photos_of_your_own_need_no_catalogue(run, tmp_path):
     mine, asked = tmp_path / "mine", tmp_path / "asked.jpg"
     mine.mkdir()
     for name, colour in (("a-tomato", (200, 40, 40)), ("a-leaf", (40, 140, 60))):
@@ -193,7 +199,8 @@ def asked(port, method, path, body=None):
     return response.status, json.loads(data) if data else None, int(response.headers["X-Worker"])
 
 
-def test_a_note_written_through_one_worker_is_found_through_all(tmp_path, web_service, capsys):
+@pytest.mark.slow  # four workers, each with a model
+def test_a_note_written_through_one_worker_is_found_through_all(run, tmp_path, web_service, capsys):
     output = run("web_service.py", "--demo", "--store", "store", cwd=tmp_path)
     workers = re.findall(r"\d+", re.search(r"^Workers \[(.*)\] serve", output)[1])
     assert len(set(workers)) == 4
@@ -263,7 +270,7 @@ def executed(where, monkeypatch):
     )
 
 
-def test_the_notebook_goes_from_a_csv_to_a_map_twice(tmp_path, monkeypatch):
+def test_the_notebook_goes_from_a_csv_to_a_map(tmp_path, monkeypatch):
     first = executed(tmp_path, monkeypatch)
     rows = int(re.search(r"^(\d+) rows$", first, re.MULTILINE)[1])
     assert 300 <= rows <= 1000
@@ -277,6 +284,8 @@ def test_the_notebook_goes_from_a_csv_to_a_map_twice(tmp_path, monkeypatch):
         assert len(np.unique(shades // 32, axis=0)) > 20
         before = drawn.tobytes()
 
+    if not FULL:  # a kernel takes five seconds
+        return
     again = executed(tmp_path, monkeypatch)
     assert f"0 added, {rows} were there" in again
     with Image.open(tmp_path / "map_of_a_csv" / "map.png") as drawn:

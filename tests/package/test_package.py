@@ -108,15 +108,23 @@ def wheel(tmp_path_factory):
     return zipfile.ZipFile(wheel)
 
 
+@pytest.mark.checks
 def test_hnswlib_which_has_to_be_compiled_comes_only_by_extras_that_say_so(wheel):
     (metadata,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     needed = re.findall(
         r"^Requires-Dist: hnswlib(.*)$", wheel.read(metadata).decode(), re.MULTILINE
     )
     extras = [re.search(r"; extra == '(.*)'$", line) for line in needed]
-    assert {extra and extra[1] for extra in extras} == {"hnsw", "all", "bench", "dev"}
+    assert {extra and extra[1] for extra in extras} == {
+        "hnsw",
+        "all",
+        "bench",
+        "dev",
+        "dev-without-torch",
+    }
 
 
+@pytest.mark.checks
 def test_the_wheel_has_the_package_and_both_adapters_and_nothing_else(wheel):
     names = wheel.namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}

@@ -13,7 +13,6 @@ import pytest
 
 from tests.helpers import ROOT
 
-pytestmark = pytest.mark.models  # those come late, and this takes some seconds
 ROOMS = {
     "retrieval_store": ("client", "types"),
     "retrieval_store.errors": ("errors",),
@@ -80,6 +79,7 @@ def target_of(page, link):
     return path, unquote(parts.fragment)
 
 
+@pytest.mark.checks
 def test_every_page_of_the_docs_is_in_the_site(site):
     told = {path.relative_to(root_of(site)).with_suffix("").as_posix() for path in site}
     pages = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "reference").glob("*.md")]
@@ -87,6 +87,7 @@ def test_every_page_of_the_docs_is_in_the_site(site):
     assert wanted | {"changelog", "architecture", "contributing"} == told
 
 
+@pytest.mark.checks
 def test_no_link_leads_nowhere_and_nothing_is_loaded_from_elsewhere(site):
     broken = []
     for page in site.values():
@@ -99,11 +100,13 @@ def test_no_link_leads_nowhere_and_nothing_is_loaded_from_elsewhere(site):
     assert not broken
 
 
+@pytest.mark.checks
 def test_no_script_or_style_of_the_site_fetches_from_elsewhere(site):
     for style in root_of(site).rglob("*.css"):
         assert not re.search(r"url\(['\"]?(https?:)?//", style.read_text()), style
 
 
+@pytest.mark.checks
 def test_every_page_is_reached_from_the_first_by_what_its_text_says(site):
     """By links in the pages' own text, not only by the menu that every page has."""
     home = root_of(site) / "index.html"
@@ -119,6 +122,7 @@ def test_every_page_is_reached_from_the_first_by_what_its_text_says(site):
     assert {path.name for path in site if path not in reached} == set()
 
 
+@pytest.mark.checks
 @pytest.mark.parametrize("room", ROOMS)
 def test_every_public_name_of_a_room_is_in_the_reference(site, room):
     folder = root_of(site) / "reference"
@@ -136,6 +140,7 @@ def test_every_public_name_of_a_room_is_in_the_reference(site, room):
     assert missing == []
 
 
+@pytest.mark.checks
 def test_the_reference_shows_the_parameters_that_users_pass(site):
     text = "".join(site[root_of(site) / "reference" / "client.html"].text)
     query = text.partition("The best points for each query")[0].rpartition("query(")[2]

@@ -9,6 +9,7 @@ import pytest
 
 from tests.helpers import ROOT
 
+pytestmark = pytest.mark.checks
 CODE = ROOT / "tests" / "package" / "typing" / "user_code.py"
 
 

@@ -83,6 +83,9 @@ def test_what_is_refused_is_what_servers_and_local_mode_refuse_with():
     assert (again.status_code, str(again)) == (404, str(error))
 
 
+@pytest.mark.filterwarnings(  # of a file that local mode leaves open
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 def test_local_mode_and_we_keep_out_of_each_others_directories(tmp_path):
     theirs = qdrant_client.QdrantClient(path=str(tmp_path / "theirs"))
     theirs.create_collection("things", PARAMS)

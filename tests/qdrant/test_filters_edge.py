@@ -9,11 +9,13 @@ from qdrant_client import models
 from retrieval_store.filters.predicate import Candidate, fulfils
 from retrieval_store.qdrant.filters import parse_filter
 from tests.helpers.filter_strategies import EXAMPLES
+from tests.often import times
 from tests.qdrant import strategies
 from tests.qdrant.edge import Edge
 from tests.qdrant.store import IDS, Payloads
 
-compared = settings(max_examples=EXAMPLES // 6)  # that engine takes 50 ms to begin
+compared = settings(max_examples=max(25, EXAMPLES // 6))  # that engine takes 50 ms to begin
+compared_by_kinds = settings(max_examples=times(8, 25))  # and three or four of them an example
 
 
 @contextmanager
@@ -79,7 +81,7 @@ def test_points_asked_one_by_one_say_the_same(payloads, filters, indexes):
             assert said == named.ids, asked
 
 
-@compared
+@compared_by_kinds
 @given(strategies.points, strategies.points, st.sampled_from(["v", "w", "v[].x", "v.x"]))
 def test_values_are_counted_as_that_engine_counts_them(before, after, key):
     for kind in ("keyword", "integer", "bool", "uuid"):
@@ -94,7 +96,7 @@ def test_values_are_counted_as_that_engine_counts_them(before, after, key):
             assert ours.facet(key) == edge.facet(key)
 
 
-@compared
+@compared_by_kinds
 @given(strategies.points, strategies.points, st.booleans())
 def test_points_come_in_the_order_in_which_that_engine_has_them(before, after, descending):
     direction = models.Direction.DESC if descending else models.Direction.ASC

@@ -10,6 +10,7 @@ import retrieval_store
 from retrieval_store.qdrant import QdrantClient
 from tests.helpers import PATIENCE
 from tests.helpers.processes import running
+from tests.often import times
 from tests.qdrant.processes import (
     COUNT,
     first_version,
@@ -27,8 +28,9 @@ def test_readers_beside_two_writing_processes_never_see_a_mixture(tmp_path):
         writers = [processes.enter_context(running(rewrite, tmp_path, i)) for i in (1, 2)]
         for writer in writers:
             assert writer.stdout.readline().strip().isdigit(), writer.stderr.read()
-        reader = processes.enter_context(running(read, tmp_path, 150, 8))
-        assert mixtures(client, 150, least=8) == 0
+        reads = times(60, 150)
+        reader = processes.enter_context(running(read, tmp_path, reads, 8))
+        assert mixtures(client, reads, least=8) == 0
         said, errors = reader.communicate(timeout=PATIENCE)
         assert said == "mixtures 0\n", errors
         assert [writer.poll() for writer in writers] == [None, None]
@@ -63,7 +65,7 @@ def after(number):
 def test_of_batches_and_alias_lists_a_kill_leaves_all_or_nothing(tmp_path):
     moments, last = random.Random(17), 1
     first_version(tmp_path).close()
-    for _ in range(5):
+    for _ in range(times(3, 5)):
         with running(take_turns, tmp_path, last + 1) as process:
             assert process.stdout.readline() == "ready\n", process.stderr.read()
             said = [process.stdout.readline() for _ in range(moments.randrange(20, 50))]
@@ -76,7 +78,7 @@ def test_of_batches_and_alias_lists_a_kill_leaves_all_or_nothing(tmp_path):
             found = state_of(client)
         assert found in (after(newest), after(newest + 1))
         last = newest if found == after(newest) else newest + 1
-    assert last > 40
+    assert last > times(30, 40)
     with retrieval_store.Client(tmp_path) as client:
         assert not [report for report in client.verify() if report.problem]
 

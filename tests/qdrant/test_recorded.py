@@ -27,7 +27,7 @@ PARTS = (
 )
 
 
-@pytest.fixture(params=["memory", "directory"])
+@pytest.fixture(params=["directory", pytest.param("memory", marks=pytest.mark.slow)])
 def place(request, tmp_path_factory):
     return ":memory:" if request.param == "memory" else str(tmp_path_factory.mktemp("store"))
 

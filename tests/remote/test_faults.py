@@ -13,6 +13,7 @@ from retrieval_store import errors
 from retrieval_store.remote import listing, writing
 from retrieval_store.remote.calls import cluster
 from tests.helpers.qdrant_server import Server
+from tests.often import times, turn
 
 FAULTS = ["refuse", "stall", "lose", "half", "500", "500 after"]
 IDS = [f"p{i:02}" for i in range(40)]
@@ -97,7 +98,7 @@ def test_all_goes_well_where_nothing_fails():
 @pytest.mark.parametrize("fault", FAULTS)
 def test_one_failure_at_any_call_is_not_noticed(fault):
     _, requests = lived(None)
-    for nth in range(1, requests + 1):
+    for nth in range(1 + turn(3), requests + 1, times(3, 1)):
         failures, _ = lived(lambda number, method, path, nth=nth: fault if number == nth else None)
         assert failures == 0
 
@@ -105,7 +106,7 @@ def test_one_failure_at_any_call_is_not_noticed(fault):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_many_failures_are_told_and_what_failed_can_be_done_again(fault):
     _, requests = lived(None)
-    for nth in range(1, requests + 1, 2):
+    for nth in range(1 + turn(6), requests + 1, times(6, 2)):
         failures, _ = lived(
             lambda number, method, path, nth=nth: fault if nth <= number < nth + 9 else None
         )

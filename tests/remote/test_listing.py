@@ -12,6 +12,7 @@ import retrieval_store
 from retrieval_store.remote import listing, making
 from retrieval_store.remote.kept import orders
 from tests.helpers.qdrant_server import Server
+from tests.often import times
 
 NOW = 1_790_000_000_000_000  # in microseconds
 
@@ -58,7 +59,7 @@ def paged(things, size, **wanted):
 writers = st.lists(st.tuples(st.integers(0, 1_200), st.integers(1, 350)), min_size=1, max_size=6)
 
 
-@settings(max_examples=12)
+@settings(max_examples=times(4, 12))
 @given(writers, st.sampled_from([7, 100, 1_000]), st.integers(1, 3), st.integers(0, 99))
 def test_get_gives_each_point_once_whatever_clocks_said(writers, page, shards, seed):
     server = Server(shards=shards, seed=seed)

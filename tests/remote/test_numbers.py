@@ -16,6 +16,7 @@ from retrieval_store.remote.kept.numbers import is_sharp, kept
 from retrieval_store.remote.kept.payloads import Held, decoded, encoded
 from tests.helpers import oracle, real_qdrant
 from tests.helpers.qdrant_server import Server
+from tests.often import up_to
 
 
 @st.composite
@@ -33,7 +34,7 @@ def neighbours(draw):
 numbers = neighbours() | st.integers(-(2**63), 2**64 - 1) | st.integers(2**53 - 9, 2**53 + 9)
 
 
-@settings(max_examples=2_000)
+@settings(max_examples=up_to(2_000))
 @given(neighbours(), neighbours())
 def test_a_kept_number_stays_on_its_side_of_sharp_ones(number, limit):
     if is_sharp(limit):
@@ -48,7 +49,7 @@ def shared():
         yield retrieval_store.Client(qdrant_client=qdrant, allow_reset=True)
 
 
-@settings(max_examples=60)
+@settings(max_examples=up_to(60))
 @given(st.lists(numbers, min_size=1, max_size=12), st.lists(numbers, max_size=3))
 def test_numbers_come_back_and_are_compared_exactly(shared, values, others):
     shared.reset()

@@ -19,6 +19,7 @@ from tests.helpers.filter_strategies import (
     where_documents,
 )
 from tests.helpers.qdrant_server import Server
+from tests.often import up_to
 
 
 @pytest.fixture
@@ -226,7 +227,7 @@ def test_limits_of_points_that_are_in_a_qdrant_collection_of_their_own_are_kept(
                 assert fresh.query(query_embeddings=[[0.0]], n_results=50)["ids"] == [ids[:50]]
 
 
-@settings(max_examples=100)
+@settings(max_examples=up_to(100))
 @given(records_and_wheres, where_documents)
 def test_filters_mean_the_same_in_strict_mode(both, where_document):
     found, filters = both
@@ -243,7 +244,7 @@ def test_filters_mean_the_same_in_strict_mode(both, where_document):
     server.close()
 
 
-@settings(max_examples=100)
+@settings(max_examples=up_to(100))
 @given(records_and_expressions)
 def test_expressions_mean_the_same_in_strict_mode_and_under_indexes_of_others(both):
     found, expressions = both

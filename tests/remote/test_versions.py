@@ -15,6 +15,7 @@ from tests.helpers.filter_strategies import (
     where_documents,
 )
 from tests.helpers.qdrant_server import Server
+from tests.often import up_to
 
 SERVED = ["1.16.0", "1.17.2", "1.18.3", "1.19.0", "1.20.0", "1.21.0-dev"]
 
@@ -71,7 +72,7 @@ def test_collections_beside_each_other_have_their_own_points(qdrant):
     assert client.get_collection("other").get()["ids"] == []
 
 
-@settings(max_examples=100)
+@settings(max_examples=up_to(100))
 @given(records_and_wheres, where_documents)
 def test_filters_mean_the_same_on_a_server_without_substrings(both, where_document):
     found, filters = both

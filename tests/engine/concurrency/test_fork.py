@@ -16,7 +16,9 @@ from retrieval_store.errors import StorageError
 from retrieval_store.indexes import blas
 from tests.helpers import PATIENCE
 from tests.helpers.indexed import cloud, populated
+from tests.often import times
 
+FORKS = times(10, 25)
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
@@ -116,11 +118,11 @@ def test_forks_while_threads_read_and_write_never_hang_or_crash(tmp_path):
             things.upsert(ids="child", embeddings=[9] * 4, metadatas={"n": 9})
             assert things.get(where={"n": 9})["ids"] == ["child"]
 
-        statuses = [in_child(child) for _ in range(25)]
+        statuses = [in_child(child) for _ in range(FORKS)]
         stop.set()
         for thread in threads:
             thread.join()
-        assert statuses == [0] * 25
+        assert statuses == [0] * FORKS
         assert errors == []
         assert things.count() == 304
 
@@ -227,11 +229,11 @@ def test_forks_while_the_index_is_built_and_searched(eager, tmp_path):
             assert things.query(query_embeddings=vector, n_results=1)["ids"] == [["child"]]
             assert things.count() >= 1_001
 
-        statuses = [in_child(child) for _ in range(25)]
+        statuses = [in_child(child) for _ in range(FORKS)]
         stop.set()
         for thread in threads:
             thread.join()
-    assert statuses == [0] * 25
+    assert statuses == [0] * FORKS
     assert errors == []
 
 

@@ -2,6 +2,7 @@
 
 import faulthandler
 import gc
+import logging
 import os
 import random
 import signal
@@ -24,9 +25,11 @@ from tests.helpers import PATIENCE, ROOT
 from tests.helpers.indexed import until
 from tests.helpers.processes import eager_indexes
 from tests.helpers.small_stores import endless, fill, points_file
+from tests.often import times, turn
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 BATCH = 3
+EVERY = times(8, 2)  # moment is interrupted, beginning with another one each day
 
 
 class Interrupt(KeyboardInterrupt):
@@ -153,21 +156,22 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("strides", [2, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("strides", [EVERY, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", MOMENTS)
 def test_an_interrupt_at_any_moment_leaves_nothing_locked_or_half_done(
     store, elsewhere, name, strides
 ):
-    """Every other moment in memory, and those between them on disk; all of them in either when
-    there is time."""
+    """Every eighth moment, another one each day, for each call and on disk; all of them in either
+    when there is time."""
     call, stride = MOMENTS[name]
+    place = 2 * [*MOMENTS].index(name) + (store.path is not None)
     things = numbered(store)
     batches = Batches(things)
     moments = at_every_moment(
         lambda: call(things, batches),
         lambda: elsewhere(batches.check),
         strides * stride,
-        first=1 if store.path is None else strides,
+        first=1 + (turn(EVERY) + 3 * place) % strides * stride,
     )
     assert moments > 20
     things.optimize()
@@ -182,7 +186,12 @@ def test_an_interrupt_at_any_moment_leaves_an_index_usable(tmp_path, monkeypatch
         things.optimize()
         batches = Batches(things)
         call, stride = MOMENTS[name]
-        at_every_moment(lambda: call(things, batches), lambda: elsewhere(batches.check), 2 * stride)
+        at_every_moment(
+            lambda: call(things, batches),
+            lambda: elsewhere(batches.check),
+            EVERY * stride,
+            1 + turn(EVERY) * stride,
+        )
         things.optimize()
         batches.check()
 
@@ -195,7 +204,7 @@ def test_an_interrupt_at_any_moment_of_opening_and_closing(tmp_path, elsewhere):
         with retrieval_store.Client(tmp_path) as client:
             client.get_collection("things", embedding_function=None).count()
 
-    at_every_moment(use, lambda: elsewhere(use), 7)
+    at_every_moment(use, lambda: elsewhere(use), times(28, 7), 1 + turn(28))
 
 
 def test_an_interrupt_at_any_moment_of_creating_and_deleting_leaves_no_rubbish(tmp_path, elsewhere):
@@ -204,7 +213,9 @@ def test_an_interrupt_at_any_moment_of_creating_and_deleting_leaves_no_rubbish(t
             client.get_or_create_collection("fleeting", embedding_function=None)
             client.delete_collection("fleeting")
 
-    at_every_moment(create_and_delete, lambda: elsewhere(create_and_delete), 11)
+    at_every_moment(
+        create_and_delete, lambda: elsewhere(create_and_delete), times(44, 11), 1 + turn(44)
+    )
     create_and_delete()
     left = {path.name for path in tmp_path.iterdir()} - {"catalog.sqlite"}
     assert not {name for name in left if not name.startswith("catalog.sqlite")}
@@ -221,7 +232,8 @@ def test_an_interrupt_at_any_moment_of_creating_leaves_no_name_without_a_collect
     at_every_moment(
         lambda: store.create_collection("things", embedding_function=None),
         lambda: elsewhere(check),
-        3,
+        times(12, 3),
+        1 + turn(12),
     )
 
 
@@ -380,6 +392,7 @@ def storm(folder, wanted, seed):
         except Interrupt as error:
             interrupts += 1
             kept[:] = [*kept[-20:], error]
+        unlock_logging()
         assert time.monotonic() - last[0] < PATIENCE, "the other thread hangs"
     signal.signal(signal.SIGALRM, signal.SIG_IGN)
     batches.check()
@@ -388,12 +401,21 @@ def storm(folder, wanted, seed):
     os._exit(0)
 
 
+def unlock_logging():
+    """Python's logging takes its lock and gives it back in two steps, around each fork too: what is
+    interrupted between them leaves it locked, and other threads would wait when they log next."""
+    while logging._lock._is_owned():
+        logging._lock.release()
+
+
 def raise_interrupt(*_):
     raise Interrupt
 
 
 @pytest.mark.kills
-@pytest.mark.parametrize("interrupts", [1_500, pytest.param(15_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "interrupts", [times(300, 1_500), pytest.param(15_000, marks=pytest.mark.slow)]
+)
 def test_a_storm_of_signals_leaves_the_store_usable_by_other_threads_and_processes(
     tmp_path, interrupts
 ):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 import retrieval_store
 from retrieval_store.engine.filtering import selecting
 from tests.helpers.processes import eager_codes
+from tests.often import up_to
 
 COUNT, DIMENSION = 300, 4
 FILTERS = {
@@ -79,7 +80,7 @@ def check(things, held, query):
 
 
 @pytest.mark.parametrize("followed", [1_024, 2])
-@settings(max_examples=40)
+@settings(max_examples=up_to(40))
 @given(steps=steps)
 def test_answers_under_kept_filters_are_right_after_any_writes(steps, followed):
     with pytest.MonkeyPatch.context() as patch:

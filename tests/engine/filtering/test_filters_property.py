@@ -17,6 +17,7 @@ from tests.helpers.filter_strategies import (
     where_documents,
     wheres,
 )
+from tests.often import up_to
 
 
 def filled(found):
@@ -51,7 +52,7 @@ def test_random_filters_say_something_of_random_records():
     """Else the tests here would prove nothing."""
     separating = []
 
-    @settings(max_examples=200, derandomize=True, database=None)
+    @settings(max_examples=up_to(200), derandomize=True, database=None)
     @given(records_and_wheres)
     def draw(both):
         found, filters = both
@@ -73,7 +74,7 @@ def test_expressions_mean_what_the_predicate_says(both):
         assert collection.get(where=expression)["ids"] == expected
 
 
-@settings(thorough, max_examples=EXAMPLES // 3)
+@settings(thorough, max_examples=max(25, EXAMPLES // 3))
 @given(records_and_wheres, st.data())
 def test_filters_stay_right_while_records_change(both, data):
     found, (where, *_) = both

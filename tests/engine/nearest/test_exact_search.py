@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 import retrieval_store
 from tests.helpers.oracle import brute_force
+from tests.often import up_to
 
 
 def test_one_call_with_many_queries_answers_as_many_calls_do():
@@ -22,7 +23,7 @@ def test_one_call_with_many_queries_answers_as_many_calls_do():
             assert alone["distances"][0] == together["distances"][i]
 
 
-@settings(max_examples=40)
+@settings(max_examples=up_to(40))
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["l2", "ip", "cosine"]))
 def test_updates_and_deletes_never_leave_old_vectors_behind(seed, metric):
     random = np.random.default_rng(seed)

@@ -23,6 +23,7 @@ from tests.helpers.processes import (
     use_index,
     write_counters,
 )
+from tests.often import times, up_to
 
 pytestmark = pytest.mark.embedded
 
@@ -49,7 +50,7 @@ changes = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=up_to(60))
 @given(changes=changes, where=filters, k=st.integers(1, 40), seed=st.integers(0, 10**6))
 def test_a_hit_always_matches_and_k_come_back_if_k_match(changes, where, k, seed):
     with pytest.MonkeyPatch.context() as patch, retrieval_store.Client() as client:
@@ -196,7 +197,7 @@ def test_four_writing_and_four_reading_processes_while_the_index_is_built(tmp_pa
     from contextlib import ExitStack
 
     opened(tmp_path)
-    seconds = 8
+    seconds = times(3, 8)
     with ExitStack() as stack:
 
         def start(function, *arguments):

@@ -11,8 +11,10 @@ import pytest
 
 import retrieval_store
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
+from tests.helpers.processes import use_index
+from tests.often import times
 
-POINTS, QUERIES, K = 20_000, 200, 10
+POINTS, QUERIES, K = times(12_000, 20_000), 200, 10
 SHARES = (1.0, 0.7, 0.27, 0.12, 0.01, 0.001)
 
 pytestmark = pytest.mark.models
@@ -57,7 +59,8 @@ def searched():
         [embed(lines[i : i + 1_000]) for i in range(0, POINTS + QUERIES, 1_000)]
     )[: POINTS + QUERIES]
     shares = random.random(POINTS)
-    with retrieval_store.Client() as client:
+    with pytest.MonkeyPatch.context() as patch, retrieval_store.Client() as client:
+        use_index(patch.setattr)
         things = client.create_collection(
             "lines", {"hnsw": {"space": "cosine"}}, embedding_function=None
         )
@@ -94,6 +97,10 @@ def test_recall_is_at_least_99_percent_under_filters_of_any_share(searched, shar
     things, vectors, queries, shares = searched
     mask = shares < share
     where = None if share == 1 else {"share": {"$lt": share}}
+    if share == 1:
+        assert {p["method"] for p in things.explain(query_embeddings=queries)["plans"]} == {
+            "over-fetch"
+        }
     similarity = similarities(vectors, queries)
     found = [things.query(query_embeddings=q, where=where, n_results=K)["ids"][0] for q in queries]
     assert recall(found, similarity, mask) >= 0.99

@@ -16,6 +16,7 @@ from retrieval_store.filters.expression import OneOf, Range
 from retrieval_store.interface.points import UNSET, Fields, PointBatch, Vectors, WriteRules
 from retrieval_store.interface.queries import Query
 from retrieval_store.interface.spaces import NewSpace
+from tests.often import up_to
 
 ids = st.lists(st.integers(0, 9), min_size=1, max_size=5, unique=True)
 payloads = st.one_of(
@@ -126,5 +127,5 @@ class TwoStores(RuleBasedStateMachine):
             assert hits.points.ids == nearest[:4]
 
 
-TwoStores.TestCase.settings = settings(max_examples=60, stateful_step_count=25)
+TwoStores.TestCase.settings = settings(max_examples=up_to(60), stateful_step_count=25)
 TestTwoStores = TwoStores.TestCase

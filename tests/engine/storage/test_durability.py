@@ -11,6 +11,7 @@ from retrieval_store.engine.store import Store
 from retrieval_store.interface.points import Fields
 from retrieval_store.interface.spaces import NewSpace
 from tests.helpers.processes import BATCH, TURNS, add_batches, running, transact, vector
+from tests.often import times
 
 pytestmark = pytest.mark.kills
 
@@ -83,7 +84,7 @@ def kill_again_and_again(path, kills: int, seed: int, most: int, eager: bool = F
 
 
 def test_a_writer_killed_at_random_moments_loses_nothing_acknowledged(tmp_path):
-    assert kill_again_and_again(tmp_path, kills=15, seed=1, most=200) > 1_000
+    assert kill_again_and_again(tmp_path, times(6, 15), seed=1, most=200) > times(300, 1_000)
 
 
 @pytest.mark.slow
@@ -92,7 +93,7 @@ def test_a_writer_killed_two_hundred_times_loses_nothing_acknowledged(tmp_path):
 
 
 def test_a_writer_with_an_index_killed_at_random_moments_loses_nothing(eager, tmp_path):
-    assert kill_again_and_again(tmp_path, 10, seed=3, most=60, eager=True) > 200
+    assert kill_again_and_again(tmp_path, times(4, 10), 3, most=60, eager=True) > times(60, 200)
 
 
 @pytest.mark.slow
@@ -113,7 +114,7 @@ def test_of_a_transaction_of_several_operations_a_kill_leaves_all_or_nothing(tmp
     store = Store(tmp_path, "full")
     collection = store.create("things", {}, {"v": NewSpace("l2")}).id
     moments, last = random.Random(5), -1
-    for _ in range(10):
+    for _ in range(times(4, 10)):
         with running(transact, tmp_path, last + 1) as process:
             assert process.stdout.readline() == "ready\n", process.stderr.read()
             said = [process.stdout.readline() for _ in range(moments.randrange(60))]
@@ -130,5 +131,5 @@ def test_of_a_transaction_of_several_operations_a_kill_leaves_all_or_nothing(tmp
             assert held == turns(last)
         assert last - max(acknowledged, default=last) in (0, 1)
         assert all(report.problem is None for report in store.verify(lambda _: None))
-    assert last > 100
+    assert last > times(40, 100)
     store.close()

@@ -18,8 +18,9 @@ from retrieval_store.errors import DamagedError, RetrievalStoreError
 from tests.helpers import ROOT
 from tests.helpers.indexed import populated
 from tests.helpers.small_stores import delete, everything, fill, points_file, problems, sql, write
+from tests.often import times
 
-ROUNDS = int(os.environ.get("TAMPER_ROUNDS", "200"))
+ROUNDS = int(os.environ.get("TAMPER_ROUNDS", times(50, 200)))
 
 
 @pytest.fixture

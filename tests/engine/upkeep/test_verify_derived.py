@@ -28,6 +28,7 @@ from tests.helpers.listed import filled, ready
 from tests.helpers.packages import installed, run
 from tests.helpers.processes import eager_indexes, optimize_again_and_again, running
 from tests.helpers.small_stores import points_file, sql
+from tests.often import times
 
 COUNT, LINKS = 1_000, 2 * SMALL["hnsw"]["max_neighbors"]
 
@@ -281,7 +282,7 @@ HONEST = {
 
 
 @pytest.mark.parametrize("kind", HONEST)
-@pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
+@pytest.mark.parametrize("metric", times(["ip"], ["l2", "ip", "cosine"]))
 def test_an_honest_index_is_no_problem(tmp_path, metric, kind):
     settings = {**SMALL["hnsw"], "space": metric}
     with retrieval_store.Client(tmp_path) as client:
@@ -611,6 +612,7 @@ with retrieval_store.Client("store") as client:
 
 @pytest.fixture(scope="module")
 def with_usearch(tmp_path_factory):
+    pytest.importorskip("usearch.index", exc_type=ImportError)  # which needs numkong
     return installed("index_plugin", tmp_path_factory.mktemp("installed"))
 
 
@@ -620,7 +622,9 @@ def told(program, environment, folder):
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
+@pytest.mark.parametrize(
+    "metric", ["cosine", *(pytest.param(m, marks=pytest.mark.slow) for m in ("l2", "ip"))]
+)
 def test_an_index_of_a_package_is_compared_by_what_it_finds(with_usearch, tmp_path, metric):
     def verified(environment, **options):
         return told(VERIFY.replace("OPTIONS", repr(options)), environment, tmp_path)

@@ -9,6 +9,7 @@ import retrieval_store
 from retrieval_store.engine.upkeep import background
 from tests.helpers.indexed import until
 from tests.helpers.listed import texts_of, use_trigrams
+from tests.often import times
 
 pytestmark = [pytest.mark.embedded, pytest.mark.usefixtures("eager")]
 
@@ -41,7 +42,7 @@ def test_text_queries_and_optimize_beside_a_writer_raise_nothing(tmp_path, monke
         threads = [threading.Thread(target=run, args=(work,)) for work in (ask, ask, ask, write)]
         for thread in threads:
             thread.start()
-        for _ in range(12):
+        for _ in range(times(5, 12)):
             things.optimize()
         stop.set()
         for thread in threads:

@@ -11,6 +11,7 @@ import retrieval_store
 from retrieval_store.errors import InvalidArgumentError
 from tests.helpers.listed import DOCUMENTS
 from tests.helpers.oracle import bm25, expected
+from tests.often import up_to
 
 pytestmark = pytest.mark.embedded
 
@@ -76,7 +77,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=up_to(60))
 @given(steps=steps, query=documents, even=st.booleans())
 def test_ranking_agrees_with_plain_bm25_after_any_writes(steps, query, even):
     held = {}

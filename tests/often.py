@@ -1,0 +1,26 @@
+"""How often tests try what they try again and again: `scripts/test --full` sets TEST_FULL.
+
+By default a few times, others in every run; so what is rarely wrong is found in some days' runs.
+"""
+
+import os
+from datetime import date
+
+FULL = "TEST_FULL" in os.environ
+EXAMPLES = 25  # of hypothesis
+
+
+def times(few: int, many: int) -> int:
+    """`many` in full runs, else `few`."""
+    return many if FULL else few
+
+
+def up_to(examples: int) -> int:
+    """So many examples of hypothesis in full runs, else 25 at most."""
+    return times(min(EXAMPLES, examples), examples)
+
+
+def turn(of: int) -> int:
+    """A number from 0 to `of` - 1, another each day: which share of what is left out by default is
+    tried today; 0 in full runs. TEST_TURN names another day's."""
+    return 0 if FULL else int(os.environ.get("TEST_TURN", date.today().toordinal())) % of

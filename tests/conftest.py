@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 import retrieval_store
 from retrieval_store.engine.codes import speeds
 from retrieval_store.indexes.kernels import has_products
-from tests.often import up_to
+from tests.often import DAY, FULL, up_to
 
 pytest.register_assert_rewrite("tests.helpers")
 settings.register_profile(  # an example may take as long as a busy machine needs for it
@@ -66,12 +66,12 @@ def populated(collection: retrieval_store.Collection) -> retrieval_store.Collect
     return collection
 
 
-def pytest_report_header() -> str:
-    """Which cluster is meant."""
+def pytest_report_header() -> list[str]:
+    """Which cluster is meant, and which share of what is tried again and again."""
     url = os.environ.get("QDRANT_URL")
-    if url is None:
-        return "cluster: none that is real, since QDRANT_URL is unset; a server with its engine"
-    return f"cluster: {url}"
+    none = "none that is real, since QDRANT_URL is unset; a server with its engine"
+    share = "all" if FULL else f"that of TEST_TURN={DAY}"
+    return [f"cluster: {none if url is None else url}", f"share: {share}"]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -8,6 +8,8 @@ from datetime import date
 
 FULL = "TEST_FULL" in os.environ
 EXAMPLES = 25  # of hypothesis
+# Once for all processes of a run, which may last until the next day.
+DAY = int(os.environ.setdefault("TEST_TURN", str(date.today().toordinal())))
 
 
 def times(few: int, many: int) -> int:
@@ -23,4 +25,4 @@ def up_to(examples: int) -> int:
 def turn(of: int) -> int:
     """A number from 0 to `of` - 1, another each day: which share of what is left out by default is
     tried today; 0 in full runs. TEST_TURN names another day's."""
-    return 0 if FULL else int(os.environ.get("TEST_TURN", date.today().toordinal())) % of
+    return 0 if FULL else DAY % of

@@ -243,8 +243,11 @@ def delete_space(connection: apsw.Connection, number: int) -> None:
 
 
 def dropped_spaces(connection: apsw.Connection) -> Callable[[int], bool]:
-    """Tells of a number whether a vector space had it that isn't there any more."""
+    """Tells of a number whether a vector space had it that isn't there any more; raises ValueError
+    where the next number isn't one."""
     ((next_space,),) = select(connection, "SELECT next_space FROM head")
+    if not isinstance(next_space, int):
+        raise ValueError(f"the next vector space can't have the number {next_space!r}")
     there = numbers_of_spaces(connection)
     return lambda number: 0 < number < next_space and number not in there
 

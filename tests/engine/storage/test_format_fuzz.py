@@ -710,6 +710,17 @@ def test_what_is_no_text_where_texts_belong_is_damage(tmp_path, monkeypatch, cha
                     things.get(where_document={"$contains": "words and"}, include=["documents"])
 
 
+def test_a_number_of_the_next_space_that_is_none_is_damage(tmp_path):
+    small(tmp_path / "store", 8)
+    with opened(things_file(tmp_path / "store")) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute("UPDATE head SET next_space = x'01'")
+    with retrieval_store.Client(tmp_path / "store") as client:
+        things = client.get_collection("things", embedding_function=None)
+        with pytest.raises(DamagedError, match="next vector space"):
+            things.optimize()
+
+
 def test_a_tree_whose_rows_come_again_and_again_takes_no_memory(tmp_path):
     small(tmp_path / "store", 8)
     endless(things_file(tmp_path / "store"))

@@ -1,6 +1,6 @@
 """How often tests try what they try again and again: `scripts/test --full` sets TEST_FULL.
 
-By default a few times, others in every run; so what is rarely wrong is found in some days' runs.
+By default a few times, others each day: what is rarely wrong is found by the runs of some days.
 """
 
 import os

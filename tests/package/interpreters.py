@@ -17,22 +17,12 @@ import subprocess
 import sys
 import tempfile
 import types
-from dataclasses import dataclass
 from pathlib import Path
 
 from tests.helpers import PATIENCE, ROOT
 from tests.often import FULL
 
 FILES = ("stdin", "stdout", "stderr")
-
-
-@dataclass
-class Done:
-    """What a program has ended with."""
-
-    returncode: int
-    stdout: str
-    stderr: str
 
 
 class Interpreter:
@@ -51,12 +41,12 @@ class Interpreter:
             )
             self._tell(sorted(set().union(*map(imported_by, programs))))
 
-    def run(self, *command: object, cwd: Path, says: str = "") -> Done:
+    def run(self, *command: object, cwd: Path, says: str = "") -> subprocess.CompletedProcess:
         """What `python COMMAND` does in that folder, given `says` as its input; a command is -c and
         a program, or a file and its arguments."""
         words = [*map(str, command)]
         if self._process is None:
-            done = subprocess.run(
+            return subprocess.run(
                 [sys.executable, *words],
                 cwd=cwd,
                 input=says,
@@ -64,13 +54,12 @@ class Interpreter:
                 text=True,
                 timeout=PATIENCE,
             )
-            return Done(done.returncode, done.stdout, done.stderr)
         with tempfile.TemporaryDirectory() as folder:
             files = [Path(folder) / name for name in FILES]
             files[0].write_text(says)
             self._tell([words, str(cwd), *map(str, files)])
             code = int(self._process.stdout.readline())
-            return Done(code, *(file.read_text() for file in files[1:]))
+            return subprocess.CompletedProcess(words, code, *(f.read_text() for f in files[1:]))
 
     def close(self) -> None:
         """End the process."""

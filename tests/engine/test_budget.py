@@ -11,7 +11,7 @@ from retrieval_store.engine import opened
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.state.budget import BUDGET, Budget, Cache
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.indexes.kernels import has_products
+from tests.helpers.indexed import with_codes
 
 N, DIMENSION = 1_500, 16
 
@@ -192,7 +192,7 @@ def test_a_client_sets_the_budget_and_stats_tell_it(tmp_path, limit):
         assert 0 <= told["held"] <= BUDGET.held
 
 
-@pytest.mark.skipif(not has_products(), reason="there are no products of int8 without numkong")
+@with_codes
 def test_codes_count_that_queries_get_without_any_write(tmp_path, limit):
     vectors = np.random.default_rng(1).standard_normal((20_000, 64)).astype(np.float32)
 

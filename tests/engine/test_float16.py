@@ -15,16 +15,13 @@ from retrieval_store.interface.points import Fields, PointBatch, Vectors
 from retrieval_store.interface.queries import Query
 from retrieval_store.interface.spaces import NewSpace
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
-from tests.helpers.indexed import load_index
+from tests.helpers.indexed import load_index, with_codes
 from tests.helpers.oracle import brute_force
 from tests.helpers.processes import eager_codes, eager_indexes
 from tests.helpers.small_stores import points_file, sql
 from tests.often import up_to
 
 pytestmark = pytest.mark.embedded
-with_codes = pytest.mark.skipif(
-    not has_products(), reason="there are no products of int8 without numkong"
-)
 METRICS = ("l2", "ip", "cosine")
 DIMENSION = 24
 COUNT = 700

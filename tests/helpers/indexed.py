@@ -4,11 +4,16 @@ import threading
 import time
 
 import numpy as np
+import pytest
 
 from retrieval_store.engine.upkeep.filling import load
+from retrieval_store.indexes.kernels import has_products
 from tests.helpers import PATIENCE
 
 DIMENSION = 8
+with_codes = pytest.mark.skipif(
+    not has_products(), reason="there are no products of int8 without numkong"
+)
 SMALL = {"hnsw": {"ef_search": 20, "max_neighbors": 8, "ef_construction": 40}}
 
 

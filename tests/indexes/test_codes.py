@@ -16,14 +16,13 @@ from retrieval_store.indexes.codes import (
     slices_of,
 )
 from retrieval_store.indexes.exact import BY_PRODUCTS, is_safe_length, length_of, norms_of
-from retrieval_store.indexes.kernels import MOST_DIMENSIONS, has_products, packed, products
+from retrieval_store.indexes.kernels import MOST_DIMENSIONS, packed, products
+from tests.helpers.indexed import with_codes
 from tests.helpers.oracle import brute_force
 from tests.indexes.test_exact import CLOUDS
 from tests.often import up_to
 
-pytestmark = pytest.mark.skipif(
-    not has_products(), reason="there are no products of int8 without numkong"
-)
+pytestmark = with_codes
 
 HARD = {
     **CLOUDS,

@@ -18,8 +18,7 @@ from retrieval_store.engine.nearest import by_codes, search
 from retrieval_store.engine.upkeep import background
 from retrieval_store.engine.upkeep.coding import code
 from retrieval_store.errors import StorageError
-from retrieval_store.indexes.kernels import has_products
-from tests.helpers.indexed import until
+from tests.helpers.indexed import until, with_codes
 from tests.helpers.oracle import brute_force
 from tests.helpers.processes import eager_codes
 from tests.helpers.small_stores import sql
@@ -27,7 +26,7 @@ from tests.often import times, up_to
 
 pytestmark = [
     pytest.mark.embedded,
-    pytest.mark.skipif(not has_products(), reason="there are no products of int8 without numkong"),
+    with_codes,
 ]
 DIMENSION = 24
 READERS = times(4, 8)

@@ -471,8 +471,8 @@ class Collection:
         """Delete the points that are named and match the filters.
 
         limit: delete only the first so many that match a filter. Without any criterion nothing is
-        deleted and InvalidArgumentError raised. `ids=[]` deletes nothing, but together with a
-        filter it is no restriction.
+        deleted and InvalidArgumentError raised. `ids=[]` names no point, so nothing is deleted,
+        with a filter or without.
         """
         expression = filter_of(where, where_document)
         named = self._named(ids)
@@ -481,8 +481,6 @@ class Collection:
                 raise InvalidArgumentError("delete needs ids, where or where_document")
             if limit is not None:
                 raise InvalidArgumentError("limit goes with where or where_document")
-        else:
-            named = named or None
         most = None if limit is None else whole_number(limit, "limit", 0)
         return DeleteResult(deleted=self._backend.points.delete(named, expression, most))
 

@@ -344,9 +344,11 @@ def test_delete_never_deletes_everything_by_accident(populated):
     assert populated.count() == 5
 
 
-def test_an_empty_list_of_ids_with_a_filter_deletes_by_the_filter(populated):
-    assert populated.delete(ids=[], where={"even": False}) == {"deleted": 2}
-    assert populated.get()["ids"] == ["p0", "p2", "p4"]
+def test_an_empty_list_of_ids_deletes_nothing_whatever_the_filter(populated):
+    assert populated.delete(ids=[], where={"even": False}) == {"deleted": 0}
+    assert populated.delete(ids=[], where={"even": False}, limit=1) == {"deleted": 0}
+    assert populated.delete(ids=(), where_document={"$contains": "document"}) == {"deleted": 0}
+    assert populated.count() == 5
 
 
 def test_delete_with_a_limit_takes_the_first_inserted(populated):

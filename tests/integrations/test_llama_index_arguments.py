@@ -89,7 +89,7 @@ def test_metadata_that_other_stores_write_over_are_the_nodes_own(own):
     written = node_to_metadata_dict(given)
     with RetrievalStoreVectorStore() as store:
         store.client.add("a", [[1, 0]], written)
-        (node,) = store.get_nodes()
+        (node,) = store.get_nodes(include=[])
         assert node == given == metadata_dict_to_node(written)
         assert list(node.metadata) == list(given.metadata)
         store.client.update("a", metadatas={"_node_content": json.dumps({"metadata": 5})})

@@ -307,9 +307,10 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         """The nodes that are named, and match, without a cap; all when neither is given. A point
         that LlamaIndex didn't write is a TextNode, or an ImageNode if it has a uri and no text.
 
-        limit, offset: at most so many, without the first so many. include: with "embeddings" in it,
-        nodes have theirs. restrictions: `where`, `where_document`, `filter` and `qdrant_filters`,
-        as for `query`. Raises DamagedError for a point that can't be a node."""
+        node_ids: None doesn't restrict, an empty list names no node. limit, offset: at most so
+        many, without the first so many. Nodes have their embeddings, unless `include` is a list
+        without "embeddings". restrictions: `where`, `where_document`, `filter` and
+        `qdrant_filters`, as for `query`. Raises DamagedError for a point that can't be a node."""
         ids = ids_of(node_ids, "node_ids")
         known = "node_ids", "filters", "limit", "offset", "include", *RESTRICTIONS
         refuse_unknown(restrictions, known, "get_nodes")
@@ -318,7 +319,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
             **restricted(filters, restrictions),
             limit=limit,
             offset=offset,
-            include=fields_of(include),
+            include=fields_of(("embeddings",) if include is None else include),
         )
         return nodes_of(got, self.text_key)
 

@@ -66,6 +66,12 @@ def populated(collection: retrieval_store.Collection) -> retrieval_store.Collect
     return collection
 
 
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The standard error says that it is a terminal, and is captured."""
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True)
+
+
 def pytest_report_header() -> list[str]:
     """Which cluster is meant, and which share of what is tried again and again."""
     url = os.environ.get("QDRANT_URL")

@@ -8,7 +8,7 @@ there is no query syntax.
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -24,6 +24,8 @@ _PLAIN = bytes(
     byte if chr(byte) in "_\0" or byte > 127 or chr(byte).isalnum() else ord(" ")
     for byte in bytes(range(256)).lower()
 )
+_SPACE = re.compile("[ \n]")  # what no word has in it, nor any mark goes with the word before it
+PIECE = 1_000_000  # characters
 _DIACRITICS = re.compile("[\u0300-\u036f]+")
 _FIRST_MARK = 0x300
 # What variation selectors say is how a character should look.
@@ -62,12 +64,15 @@ class Analyzer:
 
     def words(self, texts: Sequence[str]) -> Words:
         """The words of the texts, in their order."""
-        found = _split([text.replace(_BREAK, " ") for text in texts])
         numbers = _Numbers({_BREAK: 0})
-        codes = np.fromiter(map(numbers.__getitem__, found), np.int64, len(found))
-        breaks = codes == 0
-        owners = np.cumsum(breaks)
-        return self._reduced(list(numbers), codes[~breaks], owners[~breaks])
+        codes, owners = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for places, parts in _in_pieces([text.replace(_BREAK, " ") for text in texts]):
+            found = _split(parts)
+            numbered = np.fromiter(map(numbers.__getitem__, found), np.int64, len(found))
+            breaks = numbered == 0
+            codes.append(numbered[~breaks])
+            owners.append(np.array(places, np.int64)[np.cumsum(breaks)[~breaks]])
+        return self._reduced(list(numbers), np.concatenate(codes), np.concatenate(owners))
 
     def _reduced(self, raw: list[str], codes: Ints, owners: Ints) -> Words:
         """Without stopwords, stems for words, folded: done to each distinct word, not each
@@ -89,6 +94,33 @@ class _Numbers(dict[str, int]):
     def __missing__(self, key: str) -> int:
         self[key] = number = len(self)
         return number
+
+
+def _in_pieces(texts: Sequence[str]) -> Iterator[tuple[list[int], list[str]]]:
+    """The texts, so many characters at a time, and which of them they are, since words take ten
+    times the room of the text. One that is longer comes in parts, cut before a space."""
+    places: list[int] = []
+    parts: list[str] = []
+    room = PIECE
+    for place, text in enumerate(texts):
+        start = 0
+        while start < len(text):
+            stop = len(text) if len(text) - start <= room else _cut(text, start + room)
+            places.append(place)
+            parts.append(text[start:stop] if start or stop < len(text) else text)
+            room -= stop - start
+            start = stop
+            if room <= 0:
+                yield places, parts
+                places, parts, room = [], [], PIECE
+    if parts:
+        yield places, parts
+
+
+def _cut(text: str, wanted: int) -> int:
+    """Where the first word ends, from there on."""
+    found = _SPACE.search(text, wanted)
+    return found.start() if found else len(text)
 
 
 def _split(texts: Sequence[str]) -> list[str]:

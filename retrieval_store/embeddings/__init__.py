@@ -4,8 +4,9 @@ An embedding function is any callable that takes a list of inputs and returns as
 its class is registered as a plugin (see `plugins`) and has `settings()`, or `get_config()` as
 Chroma's have, a collection remembers it by name and settings and makes it again when opened. The
 protocols are here. `wordllama` is the default, `sentence_transformers` and `open_clip` run models
-in this process, `openai` asks servers; `bm25` and `splade` make sparse vectors; `frameworks` wraps
-those of LangChain and LlamaIndex. It may use `base` and `errors`.
+in this process, `openai` asks servers; `bm25` and `splade` make sparse vectors; `lengths` cuts what
+is too long for a model; `frameworks` wraps those of LangChain and LlamaIndex. It may use `base` and
+`errors`.
 """
 
 from collections.abc import Callable, Sequence

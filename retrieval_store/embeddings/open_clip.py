@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix
+from retrieval_store.embeddings.lengths import cut_to_tokens
 from retrieval_store.errors import InvalidTypeError, MissingDependencyError
 
 
@@ -60,7 +61,9 @@ class OpenCLIPEmbeddingFunction:
         torch, model, preprocess, tokenize, device = self._loaded()
         with torch.no_grad():
             if are_texts:
-                vectors = model.encode_text(tokenize(items).to(device))
+                length = getattr(tokenize, "context_length", None)
+                texts = cut_to_tokens(items, length, self._model_name)
+                vectors = model.encode_text(tokenize(texts).to(device))
             else:
                 images = torch.stack([preprocess(_as_image(item)) for item in items])
                 vectors = model.encode_image(images.to(device))

@@ -11,7 +11,7 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from retrieval_store.base.arrays import Matrix
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
 
 RETRIED = (408, 409, 429, 500, 502, 503, 504)
+REQUEST_CHARACTERS = 400_000  # OpenAI takes 300,000 tokens at once; a token is some four characters
 FIRST_PAUSE = 0.5  # seconds; doubled each time
 LONGEST_PAUSE = 30.0
 
@@ -67,8 +68,19 @@ class OpenAIEmbeddingFunction:
         texts = list(input)
         if not texts:
             return np.empty((0, 0), np.float32)
-        starts = range(0, len(texts), self._batch_size)
-        return np.concatenate([self._embedded(texts[s : s + self._batch_size]) for s in starts])
+        return np.concatenate([self._embedded(some) for some in self._batches(texts)])
+
+    def _batches(self, texts: list[str]) -> Iterator[list[str]]:
+        """As many texts as go into one request, by their number and by their lengths."""
+        some: list[str] = []
+        room = REQUEST_CHARACTERS
+        for text in texts:
+            if some and (len(some) == self._batch_size or len(text) > room):
+                yield some
+                some, room = [], REQUEST_CHARACTERS
+            some.append(text)
+            room -= len(text)
+        yield some
 
     def _embedded(self, texts: list[str]) -> Matrix:
         body: dict[str, Any] = {"model": self._settings["model"], "input": texts}

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix
+from retrieval_store.embeddings.lengths import cut_to_tokens
 from retrieval_store.errors import MissingDependencyError
 
 
@@ -17,8 +18,9 @@ class SentenceTransformerEmbeddingFunction:
     whether vectors get the length 1; query_prompt, document_prompt: texts put before queries and
     documents, as some models want it; None leaves that to the model. device, batch_size: where and
     how much at once; they aren't remembered by collections. Without a device it is a GPU where
-    there is one. Raises MissingDependencyError at the first use without the package. `close` lets
-    go of the model, which the next use loads again.
+    there is one. Of a text as many tokens count as the model takes in. Raises
+    MissingDependencyError at the first use without the package. `close` lets go of the model, which
+    the next use loads again.
     """
 
     def __init__(
@@ -62,8 +64,9 @@ class SentenceTransformerEmbeddingFunction:
         model = self._loaded()
         encode = getattr(model, method, model.encode)
         more = {} if prompt is None else {"prompt": prompt}
+        length = getattr(model, "max_seq_length", None)
         vectors = encode(
-            list(input),
+            cut_to_tokens(input, length, self._settings["model_name"]),
             batch_size=self._batch_size,
             normalize_embeddings=self._settings["normalize"],
             convert_to_numpy=True,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import SparseVector
+from retrieval_store.embeddings.lengths import cut_to_tokens
 from retrieval_store.errors import MissingDependencyError
 
 
@@ -34,9 +35,10 @@ class SpladeEmbedding:
         return self._encoded("encode_query", input)
 
     def _encoded(self, method: str, input: Sequence[str]) -> list[SparseVector]:
-        encode = getattr(self._loaded(), method)
+        model = self._loaded()
+        encode, length = getattr(model, method), getattr(model, "max_seq_length", None)
         rows = encode(
-            list(input),
+            cut_to_tokens(input, length, self._model_name),
             batch_size=self._batch_size,
             convert_to_tensor=False,
             convert_to_sparse_tensor=False,

@@ -15,17 +15,24 @@ import numpy as np
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.json_values import shown
+from retrieval_store.embeddings.lengths import cut, tell_of_cut
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, MissingDependencyError
 
 DIMENSIONS = (64, 128, 256)
+# What the model was trained with: max_length in config/train/l2_supercat.toml of the package.
+MAX_TOKENS = 256
+LONGEST_TOKEN = 16  # characters, in its vocabulary
+MAX_CHARACTERS = (MAX_TOKENS + 8) * LONGEST_TOKEN  # with some more, as the last token may be cut
+TEXTS_AT_ONCE = 64  # 64 texts of 256 tokens of 256 numbers are 16 MB
 
 
 class WordLlamaEmbedding:
     """Embeds texts with the WordLlama model "l2_supercat".
 
     dimensions: 64, 128 or 256. Vectors are float32 of length 1, or all zeros for a text in which
-    the model finds no token. Raises MissingDependencyError at the first use when the package
-    wordllama isn't installed.
+    the model finds no token. Of a text the first 256 tokens count, some 200 words, which is what
+    the model was trained with; that there are more is logged, once. Raises
+    MissingDependencyError at the first use when the package wordllama isn't installed.
     """
 
     self_contained = True
@@ -53,8 +60,12 @@ class WordLlamaEmbedding:
                 raise InvalidTypeError(
                     f"input[{i}] is of type {type(text).__name__}; WordLlama embeds only str"
                 )
+        model, texts = self._loaded(), cut(input, MAX_CHARACTERS, "wordllama", MAX_TOKENS)
+        vectors = np.empty((len(texts), self._dimensions), np.float32)
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            some = texts[start : start + TEXTS_AT_ONCE]
+            vectors[start : start + len(some)] = _embedded(model, some)
         # Normalised here, since the model's own way makes NaN of a text without tokens.
-        vectors: Matrix = self._loaded().embed(list(input), norm=False)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         np.divide(vectors, lengths, out=vectors, where=lengths > 0)
         return vectors
@@ -64,6 +75,18 @@ class WordLlamaEmbedding:
             if self._model is None:
                 self._model = _load(self._dimensions)
         return self._model
+
+
+def _embedded(model: Any, texts: list[str]) -> Matrix:
+    """The mean of the first tokens of each text: `embed` of the model, which has no limit."""
+    found = model.tokenize(texts)
+    if len(found[0].ids) > MAX_TOKENS:  # all are padded to the longest
+        tell_of_cut("wordllama", MAX_TOKENS)
+    ids = np.array([one.ids[:MAX_TOKENS] for one in found], np.int32)
+    counted = np.array([one.attention_mask[:MAX_TOKENS] for one in found], np.float32)
+    np.clip(ids, 0, len(model.embedding) - 1, out=ids)
+    pooled: Matrix = model.avg_pool(model.embedding[ids], counted)
+    return pooled
 
 
 def _load(dimensions: int) -> Any:

@@ -3,6 +3,7 @@
 import re
 import sys
 import unicodedata
+from unittest import mock
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,6 +40,15 @@ def assert_found_as_one_by_one(texts):
 @given(st.lists(st.lists(st.sampled_from(PIECES), max_size=8).map("".join), max_size=6))
 def test_texts_of_several_scripts_are_found_together_as_one_by_one(texts):
     assert_found_as_one_by_one(texts)
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(PIECES), max_size=20).map("".join), max_size=6),
+    st.integers(1, 12),
+)
+def test_long_texts_are_read_in_parts_as_in_one_piece(texts, piece):
+    with mock.patch("retrieval_store.base.words.PIECE", piece):
+        assert_found_as_one_by_one(texts)
 
 
 def test_each_character_joins_words_or_parts_them_wherever_it_stands():

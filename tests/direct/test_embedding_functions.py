@@ -164,7 +164,7 @@ def test_queries_may_be_embedded_in_another_way(client):
     assert things.query(query_texts="xxx")["distances"] == [[16.0]]
 
 
-def test_long_work_is_done_in_batches_with_a_bar(client, capfd):
+def test_long_work_is_done_in_batches_with_a_bar(client, terminal, capfd):
     lengths = Lengths()
     things = client.create_collection("things", embedding_function=lengths)
     ids = [str(i) for i in range(1_300)]

@@ -117,7 +117,7 @@ def test_what_was_broken_off_is_begun_again_by_upsert(things):
     assert things.add_from(records(), batch=5, upsert=True) == COUNT == len(things)
 
 
-def test_texts_are_embedded_and_a_bar_shows_how_far_it_is(client, capfd):
+def test_texts_are_embedded_and_a_bar_shows_how_far_it_is(client, terminal, capfd):
     notes = client.create_collection("notes", embedding_function=lambda texts: [[1.0]] * len(texts))
     made = ({"id": str(i), "document": f"text {i}"} for i in range(30))
     assert notes.add_from(made, batch=10, show_progress=True) == 30

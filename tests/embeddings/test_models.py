@@ -143,6 +143,24 @@ def test_a_splade_model_gives_sparse_vectors(splade):
     assert embed.settings() == {"model_name": splade}
 
 
+def test_no_tokenizer_goes_through_more_of_a_text_than_its_model_takes_in(minilm, monkeypatch):
+    embed = SentenceTransformerEmbeddingFunction(minilm)
+    embed(["load"])
+    seen = []
+    tokenize = embed._model.tokenizer.__class__.__call__
+
+    def noting(self, text, *args, **kwargs):
+        seen.extend(text if isinstance(text, list) else [text])
+        return tokenize(self, text, *args, **kwargs)
+
+    monkeypatch.setattr(embed._model.tokenizer.__class__, "__call__", noting)
+    long = "the quick brown fox jumps over the lazy dog " * 100_000
+    vectors = embed([long, long[:40_000]])
+    assert seen
+    assert max(map(len, seen)) <= 256 * 64
+    assert np.array_equal(vectors[0], vectors[1])
+
+
 # OpenCLIP
 
 CLIP = "ViT-S-32-alt"  # one of the smallest that it knows

@@ -247,7 +247,7 @@ def test_an_export_is_one_state_whatever_is_written_meanwhile(notes, way, tmp_pa
         assert other.get()["ids"] == want
 
 
-def test_bars_are_shown_where_they_are_wanted(notes, tmp_path, capfd):
+def test_bars_are_shown_where_they_are_wanted_on_a_terminal(notes, tmp_path, terminal, capfd):
     export_jsonl(notes, tmp_path / "notes.jsonl")
     assert capfd.readouterr() == ("", "")
     export_jsonl(notes, tmp_path / "again.jsonl", show_progress=True)
@@ -255,6 +255,11 @@ def test_bars_are_shown_where_they_are_wanted(notes, tmp_path, capfd):
     add_file(notes, tmp_path / "notes.jsonl", resume=True, show_progress=True)
     shown = capfd.readouterr().err
     assert "checking" in shown and "adding" in shown and "2500" in shown
+
+
+def test_bars_are_not_written_into_pipes_and_files(notes, tmp_path, capfd):
+    export_jsonl(notes, tmp_path / "notes.jsonl", show_progress=True)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_halves_stay_halves_in_parquet_and_numpy(store, tmp_path):

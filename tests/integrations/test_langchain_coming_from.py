@@ -139,7 +139,7 @@ def test_a_collection_is_deleted_and_made_anew(tmp_path):
             RetrievalStore(Letters(), collection=given).delete_collection()
 
 
-def test_texts_come_as_a_stream_in_batches_with_a_bar(small, capfd):
+def test_texts_come_as_a_stream_in_batches_with_a_bar(small, terminal, capfd):
     seen = []
 
     def texts():

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.base.json_values import shortened
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.filtering.kept import KEYS_NOTED, FilterView
 from retrieval_store.engine.state.layers import NOTHING_STALE, Layers
@@ -121,7 +122,7 @@ def _pks_containing(view: FilterView, text: str, rows: Ints) -> list[int]:
     by_trigrams = _with_trigrams_of(view, text, len(rows))
     if by_trigrams is not None:
         rows = rows[by_trigrams[rows]]
-        view.remarks.append(f"{text!r}: {len(rows)} candidates by trigrams")
+        view.remarks.append(f"{shortened(text)}: {len(rows)} candidates by trigrams")
     if len(rows) == view.state.count:
         query = "SELECT pk FROM points WHERE instr(document, ?)"
         pieces = iter([select(view.connection, query, text)])

@@ -16,6 +16,7 @@ from retrieval_store.base.arrays import Bools, Ints, Matrix, distinct, stable_or
 from retrieval_store.base.words import Analyzer
 from retrieval_store.engine.state.layers import Layers, outside
 
+LOOKED_FOR = 1_000  # characters
 Term: TypeAlias = str | int
 Rows32: TypeAlias = npt.NDArray[np.int32]
 Whole: TypeAlias = npt.NDArray[np.integer[Any]]
@@ -162,8 +163,9 @@ def of_sparse(rows: Ints, holders: Ints, indices: Ints, values: Matrix, lengths:
 
 
 def trigrams_of(text: str) -> list[int]:
-    """The distinct three-byte pieces of a text in UTF-8; none of one that is shorter."""
-    data = text.encode()
+    """Distinct three-byte pieces of a text in UTF-8; none of one that is shorter. Those of its
+    beginning: a document that contains the text has these, and few others do."""
+    data = text[:LOOKED_FOR].encode()
     return list({data[i] | data[i + 1] << 8 | data[i + 2] << 16 for i in range(len(data) - 2)})
 
 

@@ -72,7 +72,7 @@ def churned(client, count=2_000):
     return things
 
 
-def test_what_is_left_is_the_same_and_the_files_are_small(client, tmp_path, capfd):
+def test_what_is_left_is_the_same_and_the_files_are_small(client, tmp_path, terminal, capfd):
     things = churned(client)
     before = content(things)
     sizes = {f: f.stat().st_size for f in tmp_path.rglob("*") if f.is_file()}

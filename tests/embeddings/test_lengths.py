@@ -1,0 +1,94 @@
+"""Texts that are longer than a model takes in: embedded by their beginnings, in bounded memory."""
+
+import json
+import logging
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from retrieval_store import OpenAIEmbeddingFunction, WordLlamaEmbedding
+from retrieval_store.embeddings import lengths
+
+LINE = "2026-11-22 12:00:01 ERROR the pressure of the boiler is too low\n"
+PEAK = """
+import json, resource, sys, time
+import retrieval_store
+line = {line!r}
+with retrieval_store.Client() as client:
+    texts = client.create_collection("texts")
+    texts.add("short", documents="a word")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    texts.add("log", documents=line * (10_000_000 // len(line)))
+    texts.query(query_texts=line * (5_000_000 // len(line)))
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps(after - before))
+"""
+
+
+@pytest.fixture(autouse=True)
+def nothing_told(monkeypatch):
+    monkeypatch.setattr(lengths, "_told", set())
+
+
+@pytest.fixture(scope="module")
+def embed():
+    return WordLlamaEmbedding()
+
+
+def test_short_texts_are_embedded_as_the_model_itself_does(embed):
+    texts = ["a kitten sleeps", "", LINE * 5, "x", "Zürich 東京 \U0001f600"] * 30
+    expected = embed._loaded().embed(texts)
+    norms = np.linalg.norm(expected, axis=1, keepdims=True)
+    np.divide(expected, norms, out=expected, where=norms > 0)
+    assert np.allclose(embed(texts), expected, atol=1e-6)
+
+
+def test_of_a_long_text_the_first_256_tokens_count(embed):
+    tokenizer = embed._loaded().tokenizer
+    text = LINE * 100
+    ids = tokenizer.encode(text, add_special_tokens=False).ids[:256]
+    mean = embed._loaded().embedding[ids].mean(axis=0)
+    (vector,) = embed([text])
+    assert np.allclose(vector, mean / np.linalg.norm(mean), atol=1e-6)
+    assert np.array_equal(embed([text + "something else altogether"])[0], vector)
+
+
+def test_that_a_text_is_longer_is_logged_once(embed, caplog):
+    with caplog.at_level(logging.WARNING, "retrieval_store"):
+        embed([LINE])
+        assert not caplog.records
+        for _ in range(3):
+            embed([LINE * 100, LINE * 100_000])
+    (record,) = caplog.records
+    assert "longer than the 256 tokens of it that wordllama takes in" in record.getMessage()
+    assert "boiler" not in record.getMessage()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units there")
+def test_a_document_of_10_megabytes_and_a_query_of_5_take_little_memory():
+    told = subprocess.run(
+        [sys.executable, "-c", PEAK.format(line=LINE)], capture_output=True, text=True, check=True
+    )
+    assert json.loads(told.stdout) < 200_000  # kilobytes; it were 5.8 million
+
+
+def test_requests_to_servers_have_so_many_characters(monkeypatch):
+    asked = []
+
+    def answer(self, body):
+        asked.append(json.loads(body)["input"])
+        return {"data": [{"index": i, "embedding": [1.0]} for i in range(len(asked[-1]))]}
+
+    monkeypatch.setattr(OpenAIEmbeddingFunction, "_asked", answer)
+    texts = ["a" * 300_000, "b" * 150_000, "c", "d" * 900_000, "e"]
+    assert len(OpenAIEmbeddingFunction(batch_size=2)(texts)) == 5
+    assert [["".join(sorted({*text})) for text in one] for one in asked] == [
+        ["a"],
+        ["b", "c"],
+        ["d"],
+        ["e"],
+    ]
+    assert len(OpenAIEmbeddingFunction(batch_size=2)(["x"] * 5)) == 5
+    assert [len(one) for one in asked[4:]] == [2, 2, 1]

@@ -7,7 +7,6 @@ sparse space) there is one, for all states that number their rows alike.
 import hashlib
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -24,7 +23,7 @@ from retrieval_store.engine.words.lists import Lists
 from retrieval_store.engine.words.measures import Known
 
 LISTS_WORTH = 20_000  # points; the lists of fewer are made anew in a moment
-ROWS_A_PIECE, CHARACTERS_A_PIECE = 20_000, 8_000_000
+ROWS_A_PIECE, BYTES_A_PIECE = 20_000, 8_000_000
 ListKey: TypeAlias = tuple[str, Analyzer | int | None]  # of words, trigrams, a sparse space
 GoingOn: TypeAlias = Callable[[], object]
 TRIGRAMS: ListKey = ("trigrams", None)
@@ -86,15 +85,19 @@ def in_pieces(view: AnyView, key: ListKey, rows: Ints) -> Iterator[Lists]:
         if isinstance(what, int):
             yield _sparse_lists(view, what, some)
             continue
-        documents = documents_of(view, some)
-        ends = np.cumsum([len(document or "") for document in documents]) // CHARACTERS_A_PIECE
-        cuts = [0, *(np.flatnonzero(np.diff(ends)) + 1).tolist(), len(documents)]
-        for first, stop in pairwise(cuts):
-            chosen = documents[first:stop]
+        for few in _by_size(view, some):
+            documents = documents_of(view, few)
             if what is None:
-                yield lists.of_trigrams(some[first:stop], chosen)
+                yield lists.of_trigrams(few, documents)
             else:
-                yield lists.of_words(some[first:stop], chosen, what)
+                yield lists.of_words(few, documents, what)
+
+
+def _by_size(view: AnyView, rows: Ints) -> Iterator[Ints]:
+    """The rows, as many at a time as have so many bytes of documents, which are not read for it."""
+    found = read_records(view.connection, "octet_length(document)", view.state.pks[rows])
+    ends = np.cumsum([size or 0 for piece in found for (size,) in piece]) // BYTES_A_PIECE
+    yield from np.split(rows, np.flatnonzero(np.diff(ends)) + 1)
 
 
 def file_key(key: ListKey) -> str:

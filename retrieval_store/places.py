@@ -193,6 +193,7 @@ class StoredCollection:
         return self._here("iterate").copied(self._id)
 
     def _here(self, asked: str) -> EmbeddedStore:
+        """The store that holds it, if it is one of this process."""
         if self._session.on_cluster:
             raise InvalidArgumentError(f"{asked} isn't there {self._session.place}")
         return embedded_store(self._session)

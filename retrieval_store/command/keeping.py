@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from retrieval_store.base.printable import printable
 from retrieval_store.command import options
 from retrieval_store.command.options import FILE
 from retrieval_store.command.output import (
@@ -17,7 +18,6 @@ from retrieval_store.command.output import (
     counted,
     has_bar,
     print_json,
-    printable,
     say,
     size,
     table,

@@ -11,6 +11,8 @@ from typing import Any
 import click
 import orjson
 
+from retrieval_store.base.printable import printable
+
 DAMAGED = 3  # the exit code
 GAP = 3  # between two columns of a table
 UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -128,17 +130,6 @@ def shown(value: Any) -> str:
 
 def _is_number(cell: str) -> bool:
     return cell.replace(",", "").replace(".", "").replace("-", "").isdigit()
-
-
-def printable(text: str) -> str:
-    """The text without what a terminal would obey: such characters are shown by their numbers."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else _told(one) for one in text.replace("\r\n", "\n"))
-
-
-def _told(one: str) -> str:
-    return " " if one in "\n\t" else one.encode("unicode_escape").decode()
 
 
 def counted(number: int, what: str) -> str:

@@ -64,6 +64,7 @@ from retrieval_store.errors import (
 from retrieval_store.indexes import EXACT
 from retrieval_store.interface.records import CollectionRecord, FileReport, Mode
 from retrieval_store.interface.spaces import NewSpace, index_name, index_settings
+from retrieval_store.interface.stores import PointsBackend
 from retrieval_store.loaders import DataLoader
 from retrieval_store.places import (
     StoredCollection,
@@ -260,17 +261,18 @@ class Client:
     def list_collections(
         self, limit: int | None = None, offset: int | None = None
     ) -> list[Collection]:
-        """Collections in the order of their names; without those of QdrantClient's that
-        `get_collection` refuses."""
+        """Collections in the order of their names. Of those that QdrantClient has made with other
+        vectors than `Collection` works with there are the name and the id; what else is asked of
+        them is an InvalidArgumentError that says why."""
         start = 0 if offset is None else whole_number(offset, "offset", 0)
         end = None if limit is None else whole_number(limit, "limit", 0)
-        records = self._session.store.page(end, start, apart=False)
+        records = self._session.store.page(end, start)
         use = _Using(DEFAULT, None, self._trust)
-        return [self._collection(record, use) for record in records]
+        return [self._listed(record, use) for record in records]
 
     def count_collections(self) -> int:
-        """How many collections there are, of those that are listed."""
-        return self._session.store.count(apart=False)
+        """How many collections there are."""
+        return self._session.store.count()
 
     def delete_collection(self, name: str) -> None:
         """Delete a collection with all that is in it; raises NotFoundError."""
@@ -473,10 +475,30 @@ class Client:
         )
 
     def _collection(self, record: CollectionRecord, use: "_Using") -> Collection:
-        backend = StoredCollection(self._session, record.id)
+        """The collection, if it is one that `Collection` works with."""
+        stored_settings(record)
+        return self._listed(record, use)
+
+    def _listed(self, record: CollectionRecord, use: "_Using") -> Collection:
+        kind = _OfQdrantClient if record.is_apart else StoredCollection
+        backend = kind(self._session, record.id)
         return Collection(
             backend, record, use.embedding_function, use.data_loader, use.trust, use.check_model
         )
+
+
+class _OfQdrantClient(StoredCollection):
+    """A collection with vectors that `Collection` doesn't work with: it is listed, and can be
+    compacted, saved and deleted; who wants its points is told why that isn't possible."""
+
+    @property
+    def points(self) -> PointsBackend:
+        stored_settings(self.record())
+        return super().points
+
+    def fork(self, name: str) -> StoredCollection:
+        stored_settings(self.record())
+        return super().fork(name)
 
 
 @dataclass(frozen=True, slots=True)

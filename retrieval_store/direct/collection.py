@@ -108,8 +108,7 @@ class Collection:
     ) -> None:
         self._backend = backend
         self._opened_as = record.name
-        spec: Any = stored_settings(record)["embedding_function"]
-        self._embedder = Embedder(embedding_function, spec, trust, check_model)
+        self._embedder = Embedder(embedding_function, _spec_in(record), trust, check_model)
         self._loader = data_loader
 
     @property
@@ -125,7 +124,8 @@ class Collection:
     @property
     def metadata(self) -> Payload | None:
         """The metadata of the collection itself."""
-        return stored_settings(self._record())["metadata"]  # type: ignore[return-value]
+        record = self._record()
+        return None if record.is_apart else stored_settings(record)["metadata"]  # type: ignore[return-value]
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -133,8 +133,7 @@ class Collection:
         those of "text" search; what "vectors" are kept as; and what is remembered of the embedding
         function."""
         record = self._record()
-        spec = stored_settings(record)["embedding_function"]
-        return {**to_store(all_settings(record)), "embedding_function": spec}
+        return {**to_store(all_settings(record)), "embedding_function": _spec_in(record)}
 
     @property
     def configuration_json(self) -> dict[str, Any]:
@@ -150,7 +149,9 @@ class Collection:
     def __repr__(self) -> str:
         return f"<Collection {self._opened_as!r}, id {self._backend.id}>"
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> str | None:
+        if self._record().is_apart:
+            return None  # notebooks then show its name
         first = self.get(limit=FIRST, include=["documents", "metadatas", "uris"])
         rows = zip(first["ids"], first["documents"], first["metadatas"], first["uris"], strict=True)
         title = f"Collection {self.name!r}: {self.count():,} points, distance {self._metric()}"
@@ -457,7 +458,7 @@ class Collection:
 
     def stats(self) -> Stats:
         """How many points, vectors and dead slots there are; how many vectors have codes and how
-        many the index holds, of which this process has them at hand; and the bytes in memory and on
+        many the index holds, at hand in this process or in files; and the bytes in memory and on
         disk by part."""
         return cast(Stats, self._backend.points.stats())
 
@@ -595,3 +596,9 @@ class Collection:
 
     def _load(self, uris: Sequence[str | None] | None) -> list[Any]:
         return load(list(uris or ()), self._loader)
+
+
+def _spec_in(record: CollectionRecord) -> Any:
+    """What a collection remembers of its embedding function; nothing of one that is only for
+    QdrantClient."""
+    return None if record.is_apart else stored_settings(record)["embedding_function"]

@@ -233,7 +233,7 @@ class PointStore(Access):
 
     def stats(self) -> Payload:
         """What takes how much room; see `report.statistics`."""
-        return self.read(lambda view: statistics(view.state, view.kept, self.directory))
+        return self.read(lambda view: statistics(view, self.directory))
 
     def _answer(self, query: AnyQuery, fields: Fields, cut: Cut | None) -> _Answered:
         def look(view: SearchView) -> _Answered:

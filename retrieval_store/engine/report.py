@@ -5,29 +5,38 @@ from functools import partial
 from pathlib import Path
 
 import apsw
+import numpy as np
 
+from retrieval_store.base.arrays import Ints
 from retrieval_store.base.json_values import JSONValue, Payload
 from retrieval_store.base.tracing import Attributes
 from retrieval_store.engine.access import Access
-from retrieval_store.engine.codes.segments import LEAST_CELLS, SEGMENT, WORTH_CELLS
+from retrieval_store.engine.codes.segments import (
+    FILE_SEGMENTS,
+    LEAST_CELLS,
+    SEGMENT,
+    WORTH_CELLS,
+    number_of,
+)
 from retrieval_store.engine.codes.speeds import codes_are_fast
 from retrieval_store.engine.database.failures import contradictions
 from retrieval_store.engine.database.pools import FileDatabase
 from retrieval_store.engine.nearest.indexing import is_worth_an_index
-from retrieval_store.engine.nearest.kept import Kept
+from retrieval_store.engine.nearest.kept import Kept, SearchView
 from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.engine.state.budget import BUDGET
 from retrieval_store.engine.state.state import SpaceState, State, state_bytes
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.files import DERIVED, POINTS_NAME
-from retrieval_store.engine.storage.presence import count_present
+from retrieval_store.engine.storage.presence import are_present, count_present
 from retrieval_store.engine.storage.schema import POINTS, Space, read_head, read_spaces
+from retrieval_store.engine.storage.write import owners_of
 from retrieval_store.errors import ClientClosedError, FormatError, NotFoundError, StorageError
-from retrieval_store.indexes import EXACT
+from retrieval_store.indexes import EXACT, is_installed
 from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.indexes.kernels import MOST_DIMENSIONS
 from retrieval_store.interface.records import Gauges, Mode
-from retrieval_store.interface.spaces import index_name
+from retrieval_store.interface.spaces import Indexed, index_name
 
 
 def explanation(trace: Trace, state: State) -> Payload:
@@ -117,28 +126,63 @@ def _behind(
     slots, dimension = space.slots, space.dimension or 0
     if space.metric not in BY_PRODUCTS:
         return 0, 0
-    index = derived.find(connection, f"index.{space.number}.{generation}")
-    files = derived.find_all(connection, f"codes.{space.number}.{generation}")
-    indexed, coded = 0 if index is None else index.covered, sum(file.covered for file in files)
+    indexed, coded = _covered_by_files(connection, space, generation)
     should_be_coded = slots - slots % SEGMENT  # in files there are full segments only
     if kept is not None and space.name in kept.codes:
         should_be_coded = slots
         indexed = max(indexed, kept.indexes[space.name].covered)
-        coded = max(coded, kept.codes[space.name].shown().count_below(slots))
-    wanted = index_name(space) != EXACT and (indexed > 0 or is_worth_an_index(slots, dimension))
+        shown = kept.codes[space.name].shown()
+        if shown.count_below(slots) > len(coded):
+            coded = np.setdiff1d(np.arange(slots), shown.lacking(slots))
+    possible = index_at_hand(space) != EXACT
+    wanted = possible and (indexed > 0 or is_worth_an_index(slots, dimension))
     codable = slots * dimension >= WORTH_CELLS and dimension <= MOST_DIMENSIONS
-    lag = max(0, slots - indexed) if wanted else 0
-    uncoded = max(0, should_be_coded - coded)
-    if uncoded * dimension <= LEAST_CELLS or not (codable and codes_are_fast()):
-        uncoded = 0  # nobody will make codes of so few
-    return lag, uncoded
+    uncoded = np.setdiff1d(np.arange(should_be_coded), coded)
+    if len(uncoded) * dimension <= LEAST_CELLS or not (codable and codes_are_fast()):
+        uncoded = uncoded[:0]  # nobody will make codes of so few
+    fresh = np.arange(indexed, slots) if wanted else uncoded[:0]
+    living = partial(_count_living, connection, space, generation)
+    return living(fresh), living(uncoded)
 
 
-def statistics(state: State, kept: Kept, directory: Path | None) -> Payload:
+def _covered_by_files(
+    connection: apsw.Connection, space: Space, generation: int
+) -> tuple[int, Ints]:
+    """How many slots the file of an index has, and of which slots there are codes in files."""
+    index = derived.find(connection, f"index.{space.number}.{generation}")
+    parts = [np.empty(0, np.int64)]
+    for file in derived.find_all(connection, f"codes.{space.number}.{generation}"):
+        first = number_of(file) * FILE_SEGMENTS * SEGMENT
+        covered = min(file.covered, FILE_SEGMENTS * SEGMENT, space.slots - first)
+        if first >= 0 and covered > 0:
+            parts.append(np.arange(first, first + covered))
+    indexed = 0 if index is None else min(index.covered, space.slots)
+    return indexed, np.concatenate(parts)
+
+
+def _count_living(connection: apsw.Connection, space: Space, generation: int, slots: Ints) -> int:
+    """How many of these slots, ascending, are vectors of points: those that are their owners' last,
+    of owners that are there. (Of one that was replaced behind them it isn't known here.)"""
+    if not len(slots):
+        return 0
+    owners = owners_of(connection, space, generation, slots)[::-1]
+    pks, last = np.unique(np.where(owners < 0, ~owners, owners), return_index=True)
+    return int(np.count_nonzero(are_present(connection, pks[owners[last] >= 0])))
+
+
+def index_at_hand(space: Indexed) -> str:
+    """The name of the index that a space has or may get here; "exact" where what it needs isn't
+    installed."""
+    name = index_name(space)
+    return name if is_installed(name) else EXACT
+
+
+def statistics(view: SearchView, directory: Path | None) -> Payload:
     """Points, vectors and bytes by part, on disk and in memory."""
+    state, kept = view.state, view.kept
     return {
         "points": state.count,
-        "spaces": {name: _of_space(s, kept) for name, s in state.spaces.items()},
+        "spaces": {name: _of_space(view, s) for name, s in state.spaces.items()},
         "memory": {**_in_memory(state, kept, directory)},
         "budget": {**BUDGET.told},
         "disk": {} if directory is None else {**_on_disk(directory)},
@@ -161,15 +205,18 @@ def _in_memory(state: State, kept: Kept, directory: Path | None) -> dict[str, in
     return memory
 
 
-def _of_space(space: SpaceState, kept: Kept) -> Payload:
-    name, slots = space.space.name, space.space.slots
+def _of_space(view: SearchView, space: SpaceState) -> Payload:
+    """Of index and codes as many slots as are at hand or in files, whichever are more."""
+    name, slots, kept = space.space.name, space.space.slots, view.kept
+    generation, index = view.state.head.generation, index_at_hand(space.space)
+    indexed, coded = _covered_by_files(view.connection, space.space, generation)
     return {
         "dimension": space.space.dimension,
         "vectors": space.space.slots - space.dead,
         "dead_slots": space.dead,
-        "index": index_name(space.space),
-        "indexed_slots": kept.indexes[name].covered,
-        "coded_slots": kept.codes[name].shown().count_below(slots),
+        "index": index,
+        "indexed_slots": 0 if index == EXACT else max(indexed, kept.indexes[name].covered),
+        "coded_slots": max(len(coded), kept.codes[name].shown().count_below(slots)),
     }
 
 

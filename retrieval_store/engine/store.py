@@ -254,13 +254,13 @@ class Store:
         """Name and settings of a collection; raises NotFoundError."""
         return self._read(lambda entries: entries.with_id(collection_id))
 
-    def page(self, limit: int | None, offset: int, apart: bool = True) -> list[CollectionRecord]:
-        """Collections in the order of their names. apart: also those for QdrantClient only."""
-        return self._read(lambda entries: entries.page(limit, offset, apart))
+    def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
+        """Collections in the order of their names."""
+        return self._read(lambda entries: entries.page(limit, offset))
 
-    def count(self, apart: bool = True) -> int:
-        """How many collections there are; `apart` as in `page`."""
-        return self._read(lambda entries: entries.count(apart))
+    def count(self) -> int:
+        """How many collections there are."""
+        return self._read(lambda entries: entries.count())
 
     def drop(self, name: str) -> None:
         """Delete a collection and its files; raises NotFoundError.

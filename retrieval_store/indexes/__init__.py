@@ -7,6 +7,7 @@ knows vectors by their numbers and nothing of points, filters or files other tha
 use `base` and `errors`.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -16,6 +17,12 @@ from retrieval_store.indexes.exact import Metric
 
 HNSW = "hnsw"
 EXACT = "exact"  # the name that stands for no index at all
+
+
+def is_installed(name: str) -> bool:
+    """Whether what an index of this name needs is there. The names are those of `VectorIndex`es; of
+    a plugin's own needs nothing is known here."""
+    return name != HNSW or find_spec("hnswlib") is not None
 
 
 class VectorIndex(Protocol):

@@ -259,12 +259,11 @@ class CollectionStore(Protocol):
     ) -> CollectionRecord:
         """Replace name and settings by what `edit` makes of them; raises AlreadyExistsError."""
 
-    def page(self, limit: int | None, offset: int, apart: bool = True) -> list[CollectionRecord]:
-        """Collections in the order of their names. apart: also those that are for QdrantClient
-        only."""
+    def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
+        """Collections in the order of their names."""
 
-    def count(self, apart: bool = True) -> int:
-        """How many collections there are; `apart` as in `page`."""
+    def count(self) -> int:
+        """How many collections there are."""
 
     def drop(self, name: str) -> None:
         """Delete a collection with all that is in it; raises NotFoundError."""

@@ -116,13 +116,13 @@ class RemoteStore:
         held.settings = settings
         return new
 
-    def page(self, limit: int | None, offset: int, apart: bool = True) -> list[CollectionRecord]:
-        """Collections in the order of their names: ours, none of which are apart."""
+    def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
+        """Collections in the order of their names: those that are ours."""
         records = [self._read(name) for name in self.cluster.collections()]
         ours = sorted((r for r in records if r is not None), key=lambda record: record.name)
         return ours[offset : None if limit is None else offset + limit]
 
-    def count(self, apart: bool = True) -> int:
+    def count(self) -> int:
         """How many collections there are."""
         return len(self.page(None, 0))
 

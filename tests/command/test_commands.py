@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 import retrieval_store
-from retrieval_store.command.output import printable, shown, size, widths
+from retrieval_store.base.printable import printable
+from retrieval_store.command.output import shown, size, widths
 from tests.command.terminals import environment, on_terminal, run
 from tests.helpers import PATIENCE, ROOT
 from tests.helpers.indexed import until
@@ -368,6 +369,8 @@ def test_values_in_cells(value, text):
 
 def test_characters_that_command_are_numbers():
     assert printable("a\nb\tc\x1b\u2028é漢") == "a b c\\x1b\\u2028é漢"
+    assert printable("\u202eabc\u2066\ufeff") == "\\u202eabc\\u2066\\ufeff"
+    assert printable("a\u3000b\u00a0c\u200dd") == "a\u3000b\u00a0c\u200dd"
 
 
 def test_sizes():

@@ -269,6 +269,16 @@ def test_notebooks_show_tables_in_which_nothing_runs(client):
     assert len(got._repr_html_()) < 30_000
 
 
+def test_notebooks_get_no_characters_that_turn_or_hide_what_follows(client):
+    things = client.create_collection("turned", embedding_function=None)
+    odd = "pay \u202e001 \u2066x\x1b[31m\x00\u200b"
+    things.add("a\u202e", [[1.0]], {odd: odd}, odd, uris=odd)
+    got = things.get(include=["documents", "metadatas", "uris"])
+    for shown in (got, things, things.query([[1.0]])):
+        html = shown._repr_html_()
+        assert html.isprintable() and "pay \\u202e001" in html
+
+
 def test_results_are_dicts_like_any_other(filled):
     got = filled.get(limit=2)
     assert isinstance(got, dict) and json.loads(json.dumps(got)) == got

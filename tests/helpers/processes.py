@@ -73,7 +73,7 @@ def use_index(set_attribute) -> None:
 def eager_codes(set_attribute) -> None:
     """Make codes of the smallest collections, in small segments, and use them wherever they can be
     used."""
-    from retrieval_store.engine import points
+    from retrieval_store.engine import points, report
     from retrieval_store.engine.codes import segments, speeds
     from retrieval_store.engine.nearest import by_codes, planner
     from retrieval_store.engine.upkeep import code_check, verify
@@ -81,14 +81,15 @@ def eager_codes(set_attribute) -> None:
 
     if has_products():
         set_attribute(speeds, "ASSUMED", speeds.USUAL)
-    set_attribute(segments, "WORTH_CELLS", 1)
-    set_attribute(segments, "LEAST_CELLS", 0)
+    for module in (segments, report):
+        set_attribute(module, "WORTH_CELLS", 1)
+        set_attribute(module, "LEAST_CELLS", 0)
     set_attribute(points, "FRESH_CELLS", 0)
     set_attribute(points, "ATTENTION_EVERY", 1)
     set_attribute(planner, "PASS", -1e9)
     set_attribute(planner, "FEW_OF_ALL", 1)
     set_attribute(by_codes, "MOST_SHARE", 1)
-    for module in (segments, code_check, verify):
+    for module in (segments, report, code_check, verify):
         set_attribute(module, "SEGMENT", 128)
         set_attribute(module, "FILE_SEGMENTS", 2)
 

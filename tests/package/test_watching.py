@@ -15,10 +15,13 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 import retrieval_store
 from retrieval_store.base import tracing
+from retrieval_store.engine import points
 from retrieval_store.engine.storage.files import CATALOG_NAME
 from retrieval_store.errors import IDAlreadyExistsError
 from retrieval_store.qdrant import AsyncQdrantClient, QdrantClient, models
 from tests.helpers import PATIENCE, ROOT
+from tests.helpers.indexed import with_codes
+from tests.helpers.processes import eager_codes
 
 SECRET = "secret"  # in all that users store and ask for
 
@@ -321,6 +324,40 @@ def test_gauges_tell_what_lags_behind(tmp_path):
     with retrieval_store.Client(path, read_only=True) as client:
         told = client.stats()["by_collection"]["points"]
         assert (told["points"], told["index_lag"], told["uncoded"]) == (17_000, 0, 0)
+
+
+@with_codes
+@pytest.mark.parametrize("removed", ["deleted", "replaced"])
+def test_vectors_that_are_no_more_are_not_missed_among_the_codes(tmp_path, monkeypatch, removed):
+    eager_codes(monkeypatch.setattr)
+    for name in ("FRESH_CELLS", "ATTENTION_EVERY"):  # nobody makes codes meanwhile
+        monkeypatch.setattr(points, name, sys.maxsize)
+    with retrieval_store.Client(tmp_path) as client:
+        collection = client.create_collection("points", embedding_function=None)
+        ids = [str(i) for i in range(700)]
+        collection.add(ids=ids, embeddings=vectors(700))
+        if removed == "deleted":
+            collection.delete(ids=ids[100:300])
+        else:
+            collection.upsert(ids=ids[100:300], embeddings=vectors(200, 2))
+        left = 500 if removed == "deleted" else 700
+        assert client.stats()["by_collection"]["points"]["uncoded"] == left
+        told = collection.explain(query_embeddings=vectors(1, 3))
+        assert (told["points"], told["uncoded"]) == (left, left)
+
+
+@with_codes
+def test_codes_and_indexes_in_files_count_before_the_first_query(tmp_path, monkeypatch):
+    eager_codes(monkeypatch.setattr)
+    with retrieval_store.Client(tmp_path) as client:
+        collection = client.create_collection("points", embedding_function=None)
+        collection.add(ids=[str(i) for i in range(700)], embeddings=vectors(700))
+        collection.optimize()
+        before = collection.stats()["spaces"][""]
+    with retrieval_store.Client(tmp_path) as client:
+        space = client.get_collection("points", embedding_function=None).stats()["spaces"][""]
+    assert 0 < space["coded_slots"] <= before["coded_slots"]
+    assert space["indexed_slots"] == before["indexed_slots"]
 
 
 def test_gauges_load_nothing(tmp_path):

@@ -193,20 +193,45 @@ def test_other_collections_are_refused_with_the_reason(others, ours, name):
     assert others.count(name).count == 25
 
 
+def test_such_collections_are_listed_and_say_why_they_cannot_be_used(others, ours, tmp_path):
+    listed = {one.name: one for one in ours.list_collections()}
+    assert sorted(OTHERS) == sorted(listed)
+    assert all(name in ours._repr_html_() for name in OTHERS)
+    for one in listed.values():
+        assert one.metadata is None and one._repr_html_() is None
+        assert (
+            one.name in repr(one) and one == ours.list_collections()[sorted(OTHERS).index(one.name)]
+        )
+        for use in (
+            one.count,
+            one.get,
+            one.peek,
+            one.stats,
+            lambda one=one: one.add("a", [[1.0]]),
+            lambda one=one: one.query([[1.0]]),
+            lambda one=one: one.delete("a"),
+            lambda one=one: one.modify(name="another"),
+            lambda one=one: one.fork("another"),
+            lambda one=one: list(one.iterate()),
+            lambda one=one: one.configuration,
+        ):
+            with pytest.raises(InvalidArgumentError, match="one unnamed dense float32"):
+                use()
+    ours.delete_collection(min(OTHERS))
+    assert ours.count_collections() == len(OTHERS) - 1
+
+
 def test_a_store_with_such_collections_is_listed_verified_and_optimized(others, ours):
     ours.create_collection("an-own", embedding_function=None).add(["a"], [[1, 2]])
     others.create_collection("xyz", models.VectorParams(size=2, distance=models.Distance.DOT))
-    assert [one.name for one in ours.list_collections()] == ["an-own", "xyz"]
-    assert [one.name for one in ours.list_collections(limit=1, offset=1)] == ["xyz"]
-    assert ours.list_collections(limit=0) == [] and ours.count_collections() == 2
-    assert [one.name for one in others.get_collections().collections] == sorted(
-        [*OTHERS, "an-own", "xyz"]
-    )
+    names = sorted([*OTHERS, "an-own", "xyz"])
+    assert [one.name for one in ours.list_collections()] == names
+    assert [one.name for one in ours.list_collections(limit=1, offset=1)] == names[1:2]
+    assert ours.list_collections(limit=0) == [] and ours.count_collections() == len(names)
+    assert [one.name for one in others.get_collections().collections] == names
     for one in ours.list_collections():
         one.optimize()
-    store = ours._session.store
     for name in OTHERS:
-        store.optimize(store.named(name).id, lambda *_: None)
         assert others.count(name).count == 25
         assert others.retrieve(name, [1])[0].payload == {"_document": "some text", "n": 1}
     reports = ours.verify()
@@ -345,7 +370,10 @@ def test_dropping_the_unnamed_vectors_takes_the_collection_from_the_other_front(
     qdrant.delete_vector_name("things", "")
     with pytest.raises(InvalidArgumentError, match="QdrantClient"):
         ours.get_collection("things")
-    assert ids(qdrant) == [UUID, "7", "a", "zz"] and ours.list_collections() == []
+    assert ids(qdrant) == [UUID, "7", "a", "zz"]
+    (listed,) = ours.list_collections()
+    with pytest.raises(InvalidArgumentError, match="QdrantClient"):
+        listed.count()
 
 
 # Documents and uris in filters

@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 
 from retrieval_store.base.json_values import shortened
+from retrieval_store.base.printable import printable
 from retrieval_store.direct.tables.results import columns_of
 
 ROWS, CHARACTERS = 20, 200  # of a table, and of what stands in a cell
@@ -37,10 +38,10 @@ def table_of(
 ) -> str:
     """A table of the first rows, of so many in total; it says how many more there are."""
     left = (len(rows) if total is None else total) - min(len(rows), ROWS)
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    head = "".join(f"<th>{_text(name)}</th>" for name in names)
     body = "".join(f"<tr>{_cells(row)}</tr>" for row in rows[:ROWS])
     more = f"<p>and {left} more</p>" if left else ""
-    above = f"<p><b>{escape(title)}</b></p>" if title else ""
+    above = f"<p><b>{_text(title)}</b></p>" if title else ""
     return f"{above}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
 
 
@@ -57,7 +58,11 @@ def _cell(value: Any) -> str:
         return f"{value + 0.0:.4g}"  # which makes 0 of -0
     text = _as_json(value) if isinstance(value, Mapping | list) else str(value)
     short = text if len(text) <= CHARACTERS else text[:CHARACTERS] + "…"
-    return escape(short.encode(errors="replace").decode())
+    return _text(short)
+
+
+def _text(text: str) -> str:
+    return escape(printable(text).encode(errors="replace").decode())
 
 
 def _as_json(value: Any) -> str:

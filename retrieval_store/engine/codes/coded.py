@@ -85,6 +85,12 @@ def _groups(pieces: Sequence[tuple[int, Codes]]) -> Iterator[list[tuple[int, Cod
         yield group
 
 
+def uncoded(coded: Coded, space: SpaceState) -> int:
+    """How many vectors of points have no code; those of dead slots need none."""
+    lacking = coded.lacking(space.space.slots)
+    return int(np.count_nonzero(space.row_of_slot[lacking] >= 0)) if len(lacking) else 0
+
+
 def penalties(coded: Coded, space: SpaceState, mask: Bools | None) -> Matrix:
     """(coded slots,) float32: what to add to the scores, so that slots that are dead, not allowed,
     or newer than the state are never found."""

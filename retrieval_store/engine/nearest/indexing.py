@@ -31,7 +31,7 @@ from retrieval_store.engine.storage.derived import (
 )
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DamagedError, PluginError, StorageError
-from retrieval_store.indexes import EXACT, HNSW, VectorIndex
+from retrieval_store.indexes import EXACT, HNSW, VectorIndex, is_installed
 from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.interface.spaces import index_name, index_settings
 
@@ -62,8 +62,9 @@ class SpaceIndex:
 
     saved: how many slots a file is known to hold; filling: for the one thread that loads, grows or
     saves it; closed: nobody uses it any more; full: the vectors that follow can't be taken in;
-    refused: why, if that is its class's doing; missed: microseconds that queries have taken longer
-    for want of it; pays_from: how many make up for loading its file.
+    refused: why, if that is its class's doing; installed: whether what its class needs is there;
+    missed: microseconds that queries have taken longer for want of it; pays_from: how many make up
+    for loading its file.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class SpaceIndex:
         self.full = False
         self.refused: Exception | None = None
         self.missed = self.pays_from = 0.0
+        self.installed = is_installed(index_name(space))
         self._space = space
         self._directory = directory
         self._find_class = find_class

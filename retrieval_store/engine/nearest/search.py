@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from retrieval_store.base import tracing
-from retrieval_store.engine.codes.coded import NOTHING_CODED, Coded
+from retrieval_store.engine.codes.coded import NOTHING_CODED, Coded, uncoded
 from retrieval_store.engine.codes.speeds import Speeds, speeds
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.asked import Asked, Found
@@ -71,7 +71,7 @@ class _Search:
         self._coded, self._speeds = self._at_hand()
         if self._may_use_index():
             covered = min(self._index.covered, self._asked.slots)
-            if not (self._index.full or self._index.rests):
+            if self._index.installed and not (self._index.full or self._index.rests):
                 self._trace.note_fresh(self._asked.slots - covered, self._asked.dimension)
             if covered and choose(self._situation(covered)).method == "over-fetch":
                 self._index.searched(self._through_index, None)
@@ -90,7 +90,7 @@ class _Search:
             return NOTHING_CODED, speeds()
         codes.load_saved(asked.view.connection, asked.slots)
         coded = codes.shown()
-        if lacking := asked.slots - coded.count_below(asked.slots):
+        if lacking := uncoded(coded, asked.space):
             self._note_uncoded(lacking)
         self._trace.lap("codes at hand")
         if not can_use_codes(asked):

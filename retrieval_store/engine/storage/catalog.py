@@ -52,7 +52,6 @@ _COUNTED = """
     SELECT (SELECT count(*) FROM collections)
          - (SELECT count(*) FROM collections WHERE id IN (SELECT value FROM json_each(?)))
 """
-_COUNTED_APART = f"SELECT count(*) FROM collections {_WITHOUT} AND apart"
 
 
 class Catalog:
@@ -147,20 +146,15 @@ class Entries:
             raise NotFoundError.of_deleted(f"Collection with id {collection_id}")
         return found[0]
 
-    def page(self, limit: int | None, offset: int, apart: bool = True) -> list[CollectionRecord]:
-        """Collections in the order of their names; all that are left when `limit` is None. apart:
-        also those that are for QdrantClient only."""
-        condition = "" if apart or not self._is_of_format_4() else "AND NOT apart"
+    def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
+        """Collections in the order of their names; all that are left when `limit` is None."""
         end = -1 if limit is None else limit
-        return self._records(f"{condition} ORDER BY name LIMIT ? OFFSET ?", end, offset)
+        return self._records("ORDER BY name LIMIT ? OFFSET ?", end, offset)
 
-    def count(self, apart: bool = True) -> int:
-        """How many collections there are; `apart` as in `page`."""
+    def count(self) -> int:
+        """How many collections there are."""
         ((count,),) = select(self._connection, _COUNTED, self._without)
-        if apart or not self._is_of_format_4():
-            return int(count)
-        ((others,),) = select(self._connection, _COUNTED_APART, self._without)
-        return int(count) - int(others)
+        return int(count)
 
     def flagged(self) -> list[CollectionRecord]:
         """Collections whose deletion has begun, and may have been interrupted."""

@@ -107,12 +107,12 @@ def in_memory(mode: Mode) -> Session:
 
 
 def embedded(path: Path, mode: Mode, rebuild: bool, create: bool = True) -> Session:
-    """A share in the store of a directory, made if there is none, unless not to `create` it is a
-    NotFoundError. rebuild: without the derived files that are there, which
-    are forgotten; where nothing can be written, they aren't used."""
+    """A share in the store of a directory, made if there is none; NotFoundError where it may not
+    be, since it is only to be read or `create` is False. rebuild: without the derived files that
+    are there, which are forgotten; where nothing can be written, they aren't used."""
     registry.refuse_without_posix()
-    if not (create or os.path.exists(path / CATALOG_NAME)):
-        raise NotFoundError(f"there is no store at {path}; with create=True one is made there")
+    if mode == "read-only" or not create:
+        _refuse_missing(path, mode)
     ignored = rebuild and mode == "read-only"
     share = registry.acquire(path, mode, plugins.find_index, uses_derived=not ignored)
     session = Session(
@@ -128,6 +128,16 @@ def embedded(path: Path, mode: Mode, rebuild: bool, create: bool = True) -> Sess
             session.close()
             raise
     return session
+
+
+def _refuse_missing(path: Path, mode: Mode) -> None:
+    try:
+        os.stat(path / CATALOG_NAME)
+    except PermissionError:
+        return  # whether there is one isn't known; opening it says so
+    except OSError:
+        how = "without read_only=True" if mode == "read-only" else "with create=True"
+        raise NotFoundError(f"there is no store at {path}; {how} one is made there") from None
 
 
 def remote(

@@ -3,6 +3,7 @@
 In come plain values: arrays, JSON, texts, rankings. Out come the same, checked, counted or fused.
 `arrays` names array types and has what numpy lacks; `patched` has arrays whose versions share
 memory; `json_values` says which values a payload may hold; `words` finds the words of texts;
-`ranking` fuses rankings; `progress` shows bars; `posix` has what some systems lack; `logs` has the
-loggers; `tracing` makes spans for applications that trace themselves. It may use `errors` alone.
+`ranking` fuses rankings; `progress` shows bars; `printable` says which characters are shown;
+`posix` has what some systems lack; `processes` tells of other processes; `logs` has the loggers;
+`tracing` makes spans for applications that trace themselves. It may use `errors` alone.
 """

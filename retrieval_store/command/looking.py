@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from retrieval_store.base.processes import users_of
 from retrieval_store.command import options
 from retrieval_store.command.output import DAMAGED, complain, facts, print_json, say, size, table
 from retrieval_store.command.places import (
@@ -14,7 +15,6 @@ from retrieval_store.command.places import (
     names_completed,
     opened,
     record_of,
-    users_of,
 )
 
 if TYPE_CHECKING:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from retrieval_store.base.processes import users_of
 from retrieval_store.errors import (
     InvalidArgumentError,
     MissingDependencyError,
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from retrieval_store.places import Session
 
 KEY = "QDRANT_API_KEY"
-PROCESSES = Path("/proc")
 LOOKED_EVERY = 0.3  # seconds
 CATALOG = "catalog.sqlite"  # which makes a directory a store
 
@@ -129,7 +130,7 @@ def record_of(session: "Session", name: str) -> "CollectionRecord":
 
 def names_completed(
     ctx: click.Context, param: click.Parameter, incomplete: str
-) -> list[click.shell_completion.CompletionItem]:
+) -> list[CompletionItem]:
     """The names of collections that begin so, in the store that is named already: in a directory,
     and of names that are printable, since they reach a terminal."""
     store = str(ctx.params.get("store"))
@@ -138,7 +139,7 @@ def names_completed(
     with suppress(RetrievalStoreError, OSError), looked_at(store) as session:
         names = [record.name for record in session.store.page(None, 0)]
         return [
-            click.shell_completion.CompletionItem(name)
+            CompletionItem(name)
             for name in names
             if name.startswith(incomplete) and name.isprintable()
         ]
@@ -149,21 +150,3 @@ def is_used(store: str) -> bool:
     """Whether another process has a store open, as far as the system tells."""
     time.sleep(LOOKED_EVERY)  # to look takes as long as some hundred reads
     return not is_url(store) and bool(users_of(Path(store)))
-
-
-def users_of(directory: Path) -> list[dict[str, Any]] | None:
-    """The processes that have files of a directory open, but this one, of those that this user may
-    look at; None where the system doesn't tell."""
-    if not PROCESSES.joinpath("self", "fd").is_dir():
-        return None
-    inside = f"{directory.resolve()}{os.sep}"
-    found = []
-    for process in PROCESSES.iterdir():
-        if process.name.isdigit() and int(process.name) != os.getpid():
-            with suppress(OSError):
-                links = (os.readlink(one) for one in (process / "fd").iterdir())
-                if any(one.startswith(inside) for one in links):
-                    words = (process / "cmdline").read_bytes().split(b"\0")
-                    command = " ".join(word.decode(errors="replace") for word in words).strip()
-                    found.append({"pid": int(process.name), "command": command})
-    return sorted(found, key=lambda one: one["pid"])

@@ -26,6 +26,7 @@ from retrieval_store.engine.database.failures import (
     LOCK_TIMEOUT_MS,
     contradiction,
     contradictions,
+    locked_for_too_long,
 )
 from retrieval_store.engine.database.pools import Database, FileDatabase, Reason
 from retrieval_store.engine.database.transactions import select as select_rows
@@ -35,7 +36,7 @@ from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.state.budget import BUDGET, Cache
 from retrieval_store.engine.state.state import State, numbers_of
 from retrieval_store.engine.state.view import View
-from retrieval_store.engine.storage.files import POINTS_NAME
+from retrieval_store.engine.storage.files import POINTS_NAME, Label
 from retrieval_store.engine.storage.schema import (
     POINTS,
     Head,
@@ -83,17 +84,24 @@ class Access:
     ) -> None:
         self._database = database
         self.directory = directory
-        self.name = name
+        self.label = Label(name)
         self._new_locks()
         self.closing = False
         self._around = around
         self._derived_from = directory if around.uses_derived else None
-        self.memory = Memory(directory, self._derived_from, around.find_class, database.path)
+        self.memory = Memory(
+            directory, self._derived_from, around.find_class, database.path, self.label
+        )
         self.dropped = False
         self.maintained = (0, 0)  # of how many vectors, by whoever maintains it now
         self._held: Cache[None, None] = Cache(_weakly(self))
         self._weighed, self._calls = -1, 0
         aware(self)
+
+    @property
+    def name(self) -> str:
+        """The name of the collection, as this process knows it."""
+        return self.label.name
 
     def _new_locks(self) -> None:
         self._writers, self.maintaining = Turns(), Turns()
@@ -186,7 +194,7 @@ class Access:
 
     def view(self, connection: apsw.Connection, moment: Moment) -> SearchView:
         """What a call reads in a transaction that shows this moment."""
-        return View(connection, moment.state, moment.kept, self._derived_from)
+        return View(connection, moment.state, moment.kept, self._derived_from, self.name)
 
     def write(self, change: Callable[[Write], Found]) -> Found:
         """What `change` returns, given a write transaction, which is committed unless it raises."""
@@ -285,6 +293,10 @@ class Access:
         """What `work` returns; NotFoundError when it fails since the collection is deleted."""
         try:
             return work()
+        except LockTimeoutError as error:
+            path = self._database.path
+            what = f"collection {self.name!r} in {path.parent.parent}"
+            raise locked_for_too_long(what, path) from error
         except StorageError:
             self._refuse_if_gone()
             raise

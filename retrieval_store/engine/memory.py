@@ -28,6 +28,7 @@ from retrieval_store.engine.state.state import (
     numbers_of,
     state_bytes,
 )
+from retrieval_store.engine.storage.files import Label
 from retrieval_store.engine.storage.schema import Head, Space, read_seq
 from retrieval_store.engine.storage.vectors import VectorArray, VectorFile, Vectors
 from retrieval_store.engine.words.measures import after
@@ -63,9 +64,10 @@ class Memory:
         derived_from: Path | None,
         find_class: FindClass,
         database: Path,
+        label: Label,
     ) -> None:
         self._directory, self._derived_from = directory, derived_from
-        self._find_class, self._database = find_class, database
+        self._find_class, self._database, self._label = find_class, database, label
         self._spaces: dict[tuple[int, int, int], OpenSpace] = {}
         self._moment: Moment | None = None
         self._new_locks()
@@ -119,9 +121,9 @@ class Memory:
         key = (space.number, generation, space.dimension)
         held = self._spaces.get(key)
         if held is None:
-            index = SpaceIndex(space, generation, self._derived_from, self._find_class)
+            index = SpaceIndex(space, generation, self._derived_from, self._find_class, self._label)
             vectors = self._vectors(space, generation)
-            codes = SpaceCodes(space, generation, self._derived_from)
+            codes = SpaceCodes(space, generation, self._derived_from, self._label)
             held = self._spaces.setdefault(key, OpenSpace(vectors, codes, index))
         return held
 

@@ -52,7 +52,7 @@ class OpenCollections:
         """Note its name, if it is open."""
         points = self._open.get(collection_id)
         if points is not None:
-            points.name = name
+            points.label.name = name
 
     def opened(self, collection_id: str, opening: Callable[[], PointStore]) -> PointStore:
         """The one that is open, or what `opening` returns."""

@@ -11,6 +11,7 @@ from retrieval_store.base.arrays import Ints
 from retrieval_store.base.json_values import JSONValue, Payload
 from retrieval_store.base.tracing import Attributes
 from retrieval_store.engine.access import Access
+from retrieval_store.engine.codes.coded import NO_SLOTS
 from retrieval_store.engine.codes.segments import (
     FILE_SEGMENTS,
     LEAST_CELLS,
@@ -209,7 +210,9 @@ def _of_space(view: SearchView, space: SpaceState) -> Payload:
     """Of index and codes as many slots as are at hand or in files, whichever are more."""
     name, slots, kept = space.space.name, space.space.slots, view.kept
     generation, index = view.state.head.generation, index_at_hand(space.space)
-    indexed, coded = _covered_by_files(view.connection, space.space, generation)
+    indexed, coded = 0, NO_SLOTS
+    if view.directory is not None:
+        indexed, coded = _covered_by_files(view.connection, space.space, generation)
     return {
         "dimension": space.space.dimension,
         "vectors": space.space.slots - space.dead,

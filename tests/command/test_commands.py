@@ -456,3 +456,13 @@ def test_names_that_are_not_there_make_no_target(folder):
     done = run("copy", "store", "new", "--collection", "missing", cwd=folder)
     assert (done.returncode, (folder / "new").exists()) == (1, False)
     assert b"'missing'" in done.stderr
+
+
+def test_commands_need_nothing_of_click_that_it_does_not_import_itself():
+    """Which of its modules click imports differs from version to version."""
+    program = (
+        "import sys, click; vars(click).pop('shell_completion', None)\n"
+        "sys.modules.pop('click.shell_completion', None)\n"
+        "import retrieval_store.command.options, retrieval_store.command.main"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -31,6 +31,7 @@ from retrieval_store.engine.storage.derived import (
     is_there,
     path_of,
 )
+from retrieval_store.engine.storage.files import Label
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DamagedError, StorageError
 from retrieval_store.indexes.codes import (
@@ -61,12 +62,12 @@ class SpaceCodes:
     of memory in use, but for what is mapped from files.
     """
 
-    def __init__(self, space: Space, generation: int, directory: Path | None) -> None:
+    def __init__(self, space: Space, generation: int, directory: Path | None, label: Label) -> None:
         self.key = f"codes.{space.number}.{generation}"
         self.filling = Turns()
         self.closed = False
         self.nbytes = 0
-        self._space = space
+        self._space, self._label = space, label
         self._directory = directory
         self._segments: dict[int, Codes] = {}
         self._files: dict[int, Mapped] = {}
@@ -144,7 +145,11 @@ class SpaceCodes:
             if isinstance(error, (DamagedError, ValueError)):  # else it may do later
                 self._useless.add(found)
             if is_there(directory, found):  # not replaced since this transaction began
-                _log.warning("codes can't be used and will be made again: %s", error)
+                self._warn(error)
+
+    def _warn(self, why: object) -> None:
+        said = "codes of collection %r can't be used and will be made again: %s"
+        _log.warning(said, self._label.name, why)
 
     def read(self, directory: Path, found: DerivedFile) -> Mapped:
         """What a file holds, mapped; raises DamagedError or ValueError."""
@@ -175,7 +180,7 @@ class SpaceCodes:
         """Let go of files that have been cut off since they were mapped; they are made again."""
         for number, mapped in list(self._files.items()):
             if not mapped.is_whole:
-                _log.warning("codes can't be used and will be made again: a file was cut off")
+                self._warn("a file was cut off")
                 self._drop_file(number)
         self._show()
         return self._shown

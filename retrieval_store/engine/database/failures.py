@@ -12,6 +12,7 @@ from pathlib import Path
 
 import apsw
 
+from retrieval_store.base.processes import holder_of
 from retrieval_store.errors import (
     DamagedError,
     LockTimeoutError,
@@ -39,8 +40,7 @@ def translation(error: BaseException, path: Path) -> RetrievalStoreError:
         case RetrievalStoreError():
             return error
         case apsw.BusyError():
-            waited = LOCK_TIMEOUT_MS // 1000
-            return LockTimeoutError(f"{path} was locked by another writer for more than {waited} s")
+            return locked_for_too_long(str(path), path)
         case apsw.FullError():
             return StorageFullError(f"no space left for {path}; nothing was written")
         case apsw.CorruptError() | apsw.NotADBError():
@@ -58,6 +58,15 @@ def translation(error: BaseException, path: Path) -> RetrievalStoreError:
         case OSError() if error.errno in NO_SPACE:
             return StorageFullError(f"no space left below {path.parent}: {error}")
     return StorageError(f"{path}: {error}")
+
+
+def locked_for_too_long(what: str, path: Path) -> LockTimeoutError:
+    """The error of a database in which another process has been writing for too long. what: how it
+    is named."""
+    # Whoever writes holds this byte of SQLite's shared memory (WAL_WRITE_LOCK in its wal.c).
+    holder = holder_of(path.with_name(f"{path.name}-shm"), 120)
+    waited = LOCK_TIMEOUT_MS // 1000
+    return LockTimeoutError(f"{what} was locked by another writer for more than {waited} s{holder}")
 
 
 CONTRADICTIONS = (LookupError, OverflowError, TypeError, ValueError)

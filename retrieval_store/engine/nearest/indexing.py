@@ -29,6 +29,7 @@ from retrieval_store.engine.storage.derived import (
     path_of,
     refuse_damaged,
 )
+from retrieval_store.engine.storage.files import Label
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DamagedError, PluginError, StorageError
 from retrieval_store.indexes import EXACT, HNSW, VectorIndex, is_installed
@@ -68,7 +69,12 @@ class SpaceIndex:
     """
 
     def __init__(
-        self, space: Space, generation: int, directory: Path | None, find_class: FindClass
+        self,
+        space: Space,
+        generation: int,
+        directory: Path | None,
+        find_class: FindClass,
+        label: Label,
     ) -> None:
         self.key = f"index.{space.number}.{generation}"
         self.filling = Turns()
@@ -80,7 +86,7 @@ class SpaceIndex:
         self.installed = is_installed(index_name(space))
         self._space = space
         self._directory = directory
-        self._find_class = find_class
+        self._find_class, self._label = find_class, label
         self._sharing = Sharing()
         self._index: VectorIndex | None = None
         self._useless: DerivedFile | None = None  # it was tried already
@@ -170,7 +176,12 @@ class SpaceIndex:
         except (DamagedError, ValueError, OSError) as error:
             self._useless = found
             if is_there(self._directory, found):  # else another has replaced it meanwhile
-                _log.warning("an index can't be used and will be made again: %s", error)
+                name = self._label.name
+                _log.warning(
+                    "the index of collection %r can't be used and will be made again: %s",
+                    name,
+                    error,
+                )
 
     def read(self, directory: Path, found: DerivedFile) -> VectorIndex:
         """What a file holds; raises DamagedError, ValueError, or PluginError when there is no class

@@ -44,7 +44,9 @@ def saved(
     except OutdatedError:
         reject()
     except (DamagedError, ValueError, LookupError, TypeError, OSError) as error:
-        _log.warning("%s can't be used and will be made again: %s", what, error)
+        _log.warning(
+            "%s of collection %r can't be used and will be made again: %s", what, view.name, error
+        )
         reject()
     return None
 

@@ -16,14 +16,15 @@ class View(Generic[Kept_co]):
     """What a call reads: the state in memory, and a transaction that shows the same `seq`.
 
     kept: what was worked out of the state before. Each room that keeps something says what; to this
-    one it is nothing. directory: where there are derived files to be used, if anywhere; remarks:
-    what whoever asks for an explanation should be told.
+    one it is nothing. directory: where there are derived files to be used, if anywhere; name: of
+    the collection, for messages; remarks: what whoever asks for an explanation should be told.
     """
 
     connection: apsw.Connection
     state: State
     kept: Kept_co
     directory: Path | None = None
+    name: str = ""
     remarks: list[str] = field(default_factory=list)
 
 

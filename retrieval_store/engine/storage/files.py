@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from retrieval_store.base import posix
@@ -63,6 +64,14 @@ def refuse_foreign(directory: Path) -> None:
 def _may_be_there(name: str) -> bool:
     made_now = _CATALOG.fullmatch(name)  # by another process that is making the store too
     return bool(made_now) or name.startswith(".") or name == "lost+found"
+
+
+@dataclass(slots=True)
+class Label:
+    """What a collection is called in messages: its name, which may change; its directory, whose
+    name never does, says nothing to a reader."""
+
+    name: str
 
 
 def remove_collection(directory: Path) -> None:

@@ -130,10 +130,10 @@ class Upkeep:
             return False
         except RetrievalStoreError as error:
             if not (points.closing or points.dropped or _is_gone(points)):
-                _log.warning("maintenance in the background came to nothing: %s", error)
+                _log.warning("maintenance of collection %r came to nothing: %s", points.name, error)
             return False
         except Exception:
-            _log.exception("maintenance in the background failed")
+            _log.exception("maintenance of collection %r failed", points.name)
             return False
         finally:
             points.weigh()  # an index or codes may have grown

@@ -98,10 +98,12 @@ def _tell_once(points: Access, why: Exception) -> None:
     told: Told = points.directory or weakref.ref(points, _told.discard)
     if told not in _told:
         _told.add(told)
-        where = points.directory or "a collection in memory"
+        place = "in memory" if points.directory is None else f"in {points.directory.parent}"
         _log.warning(
-            "%s is large enough to gain from an index, but has none, and is searched exactly: %s",
-            where,
+            "collection %r %s is large enough to gain from an index, but has none, and is searched "
+            "exactly: %s",
+            points.name,
+            place,
             why,
         )
 

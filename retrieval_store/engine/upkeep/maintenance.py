@@ -24,10 +24,12 @@ from typing import NoReturn, TypeVar
 
 from retrieval_store.base import tracing
 from retrieval_store.base.logs import log_of
+from retrieval_store.base.processes import holder_of
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.database.failures import LOCK_TIMEOUT_MS
 from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage import derived
+from retrieval_store.engine.storage.files import LOCK_NAME
 from retrieval_store.engine.upkeep.coding import code, save_codes
 from retrieval_store.engine.upkeep.compaction import (
     compact,
@@ -129,9 +131,10 @@ def _told(points: Access, progress: Progress) -> Progress:
 
 
 def _refuse_to_wait(points: Access) -> NoReturn:
+    holder = "" if points.directory is None else holder_of(points.directory / LOCK_NAME)
     raise LockTimeoutError(
-        f"another process has been compacting {points.directory} for more than "
-        f"{LOCK_TIMEOUT_MS // 1000} s"
+        f"collection {points.name!r} has been maintained by another process for more than "
+        f"{LOCK_TIMEOUT_MS // 1000} s{holder}"
     )
 
 
@@ -221,7 +224,9 @@ def save_indexes(points: Access) -> None:
                 CLOSING_WAITS, lambda: as_only_process(points, 0, work), lambda: None
             )
         except Exception as error:  # a plugin's, say; whatever it is, the index is made again
-            _log.warning("an index wasn't saved on closing: %s", error)
+            _log.warning(
+                "an index of collection %r wasn't saved on closing: %s", points.name, error
+            )
     # From here on the background finds it closing, so nothing is written after this.
     points.maintaining.take_within(CLOSING_WAITS, _nothing, _nothing)
 

@@ -249,5 +249,42 @@ def test_a_lock_that_is_held_too_long_is_an_error_and_then_the_store_goes_on(
         assert things.count() == 1
 
 
+HOLDING = """
+import sys, apsw
+for name in sys.argv[1:]:
+    connection = apsw.Connection(name)
+    connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems don't tell who holds a lock")
+@pytest.mark.parametrize("kind", ["points", "catalog"])
+def test_the_process_that_holds_a_lock_is_named_and_so_is_the_collection(
+    tmp_path, monkeypatch, kind
+):
+    for module in ("database.failures", "database.opening", "access"):
+        monkeypatch.setattr(f"retrieval_store.engine.{module}.LOCK_TIMEOUT_MS", 300)
+    with retrieval_store.Client(tmp_path) as client:
+        client.create_collection("first", embedding_function=None)
+        client.get_collection("first").modify(name="things")
+    (file,) = tmp_path.glob("*/points.sqlite" if kind == "points" else "catalog.sqlite")
+    held = [sys.executable, "-c", HOLDING, str(file)]
+    with (
+        subprocess.Popen(held, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other,
+        retrieval_store.Client(tmp_path) as client,
+    ):
+        assert other.stdout.readline() == b"held\n"
+        things = client.get_collection("things", embedding_function=None)
+        holder = rf"for more than .* s, by process {other.pid} \(.*python -c +import"
+        with pytest.raises(LockTimeoutError, match=holder) as caught:
+            things.add("a", [[1]]) if kind == "points" else client.create_collection("more")
+        if kind == "points":
+            assert f"collection 'things' in {tmp_path} was locked" in str(caught.value)
+            assert str(things.id) not in str(caught.value).partition(", by process")[0]
+        other.stdin.close()
+
+
 if __name__ == "__main__":
     crowd(sys.argv[1], float(sys.argv[2]))

@@ -97,7 +97,7 @@ def run_without_hnswlib(steps, *arguments):
 @pytest.mark.parametrize("kind", ["memory", "disk"])
 def test_a_large_collection_is_searched_exactly_and_says_once_what_it_lacks(tmp_path, kind):
     said = run_without_hnswlib(LARGE, tmp_path if kind == "disk" else "")
-    assert (str(tmp_path) if kind == "disk" else "a collection in memory") in said
+    assert (str(tmp_path) if kind == "disk" else "'things' in memory") in said
     assert "large enough to gain from an index" in said
     assert 'pip install "retrieval-store[hnsw]"' in said
 

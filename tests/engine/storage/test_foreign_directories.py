@@ -75,7 +75,7 @@ def test_a_directory_of_another_program_is_refused_and_left_as_it_is(tmp_path, m
     assert contents(tmp_path) == before
     with pytest.raises(FormatError, match="no store of retrieval-store"):
         retrieval_store.PersistentClient(tmp_path)
-    with pytest.raises(retrieval_store.errors.StorageError, match="missing"):
+    with pytest.raises(retrieval_store.errors.NotFoundError, match="there is no store at"):
         retrieval_store.Client(tmp_path, read_only=True)
     assert contents(tmp_path) == before
 

@@ -1,4 +1,4 @@
-"""Which values a payload may hold, checked before anything is written.
+"""Which values a payload may hold, checked before anything is written, and what stands for others.
 
 The domain is JSON as orjson writes and reads it without loss: None, bool, integers from -2^63 to
 2^64-1, finite floats, strings that are valid Unicode, lists, and objects with string keys. orjson
@@ -7,8 +7,13 @@ alone would turn a NaN into null and a UUID into a string; a store must not chan
 
 import math
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
+from datetime import date
+from enum import Enum
+from pathlib import PurePath
 from typing import Any, TypeAlias
+from uuid import UUID
 
 import orjson
 
@@ -23,16 +28,43 @@ INT_MIN, INT_MAX = -(2**63), 2**64 - 1
 NO_STRING = "\udcff"  # with which no string of a payload begins
 
 
-def checked_object(value: Any, place: str, *path: str | int) -> Payload:
-    """`value` as a plain dict; InvalidMetadataError names `place` and the path below it."""
+def checked_object(
+    value: Any, place: str, *path: str | int, stored_as: Callable[[Any], Any] = plain_scalar
+) -> Payload:
+    """`value` as a plain dict; InvalidMetadataError names `place` and the path below it. stored_as:
+    what is taken in place of a value that isn't JSON; the value itself where nothing is."""
     if type(value) is dict and _is_plain(value):
         return value
     if not isinstance(value, Mapping):
         raise _refused(value, place, path, "a dict is expected")
-    return {
-        _checked_key(key, place, path): _checked(item, place, (*path, key))
-        for key, item in value.items()
-    }
+    return _Checking(place, stored_as).object(value, path)
+
+
+def checked_metadata(value: Any, place: str, *path: str | int) -> Payload:
+    """The same, where values may be such that JSON has a way to write them; see `as_stored`."""
+    return checked_object(value, place, *path, stored_as=as_stored)
+
+
+def as_stored(value: Any) -> Any:
+    """What is stored in place of a value that isn't JSON: a number or string of numpy, of a class
+    of one's own or of an enum of them as Python's own; a date or time by `isoformat()`, which
+    filters read again; a UUID and a path as text; a tuple as a list, and a kind of dict or list as
+    such. The value itself where there is no such thing."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, date) and type(value).__name__ != "NaTType":  # of pandas, which is none
+        return value.isoformat()
+    if isinstance(value, UUID | PurePath):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return [*value]
+    return {**value} if isinstance(value, Mapping) else plain_scalar(value)
 
 
 def _is_plain(value: dict[Any, Any]) -> bool:
@@ -52,50 +84,104 @@ def _is_plain(value: dict[Any, Any]) -> bool:
     return True
 
 
-def _checked(value: Any, place: str, path: tuple[Any, ...]) -> JSONValue:
-    kind = type(value)
-    if kind is str:
-        if value.isascii() or is_unicode(value):
+@dataclass(frozen=True, slots=True)
+class _Checking:
+    """Checks what is in a payload. place: what it is called; stored_as: as of `checked_object`."""
+
+    place: str
+    stored_as: Callable[[Any], Any]
+
+    def object(self, value: Mapping[Any, Any], path: tuple[Any, ...]) -> Payload:
+        """A dict, value by value."""
+        return {
+            self._key(key, path): self._value(item, (*path, key)) for key, item in value.items()
+        }
+
+    def _value(self, value: Any, path: tuple[Any, ...]) -> JSONValue:
+        kind = type(value)
+        if kind is list or kind is dict:
+            return self._container(value, path)
+        if kind is bool or value is None:
             return value  # type: ignore[no-any-return]
-        raise _refused(value, place, path, "it holds a lone surrogate, which is not valid Unicode")
-    if kind is bool or value is None:
-        return value  # type: ignore[no-any-return]
-    if kind is int:
-        if INT_MIN <= value <= INT_MAX:
+        why = _OUTSIDE[kind](value) if kind in _OUTSIDE else None
+        if kind in _OUTSIDE and why is None:
             return value  # type: ignore[no-any-return]
-        raise _refused(value, place, path, "integers go from -2**63 to 2**64 - 1")
-    if kind is float:
-        if math.isfinite(value):
-            return value  # type: ignore[no-any-return]
-        raise _refused(value, place, path, "floats must be finite")
-    if kind is list or kind is dict:
-        return _checked_container(value, place, path)
-    plain = plain_scalar(value)
-    if plain is not value:
-        return _checked(plain, place, path)
-    raise _refused(value, place, path, "allowed are str, int, float, bool, None, list and dict")
+        plain = value if why else self.stored_as(value)
+        if plain is not value:
+            return self._value(plain, path)
+        raise _refused(value, self.place, path, why or _instead_of(value))
+
+    def _container(self, value: list[Any] | dict[Any, Any], path: tuple[Any, ...]) -> JSONValue:
+        if len(path) >= MAX_DEPTH:
+            raise InvalidMetadataError(f"{self.place} is nested deeper than {MAX_DEPTH} levels")
+        if isinstance(value, list):
+            return [self._value(item, (*path, i)) for i, item in enumerate(value)]
+        return self.object(value, path)
+
+    def _key(self, key: Any, path: tuple[Any, ...]) -> str:
+        plain = self.stored_as(key) if isinstance(key, str) else key
+        if type(plain) is str and (plain.isascii() or is_unicode(plain)):
+            return plain
+        where = self.place + "".join(f"[{step!r}]" for step in path)
+        raise InvalidMetadataError(
+            f"{where} has the key {shown(key)}; keys must be strings without lone surrogates"
+        )
 
 
-def _checked_container(
-    value: list[Any] | dict[Any, Any], place: str, path: tuple[Any, ...]
-) -> JSONValue:
-    if len(path) >= MAX_DEPTH:
-        raise InvalidMetadataError(f"{place} is nested deeper than {MAX_DEPTH} levels")
-    if isinstance(value, list):
-        return [_checked(item, place, (*path, i)) for i, item in enumerate(value)]
-    return {
-        _checked_key(key, place, path): _checked(item, place, (*path, key))
-        for key, item in value.items()
-    }
+def _outside_of_text(value: str) -> str | None:
+    if value.isascii() or is_unicode(value):
+        return None
+    return "it holds a lone surrogate, which is not valid Unicode"
 
 
-def _checked_key(key: Any, place: str, path: tuple[Any, ...]) -> str:
-    if type(key) is str and (key.isascii() or is_unicode(key)):
-        return key
-    where = place + "".join(f"[{step!r}]" for step in path)
-    raise InvalidMetadataError(
-        f"{where} has the key {shown(key)}; keys must be strings without lone surrogates"
-    )
+def _outside_of_integers(value: int) -> str | None:
+    return None if INT_MIN <= value <= INT_MAX else "integers go from -2**63 to 2**64 - 1"
+
+
+def _outside_of_floats(value: float) -> str | None:
+    return None if math.isfinite(value) else "floats must be finite; write None, or leave it out"
+
+
+# Of scalars of these types, why one can't be stored; None where it can.
+_OUTSIDE: dict[type, Callable[[Any], str | None]] = {
+    str: _outside_of_text,
+    int: _outside_of_integers,
+    float: _outside_of_floats,
+}
+# What to write instead of values of other types, by the names of their classes, which needn't be
+# imported here.
+_INSTEAD = {
+    "Decimal": "write float(…), or str(…) to keep all digits",
+    "Fraction": "write float(…) or str(…)",
+    "bytes": "write a string, such as base64.b64encode(…).decode()",
+    "bytearray": "write a string, such as base64.b64encode(…).decode()",
+    "complex": "write [….real, ….imag]",
+    "set": "write sorted(…)",
+    "frozenset": "write sorted(…)",
+    "time": "write ….isoformat()",
+    "timedelta": "write ….total_seconds()",
+    "timedelta64": "write str(…), or a number of seconds",
+    "Timedelta": "write ….total_seconds()",
+    "datetime64": "write str(…)",
+    "ndarray": "write ….tolist()",
+    "Tensor": "write ….tolist()",
+    "Series": "write ….tolist()",
+    "longdouble": "write float(…)",
+    "NaTType": "write None, or leave it out",
+    "NAType": "write None, or leave it out",
+}
+
+
+def _instead_of(value: Any) -> str:
+    if isinstance(value, Enum):
+        return "write its .value"
+    if callable(getattr(value, "model_dump", None)):
+        return "write ….model_dump(mode='json')"
+    if is_dataclass(value):
+        return "write dataclasses.asdict(…)"
+    allowed = "allowed are str, int, float, bool, None, list and dict"
+    instead = _INSTEAD.get(type(value).__name__)
+    return allowed if instead is None else f"{allowed}: {instead}"
 
 
 def is_unicode(text: str) -> bool:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix, SparseVector, plain_scalar
-from retrieval_store.base.json_values import Payload, checked_object, listed, shown
+from retrieval_store.base.json_values import Payload, checked_metadata, listed, shown
 from retrieval_store.errors import (
     DimensionMismatchError,
     DuplicateIDError,
@@ -212,7 +212,7 @@ def metadatas_of(metadatas: Any) -> list[Payload | None]:
         metadatas = [metadatas]
     items = _listlike(metadatas, "metadatas", "a dict or a list of dicts")
     checked = [
-        None if item is None else checked_object(item, "metadatas", i)
+        None if item is None else checked_metadata(item, "metadatas", i)
         for i, item in enumerate(items)
     ]
     given = [item for item in checked if item is not None]

@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 import retrieval_store
 from retrieval_store import places as stores
 from retrieval_store import plugins
-from retrieval_store.base.json_values import Payload, checked_object, listed, shown
+from retrieval_store.base.json_values import Payload, checked_metadata, listed, shown
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.base.words import Analyzer
 from retrieval_store.copying.stores import Copied, Following, Ways, copy_store
@@ -198,7 +198,7 @@ class Client:
         collection_name(name)
         check_callable(embedding_function, "embedding_function")
         check_callable(data_loader, "data_loader")
-        checked = None if metadata is None else checked_object(metadata, "metadata")
+        checked = None if metadata is None else checked_metadata(metadata, "metadata")
         given = given_settings(configuration, checked)
         use = _Using(embedding_function, data_loader, self._trust, check_model)
         if get_or_create:

@@ -7,7 +7,7 @@ from dataclasses import replace as changed
 from functools import partial
 from typing import Any, Literal, TypeAlias, cast
 
-from retrieval_store.base.json_values import Payload, checked_object, shown
+from retrieval_store.base.json_values import Payload, checked_metadata, shown
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.base.words import Analyzer
@@ -498,7 +498,7 @@ class Collection:
         setting that can't be changed, such as the distance.
         """
         new_name = None if name is None else collection_name(name)
-        new_metadata = None if metadata is None else checked_object(metadata, "metadata")
+        new_metadata = None if metadata is None else checked_metadata(metadata, "metadata")
         given = given_settings(configuration, new_metadata)
 
         try:

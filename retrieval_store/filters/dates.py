@@ -11,6 +11,7 @@ _ZONE = r"\s*(?:([Zz]|UTC|utc)|([-+\u2212])(\d\d)(?:[: ]*(\d\d))?)\s*"
 _TIME = re.compile(
     rf"{_DAY}(?:T?{_CLOCK}(?:{_SECOND})?)?|{_DAY}[Tt]?{_CLOCK}{_SECOND}{_ZONE}", re.ASCII
 )
+_FOUR_DIGITS = re.compile(r"\s*\d{4}-", re.ASCII)
 SECOND = 1_000_000
 MOST_YEARS = 262_142
 _MONTHS = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
@@ -34,6 +35,12 @@ def micros_in(text: str) -> int | None:
         return None
     seconds = days_to(year, month, day) * 86_400 + hour * 3_600 + (minute - east) * 60 + second
     return seconds * SECOND + int(fraction)
+
+
+def time_in(text: str) -> int | None:
+    """The same, of years that are written with four digits: "10-1-01" is a version, or a code, and
+    no day of the year 10."""
+    return micros_in(text) if _FOUR_DIGITS.match(text) else None
 
 
 def _minutes_east(sign: str | None, hours: str | None, minutes: str | None) -> int | None:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias, final
 from retrieval_store.base.arrays import Bools, plain_scalar
 from retrieval_store.base.json_values import is_unicode, shown
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.filters.dates import micros_in
+from retrieval_store.filters.dates import time_in
 from retrieval_store.filters.nodes import Expression, PayloadPath, Scalar
 
 Bound: TypeAlias = Any  # what a store elsewhere is told
@@ -230,7 +230,7 @@ class TextRange(ValueLeaf):
                     f"the range of strings on {self.path!r} has {name}={shown(bound)}, expected a "
                     "string without lone surrogates, or None for a side that is open"
                 )
-            if self.times and bound is not None and micros_in(bound) is None:
+            if self.times and bound is not None and time_in(bound) is None:
                 raise InvalidFilterError(
                     f"the range of times on {self.path!r} has {name}={bound!r}, which is no time"
                 )
@@ -247,14 +247,14 @@ class TextRange(ValueLeaf):
     def _ready(self) -> Callable[[str], bool]:
         """Whether a string is in the bounds, which are read once."""
         bounds = (
-            (bound, micros_in(bound), compare)
+            (bound, time_in(bound), compare)
             for bound, compare in zip(self._bounds(), _COMPARED, strict=True)
             if bound is not None
         )
         ready = tuple(bounds)
 
         def within(text: str) -> bool:
-            time = micros_in(text)
+            time = time_in(text)
             return all(
                 compare(time, at)
                 if time is not None and at is not None

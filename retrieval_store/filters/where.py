@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from retrieval_store.base.arrays import plain_scalar
-from retrieval_store.base.json_values import is_unicode, shortened
+from retrieval_store.base.json_values import as_stored, is_unicode, shortened
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import (
     MAX_DEPTH,
@@ -195,7 +195,7 @@ def _unknown(operator: Any, known: str, place: Place) -> InvalidFilterError:
 def _scalar(value: Any, place: Place) -> Scalar:
     if type(value) is str or type(value) is int:  # most are
         return value
-    value = plain_scalar(value)
+    value = as_stored(value)
     if isinstance(value, bool | int | str):
         return value
     if isinstance(value, float) and math.isfinite(value):

@@ -194,6 +194,14 @@ def test_order_by_nested_keys_and_dates(client):
     assert collection.get(order_by="a.b")["ids"] == ["3", "1", "4", "0", "5", "2"]
 
 
+@pytest.mark.embedded
+def test_what_only_looks_like_a_date_has_no_order(client):
+    collection = client.create_collection("ordered", embedding_function=None)
+    texts = ["10-1-01", "2021-05-01", "0010-01-01", "2020-05-01"]
+    collection.add(["a", "b", "c", "d"], [[1.0]] * 4, [{"k": text} for text in texts])
+    assert collection.get(order_by="k")["ids"] == ["c", "d", "b"]
+
+
 def test_pages_of_hybrid_queries_join(client):
     collection = client.create_collection("words", embedding_function=None)
     count = 300

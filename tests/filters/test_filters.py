@@ -206,6 +206,18 @@ def test_strings_and_times_have_an_order(collection):
     assert found({"$gte": 20240501}) == ["number"]
 
 
+def test_years_have_four_digits(collection):
+    texts = {"old": "10-1-01", "new": "9-12-31", "day": "2024-05-01"}
+    collection.add([*texts], np.ones((3, 1)), [{"k": text} for text in texts.values()])
+
+    def found(condition):
+        return collection.get(where={"k": condition})["ids"]
+
+    assert found({"$gt": "10-1-01"}) == ["new", "day"]  # by their characters
+    assert found({"$gte": date(1, 1, 1)}) == ["day"]
+    assert found({"$lt": date(2030, 1, 1)}) == ["day"]
+
+
 def test_what_exists_how_long_lists_are_and_what_is_not_so(values):
     def found(where):
         return values.get(where=where)["ids"]

@@ -18,7 +18,7 @@ from retrieval_store.filters.typed.kinds import ScalarKind
 from retrieval_store.filters.typed.matches import Between, Counted
 from retrieval_store.filters.typed.paths import Steps
 
-ORDERED: tuple[ScalarKind, ...] = ("float", "datetime")
+ORDERED: tuple[ScalarKind, ...] = ("float", "time")
 _Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]  # rows and their numbers
 _NOTHING: _Part = (np.empty(0, np.int64), np.empty(0, np.int64))
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeAlias, TypeGuard
 from uuid import UUID
 
-from retrieval_store.filters.dates import micros_in
+from retrieval_store.filters.dates import micros_in, time_in
 
 ScalarKind: TypeAlias = Literal[
-    "keyword", "integer", "written integer", "float", "bool", "datetime", "uuid", "anything"
+    "keyword", "integer", "written integer", "float", "bool", "datetime", "time", "uuid", "anything"
 ]
 PlaceKind: TypeAlias = Literal["geo", "written place"]  # the latter beyond the poles, too
 Place: TypeAlias = tuple[float, float]  # longitude, latitude
@@ -116,6 +116,7 @@ _HELD: dict[ScalarKind, Callable[[Sequence[Any]], list[Any]]] = {
     "float": _floats,
     "bool": _by_type(bool),
     "datetime": _read_by(micros_in),
+    "time": _read_by(time_in),
     "uuid": _read_by(uuid_in),
     "anything": list,
 }

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.direct.arguments import FIELDS, Records
-from retrieval_store.direct.embedder import Embedder
 from retrieval_store.direct.modalities import sources_of
+from retrieval_store.direct.probing import ProbedEmbedder
 from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.interface.points import UNSET, PointBatch, SpecialVectors, Vectors
@@ -16,7 +16,7 @@ from retrieval_store.loaders import DataLoader
 
 
 def batch_of(
-    records: Records, embedder: Embedder, loader: DataLoader | None, show_progress: bool
+    records: Records, embedder: ProbedEmbedder, loader: DataLoader | None, show_progress: bool
 ) -> PointBatch:
     """The records as a batch, with vectors for all that they give a source of."""
     payloads = _or_unset(records.metadatas)

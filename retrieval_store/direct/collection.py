@@ -41,11 +41,18 @@ from retrieval_store.direct.configuration import (
     stored_settings,
     to_store,
 )
-from retrieval_store.direct.cutting import checked_cut
 from retrieval_store.direct.embedder import Embedder
 from retrieval_store.direct.likeness import vector_like
 from retrieval_store.direct.modalities import load
-from retrieval_store.direct.queries import Asker, Mode, QueryOptions, QuerySources, asks
+from retrieval_store.direct.probing import ProbedEmbedder, without_probe
+from retrieval_store.direct.queries import (
+    Asker,
+    Mode,
+    QueryOptions,
+    QuerySources,
+    asks,
+    checked_cut,
+)
 from retrieval_store.direct.results import (
     GET_FIELDS,
     QUERY_FIELDS,
@@ -108,7 +115,8 @@ class Collection:
     ) -> None:
         self._backend = backend
         self._opened_as = record.name
-        self._embedder = Embedder(embedding_function, _spec_in(record), trust, check_model)
+        embedder = Embedder(embedding_function, _spec_in(record), trust, check_model)
+        self._embedder = ProbedEmbedder(backend, embedder, check_model)
         self._loader = data_loader
 
     @property
@@ -133,7 +141,8 @@ class Collection:
         those of "text" search; what "vectors" are kept as; and what is remembered of the embedding
         function."""
         record = self._record()
-        return {**to_store(all_settings(record)), "embedding_function": _spec_in(record)}
+        spec = without_probe(_spec_in(record))
+        return {**to_store(all_settings(record)), "embedding_function": spec}
 
     @property
     def configuration_json(self) -> dict[str, Any]:
@@ -534,7 +543,7 @@ class Collection:
         InvalidArgumentError in memory and on a cluster."""
         backend = self._backend.fork(collection_name(new_name))
         forked = Collection(backend, backend.record(), data_loader=self._loader)
-        forked._embedder = self._embedder
+        forked._embedder = self._embedder.of(backend)
         return forked
 
     def iterate(
@@ -586,7 +595,9 @@ class Collection:
 
     def _put(self, records: Records, batch: PointBatch, rules: WriteRules) -> PutResult:
         points = self._backend.points
-        return points.put(changed(batch, ids=points.as_kept(records.ids)), rules)
+        result = points.put(changed(batch, ids=points.as_kept(records.ids)), rules)
+        self._embedder.written()
+        return result
 
     def _batch(self, records: Records, show_progress: bool) -> PointBatch:
         return batch_of(records, self._embedder, self._loader, show_progress)

@@ -15,8 +15,9 @@ import numpy as np
 import orjson
 
 from retrieval_store import plugins
-from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.arrays import Floats, Matrix
 from retrieval_store.base.json_values import JSONValue, checked_object, is_unicode, shown
+from retrieval_store.base.logs import log_of
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.direct.arguments import matrix_of
 from retrieval_store.embeddings import (
@@ -32,12 +33,14 @@ from retrieval_store.errors import (
     MissingDependencyError,
 )
 
+_log = log_of()
 BATCH_SIZE = 512
 DEFAULT_NAME = "wordllama"
 
-# What a collection remembers: {"name", "settings"} of a registered embedding function, {"custom"}
-# with the class of one that isn't, for messages, and "model", the name of its model, if it says
-# one; None when it was created without.
+# What a collection remembers: {"name", "settings"} of a registered embedding function; {"custom",
+# "module"} with the class of one that isn't and where it is from, for messages, "model", the name
+# of its model, if it says one, and "probe", by which `probing` knows it again; None when it was
+# created without.
 Spec: TypeAlias = dict[str, JSONValue]
 
 # The functions that this process has been given, as `_canonical` has them. They only ever come in,
@@ -60,7 +63,12 @@ def spec_of(given: Embeds | Default | None) -> Spec | None:
         return {"name": name, "settings": checked_object(function.get_config(), "get_config()")}
     called = getattr(given, "__qualname__", None)
     custom: Spec = {"custom": called if isinstance(called, str) else kind.__qualname__}
-    told = {"model": model_of(given), "called": _called_by_itself(given)}
+    module = getattr(given if isinstance(called, str) else kind, "__module__", None)
+    told = {
+        "module": module if isinstance(module, str) and is_unicode(module) else None,
+        "model": model_of(given),
+        "called": _called_by_itself(given),
+    }
     return custom | {name: one for name, one in told.items() if one is not None}
 
 
@@ -148,13 +156,16 @@ class Embedder:
         check: bool = True,
     ) -> None:
         self._function, self._spec, self._trust = None, None, trust
+        self.is_custom = False
         if isinstance(given, Default):
             self._spec = spec
         elif given is not None:
             self._function = given
             own = _noted(spec_of(given))
+            self.is_custom = own is not None and "custom" in own
             if spec is not None and check:
                 _refuse_conflict(own, spec)
+                _warn_of_another(own, spec)
 
     @property
     def is_there(self) -> bool:
@@ -171,6 +182,13 @@ class Embedder:
         if isinstance(function, QueryEmbedding):
             return _in_batches(function.embed_query, inputs, False)
         return _in_batches(function, inputs, False)
+
+    def vector_of(self, text: str) -> Floats | None:
+        """The vector of one text; None where the function makes none of it, whatever its reason."""
+        vector: Floats | None = None
+        with suppress(Exception):
+            vector = _called(self._ready(), [text])[0].astype(np.float64)
+        return vector
 
     def _ready(self) -> Embeds:
         if self._function is None:
@@ -286,6 +304,23 @@ def _refuse_conflict(given: Spec | None, stored: Spec) -> None:
             f"the collection was created with the embedding function {_shown(stored)}, but "
             f"embedding_function is {_shown(given)}: its vectors mean something else. If they "
             "don't, pass check_model=False"
+        )
+
+
+def _warn_of_another(given: Spec | None, stored: Spec) -> None:
+    """Log that a function has another name, or is from elsewhere: functions move, and notebooks
+    define them anew, so it may be the same."""
+    if given is None or "custom" not in given or "custom" not in stored:
+        return
+    moved = "module" in given and given["module"] != stored.get("module", given["module"])
+    if moved or given["custom"] != stored["custom"]:
+        _log.warning(
+            "the collection was created with the embedding function %s of the module %s, and is "
+            "used with %s of the module %s",
+            _shown(stored),
+            _SHORT.repr(stored.get("module")),
+            _shown(given),
+            _SHORT.repr(given.get("module")),
         )
 
 

@@ -1,5 +1,6 @@
 """What users pass to a query, checked, as a store takes it: what to search for, and how."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import update_wrapper
@@ -8,7 +9,7 @@ from operator import attrgetter
 from types import FunctionType
 from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, get_args
 
-from retrieval_store.base.arrays import Matrix, SparseVector
+from retrieval_store.base.arrays import Matrix, SparseVector, plain_scalar
 from retrieval_store.base.json_values import shown
 from retrieval_store.base.words import Analyzer
 from retrieval_store.direct.arguments import (
@@ -19,12 +20,13 @@ from retrieval_store.direct.arguments import (
     sparse_of,
     whole_number,
 )
-from retrieval_store.direct.embedder import Embedder
+from retrieval_store.direct.probing import ProbedEmbedder
 from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.interface.queries import (
     AnyQuery,
+    Cut,
     Fusion,
     HybridQuery,
     Query,
@@ -180,7 +182,7 @@ class Asker:
     """Makes queries for a store of what users of a collection pass. embedder: its embedding
     function; load: what its data loader makes of uris; analyzer: tells how it finds words."""
 
-    embedder: Embedder
+    embedder: ProbedEmbedder
     load: Callable[[list[str | None]], list[Any]]
     analyzer: Callable[[], Analyzer]
 
@@ -224,6 +226,28 @@ class Asker:
         if not inputs:
             raise InvalidArgumentError(f"{name} is empty, expected at least one query")
         return self.embedder.embed_query(inputs)
+
+
+def checked_cut(
+    n_results: Any, offset: Any, max_distance: Any, group_by: Any, group_size: Any, mode: str
+) -> Cut:
+    """A cut of what a user passes."""
+    count = whole_number(n_results, "n_results", 1)
+    skipped = 0 if offset is None else whole_number(offset, "offset", 0, sys.maxsize - count)
+    size = 1 if group_size is None else whole_number(group_size, "group_size", 1)
+    if group_by is None and group_size is not None:
+        raise InvalidArgumentError("group_size goes with group_by, the key to group by")
+    if group_by is not None and (not isinstance(group_by, str) or not group_by):
+        raise InvalidArgumentError(f"group_by is {shown(group_by)}, expected a metadata key")
+    if max_distance is None:
+        return Cut(count, skipped, None, group_by, size)
+    if mode != "dense":
+        raise InvalidArgumentError(f"max_distance goes with mode 'dense', not {mode!r}")
+    max_distance = plain_scalar(max_distance)
+    number = isinstance(max_distance, int | float) and not isinstance(max_distance, bool)
+    if not number or not abs(max_distance) <= sys.float_info.max:  # NaN isn't, either
+        raise InvalidArgumentError(f"max_distance is {shown(max_distance)}, expected a number")
+    return Cut(count, skipped, float(max_distance), group_by, size)
 
 
 C = TypeVar("C")

@@ -10,6 +10,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store import plugins
+from retrieval_store.direct.probing import PROBE
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
 from retrieval_store.errors import (
     ConflictError,
@@ -144,7 +145,7 @@ def test_updated_documents_are_embedded_again_and_embeddings_alone_keep_them(cli
     things.update(ids=["a", "b"], documents=["xxx", None], metadatas=[None, {"k": 3}])
     things.upsert(ids=["b", "c"], documents=["xxxx", "y"])
     things.update(ids="c", embeddings=[9])
-    assert lengths.calls == [["x", "xx"], ["xxx"], ["xxxx", "y"]]
+    assert lengths.calls == [["x", "xx"], [PROBE], ["xxx"], ["xxxx", "y"]]
     got = things.get(include=["embeddings", "documents", "metadatas"])
     assert got["documents"] == ["xxx", "xxxx", "y"]
     assert got["embeddings"].tolist() == [[3], [4], [9]]
@@ -169,7 +170,7 @@ def test_long_work_is_done_in_batches_with_a_bar(client, terminal, capfd):
     things = client.create_collection("things", embedding_function=lengths)
     ids = [str(i) for i in range(1_300)]
     things.add(ids=ids, documents=["x" * (i % 7) for i in range(1_300)], show_progress=True)
-    assert [len(call) for call in lengths.calls] == [512, 512, 276]
+    assert [len(call) for call in lengths.calls] == [512, 512, 276, 1]
     assert "1300/1300" in capfd.readouterr().err
     things.update(ids=ids[:3], documents=["a", "b", "c"])
     assert capfd.readouterr().err == ""

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         QueryResult,
         Stats,
         StoreStats,
+        WriteResult,
     )
     from retrieval_store.direct.tables.results import to_arrow, to_pandas
     from retrieval_store.embeddings import EmbeddingFunction, SparseEmbeddingFunction
@@ -109,6 +110,7 @@ __all__ = [
     "Where",
     "WhereDocument",
     "WordLlamaEmbedding",
+    "WriteResult",
     "__version__",
     "embeddings",
     "errors",
@@ -154,6 +156,7 @@ _HOMES = {
     "Explanation": "retrieval_store.direct.results",
     "Stats": "retrieval_store.direct.results",
     "StoreStats": "retrieval_store.direct.results",
+    "WriteResult": "retrieval_store.direct.results",
     "GetResult": "retrieval_store.direct.results",
     "QueryResult": "retrieval_store.direct.results",
     "register_embedding_function": "retrieval_store.plugins",

@@ -139,7 +139,7 @@ def _outside_of_integers(value: int) -> str | None:
 
 
 def _outside_of_floats(value: float) -> str | None:
-    return None if math.isfinite(value) else "floats must be finite; write None, or leave it out"
+    return None if math.isfinite(value) else "floats must be finite"
 
 
 # Of scalars of these types, why one can't be stored; None where it can.

@@ -54,6 +54,18 @@ class Records:
     uris: list[str | None] | None
     sparse_embeddings: list[SparseVector | None] | None = None
 
+    def without(self, places: Container[int]) -> "Records":
+        """The records but those at these places."""
+        kept = [i for i in range(len(self.ids)) if i not in places]
+        chosen: dict[str, Any] = {
+            name: None if values is None else [values[i] for i in kept]
+            for name in ("ids", *FIELDS)
+            for values in [getattr(self, name)]
+        }
+        if self.embeddings is not None:
+            chosen["embeddings"] = self.embeddings[kept]
+        return Records(**chosen)
+
 
 def records_of(
     ids: Any,

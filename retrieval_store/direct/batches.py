@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.direct.arguments import FIELDS, Records
-from retrieval_store.direct.modalities import sources_of
+from retrieval_store.direct.modalities import loaded_from, skipped_in, sources_of
 from retrieval_store.direct.probing import ProbedEmbedder
 from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import InvalidArgumentError
@@ -17,8 +17,24 @@ from retrieval_store.loaders import DataLoader
 
 def batch_of(
     records: Records, embedder: ProbedEmbedder, loader: DataLoader | None, show_progress: bool
+) -> tuple[PointBatch, list[str]]:
+    """The records as a batch, with vectors for all that they give a source of; and the ids of those
+    that were left out, since their loader skips what their uris point at."""
+    if records.embeddings is not None:
+        return _batch(records, [], embedder, show_progress), []
+    loaded = loaded_from(records, loader)
+    skipped = skipped_in(records, loaded, loader)
+    if not skipped:
+        return _batch(records, loaded, embedder, show_progress), []
+    left_out = [records.ids[i] for i in sorted(skipped)]
+    records = records.without(skipped)
+    loaded = [item for i, item in enumerate(loaded) if i not in skipped]
+    return _batch(records, loaded, embedder, show_progress), left_out
+
+
+def _batch(
+    records: Records, loaded: list[Any], embedder: ProbedEmbedder, show_progress: bool
 ) -> PointBatch:
-    """The records as a batch, with vectors for all that they give a source of."""
     payloads = _or_unset(records.metadatas)
     vectors: dict[str, Vectors | SpecialVectors] = _sparse_vectors(records)
     if records.embeddings is not None:
@@ -29,7 +45,7 @@ def batch_of(
             _or_unset(records.documents),
             _or_unset(records.uris),
         )
-    sources = sources_of(records, loader)
+    sources = sources_of(records, loaded)
     if not sources.inputs:
         return PointBatch(records.ids, vectors, payloads)
     matrix = embedder.embed(sources.inputs, show_progress)

@@ -64,6 +64,7 @@ from retrieval_store.direct.results import (
     QueryField,
     QueryResult,
     Stats,
+    WriteResult,
     fields_for,
     get_result,
     query_result,
@@ -80,7 +81,6 @@ from retrieval_store.interface.points import (
     PointBatch,
     PointId,
     Points,
-    PutResult,
     WriteRules,
 )
 from retrieval_store.interface.queries import AnyQuery, Cut, Fusion
@@ -207,9 +207,10 @@ class Collection:
         *,
         sparse_embeddings: Any = None,
         show_progress: bool = False,
-    ) -> None:
+    ) -> WriteResult:
         """Add points, all of them durably or none; any number at once. (On a cluster a failure may
-        leave a part, which the error says.)
+        leave a part, which the error says.) What is told is the ids of records that were left out,
+        since a data loader that skips can't load their uris; also by `upsert` and `update`.
 
         embeddings: (n, dim) finite numbers, stored as float32. Without them the documents, the
         images or what the uris point at are embedded; with them the embedding function isn't
@@ -221,7 +222,7 @@ class Collection:
         given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings
         records = self._records(*given)
         require_sources(records)
-        self._put(records, self._batch(records, show_progress), _ADD)
+        return self._written(*self._batch(records, show_progress), _ADD)
 
     def upsert(
         self,
@@ -236,7 +237,7 @@ class Collection:
         replace_metadata: bool = False,
         replace: bool = False,
         show_progress: bool = False,
-    ) -> None:
+    ) -> WriteResult:
         """Add the points whose ids are new and update the others, all or nothing.
 
         Metadata is merged key by key as in `update`, or replaced with `replace_metadata`. With
@@ -245,12 +246,12 @@ class Collection:
         given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings
         records = self._records(*given)
         require_change(records)
-        batch = self._batch(records, show_progress)
+        batch, left_out = self._batch(records, show_progress)
         rules = changed(_UPSERT, merge_payloads=not (replace_metadata or replace))
         if replace:
             batch = whole(batch)
             rules = changed(rules, known="replace" if is_whole(batch) else "update")
-        self._put(records, batch, rules)
+        return self._written(batch, left_out, rules)
 
     def add_from(
         self,
@@ -272,8 +273,8 @@ class Collection:
         size, done = whole_number(batch, "batch", 1), 0
         with progress_bar("adding", length_of(source), "record", show_progress) as bar:
             for arguments in batches_from(source, size):
-                (self.upsert if upsert else self.add)(**arguments)
-                done += len(arguments["ids"])
+                result = (self.upsert if upsert else self.add)(**arguments)
+                done += len(arguments["ids"]) - len(result["left_out"])
                 bar.update(len(arguments["ids"]))
         return done
 
@@ -288,7 +289,7 @@ class Collection:
         *,
         sparse_embeddings: Any = None,
         show_progress: bool = False,
-    ) -> None:
+    ) -> WriteResult:
         """Change points that exist; ids that don't are ignored, with a logged warning.
 
         What isn't given stays, and so does what is None in a list. Metadata is merged key by key; a
@@ -298,13 +299,7 @@ class Collection:
         given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings
         records = self._records(*given)
         require_change(records)
-        result = self._put(records, self._batch(records, show_progress), _UPDATE)
-        if result.ignored:
-            _log.warning(
-                "update ignored ids that don't exist: %d, such as %r",
-                len(result.ignored),
-                result.ignored[0],
-            )
+        return self._written(*self._batch(records, show_progress), _UPDATE)
 
     def get(
         self,
@@ -593,13 +588,20 @@ class Collection:
         """The ids that are given, as points have them."""
         return None if ids is None else self._backend.points.as_kept(ids_of(ids, name))
 
-    def _put(self, records: Records, batch: PointBatch, rules: WriteRules) -> PutResult:
-        points = self._backend.points
-        result = points.put(changed(batch, ids=points.as_kept(records.ids)), rules)
-        self._embedder.written()
-        return result
+    def _written(self, batch: PointBatch, left_out: list[str], rules: WriteRules) -> WriteResult:
+        """Write a batch, and tell of it, and in the log, what wasn't written."""
+        if left_out:
+            _tell_of("records whose uris can't be loaded were left out", left_out)
+        if batch.ids:
+            points = self._backend.points
+            ids = points.as_kept(cast(Sequence[str], batch.ids))
+            ignored = points.put(changed(batch, ids=ids), rules).ignored
+            self._embedder.written()
+            if ignored:
+                _tell_of("update ignored ids that don't exist", ignored)
+        return WriteResult(left_out=left_out)
 
-    def _batch(self, records: Records, show_progress: bool) -> PointBatch:
+    def _batch(self, records: Records, show_progress: bool) -> tuple[PointBatch, list[str]]:
         return batch_of(records, self._embedder, self._loader, show_progress)
 
     def _analyzer(self) -> Analyzer:
@@ -607,6 +609,10 @@ class Collection:
 
     def _load(self, uris: Sequence[str | None] | None) -> list[Any]:
         return load(list(uris or ()), self._loader)
+
+
+def _tell_of(what: str, ids: Sequence[PointId]) -> None:
+    _log.warning("%s: %d, such as %r", what, len(ids), ids[0])
 
 
 def _spec_in(record: CollectionRecord) -> Any:

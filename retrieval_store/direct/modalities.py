@@ -29,11 +29,25 @@ class Sources:
     uris: list[MaybeText]
 
 
-def sources_of(records: Records, loader: DataLoader | None) -> Sources:
-    """The sources of the records; raises InvalidArgumentError when a record has two, or when there
-    are uris and no data loader."""
+def loaded_from(records: Records, loader: DataLoader | None) -> list[Any]:
+    """For each record what its uri points at, None without a uri and for what a loader skips;
+    raises InvalidArgumentError when there are uris and no loader."""
     has_uris = records.uris is not None and any(uri is not None for uri in records.uris)
-    loaded = load(records.uris or [], loader) if has_uris else [None] * len(records.ids)
+    return load(records.uris or [], loader) if has_uris else [None] * len(records.ids)
+
+
+def skipped_in(records: Records, loaded: list[Any], loader: DataLoader | None) -> set[int]:
+    """The places of the records whose uris a loader has skipped, as it was told to by its
+    `on_error`."""
+    if records.uris is None or getattr(loader, "on_error", None) != "skip":
+        return set()
+    pairs = enumerate(zip(records.uris, loaded, strict=True))
+    return {i for i, (uri, item) in pairs if uri is not None and item is None}
+
+
+def sources_of(records: Records, loaded: list[Any]) -> Sources:
+    """The sources of the records, of which those of uris are loaded; raises InvalidArgumentError
+    when a record has two."""
     inputs: list[Any] = []
     positions: list[int] = []
     documents: list[MaybeText] = [UNSET] * len(records.ids)

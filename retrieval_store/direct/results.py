@@ -134,6 +134,12 @@ class StoreStats(TypedDict):
     by_collection: dict[str, CollectionGauges]
 
 
+class WriteResult(TypedDict):
+    """The ids of records that were left out, since the data loader skipped their uris."""
+
+    left_out: list[str]
+
+
 class DeleteResult(TypedDict):
     """How many points were really deleted."""
 

@@ -79,11 +79,13 @@ class Adder:
         if self._resume:
             self.skipped += len(known)
             records = [record for record in records if record["id"] not in known]
-        for some in _runs(records):
+        written = sum(
             self._collection.add_from(some, len(some), upsert=self._upsert)
-        updated = len(known) if self._upsert else 0
+            for some in _runs(records)
+        )
+        updated = min(written, len(known)) if self._upsert else 0
         self.updated += updated
-        self.added += len(records) - updated
+        self.added += written - updated
 
 
 def _runs(records: Iterable[Record]) -> Iterator[list[Record]]:

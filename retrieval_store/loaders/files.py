@@ -44,10 +44,19 @@ def opened(path: Path, root: Path | None) -> Iterator[FileIO]:
 
 
 def _names(path: Path, root: Path) -> tuple[str, ...]:
+    """The folders from root on, and the file. A relative path is looked for below root first, and
+    then below the working directory."""
+    inside = root.resolve()
+    below = (root / path).resolve()
+    if not (below.is_relative_to(inside) and os.path.lexists(below)):
+        below = path.resolve()
     try:
-        names = path.resolve().relative_to(root.resolve()).parts
+        names = below.relative_to(inside).parts
     except ValueError:
-        raise DataLoaderError(f"it lies outside of root {root}") from None
+        raise DataLoaderError(
+            f"it lies outside of root {root}; relative paths are looked for below root first, so "
+            "'a/b.png' is root's own"
+        ) from None
     if not names:
         raise DataLoaderError("there is no such file, but a folder: root itself")
     return names

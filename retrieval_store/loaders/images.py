@@ -40,9 +40,10 @@ class ImageLoader:
 
     Local paths, `file:` and `data:` URIs; `schemes=("https",)` and so on for more (http and https;
     others by fsspec), and then only from public addresses unless `private_addresses`. root: a
-    folder that local files must lie in. Limits for each: max_bytes, max_pixels, timeout: seconds
-    for all of a request. All loaders together decode 50 million pixels at once, others wait.
-    on_error: "raise" a DataLoaderError that names the uri, or "skip", which gives None instead.
+    folder that local files must lie in, where relative paths are looked for first. Limits for each:
+    max_bytes, max_pixels, timeout: seconds for all of a request. All loaders together decode 50
+    million pixels at once, others wait. on_error: "raise" a DataLoaderError that names the uri, or
+    "skip", which gives None instead; records that are added by such a uri are left out.
     """
 
     def __init__(
@@ -59,12 +60,12 @@ class ImageLoader:
     ) -> None:
         self._sources = sources_of(schemes, root, max_bytes, timeout, private_addresses, on_error)
         self._max_pixels = max_pixels
-        self._on_error: OnError = on_error
+        self.on_error: OnError = on_error
         self._threads = max(1, threads)
 
     def __call__(self, uris: Sequence[str | None]) -> list[Image | None]:
         """The images, in the order of the uris."""
-        return loaded_all(self._load, uris, self._on_error, self._threads)
+        return loaded_all(self._load, uris, self.on_error, self._threads)
 
     def _load(self, uri: str) -> Image:
         return decoded(self._sources.read(uri), self._max_pixels)

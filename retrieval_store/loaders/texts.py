@@ -31,11 +31,11 @@ class TextLoader:
             raise InvalidArgumentError(
                 f"encoding is {encoding!r}, which Python doesn't know"
             ) from None
-        self._encoding, self._on_error, self._threads = encoding, on_error, max(1, threads)
+        self._encoding, self.on_error, self._threads = encoding, on_error, max(1, threads)
 
     def __call__(self, uris: Sequence[str | None]) -> list[str | None]:
         """The texts, in the order of the uris."""
-        return loaded_all(self._load, uris, self._on_error, self._threads)
+        return loaded_all(self._load, uris, self.on_error, self._threads)
 
     def _load(self, uri: str) -> str:
         try:

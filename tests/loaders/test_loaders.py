@@ -476,6 +476,60 @@ def test_what_was_skipped_is_never_embedded(client, tmp_path):
     with pytest.raises(DataLoaderError, match="query_uris"):
         things.query(query_uris=str(tmp_path / "none.png"))
     for write in (things.add, things.upsert, things.update):
-        with pytest.raises(DataLoaderError, match=r"none\.png"):
-            write(ids=["b"], uris=[str(tmp_path / "none.png")])
+        assert write(ids=["b"], uris=[str(tmp_path / "none.png")]) == {"left_out": ["b"]}
     assert things.count() == 1
+
+
+def test_what_is_left_out_is_told_and_the_others_are_written(client, tmp_path, caplog):
+    uris, gone = pictures(tmp_path), str(tmp_path / "none.png")
+    things = client.create_collection(
+        "things", embedding_function=colours, data_loader=ImageLoader(on_error="skip")
+    )
+    result = things.add(
+        ["a", "b", "c", "d"],
+        uris=[uris["red"], gone, None, uris["blue"]],
+        documents=[None, None, "green", None],
+        metadatas=[{"n": i} for i in range(4)],
+    )
+    assert result == {"left_out": ["b"]}
+    assert "left out: 1, such as 'b'" in caplog.text
+    got = things.get(include=["metadatas", "uris", "documents"])
+    assert got["ids"] == ["a", "c", "d"]
+    assert got["metadatas"] == [{"n": 0}, {"n": 2}, {"n": 3}]
+    assert got["uris"] == [uris["red"], None, uris["blue"]]
+    assert things.update(["a", "d"], uris=[gone, uris["red"]]) == {"left_out": ["a"]}
+    assert things.get()["ids"] == ["a", "c", "d"]
+    assert things.add("e", uris=uris["red"]) == {"left_out": []}
+    records = [{"id": str(i), "uri": uris["red"] if i % 2 else gone} for i in range(7)]
+    assert things.add_from(records, batch=2) == 3
+    assert things.count() == 7
+
+
+def test_relative_paths_are_looked_for_below_root_and_then_here(tmp_path, monkeypatch):
+    root = tmp_path / "root"
+    (root / "a").mkdir(parents=True)
+    (tmp_path / "root-beside").mkdir()
+    (root / "a" / "x.txt").write_text("of root")
+    (root / "y.txt").write_text("of root, by here")
+    (tmp_path / "out.txt").write_text("outside")
+    monkeypatch.chdir(tmp_path)
+    load = TextLoader(root="root")
+    assert load(["a/x.txt", "root/y.txt", "a/../y.txt"]) == [
+        "of root",
+        "of root, by here",
+        "of root, by here",
+    ]
+    (root / "root").mkdir()
+    (root / "root" / "y.txt").write_text("below root first")
+    assert load(["root/y.txt"]) == ["below root first"]
+    for outside in (
+        "out.txt",
+        "../root-beside/x.txt",
+        "a/../../out.txt",
+        str(tmp_path / "out.txt"),
+    ):
+        with pytest.raises(DataLoaderError, match="outside of root root; relative .* below root"):
+            load([outside])
+    (root / "link.txt").symlink_to(tmp_path / "out.txt")
+    with pytest.raises(DataLoaderError, match="outside of root"):
+        load(["link.txt"])

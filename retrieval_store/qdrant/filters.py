@@ -36,6 +36,8 @@ from retrieval_store.filters.typed.nested import any_element
 from retrieval_store.filters.typed.paths import Steps
 from retrieval_store.filters.typed.points import HasVector, InSlice
 from retrieval_store.filters.typed.texts import Beginning, Containing, HasPhrase, HasTokens
+from retrieval_store.interface.formulas import Variable
+from retrieval_store.interface.steps import Grouping
 from retrieval_store.qdrant.paths import parse_path
 from retrieval_store.qdrant.refusals import malformed, to_float
 from retrieval_store.qdrant.text import UNINDEXED, tokens_of
@@ -431,6 +433,34 @@ def parse_filled(key: str, schema: Schema) -> Expression:
             return Differs(ValuesAt(path, "keyword"), ("",))
         case kind:
             return Differs(ValuesAt(path, cast(ScalarKind, kind)), ())
+
+
+def grouping_by(key: str, groups: int, size: int, indexes: Mapping[str, Schema]) -> Grouping:
+    """Groups by a key, of which a server asks with conditions on its values."""
+    path = parse_path(key)
+    index = by_path(indexes).get(path)
+
+    def by(condition: Callable[..., Expression]) -> Callable[[Sequence[str | int]], Expression]:
+        def of(values: Sequence[str | int]) -> Expression:
+            kinds = [[v for v in values if type(v) is kind] for kind in (int, str)]
+            return And(tuple(condition(path, index, some) for some in kinds if some))
+
+        return of
+
+    return Grouping(path, groups, size, by(_one_of), by(_other_than))
+
+
+def parse_variable(name: str, indexes: Mapping[str, Schema]) -> Variable:
+    """Where a formula finds a variable: in the index of just that key, or else in the payload."""
+    path = parse_path(name)
+    index = by_path(indexes).get(path)
+    match kind_of(index):
+        case None | "text":
+            return path
+        case "geo":
+            return _places_at(path, index)
+        case kind:
+            return ValuesAt(path, cast(ScalarKind, kind))
 
 
 def parse_scored(key: Any, indexes: Mapping[str, Schema]) -> TokensAt:

@@ -145,14 +145,28 @@ def _together(before: list[Ranked]) -> Ints:
     return distinct(np.concatenate([np.empty(0, np.int64), *(one.rows for one in before)]))
 
 
+def less_is_better(view: SearchView, step: Step) -> bool:
+    """Whether the best of what a step ranks has the least score, or the least value of an order."""
+    if isinstance(step.scoring, Ordered):
+        return not step.scoring.descending
+    near = step.scoring.near if isinstance(step.scoring, Diverse) else step.scoring
+    return isinstance(near, Near) and metric_of(view, near.space) in LESS_IS_BETTER
+
+
 def _good_enough(view: SearchView, step: Step, scores: Floats) -> int:
-    """How many of the scores, best first, are as good as the threshold."""
+    """How many of the scores, best first, come before the first that isn't as good as the
+    threshold. As on a server, the metric of a space alone says which side is good: so what is
+    compared with examples in a space of distances is best where it is greatest, and must be
+    below."""
     if step.threshold is None:
         return len(scores)
-    near = step.scoring.near if isinstance(step.scoring, Diverse) else step.scoring
-    if isinstance(near, Near) and metric_of(view, near.space) in LESS_IS_BETTER:
-        return int(np.count_nonzero(scores <= step.threshold))
-    return int(np.count_nonzero(scores >= step.threshold))
+    scoring = step.scoring.near if isinstance(step.scoring, Diverse) else step.scoring
+    below = (
+        isinstance(scoring, Near | Recommended | Discovered | Adjusted)
+        and metric_of(view, scoring.space) in LESS_IS_BETTER
+    )
+    bad = scores > step.threshold if below else scores < step.threshold
+    return int(np.argmax(bad)) if bad.any() else len(scores)
 
 
 def _alone(view: SearchView, step: Step, within: Within) -> Ranked:

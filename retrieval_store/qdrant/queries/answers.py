@@ -8,11 +8,11 @@ from qdrant_client.http import models as rest
 
 from retrieval_store.base.json_values import shown
 from retrieval_store.interface.points import RankedPoints
-from retrieval_store.interface.steps import Ordered, Unranked
+from retrieval_store.interface.steps import Ordered, Step, Unranked
 from retrieval_store.qdrant.collections.configuration import UNNAMED
 from retrieval_store.qdrant.collections.opened import Collections, Opened
 from retrieval_store.qdrant.collections.strict import check_filter, check_limit, check_searches
-from retrieval_store.qdrant.paths import parse_path
+from retrieval_store.qdrant.filters import grouping_by
 from retrieval_store.qdrant.points.reading import Selection, expression_of, made, retrieve
 from retrieval_store.qdrant.queries.steps import step_of
 from retrieval_store.qdrant.refusals import malformed
@@ -60,10 +60,15 @@ def _ranked(
     return [
         made(
             rest.QueryResponse,
-            points=_scored(one, selection, isinstance(step.scoring, Ordered | Unranked)),
+            points=_scored(one, selection, _is_flat(step)),
         )
         for one, selection, step in zip(found, selections, steps, strict=True)
     ]
+
+
+def _is_flat(step: Step) -> bool:
+    """Whether what a step finds isn't ranked by a score."""
+    return isinstance(step.scoring, Ordered | Unranked)
 
 
 def _scored(
@@ -115,10 +120,10 @@ def query_groups(
     check_limit(opened, limit * group_size)
     step = step_of(collections, opened, request)
     fields = selection.fields(version=True)
-    found = opened.points.group(step, parse_path(group_by), limit, group_size, fields)
+    grouping = grouping_by(group_by, limit, group_size, opened.configuration.indexes)
     groups = [
-        made(models.PointGroup, hits=_scored(one, selection), id=value, lookup=None)
-        for value, one in found
+        made(models.PointGroup, hits=_scored(one, selection, _is_flat(step)), id=value, lookup=None)
+        for value, one in opened.points.group(step, grouping, fields)
     ]
     if with_lookup is not None:
         _look_up(collections, groups, with_lookup)

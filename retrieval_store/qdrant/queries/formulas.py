@@ -25,10 +25,11 @@ from retrieval_store.interface.formulas import (
     Several,
     TimeAt,
     Unary,
+    Variable,
     Whether,
 )
 from retrieval_store.qdrant.collections.opened import Opened
-from retrieval_store.qdrant.paths import parse_path
+from retrieval_store.qdrant.filters import parse_variable
 from retrieval_store.qdrant.points.reading import expression_of
 from retrieval_store.qdrant.refusals import to_float, wrong
 
@@ -64,12 +65,15 @@ class _Parser:
 
     def _variable(self, name: str) -> Formula:
         if not name.startswith("$score"):
-            return NumberAt(parse_path(name), self._number(name))
+            return NumberAt(self._at(name), self._number(name))
         found = _SCORE.fullmatch(name)
         if found is None:
             raise wrong(f"the formula: {name!r} is no score; expected '$score' or '$score[1]'")
         default = self._number(_normal(name))
         return ScoreOf(int(found[1] or 0), 0.0 if default is None else default)
+
+    def _at(self, name: str) -> Variable:
+        return parse_variable(name, self._opened.configuration.indexes)
 
     def _default(self, name: str) -> Any:
         value = self._defaults.get(name)
@@ -96,7 +100,7 @@ class _Parser:
             case models.DatetimeKeyExpression(datetime_key=key):
                 default = self._default(key)
                 seconds = _seconds(default) if isinstance(default, str) else None
-                return TimeAt(parse_path(key), seconds)
+                return TimeAt(self._at(key), seconds)
         return None
 
     def _distance(self, asked: models.GeoDistanceParams) -> Formula:
@@ -109,7 +113,7 @@ class _Parser:
             else None
         )
         origin = (asked.origin.lon, asked.origin.lat)
-        return DistanceTo(origin, parse_path(asked.to), default)
+        return DistanceTo(origin, self._at(asked.to), default)
 
     def _function(self, given: Any, depth: int) -> Formula | None:
         """Nodes that are a model with one field, named as the function is."""

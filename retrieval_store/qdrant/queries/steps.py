@@ -76,6 +76,10 @@ class _Parser:
         if isinstance(query, NEEDS_SOURCES) and not sources:
             raise wrong(f"{type(query).__name__} needs a prefetch")
         scoring, others = self._scoring(query, given, len(sources), limit)
+        if threshold is not None and isinstance(scoring, Ordered | Unranked):
+            raise wrong(
+                "a score_threshold needs a query that gives scores, and this one gives none"
+            )
         expression = every(expression_of(self._opened, given.filter), above, others)
         return Step(
             scoring,

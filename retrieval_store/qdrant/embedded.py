@@ -26,6 +26,7 @@ from retrieval_store.qdrant.points.ids import selected
 from retrieval_store.qdrant.points.uploads import in_batches, points_of
 from retrieval_store.qdrant.queries import answers
 from retrieval_store.qdrant.refusals import Refused, answering, missing, wrong
+from retrieval_store.qdrant.serialised import reading_models
 
 NOT_CLUSTERED = "Distributed mode is disabled: this is a store in one process"
 PEER, OURS = 1, "retrieval-store"
@@ -35,7 +36,7 @@ TITLE = "qdrant - vector search engine"  # whose API this is; the version is our
 def _every_method(cls: type) -> type:
     for name, method in list(vars(cls).items()):
         if callable(method) and not name.startswith("_"):
-            setattr(cls, name, answering(method))
+            setattr(cls, name, answering(reading_models(method)))
     return cls
 
 
@@ -354,7 +355,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.CountResult:
-        return reading.count(self._opened(collection_name, timeout), count_filter)
+        return reading.count(self._opened(collection_name, timeout), count_filter, exact)
 
     def facet(
         self,
@@ -366,7 +367,8 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.FacetResponse:
-        return reading.facet(self._opened(collection_name, timeout), key, facet_filter, limit)
+        opened = self._opened(collection_name, timeout)
+        return reading.facet(opened, key, facet_filter, limit, exact)
 
     def query_points(
         self,

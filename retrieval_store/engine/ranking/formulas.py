@@ -14,7 +14,7 @@ from retrieval_store.base.arrays import Bools, Floats, Ints
 from retrieval_store.base.ranking import Ranking
 from retrieval_store.engine.filtering.masks import among
 from retrieval_store.engine.nearest.kept import SearchView
-from retrieval_store.engine.storage.records import read_exactly
+from retrieval_store.engine.storage.records import has_anything, read_exactly
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.dates import micros_in
 from retrieval_store.filters.typed.columns import ValuesAt
@@ -145,11 +145,16 @@ class _Rows:
     ) -> Floats:
         """What points have there, one value each, and what stands for it where it isn't asked."""
         path = at if isinstance(at, Steps) else at.path
-        (values,) = read_exactly(
-            self._view.connection, self._view.state.pks[self._rows], [path.keys]
+        connection, pks = self._view.connection, self._view.state.pks[self._rows]
+        (values,) = read_exactly(connection, pks, [path.keys])
+        nothing = [i for i, value in enumerate(values) if value is None]
+        null = has_anything(connection, pks[nothing], path.keys) if nothing else ()
+        absent = {i for i, there in zip(nothing, null, strict=True) if not there}
+        held = (
+            [] if i in absent else _held(at, found_in(value, path.beyond))
+            for i, value in enumerate(values)
         )
-        each = [_held(at, found_in(value, path.beyond)) for value in values]
-        found = [_one(held, default, of) for held in each]
+        found = [_one(one, default, of) for one in held]
         lacking = np.array([one is None for one in found], np.bool_) & asked
         if lacking.any():
             raise InvalidArgumentError(

@@ -91,6 +91,8 @@ def pairs(
     rows = holders(view, space, is_allowed(allowed_by(view, expression).mask, view.state.alive))
     if len(rows) > sample:
         rows = np.random.default_rng().choice(rows, sample, replace=False)
+    if len(rows) == 1:  # there is nothing to compare it with
+        rows = rows[:0]
     ids, rows = _by_id(fetch(view, rows, Fields()).ids, rows)
     most = min(limit, max(0, len(rows) - 1))
     b, alike = _others(view, space, rows, most)

@@ -23,10 +23,9 @@ from retrieval_store.interface.stores import Changes
 from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.collections.strict import (
     check_batch,
-    check_bytes,
     check_columns,
     check_filter,
-    room_in,
+    check_sizes,
 )
 from retrieval_store.qdrant.points.ids import Selected, id_to_write, selected, selected_by
 from retrieval_store.qdrant.points.payloads import (
@@ -38,22 +37,22 @@ from retrieval_store.qdrant.points.payloads import (
 )
 from retrieval_store.qdrant.points.reading import expression_of
 from retrieval_store.qdrant.points.vectors import Columns, column_of, columns_of
-from retrieval_store.qdrant.refusals import malformed, missing, wrong
+from retrieval_store.qdrant.refusals import malformed, missing
 from retrieval_store.qdrant.serialised import to_write
 
-Operation: TypeAlias = Callable[[Changes], int]  # says how many points more there are now
+Operation: TypeAlias = Callable[[Changes], object]
 
 
 def carry_out(opened: Opened, operations: Sequence[Operation]) -> list[models.UpdateResult]:
     """Carry out operations as one transaction; a result for each."""
-    check_growth = room_in(opened)
+    if not operations:
+        return []
 
     def change(changes: Changes) -> list[int]:
-        numbers, more = [], 0
+        numbers = []
         for operation in operations:
-            more += operation(changes)
+            operation(changes)
             numbers.append(changes.operation)
-        check_growth(more)
         return numbers
 
     numbers = opened.points.transact(change)
@@ -73,7 +72,7 @@ def upserting(
     ids, columns, payloads = _columns(opened, points)
     check_batch(opened, len(ids))
     check_columns(opened, columns)
-    check_bytes(opened)
+    check_sizes(opened)
     mode = "upsert" if update_mode is None else models.UpdateMode(update_mode).value
     rules = WriteRules(
         "ignore" if mode == "insert_only" else "replace",
@@ -90,7 +89,7 @@ def upserting(
         [content.uri for content in contents],
     )
     once = _each_once(batch, first=mode == "insert_only")
-    return lambda changes: changes.put(once, rules).inserted
+    return lambda changes: changes.put(once, rules)
 
 
 def _columns(opened: Opened, points: Any) -> tuple[list[PointId], Columns, list[Payload]]:
@@ -175,15 +174,16 @@ def updating_vectors(opened: Opened, points: Sequence[Any], update_filter: Any =
     where = expression_of(opened, update_filter)
     points = [models.PointVectors(**one) if isinstance(one, dict) else one for one in points]
     check_batch(opened, len(points))
-    check_bytes(opened)
+    check_sizes(opened)
     rules = WriteRules("update", "refuse", where=where)
     batches = [
         PointBatch([id_to_write(point.id) for point in some], columns_of(opened, _vectors(some)))
         for some in _without_repeats(points)
     ]
 
-    def update(changes: Changes) -> int:
-        return sum(changes.put(batch, rules).inserted for batch in batches)
+    def update(changes: Changes) -> None:
+        for batch in batches:
+            changes.put(batch, rules)
 
     return update
 
@@ -208,7 +208,7 @@ def _without_repeats(points: Sequence[Any]) -> list[list[Any]]:
 def deleting_points(opened: Opened, selector: Any) -> Operation:
     """Points that are named or match."""
     ids, expression = _chosen_by(opened, selected(selector))
-    return lambda changes: -changes.delete(ids, expression)
+    return lambda changes: changes.delete(ids, expression)
 
 
 def deleting_vectors(opened: Opened, names: Sequence[str], chosen: Selected) -> Operation:
@@ -221,9 +221,8 @@ def deleting_vectors(opened: Opened, names: Sequence[str], chosen: Selected) -> 
         raise malformed("vectors is empty, expected names of vectors")
     ids, expression = _chosen_by(opened, chosen)
 
-    def change(changes: Changes) -> int:
-        changes.delete_vectors(ids, expression, names, strict=False)
-        return 0
+    def change(changes: Changes) -> None:
+        _of_known(lambda: changes.delete_vectors(ids, expression, names, strict=True))
 
     return change
 
@@ -232,19 +231,21 @@ def setting_payload(
     opened: Opened, payload: Any, chosen: Selected, key: str | None = None
 ) -> Operation:
     """Keys of the payload of points that are named or match, or of an object in it."""
+    check_sizes(opened, payloads_alone=True)
     edit = edited(setting(to_write(payload), key))
     return _editing(opened, chosen, edit)
 
 
 def overwriting_payload(opened: Opened, payload: Any, chosen: Selected) -> Operation:
     """A payload in place of another."""
+    check_sizes(opened, payloads_alone=True)
     content = content_of(to_write(payload))
     return _editing(opened, chosen, lambda old: content)
 
 
 def deleting_payload(opened: Opened, keys: Sequence[str], chosen: Selected) -> Operation:
     """What lies at these paths."""
-    return _editing(opened, chosen, edited(deleting(keys)), strict=False)
+    return _editing(opened, chosen, edited(deleting(keys)))
 
 
 def clearing_payload(opened: Opened, chosen: Selected) -> Operation:
@@ -260,14 +261,18 @@ def _editing(
 ) -> Operation:
     ids, expression = _chosen_by(opened, chosen)
 
-    def change(changes: Changes) -> int:
-        try:
-            changes.edit(ids, expression, edit, strict)
-        except NotFoundError as error:
-            raise missing(f"Not found: {error}") from error
-        return 0
+    def change(changes: Changes) -> None:
+        _of_known(lambda: changes.edit(ids, expression, edit, strict))
 
     return change
+
+
+def _of_known(change: Callable[[], object]) -> None:
+    """Changes points that are named; refused where one isn't there."""
+    try:
+        change()
+    except NotFoundError as error:
+        raise missing(f"Not found: {error}") from error
 
 
 def _chosen_by(opened: Opened, chosen: Selected) -> tuple[list[PointId] | None, Any]:
@@ -308,7 +313,4 @@ def operation_of(opened: Opened, given: Any) -> Operation:
 
 def checked_operations(opened: Opened, given: Iterable[Any]) -> list[Operation]:
     """All operations of a batch, each checked before any is carried out."""
-    operations = [operation_of(opened, one) for one in given]
-    if not operations:
-        raise wrong("there are no operations")
-    return operations
+    return [operation_of(opened, one) for one in given]

@@ -10,8 +10,14 @@ from retrieval_store.base.json_values import shown
 from retrieval_store.interface.points import RankedPoints
 from retrieval_store.interface.steps import Ordered, Step, Unranked
 from retrieval_store.qdrant.collections.configuration import UNNAMED
+from retrieval_store.qdrant.collections.indexed import MATCHED
 from retrieval_store.qdrant.collections.opened import Collections, Opened
-from retrieval_store.qdrant.collections.strict import check_filter, check_limit, check_searches
+from retrieval_store.qdrant.collections.strict import (
+    check_filter,
+    check_key,
+    check_limit,
+    check_searches,
+)
 from retrieval_store.qdrant.filters import grouping_by
 from retrieval_store.qdrant.points.reading import Selection, expression_of, made, retrieve
 from retrieval_store.qdrant.queries.steps import step_of
@@ -118,6 +124,7 @@ def query_groups(
         if not isinstance(number, int) or number < 1:
             raise malformed(f"{name} is {shown(number)}, expected 1 or more")
     check_limit(opened, limit * group_size)
+    check_key(opened, group_by, MATCHED)
     step = step_of(collections, opened, request)
     fields = selection.fields(version=True)
     grouping = grouping_by(group_by, limit, group_size, opened.configuration.indexes)

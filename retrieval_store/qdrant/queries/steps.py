@@ -24,8 +24,14 @@ from retrieval_store.interface.steps import (
     Unranked,
     Worded,
 )
+from retrieval_store.qdrant.collections.configuration import UNNAMED
 from retrieval_store.qdrant.collections.opened import Collections, Opened
-from retrieval_store.qdrant.collections.strict import check_filter, check_limit, check_search
+from retrieval_store.qdrant.collections.strict import (
+    check_filter,
+    check_limit,
+    check_scan,
+    check_search,
+)
 from retrieval_store.qdrant.filters import parse_order, parse_scored
 from retrieval_store.qdrant.points.reading import expression_of
 from retrieval_store.qdrant.queries.formulas import formula_of
@@ -40,10 +46,7 @@ NEEDS_SOURCES = (models.FusionQuery, models.RrfQuery, models.FormulaQuery)
 
 def step_of(collections: Collections, opened: Opened, request: Any) -> Step:
     """What a request asks for: a QueryRequest, or what has its fields."""
-    parser = _Parser(collections, opened)
-    step = parser.step(request, None, 1)
-    check_limit(opened, step.limit)
-    return step
+    return _Parser(collections, opened).step(request, None, 1)
 
 
 class _Parser:
@@ -63,6 +66,7 @@ class _Parser:
         if not isinstance(limit, int | np.integer) or limit < 1:
             raise malformed(f"limit is {shown(limit)}, expected 1 or more")
         limit = int(limit)
+        check_limit(self._opened, limit)
         offset = getattr(given, "offset", None) or 0
         if not isinstance(offset, int | np.integer) or offset < 0:
             raise malformed(f"offset is {shown(offset)}, expected 0 or more")
@@ -112,6 +116,8 @@ class _Parser:
                 return Ordered(found.at, found.descending, found.start), None
             case models.TextQuery(text=text):
                 return self._worded(text, given), None
+        if not sources:
+            check_scan(self._opened, given.using or UNNAMED, given.filter)
         inputs = Inputs.of(self._collections, self._opened, given.using, given.lookup_from)
         scoring = self._by_vectors(query, given, inputs, limit)
         return scoring, inputs.others()

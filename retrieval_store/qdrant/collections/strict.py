@@ -95,7 +95,7 @@ def check_filter(opened: Opened, given: Any, updating: bool = False) -> None:
     strict = opened.configuration.strict
     if given is None or not strict.enabled:
         return
-    conditions = list(_conditions(given))
+    conditions = conditions_in(given)
     most = strict.filter_max_conditions
     if most is not None and len(conditions) > most:
         _refuse("the number of conditions", len(conditions), most, "filter_max_conditions")
@@ -138,8 +138,12 @@ def _refuse_unindexed(path: Steps, uses: Sequence[Use]) -> None:
     )
 
 
-def _conditions(given: Any) -> Iterator[Any]:
+def conditions_in(given: Any) -> list[Any]:
     """The conditions in a filter and in those within it."""
+    return list(_conditions(given))
+
+
+def _conditions(given: Any) -> Iterator[Any]:
     if isinstance(given, models.Filter):
         for one in conditions_of(given):
             yield from _conditions(one)

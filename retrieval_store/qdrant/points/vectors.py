@@ -43,9 +43,17 @@ def columns_of(opened: Opened, given: Sequence[Any]) -> Columns:
 def _by_name(one: Any) -> Iterable[tuple[str, Any]]:
     if one is None:
         return ()
-    if isinstance(one, Mapping):
-        return [(name, vector) for name, vector in one.items() if vector is not None]
-    return ((UNNAMED, one),)
+    named = one.items() if isinstance(one, Mapping) else ((UNNAMED, one),)
+    given = [(name, vector) for name, vector in named if vector is not None]
+    for name, vector in given:
+        refuse_empty(name, vector)
+    return given
+
+
+def refuse_empty(name: str, vector: Any) -> None:
+    """Refuse a vector without numbers, whatever its name stands for."""
+    if isinstance(vector, list | tuple | np.ndarray) and len(vector) == 0:
+        raise malformed(f"the vector {name!r} is empty")
 
 
 def _positions(positions: list[int], count: int) -> Ints | None:

@@ -3,16 +3,21 @@ engine is asked for. Several are one transaction, so what is refused has written
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 from qdrant_client import models
 
 from retrieval_store.base.arrays import Ints
 from retrieval_store.base.json_values import Payload, shown
 from retrieval_store.errors import NotFoundError
+from retrieval_store.filters.expression import Expression
 from retrieval_store.interface.points import (
     Content,
+    Fields,
     PointBatch,
     PointId,
     SpecialVectors,
@@ -21,6 +26,8 @@ from retrieval_store.interface.points import (
 )
 from retrieval_store.interface.stores import Changes
 from retrieval_store.qdrant.collections.opened import Opened
+from retrieval_store.qdrant.collections.rates import spend
+from retrieval_store.qdrant.collections.sharding import check_shard_key, check_sharding
 from retrieval_store.qdrant.collections.strict import (
     check_batch,
     check_columns,
@@ -36,22 +43,30 @@ from retrieval_store.qdrant.points.payloads import (
     setting,
 )
 from retrieval_store.qdrant.points.reading import expression_of
-from retrieval_store.qdrant.points.vectors import Columns, column_of, columns_of
-from retrieval_store.qdrant.refusals import malformed, missing
+from retrieval_store.qdrant.points.vectors import Columns, column_of, columns_of, refuse_empty
+from retrieval_store.qdrant.refusals import Refused, malformed, missing, wrong
 from retrieval_store.qdrant.serialised import to_write
 
-Operation: TypeAlias = Callable[[Changes], object]
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Something that is done to points, and for how many writes it counts."""
+
+    change: Callable[[Changes], object]
+    cost: int
 
 
 def carry_out(opened: Opened, operations: Sequence[Operation]) -> list[models.UpdateResult]:
     """Carry out operations as one transaction; a result for each."""
     if not operations:
         return []
+    check_sharding(opened)
+    spend(opened, "write", sum(operation.cost for operation in operations))
 
     def change(changes: Changes) -> list[int]:
         numbers = []
         for operation in operations:
-            operation(changes)
+            operation.change(changes)
             numbers.append(changes.operation)
         return numbers
 
@@ -70,6 +85,8 @@ def upserting(
     check_filter(opened, update_filter, updating=True)
     where = expression_of(opened, update_filter)
     ids, columns, payloads = _columns(opened, points)
+    if not ids:
+        raise wrong("there are no points to write")
     check_batch(opened, len(ids))
     check_columns(opened, columns)
     check_sizes(opened)
@@ -89,16 +106,18 @@ def upserting(
         [content.uri for content in contents],
     )
     once = _each_once(batch, first=mode == "insert_only")
-    return lambda changes: changes.put(once, rules)
+    return Operation(lambda changes: changes.put(once, rules), len(ids))
 
 
 def _columns(opened: Opened, points: Any) -> tuple[list[PointId], Columns, list[Payload]]:
     """Ids, vectors and payloads of points that are given one by one, or as a batch."""
     match points:
-        case models.PointsBatch():
-            points = points.batch
-        case models.PointsList():
-            points = points.points
+        case (
+            models.PointsBatch(batch=given, shard_key=key)
+            | models.PointsList(points=given, shard_key=key)
+        ):
+            check_shard_key(key)
+            points = given
     if isinstance(points, models.Batch):
         return _of_batch(opened, points)
     points = [_point(one, i) for i, one in enumerate(points)]
@@ -122,6 +141,8 @@ def _of_batch(opened: Opened, batch: models.Batch) -> tuple[list[PointId], Colum
         columns = {}
         for name, column in vectors.items():
             _check_length(f"vectors[{name!r}]", column, len(ids))
+            for vector in column:
+                refuse_empty(name, vector)
             columns[name] = column_of(opened, name, column, None)
     else:
         _check_length("vectors", vectors, len(ids))
@@ -173,11 +194,13 @@ def updating_vectors(opened: Opened, points: Sequence[Any], update_filter: Any =
     check_filter(opened, update_filter, updating=True)
     where = expression_of(opened, update_filter)
     points = [models.PointVectors(**one) if isinstance(one, dict) else one for one in points]
+    if not points or any(point.vector == {} for point in points):
+        raise malformed("there are no vectors to write" if points else "there are no points")
     check_batch(opened, len(points))
     check_sizes(opened)
     rules = WriteRules("update", "refuse", where=where)
     batches = [
-        PointBatch([id_to_write(point.id) for point in some], columns_of(opened, _vectors(some)))
+        PointBatch([id_to_write(point.id) for point in some], _vectors_of(opened, some))
         for some in _without_repeats(points)
     ]
 
@@ -185,11 +208,20 @@ def updating_vectors(opened: Opened, points: Sequence[Any], update_filter: Any =
         for batch in batches:
             changes.put(batch, rules)
 
-    return update
+    return Operation(update, len(points))
 
 
-def _vectors(points: Sequence[Any]) -> list[Any]:
-    return [point.vector for point in points]
+def _vectors_of(opened: Opened, points: Sequence[Any]) -> Columns:
+    """Their vectors; of points that aren't there it doesn't matter how these would have been."""
+    try:
+        return columns_of(opened, [point.vector for point in points])
+    except Refused as refused:
+        if refused.status_code == HTTPStatus.BAD_REQUEST:
+            named = [id_to_write(point.id) for point in points]
+            known = opened.points.get(named, None, None, 0, Fields()).ids
+            if lost := set(named).difference(known):
+                raise missing(f"Not found: No point with id {min(lost, key=str)} found") from None
+        raise
 
 
 def _without_repeats(points: Sequence[Any]) -> list[list[Any]]:
@@ -208,7 +240,9 @@ def _without_repeats(points: Sequence[Any]) -> list[list[Any]]:
 def deleting_points(opened: Opened, selector: Any) -> Operation:
     """Points that are named or match."""
     ids, expression = _chosen_by(opened, selected(selector))
-    return lambda changes: changes.delete(ids, expression)
+    return Operation(
+        lambda changes: changes.delete(ids, expression), _cost(opened, ids, expression)
+    )
 
 
 def deleting_vectors(opened: Opened, names: Sequence[str], chosen: Selected) -> Operation:
@@ -224,7 +258,7 @@ def deleting_vectors(opened: Opened, names: Sequence[str], chosen: Selected) -> 
     def change(changes: Changes) -> None:
         _of_known(lambda: changes.delete_vectors(ids, expression, names, strict=True))
 
-    return change
+    return Operation(change, _cost(opened, ids, expression))
 
 
 def setting_payload(
@@ -264,7 +298,14 @@ def _editing(
     def change(changes: Changes) -> None:
         _of_known(lambda: changes.edit(ids, expression, edit, strict))
 
-    return change
+    return Operation(change, _cost(opened, ids, expression))
+
+
+def _cost(opened: Opened, ids: Sequence[PointId] | None, expression: Expression | None) -> int:
+    """For how many writes it counts, where that is asked: for each point that is named or found."""
+    if opened.configuration.strict.write_rate_limit is None:
+        return 1
+    return max(1, opened.points.number(expression) if ids is None else len(ids))
 
 
 def _of_known(change: Callable[[], object]) -> None:
@@ -275,7 +316,7 @@ def _of_known(change: Callable[[], object]) -> None:
         raise missing(f"Not found: {error}") from error
 
 
-def _chosen_by(opened: Opened, chosen: Selected) -> tuple[list[PointId] | None, Any]:
+def _chosen_by(opened: Opened, chosen: Selected) -> tuple[list[PointId] | None, Expression | None]:
     ids, given = chosen
     check_filter(opened, given, updating=True)
     return ids, expression_of(opened, given)
@@ -283,6 +324,8 @@ def _chosen_by(opened: Opened, chosen: Selected) -> tuple[list[PointId] | None, 
 
 def operation_of(opened: Opened, given: Any) -> Operation:
     """One of the operations of `batch_update_points`."""
+    for asked in vars(given).values() if isinstance(given, BaseModel) else ():
+        check_shard_key(getattr(asked, "shard_key", None))
     match given:
         case models.UpsertOperation(upsert=upsert):
             return upserting(opened, upsert, upsert.update_filter, upsert.update_mode)

@@ -62,6 +62,8 @@ class Inputs:
         """One vector, in the shape that the space has for a point."""
         if _is_id(given):
             return self._stored(given)
+        if isinstance(given, list | tuple | np.ndarray) and len(given) == 0:
+            raise wrong(f"the query for vectors {self.using.name!r} is empty")
         if self.using.kind == "sparse":
             return to_sparse(given)
         if self.using.kind == "multi":

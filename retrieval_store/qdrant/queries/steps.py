@@ -75,6 +75,8 @@ class _Parser:
             raise malformed(f"score_threshold is {shown(threshold)}, expected a number")
         query, sources = given.query, given.prefetch or []
         sources = sources if isinstance(sources, Sequence) else [sources]
+        if isinstance(query, models.SampleQuery) and not sources:
+            offset = 0  # which of them come first is left to chance, so servers skip none
         if sources and query is None:
             raise wrong("a prefetch needs a query that ranks what it finds")
         if isinstance(query, NEEDS_SOURCES) and not sources:

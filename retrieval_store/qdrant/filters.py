@@ -145,6 +145,8 @@ class _Parser:
         index = self._index(path)
         if not self.negated and _is_missed(index, given.match):
             return NONE
+        if self._is_looked_for_by_letters(index) and _is_of_text(given.match):
+            return _with_letters(path, given.match)
         said = [
             parse(path, index, value)
             for name, parse in _PARSERS.items()
@@ -153,6 +155,11 @@ class _Parser:
         if not said:
             raise InvalidFilterError(f"the condition on {given.key!r} says nothing")
         return said[0] if len(said) == 1 else Or(tuple(said))
+
+    def _is_looked_for_by_letters(self, index: Schema) -> bool:
+        """Whether texts are compared as they are written. Servers cut them into words only where
+        an index of texts does, or where no index is asked at all."""
+        return kind_of(index) != "text" and (bool(self.inside) or index is not None)
 
     def _sizes(self, path: Steps, given: models.FieldCondition) -> Expression | None:
         """What is asked of how many values there are, which goes before all else. Where there are
@@ -194,6 +201,21 @@ def _match(path: Steps, index: Schema, given: Any) -> Expression:
         case models.MatchSubstring(substring=text):
             return Containing(ValuesAt(path, "keyword"), text)
     raise InvalidFilterError(f"{shown(given)} is no way to match")
+
+
+def _is_of_text(match: Any) -> bool:
+    return isinstance(match, models.MatchText | models.MatchTextAny | models.MatchPhrase)
+
+
+def _with_letters(path: Steps, given: Any) -> Expression:
+    """Strings that have a text in them, or any of its parts between blanks, case and all."""
+    at = ValuesAt(path, "keyword")
+    match given:
+        case models.MatchTextAny(text_any=text):
+            return Or(tuple(Containing(at, part) for part in dict.fromkeys(text.split())))
+        case models.MatchPhrase(phrase=text) | models.MatchText(text=text):
+            return Containing(at, text)
+    raise InvalidFilterError(f"{shown(given)} is no way to match a text")
 
 
 def _is_missed(index: Schema, match: Any) -> bool:

@@ -176,7 +176,7 @@ def _alone(view: SearchView, step: Step, within: Within) -> Ranked:
             found = _nearest(view, step, near, wanted, within)
             return replace(found, scores=shown(found.scores, metric_of(view, near.space)))
         case Diverse() as diverse:
-            return _diverse(view, step, diverse, wanted, within)
+            return _diverse(view, step, diverse, within)
         case Recommended() | Discovered() | Adjusted() as scoring:
             return _compared(view, step, scoring, wanted, within)
         case Worded() as words:
@@ -247,7 +247,8 @@ def _rows(view: SearchView, step: Step, within: Within) -> Ints:
     return is_allowed(allowed_by(view, step.expression).mask, view.state.alive)
 
 
-def _diverse(view: SearchView, step: Step, diverse: Diverse, wanted: int, within: Within) -> Ranked:
+def _diverse(view: SearchView, step: Step, diverse: Diverse, within: Within) -> Ranked:
+    """So many as are wanted, of which an offset skips some: as a server does it."""
     near = diverse.near
     found = _nearest(view, step, near, diverse.candidates, within).cut(0, diverse.candidates)
     scores = shown(found.scores, metric_of(view, near.space))
@@ -256,7 +257,7 @@ def _diverse(view: SearchView, step: Step, diverse: Diverse, wanted: int, within
     # As a server does it: what idf makes of sparse vectors chooses candidates, and counts no more.
     (relevance,) = similarities(view, near.space, found.rows, [near.vector], weighted=False)
     chosen = marginally_relevant(
-        relevance, _likeness(view, near.space, found.rows), wanted, 1.0 - diverse.diversity
+        relevance, _likeness(view, near.space, found.rows), step.limit, 1.0 - diverse.diversity
     )
     return Ranked(found.rows[chosen], scores[chosen])
 

@@ -2,14 +2,18 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from qdrant_client import models
 
 from retrieval_store.base.json_values import shown
-from retrieval_store.filters.expression import Expression, every
+from retrieval_store.errors import RetrievalStoreError
+from retrieval_store.filters.expression import Expression, HasId, Not, every
 from retrieval_store.filters.nodes import MAX_DEPTH
+from retrieval_store.interface.points import PointId
 from retrieval_store.interface.steps import (
     Adjusted,
     Computed,
@@ -36,9 +40,10 @@ from retrieval_store.qdrant.filters import parse_order, parse_scored
 from retrieval_store.qdrant.points.reading import expression_of
 from retrieval_store.qdrant.queries.formulas import formula_of
 from retrieval_store.qdrant.queries.inputs import Inputs, average, nothing_given
-from retrieval_store.qdrant.refusals import malformed, wrong
+from retrieval_store.qdrant.refusals import Refused, malformed, wrong
 
 LIMIT, RRF_K = 10, 2
+TURNS = (422, 404)
 K1, B, MOST_K1 = 1.2, 0.75, 1e6
 MOST_CANDIDATES = 16_384  # of MMR
 NEEDS_SOURCES = (models.FusionQuery, models.RrfQuery, models.FormulaQuery)
@@ -46,7 +51,38 @@ NEEDS_SOURCES = (models.FusionQuery, models.RrfQuery, models.FormulaQuery)
 
 def step_of(collections: Collections, opened: Opened, request: Any) -> Step:
     """What a request asks for: a QueryRequest, or what has its fields."""
-    return _Parser(collections, opened).step(request, None, 1)
+    parser = _Parser(collections, opened)
+    try:
+        return _joined(parser.parsed(request, 1), None)
+    except RetrievalStoreError as refused:
+        raise min([refused, *parser.refusals(request)], key=_turn) from refused
+
+
+def _turn(refused: RetrievalStoreError) -> int:
+    """Of several reasons to refuse a request, which a server comes upon first: what can't be read,
+    then what it names and isn't there."""
+    status = refused.status_code if isinstance(refused, Refused) else None
+    return TURNS.index(status) if status in TURNS else len(TURNS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """A step and those before it, each as it stands. named: the points of this collection that they
+    name, whose vectors they look for."""
+
+    step: Step
+    named: tuple[PointId, ...]
+    before: tuple["_Parsed", ...]
+
+
+def _joined(parsed: _Parsed, above: Expression | None) -> Step:
+    """The step with those before it. above: what the steps behind it demand, which is asked where
+    points are first looked for. Besides that, no step finds the points that it or those before it
+    have named."""
+    named = Not(HasId(tuple(dict.fromkeys(parsed.named)))) if parsed.named else None
+    expression = every(parsed.step.expression, above, named)
+    before = tuple(_joined(one, expression) for one in parsed.before)
+    return replace(parsed.step, before=before, expression=None if before else expression)
 
 
 class _Parser:
@@ -55,74 +91,78 @@ class _Parser:
     def __init__(self, collections: Collections, opened: Opened) -> None:
         self._collections, self._opened = collections, opened
 
-    def step(self, given: Any, above: Expression | None, depth: int) -> Step:
-        """One step, and those before it. above: what the steps behind it demand, which is asked
-        where points are first looked for."""
+    def parsed(self, given: Any, depth: int) -> _Parsed:
+        """A step, and those before it."""
         if depth > MAX_DEPTH:
             raise wrong(f"prefetches are nested deeper than {MAX_DEPTH} levels")
+        step, own = self._step(given)
+        before = tuple(self.parsed(one, depth + 1) for one in _sources(given))
+        return _Parsed(step, (*own, *chain.from_iterable(one.named for one in before)), before)
+
+    def refusals(self, given: Any) -> list[RetrievalStoreError]:
+        """Why its steps are refused, each as it stands."""
+        found: list[RetrievalStoreError] = []
+        pending = [given]
+        while pending:
+            one = pending.pop()
+            pending.extend(_sources(one))
+            try:
+                self._step(one)
+            except RetrievalStoreError as refused:
+                found.append(refused)
+        return found
+
+    def _step(self, given: Any) -> tuple[Step, list[PointId]]:
+        """One step without those before it, and the points that it names."""
         check_filter(self._opened, given.filter)
         check_search(self._opened, given.params)
-        limit = LIMIT if given.limit is None else given.limit
-        if not isinstance(limit, int | np.integer) or limit < 1:
-            raise malformed(f"limit is {shown(limit)}, expected 1 or more")
-        limit = int(limit)
+        limit = _number("limit", LIMIT if given.limit is None else given.limit, 1)
         check_limit(self._opened, limit)
-        offset = getattr(given, "offset", None) or 0
-        if not isinstance(offset, int | np.integer) or offset < 0:
-            raise malformed(f"offset is {shown(offset)}, expected 0 or more")
+        offset = _number("offset", getattr(given, "offset", None) or 0, 0)
         threshold = given.score_threshold
         if not isinstance(threshold, int | float | np.number | None):
             raise malformed(f"score_threshold is {shown(threshold)}, expected a number")
-        query, sources = given.query, given.prefetch or []
-        sources = sources if isinstance(sources, Sequence) else [sources]
+        query, sources = given.query, _sources(given)
         if isinstance(query, models.SampleQuery) and not sources:
             offset = 0  # which of them come first is left to chance, so servers skip none
         if sources and query is None:
             raise wrong("a prefetch needs a query that ranks what it finds")
         if isinstance(query, NEEDS_SOURCES) and not sources:
             raise wrong(f"{type(query).__name__} needs a prefetch")
-        scoring, others = self._scoring(query, given, len(sources), limit)
+        scoring, named = self._scoring(query, given, len(sources), limit)
         if threshold is not None and isinstance(scoring, Ordered | Unranked):
-            raise wrong(
-                "a score_threshold needs a query that gives scores, and this one gives none"
-            )
-        expression = every(expression_of(self._opened, given.filter), above, others)
-        return Step(
-            scoring,
-            limit,
-            tuple(self.step(one, expression, depth + 1) for one in sources),
-            None if sources else expression,
-            None if threshold is None else float(threshold),
-            int(offset),
-        )
+            raise wrong("score_threshold is given, but the query gives no scores to compare")
+        expression = expression_of(self._opened, given.filter)
+        least = None if threshold is None else float(threshold)
+        return Step(scoring, limit, (), expression, least, offset), named
 
     def _scoring(
         self, query: Any, given: Any, sources: int, limit: int
-    ) -> tuple[Scoring, Expression | None]:
-        """How a step ranks, and which points it leaves out."""
+    ) -> tuple[Scoring, list[PointId]]:
+        """How a step ranks, and which points it names."""
         match query:
             case None:
-                return Unranked(), None
+                return Unranked(), []
             case models.SampleQuery():
-                return Unranked(at_random=True), None
+                return Unranked(at_random=True), []
             case models.FusionQuery(fusion=models.Fusion.DBSF):
-                return Fused(None), None
+                return Fused(None), []
             case models.FusionQuery():
-                return Fused(RRF_K), None
+                return Fused(RRF_K), []
             case models.RrfQuery(rrf=rrf):
-                return _weighted(rrf, sources), None
+                return _weighted(rrf, sources), []
             case models.FormulaQuery():
-                return Computed(formula_of(self._opened, query)), None
+                return Computed(formula_of(self._opened, query)), []
             case models.OrderByQuery(order_by=order):
                 found = parse_order(order, self._opened.configuration.indexes)
-                return Ordered(found.at, found.descending, found.start), None
+                return Ordered(found.at, found.descending, found.start), []
             case models.TextQuery(text=text):
-                return self._worded(text, given), None
+                return self._worded(text, given), []
         if not sources:
             check_scan(self._opened, given.using or UNNAMED, given.filter)
         inputs = Inputs.of(self._collections, self._opened, given.using, given.lookup_from)
         scoring = self._by_vectors(query, given, inputs, limit)
-        return scoring, inputs.others()
+        return scoring, inputs.named
 
     def _worded(self, text: Any, given: Any) -> Worded:
         """By the words of a key that has an index of texts with scoring."""
@@ -150,7 +190,7 @@ class _Parser:
                 return self._near(inputs, nearest, params)
             case models.NearestQuery(nearest=nearest, mmr=mmr):
                 near = self._near(inputs, nearest, params)
-                return _diverse(near, mmr, limit + (getattr(given, "offset", None) or 0))
+                return _diverse(near, mmr, limit)
             case models.RecommendQuery(recommend=recommend):
                 return _recommended(inputs, recommend, params)
             case models.DiscoverQuery(discover=discover):
@@ -165,6 +205,18 @@ class _Parser:
     def _near(self, inputs: Inputs, given: Any, params: models.SearchParams) -> Near:
         vector, corpus = inputs.example(given), self._corpus(params)
         return Near(inputs.using.name, vector, bool(params.exact), params.hnsw_ef, corpus)
+
+
+def _number(name: str, given: Any, least: int) -> int:
+    if not isinstance(given, int | np.integer) or given < least:
+        raise malformed(f"{name} is {shown(given)}, expected {least} or more")
+    return int(given)
+
+
+def _sources(given: Any) -> Sequence[Any]:
+    """The prefetches of a step."""
+    sources = given.prefetch or []
+    return sources if isinstance(sources, Sequence) else [sources]
 
 
 def _diverse(near: Near, mmr: Any, wanted: int) -> Diverse:
@@ -194,9 +246,9 @@ def _recommended(
     if not given.positive and not given.negative:
         raise nothing_given()
     strategy = given.strategy or models.RecommendStrategy.AVERAGE_VECTOR
+    examples = inputs.examples([*(given.positive or []), *(given.negative or [])])
     if strategy == models.RecommendStrategy.AVERAGE_VECTOR and not given.positive:
         raise wrong("the strategy 'average_vector' needs a positive example")
-    examples = inputs.examples([*(given.positive or []), *(given.negative or [])])
     count, name = len(given.positive or []), inputs.using.name
     positives, negatives = examples[:count], examples[count:]
     if strategy == models.RecommendStrategy.AVERAGE_VECTOR:

@@ -105,7 +105,7 @@ def upserting(
         [content.document for content in contents],
         [content.uri for content in contents],
     )
-    once = _each_once(batch, first=mode == "insert_only")
+    once = _each_once(batch)
     return Operation(lambda changes: changes.put(once, rules), len(ids))
 
 
@@ -157,13 +157,12 @@ def _check_length(name: str, given: Sequence[Any], count: int) -> None:
         raise malformed(f"there are {count} ids, but {len(given)} {name}")
 
 
-def _each_once(batch: PointBatch, first: bool) -> PointBatch:
-    """The batch with each id once: the first of its points, or the last."""
+def _each_once(batch: PointBatch) -> PointBatch:
+    """The batch with each id once: the last of its points, whatever the mode."""
     ids = batch.ids
     if len(set(ids)) == len(ids):
         return batch
-    places = range(len(ids))
-    chosen = {ids[i]: i for i in (reversed(places) if first else places)}
+    chosen = {point_id: i for i, point_id in enumerate(ids)}
     kept = np.array(sorted(chosen.values()), np.int64)
     return PointBatch(
         [ids[i] for i in kept],

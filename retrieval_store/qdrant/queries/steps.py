@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from itertools import chain
 from typing import Any
 
@@ -43,7 +44,6 @@ from retrieval_store.qdrant.queries.inputs import Inputs, average, nothing_given
 from retrieval_store.qdrant.refusals import Refused, malformed, wrong
 
 LIMIT, RRF_K = 10, 2
-TURNS = (422, 404)
 K1, B, MOST_K1 = 1.2, 0.75, 1e6
 MOST_CANDIDATES = 16_384  # of MMR
 NEEDS_SOURCES = (models.FusionQuery, models.RrfQuery, models.FormulaQuery)
@@ -53,16 +53,12 @@ def step_of(collections: Collections, opened: Opened, request: Any) -> Step:
     """What a request asks for: a QueryRequest, or what has its fields."""
     parser = _Parser(collections, opened)
     try:
-        return _joined(parser.parsed(request, 1), None)
-    except RetrievalStoreError as refused:
-        raise min([refused, *parser.refusals(request)], key=_turn) from refused
-
-
-def _turn(refused: RetrievalStoreError) -> int:
-    """Of several reasons to refuse a request, which a server comes upon first: what can't be read,
-    then what it names and isn't there."""
-    status = refused.status_code if isinstance(refused, Refused) else None
-    return TURNS.index(status) if status in TURNS else len(TURNS)
+        parsed = parser.parsed(request, 1)
+    except RetrievalStoreError:
+        parser.refuse_unreadable(request)  # which a server comes upon before all else
+        raise
+    _check_sources(request)
+    return _joined(parsed, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +95,19 @@ class _Parser:
         before = tuple(self.parsed(one, depth + 1) for one in _sources(given))
         return _Parsed(step, (*own, *chain.from_iterable(one.named for one in before)), before)
 
-    def refusals(self, given: Any) -> list[RetrievalStoreError]:
-        """Why its steps are refused, each as it stands."""
-        found: list[RetrievalStoreError] = []
+    def refuse_unreadable(self, given: Any) -> None:
+        """Refuse a request of which a step can't be read, whatever else is wrong with others."""
         pending = [given]
         while pending:
             one = pending.pop()
             pending.extend(_sources(one))
             try:
                 self._step(one)
-            except RetrievalStoreError as refused:
-                found.append(refused)
-        return found
+            except Refused as refused:
+                if refused.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
+                    raise
+            except RetrievalStoreError:
+                continue
 
     def _step(self, given: Any) -> tuple[Step, list[PointId]]:
         """One step without those before it, and the points that it names."""
@@ -125,10 +122,6 @@ class _Parser:
         query, sources = given.query, _sources(given)
         if isinstance(query, models.SampleQuery) and not sources:
             offset = 0  # which of them come first is left to chance, so servers skip none
-        if sources and query is None:
-            raise wrong("a prefetch needs a query that ranks what it finds")
-        if isinstance(query, NEEDS_SOURCES) and not sources:
-            raise wrong(f"{type(query).__name__} needs a prefetch")
         scoring, named = self._scoring(query, given, len(sources), limit)
         if threshold is not None and isinstance(scoring, Ordered | Unranked):
             raise wrong("score_threshold is given, but the query gives no scores to compare")
@@ -211,6 +204,17 @@ def _number(name: str, given: Any, least: int) -> int:
     if not isinstance(given, int | np.integer) or given < least:
         raise malformed(f"{name} is {shown(given)}, expected {least} or more")
     return int(given)
+
+
+def _check_sources(given: Any) -> None:
+    """Refuse a step that needs others before it, or has some and doesn't rank what they find."""
+    query, sources = given.query, _sources(given)
+    if sources and query is None:
+        raise wrong("a prefetch needs a query that ranks what it finds")
+    if isinstance(query, NEEDS_SOURCES) and not sources:
+        raise wrong(f"{type(query).__name__} needs a prefetch")
+    for one in sources:
+        _check_sources(one)
 
 
 def _sources(given: Any) -> Sequence[Any]:

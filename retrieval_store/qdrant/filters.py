@@ -40,7 +40,7 @@ from retrieval_store.interface.formulas import Variable
 from retrieval_store.interface.steps import Grouping
 from retrieval_store.qdrant.paths import parse_path
 from retrieval_store.qdrant.refusals import malformed, to_float
-from retrieval_store.qdrant.text import UNINDEXED, tokens_of
+from retrieval_store.qdrant.text import tokens_of
 
 Schema: TypeAlias = Any  # models.PayloadSchemaType, or parameters of an index
 Indexes: TypeAlias = Mapping[Steps, Schema]
@@ -57,6 +57,32 @@ def parse_filter(given: models.Filter | None, indexes: Mapping[str, Schema]) -> 
     if given is None:
         return None
     return _Parser(by_path(indexes)).filter(given, 1)
+
+
+def merged(one: models.Filter | None, other: models.Filter | None) -> models.Filter | None:
+    """Two filters as one, as servers make it: all that must be or mustn't, of both; but what should
+    be stands together, so it is enough that something of either is so."""
+    if one is None or other is None:
+        return one or other
+    least = one.min_should or other.min_should
+    if one.min_should is not None and other.min_should is not None:
+        least = models.MinShould(
+            conditions=[*one.min_should.conditions, *other.min_should.conditions],
+            min_count=max(one.min_should.min_count, other.min_should.min_count),
+        )
+    return models.Filter(
+        must=_together(one.must, other.must),
+        must_not=_together(one.must_not, other.must_not),
+        should=_together(one.should, other.should),
+        min_should=least,
+    )
+
+
+def _together(some: Any, others: Any) -> Any:
+    if some is None or others is None:
+        return others if some is None else some
+    lists = [one if isinstance(one, list) else [one] for one in (some, others)]
+    return lists[0] + lists[1]
 
 
 def by_path(indexes: Mapping[str, Schema]) -> Indexes:
@@ -145,8 +171,6 @@ class _Parser:
         index = self._index(path)
         if not self.negated and _is_missed(index, given.match):
             return NONE
-        if self._is_looked_for_by_letters(index) and _is_of_text(given.match):
-            return _with_letters(path, given.match)
         said = [
             parse(path, index, value)
             for name, parse in _PARSERS.items()
@@ -155,11 +179,6 @@ class _Parser:
         if not said:
             raise InvalidFilterError(f"the condition on {given.key!r} says nothing")
         return said[0] if len(said) == 1 else Or(tuple(said))
-
-    def _is_looked_for_by_letters(self, index: Schema) -> bool:
-        """Whether texts are compared as they are written. Servers cut them into words only where
-        an index of texts does, or where no index is asked at all."""
-        return kind_of(index) != "text" and (bool(self.inside) or index is not None)
 
     def _sizes(self, path: Steps, given: models.FieldCondition) -> Expression | None:
         """What is asked of how many values there are, which goes before all else. Where there are
@@ -190,12 +209,8 @@ def _match(path: Steps, index: Schema, given: Any) -> Expression:
             return _one_of(path, index, values)
         case models.MatchExcept(except_=values):
             return _other_than(path, index, values)
-        case models.MatchText(text=text):
-            return _with_tokens(path, index, text, every=True)
-        case models.MatchTextAny(text_any=text):
-            return _with_tokens(path, index, text, every=False)
-        case models.MatchPhrase(phrase=phrase):
-            return _with_phrase(path, index, phrase)
+        case models.MatchText() | models.MatchTextAny() | models.MatchPhrase():
+            return _text(path, index, given)
         case models.MatchPrefix(prefix=prefix):
             return Beginning(ValuesAt(path, "keyword"), prefix)
         case models.MatchSubstring(substring=text):
@@ -203,13 +218,23 @@ def _match(path: Steps, index: Schema, given: Any) -> Expression:
     raise InvalidFilterError(f"{shown(given)} is no way to match")
 
 
-def _is_of_text(match: Any) -> bool:
-    return isinstance(match, models.MatchText | models.MatchTextAny | models.MatchPhrase)
+def _text(path: Steps, index: Schema, given: Any) -> Expression:
+    """What is asked of texts: of their tokens, if an index has some, and else of their letters."""
+    if kind_of(index) != "text":
+        return _with_letters(ValuesAt(path, "keyword"), given)
+    at = _tokens_at(path, index)
+    match given:
+        case models.MatchText(text=text):
+            return HasTokens(at, tuple(at.tokens.of_query(text)), every=True)
+        case models.MatchTextAny(text_any=text):
+            return HasTokens(at, tuple(at.tokens.of_query(text)), every=False)
+        case models.MatchPhrase(phrase=phrase) if getattr(index, "phrase_matching", None):
+            return HasPhrase(TokensAt(path, at.tokens, False), tuple(at.tokens.of_phrase(phrase)))
+    return NONE
 
 
-def _with_letters(path: Steps, given: Any) -> Expression:
+def _with_letters(at: ValuesAt, given: Any) -> Expression:
     """Strings that have a text in them, or any of its parts between blanks, case and all."""
-    at = ValuesAt(path, "keyword")
     match given:
         case models.MatchTextAny(text_any=text):
             return Or(tuple(Containing(at, part) for part in dict.fromkeys(text.split())))
@@ -270,21 +295,8 @@ def _orders_integers(index: Schema) -> bool:
     return kind_of(index) == "integer" and getattr(index, "range", None) is not False
 
 
-def _with_tokens(path: Steps, index: Schema, text: str, every: bool) -> Expression:
-    at = _tokens_at(path, index)
-    return HasTokens(at, tuple(at.tokens.of_query(text)), every)
-
-
-def _with_phrase(path: Steps, index: Schema, phrase: str) -> Expression:
-    at = _tokens_at(path, index)
-    if at.together and not getattr(index, "phrase_matching", None):
-        return NONE
-    return HasPhrase(TokensAt(path, at.tokens, False), tuple(at.tokens.of_phrase(phrase)))
-
-
 def _tokens_at(path: Steps, index: Schema) -> TokensAt:
-    if kind_of(index) != "text":
-        return TokensAt(path, UNINDEXED, False)
+    """The tokens that an index of texts has."""
     params = index if isinstance(index, models.TextIndexParams) else _PLAIN_TEXT
     return TokensAt(path, tokens_of(params), True)
 

@@ -8,7 +8,7 @@ from qdrant_client.http import models as rest
 
 from retrieval_store.base.json_values import shown
 from retrieval_store.interface.points import RankedPoints
-from retrieval_store.interface.steps import Ordered, Step, Unranked
+from retrieval_store.interface.steps import Diverse, Ordered, Step, Unranked
 from retrieval_store.qdrant.collections.configuration import UNNAMED
 from retrieval_store.qdrant.collections.indexed import MATCHED
 from retrieval_store.qdrant.collections.opened import Collections, Opened
@@ -66,23 +66,20 @@ def _ranked(
     return [
         made(
             rest.QueryResponse,
-            points=_scored(one, selection, _is_flat(step)),
+            points=_scored(one, selection, step),
         )
         for one, selection, step in zip(found, selections, steps, strict=True)
     ]
 
 
-def _is_flat(step: Step) -> bool:
-    """Whether what a step finds isn't ranked by a score."""
-    return isinstance(step.scoring, Ordered | Unranked)
-
-
-def _scored(
-    found: RankedPoints, selection: Selection, flat: bool = False
-) -> list[models.ScoredPoint]:
-    """The points as models. flat: they aren't ranked by a score, and have no version there."""
+def _scored(found: RankedPoints, selection: Selection, step: Step) -> list[models.ScoredPoint]:
+    """The points that a step finds as models. Those that aren't ranked by a score have no version
+    there; those that are chosen for being different have None for no vectors, and not {}."""
     points = found.points
-    count = len(points.ids)
+    count, flat = len(points.ids), isinstance(step.scoring, Ordered | Unranked)
+    vectors = selection.vectors(points)
+    if isinstance(step.scoring, Diverse):
+        vectors = [one or None for one in vectors]
     versions = [0] * count if flat or points.versions is None else points.versions.tolist()
     values = [None] * count if found.values is None else found.values
     parts = zip(
@@ -90,7 +87,7 @@ def _scored(
         versions,
         found.scores.tolist(),
         selection.payloads(points),
-        selection.vectors(points),
+        vectors,
         values,
         strict=True,
     )
@@ -129,7 +126,7 @@ def query_groups(
     fields = selection.fields(version=True)
     grouping = grouping_by(group_by, limit, group_size, opened.configuration.indexes)
     groups = [
-        made(models.PointGroup, hits=_scored(one, selection, _is_flat(step)), id=value, lookup=None)
+        made(models.PointGroup, hits=_scored(one, selection, step), id=value, lookup=None)
         for value, one in opened.points.group(step, grouping, fields)
     ]
     if with_lookup is not None:

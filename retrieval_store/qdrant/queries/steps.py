@@ -37,7 +37,7 @@ from retrieval_store.qdrant.collections.strict import (
     check_scan,
     check_search,
 )
-from retrieval_store.qdrant.filters import parse_order, parse_scored
+from retrieval_store.qdrant.filters import merged, parse_order, parse_scored
 from retrieval_store.qdrant.points.reading import expression_of
 from retrieval_store.qdrant.queries.formulas import formula_of
 from retrieval_store.qdrant.queries.inputs import Inputs, average, nothing_given
@@ -53,7 +53,7 @@ def step_of(collections: Collections, opened: Opened, request: Any) -> Step:
     """What a request asks for: a QueryRequest, or what has its fields."""
     parser = _Parser(collections, opened)
     try:
-        parsed = parser.parsed(request, 1)
+        parsed = parser.parsed(request, None, 1)
     except RetrievalStoreError:
         parser.refuse_unreadable(request)  # which a server comes upon before all else
         raise
@@ -72,13 +72,14 @@ class _Parsed:
 
 
 def _joined(parsed: _Parsed, above: Expression | None) -> Step:
-    """The step with those before it. above: what the steps behind it demand, which is asked where
-    points are first looked for. Besides that, no step finds the points that it or those before it
-    have named."""
+    """The step with those before it. No step finds the points that it or those before it have
+    named, nor those that the steps behind it have: above, which is asked where points are first
+    looked for."""
     named = Not(HasId(tuple(dict.fromkeys(parsed.named)))) if parsed.named else None
-    expression = every(parsed.step.expression, above, named)
-    before = tuple(_joined(one, expression) for one in parsed.before)
-    return replace(parsed.step, before=before, expression=None if before else expression)
+    unnamed = every(above, named)
+    before = tuple(_joined(one, unnamed) for one in parsed.before)
+    asked = None if before else every(parsed.step.expression, unnamed)
+    return replace(parsed.step, before=before, expression=asked)
 
 
 class _Parser:
@@ -87,12 +88,16 @@ class _Parser:
     def __init__(self, collections: Collections, opened: Opened) -> None:
         self._collections, self._opened = collections, opened
 
-    def parsed(self, given: Any, depth: int) -> _Parsed:
-        """A step, and those before it."""
+    def parsed(self, given: Any, above: models.Filter | None, depth: int) -> _Parsed:
+        """A step, and those before it. above: the filters of the steps behind it, which are asked
+        where points are first looked for."""
         if depth > MAX_DEPTH:
             raise wrong(f"prefetches are nested deeper than {MAX_DEPTH} levels")
         step, own = self._step(given)
-        before = tuple(self.parsed(one, depth + 1) for one in _sources(given))
+        filter_ = merged(above, given.filter)
+        if above is not None and not _sources(given):
+            step = replace(step, expression=expression_of(self._opened, filter_))
+        before = tuple(self.parsed(one, filter_, depth + 1) for one in _sources(given))
         return _Parsed(step, (*own, *chain.from_iterable(one.named for one in before)), before)
 
     def refuse_unreadable(self, given: Any) -> None:

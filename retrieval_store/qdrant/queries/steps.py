@@ -183,6 +183,11 @@ class _Parser:
 
     def _by_vectors(self, query: Any, given: Any, inputs: Inputs, limit: int) -> Scoring:
         params = given.params or models.SearchParams()
+        if params.idf is not None and not inputs.using.idf:
+            raise wrong(
+                f"params.idf is given, which needs sparse vectors with the modifier idf, and "
+                f"{inputs.using.name!r} aren't such"
+            )
         match query:
             case models.NearestQuery(nearest=nearest, mmr=None):
                 return self._near(inputs, nearest, params)

@@ -16,11 +16,11 @@ from retrieval_store.qdrant.refusals import malformed, wrong
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 SELECTORS = ("points", "points_selector")
-SEVERAL = ("prefetch", "requests", "update_operations", "change_aliases_operations")
+SEVERAL = ("prefetch", "update_operations", "change_aliases_operations")
 MODELS = (  # arguments that are models, or have some in a list
     *("query_filter", "scroll_filter", "count_filter", "facet_filter", "update_filter"),
-    *("query", "prefetch", "search_params", "lookup_from", "with_lookup", "order_by"),
-    *("with_payload", "requests", "update_operations", "change_aliases_operations"),
+    *("prefetch", "search_params", "lookup_from", "with_lookup", "order_by"),
+    *("with_payload", "update_operations", "change_aliases_operations"),
     *("hnsw_config", "optimizers_config", "wal_config", "quantization_config"),
     *("strict_mode_config", "collection_params", "shard_key_selector", *SELECTORS),
 )

@@ -12,7 +12,7 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 from tests.helpers import ROOT
 
 RECORDED = ROOT / "tests" / "data" / "qdrant_answers"
-RECORDINGS = ("a", "b")
+RECORDINGS = ("a", "b", "c", "d", "e", "f")
 LIKE = 1e-3  # of numbers that aren't integers, relatively
 NOT_COMPARED = {
     "operation_id",

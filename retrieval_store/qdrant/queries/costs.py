@@ -16,11 +16,14 @@ def cost_of_filter(given: Any) -> int:
 
 def cost_of_query(given: Any) -> int:
     """Of a query: of its prefetches, which look for points; where there are none, its own."""
-    sources = given.prefetch or []
-    if sources:
-        every = sources if isinstance(sources, Sequence) else [sources]
-        return sum(map(cost_of_query, every))
-    return _examples(given.query) + len(conditions_in(given.filter))
+    cost, pending = 0, [given]
+    while pending:
+        one = pending.pop()
+        sources = one.prefetch or []
+        pending.extend(sources if isinstance(sources, Sequence) else [sources])
+        if not sources:
+            cost += _examples(one.query) + len(conditions_in(one.filter))
+    return cost
 
 
 def _examples(query: Any) -> int:

@@ -128,6 +128,13 @@ def test_no_step_finds_the_points_that_a_prefetch_names(qdrant):
     assert [one.id for one in found] == [3, 1, 0]
 
 
+def test_points_named_by_a_look_up_in_the_same_collection_are_left_out_too(qdrant):
+    put(qdrant, dict.fromkeys(range(3)))
+    lookup = models.LookupLocation(collection="c")
+    found = qdrant.query_points("c", 2, lookup_from=lookup).points
+    assert [one.id for one in found] == [1, 0]
+
+
 def test_what_cannot_be_read_is_refused_before_what_is_not_there(qdrant):
     nothing = models.RecommendQuery(recommend=models.RecommendInput(positive=[]))
     order = models.Prefetch(query=models.OrderByQuery(order_by="none"))
@@ -485,6 +492,18 @@ def test_strict_mode_asks_for_indexes_of_groups_and_formulas_too(indexed):
     assert scored(indexed, "f", {}) == 0.5
     refused(lambda: scored(indexed, "w", {"w": 1}), 400)
     refused(lambda: scored(indexed, {"datetime_key": "f"}, {}), 400)
+
+
+def test_strict_mode_bounds_vectors_that_are_updated_as_those_that_are_written(qdrant):
+    several = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
+    params = models.VectorParams(size=2, distance=DOT, multivector_config=several)
+    qdrant.create_collection("m", {"m": params})
+    qdrant.upsert("m", [models.PointStruct(id=1, vector={"m": [[1.0, 2.0]]})])
+    strict(qdrant, "m", multivector_config={"m": models.StrictModeMultivector(max_vectors=1)})
+    more = {"m": [[1.0, 2.0], [3.0, 4.0]]}
+    refused(lambda: qdrant.upsert("m", [models.PointStruct(id=1, vector=more)]), 400)
+    refused(lambda: qdrant.update_vectors("m", [models.PointVectors(id=1, vector=more)]), 400)
+    assert qdrant.retrieve("m", [1], with_vectors=True)[0].vector == {"m": [[1.0, 2.0]]}
 
 
 # Rates

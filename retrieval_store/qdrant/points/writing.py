@@ -141,7 +141,7 @@ def _of_batch(opened: Opened, batch: models.Batch) -> tuple[list[PointId], Colum
         columns = {}
         for name, column in vectors.items():
             _check_length(f"vectors[{name!r}]", column, len(ids))
-            for vector in column:
+            for vector in column if isinstance(column, list) else ():
                 refuse_empty(name, vector)
             columns[name] = column_of(opened, name, column, None)
     else:
@@ -202,6 +202,8 @@ def updating_vectors(opened: Opened, points: Sequence[Any], update_filter: Any =
         PointBatch([id_to_write(point.id) for point in some], _vectors_of(opened, some))
         for some in _without_repeats(points)
     ]
+    for batch in batches:
+        check_columns(opened, batch.vectors)
 
     def update(changes: Changes) -> None:
         for batch in batches:

@@ -92,7 +92,7 @@ class Inputs:
         found = self.read[point_id]
         if found is None or (isinstance(found, np.ndarray) and np.isnan(found.ravel()[:1]).any()):
             raise missing(f"Not found: the point {given} has no vector {name!r}")
-        if self.source is self.opened:
+        if self.source.record.id == self.opened.record.id:
             self.named.append(point_id)
         return found if isinstance(found, SparseVector) else _as_kept(self.theirs, found)
 

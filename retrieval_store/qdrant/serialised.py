@@ -22,6 +22,7 @@ MODELS = (  # arguments that are models, or have some in a list
     *("prefetch", "search_params", "lookup_from", "with_lookup", "order_by"),
     *("with_payload", "update_operations", "change_aliases_operations"),
     *("hnsw_config", "optimizers_config", "wal_config", "quantization_config"),
+    *("vectors_config", "sparse_vectors_config", "vector_name_config", "field_schema"),
     *("strict_mode_config", "collection_params", "shard_key_selector", *SELECTORS),
 )
 WRITTEN = ("upsert", "update_vectors", "upload_points")  # whose points are no selector

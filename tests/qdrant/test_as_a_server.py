@@ -314,6 +314,12 @@ def test_dicts_are_taken_where_models_are_wanted(qdrant):
     assert [one.payload for one in qdrant.scroll("c")[0]] == [{"n": 2, "m": 1}, {"n": 3, "m": 1}]
     qdrant.update_collection("c", strict_mode_config={"enabled": True, "max_query_limit": 1})
     refused(lambda: qdrant.scroll("c", limit=2), 400)
+    qdrant.create_collection("d", {"size": 2, "distance": "Dot"})
+    assert qdrant.get_collection("d").config.params.vectors == PLANE
+    qdrant.create_collection("e", {"a": {"size": 2, "distance": "Dot"}})
+    assert qdrant.get_collection("e").config.params.vectors == {"a": PLANE}
+    qdrant.create_payload_index("d", "n", {"type": "integer", "range": False})
+    assert qdrant.get_collection("d").payload_schema["n"].params.range is False
 
 
 # Shard keys

@@ -5,6 +5,7 @@ many as may be spent in a minute, is full at first, and fills again at that rate
 """
 
 import math
+import os
 import threading
 import time
 from dataclasses import dataclass, field
@@ -41,8 +42,33 @@ class Bucket:
         return (cost - self.tokens) * MINUTE / self.most
 
 
-_lock = threading.Lock()
-_buckets: dict[tuple[str, Kind], Bucket] = {}
+class _Buckets:
+    """The buckets of this process. A child begins with full ones, and with a lock of its own: that
+    of the parent may be held by a thread that the child hasn't."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[tuple[str, Kind], Bucket] = {}
+
+    def forget_after_fork(self) -> None:
+        """In a child: begin anew."""
+        self._lock, self._held = threading.Lock(), {}
+
+    def lack_after(self, collection: str, kind: Kind, most: int, cost: int) -> float:
+        """See `Bucket.lack_after`; where the limit is a new one, the bucket is, too."""
+        now, key = time.monotonic(), (collection, kind)
+        with self._lock:
+            bucket = self._held.get(key)
+            if bucket is None or bucket.most != most:
+                if len(self._held) >= KEPT:
+                    self._held.clear()
+                bucket = self._held[key] = Bucket(most, now)
+            return bucket.lack_after(cost, now)
+
+
+_buckets = _Buckets()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_buckets.forget_after_fork)
 
 
 def spend(opened: Opened, kind: Kind, cost: int) -> None:
@@ -58,20 +84,9 @@ def spend(opened: Opened, kind: Kind, cost: int) -> None:
             f"Rate limiting exceeded: this counts for {cost} operations, and strict mode allows "
             f"{most} a minute ({setting}); split it",
         )
-    with _lock:
-        lack = _bucket(opened.record.id, kind, most).lack_after(cost, time.monotonic())
+    lack = _buckets.lack_after(opened.record.id, kind, most, cost)
     if lack > 0.0:
         raise RateLimited(
             f"Rate limiting exceeded: strict mode allows {most} operations a minute ({setting})",
             max(1, math.ceil(lack)),
         )
-
-
-def _bucket(collection: str, kind: Kind, most: int) -> Bucket:
-    """The bucket of a collection; a full one where the limit is a new one."""
-    bucket = _buckets.get((collection, kind))
-    if bucket is None or bucket.most != most:
-        if len(_buckets) >= KEPT:
-            _buckets.clear()
-        bucket = _buckets[collection, kind] = Bucket(most, time.monotonic())
-    return bucket

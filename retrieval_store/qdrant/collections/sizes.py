@@ -4,7 +4,6 @@ As on a server, they are measured when a collection is made, or first written to
 and again at every 32nd write that is compared: counting for each would cost more than the writes.
 """
 
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,25 +23,22 @@ class Size:
 
 
 class _Sizes:
-    """What this process has measured, by the ids of collections, and how often it was asked."""
+    """What this process has measured, by the ids of collections, and how often it was asked. There
+    is no lock: of two threads that ask at once, one may not be counted."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._known: dict[str, tuple[int, Size]] = {}
 
     def begin(self, collection: str) -> None:
         """A collection was made, and is empty."""
-        with self._lock:
-            self._keep(collection, 1, Size())
+        self._keep(collection, 1, Size())
 
     def of(self, opened: Opened) -> Size:
         """The size of a collection, as it was when it was last measured."""
-        with self._lock:
-            asked, size = self._known.get(opened.record.id, (0, Size()))
+        asked, size = self._known.get(opened.record.id, (0, Size()))
         if asked % MEASURED_EACH == 0:
             size = _measured(opened)
-        with self._lock:
-            self._keep(opened.record.id, asked + 1, size)
+        self._keep(opened.record.id, asked + 1, size)
         return size
 
     def _keep(self, collection: str, asked: int, size: Size) -> None:

@@ -47,7 +47,6 @@ from retrieval_store.engine.storage.write import Write, finish
 from retrieval_store.errors import AlreadyExistsError
 from retrieval_store.filters.expression import Expression, PayloadPath, Scalar
 from retrieval_store.filters.typed.columns import ValuesAt
-from retrieval_store.filters.typed.paths import Steps
 from retrieval_store.interface.points import (
     Changed,
     Fields,
@@ -63,7 +62,7 @@ from retrieval_store.interface.points import (
 from retrieval_store.interface.queries import AnyQuery, Cut
 from retrieval_store.interface.records import Mode
 from retrieval_store.interface.spaces import NewSpace, SpaceRecord
-from retrieval_store.interface.steps import Step
+from retrieval_store.interface.steps import Grouping, GroupValue, Step
 from retrieval_store.interface.stores import Changes, IndexKind
 
 T = TypeVar("T")
@@ -320,16 +319,16 @@ class PointStore(Access):
 
     @traced("query_groups", lambda found: returned(*(one.points for _, one in found)))
     def group(
-        self, step: Step, path: Steps, groups: int, size: int, fields: Fields
-    ) -> list[tuple[str | int, RankedPoints]]:
+        self, step: Step, grouping: Grouping, fields: Fields
+    ) -> list[tuple[GroupValue, RankedPoints]]:
         """What a step ranks in groups, by what points have at a path; see `ranking.groups`."""
 
-        def look(view: SearchView) -> list[tuple[str | int, RankedPoints]]:
-            found = grouped(view, step, path, groups, size)
-            points = fetch_each(view, [one.found.rows for one in found], fields)
+        def look(view: SearchView) -> list[tuple[GroupValue, RankedPoints]]:
+            found = grouped(view, step, grouping)
+            points = fetch_each(view, [one.rows for _, one in found], fields)
             return [
-                (one.value, RankedPoints(some, one.found.scores))
-                for some, one in zip(points, found, strict=True)
+                (value, RankedPoints(some, one.scores, one.values))
+                for some, (value, one) in zip(points, found, strict=True)
             ]
 
         return self.read_again(look)

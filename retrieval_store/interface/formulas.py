@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from retrieval_store.filters.expression import Expression
+from retrieval_store.filters.typed.columns import PlacesAt, ValuesAt
 from retrieval_store.filters.typed.paths import Steps
 
+Variable: TypeAlias = Steps | ValuesAt | PlacesAt
+"""Where a formula finds a value: at a path of the payload, or among those at a path that an index
+of payloads holds. The value must be one, and of the kind that is wanted; where there is none, a
+default counts."""
 Unary: TypeAlias = Literal["neg", "abs", "sqrt", "exp", "log10", "ln", "acosh"]
 Several: TypeAlias = Literal["sum", "mult", "max", "min"]
 Decay: TypeAlias = Literal["lin", "exp", "gauss"]
@@ -32,26 +37,26 @@ class ScoreOf:
 
 @dataclass(frozen=True, slots=True)
 class NumberAt:
-    """The number that a payload has at a path; the default where there is none."""
+    """A number, or the default."""
 
-    path: Steps
+    at: Variable
     default: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class TimeAt:
-    """The time that a payload has at a path, in seconds since 1970."""
+    """A time, in seconds since 1970, or the default."""
 
-    path: Steps
+    at: Variable
     default: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class DistanceTo:
-    """Metres from a place, (longitude, latitude), to the one that a payload has at a path."""
+    """Metres from a place, (longitude, latitude), to another, or to the default."""
 
     origin: tuple[float, float]
-    path: Steps
+    at: Variable
     default: tuple[float, float] | None
 
 

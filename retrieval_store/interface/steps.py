@@ -5,12 +5,14 @@ has found. Its scores are those that a Qdrant server gives: distances are distan
 better; of everything else more is.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.filters.expression import Expression
 from retrieval_store.filters.typed.columns import TokensAt, ValuesAt
+from retrieval_store.filters.typed.paths import Steps
 from retrieval_store.interface.formulas import Formula
 
 Example: TypeAlias = Matrix | SparseVector
@@ -140,3 +142,19 @@ class Step:
     expression: Expression | None = None
     threshold: float | None = None
     offset: int = 0
+
+
+GroupValue: TypeAlias = str | int
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """By what points are put into groups: the strings and integers that they have at a path. The
+    first so many groups are wanted, of so many points at most. among: what points fulfil that are
+    in a group of these values; besides: what those do that are in another one."""
+
+    path: Steps
+    groups: int
+    size: int
+    among: Callable[[Sequence[GroupValue]], Expression]
+    besides: Callable[[Sequence[GroupValue]], Expression]

@@ -13,7 +13,6 @@ from retrieval_store.base.json_values import Payload
 from retrieval_store.base.words import Analyzer
 from retrieval_store.filters.expression import Expression, PayloadPath, Scalar
 from retrieval_store.filters.typed.columns import ValuesAt
-from retrieval_store.filters.typed.paths import Steps
 from retrieval_store.interface.points import (
     Changed,
     Content,
@@ -30,7 +29,7 @@ from retrieval_store.interface.points import (
 from retrieval_store.interface.queries import AnyQuery, Cut
 from retrieval_store.interface.records import CollectionRecord, FileReport, Gauges, Progress
 from retrieval_store.interface.spaces import NewSpace, SpaceRecord
-from retrieval_store.interface.steps import Step
+from retrieval_store.interface.steps import Grouping, GroupValue, Step
 
 IndexKind: TypeAlias = Literal["keyword", "float", "bool"]
 INDEX_KINDS: tuple[IndexKind, ...] = get_args(IndexKind)
@@ -176,8 +175,8 @@ class EmbeddedPoints(PointsBackend, Protocol):
         """For each of the steps the points that it ranks, all of one state."""
 
     def group(
-        self, step: Step, path: Steps, groups: int, size: int, fields: Fields
-    ) -> list[tuple[str | int, RankedPoints]]:
+        self, step: Step, grouping: Grouping, fields: Fields
+    ) -> list[tuple[GroupValue, RankedPoints]]:
         """What a step ranks in groups by the strings and integers that points have at a path: the
         first so many groups, in the order of their best points, with so many points each."""
 

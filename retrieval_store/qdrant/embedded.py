@@ -19,13 +19,17 @@ from retrieval_store.places import Session
 from retrieval_store.qdrant import snapshots
 from retrieval_store.qdrant.collections import managing
 from retrieval_store.qdrant.collections.opened import Collections, Opened
+from retrieval_store.qdrant.collections.rates import spend
 from retrieval_store.qdrant.collections.reports import collection_info
+from retrieval_store.qdrant.collections.sharding import check_shard_key
 from retrieval_store.qdrant.collections.strict import check_timeout
 from retrieval_store.qdrant.points import reading, writing
 from retrieval_store.qdrant.points.ids import selected
 from retrieval_store.qdrant.points.uploads import in_batches, points_of
 from retrieval_store.qdrant.queries import answers
+from retrieval_store.qdrant.queries.costs import cost_of_filter, cost_of_query
 from retrieval_store.qdrant.refusals import Refused, answering, missing, wrong
+from retrieval_store.qdrant.serialised import reading_models
 
 NOT_CLUSTERED = "Distributed mode is disabled: this is a store in one process"
 PEER, OURS = 1, "retrieval-store"
@@ -35,7 +39,7 @@ TITLE = "qdrant - vector search engine"  # whose API this is; the version is our
 def _every_method(cls: type) -> type:
     for name, method in list(vars(cls).items()):
         if callable(method) and not name.startswith("_"):
-            setattr(cls, name, answering(method))
+            setattr(cls, name, answering(reading_models(method)))
     return cls
 
 
@@ -62,6 +66,22 @@ class Embedded(QdrantBase):
     def _opened(self, collection_name: str, timeout: int | None = None) -> Opened:
         opened = self._collections.opened(collection_name)
         check_timeout(opened, timeout)
+        return opened
+
+    def _reading(
+        self, collection_name: str, timeout: int | None, asked: dict[str, Any], cost: int = 1
+    ) -> Opened:
+        """The collection for a call that reads. asked: its further arguments; cost: for how many
+        reads it counts."""
+        opened = self._opened(collection_name, timeout)
+        check_shard_key(asked.get("shard_key_selector"))
+        spend(opened, "read", cost)
+        return opened
+
+    def _writing(self, collection_name: str, timeout: int | None, asked: dict[str, Any]) -> Opened:
+        """The same for one that writes, whose cost is known when it has been read."""
+        opened = self._opened(collection_name, timeout)
+        check_shard_key(asked.get("shard_key_selector"))
         return opened
 
     # Collections
@@ -181,7 +201,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.UpdateResult:
-        opened = self._opened(collection_name, timeout)
+        opened = self._writing(collection_name, timeout, kwargs)
         operation = writing.upserting(opened, points, update_filter, update_mode)
         return writing.carry_out(opened, [operation])[0]
 
@@ -198,7 +218,7 @@ class Embedded(QdrantBase):
         for batch in in_batches(points, batch_size):
             for left in reversed(range(1 + max(0, max_retries))):
                 try:
-                    self.upsert(collection_name, batch, update_filter, update_mode)
+                    self.upsert(collection_name, batch, update_filter, update_mode, **kwargs)
                     break
                 except LockTimeoutError:  # nothing of it was written
                     if not left:
@@ -218,7 +238,7 @@ class Embedded(QdrantBase):
     ) -> None:
         points = points_of(vectors, payload, ids)
         self.upload_points(
-            collection_name, points, batch_size, update_filter, update_mode, max_retries
+            collection_name, points, batch_size, update_filter, update_mode, max_retries, **kwargs
         )
 
     def update_vectors(
@@ -229,7 +249,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.UpdateResult:
-        opened = self._opened(collection_name, timeout)
+        opened = self._writing(collection_name, timeout, kwargs)
         operation = writing.updating_vectors(opened, points, update_filter)
         return writing.carry_out(opened, [operation])[0]
 
@@ -241,7 +261,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.UpdateResult:
-        opened = self._opened(collection_name, timeout)
+        opened = self._writing(collection_name, timeout, kwargs)
         operation = writing.deleting_vectors(opened, vectors, selected(points))
         return writing.carry_out(opened, [operation])[0]
 
@@ -252,7 +272,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.UpdateResult:
-        opened = self._opened(collection_name, timeout)
+        opened = self._writing(collection_name, timeout, kwargs)
         operation = writing.deleting_points(opened, points_selector)
         return writing.carry_out(opened, [operation])[0]
 
@@ -265,7 +285,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.UpdateResult:
-        opened = self._opened(collection_name, timeout)
+        opened = self._writing(collection_name, timeout, kwargs)
         operation = writing.setting_payload(opened, payload, selected(points), key)
         return writing.carry_out(opened, [operation])[0]
 
@@ -277,7 +297,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.UpdateResult:
-        opened = self._opened(collection_name, timeout)
+        opened = self._writing(collection_name, timeout, kwargs)
         operation = writing.overwriting_payload(opened, payload, selected(points))
         return writing.carry_out(opened, [operation])[0]
 
@@ -289,7 +309,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.UpdateResult:
-        opened = self._opened(collection_name, timeout)
+        opened = self._writing(collection_name, timeout, kwargs)
         operation = writing.deleting_payload(opened, keys, selected(points))
         return writing.carry_out(opened, [operation])[0]
 
@@ -300,7 +320,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.UpdateResult:
-        opened = self._opened(collection_name, timeout)
+        opened = self._writing(collection_name, timeout, kwargs)
         operation = writing.clearing_payload(opened, selected(points_selector))
         return writing.carry_out(opened, [operation])[0]
 
@@ -311,7 +331,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> list[models.UpdateResult]:
-        opened = self._opened(collection_name, timeout)
+        opened = self._writing(collection_name, timeout, kwargs)
         operations = writing.checked_operations(opened, update_operations)
         return writing.carry_out(opened, operations)
 
@@ -326,7 +346,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> list[models.Record]:
-        opened = self._opened(collection_name, timeout)
+        opened = self._reading(collection_name, timeout, kwargs, len(ids))
         return reading.retrieve(opened, ids, with_payload, with_vectors)
 
     def scroll(
@@ -341,7 +361,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> tuple[list[models.Record], Any]:
-        opened = self._opened(collection_name, timeout)
+        opened = self._reading(collection_name, timeout, kwargs, cost_of_filter(scroll_filter))
         return reading.scroll(
             opened, scroll_filter, limit, order_by, offset, with_payload, with_vectors
         )
@@ -354,7 +374,8 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.CountResult:
-        return reading.count(self._opened(collection_name, timeout), count_filter)
+        opened = self._reading(collection_name, timeout, kwargs, cost_of_filter(count_filter))
+        return reading.count(opened, count_filter, exact)
 
     def facet(
         self,
@@ -366,7 +387,8 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.FacetResponse:
-        return reading.facet(self._opened(collection_name, timeout), key, facet_filter, limit)
+        opened = self._reading(collection_name, timeout, kwargs, cost_of_filter(facet_filter))
+        return reading.facet(opened, key, facet_filter, limit, exact)
 
     def query_points(
         self,
@@ -385,7 +407,6 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> rest.QueryResponse:
-        opened = self._opened(collection_name, timeout)
         request = answers.request_of(
             query=query,
             using=using,
@@ -397,6 +418,7 @@ class Embedded(QdrantBase):
             score_threshold=score_threshold,
             lookup_from=lookup_from,
         )
+        opened = self._reading(collection_name, timeout, kwargs, cost_of_query(request))
         selection = reading.Selection(opened, with_payload, with_vectors)
         return answers.query(self._collections, opened, request, selection)
 
@@ -407,7 +429,10 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> list[rest.QueryResponse]:
-        opened = self._opened(collection_name, timeout)
+        cost = sum(map(cost_of_query, requests))
+        for request in requests:
+            check_shard_key(request.shard_key)
+        opened = self._reading(collection_name, timeout, kwargs, cost)
         return answers.query_batch(self._collections, opened, requests)
 
     def query_points_groups(
@@ -429,7 +454,6 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.GroupsResult:
-        opened = self._opened(collection_name, timeout)
         request = answers.request_of(
             query=query,
             using=using,
@@ -441,6 +465,7 @@ class Embedded(QdrantBase):
             score_threshold=score_threshold,
             lookup_from=lookup_from,
         )
+        opened = self._reading(collection_name, timeout, kwargs, cost_of_query(request))
         selection = reading.Selection(opened, with_payload, with_vectors)
         return answers.query_groups(
             self._collections,
@@ -463,7 +488,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.SearchMatrixPairsResponse:
-        opened = self._opened(collection_name, timeout)
+        opened = self._reading(collection_name, timeout, kwargs, cost_of_filter(query_filter))
         return answers.as_pairs(answers.matrix(opened, query_filter, sample, limit, using))
 
     def search_matrix_offsets(
@@ -476,7 +501,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.SearchMatrixOffsetsResponse:
-        opened = self._opened(collection_name, timeout)
+        opened = self._reading(collection_name, timeout, kwargs, cost_of_filter(query_filter))
         return answers.as_offsets(answers.matrix(opened, query_filter, sample, limit, using))
 
     # Snapshots

@@ -36,9 +36,11 @@ from retrieval_store.filters.typed.nested import any_element
 from retrieval_store.filters.typed.paths import Steps
 from retrieval_store.filters.typed.points import HasVector, InSlice
 from retrieval_store.filters.typed.texts import Beginning, Containing, HasPhrase, HasTokens
+from retrieval_store.interface.formulas import Variable
+from retrieval_store.interface.steps import Grouping
 from retrieval_store.qdrant.paths import parse_path
 from retrieval_store.qdrant.refusals import malformed, to_float
-from retrieval_store.qdrant.text import UNINDEXED, tokens_of
+from retrieval_store.qdrant.text import tokens_of
 
 Schema: TypeAlias = Any  # models.PayloadSchemaType, or parameters of an index
 Indexes: TypeAlias = Mapping[Steps, Schema]
@@ -55,6 +57,32 @@ def parse_filter(given: models.Filter | None, indexes: Mapping[str, Schema]) -> 
     if given is None:
         return None
     return _Parser(by_path(indexes)).filter(given, 1)
+
+
+def merged(one: models.Filter | None, other: models.Filter | None) -> models.Filter | None:
+    """Two filters as one, as servers make it: all that must be or mustn't, of both; but what should
+    be stands together, so it is enough that something of either is so."""
+    if one is None or other is None:
+        return one or other
+    least = one.min_should or other.min_should
+    if one.min_should is not None and other.min_should is not None:
+        least = models.MinShould(
+            conditions=[*one.min_should.conditions, *other.min_should.conditions],
+            min_count=max(one.min_should.min_count, other.min_should.min_count),
+        )
+    return models.Filter(
+        must=_together(one.must, other.must),
+        must_not=_together(one.must_not, other.must_not),
+        should=_together(one.should, other.should),
+        min_should=least,
+    )
+
+
+def _together(some: Any, others: Any) -> Any:
+    if some is None or others is None:
+        return others if some is None else some
+    lists = [one if isinstance(one, list) else [one] for one in (some, others)]
+    return lists[0] + lists[1]
 
 
 def by_path(indexes: Mapping[str, Schema]) -> Indexes:
@@ -181,17 +209,38 @@ def _match(path: Steps, index: Schema, given: Any) -> Expression:
             return _one_of(path, index, values)
         case models.MatchExcept(except_=values):
             return _other_than(path, index, values)
-        case models.MatchText(text=text):
-            return _with_tokens(path, index, text, every=True)
-        case models.MatchTextAny(text_any=text):
-            return _with_tokens(path, index, text, every=False)
-        case models.MatchPhrase(phrase=phrase):
-            return _with_phrase(path, index, phrase)
+        case models.MatchText() | models.MatchTextAny() | models.MatchPhrase():
+            return _text(path, index, given)
         case models.MatchPrefix(prefix=prefix):
             return Beginning(ValuesAt(path, "keyword"), prefix)
         case models.MatchSubstring(substring=text):
             return Containing(ValuesAt(path, "keyword"), text)
     raise InvalidFilterError(f"{shown(given)} is no way to match")
+
+
+def _text(path: Steps, index: Schema, given: Any) -> Expression:
+    """What is asked of texts: of their tokens, if an index has some, and else of their letters."""
+    if kind_of(index) != "text":
+        return _with_letters(ValuesAt(path, "keyword"), given)
+    at = _tokens_at(path, index)
+    match given:
+        case models.MatchText(text=text):
+            return HasTokens(at, tuple(at.tokens.of_query(text)), every=True)
+        case models.MatchTextAny(text_any=text):
+            return HasTokens(at, tuple(at.tokens.of_query(text)), every=False)
+        case models.MatchPhrase(phrase=phrase) if getattr(index, "phrase_matching", None):
+            return HasPhrase(TokensAt(path, at.tokens, False), tuple(at.tokens.of_phrase(phrase)))
+    return NONE
+
+
+def _with_letters(at: ValuesAt, given: Any) -> Expression:
+    """Strings that have a text in them, or any of its parts between blanks, case and all."""
+    match given:
+        case models.MatchTextAny(text_any=text):
+            return Or(tuple(Containing(at, part) for part in dict.fromkeys(text.split())))
+        case models.MatchPhrase(phrase=text) | models.MatchText(text=text):
+            return Containing(at, text)
+    raise InvalidFilterError(f"{shown(given)} is no way to match a text")
 
 
 def _is_missed(index: Schema, match: Any) -> bool:
@@ -246,21 +295,8 @@ def _orders_integers(index: Schema) -> bool:
     return kind_of(index) == "integer" and getattr(index, "range", None) is not False
 
 
-def _with_tokens(path: Steps, index: Schema, text: str, every: bool) -> Expression:
-    at = _tokens_at(path, index)
-    return HasTokens(at, tuple(at.tokens.of_query(text)), every)
-
-
-def _with_phrase(path: Steps, index: Schema, phrase: str) -> Expression:
-    at = _tokens_at(path, index)
-    if at.together and not getattr(index, "phrase_matching", None):
-        return NONE
-    return HasPhrase(TokensAt(path, at.tokens, False), tuple(at.tokens.of_phrase(phrase)))
-
-
 def _tokens_at(path: Steps, index: Schema) -> TokensAt:
-    if kind_of(index) != "text":
-        return TokensAt(path, UNINDEXED, False)
+    """The tokens that an index of texts has."""
     params = index if isinstance(index, models.TextIndexParams) else _PLAIN_TEXT
     return TokensAt(path, tokens_of(params), True)
 
@@ -431,6 +467,34 @@ def parse_filled(key: str, schema: Schema) -> Expression:
             return Differs(ValuesAt(path, "keyword"), ("",))
         case kind:
             return Differs(ValuesAt(path, cast(ScalarKind, kind)), ())
+
+
+def grouping_by(key: str, groups: int, size: int, indexes: Mapping[str, Schema]) -> Grouping:
+    """Groups by a key, of which a server asks with conditions on its values."""
+    path = parse_path(key)
+    index = by_path(indexes).get(path)
+
+    def by(condition: Callable[..., Expression]) -> Callable[[Sequence[str | int]], Expression]:
+        def of(values: Sequence[str | int]) -> Expression:
+            kinds = [[v for v in values if type(v) is kind] for kind in (int, str)]
+            return And(tuple(condition(path, index, some) for some in kinds if some))
+
+        return of
+
+    return Grouping(path, groups, size, by(_one_of), by(_other_than))
+
+
+def parse_variable(name: str, indexes: Mapping[str, Schema]) -> Variable:
+    """Where a formula finds a variable: in the index of just that key, or else in the payload."""
+    path = parse_path(name)
+    index = by_path(indexes).get(path)
+    match kind_of(index):
+        case None | "text":
+            return path
+        case "geo":
+            return _places_at(path, index)
+        case kind:
+            return ValuesAt(path, cast(ScalarKind, kind))
 
 
 def parse_scored(key: Any, indexes: Mapping[str, Schema]) -> TokensAt:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 import qdrant_client
 from httpx import Headers
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import UnexpectedResponse
 
 from retrieval_store.base.json_values import is_unicode, shown
@@ -59,6 +60,18 @@ class Refused(RetrievalStoreError, UnexpectedResponse, ValueError):  # noqa: N81
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Refused, (self.status_code, self.message)
+
+
+class RateLimited(Refused, ResourceExhaustedResponse):
+    """The call was refused, since there were too many in this minute. retry_after_s: in how many
+    seconds it would be taken."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        Refused.__init__(self, HTTPStatus.TOO_MANY_REQUESTS, message)
+        self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RateLimited, (self.message, self.retry_after_s)
 
 
 def malformed(message: str) -> Refused:
@@ -146,16 +159,9 @@ def _refusal(name: str, arguments: Mapping[str, Any]) -> Refused | None:
         if isinstance(value, int) and abs(value) > MOST:
             return malformed(f"{argument} is {shown(value)}, expected an int of at most 64 bits")
     try:
-        read = _model(name, strict=True).model_validate(dict(arguments))
+        _model(name, strict=True).model_validate(dict(arguments))
     except ValidationError as found:
         return _of_first(found, arguments)
-    for argument, value in arguments.items():
-        model = getattr(read, argument, None)
-        if isinstance(model, BaseModel) and isinstance(value, Mapping):
-            return malformed(
-                f"{argument} is {shown(value)}, expected {type(model).__name__} of "
-                "qdrant_client.models"
-            )
     return None
 
 

@@ -7,8 +7,6 @@ from qdrant_client import models
 from retrieval_store.filters.tokens.analysis import Tokens
 from retrieval_store.filters.tokens.stopwords import stopwords_of
 
-UNINDEXED = Tokens()  # how texts are compared that no index of texts holds
-
 
 def tokens_of(params: models.TextIndexParams) -> Tokens:
     """What the index makes of texts."""

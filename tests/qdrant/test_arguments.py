@@ -12,9 +12,9 @@ from retrieval_store.qdrant import QdrantClient, Refused, models
 PLANE = models.VectorParams(size=2, distance=models.Distance.DOT)
 OTHER = models.HnswConfigDiff(m=3)
 WRONG = {
-    "a dict for hnsw_config": (
+    "a word that no model has": (
         "hnsw_config",
-        lambda c: c.create_collection("new", PLANE, hnsw_config={"m": 4}),
+        lambda c: c.create_collection("new", PLANE, hnsw_config={"links": 4}),
     ),
     "another model for strict_mode_config": (
         "strict_mode_config",
@@ -24,7 +24,7 @@ WRONG = {
         "shard_number",
         lambda c: c.create_collection("new", PLANE, shard_number="two"),
     ),
-    "a dict for a filter": ("count_filter", lambda c: c.count("c", {"must": []})),
+    "a word that no filter has": ("count_filter", lambda c: c.count("c", {"musst": []})),
     "a huge limit": ("limit", lambda c: c.scroll("c", limit=2**63)),
     "a negative offset": ("offset", lambda c: c.query_points("c", [1.0, 2.0], offset=-3)),
     "a word for a score": (
@@ -33,14 +33,14 @@ WRONG = {
     ),
     "a surrogate for a name": ("collection_name", lambda c: c.collection_exists("\ud800")),
     "a list for a name": ("collection_name", lambda c: c.count(["c"])),
-    "a dict for points": ("points", lambda c: c.delete("c", {"points": [3]})),
+    "an empty dict for points": ("points", lambda c: c.delete("c", {})),
     "a key for keys": ("keys", lambda c: c.delete_payload("c", "abc", [0])),
     "a name for names": ("vectors", lambda c: c.delete_vectors("c", "dx", [0])),
     "an id for ids": ("ids", lambda c: c.retrieve("c", "12")),
     "nothing for ids": ("ids", lambda c: c.retrieve("c", None)),
-    "a dict for params": (
+    "a word that no params have": (
         "search_params",
-        lambda c: c.query_points("c", [1.0, 2.0], search_params={"exact": True}),
+        lambda c: c.query_points("c", [1.0, 2.0], search_params={"exactly": True}),
     ),
     "a number for a key": ("key", lambda c: c.facet("c", 5)),
     "nothing for a vector": (

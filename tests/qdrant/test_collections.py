@@ -142,7 +142,6 @@ def test_one_unnamed_kind_of_vectors_is_reported_as_such(things):
         ({"a": models.VectorParams(size=70_000, distance=DOT)}, None),
         ({"a/b": PARAMS}, None),
         (None, {"": models.SparseVectorParams()}),
-        (models.VectorParams(size=2, distance=DOT, datatype=models.Datatype.TURBO4), None),
     ],
 )
 def test_configurations_that_cannot_be_are_refused_and_leave_no_collection(qdrant, vectors, sparse):
@@ -523,16 +522,6 @@ def with_params(**params):
             lambda q: q.upsert("things", [point(i) for i in (1, 2)]),
         ),
         (
-            {"max_points_count": 4},
-            lambda q: q.upsert("things", [point(7), point(8)]),
-            lambda q: q.upsert("things", [point(7)]),
-        ),
-        (
-            {"max_collection_vector_size_bytes": 8},
-            lambda q: q.upsert("things", [point(7, None, [1, 2])]),
-            lambda q: q.upload_points("other", [point(7, None, [1, 2])]),
-        ),
-        (
             {"max_payload_index_count": 1},
             lambda q: q.create_payload_index("things", "n", "integer"),
             lambda q: q.create_payload_index("things", "i", "integer"),
@@ -556,23 +545,32 @@ def test_strict_mode_refuses_what_it_forbids_and_nothing_else(things, limit, ref
     refused(things)
 
 
-def test_strict_mode_counts_what_a_whole_batch_adds(things):
-    things.upsert("things", [point(1)])
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"max_points_count": 4},
+        {"max_collection_vector_size_bytes": 32},
+    ],
+)
+def test_strict_mode_compares_sizes_before_a_write_as_they_were_measured(things, limit):
+    """They are measured when a collection is made, and again at every 32nd write."""
     things.update_collection(
-        "things", strict_mode_config=models.StrictModeConfig(enabled=True, max_points_count=3)
+        "things", strict_mode_config=models.StrictModeConfig(enabled=True, **limit)
     )
-
-    def adding(*numbers):
-        points = models.PointsList(points=[point(i) for i in numbers])
-        return models.UpsertOperation(upsert=points)
-
-    with pytest.raises(Refused, match="max_points_count"):
-        things.batch_update_points("things", [adding(2, 3), adding(4)])
-    assert things.count("things").count == 1
-    freeing = models.DeleteOperation(delete=models.PointIdsList(points=[1]))
-    things.batch_update_points("things", [adding(2, 3), freeing, adding(4)])
-    assert things.count("things").count == 3
-    things.batch_update_points("things", [freeing])
+    things.upsert("things", [point(i, {"n": i}, [i, i]) for i in range(5)])  # more than allowed
+    for _ in range(30):
+        things.upsert("things", [point(1, None, [1, 2])])
+    before = things.scroll("things", with_vectors=True)
+    with pytest.raises(Refused, match=next(iter(limit))):
+        things.batch_update_points(
+            "things",
+            [
+                models.DeleteOperation(delete=models.PointIdsList(points=[2])),
+                models.UpsertOperation(upsert=models.PointsList(points=[point(9)])),
+            ],
+        )
+    assert things.scroll("things", with_vectors=True) == before
+    things.delete("things", [0, 1, 2, 3, 4])  # what frees is never refused
 
 
 def test_strict_mode_holds_within_batches(things):

@@ -67,7 +67,7 @@ def test_what_was_written_since_is_found_like_everything_else(before, after, fil
 
 
 @compared
-@given(strategies.points, st.lists(strategies.filters, max_size=10), strategies.indexes)
+@given(strategies.points, st.lists(strategies.filters_of_texts, max_size=10), strategies.indexes)
 def test_points_asked_one_by_one_say_the_same(payloads, filters, indexes):
     with closing(Payloads()) as ours:
         ours.indexes = indexes

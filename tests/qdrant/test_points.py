@@ -177,7 +177,7 @@ def test_an_update_filter_chooses_among_known_points_and_new_ones_come_in(qdrant
     assert {one: payload["n"] for one, payload in payloads(qdrant).items()} == {1: 1, 2: 9, 3: 2}
 
 
-def test_of_points_of_one_id_in_a_batch_the_last_is_meant_and_by_insert_only_the_first(qdrant):
+def test_of_points_of_one_id_in_a_batch_the_last_is_meant_whatever_the_mode(qdrant):
     twice = [
         point(1, {"n": 1}, a=[1, 1]),
         point(2, {"n": 2}, m=[[2, 2]]),
@@ -188,14 +188,8 @@ def test_of_points_of_one_id_in_a_batch_the_last_is_meant_and_by_insert_only_the
     assert vectors(qdrant) == {1: {"m": [[3.0, 3.0]]}, 2: {"m": [[2.0, 2.0]]}}
     qdrant.delete("things", [1, 2])
     qdrant.upsert("things", twice, update_mode=models.UpdateMode.INSERT_ONLY)
-    assert payloads(qdrant) == {1: {"n": 1}, 2: {"n": 2}}
-    assert vectors(qdrant) == {1: {"a": [1.0, 1.0]}, 2: {"m": [[2.0, 2.0]]}}
-
-
-def test_no_points_are_no_error_and_write_nothing(qdrant):
-    qdrant.upsert("things", [point(1)])
-    qdrant.upsert("things", [])
-    assert ids(qdrant) == [1]
+    assert payloads(qdrant) == {1: {"n": 3}, 2: {"n": 2}}
+    assert vectors(qdrant) == {1: {"m": [[3.0, 3.0]]}, 2: {"m": [[2.0, 2.0]]}}
 
 
 def test_wait_ordering_and_timeout_are_accepted(qdrant):
@@ -298,13 +292,18 @@ def test_set_payload_at_a_path(qdrant, key, expected):
         (["a.b[1].m"], {"a": {"b": [{"n": 1}, {"n": 2}]}, "n": 1, "x.y": 2}),
         (["x.y"], {"a": {"b": [{"n": 1}, {"n": 2, "m": 3}]}, "n": 1, "x.y": 2}),
         (['"x.y"', "nothing.here"], {"a": {"b": [{"n": 1}, {"n": 2, "m": 3}]}, "n": 1}),
+        (["a.b[]", "n[]"], {"a": {"b": []}, "n": 1, "x.y": 2}),
+        (["a.b[0]"], {"a": {"b": [{"n": 1}, {"n": 2, "m": 3}]}, "n": 1, "x.y": 2}),
     ],
 )
 def test_delete_payload_takes_away_what_lies_at_paths(qdrant, keys, expected):
     qdrant.upsert(
         "things", [point(1, {"a": {"b": [{"n": 1}, {"n": 2, "m": 3}]}, "n": 1, "x.y": 2})]
     )
-    qdrant.delete_payload("things", keys, [1, 77])
+    with pytest.raises(Refused) as refused:
+        qdrant.delete_payload("things", keys, [1, 77])
+    assert refused.value.status_code == 404
+    qdrant.delete_payload("things", keys, [1])
     assert payloads(qdrant) == {1: expected}
 
 
@@ -378,7 +377,11 @@ def test_an_update_filter_chooses_whose_vectors_are_replaced(qdrant):
 def test_vectors_that_are_deleted_are_neither_shown_nor_found(qdrant):
     sparse = models.SparseVector(indices=[1], values=[1.0])
     qdrant.upsert("things", [point(i, {"n": i}, a=[i, 1], s=sparse) for i in (1, 2, 3)])
-    qdrant.delete_vectors("things", ["a"], [2, 77])
+    with pytest.raises(Refused) as refused:
+        qdrant.delete_vectors("things", ["a"], [2, 77])
+    assert refused.value.status_code == 404
+    assert ids(qdrant, scroll_filter=having("a")) == [1, 2, 3]
+    qdrant.delete_vectors("things", ["a"], [2])
     qdrant.delete_vectors("things", ["s", "m"], matching("n", 3))
     assert ids(qdrant, scroll_filter=having("a")) == [1, 3]
     assert ids(qdrant, scroll_filter=having("s")) == [1, 2]

@@ -162,8 +162,7 @@ class Writes(RuleBasedStateMachine):
         )
         meant = {}
         for one, payload, held in points:
-            if not (mode == models.UpdateMode.INSERT_ONLY and one in meant):
-                meant[one] = without_null_texts(payload), held
+            meant[one] = without_null_texts(payload), held
         for one, new in meant.items():
             old = self.model.points.get(one)
             if old is None:
@@ -188,15 +187,19 @@ class Writes(RuleBasedStateMachine):
     def update_vectors(self, one, given):
         new = self.those(given)
         write = [models.PointVectors(id=one, vector=new)]
-        if self.fails_without([one], lambda: self.client.update_vectors(self.name, write)):
+        if not new:
+            with pytest.raises(Refused):
+                self.client.update_vectors(self.name, write)
+        elif self.fails_without([one], lambda: self.client.update_vectors(self.name, write)):
             payload, held = self.model.points[one]
             self.model.points[one] = payload, {**held, **new}
 
     @rule(ids=some_ids, names=st.sets(st.sampled_from(["", "many", "words"]), min_size=1))
     def delete_vectors(self, ids, names):
-        self.client.delete_vectors(self.name, sorted(names), ids)
-        for one in ids:
-            if one in self.model.points:
+        if self.fails_without(
+            ids, lambda: self.client.delete_vectors(self.name, sorted(names), ids)
+        ):
+            for one in ids:
                 payload, held = self.model.points[one]
                 kept = {name: v for name, v in held.items() if name not in names}
                 self.model.points[one] = payload, kept

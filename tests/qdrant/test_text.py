@@ -43,6 +43,7 @@ ASKED = [
     *("quickly running", "aaa", "", "dog lazy", "brown fox", "елка"),
 ]
 TOKENIZERS = ["word", "whitespace", "prefix", "code", "multilingual"]
+PLAIN = models.TextIndexParams(type="text", phrase_matching=True)
 OPTIONS = [
     {},
     {"lowercase": False},
@@ -81,7 +82,7 @@ def test_every_character_divides_words_or_is_in_them_as_in_that_engine():
     characters = every if FULL else every[turn(8) :: 8]
     payloads = {i: {"t": f"a{character}b"} for i, character in enumerate(characters)}
     alone = models.Filter(must=[models.FieldCondition(key="t", match=models.MatchText(text="a"))])
-    with both(payloads, {}) as (edge, ours):
+    with both(payloads, {"t": PLAIN}) as (edge, ours):
         assert [
             hex(ord(characters[i])) for i in set(ours.found(alone)) ^ set(edge.found(alone))
         ] == []
@@ -90,7 +91,7 @@ def test_every_character_divides_words_or_is_in_them_as_in_that_engine():
 @given(st.lists(st.text(max_size=8), min_size=1, max_size=8))
 def test_any_text_is_split_as_that_engine_splits_it(texts):
     payloads = {i: {"t": text} for i, text in enumerate(texts)}
-    with both(payloads, {}) as (edge, ours):
+    with both(payloads, {"t": PLAIN}) as (edge, ours):
         for text in texts:
             for asked in asked_for(text):
                 assert ours.found(asked) == edge.found(asked), asked

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.qdrant_server import Server
-from tests.helpers.recorded import RECORDINGS, agree, agrees, answered, calls_of
+from tests.helpers.recorded import agree, agrees, answered, calls_of
 
 COMPARED = {
     "filters": 882,
@@ -29,6 +29,7 @@ COMPARED = {
 DIFFERENT = {  # by line, the same in both recordings
     1691: "today's engine doesn't count an empty text among those that an index of texts holds",
 }
+HELD = ("a", "b")  # recordings; the others ask for what only a store in this process promises
 LACKING = {"status": 501}  # the stand-in has no such method
 
 
@@ -45,7 +46,7 @@ def replayed(recording: str) -> list[tuple[int, Any, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("part", COMPARED)
-@pytest.mark.parametrize("recording", RECORDINGS)
+@pytest.mark.parametrize("recording", HELD)
 def test_it_answers_what_a_real_server_answered(recording, part):
     compared = [
         (line, call, got)
@@ -58,12 +59,12 @@ def test_it_answers_what_a_real_server_answered(recording, part):
 
 
 def test_every_part_of_the_recordings_is_compared():
-    for recording in RECORDINGS:
+    for recording in HELD:
         assert {call["part"] for _, call, _ in replayed(recording)} == set(COMPARED)
 
 
 def test_what_is_said_to_differ_does():
-    for recording in RECORDINGS:
+    for recording in HELD:
         for line, call, got in replayed(recording):
             if line in DIFFERENT:
                 assert not agree(got, {"answer": call["answer"]})

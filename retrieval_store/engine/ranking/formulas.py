@@ -6,7 +6,7 @@ missing, or isn't a finite number, is an error.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,11 +14,12 @@ from retrieval_store.base.arrays import Bools, Floats, Ints
 from retrieval_store.base.ranking import Ranking
 from retrieval_store.engine.filtering.masks import among
 from retrieval_store.engine.nearest.kept import SearchView
-from retrieval_store.engine.storage.records import read_exactly
+from retrieval_store.engine.storage.records import has_anything, read_exactly
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.dates import micros_in
+from retrieval_store.filters.typed.columns import ValuesAt
 from retrieval_store.filters.typed.geo import distances
-from retrieval_store.filters.typed.paths import Steps, found_in, items_of
+from retrieval_store.filters.typed.paths import EACH, Steps, found_in, items_of
 from retrieval_store.interface.formulas import (
     Apply,
     Combine,
@@ -31,10 +32,12 @@ from retrieval_store.interface.formulas import (
     Quotient,
     ScoreOf,
     TimeAt,
+    Variable,
     Whether,
 )
 
 MICROS = 1e6
+EAST, NORTH = 180.0, 90.0
 
 
 def worked_out(view: SearchView, formula: Formula, rows: Ints, before: Sequence[Ranking]) -> Floats:
@@ -65,10 +68,10 @@ class _Rows:
                 return np.full(len(self._rows), value)
             case ScoreOf(place, default):
                 return self._score(place, default)
-            case NumberAt(path, default):
-                return self._read(path, default, asked, _number)
-            case TimeAt(path, default):
-                return self._read(path, default, asked, _seconds)
+            case NumberAt(at, default):
+                return self._read(at, asked, _number, default)
+            case TimeAt(at, default):
+                return self._read(at, asked, _seconds, default)
             case DistanceTo():
                 return self._distance(node, asked)
             case Whether(expression):
@@ -129,50 +132,79 @@ class _Rows:
         return decayed
 
     def _distance(self, node: DistanceTo, asked: Bools) -> Floats:
-        lon = self._read(node.path, node.default and node.default[0], asked, _longitude)
-        lat = self._read(node.path, node.default and node.default[1], asked, _latitude)
-        return distances(*node.origin, lon, lat)
+        places = self._read(node.at, asked, _place, node.default, (0.0, 0.0)).reshape(-1, 2)
+        return distances(*node.origin, places[:, 0], places[:, 1])
 
     def _read(
-        self, path: Steps, default: float | None, asked: Bools, of: Callable[[Any], float | None]
+        self,
+        at: Variable,
+        asked: Bools,
+        of: Callable[[Any], Any],
+        default: Any,
+        unasked: Any = 0.0,
     ) -> Floats:
-        """What payloads have at a path: one value each."""
-        (values,) = read_exactly(
-            self._view.connection, self._view.state.pks[self._rows], [path.keys]
+        """What points have there, one value each, and what stands for it where it isn't asked."""
+        path = at if isinstance(at, Steps) else at.path
+        connection, pks = self._view.connection, self._view.state.pks[self._rows]
+        (values,) = read_exactly(connection, pks, [path.keys])
+        nothing = [i for i, value in enumerate(values) if value is None]
+        null = has_anything(connection, pks[nothing], path.keys) if nothing else ()
+        absent = {i for i, there in zip(nothing, null, strict=True) if not there}
+        held = (
+            [] if i in absent else _held(at, found_in(value, path.beyond))
+            for i, value in enumerate(values)
         )
-        found = [_one(items_of(found_in(value, path.beyond)), default, of) for value in values]
+        found = [_one(one, default, of) for one in held]
         lacking = np.array([one is None for one in found], np.bool_) & asked
         if lacking.any():
             raise InvalidArgumentError(
                 f"the formula: a point has nothing of use at {str(path)!r}, and there is no default"
             )
-        return np.array([0.0 if one is None else one for one in found])
+        return np.array([unasked if one is None else one for one in found], np.float64)
 
 
-def _one(
-    items: list[Any], default: float | None, of: Callable[[Any], float | None]
-) -> float | None:
-    items = [item for item in items if item is not None]
-    if not items:
+class _Time(NamedTuple):
+    """A time as an index of times holds it."""
+
+    micros: int
+
+
+def _held(at: Variable, found: list[Any]) -> list[Any]:
+    """The values of a point. As a path that leads into a list says so, one that ends with all of
+    its elements gives these as they are, and another those of a list in its place."""
+    if isinstance(at, Steps):
+        return found if at.steps[-1] is EACH else items_of(found)
+    held: list[Any] = at.within(found)
+    is_time = isinstance(at, ValuesAt) and at.kind == "datetime"
+    return [_Time(micros) for micros in held] if is_time else held
+
+
+def _one(values: list[Any], default: Any, of: Callable[[Any], Any]) -> Any:
+    """The only value, or several as a list; the default where there is none."""
+    if not values:
         return default
-    return of(items[0]) if len(items) == 1 else None
+    return of(values[0] if len(values) == 1 else values)
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return float(value) if type(value) in (int, float) else None
 
 
 def _seconds(value: Any) -> float | None:
+    if isinstance(value, _Time):
+        return value.micros / MICROS
     micros = micros_in(value) if isinstance(value, str) else None
     return None if micros is None else micros / MICROS
 
 
-def _longitude(value: Any) -> float | None:
-    return _number(value.get("lon")) if isinstance(value, dict) else None
-
-
-def _latitude(value: Any) -> float | None:
-    return _number(value.get("lat")) if isinstance(value, dict) else None
+def _place(value: Any) -> tuple[float, float] | None:
+    """Two numbers are a place too, as servers read them: longitude and latitude."""
+    match value:
+        case {"lon": lon, "lat": lat} | [lon, lat]:
+            east, north = _number(lon), _number(lat)
+            if east is not None and north is not None and abs(east) <= EAST and abs(north) <= NORTH:
+                return east, north
+    return None
 
 
 def _finite(values: Floats, asked: Bools, what: str) -> Floats:

@@ -9,6 +9,7 @@ from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.ranking.labels import Label, Labelling, LabelsAt
+from retrieval_store.engine.ranking.rounds import grouped_in_rounds, is_asked_in_rounds
 from retrieval_store.engine.ranking.similar import (
     Rough,
     best_of,
@@ -22,9 +23,8 @@ from retrieval_store.engine.ranking.similar import (
 from retrieval_store.engine.ranking.steps import Ranked, examples_of, ranked
 from retrieval_store.engine.state.fetch import fetch
 from retrieval_store.filters.expression import Expression
-from retrieval_store.filters.typed.paths import Steps
 from retrieval_store.interface.points import Fields, PointId
-from retrieval_store.interface.steps import Example, Step
+from retrieval_store.interface.steps import Example, Grouping, GroupValue, Step
 
 FIRST_LOOK, MORE = 4, 8  # times as many as there may be in groups; and then times that
 CELLS = 1 << 22  # likenesses at once
@@ -32,35 +32,32 @@ USUAL = 2  # times what one group holds, of points in which each value comes onc
 TWICE = 2  # … and then once more, where the groups are known
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A value, and the best rows that have it, with their scores."""
-
-    value: str | int
-    found: Ranked
-
-
-def grouped(view: SearchView, step: Step, path: Steps, groups: int, size: int) -> list[Group]:
+def grouped(view: SearchView, step: Step, grouping: Grouping) -> list[tuple[GroupValue, Ranked]]:
     """The first so many groups, by their best rows, with so many rows each. A row is in the group
     of each of its values; one with a value that is neither a string nor an integer is in none.
 
     Rows are ranked as far as it takes for the groups to be full."""
-    wanted, count = groups * size * FIRST_LOOK, view.state.count
-    labels = Labelling(view, LabelsAt(path), wanted)
+    if is_asked_in_rounds(step):
+        return grouped_in_rounds(view, step, grouping)
+    groups, size, count = grouping.groups, grouping.size, view.state.count
+    wanted = groups * size * FIRST_LOOK
+    labels = Labelling(view, LabelsAt(grouping.path), wanted)
     wanted = max(wanted, min(MORE * wanted, labels.apart * size * USUAL))
     while True:
         found = ranked(view, replace(step, limit=wanted))
         places = _gathered(labels.of(found.rows), groups, size)
+        if len(set(map(type, places))) > 1:  # a server loses some: its conditions are of one type
+            return grouped_in_rounds(view, step, grouping)
         lack = any(len(at) < min(size, labels.most(one)) for one, at in places.items())
         full = len(places) == groups and not lack
         if full or wanted >= count or len(found.rows) < wanted:
-            return [Group(value, _taken(found, at)) for value, at in places.items()]
+            return [(value, _taken(found, at)) for value, at in places.items()]
         wanted *= MORE if len(places) < groups else TWICE
 
 
-def _gathered(labels: Sequence[Label], groups: int, size: int) -> dict[str | int, list[int]]:
+def _gathered(labels: Sequence[Label], groups: int, size: int) -> dict[GroupValue, list[int]]:
     """Where the first of each group are."""
-    places: dict[str | int, list[int]] = {}
+    places: dict[GroupValue, list[int]] = {}
     for place, label in enumerate(labels):
         for one in label:
             at = places.get(one)
@@ -73,7 +70,8 @@ def _gathered(labels: Sequence[Label], groups: int, size: int) -> dict[str | int
 
 def _taken(found: Ranked, at: list[int]) -> Ranked:
     best = np.array(at, np.int64)
-    return Ranked(found.rows[best], found.scores[best])
+    values = None if found.values is None else [found.values[i] for i in at]
+    return Ranked(found.rows[best], found.scores[best], values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +91,8 @@ def pairs(
     rows = holders(view, space, is_allowed(allowed_by(view, expression).mask, view.state.alive))
     if len(rows) > sample:
         rows = np.random.default_rng().choice(rows, sample, replace=False)
+    if len(rows) == 1:  # there is nothing to compare it with
+        rows = rows[:0]
     ids, rows = _by_id(fetch(view, rows, Fields()).ids, rows)
     most = min(limit, max(0, len(rows) - 1))
     b, alike = _others(view, space, rows, most)

@@ -145,14 +145,28 @@ def _together(before: list[Ranked]) -> Ints:
     return distinct(np.concatenate([np.empty(0, np.int64), *(one.rows for one in before)]))
 
 
+def less_is_better(view: SearchView, step: Step) -> bool:
+    """Whether the best of what a step ranks has the least score, or the least value of an order."""
+    if isinstance(step.scoring, Ordered):
+        return not step.scoring.descending
+    near = step.scoring.near if isinstance(step.scoring, Diverse) else step.scoring
+    return isinstance(near, Near) and metric_of(view, near.space) in LESS_IS_BETTER
+
+
 def _good_enough(view: SearchView, step: Step, scores: Floats) -> int:
-    """How many of the scores, best first, are as good as the threshold."""
+    """How many of the scores, best first, come before the first that isn't as good as the
+    threshold. As on a server, the metric of a space alone says which side is good: so what is
+    compared with examples in a space of distances is best where it is greatest, and must be
+    below."""
     if step.threshold is None:
         return len(scores)
-    near = step.scoring.near if isinstance(step.scoring, Diverse) else step.scoring
-    if isinstance(near, Near) and metric_of(view, near.space) in LESS_IS_BETTER:
-        return int(np.count_nonzero(scores <= step.threshold))
-    return int(np.count_nonzero(scores >= step.threshold))
+    scoring = step.scoring.near if isinstance(step.scoring, Diverse) else step.scoring
+    below = (
+        isinstance(scoring, Near | Recommended | Discovered | Adjusted)
+        and metric_of(view, scoring.space) in LESS_IS_BETTER
+    )
+    bad = scores > step.threshold if below else scores < step.threshold
+    return int(np.argmax(bad)) if bad.any() else len(scores)
 
 
 def _alone(view: SearchView, step: Step, within: Within) -> Ranked:
@@ -162,7 +176,7 @@ def _alone(view: SearchView, step: Step, within: Within) -> Ranked:
             found = _nearest(view, step, near, wanted, within)
             return replace(found, scores=shown(found.scores, metric_of(view, near.space)))
         case Diverse() as diverse:
-            return _diverse(view, step, diverse, wanted, within)
+            return _diverse(view, step, diverse, within)
         case Recommended() | Discovered() | Adjusted() as scoring:
             return _compared(view, step, scoring, wanted, within)
         case Worded() as words:
@@ -233,7 +247,8 @@ def _rows(view: SearchView, step: Step, within: Within) -> Ints:
     return is_allowed(allowed_by(view, step.expression).mask, view.state.alive)
 
 
-def _diverse(view: SearchView, step: Step, diverse: Diverse, wanted: int, within: Within) -> Ranked:
+def _diverse(view: SearchView, step: Step, diverse: Diverse, within: Within) -> Ranked:
+    """So many as are wanted, of which an offset skips some: as a server does it."""
     near = diverse.near
     found = _nearest(view, step, near, diverse.candidates, within).cut(0, diverse.candidates)
     scores = shown(found.scores, metric_of(view, near.space))
@@ -242,7 +257,7 @@ def _diverse(view: SearchView, step: Step, diverse: Diverse, wanted: int, within
     # As a server does it: what idf makes of sparse vectors chooses candidates, and counts no more.
     (relevance,) = similarities(view, near.space, found.rows, [near.vector], weighted=False)
     chosen = marginally_relevant(
-        relevance, _likeness(view, near.space, found.rows), wanted, 1.0 - diverse.diversity
+        relevance, _likeness(view, near.space, found.rows), step.limit, 1.0 - diverse.diversity
     )
     return Ranked(found.rows[chosen], scores[chosen])
 

@@ -140,7 +140,7 @@ def _dense(name: str, params: Mapping[str, Any]) -> Vector:
         "multi" if "multivector_config" in params else "dense",
         METRICS[params["distance"]],
         params["size"] or None,
-        DATATYPES[params.get("datatype", "float32")],
+        DATATYPES.get(params.get("datatype", "float32"), "float32"),  # Turbo's are kept exactly
     )
 
 

@@ -33,6 +33,7 @@ from retrieval_store.qdrant.collections.requests import (
     tell_once,
     with_settings,
 )
+from retrieval_store.qdrant.collections.sizes import SIZES
 from retrieval_store.qdrant.collections.strict import check_indexes
 from retrieval_store.qdrant.paths import parse_path
 from retrieval_store.qdrant.refusals import Refused, check_given, missing, wrong
@@ -64,7 +65,8 @@ def create(collections: Collections, name: str, plan: Plan) -> bool:
     checked_name(name)
     if exists(collections, name):
         raise Refused(409, f"Wrong input: Collection `{name}` already exists!")
-    collections.store.create(name, plan.settings, plan.spaces)
+    record = collections.store.create(name, plan.settings, plan.spaces)
+    SIZES.begin(record.id)
     return True
 
 
@@ -194,9 +196,12 @@ def add_index(collections: Collections, opened: Opened, key: str, schema: Any) -
 
 
 def drop_index(collections: Collections, opened: Opened, key: str) -> None:
-    """No payload index on a key any more."""
+    """No payload index on a key any more, whether or not there was one."""
+    if not key:
+        raise missing("Not found: field_name is empty")
+    parse_path(key)
     if key not in opened.configuration.payload_schema:
-        raise wrong(f"Bad request: there is no payload index on {key!r}")
+        return
 
     def edit(old: Configuration) -> Configuration:
         kept = {name: one for name, one in old.payload_schema.items() if name != key}

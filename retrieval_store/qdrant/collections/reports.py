@@ -60,9 +60,11 @@ def _params(configuration: Configuration) -> dict[str, Any]:
 
 
 def _indexed(opened: Opened) -> int:
-    """How many vectors a graph holds: none, where none is worth it."""
+    """How many vectors an index holds: sparse ones all, of others those in a graph, where one is
+    worth it."""
     spaces: Any = opened.points.stats()["spaces"]
-    return sum(min(space["indexed_slots"], space["vectors"]) for space in spaces.values())
+    graphs: int = sum(min(space["indexed_slots"], space["vectors"]) for space in spaces.values())
+    return graphs + sum(one.count for one in opened.points.spaces() if one.kind == "sparse")
 
 
 def _points(opened: Opened, key: str, index: Any) -> int:

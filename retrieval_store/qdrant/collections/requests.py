@@ -32,6 +32,7 @@ WITHOUT_MEANING = {
     "on_disk_payload": "payloads are on disk",
     "payload": "payloads are on disk",
     "id_tracker": "ids are on disk",
+    "datatype": "what Turbo would quantize is kept exactly, as float32",
 }
 
 
@@ -67,14 +68,14 @@ def dense_params(name: str, params: Any) -> dict[str, Any]:
         raise malformed(
             f"vectors {name!r} have size {stored['size']}, expected 1 to {LARGEST_SIZE}"
         )
-    _refuse_turbo(stored)
+    _tell_of_turbo(stored)
     return stored
 
 
 def sparse_params(params: Any) -> dict[str, Any]:
     """The parameters of sparse vectors, as they are stored."""
     stored: dict[str, Any] = plain(_model(params, models.SparseVectorParams))
-    _refuse_turbo(stored.get("index", {}))
+    _tell_of_turbo(stored.get("index", {}))
     return stored
 
 
@@ -82,13 +83,9 @@ def _model(value: Any, kind: Any) -> Any:
     return value if isinstance(value, kind) else kind.model_validate(value or {})
 
 
-def _refuse_turbo(params: Mapping[str, Any]) -> None:
-    datatype = params.get("datatype", "")
-    if "turbo" in datatype:
-        raise wrong(
-            f"datatype {datatype!r} isn't kept here; expected 'float32', 'float16' or 'uint8' "
-            "(vectors are coded as int8 besides, and answers stay exact)"
-        )
+def _tell_of_turbo(params: Mapping[str, Any]) -> None:
+    if "turbo" in params.get("datatype", ""):
+        tell_once({"datatype": params["datatype"]})
 
 
 def new_configuration(
@@ -109,8 +106,9 @@ def new_configuration(
     if both := dense.keys() & sparse.keys():
         raise wrong(f"the vector name {min(both)!r} stands for dense and for sparse vectors")
     given = {name: value for name, value in settings.items() if value is not None}
+    configuration = with_settings(Configuration(dense, sparse), given)
     tell_once(given)
-    return with_settings(Configuration(dense, sparse), given)
+    return configuration
 
 
 def index_to_store(key: str, schema: Any) -> dict[str, Any]:
@@ -129,6 +127,7 @@ def index_to_store(key: str, schema: Any) -> dict[str, Any]:
         raise malformed(f"field_schema of {key!r} is {schema!r}, expected one of {kinds}") from None
 
 
+COUNTS = ("shard_number", "replication_factor", "write_consistency_factor")
 PARAMS = (
     "shard_number",
     "sharding_method",
@@ -145,7 +144,9 @@ PARAMS = (
 def with_settings(old: Configuration, given: Mapping[str, Any]) -> Configuration:
     """A configuration with what is given in place of what was."""
     params = {name: _plain(given[name]) for name in PARAMS if name in given}
-    _refuse_turbo_quantization(given.get("quantization_config"))
+    for name in COUNTS:
+        if given.get(name, 1) < 1:
+            raise malformed(f"{name} is {given[name]}, expected 1 or more")
     return Configuration(
         old.vectors,
         old.sparse_vectors,
@@ -167,14 +168,6 @@ def _quantization(old: Configuration, given: Any) -> Any:
     if given is None:
         return old.quantization_config
     return None if given == models.Disabled.DISABLED else plain(given)
-
-
-def _refuse_turbo_quantization(given: Any) -> None:
-    if isinstance(given, models.TurboQuantization):
-        raise wrong(
-            "quantization_config is a TurboQuantization, which isn't made here: vectors are coded "
-            "as int8 anyway, and answers stay exact"
-        )
 
 
 def tell_once(given: Mapping[str, Any]) -> None:

@@ -1,13 +1,19 @@
 """Strict mode: what the collection's owner doesn't allow, refused before anything is done."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from qdrant_client import models
 
 from retrieval_store.base.arrays import SparseVector
+from retrieval_store.filters.typed.paths import Steps
 from retrieval_store.interface.points import SpecialVectors, Vectors
+from retrieval_store.qdrant.collections.configuration import hnsw_of
+from retrieval_store.qdrant.collections.indexed import Use, conditions_of, serves, unserved
 from retrieval_store.qdrant.collections.opened import Opened
+from retrieval_store.qdrant.collections.sizes import SIZES
+from retrieval_store.qdrant.filters import by_path
+from retrieval_store.qdrant.paths import parse_path
 from retrieval_store.qdrant.refusals import Refused
 
 FORBIDDEN = 400
@@ -48,20 +54,6 @@ def check_batch(opened: Opened, points: int) -> None:
         _refuse("the batch", points, strict.upsert_max_batchsize, "upsert_max_batchsize")
 
 
-def room_in(opened: Opened) -> Callable[[int], None]:
-    """What refuses that there are so many points more than now, all in all."""
-    most = opened.configuration.strict.max_points_count
-    if most is None:
-        return lambda more: None
-    room = most - opened.points.number(None)
-
-    def check(more: int) -> None:
-        if more > 0 and more > room:
-            _refuse("the number of points", most - room + more, most, "max_points_count")
-
-    return check
-
-
 def check_timeout(opened: Opened, timeout: int | None) -> None:
     """How long a call may take."""
     strict = opened.configuration.strict
@@ -70,43 +62,91 @@ def check_timeout(opened: Opened, timeout: int | None) -> None:
         _refuse("timeout", timeout, most, "max_timeout")
 
 
+def check_exact(opened: Opened, exact: bool) -> None:
+    """Whether something may be counted exactly."""
+    if exact and opened.configuration.strict.search_allow_exact is False:
+        _refuse("exact", True, False, "search_allow_exact")
+
+
+def check_scan(opened: Opened, name: str, given: Any) -> None:
+    """Whether vectors may be searched that have no graph: those that are configured with m=0, but
+    for graphs of the points of one tenant, which the filter names."""
+    if opened.configuration.strict.search_allow_exact is not False:
+        return
+    vector, graph = opened.configuration.by_name.get(name), hnsw_of(opened.configuration, name)
+    if vector is None or vector.kind == "sparse" or graph.get("m") != 0:
+        return
+    if not graph.get("payload_m") or not _names_a_tenant(opened, given):
+        raise Refused(
+            FORBIDDEN,
+            f"Forbidden: vectors {name!r} have no graph (m=0), and strict mode allows no search "
+            "without (search_allow_exact)",
+        )
+
+
+def _names_a_tenant(opened: Opened, given: Any) -> bool:
+    keys = (getattr(one, "key", None) for one in _conditions(given))
+    indexes = opened.configuration.indexes
+    return any(getattr(indexes.get(key or ""), "is_tenant", None) for key in keys)
+
+
 def check_filter(opened: Opened, given: Any, updating: bool = False) -> None:
     """What a filter may ask for."""
     strict = opened.configuration.strict
-    if given is None:
+    if given is None or not strict.enabled:
         return
-    conditions = list(_conditions(given))
+    conditions = conditions_in(given)
     most = strict.filter_max_conditions
     if most is not None and len(conditions) > most:
         _refuse("the number of conditions", len(conditions), most, "filter_max_conditions")
-    allowed = strict.unindexed_filtering_update if updating else strict.unindexed_filtering_retrieve
     for condition in conditions:
-        _check_condition(opened, strict, condition, allowed is not False)
+        _check_condition(strict, condition)
+    allowed = strict.unindexed_filtering_update if updating else strict.unindexed_filtering_retrieve
+    if allowed is False and isinstance(given, models.Filter):
+        found = unserved(given, by_path(opened.configuration.indexes))
+        if found is not None:
+            _refuse_unindexed(*found)
 
 
-def _check_condition(
-    opened: Opened, strict: models.StrictModeConfig, condition: Any, unindexed: bool
-) -> None:
+def _check_condition(strict: models.StrictModeConfig, condition: Any) -> None:
     size, most = _size(condition), strict.condition_max_size
     if most is not None and size > most:
         _refuse("the number of values in a condition", size, most, "condition_max_size")
-    key = getattr(condition, "key", None)
-    if not unindexed and key is not None and key not in opened.configuration.indexes:
+    if isinstance(getattr(condition, "match", None), models.MatchSubstring):
         raise Refused(
             FORBIDDEN,
-            f'Bad request: Index required but not found for "{key}": create one, or allow '
-            "unindexed filtering in strict mode",
+            f"Forbidden: a substring is asked for at {condition.key!r}, for which every value is "
+            "looked at; in strict mode, match a prefix or a text instead",
         )
+
+
+def check_key(opened: Opened, key: str, uses: Sequence[Use]) -> None:
+    """Whether a key may be asked for that is no condition's: it needs an index with one of these
+    uses where conditions need one."""
+    if opened.configuration.strict.unindexed_filtering_retrieve is not False:
+        return
+    path = parse_path(key)
+    if not serves(by_path(opened.configuration.indexes).get(path), uses):
+        _refuse_unindexed(path, uses)
+
+
+def _refuse_unindexed(path: Steps, uses: Sequence[Use]) -> None:
+    raise Refused(
+        FORBIDDEN,
+        f'Bad request: Index required but not found for "{path}": create one that serves '
+        f"{' or '.join(uses)}, or allow unindexed filtering in strict mode",
+    )
+
+
+def conditions_in(given: Any) -> list[Any]:
+    """The conditions in a filter and in those within it."""
+    return list(_conditions(given))
 
 
 def _conditions(given: Any) -> Iterator[Any]:
     if isinstance(given, models.Filter):
-        for part in (given.must, given.should, given.must_not):
-            for one in part if isinstance(part, list) else [part]:
-                yield from _conditions(one)
-        if given.min_should is not None:
-            for one in given.min_should.conditions:
-                yield from _conditions(one)
+        for one in conditions_of(given):
+            yield from _conditions(one)
     elif isinstance(given, models.NestedCondition):
         yield from _conditions(given.nested.filter)
     elif given is not None:
@@ -146,29 +186,24 @@ def _check_length(most: int | None, length: int) -> None:
         _refuse("the length of a vector", length, most, "max_length, max_vectors")
 
 
-def check_bytes(opened: Opened) -> None:
-    """How many bytes vectors and payloads may take."""
-    most = opened.configuration.strict.max_collection_payload_size_bytes
-    if most is not None:
-        disk: Any = opened.points.stats().get("disk")
-        if disk and disk["points"] > most:
-            setting = "max_collection_payload_size_bytes"
-            _refuse("the size of the points", disk["points"], most, setting)
-    _check_vector_bytes(opened)
-
-
-def _check_vector_bytes(opened: Opened) -> None:
+def check_sizes(opened: Opened, payloads_alone: bool = False) -> None:
+    """How large a collection may be before something is written. payloads_alone: nothing else is
+    written."""
     strict = opened.configuration.strict
-    most = strict.max_collection_vector_size_bytes
-    if most is not None:
-        held = sum(_bytes(space) for space in opened.points.spaces())
-        if held > most:
-            _refuse("the size of the vectors", held, most, "max_collection_vector_size_bytes")
-
-
-def _bytes(space: Any) -> int:
-    width = {"float32": 4, "float16": 2, "uint8": 1}[space.datatype]
-    return int(space.count * (space.dimension or 0) * width)
+    limits = {
+        "max_collection_payload_size_bytes": strict.max_collection_payload_size_bytes,
+        "max_collection_vector_size_bytes": strict.max_collection_vector_size_bytes,
+        "max_points_count": strict.max_points_count,
+    }
+    asked = [*limits][:1] if payloads_alone else [*limits]
+    if all(limits[setting] is None for setting in asked):
+        return
+    size = SIZES.of(opened)
+    held = dict(zip(limits, (size.payloads, size.vectors, size.points), strict=True))
+    for setting in asked:
+        most = limits[setting]
+        if most is not None and held[setting] >= most:
+            _refuse("the size", held[setting], f"less than {most} before a write", setting)
 
 
 def check_indexes(opened: Opened, key: str) -> None:

@@ -9,6 +9,7 @@ from qdrant_client import models
 
 from retrieval_store.base.json_values import INT_MAX, is_unicode, shown
 from retrieval_store.interface.points import PointId
+from retrieval_store.qdrant.collections.sharding import check_shard_key
 from retrieval_store.qdrant.refusals import malformed, wrong
 
 Selected: TypeAlias = tuple[list[PointId] | None, models.Filter | None]
@@ -53,6 +54,7 @@ def ids_to_read(given: Iterable[Any]) -> list[PointId]:
 
 def selected(selector: Any) -> Selected:
     """The ids that a selector names, or the filter that it has."""
+    check_shard_key(getattr(selector, "shard_key", None))
     match selector:
         case models.FilterSelector():
             return None, selector.filter

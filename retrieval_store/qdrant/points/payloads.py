@@ -104,8 +104,10 @@ def _without(value: Any, path: Path) -> Any:
         if not rest:
             return {key: one for key, one in value.items() if key != step}
         return {**value, step: _without(value[step], rest)}
-    if not rest or not isinstance(value, list):  # a server takes no elements out of lists
+    if not isinstance(value, list):
         return value
+    if not rest:  # a server empties lists, and takes no single element out of them
+        return [] if step is EACH else value
     wanted = range(len(value)) if step is EACH else [step]
     return [_without(one, rest) if i in wanted else one for i, one in enumerate(value)]
 

@@ -10,7 +10,7 @@ from retrieval_store.base.json_values import shown as value_shown
 from retrieval_store.filters.expression import Expression
 from retrieval_store.interface.points import Fields, Points
 from retrieval_store.qdrant.collections.opened import Opened
-from retrieval_store.qdrant.collections.strict import check_filter, check_limit
+from retrieval_store.qdrant.collections.strict import check_exact, check_filter, check_limit
 from retrieval_store.qdrant.filters import parse_facet, parse_filter, parse_order
 from retrieval_store.qdrant.points.ids import id_to_read, ids_to_read
 from retrieval_store.qdrant.points.payloads import selecting, shown
@@ -132,21 +132,23 @@ def scroll(
     return records[:limit], records[limit].id if len(records) > limit else None
 
 
-def count(opened: Opened, given: models.Filter | None) -> models.CountResult:
-    """How many points fulfil a filter, exactly."""
+def count(opened: Opened, given: models.Filter | None, exact: bool) -> models.CountResult:
+    """How many points fulfil a filter: exactly, whatever is asked for."""
+    check_exact(opened, exact)
     check_filter(opened, given)
     number = opened.points.number(expression_of(opened, given))
     return models.CountResult(count=number)
 
 
 def facet(
-    opened: Opened, key: str, given: models.Filter | None, limit: Any
+    opened: Opened, key: str, given: models.Filter | None, limit: Any, exact: bool
 ) -> models.FacetResponse:
     """The values of a key and how many points have each: the most frequent first, and of equally
     frequent ones the least."""
     if not isinstance(limit, int) or limit < 1:
         raise malformed(f"limit is {value_shown(limit)}, expected 1 or more")
     check_limit(opened, limit)
+    check_exact(opened, exact)
     check_filter(opened, given)
     values = parse_facet(key, opened.configuration.indexes)
     counted = opened.points.counted(values, expression_of(opened, given))

@@ -43,9 +43,17 @@ def columns_of(opened: Opened, given: Sequence[Any]) -> Columns:
 def _by_name(one: Any) -> Iterable[tuple[str, Any]]:
     if one is None:
         return ()
-    if isinstance(one, Mapping):
-        return [(name, vector) for name, vector in one.items() if vector is not None]
-    return ((UNNAMED, one),)
+    named = one.items() if isinstance(one, Mapping) else ((UNNAMED, one),)
+    given = [(name, vector) for name, vector in named if vector is not None]
+    for name, vector in given:
+        refuse_empty(name, vector)
+    return given
+
+
+def refuse_empty(name: str, vector: Any) -> None:
+    """Refuse a vector without numbers, whatever its name stands for."""
+    if isinstance(vector, list | tuple | np.ndarray) and len(vector) == 0:
+        raise malformed(f"the vector {name!r} is empty")
 
 
 def _positions(positions: list[int], count: int) -> Ints | None:
@@ -63,9 +71,15 @@ def column_of(
     return SpecialVectors([read(one) for one in vectors], positions)
 
 
+def _as_floats(given: Any) -> Matrix:
+    """Numbers as float32; infinite ones, which are refused later, where there are none so large."""
+    with np.errstate(over="ignore"):
+        return np.array(given, np.float32, order="C")
+
+
 def _matrix(vector: Vector, vectors: Any) -> Matrix:
     try:
-        matrix = np.array(vectors, np.float32, order="C")
+        matrix = _as_floats(vectors)
     except (ValueError, TypeError):
         matrix = None
     if matrix is None or matrix.ndim != 2:
@@ -79,7 +93,7 @@ def _matrix(vector: Vector, vectors: Any) -> Matrix:
 def dense_vector(vector: Vector, given: Any) -> Matrix:
     """(1, dim) One vector, checked."""
     try:
-        row = np.array([given], np.float32)
+        row = _as_floats([given])
     except (ValueError, TypeError):
         row = None
     if row is None or row.ndim != 2:
@@ -118,7 +132,7 @@ def _several(vector: Vector) -> Any:
 def several_vectors(vector: Vector, given: Any) -> Matrix:
     """(m, dim) The vectors of one point; a single one counts as several."""
     try:
-        matrix = np.atleast_2d(np.array(given, np.float32))
+        matrix = np.atleast_2d(_as_floats(given))
     except (ValueError, TypeError):
         matrix = None
     if matrix is None or matrix.ndim != 2:
@@ -138,7 +152,7 @@ def to_sparse(given: Any) -> SparseVector:
     if not isinstance(given, models.SparseVector):
         raise wrong(f"a sparse vector is {shown(given)}, expected a SparseVector")
     indices = np.array(given.indices, np.int64)
-    values = np.array(given.values, np.float32)
+    values = _as_floats(given.values)
     if len(indices) != len(values):
         raise malformed(f"a sparse vector has {len(indices)} indices and {len(values)} values")
     if len(indices) and not 0 <= indices.min() <= indices.max() <= LARGEST_INDEX:

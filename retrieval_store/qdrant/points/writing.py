@@ -3,16 +3,21 @@ engine is asked for. Several are one transaction, so what is refused has written
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 from qdrant_client import models
 
 from retrieval_store.base.arrays import Ints
 from retrieval_store.base.json_values import Payload, shown
 from retrieval_store.errors import NotFoundError
+from retrieval_store.filters.expression import Expression
 from retrieval_store.interface.points import (
     Content,
+    Fields,
     PointBatch,
     PointId,
     SpecialVectors,
@@ -21,12 +26,13 @@ from retrieval_store.interface.points import (
 )
 from retrieval_store.interface.stores import Changes
 from retrieval_store.qdrant.collections.opened import Opened
+from retrieval_store.qdrant.collections.rates import spend
+from retrieval_store.qdrant.collections.sharding import check_shard_key, check_sharding
 from retrieval_store.qdrant.collections.strict import (
     check_batch,
-    check_bytes,
     check_columns,
     check_filter,
-    room_in,
+    check_sizes,
 )
 from retrieval_store.qdrant.points.ids import Selected, id_to_write, selected, selected_by
 from retrieval_store.qdrant.points.payloads import (
@@ -37,23 +43,31 @@ from retrieval_store.qdrant.points.payloads import (
     setting,
 )
 from retrieval_store.qdrant.points.reading import expression_of
-from retrieval_store.qdrant.points.vectors import Columns, column_of, columns_of
-from retrieval_store.qdrant.refusals import malformed, missing, wrong
+from retrieval_store.qdrant.points.vectors import Columns, column_of, columns_of, refuse_empty
+from retrieval_store.qdrant.refusals import Refused, malformed, missing, wrong
 from retrieval_store.qdrant.serialised import to_write
 
-Operation: TypeAlias = Callable[[Changes], int]  # says how many points more there are now
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Something that is done to points, and for how many writes it counts."""
+
+    change: Callable[[Changes], object]
+    cost: int
 
 
 def carry_out(opened: Opened, operations: Sequence[Operation]) -> list[models.UpdateResult]:
     """Carry out operations as one transaction; a result for each."""
-    check_growth = room_in(opened)
+    if not operations:
+        return []
+    check_sharding(opened)
+    spend(opened, "write", sum(operation.cost for operation in operations))
 
     def change(changes: Changes) -> list[int]:
-        numbers, more = [], 0
+        numbers = []
         for operation in operations:
-            more += operation(changes)
+            operation.change(changes)
             numbers.append(changes.operation)
-        check_growth(more)
         return numbers
 
     numbers = opened.points.transact(change)
@@ -71,9 +85,11 @@ def upserting(
     check_filter(opened, update_filter, updating=True)
     where = expression_of(opened, update_filter)
     ids, columns, payloads = _columns(opened, points)
+    if not ids:
+        raise wrong("there are no points to write")
     check_batch(opened, len(ids))
     check_columns(opened, columns)
-    check_bytes(opened)
+    check_sizes(opened)
     mode = "upsert" if update_mode is None else models.UpdateMode(update_mode).value
     rules = WriteRules(
         "ignore" if mode == "insert_only" else "replace",
@@ -89,17 +105,19 @@ def upserting(
         [content.document for content in contents],
         [content.uri for content in contents],
     )
-    once = _each_once(batch, first=mode == "insert_only")
-    return lambda changes: changes.put(once, rules).inserted
+    once = _each_once(batch)
+    return Operation(lambda changes: changes.put(once, rules), len(ids))
 
 
 def _columns(opened: Opened, points: Any) -> tuple[list[PointId], Columns, list[Payload]]:
     """Ids, vectors and payloads of points that are given one by one, or as a batch."""
     match points:
-        case models.PointsBatch():
-            points = points.batch
-        case models.PointsList():
-            points = points.points
+        case (
+            models.PointsBatch(batch=given, shard_key=key)
+            | models.PointsList(points=given, shard_key=key)
+        ):
+            check_shard_key(key)
+            points = given
     if isinstance(points, models.Batch):
         return _of_batch(opened, points)
     points = [_point(one, i) for i, one in enumerate(points)]
@@ -123,6 +141,8 @@ def _of_batch(opened: Opened, batch: models.Batch) -> tuple[list[PointId], Colum
         columns = {}
         for name, column in vectors.items():
             _check_length(f"vectors[{name!r}]", column, len(ids))
+            for vector in column if isinstance(column, list) else ():
+                refuse_empty(name, vector)
             columns[name] = column_of(opened, name, column, None)
     else:
         _check_length("vectors", vectors, len(ids))
@@ -137,13 +157,12 @@ def _check_length(name: str, given: Sequence[Any], count: int) -> None:
         raise malformed(f"there are {count} ids, but {len(given)} {name}")
 
 
-def _each_once(batch: PointBatch, first: bool) -> PointBatch:
-    """The batch with each id once: the first of its points, or the last."""
+def _each_once(batch: PointBatch) -> PointBatch:
+    """The batch with each id once: the last of its points, whatever the mode."""
     ids = batch.ids
     if len(set(ids)) == len(ids):
         return batch
-    places = range(len(ids))
-    chosen = {ids[i]: i for i in (reversed(places) if first else places)}
+    chosen = {point_id: i for i, point_id in enumerate(ids)}
     kept = np.array(sorted(chosen.values()), np.int64)
     return PointBatch(
         [ids[i] for i in kept],
@@ -174,22 +193,36 @@ def updating_vectors(opened: Opened, points: Sequence[Any], update_filter: Any =
     check_filter(opened, update_filter, updating=True)
     where = expression_of(opened, update_filter)
     points = [models.PointVectors(**one) if isinstance(one, dict) else one for one in points]
+    if not points or any(point.vector == {} for point in points):
+        raise malformed("there are no vectors to write" if points else "there are no points")
     check_batch(opened, len(points))
-    check_bytes(opened)
+    check_sizes(opened)
     rules = WriteRules("update", "refuse", where=where)
     batches = [
-        PointBatch([id_to_write(point.id) for point in some], columns_of(opened, _vectors(some)))
+        PointBatch([id_to_write(point.id) for point in some], _vectors_of(opened, some))
         for some in _without_repeats(points)
     ]
+    for batch in batches:
+        check_columns(opened, batch.vectors)
 
-    def update(changes: Changes) -> int:
-        return sum(changes.put(batch, rules).inserted for batch in batches)
+    def update(changes: Changes) -> None:
+        for batch in batches:
+            changes.put(batch, rules)
 
-    return update
+    return Operation(update, len(points))
 
 
-def _vectors(points: Sequence[Any]) -> list[Any]:
-    return [point.vector for point in points]
+def _vectors_of(opened: Opened, points: Sequence[Any]) -> Columns:
+    """Their vectors; of points that aren't there it doesn't matter how these would have been."""
+    try:
+        return columns_of(opened, [point.vector for point in points])
+    except Refused as refused:
+        if refused.status_code == HTTPStatus.BAD_REQUEST:
+            named = [id_to_write(point.id) for point in points]
+            known = opened.points.get(named, None, None, 0, Fields()).ids
+            if lost := set(named).difference(known):
+                raise missing(f"Not found: No point with id {min(lost, key=str)} found") from None
+        raise
 
 
 def _without_repeats(points: Sequence[Any]) -> list[list[Any]]:
@@ -208,7 +241,9 @@ def _without_repeats(points: Sequence[Any]) -> list[list[Any]]:
 def deleting_points(opened: Opened, selector: Any) -> Operation:
     """Points that are named or match."""
     ids, expression = _chosen_by(opened, selected(selector))
-    return lambda changes: -changes.delete(ids, expression)
+    return Operation(
+        lambda changes: changes.delete(ids, expression), _cost(opened, ids, expression)
+    )
 
 
 def deleting_vectors(opened: Opened, names: Sequence[str], chosen: Selected) -> Operation:
@@ -221,30 +256,31 @@ def deleting_vectors(opened: Opened, names: Sequence[str], chosen: Selected) -> 
         raise malformed("vectors is empty, expected names of vectors")
     ids, expression = _chosen_by(opened, chosen)
 
-    def change(changes: Changes) -> int:
-        changes.delete_vectors(ids, expression, names, strict=False)
-        return 0
+    def change(changes: Changes) -> None:
+        _of_known(lambda: changes.delete_vectors(ids, expression, names, strict=True))
 
-    return change
+    return Operation(change, _cost(opened, ids, expression))
 
 
 def setting_payload(
     opened: Opened, payload: Any, chosen: Selected, key: str | None = None
 ) -> Operation:
     """Keys of the payload of points that are named or match, or of an object in it."""
+    check_sizes(opened, payloads_alone=True)
     edit = edited(setting(to_write(payload), key))
     return _editing(opened, chosen, edit)
 
 
 def overwriting_payload(opened: Opened, payload: Any, chosen: Selected) -> Operation:
     """A payload in place of another."""
+    check_sizes(opened, payloads_alone=True)
     content = content_of(to_write(payload))
     return _editing(opened, chosen, lambda old: content)
 
 
 def deleting_payload(opened: Opened, keys: Sequence[str], chosen: Selected) -> Operation:
     """What lies at these paths."""
-    return _editing(opened, chosen, edited(deleting(keys)), strict=False)
+    return _editing(opened, chosen, edited(deleting(keys)))
 
 
 def clearing_payload(opened: Opened, chosen: Selected) -> Operation:
@@ -260,17 +296,28 @@ def _editing(
 ) -> Operation:
     ids, expression = _chosen_by(opened, chosen)
 
-    def change(changes: Changes) -> int:
-        try:
-            changes.edit(ids, expression, edit, strict)
-        except NotFoundError as error:
-            raise missing(f"Not found: {error}") from error
-        return 0
+    def change(changes: Changes) -> None:
+        _of_known(lambda: changes.edit(ids, expression, edit, strict))
 
-    return change
+    return Operation(change, _cost(opened, ids, expression))
 
 
-def _chosen_by(opened: Opened, chosen: Selected) -> tuple[list[PointId] | None, Any]:
+def _cost(opened: Opened, ids: Sequence[PointId] | None, expression: Expression | None) -> int:
+    """For how many writes it counts, where that is asked: for each point that is named or found."""
+    if opened.configuration.strict.write_rate_limit is None:
+        return 1
+    return max(1, opened.points.number(expression) if ids is None else len(ids))
+
+
+def _of_known(change: Callable[[], object]) -> None:
+    """Changes points that are named; refused where one isn't there."""
+    try:
+        change()
+    except NotFoundError as error:
+        raise missing(f"Not found: {error}") from error
+
+
+def _chosen_by(opened: Opened, chosen: Selected) -> tuple[list[PointId] | None, Expression | None]:
     ids, given = chosen
     check_filter(opened, given, updating=True)
     return ids, expression_of(opened, given)
@@ -278,6 +325,8 @@ def _chosen_by(opened: Opened, chosen: Selected) -> tuple[list[PointId] | None, 
 
 def operation_of(opened: Opened, given: Any) -> Operation:
     """One of the operations of `batch_update_points`."""
+    for asked in vars(given).values() if isinstance(given, BaseModel) else ():
+        check_shard_key(getattr(asked, "shard_key", None))
     match given:
         case models.UpsertOperation(upsert=upsert):
             return upserting(opened, upsert, upsert.update_filter, upsert.update_mode)
@@ -308,7 +357,4 @@ def operation_of(opened: Opened, given: Any) -> Operation:
 
 def checked_operations(opened: Opened, given: Iterable[Any]) -> list[Operation]:
     """All operations of a batch, each checked before any is carried out."""
-    operations = [operation_of(opened, one) for one in given]
-    if not operations:
-        raise wrong("there are no operations")
-    return operations
+    return [operation_of(opened, one) for one in given]

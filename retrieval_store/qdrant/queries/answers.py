@@ -8,11 +8,17 @@ from qdrant_client.http import models as rest
 
 from retrieval_store.base.json_values import shown
 from retrieval_store.interface.points import RankedPoints
-from retrieval_store.interface.steps import Ordered, Unranked
+from retrieval_store.interface.steps import Diverse, Ordered, Step, Unranked
 from retrieval_store.qdrant.collections.configuration import UNNAMED
+from retrieval_store.qdrant.collections.indexed import MATCHED
 from retrieval_store.qdrant.collections.opened import Collections, Opened
-from retrieval_store.qdrant.collections.strict import check_filter, check_limit, check_searches
-from retrieval_store.qdrant.paths import parse_path
+from retrieval_store.qdrant.collections.strict import (
+    check_filter,
+    check_key,
+    check_limit,
+    check_searches,
+)
+from retrieval_store.qdrant.filters import grouping_by
 from retrieval_store.qdrant.points.reading import Selection, expression_of, made, retrieve
 from retrieval_store.qdrant.queries.steps import step_of
 from retrieval_store.qdrant.refusals import malformed
@@ -60,18 +66,20 @@ def _ranked(
     return [
         made(
             rest.QueryResponse,
-            points=_scored(one, selection, isinstance(step.scoring, Ordered | Unranked)),
+            points=_scored(one, selection, step),
         )
         for one, selection, step in zip(found, selections, steps, strict=True)
     ]
 
 
-def _scored(
-    found: RankedPoints, selection: Selection, flat: bool = False
-) -> list[models.ScoredPoint]:
-    """The points as models. flat: they aren't ranked by a score, and have no version there."""
+def _scored(found: RankedPoints, selection: Selection, step: Step) -> list[models.ScoredPoint]:
+    """The points that a step finds as models. Those that aren't ranked by a score have no version
+    there; those that are chosen for being different have None for no vectors, and not {}."""
     points = found.points
-    count = len(points.ids)
+    count, flat = len(points.ids), isinstance(step.scoring, Ordered | Unranked)
+    vectors = selection.vectors(points)
+    if isinstance(step.scoring, Diverse):
+        vectors = [one or None for one in vectors]
     versions = [0] * count if flat or points.versions is None else points.versions.tolist()
     values = [None] * count if found.values is None else found.values
     parts = zip(
@@ -79,7 +87,7 @@ def _scored(
         versions,
         found.scores.tolist(),
         selection.payloads(points),
-        selection.vectors(points),
+        vectors,
         values,
         strict=True,
     )
@@ -113,12 +121,13 @@ def query_groups(
         if not isinstance(number, int) or number < 1:
             raise malformed(f"{name} is {shown(number)}, expected 1 or more")
     check_limit(opened, limit * group_size)
+    check_key(opened, group_by, MATCHED)
     step = step_of(collections, opened, request)
     fields = selection.fields(version=True)
-    found = opened.points.group(step, parse_path(group_by), limit, group_size, fields)
+    grouping = grouping_by(group_by, limit, group_size, opened.configuration.indexes)
     groups = [
-        made(models.PointGroup, hits=_scored(one, selection), id=value, lookup=None)
-        for value, one in found
+        made(models.PointGroup, hits=_scored(one, selection, step), id=value, lookup=None)
+        for value, one in opened.points.group(step, grouping, fields)
     ]
     if with_lookup is not None:
         _look_up(collections, groups, with_lookup)

@@ -1,7 +1,7 @@
 """Formulas of models, as those of the waist."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from qdrant_client import models
@@ -25,10 +25,13 @@ from retrieval_store.interface.formulas import (
     Several,
     TimeAt,
     Unary,
+    Variable,
     Whether,
 )
+from retrieval_store.qdrant.collections.indexed import NUMBERS, PLACES, TIMES, Use
 from retrieval_store.qdrant.collections.opened import Opened
-from retrieval_store.qdrant.paths import parse_path
+from retrieval_store.qdrant.collections.strict import check_filter, check_key
+from retrieval_store.qdrant.filters import parse_variable
 from retrieval_store.qdrant.points.reading import expression_of
 from retrieval_store.qdrant.refusals import to_float, wrong
 
@@ -64,12 +67,16 @@ class _Parser:
 
     def _variable(self, name: str) -> Formula:
         if not name.startswith("$score"):
-            return NumberAt(parse_path(name), self._number(name))
+            return NumberAt(self._at(name, NUMBERS), self._number(name))
         found = _SCORE.fullmatch(name)
         if found is None:
             raise wrong(f"the formula: {name!r} is no score; expected '$score' or '$score[1]'")
         default = self._number(_normal(name))
         return ScoreOf(int(found[1] or 0), 0.0 if default is None else default)
+
+    def _at(self, name: str, uses: Sequence[Use]) -> Variable:
+        check_key(self._opened, name, uses)
+        return parse_variable(name, self._opened.configuration.indexes)
 
     def _default(self, name: str) -> Any:
         value = self._defaults.get(name)
@@ -96,7 +103,7 @@ class _Parser:
             case models.DatetimeKeyExpression(datetime_key=key):
                 default = self._default(key)
                 seconds = _seconds(default) if isinstance(default, str) else None
-                return TimeAt(parse_path(key), seconds)
+                return TimeAt(self._at(key, TIMES), seconds)
         return None
 
     def _distance(self, asked: models.GeoDistanceParams) -> Formula:
@@ -109,7 +116,7 @@ class _Parser:
             else None
         )
         origin = (asked.origin.lon, asked.origin.lat)
-        return DistanceTo(origin, parse_path(asked.to), default)
+        return DistanceTo(origin, self._at(asked.to, PLACES), default)
 
     def _function(self, given: Any, depth: int) -> Formula | None:
         """Nodes that are a model with one field, named as the function is."""
@@ -147,6 +154,7 @@ class _Parser:
             filter_ = models.Filter(must=[given])
         except ValueError:
             raise wrong(f"the formula has {shown(given)}, expected an expression") from None
+        check_filter(self._opened, filter_)
         expression = expression_of(self._opened, filter_)
         assert expression is not None
         return Whether(expression)

@@ -10,7 +10,6 @@ from qdrant_client import models
 
 from retrieval_store.base.arrays import Matrix, SparseVector, as_bytes, as_float32
 from retrieval_store.base.json_values import shown
-from retrieval_store.filters.expression import Expression, HasId, Not
 from retrieval_store.interface.points import Fields, PointId
 from retrieval_store.interface.steps import Example
 from retrieval_store.qdrant.collections.configuration import UNNAMED, Vector
@@ -31,8 +30,8 @@ IDS = (int, str, uuid.UUID)
 class Inputs:
     """Makes vectors for one step. opened: the collection that is searched; using: the name of the
     vectors there; source: the collection whose points may be named, and the name of theirs.
-    named: ids of points of this collection whose vectors were asked for, which don't find
-    themselves; read: points of the source by id, as far as they were read."""
+    named: ids of points of this collection whose vectors were asked for; read: points of the source
+    by id, as far as they were read."""
 
     opened: Opened
     using: Vector
@@ -62,6 +61,8 @@ class Inputs:
         """One vector, in the shape that the space has for a point."""
         if _is_id(given):
             return self._stored(given)
+        if isinstance(given, list | tuple | np.ndarray) and len(given) == 0:
+            raise wrong(f"the query for vectors {self.using.name!r} is empty")
         if self.using.kind == "sparse":
             return to_sparse(given)
         if self.using.kind == "multi":
@@ -91,13 +92,9 @@ class Inputs:
         found = self.read[point_id]
         if found is None or (isinstance(found, np.ndarray) and np.isnan(found.ravel()[:1]).any()):
             raise missing(f"Not found: the point {given} has no vector {name!r}")
-        if self.source is self.opened:
+        if self.source.record.id == self.opened.record.id:
             self.named.append(point_id)
         return found if isinstance(found, SparseVector) else _as_kept(self.theirs, found)
-
-    def others(self) -> Expression | None:
-        """What all points fulfil but those that were named."""
-        return Not(HasId(tuple(dict.fromkeys(self.named)))) if self.named else None
 
 
 def _is_id(given: Any) -> bool:

@@ -2,14 +2,19 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from qdrant_client import models
 
 from retrieval_store.base.json_values import shown
-from retrieval_store.filters.expression import Expression, every
+from retrieval_store.errors import RetrievalStoreError
+from retrieval_store.filters.expression import Expression, HasId, Not, every
 from retrieval_store.filters.nodes import MAX_DEPTH
+from retrieval_store.interface.points import PointId
 from retrieval_store.interface.steps import (
     Adjusted,
     Computed,
@@ -24,13 +29,19 @@ from retrieval_store.interface.steps import (
     Unranked,
     Worded,
 )
+from retrieval_store.qdrant.collections.configuration import UNNAMED
 from retrieval_store.qdrant.collections.opened import Collections, Opened
-from retrieval_store.qdrant.collections.strict import check_filter, check_limit, check_search
-from retrieval_store.qdrant.filters import parse_order, parse_scored
+from retrieval_store.qdrant.collections.strict import (
+    check_filter,
+    check_limit,
+    check_scan,
+    check_search,
+)
+from retrieval_store.qdrant.filters import merged, parse_order, parse_scored
 from retrieval_store.qdrant.points.reading import expression_of
 from retrieval_store.qdrant.queries.formulas import formula_of
 from retrieval_store.qdrant.queries.inputs import Inputs, average, nothing_given
-from retrieval_store.qdrant.refusals import malformed, wrong
+from retrieval_store.qdrant.refusals import Refused, malformed, wrong
 
 LIMIT, RRF_K = 10, 2
 K1, B, MOST_K1 = 1.2, 0.75, 1e6
@@ -41,9 +52,34 @@ NEEDS_SOURCES = (models.FusionQuery, models.RrfQuery, models.FormulaQuery)
 def step_of(collections: Collections, opened: Opened, request: Any) -> Step:
     """What a request asks for: a QueryRequest, or what has its fields."""
     parser = _Parser(collections, opened)
-    step = parser.step(request, None, 1)
-    check_limit(opened, step.limit)
-    return step
+    try:
+        parsed = parser.parsed(request, None, 1)
+    except RetrievalStoreError:
+        parser.refuse_unreadable(request)  # which a server comes upon before all else
+        raise
+    _check_sources(request)
+    return _joined(parsed, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """A step and those before it, each as it stands. named: the points of this collection that they
+    name, whose vectors they look for."""
+
+    step: Step
+    named: tuple[PointId, ...]
+    before: tuple["_Parsed", ...]
+
+
+def _joined(parsed: _Parsed, above: Expression | None) -> Step:
+    """The step with those before it. No step finds the points that it or those before it have
+    named, nor those that the steps behind it have: above, which is asked where points are first
+    looked for."""
+    named = Not(HasId(tuple(dict.fromkeys(parsed.named)))) if parsed.named else None
+    unnamed = every(above, named)
+    before = tuple(_joined(one, unnamed) for one in parsed.before)
+    asked = None if before else every(parsed.step.expression, unnamed)
+    return replace(parsed.step, before=before, expression=asked)
 
 
 class _Parser:
@@ -52,65 +88,79 @@ class _Parser:
     def __init__(self, collections: Collections, opened: Opened) -> None:
         self._collections, self._opened = collections, opened
 
-    def step(self, given: Any, above: Expression | None, depth: int) -> Step:
-        """One step, and those before it. above: what the steps behind it demand, which is asked
+    def parsed(self, given: Any, above: models.Filter | None, depth: int) -> _Parsed:
+        """A step, and those before it. above: the filters of the steps behind it, which are asked
         where points are first looked for."""
         if depth > MAX_DEPTH:
             raise wrong(f"prefetches are nested deeper than {MAX_DEPTH} levels")
+        step, own = self._step(given)
+        filter_ = merged(above, given.filter)
+        if above is not None and not _sources(given):
+            step = replace(step, expression=expression_of(self._opened, filter_))
+        before = tuple(self.parsed(one, filter_, depth + 1) for one in _sources(given))
+        return _Parsed(step, (*own, *chain.from_iterable(one.named for one in before)), before)
+
+    def refuse_unreadable(self, given: Any) -> None:
+        """Refuse a request of which a step can't be read, whatever else is wrong with others."""
+        pending = [given]
+        while pending:
+            one = pending.pop()
+            pending.extend(_sources(one))
+            try:
+                self._step(one)
+            except Refused as refused:
+                if refused.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
+                    raise
+            except RetrievalStoreError:
+                continue
+
+    def _step(self, given: Any) -> tuple[Step, list[PointId]]:
+        """One step without those before it, and the points that it names."""
         check_filter(self._opened, given.filter)
         check_search(self._opened, given.params)
-        limit = LIMIT if given.limit is None else given.limit
-        if not isinstance(limit, int | np.integer) or limit < 1:
-            raise malformed(f"limit is {shown(limit)}, expected 1 or more")
-        limit = int(limit)
-        offset = getattr(given, "offset", None) or 0
-        if not isinstance(offset, int | np.integer) or offset < 0:
-            raise malformed(f"offset is {shown(offset)}, expected 0 or more")
+        limit = _number("limit", LIMIT if given.limit is None else given.limit, 1)
+        check_limit(self._opened, limit)
+        offset = _number("offset", getattr(given, "offset", None) or 0, 0)
         threshold = given.score_threshold
         if not isinstance(threshold, int | float | np.number | None):
             raise malformed(f"score_threshold is {shown(threshold)}, expected a number")
-        query, sources = given.query, given.prefetch or []
-        sources = sources if isinstance(sources, Sequence) else [sources]
-        if sources and query is None:
-            raise wrong("a prefetch needs a query that ranks what it finds")
-        if isinstance(query, NEEDS_SOURCES) and not sources:
-            raise wrong(f"{type(query).__name__} needs a prefetch")
-        scoring, others = self._scoring(query, given, len(sources), limit)
-        expression = every(expression_of(self._opened, given.filter), above, others)
-        return Step(
-            scoring,
-            limit,
-            tuple(self.step(one, expression, depth + 1) for one in sources),
-            None if sources else expression,
-            None if threshold is None else float(threshold),
-            int(offset),
-        )
+        query, sources = given.query, _sources(given)
+        if isinstance(query, models.SampleQuery) and not sources:
+            offset = 0  # which of them come first is left to chance, so servers skip none
+        scoring, named = self._scoring(query, given, len(sources), limit)
+        if threshold is not None and isinstance(scoring, Ordered | Unranked):
+            raise wrong("score_threshold is given, but the query gives no scores to compare")
+        expression = expression_of(self._opened, given.filter)
+        least = None if threshold is None else float(threshold)
+        return Step(scoring, limit, (), expression, least, offset), named
 
     def _scoring(
         self, query: Any, given: Any, sources: int, limit: int
-    ) -> tuple[Scoring, Expression | None]:
-        """How a step ranks, and which points it leaves out."""
+    ) -> tuple[Scoring, list[PointId]]:
+        """How a step ranks, and which points it names."""
         match query:
             case None:
-                return Unranked(), None
+                return Unranked(), []
             case models.SampleQuery():
-                return Unranked(at_random=True), None
+                return Unranked(at_random=True), []
             case models.FusionQuery(fusion=models.Fusion.DBSF):
-                return Fused(None), None
+                return Fused(None), []
             case models.FusionQuery():
-                return Fused(RRF_K), None
+                return Fused(RRF_K), []
             case models.RrfQuery(rrf=rrf):
-                return _weighted(rrf, sources), None
+                return _weighted(rrf, sources), []
             case models.FormulaQuery():
-                return Computed(formula_of(self._opened, query)), None
+                return Computed(formula_of(self._opened, query)), []
             case models.OrderByQuery(order_by=order):
                 found = parse_order(order, self._opened.configuration.indexes)
-                return Ordered(found.at, found.descending, found.start), None
+                return Ordered(found.at, found.descending, found.start), []
             case models.TextQuery(text=text):
-                return self._worded(text, given), None
+                return self._worded(text, given), []
+        if not sources:
+            check_scan(self._opened, given.using or UNNAMED, given.filter)
         inputs = Inputs.of(self._collections, self._opened, given.using, given.lookup_from)
         scoring = self._by_vectors(query, given, inputs, limit)
-        return scoring, inputs.others()
+        return scoring, inputs.named
 
     def _worded(self, text: Any, given: Any) -> Worded:
         """By the words of a key that has an index of texts with scoring."""
@@ -133,12 +183,17 @@ class _Parser:
 
     def _by_vectors(self, query: Any, given: Any, inputs: Inputs, limit: int) -> Scoring:
         params = given.params or models.SearchParams()
+        if params.idf is not None and not inputs.using.idf:
+            raise wrong(
+                f"params.idf is given, which needs sparse vectors with the modifier idf, and "
+                f"{inputs.using.name!r} aren't such"
+            )
         match query:
             case models.NearestQuery(nearest=nearest, mmr=None):
                 return self._near(inputs, nearest, params)
             case models.NearestQuery(nearest=nearest, mmr=mmr):
                 near = self._near(inputs, nearest, params)
-                return _diverse(near, mmr, limit + (getattr(given, "offset", None) or 0))
+                return _diverse(near, mmr, limit)
             case models.RecommendQuery(recommend=recommend):
                 return _recommended(inputs, recommend, params)
             case models.DiscoverQuery(discover=discover):
@@ -153,6 +208,29 @@ class _Parser:
     def _near(self, inputs: Inputs, given: Any, params: models.SearchParams) -> Near:
         vector, corpus = inputs.example(given), self._corpus(params)
         return Near(inputs.using.name, vector, bool(params.exact), params.hnsw_ef, corpus)
+
+
+def _number(name: str, given: Any, least: int) -> int:
+    if not isinstance(given, int | np.integer) or given < least:
+        raise malformed(f"{name} is {shown(given)}, expected {least} or more")
+    return int(given)
+
+
+def _check_sources(given: Any) -> None:
+    """Refuse a step that needs others before it, or has some and doesn't rank what they find."""
+    query, sources = given.query, _sources(given)
+    if sources and query is None:
+        raise wrong("a prefetch needs a query that ranks what it finds")
+    if isinstance(query, NEEDS_SOURCES) and not sources:
+        raise wrong(f"{type(query).__name__} needs a prefetch")
+    for one in sources:
+        _check_sources(one)
+
+
+def _sources(given: Any) -> Sequence[Any]:
+    """The prefetches of a step."""
+    sources = given.prefetch or []
+    return sources if isinstance(sources, Sequence) else [sources]
 
 
 def _diverse(near: Near, mmr: Any, wanted: int) -> Diverse:
@@ -182,9 +260,9 @@ def _recommended(
     if not given.positive and not given.negative:
         raise nothing_given()
     strategy = given.strategy or models.RecommendStrategy.AVERAGE_VECTOR
+    examples = inputs.examples([*(given.positive or []), *(given.negative or [])])
     if strategy == models.RecommendStrategy.AVERAGE_VECTOR and not given.positive:
         raise wrong("the strategy 'average_vector' needs a positive example")
-    examples = inputs.examples([*(given.positive or []), *(given.negative or [])])
     count, name = len(given.positive or []), inputs.using.name
     positives, negatives = examples[:count], examples[count:]
     if strategy == models.RecommendStrategy.AVERAGE_VECTOR:

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from retrieval_store.filters.typed.columns import ValuesAt
+from retrieval_store.filters.typed.matches import Differs, Equals
 from retrieval_store.filters.typed.paths import Steps
 from retrieval_store.interface.points import Fields, PointBatch, Vectors
 from retrieval_store.interface.spaces import NewSpace
-from retrieval_store.interface.steps import Near, Step
+from retrieval_store.interface.steps import Grouping, Near, Step
 from tests.helpers.batches import UPSERT, points_of
 
 POINTS, DIMENSION = 600, 8
@@ -33,6 +35,21 @@ def grouped(held, query, groups, size):
     return [(label, ids[:size]) for label, ids in found.items()]
 
 
+AT = ValuesAt(Steps(("key",)), "anything")
+
+
+def grouping(groups, size):
+    """By the values at `key`."""
+
+    def among(values):
+        return Equals(AT, tuple(values))
+
+    def besides(values):
+        return Differs(AT, tuple(values))
+
+    return Grouping(AT.path, groups, size, among, besides)
+
+
 class Points:
     """Points with a value at `key`, in a store and beside it."""
 
@@ -49,7 +66,7 @@ class Points:
     def check(self, groups, size):
         query = self.numbers.standard_normal(DIMENSION).astype(np.float32)
         step = Step(Near("v", query), groups)
-        found = self.points.group(step, Steps(("key",)), groups, size, Fields())
+        found = self.points.group(step, grouping(groups, size), Fields())
         told = [(value, ranked.points.ids) for value, ranked in found]
         assert told == grouped(self.held, query, groups, size)
 

@@ -1,0 +1,92 @@
+"""How many operations a minute strict mode allows, for this process.
+
+As on a server, each collection has a bucket of tokens for reads and one for writes. It holds as
+many as may be spent in a minute, is full at first, and fills again at that rate.
+"""
+
+import math
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from retrieval_store.qdrant.collections.opened import Opened
+from retrieval_store.qdrant.refusals import RateLimited, Refused
+
+Kind: TypeAlias = Literal["read", "write"]
+MINUTE = 60.0
+TOO_MANY = 429
+KEPT = 1024  # buckets
+
+
+@dataclass(slots=True)
+class Bucket:
+    """Tokens, as there were at a time in seconds; no more than `most` of them."""
+
+    most: int
+    at: float
+    tokens: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tokens = self.most
+
+    def lack_after(self, cost: int, now: float) -> float:
+        """Takes as many tokens as an operation costs; if there are too few, none, and the answer is
+        how long it takes until there are enough."""
+        filled = self.tokens + (now - self.at) * self.most / MINUTE
+        self.tokens, self.at = min(float(self.most), filled), now
+        if self.tokens >= cost:
+            self.tokens -= cost
+            return 0.0
+        return (cost - self.tokens) * MINUTE / self.most
+
+
+class _Buckets:
+    """The buckets of this process. A child begins with full ones, and with a lock of its own: that
+    of the parent may be held by a thread that the child hasn't."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[tuple[str, Kind], Bucket] = {}
+
+    def forget_after_fork(self) -> None:
+        """In a child: begin anew."""
+        self._lock, self._held = threading.Lock(), {}
+
+    def lack_after(self, collection: str, kind: Kind, most: int, cost: int) -> float:
+        """See `Bucket.lack_after`; where the limit is a new one, the bucket is, too."""
+        now, key = time.monotonic(), (collection, kind)
+        with self._lock:
+            bucket = self._held.get(key)
+            if bucket is None or bucket.most != most:
+                if len(self._held) >= KEPT:
+                    self._held.clear()
+                bucket = self._held[key] = Bucket(most, now)
+            return bucket.lack_after(cost, now)
+
+
+_buckets = _Buckets()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_buckets.forget_after_fork)
+
+
+def spend(opened: Opened, kind: Kind, cost: int) -> None:
+    """Refuse what is too much for this minute. cost: how many operations it counts for."""
+    strict = opened.configuration.strict
+    most = strict.read_rate_limit if kind == "read" else strict.write_rate_limit
+    if most is None:
+        return
+    setting = f"{kind}_rate_limit"
+    if cost > most:
+        raise Refused(
+            TOO_MANY,
+            f"Rate limiting exceeded: this counts for {cost} operations, and strict mode allows "
+            f"{most} a minute ({setting}); split it",
+        )
+    lack = _buckets.lack_after(opened.record.id, kind, most, cost)
+    if lack > 0.0:
+        raise RateLimited(
+            f"Rate limiting exceeded: strict mode allows {most} operations a minute ({setting})",
+            max(1, math.ceil(lack)),
+        )

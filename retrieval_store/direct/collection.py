@@ -535,7 +535,7 @@ class Collection:
     def fork(self, new_name: str) -> "Collection":
         """A collection of its own that holds what this one holds at one moment. Its files are
         copied, while others go on writing. Raises AlreadyExistsError for a name that is taken, and
-        InvalidArgumentError in memory and on a cluster."""
+        InvalidArgumentError on a cluster."""
         backend = self._backend.fork(collection_name(new_name))
         forked = Collection(backend, backend.record(), data_loader=self._loader)
         forked._embedder = self._embedder.of(backend)

@@ -101,6 +101,20 @@ class PointStore(Access):
         create(directory / POINTS_NAME, POINTS, add_spaces)
         return cls.open(directory, name, mode, around)
 
+    @classmethod
+    def copied_in_memory(cls, source: Access, name: str, around: Around) -> "PointStore":
+        """One in memory that holds what another one in memory holds at this moment."""
+
+        def copy(view: SearchView) -> PointStore:
+            database = MemoryDatabase(POINTS, like=view.connection)
+            points = cls(database, None, name, around)
+            for space in view.state.spaces.values():
+                vectors = points.memory.open_vectors(space.space, view.state.head.generation)
+                vectors.append(0, space.vectors.rows(space.space.slots))
+            return points
+
+        return source.read(copy)
+
     @traced("put")
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points, durably, all or nothing."""

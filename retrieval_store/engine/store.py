@@ -134,8 +134,14 @@ class Store:
     def take_in(self, source: EmbeddedStore, collection_id: str, record: CollectionRecord) -> None:
         """Make, under this record, a collection that holds what one of another store, or of this
         one, holds at one moment; AlreadyExistsError for a name that is taken."""
-        if self.directory is None or not isinstance(source, Store):
-            raise InvalidArgumentError("a collection in memory has no files that could be copied")
+        if not isinstance(source, Store) or (self.directory is None) != (source.directory is None):
+            raise InvalidArgumentError("only one of the two stores has files that could be copied")
+        if self.directory is None:
+            points = source.points(collection_id)
+            self._create_in_memory(
+                record, lambda _, around: PointStore.copied_in_memory(points, record.name, around)
+            )
+            return
         self._catalog.refuse_if_read_only()
         with private_copy(source.points(collection_id), self.directory) as files:
             for file in files.iterdir():

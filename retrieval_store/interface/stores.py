@@ -227,8 +227,7 @@ class Backend(Protocol):
         """Write a snapshot into a file that isn't there; InvalidArgumentError on a cluster."""
 
     def fork(self, name: str) -> "Backend":
-        """A copy of the collection under another name; InvalidArgumentError in memory, and on a
-        cluster."""
+        """A copy of the collection under another name; InvalidArgumentError on a cluster."""
 
     def copied(self) -> AbstractContextManager[PointsBackend]:
         """The points as they are now, in a copy that goes afterwards; InvalidArgumentError on a

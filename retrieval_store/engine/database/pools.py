@@ -212,13 +212,20 @@ class MemoryDatabase:
     path = Path(":memory:")
     descriptors = 0
 
-    def __init__(self, format: Format, fill: Fill | None = None) -> None:
+    def __init__(
+        self, format: Format, fill: Fill | None = None, like: apsw.Connection | None = None
+    ) -> None:
+        """An empty one, with what `fill` adds; or one that holds what another database shows."""
         self._format = format
         self._connection = apsw.Connection(":memory:")
         guard(self._connection, None)
         self._connection.reserve_bytes("main", CHECKSUM_BYTES)  # as in files, for copies to be one
         self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        make_tables(self._connection, format, fill)
+        if like is None:
+            make_tables(self._connection, format, fill)
+        else:
+            with self._connection.backup("main", like, "main") as backup:
+                backup.step(-1)
         self._lock = threading.RLock()
         self._closed: Reason | None = None
         aware(self)

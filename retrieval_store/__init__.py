@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     )
     from retrieval_store.direct.client import (
         Client,
+        ClientAPI,
         EphemeralClient,
         PersistentClient,
         restore,
@@ -75,6 +76,7 @@ __all__ = [
     "DEFAULT_TENANT",
     "URI",
     "Client",
+    "ClientAPI",
     "Collection",
     "CollectionMetadata",
     "Configuration",
@@ -146,6 +148,7 @@ _HOMES = {
     "Where": "retrieval_store.direct.chroma.types",
     "WhereDocument": "retrieval_store.direct.chroma.types",
     "Client": "retrieval_store.direct.client",
+    "ClientAPI": "retrieval_store.direct.client",
     "PersistentClient": "retrieval_store.direct.client",
     "EphemeralClient": "retrieval_store.direct.client",
     "Collection": "retrieval_store.direct.collection",

@@ -32,6 +32,9 @@ from retrieval_store.direct.chroma.settings import (
     DEFAULT_TENANT,
     Settings,
     checked_settings,
+    directory_in,
+    is_settings,
+    refuse_persistent,
 )
 from retrieval_store.direct.collection import Collection
 from retrieval_store.direct.configuration import (
@@ -105,13 +108,14 @@ class Client:
     whether payload indexes are made, once, that a server in strict mode wants for a filter; if not,
     such a filter is refused.
 
-    settings, tenant and database are Chroma's: `allow_reset` of settings is taken, and of the
-    others what says no more than is so anyway; InvalidArgumentError for the rest.
+    settings, tenant and database are Chroma's: of settings, which may stand in the place of path,
+    `allow_reset`, `is_persistent` and `persist_directory` are taken, and of the others what says no
+    more than is so anyway; InvalidArgumentError for the rest.
     """
 
     def __init__(
         self,
-        path: str | os.PathLike[str] | None = None,
+        path: str | os.PathLike[str] | Settings | None = None,
         *,
         create: bool = True,
         durability: Literal["full", "relaxed"] = "full",
@@ -129,7 +133,12 @@ class Client:
         database: str = DEFAULT_DATABASE,
         **qdrant_options: Any,
     ) -> None:
+        if is_settings(path):  # as Chroma's Client has them first
+            if settings is not None:
+                raise InvalidTypeError("settings is given twice, first and as settings=")
+            path, settings = None, path
         known = checked_settings(settings, tenant, database)
+        path = directory_in(known, path) if url is None and qdrant_client is None else path
         _refuse_no_flags(create=create, trust=trust, rebuild=rebuild, create_indexes=create_indexes)
         on_cluster = _is_on_cluster(path, url, qdrant_client, qdrant_options)
         _refuse_misplaced(
@@ -365,7 +374,8 @@ class Client:
 
     def get_settings(self) -> Settings:
         """Those of Chroma's that mean something here."""
-        return Settings(allow_reset=self._allow_reset)
+        where = {} if self.path is None else {"persist_directory": str(self.path)}
+        return Settings(allow_reset=self._allow_reset, is_persistent=bool(where), **where)
 
     def reset(self) -> None:
         """Delete all collections, if the client was made with `allow_reset=True`."""
@@ -501,6 +511,9 @@ class _OfQdrantClient(StoredCollection):
         return super().fork(name)
 
 
+ClientAPI = Client  # under the name of Chroma's protocol, which programs ask `isinstance` of
+
+
 @dataclass(frozen=True, slots=True)
 class _Using:
     """What a collection is to be used with, and whether that is checked."""
@@ -615,4 +628,5 @@ def EphemeralClient(
     settings: Any = None, tenant: str = DEFAULT_TENANT, database: str = DEFAULT_DATABASE
 ) -> Client:
     """A client of a new store in memory, under the name that users of Chroma know."""
+    refuse_persistent(settings)
     return Client(settings=settings, tenant=tenant, database=database)

@@ -149,6 +149,12 @@ class Collection:
         """The same, under the name that users of Chroma know."""
         return self.configuration
 
+    @property
+    def _embedding_function(self) -> Embeds | None:
+        """The embedding function, under the name by which code for Chroma asks for it; None without
+        one."""
+        return self._embedder.function
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Collection) and other._backend.id == self._backend.id
 

@@ -172,6 +172,11 @@ class Embedder:
         """Whether there is a function, given or remembered; it may still have to be made."""
         return self._function is not None or self._spec is not None
 
+    @property
+    def function(self) -> Embeds | None:
+        """The function, made if it has to be; None without one."""
+        return self._ready() if self.is_there else None
+
     def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> Matrix:
         """(n, dim) float32 for n documents or images."""
         return _in_batches(self._ready(), inputs, show_progress)

@@ -15,6 +15,7 @@ import numpy as np
 from retrieval_store.base.arrays import Floats, Matrix
 from retrieval_store.direct.configuration import stored_settings
 from retrieval_store.direct.embedder import Embedder
+from retrieval_store.embeddings import Embeds
 from retrieval_store.errors import ConflictError
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.stores import Backend
@@ -40,6 +41,11 @@ class ProbedEmbedder:
     def is_there(self) -> bool:
         """Whether there is a function."""
         return self._embedder.is_there
+
+    @property
+    def function(self) -> Embeds | None:
+        """The function, made if it has to be; None without one."""
+        return self._embedder.function
 
     def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> Matrix:
         """(n, dim) float32 for n documents or images."""

@@ -1,6 +1,7 @@
 """Settings, tenants and databases: accepted where they say what is so here anyway, and refused by
 name where they would mean something."""
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -11,19 +12,60 @@ from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 DEFAULT_TENANT, DEFAULT_DATABASE = "default_tenant", "default_database"
 # What is so here whatever they say: there is no telemetry, and one way of doing things.
 MEANINGLESS = frozenset({"anonymized_telemetry", "chroma_product_telemetry_impl", "environment"})
-PLACES = frozenset({"is_persistent", "persist_directory"})
 
 
 class Settings:
-    """Settings as Chroma's users give them: `allow_reset`, and `anonymized_telemetry`, which there
-    is none of. InvalidArgumentError for any other."""
+    """Settings as Chroma's users give them, as arguments or set afterwards: `allow_reset`;
+    `is_persistent` and `persist_directory`, a store in a directory; and `anonymized_telemetry`,
+    which there is none of. Clients raise InvalidArgumentError for any other."""
 
     def __init__(self, **named: Any) -> None:
-        self.allow_reset = _checked(named)
-        self.anonymized_telemetry = False
+        self.allow_reset = self.is_persistent = self.anonymized_telemetry = False
+        self.persist_directory: str | None = None
+        vars(self).update(_checked(named))
 
     def __repr__(self) -> str:
-        return f"Settings(allow_reset={self.allow_reset})"
+        told = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"Settings({told})"
+
+
+def is_settings(given: Any) -> bool:
+    """Whether it is settings, ours or Chroma's, where a path may stand too."""
+    return isinstance(given, Settings) or hasattr(given, "persist_directory")
+
+
+def directory_in(settings: Settings, path: Any) -> Any:
+    """Where the store is to lie, which settings may say in the place of a path; None for memory."""
+    told = settings.persist_directory
+    if told is None:
+        if settings.is_persistent and path is None:
+            raise InvalidArgumentError(
+                "settings.is_persistent is True without a directory: where Chroma takes './chroma' "
+                "by itself, persist_directory= or path= names one here"
+            )
+        return path
+    if path is not None and os.path.abspath(path) != os.path.abspath(told):
+        raise InvalidArgumentError(
+            f"settings.persist_directory is {shown(told)}, but path is {shown(path)}"
+        )
+    if path is None and not settings.is_persistent:
+        raise InvalidArgumentError(
+            f"settings.persist_directory is {shown(told)} without is_persistent=True: such a store "
+            "would be in memory; a directory is given as path="
+        )
+    return told
+
+
+def refuse_persistent(settings: Any) -> None:
+    """Raise InvalidArgumentError for settings of a store in a directory, where it is to be in
+    memory."""
+    known = checked_settings(settings, DEFAULT_TENANT, DEFAULT_DATABASE)
+    if known.is_persistent or known.persist_directory is not None:
+        name = "is_persistent" if known.is_persistent else "persist_directory"
+        raise InvalidArgumentError(
+            f"settings.{name} is {shown(getattr(known, name))}, but the client is to be in memory: "
+            "PersistentClient takes a path="
+        )
 
 
 def checked_settings(settings: Any, tenant: Any, database: Any) -> Settings:
@@ -35,7 +77,8 @@ def checked_settings(settings: Any, tenant: Any, database: Any) -> Settings:
                 f"{name} is {shown(value)}, but a store has no tenants and databases: keep each "
                 "in a directory of its own"
             )
-    return settings if isinstance(settings, Settings) else Settings(**_named(settings))
+    named = vars(settings) if isinstance(settings, Settings) else _named(settings)
+    return Settings(**named)
 
 
 def _named(settings: Any) -> dict[str, Any]:
@@ -52,20 +95,22 @@ def _named(settings: Any) -> dict[str, Any]:
     return {k: v for k, v in settings.model_dump().items() if k not in usual or v != usual[k]}
 
 
-def _checked(named: Mapping[str, Any]) -> bool:
+def _checked(named: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that mean something here."""
     for name, value in named.items():
-        if name in PLACES:
+        if name in ("allow_reset", "is_persistent"):
+            if not isinstance(value, bool):
+                raise InvalidArgumentError(
+                    f"settings.{name} is {shown(value)}, expected True or False"
+                )
+        elif name == "persist_directory":
+            if value is not None and not isinstance(value, str | os.PathLike):
+                raise InvalidArgumentError(
+                    f"settings.{name} is {shown(value)}, expected the name of a directory"
+                )
+        elif name not in MEANINGLESS:
             raise InvalidArgumentError(
-                f"settings.{name} is {shown(value)}: a directory is given as path="
+                f"settings.{name} is {shown(value)}, which there is nothing for here; known are "
+                "allow_reset, is_persistent and persist_directory"
             )
-        if name != "allow_reset" and name not in MEANINGLESS:
-            raise InvalidArgumentError(
-                f"settings.{name} is {shown(value)}, which there is nothing for here; known is "
-                "allow_reset"
-            )
-    allowed = named.get("allow_reset", False)
-    if not isinstance(allowed, bool):
-        raise InvalidArgumentError(
-            f"settings.allow_reset is {shown(allowed)}, expected True or False"
-        )
-    return allowed
+    return {name: value for name, value in named.items() if name not in MEANINGLESS}

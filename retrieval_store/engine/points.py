@@ -400,4 +400,5 @@ def _recorded(view: SearchView, space: Space) -> SpaceRecord:
         space.dimension,
         space.index,
         count,
+        space.number,
     )

@@ -44,6 +44,9 @@ ENDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parqu
     "--quiet-for", default=2.0, show_default=True, help="Seconds without a write that end it."
 )
 @click.option(
+    "--fail-if-exists", is_flag=True, help="End with an error for what was copied wholly before."
+)
+@click.option(
     "--to-local-mode", is_flag=True, help="TARGET is a directory of qdrant-client's local mode."
 )
 @options.quiet
@@ -54,13 +57,14 @@ def copy(
     follow: bool,
     until_quiet: bool,
     quiet_for: float,
+    fail_if_exists: bool,
     to_local_mode: bool,
     quiet: bool,
 ) -> None:
     """Copy collections from a store to another: directories and URLs, in any direction.
 
     Each is copied as it is at one moment, and compared at the end. Broken off, the same command
-    goes on where it stopped. Nothing is replaced.
+    goes on where it stopped; later, it brings level what it has copied. Nothing else is replaced.
     """
     # A journal of what goes to a server stands beside the source.
     noted_here = is_url(target) and os.access(source, os.W_OK)
@@ -78,10 +82,13 @@ def copy(
                 follow=(until_quiet or partial(is_used, source)) if follow else False,
                 quiet=quiet_for,
                 on_level=_say_level if follow else None,
+                on_change=complain,
+                fail_if_exists=fail_if_exists,
                 show_progress=has_bar(quiet),
             )
     for one in copied:
         followed = f", {one.followed:,} of them again" if one.followed else ""
+        followed = ", level already" if one.level else followed
         compared = f"{one.compared:,} compared, all alike" if one.compared else "none compared"
         say(f"{one.name}: {counted(one.points, 'point')}{followed}; {compared}")
     if not copied:

@@ -1,37 +1,34 @@
-"""One collection on its way to another store, wherever the two live.
+"""What one collection holds, on its way to another store, wherever the two live.
 
 Where both lie on disk its files are copied as they are at one moment, and become a collection of
 the target at once or not at all. Else points travel in pages: from a private copy of one state
 where the source is of this process, from a cluster as they are listed.
 """
 
-import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any, TypeAlias, cast
 
+from retrieval_store.base.json_values import Payload
 from retrieval_store.base.progress import progress_bar
-from retrieval_store.copying.comparing import Since, compare
-from retrieval_store.copying.following import Follower, TooFarError
+from retrieval_store.copying import spaces
+from retrieval_store.copying.comparing import Since, compare, holds_the_same
+from retrieval_store.copying.following import Follower, TooFarError, begin_writing, split
 from retrieval_store.copying.journal import Entry, Journal
+from retrieval_store.copying.placing import Place
 from retrieval_store.copying.points import (
+    append,
     delete_others,
     everything,
     pages,
+    put_in_order,
     write,
     write_differing,
     write_named,
 )
-from retrieval_store.errors import (
-    AlreadyExistsError,
-    ConflictError,
-    InvalidArgumentError,
-    NotFoundError,
-    RetrievalStoreError,
-    StorageError,
-)
-from retrieval_store.interface.points import PointId, Position
+from retrieval_store.errors import NotFoundError, RetrievalStoreError, StorageError
+from retrieval_store.interface.points import Changed, Position
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.spaces import NewSpace
 from retrieval_store.interface.stores import EmbeddedPoints, EmbeddedStore, PointsBackend
@@ -41,7 +38,8 @@ SpacesOf: TypeAlias = Callable[[CollectionRecord], Mapping[str, NewSpace]]
 
 
 class CollectionCopy:
-    """One collection on its way."""
+    """One collection on its way. place: of its copy; is_level: whether nothing was to be copied;
+    alike: the id of a collection that is no copy and holds the same."""
 
     def __init__(
         self,
@@ -52,264 +50,305 @@ class CollectionCopy:
         shown: bool,
         spaces_of: SpacesOf,
     ) -> None:
+        self.place = Place(target, record, journal)
+        self.is_level = True
+        self.alike: str | None = None
         self._source = source
         self._target = target
-        self._record = record
         self._journal = journal
         self._shown = shown
+        self._spaces_of = spaces_of
+        self._settled: Payload | None = None
         self._follower: Follower | None = None
-        self._spaces = spaces_of(record) if source.on_cluster else self._embedded_spaces()
 
     @property
-    def _entry(self) -> Entry | None:
-        return self._journal.entries.get(self._record.id)
+    def id(self) -> str:
+        """The id in the source."""
+        return self.place.record.id
 
     @property
     def name(self) -> str:
-        """What the collection was called when this began, and its copy is."""
-        return self._record.name
+        """What the source calls it."""
+        return self.place.record.name
+
+    @property
+    def called(self) -> str | None:
+        """What the copy is called; None while there is none."""
+        return self.name if self.alike else self.place.called
 
     @property
     def copied_id(self) -> str:
-        """The id of the copy."""
-        return self._journal.entries[self._record.id].target
+        """The id of the copy, where there is one."""
+        return self.alike or self.place.known.target
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the source has it no more."""
+        try:
+            self._source.store.record(self.id)
+        except NotFoundError:
+            return True
+        return False
 
     @property
     def _points(self) -> PointsBackend:
         """The points of the source; raises NotFoundError."""
-        return self._source.store.points(self._record.id)
+        return self._source.store.points(self.id)
 
-    def refuse_deleted(self) -> None:
-        """Raise NotFoundError if the source is gone."""
-        try:
-            self._source.store.record(self._record.id)
-        except NotFoundError as error:
-            raise NotFoundError(
-                f"collection {self.name!r} was deleted while it was copied; what there is of its "
-                f"copy stays {self._target.place}"
-            ) from error
+    @property
+    def _embedded(self) -> EmbeddedPoints:
+        return cast(EmbeddedPoints, self._points)
 
     @property
     def _copied(self) -> PointsBackend:
-        """The points of the copy; raises NotFoundError."""
         return self._target.store.points(self.copied_id)
 
     @property
     def _by_files(self) -> bool:
         return None not in (self._source.store.directory, self._target.store.directory)
 
-    def refuse_taken(self) -> None:
-        """Raise for a collection that the target can't have."""
-        name, entry = self._record.name, self._entry
-        if self._target.on_cluster and self._record.is_apart:
-            raise InvalidArgumentError(
-                f"collection {name!r} has vectors that only QdrantClient knows; copy it with "
-                "QdrantClient.migrate, or name the others"
-            )
-        try:
-            there = self._target.store.named(name)
-        except NotFoundError:
-            return
-        if entry is not None and self._was_made(entry, there):
-            self._journal.note(self._record.id, Entry(there.id))
-        elif entry is None or there.id != entry.target:
-            raise AlreadyExistsError(
-                f"collection {name!r} exists already {self._target.place}; a copy replaces nothing"
-            )
-        else:
-            self._refuse_written(entry)
+    @property
+    def _both_embedded(self) -> bool:
+        return not (self._source.on_cluster or self._target.on_cluster)
 
-    def _refuse_written(self, entry: Entry) -> None:
-        """Raise ConflictError for a copy that others have written to since we left it."""
-        if entry.kept is None:
-            return
-        points, changed = self._copied, False
-        if entry.left is not None:
-            changed = cast(EmbeddedPoints, points).changed_since(entry.left).ids != []
-        if changed or points.count() != entry.kept:
-            raise ConflictError(
-                f"the copy of collection {self.name!r} {self._target.place} was written to by "
-                f"others since; to leave it as it is delete {self._journal.path}, to copy it again "
-                "the copy"
-            )
+    @property
+    def _spaces(self) -> Mapping[str, NewSpace]:
+        """The vector spaces of the source."""
+        if self._source.on_cluster:
+            return self._spaces_of(self.place.record)
+        return {one.name: spaces.as_new(one) for one in self._embedded.spaces()}
 
-    def _was_made(self, entry: Entry, there: CollectionRecord) -> bool:
-        """Whether it is the copy, made by a process that died before it could note so."""
-        points = self._target.store.points(there.id)
-        return not self._exists(entry) and not self._by_files and not points.count()
+    def take_alike(self) -> bool:
+        """Whether the target has a collection of the name that holds the same, and is the same in
+        all that can be asked: then nothing is to be copied."""
+        there, wanted = self.place.there(), self.place.settings
+        if there is None or there.settings != wanted.settings:
+            return False
+        target = self._target.store.points(there.id)
+        if self._both_embedded:
+            own = self._embedded.spaces()
+            if spaces.steps(own, None, cast(EmbeddedPoints, target).spaces()):
+                return False
+        rounds = self._source.on_cluster or self._target.on_cluster
+        if not holds_the_same(self._points, target, [*self._spaces], rounds):
+            return False
+        self.alike = there.id
+        return True
 
     def copy(self) -> None:
         """Copy the collection, or what is left to be copied of it."""
-        entry = self._journal.begin(self._record.id)
-        there = self._exists(entry)
-        self._journal.advance(self._record.id, left=None, kept=None)
-        if there and self._by_files and not entry.whole:  # it died between the two
-            entry = self._journal.advance(self._record.id, whole=True)
+        if self.alike is not None:
+            return
+        self._look_again()
+        if self.place.called is None:
+            self.place.begin()
         try:
-            if there and entry.whole:
-                self._go_on()
-            elif self._by_files:
-                self._copy_files()
-            else:
-                self._copy_points()
+            self._copy()
+            if self._look_again():  # it has got other settings meanwhile, and vector spaces perhaps
+                self._settle()
+                if self._both_embedded:
+                    self.catch_up()
         finally:  # broken off, too
-            with suppress(RetrievalStoreError):
-                self.follower().leave()
+            if self.place.known.kept is None:
+                with suppress(RetrievalStoreError):
+                    self.follower().leave()
+
+    def _look_again(self) -> bool:
+        """Whether the source has other settings than the copy was given; a new name waits."""
+        self.place.record = replace(self._source.store.record(self.id), name=self.name)
+        return self.place.record.settings != self._settled
+
+    def _copy(self) -> None:
+        entry, there = self.place.known, self.place.called is not None
+        if not there and self._by_files:
+            self._copy_files()
+        elif not there or (entry.paged and not entry.whole):
+            self._copy_points()
+        else:
+            if not entry.whole:  # files are there whole or not at all
+                self._journal.advance(self.id, whole=True)
+            self._go_on()
 
     def _go_on(self) -> None:
         """Copy what has changed since the copy was whole: what a cluster doesn't tell."""
-        try:
-            if self._source.on_cluster:
-                self._copy_points()
-            else:
-                self.follower().catch_up()
-        except TooFarError:
-            self.copy_again_if_lost()
+        if self._source.on_cluster:
+            self._settle()
+            self._copy_points()
+        else:
+            self.catch_up()
 
-    def _exists(self, entry: Entry) -> bool:
-        """Whether the copy is there; what has another name by now is somebody's own, and gets a new
-        copy beside it."""
+    def catch_up(self) -> bool:
+        """Bring the copy level with the source; returns whether anything had changed."""
+        if self.alike is not None:
+            return False
+        changed = self._settle()
         try:
-            there = self._target.store.record(entry.target)
-        except NotFoundError:
+            changed = self.follower().catch_up() or changed
+        except TooFarError:  # its log was cut off
+            self._journal.advance(self.id, done=0, whole=False, paged=True, position=None)
+            self._copy_points()
+            changed = True
+        self.is_level = self.is_level and not changed
+        return changed
+
+    def _settle(self) -> bool:
+        """Give the copy the settings that the source has; returns whether they were others. A
+        cluster can't change how words are found: there it is copied anew."""
+        if self._settled == self.place.record.settings:
             return False
-        if there.name != self._record.name:
-            self._journal.note(self._record.id, Entry(str(uuid.uuid4())))
-            return False
-        return True
+        self.place.refuse_apart()
+        wanted = self.place.settings.settings
+        # Compared with the copy, not with what the source was: a copy that was broken off may be
+        # of older settings.
+        old = self._target.store.record(self.copied_id).settings
+        if old != wanted:
+            self.is_level = False
+            begin_writing(self._journal, self.id)
+            if self._target.on_cluster and old.get("text") != wanted.get("text"):
+                self._copy_anew()
+            else:
+                self._target.store.change(
+                    self.copied_id, lambda there: replace(there, settings=wanted)
+                )
+        self._settled = self.place.record.settings
+        return old != wanted
+
+    def _copy_anew(self) -> None:
+        self.place.drop()
+        self.place.begin()
+        self._follower = None
+        self._copy_points()
 
     def _copy_files(self) -> None:
-        points = cast(EmbeddedPoints, self._points)
-        with progress_bar(self._record.name, points.count(), "point", self._shown) as bar:
-            entry = self._journal.advance(self._record.id, position=points.position())
-            copy = CollectionRecord(entry.target, self._record.name, self._record.settings)
+        points, self.is_level = self._embedded, False
+        with progress_bar(self.name, points.count(), "point", self._shown) as bar:
+            # In this order: all that new vector spaces will hold is written after the position.
+            entry = self._journal.advance(self.id, position=points.position())
+            entry = self._journal.advance(self.id, spaces=spaces.numbers(points.spaces()))
+            settled = self.place.settings
+            copy = replace(settled, id=entry.target)
             source = cast(EmbeddedStore, self._source.store)
-            cast(EmbeddedStore, self._target.store).take_in(source, self._record.id, copy)
-            self._journal.advance(self._record.id, whole=True)
+            cast(EmbeddedStore, self._target.store).take_in(source, self.id, copy)
+            self._journal.advance(self.id, whole=True)
+            self._settled, self.place.called = self.place.record.settings, self.name
             bar.update(self._copied.count())
 
     def _copy_points(self) -> None:
-        entry = self._journal.entries[self._record.id]
-        if not self._exists(entry):
-            entry = self._made()
+        begin_writing(self._journal, self.id)
+        resumed = self.place.called is not None
+        if not resumed:
+            self._make()
         position = None if self._source.on_cluster else self._embedded.position()
         with self._frozen() as points:
-            entry, changed = self._gone_on(entry, position, points)
-            self._copy_pages(points, entry)
-            write_named(points, self._copied, changed, [*self._spaces])
+            names = self._level_spaces(points)
+            entry, changed = self._gone_on(position, points)
+            moved = self._copy_pages(points, names, entry)
+            if changed is not None:
+                updated, inserted = split(changed)
+                write_named(points, self._copied, updated, names)
+                write_named(points, self._copied, inserted, names, append)
             if self._copied.count() > points.count():
-                delete_others(points, self._copied)
-        self._journal.advance(self._record.id, whole=True, position=position)
+                moved += delete_others(points, self._copied)
+            if resumed and self._source.on_cluster:  # which doesn't say what was added again
+                moved += put_in_order(points, self._copied, names)
+        self.is_level = self.is_level and resumed and self._source.on_cluster and not moved
+        self._journal.advance(self.id, whole=True, paged=False, position=position)
 
-    def _copy_pages(self, points: PointsBackend, entry: Entry) -> None:
-        """Copy all points but those that are done. A cluster may have changed these since, and
-        won't say so: there they are compared."""
-        fields, copied = everything([*self._spaces]), self._copied
+    def _make(self) -> None:
+        """Make the empty copy."""
+        entry = self._journal.advance(self.id, paged=True)
+        wanted = self.place.settings
+        self._target.store.create(wanted.name, wanted.settings, self._spaces, entry.target)
+        self.place.called, self._settled = wanted.name, self.place.record.settings
+
+    def _level_spaces(self, points: PointsBackend) -> list[str]:
+        """The names of the vector spaces of the source, which the copy has then."""
+        if not self._both_embedded:
+            return [*self._spaces]
+        there, target = cast(EmbeddedPoints, points).spaces(), cast(EmbeddedPoints, self._copied)
+        spaces.steps(there, self.place.known.spaces, target.spaces()).take(target)
+        numbers = spaces.numbers(there)
+        self._journal.advance(self.id, spaces=numbers)
+        return [*numbers]
+
+    def _copy_pages(self, points: PointsBackend, names: list[str], entry: Entry) -> int:
+        """Copy all points but those that are done; returns how many were written. A cluster may
+        have changed these since, and won't say so: there they are compared."""
+        fields, copied, written = everything(names), self._copied, 0
         start = 0 if self._source.on_cluster else entry.done
+        # Of the rest something is there already where a page wasn't noted, or all is copied again.
+        put = write if copied.count() <= start else append
         with progress_bar(self.name, points.count(), "point", self._shown) as bar:
             bar.update(start)
             for page in pages(points, fields, start):
                 if start < entry.done:
-                    write_differing(copied, page, fields)
+                    written += write_differing(copied, page, fields)
                 else:
-                    write(copied, page)
+                    put(copied, page)
+                    written += len(page.ids)
                 start += len(page.ids)
-                self._journal.advance(self._record.id, done=max(start, entry.done))
+                self._journal.advance(self.id, done=max(start, entry.done))
                 bar.update(len(page.ids))
-
-    def _made(self) -> Entry:
-        """The empty copy."""
-        settings = self._record.settings
-        if not self._target.on_cluster:  # a cluster's own
-            settings = {key: value for key, value in settings.items() if key != "qdrant"}
-        made = self._target.store.create(self._record.name, settings, self._spaces)
-        return self._journal.note(self._record.id, Entry(made.id))
+        return written
 
     def _gone_on(
-        self, entry: Entry, position: Position | None, points: PointsBackend
-    ) -> tuple[Entry, Sequence[PointId]]:
+        self, position: Position | None, points: PointsBackend
+    ) -> tuple[Entry, Changed | None]:
         """The entry to go on with, and which points are otherwise now. Where a copy was broken off
         there are at least so many points behind it as were done less all that were deleted since.
         All is told by one state, that of `points`."""
-        count = points.count()
+        entry, count = self.place.known, points.count()
         anew: dict[str, Any] = {"done": 0, "position": position, "count": count}
         if position is None:
-            return entry, ()
+            return entry, None
         if not entry.done or entry.position is None:
-            return self._journal.advance(self._record.id, **anew), ()
+            return self._journal.advance(self.id, **anew), None
         changed = cast(EmbeddedPoints, points).changed_since(entry.position)
         if changed.ids is None:
-            return self._journal.advance(self._record.id, **anew), ()
+            return self._journal.advance(self.id, **anew), None
         deleted = max(0, entry.count - (count - changed.inserted))
         done = max(0, entry.done - deleted)
-        return self._journal.advance(self._record.id, done=done), changed.ids
+        return self._journal.advance(self.id, done=done), changed
 
     def _frozen(self) -> AbstractContextManager[PointsBackend]:
         """The points in one state, where that can be had."""
         if self._source.on_cluster:
             return nullcontext(self._points)
-        return cast(EmbeddedStore, self._source.store).copied(self._record.id)
-
-    @property
-    def _embedded(self) -> EmbeddedPoints:
-        return cast(EmbeddedPoints, self._points)
-
-    def _embedded_spaces(self) -> dict[str, NewSpace]:
-        return {
-            one.name: NewSpace(one.metric, one.index, one.kind, one.datatype, one.dimension)
-            for one in self._embedded.spaces()
-        }
+        return cast(EmbeddedStore, self._source.store).copied(self.id)
 
     def follower(self) -> Follower:
         """What brings the copy level with the source."""
         if self._follower is None:
             self._follower = Follower(
-                self._embedded,
-                self._copied,
-                [*self._spaces],
-                self._journal,
-                self._record.id,
-                not self._target.on_cluster,
+                self._embedded, self._copied, self._journal, self.id, not self._target.on_cluster
             )
         return self._follower
 
-    def copy_again_if_lost(self) -> None:
-        """Copy all points again where it isn't known any more which have changed."""
-        position = self._journal.entries[self._record.id].position
-        if position is None or self._embedded.changed_since(position).ids is None:
-            self._journal.advance(self._record.id, done=0, whole=False, position=None)
-            self._copy_points()
+    def refuse_changed(self) -> None:
+        """Raise AlreadyExistsError for a finished copy on a cluster that holds something else than
+        it was given: that tells no position by which others' writes would be seen."""
+        entry = self.place.entry
+        if self.place.called is None or entry is None or entry.position is None:
+            return
+        if entry.finished and self._target.on_cluster:
+            try:
+                self._compared()
+            except StorageError:
+                self.place.refuse_written()
+
+    def _compared(self) -> int:
+        entry, since = self.place.entry, Since(frozenset(), rests=True)
+        if entry is not None and entry.position is not None:
+            changed = self._embedded.changed_since(entry.position)
+            ids = None if changed.ids is None else frozenset(changed.ids)
+            since = Since(ids, changed.position == entry.position)
+        return compare(
+            self._points, self._copied, [*self._spaces], since, self._target.on_cluster, self.name
+        )
 
     def compared(self) -> tuple[int, int, int]:
         """How many points the copy has, how many were copied again, and how many were compared with
         the source."""
-        entry = self._journal.entries[self._record.id]
-        since = Since(frozenset(), rests=True)
-        if entry.position is not None:
-            changed = self._embedded.changed_since(entry.position)
-            ids = None if changed.ids is None else frozenset(changed.ids)
-            since = Since(ids, changed.position == entry.position)
-        compared = compare(
-            self._points,
-            self._copied,
-            [*self._spaces],
-            since,
-            self._target.on_cluster,
-            self._record.name,
-        )
+        compared = self._compared()
         followed = 0 if self._follower is None else self._follower.followed
         return self._copied.count(), followed, compared
-
-    def settle(self) -> None:
-        """Give the copy the settings that the source has got meanwhile."""
-        now = self._source.store.record(self._record.id)
-        if now.settings != self._record.settings:
-            self._target.store.change(
-                self._journal.entries[self._record.id].target,
-                lambda there: replace(there, settings=now.settings),
-            )
-        if not self._source.on_cluster and [*self._embedded_spaces()] != [*self._spaces]:
-            raise StorageError(
-                f"collection {self._record.name!r} has got other vector spaces while it was copied;"
-                " delete the copy and copy it again"
-            )

@@ -1,9 +1,10 @@
-"""Whether a copy holds what its source holds: as many points, and a sample of them alike."""
+"""Whether a copy holds what its source holds: as many points, and a sample of them alike; or all,
+of a collection of which nobody knows whether it is a copy."""
 
 import random
 from dataclasses import dataclass
 
-from retrieval_store.copying.points import ROUNDED, Spaces, differing, everything
+from retrieval_store.copying.points import ROUNDED, Spaces, differing, everything, pages
 from retrieval_store.errors import StorageError
 from retrieval_store.interface.points import PointId
 from retrieval_store.interface.stores import PointsBackend
@@ -53,6 +54,21 @@ def compare(
             )
         compared += len(copied.ids)
     return compared
+
+
+def holds_the_same(
+    source: PointsBackend, target: PointsBackend, spaces: Spaces, rounds: bool
+) -> bool:
+    """Whether both have the same points in the same order."""
+    if source.count() != target.count():
+        return False
+    fields, start, tolerance = everything(spaces), 0, ROUNDED if rounds else 0
+    for points in pages(source, fields):
+        there = target.get(None, None, len(points.ids), start, fields)
+        if points.ids != there.ids or differing(points, there, tolerance):
+            return False
+        start += len(points.ids)
+    return True
 
 
 def _starts(count: int) -> list[int]:

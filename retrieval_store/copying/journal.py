@@ -1,14 +1,16 @@
-"""The journal of a copy: which collections it has begun, and how far each has come.
+"""The journal of a copy: which collections it has made, and how far each has come.
 
 One JSON file in the directory of the target, or, where that has none, of the source. Whoever
-begins the same copy again goes on where the journal says; only one process at a time does. It is a
-note, not the truth: everything that it lets go on can be done twice.
+begins the same copy again goes on where the journal says; only one process at a time does. It stays
+when all is done, so that a collection that is a copy is told from one that its owner has made: what
+isn't named here is nobody's to change. It is a note, not the truth: what it lets go on can be done
+twice, and what a collection or an alias is going to be called is noted before it is.
 """
 
 import hashlib
 import os
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,10 +19,12 @@ from typing import Any
 import orjson
 
 from retrieval_store.base import posix
+from retrieval_store.engine.database.syncing import sync_directory
 from retrieval_store.errors import ConflictError, DamagedError, StorageError
 from retrieval_store.interface.points import Position
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)  # the first knew no names, no vector spaces, no aliases, and went at the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,11 @@ class Entry:
     """One collection: the id of its copy; the position of the source from which on changes are to
     be copied again, None for a source that tells none; how many of its points are done, and of how
     many; whole: whether all are; left, kept: the position of the copy, if it tells one, and how
-    many points it had, when it was last written to by us; None while we write."""
+    many points it had, when it was last written to by us; None while we write. names: what we have
+    called the copy, two while it is renamed; none where the journal is older than that. spaces: the
+    vector spaces of the source that the copy has, with their numbers there; None where that isn't
+    known. paged: whether its points are being copied page by page. finished: whether the copy has
+    come to its end since it was last written to by us."""
 
     target: str
     position: Position | None = None
@@ -37,47 +45,63 @@ class Entry:
     whole: bool = False
     left: Position | None = None
     kept: int | None = None
+    names: tuple[str, ...] = ()
+    spaces: Mapping[str, int] | None = None
+    paged: bool = False
+    finished: bool = False
 
 
 @dataclass(slots=True)
 class Journal:
-    """The entries, by the ids of collections in the source. path: None where there is no place for
-    a file, so that nothing outlives the process."""
+    """The entries, by the ids of collections in the source, and the aliases that the copy has given
+    in the target, with the ids of the copies there. path: None where there is no place for a file,
+    so that nothing outlives the process."""
 
     path: Path | None
     entries: dict[str, Entry] = field(default_factory=dict)
-
-    def begin(self, collection_id: str) -> Entry:
-        """The entry of a collection; a new one, which is noted, where there is none."""
-        if collection_id not in self.entries:
-            self.note(collection_id, Entry(str(uuid.uuid4())))
-        return self.entries[collection_id]
+    aliases: dict[str, str] = field(default_factory=dict)
 
     def note(self, collection_id: str, entry: Entry) -> Entry:
         """Remember an entry, durably."""
         self.entries[collection_id] = entry
-        if self.path is not None:
-            _write(self.path, self.entries)
+        self._write()
         return entry
 
     def advance(self, collection_id: str, **changes: Any) -> Entry:
         """The same of an entry with changes."""
         return self.note(collection_id, replace(self.entries[collection_id], **changes))
 
+    def give(self, aliases: Mapping[str, str]) -> None:
+        """Remember which aliases are the copy's, or are about to be."""
+        if self.aliases != aliases:
+            self.aliases = dict(aliases)
+            self._write()
+
+    def finish(self, collection_ids: Collection[str]) -> None:
+        """The copies of these have come to their end."""
+        for one in collection_ids:
+            self.entries[one] = replace(self.entries[one], finished=True)
+        if collection_ids:
+            self._write()
+
     def forget(self, collection_ids: Collection[str]) -> None:
-        """The copies of these are finished."""
+        """Nothing is known of the copies of these any more; they are whose they are."""
         self.entries = {i: one for i, one in self.entries.items() if i not in collection_ids}
-        if self.path is not None and self.entries:
-            _write(self.path, self.entries)
-        elif self.path is not None:
+        if self.path is not None and not self.entries and not self.aliases:
             self.path.unlink(missing_ok=True)
+        else:
+            self._write()
+
+    def _write(self) -> None:
+        if self.path is not None:
+            _write(self.path, self)
 
 
 @contextmanager
 def opened(folders: Sequence[Path | None], places: tuple[str, str]) -> Iterator[Journal]:
-    """The journal of a copy from the first of the places to the second, one that was broken off
-    being gone on with; in the first of the folders that is one. ConflictError while another process
-    has it."""
+    """The journal of a copy from the first of the places to the second, with what it knows of the
+    last time; in the first of the folders that is one. ConflictError while another process has
+    it."""
     name = f"copy-{hashlib.sha256(orjson.dumps(places)).hexdigest()[:16]}.journal"
     folder = next((one for one in folders if one is not None), None)
     if folder is None:
@@ -85,7 +109,7 @@ def opened(folders: Sequence[Path | None], places: tuple[str, str]) -> Iterator[
         return
     path = folder / name
     with _alone(path.with_suffix(".lock"), places):
-        yield Journal(path, _read(path))
+        yield _read(path)
 
 
 @contextmanager
@@ -120,14 +144,16 @@ def _is_at(path: Path, descriptor: int) -> bool:
         return False
 
 
-def _read(path: Path) -> dict[str, Entry]:
+def _read(path: Path) -> Journal:
     try:
         said = orjson.loads(path.read_bytes())
-        if said["format"] != FORMAT:
+        if said["format"] not in READABLE:
             raise ValueError(f"its format is {said['format']!r}")
-        return {str(uuid.UUID(one)): _entry(entry) for one, entry in said["collections"].items()}
+        entries = {str(uuid.UUID(one)): _entry(e) for one, e in said["collections"].items()}
+        aliases = {str(a): str(uuid.UUID(one)) for a, one in said.get("aliases", {}).items()}
+        return Journal(path, entries, aliases)
     except FileNotFoundError:
-        return {}
+        return Journal(path)
     except OSError as error:
         raise StorageError(f"{path}: {error}") from error
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -137,14 +163,19 @@ def _read(path: Path) -> dict[str, Entry]:
 
 
 def _entry(said: Any) -> Entry:
+    whole, spaces = bool(said["whole"]), said.get("spaces")
     return Entry(
         str(uuid.UUID(said["target"])),
         _position(said["position"]),
         max(0, int(said["done"])),
         max(0, int(said["count"])),
-        bool(said["whole"]),
+        whole,
         _position(said["left"]),
         None if said["kept"] is None else int(said["kept"]),
+        tuple(str(one) for one in said.get("names", ())),
+        None if spaces is None else {str(name): int(one) for name, one in spaces.items()},
+        bool(said.get("paged", not whole)),  # older ones don't say: then all are looked at
+        bool(said.get("finished", False)),
     )
 
 
@@ -152,9 +183,10 @@ def _position(said: Any) -> Position | None:
     return None if said is None else Position(int(said["operation"]), int(said["inserted"]))
 
 
-def _write(path: Path, entries: dict[str, Entry]) -> None:
+def _write(path: Path, journal: Journal) -> None:
     """Replace the file, so that there is always a whole one."""
-    said = {"format": FORMAT, "collections": {one: asdict(e) for one, e in entries.items()}}
+    entries = {one: asdict(entry) for one, entry in journal.entries.items()}
+    said = {"format": FORMAT, "collections": entries, "aliases": journal.aliases}
     new = path.with_name(f".{path.name}.new")  # one that a dead process left is used again
     try:
         with new.open("wb") as file:
@@ -162,5 +194,7 @@ def _write(path: Path, entries: dict[str, Entry]) -> None:
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)
+        # Else a power cut could leave a copy of which nobody knows that it is one.
+        sync_directory(path.parent)
     except OSError as error:
         raise StorageError(f"{path}: {error}") from error

@@ -1,7 +1,7 @@
 """Points on their way from one collection to another, with all that they hold."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import orjson
@@ -17,7 +17,7 @@ from retrieval_store.interface.points import (
     VectorsRead,
     WriteRules,
 )
-from retrieval_store.interface.stores import PointsBackend
+from retrieval_store.interface.stores import Changes, EmbeddedPoints, PointsBackend
 
 PAGE, FIRST = 1_000, 16  # points that are read and written at once, at most and at first
 BYTES = 32_000_000  # that these have, about
@@ -72,29 +72,70 @@ def pages(source: PointsBackend, fields: Fields, start: int = 0) -> Iterator[Poi
 
 
 def write(target: PointsBackend, points: Points) -> None:
-    """Make points of the target be these."""
+    """Make points of the target be these; those that are there keep their places in its order."""
     if points.ids:
         target.put(batch_of(points), WHOLE)
 
 
+def append(target: PointsBackend, points: Points) -> None:
+    """Make these the last points of the target, in this order: who deletes a point and adds it
+    again gives it another place. Where the target has transactions nobody sees one missing."""
+    there = target.get(points.ids, None, None, 0, Fields()).ids
+    if not there:
+        write(target, points)
+    elif hasattr(target, "transact"):
+
+        def replaced(changes: Changes) -> None:
+            changes.delete(there, None)
+            changes.put(batch_of(points), WHOLE)
+
+        cast(EmbeddedPoints, target).transact(replaced)
+    else:
+        target.delete(there, None, None)
+        write(target, points)
+
+
 def write_named(
-    source: PointsBackend, target: PointsBackend, ids: Sequence[PointId], spaces: Spaces
+    source: PointsBackend,
+    target: PointsBackend,
+    ids: Sequence[PointId],
+    spaces: Spaces,
+    put: Callable[[PointsBackend, Points], None] = write,
 ) -> None:
     """Make those of these points that are in the source, in the target what they are there."""
     fields, pace, start = everything(spaces), Pace(), 0
     while start < len(ids):
         stop = start + pace.size
         points = source.get(ids[start:stop], None, None, 0, fields)
-        write(target, points)
+        put(target, points)
         pace.measure(points)
         start = stop
 
 
-def write_differing(target: PointsBackend, points: Points, fields: Fields) -> None:
-    """Make points of the target be these, writing only what is otherwise there."""
+def write_differing(target: PointsBackend, points: Points, fields: Fields) -> int:
+    """Make points of the target be these, writing only what is otherwise there; returns how many
+    those are."""
     there = target.get(points.ids, None, None, 0, fields)
     wanted = differing(points, there, ROUNDED)
     write(target, _some(points, [i for i, one in enumerate(points.ids) if one in wanted]))
+    return len(wanted)
+
+
+def put_in_order(source: PointsBackend, target: PointsBackend, spaces: Spaces) -> int:
+    """Give the points of a target that has the same ids the order of the source, from the first on
+    that stands elsewhere; returns how many were written again."""
+    start, moved = 0, 0
+    for points in pages(source, Fields()):
+        there = target.get(None, None, len(points.ids), start, Fields()).ids
+        if there != points.ids:
+            break
+        start += len(points.ids)
+    else:
+        return 0
+    for points in pages(source, everything(spaces), start):
+        append(target, points)
+        moved += len(points.ids)
+    return moved
 
 
 def _some(points: Points, places: Sequence[int]) -> Points:

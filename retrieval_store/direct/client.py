@@ -330,6 +330,8 @@ class Client:
         follow: bool | Callable[[], bool] = False,
         quiet: float = 2.0,
         on_level: Callable[[], object] | None = None,
+        on_change: Callable[[str], object] | None = None,
+        fail_if_exists: bool = False,
         show_progress: bool = False,
     ) -> list[Copied]:
         """Copy collections, all if none is named, with all that they hold and their settings, into
@@ -337,16 +339,19 @@ class Client:
         many points must be there, and a sample of them must be alike, or it is a StorageError.
 
         Each is copied as it is at one moment, while others go on writing (from a cluster, which
-        has no such moment, as it is listed). follow: then copy what was written since, until
-        nothing has been for `quiet` seconds, or, given a function, until it says no more that
-        somebody may still write: so an application can be moved with a pause of seconds. on_level
-        is called when there is nothing left to copy for the first time. InvalidArgumentError for it
-        from a cluster.
+        has no such moment, as it is listed). follow: then copy what was written since, and what
+        collections were made, renamed, changed and deleted, until nothing has been for `quiet`
+        seconds, or, given a function, until it says no more that somebody may still write: so an
+        application can be moved with a pause of seconds. on_level is called when there is nothing
+        left to copy for the first time, on_change with a line for each collection that is copied
+        besides, renamed or deleted, and each alias. InvalidArgumentError for it from a cluster.
 
         What was broken off goes on where it stopped when it is called again, with what was written
-        since: a journal in the target's directory, or else the source's, knows where, and goes when
-        all is done. AlreadyExistsError for a name that is taken, and ConflictError for a copy that
-        others have written to since: a copy replaces nothing.
+        since, and what was copied wholly is brought level: a journal in the target's directory, or
+        else the source's, knows which collections are copies. fail_if_exists: what was copied
+        wholly is an AlreadyExistsError. So is a name of any other collection, unless that holds the
+        same, and a copy that others have written to since (a ConflictError, where it was broken
+        off): a copy replaces nothing.
         """
         if not isinstance(other, Client):
             raise InvalidTypeError(f"other is {shown(other)}, expected a Client")
@@ -357,7 +362,10 @@ class Client:
             follow if callable(follow) else lambda: False,
             on_level or (lambda: None),
         )
-        ways = Ways(following if follow else None, show_progress, _spaces_of)
+        _refuse_no_flags(fail_if_exists=fail_if_exists)
+        ways = Ways(
+            following if follow else None, show_progress, _spaces_of, fail_if_exists, on_change
+        )
         return copy_store(self._session, other._session, known, ways)
 
     def heartbeat(self) -> int:

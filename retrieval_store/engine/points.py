@@ -413,4 +413,5 @@ def _recorded(view: SearchView, space: Space) -> SpaceRecord:
         space.dimension,
         space.index,
         count,
+        space.number,
     )

@@ -77,11 +77,16 @@ class Store:
                 self._sweep(directory)
 
     def create(
-        self, name: str, settings: Payload, spaces: Mapping[str, NewSpace]
+        self,
+        name: str,
+        settings: Payload,
+        spaces: Mapping[str, NewSpace],
+        collection_id: str | None = None,
     ) -> CollectionRecord:
-        """A new collection with these vector spaces; raises AlreadyExistsError."""
+        """A new collection with these vector spaces; raises AlreadyExistsError. collection_id: a
+        UUID that nothing has had yet, for who wants to know it before; None for any."""
         self._finish_drops()
-        record = CollectionRecord(str(uuid.uuid4()), name, settings)
+        record = CollectionRecord(collection_id or str(uuid.uuid4()), name, settings)
         make = partial(PointStore.create, self._directory_of(record.id), name, spaces)
         try:
             if self.directory is None:

@@ -30,7 +30,8 @@ class NewSpace:
 @dataclass(frozen=True, slots=True)
 class SpaceRecord:
     """A vector space as it is. dimension: None until it is fixed; count: of living points that have
-    a vector in it."""
+    a vector in it; number: its own for ever, so that one that was dropped and added again is told
+    from the one before."""
 
     name: str
     metric: Metric
@@ -39,6 +40,7 @@ class SpaceRecord:
     dimension: int | None
     index: Payload
     count: int
+    number: int = field(default=0, compare=False)
 
 
 class Indexed(Protocol):

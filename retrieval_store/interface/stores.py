@@ -242,9 +242,14 @@ class CollectionStore(Protocol):
         """Where the store lies; None for one in memory or elsewhere."""
 
     def create(
-        self, name: str, settings: Payload, spaces: Mapping[str, NewSpace]
+        self,
+        name: str,
+        settings: Payload,
+        spaces: Mapping[str, NewSpace],
+        collection_id: str | None = None,
     ) -> CollectionRecord:
-        """A new collection with these vector spaces; raises AlreadyExistsError."""
+        """A new collection with these vector spaces; raises AlreadyExistsError. collection_id: a
+        UUID that nothing has had yet, for who wants to know it before; None for any."""
 
     def named(self, name: str) -> CollectionRecord:
         """The collection of this name; raises NotFoundError."""

@@ -45,12 +45,17 @@ class RemoteStore:
         self._lock = threading.Lock()
 
     def create(
-        self, name: str, settings: Payload, spaces: Mapping[str, NewSpace]
+        self,
+        name: str,
+        settings: Payload,
+        spaces: Mapping[str, NewSpace],
+        collection_id: str | None = None,
     ) -> CollectionRecord:
-        """A new, empty collection with one vector space; raises AlreadyExistsError."""
+        """A new, empty collection with one vector space, under this id, or any; raises
+        AlreadyExistsError."""
         BM25Embedding(None, False)  # words can be found, or the packages that are missing are named
         self._refuse_taken(name, ())
-        record = CollectionRecord(str(uuid.uuid4()), name, settings)
+        record = CollectionRecord(collection_id or str(uuid.uuid4()), name, settings)
         making.make(self.cluster, making.new_settings(self.cluster, record))
         return record
 

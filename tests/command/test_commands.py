@@ -411,8 +411,11 @@ def test_a_copy_to_a_server_goes_on_from_the_command_line(folder):
         assert (process.returncode, b"the same command goes on" in complaint) == (130, True)
         assert list((folder / "store").glob("*.journal"))
         done = run("copy", "store", url, cwd=folder)
-        assert done.stdout.startswith(b"things: 3,030 points"), done.stderr
-    assert not list((folder / "store").glob("*.journal"))
+        assert done.stdout.startswith(b"things: 3,030 points; "), done.stderr
+        done = run("copy", "store", url, cwd=folder)
+        assert done.stdout.startswith(b"things: 3,030 points, level already; "), done.stderr
+        done = run("copy", "store", url, "--fail-if-exists", cwd=folder)
+        assert (done.returncode, b"exists already" in done.stderr) == (1, True)
 
 
 @pytest.mark.kills

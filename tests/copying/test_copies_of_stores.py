@@ -104,8 +104,10 @@ def test_only_the_collections_that_are_named_are_copied_and_nothing_is_replaced(
         client.create_collection(name, embedding_function=None).add([name], [[1, 2]])
     client.copy_to(other, "two")
     assert [one.name for one in other.list_collections()] == ["two"]
+    opened(other, "two").add(["mine"], [[3, 4]])
     with pytest.raises(AlreadyExistsError, match="'two' exists already .* replaces nothing"):
         client.copy_to(other)
+    assert opened(other, "two").get()["ids"] == ["two", "mine"]
     assert [one.name for one in other.list_collections()] == ["two"]
     client.copy_to(other, ["three", "one"])
     assert other.count_collections() == 3
@@ -245,7 +247,7 @@ def test_a_cluster_takes_no_vectors_that_only_qdrant_client_knows(tmp_path, clus
         source.copy_to(cluster)
 
 
-def test_no_journal_is_left_when_all_is_done(tmp_path):
+def test_the_journal_stays_and_no_lock(tmp_path):
     with (
         retrieval_store.Client(tmp_path / "a") as source,
         retrieval_store.Client(tmp_path / "b") as target,
@@ -254,19 +256,25 @@ def test_no_journal_is_left_when_all_is_done(tmp_path):
         filled(source)
         source.copy_to(target)
         source.copy_to(memory)
-    assert not list(tmp_path.rglob("*.journal"))
+    assert len(list((tmp_path / "b").glob("copy-*.journal"))) == 1
+    assert len(list((tmp_path / "a").glob("copy-*.journal"))) == 1  # memory has no place for one
+    assert not list(tmp_path.rglob("*.lock.journal")) and not list(tmp_path.rglob("copy-*.lock"))
 
 
 def broken_off(monkeypatch, after):
     """Copies break off when so many pages have been written."""
-    left, write = iter(range(after)), collection.write
+    left = iter(range(after))
 
-    def breaking(target, points):
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-        write(target, points)
+    def breaking(write):
+        def put(target, points):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            write(target, points)
 
-    monkeypatch.setattr(collection, "write", breaking)
+        return put
+
+    for way in ("write", "append"):
+        monkeypatch.setattr(collection, way, breaking(getattr(collection, way)))
     monkeypatch.setattr(points, "PAGE", 40)
     monkeypatch.setattr(points, "FIRST", 40)
 
@@ -496,16 +504,6 @@ def test_aliases_that_the_target_cannot_have_are_told_before_anything_is_copied(
             source.copy_to(target)
         assert target.count_collections() == 1
         source.copy_to(target, "second")
-
-
-@pytest.mark.embedded
-def test_a_collection_that_is_deleted_while_it_is_followed_is_named(client):
-    filled(client)
-    with (
-        retrieval_store.Client() as other,
-        pytest.raises(NotFoundError, match="'things' was deleted while it was copied"),
-    ):
-        client.copy_to(other, follow=True, on_level=lambda: client.delete_collection("things"))
 
 
 def test_large_documents_come_few_at_a_time(monkeypatch):

@@ -35,7 +35,19 @@ def path_of(source, target):
 
 def test_what_was_noted_is_read_again(tmp_path):
     one, other = str(uuid.uuid4()), str(uuid.uuid4())
-    entry = journal.Entry(str(uuid.uuid4()), Position(3, 4), 5, 6, False, Position(7, 8), 9)
+    entry = journal.Entry(
+        str(uuid.uuid4()),
+        Position(3, 4),
+        5,
+        6,
+        False,
+        Position(7, 8),
+        9,
+        ("a", "b"),
+        {"": 1, "sparse": 2},
+        True,
+        True,
+    )
     with journal.opened([None, tmp_path], ("here", "there")) as written:
         written.note(one, entry)
         written.note(other, journal.Entry(str(uuid.uuid4())))
@@ -45,6 +57,10 @@ def test_what_was_noted_is_read_again(tmp_path):
     with journal.opened([tmp_path], ("here", "there")) as again:
         assert again.entries == written.entries
         assert again.entries[one] == entry
+        again.give({"called": other})
+    with journal.opened([tmp_path], ("here", "there")) as again:
+        assert again.aliases == {"called": other}
+        again.give({})
         again.forget([other])
     with journal.opened([tmp_path], ("here", "there")) as left:
         assert left.entries == {one: entry}
@@ -71,7 +87,8 @@ def test_only_one_at_a_time_has_a_journal(tmp_path):
         b"",
         b"nonsense",
         b"[]",
-        b'{"format": 2, "collections": {}}',
+        b'{"format": 3, "collections": {}}',
+        b'{"format": 2, "collections": {}, "aliases": []}',
         b'{"format": 1, "collections": {"x": {}}}',
         b'{"format": 1, "collections": []}',
         json.dumps(

@@ -1,0 +1,171 @@
+"""A copy's place in the target: whether it is there, whose it is, and what it is called.
+
+A collection of the target is the copy's if the journal names its id and what it is called. All else
+is somebody's own, and is neither written to, renamed nor deleted: a name that is taken is an error,
+and a copy that others have written to, or renamed, is theirs from then on.
+"""
+
+import uuid
+from collections.abc import Collection
+from dataclasses import replace
+from typing import cast
+
+from retrieval_store.copying.following import begin_writing
+from retrieval_store.copying.journal import Entry, Journal
+from retrieval_store.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    InvalidArgumentError,
+    NotFoundError,
+)
+from retrieval_store.interface.records import CollectionRecord
+from retrieval_store.interface.stores import EmbeddedPoints, PointsBackend
+from retrieval_store.places import Session
+
+OF_CLUSTERS = "qdrant"  # settings that ask something of a cluster's shards and files
+
+
+class Place:
+    """Where the copy of one collection is in the target. record: the collection, as the source has
+    it; called: the name of its copy, None while there is none."""
+
+    def __init__(self, target: Session, record: CollectionRecord, journal: Journal) -> None:
+        self.record = record
+        self.called: str | None = None
+        self._target = target
+        self._journal = journal
+        self._find()
+
+    def _find(self) -> None:
+        """Look for the copy that the journal names."""
+        if self.entry is None:
+            return
+        try:
+            there = self._target.store.record(self.entry.target)
+        except NotFoundError:
+            return
+        if there.name in (self.entry.names or (self.record.name,)):
+            self.called = there.name
+
+    @property
+    def entry(self) -> Entry | None:
+        """What the journal says of it."""
+        return self._journal.entries.get(self.record.id)
+
+    @property
+    def known(self) -> Entry:
+        """The same of a copy that was begun."""
+        return self._journal.entries[self.record.id]
+
+    @property
+    def points(self) -> PointsBackend:
+        """The points of the copy; raises NotFoundError."""
+        return self._target.store.points(self.known.target)
+
+    @property
+    def settings(self) -> CollectionRecord:
+        """The record as the copy is to have it: what is asked of a cluster is each cluster's."""
+        settings = self.record.settings
+        if not self._target.on_cluster:
+            settings = {key: value for key, value in settings.items() if key != OF_CLUSTERS}
+        return replace(self.record, settings=settings)
+
+    def there(self) -> CollectionRecord | None:
+        """The collection of the target that has the name."""
+        try:
+            return self._target.store.named(self.record.name)
+        except NotFoundError:
+            return None
+
+    def refuse_apart(self) -> None:
+        """Raise InvalidArgumentError for a collection that a cluster can't have."""
+        if self._target.on_cluster and self.record.is_apart:
+            raise InvalidArgumentError(
+                f"collection {self.record.name!r} has vectors that only QdrantClient knows; copy "
+                "it with QdrantClient.migrate, or name the others"
+            )
+
+    def refuse_taken(self, owned: Collection[str], why: str = "") -> None:
+        """Raise AlreadyExistsError where somebody's own collection has the name, and for a copy
+        that others have written to. owned: the ids of copies, which give names away."""
+        there = self.there()
+        if there is not None and there.id not in owned:
+            self.refuse(self.record.name, why)
+        if self.called is not None and self.is_written():
+            self.refuse_written()
+
+    def refuse(self, name: str, why: str = "") -> None:
+        """Raise AlreadyExistsError: the target has a collection of this name."""
+        raise AlreadyExistsError(
+            f"collection {name!r} exists already {self._target.place}{why}; a copy replaces nothing"
+        )
+
+    def refuse_written(self) -> None:
+        """Raise for a copy that others have written to since we left it: AlreadyExistsError for
+        one that was finished, and ConflictError for one that was broken off."""
+        if self.known.finished:
+            name = self.called or self.record.name
+            self.refuse(name, ", and was written to since it was copied")
+        raise ConflictError(
+            f"the copy of collection {self.record.name!r} {self._target.place} was written to by "
+            f"others since; to leave it as it is delete {self._journal.path}, to copy it again the "
+            "copy"
+        )
+
+    def is_written(self) -> bool:
+        """Whether others have written to the copy since we left it, as far as can be told."""
+        entry = self.known
+        if entry.kept is None:
+            return False
+        if entry.left is not None:
+            points = cast(EmbeddedPoints, self.points)
+            if points.changed_since(entry.left).ids != []:
+                return True
+        return self.points.count() != entry.kept
+
+    def begin(self) -> Entry:
+        """Note a copy that is going to be made. Its id is new: of what the one before was, a
+        process that died may have left something."""
+        name = self.record.name
+        return self._journal.note(self.record.id, Entry(str(uuid.uuid4()), names=(name,)))
+
+    def rename(self, name: str) -> None:
+        """Call the copy otherwise; AlreadyExistsError for a name that somebody's own has, and
+        ConflictError for a copy that others have renamed."""
+        begin_writing(self._journal, self.record.id)
+        old = cast(str, self.called)
+        self._journal.advance(self.record.id, names=(old, name))
+
+        def renamed(there: CollectionRecord) -> CollectionRecord:
+            if there.name not in (old, name):
+                raise ConflictError(
+                    f"the copy of collection {self.record.name!r} {self._target.place} was called "
+                    f"{there.name!r} by others since; it is left to them when this is called again"
+                )
+            return replace(there, name=name)
+
+        try:
+            self._target.store.change(self.known.target, renamed)
+        except AlreadyExistsError as error:
+            raise AlreadyExistsError(
+                f"collection {old!r} is called {name!r} now, as something else is "
+                f"{self._target.place}; a copy replaces nothing"
+            ) from error
+        self._journal.advance(self.record.id, names=(name,))
+        self.called = name
+
+    def drop(self) -> bool:
+        """Delete the copy, unless others have written to it, and forget it; returns whether it was
+        deleted. A store deletes by name; so it gets one first that can be no one else's."""
+        gone = self.called is not None and not self.is_written()
+        if gone:
+            self.rename(nobody_else_s())
+            self._target.store.drop(cast(str, self.called))
+        self._journal.forget([self.record.id])
+        self.called = None
+        return gone
+
+
+def nobody_else_s() -> str:
+    """A name that no collection has."""
+    return f"copy-{uuid.uuid4()}"

@@ -1,0 +1,20 @@
+"""Saying what a copy does besides copying: to whoever has asked, and in the log."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from retrieval_store.base.logs import log_of
+
+Tell: TypeAlias = Callable[[str], object]
+_log = log_of("store")
+
+
+def telling(on_change: Tell | None) -> Tell:
+    """A function that says a line."""
+
+    def tell(line: str) -> None:
+        _log.info("copying: %s", line)
+        if on_change is not None:
+            on_change(line)
+
+    return tell

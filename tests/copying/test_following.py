@@ -1,0 +1,658 @@
+"""What is done to a source while it is copied, or between two attempts, is done to the copy too; and
+to nothing that isn't the copy's."""
+
+from contextlib import contextmanager
+
+import orjson
+import pytest
+from qdrant_client import models
+
+import retrieval_store
+from retrieval_store.copying import collection, points
+from retrieval_store.copying.journal import Journal
+from retrieval_store.copying.journal import opened as opened_journal
+from retrieval_store.engine.points import PointStore
+from retrieval_store.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    InvalidArgumentError,
+    NotFoundError,
+)
+from retrieval_store.qdrant import QdrantClient
+from tests.copying.test_copies_of_stores import broken_off, filled, opened, same
+
+TWO = models.VectorParams(size=2, distance=models.Distance.DOT)
+
+
+@pytest.fixture
+def source(tmp_path):
+    with retrieval_store.Client(tmp_path / "a") as client:
+        yield client
+
+
+@pytest.fixture
+def qdrant(source, tmp_path):
+    """QdrantClient's view of the source."""
+    with QdrantClient(path=tmp_path / "a") as client:
+        yield client
+
+
+@pytest.fixture(params=["memory", "disk", "cluster"])
+def target(request, tmp_path):
+    if request.param == "cluster":
+        yield request.getfixturevalue("cluster")
+        return
+    with retrieval_store.Client(tmp_path / "b" if request.param == "disk" else None) as client:
+        yield client
+
+
+@pytest.fixture
+def there(tmp_path):
+    """A target on disk."""
+    with retrieval_store.Client(tmp_path / "b") as client:
+        yield client
+
+
+def during(*changes):
+    """A function to follow by: whenever all is level, one change more is made, until none is left."""
+    left = iter(changes)
+
+    def goes_on():
+        change = next(left, None)
+        if change is not None:
+            change()
+        return change is not None
+
+    return goes_on
+
+
+def few(client, name, ids="ab"):
+    things = client.create_collection(name, metadata={"is": name}, embedding_function=None)
+    things.add([*ids], [[i + 1, 1] for i in range(len(ids))])
+    return things
+
+
+def names(client):
+    return sorted(one.name for one in client.list_collections())
+
+
+@contextmanager
+def pages_of(monkeypatch, size=40):
+    """Points travel in pages, also where files could."""
+    with monkeypatch.context() as patched:
+        patched.setattr(collection.CollectionCopy, "_by_files", property(lambda self: False))
+        patched.setattr(points, "PAGE", size)
+        patched.setattr(points, "FIRST", size)
+        yield patched
+
+
+def aliased(qdrant, alias, name):
+    made = models.CreateAlias(collection_name=name, alias_name=alias)
+    qdrant.update_collection_aliases([models.CreateAliasOperation(create_alias=made)])
+
+
+def test_collections_that_are_made_renamed_and_deleted_meanwhile(source, target):
+    few(source, "one"), few(source, "two"), few(source, "three")
+    told = []
+    source.copy_to(
+        target,
+        follow=during(
+            lambda: few(source, "four", "abc"),
+            lambda: opened(source, "one").modify(name="first"),
+            lambda: source.delete_collection("two"),
+            lambda: opened(source, "four").modify(metadata={"is": "changed"}),
+        ),
+        quiet=0,
+        on_change=told.append,
+    )
+    assert names(target) == ["first", "four", "three"]
+    for name in names(target):
+        same(opened(source, name), opened(target, name))
+        assert opened(source, name).metadata == opened(target, name).metadata
+    assert told == [
+        "'four' is copied too, which is new in the source",
+        "'one' is called 'first' now, as in the source",
+        "'two' is deleted, as in the source",
+    ]
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_collections_that_change_names_with_each_other(source, there, count):
+    things = [few(source, f"no{i}", "abcdef"[: i + 1]) for i in range(count)]
+
+    def rotate():
+        things[0].modify(name="aside")
+        for i in range(1, count):
+            things[i].modify(name=f"no{i - 1}")
+        things[0].modify(name=f"no{count - 1}")
+
+    source.copy_to(there, follow=during(rotate), quiet=0)
+    assert names(there) == names(source)
+    for name in names(source):
+        same(opened(source, name), opened(there, name))
+
+
+def test_a_collection_that_takes_the_name_of_one_that_was_deleted(source, target):
+    few(source, "one")
+
+    def replaced():
+        source.delete_collection("one")
+        few(source, "one", "xyz")
+
+    source.copy_to(target, follow=during(replaced), quiet=0)
+    assert opened(target, "one").get()["ids"] == ["x", "y", "z"]
+    assert names(target) == ["one"]
+
+
+def test_only_what_is_named_is_followed(source, there):
+    few(source, "one"), few(source, "other")
+
+    def switched():
+        few(source, "new")
+        opened(source, "one").modify(name="old")
+        opened(source, "other").modify(name="one")
+
+    source.copy_to(there, "one", follow=during(switched), quiet=0)
+    assert names(there) == ["old", "one"]
+    same(opened(source, "one"), opened(there, "one"))
+
+
+def test_aliases_that_are_switched_made_and_deleted_meanwhile(source, qdrant, there, tmp_path):
+    for name in ("blue", "green"):
+        qdrant.create_collection(name, TWO)
+    aliased(qdrant, "live", "blue")
+    aliased(qdrant, "old", "blue")
+    aliased(qdrant, "theirs", "blue")
+    few(there, "own")
+    with QdrantClient(path=tmp_path / "b") as copied:
+        aliased(copied, "theirs", "own")
+
+        def unaliased():
+            gone = models.DeleteAlias(alias_name="old")
+            qdrant.update_collection_aliases([models.DeleteAliasOperation(delete_alias=gone)])
+
+        told = []
+        source.copy_to(
+            there,
+            follow=during(
+                lambda: aliased(qdrant, "live", "green"),
+                unaliased,
+                lambda: aliased(qdrant, "new", "green"),
+                lambda: qdrant.create_collection("old", TWO),
+            ),
+            quiet=0,
+            on_change=told.append,
+        )
+        assert there._session.store.aliases() == {"live": "green", "new": "green", "theirs": "own"}
+        assert "'old'" in str(copied.get_collections())
+    assert [line for line in told if "theirs" in line] == [
+        f"the alias 'theirs' leads elsewhere at {tmp_path / 'b'}, and is left alone"
+    ]
+
+
+def test_what_qdrant_client_configures_meanwhile(source, qdrant, there, tmp_path):
+    qdrant.create_collection("things", {"v": TWO, "w": TWO})
+    point = models.PointStruct(id=1, vector={"v": [1, 2], "w": [3, 4]}, payload={"k": 5})
+    qdrant.upsert("things", [point])
+    dense = models.DenseVectorConfig(size=3, distance=models.Distance.EUCLID)
+    sparse = models.SparseVectorNameConfig(sparse=models.SparseVectorConfig())
+
+    def anew():
+        qdrant.delete_vector_name("things", "w")
+        qdrant.create_vector_name("things", "w", models.DenseVectorNameConfig(dense=dense))
+
+    vectors = {"w": [5, 6, 7], "s": models.SparseVector(indices=[3], values=[0.5])}
+    source.copy_to(
+        there,
+        follow=during(
+            lambda: qdrant.create_payload_index("things", "k", "integer"),
+            anew,
+            lambda: qdrant.create_vector_name("things", "s", sparse),
+            lambda: qdrant.upsert("things", [models.PointStruct(id=2, vector=vectors)]),
+            lambda: qdrant.update_collection("things", metadata={"m": 1}),
+        ),
+        quiet=0,
+    )
+    with QdrantClient(path=tmp_path / "b") as copied:
+        ours, theirs = qdrant.get_collection("things"), copied.get_collection("things")
+        assert theirs.config == ours.config and theirs.payload_schema == ours.payload_schema
+        found = copied.scroll("things", with_vectors=True)
+        assert found == qdrant.scroll("things", with_vectors=True)
+        assert [sorted(one.vector) for one in found[0]] == [["v"], ["s", "w"]]
+
+
+def test_vectors_of_a_space_that_was_made_anew_go_between_two_attempts(source, qdrant, there):
+    qdrant.create_collection("things", {"v": TWO})
+    qdrant.upsert("things", [models.PointStruct(id=i, vector={"v": [i, 1]}) for i in range(5)])
+    with pytest.raises(KeyboardInterrupt):
+        source.copy_to(there, follow=True, on_level=interrupted)
+    qdrant.delete_vector_name("things", "v")
+    config = models.DenseVectorConfig(size=2, distance=models.Distance.DOT)
+    qdrant.create_vector_name("things", "v", models.DenseVectorNameConfig(dense=config))
+    qdrant.update_vectors("things", [models.PointVectors(id=3, vector={"v": [7, 7]})])
+    source.copy_to(there)
+    held = there._session.store.points(there._session.store.named("things").id)
+    vectors = held.get(None, None, None, 0, points.everything(["v"])).vectors["v"]
+    assert [row.tolist() for row in vectors if row[0] == row[0]] == [[7, 7]]
+
+
+def interrupted():
+    raise KeyboardInterrupt
+
+
+def settings_changed(things):
+    things.modify(
+        metadata={"new": True},
+        configuration={"hnsw": {"ef_search": 33}, "text": {"language": None}},
+    )
+
+
+@pytest.mark.parametrize("by_points", [True, False])
+def test_settings_that_change_between_two_attempts(source, target, monkeypatch, by_points):
+    things = filled(source, count=200)
+    if by_points or target.path is None:
+        with pages_of(monkeypatch) as patched:
+            broken_off(patched, 3)
+            with pytest.raises(KeyboardInterrupt):
+                source.copy_to(target)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            source.copy_to(target, follow=True, on_level=interrupted)
+    settings_changed(things)
+    source.copy_to(target)
+    copy = opened(target)
+    assert (copy.metadata, copy.configuration) == (things.metadata, things.configuration)
+    same(things, copy)
+    if target._session.on_cluster:
+        return
+    ours, theirs = things._backend.points.spaces(), copy._backend.points.spaces()
+    assert [one.index for one in ours] == [one.index for one in theirs]
+    words = {"query_texts": ["texts"], "mode": "text", "n_results": 5}
+    assert copy.query(**words)["ids"] == things.query(**words)["ids"]
+
+
+@pytest.mark.parametrize("step", ["position", "spaces", "changed_since", "get"])
+@pytest.mark.parametrize("follows", [True, False])
+def test_a_space_that_is_made_anew_at_any_step(source, qdrant, there, monkeypatch, step, follows):
+    """Each time before and behind a step of the copy, with other vectors."""
+    qdrant.create_collection("things", {"v": TWO})
+    config = models.DenseVectorConfig(size=2, distance=models.Distance.DOT)
+    turns, real = iter(range(1, 7)), getattr(PointStore, step)
+
+    def anew():
+        turn = next(turns, None)
+        if turn is not None:
+            with monkeypatch.context() as patched:
+                patched.setattr(PointStore, step, real)
+                qdrant.delete_vector_name("things", "v")
+                qdrant.create_vector_name("things", "v", models.DenseVectorNameConfig(dense=config))
+                vectors = [models.PointStruct(id=turn, vector={"v": [turn, 1]})]
+                qdrant.upsert("things", vectors)
+
+    def stepped(self, *arguments):
+        anew()
+        found = real(self, *arguments)
+        anew()
+        return found
+
+    if follows:
+        source.copy_to(there)
+        anew()
+    with monkeypatch.context() as patched:
+        patched.setattr(PointStore, step, stepped)
+        source.copy_to(there, follow=follows, quiet=0)
+    source.copy_to(there)
+    vectors = []
+    for client in (source, there):
+        held = client._session.store.points(client._session.store.named("things").id)
+        found = held.get(None, None, None, 0, points.everything(["v"]))
+        vectors.append((found.ids, found.vectors["v"].tolist()))
+    assert str(vectors[0]) == str(vectors[1])
+
+
+@pytest.mark.parametrize("noted", ["before", "after"])
+def test_a_renaming_that_was_broken_off_is_known_again(source, there, monkeypatch, noted):
+    things, real = few(source, "one"), Journal.advance
+
+    def breaking(self, one, **changes):
+        if len(changes.get("names", ())) == (2 if noted == "before" else 1):
+            if noted == "before":
+                real(self, one, **changes)
+            raise KeyboardInterrupt
+        return real(self, one, **changes)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "advance", breaking)
+        with pytest.raises(KeyboardInterrupt):
+            source.copy_to(there, follow=during(lambda: things.modify(name="two")), quiet=0)
+    assert names(there) == ["one" if noted == "before" else "two"]
+    things.modify(name="three")
+    source.copy_to(there)
+    assert names(there) == ["three"]
+
+
+def test_points_that_are_added_again_when_the_log_is_cut_off(source, target, monkeypatch):
+    things = filled(source, count=200)
+    with pages_of(monkeypatch) as patched:
+        broken_off(patched, 3)
+        with pytest.raises(KeyboardInterrupt):
+            source.copy_to(target)
+    monkeypatch.setattr("retrieval_store.engine.storage.write.LOG_WRITES", 2)
+    monkeypatch.setattr("retrieval_store.engine.storage.write.TRIM_EVERY", 1)
+    again(things, "p3", "p70")
+    for i in range(20, 24):
+        things.update([f"p{i}"], metadatas=[{"i": i}])
+    source.copy_to(target)
+    same(things, opened(target))
+
+
+def test_points_that_are_added_again_twice_between_attempts(source, target, monkeypatch):
+    """What was new at the first resumption, and done, is another's last at the second."""
+    things = filled(source, count=100)
+    for count in (2, 2, 1):
+        with pages_of(monkeypatch) as patched:
+            broken_off(patched, count)
+            with pytest.raises(KeyboardInterrupt):
+                source.copy_to(target)
+        if count == 2:
+            things.add([f"{len(things.get()['ids'])}.{i}" for i in range(50)], [[1, 1]] * 50)
+    again(things, *things.get()["ids"][120:125])
+    source.copy_to(target)
+    same(things, opened(target))
+
+
+def test_settings_that_change_meanwhile(source, target):
+    things = filled(source, count=100)
+    source.copy_to(target, follow=during(lambda: settings_changed(things)), quiet=0)
+    copy = opened(target)
+    assert (copy.metadata, copy.configuration) == (things.metadata, things.configuration)
+    same(things, copy)
+
+
+def again(things, *ids):
+    """Delete points and add them again, which makes them the last."""
+    there = things.get([*ids], include=["embeddings"])
+    things.delete([*ids])
+    things.add(there["ids"], there["embeddings"])
+
+
+def test_points_that_are_deleted_and_added_again_meanwhile_are_the_last(source, target):
+    things = source.create_collection("things", embedding_function=None)
+    things.add([*"abcdef"], [[1, 0]] * 6)
+    source.copy_to(
+        target,
+        follow=during(lambda: again(things, "c", "a"), lambda: again(things, "b")),
+        quiet=0,
+    )
+    copy = opened(target)
+    assert copy.get()["ids"] == things.get()["ids"] == [*"defcab"]
+    tied = {"query_embeddings": [[1, 0]], "n_results": 3}
+    assert copy.query(**tied)["ids"] == things.query(**tied)["ids"] == [[*"def"]]
+
+
+def test_points_that_are_added_again_between_two_attempts(source, target, monkeypatch):
+    things = source.create_collection("things", embedding_function=None)
+    things.add([f"p{i}" for i in range(200)], [[1, 0]] * 200)
+    with pages_of(monkeypatch) as patched:
+        broken_off(patched, 3)
+        with pytest.raises(KeyboardInterrupt):
+            source.copy_to(target)
+    again(things, "p3", "p70")
+    with pages_of(monkeypatch) as patched:
+        broken_off(patched, 1)
+        with pytest.raises(KeyboardInterrupt):
+            source.copy_to(target)
+    again(things, "p1")
+    source.copy_to(target)
+    assert opened(target).get()["ids"] == things.get()["ids"]
+
+
+def test_points_of_a_cluster_that_are_added_again_between_two_attempts(cluster, there, monkeypatch):
+    things = cluster.create_collection("things", embedding_function=None)
+    things.add([f"p{i}" for i in range(200)], [[1, 0]] * 200)
+    with pages_of(monkeypatch) as patched:
+        broken_off(patched, 3)
+        with pytest.raises(KeyboardInterrupt):
+            cluster.copy_to(there)
+    again(things, "p3", "p70")
+    things.delete("p5")
+    (copied,) = cluster.copy_to(there)
+    assert opened(there).get()["ids"] == things.get()["ids"] and not copied.level
+    (copied,) = cluster.copy_to(there)
+    assert copied.level
+
+
+def test_a_copy_that_is_made_again_as_a_whole_and_broken_off_is_not_taken_for_one(
+    source, there, monkeypatch
+):
+    """The log is cut off, all is copied again, and that is broken off."""
+    things = filled(source, count=300)
+    with pytest.raises(KeyboardInterrupt):
+        source.copy_to(there, follow=True, on_level=interrupted)
+    monkeypatch.setattr("retrieval_store.engine.storage.write.LOG_WRITES", 2)
+    monkeypatch.setattr("retrieval_store.engine.storage.write.TRIM_EVERY", 1)
+    for i in range(5):
+        things.update([f"p{250 + i}"], documents=f"new {i}", embeddings=[[i, i]])
+    with monkeypatch.context() as patched:
+        broken_off(patched, 2)
+        with pytest.raises(KeyboardInterrupt):
+            source.copy_to(there)
+    source.copy_to(there)
+    same(things, opened(there))
+
+
+def test_what_is_written_before_the_answer_that_nobody_writes_is_copied(source, there):
+    things, answers = filled(source, count=100), iter([True, False])
+
+    def goes_on():
+        things.add([f"last{things.count()}"], [[1, 1]])
+        return next(answers, False)
+
+    def quiet_at_last():
+        return goes_on() if things.count() < 102 else False
+
+    source.copy_to(there, follow=quiet_at_last, quiet=0)
+    same(things, opened(there))
+
+
+def test_what_was_copied_is_level_and_brought_level(source, target):
+    things = filled(source, count=100)
+    empty = source.create_collection("empty", embedding_function=None)
+    assert [one.level for one in source.copy_to(target)] == [False, False]
+    assert [one.level for one in source.copy_to(target)] == [True, True]
+    things.add(["more"], [[1, 1]])
+    settings_changed(empty)
+    found = source.copy_to(target)
+    assert [(one.name, one.level) for one in found] == [("empty", False), ("things", False)]
+    same(things, opened(target))
+    assert opened(target, "empty").metadata == empty.metadata
+    assert [one.level for one in source.copy_to(target)] == [True, True]
+    with pytest.raises(AlreadyExistsError, match="'empty' exists already .* replaces nothing"):
+        source.copy_to(target, fail_if_exists=True)
+    with pytest.raises(InvalidArgumentError, match="fail_if_exists"):
+        source.copy_to(target, fail_if_exists=1)
+
+
+def test_what_is_no_copy_but_the_same_is_level_and_stays(source, there):
+    for client in (source, there):
+        few(client, "one")
+    before = there._session.store.named("one").id
+    (copied,) = source.copy_to(there)
+    assert copied.level and there._session.store.named("one").id == before
+    for changed in (True, False):
+        with pytest.raises(AlreadyExistsError, match="isn't a copy|has been|holds something else"):
+            opened(source, "one").upsert(["a"], [[9, 9]])
+            source.copy_to(there, follow=changed)
+    assert opened(there, "one").get("a", include=["embeddings"])["embeddings"].tolist() == [[1, 1]]
+
+
+@pytest.mark.parametrize("what", ["more", "other", "order", "metadata", "text"])
+def test_what_is_no_copy_and_otherwise_is_never_touched(source, there, what):
+    few(source, "one"), few(source, "aaa")
+    own = few(there, "one")
+    if what == "more":
+        own.add(["c"], [[3, 1]])
+    elif what == "other":
+        own.update(["b"], embeddings=[[5, 5]])
+    elif what == "order":
+        again(own, "a")
+    elif what == "metadata":
+        own.modify(metadata={"is": "mine"})
+    else:
+        own.modify(configuration={"text": {"language": "english"}})
+    before = own.get(include=["embeddings"])["embeddings"].tolist()
+    with pytest.raises(AlreadyExistsError, match="'one' exists already .* holds something else"):
+        source.copy_to(there)
+    assert names(there) == ["one"]
+    assert own.get(include=["embeddings"])["embeddings"].tolist() == before
+
+
+def test_names_that_are_somebodys_own_are_never_taken(source, there):
+    few(source, "one")
+    mine = few(there, "mine", "xyz")
+    with pytest.raises(AlreadyExistsError, match="'mine'"):
+        source.copy_to(there, follow=during(lambda: few(source, "mine")), quiet=0)
+    source.delete_collection("mine")
+    with pytest.raises(AlreadyExistsError, match="'one' is called 'mine' now"):
+        source.copy_to(
+            there, follow=during(lambda: opened(source, "one").modify(name="mine")), quiet=0
+        )
+    assert mine.get()["ids"] == ["x", "y", "z"] and names(there) == ["mine", "one"]
+    with pytest.raises(AlreadyExistsError, match="'mine' exists already"):
+        source.copy_to(there)
+    opened(source, "mine").modify(name="yours")
+    source.copy_to(there)
+    assert names(there) == ["mine", "yours"]
+
+
+def test_a_copy_that_others_have_renamed_is_theirs(source, there):
+    few(source, "one")
+
+    def renamed():
+        opened(there, "one").modify(name="theirs")
+        opened(source, "one").modify(name="two")
+
+    with pytest.raises(ConflictError, match="was called 'theirs' by others"):
+        source.copy_to(there, follow=during(renamed), quiet=0)
+    source.copy_to(there)
+    assert names(there) == ["theirs", "two"]
+
+
+def test_a_copy_that_others_have_written_to_is_not_deleted(source, there):
+    few(source, "one")
+    told = []
+
+    def both():
+        opened(there, "one").add(["mine"], [[1, 1]])
+        source.delete_collection("one")
+
+    source.copy_to(there, follow=during(both), quiet=0, on_change=told.append)
+    assert opened(there, "one").get()["ids"] == ["a", "b", "mine"]
+    assert told == ["'one' is gone from the source; its copy was written to by others, and stays"]
+
+
+def test_what_is_deleted_after_the_copy_was_finished_stays(source, there):
+    few(source, "one"), few(source, "two")
+    source.copy_to(there)
+    source.delete_collection("one")
+    told = []
+    source.copy_to(there, on_change=told.append)
+    assert names(there) == ["one", "two"]
+    assert told == ["'one' is gone from the source; its copy stays, which was finished"]
+    few(source, "one", "xyz")
+    with pytest.raises(AlreadyExistsError, match="'one' exists already"):
+        source.copy_to(there)
+    assert opened(there, "one").get()["ids"] == ["a", "b"]
+
+
+def test_what_is_deleted_before_the_copy_was_finished_goes(source, there, monkeypatch):
+    few(source, "one")
+    filled(source, count=200)
+    few(there, "own")
+    with pages_of(monkeypatch) as patched:
+        broken_off(patched, 3)
+        with pytest.raises(KeyboardInterrupt):
+            source.copy_to(there)
+    source.delete_collection("things")
+    few(source, "things", "xyz")
+    source.copy_to(there)
+    assert names(there) == ["one", "own", "things"]
+    assert opened(there).get()["ids"] == ["x", "y", "z"]
+
+
+def test_a_finished_copy_on_a_cluster_that_others_have_changed_is_theirs(source, cluster):
+    """As many points as before, which is all that a cluster tells."""
+    things = filled(source, count=100)
+    source.copy_to(cluster)
+    copy = opened(cluster)
+    copy.update(["p30"], documents="theirs", embeddings=[[5, 5]])
+    things.update(["p31"], documents="new", embeddings=[[5, 5]])
+    with pytest.raises(AlreadyExistsError, match="was written to since it was copied"):
+        source.copy_to(cluster)
+    assert copy.get(["p30", "p31"])["documents"] == ["theirs", "text 31"]
+
+
+def test_a_source_that_is_deleted_while_it_is_copied_is_named(source, there, monkeypatch):
+    few(source, "one")
+    filled(source, count=200)
+    with pages_of(monkeypatch) as patched:
+        put = collection.write
+
+        def deleting(*arguments):
+            source.delete_collection("things")
+            patched.setattr(collection, "write", put)
+            put(*arguments)
+
+        patched.setattr(points, "PAGE", 40)
+        broken = iter([put, deleting])
+        patched.setattr(collection, "write", lambda *given: next(broken, put)(*given))
+        with pytest.raises(NotFoundError, match="'things' was deleted while it was copied"):
+            source.copy_to(there)
+    assert names(there) == ["one", "things"]
+    told = []
+    source.copy_to(there, on_change=told.append)
+    assert (names(there), told) == (["one"], ["'things' is deleted, as in the source"])
+
+
+def test_a_copy_that_is_deleted_while_it_is_followed_is_told(source, there):
+    things = few(source, "one")
+
+    def deleted():
+        there.delete_collection("one")
+        things.add(["c"], [[1, 1]])
+
+    with pytest.raises(NotFoundError, match="the copy of collection 'one' .* was deleted"):
+        source.copy_to(there, follow=during(deleted), quiet=0)
+    source.copy_to(there)
+    same(things, opened(there, "one"))
+
+
+def test_a_dimension_that_no_point_has_any_more(source, there):
+    things = source.create_collection("things", embedding_function=None)
+
+    def fixed():
+        things.add(["a"], [[1, 2, 3]])
+        things.delete(["a"])
+
+    source.copy_to(there, follow=during(fixed), quiet=0)
+    spaces = opened(there)._backend.points.spaces()
+    assert [one.dimension for one in spaces] == [3]
+
+
+def test_an_older_journal_is_gone_on_with(source, there, monkeypatch):
+    things = filled(source, count=200)
+    with pages_of(monkeypatch) as patched:
+        broken_off(patched, 3)
+        with pytest.raises(KeyboardInterrupt):
+            source.copy_to(there)
+    places = source._session.place, there._session.place
+    with opened_journal([there.path], places) as journal:
+        path = journal.path
+    said = orjson.loads(path.read_bytes())
+    (entry,) = said["collections"].values()
+    for key in ("names", "spaces", "paged", "finished"):
+        del entry[key]
+    path.write_bytes(orjson.dumps({"format": 1, "collections": said["collections"]}))
+    things.add(["more"], [[1, 1]])
+    source.copy_to(there)
+    same(things, opened(there))

@@ -3,6 +3,7 @@
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace as changed
 from functools import partial
 from typing import Any, Literal, TypeAlias, cast
@@ -100,8 +101,8 @@ class Collection:
     """Points that can be found by id, by metadata, by document text and by nearness.
 
     Made by the methods of `Client`. Any number of threads may use it. Two collections are equal
-    when their ids are. Every method raises NotFoundError once the collection has been deleted and
-    ClientClosedError once its client was closed.
+    when their ids are. Every method raises NotFoundError once the collection has been deleted, and
+    ClientClosedError once its client was closed; but id and name stay known.
     """
 
     def __init__(
@@ -126,8 +127,10 @@ class Collection:
 
     @property
     def name(self) -> str:
-        """The name as it is now."""
-        return self._record().name
+        """The name as it is now; of a collection that was deleted, the last that is known."""
+        with suppress(NotFoundError):
+            self._opened_as = self._backend.record().name
+        return self._opened_as
 
     @property
     def metadata(self) -> Payload | None:

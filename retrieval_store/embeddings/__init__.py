@@ -26,7 +26,8 @@ class EmbeddingFunction(Generic[Input]):
     """A base for classes of functions that turn a list of n inputs into n vectors of one length.
     None is needed: any callable will do.
 
-    A class of it has `__call__`, whose results become lists of float32 arrays. It may have
+    A class of it has `__call__`, whose results become lists of float32 arrays; one flat vector, of
+    one input, becomes a list of one. It may have
     `embed_query`, where queries are embedded in another way; `default_space` and
     `supported_spaces`, the distances that its vectors are made for ("cosine", "l2", "ip"), which
     new collections honour; and `settings`, or in Chroma's way `name`, `get_config` and
@@ -42,8 +43,10 @@ class EmbeddingFunction(Generic[Input]):
             def normalised(self: Any, *args: Any, **kwargs: Any) -> Any:
                 result = call(self, *args, **kwargs)
                 try:
+                    if np.ndim(result[0]) == 0:  # one vector, of one input
+                        return [np.asarray(result, np.float32)]
                     return [np.asarray(vector, np.float32) for vector in result]
-                except (TypeError, ValueError):  # what it is, who uses it will say
+                except (TypeError, ValueError, LookupError):  # what it is, who uses it will say
                     return result
 
             cls.__call__ = normalised  # type: ignore[method-assign]

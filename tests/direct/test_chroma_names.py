@@ -48,6 +48,8 @@ def test_settings_tenants_and_databases_that_say_what_is_so_are_accepted(tmp_pat
         ({"tenant": "mine"}, "tenant is 'mine'"),
         ({"database": "other"}, "database is 'other'"),
         ({"settings": {"is_persistent": True}}, r"settings\.is_persistent is True.* path="),
+        ({"settings": {"is_persistent": "yes"}}, r"settings\.is_persistent is 'yes'"),
+        ({"settings": {"persist_directory": 7}}, r"settings\.persist_directory is 7"),
         ({"settings": chromadb.Settings(persist_directory="x")}, r"settings\.persist_directory"),
         ({"settings": {"chroma_server_host": "h"}}, r"settings\.chroma_server_host is 'h'"),
         ({"settings": {"allow_reset": "yes"}}, r"settings\.allow_reset is 'yes'"),
@@ -58,6 +60,52 @@ def test_what_they_would_mean_otherwise_is_refused_by_name(arguments, named):
     for make in (retrieval_store.Client, retrieval_store.EphemeralClient):
         with pytest.raises(InvalidArgumentError, match=named):
             make(**arguments)
+
+
+@pytest.mark.parametrize("kind", [chromadb.Settings, retrieval_store.Settings])
+def test_settings_may_say_where_a_store_lies(tmp_path, monkeypatch, kind):
+    """As mem0, autogen, semantic-kernel and crewAI write it."""
+    path = str(tmp_path / "store")
+    settings = kind(anonymized_telemetry=False)
+    settings.persist_directory, settings.is_persistent = path, True  # afterwards
+    for make in (
+        lambda: retrieval_store.Client(settings),
+        lambda: retrieval_store.Client(settings=settings),
+        lambda: retrieval_store.Client(kind(is_persistent=True, persist_directory=path)),
+        lambda: retrieval_store.PersistentClient(path, settings=settings),
+        lambda: retrieval_store.PersistentClient(path=tmp_path / "store", settings=settings),
+    ):
+        with make() as client:
+            assert client.path == tmp_path / "store"
+            client.get_or_create_collection("things", embedding_function=None)
+            told = client.get_settings()
+            assert (told.is_persistent, told.persist_directory) == (True, path)
+    monkeypatch.chdir(tmp_path)
+    usual = kind(is_persistent=True, persist_directory="./chroma")  # Chroma's own default, said
+    with retrieval_store.Client(usual) as client:
+        assert client.path == tmp_path / "chroma"
+    with retrieval_store.Client(kind()) as client:
+        assert client.path is None and client.count_collections() == 0
+        assert client.get_settings().is_persistent is False
+    for wrong, message in (
+        (lambda: retrieval_store.Client(kind(is_persistent=True), settings=settings), "twice"),
+        (lambda: retrieval_store.PersistentClient("other", settings=settings), "but path is"),
+        (lambda: retrieval_store.Client(kind(persist_directory="x")), "without is_persistent"),
+        (lambda: retrieval_store.EphemeralClient(settings=settings), "to be in memory"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=message):
+            wrong()
+
+
+def test_names_that_programs_ask_of_clients_and_collections(client):
+    assert isinstance(client, retrieval_store.ClientAPI)
+    function = lambda texts: [[1.0, 2.0]] * len(texts)  # noqa: E731
+    assert (
+        client.create_collection("own", embedding_function=function)._embedding_function is function
+    )
+    assert client.create_collection("none", embedding_function=None)._embedding_function is None
+    default = client.create_collection("default")._embedding_function
+    assert default(["text"]).shape == (1, 256)
 
 
 def test_a_directory_is_named(tmp_path, monkeypatch):

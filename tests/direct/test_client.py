@@ -82,9 +82,21 @@ def test_a_deleted_collection_says_so_and_its_name_is_free(client):
     new = client.create_collection("things", embedding_function=None)
     assert new.count() == 0
     assert new != old
-    for use in (old.count, old.peek, lambda: old.add(ids="b", embeddings=[1]), lambda: old.name):
+    for use in (old.count, old.peek, lambda: old.add(ids="b", embeddings=[1])):
         with pytest.raises(NotFoundError, match="deleted"):
             use()
+    assert old.name == "things"  # which is known, whoever deleted it
+
+
+def test_a_renamed_collection_that_was_deleted_keeps_its_last_known_name(client):
+    old = client.create_collection("things", embedding_function=None)
+    client.get_collection("things", embedding_function=None).modify(name="others")
+    assert old.name == "others"
+    client.delete_collection("others")
+    assert old.name == "others"
+    client.close()
+    with pytest.raises(ClientClosedError):
+        old.name  # noqa: B018
 
 
 def test_collections_are_equal_by_id_and_have_no_truth_value_of_their_own(client):

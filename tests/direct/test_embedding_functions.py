@@ -354,6 +354,21 @@ def test_two_modalities_for_one_id_without_embeddings_are_refused(pictures, clie
     assert pictures.count() == without.count() == short.count() == 0
 
 
+@pytest.mark.parametrize("vector", [[1.0, 2.0], (1, 2), np.ones(2)], ids=repr)
+def test_one_flat_vector_of_chromas_base_class_is_that_of_one_text(client, vector):
+    class Flat(retrieval_store.EmbeddingFunction[list[str]]):
+        def __call__(self, input):
+            return vector
+
+    (made,) = Flat()(["text"])
+    assert (made.dtype, made.shape) == (np.float32, (2,))
+    things = client.create_collection("things", embedding_function=Flat())
+    things.add(ids=["a"], documents=["text"])
+    assert np.array_equal(things.get(include=["embeddings"])["embeddings"], [np.array(vector)])
+    with pytest.raises(EmbeddingFunctionError, match="returned 1 vectors for 2 inputs"):
+        things.add(ids=["b", "c"], documents=["text", "more"])
+
+
 @pytest.mark.parametrize("vector", [[1.0, 2.0], (1, 2), np.ones(2), [np.float32(1)]], ids=repr)
 def test_one_vector_instead_of_a_list_of_them_is_refused_for_one_input_too(client, vector):
     things = client.create_collection("things", embedding_function=lambda input: vector)

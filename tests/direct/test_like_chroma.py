@@ -79,7 +79,6 @@ def test_a_handle_whose_collection_is_gone_says_so(tmp_path):
             things = filled(client)
             client.delete_collection("things")
             for call in (
-                lambda things=things: things.name,
                 lambda things=things: things.metadata,
                 lambda things=things: things.configuration,
                 lambda things=things: things.modify(name="others"),

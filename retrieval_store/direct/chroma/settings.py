@@ -82,7 +82,7 @@ def checked_settings(settings: Any, tenant: Any, database: Any) -> Settings:
 
 
 def _named(settings: Any) -> dict[str, Any]:
-    """The settings that differ from what they are if nothing is said."""
+    """The settings that differ from what they are if nothing is said, and a directory that is."""
     if settings is None:
         return {}
     if isinstance(settings, Mapping) and all(isinstance(name, str) for name in settings):
@@ -92,7 +92,9 @@ def _named(settings: Any) -> dict[str, Any]:
     usual: dict[str, Any] = {}
     with suppress(Exception):  # a model may have fields that must be given
         usual = type(settings)().model_dump()
-    return {k: v for k, v in settings.model_dump().items() if k not in usual or v != usual[k]}
+    said = {"persist_directory"} & getattr(settings, "model_fields_set", set())
+    told = settings.model_dump().items()
+    return {k: v for k, v in told if k in said or k not in usual or v != usual[k]}
 
 
 def _checked(named: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ They embed tens of thousands of short texts a second on one core.
 
 import importlib.util
 import logging
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,10 @@ DIMENSIONS = (64, 128, 256)
 MAX_TOKENS = 256
 LONGEST_TOKEN = 16  # characters, in its vocabulary
 MAX_CHARACTERS = (MAX_TOKENS + 8) * LONGEST_TOKEN  # with some more, as the last token may be cut
+_models: dict[int, Any] = {}
+_loading = threading.Lock()
+if hasattr(os, "register_at_fork"):  # a child must not wait for a thread of its parent's
+    os.register_at_fork(after_in_child=lambda: globals().update(_loading=threading.Lock()))
 TEXTS_AT_ONCE = 64  # 64 texts of 256 tokens of 256 numbers are 16 MB
 
 
@@ -43,11 +48,6 @@ class WordLlamaEmbedding:
                 f"dimensions is {shown(dimensions)}, expected one of {DIMENSIONS}"
             )
         self._dimensions = int(dimensions)
-        self._model: Any = None
-        self._loading = threading.Lock()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._dimensions,)  # the model is loaded again, where it is used
 
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -60,7 +60,10 @@ class WordLlamaEmbedding:
                 raise InvalidTypeError(
                     f"input[{i}] is of type {type(text).__name__}; WordLlama embeds only str"
                 )
-        model, texts = self._loaded(), cut(input, MAX_CHARACTERS, "wordllama", MAX_TOKENS)
+        model, texts = (
+            _loaded(self._dimensions),
+            cut(input, MAX_CHARACTERS, "wordllama", MAX_TOKENS),
+        )
         vectors = np.empty((len(texts), self._dimensions), np.float32)
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             some = texts[start : start + TEXTS_AT_ONCE]
@@ -69,12 +72,6 @@ class WordLlamaEmbedding:
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         np.divide(vectors, lengths, out=vectors, where=lengths > 0)
         return vectors
-
-    def _loaded(self) -> Any:
-        with self._loading:
-            if self._model is None:
-                self._model = _load(self._dimensions)
-        return self._model
 
 
 def _embedded(model: Any, texts: list[str]) -> Matrix:
@@ -87,6 +84,14 @@ def _embedded(model: Any, texts: list[str]) -> Matrix:
     np.clip(ids, 0, len(model.embedding) - 1, out=ids)
     pooled: Matrix = model.avg_pool(model.embedding[ids], counted)
     return pooled
+
+
+def _loaded(dimensions: int) -> Any:
+    """The model, read once a process: that takes longer than to make a client and a collection."""
+    with _loading:
+        if dimensions not in _models:
+            _models[dimensions] = _load(dimensions)
+    return _models[dimensions]
 
 
 def _load(dimensions: int) -> Any:

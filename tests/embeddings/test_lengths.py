@@ -2,6 +2,7 @@
 
 import json
 import logging
+import pickle
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 
 from retrieval_store import OpenAIEmbeddingFunction, WordLlamaEmbedding
 from retrieval_store.embeddings import lengths
+from retrieval_store.embeddings.wordllama import _loaded
 
 LINE = "2026-11-22 12:00:01 ERROR the pressure of the boiler is too low\n"
 PEAK = """
@@ -39,17 +41,17 @@ def embed():
 
 def test_short_texts_are_embedded_as_the_model_itself_does(embed):
     texts = ["a kitten sleeps", "", LINE * 5, "x", "Zürich 東京 \U0001f600"] * 30
-    expected = embed._loaded().embed(texts)
+    expected = _loaded(256).embed(texts)
     norms = np.linalg.norm(expected, axis=1, keepdims=True)
     np.divide(expected, norms, out=expected, where=norms > 0)
     assert np.allclose(embed(texts), expected, atol=1e-6)
 
 
 def test_of_a_long_text_the_first_256_tokens_count(embed):
-    tokenizer = embed._loaded().tokenizer
+    tokenizer = _loaded(256).tokenizer
     text = LINE * 100
     ids = tokenizer.encode(text, add_special_tokens=False).ids[:256]
-    mean = embed._loaded().embedding[ids].mean(axis=0)
+    mean = _loaded(256).embedding[ids].mean(axis=0)
     (vector,) = embed([text])
     assert np.allclose(vector, mean / np.linalg.norm(mean), atol=1e-6)
     assert np.array_equal(embed([text + "something else altogether"])[0], vector)
@@ -92,3 +94,12 @@ def test_requests_to_servers_have_so_many_characters(monkeypatch):
     ]
     assert len(OpenAIEmbeddingFunction(batch_size=2)(["x"] * 5)) == 5
     assert [len(one) for one in asked[4:]] == [2, 2, 1]
+
+
+def test_a_model_is_read_once_however_many_collections_use_it():
+    embed = WordLlamaEmbedding(128)
+    assert _loaded(128) is _loaded(128)
+    assert _loaded(128) is not _loaded(256)
+    copied = pickle.loads(pickle.dumps(embed))
+    assert np.array_equal(copied(["a text"]), embed(["a text"]))
+    assert len(pickle.dumps(embed)) < 1_000

@@ -13,7 +13,7 @@ from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.engine.filtering.column_files import saved
 from retrieval_store.engine.filtering.groups import Chosen, grouped
 from retrieval_store.engine.filtering.kept import KEYS_NOTED, FilterView
-from retrieval_store.engine.filtering.postings import Postings, build
+from retrieval_store.engine.filtering.postings import NO_POSTINGS, Postings, build
 from retrieval_store.engine.filtering.typed import TypedSegment, build_typed
 from retrieval_store.engine.state.layers import (
     NOTHING_STALE,
@@ -22,7 +22,12 @@ from retrieval_store.engine.state.layers import (
     refreshed,
     united,
 )
-from retrieval_store.engine.storage.records import has_anything, read_exactly, read_values
+from retrieval_store.engine.storage.records import (
+    has_anything,
+    read_exactly,
+    read_sparsely,
+    read_values,
+)
 from retrieval_store.filters.expression import PayloadPath, TypedLeaf, ValueLeaf
 from retrieval_store.filters.typed.columns import Column as TypedColumn
 from retrieval_store.filters.typed.columns import SizesAt, keys_of
@@ -106,12 +111,21 @@ class _Read:
     ) -> None:
         self._connection, self._pks = connection, pks
         plain = [column for column in columns if isinstance(column, tuple)]
-        self._plain = dict(zip(plain, read_values(connection, pks, plain), strict=True))
+        many = len(plain) > MANY_KEYS
+        few, sparse = ([], plain) if many else (plain, [])
+        self._plain = dict(zip(few, read_values(connection, pks, few), strict=True))
+        self._sparse = dict(zip(sparse, read_sparsely(connection, pks, sparse), strict=True))
         typed = [*dict.fromkeys(keys_of(one) for one in columns if not isinstance(one, tuple))]
         self._typed = dict(zip(typed, read_exactly(connection, pks, typed), strict=True))
 
     def segment(self, key: ColumnKey, rows: Ints, its: Bools | None = None) -> AnySegment:
         """The segment of a column. its: which of the points have these rows, by default all."""
+        if key in self._sparse:
+            places, found = self._sparse[key]
+            if its is not None:
+                kept = its[places]
+                places, found = (np.cumsum(its) - 1)[places[kept]], [*compress(found, kept)]
+            return build_segment(rows, found, rows[places])
         values = self._plain[key] if isinstance(key, tuple) else self._typed[keys_of(key)]
         there = self._there(key, values)
         if its is not None:
@@ -180,21 +194,26 @@ def _together(rows: Ints) -> slice | Ints:
     return rows
 
 
-def build_segment(rows: Ints, values: Sequence[Any]) -> Segment:
-    """The values of some rows, one for each."""
+def build_segment(rows: Ints, values: Sequence[Any], owners: Ints | None = None) -> Segment:
+    """The values of some rows, one for each; or of the `owners` among them alone."""
+    owners = rows if owners is None else owners
+    if not values:
+        return Segment(rows, _NOBODY, NO_POSTINGS, NO_POSTINGS, NO_POSTINGS)
     kinds = set(map(type, values))
     lists = [(i, v) for i, v in enumerate(values) if type(v) is list] if list in kinds else []
     places = np.array([i for i, _ in lists], np.int64)
     lengths = np.array([len(value) for _, value in lists], np.int64)
     items = [item for _, value in lists for item in value]
-    there = rows
+    there = owners
     if not kinds.isdisjoint(_PERHAPS_NOTHING):
         present = np.fromiter((v is not None and v != [] for v in values), np.bool_, len(values))
-        there = rows[present]
+        there = owners[present]
     present_rows = Chosen(grouped(there, np.zeros(len(there), np.int64), 1), [(0, 1)])
-    elements = build(rows[np.repeat(places, lengths)], items)
-    of_lists = build(rows[places], lengths.tolist())
-    return Segment(rows, present_rows, build(rows, values), elements, of_lists)
+    elements = build(owners[np.repeat(places, lengths)], items) if items else NO_POSTINGS
+    of_lists = build(owners[places], lengths.tolist()) if lists else NO_POSTINGS
+    return Segment(rows, present_rows, build(owners, values), elements, of_lists)
 
 
+MANY_KEYS = 16  # from where on payloads are parsed, instead of being searched for each key
+_NOBODY = Chosen(NO_POSTINGS.groups, [])
 _PERHAPS_NOTHING = {type(None), list}

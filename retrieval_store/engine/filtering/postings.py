@@ -169,6 +169,7 @@ def build(rows: Ints, values: Sequence[Any]) -> Postings:
 
 
 _NO_PLACES = np.empty(0, np.int64)
+NO_POSTINGS = Postings({}, (), 0, grouped(_NO_PLACES, _NO_PLACES, 2))
 _Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]
 
 

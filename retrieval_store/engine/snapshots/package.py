@@ -8,16 +8,18 @@ ours, all of them: `UUID/points.sqlite`, `UUID/NUMBER.GENERATION.vectors`.
 import hashlib
 import os
 import re
+import stat
 import uuid
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import orjson
 
+from retrieval_store.base import posix
 from retrieval_store.base.json_values import Payload
 from retrieval_store.engine.database.syncing import sync_directory, sync_file
 from retrieval_store.engine.storage.files import POINTS_NAME
@@ -129,7 +131,7 @@ def read_manifest(snapshot: Path) -> Manifest:
 @contextmanager
 def _opened(snapshot: Path) -> Iterator[zipfile.ZipFile]:
     try:
-        with zipfile.ZipFile(snapshot) as archive:
+        with _regular(snapshot) as file, zipfile.ZipFile(file) as archive:
             yield archive
     except RetrievalStoreError:
         raise
@@ -139,6 +141,19 @@ def _opened(snapshot: Path) -> Iterator[zipfile.ZipFile]:
         raise DamagedError(f"{snapshot} is damaged, or no snapshot: {error}") from error
     except OSError as error:
         raise StorageError(f"{snapshot}: {error}") from error
+
+
+def _regular(path: Path) -> BinaryIO:
+    """The file, opened; InvalidArgumentError for what is none: a pipe or a device may never end."""
+    file = open(path, "rb", opener=_at_once)  # noqa: SIM115  the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise InvalidArgumentError(f"{path} is no regular file, as snapshots are")
+    return file
+
+
+def _at_once(name: str, flags: int) -> int:
+    return os.open(name, flags | posix.NO_WAITING)
 
 
 def _read_manifest(archive: zipfile.ZipFile, snapshot: Path) -> tuple[Manifest, dict[str, _Entry]]:

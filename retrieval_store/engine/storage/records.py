@@ -12,7 +12,7 @@ from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.base.json_values import Payload
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.filters.documents import DOCUMENT, URI
-from retrieval_store.filters.expression import PayloadPath, dotted
+from retrieval_store.filters.expression import PayloadPath, dotted, value_at
 from retrieval_store.filters.typed.paths import found_in
 
 ROWS_AT_ONCE = 20_000
@@ -54,6 +54,42 @@ def read_values(
             for place, value in zip(places.tolist(), values, strict=True):
                 found[path][place] = value
     return [found[path] for path in paths]
+
+
+def read_sparsely(
+    connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]
+) -> list[tuple[Ints, list[Any]]]:
+    """For each path the places of the points, ascending, whose payloads have something there, and
+    what: as `read_values` has it, without None. Of many paths most points have few, so each payload
+    is read once and asked by its own keys."""
+    places: list[list[int]] = [[] for _ in paths]
+    values: list[list[Any]] = [[] for _ in paths]
+    wanted = _by_first_key(paths)
+    for place, payload in enumerate(_payloads(connection, pks)):
+        for key in payload.keys() & wanted.keys():
+            for number in wanted[key]:
+                value = value_at(payload, paths[number])
+                # What begins with two keys of the payload, with dots and without, comes twice.
+                if value is not None and not (places[number] and places[number][-1] == place):
+                    places[number].append(place)
+                    values[number].append(value)
+    return [(np.array(some, np.int64), own) for some, own in zip(places, values, strict=True)]
+
+
+def _by_first_key(paths: Sequence[PayloadPath]) -> dict[str, list[int]]:
+    """The numbers of the paths by the keys at which what they mean may begin."""
+    found: dict[str, list[int]] = {}
+    for number, path in enumerate(paths):
+        for way in (path, dotted(path)):
+            if way is not None:
+                found.setdefault(str(way[0]), []).append(number)
+    return found
+
+
+def _payloads(connection: apsw.Connection, pks: Ints) -> Iterator[Payload]:
+    for piece in read_records(connection, "payload", pks):
+        for payload in decode_payloads(blob for (blob,) in piece):
+            yield payload or {}
 
 
 def read_exactly(

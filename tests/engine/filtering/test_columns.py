@@ -1,5 +1,9 @@
 """Columns of payloads, which follow the states that readers hold."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+
+import retrieval_store
 from retrieval_store.engine.database.pools import MemoryDatabase
 from retrieval_store.engine.filtering import columns
 from retrieval_store.engine.filtering.masks import matching
@@ -58,3 +62,43 @@ def test_payloads_are_read_once_for_all_keys_of_a_filter(store, monkeypatch):
     every = And((Range(("x",), lt=2), Range(("y",), gt=1), Range(("z",), gt=1)))
     assert points.get(None, every, None, 0, Fields()).ids == [5]
     assert reads == [(count, ["x"]), (count, ["x", "y", "z"])]
+
+
+KEYS = ["a", "b", "a.b", "a.b.c", "n", "..", "é", "none"]
+VALUES = st.recursive(
+    st.sampled_from([None, 1, 1.0, True, "x", "", [], [1, "x"], 2**63]),
+    lambda inner: st.dictionaries(st.sampled_from(["a", "b", "c"]), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=5), min_size=1, max_size=12),
+    st.integers(0, 8),
+)
+def test_many_keys_at_once_are_found_as_one_by_one(metadatas, replaced):
+    keys = [*KEYS, "a.c", "b.a", "missing", *(f"k{i}" for i in range(20))]
+    conditions = [
+        condition
+        for key in keys
+        for condition in (
+            {key: {"$exists": True}},
+            {key: 1},
+            {key: {"$contains": "x"}},
+            {key: {"$size": 2}},
+            {key: {"$gte": ""}},
+        )
+    ]
+    with retrieval_store.Client() as client:
+        few = client.create_collection("few", embedding_function=None)
+        many = client.create_collection("many", embedding_function=None)
+        for things in (few, many):
+            ids = [str(i) for i in range(len(metadatas))]
+            things.add(ids, [[1.0]] * len(ids), metadatas)
+            things.get(where={"a": 1})  # a column of one key, before the others
+            if replaced < len(ids):
+                things.upsert(str(replaced), metadatas={"n": 1, "a.b": "x"}, replace_metadata=True)
+        told = many.get(where={"$or": conditions}, include=[])["ids"]
+        one_by_one = [few.get(where=where, include=[])["ids"] for where in conditions]
+        assert told == sorted({one for some in one_by_one for one in some}, key=int)
+        assert [many.get(where=where, include=[])["ids"] for where in conditions] == one_by_one

@@ -1,6 +1,7 @@
 """Snapshots: what is in them, that they are of one moment, and that nothing wrong is restored."""
 
 import hashlib
+import os
 import zipfile
 from contextlib import ExitStack
 
@@ -129,6 +130,14 @@ def test_bad_paths_are_named(tmp_path, snapshot):
     (tmp_path / "text.zip").write_text("not a snapshot")
     with pytest.raises(DamagedError, match="no snapshot"):
         restore(tmp_path / "text.zip", tmp_path / "new")
+
+
+def test_what_may_never_end_is_no_snapshot(tmp_path):
+    os.mkfifo(tmp_path / "pipe.zip")
+    for path in (tmp_path / "pipe.zip", "/dev/zero", tmp_path):
+        with pytest.raises(InvalidArgumentError, match="no regular file|no snapshot"):
+            restore(path, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def rewritten(snapshot, change):

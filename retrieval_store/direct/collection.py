@@ -471,8 +471,8 @@ class Collection:
 
     def stats(self) -> Stats:
         """How many points, vectors and dead slots there are; how many vectors have codes and how
-        many the index holds, at hand in this process or in files; and the bytes in memory and on
-        disk by part."""
+        many the index holds that this process has at hand; and the bytes in memory and on disk by
+        part."""
         return cast(Stats, self._backend.points.stats())
 
     def delete(

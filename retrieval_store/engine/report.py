@@ -207,18 +207,19 @@ def _in_memory(state: State, kept: Kept, directory: Path | None) -> dict[str, in
 
 
 def _of_space(view: SearchView, space: SpaceState) -> Payload:
-    """Of index and codes as many slots as are at hand or in files, whichever are more."""
+    """Of codes as many slots as are at hand or in files, which are mapped when they are wanted; of
+    an index those at hand, since to load one takes seconds."""
     name, slots, kept = space.space.name, space.space.slots, view.kept
     generation, index = view.state.head.generation, index_at_hand(space.space)
-    indexed, coded = 0, NO_SLOTS
+    coded = NO_SLOTS
     if view.directory is not None:
-        indexed, coded = _covered_by_files(view.connection, space.space, generation)
+        _, coded = _covered_by_files(view.connection, space.space, generation)
     return {
         "dimension": space.space.dimension,
         "vectors": space.space.slots - space.dead,
         "dead_slots": space.dead,
         "index": index,
-        "indexed_slots": 0 if index == EXACT else max(indexed, kept.indexes[name].covered),
+        "indexed_slots": kept.indexes[name].covered,
         "coded_slots": max(len(coded), kept.codes[name].shown().count_below(slots)),
     }
 

@@ -378,7 +378,7 @@ def test_what_others_have_written_to_a_copy_is_never_taken_away(tmp_path, monkey
         with pytest.raises(KeyboardInterrupt):
             source.copy_to(target, follow=True, on_level=interrupted)
         with pytest.raises(KeyboardInterrupt):
-            source.copy_to(target, follow=lambda: things.add(["once"], [[1, 1]]) or interrupted())
+            source.copy_to(target, follow=lambda: things.add(["once"], [[1, 1]]) and interrupted())
         things.add(["more"], [[1, 1]])
         with pytest.raises(KeyboardInterrupt):  # what nobody else has touched goes on
             source.copy_to(target, follow=True, on_level=interrupted)

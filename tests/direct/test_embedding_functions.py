@@ -11,6 +11,7 @@ import pytest
 import retrieval_store
 from retrieval_store import plugins
 from retrieval_store.direct.probing import PROBE
+from retrieval_store.embeddings import wordllama
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
 from retrieval_store.errors import (
     ConflictError,
@@ -83,6 +84,7 @@ def test_without_the_default_installed_the_error_says_what_to_install(client, mo
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "wordllama" else find_spec(name)
     )
+    monkeypatch.setattr(wordllama, "_models", {})  # it was read by another test
     things = client.create_collection("things")  # fails only when something must be embedded
     things.add(ids="a", embeddings=[1])
     with pytest.raises(MissingDependencyError, match=r'pip install "retrieval-store\[standard\]"'):

@@ -145,15 +145,11 @@ def _opened(snapshot: Path) -> Iterator[zipfile.ZipFile]:
 
 def _regular(path: Path) -> BinaryIO:
     """The file, opened; InvalidArgumentError for what is none: a pipe or a device may never end."""
-    file = open(path, "rb", opener=_at_once)  # noqa: SIM115  the caller closes it
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    opened = os.open(path, os.O_RDONLY | posix.CLOSE_ON_EXEC | posix.NO_WAITING)
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
         raise InvalidArgumentError(f"{path} is no regular file, as snapshots are")
-    return file
-
-
-def _at_once(name: str, flags: int) -> int:
-    return os.open(name, flags | posix.NO_WAITING)
+    return os.fdopen(opened, "rb")
 
 
 def _read_manifest(archive: zipfile.ZipFile, snapshot: Path) -> tuple[Manifest, dict[str, _Entry]]:

@@ -96,7 +96,7 @@ def test_a_vector_file_cut_off_while_open_is_an_error(tmp_path):
         assert things.query(query_embeddings=[0] * DIMENSION)["ids"]
 
 
-def test_verify_reports_each_file_and_others_stay_usable(tmp_path, capfd):
+def test_verify_reports_each_file_and_others_stay_usable(tmp_path, terminal, capfd):
     with retrieval_store.Client() as client:
         client.create_collection("things")
         assert client.verify() == []

@@ -7,7 +7,8 @@ what Qdrant finds is checked here once more. What comes in and goes out is that 
 those of one: listed by `listing`, written by `writing`, found by `searching`, of which `cutting`
 shows a part. `space` is what a
 collection is there: its vectors, and what its server allows. `conditions` turns filters into
-Qdrant's, as far as the payload `indexes` serve. Two rooms: what is `kept` of a point, and the
+Qdrant's, as far as the payload `indexes` serve, and `limits` makes these as small as a server in
+strict mode takes them. Two rooms: what is `kept` of a point, and the
 `calls` to the server with what their failures mean. It may use `interface`, and of `embeddings`
 what counts words.
 """

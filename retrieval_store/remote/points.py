@@ -33,6 +33,7 @@ from retrieval_store.remote.conditions import as_filter, necessary
 from retrieval_store.remote.cutting import cut_hits
 from retrieval_store.remote.indexes import is_written, kinds_of, parsed
 from retrieval_store.remote.kept.payloads import RESERVED, Held
+from retrieval_store.remote.limits import within
 from retrieval_store.remote.listing import PAGE, Found, Listing, by_id
 from retrieval_store.remote.searching import Asked, Trace, search
 from retrieval_store.remote.space import QdrantCollection, Spaces, VectorsHeld
@@ -111,7 +112,7 @@ class RemotePoints:
 
     def count(self) -> int:
         """How many points there are."""
-        return self._collection.count()
+        return self._indexed(self._collection.count)
 
     def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
         """Have Qdrant index a key of the metadata; raises InvalidArgumentError for one that Qdrant
@@ -193,7 +194,7 @@ class RemotePoints:
 
     def _indexed(self, ask: Callable[[], T]) -> T:
         """What `ask` returns; asked again when the server wants payload indexes for the filter,
-        which are made then."""
+        which are made then, or has got other limits."""
         left = ATTEMPTS
         while True:
             try:
@@ -202,6 +203,10 @@ class RemotePoints:
                 left -= 1
                 if not (self._collection.indexes.demanded() and left):
                     raise ClusterError(f"{error}: {_maker_of(error.key)} makes it") from error
+            except ClusterError as error:  # perhaps by limits that have been set since
+                left -= 1
+                if not (left and self._collection.has_changed(error)):
+                    raise
 
     def _points(
         self, held: Sequence[Held], vectors: Sequence[VectorsHeld], fields: Fields
@@ -246,7 +251,8 @@ class RemotePoints:
             if bound is False:
                 return []
             wanted = PAGE if limit is None else limit
-            listing = Listing(self._collection, as_filter(bound), spaces, min(PAGE, wanted))
+            condition = within(as_filter(bound), self._collection.limits)
+            listing = Listing(self._collection, condition, spaces, min(PAGE, wanted))
             points = listing.points()
             if expression is None:
                 points, offset = listing.at(offset), 0

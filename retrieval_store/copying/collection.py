@@ -19,8 +19,8 @@ from retrieval_store.copying.points import (
     delete_others,
     everything,
     pages,
-    write,
     write_differing,
+    write_each,
     write_named,
 )
 from retrieval_store.errors import (
@@ -208,14 +208,15 @@ class CollectionCopy:
         start = 0 if self._source.on_cluster else entry.done
         with progress_bar(self.name, points.count(), "point", self._shown) as bar:
             bar.update(start)
-            for page in pages(points, fields, start):
-                if start < entry.done:
-                    write_differing(copied, page, fields)
-                else:
-                    write(copied, page)
+            found = pages(points, fields, start)
+            while start < entry.done and (page := next(found, None)) is not None:
+                write_differing(copied, page, fields)
                 start += len(page.ids)
-                self._journal.advance(self._record.id, done=max(start, entry.done))
                 bar.update(len(page.ids))
+            for number in write_each(copied, found):
+                start += number
+                self._journal.advance(self._record.id, done=max(start, entry.done))
+                bar.update(number)
 
     def _made(self) -> Entry:
         """The empty copy."""

@@ -1,6 +1,6 @@
 """Points on their way from one collection to another, with all that they hold."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -75,6 +75,12 @@ def write(target: PointsBackend, points: Points) -> None:
     """Make points of the target be these."""
     if points.ids:
         target.put(batch_of(points), WHOLE)
+
+
+def write_each(target: PointsBackend, found: Iterable[Points]) -> Iterator[int]:
+    """Make points of the target be these; yields the number of each page when it is written."""
+    for result in target.put_each(map(batch_of, found), WHOLE):
+        yield result.inserted + result.updated
 
 
 def write_named(

@@ -257,4 +257,6 @@ def sent(vectors: Matrix, metric: Metric) -> Matrix:
 
 def sparse(vector: SparseVector) -> models.SparseVector:
     """A sparse vector as Qdrant gets it."""
-    return models.SparseVector(indices=vector.indices.tolist(), values=vector.values.tolist())
+    # Not checked number by number, which takes longer than making it.
+    indices, values = vector.indices.tolist(), vector.values.tolist()
+    return models.SparseVector.model_construct(indices=indices, values=values)

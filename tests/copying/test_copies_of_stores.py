@@ -257,16 +257,21 @@ def test_no_journal_is_left_when_all_is_done(tmp_path):
     assert not list(tmp_path.rglob("*.journal"))
 
 
+def _first(left, found):
+    for _, page in zip(left, found, strict=False):
+        yield page
+
+
 def broken_off(monkeypatch, after):
     """Copies break off when so many pages have been written."""
-    left, write = iter(range(after)), collection.write
+    left, write = iter(range(after)), collection.write_each
 
-    def breaking(target, points):
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-        write(target, points)
+    def breaking(target, found):
+        for number in write(target, _first(left, found)):
+            yield number
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(collection, "write", breaking)
+    monkeypatch.setattr(collection, "write_each", breaking)
     monkeypatch.setattr(points, "PAGE", 40)
     monkeypatch.setattr(points, "FIRST", 40)
 
@@ -432,14 +437,15 @@ def test_a_log_that_is_cut_off_before_the_last_pages_loses_nothing(tmp_path, mon
         things.update([f"p{i}" for i in range(1, 9)], metadatas=[{"v": 1}] * 8)
         monkeypatch.setattr("retrieval_store.engine.storage.write.LOG_WRITES", 2)
         monkeypatch.setattr("retrieval_store.engine.storage.write.TRIM_EVERY", 1)
-        write = collection.write
+        write = collection.write_each
 
-        def with_writes(*arguments):
-            things.update(["p650"], metadatas=[{"turn": 1}])
-            write(*arguments)
+        def with_writes(target, found):
+            for number in write(target, found):
+                things.update(["p650"], metadatas=[{"turn": 1}])
+                yield number
 
         before = held(things)
-        monkeypatch.setattr(collection, "write", with_writes)
+        monkeypatch.setattr(collection, "write_each", with_writes)
         source.copy_to(target)
         copied = opened(target).get(before["ids"], include=EVERYTHING)
         assert copied["ids"] == before["ids"]

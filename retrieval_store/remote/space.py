@@ -257,6 +257,4 @@ def sent(vectors: Matrix, metric: Metric) -> Matrix:
 
 def sparse(vector: SparseVector) -> models.SparseVector:
     """A sparse vector as Qdrant gets it."""
-    # Not checked number by number, which takes longer than making it.
-    indices, values = vector.indices.tolist(), vector.values.tolist()
-    return models.SparseVector.model_construct(indices=indices, values=values)
+    return models.SparseVector(indices=vector.indices.tolist(), values=vector.values.tolist())

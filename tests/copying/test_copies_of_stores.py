@@ -267,8 +267,7 @@ def broken_off(monkeypatch, after):
     left, write = iter(range(after)), collection.write_each
 
     def breaking(target, found):
-        for number in write(target, _first(left, found)):
-            yield number
+        yield from write(target, _first(left, found))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(collection, "write_each", breaking)

@@ -19,12 +19,13 @@ from retrieval_store.copying.journal import Entry, Journal
 from retrieval_store.copying.placing import Place
 from retrieval_store.copying.points import (
     append,
+    append_each,
     delete_others,
     everything,
     pages,
     put_in_order,
-    write,
     write_differing,
+    write_each,
     write_named,
 )
 from retrieval_store.errors import NotFoundError, RetrievalStoreError, StorageError
@@ -277,18 +278,19 @@ class CollectionCopy:
         fields, copied, written = everything(names), self._copied, 0
         start = 0 if self._source.on_cluster else entry.done
         # Of the rest something is there already where a page wasn't noted, or all is copied again.
-        put = write if copied.count() <= start else append
+        put = write_each if copied.count() <= start else append_each
         with progress_bar(self.name, points.count(), "point", self._shown) as bar:
             bar.update(start)
-            for page in pages(points, fields, start):
-                if start < entry.done:
-                    written += write_differing(copied, page, fields)
-                else:
-                    put(copied, page)
-                    written += len(page.ids)
+            found = pages(points, fields, start)
+            while start < entry.done and (page := next(found, None)) is not None:
+                written += write_differing(copied, page, fields)
                 start += len(page.ids)
                 self._journal.advance(self.id, done=max(start, entry.done))
                 bar.update(len(page.ids))
+            for number in put(copied, found):
+                start, written = start + number, written + number
+                self._journal.advance(self.id, done=max(start, entry.done))
+                bar.update(number)
         return written
 
     def _gone_on(

@@ -1,6 +1,6 @@
 """Points on their way from one collection to another, with all that they hold."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -93,6 +93,19 @@ def append(target: PointsBackend, points: Points) -> None:
     else:
         target.delete(there, None, None)
         write(target, points)
+
+
+def append_each(target: PointsBackend, found: Iterable[Points]) -> Iterator[int]:
+    """The same, page by page; yields the number of each page when it is written."""
+    for page in found:
+        append(target, page)
+        yield len(page.ids)
+
+
+def write_each(target: PointsBackend, found: Iterable[Points]) -> Iterator[int]:
+    """Make points of the target be these; yields the number of each page when it is written."""
+    for result in target.put_each(map(batch_of, found), WHOLE):
+        yield result.inserted + result.updated
 
 
 def write_named(

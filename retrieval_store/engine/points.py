@@ -1,6 +1,6 @@
 """PointStore: the points of one collection, as `interface.stores` promises them."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -119,6 +119,11 @@ class PointStore(Access):
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points, durably, all or nothing."""
         return self._changed(lambda transaction: transaction.put_points(batch, rules))
+
+    def put_each(self, batches: Iterable[PointBatch], rules: WriteRules) -> Iterator[PutResult]:
+        """The same with one batch after the other, each a transaction of its own."""
+        for batch in batches:
+            yield self.put(batch, rules)
 
     @traced("delete")
     def delete(

@@ -3,7 +3,7 @@
 Whoever implements them raises errors of ours only; what a front passes has been checked by it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias, TypeVar, get_args
@@ -42,6 +42,12 @@ class PointsBackend(Protocol):
 
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points as the rules say."""
+
+    def put_each(self, batches: Iterable[PointBatch], rules: WriteRules) -> Iterator[PutResult]:
+        """Insert and update points, batch by batch in this order; no point stands in two of them,
+        and nobody else inserts any meanwhile. What is said of a batch is said when it is durable,
+        and the next ones may be made ready meanwhile. After an error none of those that come later
+        is written."""
 
     def delete(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None

@@ -62,13 +62,13 @@ def _bound(expression: Expression, upper: bool, indexes: PayloadIndexes, depth: 
         return upper
     match expression:
         case And(terms):
-            return _all([_bound(term, upper, indexes, depth + 1) for term in terms])
+            return all_of([_bound(term, upper, indexes, depth + 1) for term in terms])
         case Or(terms):
-            return _any([_bound(term, upper, indexes, depth + 1) for term in terms])
+            return any_of([_bound(term, upper, indexes, depth + 1) for term in terms])
         case AtLeast() | TypedLeaf() | InSlice():  # asked here alone
             return upper
         case Not(term):
-            return _none(_bound(term, not upper, indexes, depth + 1))
+            return none_of(_bound(term, not upper, indexes, depth + 1))
         case HasId(ids):
             return models.HasIdCondition(has_id=[point_id(one) for one in ids])
         case DocumentLeaf():
@@ -81,8 +81,8 @@ def _bound(expression: Expression, upper: bool, indexes: PayloadIndexes, depth: 
             bound = expression.bound(_Says(path, upper, indexes))
             others = dotted(path)
             if upper and others is not None and is_written(others):
-                return _any([bound, expression.bound(_Says(others, upper, indexes))])
-            return bound if upper else _all([bound, _is_list(path[0], expression, indexes)])
+                return any_of([bound, expression.bound(_Says(others, upper, indexes))])
+            return bound if upper else all_of([bound, _is_list(path[0], expression, indexes)])
     kind = type(expression).__name__
     raise InvalidFilterError(f"a condition of the kind {kind} can't be asked of a cluster")
 
@@ -94,7 +94,7 @@ def _is_list(name: str, leaf: ValueLeaf, indexes: PayloadIndexes) -> Bound:
     if not indexes.serves_lists():
         return False
     noted = models.FieldCondition(key=written(LISTS), match=models.MatchAny(any=[name]))
-    return noted if leaf.in_lists else _none(noted)
+    return noted if leaf.in_lists else none_of(noted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class _Says:
         numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
         found = [self._match("keyword", models.MatchAny(any=texts))] if texts else []
         found += [self._match("bool", models.MatchValue(value=truth)) for truth in truths]
-        return _any([*found, *self._numbers(numbers)])
+        return any_of([*found, *self._numbers(numbers)])
 
     def _numbers(self, numbers: Sequence[int | float]) -> list[Bound]:
         """That it is one of the numbers. Each is a condition, since a match with the integer 1
@@ -189,7 +189,8 @@ def _tighter(name: str, one: float | None, other: float) -> float:
     return max(one, other) if name.startswith("g") else min(one, other)
 
 
-def _all(bounds: Sequence[Bound]) -> Bound:
+def all_of(bounds: Sequence[Bound]) -> Bound:
+    """What holds where all of them do."""
     left: list[Condition] = [bound for bound in bounds if bound is not True]
     if any(bound is False for bound in left):
         return False
@@ -198,7 +199,8 @@ def _all(bounds: Sequence[Bound]) -> Bound:
     return models.Filter(must=left) if left else True
 
 
-def _any(bounds: Sequence[Bound]) -> Bound:
+def any_of(bounds: Sequence[Bound]) -> Bound:
+    """What holds where one of them does."""
     left: list[Condition] = [bound for bound in bounds if bound is not False]
     if any(bound is True for bound in left):
         return True
@@ -207,5 +209,6 @@ def _any(bounds: Sequence[Bound]) -> Bound:
     return models.Filter(should=left) if left else False
 
 
-def _none(bound: Bound) -> Bound:
+def none_of(bound: Bound) -> Bound:
+    """What holds where it doesn't."""
     return not bound if isinstance(bound, bool) else models.Filter(must_not=[bound])

@@ -43,6 +43,8 @@ class PayloadIndexes:
         self._version = version
         self._creates = creates
         self._strict = False
+        self._most: int | None = None
+        self._told = False  # that there may be no more
         self._kinds: dict[PayloadPath, str] = {}
         self._read_at = -AGE
 
@@ -58,6 +60,8 @@ class PayloadIndexes:
         there must be one. Where none may be made they are sent too, for the server to refuse."""
         found = self._known().get(path)
         if found is None and self._strict:
+            if self._is_full(path):
+                return False
             found = self._made(path, kind)
         if found is None or found == kind:
             return True
@@ -108,8 +112,26 @@ class PayloadIndexes:
             raise type(error)(why) from error
         self._kinds[path] = kind
 
-    def note(self, schema: Mapping[str, Any] | None, strict: bool) -> None:
-        """Remember which indexes there are, and whether the server refuses to do without."""
+    def _is_full(self, path: PayloadPath) -> bool:
+        """Whether an index would be made, but the server allows no more: then what it would serve
+        is looked at here, which reads more."""
+        if not self._creates or self._most is None or len(self._kinds) < self._most:
+            return False
+        if not self._told and path != LISTS:
+            said = "the server allows %d payload indexes: filters by other keys, as %s, read more"
+            _log.warning(said, self._most, written(path))
+            self._told = True
+        return True
+
+    @property
+    def known(self) -> Mapping[PayloadPath, str]:
+        """The kinds of the indexes that there were when the server was last asked."""
+        return self._kinds
+
+    def note(self, schema: Mapping[str, Any] | None, strict: bool, most: int | None = None) -> None:
+        """Remember which indexes there are, how many there may be, and whether the server refuses
+        to do without."""
+        self._most = most
         kinds = {parsed(key): str(one.data_type.value) for key, one in (schema or {}).items()}
         self._kinds, self._read_at = kinds, time.monotonic()
         self._strict = strict

@@ -9,6 +9,7 @@ from qdrant_client import models
 
 from retrieval_store.interface.points import PointId
 from retrieval_store.remote.kept.payloads import ORDER, Held, decoded, point_id
+from retrieval_store.remote.limits import within
 from retrieval_store.remote.space import QdrantCollection, Spaces, VectorsHeld, vectors_of
 
 PAGE = 1_000  # points in one answer
@@ -67,7 +68,8 @@ class Listing:
 
     def at(self, offset: int) -> Iterator[Found]:
         """All but the first `offset`, which aren't read where Qdrant can count them."""
-        countable = self.condition is None and not self.collection.sorts_here
+        told = self.collection.limits.exact  # else what is counted is read all the same
+        countable = self.condition is None and told and not self.collection.sorts_here
         start, before = self._place_of(offset) if countable and offset else (0, 0)
         reach = min(PAGE, self.wanted + offset - before)
         return islice(replace(self, wanted=reach).points(start), offset - before, None)
@@ -125,7 +127,8 @@ class Listing:
 
     def _of_order(self, order: int) -> list[Found]:
         """All points of one number."""
-        conditions = [] if self.condition is None else [self.condition]
+        condition = within(self.condition, self.collection.limits, 1)
+        conditions = [] if condition is None else [condition]
         one = models.Filter(must=[*conditions, _orders(gte=order, lte=order)])
         return sorted(replace(self, condition=one)._by_id(), key=_place)
 

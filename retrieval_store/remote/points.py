@@ -1,8 +1,10 @@
 """The points of one collection on a cluster."""
 
 import sys
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import TypeVar
@@ -33,13 +35,33 @@ from retrieval_store.remote.conditions import as_filter, necessary
 from retrieval_store.remote.cutting import cut_hits
 from retrieval_store.remote.indexes import is_written, kinds_of, parsed
 from retrieval_store.remote.kept.payloads import RESERVED, Held
+from retrieval_store.remote.limits import within
 from retrieval_store.remote.listing import PAGE, Found, Listing, by_id
 from retrieval_store.remote.searching import Asked, Trace, search
+from retrieval_store.remote.sending import Sending
 from retrieval_store.remote.space import QdrantCollection, Spaces, VectorsHeld
 
 ATTEMPTS = 3  # at a filter for which indexes are wanted
 T = TypeVar("T")
 _traced = partial(traced, system="qdrant")
+
+
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    """A batch that is being sent."""
+
+    result: PutResult
+    requests: Sequence[Future[None]]
+
+    @property
+    def is_done(self) -> bool:
+        return all(one.done() for one in self.requests)
+
+    def outcome(self) -> PutResult:
+        """Waits for it; raises the error of the first request that failed."""
+        for one in self.requests:
+            one.result()
+        return self.result
 
 
 class RemotePoints:
@@ -61,8 +83,37 @@ class RemotePoints:
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points."""
         note(lambda: {"retrieval_store.written": len(batch.ids)})
-        held = {one.id: one for one in self._named(batch.ids)}
-        return writing.put(self._collection, batch, rules, held)
+        self._collection.refuse_replaced()
+        batch_prepared = self._prepared(batch, rules)
+        for request in batch_prepared.requests:
+            writing.send(self._collection, request)
+        return batch_prepared.result
+
+    def put_each(self, batches: Iterable[PointBatch], rules: WriteRules) -> Iterator[PutResult]:
+        """Insert and update points, batch by batch: while one is on its way, the next is made
+        ready. What is said of a batch is said when it is durable."""
+        written: deque[_UnderWay] = deque()
+        is_new = self.count() == 0  # so that nothing is there that would have to be looked for
+        self._collection.refuse_replaced()
+        with Sending(self._sent) as sending:
+            for batch in batches:
+                made = self._prepared(batch, rules, is_new)
+                requests = [sending.add(one) for one in made.requests]
+                written.append(_UnderWay(made.result, requests))
+                while written and written[0].is_done:
+                    yield written.popleft().outcome()
+            while written:
+                yield written.popleft().outcome()
+
+    def _sent(self, request: writing.Request) -> None:
+        self._collection.refuse_replaced()  # in the sender's turn: servers answer one by one
+        writing.send(self._collection, request)
+
+    def _prepared(
+        self, batch: PointBatch, rules: WriteRules, is_new: bool = False
+    ) -> writing.Prepared:
+        held = {} if is_new else {one.id: one for one in self._named(batch.ids)}
+        return writing.prepared(self._collection, batch, rules, held)
 
     @_traced("delete")
     def delete(
@@ -111,7 +162,7 @@ class RemotePoints:
 
     def count(self) -> int:
         """How many points there are."""
-        return self._collection.count()
+        return self._indexed(self._collection.count)
 
     def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
         """Have Qdrant index a key of the metadata; raises InvalidArgumentError for one that Qdrant
@@ -193,7 +244,7 @@ class RemotePoints:
 
     def _indexed(self, ask: Callable[[], T]) -> T:
         """What `ask` returns; asked again when the server wants payload indexes for the filter,
-        which are made then."""
+        which are made then, or has got other limits."""
         left = ATTEMPTS
         while True:
             try:
@@ -202,6 +253,10 @@ class RemotePoints:
                 left -= 1
                 if not (self._collection.indexes.demanded() and left):
                     raise ClusterError(f"{error}: {_maker_of(error.key)} makes it") from error
+            except ClusterError as error:  # perhaps by limits that have been set since
+                left -= 1
+                if not (left and self._collection.has_changed(error)):
+                    raise
 
     def _points(
         self, held: Sequence[Held], vectors: Sequence[VectorsHeld], fields: Fields
@@ -246,7 +301,8 @@ class RemotePoints:
             if bound is False:
                 return []
             wanted = PAGE if limit is None else limit
-            listing = Listing(self._collection, as_filter(bound), spaces, min(PAGE, wanted))
+            condition = within(as_filter(bound), self._collection.limits)
+            listing = Listing(self._collection, condition, spaces, min(PAGE, wanted))
             points = listing.points()
             if expression is None:
                 points, offset = listing.at(offset), 0

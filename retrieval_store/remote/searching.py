@@ -13,12 +13,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from qdrant_client import models
 
-from retrieval_store.base.arrays import Floats
+from retrieval_store.base.arrays import Floats, Matrix
 from retrieval_store.base.ranking import reciprocal_rank_fusion, weighted_sum
 from retrieval_store.errors import ClusterError, InvalidArgumentError
 from retrieval_store.filters.expression import Expression, HasId
 from retrieval_store.filters.predicate import fulfils
-from retrieval_store.indexes.exact import Metric
+from retrieval_store.indexes.exact import Metric, exact_distances, length_of, norms_of
 from retrieval_store.interface.points import PointId
 from retrieval_store.interface.queries import (
     AnyQuery,
@@ -31,7 +31,9 @@ from retrieval_store.interface.queries import (
 from retrieval_store.remote.calls.cluster import VectorMissing
 from retrieval_store.remote.conditions import as_filter, necessary
 from retrieval_store.remote.kept.payloads import Held, decoded, point_id
-from retrieval_store.remote.making import DENSE, SPARSE, WORDS
+from retrieval_store.remote.limits import Limits, spared, within, without
+from retrieval_store.remote.listing import by_id
+from retrieval_store.remote.making import DENSE, NO_GRAPH, SPARSE, WORDS
 from retrieval_store.remote.space import (
     NUMBER_BYTES,
     REQUEST_BYTES,
@@ -113,10 +115,18 @@ def _by_vectors(asked: Asked, query: Query) -> list[Answer]:
 
 
 def _params(query: Query, collection: QdrantCollection) -> models.SearchParams:
+    """How Qdrant is to search; raises ClusterError where it may not look at all vectors."""
     rescored = models.QuantizationSearchParams(rescore=True)  # distances are those of the vectors
+    limits = collection.limits
+    wanted = query.ef or collection.settings.ef
+    if not limits.exact and (query.exact or collection.settings.graph().m == NO_GRAPH):
+        raise ClusterError(
+            f"{collection.place} allows no searches without an index (search_allow_exact of its "
+            "strict mode), which exact=True asks for, or the collection's index 'exact'"
+        )
     return models.SearchParams(
         exact=query.exact,
-        hnsw_ef=query.ef or collection.settings.ef,
+        hnsw_ef=wanted if limits.ef is None else min(wanted, limits.ef),
         quantization=rescored if collection.settings.storage.get("quantization") else None,
     )
 
@@ -177,12 +187,34 @@ def _measured_from(asked: Asked, query: Query, i: int, near: Answer, found: Answ
     that are asked for; NaN for points without a vector."""
     distances = _distances(near)
     others = tuple(one.id for one in found.held if one.id not in distances)
-    if others:
+    if others and not _is_asked_whole(asked.collection.limits, len(others)):
+        distances |= _read_distances(asked.collection, query.vectors[i], others)
+        asked.trace.requests += 1
+    elif others:
         named = Query(query.space, query.vectors[i : i + 1], len(others), HasId(others), exact=True)
         trace = Trace()
         distances |= _distances(_by_vectors(replace(asked, trace=trace), named)[0])
         asked.trace.requests += trace.requests
     return replace(found, distances=np.array([distances.get(one.id, np.nan) for one in found.held]))
+
+
+def _is_asked_whole(limits: Limits, ids: int) -> bool:
+    """Whether a server tells how near so many points are that are named."""
+    return limits.exact and (limits.values is None or ids <= limits.values)
+
+
+def _read_distances(
+    collection: QdrantCollection, query: Matrix, ids: Sequence[PointId]
+) -> dict[PointId, float]:
+    """The same, of their vectors that are read."""
+    found = [(one.held.id, one.vectors[""]) for one in by_id(collection, ids, ("",)) if one.vectors]
+    if not found:
+        return {}
+    rows = np.array([vector for _, vector in found], np.float32)
+    measured = exact_distances(
+        query, length_of(query), rows, norms_of(rows), np.arange(len(rows)), collection.metric
+    )
+    return dict(zip((one for one, _ in found), measured.tolist(), strict=True))
 
 
 def _distances(answer: Answer) -> dict[PointId, float]:
@@ -205,7 +237,7 @@ def _verified(
     answers: list[Answer] = [_nothing() for _ in requests]
     if bound is False:
         return answers
-    asked.trace.filter = as_filter(bound)
+    asked.trace.filter = within(as_filter(bound), asked.collection.limits)
     wanted = k if k <= PAGE else min(k, asked.collection.count())
     left, limit = list(range(len(requests))), _allowed(asked, wanted + 1)
     while left:
@@ -237,16 +269,16 @@ def _wider(asked: Asked, limit: int, short: list[int], answers: list[Answer], wa
     if wider <= limit:
         if lacking and asked.collection.count(asked.trace.filter) > limit:
             raise ClusterError(
-                f"{asked.collection.place} allows queries for {limit} points, and fewer of these "
-                "will do than are wanted; ask for fewer (n_results, depth), or by a simpler filter"
+                f"{asked.collection.place} finds the best {limit} points only, by the limits of "
+                "its strict mode, and fewer of these will do than are wanted; ask for fewer "
+                "(n_results, depth), or by a simpler filter"
             )
         short.clear()  # there may be others as good, which can't be asked for
     return wider
 
 
 def _allowed(asked: Asked, limit: int) -> int:
-    most = asked.collection.limits.query
-    return limit if most is None else min(limit, most)
+    return min(limit, asked.collection.limits.reach)
 
 
 def _ranked(pairs: list[Pair]) -> list[Pair]:
@@ -259,25 +291,67 @@ def _ranked(pairs: list[Pair]) -> list[Pair]:
 
 def _limited(
     asked: Asked, requests: list[models.QueryRequest], places: list[int], limit: int
-) -> Iterator[Any]:
+) -> Iterator[list[Any]]:
     """The points that are found for some of the requests, so many for each."""
-    shared = {
-        "filter": asked.trace.filter,
-        "limit": limit,
-        "with_payload": True,
-        "with_vector": asked.collection.vectors_wanted(asked.spaces),
-    }
-    made = [requests[i].model_copy(update=shared) for i in places]
-    for response in _responses(asked, made):
-        yield response.points
+    limits = asked.collection.limits
+    if limits.query is None or limit <= limits.query:
+        condition = asked.trace.filter
+        made = [_sized(asked, requests[i], condition, limit) for i in places]
+        yield from (response.points for response in _responses(asked, made))
+    else:
+        yield from _in_rounds(asked, [requests[i] for i in places], limit, limits.query)
+
+
+def _in_rounds(
+    asked: Asked, requests: list[models.QueryRequest], limit: int, most: int
+) -> list[list[Any]]:
+    """The same, where the server answers with fewer at once: each request leaves out what those
+    before it have found. The filter has room for that from the first one on, so that all go by the
+    same one, and scores descend."""
+    limits = asked.collection.limits
+    condition = within(asked.trace.filter, limits, spared(limit, most, limits))
+    found: list[list[Any]] = [[] for _ in requests]
+    left = list(range(len(requests)))
+    while left:
+        sizes = [min(most, limit - len(found[i])) for i in left]
+        made = [
+            _sized(asked, requests[i], without(condition, _ids(found[i]), limits), size)
+            for i, size in zip(left, sizes, strict=True)
+        ]
+        full = []
+        for i, size, response in zip(left, sizes, _responses(asked, made), strict=True):
+            found[i] += response.points
+            if len(response.points) == size and len(found[i]) < limit:
+                full.append(i)
+        left = full
+    return found
+
+
+def _ids(points: Sequence[Any]) -> list[Any]:
+    return [point.id for point in points]
+
+
+def _sized(
+    asked: Asked, request: models.QueryRequest, condition: models.Filter | None, limit: int
+) -> models.QueryRequest:
+    return request.model_copy(
+        update={
+            "filter": condition,
+            "limit": limit,
+            "with_payload": True,
+            "with_vector": asked.collection.vectors_wanted(asked.spaces),
+        }
+    )
 
 
 def _responses(asked: Asked, requests: list[models.QueryRequest]) -> Iterator[Any]:
     """The answers to the requests, as many at once as Qdrant takes."""
     dimension = asked.collection.known_dimension() or 0
-    said = asked.trace.filter
-    size = NUMBER_BYTES * dimension + (0 if said is None else len(said.model_dump_json())) + 500
-    step = max(1, REQUEST_BYTES // size)
+    said = max(
+        (len(one.filter.model_dump_json()) for one in requests[-1:] if one.filter), default=0
+    )
+    most = max(1, REQUEST_BYTES // (NUMBER_BYTES * dimension + said + 500))
+    step = min(most, asked.collection.limits.searches or most)
     for start in range(0, len(requests), step):
         some = requests[start : start + step]
         yield from asked.collection.queried(some)

@@ -9,6 +9,7 @@ from qdrant_client import models
 from retrieval_store.base.arrays import Floats, Matrix, SparseVector
 from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import (
+    ClusterError,
     DimensionMismatchError,
     InvalidArgumentError,
     NotFoundError,
@@ -16,15 +17,17 @@ from retrieval_store.errors import (
 )
 from retrieval_store.indexes.exact import Metric
 from retrieval_store.remote import making
-from retrieval_store.remote.calls.cluster import Cluster, VectorMissing
+from retrieval_store.remote.calls.cluster import Cluster, VectorMissing, was_refused
 from retrieval_store.remote.indexes import PayloadIndexes
 from retrieval_store.remote.kept.orders import NANOSECONDS, Orders
 from retrieval_store.remote.kept.payloads import Held
+from retrieval_store.remote.limits import Limits, limits_of
 from retrieval_store.remote.making import DENSE, SPARSE, Settings
 
 Spaces: TypeAlias = tuple[str, ...]  # by the names that the front has for them
 VectorsHeld: TypeAlias = dict[str, Matrix | SparseVector]
 REQUEST_BYTES = 8_000_000  # Qdrant takes 32 MB
+IDS_READ = 10_000  # at once
 NUMBER_BYTES = 24  # of one number of a vector, as JSON
 
 
@@ -35,15 +38,6 @@ class Options:
 
     consistency: Any = None
     creates_indexes: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a server in strict mode allows; None: anything. query: points in one answer; batch:
-    points in one write."""
-
-    query: int | None = None
-    batch: int | None = None
 
 
 class QdrantCollection:
@@ -103,23 +97,46 @@ class QdrantCollection:
         return answers
 
     def count(self, condition: models.Filter | None = None) -> int:
-        """How many points there are, or fulfil the condition."""
+        """How many points there are, or fulfil the condition: where its server counts no points
+        exactly, their ids are read."""
+        if not self.limits.exact:
+            return self._number_read(condition)
         found: int = self.call("count", count_filter=condition, exact=True).count
         return found
+
+    def _number_read(self, condition: models.Filter | None) -> int:
+        most = min(IDS_READ, self.limits.query or IDS_READ)
+        found, offset = 0, None
+        while True:
+            records, offset = self.call(
+                "scroll", scroll_filter=condition, limit=most, offset=offset, with_payload=False
+            )
+            found += len(records)
+            if offset is None:
+                return found
 
     def look(self) -> None:
         """See what the server says of it now."""
         self.note(self.call("get_collection"))
 
+    def has_changed(self, error: ClusterError) -> bool:
+        """Whether the server allows something else now than was known when it refused a request,
+        so that another request may do."""
+        if not was_refused(error):
+            return False
+        before = (self._limits, self.indexes.known)
+        self.look()
+        return before != (self._limits, self.indexes.known)
+
     def note(self, info: models.CollectionInfo) -> None:
         """Remember what the server says of it."""
         strict = info.config.strict_mode_config
-        if strict is not None and strict.enabled:
-            self._limits = Limits(strict.max_query_limit, strict.upsert_max_batchsize)
-        else:
-            self._limits, strict = Limits(), None
+        if strict is not None and not strict.enabled:
+            strict = None
+        self._limits = limits_of(strict)
         refuses = strict is not None and strict.unindexed_filtering_retrieve is False
-        self.indexes.note(info.payload_schema, refuses)
+        most = None if strict is None else strict.max_payload_index_count
+        self.indexes.note(info.payload_schema, refuses, most)
 
     def refuse_replaced(self) -> None:
         """Raise NotFoundError when the Qdrant collection of this name isn't the one it was."""

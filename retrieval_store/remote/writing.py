@@ -1,7 +1,9 @@
 """Writing points to a cluster: checked as a whole, then sent in requests of a bounded size."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,12 @@ from qdrant_client import models
 
 from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.json_values import existing_ids, listed
-from retrieval_store.errors import IDAlreadyExistsError, InvalidArgumentError, StorageError
-from retrieval_store.indexes.exact import Metric
+from retrieval_store.errors import (
+    ClusterError,
+    IDAlreadyExistsError,
+    InvalidArgumentError,
+    StorageError,
+)
 from retrieval_store.interface.points import (
     UNSET,
     PointBatch,
@@ -37,27 +43,51 @@ IDS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
+class _Vector:
+    """As Qdrant gets it, and the length that it was given with."""
+
+    sent: Matrix
+    length: float
+
+
+@dataclass(frozen=True, slots=True)
 class _Change:
     """What one point will be. vector: its new one, None to keep the old; words: whether the vector
     of its words has to be made anew; whole: whether nothing of what was there is kept; sparse: its
     new sparse vector."""
 
     held: Held
-    vector: Matrix | None
+    vector: _Vector | None
     words: bool
     whole: bool
     sparse: models.SparseVector | None = None
 
 
-def put(
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Some points of a batch. number: of the requests of its batch that come before it."""
+
+    operations: list[Any]
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A batch that was checked. requests: what writes it, made one by one; result: what is said of
+    it when all are done."""
+
+    requests: Iterator[Request]
+    result: PutResult
+
+
+def prepared(
     collection: QdrantCollection,
     batch: PointBatch,
     rules: WriteRules,
     known: Mapping[PointId, Held],
-) -> PutResult:
-    """Insert and update points as the rules say. known: those of the batch that exist."""
+) -> Prepared:
+    """What inserts and updates points as the rules say. known: those of the batch that exist."""
     refuse_reserved(batch.payloads or ())
-    collection.refuse_replaced()
     if known and rules.known == "refuse":
         existing = sorted(known.values(), key=lambda held: held.order)
         ids = [held.id for held in existing]
@@ -78,13 +108,14 @@ def put(
         if one in known or i in orders
     ]
     words = _words(collection, [c.held.document if c.words else None for c in changes])
+    _refuse_long(collection, changes, words)
     if vectors and changes:
-        collection.fix_dimension(len(next(iter(vectors.values()))))
+        collection.fix_dimension(len(next(iter(vectors.values())).sent))
     elif inserted:
         collection.refuse_too_early()
-    _send(collection, changes, words)
     ignored = [] if rules.new == "insert" else [batch.ids[i] for i in new]
-    return PutResult(len(inserted), len(known), ignored)
+    requests = map(Request, _batches(collection, changes, words), count())
+    return Prepared(requests, PutResult(len(inserted), len(known), ignored))
 
 
 def delete(collection: QdrantCollection, ids: Sequence[PointId]) -> None:
@@ -95,14 +126,36 @@ def delete(collection: QdrantCollection, ids: Sequence[PointId]) -> None:
         collection.call("delete", points_selector=models.PointIdsList(points=points), wait=True)
 
 
-def _vectors(collection: QdrantCollection, batch: PointBatch) -> dict[int, Matrix]:
+def _vectors(collection: QdrantCollection, batch: PointBatch) -> dict[int, _Vector]:
     """The vectors of the batch, by place; DimensionMismatchError for another dimension."""
-    found: dict[int, Matrix] = {}
+    found: dict[int, _Vector] = {}
     for given in batch.vectors.values():
         if isinstance(given, Vectors):
             collection.refuse_other(given.matrix.shape[1], "embeddings")
-            found.update(zip(_places(batch, given), given.matrix, strict=True))
+            lengths = np.linalg.norm(given.matrix.astype(np.float64), axis=1).tolist()
+            made = map(_Vector, sent(given.matrix, collection.metric), lengths)
+            found.update(zip(_places(batch, given), made, strict=True))
     return found
+
+
+def _refuse_long(
+    collection: QdrantCollection,
+    changes: Sequence[_Change],
+    words: Sequence[models.SparseVector | None],
+) -> None:
+    """Raise ClusterError for a text of more different words, or a sparse vector of more numbers,
+    than the server takes."""
+    lengths = collection.limits.lengths
+    if not lengths:
+        return
+    for change, of_words in zip(changes, words, strict=True):
+        made = ((WORDS, of_words, "different words"), (SPARSE, change.sparse, "sparse numbers"))
+        for name, one, what in made:
+            if one is not None and len(one.indices) > lengths.get(name, sys.maxsize):
+                raise ClusterError(
+                    f"the point {change.held.id!r} has {len(one.indices)} {what}, and "
+                    f"{collection.place} takes {lengths[name]}, by sparse_config of its strict mode"
+                )
 
 
 def _sparse_vectors(batch: PointBatch) -> dict[int, models.SparseVector]:
@@ -124,7 +177,7 @@ def _change(
     i: int,
     old: Held | None,
     order: int,
-    vector: Matrix | None,
+    vector: _Vector | None,
     other: models.SparseVector | None,
     keeps: bool,
     rules: WriteRules,
@@ -133,7 +186,7 @@ def _change(
     payload: Any = _given(batch.payloads, i)
     document: Any = _given(batch.documents, i)
     uri: Any = _given(batch.uris, i)
-    length = 1.0 if vector is None else float(np.linalg.norm(vector.astype(np.float64)))
+    length = 1.0 if vector is None else vector.length
     if old is None:
         payload, document, uri = (None if v is UNSET else v for v in (payload, document, uri))
         held = Held(batch.ids[i], payload, document, uri, order, length)
@@ -158,22 +211,29 @@ def _given(values: Sequence[Any] | None, i: int) -> Any:
     return UNSET if values is None else values[i]
 
 
-def _send(
-    collection: QdrantCollection,
-    changes: list[_Change],
-    words: list[models.SparseVector | None],
-) -> None:
-    """Send the changes, in as few requests as Qdrant takes them."""
-    for number, operations in enumerate(_batches(collection, changes, words)):
-        try:
-            _batch(collection, operations)
-        except StorageError as error:
-            if number == 0:
-                raise
-            raise type(error)(
-                f"{error}; {number} requests, with the first points, were done before; upsert or "
-                "update with all of them completes it"
-            ) from error
+def send(collection: QdrantCollection, request: Request) -> None:
+    """Send a request; when that returns, its points are as durable as Qdrant makes them."""
+    try:
+        _sent(collection, request.operations)
+    except StorageError as error:
+        if request.number == 0:
+            raise
+        raise type(error)(
+            f"{error}; {request.number} requests, with the first points, were done before; upsert "
+            "or update with all of them completes it"
+        ) from error
+
+
+def _sent(collection: QdrantCollection, operations: list[Any]) -> None:
+    """Send the operations; in smaller requests, where the server has got other limits since."""
+    try:
+        _batch(collection, operations)
+    except ClusterError as error:
+        if not collection.has_changed(error):
+            raise
+        most = collection.limits.batch or len(operations)
+        for start in range(0, len(operations), most):
+            _batch(collection, operations[start : start + most])
 
 
 def _batches(
@@ -191,7 +251,7 @@ def _batches(
         if operations and (size + bytes_of > REQUEST_BYTES or points == most):
             yield operations
             operations, size, points = [], 0, 0
-        operations += _operations(change, payload, its_words, collection.metric)
+        operations += _operations(change, payload, its_words)
         size += bytes_of
         points += 1
     if operations:
@@ -200,22 +260,23 @@ def _batches(
 
 def _size_of(change: _Change, payload: Any, words: models.SparseVector | None) -> int:
     """About how many bytes of JSON the change is, and not fewer."""
-    numbers = 0 if change.vector is None else len(change.vector)
+    numbers = 0 if change.vector is None else len(change.vector.sent)
     entries = sum(len(one.indices) for one in (words, change.sparse) if one is not None)
     return len(orjson.dumps(payload)) + NUMBER_BYTES * (numbers + 2 * entries) + OPERATION_BYTES
 
 
-def _operations(
-    change: _Change, payload: Any, words: models.SparseVector | None, metric: Metric
-) -> Iterator[Any]:
-    """What makes one point what it will be: whole, or, to keep its vector, part by part."""
+def _operations(change: _Change, payload: Any, words: models.SparseVector | None) -> Iterator[Any]:
+    """What makes one point what it will be: whole, or, to keep its vector, part by part.
+
+    Whole points aren't checked by pydantic: that would look at each number, and takes a third of
+    the time that writing takes here."""
     point = point_id(change.held.id)
     named = {WORDS: words, SPARSE: change.sparse}
     vectors: dict[str, Any] = {name: one for name, one in named.items() if one is not None}
     if change.vector is not None:
-        vectors[DENSE] = sent(change.vector[np.newaxis], metric)[0].tolist()
+        vectors[DENSE] = change.vector.sent.tolist()
     if change.whole:
-        yield models.PointStruct(id=point, vector=vectors, payload=payload)
+        yield models.PointStruct.model_construct(id=point, vector=vectors, payload=payload)
         return
     yield models.OverwritePayloadOperation(
         overwrite_payload=models.SetPayload(payload=payload, points=[point])
@@ -234,7 +295,8 @@ def _batch(collection: QdrantCollection, operations: list[Any]) -> None:
     points = [one for one in operations if isinstance(one, models.PointStruct)]
     others = [one for one in operations if not isinstance(one, models.PointStruct)]
     if points:
-        others.insert(0, models.UpsertOperation(upsert=models.PointsList(points=points)))
+        listed_points = models.PointsList.model_construct(points=points)
+        others.insert(0, models.UpsertOperation.model_construct(upsert=listed_points))
     collection.call("batch_update_points", update_operations=others, wait=True)
 
 

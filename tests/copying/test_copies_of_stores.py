@@ -1,5 +1,6 @@
 """Collections in other stores hold what they held, whichever way they went."""
 
+import itertools
 from contextlib import closing
 
 import numpy as np
@@ -263,17 +264,29 @@ def test_the_journal_stays_and_no_lock(tmp_path):
 
 def broken_off(monkeypatch, after):
     """Copies break off when so many pages have been written."""
-    left = iter(range(after))
+    left = [None] * after
 
     def breaking(write):
-        def put(target, points):
-            if next(left, None) is None:
+        def put(target, found):
+            some = [*itertools.islice(found, len(left))]
+            for number in write(target, iter(some)):
+                left.pop()
+                yield number
+            if next(found, None) is not None:
                 raise KeyboardInterrupt
-            write(target, points)
 
         return put
 
-    for way in ("write", "append"):
+    append = collection.append
+
+    def at_the_end(target, page):
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        append(target, page)
+
+    monkeypatch.setattr(collection, "append", at_the_end)
+    for way in ("write_each", "append_each"):
         monkeypatch.setattr(collection, way, breaking(getattr(collection, way)))
     monkeypatch.setattr(points, "PAGE", 40)
     monkeypatch.setattr(points, "FIRST", 40)
@@ -440,14 +453,15 @@ def test_a_log_that_is_cut_off_before_the_last_pages_loses_nothing(tmp_path, mon
         things.update([f"p{i}" for i in range(1, 9)], metadatas=[{"v": 1}] * 8)
         monkeypatch.setattr("retrieval_store.engine.storage.write.LOG_WRITES", 2)
         monkeypatch.setattr("retrieval_store.engine.storage.write.TRIM_EVERY", 1)
-        write = collection.write
+        write = collection.write_each
 
-        def with_writes(*arguments):
-            things.update(["p650"], metadatas=[{"turn": 1}])
-            write(*arguments)
+        def with_writes(target, found):
+            for number in write(target, found):
+                things.update(["p650"], metadatas=[{"turn": 1}])
+                yield number
 
         before = held(things)
-        monkeypatch.setattr(collection, "write", with_writes)
+        monkeypatch.setattr(collection, "write_each", with_writes)
         source.copy_to(target)
         copied = opened(target).get(before["ids"], include=EVERYTHING)
         assert copied["ids"] == before["ids"]

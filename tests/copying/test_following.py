@@ -596,16 +596,16 @@ def test_a_source_that_is_deleted_while_it_is_copied_is_named(source, there, mon
     few(source, "one")
     filled(source, count=200)
     with pages_of(monkeypatch) as patched:
-        put = collection.write
+        write = collection.write_each
 
-        def deleting(*arguments):
-            source.delete_collection("things")
-            patched.setattr(collection, "write", put)
-            put(*arguments)
+        def deleting(target, found):
+            for number in write(target, found):
+                yield number
+                if "things" in names(source) and target.count() < 200 and number == 40:
+                    source.delete_collection("things")
 
         patched.setattr(points, "PAGE", 40)
-        broken = iter([put, deleting])
-        patched.setattr(collection, "write", lambda *given: next(broken, put)(*given))
+        patched.setattr(collection, "write_each", deleting)
         with pytest.raises(NotFoundError, match="'things' was deleted while it was copied"):
             source.copy_to(there)
     assert names(there) == ["one", "things"]

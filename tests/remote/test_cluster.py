@@ -152,7 +152,8 @@ def test_a_query_widens_until_k_fulfil_what_qdrant_cannot_say(store):
 
 
 def test_words_rank_documents_and_filters_act_inside(store):
-    things = store.create_collection("things", embedding_function=None)
+    one = {"qdrant": {"shard_number": 1}}  # words are as rare as they are in their shard
+    things = store.create_collection("things", one, embedding_function=None)
     texts = ["the river bank", "a bank of rivers and banks", "money in the bank", "nothing"]
     things.add(
         ids=["a", "b", "c", "d"],

@@ -1,6 +1,7 @@
 """Numbers that Qdrant would change come back as they were, and filters compare them exactly."""
 
 import math
+import uuid
 from contextlib import closing
 
 import numpy as np
@@ -12,6 +13,7 @@ from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
 import retrieval_store
 from retrieval_store import errors
+from retrieval_store.remote.kept import payloads
 from retrieval_store.remote.kept.numbers import is_sharp, kept
 from retrieval_store.remote.kept.payloads import Held, decoded, encoded
 from tests.helpers import oracle, real_qdrant
@@ -135,3 +137,9 @@ def test_exact_numbers_that_somebody_has_made_unreadable_are_damage(text):
         qdrant.set_payload("things", {"_retrieval_store": held}, points=[point.id], wait=True)
         with pytest.raises(errors.DamagedError, match="exact numbers"):
             things.get()
+
+
+@given(st.one_of(st.text(st.characters(exclude_categories=["Cs"])), st.integers(0, 2**64 - 1)))
+def test_ids_of_points_are_uuids_of_version_5(own):
+    expected = uuid.uuid5(payloads._IDS, f"{type(own).__name__}:{own}")
+    assert payloads.point_id(own) == str(expected)

@@ -30,16 +30,18 @@ DIFFERENT = {  # by line, the same in both recordings
     1691: "today's engine doesn't count an empty text among those that an index of texts holds",
 }
 HELD = ("a", "b")  # recordings; the others ask for what only a store in this process promises
+STRICT = ("c", "d")  # of which strict mode is compared
 LACKING = {"status": 501}  # the stand-in has no such method
 
 
 @cache
-def replayed(recording: str) -> list[tuple[int, Any, dict[str, Any]]]:
-    """All calls of a recording that the client sends, with their line, and what the stand-in
-    answers. Later ones find what earlier ones have written."""
+def replayed(recording: str, part: str | None = None) -> list[tuple[int, Any, dict[str, Any]]]:
+    """All calls of a recording, or of a part, that the client sends, with their line, and what the
+    stand-in answers. Later ones find what earlier ones have written."""
     server = Server(version="1.19.0")
     client = server.client()
-    found = [(i, call, answered(client, call)) for i, call in calls_of(recording)]
+    calls = [(i, call) for i, call in calls_of(recording) if part in (None, call["part"])]
+    found = [(i, call, answered(client, call)) for i, call in calls]
     client.close()
     server.close()
     return found
@@ -68,3 +70,17 @@ def test_what_is_said_to_differ_does():
         for line, call, got in replayed(recording):
             if line in DIFFERENT:
                 assert not agree(got, {"answer": call["answer"]})
+
+
+@pytest.mark.parametrize("recording", STRICT)
+def test_in_strict_mode_it_refuses_what_a_real_server_refused(recording):
+    compared = [
+        (line, call, got)
+        for line, call, got in replayed(recording, "strict mode")
+        if got.get("error") != LACKING
+        and "timeout" not in call["args"]
+        and call["call"] != "get_collection"  # a server says how many vectors it has indexed
+    ]
+    for line, call, got in compared:
+        assert agrees(got, call), f"line {line}: {call['call']}({call['args']})"
+    assert len(compared) == 578

@@ -26,11 +26,12 @@ from retrieval_store.remote.calls.meanings import (
     understood,
 )
 
-__all__ = ["Cluster", "IndexMissing", "VectorMissing"]
+__all__ = ["Cluster", "IndexMissing", "VectorMissing", "was_refused"]
 
 PAUSES = (0.1, 0.5, 2.5)  # seconds before each further attempt
 LONGEST_PAUSE = 10  # that a server may ask for
 TIMEOUT = 30  # seconds
+REFUSED_STATUS = 400  # of a request that the server could read
 OLDEST = (1, 16)  # since then Qdrant keeps metadata of collections
 GIVEN: Mapping[str, str] = MappingProxyType(
     {
@@ -173,6 +174,12 @@ class Cluster:
                     raise met[-1].error(_outcome(method, met)) from error
             _log.warning("%s; trying again", met[-1].message)
             sleep(pause)
+
+
+def was_refused(error: ClusterError) -> bool:
+    """Whether the server refused what was asked, as it was asked."""
+    cause = error.__cause__
+    return cause is not None and failure_of(cause).status == REFUSED_STATUS
 
 
 def _words_for(timeout: float | None) -> Mapping[str, str]:

@@ -29,6 +29,7 @@ from tests.helpers.qdrant_server.writes import WRITES
 Json = dict[str, Any]
 Operations = edge.UpdateOperation
 EVERYTHING = 1_000_000
+MEASURED_EACH = 32
 ASCENDING = ("Euclid", "Manhattan")  # the smaller, the nearer
 APART = (  # each shard's answers can be merged by their scores
     *VECTORS,
@@ -58,6 +59,7 @@ class Collection:
         self._chance, self._elsewhere = chance, elsewhere
         self._schema: dict[tuple[str, ...], Json | None] = {}  # of indexes, as they were asked for
         self._operations = 0
+        self._compared, self._measured = 1, 0  # how often its size was, and what it was then
         self.shards = Shards(folder, made, self.config["params"]["shard_number"])
 
     def close(self) -> None:
@@ -90,6 +92,14 @@ class Collection:
                 if self._schema.get(parsed(key)):
                     held["params"] = self._schema[parsed(key)]
         return found
+
+    def measured(self) -> int:
+        """How many points there were when a server last counted them for strict mode, which it does
+        at every 32nd write that is compared."""
+        if self._compared % MEASURED_EACH == 0:
+            self._measured = self.shards.points()
+        self._compared += 1
+        return self._measured
 
     def change(self, asked: models.UpdateCollection) -> bool:
         """Another configuration."""

@@ -79,15 +79,32 @@ def refuse_beyond_strict(collection: Collection, request: Any, writes: bool) -> 
     if not strict.get("enabled"):
         return
     found = conditions(request)
-    _refuse_more(strict, "filter_max_conditions", len(found), "filter conditions")
+    for one in filters_in(request):
+        _refuse_more(strict, "filter_max_conditions", len(list(leaves(one))), "filter conditions")
+    largest = max((_size(leaf) for _, leaf in found), default=0)
+    _refuse_more(strict, "condition_max_size", largest, "condition size")
     _refuse_more(strict, "max_query_limit", _limit(request), "limit")
+    searches = len(listed(getattr(request, "searches", None)))
+    _refuse_more(strict, "search_max_batchsize", searches, "batch size")
     _refuse_more(strict, "upsert_max_batchsize", _upserted(request), "upsert limit")
+    _refuse_long(strict, request)
+    _refuse_searches(collection, strict, request)
+    if writes:
+        _refuse_full(collection, strict, request)
     which = "unindexed_filtering_update" if writes else "unindexed_filtering_retrieve"
     if strict.get(which) is False:
         _refuse_without_index(collection, found)
 
 
-def _refuse_more(strict: dict[str, Any], name: str, given: int, what: str) -> None:
+def refuse_more_indexes(collection: Collection, key: str) -> None:
+    """Raise RefusedError for an index of a payload that is one too many."""
+    strict = collection.config.get("strict_mode_config", {})
+    there = {parsed(one) for one in collection.indexes()} | {parsed(key)}
+    if strict.get("enabled"):
+        _refuse_more(strict, "max_payload_index_count", len(there), "payload index count")
+
+
+def _refuse_more(strict: dict[str, Any], name: str, given: float, what: str) -> None:
     most = strict.get(name)
     if most is not None and given > most:
         raise refused(
@@ -96,8 +113,78 @@ def _refuse_more(strict: dict[str, Any], name: str, given: int, what: str) -> No
 
 
 def _limit(request: Any) -> int:
-    parts = [request, *listed(getattr(request, "searches", None))]
-    return max(getattr(part, "limit", None) or 0 for part in parts)
+    """The greatest number of points that is asked for, by a step of a query or in groups."""
+    parts = [
+        *listed(getattr(request, "searches", None)),
+        *listed(getattr(request, "prefetch", None)),
+    ]
+    groups = getattr(request, "group_size", None) or 1
+    own = (getattr(request, "limit", None) or 0) * groups
+    return max([own, *map(_limit, parts)])
+
+
+def _size(leaf: Any) -> int:
+    match = getattr(leaf, "match", None)
+    values = getattr(match, "any", None) or getattr(match, "except_", None)
+    return len(values or getattr(leaf, "has_id", None) or ())
+
+
+def _searches(request: Any) -> Iterator[Any]:
+    """All steps of all queries."""
+    for one in listed(getattr(request, "searches", None)) or [request]:
+        yield one
+        for inner in listed(getattr(one, "prefetch", None)):
+            yield from _searches(inner)
+
+
+def _refuse_searches(collection: Collection, strict: dict[str, Any], request: Any) -> None:
+    """For how they look for points."""
+    scans = [name for name, one in _graphs(collection).items() if one == 0]
+    for one in _searches(request):
+        params = getattr(one, "params", None) or models.SearchParams()
+        exact = params.exact or (getattr(one, "exact", None) is True)
+        using = getattr(one, "using", None) or ""
+        scanned = getattr(one, "query", None) is not None and using in scans
+        if strict.get("search_allow_exact") is False and (exact or scanned):
+            raise refused(400, "Bad request: Exact search is not allowed. Help: Set exact=false.")
+        _refuse_more(strict, "search_max_hnsw_ef", params.hnsw_ef or 0, "hnsw_ef")
+        sampled = (params.quantization and params.quantization.oversampling) or 0
+        _refuse_more(strict, "search_max_oversampling", sampled, "oversampling")
+
+
+def _graphs(collection: Collection) -> dict[str, int]:
+    """The number of links of each dense vector's graph."""
+    usual = collection.config["hnsw_config"].get("m")
+    vectors = collection.config["params"]["vectors"]
+    return {name: one.get("hnsw_config", {}).get("m", usual) for name, one in vectors.items()}
+
+
+def _points(request: Any) -> Iterator[Any]:
+    """Those that are written, whole or with vectors alone."""
+    for one in [request, *(next(iter(o))[1] for o in getattr(request, "operations", []))]:
+        if isinstance(one, models.UpdateVectors | models.PointsList):
+            yield from one.points
+        elif isinstance(one, models.PointsBatch):
+            yield models.PointVectors(id=0, vector={})
+
+
+def _refuse_long(strict: dict[str, Any], request: Any) -> None:
+    """For sparse vectors with too many numbers, and too many vectors in one."""
+    sparse, several = strict.get("sparse_config", {}), strict.get("multivector_config", {})
+    for point in _points(request) if sparse or several else ():
+        for name, vector in (point.vector if isinstance(point.vector, dict) else {}).items():
+            if isinstance(vector, models.SparseVector):
+                length = len(vector.indices)
+                _refuse_more(sparse.get(name, {}), "max_length", length, "sparse vector limit")
+            elif isinstance(vector, list) and isinstance(vector[0], list):
+                _refuse_more(several.get(name, {}), "max_vectors", len(vector), "multivector limit")
+
+
+def _refuse_full(collection: Collection, strict: dict[str, Any], request: Any) -> None:
+    """For a collection that has as many points as it may have, before it gets others."""
+    most = strict.get("max_points_count")
+    if most is not None and _upserted(request) and collection.measured() >= most:
+        raise refused(400, f"Bad request: Max points count limit of {most} reached. Help: Delete.")
 
 
 def _upserted(request: Any) -> int:

@@ -274,6 +274,12 @@ def _delete_vector(server: Server, _: None, name: str, vector: str) -> Any:
     return server.collection(name).delete_vector(vector)
 
 
+def _create_index(server: Server, asked: models.CreateFieldIndex, name: str) -> Any:
+    found = server.collection(name)
+    limits.refuse_more_indexes(found, asked.field_name)
+    return found.create_index(asked)
+
+
 def _reads(method: str) -> Callable[..., Any]:
     return lambda server, asked, name: getattr(server.allowed(name, asked, False), method)(asked)
 
@@ -306,7 +312,7 @@ ROUTES = [
     Route(
         "PUT",
         C + "/index",
-        lambda server, asked, name: server.collection(name).create_index(asked),
+        _create_index,
         models.CreateFieldIndex,
         True,
     ),

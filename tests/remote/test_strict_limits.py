@@ -1,0 +1,168 @@
+"""Under each limit of strict mode, and under all of them, answers are what they are without."""
+
+from contextlib import closing
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from qdrant_client import models
+
+import retrieval_store
+from retrieval_store import errors
+from tests.helpers.filter_strategies import held_by, records_and_expressions
+from tests.helpers.qdrant_server import Server
+from tests.often import up_to
+
+LIMITS = {
+    "max_query_limit": 7,
+    "upsert_max_batchsize": 9,
+    "search_max_batchsize": 10,
+    "search_max_hnsw_ef": 8,
+    "search_allow_exact": False,
+    "filter_max_conditions": 20,
+    "condition_max_size": 5,
+    "max_payload_index_count": 3,
+}
+MANY = 120
+IDS = [f"p{i}" for i in range(MANY)]
+VECTORS = np.random.default_rng(0).standard_normal((MANY, 4)).astype(np.float32)
+OF_EACH = [{"n": i, "t": f"t{i % 30}", "g": i % 9, f"k{i}": i} for i in range(MANY)]
+TEXTS = [f"river {'bank ' * (i % 5)}{i}" for i in range(MANY)]
+CHOICES = {
+    "$or of many keys": {"$or": [{f"k{i}": i} for i in range(60)]},
+    "$or of ranges": {"$or": [{"n": {"$gt": i, "$lt": i + 2}} for i in range(0, 90, 2)]},
+    "$and": {"$and": [{"n": {"$ne": i}} for i in range(60)]},
+    "$in of strings": {"t": {"$in": [f"t{i}" for i in range(25)]}},
+    "$nin of strings": {"t": {"$nin": [f"t{i}" for i in range(25)]}},
+    "$in of numbers": {"n": {"$in": list(range(0, 120, 3))}},
+    "$nin of numbers": {"n": {"$nin": list(range(0, 120, 3))}},
+}
+
+
+def filled(store):
+    things = store.create_collection("things", embedding_function=None)
+    things.add(IDS, VECTORS, OF_EACH, TEXTS)
+    return things
+
+
+def limited(qdrant, **limits):
+    """The collection, of a client that has heard of the limits before all else."""
+    strict = models.StrictModeConfig(enabled=True, **limits)
+    qdrant.update_collection("things", strict_mode_config=strict)
+    return retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
+
+
+@pytest.fixture
+def server():
+    with closing(Server()) as server:
+        yield server
+
+
+@pytest.fixture
+def qdrant(server):
+    with closing(server.client()) as client:
+        filled(retrieval_store.Client(qdrant_client=client))
+        yield client
+
+
+@pytest.fixture(scope="module")
+def truth():
+    with retrieval_store.Client() as client:
+        yield filled(client)
+
+
+SETS = [{name: value} for name, value in LIMITS.items()]
+SETS[-1]["unindexed_filtering_retrieve"] = False
+SETS.append({**LIMITS, "unindexed_filtering_retrieve": False})
+
+
+@pytest.mark.parametrize("limits", SETS, ids=lambda one: "-".join(one)[:40])
+def test_answers_are_the_same_under_limits(truth, qdrant, limits):
+    things = limited(qdrant, **limits)
+    assert things.count() == MANY
+    assert things.get(limit=11, offset=70)["ids"] == IDS[70:81]
+    queries = VECTORS[:40] + 0.25
+    for where in (None, *CHOICES.values()):
+        assert things.get(where=where)["ids"] == truth.get(where=where)["ids"]
+        asked = {"query_embeddings": queries if where is None else queries[:3], "n_results": 10}
+        expected = truth.query(**asked, where=where)["ids"]
+        assert things.query(**asked, where=where)["ids"] == expected
+    words = {"query_texts": ["bank 7"] * 12, "mode": "text", "n_results": 1}
+    assert things.query(**words)["ids"] == truth.query(**words)["ids"]
+
+
+@pytest.mark.parametrize("limits", SETS, ids=lambda one: "-".join(one)[:40])
+def test_hybrid_queries_and_groups_are_the_same_under_limits(truth, qdrant, limits):
+    asked = {"query_texts": ["bank"] * 3, "query_embeddings": VECTORS[:3], "mode": "hybrid"}
+    unlimited = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
+    before = unlimited.query(**asked, n_results=20)
+    groups = {"query_embeddings": VECTORS[:3], "group_by": "g", "n_results": 6}
+    things = limited(qdrant, **limits)
+    found = things.query(**asked, n_results=20)
+    assert found["ids"] == before["ids"]
+    np.testing.assert_allclose(found["distances"], before["distances"], rtol=1e-5, atol=1e-6)
+    assert things.query(**groups)["ids"] == truth.query(**groups)["ids"]
+
+
+def test_writes_and_deletes_keep_to_limits(truth, qdrant):
+    things = limited(qdrant, **LIMITS, unindexed_filtering_retrieve=False)
+    things.update(IDS, metadatas=[{"seen": True}] * MANY)
+    things.upsert([f"q{i}" for i in range(30)], VECTORS[:30] * 2, documents=TEXTS[:30])
+    assert things.count() == MANY + 30
+    where = CHOICES["$or of many keys"]
+    assert things.delete(where=where) == {"deleted": 60}
+    assert things.get(where={"seen": True})["ids"] == IDS[60:]
+
+
+def test_limits_that_are_set_later_are_noticed(qdrant):
+    things = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
+    queries = VECTORS[:40]
+    before = things.query(query_embeddings=queries, n_results=10)
+    for name, most in LIMITS.items():
+        strict = models.StrictModeConfig(enabled=True, **{name: most})
+        qdrant.update_collection("things", strict_mode_config=strict)
+        assert things.query(query_embeddings=queries, n_results=10)["ids"] == before["ids"]
+        assert len(things.get(where=CHOICES["$or of many keys"])["ids"]) == 60
+        assert things.count() == MANY
+        things.update(IDS, metadatas=OF_EACH)
+
+
+def test_what_cannot_be_had_otherwise_is_refused_by_name(qdrant, caplog):
+    things = limited(
+        qdrant,
+        search_allow_exact=False,
+        unindexed_filtering_retrieve=False,
+        max_payload_index_count=1,
+        sparse_config={"words": models.StrictModeSparse(max_length=3)},
+    )
+    with pytest.raises(errors.ClusterError, match="no searches without an index"):
+        things.query(query_embeddings=VECTORS[:1], exact=True)
+    with pytest.raises(errors.ClusterError, match='no payload index of kind float.*"n"'):
+        things.create_index("n")
+    with pytest.raises(errors.ClusterError, match="the point 'y' has 4 different words"):
+        things.upsert(["x", "y"], VECTORS[:2], documents=["one", "two three four five"])
+    assert things.get(["x", "y"])["ids"] == []
+    with caplog.at_level("WARNING", "retrieval_store"):
+        for _ in range(2):
+            assert things.get(where={"t": "t3"})["ids"] == IDS[3::30]
+    assert [r.getMessage() for r in caplog.records] == [
+        'the server allows 1 payload indexes: filters by other keys, as "t", read more'
+    ]
+
+
+@settings(max_examples=up_to(60))
+@given(records_and_expressions)
+def test_expressions_mean_the_same_under_all_limits(both):
+    found, expressions = both
+    most = {"max_query_limit": 3, "filter_max_conditions": 3, "condition_max_size": 2}
+    with closing(Server()) as server, closing(server.client()) as qdrant:
+        held_by(retrieval_store.Client(qdrant_client=qdrant), found)
+        strict = models.StrictModeConfig(enabled=True, **{**LIMITS, **most})
+        qdrant.update_collection("records", strict_mode_config=strict)
+        there = retrieval_store.Client(qdrant_client=qdrant).get_collection("records")
+        truth, _ = held_by(retrieval_store.Client(), found)
+        for expression in expressions:
+            expected = truth.get(where=expression)["ids"]
+            assert there.get(where=expression)["ids"] == expected
+            near = {"query_embeddings": [0.0], "n_results": 4, "where": expression}
+            assert there.query(**near)["ids"] == truth.query(**near)["ids"]

@@ -267,7 +267,7 @@ def _wider(asked: Asked, limit: int, short: list[int], answers: list[Answer], wa
     lacking = any(len(answers[i].held) < wanted for i in short)
     wider = _allowed(asked, limit * WIDER if lacking else wanted + TIES)
     if wider <= limit:
-        if lacking and asked.collection.count(asked.trace.filter) > limit:
+        if lacking and asked.collection.count(_condition(asked, limit)) > limit:
             raise ClusterError(
                 f"{asked.collection.place} finds the best {limit} points only, by the limits of "
                 "its strict mode, and fewer of these will do than are wanted; ask for fewer "
@@ -289,14 +289,22 @@ def _ranked(pairs: list[Pair]) -> list[Pair]:
     return ranked
 
 
+def _condition(asked: Asked, limit: int) -> models.Filter | None:
+    """What is said of the filter where so many points are asked for: where the server answers with
+    fewer at once, less of it, to have room for those that are left out."""
+    limits = asked.collection.limits
+    if limits.query is None or limit <= limits.query:
+        return asked.trace.filter
+    return within(asked.trace.filter, limits, spared(limit, limits.query, limits))
+
+
 def _limited(
     asked: Asked, requests: list[models.QueryRequest], places: list[int], limit: int
 ) -> Iterator[list[Any]]:
     """The points that are found for some of the requests, so many for each."""
     limits = asked.collection.limits
     if limits.query is None or limit <= limits.query:
-        condition = asked.trace.filter
-        made = [_sized(asked, requests[i], condition, limit) for i in places]
+        made = [_sized(asked, requests[i], asked.trace.filter, limit) for i in places]
         yield from (response.points for response in _responses(asked, made))
     else:
         yield from _in_rounds(asked, [requests[i] for i in places], limit, limits.query)
@@ -308,8 +316,7 @@ def _in_rounds(
     """The same, where the server answers with fewer at once: each request leaves out what those
     before it have found. The filter has room for that from the first one on, so that all go by the
     same one, and scores descend."""
-    limits = asked.collection.limits
-    condition = within(asked.trace.filter, limits, spared(limit, most, limits))
+    limits, condition = asked.collection.limits, _condition(asked, limit)
     found: list[list[Any]] = [[] for _ in requests]
     left = list(range(len(requests)))
     while left:

@@ -9,6 +9,8 @@ from qdrant_client import models
 
 import retrieval_store
 from retrieval_store import errors
+from retrieval_store.filters.expression import And, DocumentContains, Not
+from retrieval_store.filters.values import Exists
 from tests.helpers.filter_strategies import held_by, records_and_expressions
 from tests.helpers.qdrant_server import Server
 from tests.often import up_to
@@ -165,4 +167,24 @@ def test_expressions_mean_the_same_under_all_limits(both):
             expected = truth.get(where=expression)["ids"]
             assert there.get(where=expression)["ids"] == expected
             near = {"query_embeddings": [0.0], "n_results": 4, "where": expression}
-            assert there.query(**near)["ids"] == truth.query(**near)["ids"]
+            try:
+                told = there.query(**near)["ids"]
+            except errors.ClusterError as error:  # not fewer than there are
+                assert "finds the best 9 points only" in str(error)
+                continue
+            assert told == truth.query(**near)["ids"]
+
+
+def test_what_lies_beyond_the_reach_of_a_limit_is_never_left_out_silently():
+    """The filter has no room beside the points that are left out, so all ten are looked at."""
+    found = [(None, "_" if i in (4, 9) else None) for i in range(10)]
+    both = And((Not(Exists(("a",))), DocumentContains("_")))
+    most = {"max_query_limit": 3, "filter_max_conditions": 3, "condition_max_size": 2}
+    with closing(Server()) as server, closing(server.client()) as qdrant:
+        held_by(retrieval_store.Client(qdrant_client=qdrant), found)
+        strict = models.StrictModeConfig(enabled=True, **{**LIMITS, **most})
+        qdrant.update_collection("records", strict_mode_config=strict)
+        there = retrieval_store.Client(qdrant_client=qdrant).get_collection("records")
+        with pytest.raises(errors.ClusterError, match="finds the best 9 points only"):
+            there.query(query_embeddings=[0.0], n_results=4, where=both)
+        assert there.query(query_embeddings=[0.0], n_results=1, where=both)["ids"] == [["r4"]]

@@ -106,10 +106,16 @@ class _Checking:
         why = _OUTSIDE[kind](value) if kind in _OUTSIDE else None
         if kind in _OUTSIDE and why is None:
             return value  # type: ignore[no-any-return]
-        plain = value if why else self.stored_as(value)
+        plain = value if why else self._stored_as(value, path)
         if plain is not value:
             return self._value(plain, path)
         raise _refused(value, self.place, path, why or _instead_of(value))
+
+    def _stored_as(self, value: Any, path: tuple[Any, ...]) -> Any:
+        try:
+            return self.stored_as(value)
+        except Exception as error:  # of a class of the user's
+            raise _refused(value, self.place, path, f"it can't be read: {error!r}") from error
 
     def _container(self, value: list[Any] | dict[Any, Any], path: tuple[Any, ...]) -> JSONValue:
         if len(path) >= MAX_DEPTH:

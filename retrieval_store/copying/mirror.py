@@ -73,18 +73,29 @@ class Mirror:
 
     def _forget_gone(self) -> None:
         """What was copied to its end, and the source has no more, is left to the owner of the
-        target; of what was broken off, the next look deletes the copy."""
+        target; of what was broken off, the next look deletes the copy. But only where the source
+        still has something else that was copied: another store may have come in its place, of
+        which it may be said as well that it has none of this, and then the copy may be all that
+        there is."""
+        is_known = any(self._is_there(one) for one in self._journal.entries)
         for one in self._known():
             if one in self.copies:
                 continue
             entry = self._journal.entries[one]
             name = entry.names[-1] if entry.names else ""
-            if entry.finished:
-                self._tell(f"{name!r} is gone from the source; its copy stays, which was finished")
+            if entry.finished or not is_known:
+                how = "finished" if entry.finished else "broken off"
+                self._tell(f"{name!r} is gone from the source; its copy stays, which was {how}")
                 self._journal.forget([one])
             else:
                 self.copies[one] = self._copy_of(CollectionRecord(one, name, {}))
                 self._begun.add(one)
+
+    def _is_there(self, collection_id: str) -> bool:
+        """Whether the source has a collection of this id."""
+        with suppress(NotFoundError):
+            return bool(self._source.store.record(collection_id))
+        return False
 
     def refuse_taken(self, only_alike: bool, if_exists: bool) -> None:
         """Raise for a collection, or an alias, that the target can't have, before anything is

@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, Matrix
+from retrieval_store.base.logs import log_of
 from retrieval_store.direct.configuration import stored_settings
 from retrieval_store.direct.embedder import Embedder
 from retrieval_store.embeddings import Embeds
-from retrieval_store.errors import ConflictError
+from retrieval_store.errors import ConflictError, RetrievalStoreError
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.stores import Backend
 
+_log = log_of()
 PROBE = "The quick brown fox jumps over the lazy dog."
 LEAST_COSINE = 0.99  # of two vectors of one text by one function
 LONGEST = 65_536  # numbers of a vector
@@ -32,6 +34,7 @@ class ProbedEmbedder:
     def __init__(self, backend: Backend, embedder: Embedder, check: bool) -> None:
         self._backend, self._embedder, self._check = backend, embedder, check
         self._done = self._unknown = self._to_remember = False
+        self._instead_of: str | None = None
 
     def of(self, backend: Backend) -> "ProbedEmbedder":
         """The same of another collection that was made of this one."""
@@ -64,12 +67,17 @@ class ProbedEmbedder:
 
     def written(self) -> None:
         """Let the collection remember the function of which vectors have been written, if it
-        remembers none yet."""
-        if self._to_remember and not self._done:
-            self._done = True
-            own = self._embedder.vector_of(PROBE) if self._embedder.is_custom else None
+        remembers none yet, or one of which nothing was left. The write is done, so what goes wrong
+        here is logged alone; the next write sees to it."""
+        if not self._to_remember or self._done:
+            return
+        own = self._embedder.vector_of(PROBE) if self._embedder.is_custom else None
+        try:
             if own is not None:
-                self._remember(own, instead_of=None)
+                self._remember(own)
+            self._done = True
+        except RetrievalStoreError as error:
+            _log.warning("which embedding function was used couldn't be remembered: %s", error)
 
     def _compare(self) -> None:
         spec = _spec_of(self._backend.record())
@@ -81,12 +89,14 @@ class ProbedEmbedder:
         if own is not None and not _are_alike(own, stored):
             again = self._embedder.vector_of(PROBE)
             if again is not None and _are_alike(own, again):  # else nothing tells it from others
-                self._refuse_or_replace(own, stored, str(spec["probe"]))
+                self._refuse(own, stored)
+                self._instead_of = spec["probe"]
+                return
         self._done = True
 
-    def _refuse_or_replace(self, own: Floats, stored: Floats, packed: str) -> None:
-        if not self._backend.points.count():  # nothing is left of what the other one made
-            self._remember(own, instead_of=packed)
+    def _refuse(self, own: Floats, stored: Floats) -> None:
+        """Raise ConflictError, unless nothing is left of what the other function made."""
+        if not self._backend.points.count():
             return
         raise ConflictError(
             "the embedding function isn't the one that the collection was filled with: their "
@@ -95,10 +105,10 @@ class ProbedEmbedder:
             "vectors; or, if these are to be mixed, with check_model=False"
         )
 
-    def _remember(self, own: Floats, instead_of: str | None) -> None:
+    def _remember(self, own: Floats) -> None:
         def edit(record: CollectionRecord) -> CollectionRecord:
             spec = _spec_of(record)
-            if "custom" not in spec or spec.get("probe") != instead_of:  # another was faster
+            if "custom" not in spec or spec.get("probe") != self._instead_of:  # another was faster
                 return record
             spec = {**spec, "probe": _packed(own)}
             return replace(record, settings={**record.settings, "embedding_function": spec})

@@ -5,7 +5,6 @@ nevertheless, which of a log of megabytes takes seconds and gigabytes; so what c
 off before, and that anything was is logged once a process for each model.
 """
 
-import threading
 from collections.abc import Sequence
 
 from retrieval_store.base.logs import log_of
@@ -15,7 +14,6 @@ from retrieval_store.base.logs import log_of
 CHARACTERS_A_TOKEN = 64
 _log = log_of()
 _told: set[tuple[str, int]] = set()
-_telling = threading.Lock()
 
 
 def cut(texts: Sequence[str], characters: int, model: str, tokens: int) -> list[str]:
@@ -35,10 +33,9 @@ def cut_to_tokens(texts: Sequence[str], tokens: object, model: str) -> list[str]
 
 def tell_of_cut(model: str, tokens: int) -> None:
     """Log, the first time, that a model doesn't take in all of the texts."""
-    with _telling:
-        if (model, tokens) in _told:
-            return
-        _told.add((model, tokens))
+    if (model, tokens) in _told:  # two threads may both find that it isn't, which does no harm
+        return
+    _told.add((model, tokens))
     _log.warning(
         "a text is longer than the %d tokens of it that %s takes in: what comes after them doesn't "
         "count for its vector. Passages of a few hundred words each are found by all they say",

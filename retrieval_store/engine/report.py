@@ -22,6 +22,7 @@ from retrieval_store.engine.codes.segments import (
 from retrieval_store.engine.codes.speeds import codes_are_fast
 from retrieval_store.engine.database.failures import contradictions
 from retrieval_store.engine.database.pools import FileDatabase
+from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.nearest.indexing import is_worth_an_index
 from retrieval_store.engine.nearest.kept import Kept, SearchView
 from retrieval_store.engine.nearest.trace import Trace
@@ -38,6 +39,8 @@ from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.indexes.kernels import MOST_DIMENSIONS
 from retrieval_store.interface.records import Gauges, Mode
 from retrieval_store.interface.spaces import Indexed, index_name
+
+COUNTED = 100_000  # slots whose owners are looked up
 
 
 def explanation(trace: Trace, state: State) -> Payload:
@@ -127,43 +130,68 @@ def _behind(
     slots, dimension = space.slots, space.dimension or 0
     if space.metric not in BY_PRODUCTS:
         return 0, 0
-    indexed, coded = _covered_by_files(connection, space, generation)
-    should_be_coded = slots - slots % SEGMENT  # in files there are full segments only
-    if kept is not None and space.name in kept.codes:
-        should_be_coded = slots
+    _refuse_other_slots(connection, space, generation)
+    file = derived.find(connection, f"index.{space.number}.{generation}")
+    indexed = 0 if file is None else min(file.covered, slots)
+    if kept is not None and space.name in kept.indexes:
         indexed = max(indexed, kept.indexes[space.name].covered)
-        shown = kept.codes[space.name].shown()
-        if shown.count_below(slots) > len(coded):
-            coded = np.setdiff1d(np.arange(slots), shown.lacking(slots))
     possible = index_at_hand(space) != EXACT
     wanted = possible and (indexed > 0 or is_worth_an_index(slots, dimension))
+    fresh = np.arange(indexed, slots) if wanted else NO_SLOTS
     codable = slots * dimension >= WORTH_CELLS and dimension <= MOST_DIMENSIONS
-    uncoded = np.setdiff1d(np.arange(should_be_coded), coded)
-    if len(uncoded) * dimension <= LEAST_CELLS or not (codable and codes_are_fast()):
-        uncoded = uncoded[:0]  # nobody will make codes of so few
-    fresh = np.arange(indexed, slots) if wanted else uncoded[:0]
+    uncoded = NO_SLOTS
+    if codable and codes_are_fast():
+        uncoded = _uncoded(connection, space, generation, kept)
+    if len(uncoded) * dimension <= LEAST_CELLS:
+        uncoded = NO_SLOTS  # nobody will make codes of so few
     living = partial(_count_living, connection, space, generation)
     return living(fresh), living(uncoded)
 
 
-def _covered_by_files(
-    connection: apsw.Connection, space: Space, generation: int
-) -> tuple[int, Ints]:
-    """How many slots the file of an index has, and of which slots there are codes in files."""
-    index = derived.find(connection, f"index.{space.number}.{generation}")
-    parts = [np.empty(0, np.int64)]
+def _refuse_other_slots(connection: apsw.Connection, space: Space, generation: int) -> None:
+    """Raise ValueError where the blocks don't tell of so many slots, before anything is sized by
+    their number."""
+    query = "SELECT coalesce(sum(length(owners)), 0) FROM blocks WHERE space = ? AND generation = ?"
+    ((held,),) = select(connection, query, space.number, generation)
+    if held != 8 * space.slots:
+        raise ValueError(
+            f"space {space.number} has {space.slots} slots, and blocks for {held // 8}"
+        )
+
+
+def _uncoded(connection: apsw.Connection, space: Space, generation: int, kept: Kept | None) -> Ints:
+    """The slots without codes, neither in files, where there are full segments only, nor in
+    memory."""
+    covered = _coded_in_files(connection, space, generation)
+    if kept is not None and space.name in kept.codes:
+        shown, should_be = kept.codes[space.name].shown(), space.slots
+        if shown.count_below(space.slots) > sum(map(len, covered)):
+            return shown.lacking(space.slots)
+    else:
+        should_be = space.slots - space.slots % SEGMENT
+    lacking = np.ones(should_be, np.bool_)
+    for slots in covered:
+        lacking[slots.start : slots.stop] = False
+    return np.flatnonzero(lacking)
+
+
+def _coded_in_files(connection: apsw.Connection, space: Space, generation: int) -> list[range]:
+    """Of which slots there are codes in files."""
+    found = []
     for file in derived.find_all(connection, f"codes.{space.number}.{generation}"):
         first = number_of(file) * FILE_SEGMENTS * SEGMENT
         covered = min(file.covered, FILE_SEGMENTS * SEGMENT, space.slots - first)
         if first >= 0 and covered > 0:
-            parts.append(np.arange(first, first + covered))
-    indexed = 0 if index is None else min(index.covered, space.slots)
-    return indexed, np.concatenate(parts)
+            found.append(range(first, first + covered))
+    return found
 
 
 def _count_living(connection: apsw.Connection, space: Space, generation: int, slots: Ints) -> int:
     """How many of these slots, ascending, are vectors of points: those that are their owners' last,
-    of owners that are there. (Of one that was replaced behind them it isn't known here.)"""
+    of owners that are there. (Of one that was replaced behind them it isn't known here.) Of very
+    many, as many as there are points at most."""
+    if len(slots) > COUNTED:
+        return min(len(slots), count_present(connection))
     if not len(slots):
         return 0
     owners = owners_of(connection, space, generation, slots)[::-1]
@@ -211,16 +239,16 @@ def _of_space(view: SearchView, space: SpaceState) -> Payload:
     an index those at hand, since to load one takes seconds."""
     name, slots, kept = space.space.name, space.space.slots, view.kept
     generation, index = view.state.head.generation, index_at_hand(space.space)
-    coded = NO_SLOTS
+    coded = 0
     if view.directory is not None:
-        _, coded = _covered_by_files(view.connection, space.space, generation)
+        coded = sum(map(len, _coded_in_files(view.connection, space.space, generation)))
     return {
         "dimension": space.space.dimension,
         "vectors": space.space.slots - space.dead,
         "dead_slots": space.dead,
         "index": index,
         "indexed_slots": kept.indexes[name].covered,
-        "coded_slots": max(len(coded), kept.codes[name].shown().count_below(slots)),
+        "coded_slots": max(coded, kept.codes[name].shown().count_below(slots)),
     }
 
 

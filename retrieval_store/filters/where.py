@@ -195,7 +195,7 @@ def _unknown(operator: Any, known: str, place: Place) -> InvalidFilterError:
 def _scalar(value: Any, place: Place) -> Scalar:
     if type(value) is str or type(value) is int:  # most are
         return value
-    value = as_stored(value)
+    value = value if isinstance(value, MAPPINGS) else as_stored(value)
     if isinstance(value, bool | int | str):
         return value
     if isinstance(value, float) and math.isfinite(value):

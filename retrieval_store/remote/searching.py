@@ -354,9 +354,9 @@ def _sized(
 def _responses(asked: Asked, requests: list[models.QueryRequest]) -> Iterator[Any]:
     """The answers to the requests, as many at once as Qdrant takes."""
     dimension = asked.collection.known_dimension() or 0
-    said = max(
-        (len(one.filter.model_dump_json()) for one in requests[-1:] if one.filter), default=0
-    )
+    # Filters are one for all, or the same and what each leaves out.
+    filters = {id(one.filter): one.filter for one in requests if one.filter}
+    said = max((len(one.model_dump_json()) for one in filters.values()), default=0)
     most = max(1, REQUEST_BYTES // (NUMBER_BYTES * dimension + said + 500))
     step = min(most, asked.collection.limits.searches or most)
     for start in range(0, len(requests), step):

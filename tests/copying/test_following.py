@@ -656,3 +656,23 @@ def test_an_older_journal_is_gone_on_with(source, there, monkeypatch):
     things.add(["more"], [[1, 1]])
     source.copy_to(there)
     same(things, opened(there))
+
+
+def test_a_copy_that_may_be_all_that_is_left_is_never_deleted(tmp_path):
+    """Another store in the place of the source has none of what was copied, either."""
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with retrieval_store.Client(tmp_path / "target") as target:
+        for name in ("first", "second"):
+            with retrieval_store.Client() as gone:  # each is "in memory"
+                held = filled(gone, name, count=30).count()
+                told = []
+                with pytest.raises(KeyboardInterrupt):
+                    gone.copy_to(target, follow=True, on_level=interrupted, on_change=told.append)
+        assert told == ["'first' is gone from the source; its copy stays, which was broken off"]
+        assert {one.name: one.count() for one in target.list_collections()} == {
+            "first": held,
+            "second": held,
+        }

@@ -3,7 +3,7 @@
 import enum
 import logging
 import uuid
-from collections import OrderedDict
+from collections import OrderedDict, UserDict
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, IntEnum
@@ -274,6 +274,21 @@ def test_values_that_stand_for_json_are_stored_as_it_and_found_again(collection,
     if isinstance(value, date):
         assert collection.get(where={"k": {"$gte": date(2024, 1, 1)}})["ids"] == ["a"]
         assert collection.get(where={"k": {"$lt": datetime(2025, 1, 1)}})["ids"] == ["a"]
+
+
+class Unreadable(UserDict):
+    """As objects that load what they hold when they are asked for it."""
+
+    def __getitem__(self, key):
+        raise KeyError(key)
+
+
+def test_what_cannot_even_be_read_is_refused_by_name(collection):
+    for given in ({"k": Unreadable(a=1)}, {"k": [Unreadable(a=1)]}):
+        with pytest.raises(InvalidMetadataError, match="it can't be read: KeyError"):
+            collection.add("a", [[1]], given)
+    with pytest.raises(InvalidFilterError, match="expected"):
+        collection.get(where={"k": {"$in": [Unreadable(a=1)]}})
 
 
 def test_keys_may_be_members_of_enums_of_strings(collection):

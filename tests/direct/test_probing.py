@@ -8,7 +8,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.direct.probing import PROBE
-from retrieval_store.errors import ConflictError, ReadOnlyError
+from retrieval_store.errors import ConflictError, LockTimeoutError, ReadOnlyError
 
 DIMENSION = 64
 
@@ -111,6 +111,36 @@ def test_a_collection_that_is_empty_takes_any_function_and_remembers_the_last(cl
     with pytest.raises(ConflictError):
         client.get_collection("things", embedding_function=Hashed()).query(query_texts="a ship")
     client.get_collection("things", embedding_function=Hashed(1)).query(query_texts="a ship")
+
+
+def test_what_is_empty_answers_any_function_also_where_nothing_can_be_written(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        filled(client, Hashed()).delete(["a", "b"])
+    with retrieval_store.Client(tmp_path, read_only=True) as client:
+        other = client.get_collection("things", embedding_function=Hashed(1))
+        assert other.query(query_texts="a ship")["ids"] == [[]]
+    with retrieval_store.Client(tmp_path) as client:
+        client.get_collection("things", embedding_function=Hashed(1)).query(query_texts="a ship")
+        things = client.get_collection("things", embedding_function=Hashed())
+        things.add("c", documents="a ship")  # a query has changed nothing
+        things.query(query_texts="a ship")
+
+
+def test_a_write_that_is_done_is_no_error_when_its_function_cannot_be_remembered(
+    client, monkeypatch, caplog
+):
+    things = client.create_collection("things", embedding_function=Hashed())
+
+    def locked(*_):
+        raise LockTimeoutError("the catalog was locked")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(things._backend), "change", locked)
+        things.add("a", documents="a boat")
+    assert "couldn't be remembered: the catalog was locked" in caplog.text
+    things.add("b", documents="a ship")
+    with pytest.raises(ConflictError):
+        client.get_collection("things", embedding_function=Hashed(1)).query(query_texts="a boat")
 
 
 def test_queries_alone_are_no_reason_to_remember_a_function(client):

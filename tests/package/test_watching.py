@@ -4,7 +4,9 @@ import logging
 import os
 import subprocess
 import sys
+from contextlib import closing
 
+import apsw
 import numpy as np
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
@@ -385,3 +387,15 @@ def test_a_collection_that_is_damaged_is_told_of_and_the_others_are_counted(tmp_
     assert "points.sqlite" in stats["by_collection"]["bad"]["problem"]
     assert stats["by_collection"]["good"]["problem"] is None
     assert (path / CATALOG_NAME).exists()
+
+
+@pytest.mark.parametrize("slots", [3, 10**12])
+def test_a_number_of_slots_that_is_not_true_is_a_problem_and_sizes_nothing(tmp_path, slots):
+    with retrieval_store.Client(tmp_path) as client:
+        client.create_collection("points", embedding_function=None).add(["a", "b"], [[1], [2]])
+    (file,) = tmp_path.glob("*/points.sqlite")
+    with closing(apsw.Connection(str(file), vfs="cksmvfs")) as connection:
+        connection.execute("UPDATE spaces SET slots = ?", (slots,))
+    with retrieval_store.Client(tmp_path, read_only=True) as client:
+        told = client.stats()["by_collection"]["points"]
+        assert f"has {slots} slots, and blocks for 2" in told["problem"]

@@ -46,6 +46,7 @@ from retrieval_store.indexes.exact import BY_PRODUCTS, Metric
 from retrieval_store.indexes.kernels import MOST_DIMENSIONS
 
 SEGMENT = 16_384  # slots
+LONGEST_NUMBER = 18  # digits
 FILE_SEGMENTS = 8  # in a file at most: each takes a descriptor, of which there may be few
 WORTH_CELLS = 500_000  # numbers: fewer are searched as fast as they are
 LEAST_CELLS = 131_072  # numbers, of vectors without codes: fewer are left for later
@@ -314,8 +315,9 @@ class SpaceCodes:
 
 def number_of(file: DerivedFile) -> int:
     """Which file it is; -1 for a name that isn't ours."""
-    number = file.key.rpartition(".")[2]
-    return int(number) if number.isdecimal() else -1
+    name = file.key.rpartition(".")[2]
+    number = int(name) if len(name) < LONGEST_NUMBER and name.isdecimal() else -1
+    return number if str(number) == name else -1
 
 
 def _same_centre(one: Codes, other: Codes) -> bool:

@@ -23,6 +23,7 @@ from retrieval_store.remote.points import RemotePoints
 from retrieval_store.remote.store import RemoteStore
 
 NAMES = ("aaa", "bbb", "ccc", "ddd")
+STAYS = "AAA"
 ALIASES = ("xxx", "yyy", "zzz")
 IDS = 30
 # Between any two of these a copy may be killed, or the source changed.
@@ -257,7 +258,7 @@ class OfClusters(Program):
         return OF_CLUSTERS, [6] * 3 + [1] * (len(OF_CLUSTERS) - 3)
 
     def name(self):
-        names = [one.name for one in self.client.list_collections()]
+        names = [one.name for one in self.client.list_collections() if one.name != STAYS]
         return self.rng.choice(names) if names else "none"
 
     def new_name(self):
@@ -269,8 +270,10 @@ OF_CLUSTERS += [P.make, P.make, P.drop, P.rename]
 
 
 def changed(seed, path, count, kind=Program):
-    """Make so many changes of the store."""
+    """Make so many changes of the store. One collection stays, the first that is copied: by what it
+    still has a source is known for the one that was copied before, whose deletions are followed."""
     with retrieval_store.Client(path) as client, QdrantClient(path=path) as qdrant:
+        client.get_or_create_collection(STAYS, embedding_function=None)
         program = kind(random.Random(seed), client, qdrant)
         for _ in range(count):
             program.step()

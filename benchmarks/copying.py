@@ -23,7 +23,8 @@ import retrieval_store
 FIELDS = ["documents", "metadatas", "embeddings"]
 
 
-def fill(collection, points, dimension):
+def fill(collection, points, dimension, text="text {i} "):
+    """Points with a vector, four keys of metadata, and a text of 200 characters that begins so."""
     rng = np.random.default_rng(0)
     for start in range(0, points, 10_000):
         rows = range(start, min(start + 10_000, points))
@@ -31,7 +32,7 @@ def fill(collection, points, dimension):
             [f"point {i}" for i in rows],
             rng.standard_normal((len(rows), dimension), np.float32),
             [{"n": i, "kind": f"k{i % 7}", "share": i / points, "even": i % 2 == 0} for i in rows],
-            [f"text {i} ".ljust(200, "x") for i in rows],
+            [text.format(i=i).ljust(200, "x") for i in rows],
         )
 
 

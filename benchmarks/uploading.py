@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from copying import fill
 from qdrant_client import QdrantClient, models
 
 import retrieval_store
@@ -26,18 +27,6 @@ ROUNDS = 3
 TEXTS = (
     "the river bank of a city where boats lie and people walk along the water in the evening {i} "
 )
-
-
-def fill(collection, points, dimension):
-    rng = np.random.default_rng(0)
-    for start in range(0, points, 10_000):
-        rows = range(start, min(start + 10_000, points))
-        collection.add(
-            [f"point {i}" for i in rows],
-            rng.standard_normal((len(rows), dimension), np.float32),
-            [{"n": i, "kind": f"k{i % 7}", "share": i / points, "even": i % 2 == 0} for i in rows],
-            [TEXTS.format(i=i).ljust(200, "x") for i in rows],
-        )
 
 
 def copied(source, url):
@@ -86,6 +75,7 @@ def main():
             source.create_collection("things", embedding_function=None),
             asked.points,
             asked.dimension,
+            TEXTS,
         )
         qdrant = QdrantClient(url=url, timeout=60)
 

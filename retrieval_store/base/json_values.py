@@ -103,13 +103,14 @@ class _Checking:
             return self._container(value, path)
         if kind is bool or value is None:
             return value  # type: ignore[no-any-return]
-        why = _OUTSIDE[kind](value) if kind in _OUTSIDE else None
-        if kind in _OUTSIDE and why is None:
-            return value  # type: ignore[no-any-return]
-        plain = value if why else self._stored_as(value, path)
+        if outside := _OUTSIDE.get(kind):
+            if (why := outside(value)) is None:
+                return value  # type: ignore[no-any-return]
+            raise _refused(value, self.place, path, why)
+        plain = self._stored_as(value, path)
         if plain is not value:
             return self._value(plain, path)
-        raise _refused(value, self.place, path, why or _instead_of(value))
+        raise _refused(value, self.place, path, _instead_of(value))
 
     def _stored_as(self, value: Any, path: tuple[Any, ...]) -> Any:
         try:

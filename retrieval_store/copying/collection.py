@@ -38,6 +38,13 @@ from retrieval_store.places import Session
 SpacesOf: TypeAlias = Callable[[CollectionRecord], Mapping[str, NewSpace]]
 
 
+def is_there(session: Session, collection_id: str) -> bool:
+    """Whether a store has a collection of this id."""
+    with suppress(NotFoundError):
+        return bool(session.store.record(collection_id))
+    return False
+
+
 class CollectionCopy:
     """One collection on its way. place: of its copy; is_level: whether nothing was to be copied;
     alike: the id of a collection that is no copy and holds the same."""
@@ -85,11 +92,7 @@ class CollectionCopy:
     @property
     def is_gone(self) -> bool:
         """Whether the source has it no more."""
-        try:
-            self._source.store.record(self.id)
-        except NotFoundError:
-            return True
-        return False
+        return not is_there(self._source, self.id)
 
     @property
     def _points(self) -> PointsBackend:
@@ -130,8 +133,7 @@ class CollectionCopy:
             own = self._embedded.spaces()
             if spaces.steps(own, None, cast(EmbeddedPoints, target).spaces()):
                 return False
-        rounds = self._source.on_cluster or self._target.on_cluster
-        if not holds_the_same(self._points, target, [*self._spaces], rounds):
+        if not holds_the_same(self._points, target, [*self._spaces], not self._both_embedded):
             return False
         self.alike = there.id
         return True

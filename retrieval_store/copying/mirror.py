@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from retrieval_store.copying.aliases import Aliases
-from retrieval_store.copying.collection import CollectionCopy, SpacesOf
+from retrieval_store.copying.collection import CollectionCopy, SpacesOf, is_there
 from retrieval_store.copying.journal import Journal
 from retrieval_store.copying.placing import nobody_else_s
 from retrieval_store.copying.telling import Tell
@@ -77,7 +77,7 @@ class Mirror:
         still has something else that was copied: another store may have come in its place, of
         which it may be said as well that it has none of this, and then the copy may be all that
         there is."""
-        is_known = any(self._is_there(one) for one in self._journal.entries)
+        is_known = any(is_there(self._source, one) for one in self._journal.entries)
         for one in self._known():
             if one in self.copies:
                 continue
@@ -90,12 +90,6 @@ class Mirror:
             else:
                 self.copies[one] = self._copy_of(CollectionRecord(one, name, {}))
                 self._begun.add(one)
-
-    def _is_there(self, collection_id: str) -> bool:
-        """Whether the source has a collection of this id."""
-        with suppress(NotFoundError):
-            return bool(self._source.store.record(collection_id))
-        return False
 
     def refuse_taken(self, only_alike: bool, if_exists: bool) -> None:
         """Raise for a collection, or an alias, that the target can't have, before anything is

@@ -20,7 +20,7 @@ from retrieval_store.errors import (
 )
 from retrieval_store.exchange.adding import Adder, Record, refuse_both
 from retrieval_store.exchange.checking import Expected, expected_by, known_ids
-from retrieval_store.exchange.formats.rows import BATCH_BYTES
+from retrieval_store.exchange.formats.rows import bounded
 from retrieval_store.exchange.reports import FolderAdded, Unreadable
 from retrieval_store.loaders.texts import TextLoader
 
@@ -177,7 +177,7 @@ class _Folder:
         """Add all of it, and say what came of that."""
         found, adder = self._found, self._adder
         with progress_bar("adding", len(found.ids), "file", show_progress) as bar:
-            for some in self._batches(size):
+            for some in bounded(found.ids, size, self._size_of):
                 for images in (False, True):
                     self._add([one for one in some if _is_image(one) is images], images)
                 bar.update(len(some))
@@ -190,19 +190,10 @@ class _Folder:
             tuple(found.unreadable),
         )
 
-    def _batches(self, size: int) -> Iterator[list[str]]:
-        """So many files at once, and fewer where they are large."""
-        some: list[str] = []
-        room = BATCH_BYTES
-        for one in self._found.ids:
-            with suppress(OSError):  # which reading it will tell
-                room -= (self._folder / one).lstat().st_size
-            some.append(one)
-            if len(some) == size or room <= 0:
-                yield some
-                some, room = [], BATCH_BYTES
-        if some:
-            yield some
+    def _size_of(self, point_id: str) -> int:
+        with suppress(OSError):  # which reading it will tell
+            return (self._folder / point_id).lstat().st_size
+        return 0
 
     def _add(self, ids: list[str], images: bool) -> None:
         if self._resume:  # before the files are read: there may be many that are there

@@ -236,6 +236,14 @@ def test_vectors_of_a_space_that_was_made_anew_go_between_two_attempts(source, q
     assert [row.tolist() for row in vectors if row[0] == row[0]] == [[7, 7]]
 
 
+def breaks_off(monkeypatch, after, copy):
+    """A copy that breaks off when so many pages have been written."""
+    with pages_of(monkeypatch) as patched:
+        broken_off(patched, after)
+        with pytest.raises(KeyboardInterrupt):
+            copy()
+
+
 def interrupted():
     raise KeyboardInterrupt
 
@@ -251,10 +259,7 @@ def settings_changed(things):
 def test_settings_that_change_between_two_attempts(source, target, monkeypatch, by_points):
     things = filled(source, count=200)
     if by_points or target.path is None:
-        with pages_of(monkeypatch) as patched:
-            broken_off(patched, 3)
-            with pytest.raises(KeyboardInterrupt):
-                source.copy_to(target)
+        breaks_off(monkeypatch, 3, lambda: source.copy_to(target))
     else:
         with pytest.raises(KeyboardInterrupt):
             source.copy_to(target, follow=True, on_level=interrupted)
@@ -333,10 +338,7 @@ def test_a_renaming_that_was_broken_off_is_known_again(source, there, monkeypatc
 
 def test_points_that_are_added_again_when_the_log_is_cut_off(source, target, monkeypatch):
     things = filled(source, count=200)
-    with pages_of(monkeypatch) as patched:
-        broken_off(patched, 3)
-        with pytest.raises(KeyboardInterrupt):
-            source.copy_to(target)
+    breaks_off(monkeypatch, 3, lambda: source.copy_to(target))
     monkeypatch.setattr("retrieval_store.engine.storage.write.LOG_WRITES", 2)
     monkeypatch.setattr("retrieval_store.engine.storage.write.TRIM_EVERY", 1)
     again(things, "p3", "p70")
@@ -350,10 +352,7 @@ def test_points_that_are_added_again_twice_between_attempts(source, target, monk
     """What was new at the first resumption, and done, is another's last at the second."""
     things = filled(source, count=100)
     for count in (2, 2, 1):
-        with pages_of(monkeypatch) as patched:
-            broken_off(patched, count)
-            with pytest.raises(KeyboardInterrupt):
-                source.copy_to(target)
+        breaks_off(monkeypatch, count, lambda: source.copy_to(target))
         if count == 2:
             things.add([f"{len(things.get()['ids'])}.{i}" for i in range(50)], [[1, 1]] * 50)
     again(things, *things.get()["ids"][120:125])
@@ -393,15 +392,9 @@ def test_points_that_are_deleted_and_added_again_meanwhile_are_the_last(source, 
 def test_points_that_are_added_again_between_two_attempts(source, target, monkeypatch):
     things = source.create_collection("things", embedding_function=None)
     things.add([f"p{i}" for i in range(200)], [[1, 0]] * 200)
-    with pages_of(monkeypatch) as patched:
-        broken_off(patched, 3)
-        with pytest.raises(KeyboardInterrupt):
-            source.copy_to(target)
+    breaks_off(monkeypatch, 3, lambda: source.copy_to(target))
     again(things, "p3", "p70")
-    with pages_of(monkeypatch) as patched:
-        broken_off(patched, 1)
-        with pytest.raises(KeyboardInterrupt):
-            source.copy_to(target)
+    breaks_off(monkeypatch, 1, lambda: source.copy_to(target))
     again(things, "p1")
     source.copy_to(target)
     assert opened(target).get()["ids"] == things.get()["ids"]
@@ -410,10 +403,7 @@ def test_points_that_are_added_again_between_two_attempts(source, target, monkey
 def test_points_of_a_cluster_that_are_added_again_between_two_attempts(cluster, there, monkeypatch):
     things = cluster.create_collection("things", embedding_function=None)
     things.add([f"p{i}" for i in range(200)], [[1, 0]] * 200)
-    with pages_of(monkeypatch) as patched:
-        broken_off(patched, 3)
-        with pytest.raises(KeyboardInterrupt):
-            cluster.copy_to(there)
+    breaks_off(monkeypatch, 3, lambda: cluster.copy_to(there))
     again(things, "p3", "p70")
     things.delete("p5")
     (copied,) = cluster.copy_to(there)
@@ -569,10 +559,7 @@ def test_what_is_deleted_before_the_copy_was_finished_goes(source, there, monkey
     few(source, "one")
     filled(source, count=200)
     few(there, "own")
-    with pages_of(monkeypatch) as patched:
-        broken_off(patched, 3)
-        with pytest.raises(KeyboardInterrupt):
-            source.copy_to(there)
+    breaks_off(monkeypatch, 3, lambda: source.copy_to(there))
     source.delete_collection("things")
     few(source, "things", "xyz")
     source.copy_to(there)
@@ -641,10 +628,7 @@ def test_a_dimension_that_no_point_has_any_more(source, there):
 
 def test_an_older_journal_is_gone_on_with(source, there, monkeypatch):
     things = filled(source, count=200)
-    with pages_of(monkeypatch) as patched:
-        broken_off(patched, 3)
-        with pytest.raises(KeyboardInterrupt):
-            source.copy_to(there)
+    breaks_off(monkeypatch, 3, lambda: source.copy_to(there))
     places = source._session.place, there._session.place
     with opened_journal([there.path], places) as journal:
         path = journal.path
@@ -660,9 +644,6 @@ def test_an_older_journal_is_gone_on_with(source, there, monkeypatch):
 
 def test_a_copy_that_may_be_all_that_is_left_is_never_deleted(tmp_path):
     """Another store in the place of the source has none of what was copied, either."""
-
-    def interrupted():
-        raise KeyboardInterrupt
 
     with retrieval_store.Client(tmp_path / "target") as target:
         for name in ("first", "second"):

@@ -1,6 +1,6 @@
 """Under each limit of strict mode, and under all of them, answers are what they are without."""
 
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import numpy as np
 import pytest
@@ -152,16 +152,22 @@ def test_what_cannot_be_had_otherwise_is_refused_by_name(qdrant, caplog):
     ]
 
 
-@settings(max_examples=up_to(60))
-@given(records_and_expressions)
-def test_expressions_mean_the_same_under_all_limits(both):
-    found, expressions = both
+@contextmanager
+def tightly_limited(found):
+    """A collection of these records on a server that allows next to nothing."""
     most = {"max_query_limit": 3, "filter_max_conditions": 3, "condition_max_size": 2}
     with closing(Server()) as server, closing(server.client()) as qdrant:
         held_by(retrieval_store.Client(qdrant_client=qdrant), found)
         strict = models.StrictModeConfig(enabled=True, **{**LIMITS, **most})
         qdrant.update_collection("records", strict_mode_config=strict)
-        there = retrieval_store.Client(qdrant_client=qdrant).get_collection("records")
+        yield retrieval_store.Client(qdrant_client=qdrant).get_collection("records")
+
+
+@settings(max_examples=up_to(60))
+@given(records_and_expressions)
+def test_expressions_mean_the_same_under_all_limits(both):
+    found, expressions = both
+    with tightly_limited(found) as there:
         truth, _ = held_by(retrieval_store.Client(), found)
         for expression in expressions:
             expected = truth.get(where=expression)["ids"]
@@ -179,12 +185,7 @@ def test_what_lies_beyond_the_reach_of_a_limit_is_never_left_out_silently():
     """The filter has no room beside the points that are left out, so all ten are looked at."""
     found = [(None, "_" if i in (4, 9) else None) for i in range(10)]
     both = And((Not(Exists(("a",))), DocumentContains("_")))
-    most = {"max_query_limit": 3, "filter_max_conditions": 3, "condition_max_size": 2}
-    with closing(Server()) as server, closing(server.client()) as qdrant:
-        held_by(retrieval_store.Client(qdrant_client=qdrant), found)
-        strict = models.StrictModeConfig(enabled=True, **{**LIMITS, **most})
-        qdrant.update_collection("records", strict_mode_config=strict)
-        there = retrieval_store.Client(qdrant_client=qdrant).get_collection("records")
+    with tightly_limited(found) as there:
         with pytest.raises(errors.ClusterError, match="finds the best 9 points only"):
             there.query(query_embeddings=[0.0], n_results=4, where=both)
         assert there.query(query_embeddings=[0.0], n_results=1, where=both)["ids"] == [["r4"]]

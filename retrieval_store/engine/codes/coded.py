@@ -87,7 +87,10 @@ def _groups(pieces: Sequence[tuple[int, Codes]]) -> Iterator[list[tuple[int, Cod
 
 def uncoded(coded: Coded, space: SpaceState) -> int:
     """How many vectors of points have no code; those of dead slots need none."""
-    lacking = coded.lacking(space.space.slots)
+    slots = space.space.slots
+    if not coded.count:
+        return slots - space.dead
+    lacking = coded.lacking(slots)
     return int(np.count_nonzero(space.row_of_slot[lacking] >= 0)) if len(lacking) else 0
 
 

@@ -163,11 +163,7 @@ def has_value(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> Bool
             return np.array([there for there, _ in found], np.bool_)
     except (ValueError, TypeError, apsw.SQLError, apsw.TooBigError):
         pass
-    payloads = [
-        payload
-        for (piece) in read_records(connection, "payload", pks)
-        for payload in decode_payloads(blob for (blob,) in piece)
-    ]
+    payloads = _payloads(connection, pks)
     return np.array([bool(found_in(payload, path)) for payload in payloads], np.bool_)
 
 

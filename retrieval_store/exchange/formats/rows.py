@@ -2,9 +2,9 @@
 
 import base64
 import binascii
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from retrieval_store.errors import InvalidArgumentError
 
 FIELDS = ("id", "document", "metadata", "uri", "embedding", "sparse_embedding")
 MOST_COLUMNS = 10_000  # of a table
+Item = TypeVar("Item")
 BATCH_BYTES = 64 << 20  # of rows that are in memory at once, as they stand in their file
 
 
@@ -102,14 +103,21 @@ class Columns:
 
 
 def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    """Some rows after the others: so many at once, and fewer where they are large. Those before one
-    that can't be read come first, so that what is wrong with them is told."""
-    waiting: list[Row] = []
+    """Some rows after the others, as `bounded` has it."""
+    return bounded(rows, size, lambda row: row.size)
+
+
+def bounded(
+    items: Iterable[Item], size: int, bytes_of: Callable[[Item], int]
+) -> Iterator[list[Item]]:
+    """Some items after the others: so many at once, and fewer where they are large. Those before
+    one that can't be read come first, so that what is wrong with them is told."""
+    waiting: list[Item] = []
     room = BATCH_BYTES
     try:
-        for row in rows:
-            waiting.append(row)
-            room -= row.size
+        for item in items:
+            waiting.append(item)
+            room -= bytes_of(item)
             if len(waiting) == size or room <= 0:
                 yield waiting
                 waiting, room = [], BATCH_BYTES

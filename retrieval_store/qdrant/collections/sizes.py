@@ -7,6 +7,8 @@ and again at every 32nd write that is compared: counting for each would cost mor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from retrieval_store.qdrant.collections.opened import Opened
 
 MEASURED_EACH = 32
@@ -57,5 +59,4 @@ def _measured(opened: Opened) -> Size:
 
 
 def _bytes(space: Any) -> int:
-    width = {"float32": 4, "float16": 2, "uint8": 1}[space.datatype]
-    return int(space.count * (space.dimension or 0) * width)
+    return int(space.count * (space.dimension or 0) * np.dtype(space.datatype).itemsize)

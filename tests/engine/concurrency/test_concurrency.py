@@ -213,12 +213,16 @@ def test_a_crowd_of_threads_collections_and_clients_neither_crashes_nor_hangs(tm
     assert (done.returncode, done.stdout) == (0, "[] []\n"), done.stderr[-3_000:]
 
 
-@pytest.mark.parametrize("holder", ["a thread", "another process"])
-def test_a_lock_that_is_held_too_long_is_an_error_and_then_the_store_goes_on(
-    tmp_path, monkeypatch, holder
-):
+@pytest.fixture
+def impatient(monkeypatch):
+    """Nobody waits long for a lock."""
     for module in ("database.failures", "database.opening", "access"):
         monkeypatch.setattr(f"retrieval_store.engine.{module}.LOCK_TIMEOUT_MS", 300)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("holder", ["a thread", "another process"])
+def test_a_lock_that_is_held_too_long_is_an_error_and_then_the_store_goes_on(tmp_path, holder):
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)
         if holder == "a thread":
@@ -260,12 +264,9 @@ sys.stdin.read()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems don't tell who holds a lock")
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("kind", ["points", "catalog"])
-def test_the_process_that_holds_a_lock_is_named_and_so_is_the_collection(
-    tmp_path, monkeypatch, kind
-):
-    for module in ("database.failures", "database.opening", "access"):
-        monkeypatch.setattr(f"retrieval_store.engine.{module}.LOCK_TIMEOUT_MS", 300)
+def test_the_process_that_holds_a_lock_is_named_and_so_is_the_collection(tmp_path, kind):
     with retrieval_store.Client(tmp_path) as client:
         client.create_collection("first", embedding_function=None)
         client.get_collection("first").modify(name="things")

@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     )
     from retrieval_store.direct.tables.results import to_arrow, to_pandas
     from retrieval_store.embeddings import EmbeddingFunction, SparseEmbeddingFunction
+    from retrieval_store.embeddings.fastembed import FastEmbedEmbeddingFunction
+    from retrieval_store.embeddings.ollama import OllamaEmbeddingFunction
     from retrieval_store.embeddings.open_clip import OpenCLIPEmbeddingFunction
     from retrieval_store.embeddings.openai import OpenAIEmbeddingFunction
     from retrieval_store.embeddings.sentence_transformers import (
@@ -88,6 +90,7 @@ __all__ = [
     "Embeddings",
     "EphemeralClient",
     "Explanation",
+    "FastEmbedEmbeddingFunction",
     "GetResult",
     "IDs",
     "ImageLoader",
@@ -95,6 +98,7 @@ __all__ = [
     "Include",
     "Metadata",
     "Metadatas",
+    "OllamaEmbeddingFunction",
     "OpenAIEmbeddingFunction",
     "OpenCLIPEmbeddingFunction",
     "PersistentClient",
@@ -166,6 +170,8 @@ _HOMES = {
     "restore": "retrieval_store.direct.client",
     "WordLlamaEmbedding": "retrieval_store.embeddings.wordllama",
     "SentenceTransformerEmbeddingFunction": "retrieval_store.embeddings.sentence_transformers",
+    "FastEmbedEmbeddingFunction": "retrieval_store.embeddings.fastembed",
+    "OllamaEmbeddingFunction": "retrieval_store.embeddings.ollama",
     "OpenCLIPEmbeddingFunction": "retrieval_store.embeddings.open_clip",
     "OpenAIEmbeddingFunction": "retrieval_store.embeddings.openai",
     "TextLoader": "retrieval_store.loaders.texts",

@@ -35,6 +35,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
         ),
         "open-clip": "retrieval_store.embeddings.open_clip:OpenCLIPEmbeddingFunction",
         "openai": "retrieval_store.embeddings.openai:OpenAIEmbeddingFunction",
+        "ollama": "retrieval_store.embeddings.ollama:OllamaEmbeddingFunction",
+        "fastembed": "retrieval_store.embeddings.fastembed:FastEmbedEmbeddingFunction",
     },
     SPARSE_EMBEDDING_FUNCTIONS: {
         "bm25": "retrieval_store.embeddings.bm25:BM25Embedding",

@@ -7,9 +7,9 @@ import click
 from retrieval_store.errors import ConflictError, EmbeddingFunctionError, RetrievalStoreError
 
 NONE = "none"
-NAMES = "wordllama, sentence-transformers, open-clip, openai, or of a package that brings one"
+NAMES = "wordllama, sentence-transformers, fastembed, open-clip, openai, or one of a package"
 OF_IMAGES = "open-clip"
-_OF_TEXTS = ("wordllama", "sentence-transformers", "openai")
+_OF_TEXTS = ("wordllama", "sentence-transformers", "fastembed", "ollama", "openai")
 
 
 def made(name: str) -> Any:

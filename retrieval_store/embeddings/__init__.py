@@ -3,20 +3,23 @@
 An embedding function is any callable that takes a list of inputs and returns as many vectors. If
 its class is registered as a plugin (see `plugins`) and has `settings()`, or `get_config()` as
 Chroma's have, a collection remembers it by name and settings and makes it again when opened. The
-protocols are here. `wordllama` is the default, `sentence_transformers` and `open_clip` run models
-in this process, `openai` asks servers; `bm25` and `splade` make sparse vectors; `lengths` cuts what
-is too long for a model; `frameworks` wraps those of LangChain and LlamaIndex. It may use `base` and
+protocols are here. `wordllama` is the default, `sentence_transformers`, `fastembed` and `open_clip`
+run models in this process, `ollama` and `openai` ask servers, by what is in `servers`; `bm25` and
+`splade` make sparse vectors; `arguments` has what several of them are given; `lengths` cuts what is
+too long for a model; `frameworks` wraps those of LangChain and LlamaIndex. It may use `base` and
 `errors`.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import Enum
 from functools import wraps
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 
-from retrieval_store.base.arrays import SparseVector
+from retrieval_store.base.arrays import SparseVector, plain_scalar
+from retrieval_store.embeddings.lengths import known_tokens
 
 MODEL_NAMES = ("model_name", "model", "model_id")  # as which functions say what model they run
 Input = TypeVar("Input")
@@ -30,8 +33,10 @@ class EmbeddingFunction(Generic[Input]):
     one input, becomes a list of one. It may have
     `embed_query`, where queries are embedded in another way; `default_space` and
     `supported_spaces`, the distances that its vectors are made for ("cosine", "l2", "ip"), which
-    new collections honour; and `settings`, or in Chroma's way `name`, `get_config` and
-    `build_from_config`, by which a collection remembers it if it is registered.
+    new collections honour; `max_tokens`, an int or a property that gives one: how many tokens of a
+    text count, None where that isn't known (see `max_tokens_of`); and `settings`, or in Chroma's
+    way `name`, `get_config` and `build_from_config`, by which a collection remembers it if it is
+    registered.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -109,6 +114,16 @@ class RestorableEmbedding(Protocol):
     def settings(self) -> dict[str, Any]:
         """Keyword arguments for the constructor, as JSON: all that decides the embeddings, nothing
         secret, and nothing about where it runs (device, batch size)."""
+
+
+def max_tokens_of(function: Any) -> int | None:
+    """How many tokens of a text count for the vectors that a function makes, as its `max_tokens`
+    says; None where it doesn't, or not a number above 0. It never raises an error, but may load a
+    model or ask a server, and so take as long."""
+    told: Any = None
+    with suppress(Exception):  # a model that can't be loaded says so when it is used
+        told = getattr(function, "max_tokens", None)
+    return known_tokens(plain_scalar(told))
 
 
 class Default(Enum):

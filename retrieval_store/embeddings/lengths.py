@@ -12,6 +12,7 @@ from retrieval_store.base.logs import log_of
 # More than the words of any language have for a token, on average: of longer runs of spaces, or of
 # words that aren't any, a model may see less than it could.
 CHARACTERS_A_TOKEN = 64
+MANY_TOKENS = 10**9
 _log = log_of()
 _told: set[tuple[str, int]] = set()
 
@@ -26,9 +27,18 @@ def cut(texts: Sequence[str], characters: int, model: str, tokens: int) -> list[
 def cut_to_tokens(texts: Sequence[str], tokens: object, model: str) -> list[str]:
     """The texts without what a model of so many tokens can't take in; all of them where no number
     is known."""
-    if not isinstance(tokens, int) or tokens <= 0:
+    known = known_tokens(tokens)
+    if known is None:
         return list(texts)
-    return cut(texts, tokens * CHARACTERS_A_TOKEN, model, tokens)
+    return cut(texts, known * CHARACTERS_A_TOKEN, model, known)
+
+
+def known_tokens(told: object) -> int | None:
+    """A number of tokens as a model tells it; None for what is none, such as the 1e30 by which
+    tokenizers say that they don't know."""
+    if not isinstance(told, int) or isinstance(told, bool) or not 0 < told < MANY_TOKENS:
+        return None
+    return told
 
 
 def tell_of_cut(model: str, tokens: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.embeddings.lengths import cut_to_tokens
+from retrieval_store.embeddings.lengths import cut_to_tokens, known_tokens
 from retrieval_store.errors import InvalidTypeError, MissingDependencyError
 
 
@@ -38,6 +38,12 @@ class OpenCLIPEmbeddingFunction:
     def settings(self) -> dict[str, Any]:
         """What decides the embeddings."""
         return {"model_name": self._model_name, "checkpoint": self._checkpoint}
+
+    @property
+    def max_tokens(self) -> int | None:
+        """How many tokens of a text count, with the model's own marks: 77 of most. The model is
+        loaded to tell; None where it doesn't."""
+        return known_tokens(getattr(self._loaded()[3], "context_length", None))
 
     def __call__(self, input: Sequence[Any]) -> Matrix:
         """(n, dim) float32 for n texts and images."""

@@ -4,25 +4,29 @@ The key is read from an environment variable when it is needed; only the variabl
 stored.
 """
 
-import http.client
 import json
 import os
-import threading
-import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
+from retrieval_store.embeddings.servers import (
+    ask,
+    checked_manner,
+    checked_url,
+    in_batches,
+    matrix,
+    no_embeddings,
+)
+from retrieval_store.errors import EmbeddingFunctionError
 
-RETRIED = (408, 409, 429, 500, 502, 503, 504)
-REQUEST_CHARACTERS = 400_000  # OpenAI takes 300,000 tokens at once; a token is some four characters
-FIRST_PAUSE = 0.5  # seconds; doubled each time
-LONGEST_PAUSE = 30.0
+# Of OpenAI's own models; a server of another may call anything by these names.
+MAX_TOKENS = {
+    "text-embedding-3-small": 8191,
+    "text-embedding-3-large": 8191,
+    "text-embedding-ada-002": 8191,
+}
 
 
 class OpenAIEmbeddingFunction:
@@ -45,42 +49,30 @@ class OpenAIEmbeddingFunction:
         timeout: float = 60.0,
         retries: int = 4,
     ) -> None:
-        parts = urllib.parse.urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or parts.username or parts.password:
-            raise InvalidArgumentError(
-                "base_url must be an http or https URL without a user's name or password: it is "
-                "stored and shown"
-            )
         self._settings: dict[str, Any] = {
             "model": model,
-            "base_url": base_url.rstrip("/"),
+            "base_url": checked_url(base_url),
             "api_key_env": api_key_env,
             "dimensions": dimensions,
         }
-        self._batch_size, self._timeout, self._retries = batch_size, timeout, retries
+        self._manner = checked_manner(batch_size, timeout, retries)
 
     def settings(self) -> dict[str, Any]:
         """What decides the embeddings; the key isn't among them."""
         return self._settings
 
+    @property
+    def max_tokens(self) -> int | None:
+        """How many tokens of a text OpenAI's own models take in; it refuses a longer one. None for
+        other models and servers."""
+        host = urllib.parse.urlsplit(self._settings["base_url"]).hostname or ""
+        if host != "api.openai.com" and not host.endswith(".api.openai.com"):
+            return None
+        return MAX_TOKENS.get(self._settings["model"])
+
     def __call__(self, input: Sequence[str]) -> Matrix:
         """(n, dim) float32 for n texts."""
-        texts = list(input)
-        if not texts:
-            return np.empty((0, 0), np.float32)
-        return np.concatenate([self._embedded(some) for some in self._batches(texts)])
-
-    def _batches(self, texts: list[str]) -> Iterator[list[str]]:
-        """As many texts as go into one request, by their number and by their lengths."""
-        some: list[str] = []
-        room = REQUEST_CHARACTERS
-        for text in texts:
-            if some and (len(some) == self._batch_size or len(text) > room):
-                yield some
-                some, room = [], REQUEST_CHARACTERS
-            some.append(text)
-            room -= len(text)
-        yield some
+        return in_batches(list(input), self._manner.batch_size, self._embedded)
 
     def _embedded(self, texts: list[str]) -> Matrix:
         body: dict[str, Any] = {"model": self._settings["model"], "input": texts}
@@ -91,49 +83,21 @@ class OpenAIEmbeddingFunction:
             items = sorted(answer["data"], key=lambda item: item["index"])
             if [item["index"] for item in items] != list(range(len(texts))):
                 raise ValueError("other texts than were asked for")
-            vectors = np.array([item["embedding"] for item in items], np.float32)
+            return matrix([item["embedding"] for item in items], len(texts))
         except (KeyError, TypeError, ValueError) as error:
-            raise EmbeddingFunctionError(
-                f"{self._url} answered something else than embeddings: {str(answer)[:200]}"
-            ) from error
-        return vectors
+            raise no_embeddings(self._url, answer) from error
 
     def _asked(self, body: bytes) -> Any:
-        pause, waiting = FIRST_PAUSE, threading.Event()
-        for left in range(self._retries, -1, -1):
-            try:
-                return self._answer(body)
-            except urllib.error.HTTPError as error:
-                said = self._without_key(error.read(500).decode(errors="replace"))
-                if error.code not in RETRIED or not left:
-                    raise EmbeddingFunctionError(
-                        f"{self._url} answered {error.code}: {said}"
-                    ) from error
-                pause = _asked_for(error) or pause
-            except (OSError, http.client.HTTPException) as error:
-                if not left:
-                    raise EmbeddingFunctionError(
-                        f"{self._url} can't be reached: {error}"
-                    ) from error
-            waiting.wait(min(pause, LONGEST_PAUSE))
-            pause *= 2
-        raise AssertionError("unreachable")
+        return ask(self._url, body, self._headers(), self._manner, self._told)
 
-    def _answer(self, body: bytes) -> Any:
-        request = urllib.request.Request(self._url, body, self._headers(), method="POST")
-        opener = urllib.request.build_opener(_NoRedirect)
-        with opener.open(request, timeout=self._timeout) as response:
-            try:
-                return json.load(response)
-            except ValueError as error:
-                raise EmbeddingFunctionError(f"{self._url} didn't answer JSON") from error
+    def _told(self, status: int | None, said: str) -> str:
+        if status is None:
+            return f"{self._url} can't be reached: {said}"
+        return f"{self._url} answered {status}: {self._without_key(said)}"
 
     def _headers(self) -> dict[str, str]:
-        headers = {"Content-Type": "application/json"}
         name = self._settings["api_key_env"]
-        if name is not None:
-            headers["Authorization"] = f"Bearer {self._key(name)}"
-        return headers
+        return {} if name is None else {"Authorization": f"Bearer {self._key(name)}"}
 
     def _key(self, name: str) -> str:
         key = os.environ.get(name, "").strip()
@@ -152,18 +116,3 @@ class OpenAIEmbeddingFunction:
     @property
     def _url(self) -> str:
         return f"{self._settings['base_url']}/embeddings"
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """The key goes to the server that the user named and to no other."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-def _asked_for(error: urllib.error.HTTPError) -> float | None:
-    """How long the server wants us to wait, in seconds."""
-    try:
-        return float(error.headers.get("Retry-After", ""))
-    except ValueError:
-        return None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.embeddings.lengths import cut_to_tokens
+from retrieval_store.embeddings.lengths import cut_to_tokens, known_tokens
 from retrieval_store.errors import MissingDependencyError
 
 
@@ -46,6 +46,12 @@ class SentenceTransformerEmbeddingFunction:
     def settings(self) -> dict[str, Any]:
         """What decides the embeddings."""
         return self._settings
+
+    @property
+    def max_tokens(self) -> int | None:
+        """How many tokens of a text count, with a prompt and the model's own marks. The model is
+        loaded to tell; None where it doesn't."""
+        return known_tokens(getattr(self._loaded(), "max_seq_length", None))
 
     def __call__(self, input: Sequence[str]) -> Matrix:
         """(n, dim) float32 for n documents."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import SparseVector
-from retrieval_store.embeddings.lengths import cut_to_tokens
+from retrieval_store.embeddings.lengths import cut_to_tokens, known_tokens
 from retrieval_store.errors import MissingDependencyError
 
 
@@ -25,6 +25,12 @@ class SpladeEmbedding:
     def settings(self) -> dict[str, Any]:
         """What decides the embeddings."""
         return {"model_name": self._model_name}
+
+    @property
+    def max_tokens(self) -> int | None:
+        """How many tokens of a text count, with the model's own marks. The model is loaded to tell;
+        None where it doesn't."""
+        return known_tokens(getattr(self._loaded(), "max_seq_length", None))
 
     def __call__(self, input: Sequence[str]) -> list[SparseVector]:
         """Vectors of documents."""

@@ -53,6 +53,11 @@ class WordLlamaEmbedding:
         """The constructor's arguments."""
         return {"dimensions": self._dimensions}
 
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens of a text count: 256."""
+        return MAX_TOKENS
+
     def __call__(self, input: Sequence[str]) -> Matrix:
         """(n, dimensions) float32 for n texts."""
         for i, text in enumerate(input):

@@ -315,6 +315,7 @@ def test_stored_paths_of_models_and_checkpoints_are_never_opened(store, tmp_path
     for module, names in (
         ("sentence_transformers", ("SentenceTransformer", "SparseEncoder")),
         ("open_clip", ("create_model_and_transforms", "get_tokenizer")),
+        ("fastembed", ("TextEmbedding",)),
     ):
         stub = type(sys)(module)
         for name in names:
@@ -328,6 +329,12 @@ def test_stored_paths_of_models_and_checkpoints_are_never_opened(store, tmp_path
             "document_prompt": None,
         },
         "open-clip": {"model_name": "RN50", "checkpoint": str(folder / "checkpoint.pt")},
+        "fastembed": {
+            "model_name": "BAAI/bge-small-en-v1.5",
+            "specific_model_path": str(folder),
+            "query_prefix": "",
+            "document_prefix": "",
+        },
     }
     for name, settings in stored.items():
         put_function(store, name, settings)
@@ -345,7 +352,7 @@ def test_which_functions_say_that_they_reach_nothing():
         for name in plugins.BUILT_IN[group]
     }
     assert {name for (_, name), contained in said.items() if contained} == {"wordllama", "bm25"}
-    assert len(said) == 6
+    assert len(said) == 8
 
 
 def deep(levels):

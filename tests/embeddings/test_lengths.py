@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from retrieval_store import OpenAIEmbeddingFunction, WordLlamaEmbedding
-from retrieval_store.embeddings import lengths
+from retrieval_store.embeddings import lengths, max_tokens_of
 from retrieval_store.embeddings.wordllama import _loaded
 
 LINE = "2026-11-22 12:00:01 ERROR the pressure of the boiler is too low\n"
@@ -74,6 +74,25 @@ def test_a_document_of_10_megabytes_and_a_query_of_5_take_little_memory():
         [sys.executable, "-c", PEAK.format(line=LINE)], capture_output=True, text=True, check=True
     )
     assert json.loads(told.stdout) < 200_000  # kilobytes; it were 5.8 million
+
+
+def test_what_a_function_says_of_its_tokens_is_taken_where_it_can_be_meant(embed):
+    class Says:
+        def __init__(self, told):
+            self.told = told
+
+        @property
+        def max_tokens(self):
+            if isinstance(self.told, Exception):
+                raise self.told
+            return self.told
+
+    assert max_tokens_of(embed) == WordLlamaEmbedding(64).max_tokens == 256
+    assert max_tokens_of(Says(np.int64(77))) == 77
+    for told in (None, 0, -1, True, 12.0, "512", int(1e30), ImportError("no package"), len):
+        assert max_tokens_of(Says(told)) is None
+    for other in (None, len, lambda input: input, WordLlamaEmbedding):
+        assert max_tokens_of(other) is None
 
 
 def test_requests_to_servers_have_so_many_characters(monkeypatch):

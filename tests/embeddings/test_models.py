@@ -1,10 +1,7 @@
-"""Embedding functions around real models and servers: MiniLM, OpenCLIP's architecture, a SPLADE model
-made here, a server with OpenAI's interface, and both frameworks' embeddings."""
+"""Embedding functions around real models: MiniLM, OpenCLIP's architecture, a SPLADE model made here,
+and both frameworks' embeddings."""
 
-import json
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +10,6 @@ import pytest
 
 import retrieval_store
 from retrieval_store import (
-    OpenAIEmbeddingFunction,
     OpenCLIPEmbeddingFunction,
     SentenceTransformerEmbeddingFunction,
     WordLlamaEmbedding,
@@ -21,7 +17,7 @@ from retrieval_store import (
 from retrieval_store.embeddings.frameworks import FromLangChain, FromLlamaIndex
 from retrieval_store.embeddings.open_clip import usual_device
 from retrieval_store.embeddings.splade import SpladeEmbedding
-from retrieval_store.errors import EmbeddingFunctionError, InvalidTypeError, MissingDependencyError
+from retrieval_store.errors import InvalidTypeError, MissingDependencyError
 
 ANIMALS = ["a kitten sleeps on the sofa", "stock markets fell sharply", "puppies bark at strangers"]
 
@@ -44,6 +40,7 @@ def test_a_real_sentence_transformer_embeds_and_is_remembered(tmp_path, minilm):
     vectors = embed(ANIMALS)
     assert (vectors.shape, vectors.dtype) == ((3, 384), np.float32)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
+    assert SentenceTransformerEmbeddingFunction(minilm).max_tokens == 256
     query = embed.embed_query(["a cat naps"])
     assert int(np.argmax(vectors @ query[0])) == 0
     with retrieval_store.Client(tmp_path) as client:
@@ -141,6 +138,7 @@ def test_a_splade_model_gives_sparse_vectors(splade):
     (query,) = embed.embed_query(["a cat"])
     assert np.allclose(query.values, documents[0].values, atol=1e-5)
     assert embed.settings() == {"model_name": splade}
+    assert embed.max_tokens == embed._model.max_seq_length
 
 
 def test_no_tokenizer_goes_through_more_of_a_text_than_its_model_takes_in(minilm, monkeypatch):
@@ -187,6 +185,7 @@ def test_texts_and_images_are_embedded_in_one_call_in_order(checkpoint):
     embed = OpenCLIPEmbeddingFunction(CLIP, checkpoint, batch_size=2)
     items = ["a cat", noise(1), "a dog", noise(2), noise(3, (30, 30)), "a cat"]
     together = embed(items)
+    assert embed.max_tokens == 77
     assert together.dtype == np.float32
     assert np.linalg.norm(together, axis=1) == pytest.approx([1] * 6, abs=1e-4)
     for item, vector in zip(items, together, strict=True):
@@ -230,134 +229,6 @@ def test_a_collection_with_open_clip_is_opened_again_with_its_checkpoint(tmp_pat
             "name": "open-clip",
             "settings": {"model_name": CLIP, "checkpoint": checkpoint},
         }
-
-
-# a server with OpenAI's interface
-
-
-@pytest.fixture
-def server(monkeypatch):
-    """Answers with the lengths of texts, after the failures that the test asks for; notes what it is
-    asked."""
-    asked, failures = [], []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append((self.path, self.headers.get("Authorization"), body))
-            if failures:
-                status, more, text = failures.pop(0)
-                self.send_response(status)
-                for header, value in more.items():
-                    self.send_header(header, value)
-                self.end_headers()
-                self.wfile.write(text.encode())
-                return
-            size = body.get("dimensions", 2)
-            data = [
-                {"index": i, "embedding": [len(text)] * size}
-                for i, text in enumerate(body["input"])
-            ]
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps({"data": data[::-1]}).encode())
-
-        def log_message(self, *_):
-            pass
-
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=running.serve_forever)
-    thread.start()
-    monkeypatch.setenv("TEST_KEY", "s3cret")
-    monkeypatch.setattr("retrieval_store.embeddings.openai.FIRST_PAUSE", 0.01)
-    yield f"http://127.0.0.1:{running.server_port}/v1/", asked, failures
-    running.shutdown()
-    thread.join()
-    running.server_close()
-
-
-def test_a_server_embeds_in_batches_and_the_key_is_never_stored(server, tmp_path):
-    url, asked, _ = server
-    embed = OpenAIEmbeddingFunction("small", url, "TEST_KEY", dimensions=3, batch_size=2)
-    assert embed(["a", "bb", "ccc"]).tolist() == [[1] * 3, [2] * 3, [3] * 3]
-    assert [len(body["input"]) for _, _, body in asked] == [2, 1]
-    assert asked[0][0] == "/v1/embeddings"
-    assert asked[0][1] == "Bearer s3cret"
-    assert asked[0][2]["model"] == "small"
-    with retrieval_store.Client(tmp_path) as client:
-        things = client.create_collection("things", embedding_function=embed)
-        things.add(ids=["x"], documents=["four"])
-    assert not any(b"s3cret" in f.read_bytes() for f in tmp_path.rglob("*") if f.is_file())
-    with retrieval_store.Client(tmp_path) as client:
-        things = client.get_collection("things")
-        assert things.query(query_texts="four")["distances"] == [[0]]
-
-
-def test_passing_failures_are_tried_again_and_others_are_told(server, monkeypatch):
-    url, asked, failures = server
-    embed = OpenAIEmbeddingFunction("small", url, "TEST_KEY", retries=2)
-    failures += [(429, {"Retry-After": "0.01"}, "slow down"), (503, {}, "busy")]
-    assert embed(["abc"]).tolist() == [[3, 3]]
-    assert len(asked) == 3
-    failures += [(500, {}, "broken")] * 3
-    with pytest.raises(EmbeddingFunctionError, match="answered 500: broken"):
-        embed(["abc"])
-    failures[:] = [(401, {}, "wrong key")]
-    asked.clear()
-    with pytest.raises(EmbeddingFunctionError, match="answered 401: wrong key"):
-        embed(["abc"])
-    assert len(asked) == 1
-    failures[:] = [(200, {}, "<html>")]
-    with pytest.raises(EmbeddingFunctionError, match="didn't answer JSON"):
-        embed(["abc"])
-    failures[:] = [(200, {}, '{"error": 1}')]
-    with pytest.raises(EmbeddingFunctionError, match="something else than embeddings"):
-        embed(["abc"])
-    failures[:] = [(302, {"Location": "http://127.0.0.1:1/steal"}, "")]
-    with pytest.raises(EmbeddingFunctionError, match="302"):
-        embed(["abc"])
-    with pytest.raises(EmbeddingFunctionError, match="can't be reached"):
-        OpenAIEmbeddingFunction("small", "http://127.0.0.1:1", None, retries=0)(["a"])
-    monkeypatch.delenv("TEST_KEY")
-    with pytest.raises(EmbeddingFunctionError, match="TEST_KEY has no key"):
-        embed(["a"])
-
-
-def test_keys_never_show_and_answers_must_fit(server, monkeypatch, tmp_path):
-    url, _, failures = server
-    embed = OpenAIEmbeddingFunction("small", url, "TEST_KEY", retries=0)
-    failures += [(401, {}, '{"error": "Incorrect API key: s3cret"}')]
-    with pytest.raises(EmbeddingFunctionError, match=r"Incorrect API key: \*\*\*"):
-        embed(["a"])
-    for key in ("s3cret\u2019", "s3\ncret"):
-        monkeypatch.setenv("TEST_KEY", key)
-        with pytest.raises(EmbeddingFunctionError, match="TEST_KEY has no key that can be sent"):
-            embed(["a"])
-    monkeypatch.setenv("TEST_KEY", " s3cret\n")
-    assert embed(["abc"]).tolist() == [[3, 3]]
-    assert embed([]).shape == (0, 0)
-    for count in (1, 3):
-        data = [{"index": i, "embedding": [1, 2]} for i in range(count)]
-        failures += [(200, {}, json.dumps({"data": data}))]
-        with pytest.raises(EmbeddingFunctionError, match="something else than embeddings"):
-            embed(["a", "b"])
-    for base in ("https://user:pw@host/v1", "ftp://host/v1", "host"):
-        with pytest.raises(ValueError, match="base_url must be"):
-            OpenAIEmbeddingFunction("small", base)
-
-
-def test_one_batch_that_fails_writes_nothing(server):
-    url, _, failures = server
-    embed = OpenAIEmbeddingFunction("small", url, None, batch_size=10, retries=0)
-    with retrieval_store.Client() as client:
-        things = client.create_collection("things", embedding_function=embed)
-        failures += [
-            (200, {}, json.dumps({"data": [{"index": i, "embedding": [1, 2]} for i in range(10)]}))
-        ]
-        failures += [(400, {}, "no")]
-        with pytest.raises(EmbeddingFunctionError, match="answered 400"):
-            things.add(ids=[str(i) for i in range(20)], documents=["x"] * 20)
-        assert things.count() == 0
 
 
 # wrappers

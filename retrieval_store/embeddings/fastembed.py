@@ -1,0 +1,137 @@
+"""Texts by a model of fastembed, which runs in onnxruntime: without torch."""
+
+import os
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.json_values import shown
+from retrieval_store.embeddings.arguments import at_least, prefixed, prefixes
+from retrieval_store.embeddings.lengths import cut_to_tokens, known_tokens
+from retrieval_store.errors import (
+    EmbeddingFunctionError,
+    InvalidArgumentError,
+    MissingDependencyError,
+)
+
+
+class FastEmbedEmbeddingFunction:
+    """Embeds texts with a TextEmbedding of fastembed.
+
+    model_name: one of those that fastembed lists, which it may have to download;
+    specific_model_path: a directory with the model's files, from which it is loaded instead;
+    query_prefix, document_prefix: what is put before queries and documents. None: what the model's
+    makers say, for families that are known (`embeddings.arguments`), else nothing; "" nothing.
+    cache_dir, where downloads lie, threads, providers of onnxruntime, batch_size: where and how it
+    runs; they aren't remembered by collections. Of a text as many tokens count as the model takes
+    in. Raises MissingDependencyError at the first use without the package, and
+    EmbeddingFunctionError where the model can't be loaded. `close` lets go of the model, which the
+    next use loads again.
+    """
+
+    def __init__(
+        self,
+        model_name: str = "BAAI/bge-small-en-v1.5",
+        *,
+        specific_model_path: str | os.PathLike[str] | None = None,
+        query_prefix: str | None = None,
+        document_prefix: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        threads: int | None = None,
+        providers: Sequence[str] | None = None,
+        batch_size: int = 64,
+    ) -> None:
+        if not isinstance(model_name, str) or not model_name:
+            raise InvalidArgumentError(
+                f"model_name is {shown(model_name)}, expected a name that fastembed lists"
+            )
+        path = None if specific_model_path is None else os.fspath(specific_model_path)
+        self._settings: dict[str, Any] = {
+            "model_name": model_name,
+            "specific_model_path": path,
+            **prefixes(model_name, query_prefix, document_prefix),
+        }
+        self._given: dict[str, Any] = {
+            "cache_dir": None if cache_dir is None else os.fspath(cache_dir),
+            "threads": None if threads is None else at_least(1, "threads", threads),
+            "providers": None if providers is None else list(providers),
+        }
+        self._batch_size = at_least(1, "batch_size", batch_size)
+        self._model: Any = None
+        self._loading = threading.Lock()
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the embeddings."""
+        return self._settings
+
+    @property
+    def max_tokens(self) -> int | None:
+        """How many tokens of a text count, its prefix included: where the model's tokenizer cuts.
+        The model is loaded to tell; None where it doesn't."""
+        return _cut_by(self._loaded())
+
+    def __call__(self, input: Sequence[str]) -> Matrix:
+        """(n, dim) float32 for n documents."""
+        return self._embedded("passage_embed", input, self._settings["document_prefix"])
+
+    def embed_query(self, input: Sequence[str]) -> Matrix:
+        """(n, dim) float32 for n queries."""
+        return self._embedded("query_embed", input, self._settings["query_prefix"])
+
+    def close(self) -> None:
+        """Let go of the model, and of the memory that it takes."""
+        with self._loading:
+            self._model = None
+
+    def _embedded(self, method: str, input: Sequence[str], prefix: str) -> Matrix:
+        texts = prefixed(input, prefix)
+        if not texts:
+            return np.empty((0, 0), np.float32)
+        model = self._loaded()
+        texts = cut_to_tokens(texts, _cut_by(model), self._settings["model_name"])
+        vectors = list(getattr(model, method)(texts, batch_size=self._batch_size))
+        return np.array(vectors, np.float32)
+
+    def _loaded(self) -> Any:
+        with self._loading:
+            if self._model is None:
+                try:
+                    from fastembed import TextEmbedding
+                except ImportError as error:
+                    raise MissingDependencyError(
+                        "FastEmbedEmbeddingFunction needs fastembed: "
+                        'pip install "retrieval-store[fastembed]"'
+                    ) from error
+                self._model = self._made(TextEmbedding)
+        return self._model
+
+    def _made(self, kind: Any) -> Any:
+        name, path = self._settings["model_name"], self._settings["specific_model_path"]
+        known = {str(one["model"]).casefold() for one in kind.list_supported_models()}
+        if name.casefold() not in known:
+            raise EmbeddingFunctionError(
+                f"fastembed has no model {name!r}; TextEmbedding.list_supported_models() lists "
+                "those that it has, and TextEmbedding.add_custom_model() adds one"
+            )
+        if path is not None and not os.path.isdir(path):
+            raise EmbeddingFunctionError(f"specific_model_path {path!r} is no directory")
+        given = {**self._given, "specific_model_path": path}
+        try:
+            return kind(name, **{key: one for key, one in given.items() if one is not None})
+        except Exception as error:  # of the network, the hub, the disk or onnxruntime
+            raise EmbeddingFunctionError(
+                f"fastembed can't load the model {name!r}: {error}. Where it can't be downloaded, "
+                "copy the model's files from a machine that has them: give their directory as "
+                "specific_model_path=, or a whole cache as cache_dir= and set HF_HUB_OFFLINE=1"
+            ) from error
+
+
+def _cut_by(model: Any) -> int | None:
+    """Where the tokenizer of a TextEmbedding cuts; it has the model in its attribute of this name,
+    of one kind or another."""
+    tokenizer = getattr(getattr(model, "model", None), "tokenizer", None)
+    truncation = getattr(tokenizer, "truncation", None)
+    return known_tokens(truncation.get("max_length")) if isinstance(truncation, dict) else None

@@ -1,0 +1,158 @@
+"""Embeddings from Ollama, by its own interface: models that run on your machine, or on one of
+yours."""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.json_values import shown
+from retrieval_store.embeddings.arguments import at_least, prefixed, prefixes
+from retrieval_store.embeddings.lengths import known_tokens
+from retrieval_store.embeddings.servers import (
+    ask,
+    checked_manner,
+    checked_url,
+    in_batches,
+    matrix,
+    no_embeddings,
+)
+from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
+
+_SHOW_TIMEOUT = 10.0  # seconds; nothing has to be loaded for it
+
+
+class OllamaEmbeddingFunction:
+    """Embeds texts by POST {base_url}/api/embed of Ollama.
+
+    model: its name there, such as "nomic-embed-text", which `ollama pull` has fetched.
+    query_prefix, document_prefix: what is put before queries and documents. None: what the model's
+    makers say, for families that are known (`embeddings.arguments`), else nothing; "" nothing.
+    dimensions: how many numbers, where the model can choose. batch_size, timeout in seconds, in
+    which Ollama may first have to load the model, retries: how it is asked; they aren't remembered
+    by collections. Of a text as many tokens count as the model takes in (`max_tokens`). Raises
+    EmbeddingFunctionError when Ollama isn't running, hasn't the model, or refuses.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        base_url: str = "http://localhost:11434",
+        *,
+        query_prefix: str | None = None,
+        document_prefix: str | None = None,
+        dimensions: int | None = None,
+        batch_size: int = 64,
+        timeout: float = 120.0,
+        retries: int = 4,
+    ) -> None:
+        if not isinstance(model, str) or not model:
+            raise InvalidArgumentError(
+                f"model is {shown(model)}, expected the name of a model that Ollama has, such as "
+                "'nomic-embed-text'"
+            )
+        self._settings: dict[str, Any] = {
+            "model": model.removesuffix(":latest"),  # which is what a name without a tag means
+            "base_url": checked_url(base_url),
+            **prefixes(model, query_prefix, document_prefix),
+            "dimensions": None if dimensions is None else at_least(1, "dimensions", dimensions),
+        }
+        self._manner = checked_manner(batch_size, timeout, retries)
+        self._shown: dict[str, Any] | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the embeddings."""
+        return self._settings
+
+    @property
+    def max_tokens(self) -> int | None:
+        """How many tokens of a text count, its prefix included: those of the model's context, or
+        fewer if its parameters say so. Ollama is asked once; None where it doesn't tell. It may
+        have been started with a smaller context for all models, which it doesn't tell either."""
+        if self._shown is None:
+            with suppress(EmbeddingFunctionError):  # asked again the next time
+                answer = self._asked("/api/show", {"model": self._settings["model"]}, brief=True)
+                self._shown = answer if isinstance(answer, dict) else {}
+        return None if self._shown is None else _context_of(self._shown)
+
+    def __call__(self, input: Sequence[str]) -> Matrix:
+        """(n, dim) float32 for n documents, of length 1."""
+        return self._all(input, self._settings["document_prefix"])
+
+    def embed_query(self, input: Sequence[str]) -> Matrix:
+        """(n, dim) float32 for n queries, of length 1."""
+        return self._all(input, self._settings["query_prefix"])
+
+    def _all(self, input: Sequence[str], prefix: str) -> Matrix:
+        return in_batches(prefixed(input, prefix), self._manner.batch_size, self._embedded)
+
+    def _embedded(self, texts: list[str]) -> Matrix:
+        body = {"model": self._settings["model"], "input": texts, "truncate": True}
+        wanted = self._settings["dimensions"]
+        if wanted is not None:
+            body["dimensions"] = wanted
+        answer = self._asked("/api/embed", body)
+        try:
+            vectors = matrix(answer["embeddings"], len(texts))
+        except (KeyError, TypeError, ValueError) as error:
+            raise no_embeddings(f"{self._settings['base_url']}/api/embed", answer) from error
+        if wanted is not None and vectors.shape[1] != wanted:
+            raise EmbeddingFunctionError(
+                f"dimensions is {wanted}, but the model {self._settings['model']!r} answered "
+                f"vectors of {vectors.shape[1]} numbers: it has no more, or this version of Ollama "
+                "can't shorten them"
+            )
+        return vectors
+
+    def _asked(self, path: str, body: dict[str, Any], brief: bool = False) -> Any:
+        """What Ollama answers; brief: soon and at the first try, or not at all."""
+        how = self._manner
+        if brief:
+            how = replace(how, timeout=min(how.timeout, _SHOW_TIMEOUT), retries=0)
+        url = self._settings["base_url"] + path
+        return ask(url, json.dumps(body).encode(), {}, how, self._told)
+
+    def _told(self, status: int | None, said: str) -> str:
+        """What is wrong, and what can be done about it."""
+        url, model = self._settings["base_url"], self._settings["model"]
+        reason = _reason_in(said)
+        if status is None:
+            return (
+                f"Ollama can't be reached at {url} ({said}): is it running there? `ollama serve` "
+                "starts it; where it is elsewhere, say so by base_url="
+            )
+        if status == 404 and reason is None:
+            return (
+                f"{url} answered 404 ({said.strip()}), as what isn't Ollama does: base_url is its "
+                "address alone, without /api or /v1"
+            )
+        if status == 404:
+            return f"Ollama at {url} says: {reason}. `ollama pull {model}` fetches the model"
+        return f"Ollama at {url} answered {status}: {said if reason is None else reason}"
+
+
+def _reason_in(said: str) -> str | None:
+    """What Ollama gives as the reason: {"error": "…"}."""
+    try:
+        reason = json.loads(said)["error"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return reason if isinstance(reason, str) else None
+
+
+def _context_of(shown_model: dict[str, Any]) -> int | None:
+    """Of what /api/show answers: "<architecture>.context_length" in model_info, and a line
+    "num_ctx 2048" in the parameters."""
+    found = []
+    information = shown_model.get("model_info")
+    if isinstance(information, dict):
+        architecture = information.get("general.architecture")
+        found.append(known_tokens(information.get(f"{architecture}.context_length")))
+    parameters = shown_model.get("parameters")
+    for line in parameters.splitlines() if isinstance(parameters, str) else []:
+        words = line.split()
+        if len(words) == 2 and words[0] == "num_ctx" and words[1].isdecimal():
+            found.append(known_tokens(int(words[1])))
+    return min((one for one in found if one is not None), default=None)

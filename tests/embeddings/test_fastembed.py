@@ -1,0 +1,167 @@
+"""Models of fastembed, whose package a stand-in takes the place of: its models are downloaded."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import retrieval_store
+from retrieval_store import FastEmbedEmbeddingFunction
+from retrieval_store.direct import embedder
+from retrieval_store.embeddings import lengths, max_tokens_of
+from retrieval_store.errors import (
+    EmbeddingFunctionError,
+    InvalidArgumentError,
+    InvalidTypeError,
+    MissingDependencyError,
+)
+
+BGE = "BAAI/bge-small-en-v1.5"
+NOMIC = "nomic-ai/nomic-embed-text-v1.5"
+
+
+class TextEmbedding:
+    """What fastembed's does, as far as it is used: vectors of lengths, of documents or of queries."""
+
+    made: list = []  # noqa: RUF012 - of each test its own
+    failure: Exception | None = None
+    truncation: object = {"max_length": 512, "direction": "right"}
+
+    @classmethod
+    def list_supported_models(cls):
+        return [{"model": BGE, "dim": 2}, {"model": NOMIC, "dim": 2}]
+
+    def __init__(self, model_name, **given):
+        if self.failure is not None:
+            raise self.failure
+        self.given, self.asked = {"model_name": model_name, **given}, []
+        self.model = SimpleNamespace(tokenizer=SimpleNamespace(truncation=self.truncation))
+        self.made.append(self)
+
+    def passage_embed(self, texts, **kwargs):
+        self.asked.append((list(texts), kwargs))
+        yield from (np.array([len(text), 1.0]) for text in texts)
+
+    def query_embed(self, query, **kwargs):
+        self.asked.append((list(query), kwargs))
+        yield from (np.array([len(text), 2.0]) for text in query)
+
+
+@pytest.fixture
+def fastembed(monkeypatch):
+    """A class in the place of fastembed's, in what is as a new process."""
+    kind = type("TextEmbedding", (TextEmbedding,), {"made": []})
+    monkeypatch.setitem(sys.modules, "fastembed", SimpleNamespace(TextEmbedding=kind))
+    monkeypatch.setattr(embedder, "_given", set())
+    monkeypatch.setattr(lengths, "_told", set())
+    return kind
+
+
+def test_documents_and_queries_are_embedded_each_in_its_way(fastembed):
+    embed = FastEmbedEmbeddingFunction(batch_size=8, threads=2, cache_dir="models")
+    assert fastembed.made == []  # until it is used
+    vectors = embed(["a", "bb"])
+    assert (vectors.dtype, vectors.tolist()) == (np.float32, [[1, 1], [2, 1]])
+    assert embed.embed_query(["ccc"]).tolist() == [[3, 2]]
+    (model,) = fastembed.made
+    assert model.given == {"model_name": BGE, "threads": 2, "cache_dir": "models"}
+    assert model.asked == [(["a", "bb"], {"batch_size": 8}), (["ccc"], {"batch_size": 8})]
+    assert embed([]).shape == (0, 0)
+
+
+def test_models_that_were_trained_with_prefixes_get_them(fastembed):
+    embed = FastEmbedEmbeddingFunction(NOMIC)
+    embed(["a"])
+    embed.embed_query(["b"])
+    plain = FastEmbedEmbeddingFunction(NOMIC, query_prefix="", document_prefix="")
+    plain(["a"])
+    assert [texts for model in fastembed.made for texts, _ in model.asked] == [
+        ["search_document: a"],
+        ["search_query: b"],
+        ["a"],
+    ]
+
+
+def test_a_model_that_was_let_go_of_is_loaded_again(fastembed):
+    embed = FastEmbedEmbeddingFunction()
+    before = embed(["a"])
+    embed.close()
+    embed.close()
+    assert np.array_equal(embed(["a"]), before)
+    assert len(fastembed.made) == 2
+
+
+@pytest.mark.parametrize(
+    ("truncation", "tokens"),
+    [({"max_length": 512}, 512), ({}, None), (None, None), ({"max_length": int(1e30)}, None)],
+)
+def test_the_tokenizer_tells_how_many_tokens_count(fastembed, truncation, tokens):
+    fastembed.truncation = truncation
+    embed = FastEmbedEmbeddingFunction()
+    assert (embed.max_tokens, max_tokens_of(embed)) == (tokens, tokens)
+    embed(["x " * 1_000_000])
+    (text,) = fastembed.made[0].asked[0][0]
+    assert len(text) == (2_000_000 if tokens is None else tokens * 64)
+
+
+def test_a_collection_remembers_the_model_and_loads_none_that_only_a_store_names(
+    fastembed, tmp_path
+):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    embed = FastEmbedEmbeddingFunction(specific_model_path=folder, threads=1, cache_dir=tmp_path)
+    with retrieval_store.Client(tmp_path / "store") as client:
+        things = client.create_collection("things", embedding_function=embed)
+        things.add(ids=["a", "b"], documents=["one", "three"])
+        assert things.configuration["embedding_function"] == {
+            "name": "fastembed",
+            "settings": {
+                "model_name": BGE,
+                "specific_model_path": str(folder),
+                "query_prefix": "",
+                "document_prefix": "",
+            },
+        }
+    assert fastembed.made[0].given["specific_model_path"] == str(folder)
+    embedder._given.clear()  # as in another process
+    with retrieval_store.Client(tmp_path / "store") as client:
+        things = client.get_collection("things")
+        with pytest.raises(EmbeddingFunctionError, match="'fastembed'.*trust=True"):
+            things.query(query_texts="one")
+        assert len(fastembed.made) == 1
+        things = client.get_collection("things", embedding_function=embed)
+        assert things.query(query_texts="one", n_results=1)["ids"] == [["a"]]
+    with retrieval_store.Client(tmp_path / "store", trust=True) as client:
+        assert client.get_collection("things").query(query_texts="one")["ids"]
+    assert len(fastembed.made) == 2
+
+
+def test_where_a_model_cannot_be_had_it_is_said_what_can_be_done(fastembed, tmp_path, monkeypatch):
+    fastembed.failure = ValueError("Could not load model from any source.")
+    with pytest.raises(
+        EmbeddingFunctionError,
+        match=f"load the model '{BGE}': Could not.*specific_model_path=.*HF_HUB_OFFLINE=1",
+    ):
+        FastEmbedEmbeddingFunction()(["a"])
+    assert max_tokens_of(FastEmbedEmbeddingFunction()) is None
+    with pytest.raises(EmbeddingFunctionError, match="no model 'me/mine'.*list_supported_models"):
+        FastEmbedEmbeddingFunction("me/mine")(["a"])
+    with pytest.raises(
+        EmbeddingFunctionError, match="specific_model_path '.*none' is no directory"
+    ):
+        FastEmbedEmbeddingFunction(specific_model_path=tmp_path / "none")(["a"])
+    monkeypatch.setitem(sys.modules, "fastembed", None)
+    with pytest.raises(MissingDependencyError, match=r"retrieval-store\[fastembed\]"):
+        FastEmbedEmbeddingFunction()(["a"])
+
+
+def test_arguments_that_fastembed_could_not_use_are_refused():
+    for wrong in ({"batch_size": 0}, {"threads": 1.5}, {"model_name": ""}):
+        (name,) = wrong
+        with pytest.raises(InvalidArgumentError, match=f"^{name} is"):
+            FastEmbedEmbeddingFunction(**wrong)
+    with pytest.raises(InvalidTypeError, match="query_prefix is 3"):
+        FastEmbedEmbeddingFunction(query_prefix=3)
+    with pytest.raises(InvalidTypeError, match=r"input\[0\] is of type int"):
+        FastEmbedEmbeddingFunction()([1])

@@ -17,6 +17,11 @@ from retrieval_store.errors import (
     MissingDependencyError,
 )
 
+_WITHOUT_NETWORK = (
+    "Where it can't be downloaded, copy its files from a machine that has them: give their "
+    "directory as specific_model_path=, or a whole cache as cache_dir= and set HF_HUB_OFFLINE=1"
+)
+
 
 class FastEmbedEmbeddingFunction:
     """Embeds texts with a TextEmbedding of fastembed.
@@ -122,10 +127,10 @@ class FastEmbedEmbeddingFunction:
         try:
             return kind(name, **{key: one for key, one in given.items() if one is not None})
         except Exception as error:  # of the network, the hub, the disk or onnxruntime
+            reason = str(error).rstrip(".")
             raise EmbeddingFunctionError(
-                f"fastembed can't load the model {name!r}: {error}. Where it can't be downloaded, "
-                "copy the model's files from a machine that has them: give their directory as "
-                "specific_model_path=, or a whole cache as cache_dir= and set HF_HUB_OFFLINE=1"
+                f"fastembed can't load the model {name!r}: {reason}. "
+                + (_WITHOUT_NETWORK if path is None else f"Are all of its files in {path!r}?")
             ) from error
 
 

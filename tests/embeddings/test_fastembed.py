@@ -145,6 +145,10 @@ def test_where_a_model_cannot_be_had_it_is_said_what_can_be_done(fastembed, tmp_
     ):
         FastEmbedEmbeddingFunction()(["a"])
     assert max_tokens_of(FastEmbedEmbeddingFunction()) is None
+    with pytest.raises(
+        EmbeddingFunctionError, match=f"source. Are all of its files in '{tmp_path}"
+    ):
+        FastEmbedEmbeddingFunction(specific_model_path=tmp_path)(["a"])
     with pytest.raises(EmbeddingFunctionError, match="no model 'me/mine'.*list_supported_models"):
         FastEmbedEmbeddingFunction("me/mine")(["a"])
     with pytest.raises(

@@ -7,7 +7,9 @@ import click
 from retrieval_store.errors import ConflictError, EmbeddingFunctionError, RetrievalStoreError
 
 NONE = "none"
-NAMES = "wordllama, sentence-transformers, fastembed, open-clip, openai, or one of a package"
+NAMES = (
+    "wordllama, sentence-transformers, fastembed, open-clip, ollama, openai, or one of a package"
+)
 OF_IMAGES = "open-clip"
 _OF_TEXTS = ("wordllama", "sentence-transformers", "fastembed", "ollama", "openai")
 

@@ -27,18 +27,18 @@ _SHOW_TIMEOUT = 10.0  # seconds; nothing has to be loaded for it
 class OllamaEmbeddingFunction:
     """Embeds texts by POST {base_url}/api/embed of Ollama.
 
-    model: its name there, such as "nomic-embed-text", which `ollama pull` has fetched.
-    query_prefix, document_prefix: what is put before queries and documents. None: what the model's
-    makers say, for families that are known (`embeddings.arguments`), else nothing; "" nothing.
-    dimensions: how many numbers, where the model can choose. batch_size, timeout in seconds, in
-    which Ollama may first have to load the model, retries: how it is asked; they aren't remembered
-    by collections. Of a text as many tokens count as the model takes in (`max_tokens`). Raises
-    EmbeddingFunctionError when Ollama isn't running, hasn't the model, or refuses.
+    model: its name there; `ollama pull` fetches it. query_prefix, document_prefix: what is put
+    before queries and documents. None: what the model's makers say, for families that are known
+    (`embeddings.arguments`), else nothing; "" nothing. dimensions: how many numbers, where the
+    model can choose. batch_size, timeout in seconds, in which Ollama may first have to load the
+    model, retries: how it is asked; they aren't remembered by collections. Of a text as many tokens
+    count as the model takes in (`max_tokens`). Raises EmbeddingFunctionError when Ollama isn't
+    running, hasn't the model, or refuses.
     """
 
     def __init__(
         self,
-        model: str,
+        model: str = "nomic-embed-text",
         base_url: str = "http://localhost:11434",
         *,
         query_prefix: str | None = None,

@@ -95,7 +95,11 @@ def batches(texts: list[str], size: int) -> Iterator[list[str]]:
 
 def matrix(rows: Any, count: int) -> Matrix:
     """(count, dim) float32 of what a server answered; TypeError or ValueError if it isn't that."""
-    vectors = np.array(rows, np.float32)
+    try:
+        with np.errstate(over="ignore"):  # what is too large becomes infinite
+            vectors = np.array(rows, np.float32)
+    except OverflowError as error:  # an int that no float holds
+        raise ValueError(str(error)) from error
     if vectors.ndim != 2 or len(vectors) != count or not vectors.shape[1]:
         raise ValueError(f"an array of shape {vectors.shape} for {count} texts")
     if not np.isfinite(vectors).all():

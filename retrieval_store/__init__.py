@@ -65,6 +65,8 @@ if TYPE_CHECKING:
         SentenceTransformerEmbeddingFunction,
     )
     from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
+    from retrieval_store.evaluation.evaluating import evaluate
+    from retrieval_store.evaluation.results import Comparison, Evaluation
     from retrieval_store.loaders import DataLoader
     from retrieval_store.loaders.images import ImageLoader
     from retrieval_store.loaders.texts import TextLoader
@@ -79,6 +81,7 @@ __all__ = [
     "ClientAPI",
     "Collection",
     "CollectionMetadata",
+    "Comparison",
     "Configuration",
     "DataLoader",
     "DeleteResult",
@@ -87,6 +90,7 @@ __all__ = [
     "EmbeddingFunction",
     "Embeddings",
     "EphemeralClient",
+    "Evaluation",
     "Explanation",
     "GetResult",
     "IDs",
@@ -116,6 +120,7 @@ __all__ = [
     "__version__",
     "embeddings",
     "errors",
+    "evaluate",
     "filters",
     "loaders",
     "plugins",
@@ -162,6 +167,9 @@ _HOMES = {
     "WriteResult": "retrieval_store.direct.results",
     "GetResult": "retrieval_store.direct.results",
     "QueryResult": "retrieval_store.direct.results",
+    "evaluate": "retrieval_store.evaluation.evaluating",
+    "Comparison": "retrieval_store.evaluation.results",
+    "Evaluation": "retrieval_store.evaluation.results",
     "register_embedding_function": "retrieval_store.plugins",
     "restore": "retrieval_store.direct.client",
     "WordLlamaEmbedding": "retrieval_store.embeddings.wordllama",

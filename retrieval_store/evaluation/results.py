@@ -130,21 +130,25 @@ class Comparison:
         return f"<Comparison of {self.summary}>"
 
     def __str__(self) -> str:
-        columns = ("difference", self.first, self.second, "query")
-        rows = [(one.difference, one.first, one.second, one.question.query) for one in self._most()]
+        columns, rows = self.table()
         return "\n".join([self.summary, *([plain_table(columns, rows)] if rows else [])])
 
     def _repr_html_(self) -> str:
-        columns = ("difference", self.first, self.second, "query", "expected")
-        rows = [
-            (*_values_of(one), some_of([*one.question.grades]), *map(some_of, _found_of(one)))
-            for one in self._most()
-        ]
-        found = [f"found by {self.first}", f"found by {self.second}"]
-        return table_of([*columns, *found], rows, self.summary)
+        columns, rows = self.table()
+        columns += [f"found by {self.first}", f"found by {self.second}"]
+        found = ((one.found_by_first, one.found_by_second) for one in self._most())
+        rows = [[*row, *map(some_of, ids)] for row, ids in zip(rows, found, strict=True)]
+        return table_of(columns, rows, self.summary)
+
+    def table(self) -> tuple[list[str], list[list[Any]]]:
+        """Columns and rows as they are shown: what changed most, from the worst to the best."""
+        rows: list[list[Any]] = []
+        for one in self._most():
+            ids = some_of([*one.question.grades])
+            rows.append([one.difference, one.first, one.second, one.question.query, ids])
+        return ["difference", self.first, self.second, "query", "expected"], rows
 
     def _most(self) -> list[Change]:
-        """What changed most, from the worst to the best."""
         return [*self.worse[:SHOWN], *reversed(self.better[:SHOWN])]
 
 
@@ -215,12 +219,13 @@ class Evaluation:
         return f"<Evaluation of {counted(len(self.questions), 'question')}: {[*self.settings]}>"
 
     def __str__(self) -> str:
-        return "\n".join([plain_table(*self._table()), *self._notes()])
+        return "\n".join([plain_table(*self.table()), *self._notes()])
 
     def _repr_html_(self) -> str:
-        return table_of(*self._table(), "; ".join(self._notes()))
+        return table_of(*self.table(), "; ".join(self._notes()))
 
-    def _table(self) -> tuple[list[str], list[list[Any]]]:
+    def table(self) -> tuple[list[str], list[list[Any]]]:
+        """Columns and rows as they are shown: of each setting the means, and their intervals."""
         columns, percent = ["setting"], in_percent(self.confidence)
         for measure in MEASURES:
             columns += [named(measure, self.k), percent]
@@ -259,11 +264,3 @@ def _cells_of(result: SettingResult) -> list[Any]:
         found = result.estimates[measure]
         cells += [found.mean, between(found.low, found.high)]
     return cells
-
-
-def _values_of(change: Change) -> tuple[float, float, float, str]:
-    return change.difference, change.first, change.second, change.question.query
-
-
-def _found_of(change: Change) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    return change.found_by_first, change.found_by_second

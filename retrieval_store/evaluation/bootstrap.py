@@ -10,7 +10,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Floats
 
-RESAMPLES = 10_000  # by which the ends of an interval of 95 % vary by some hundredths of its width
+RESAMPLES = 10_000  # then seeds move an end of a 95 % interval by about a hundredth of its width
 AT_ONCE = 1 << 22  # questions drawn at once: 32 MB
 
 

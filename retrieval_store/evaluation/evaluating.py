@@ -43,7 +43,7 @@ def evaluate(
     questions: Iterable[Mapping[str, Any]] | str | os.PathLike[str],
     k: int = 10,
     *,
-    modes: Iterable[EvaluatedMode] | None = None,
+    modes: EvaluatedMode | Iterable[EvaluatedMode] | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     where: Mapping[str, Any] | None = None,
     where_document: Mapping[str, Any] | None = None,
@@ -79,10 +79,10 @@ def evaluate(
         raise InvalidTypeError(f"collection is {shown(collection)}, expected a Collection")
     k, seed = whole_number(k, "k", 1), whole_number(seed, "seed", 0)
     confidence = _checked_confidence(confidence)
-    modes, named = modes_of(modes), settings_of(settings)
-    known = questions_of(questions)
+    named, known = settings_of(settings), questions_of(questions)
+    chosen = _chosen(collection, known, modes_of(modes), named)
     shared = {"where": where, "where_document": where_document}
-    ways = all_settings(_modes(collection, known, modes, named), named, shared)
+    ways = all_settings(chosen, named, shared)
     missing = unknown_to(collection, known)
     if missing:
         _log.warning("%s", about_missing(missing))
@@ -95,7 +95,7 @@ def evaluate(
     return Evaluation(k, confidence, seed, known, results, missing)
 
 
-def _modes(
+def _chosen(
     collection: Collection,
     questions: Sequence[Question],
     modes: Sequence[EvaluatedMode] | None,

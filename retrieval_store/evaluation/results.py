@@ -15,7 +15,14 @@ from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.evaluation.bootstrap import intervals_of_means
 from retrieval_store.evaluation.measures import CALLED, MEASURES, Measure
 from retrieval_store.evaluation.questions import Question
-from retrieval_store.evaluation.tables import between, counted, in_percent, plain_table, some_of
+from retrieval_store.evaluation.tables import (
+    between,
+    counted,
+    in_percent,
+    plain_table,
+    signed,
+    some_of,
+)
 
 EQUAL = 1e-12  # values that are no further apart than rounding takes them
 SHOWN = 5  # questions that got worse, and that got better, in a table
@@ -103,8 +110,8 @@ class Comparison:
         """The difference and the numbers of questions, in a line."""
         found, called = self.difference, named(self.measure, self.k)
         return (
-            f"{called}: {self.second} - {self.first} = {found.mean:+.3f} "
-            f"({in_percent(self.confidence)}: {found.low:+.3f} … {found.high:+.3f}); "
+            f"{called}: {self.second} - {self.first} = {signed(found.mean)} "
+            f"({in_percent(self.confidence)}: {signed(found.low)} … {signed(found.high)}); "
             f"{len(self.better):,} better, {len(self.worse):,} worse, {len(self.same):,} the same"
         )
 

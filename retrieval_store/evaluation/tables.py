@@ -30,6 +30,11 @@ def between(low: float, high: float) -> str:
     return f"{low:.3f} … {high:.3f}"
 
 
+def signed(difference: float) -> str:
+    """A difference, with its sign; + where it is 0 but for rounding."""
+    return f"{round(difference, 3) + 0.0:+.3f}"  # which makes 0 of -0
+
+
 def in_percent(share: float) -> str:
     """A share of 1, as it is spoken of."""
     return f"{100 * share:g} %"

@@ -106,8 +106,8 @@ def test_an_interval_is_that_of_scipy(count, confidence):
     ).confidence_interval  # fmt: skip
     ((low, high),) = intervals_of_means(differences[:, np.newaxis], confidence, seed=0)
     width = theirs.high - theirs.low
-    assert abs(low - theirs.low) < 0.06 * width
-    assert abs(high - theirs.high) < 0.06 * width
+    assert abs(low - theirs.low) < 0.05 * width
+    assert abs(high - theirs.high) < 0.05 * width
 
 
 def test_an_interval_is_the_same_whatever_is_measured_beside_it():

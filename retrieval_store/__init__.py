@@ -69,6 +69,8 @@ if TYPE_CHECKING:
         SentenceTransformerEmbeddingFunction,
     )
     from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
+    from retrieval_store.evaluation.evaluating import evaluate
+    from retrieval_store.evaluation.results import Comparison, Evaluation
     from retrieval_store.loaders import DataLoader
     from retrieval_store.loaders.images import ImageLoader
     from retrieval_store.loaders.texts import TextLoader
@@ -83,6 +85,7 @@ __all__ = [
     "ClientAPI",
     "Collection",
     "CollectionMetadata",
+    "Comparison",
     "Configuration",
     "DataLoader",
     "DeleteResult",
@@ -91,6 +94,7 @@ __all__ = [
     "EmbeddingFunction",
     "Embeddings",
     "EphemeralClient",
+    "Evaluation",
     "Explanation",
     "FastEmbedEmbeddingFunction",
     "GetResult",
@@ -100,8 +104,8 @@ __all__ = [
     "Include",
     "Metadata",
     "Metadatas",
-    "OllamaEmbeddingFunction",
     "MiniLMEmbedding",
+    "OllamaEmbeddingFunction",
     "OnnxEmbedding",
     "OpenAIEmbeddingFunction",
     "OpenCLIPEmbeddingFunction",
@@ -124,6 +128,7 @@ __all__ = [
     "__version__",
     "embeddings",
     "errors",
+    "evaluate",
     "filters",
     "loaders",
     "plugins",
@@ -170,6 +175,9 @@ _HOMES = {
     "WriteResult": "retrieval_store.direct.results",
     "GetResult": "retrieval_store.direct.results",
     "QueryResult": "retrieval_store.direct.results",
+    "evaluate": "retrieval_store.evaluation.evaluating",
+    "Comparison": "retrieval_store.evaluation.results",
+    "Evaluation": "retrieval_store.evaluation.results",
     "register_embedding_function": "retrieval_store.plugins",
     "restore": "retrieval_store.direct.client",
     "MiniLMEmbedding": "retrieval_store.embeddings.onnx.minilm",

@@ -1,22 +1,40 @@
-"""What points there are, and which are the best: `peek`, `get`, `query`. They open read-only."""
+"""What points there are, which are the best, and how often those are the right ones: `peek`, `get`,
+`query`, `evaluate`. They open read-only."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from retrieval_store.command import models, options
 from retrieval_store.command.options import Json
-from retrieval_store.command.output import complain, print_json, table, tell_missing
+from retrieval_store.command.output import (
+    complain,
+    counted,
+    print_json,
+    say,
+    table,
+    tell_missing,
+)
 from retrieval_store.command.places import collection_of, opened
+
+if TYPE_CHECKING:
+    from retrieval_store.evaluation.results import Comparison, Evaluation
 
 FIELDS = ("documents", "metadatas", "uris")
 VECTORS = ("embeddings", "sparse_embeddings")
 RANKED = ("distance", "score")
 COLUMNS = ("id", "document", "metadata", "uri", "embedding", "sparse_embedding")
+MODES = ("dense", "text", "hybrid")
 embeddings = click.option("--embeddings", is_flag=True, help="With vectors, sparse ones too.")
+model = click.option(
+    "--model",
+    type=options.TEXT,
+    metavar="NAME",
+    help=f"Embeds queries, where the collection remembers none: {models.NAMES}.",
+)
 
 
 @click.command()
@@ -122,7 +140,7 @@ def _missing_of(ids: Sequence[str], found: Sequence[str]) -> list[str]:
 @options.filters
 @click.option(
     "--mode",
-    type=click.Choice(["dense", "text", "hybrid"]),
+    type=click.Choice(MODES),
     default="dense",
     show_default=True,
     help="By nearness, by words, or by both.",
@@ -130,12 +148,7 @@ def _missing_of(ids: Sequence[str], found: Sequence[str]) -> list[str]:
 @click.option("--alpha", default=0.5, show_default=True, help="What vectors weigh in hybrid mode.")
 @click.option("--offset", type=click.IntRange(0), default=0, help="But not the best so many.")
 @click.option("--max-distance", type=float, help="Nothing farther than that.")
-@click.option(
-    "--model",
-    type=options.TEXT,
-    metavar="NAME",
-    help=f"Embeds the query, where the collection remembers none: {models.NAMES}.",
-)
+@model
 @click.option("--exact", is_flag=True, help="The very nearest, without the index.")
 @click.option("--explain", is_flag=True, help="Say how it was answered, instead of the answer.")
 @embeddings
@@ -184,6 +197,113 @@ def query(
             return
         include = cast(Any, [*_included(embeddings), "distances"])
         _show(_records(found.query(include=include, **asked)), as_json)
+
+
+@click.command()
+@options.store
+@options.collection
+@click.argument("questions", type=options.FILE)
+@click.option(
+    "-k",
+    "--k",
+    "k",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="How many hits count.",
+)
+@click.option(
+    "--mode",
+    "modes",
+    type=click.Choice(MODES),
+    multiple=True,
+    help="Only this one; may be given several times.",
+)
+@options.filters
+@click.option(
+    "--compare",
+    type=click.Choice(MODES),
+    nargs=2,
+    help="What the second changes against the first, question by question.",
+)
+@click.option(
+    "--measure",
+    type=click.Choice(["recall", "mrr", "ndcg"]),
+    default="ndcg",
+    show_default=True,
+    help="By which they are compared.",
+)
+@model
+@options.trust
+@options.as_json
+def evaluate(
+    store: str,
+    collection: str,
+    questions: Path,
+    k: int,
+    modes: Sequence[str],
+    where: Any,
+    where_document: Any,
+    compare: tuple[str, str] | None,
+    measure: Any,
+    model: str | None,
+    trust: bool,
+    as_json: bool,
+) -> None:
+    """How often the right points are found: recall, MRR and nDCG, by mode.
+
+    QUESTIONS is a file of JSON lines, {"query": "…", "ids": ["…"]}, where "ids" are those that
+    should be found, or an object of these and their grades.
+    """
+    if compare and modes and not {*compare} <= {*modes}:
+        raise click.UsageError("--compare wants two of those that --mode names")
+    from retrieval_store.evaluation import evaluate
+
+    with opened(store, trust=trust) as client:
+        found = collection_of(client, collection, embeds=True)
+        if model is not None:
+            found = models.collection_by(client, collection, model, False)
+        filters = {"where": where, "where_document": where_document}
+        result = evaluate(found, questions, k, modes=cast(Any, modes or None), **filters)
+    compared = result.compare(*compare, measure=measure) if compare else None
+    if as_json:
+        print_json(_told_of(result, compared))
+        return
+    table(*result.table())
+    if sys.stdout.isatty():
+        say(counted(len(result.questions), "question"))
+    if compared is not None:
+        say(compared.summary)
+        if compared.worse or compared.better:
+            table(*compared.table())
+
+
+def _told_of(result: "Evaluation", compared: "Comparison | None") -> dict[str, Any]:
+    settings = {name: one.estimates for name, one in result.settings.items()}
+    told = {
+        "k": result.k,
+        "questions": len(result.questions),
+        "confidence": result.confidence,
+        "missing": result.missing,
+        "settings": settings,
+    }
+    return told if compared is None else told | {"comparison": _told_of_two(compared)}
+
+
+def _told_of_two(compared: "Comparison") -> dict[str, Any]:
+    names = ("first", "second", "measure", "difference")
+    changes = [
+        {
+            "query": one.question.query,
+            "ids": [*one.question.grades],
+            "first": one.first,
+            "second": one.second,
+            "found_by_first": one.found_by_first,
+            "found_by_second": one.found_by_second,
+        }
+        for one in compared.changes
+    ]
+    return {name: getattr(compared, name) for name in names} | {"changes": changes}
 
 
 def _image(path: str) -> Any:

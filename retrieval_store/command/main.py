@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 from click.shell_completion import get_completion_class
 
-from retrieval_store.command.asking import get, peek, query
+from retrieval_store.command.asking import evaluate, get, peek, query
 from retrieval_store.command.filling import add
 from retrieval_store.command.importing import import_
 from retrieval_store.command.keeping import optimize, restore, snapshot, verify
@@ -32,6 +32,7 @@ _OPTIONS = {
     "query_images": "--image",
     "query_texts": "TEXT",
     "embedding_function=": "--model",
+    "modes=['text']": "--mode text",
     "table=": "--table",
     "name=": "--name",
     "pass data_loader= when you get it": "add the folder with the files",
@@ -84,7 +85,7 @@ def completion(shell: str) -> None:
 
 
 COMPLETE = "_RETRIEVAL_STORE_COMPLETE"
-for _command in (info, list_, count, peek, get, query, add, delete, rename, drop):
+for _command in (info, list_, count, peek, get, query, evaluate, add, delete, rename, drop):
     commands.add_command(_command)
 for _command in (copy, import_, export, snapshot, restore, optimize, verify, completion):
     commands.add_command(_command)

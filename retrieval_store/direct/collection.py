@@ -8,6 +8,7 @@ from dataclasses import replace as changed
 from functools import partial
 from typing import Any, Literal, TypeAlias, cast
 
+from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.json_values import Payload, checked_metadata, shown
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.progress import progress_bar
@@ -618,6 +619,18 @@ class Collection:
 
     def _load(self, uris: Sequence[str | None] | None) -> list[Any]:
         return load(list(uris or ()), self._loader)
+
+
+def can_embed(collection: Collection) -> bool:
+    """Whether a collection has an embedding function, given or remembered; it may still have to be
+    made."""
+    return collection._embedder.is_there
+
+
+def embedded_queries(collection: Collection, texts: Sequence[str]) -> Matrix:
+    """(n, dim) float32 for n queries, as `query` makes them: for those who ask the same in several
+    ways, which needn't cost several calls of a model."""
+    return collection._embedder.embed_query(texts)
 
 
 def _tell_of(what: str, ids: Sequence[PointId]) -> None:

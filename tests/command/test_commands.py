@@ -27,6 +27,7 @@ READING = (
     ("peek", "store", "things"),
     ("get", "store", "things", "p1"),
     ("query", "store", "things", "--vector", "[1, 2]"),
+    ("evaluate", "store", "things", "asked.jsonl"),
     ("verify", "store"),
     ("export", "store", "things", "out.jsonl"),
     ("snapshot", "store", "out.zip"),
@@ -39,6 +40,10 @@ WRITING = (
     ("optimize", "store"),
     ("add", "store", "things", "records.jsonl"),
 )
+ASKED = (
+    {"query": "number 3", "ids": ["p3"], "embedding": [3, 0]},
+    {"query": "number 4", "ids": ["p9", "p4"], "embedding": [9, 0]},
+)
 ids = " ".join
 
 
@@ -48,6 +53,7 @@ def folder(tmp_path):
     with retrieval_store.Client(tmp_path / "store") as client:
         filled(client)
     (tmp_path / "records.jsonl").write_text('{"id": "new", "embedding": [1, 2]}\n')
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps(one) + "\n" for one in ASKED))
     return tmp_path
 
 
@@ -128,9 +134,59 @@ def test_a_store_of_a_newer_format_is_refused(folder, command):
     assert b"99" in done.stderr + done.stdout
 
 
+def test_evaluate_tells_how_often_the_right_points_are_found(folder):
+    done = run("evaluate", "store", "things", "asked.jsonl", "-k", 1, cwd=folder)
+    names, *rows = [line.split("\t") for line in done.stdout.decode().splitlines()]
+    assert names == ["setting", "recall@1", "95 %", "MRR@1", "95 %", "nDCG@1", "95 %"]
+    assert [row[0] for row in rows] == ["dense", "text", "hybrid"]
+    assert [float(one) for one in rows[0][1::2]] == [0.75, 1, 1]
+    assert rows[0][2] == "0.500 … 1.000"
+
+
+def test_evaluate_compares_two_modes_question_by_question(folder):
+    words = ("evaluate", "store", "things", "asked.jsonl", "-k", 1, "--compare", "dense", "text")
+    filtered = (*words, "--where", '{"n": {"$gte": 4}}')
+    said = run(*filtered, cwd=folder).stdout.decode().splitlines()
+    assert said[4].startswith("nDCG@1: text - dense = +0.000 (95 %: ")
+    assert said[4].endswith("0 better, 0 worse, 2 the same")
+    told = json.loads(run(*words, "--measure", "recall", "--json", cwd=folder).stdout)
+    assert told["settings"]["dense"]["mrr"] == {"mean": 1, "low": 1, "high": 1}
+    changes = told["comparison"]["changes"]
+    assert [one["query"] for one in changes] == ["number 3", "number 4"]
+    assert [one["first"] for one in changes] == [1, 0.5]
+    assert changes[1]["found_by_first"] == ["p9"]
+
+
+def test_evaluate_tells_of_ids_that_are_not_there(folder):
+    asked = '{"query": "number", "ids": ["p1", "gone"]}\n'
+    (folder / "asked.jsonl").write_text(asked)
+    words = ("evaluate", "store", "things", "asked.jsonl", "--json")
+    assert json.loads(run(*words, cwd=folder).stdout)["missing"] == ["gone"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (("evaluate", "store", "things", "nope.jsonl"), b"nope.jsonl': No such file"),
+        (
+            ("evaluate", "store", "things", "records.jsonl"),
+            b"line 1 of records.jsonl has the unknown",
+        ),
+        (("evaluate", "store", "things", "asked.jsonl", "--mode", "sparse"), b"--mode"),
+        (
+            (
+                "evaluate",
+                "store",
+                "things",
+                "asked.jsonl",
+                "--mode",
+                "text",
+                "--compare",
+                "text",
+                "dense",
+            ),
+            b"--compare wants two",
+        ),
         (("query", "store", "things"), b"expected one of TEXT"),
         (("query", "store", "things", "x", "--vector", "[1]"), b"expected one of TEXT"),
         (("query", "store", "things", "--vector", "nonsense"), b"no JSON"),

@@ -41,8 +41,8 @@ def folder(tmp_path):
     "words",
     [
         ("info",), ("count",), ("peek",), ("get",), ("query", "--vector", "[1, 2]"),
-        ("delete", "--yes", "x"), ("drop", "--yes"), ("rename", "other"), ("export", "out.jsonl"),
-        ("optimize",),
+        ("evaluate", "asked.jsonl"), ("delete", "--yes", "x"), ("drop", "--yes"),
+        ("rename", "other"), ("export", "out.jsonl"), ("optimize",),
     ],
     ids=lambda words: words[0],
 )  # fmt: skip

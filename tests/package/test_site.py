@@ -16,6 +16,7 @@ from tests.helpers import ROOT
 ROOMS = {
     "retrieval_store": ("client", "types"),
     "retrieval_store.errors": ("errors",),
+    "retrieval_store.evaluation": ("evaluation",),
     "retrieval_store.exchange": ("exchange",),
     "retrieval_store.filters.expression": ("filters",),
     "retrieval_store.qdrant": ("qdrant",),

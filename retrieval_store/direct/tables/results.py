@@ -31,7 +31,11 @@ def to_pandas(result: Mapping[str, Any]) -> Any:
     (its number), "distance" and "score", and of "document", "metadata" (dicts), "uri", "embedding"
     (float32 arrays), "sparse_embedding" (dicts) and "data" those that were included.
     MissingDependencyError without pandas."""
-    columns = columns_of(result)
+    return frame_of(columns_of(result))
+
+
+def frame_of(columns: Mapping[str, Any]) -> Any:
+    """A pandas.DataFrame of columns. MissingDependencyError without pandas."""
     try:
         import pandas
     except ImportError as error:

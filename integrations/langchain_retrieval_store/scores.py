@@ -15,7 +15,7 @@ def relevance_of_words(mode: str, fusion: str) -> Callable[[float], float]:
         return _of_bm25
     if mode == "sparse":
         return _of_product
-    return _of_weighted if fusion == "weighted" else _of_rrf
+    return _of_rrf if fusion == "rrf" else _of_weighted
 
 
 def _of_bm25(score: float) -> float:

@@ -11,6 +11,7 @@ from retrieval_store import Collection
 from retrieval_store.adapters.arguments import refuse_unknown, search_params_of
 from retrieval_store.adapters.diversity import diverse
 from retrieval_store.base.json_values import shown
+from retrieval_store.base.ranking import usual_fusion
 from retrieval_store.direct.arguments import fraction, whole_number
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.expression import Expression
@@ -34,7 +35,7 @@ class Ask:
     where: Expression | None
     where_document: Mapping[str, Any] | None
     mode: SearchMode
-    alpha: float
+    alpha: float | None
     fusion: Any
     threshold: float | None
     passed: dict[str, Any]
@@ -65,7 +66,7 @@ def asked(
     there is a model of sparse vectors, which then stand for words in hybrid searches."""
     refuse_unknown(given, KNOWN, "a search")
     mode, alpha = mode_of(given.get("search_mode") or usual), given.get("alpha")
-    alpha = 0.5 if alpha is None else fraction(alpha, "alpha")
+    alpha = None if alpha is None else fraction(alpha, "alpha")
     if mode == "hybrid" and alpha == 1:
         mode = "dense"
     elif mode == "hybrid" and alpha == 0:
@@ -79,7 +80,7 @@ def asked(
         given.get("where_document") or None,
         mode,
         alpha,
-        given.get("fusion") or "rrf",
+        given.get("fusion") or usual_fusion(not has_sparse, alpha),
         None if threshold is None else fraction(threshold, "score_threshold"),
         {**search_params_of(given.get("search_params")), **passed},
     )

@@ -4,12 +4,21 @@ Everything here is a function of arrays; nothing is fetched.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, Ints, Matrix
 
 RRF_K = 60
+# Of adaptive fusion: how many times as much as other words codes count (see `words.is_code`); the
+# power of the idf by which the words of a query are compared; and what words weigh beside vectors,
+# which weigh 1, if one document has all that the query says. Found on half of the questions of
+# benchmarks/quality.py, and reported on the other.
+CODE_WEIGHT = 4.0
+RARITY_POWER = 3
+UNKNOWN_PART = 0.4  # of the greatest idf
+MOST_OF_WORDS = 2.0
 MMR_CELLS = 1_500_000  # up to so many numbers a product of all with each pick is as fast
 Ranking = tuple[Ints, Floats]  # items and their scores, best first
 
@@ -37,6 +46,28 @@ def weighted_sum(rankings: Sequence[Ranking], weights: Sequence[float]) -> Ranki
         for (items, scores), weight in zip(rankings, weights, strict=True)
     ]
     return _summed(parts)
+
+
+def told_share(held: float, asked: float, greatest: float) -> float:
+    """How much of what a query says a document holds, from 0 to 1. held, asked: Σ idf³ over those
+    of the query's words that it has, and over all; greatest: the idf of a word that no document
+    has. A query of common words alone says little, whatever has them: to what is asked comes a word
+    of `UNKNOWN_PART` times the greatest idf, which nothing holds."""
+    return held / (asked + (UNKNOWN_PART * greatest) ** RARITY_POWER)
+
+
+def usual_fusion(by_words: bool, alpha: float | None) -> Literal["rrf", "adaptive"]:
+    """How both sides are fused where nobody says it. by_words: whether one of them are words, and
+    not sparse vectors; alpha: what the caller said that vectors weigh."""
+    return "adaptive" if by_words and alpha is None else "rrf"
+
+
+def adaptive_alpha(share: float, alpha: float = 0.5) -> float:
+    """What vectors weigh in the weighted sum with words, which weigh the rest, where one document
+    holds this share of what the query says. Words weigh 2 · share² beside vectors of the weight 1,
+    as far as alpha, the caller's own weights, leaves both alike."""
+    words = (1.0 - alpha) * MOST_OF_WORDS * share**2
+    return alpha / (alpha + words) if alpha > 0 else 0.0
 
 
 def by_weighted_ranks(rankings: Sequence[Ranking], weights: Sequence[float], k: float) -> Ranking:

@@ -44,6 +44,13 @@ yours yourself yourselves
 ENGLISH = frozenset(_ENGLISH.split())
 
 
+def is_code(word: str) -> bool:
+    """Whether a word looks like a name that somebody has given to one thing, as part numbers, error
+    codes and identifiers of programs are: three characters or more, with a digit or an underscore
+    among them."""
+    return len(word) > 2 and any(one.isdigit() or one == "_" for one in word)
+
+
 @dataclass(frozen=True, slots=True)
 class Words:
     """The words of some texts. vocabulary: the distinct ones; codes: (n,) for each occurrence which

@@ -28,6 +28,7 @@ VECTORS = ("embeddings", "sparse_embeddings")
 RANKED = ("distance", "score")
 COLUMNS = ("id", "document", "metadata", "uri", "embedding", "sparse_embedding")
 MODES = ("dense", "text", "hybrid")
+FUSIONS = ("adaptive", "rrf", "weighted")  # written out, so that --help loads nothing
 embeddings = click.option("--embeddings", is_flag=True, help="With vectors, sparse ones too.")
 model = click.option(
     "--model",
@@ -145,7 +146,8 @@ def _missing_of(ids: Sequence[str], found: Sequence[str]) -> list[str]:
     show_default=True,
     help="By nearness, by words, or by both.",
 )
-@click.option("--alpha", default=0.5, show_default=True, help="What vectors weigh in hybrid mode.")
+@click.option("--alpha", type=float, help="What vectors weigh in hybrid mode, 0 to 1.")
+@click.option("--fusion", type=click.Choice(FUSIONS), help="How both become one ranking.")
 @click.option("--offset", type=click.IntRange(0), default=0, help="But not the best so many.")
 @click.option("--max-distance", type=float, help="Nothing farther than that.")
 @model

@@ -363,8 +363,8 @@ class Collection:
         include: Sequence[QueryField] = ("metadatas", "documents", "distances"),
         *,
         mode: Mode = "dense",
-        alpha: float = 0.5,
-        fusion: Fusion = "rrf",
+        alpha: float | None = None,
+        fusion: Fusion | None = None,
         depth: tuple[int, int] | None = None,
         exact: bool = False,
         ef: int | None = None,
@@ -434,11 +434,14 @@ class Collection:
         "text": those whose documents have words of `query_texts`, by BM25; nothing is embedded.
         "sparse": those with the greatest dot products with `query_sparse`, one or many.
         "hybrid": both, with `query_embeddings` and `query_texts`, or the texts alone, which are
-        embedded; `query_sparse` takes the place of the words where it is given. Both are fused by
-        reciprocal ranks ("rrf") or by a "weighted" sum of scaled scores, where the vectors weigh
-        `alpha` and the words 1 - alpha. depth: how many each side is asked for, (vectors, words);
-        when it is left out, the least of 100, 400, 1,600 … that is four times as many as hits up to
-        the last. Pages by `offset` are parts of one ranking where it is given.
+        embedded; `query_sparse` takes the place of the words where it is given. fusion: how both
+        become one ranking: by reciprocal ranks ("rrf"), or by a "weighted" sum of scaled scores,
+        where the vectors weigh `alpha` (0.5) and the words 1 - alpha; "adaptive" is that sum, with
+        weights for each query: the more of its rare words one document holds, the more words weigh.
+        Left out, it is "adaptive", or "rrf" with `alpha` or `query_sparse`. depth: how many each
+        side is asked for, (vectors, words); when it is left out, the least of 100, 400, 1,600 …
+        that is four times as many as hits up to the last. Pages by `offset` are parts of one
+        ranking where it is given.
 
         ids: search only among these. include: as for `get`, and "distances": squared L2, 1 - dot,
         or 1 - cosine, by the collection's `configuration["hnsw"]["space"]`; None in text mode.
@@ -464,7 +467,8 @@ class Collection:
         index hasn't taken in yet; uncoded: vectors without codes, which are searched as floats;
         plans: the way taken for each query ("codes", "exact", "over-fetch" of the index, "nothing
         matches"), the candidates asked of the index, and the estimated cost of each way in
-        microseconds; legs: how many candidates words and vectors gave; steps: milliseconds each
+        microseconds; legs: how many candidates words and vectors gave; alphas: what vectors
+        weighed for each query; steps: milliseconds each
         took; remarks: what else there is to know, in words.
         """
         query, wanted, cut = question

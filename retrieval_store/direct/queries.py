@@ -11,6 +11,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, get
 
 from retrieval_store.base.arrays import Matrix, SparseVector, plain_scalar
 from retrieval_store.base.json_values import shown
+from retrieval_store.base.ranking import usual_fusion
 from retrieval_store.base.words import Analyzer
 from retrieval_store.direct.arguments import (
     complete_texts_of,
@@ -46,8 +47,8 @@ class QueryOptions:
     """How to search; see `Collection.query`."""
 
     mode: Mode
-    alpha: float
-    fusion: Fusion
+    alpha: float | None
+    fusion: Fusion | None
     exact: bool
     ef: int | None
     depth: tuple[int, int] | None = None
@@ -56,10 +57,22 @@ class QueryOptions:
         """Raise InvalidArgumentError for what can't be."""
         if self.mode not in MODES:
             raise InvalidArgumentError(f"mode is {shown(self.mode)}, expected one of {MODES}")
-        if self.fusion not in FUSIONS:
+        if self.fusion is not None and self.fusion not in FUSIONS:
             raise InvalidArgumentError(f"fusion is {shown(self.fusion)}, expected one of {FUSIONS}")
         self.checked_ef()
-        fraction(self.alpha, "alpha")
+        if self.alpha is not None:
+            fraction(self.alpha, "alpha")
+
+    def fused(self, by_words: bool) -> tuple[Fusion, float]:
+        """The fusion and the weight of the vectors. by_words: whether the other side are the words
+        of texts, which adaptive fusion looks at; sparse vectors have none."""
+        alpha = 0.5 if self.alpha is None else float(self.alpha)
+        if self.fusion == "adaptive" and not by_words:
+            raise InvalidArgumentError(
+                "fusion 'adaptive' goes by the words of query_texts; with query_sparse it is 'rrf' "
+                "or 'weighted'"
+            )
+        return self.fusion or usual_fusion(by_words, self.alpha), alpha
 
     def depths(self, k: int) -> tuple[int, int]:
         """How many hits each side of a hybrid query is asked for: (vectors, words)."""
@@ -201,13 +214,16 @@ class Asker:
             words = SparseQuery(SPARSE, tuple(sparse), k, expression)
         else:
             words = TextQuery(tuple(texts or ()), self.analyzer(), k, expression)
-        if options.mode != "hybrid" or options.alpha == 0:
+        if options.mode != "hybrid":
+            return words
+        fusion, alpha = options.fused(sparse is None)
+        if alpha == 0:
             return words
         vectors = self._vectors(sources.dense_leg(texts, len(sparse or texts or ())))
         deep, wide = options.depths(k)
         dense = Query(SPACE, vectors, deep, expression, options.exact, options.checked_ef())
         words, fixed = replace(words, k=wide), options.depth is not None
-        return HybridQuery(dense, words, options.alpha, options.fusion, k, fixed)
+        return HybridQuery(dense, words, alpha, fusion, k, fixed)
 
     def _vectors(self, source: tuple[str, Any]) -> Matrix:
         """(q, dim) float32 of one kind of queries."""

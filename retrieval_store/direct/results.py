@@ -79,13 +79,14 @@ class _ToldByClusters(TypedDict, total=False):
 
 class Explanation(_ToldByClusters):
     """How a query was answered: see `Collection.explain`. On a cluster there are `place`, `filter`,
-    `requests` and `refused`, besides `points` and `legs`, and nothing else."""
+    `requests` and `refused`, besides `points`, `legs` and `alphas`, and nothing else."""
 
     points: int
     matching: int
     fresh: int
     uncoded: int
     legs: dict[str, list[int]]
+    alphas: list[float]
     plans: list[Plan]
     remarks: list[str]
     steps: dict[str, float]

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.base.arrays import SparseVector, plain_scalar
+from retrieval_store.base.arrays import Floats, SparseVector, plain_scalar
 from retrieval_store.base.json_values import shown
-from retrieval_store.base.words import Words, analyzer
+from retrieval_store.base.ranking import RARITY_POWER, told_share
+from retrieval_store.base.words import Words, analyzer, is_code
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 
 # With these, all that is computed is far inside of float32.
@@ -70,17 +71,43 @@ class BM25Embedding:
             for i, (indices, often) in enumerate(self._counted(words, len(input)))
         ]
 
-    def embed_query(self, input: Sequence[str]) -> list[SparseVector]:
-        """For each query its distinct words, with 1 for each."""
+    def embed_query(self, input: Sequence[str], codes: float = 1.0) -> list[SparseVector]:
+        """For each query its distinct words, with 1 for each; `codes` for those that look like the
+        name of one thing (`words.is_code`)."""
         words = self._analyzer.words(list(input))
+        named = [self._index(word) for word in words.vocabulary if is_code(word)]
         return [
-            SparseVector(indices, np.ones(len(indices), np.float32))
+            SparseVector(indices, np.where(np.isin(indices, named), codes, 1.0).astype(np.float32))
             for indices, _ in self._counted(words, len(input))
         ]
 
+    def told_share(
+        self, query: SparseVector, documents: Sequence[str], scores: Floats, count: int
+    ) -> float:
+        """The greatest share of what a query says that one of these documents holds
+        (`ranking.told_share`), of the scores that a server with idf gave them, in a collection of
+        `count`. The idf of each word is what explains the scores best, by least squares; a word
+        that none of them has is taken for one that none in the collection has."""
+        if not (len(documents) and len(query.indices)):
+            return 0.0
+        greatest = float(np.log1p((count + 0.5) / 0.5))
+        held = np.zeros((len(documents), len(query.indices)))
+        for row, vector in zip(held, self(documents), strict=True):
+            places = np.searchsorted(query.indices, vector.indices).clip(max=len(row) - 1)
+            own = query.indices[places] == vector.indices
+            row[places[own]] = vector.values[own]
+        idf = np.maximum(np.linalg.lstsq(held, scores, rcond=None)[0], 0.0)
+        idf = np.where(held.any(axis=0), idf, greatest * query.values)
+        rarity = idf**RARITY_POWER
+        most = float(((held > 0) @ rarity).max(initial=0.0))
+        return told_share(most, float(rarity.sum()), greatest)
+
+    def _index(self, word: str) -> int:
+        return abs(int(self._hash(word)))
+
     def _counted(self, words: Words, texts: int) -> Any:
         """For each text the indices of its words, ascending, and how often it has them."""
-        hashed = np.array([abs(self._hash(word)) for word in words.vocabulary], np.uint64)
+        hashed = np.array([self._index(word) for word in words.vocabulary], np.uint64)
         # The number of the text above the index, so that one sort serves all texts.
         both = np.array(words.owners, np.uint64) << np.uint64(32) | hashed[words.codes]
         pairs, often = np.unique(both, return_counts=True)

@@ -5,7 +5,12 @@ from dataclasses import replace
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, Ints
-from retrieval_store.base.ranking import reciprocal_rank_fusion, weighted_sum
+from retrieval_store.base.ranking import (
+    CODE_WEIGHT,
+    adaptive_alpha,
+    reciprocal_rank_fusion,
+    weighted_sum,
+)
 from retrieval_store.engine.cutting import Scored, shown, shown_of_each_kind
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.kept import SearchView
@@ -14,7 +19,7 @@ from retrieval_store.engine.nearest.search import nearest_rows
 from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.engine.state.fetch import fetch_each
 from retrieval_store.engine.storage.schema import Space
-from retrieval_store.engine.words.ranked import rank_sparse, rank_texts
+from retrieval_store.engine.words.ranked import rank_sparse, rank_texts, rank_weighed_texts
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.indexes.exact import Metric, exact_distances, length_of
 from retrieval_store.interface.points import Fields, Hits
@@ -127,16 +132,31 @@ def _by_both(view: SearchView, query: HybridQuery, trace: Trace) -> list[Scored]
     k = query.k
     dense = _by_vectors(view, query.dense, trace)
     trace.legs["dense"] = [len(one.rows) for one in dense]
-    words = _ranked(view, query.words, trace)
+    words, trace.alphas = _words_and_alphas(view, query, trace)
     fuse = reciprocal_rank_fusion if query.fusion == "rrf" else weighted_sum
-    weights = [query.alpha, 1 - query.alpha]
     answers: list[Scored] = []
-    for i, legs in enumerate(zip(dense, words, strict=True)):
-        rows, scores = fuse([(leg.rows, leg.scores) for leg in legs], weights)
+    for i, (alpha, *legs) in enumerate(zip(trace.alphas, dense, words, strict=True)):
+        rows, scores = fuse([(leg.rows, leg.scores) for leg in legs], [alpha, 1 - alpha])
         rows = rows[:k]
         answers.append(Scored(rows, scores[:k], _distances(view, query.dense, i, rows)))
     trace.lap("fusion")
     return answers
+
+
+def _words_and_alphas(
+    view: SearchView, query: HybridQuery, trace: Trace
+) -> tuple[list[Scored], list[float]]:
+    """What the words find, and what the vectors weigh beside it, for each query."""
+    words = query.words
+    if query.fusion != "adaptive" or not isinstance(words, TextQuery):
+        found = _ranked(view, words, trace)
+        return found, [query.alpha] * len(found)
+    mask = allowed_by(view, words.expression).mask
+    weighed = rank_weighed_texts(view, words.analyzer, words.texts, words.k, mask, CODE_WEIGHT)
+    trace.lap("text")
+    trace.legs["text"] = [len(rows) for (rows, _), _ in weighed]
+    alphas = [adaptive_alpha(share, query.alpha) for _, share in weighed]
+    return [Scored(rows, scores) for (rows, scores), _ in weighed], alphas
 
 
 def _distances(view: SearchView, query: Query, i: int, rows: Ints) -> Floats:

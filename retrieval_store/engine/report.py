@@ -53,6 +53,7 @@ def explanation(trace: Trace, state: State) -> Payload:
         "fresh": trace.fresh,
         "uncoded": trace.uncoded,
         "legs": {name: list[JSONValue](counts) for name, counts in trace.legs.items()},
+        "alphas": [round(alpha, 4) for alpha in trace.alphas],
         "plans": [
             {
                 "method": plan.method,

@@ -8,7 +8,7 @@ from retrieval_store.base.words import Analyzer
 from retrieval_store.filters.expression import Expression
 from retrieval_store.indexes.exact import Metric
 
-Fusion: TypeAlias = Literal["rrf", "weighted"]
+Fusion: TypeAlias = Literal["rrf", "weighted", "adaptive"]
 
 
 @dataclass(slots=True)  # nobody changes it; frozen, it would take three times as long to make
@@ -48,8 +48,8 @@ class SparseQuery:
 class HybridQuery:
     """A vector query and one by words, which may stand in sparse vectors, of as many queries each,
     with the same expression, each with its own k; the k best of both. alpha: the weight of the
-    vectors, from 0 to 1, 1 - alpha being that of the words. fixed: whether the k of each is the
-    user's wish, and part of what is asked."""
+    vectors, from 0 to 1, 1 - alpha being that of the words; adaptive fusion, which is for texts,
+    starts from it. fixed: whether the k of each is the user's wish, and part of what is asked."""
 
     dense: Query
     words: TextQuery | SparseQuery

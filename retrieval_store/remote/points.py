@@ -204,6 +204,7 @@ class RemotePoints:
             "requests": trace.requests,
             "refused": trace.refused,
             "legs": dict(trace.legs),
+            "alphas": [round(alpha, 4) for alpha in trace.alphas],
         }
 
     def stats(self) -> Payload:

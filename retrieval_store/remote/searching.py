@@ -14,7 +14,12 @@ import numpy as np
 from qdrant_client import models
 
 from retrieval_store.base.arrays import Floats, Matrix
-from retrieval_store.base.ranking import reciprocal_rank_fusion, weighted_sum
+from retrieval_store.base.ranking import (
+    CODE_WEIGHT,
+    adaptive_alpha,
+    reciprocal_rank_fusion,
+    weighted_sum,
+)
 from retrieval_store.errors import ClusterError, InvalidArgumentError
 from retrieval_store.filters.expression import Expression, HasId
 from retrieval_store.filters.predicate import fulfils
@@ -54,12 +59,13 @@ Pair: TypeAlias = tuple[Any, Held]  # a point as Qdrant scores it, and what it h
 @dataclass(slots=True)
 class Trace:
     """What was sent: the filter, how many requests, and how many hits were refused here; and how
-    many hits each leg of a hybrid query gave."""
+    many hits each leg of a hybrid query gave, and what the vectors of each weighed."""
 
     filter: models.Filter | None = None
     requests: int = 0
     refused: int = 0
     legs: dict[str, Any] = field(default_factory=dict)
+    alphas: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +143,13 @@ def _measured(answer: Answer, metric: Metric) -> Answer:
     return replace(answer, scores=scores_of(distances, metric), distances=distances)
 
 
-def _by_words(asked: Asked, query: TextQuery | SparseQuery) -> list[Answer]:
-    """By the sparse vectors of words, or by those that are given."""
+def _by_words(asked: Asked, query: TextQuery | SparseQuery, codes: float = 1.0) -> list[Answer]:
+    """By the sparse vectors of words, among which codes count so many times, or by those that are
+    given."""
     if isinstance(query, SparseQuery):
         vectors, using = list(query.vectors), SPARSE
     else:
-        vectors, using = asked.collection.word_model().embed_query(query.texts), WORDS
+        vectors, using = asked.collection.word_model().embed_query(query.texts, codes), WORDS
     made: dict[int, models.QueryRequest] = {}
     for i, words in enumerate(vectors):
         if len(words.indices):
@@ -160,15 +167,33 @@ def _by_words(asked: Asked, query: TextQuery | SparseQuery) -> list[Answer]:
 
 
 def _by_both(asked: Asked, query: HybridQuery) -> list[Answer]:
-    dense, words = _by_vectors(asked, query.dense), _by_words(asked, query.words)
+    dense = _by_vectors(asked, query.dense)
+    words, asked.trace.alphas = _words_and_alphas(asked, query)
     asked.trace.legs["dense"] = [len(answer.held) for answer in dense]
+    legs = zip(dense, words, asked.trace.alphas, strict=True)
     return [
-        _measured_from(asked, query.dense, i, near, _fused(near, worded, query))
-        for i, (near, worded) in enumerate(zip(dense, words, strict=True))
+        _measured_from(asked, query.dense, i, near, _fused(near, worded, query, alpha))
+        for i, (near, worded, alpha) in enumerate(legs)
     ]
 
 
-def _fused(near: Answer, worded: Answer, query: HybridQuery) -> Answer:
+def _words_and_alphas(asked: Asked, query: HybridQuery) -> tuple[list[Answer], list[float]]:
+    """What the words find, and what the vectors weigh beside it, for each query."""
+    words = query.words
+    if query.fusion != "adaptive" or not isinstance(words, TextQuery):
+        found = _by_words(asked, words)
+        return found, [query.alpha] * len(found)
+    found = _by_words(asked, words, CODE_WEIGHT)
+    model, count = asked.collection.word_model(), asked.collection.count()
+    asked.trace.requests += 1
+    shares = [
+        model.told_share(vector, [held.document or "" for held in one.held], one.scores, count)
+        for vector, one in zip(model.embed_query(words.texts, CODE_WEIGHT), found, strict=True)
+    ]
+    return found, [adaptive_alpha(share, query.alpha) for share in shares]
+
+
+def _fused(near: Answer, worded: Answer, query: HybridQuery, alpha: float) -> Answer:
     """The k best of both, without distances; equally good ones in the order of first insertion."""
     pairs = list(zip(near.held + worded.held, near.vectors + worded.vectors, strict=True))
     by_id = {held.id: (held, vector) for held, vector in reversed(pairs)}
@@ -177,7 +202,7 @@ def _fused(near: Answer, worded: Answer, query: HybridQuery) -> Answer:
     places = np.array([place[held.id] for held, _ in pairs], np.int64)
     legs = [(places[: len(near.held)], near.scores), (places[len(near.held) :], worded.scores)]
     fuse = reciprocal_rank_fusion if query.fusion == "rrf" else weighted_sum
-    order, scores = fuse(legs, [query.alpha, 1 - query.alpha])
+    order, scores = fuse(legs, [alpha, 1 - alpha])
     best = order[: query.k].tolist()
     return Answer([both[i][0] for i in best], [both[i][1] for i in best], scores[: query.k])
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from retrieval_store.errors import InvalidArgumentError
-from tests.helpers.oracle import oracle_rrf
+from tests.helpers.oracle import bm25, oracle_rrf, oracle_weighted, words_weight
 
 pytestmark = pytest.mark.embedded
 
@@ -90,3 +90,97 @@ def test_hybrid_ranks_as_reciprocal_ranks_say_and_gives_distances(texts, alpha):
 def test_queries_that_cannot_be_are_refused(texts, query, message):
     with pytest.raises(InvalidArgumentError, match=message):
         texts.query(**query)
+
+
+# what hybrid queries do where nobody says how
+
+WORDS = [
+    "a",
+    "the",
+    "river",
+    "bank",
+    "money",
+    "boat",
+    "water",
+    "lends",
+    "floats",
+    "ref_1",
+    "e404",
+    "under_score",
+    "x",
+    "42",
+]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_words_weigh_as_much_as_the_best_of_them_says_of_the_query(client, seed):
+    rng = np.random.default_rng(seed)
+    documents = [" ".join(rng.choice(WORDS, rng.integers(0, 9))) for _ in range(30)]
+    vectors = rng.standard_normal((30, 4)).astype(np.float32)
+    things = client.create_collection("things", embedding_function=None)
+    things.add([str(i) for i in range(30)], vectors, documents=documents)
+    queries = [" ".join(rng.choice([*WORDS, "absent"], rng.integers(1, 6))) for _ in range(8)]
+    asked = {"query_texts": queries, "query_embeddings": vectors[:8] + 0.5, "mode": "hybrid"}
+    found = things.query(**asked, n_results=30, include=["distances"])
+    told = things.explain(**asked, n_results=30)
+    for i, query in enumerate(queries):
+        distances = ((vectors.astype(float) - asked["query_embeddings"][i]) ** 2).sum(axis=1)
+        worded = [(j, s) for j, s in enumerate(bm25(documents, query, codes=4)) if s > 0]
+        weight = words_weight(documents, query, [j for j, _ in worded])
+        alpha = 1 / (1 + weight)
+        assert told["alphas"][i] == pytest.approx(alpha, abs=1e-3)
+        fused = dict(oracle_weighted([[*enumerate(-distances)], worded], [alpha, 1 - alpha]))
+        scores = [fused[int(one)] for one in found["ids"][i]]
+        assert np.allclose(scores, found["scores"][i], atol=1e-5)
+        assert np.allclose(scores, sorted(fused.values(), reverse=True), atol=1e-5)
+
+
+def test_a_code_is_found_in_a_long_question_that_vectors_answer_otherwise(client):
+    texts = [
+        f"the pump of the boat is told to stop, which the note ref{i:04d} says" for i in range(300)
+    ]
+    vectors = np.random.default_rng(0).standard_normal((300, 8))
+    things = client.create_collection("things", embedding_function=None)
+    things.add([str(i) for i in range(300)], vectors, documents=texts)
+    question = "do you know what it was that the boat was told to do in the note ref0123, please?"
+    asked = {"query_texts": question, "query_embeddings": vectors[7:8], "mode": "hybrid"}
+    assert things.query(**asked, n_results=2)["ids"] == [["123", "7"]]
+    assert things.query(**asked, n_results=1, fusion="rrf")["ids"] != [["123"]]
+
+
+def test_words_that_nothing_holds_and_words_that_all_hold_leave_it_to_the_vectors(client):
+    vectors = np.random.default_rng(1).standard_normal((40, 4))
+    things = client.create_collection("things", embedding_function=None)
+    things.add(
+        [str(i) for i in range(40)], vectors, documents=["the cat is " * (i + 1) for i in range(40)]
+    )
+    dense = things.query(query_embeddings=vectors[:1], n_results=5)["ids"]
+    for text in ("zebra", "is the", ""):
+        asked = {"query_texts": text, "query_embeddings": vectors[:1], "mode": "hybrid"}
+        if text:
+            assert things.query(**asked, n_results=5)["ids"] == dense
+            assert things.explain(**asked)["alphas"][0] > 0.99
+
+
+def test_a_fusion_or_an_alpha_that_is_said_is_taken_at_its_word(texts):
+    asked = {"query_texts": "river bank", "query_embeddings": np.eye(6)[1:2], "mode": "hybrid"}
+
+    def scores(**how):
+        return texts.query(**asked, **how)["scores"]
+
+    assert scores(alpha=0.5) == scores(fusion="rrf") == scores(fusion="rrf", alpha=0.5)
+    assert scores() == scores(fusion="adaptive") == scores(fusion="adaptive", alpha=0.5)
+    assert scores() not in (scores(fusion="rrf"), scores(fusion="weighted"))
+    assert texts.explain(**asked, fusion="weighted", alpha=0.3)["alphas"] == [0.3]
+    nearer = texts.explain(**asked, fusion="adaptive", alpha=0.9)["alphas"][0]
+    assert nearer > texts.explain(**asked)["alphas"][0]
+
+
+def test_adaptive_fusion_needs_words(client):
+    things = client.create_collection("things", {"sparse": {}}, embedding_function=None)
+    sparse = {"indices": [3], "values": [1.0]}
+    things.add(["a", "b"], [[1.0], [2.0]], sparse_embeddings=[sparse, sparse])
+    asked = {"query_sparse": sparse, "query_embeddings": [[1.0]], "mode": "hybrid"}
+    with pytest.raises(InvalidArgumentError, match="'adaptive' goes by the words of query_texts"):
+        things.query(**asked, fusion="adaptive")
+    assert things.query(**asked)["scores"] == things.query(**asked, fusion="rrf")["scores"]

@@ -143,8 +143,12 @@ def brute_force(query, rows, metric):
     return 1 - np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
 
 
-def bm25(documents, query, k1=1.2, b=0.75):
-    """Scores by the plain formula, a document at a time."""
+def is_code(word):
+    return len(word) > 2 and any(letter.isdigit() or letter == "_" for letter in word)
+
+
+def bm25(documents, query, k1=1.2, b=0.75, codes=1):
+    """Scores by the plain formula, a document at a time; codes count so many times."""
     words = [re.findall(r"\w+", document.lower()) for document in documents]
     filled = [w for w in words if w]
     average = sum(map(len, filled)) / len(filled)
@@ -154,6 +158,7 @@ def bm25(documents, query, k1=1.2, b=0.75):
         for word in re.findall(r"\w+", query.lower()):
             holders = sum(word in other for other in words)
             idf = math.log(1 + (len(filled) - holders + 0.5) / (holders + 0.5))
+            idf *= codes if is_code(word) else 1
             f = own.count(word)
             score += idf * f * (k1 + 1) / (f + k1 * (1 - b + b * len(own) / average)) if f else 0
         scores.append(score)
@@ -171,4 +176,31 @@ def oracle_rrf(rankings, weights, k=60):
     for ranking, weight in zip(rankings, weights, strict=True):
         for rank, item in enumerate(ranking, start=1):
             scores[item] = scores.get(item, 0) + weight / (k + rank)
+    return sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def words_weight(documents, query, found):
+    """What words weigh beside vectors in adaptive fusion: 2 s², s being the most of what the query
+    says that one of the documents found holds."""
+    words = [re.findall(r"\w+", document.lower()) for document in documents]
+    filled = sum(bool(w) for w in words)
+    told = {}
+    for word in re.findall(r"\w+", query.lower()):
+        holders = sum(word in other for other in words)
+        idf = math.log(1 + (filled - holders + 0.5) / (holders + 0.5))
+        told[word] = told.get(word, 0) + (idf * (4 if is_code(word) else 1)) ** 3
+    asked = sum(told.values()) + (0.4 * math.log(1 + (filled + 0.5) / 0.5)) ** 3
+    held = [sum(value for word, value in told.items() if word in words[i]) for i in found]
+    return 2 * (max(held, default=0) / asked) ** 2
+
+
+def oracle_weighted(rankings, weights):
+    """Items by the sum of their scores, each ranking's brought to 0 … 1."""
+    scores = {}
+    for ranking, weight in zip(rankings, weights, strict=True):
+        least = min((score for _, score in ranking), default=0)
+        span = max((score for _, score in ranking), default=0) - least
+        for item, score in ranking:
+            scaled = (score - least) / span if span else 1
+            scores[item] = scores.get(item, 0) + weight * scaled
     return sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))

@@ -511,7 +511,7 @@ def test_langchains_own_adapter_for_chroma_works_on_our_client():
 
 
 @pytest.mark.parametrize("alpha", [0, 0.5, 1])
-@pytest.mark.parametrize("fusion", ["rrf", "weighted"])
+@pytest.mark.parametrize("fusion", ["rrf", "weighted", "adaptive", None])
 def test_relevance_stays_from_0_to_1_in_every_mode(filled, alpha, fusion):
     how = {"search_mode": "hybrid", "alpha": alpha, "fusion": fusion}
     found = filled.similarity_search_with_relevance_scores("a cat sleeps wool", 4, **how)
@@ -520,7 +520,7 @@ def test_relevance_stays_from_0_to_1_in_every_mode(filled, alpha, fusion):
     assert all(0 <= score <= 1 for score in relevance)
 
 
-@pytest.mark.parametrize("fusion", ["rrf", "weighted"])
+@pytest.mark.parametrize("fusion", ["rrf", "weighted", "adaptive", None])
 def test_what_is_first_by_words_and_by_meaning_has_the_relevance_1(filled, fusion):
     how = {"search_mode": "hybrid", "alpha": 0.5, "fusion": fusion}
     ((first, score), *_) = filled.similarity_search_with_relevance_scores(TEXTS[0], 4, **how)

@@ -300,8 +300,11 @@ def test_ways_of_fusion(store):
     fused = store.query(query, fusion=by_sparse_scores)
     assert fused.ids[0] == "c"
     assert fused.similarities == sorted(fused.similarities, reverse=True)
-    with pytest.raises(InvalidArgumentError, match="fusion is 'best' .*expected 'rrf', 'weighted'"):
+    with pytest.raises(InvalidArgumentError, match="fusion is 'best' .*'rrf', 'weighted'"):
         store.query(query, fusion="best")
+    query.alpha = None
+    assert store.query(query) == store.query(query, fusion="adaptive")
+    assert store.query(query).similarities != store.query(query, fusion="weighted").similarities
 
 
 def test_a_fusion_function_gets_both_results_and_is_taken_at_its_word():

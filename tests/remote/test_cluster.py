@@ -189,6 +189,21 @@ def test_hybrid_queries_fuse_both_and_measure_distances(store):
     assert distances == {"near": 0.0, "worded": 9.0}
 
 
+def test_words_weigh_in_hybrid_queries_as_they_do_without_a_cluster(store):
+    texts = [f"the pump of the boat stops here {i % 7} says note ref{i:03d}" for i in range(60)]
+    vectors = np.random.default_rng(0).standard_normal((60, 4)).tolist()
+    for text, found in (("what is ref042 about", "42"), ("boat pump", "7"), ("zebra", "7")):
+        alphas = []
+        for client in (store, retrieval_store.Client()):
+            things = client.get_or_create_collection("things", embedding_function=None)
+            things.upsert([str(i) for i in range(60)], vectors, documents=texts)
+            asked = {"query_texts": text, "query_embeddings": [vectors[7]], "mode": "hybrid"}
+            assert things.query(**asked, n_results=1)["ids"] == [[found]]
+            (alpha,) = things.explain(**asked)["alphas"]
+            alphas.append(alpha)
+        assert alphas[0] == pytest.approx(alphas[1], abs=0.1)
+
+
 def test_settings_of_words_are_fixed_and_ef_is_not(store):
     things = store.create_collection("things", embedding_function=None)
     with pytest.raises(errors.ConflictError, match="can't be changed on a cluster"):
@@ -615,7 +630,7 @@ def test_hybrid_explains_the_filter_that_was_asked_for(store):
     )
     told = things.explain([[1]], "river", mode="hybrid", depth=(1, 1), where={"n": 1})
     assert "has_id" not in str(told["filter"])
-    assert told["requests"] == 3
+    assert told["requests"] == 4
 
 
 def test_a_changed_ef_is_seen_by_other_clients(qdrant, store):

@@ -11,7 +11,8 @@ from retrieval_store.engine.nearest.planner import Plan
 class Trace:
     """What a search did: the plan for each query, how many points matched, how many vectors the
     index and the codes lacked, and how many numbers these are at most, how many candidates each
-    leg of a hybrid query gave, and the milliseconds of each step."""
+    leg of a hybrid query gave, what the vectors weighed in it, and the milliseconds of each
+    step."""
 
     plans: list[Plan] = field(default_factory=list)
     matching: int = 0
@@ -19,6 +20,7 @@ class Trace:
     uncoded: int = 0
     lacking_cells: int = 0
     legs: dict[str, list[int]] = field(default_factory=dict)
+    alphas: list[float] = field(default_factory=list)
     steps: dict[str, float] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     last: float = field(default_factory=time.perf_counter)

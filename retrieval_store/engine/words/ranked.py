@@ -10,8 +10,8 @@ from typing import TypeAlias
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, SparseVector
-from retrieval_store.base.ranking import Ranking
-from retrieval_store.base.words import Analyzer
+from retrieval_store.base.ranking import RARITY_POWER, Ranking, told_share
+from retrieval_store.base.words import Analyzer, is_code
 from retrieval_store.engine.state.layers import Layers
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.engine.words import lists
@@ -34,21 +34,63 @@ def rank_texts(
     ½)) for N documents, n of them with w. Robertson and Zaragoza, "The probabilistic relevance
     framework" (2009); the idf, which is never negative, is Lucene's. k1 = 1.2, b = 0.75.
     """
-    key: ListKey = ("words", analyzer)
-    layers = lists_for(view, key)
-    known, living = _measured(view, key, layers), (view.state.alive, view.state.some_dead)
+    texts_of = _Texts(view, analyzer, 1.0)
+    return [_best(texts_of.parts(text)[0], k, mask, texts_of.height) for text in texts]
 
-    def rank(text: str) -> Ranking:
-        words = analyzer.words([text])
+
+def rank_weighed_texts(
+    view: ListView,
+    analyzer: Analyzer,
+    texts: Sequence[str],
+    k: int,
+    mask: Bools | None,
+    codes: float,
+) -> list[tuple[Ranking, float]]:
+    """The same, where the idf of codes counts so many times; with the greatest share of what the
+    text says that one of these documents holds (`base.ranking.told_share`)."""
+    texts_of = _Texts(view, analyzer, codes)
+    found = []
+    for text in texts:
+        parts, weights = texts_of.parts(text)
+        ranking = _best(parts, k, mask, texts_of.height)
+        found.append((ranking, texts_of.share(ranking, parts, weights)))
+    return found
+
+
+class _Texts:
+    """What ranks documents by texts. codes: how many times as much as other words codes count."""
+
+    def __init__(self, view: ListView, analyzer: Analyzer, codes: float) -> None:
+        key: ListKey = ("words", analyzer)
+        self._layers = lists_for(view, key)
+        self._known = _measured(view, key, self._layers)
+        self._living = view.state.alive, view.state.some_dead
+        self._analyzer, self._codes = analyzer, codes
+        self.height = len(view.state.pks)
+
+    def parts(self, text: str) -> tuple[list[Part], list[float]]:
+        """Of each distinct word the rows, what they get, and the idf times how often the text has
+        it."""
+        words, known = self._analyzer.words([text]), self._known
         times = Counter(words.vocabulary[code] for code in words.codes.tolist())
-        parts = []
+        parts, weights = [], []
         for word, count in times.items():
-            rows, often = lists.find_in(layers, word, known.above, *living)
-            scale = count * _idf(known.holders, len(rows)) * (K1 + 1)
-            parts.append((rows, often / (often + _damping(known, rows)), scale))
-        return _best(parts, k, mask, len(view.state.pks))
+            rows, often = lists.find_in(self._layers, word, known.above, *self._living)
+            idf = _idf(known.holders, len(rows)) * (self._codes if is_code(word) else 1.0)
+            parts.append((rows, often / (often + _damping(known, rows)), count * idf * (K1 + 1)))
+            weights.append(count * idf**RARITY_POWER)
+        return parts, weights
 
-    return [rank(text) for text in texts]
+    def share(self, ranking: Ranking, parts: Sequence[Part], weights: Sequence[float]) -> float:
+        """The greatest share of what a text says that one of the rows holds."""
+        found, _ = ranking
+        looked_at = np.zeros(self.height, np.bool_)
+        looked_at[found] = True
+        held = np.zeros(self.height)
+        for (rows, _, _), weight in zip(parts, weights, strict=True):
+            held[rows[looked_at[rows]]] += weight
+        greatest = _idf(self._known.holders, 0)
+        return told_share(float(held[found].max(initial=0.0)), sum(weights), greatest)
 
 
 def _measured(view: ListView, key: ListKey, layers: Layers[Lists]) -> Measures:

@@ -54,8 +54,9 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     batch_size: how many nodes are added at once, if not all. sparse_model: gives sparse vectors,
     which then take the place of words in the modes sparse and hybrid; or sparse_doc_fn and
     sparse_query_fn, as LlamaIndex has them. enable_hybrid: False refuses a sparse model; else it
-    says nothing, since hybrid queries need none. hybrid_fusion_fn: "weighted" (the default), "rrf",
-    or a function of (dense_result, sparse_result, alpha=, top_k=).
+    says nothing, since hybrid queries need none. hybrid_fusion_fn: "adaptive" (the default;
+    "weighted" where a query says alpha, or sparse vectors stand for words), "weighted", "rrf", or a
+    function of (dense_result, sparse_result, alpha=, top_k=).
 
     Similarities are scores, greater is better: the cosine, the negative squared distance or the
     product; BM25 in text modes; the weighted sum in hybrid mode. A store that was made with `path`

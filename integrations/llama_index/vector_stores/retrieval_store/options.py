@@ -26,7 +26,7 @@ from retrieval_store.filters.expression import Expression
 RESTRICTIONS = ("where", "where_document", "filter", "qdrant_filters")
 OF_MMR = ("mmr_threshold", "mmr_prefetch_k", "mmr_prefetch_factor")
 SEARCHED = ("exact", "ef", "offset", "max_distance", "group_by", "group_size")  # as a Collection is
-FUSIONS = ("rrf", "weighted")
+FUSIONS = ("adaptive", "rrf", "weighted")
 OF_QUERIES = (*RESTRICTIONS, "include", *SEARCHED, "search_params", "fusion", *OF_MMR)
 _PREFETCH = 4  # times similarity_top_k
 
@@ -102,7 +102,7 @@ def checked_fusion(given: Any, name: str) -> Any:
     if callable(given) or (isinstance(given, str) and given in FUSIONS):
         return given
     raise InvalidArgumentError(
-        f"{name} is {shown(given)}, expected 'rrf', 'weighted', or a function of two results"
+        f"{name} is {shown(given)}, expected one of {FUSIONS}, or a function of two results"
     )
 
 

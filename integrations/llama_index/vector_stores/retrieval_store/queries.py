@@ -101,9 +101,15 @@ class Asked:
             "query_embeddings": None if alpha == 0 else [query.query_embedding],
             "mode": "hybrid",
             "alpha": alpha,
-            "fusion": self._fusion(query, options) or "weighted",
+            "fusion": self._fusion(query, options) or self._usual(query),
             "depth": (top, query.sparse_top_k) if query.sparse_top_k else None,
         }
+
+    def _usual(self, query: VectorStoreQuery) -> str:
+        """Where the user says nothing, adaptive; where vectors are to weigh so much, or sparse
+        vectors stand for words, the weighted sum, as in LlamaIndex's other stores."""
+        told = query.alpha is not None or self.sparse is not None
+        return "weighted" if told else "adaptive"
 
     def _fusion(self, query: VectorStoreQuery, options: Options) -> Any:
         return (options.fusion or self.fusion) if _is_hybrid(query) else None

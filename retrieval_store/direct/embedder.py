@@ -208,7 +208,7 @@ class Embedder:
     def vector_of(self, text: str) -> Floats | None:
         """The vector of one text; None where the function makes none of it, whatever its reason."""
         vector: Floats | None = None
-        with suppress(Exception):
+        with suppress(Exception), collected():  # nobody wrote the text: nothing is told of it
             vector = _called(self._ready(), [text])[0].astype(np.float64)
         return vector
 

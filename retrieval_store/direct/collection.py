@@ -46,7 +46,6 @@ from retrieval_store.direct.configuration import (
 )
 from retrieval_store.direct.counting import note, texts_cut, told_together
 from retrieval_store.direct.embedder import Embedder
-from retrieval_store.direct.likeness import vector_like
 from retrieval_store.direct.modalities import load
 from retrieval_store.direct.probing import ProbedEmbedder, without_probe
 from retrieval_store.direct.queries import (
@@ -56,6 +55,7 @@ from retrieval_store.direct.queries import (
     QuerySources,
     asks,
     checked_cut,
+    vector_like,
 )
 from retrieval_store.direct.results import (
     GET_FIELDS,

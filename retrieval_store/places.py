@@ -181,6 +181,10 @@ class StoredCollection:
         return self._id
 
     @property
+    def on_cluster(self) -> bool:
+        return self._session.on_cluster
+
+    @property
     def points(self) -> PointsBackend:
         return self._session.store.points(self._id)
 

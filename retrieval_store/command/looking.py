@@ -114,6 +114,8 @@ def _format_of(file: Path) -> int:
 
 
 def _of_one(session: "Session", name: str) -> dict[str, Any]:
+    from retrieval_store.direct.counting import texts_cut
+
     record = record_of(session, name)
     gauges = dict(session.store.gauges())[name]
     directory = session.store.directory
@@ -134,6 +136,7 @@ def _of_one(session: "Session", name: str) -> dict[str, Any]:
         "operations": gauges.seq,
         "uncoded": gauges.uncoded,
         "index_lag": gauges.index_lag,
+        "texts_cut": None if record.is_apart else texts_cut(record),
         "format": _format_of(directory / record.id / "points.sqlite"),
     }
 

@@ -1,12 +1,14 @@
 """Records to write, as a store takes them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from retrieval_store.base.arrays import Matrix
 from retrieval_store.direct.arguments import FIELDS, Records
+from retrieval_store.direct.embedder import Embedded
 from retrieval_store.direct.modalities import loaded_from, skipped_in, sources_of
 from retrieval_store.direct.probing import ProbedEmbedder
 from retrieval_store.direct.results import SPACE, SPARSE
@@ -15,42 +17,53 @@ from retrieval_store.interface.points import UNSET, PointBatch, SpecialVectors, 
 from retrieval_store.loaders import DataLoader
 
 
-def batch_of(
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A batch to write; what was embedded for it, None for nothing; and the ids of records that
+    were left out, since their loader skips what their uris point at."""
+
+    batch: PointBatch
+    embedded: Embedded | None = None
+    left_out: Sequence[str] = ()
+
+
+def prepared(
     records: Records, embedder: ProbedEmbedder, loader: DataLoader | None, show_progress: bool
-) -> tuple[PointBatch, list[str]]:
-    """The records as a batch, with vectors for all that they give a source of; and the ids of those
-    that were left out, since their loader skips what their uris point at."""
+) -> Prepared:
+    """The records as a batch, with vectors for all that they give a source of."""
     if records.embeddings is not None:
-        return _batch(records, [], embedder, show_progress), []
+        return _with_vectors(records, records.embeddings)
     loaded = loaded_from(records, loader)
     skipped = skipped_in(records, loaded, loader)
-    if not skipped:
-        return _batch(records, loaded, embedder, show_progress), []
     left_out = [records.ids[i] for i in sorted(skipped)]
-    records = records.without(skipped)
-    loaded = [item for i, item in enumerate(loaded) if i not in skipped]
-    return _batch(records, loaded, embedder, show_progress), left_out
+    if skipped:
+        records = records.without(skipped)
+        loaded = [item for i, item in enumerate(loaded) if i not in skipped]
+    return replace(_embedded(records, loaded, embedder, show_progress), left_out=left_out)
 
 
-def _batch(
+def _with_vectors(records: Records, embeddings: Matrix) -> Prepared:
+    batch = PointBatch(
+        records.ids,
+        {**_sparse_vectors(records), SPACE: Vectors(embeddings)},
+        _or_unset(records.metadatas),
+        _or_unset(records.documents),
+        _or_unset(records.uris),
+    )
+    return Prepared(batch)
+
+
+def _embedded(
     records: Records, loaded: list[Any], embedder: ProbedEmbedder, show_progress: bool
-) -> PointBatch:
-    payloads = _or_unset(records.metadatas)
-    vectors: dict[str, Vectors | SpecialVectors] = _sparse_vectors(records)
-    if records.embeddings is not None:
-        return PointBatch(
-            records.ids,
-            {**vectors, SPACE: Vectors(records.embeddings)},
-            payloads,
-            _or_unset(records.documents),
-            _or_unset(records.uris),
-        )
+) -> Prepared:
+    payloads, vectors = _or_unset(records.metadatas), _sparse_vectors(records)
     sources = sources_of(records, loaded)
     if not sources.inputs:
-        return PointBatch(records.ids, vectors, payloads)
-    matrix = embedder.embed(sources.inputs, show_progress)
-    vectors[SPACE] = Vectors(matrix, sources.positions)
-    return PointBatch(records.ids, vectors, payloads, sources.documents, sources.uris)
+        return Prepared(PointBatch(records.ids, vectors, payloads))
+    embedded = embedder.embed(sources.inputs, show_progress)
+    vectors[SPACE] = Vectors(embedded.matrix, sources.positions)
+    batch = PointBatch(records.ids, vectors, payloads, sources.documents, sources.uris)
+    return Prepared(batch, embedded)
 
 
 def _sparse_vectors(records: Records) -> dict[str, Vectors | SpecialVectors]:

@@ -25,8 +25,9 @@ from retrieval_store.direct.arguments import (
     whole_number,
 )
 from retrieval_store.direct.batches import (
-    batch_of,
+    Prepared,
     is_whole,
+    prepared,
     require_change,
     require_sources,
     whole,
@@ -43,8 +44,8 @@ from retrieval_store.direct.configuration import (
     stored_settings,
     to_store,
 )
+from retrieval_store.direct.counting import note, texts_cut, told_together
 from retrieval_store.direct.embedder import Embedder
-from retrieval_store.direct.likeness import vector_like
 from retrieval_store.direct.modalities import load
 from retrieval_store.direct.probing import ProbedEmbedder, without_probe
 from retrieval_store.direct.queries import (
@@ -54,6 +55,7 @@ from retrieval_store.direct.queries import (
     QuerySources,
     asks,
     checked_cut,
+    vector_like,
 )
 from retrieval_store.direct.results import (
     GET_FIELDS,
@@ -80,7 +82,6 @@ from retrieval_store.filters.expression import Expression, HasId, Not, every
 from retrieval_store.indexes.exact import Metric
 from retrieval_store.interface.points import (
     Fields,
-    PointBatch,
     PointId,
     Points,
     WriteRules,
@@ -232,7 +233,7 @@ class Collection:
         given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings
         records = self._records(*given)
         require_sources(records)
-        return self._written(*self._batch(records, show_progress), _ADD)
+        return self._written(self._prepared(records, show_progress), _ADD)
 
     def upsert(
         self,
@@ -256,12 +257,12 @@ class Collection:
         given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings
         records = self._records(*given)
         require_change(records)
-        batch, left_out = self._batch(records, show_progress)
+        made = self._prepared(records, show_progress)
         rules = changed(_UPSERT, merge_payloads=not (replace_metadata or replace))
         if replace:
-            batch = whole(batch)
-            rules = changed(rules, known="replace" if is_whole(batch) else "update")
-        return self._written(batch, left_out, rules)
+            made = changed(made, batch=whole(made.batch))
+            rules = changed(rules, known="replace" if is_whole(made.batch) else "update")
+        return self._written(made, rules)
 
     def add_from(
         self,
@@ -281,7 +282,8 @@ class Collection:
         InvalidArgumentError for a record that can't be; the batches before it are there then.
         """
         size, done = whole_number(batch, "batch", 1), 0
-        with progress_bar("adding", length_of(source), "record", show_progress) as bar:
+        bar_of = progress_bar("adding", length_of(source), "record", show_progress)
+        with told_together(), bar_of as bar:
             for arguments in batches_from(source, size):
                 result = (self.upsert if upsert else self.add)(**arguments)
                 done += len(arguments["ids"]) - len(result["left_out"])
@@ -309,7 +311,7 @@ class Collection:
         given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings
         records = self._records(*given)
         require_change(records)
-        return self._written(*self._batch(records, show_progress), _UPDATE)
+        return self._written(self._prepared(records, show_progress), _UPDATE)
 
     def get(
         self,
@@ -477,8 +479,17 @@ class Collection:
     def stats(self) -> Stats:
         """How many points, vectors and dead slots there are; how many vectors have codes and how
         many the index holds that this process has at hand; and the bytes in memory and on disk by
-        part."""
-        return cast(Stats, self._backend.points.stats())
+        part.
+
+        texts_cut: how many texts were longer than what the embedding function reads of one, when
+        they were embedded for writes that succeeded, by whichever process. It counts writes: a text
+        that is written again counts again, and no delete or update takes anything away. Copies,
+        forks and snapshots of the collection go on from it. None on a cluster, and as long as none
+        was counted with a function that doesn't tell: one that asks a server, and most of your own.
+        """
+        told = cast(Stats, self._backend.points.stats())
+        told["texts_cut"] = None if self._backend.on_cluster else texts_cut(self._record())
+        return told
 
     def delete(
         self,
@@ -602,21 +613,24 @@ class Collection:
         """The ids that are given, as points have them."""
         return None if ids is None else self._backend.points.as_kept(ids_of(ids, name))
 
-    def _written(self, batch: PointBatch, left_out: list[str], rules: WriteRules) -> WriteResult:
-        """Write a batch, and tell of it, and in the log, what wasn't written."""
-        if left_out:
-            _tell_of("records whose uris can't be loaded were left out", left_out)
-        if batch.ids:
+    def _written(self, made: Prepared, rules: WriteRules) -> WriteResult:
+        """Write a batch, and tell of it, and in the log, what wasn't written, and what doesn't
+        count for vectors."""
+        if made.left_out:
+            _tell_of("records whose uris can't be loaded were left out", made.left_out)
+        if made.batch.ids:
             points = self._backend.points
-            ids = points.as_kept(cast(Sequence[str], batch.ids))
-            ignored = points.put(changed(batch, ids=ids), rules).ignored
+            ids = points.as_kept(cast(Sequence[str], made.batch.ids))
+            ignored = points.put(changed(made.batch, ids=ids), rules).ignored
             self._embedder.written()
+            if made.embedded is not None:
+                note(self._backend, made.embedded.texts, made.embedded.cut)
             if ignored:
                 _tell_of("update ignored ids that don't exist", ignored)
-        return WriteResult(left_out=left_out)
+        return WriteResult(left_out=[*made.left_out])
 
-    def _batch(self, records: Records, show_progress: bool) -> tuple[PointBatch, list[str]]:
-        return batch_of(records, self._embedder, self._loader, show_progress)
+    def _prepared(self, records: Records, show_progress: bool) -> Prepared:
+        return prepared(records, self._embedder, self._loader, show_progress)
 
     def _analyzer(self) -> Analyzer:
         return analyzer_of(stored_settings(self._record()))

@@ -9,6 +9,9 @@ import os
 import reprlib
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,6 +29,7 @@ from retrieval_store.embeddings import (
     Embeds,
     QueryEmbedding,
 )
+from retrieval_store.embeddings.lengths import Cut, collected
 from retrieval_store.errors import (
     ConflictError,
     EmbeddingFunctionError,
@@ -140,6 +144,16 @@ def supported_by(function: Any) -> list[str] | None:
     return [str(one) for one in (told if isinstance(told, list | tuple) else sorted(told, key=str))]
 
 
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Vectors of inputs, (n, dim) float32; how many of these are texts; and which were cut, None
+    where the function told of none."""
+
+    matrix: Matrix
+    texts: int
+    cut: Cut | None
+
+
 class Embedder:
     """Calls a collection's embedding function, which is made when it is first needed.
 
@@ -177,9 +191,12 @@ class Embedder:
         """The function, made if it has to be; None without one."""
         return self._ready() if self.is_there else None
 
-    def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> Matrix:
-        """(n, dim) float32 for n documents or images."""
-        return _in_batches(self._ready(), inputs, show_progress)
+    def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> Embedded:
+        """The vectors of documents or images."""
+        with collected() as cuts:
+            matrix = _in_batches(self._ready(), inputs, show_progress)
+        texts = sum(isinstance(one, str) for one in inputs)
+        return Embedded(matrix, texts, reduce(add, cuts) if cuts else None)
 
     def embed_query(self, inputs: Sequence[Any]) -> Matrix:
         """(n, dim) float32 for n queries."""
@@ -191,7 +208,7 @@ class Embedder:
     def vector_of(self, text: str) -> Floats | None:
         """The vector of one text; None where the function makes none of it, whatever its reason."""
         vector: Floats | None = None
-        with suppress(Exception):
+        with suppress(Exception), collected():  # nobody wrote the text: nothing is told of it
             vector = _called(self._ready(), [text])[0].astype(np.float64)
         return vector
 

@@ -15,7 +15,7 @@ import numpy as np
 from retrieval_store.base.arrays import Floats, Matrix
 from retrieval_store.base.logs import log_of
 from retrieval_store.direct.configuration import stored_settings
-from retrieval_store.direct.embedder import Embedder
+from retrieval_store.direct.embedder import Embedded, Embedder
 from retrieval_store.embeddings import Embeds
 from retrieval_store.errors import ConflictError, RetrievalStoreError
 from retrieval_store.interface.records import CollectionRecord
@@ -50,13 +50,13 @@ class ProbedEmbedder:
         """The function, made if it has to be; None without one."""
         return self._embedder.function
 
-    def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> Matrix:
-        """(n, dim) float32 for n documents or images."""
-        matrix = self._embedder.embed(inputs, show_progress)
+    def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> Embedded:
+        """The vectors of documents or images."""
+        embedded = self._embedder.embed(inputs, show_progress)
         if not self._done and isinstance(inputs[0], str):
             self._compare()
             self._to_remember = not self._done
-        return matrix
+        return embedded
 
     def embed_query(self, inputs: Sequence[Any]) -> Matrix:
         """(n, dim) float32 for n queries."""

@@ -1,7 +1,7 @@
 """What users pass to a query, checked, as a store takes it: what to search for, and how."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import update_wrapper
 from inspect import signature
@@ -9,8 +9,10 @@ from operator import attrgetter
 from types import FunctionType
 from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, get_args
 
-from retrieval_store.base.arrays import Matrix, SparseVector, plain_scalar
-from retrieval_store.base.json_values import shown
+import numpy as np
+
+from retrieval_store.base.arrays import Floats, Matrix, SparseVector, plain_scalar
+from retrieval_store.base.json_values import listed, shown
 from retrieval_store.base.ranking import usual_fusion
 from retrieval_store.base.words import Analyzer
 from retrieval_store.direct.arguments import (
@@ -25,6 +27,8 @@ from retrieval_store.direct.probing import ProbedEmbedder
 from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.expression import Expression
+from retrieval_store.indexes.exact import Metric
+from retrieval_store.interface.points import Fields, PointId
 from retrieval_store.interface.queries import (
     AnyQuery,
     Cut,
@@ -34,6 +38,7 @@ from retrieval_store.interface.queries import (
     SparseQuery,
     TextQuery,
 )
+from retrieval_store.interface.stores import Backend
 
 # Each side of a hybrid query is asked for 100, 400, 1,600 … hits, the least of these that is 4 k:
 # in steps, so that most pages of hits are of one ranking.
@@ -242,6 +247,42 @@ class Asker:
         if not inputs:
             raise InvalidArgumentError(f"{name} is empty, expected at least one query")
         return self.embedder.embed_query(inputs)
+
+
+def vector_like(
+    backend: Backend, metric: Metric, like: Sequence[PointId], unlike: Sequence[PointId]
+) -> Matrix:
+    """(1, dim) float32 p + (p - u): p the average of the vectors of the first, u of the second, of
+    cosine those at length 1; p alone without second ones. As Qdrant recommends by averages."""
+    if not like:
+        raise InvalidArgumentError("like is empty, expected ids of points to be like")
+    near = _average(backend, metric, like, "like")
+    if not unlike:
+        return near[None].astype(np.float32)
+    far = _average(backend, metric, unlike, "unlike")
+    return (near + near - far)[None].astype(np.float32)
+
+
+def _average(backend: Backend, metric: Metric, ids: Sequence[PointId], name: str) -> Floats:
+    points = backend.points.get(ids, None, None, 0, Fields(vectors=(SPACE,)))
+    column: Any = (points.vectors or {}).get(SPACE)
+    there = _with_vector(points.ids, column)
+    known = set(there)
+    lacking = [one for one in ids if one not in known]
+    if lacking:
+        raise InvalidArgumentError(f"{name} names points without an embedding: {listed(lacking)}")
+    wide = column.astype(np.float64)
+    if metric == "cosine":
+        lengths = np.linalg.norm(wide, axis=1, keepdims=True)
+        wide = np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths > 0)
+    average: Floats = wide.mean(axis=0)
+    return average
+
+
+def _with_vector(ids: Sequence[PointId], column: Matrix | None) -> list[PointId]:
+    if column is None or not column.shape[1]:
+        return []
+    return [one for one, lacks in zip(ids, np.isnan(column[:, 0]), strict=True) if not lacks]
 
 
 def checked_cut(

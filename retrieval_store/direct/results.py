@@ -101,9 +101,10 @@ class _KnownOfClusters(TypedDict, total=False):
 
 class Stats(_KnownOfClusters):
     """What takes how much room: see `Collection.stats`. On a cluster there are `place`, `status`,
-    `indexed_vectors` and `segments`, besides `points`, and nothing else."""
+    `indexed_vectors` and `segments`, besides `points` and `texts_cut`, and nothing else."""
 
     points: int
+    texts_cut: int | None
     spaces: dict[str, dict[str, Any]]
     memory: dict[str, int]
     budget: dict[str, int]

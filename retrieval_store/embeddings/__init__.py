@@ -6,8 +6,8 @@ Chroma's have, a collection remembers it by name and settings and makes it again
 protocols are here. `wordllama` is the default, `sentence_transformers`, `fastembed` and `open_clip`
 run models in this process, `ollama` and `openai` ask servers, by what is in `servers`; `bm25` and
 `splade` make sparse vectors; `arguments` has what several of them are given; `lengths` cuts what is
-too long for a model; `frameworks` wraps those of LangChain and LlamaIndex. It may use `base` and
-`errors`.
+too long for a model, and tells how much that was; `frameworks` wraps those of LangChain and
+LlamaIndex. It may use `base` and `errors`.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,7 +34,8 @@ class EmbeddingFunction(Generic[Input]):
     `embed_query`, where queries are embedded in another way; `default_space` and
     `supported_spaces`, the distances that its vectors are made for ("cosine", "l2", "ip"), which
     new collections honour; `max_tokens`, an int or a property that gives one: how many tokens of a
-    text count, None where that isn't known (see `max_tokens_of`); and `settings`, or in Chroma's
+    text count, None where that isn't known (see `max_tokens_of`); `tells_of_cuts`, True where it
+    tells of longer ones by `lengths.tell_of_cut`; and `settings`, or in Chroma's
     way `name`, `get_config` and `build_from_config`, by which a collection remembers it if it is
     registered.
     """

@@ -10,7 +10,13 @@ import numpy as np
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.json_values import shown
 from retrieval_store.embeddings.arguments import at_least, prefixed, prefixes
-from retrieval_store.embeddings.lengths import cut_to_tokens, known_tokens
+from retrieval_store.embeddings.lengths import (
+    TokenCounter,
+    cut_to_tokens,
+    known_tokens,
+    numbers_of_tokens,
+    tell_of_lengths,
+)
 from retrieval_store.errors import (
     EmbeddingFunctionError,
     InvalidArgumentError,
@@ -36,6 +42,8 @@ class FastEmbedEmbeddingFunction:
     EmbeddingFunctionError where the model can't be loaded. `close` lets go of the model, which the
     next use loads again.
     """
+
+    tells_of_cuts = True
 
     def __init__(
         self,
@@ -66,6 +74,7 @@ class FastEmbedEmbeddingFunction:
         }
         self._batch_size = at_least(1, "batch_size", batch_size)
         self._model: Any = None
+        self._counter = TokenCounter()
         self._loading = threading.Lock()
 
     def settings(self) -> dict[str, Any]:
@@ -89,15 +98,19 @@ class FastEmbedEmbeddingFunction:
     def close(self) -> None:
         """Let go of the model, and of the memory that it takes."""
         with self._loading:
-            self._model = None
+            self._model, self._counter = None, TokenCounter()
 
     def _embedded(self, method: str, input: Sequence[str], prefix: str) -> Matrix:
         texts = prefixed(input, prefix)
         if not texts:
             return np.empty((0, 0), np.float32)
         model = self._loaded()
-        texts = cut_to_tokens(texts, _cut_by(model), self._settings["model_name"])
-        vectors = list(getattr(model, method)(texts, batch_size=self._batch_size))
+        limit = _cut_by(model)
+        short = cut_to_tokens(texts, limit)
+        vectors = list(getattr(model, method)(short, batch_size=self._batch_size))
+        if limit is not None:
+            seen = numbers_of_tokens(short, limit, self._counter.of(_tokenizer_of(model)))
+            tell_of_lengths(self._settings["model_name"], limit, texts, seen)
         return np.array(vectors, np.float32)
 
     def _loaded(self) -> Any:
@@ -135,8 +148,11 @@ class FastEmbedEmbeddingFunction:
 
 
 def _cut_by(model: Any) -> int | None:
-    """Where the tokenizer of a TextEmbedding cuts; it has the model in its attribute of this name,
-    of one kind or another."""
-    tokenizer = getattr(getattr(model, "model", None), "tokenizer", None)
-    truncation = getattr(tokenizer, "truncation", None)
+    """Where the tokenizer of a TextEmbedding cuts."""
+    truncation = getattr(_tokenizer_of(model), "truncation", None)
     return known_tokens(truncation.get("max_length")) if isinstance(truncation, dict) else None
+
+
+def _tokenizer_of(model: Any) -> Any:
+    """A TextEmbedding has the model in its attribute of this name, of one kind or another."""
+    return getattr(getattr(model, "model", None), "tokenizer", None)

@@ -1,36 +1,115 @@
-"""Texts cut to what a model takes in of them.
+"""Texts cut to what a model takes in of them, and what that leaves out.
 
 A model reads so many tokens of a text and no more. Its tokenizer goes through all of the text
 nevertheless, which of a log of megabytes takes seconds and gigabytes; so what can't matter is cut
-off before, and that anything was is logged once a process for each model.
+off before. Functions tell what they didn't read by `tell_of_cut` or `tell_of_lengths`: who writes
+to a collection collects it; where nobody does, that anything was cut is logged once a process for
+each model.
 """
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
+import numpy as np
+
+from retrieval_store.base.arrays import Ints
 from retrieval_store.base.logs import log_of
 
 # More than the words of any language have for a token, on average: of longer runs of spaces, or of
 # words that aren't any, a model may see less than it could.
 CHARACTERS_A_TOKEN = 64
+# So many of a text are tokenized to see whether it is too long, before all of it is: enough, but
+# where words are long.
+LOOKED_AT = 8
 MANY_TOKENS = 10**9
+Count: TypeAlias = Callable[[list[str]], Sequence[int]]
 _log = log_of()
 _told: set[tuple[str, int]] = set()
 
 
-def cut(texts: Sequence[str], characters: int, model: str, tokens: int) -> list[str]:
-    """The texts, the first so many characters of each. model, tokens: what is said of it."""
-    if any(len(text) > characters for text in texts):
-        tell_of_cut(model, tokens)
-    return [text[:characters] for text in texts]
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Texts of which a model reads the beginning alone. limit: of a text, in tokens; texts: how
+    many are longer; tokens, read: about how many these have together, and how many were read."""
+
+    model: str
+    limit: int
+    texts: int
+    tokens: float
+    read: int
+
+    def __add__(self, other: "Cut") -> "Cut":
+        return Cut(
+            self.model,
+            self.limit,
+            self.texts + other.texts,
+            self.tokens + other.tokens,
+            self.read + other.read,
+        )
 
 
-def cut_to_tokens(texts: Sequence[str], tokens: object, model: str) -> list[str]:
+_collecting: ContextVar[list[Cut] | None] = ContextVar("retrieval_store_cuts", default=None)
+
+
+@contextmanager
+def collected() -> Iterator[list[Cut]]:
+    """What functions tell of cuts meanwhile, in this thread, which isn't logged then."""
+    found: list[Cut] = []
+    token = _collecting.set(found)
+    try:
+        yield found
+    finally:
+        _collecting.reset(token)
+
+
+def tell_of_cut(cut: Cut) -> None:
+    """Tell that a model doesn't read all of some texts: whoever collects it; where nobody does, the
+    log, the first time."""
+    collecting = _collecting.get()
+    if collecting is not None:
+        collecting.append(cut)
+        return
+    if (cut.model, cut.limit) in _told:  # two threads may both find it isn't, which does no harm
+        return
+    _told.add((cut.model, cut.limit))
+    _log.warning(
+        "a text is longer than the %d tokens of it that %s takes in: what comes after them doesn't "
+        "count for its vector. Passages of a few hundred words each are found by all they say",
+        cut.limit,
+        cut.model,
+    )
+
+
+def tell_of_lengths(
+    model: str, limit: int, texts: Sequence[str], seen: Ints, characters: int | None = None
+) -> None:
+    """Tell of those texts that are longer than what a model reads of them.
+
+    seen: (n,), how many tokens the first `characters` of each have, which is all that was
+    tokenized: as many as `cut_to_tokens` leaves if that is None; 0 where nobody has counted. What
+    comes after them is taken to have as many tokens for a character.
+    """
+    most = limit * CHARACTERS_A_TOKEN if characters is None else characters
+    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+    cut = (lengths > most) | (seen > limit)
+    if not cut.any():
+        return
+    there = np.where(seen == 0, limit, seen)[cut]
+    tokens = there * np.maximum(lengths[cut] / most, 1)
+    read = int(np.minimum(there, limit).sum())
+    tell_of_cut(Cut(model, limit, len(there), float(tokens.sum()), read))
+
+
+def cut_to_tokens(texts: Sequence[str], tokens: int | None) -> list[str]:
     """The texts without what a model of so many tokens can't take in; all of them where no number
     is known."""
-    known = known_tokens(tokens)
-    if known is None:
+    if tokens is None:
         return list(texts)
-    return cut(texts, known * CHARACTERS_A_TOKEN, model, known)
+    return [text[: tokens * CHARACTERS_A_TOKEN] for text in texts]
 
 
 def known_tokens(told: object) -> int | None:
@@ -41,14 +120,56 @@ def known_tokens(told: object) -> int | None:
     return told
 
 
-def tell_of_cut(model: str, tokens: int) -> None:
-    """Log, the first time, that a model doesn't take in all of the texts."""
-    if (model, tokens) in _told:  # two threads may both find that it isn't, which does no harm
-        return
-    _told.add((model, tokens))
-    _log.warning(
-        "a text is longer than the %d tokens of it that %s takes in: what comes after them doesn't "
-        "count for its vector. Passages of a few hundred words each are found by all they say",
-        tokens,
-        model,
-    )
+def numbers_of_tokens(texts: Sequence[str], limit: int, count: Count | None) -> Ints:
+    """(n,) how many tokens each of the texts has, as `count` says, if that may be more than the
+    limit: else, and where it can't be counted, 0. Of long texts it is an estimate."""
+    found = np.zeros(len(texts), np.int64)
+    # A token has a byte at least.
+    places = [i for i, text in enumerate(texts) if len(text) > limit or _bytes(text) > limit]
+    if count is None or not places:
+        return found
+    start = limit * LOOKED_AT
+    with suppress(Exception):  # of who knows which tokenizer; the model has embedded the texts
+        found[places] = count([texts[i][:start] for i in places])
+        left = [i for i in places if found[i] <= limit and len(texts[i]) > start]
+        for i in places:
+            found[i] = found[i] * max(1.0, len(texts[i]) / start)
+        if left:
+            found[left] = count([texts[i] for i in left])
+    return found
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode(errors="replace"))
+
+
+class TokenCounter:
+    """Counts by a copy of a model's tokenizer, since a model's own can't be told not to cut while
+    other threads use it."""
+
+    def __init__(self) -> None:
+        self._made: tuple[Any, Count | None] = None, None
+
+    def of(self, tokenizer: Any) -> Count | None:
+        """What counts the tokens of texts, with the model's own marks, as a tokenizer of the
+        package `tokenizers` does, or what transformers puts around one; None where it is another.
+        """
+        known, count = self._made
+        if known is not tokenizer:
+            count = None
+            with suppress(Exception):
+                whole = copy.deepcopy(getattr(tokenizer, "backend_tokenizer", tokenizer))
+                whole.no_truncation()
+                whole.no_padding()
+                count = _counting(whole)
+            self._made = tokenizer, count
+        return count
+
+
+def _counting(tokenizer: Any) -> Count:
+    encode = getattr(tokenizer, "encode_batch_fast", tokenizer.encode_batch)
+
+    def count(texts: list[str]) -> list[int]:
+        return [len(one) for one in encode(texts)]
+
+    return count

@@ -7,8 +7,17 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.embeddings.lengths import cut_to_tokens, known_tokens
+from retrieval_store.embeddings.lengths import (
+    Count,
+    TokenCounter,
+    cut_to_tokens,
+    known_tokens,
+    numbers_of_tokens,
+    tell_of_lengths,
+)
 from retrieval_store.errors import InvalidTypeError, MissingDependencyError
+
+MARKS = 2  # where a text begins and ends
 
 
 class OpenCLIPEmbeddingFunction:
@@ -21,6 +30,8 @@ class OpenCLIPEmbeddingFunction:
     use without the package. `close` lets go of the model, which the next use loads again.
     """
 
+    tells_of_cuts = True
+
     def __init__(
         self,
         model_name: str = "ViT-B-32",
@@ -32,6 +43,7 @@ class OpenCLIPEmbeddingFunction:
         self._model_name = model_name
         self._checkpoint = None if checkpoint is None else str(checkpoint)
         self._device, self._batch_size = device, batch_size
+        self._counter = TokenCounter()
         self._loading = threading.Lock()
         self._parts: tuple[Any, Any, Any, Any, str] | None = None
 
@@ -61,20 +73,30 @@ class OpenCLIPEmbeddingFunction:
     def close(self) -> None:
         """Let go of the model, and of the memory that it takes."""
         with self._loading:
-            self._parts = None
+            self._parts, self._counter = None, TokenCounter()
 
     def _embedded(self, items: list[Any], are_texts: bool) -> Matrix:
         torch, model, preprocess, tokenize, device = self._loaded()
         with torch.no_grad():
             if are_texts:
-                length = getattr(tokenize, "context_length", None)
-                texts = cut_to_tokens(items, length, self._model_name)
+                length = known_tokens(getattr(tokenize, "context_length", None))
+                texts = cut_to_tokens(items, length)
                 vectors = model.encode_text(tokenize(texts).to(device))
+                if length is not None:
+                    seen = numbers_of_tokens(texts, length, self._count_by(tokenize))
+                    tell_of_lengths(self._model_name, length, items, seen)
             else:
                 images = torch.stack([preprocess(_as_image(item)) for item in items])
                 vectors = model.encode_image(images.to(device))
             vectors = vectors / vectors.norm(dim=-1, keepdim=True)
         return vectors.cpu().numpy().astype(np.float32)  # type: ignore[no-any-return]
+
+    def _count_by(self, tokenize: Any) -> Count | None:
+        """What counts tokens as open_clip's own tokenizer makes them, or one of transformers'."""
+        encode = getattr(tokenize, "encode", None)
+        if encode is None:
+            return self._counter.of(getattr(tokenize, "tokenizer", None))
+        return lambda texts: [len(encode(text)) + MARKS for text in texts]
 
     def _loaded(self) -> tuple[Any, Any, Any, Any, str]:
         with self._loading:

@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.embeddings.lengths import cut_to_tokens, known_tokens
+from retrieval_store.embeddings.lengths import (
+    TokenCounter,
+    cut_to_tokens,
+    known_tokens,
+    numbers_of_tokens,
+    tell_of_lengths,
+)
 from retrieval_store.errors import MissingDependencyError
 
 
@@ -22,6 +28,8 @@ class SentenceTransformerEmbeddingFunction:
     MissingDependencyError at the first use without the package. `close` lets go of the model, which
     the next use loads again.
     """
+
+    tells_of_cuts = True
 
     def __init__(
         self,
@@ -41,6 +49,7 @@ class SentenceTransformerEmbeddingFunction:
         }
         self._device, self._batch_size = device, batch_size
         self._model: Any = None
+        self._counter = TokenCounter()
         self._loading = threading.Lock()
 
     def settings(self) -> dict[str, Any]:
@@ -64,21 +73,26 @@ class SentenceTransformerEmbeddingFunction:
     def close(self) -> None:
         """Let go of the model, and of the memory that it takes."""
         with self._loading:
-            self._model = None
+            self._model, self._counter = None, TokenCounter()
 
     def _encoded(self, method: str, input: Sequence[str], prompt: str | None) -> Matrix:
         model = self._loaded()
         encode = getattr(model, method, model.encode)
         more = {} if prompt is None else {"prompt": prompt}
-        length = getattr(model, "max_seq_length", None)
+        length = known_tokens(getattr(model, "max_seq_length", None))
+        texts = cut_to_tokens(input, length)
         vectors = encode(
-            cut_to_tokens(input, length, self._settings["model_name"]),
+            texts,
             batch_size=self._batch_size,
             normalize_embeddings=self._settings["normalize"],
             convert_to_numpy=True,
             show_progress_bar=False,
             **more,
         )
+        if length is not None:
+            count = self._counter.of(getattr(model, "tokenizer", None))
+            seen = numbers_of_tokens([(prompt or "") + text for text in texts], length, count)
+            tell_of_lengths(self._settings["model_name"], length, input, seen)
         return np.asarray(vectors, np.float32)
 
     def _loaded(self) -> Any:

@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import SparseVector
-from retrieval_store.embeddings.lengths import cut_to_tokens, known_tokens
+from retrieval_store.embeddings.lengths import (
+    TokenCounter,
+    cut_to_tokens,
+    known_tokens,
+    numbers_of_tokens,
+    tell_of_lengths,
+)
 from retrieval_store.errors import MissingDependencyError
 
 
@@ -20,6 +26,7 @@ class SpladeEmbedding:
         self._model_name = str(model_name)
         self._device, self._batch_size = device, batch_size
         self._model: Any = None
+        self._counter = TokenCounter()
         self._loading = threading.Lock()
 
     def settings(self) -> dict[str, Any]:
@@ -42,14 +49,19 @@ class SpladeEmbedding:
 
     def _encoded(self, method: str, input: Sequence[str]) -> list[SparseVector]:
         model = self._loaded()
-        encode, length = getattr(model, method), getattr(model, "max_seq_length", None)
-        rows = encode(
-            cut_to_tokens(input, length, self._model_name),
+        length = known_tokens(getattr(model, "max_seq_length", None))
+        texts = cut_to_tokens(input, length)
+        rows = getattr(model, method)(
+            texts,
             batch_size=self._batch_size,
             convert_to_tensor=False,
             convert_to_sparse_tensor=False,
             show_progress_bar=False,
         )
+        if length is not None:
+            count = self._counter.of(getattr(model, "tokenizer", None))
+            seen = numbers_of_tokens(texts, length, count)
+            tell_of_lengths(self._model_name, length, input, seen)
         return [_sparse(np.asarray(row, np.float32)) for row in rows]
 
     def _loaded(self) -> Any:

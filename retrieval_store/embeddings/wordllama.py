@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.json_values import shown
-from retrieval_store.embeddings.lengths import cut, tell_of_cut
+from retrieval_store.embeddings.lengths import tell_of_lengths
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, MissingDependencyError
 
 DIMENSIONS = (64, 128, 256)
@@ -36,11 +36,12 @@ class WordLlamaEmbedding:
 
     dimensions: 64, 128 or 256. Vectors are float32 of length 1, or all zeros for a text in which
     the model finds no token. Of a text the first 256 tokens count, some 200 words, which is what
-    the model was trained with; that there are more is logged, once. Raises
+    the model was trained with; that there are more is told (`embeddings.lengths`). Raises
     MissingDependencyError at the first use when the package wordllama isn't installed.
     """
 
     self_contained = True
+    tells_of_cuts = True
 
     def __init__(self, dimensions: int = 256) -> None:
         if not isinstance(dimensions, int | np.integer) or dimensions not in DIMENSIONS:
@@ -65,30 +66,30 @@ class WordLlamaEmbedding:
                 raise InvalidTypeError(
                     f"input[{i}] is of type {type(text).__name__}; WordLlama embeds only str"
                 )
-        model, texts = (
-            _loaded(self._dimensions),
-            cut(input, MAX_CHARACTERS, "wordllama", MAX_TOKENS),
-        )
-        vectors = np.empty((len(texts), self._dimensions), np.float32)
-        for start in range(0, len(texts), TEXTS_AT_ONCE):
-            some = texts[start : start + TEXTS_AT_ONCE]
-            vectors[start : start + len(some)] = _embedded(model, some)
+        model = _loaded(self._dimensions)
+        vectors = np.empty((len(input), self._dimensions), np.float32)
+        seen = np.empty(len(input), np.int64)
+        for start in range(0, len(input), TEXTS_AT_ONCE):
+            some = [text[:MAX_CHARACTERS] for text in input[start : start + TEXTS_AT_ONCE]]
+            rows = slice(start, start + len(some))
+            vectors[rows], seen[rows] = _embedded(model, some)
+        tell_of_lengths("wordllama", MAX_TOKENS, input, seen, MAX_CHARACTERS)
         # Normalised here, since the model's own way makes NaN of a text without tokens.
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         np.divide(vectors, lengths, out=vectors, where=lengths > 0)
         return vectors
 
 
-def _embedded(model: Any, texts: list[str]) -> Matrix:
-    """The mean of the first tokens of each text: `embed` of the model, which has no limit."""
+def _embedded(model: Any, texts: list[str]) -> tuple[Matrix, Ints]:
+    """The mean of the first tokens of each text: `embed` of the model, which has no limit; and how
+    many tokens each has."""
     found = model.tokenize(texts)
-    if len(found[0].ids) > MAX_TOKENS:  # all are padded to the longest
-        tell_of_cut("wordllama", MAX_TOKENS)
     ids = np.array([one.ids[:MAX_TOKENS] for one in found], np.int32)
-    counted = np.array([one.attention_mask[:MAX_TOKENS] for one in found], np.float32)
+    masks = [one.attention_mask for one in found]  # all are padded to the longest
+    counted = np.array([mask[:MAX_TOKENS] for mask in masks], np.float32)
     np.clip(ids, 0, len(model.embedding) - 1, out=ids)
     pooled: Matrix = model.avg_pool(model.embedding[ids], counted)
-    return pooled
+    return pooled, np.fromiter(map(sum, masks), np.int64, len(masks))
 
 
 def _loaded(dimensions: int) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.direct.arguments import whole_number
 from retrieval_store.direct.collection import Collection
+from retrieval_store.direct.counting import told_together
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.checking import checked, expected_by, known_ids
 from retrieval_store.exchange.formats.rows import batches
@@ -50,7 +51,8 @@ def add_file(
             f"{source.path.name} was written to while it was checked; nothing was added"
         )
     adder = Adder(collection, resume, upsert)
-    with progress_bar("adding", whole.records, "record", show_progress) as bar:
+    bar_of = progress_bar("adding", whole.records, "record", show_progress)
+    with told_together(), bar_of as bar:
         for rows in batches(source.rows(), size):
             adder.add([row.record for row in rows])
             bar.update(len(rows))

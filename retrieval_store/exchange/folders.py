@@ -12,6 +12,7 @@ from retrieval_store.base.json_values import is_unicode, shown
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.direct.arguments import path_of, whole_number
 from retrieval_store.direct.collection import Collection
+from retrieval_store.direct.counting import told_together
 from retrieval_store.errors import (
     DataLoaderError,
     EmbeddingFunctionError,
@@ -176,7 +177,8 @@ class _Folder:
     def added(self, size: int, show_progress: bool) -> FolderAdded:
         """Add all of it, and say what came of that."""
         found, adder = self._found, self._adder
-        with progress_bar("adding", len(found.ids), "file", show_progress) as bar:
+        bar_of = progress_bar("adding", len(found.ids), "file", show_progress)
+        with told_together(), bar_of as bar:
             for some in bounded(found.ids, size, self._size_of):
                 for images in (False, True):
                     self._add([one for one in some if _is_image(one) is images], images)

@@ -217,6 +217,10 @@ class Backend(Protocol):
         """The id, which stays when the name changes."""
 
     @property
+    def on_cluster(self) -> bool:
+        """Whether it is on a cluster, where `change` is no transaction."""
+
+    @property
     def points(self) -> PointsBackend:
         """The points; raises NotFoundError or ClientClosedError."""
 
@@ -224,7 +228,7 @@ class Backend(Protocol):
         """Name and settings as they are now; raises NotFoundError."""
 
     def change(self, edit: Callable[[CollectionRecord], CollectionRecord]) -> CollectionRecord:
-        """Replace name and settings, in one transaction."""
+        """Replace name and settings; in one transaction, where it isn't on a cluster."""
 
     def optimize(self, progress: Progress) -> None:
         """Compact the collection and let go of all that was deleted."""

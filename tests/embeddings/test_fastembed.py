@@ -169,3 +169,17 @@ def test_arguments_that_fastembed_could_not_use_are_refused():
         FastEmbedEmbeddingFunction(query_prefix=3)
     with pytest.raises(InvalidTypeError, match=r"input\[0\] is of type int"):
         FastEmbedEmbeddingFunction()([1])
+
+
+def test_how_much_a_model_does_not_read_is_told(fastembed):
+    tokenizers = pytest.importorskip("tokenizers")
+    own = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "?": 1}, unk_token="?"))
+    own.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    own.enable_truncation(30)
+    embed = FastEmbedEmbeddingFunction(NOMIC)  # with two tokens before each text
+    embed._loaded().model.tokenizer = own
+    with lengths.collected() as cuts:
+        embed(["", "a " * 97])
+    assert [(cut.model, cut.limit, cut.texts, cut.tokens, cut.read) for cut in cuts] == [
+        (NOMIC, 30, 1, 99, 30)
+    ]

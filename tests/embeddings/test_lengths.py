@@ -11,6 +11,7 @@ import pytest
 
 from retrieval_store import OpenAIEmbeddingFunction, WordLlamaEmbedding
 from retrieval_store.embeddings import lengths, max_tokens_of
+from retrieval_store.embeddings.lengths import TokenCounter, numbers_of_tokens
 from retrieval_store.embeddings.wordllama import _loaded
 
 LINE = "2026-11-22 12:00:01 ERROR the pressure of the boiler is too low\n"
@@ -66,6 +67,68 @@ def test_that_a_text_is_longer_is_logged_once(embed, caplog):
     (record,) = caplog.records
     assert "longer than the 256 tokens of it that wordllama takes in" in record.getMessage()
     assert "boiler" not in record.getMessage()
+
+
+def test_how_much_of_texts_is_not_read_is_told_to_who_collects_it(embed, caplog):
+    tokenizer, texts = _loaded(256).tokenizer, [LINE, LINE * 40, "x", LINE * 50]
+    with caplog.at_level(logging.WARNING, "retrieval_store"), lengths.collected() as cuts:
+        embed([LINE, "x"])
+        assert cuts == []
+        embed(texts)
+    (cut,) = cuts
+    lines = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+    assert (cut.model, cut.limit, cut.texts, cut.read) == ("wordllama", 256, 2, 512)
+    assert cut.tokens == sum(sum(lines[i].attention_mask) for i in (1, 3))
+    with lengths.collected() as cuts:
+        embed([LINE * 10_000])
+    tokens = len(tokenizer.encode(LINE * 10_000, add_special_tokens=False).ids)
+    assert cuts[0].tokens == pytest.approx(tokens, rel=0.01)  # not all of it is tokenized
+    assert not caplog.records
+
+
+def words_as_tokens(texts):
+    return [len(text.split()) for text in texts]
+
+
+def test_only_texts_that_may_be_too_long_are_tokenized():
+    asked = []
+
+    def count(texts):
+        asked.append(texts)
+        return words_as_tokens(texts)
+
+    texts = ["a b", "abc de fgh", "a" * 10, "b " * 100, "é é é", "c" * 100 + " d"]
+    found = numbers_of_tokens(texts, 5, count)
+    assert found.tolist() == [0, 3, 1, 100, 3, 2]
+    # A word may be longer than what is looked at first: then all of it is.
+    assert asked == [
+        ["abc de fgh", "a" * 10, "b " * 20, "é é é", "c" * 40],
+        ["c" * 100 + " d"],
+    ]
+    assert numbers_of_tokens(["a"], 5, count).tolist() == [0]
+    assert numbers_of_tokens(texts, 5, None).tolist() == [0] * 6
+    assert numbers_of_tokens(texts, 5, lambda texts: 1 / 0).tolist() == [0] * 6
+
+
+def test_texts_of_which_nobody_counts_the_tokens_are_cut_by_their_characters():
+    with lengths.collected() as cuts:
+        lengths.tell_of_lengths("some", 2, ["a" * 128, "b" * 256], np.zeros(2, np.int64))
+    assert [(cut.texts, cut.tokens, cut.read) for cut in cuts] == [(1, 4, 2)]
+
+
+def test_a_tokenizer_that_counts_is_a_copy_which_cuts_nothing():
+    tokenizers = pytest.importorskip("tokenizers")
+    own = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "?": 1}, unk_token="?"))
+    own.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    own.enable_truncation(2)
+    own.enable_padding(length=8)
+    counter = TokenCounter()
+    count = counter.of(own)
+    assert list(count(["a b c d", "a", ""])) == [4, 1, 0]
+    assert (own.truncation["max_length"], own.padding["length"]) == (2, 8)
+    assert counter.of(own) is count
+    for other in (None, "a tokenizer", object()):
+        assert counter.of(other) is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units there")

@@ -10,10 +10,12 @@ import pytest
 
 import retrieval_store
 from retrieval_store import (
+    MiniLMEmbedding,
     OpenCLIPEmbeddingFunction,
     SentenceTransformerEmbeddingFunction,
     WordLlamaEmbedding,
 )
+from retrieval_store.embeddings import lengths
 from retrieval_store.embeddings.frameworks import FromLangChain, FromLlamaIndex
 from retrieval_store.embeddings.open_clip import usual_device
 from retrieval_store.embeddings.splade import SpladeEmbedding
@@ -157,6 +159,25 @@ def test_no_tokenizer_goes_through_more_of_a_text_than_its_model_takes_in(minilm
     assert seen
     assert max(map(len, seen)) <= 256 * 64
     assert np.array_equal(vectors[0], vectors[1])
+
+
+def test_how_much_a_model_does_not_read_is_told(minilm, splade, checkpoint):
+    words = "the quick brown fox jumps over the lazy dog "
+    texts = ["the cat", words * 5, words * 30, words * 2_000]
+    for embed, limit, tokens, cut in (
+        (SentenceTransformerEmbeddingFunction(minilm), 256, (272, 18_002), 2),
+        (SpladeEmbedding(splade), None, (18_002,), 1),
+        (OpenCLIPEmbeddingFunction(CLIP, checkpoint), 77, (272, 18_002), 2),
+        (MiniLMEmbedding(), 256, (272, 18_002), 2),
+    ):
+        with lengths.collected() as cuts:
+            embed(texts[:2])
+            assert cuts == []
+            embed(texts)
+        (told,) = cuts
+        limit = limit or embed.max_tokens
+        assert (told.limit, told.texts, told.read) == (limit, cut, cut * limit)
+        assert told.tokens == pytest.approx(sum(tokens), rel=0.02)
 
 
 # OpenCLIP

@@ -17,6 +17,8 @@ class OnnxFunction:
     """A function of texts by a model, which is found and loaded when it is first needed. name: what
     the model is called in messages; threads: as of `checked_threads`."""
 
+    tells_of_cuts = True
+
     def __init__(self, name: str, threads: int | None) -> None:
         self._name, self._threads = name, _checked_threads(threads)
         self._used: tuple[int, RunningModel, Layout] | None = None

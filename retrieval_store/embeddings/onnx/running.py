@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_store.base.arrays import Ints, Matrix
-from retrieval_store.embeddings.lengths import cut_to_tokens, tell_of_cut
+from retrieval_store.embeddings.lengths import cut_to_tokens, tell_of_lengths
 from retrieval_store.embeddings.onnx.layouts import Layout
 from retrieval_store.errors import EmbeddingFunctionError, MissingDependencyError
 
@@ -38,6 +38,7 @@ class RunningModel:
             raise EmbeddingFunctionError(f"the model {name} can't be loaded: {error}") from error
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(layout.max_tokens)
+        self._marks = int(self._tokenizer.num_special_tokens_to_add(False))
         self._inputs = {one.name for one in self._session.get_inputs()}
         self._output = _output_of(self._session, name)
 
@@ -57,13 +58,18 @@ class RunningModel:
 
     def _encoded(self, texts: Sequence[str], prompt: str) -> list[Any]:
         limit = self._layout.max_tokens
-        some = [prompt + text for text in cut_to_tokens(texts, limit, self._name)]
+        some = [prompt + text for text in cut_to_tokens(texts, limit)]
         if self._layout.lowercase:
             some = [text.lower() for text in some]
         encodings: list[Any] = self._tokenizer.encode_batch(some)
-        if any(one.overflowing for one in encodings):
-            tell_of_cut(self._name, limit)
+        seen = np.array([self._length_with(one) for one in encodings], np.int64)
+        tell_of_lengths(self._name, limit, texts, seen)
         return encodings
+
+    def _length_with(self, encoding: Any) -> int:
+        """How many tokens there are with those that were cut off; each piece has its own marks."""
+        pieces = encoding.overflowing
+        return len(encoding) + sum(len(one) - self._marks for one in pieces)
 
     def _length_of(self, prompt: str) -> int:
         """How many tokens at the start of a text are those of its prompt, and what comes before."""

@@ -1,0 +1,106 @@
+"""Texts of which a model reads the beginning alone: told once, and counted for each collection.
+
+The count stands in the collection's record, where every process sees it. It changes after a write
+that cut something, in a transaction of the catalog of its own. On a cluster, where a record is
+replaced without one, and what another process changes at that moment would be lost with it, nothing
+is counted.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import Any
+
+from retrieval_store import plugins
+from retrieval_store.base.logs import log_of
+from retrieval_store.embeddings.lengths import Cut
+from retrieval_store.errors import RetrievalStoreError
+from retrieval_store.interface.records import CollectionRecord
+from retrieval_store.interface.stores import Backend
+
+_log = log_of()
+COUNT = "texts_cut"  # in the settings of a collection
+MOST = 2**53
+_told: set[str] = set()  # ids of collections, of which this process has told
+# By ids of collections, how many texts were embedded, and what was cut of them.
+_Waiting = dict[str, tuple[Backend, int, Cut | None]]
+_waiting: ContextVar[_Waiting | None] = ContextVar("retrieval_store_cuts_to_tell", default=None)
+
+
+@contextmanager
+def told_together() -> Iterator[None]:
+    """What writes cut meanwhile, in this thread, is told at the end, for all of them at once."""
+    if _waiting.get() is not None:
+        yield
+        return
+    waiting: _Waiting = {}
+    token = _waiting.set(waiting)
+    try:
+        yield
+    finally:
+        _waiting.reset(token)
+        for backend, texts, cut in waiting.values():
+            _tell(backend, texts, cut)
+
+
+def note(backend: Backend, texts: int, cut: Cut | None) -> None:
+    """Count, and tell, what was cut of so many texts that have been written. The write is done, so
+    what goes wrong here is logged alone."""
+    if cut is not None and not backend.on_cluster:
+        _count(backend, cut.texts)
+    waiting = _waiting.get()
+    if waiting is None:
+        _tell(backend, texts, cut)
+        return
+    _, before, known = waiting.get(backend.id, (backend, 0, None))
+    both = known + cut if known and cut else known or cut
+    waiting[backend.id] = backend, before + texts, both
+
+
+def texts_cut(record: CollectionRecord) -> int | None:
+    """How many texts were cut when they were embedded for a collection; None where nothing was
+    counted, and its function doesn't say that it would tell."""
+    told: Any = record.settings.get(COUNT)
+    if isinstance(told, int) and not isinstance(told, bool) and 0 <= told <= MOST:
+        return told
+    spec: Any = record.settings.get("embedding_function")
+    if isinstance(spec, dict) and "name" in spec:
+        with suppress(Exception):  # of whatever a plugin does when it is imported
+            kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, str(spec["name"]))
+            return 0 if getattr(kind, "tells_of_cuts", False) is True else None
+    return None
+
+
+def _count(backend: Backend, number: int) -> None:
+    def edit(record: CollectionRecord) -> CollectionRecord:
+        count = min(MOST, (texts_cut(record) or 0) + number)
+        return replace(record, settings={**record.settings, COUNT: count})
+
+    try:
+        backend.change(edit)
+    except RetrievalStoreError as error:
+        _log.warning("that %d texts were cut couldn't be counted: %s", number, error)
+
+
+def _tell(backend: Backend, texts: int, cut: Cut | None) -> None:
+    if cut is None or backend.id in _told:
+        return
+    _told.add(backend.id)  # two threads may both find that it isn't, which does no harm
+    with suppress(RetrievalStoreError):  # deleted, or closed, meanwhile
+        _log.warning(
+            "collection %r: %d of %d texts embedded have more than the %d tokens that %s reads of "
+            "each: about %d %% of the tokens of such texts don't count for their vectors. Passages "
+            "of up to %d English words or so are found by all they say",
+            backend.record().name,
+            cut.texts,
+            texts,
+            cut.limit,
+            cut.model,
+            _percent_left(cut),
+            cut.limit * 3 // 4,
+        )
+
+
+def _percent_left(cut: Cut) -> int:
+    return min(99, max(1, round(100 * (1 - cut.read / max(cut.tokens, 1)))))

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from compare import SHOWN, front_figures, table
@@ -163,15 +164,35 @@ def qdrant_kinds() -> str:
 
 
 def quality() -> str:
-    """nDCG@10 by mode, the best of a row in bold."""
-    modes = ("text", "dense", "hybrid, rrf", "hybrid, weighted")
+    """nDCG@10 by setting, the mean over seeds: with plain words, and with English ones in brackets;
+    the best with plain words in bold."""
+    modes = ("text", "dense", "hybrid", "rrf")
+    runs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in run_of("quality")["results"]:
+        runs.setdefault((run["task"], run["model"]), []).append(run)
     rows = []
-    for task, found in run_of("quality")["results"].items():
-        best = max(found[mode] for mode in modes)
-        cells = [f"**{found[m]:.3f}**" if found[m] == best else f"{found[m]:.3f}" for m in modes]
-        cells[3] += f" (alpha {found['hybrid, weighted: alpha']})"
-        rows.append([task, *cells])
-    return markdown(["task", *modes], rows)
+    for (task, model), found in sorted(
+        runs.items(), key=lambda pair: (pair[0][0].lower(), pair[0][1])
+    ):
+        plain, english = (
+            {mode: mean(run[mode][0] for run in found if run["words"] == words) for mode in modes}
+            for words in ("plain", "English")
+        )
+        cells = [
+            f"**{plain[mode]:.3f}**" if plain[mode] == max(plain.values()) else f"{plain[mode]:.3f}"
+            for mode in modes
+        ]
+        cells = [
+            cell if mode == "dense" else f"{cell} ({english[mode]:.3f})"
+            for mode, cell in zip(modes, cells, strict=True)
+        ]
+        ratios = [
+            f"{found['hybrid'] / max(found['text'], found['dense']):.2f}"
+            for found in (plain, english)
+        ]
+        rows.append([task, model, *cells, f"{ratios[0]} ({ratios[1]})"])
+    heads = ["task", "model", "text", "dense", "hybrid", "hybrid, rrf", "hybrid / better side"]
+    return markdown(heads, rows)
 
 
 def sizing() -> str:

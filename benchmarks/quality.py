@@ -1,125 +1,131 @@
-"""How well text, dense and hybrid queries find what they should, on two tasks made from real text.
+"""How well text, dense and hybrid queries find what they should, on tasks made from real text.
 
-    python benchmarks/quality.py [--documents 20000] [--wordnet FOLDER] [--output FOLDER]
+    python benchmarks/quality.py [--models wordllama minilm] [--seeds 0 1] [--cranfield FILE]
+                                 [--wordnet FOLDER] [--output FOLDER]
 
-WordNet: a document is what stands for a synset without its definition, its words and the examples
-of their use; a query is the definition, without the synset's own words. Python: a document is a
-function's name and its docstring without the first line, which is the query. alpha is chosen on 500
-queries by nDCG@10, and the figures are those of 1,000 others. Prints JSON, and writes it.
+`tasks.py` says what the tasks are. Questions are halved by their own texts: the constants of
+adaptive fusion were found on the first half, and figures are of the second; a seed chooses 2,000
+questions, and of WordNet 3,000 documents. Each task is measured with plain words and with
+English stems without stopwords. Prints a line as each is done, and writes JSON.
 """
 
 import argparse
-import ast
-import json
-import re
-import sysconfig
-from collections.abc import Iterator
+import time
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from runs import save
+from tasks import Task, of_codes, of_cranfield, of_names, of_python, of_wordnet
 
 import retrieval_store
-from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
+from retrieval_store.direct.embedder import made_of
 
-CHOOSING, REPORTED, K = 500, 1_000, 10
-ALPHAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-
-
-def of_wordnet(folder: Path) -> Iterator[tuple[str, str]]:
-    """(document, query) of each synset that has examples and a definition."""
-    for part in ("noun", "verb", "adj", "adv"):
-        for line in (folder / f"data.{part}").read_text(encoding="latin-1").splitlines():
-            if line.startswith(" "):
-                continue
-            head, _, gloss = line.partition(" | ")
-            fields = head.split()
-            count = int(fields[3], 16)
-            words = [fields[4 + 2 * i].replace("_", " ") for i in range(count)]
-            words = [re.sub(r"\(\w+\)$", "", word) for word in words]
-            examples = re.findall(r'"([^"]+)"', gloss)
-            definition = gloss.partition('"')[0].strip(" ;")
-            own = {piece.lower() for word in words for piece in re.findall(r"\w+", word)}
-            kept = [w for w in re.findall(r"\w+", definition) if w.lower() not in own]
-            if examples and len(kept) >= 4:
-                yield f"{', '.join(words)}: {'; '.join(examples)}", " ".join(kept)
+QUESTIONS, SYNSETS, BATCH = 2_000, 3_000, 512
+SETTINGS: dict[str, dict[str, Any]] = {
+    "text": {"mode": "text"},
+    "dense": {"mode": "dense", "exact": True},
+    "hybrid": {"mode": "hybrid", "exact": True},
+    "rrf": {"mode": "hybrid", "fusion": "rrf", "exact": True},
+}
+WORDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "English": {"language": "english", "stopwords": True},
+}
 
 
-def of_python() -> Iterator[tuple[str, str]]:
-    """(document, query) of each function of the standard library with a docstring of more lines."""
-    for file in sorted(Path(sysconfig.get_path("stdlib")).rglob("*.py")):
-        if {"site-packages", "test", "tests", "idlelib"} & set(file.parts):
-            continue
-        try:
-            tree = ast.parse(file.read_bytes())
-        except (SyntaxError, ValueError):
-            continue
-        for node in ast.walk(tree):
-            text = ast.get_docstring(node) if isinstance(node, ast.FunctionDef) else None
-            first, _, rest = (text or "").partition("\n")
-            if len(first.split()) >= 4 and len(rest.split()) >= 8:
-                yield f"{file.stem}.{node.name}: {rest.strip()}", first
+def second_half(task: Task) -> Task:
+    """The documents, and the questions that figures are of."""
+    asked = [one for one in task.questions if zlib.crc32(str(one["query"]).encode()) % 2]
+    return Task(task.documents, asked)
 
 
-def gain(ids: list[str], right: str) -> float:
-    """nDCG@10 with one right answer: 1 / log2(1 + its rank)."""
-    return 1 / float(np.log2(2 + ids.index(right))) if right in ids else 0.0
+def tasks_of(seed: int, chosen: argparse.Namespace) -> dict[str, Task]:
+    """All tasks that there is text for."""
+    found = {
+        "Python": of_python(),
+        "names": of_names(),
+        "codes": of_codes("what is {} about")(),
+        "codes alone": of_codes("{}")(),
+        "codes in long questions": of_codes(
+            "can you tell me which function the note {} that we talked about in the meeting "
+            "belongs to"
+        )(),
+    }
+    if chosen.wordnet.is_dir():
+        found["WordNet"] = of_wordnet(chosen.wordnet, SYNSETS, seed)
+    if chosen.cranfield.is_file():
+        found["Cranfield"] = of_cranfield(chosen.cranfield)
+    return {name: second_half(task.some(QUESTIONS, seed)) for name, task in found.items()}
 
 
-def measure(pairs: list[tuple[str, str]], text: dict[str, object]) -> dict[str, float]:
-    """nDCG@10 of one task by mode, with these settings for words."""
-    documents, queries = [document for document, _ in pairs], [query for _, query in pairs]
-    embed = WordLlamaEmbedding()
-    starts = range(0, len(documents), 1_000)
-    vectors = np.concatenate([embed(documents[start : start + 1_000]) for start in starts])
-    asked = CHOOSING + REPORTED
-    query_vectors = embed(queries[:asked])
+class Embedded:
+    """A model, and the vectors that it has made of documents."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        kind, _, precision = name.partition(" ")
+        self._function: Any = made_of(kind, {"precision": precision} if precision else {})
+        self._function(["a text, so that the model is loaded"])
+        self._made: dict[int, tuple[Any, float]] = {}
+
+    def of(self, documents: list[str]) -> tuple[Any, float]:
+        """Their vectors, and how many of them a second it made."""
+        key = hash(tuple(documents))
+        if key not in self._made:
+            start = time.perf_counter()
+            vectors = self._all(documents, self._function)
+            self._made[key] = vectors, len(documents) / (time.perf_counter() - start)
+        return self._made[key]
+
+    def of_queries(self, texts: list[str]) -> Any:
+        """The vectors of what is asked."""
+        return self._all(texts, getattr(self._function, "embed_query", self._function))
+
+    def _all(self, texts: list[str], embed: Any) -> Any:
+        return np.concatenate([embed(texts[i : i + BATCH]) for i in range(0, len(texts), BATCH)])
+
+
+def measured(task: Task, words: dict[str, Any], model: Embedded) -> dict[str, Any]:
+    """nDCG@10 by setting, with its interval, and the ratio of hybrid to the better of its sides."""
+    vectors, speed = model.of(task.documents)
+    asked = model.of_queries([str(one["query"]) for one in task.questions])
+    questions = [
+        {**one, "embedding": vector} for one, vector in zip(task.questions, asked, strict=True)
+    ]
     with retrieval_store.Client() as client:
-        settings = {"hnsw": {"space": "cosine"}, "text": text}
-        things = client.create_collection("things", settings, embedding_function=None)
-        ids = [str(i) for i in range(len(documents))]
-        things.add(ids=ids, documents=documents, embeddings=vectors)
-
-        def gains(span: range, mode: str, **how: object) -> float:
-            given: dict[str, object] = {}
-            if mode != "dense":
-                given["query_texts"] = queries[span.start : span.stop]
-            if mode != "text":
-                given["query_embeddings"] = query_vectors[span.start : span.stop]
-            found = things.query(**given, mode=mode, n_results=K, include=[], exact=True, **how)
-            pairs = zip(found["ids"], span, strict=True)
-            return float(np.mean([gain(hits, str(i)) for hits, i in pairs]))
-
-        choosing, reported = range(CHOOSING), range(CHOOSING, asked)
-        figures = {mode: gains(reported, mode) for mode in ("text", "dense")}
-        for fusion in ("rrf", "weighted"):
-            tried = {a: gains(choosing, "hybrid", fusion=fusion, alpha=a) for a in ALPHAS}
-            best = max(tried, key=tried.__getitem__)
-            figures[f"hybrid, {fusion}"] = gains(reported, "hybrid", fusion=fusion, alpha=best)
-            figures[f"hybrid, {fusion}: alpha"] = best
-    return figures
+        how = {"hnsw": {"space": "cosine"}, "text": words}
+        things = client.create_collection("things", how, embedding_function=None)
+        ids = [str(i) for i in range(len(task.documents))]
+        things.add(ids=ids, documents=task.documents, embeddings=vectors)
+        result = retrieval_store.evaluate(things, questions, modes=(), settings=SETTINGS)
+    found: dict[str, Any] = {"documents/s": round(speed), "questions": len(questions)}
+    for name in SETTINGS:
+        of = result[name].estimates["ndcg"]
+        found[name] = [round(number, 4) for number in (of.mean, of.low, of.high)]
+    found["ratio"] = round(found["hybrid"][0] / max(found["text"][0], found["dense"][0]), 3)
+    return found
 
 
 def main() -> None:
     """Measure, print, and keep."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--documents", type=int, default=20_000)
+    parser.add_argument("--models", nargs="+", default=["wordllama", "minilm int8"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
+    parser.add_argument("--cranfield", type=Path, default=Path("cranfield.jsonl.gz"))
     parser.add_argument("--output", type=Path, default=Path("benchmark-results"))
     chosen = parser.parse_args()
-    tasks = {"Python": list(of_python())}
-    if chosen.wordnet.is_dir():
-        tasks["WordNet"] = list(of_wordnet(chosen.wordnet))
-    found = {}
-    for task, pairs in tasks.items():
-        order = np.random.default_rng(0).permutation(len(pairs))[: chosen.documents]
-        for label, text in {
-            "English stems, no stopwords": {"language": "english", "stopwords": True},
-            "plain words": {},
-        }.items():
-            found[f"{task}, {label}"] = measure([pairs[i] for i in order], text)
-    print(json.dumps(found, indent=1))
-    save(chosen.output, "quality", found, ["wordllama"], documents=chosen.documents)
+    rows = []
+    for model in map(Embedded, chosen.models):
+        for seed in chosen.seeds:
+            for task, of in tasks_of(seed, chosen).items():
+                for words, settings in WORDS.items():
+                    asked = {"task": task, "model": model.name, "words": words, "seed": seed}
+                    rows.append({**asked, **measured(of, settings, model)})
+                    print(*rows[-1].values(), flush=True)
+    save(chosen.output, "quality", rows, ["wordllama", "onnxruntime"])
 
 
 if __name__ == "__main__":

@@ -147,7 +147,7 @@ def answer(store: RetrievalStore, model: BaseChatModel, question: str) -> None:
     """Print what the model says, as it comes, and the sources of it."""
     retriever = store.as_retriever(
         search_type="hybrid",
-        search_kwargs={"k": PASSAGES, "alpha": 0.6, "fusion": "weighted"},
+        search_kwargs={"k": PASSAGES},
     )
     found = retriever.invoke(question)
     sources = [f"[{i}] {source(passage)}" for i, passage in enumerate(found, 1)]

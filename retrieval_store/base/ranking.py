@@ -18,7 +18,7 @@ RRF_K = 60
 CODE_WEIGHT = 4.0
 RARITY_POWER = 3
 UNKNOWN_PART = 0.4  # of the greatest idf
-MOST_OF_WORDS = 2.0
+MOST_OF_WORDS = 1.5
 MMR_CELLS = 1_500_000  # up to so many numbers a product of all with each pick is as fast
 Ranking = tuple[Ints, Floats]  # items and their scores, best first
 
@@ -64,8 +64,8 @@ def usual_fusion(by_words: bool, alpha: float | None) -> Literal["rrf", "adaptiv
 
 def adaptive_alpha(share: float, alpha: float = 0.5) -> float:
     """What vectors weigh in the weighted sum with words, which weigh the rest, where one document
-    holds this share of what the query says. Words weigh 2 · share² beside vectors of the weight 1,
-    as far as alpha, the caller's own weights, leaves both alike."""
+    holds this share of what the query says. Words weigh 1.5 · share² beside vectors of the weight
+    1, where alpha, the caller's own weight of the vectors, is ½."""
     words = (1.0 - alpha) * MOST_OF_WORDS * share**2
     return alpha / (alpha + words) if alpha > 0 else 0.0
 

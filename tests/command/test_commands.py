@@ -221,6 +221,20 @@ def test_points_and_hits_are_lines_of_json(folder):
     assert found[0]["distance"] == pytest.approx(0.81)
     told = json.loads(run(*words, "--explain", cwd=folder, stdin="[1, 2]").stdout)
     assert (told["points"], told["plans"][0]["method"]) == (30, "exact")
+    both = (
+        "query",
+        "store",
+        "things",
+        "number 7",
+        "--vector",
+        "[3, 0]",
+        "--mode",
+        "hybrid",
+        "--json",
+    )
+    for how, first in (((), "p7"), (("--alpha", "1"), "p3"), (("--fusion", "rrf"), "p3")):
+        found = run(*both, *how, cwd=folder).stdout.splitlines()
+        assert json.loads(found[0])["id"] == first
     assert json.loads(run("count", "store", "things", "--json", cwd=folder).stdout) == {"count": 30}
     assert json.loads(run("list", "store", "--json", cwd=folder).stdout)[0]["points"] == 30
     told = json.loads(run("info", "store", "things", "--json", cwd=folder).stdout)

@@ -180,7 +180,7 @@ def oracle_rrf(rankings, weights, k=60):
 
 
 def words_weight(documents, query, found):
-    """What words weigh beside vectors in adaptive fusion: 2 s², s being the most of what the query
+    """What words weigh beside vectors in adaptive fusion: 1.5 s², s being the most of what the query
     says that one of the documents found holds."""
     words = [re.findall(r"\w+", document.lower()) for document in documents]
     filled = sum(bool(w) for w in words)
@@ -191,7 +191,7 @@ def words_weight(documents, query, found):
         told[word] = told.get(word, 0) + (idf * (4 if is_code(word) else 1)) ** 3
     asked = sum(told.values()) + (0.4 * math.log(1 + (filled + 0.5) / 0.5)) ** 3
     held = [sum(value for word, value in told.items() if word in words[i]) for i in found]
-    return 2 * (max(held, default=0) / asked) ** 2
+    return 1.5 * (max(held, default=0) / asked) ** 2
 
 
 def oracle_weighted(rankings, weights):

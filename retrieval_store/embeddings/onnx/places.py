@@ -10,18 +10,13 @@ from retrieval_store.base.logs import log_of
 from retrieval_store.errors import EmbeddingFunctionError, MissingDependencyError
 
 _log = log_of()
-FILES = [
-    "*.json",
-    "*/config.json",
-    "vocab.txt",
-    "*.model",
-]  # that a model needs besides its graph; what else a repository has stays there
+FILES = ["*.json"]  # that a model needs besides its graph; what else a repository has stays there
 
 
 def folder_of(model: str, download: bool, graphs: Sequence[str]) -> Path:
     """The directory of a model by its path or its name. graphs: which files of graphs are wanted,
     the first that there is; download: whether what no cache has is fetched."""
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))
     if path.is_dir():
         return path
     if _is_path(model):
@@ -31,8 +26,8 @@ def folder_of(model: str, download: bool, graphs: Sequence[str]) -> Path:
         found = _in_cache(name)
         if found is not None and any((found / graph).is_file() for graph in graphs):
             return found
-    chroma = _of_chroma(model.rpartition("/")[2])
-    if chroma.is_dir():
+    chroma = chroma_cache() / model.rpartition("/")[2] / "onnx"
+    if any((chroma / graph).is_file() for graph in graphs):
         return chroma
     if not download:
         raise EmbeddingFunctionError(
@@ -49,8 +44,14 @@ def _is_path(model: str) -> bool:
     )
 
 
-def _of_chroma(name: str) -> Path:
-    return Path.home() / ".cache" / "chroma" / "onnx_models" / name / "onnx"
+def chroma_cache() -> Path:
+    """Where Chroma keeps the models that it downloads."""
+    return Path(os.path.expanduser("~/.cache/chroma/onnx_models"))
+
+
+def is_of_chroma(folder: Path) -> bool:
+    """Whether a directory is one of those."""
+    return folder.is_relative_to(chroma_cache())
 
 
 def _in_cache(name: str) -> Path | None:
@@ -73,7 +74,7 @@ def _downloaded(name: str, graphs: Sequence[str]) -> Path:
                 f"the model {name!r} at {endpoint} has none of the files {', '.join(graphs)}"
             )
         _log.warning("downloading the model %s from %s", name, endpoint)
-        wanted = [*FILES, graph, f"{graph}_data"]
+        wanted = [*FILES, graph, f"{graph}_data", f"{graph}.data"]
         return Path(hub.snapshot_download(name, allow_patterns=wanted))
     except EmbeddingFunctionError:
         raise

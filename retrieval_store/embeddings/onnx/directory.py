@@ -56,6 +56,8 @@ class OnnxEmbedding(OnnxFunction):
         threads: int | None = None,
     ) -> None:
         super().__init__(_text(model, "model"), threads)
+        if not self._name:
+            raise InvalidArgumentError("model is '', expected a directory or a name")
         if not isinstance(download, bool):
             raise InvalidTypeError(f"download is {shown(download)}, expected True or False")
         if normalize is not None and not isinstance(normalize, bool):

@@ -3,6 +3,7 @@ Chroma; downloaded only where that is asked for."""
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,15 @@ from retrieval_store.base.logs import log_of
 from retrieval_store.errors import EmbeddingFunctionError, MissingDependencyError
 
 _log = log_of()
-FILES = ["*.json"]  # that a model needs besides its graph; what else a repository has stays there
+FILES = [
+    "config.json",
+    "config_sentence_transformers.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "*/config.json",
+]  # that are read besides the graph; what else a repository has stays there
 
 
 def folder_of(model: str, download: bool, graphs: Sequence[str]) -> Path:
@@ -23,8 +32,8 @@ def folder_of(model: str, download: bool, graphs: Sequence[str]) -> Path:
         raise EmbeddingFunctionError(f"there is no directory {model!r} with a model")
     names = [model] if "/" in model else [f"sentence-transformers/{model}", model]
     for name in names:
-        found = _in_cache(name)
-        if found is not None and any((found / graph).is_file() for graph in graphs):
+        found = _in_cache(name, graphs)
+        if found is not None:
             return found
     chroma = chroma_cache() / model.rpartition("/")[2] / "onnx"
     if any((chroma / graph).is_file() for graph in graphs):
@@ -54,13 +63,21 @@ def is_of_chroma(folder: Path) -> bool:
     return folder.is_relative_to(chroma_cache())
 
 
-def _in_cache(name: str) -> Path | None:
-    """The newest snapshot of a repository in Hugging Face's cache."""
+def _in_cache(name: str, graphs: Sequence[str]) -> Path | None:
+    """The newest snapshot of a repository in Hugging Face's cache, if it has one of the graphs and
+    all that belongs to it."""
     hub = _hub()
-    try:
-        return Path(hub.snapshot_download(name, local_files_only=True))
-    except Exception:  # that there is none is said by several classes
-        return None
+    for graph in graphs:
+        with suppress(Exception):  # that there is none, or not all, is said by several classes
+            wanted = _wanted(graph)
+            found = Path(hub.snapshot_download(name, allow_patterns=wanted, local_files_only=True))
+            if (found / graph).is_file():
+                return found
+    return None
+
+
+def _wanted(graph: str) -> list[str]:
+    return [*FILES, graph, f"{graph}_data", f"{graph}.data"]
 
 
 def _downloaded(name: str, graphs: Sequence[str]) -> Path:
@@ -74,8 +91,7 @@ def _downloaded(name: str, graphs: Sequence[str]) -> Path:
                 f"the model {name!r} at {endpoint} has none of the files {', '.join(graphs)}"
             )
         _log.warning("downloading the model %s from %s", name, endpoint)
-        wanted = [*FILES, graph, f"{graph}_data", f"{graph}.data"]
-        return Path(hub.snapshot_download(name, allow_patterns=wanted))
+        return Path(hub.snapshot_download(name, allow_patterns=_wanted(graph)))
     except EmbeddingFunctionError:
         raise
     except Exception as error:  # of the network, of the server, of the disk

@@ -23,6 +23,16 @@ _OF_TEXTS = (
 )
 
 
+def installed() -> dict[str, str]:
+    """The models of texts that are installed with their weights, and what each is good at."""
+    from importlib.util import find_spec
+
+    from retrieval_store.embeddings.onnx import minilm
+
+    found = {"wordllama": "fast"} if find_spec("wordllama") else {}
+    return found | ({"minilm": "finds more"} if minilm.is_installed() else {})
+
+
 def made(name: str) -> Any:
     """The embedding function of this name, as it is without settings."""
     from retrieval_store import plugins

@@ -6,8 +6,8 @@ Chroma's have, a collection remembers it by name and settings and makes it again
 protocols are here. `wordllama` is the default, `sentence_transformers`, `onnx`, `fastembed` and
 `open_clip` run models in this process, `ollama` and `openai` ask servers, by what is in `servers`;
 `bm25` and `splade` make sparse vectors; `arguments` has what several of them are given; `lengths`
-cuts what is too long for a model, `telemetry` keeps onnxruntime from reporting; `frameworks` wraps
-those of LangChain and LlamaIndex. It may use `base` and `errors`.
+cuts what is too long for a model; `frameworks` wraps those of LangChain and LlamaIndex. It may use
+`base` and `errors`.
 """
 
 from collections.abc import Callable, Sequence

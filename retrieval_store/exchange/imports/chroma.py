@@ -12,12 +12,12 @@ import numpy as np
 from retrieval_store import plugins
 from retrieval_store.base.json_values import listed, shown
 from retrieval_store.base.progress import progress_bar
+from retrieval_store.base.telemetry import telemetry_off
 from retrieval_store.direct.arguments import whole_number
 from retrieval_store.direct.client import Client
 from retrieval_store.direct.embedder import function_of, made_of
 from retrieval_store.embeddings import Embeds
 from retrieval_store.embeddings.onnx.minilm import DIMENSION, MiniLMEmbedding, is_installed
-from retrieval_store.embeddings.telemetry import telemetry_off
 from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,

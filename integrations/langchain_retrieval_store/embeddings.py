@@ -14,12 +14,13 @@ from retrieval_store.errors import InvalidTypeError
 class AsLangChain(Embeddings):
     """An embedding function as a LangChain `Embeddings` object.
 
-    function: any that takes a list and returns a vector for each item; its `embed_query`, if it has
-    one, embeds queries. What it raises is raised as it is. The async methods run on a thread.
+    function: any that takes a list and returns a vector for each item, or the name of one that is
+    registered; its `embed_query`, if it has one, embeds queries. What it raises is raised as it is.
+    The async methods run on a thread.
     """
 
     def __init__(self, function: Any) -> None:
-        self._function = function
+        self._function = function_of(function, "function")
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """A vector for each text; for none the function isn't called."""

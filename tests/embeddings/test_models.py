@@ -258,6 +258,11 @@ def test_embeddings_of_both_frameworks_work_here_and_ours_there():
     assert np.allclose(AsLangChain(embed).embed_documents(texts), embed(texts))
     assert np.allclose(AsLangChain(embed).embed_query("a cat"), embed(["a cat"])[0])
     assert AsLangChain(embed).embed_documents([]) == []
+    for by_name in (
+        AsLangChain("wordllama").embed_query,
+        AsLlamaIndex("wordllama").get_query_embedding,
+    ):
+        assert np.allclose(by_name("a cat"), embed(["a cat"])[0])
     llama = AsLlamaIndex(embed)
     assert np.allclose(llama.get_text_embedding_batch(texts), embed(texts))
     assert np.allclose(llama.get_query_embedding("a cat"), embed(["a cat"])[0])

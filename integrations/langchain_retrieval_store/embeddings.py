@@ -20,7 +20,9 @@ class AsLangChain(Embeddings):
     """
 
     def __init__(self, function: Any) -> None:
-        self._function = function_of(function, "function")
+        self._function = (
+            function_of(function, "function") if isinstance(function, str) else function
+        )
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """A vector for each text; for none the function isn't called."""

@@ -22,7 +22,7 @@ class AsLlamaIndex(BaseEmbedding):
     _function: Any = PrivateAttr()
 
     def __init__(self, function: Any, **kwargs: Any) -> None:
-        function = function_of(function, "function")
+        function = function_of(function, "function") if isinstance(function, str) else function
         kwargs.setdefault("model_name", _named(function))
         super().__init__(**kwargs)
         self._function = function

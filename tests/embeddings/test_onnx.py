@@ -35,12 +35,6 @@ TEXTS = ["", "A cat sleeps.", *PARAGRAPHS[5:9], LONG[0]]
 PROMPTS = {"prompts": {"query": "query: ", "passage": "passage: "}}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def graph():
-    """Made while the user's cache is where it is."""
-    return whole_graph()
-
-
 def sentence_transformer(folder):
     pytest.importorskip("torch", reason="torch isn't installed")
     from sentence_transformers import SentenceTransformer

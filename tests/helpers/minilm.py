@@ -1,13 +1,14 @@
 """all-MiniLM-L6-v2 as tests want it: texts to embed, and directories with its model in them."""
 
+import atexit
 import json
+import tempfile
 from functools import cache
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
 
 from retrieval_store.embeddings.onnx.bert import graph_of
-from retrieval_store.embeddings.onnx.kept import kept
 from retrieval_store.embeddings.onnx.minilm import EPSILON, HEADS, WEIGHTS, model_folder
 from retrieval_store.embeddings.onnx.weights import read_weights
 
@@ -18,9 +19,11 @@ TEXTS = ["", "x", "A cat.", *PARAGRAPHS[:300:20], *LONG[:2], "naïve Über Ægir
 
 @cache
 def whole_graph() -> Path:
-    """The file of its graph in float32, made once for all tests."""
-    path = kept("minilm-of-tests-1.onnx", lambda: _graph().SerializeToString())
-    assert isinstance(path, Path)
+    """The file of its graph in float32, made once for all tests of a process."""
+    folder = tempfile.TemporaryDirectory(prefix="minilm-")
+    atexit.register(folder.cleanup)
+    path = Path(folder.name) / "model.onnx"
+    path.write_bytes(_graph().SerializeToString())
     return path
 
 

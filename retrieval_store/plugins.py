@@ -165,8 +165,8 @@ def find_index(name: str) -> Any:
 
 
 def is_self_contained(kind: Any) -> bool:
-    """Whether the class says that, made with any settings, it reaches no network, environment or
-    file outside of its own package. What a base says doesn't count: a class may reach more."""
+    """Whether the class says that, made with any settings, it reaches no network, and no variable
+    or file that these could choose. What a base says doesn't count: a class may reach more."""
     return getattr(kind, "__dict__", {}).get("self_contained") is True
 
 

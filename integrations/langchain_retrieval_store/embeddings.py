@@ -6,6 +6,7 @@ from langchain_core.embeddings import Embeddings
 
 from retrieval_store.adapters.embedding import embedded, query_embedded
 from retrieval_store.base.json_values import shown
+from retrieval_store.direct.embedder import function_of
 from retrieval_store.embeddings.frameworks import FromLangChain
 from retrieval_store.errors import InvalidTypeError
 
@@ -13,12 +14,15 @@ from retrieval_store.errors import InvalidTypeError
 class AsLangChain(Embeddings):
     """An embedding function as a LangChain `Embeddings` object.
 
-    function: any that takes a list and returns a vector for each item; its `embed_query`, if it has
-    one, embeds queries. What it raises is raised as it is. The async methods run on a thread.
+    function: any that takes a list and returns a vector for each item, or the name of one that is
+    registered; its `embed_query`, if it has one, embeds queries. What it raises is raised as it is.
+    The async methods run on a thread.
     """
 
     def __init__(self, function: Any) -> None:
-        self._function = function
+        self._function = (
+            function_of(function, "function") if isinstance(function, str) else function
+        )
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """A vector for each text; for none the function isn't called."""
@@ -61,7 +65,10 @@ class _Alike(Embeddings):
 
 def as_embeddings(embedding: Any) -> Embeddings | None:
     """What LangChain calls: an `Embeddings` object, or what has its methods, as it is; an embedding
-    function of ours as one. Raises InvalidTypeError for anything else."""
+    function of ours, or the one of a registered name, as one. Raises InvalidTypeError for anything
+    else."""
+    if isinstance(embedding, str):
+        return AsLangChain(function_of(embedding, "embedding"))
     if embedding is None or isinstance(embedding, Embeddings):
         return embedding
     if isinstance(embedding, type):
@@ -71,7 +78,8 @@ def as_embeddings(embedding: Any) -> Embeddings | None:
     if callable(embedding):
         return AsLangChain(embedding)
     raise InvalidTypeError(
-        f"embedding is {shown(embedding)}, expected an Embeddings object or an embedding function"
+        f"embedding is {shown(embedding)}, expected an Embeddings object, an embedding function or "
+        "the name of one"
     )
 
 

@@ -45,14 +45,15 @@ _UNSAID: Any = object()  # a filter that nobody gave, where one that happens to 
 class RetrievalStore(Searches, VectorStore):
     """A collection of retrieval-store for LangChain.
 
-    embedding: turns texts into vectors, LangChain's or one of ours; needed to add and to search by
-    meaning. path: the store's directory; url: of a Qdrant cluster; client, collection: an open one;
-    with none of them, in memory. Stores opened on one path share it. distance: "cosine" (the
-    default), "l2" or "ip", of a collection that is made here, as are configuration and
-    collection_metadata; distances and settings that contradict those of one that exists are a
-    ConflictError, None contradicts nothing. create: whether what isn't there is made; else it is a
-    NotFoundError. relevance_score_fn: how a distance becomes a relevance, instead of the usual way.
-    A collection remembers the embedding's model; with another one it is a ConflictError, unless
+    embedding: turns texts into vectors, LangChain's or one of ours, also by its name ("minilm");
+    needed to add and to search by meaning. path: the store's directory; url: of a Qdrant cluster;
+    client, collection: an open one; with none of them, in memory. Stores opened on one path share
+    it. distance: "cosine" (the default), "l2" or "ip", of a collection that is made here, as are
+    configuration and collection_metadata; distances and settings that contradict those of one that
+    exists are a ConflictError, None contradicts nothing. create: whether what isn't there is made;
+    else it is a NotFoundError. relevance_score_fn: how a distance becomes a relevance, instead of
+    the usual way. A collection remembers the embedding's model; with another one it is a
+    ConflictError, unless
     `check_model` is False.
 
     retrieval_mode: how searches by a text go where they don't say it: "dense", "text" (BM25),
@@ -77,7 +78,7 @@ class RetrievalStore(Searches, VectorStore):
 
     def __init__(
         self,
-        embedding: Embeddings | Callable[..., Any] | None = None,
+        embedding: Embeddings | Callable[..., Any] | str | None = None,
         *,
         collection_name: str = "langchain",
         path: str | os.PathLike[str] | None = None,
@@ -397,7 +398,7 @@ class RetrievalStore(Searches, VectorStore):
     def from_texts(
         cls,
         texts: Iterable[str],
-        embedding: Embeddings | None = None,
+        embedding: Embeddings | Callable[..., Any] | str | None = None,
         metadatas: Iterable[Mapping[str, Any] | None] | None = None,
         *,
         ids: Iterable[str | None] | None = None,
@@ -414,7 +415,7 @@ class RetrievalStore(Searches, VectorStore):
     async def afrom_texts(
         cls,
         texts: Iterable[str],
-        embedding: Embeddings | None = None,
+        embedding: Embeddings | Callable[..., Any] | str | None = None,
         metadatas: Iterable[Mapping[str, Any] | None] | None = None,
         *,
         ids: Iterable[str | None] | None = None,
@@ -431,7 +432,10 @@ class RetrievalStore(Searches, VectorStore):
 
     @classmethod
     def from_documents(
-        cls, documents: Iterable[Document], embedding: Embeddings | None = None, **kwargs: Any
+        cls,
+        documents: Iterable[Document],
+        embedding: Embeddings | Callable[..., Any] | str | None = None,
+        **kwargs: Any,
     ) -> "RetrievalStore":
         """A store with these documents; other arguments are the constructor's, and `ids`, which
         beat their own."""
@@ -443,7 +447,10 @@ class RetrievalStore(Searches, VectorStore):
 
     @classmethod
     async def afrom_documents(
-        cls, documents: Iterable[Document], embedding: Embeddings | None = None, **kwargs: Any
+        cls,
+        documents: Iterable[Document],
+        embedding: Embeddings | Callable[..., Any] | str | None = None,
+        **kwargs: Any,
     ) -> "RetrievalStore":
         """`from_documents`, with the embedding's `aembed_documents`."""
         ids = kwargs.pop("ids", None)
@@ -459,7 +466,7 @@ class RetrievalStore(Searches, VectorStore):
     def from_existing_collection(
         cls,
         collection_name: str,
-        embedding: Embeddings | Callable[..., Any] | None = None,
+        embedding: Embeddings | Callable[..., Any] | str | None = None,
         *,
         validate: bool = True,
         **kwargs: Any,

@@ -5,5 +5,6 @@ In come plain values: arrays, JSON, texts, rankings. Out come the same, checked,
 memory; `json_values` says which values a payload may hold; `words` finds the words of texts;
 `ranking` fuses rankings; `progress` shows bars; `printable` says which characters are shown;
 `posix` has what some systems lack; `processes` tells of other processes; `logs` has the loggers;
-`tracing` makes spans for applications that trace themselves. It may use `errors` alone.
+`tracing` makes spans for applications that trace themselves; `telemetry` keeps onnxruntime from
+reporting to its makers. It may use `errors` alone.
 """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from retrieval_store.base.processes import users_of
-from retrieval_store.command import options
+from retrieval_store.command import models, options
 from retrieval_store.command.output import DAMAGED, complain, facts, print_json, say, size, table
 from retrieval_store.command.places import (
     collection_of,
@@ -29,8 +29,8 @@ FORMAT_AT = slice(60, 64)  # of an SQLite file: the version that its program gav
 @click.argument("collection", type=options.TEXT, required=False, shell_complete=names_completed)
 @options.as_json
 def info(store: str, collection: str | None, as_json: bool) -> None:
-    """What a store is, or one of its collections: sizes, counts, vectors, index, format, and who
-    has it open."""
+    """What a store is, or one of its collections: sizes, counts, vectors, index, format, who has it
+    open, and which models of texts are installed here."""
     with looked_at(store) as session:
         told = _of_store(store, session) if collection is None else _of_one(session, collection)
     if as_json:
@@ -93,10 +93,11 @@ def _row(record: "CollectionRecord", gauges: "Gauges | None") -> dict[str, Any]:
 def _of_store(store: str, session: "Session") -> dict[str, Any]:
     gauges = [one for _, one in session.store.gauges()]
     directory = session.store.directory
-    told = {
+    told: dict[str, Any] = {
         "store": os.fsencode(str(directory or store)).decode(errors="replace"),
         "collections": len(gauges),
         "points": sum(one.points or 0 for one in gauges),
+        "models": models.installed() or None,
     }
     if directory is None:
         return told
@@ -152,6 +153,8 @@ def _show(told: dict[str, Any]) -> None:
             for space, one in value.items():
                 described = ", ".join(f"{k} {v}" for k, v in one.items() if v is not None)
                 parts.append((f"vectors {space}".strip(), described))
+        elif name == "models" and value:
+            parts.append((name, ", ".join(f"{model} ({what})" for model, what in value.items())))
         elif name == "open_in":
             parts.append((name, _users(value)))
         elif name != "problem" or value:

@@ -8,26 +8,39 @@ from retrieval_store.errors import ConflictError, EmbeddingFunctionError, Retrie
 
 NONE = "none"
 NAMES = (
-    "wordllama, sentence-transformers, fastembed, open-clip, ollama, openai, or one of a package"
+    "wordllama, minilm, sentence-transformers, fastembed, open-clip, ollama, openai, or one of a "
+    "package"
 )
 OF_IMAGES = "open-clip"
-_OF_TEXTS = ("wordllama", "sentence-transformers", "fastembed", "ollama", "openai")
+_OF_TEXTS = (
+    "wordllama",
+    "minilm",
+    "onnx",
+    "sentence-transformers",
+    "fastembed",
+    "ollama",
+    "openai",
+)
+
+
+def installed() -> dict[str, str]:
+    """The models of texts that are installed with their weights, and what each is good at."""
+    from importlib.util import find_spec
+
+    from retrieval_store.embeddings.onnx import minilm
+
+    found = {"wordllama": "fast"} if find_spec("wordllama") else {}
+    return found | ({"minilm": "finds more"} if minilm.is_installed() else {})
 
 
 def made(name: str) -> Any:
-    """The embedding function of this name, as it is without settings; whatever its maker raises is
-    one error."""
+    """The embedding function of this name, as it is without settings."""
     from retrieval_store import plugins
-    from retrieval_store.direct.embedder import made_of
+    from retrieval_store.direct.embedder import function_of
 
     if not plugins.is_known(plugins.EMBEDDING_FUNCTIONS, name):
         raise click.UsageError(f"there is no model {name!r}; expected one of {NAMES}")
-    try:
-        return made_of(name, {})
-    except RetrievalStoreError:
-        raise
-    except Exception as error:
-        raise EmbeddingFunctionError(f"the model {name} can't be made: {error}") from error
+    return function_of(name, "--model")
 
 
 def refuse_unusable(name: str, function: Any) -> None:

@@ -51,7 +51,7 @@ from retrieval_store.direct.configuration import (
     to_store,
     with_given,
 )
-from retrieval_store.direct.embedder import space_for, spec_of
+from retrieval_store.direct.embedder import function_of, space_for, spec_of
 from retrieval_store.direct.results import SPACE, StoreStats, store_stats
 from retrieval_store.direct.sharding import checked_consistency
 from retrieval_store.direct.tables.html import table_of
@@ -185,7 +185,7 @@ class Client:
         name: str,
         configuration: Configuration | None = None,
         metadata: Mapping[str, Any] | None = None,
-        embedding_function: Embeds | Default | None = DEFAULT,
+        embedding_function: Embeds | str | Default | None = DEFAULT,
         data_loader: DataLoader | None = None,
         get_or_create: bool = False,
         *,
@@ -200,16 +200,18 @@ class Client:
         "replication_factor", "write_consistency_factor", "on_disk", "quantization"}. With "sparse"
         points may have sparse vectors, whose indices are weighted by their idf where that is said.
         metadata: a dict of JSON values; "hnsw:space" in it chooses the distance too.
-        embedding_function: left out, the default one (wordllama); None for none. Where no distance
-        is given, it is that which the function's `default_space()` says, or "l2";
-        InvalidArgumentError for one that isn't among its `supported_spaces()`.
+        embedding_function: a callable, or the name of a registered function that is made without
+        settings, such as "minilm"; left out, the default one (wordllama); None for none. Where no
+        distance is given, it is that which the function's `default_space()` says, or "l2";
+        InvalidArgumentError for one that isn't among its `supported_spaces()`, and for a name that
+        isn't known.
         """
         collection_name(name)
-        check_callable(embedding_function, "embedding_function")
+        function = function_of(embedding_function, "embedding_function")
         check_callable(data_loader, "data_loader")
         checked = None if metadata is None else checked_metadata(metadata, "metadata")
         given = given_settings(configuration, checked)
-        use = _Using(embedding_function, data_loader, self._trust, check_model)
+        use = _Using(function, data_loader, self._trust, check_model)
         if get_or_create:
             return self._got_or_created(name, given, checked, use)
         return self._created(name, given, checked, use)
@@ -219,7 +221,7 @@ class Client:
         name: str,
         configuration: Configuration | None = None,
         metadata: Mapping[str, Any] | None = None,
-        embedding_function: Embeds | Default | None = DEFAULT,
+        embedding_function: Embeds | str | Default | None = DEFAULT,
         data_loader: DataLoader | None = None,
         *,
         check_model: bool = True,
@@ -240,31 +242,32 @@ class Client:
     def get_collection(
         self,
         name: str,
-        embedding_function: Embeds | Default | None = DEFAULT,
+        embedding_function: Embeds | str | Default | None = DEFAULT,
         data_loader: DataLoader | None = None,
         *,
         check_model: bool = True,
     ) -> Collection:
         """The collection of this name; raises NotFoundError, or ConflictError when it was created
         with another embedding function: another registered one, other settings, or a model of
-        another name. check_model: False to use it all the same."""
-        check_callable(embedding_function, "embedding_function")
+        another name. embedding_function: as of `create_collection`; left out, the one that the
+        collection remembers. check_model: False to use another all the same."""
+        function = function_of(embedding_function, "embedding_function")
         check_callable(data_loader, "data_loader")
-        use = _Using(embedding_function, data_loader, self._trust, check_model)
+        use = _Using(function, data_loader, self._trust, check_model)
         return self._collection(self._named(name), use)
 
     def get_collection_by_id(
         self,
         collection_id: uuid.UUID | str,
-        embedding_function: Embeds | Default | None = DEFAULT,
+        embedding_function: Embeds | str | Default | None = DEFAULT,
         data_loader: DataLoader | None = None,
         *,
         check_model: bool = True,
     ) -> Collection:
         """The collection of this id, whatever its name is now; raises as `get_collection`."""
-        check_callable(embedding_function, "embedding_function")
+        function = function_of(embedding_function, "embedding_function")
         check_callable(data_loader, "data_loader")
-        use = _Using(embedding_function, data_loader, self._trust, check_model)
+        use = _Using(function, data_loader, self._trust, check_model)
         return self._collection(self._session.store.record(_id_of(collection_id)), use)
 
     def list_collections(

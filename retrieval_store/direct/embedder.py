@@ -5,6 +5,7 @@ can't reach a host, an environment variable or a file: of a class that says so, 
 the user has given in this process, or by a client that was told to trust the store.
 """
 
+import inspect
 import os
 import reprlib
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from retrieval_store.base.arrays import Floats, Matrix
 from retrieval_store.base.json_values import JSONValue, checked_object, is_unicode, shown
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.progress import progress_bar
-from retrieval_store.direct.arguments import matrix_of
+from retrieval_store.direct.arguments import check_callable, matrix_of
 from retrieval_store.embeddings import (
     MODEL_NAMES,
     Default,
@@ -35,6 +36,7 @@ from retrieval_store.errors import (
     EmbeddingFunctionError,
     InvalidArgumentError,
     MissingDependencyError,
+    RetrievalStoreError,
 )
 
 _log = log_of()
@@ -302,6 +304,62 @@ def made_of(name: Any, settings: Any) -> Embeds:
     if not callable(made):
         raise TypeError(f"build_from_config made {shown(made)}, expected an embedding function")
     return made
+
+
+def function_of(given: Any, argument: str) -> Any:
+    """What is given as an embedding function, callable: of a registered name, the function of that
+    name made without settings; anything else as it is.
+
+    argument: what it was given as, for the message. InvalidArgumentError for a name that isn't
+    registered, or whose class can't be made without settings, and InvalidTypeError for what can't
+    be called.
+    """
+    if isinstance(given, str):
+        return _named(given, argument)
+    check_callable(given, argument)
+    return given
+
+
+def _named(name: str, argument: str) -> Embeds:
+    group = plugins.EMBEDDING_FUNCTIONS
+    if not plugins.is_known(group, name):
+        known = sorted({one.name for one in plugins.available() if one.group == group})
+        raise InvalidArgumentError(
+            f"{argument} is {_SHORT.repr(name)}; there are embedding functions of the names "
+            f"{', '.join(known)}. Is the package installed, or the module imported, that "
+            "registers it?"
+        )
+    kind = plugins.load(group, name)
+    missing = _required_by(kind)
+    if missing:
+        raise InvalidArgumentError(
+            f"{argument} is {name!r}, but a {kind.__name__} can't be made without "
+            f"{' and '.join(missing)}: make one, and pass it instead of the name"
+        )
+    try:
+        return made_of(name, {})
+    except RetrievalStoreError:
+        raise
+    except Exception as error:  # whatever its maker thinks of no settings
+        raise InvalidArgumentError(
+            f"{argument} is {name!r}, but a {kind.__name__} can't be made: {error}"
+        ) from error
+
+
+def _required_by(kind: Any) -> list[str]:
+    """The arguments without which it can't be made, of a class that is made of its settings."""
+    if not callable(getattr(kind, "settings", None)):
+        return []
+    try:
+        parameters = inspect.signature(kind).parameters.values()
+    except (TypeError, ValueError):  # a class that doesn't tell
+        return []
+    open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [
+        one.name
+        for one in parameters
+        if one.default is inspect.Parameter.empty and one.kind not in open_ended
+    ]
 
 
 def _noted(given: Spec | None) -> Spec | None:

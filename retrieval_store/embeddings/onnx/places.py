@@ -3,6 +3,7 @@ Chroma; downloaded only where that is asked for."""
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +12,31 @@ from retrieval_store.errors import EmbeddingFunctionError, MissingDependencyErro
 
 _log = log_of()
 FILES = [
-    "*.json",
+    "config.json",
+    "config_sentence_transformers.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
     "*/config.json",
-    "vocab.txt",
-    "*.model",
-]  # that a model needs besides its graph; what else a repository has stays there
+]  # that are read besides the graph; what else a repository has stays there
 
 
 def folder_of(model: str, download: bool, graphs: Sequence[str]) -> Path:
     """The directory of a model by its path or its name. graphs: which files of graphs are wanted,
     the first that there is; download: whether what no cache has is fetched."""
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))
     if path.is_dir():
         return path
     if _is_path(model):
         raise EmbeddingFunctionError(f"there is no directory {model!r} with a model")
     names = [model] if "/" in model else [f"sentence-transformers/{model}", model]
     for name in names:
-        found = _in_cache(name)
-        if found is not None and any((found / graph).is_file() for graph in graphs):
+        found = _in_cache(name, graphs)
+        if found is not None:
             return found
-    chroma = _of_chroma(model.rpartition("/")[2])
-    if chroma.is_dir():
+    chroma = chroma_cache() / model.rpartition("/")[2] / "onnx"
+    if any((chroma / graph).is_file() for graph in graphs):
         return chroma
     if not download:
         raise EmbeddingFunctionError(
@@ -49,17 +53,31 @@ def _is_path(model: str) -> bool:
     )
 
 
-def _of_chroma(name: str) -> Path:
-    return Path.home() / ".cache" / "chroma" / "onnx_models" / name / "onnx"
+def chroma_cache() -> Path:
+    """Where Chroma keeps the models that it downloads."""
+    return Path(os.path.expanduser("~/.cache/chroma/onnx_models"))
 
 
-def _in_cache(name: str) -> Path | None:
-    """The newest snapshot of a repository in Hugging Face's cache."""
+def is_of_chroma(folder: Path) -> bool:
+    """Whether a directory is one of those."""
+    return folder.is_relative_to(chroma_cache())
+
+
+def _in_cache(name: str, graphs: Sequence[str]) -> Path | None:
+    """The newest snapshot of a repository in Hugging Face's cache, if it has one of the graphs and
+    all that belongs to it."""
     hub = _hub()
-    try:
-        return Path(hub.snapshot_download(name, local_files_only=True))
-    except Exception:  # that there is none is said by several classes
-        return None
+    for graph in graphs:
+        with suppress(Exception):  # that there is none, or not all, is said by several classes
+            wanted = _wanted(graph)
+            found = Path(hub.snapshot_download(name, allow_patterns=wanted, local_files_only=True))
+            if (found / graph).is_file():
+                return found
+    return None
+
+
+def _wanted(graph: str) -> list[str]:
+    return [*FILES, graph, f"{graph}_data", f"{graph}.data"]
 
 
 def _downloaded(name: str, graphs: Sequence[str]) -> Path:
@@ -73,8 +91,7 @@ def _downloaded(name: str, graphs: Sequence[str]) -> Path:
                 f"the model {name!r} at {endpoint} has none of the files {', '.join(graphs)}"
             )
         _log.warning("downloading the model %s from %s", name, endpoint)
-        wanted = [*FILES, graph, f"{graph}_data"]
-        return Path(hub.snapshot_download(name, allow_patterns=wanted))
+        return Path(hub.snapshot_download(name, allow_patterns=_wanted(graph)))
     except EmbeddingFunctionError:
         raise
     except Exception as error:  # of the network, of the server, of the disk

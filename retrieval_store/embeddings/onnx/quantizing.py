@@ -6,6 +6,7 @@ and weights seven: on processors without VNNI, sums of two products of eight bit
 sixteen ("Quantize ONNX models", in onnxruntime's documentation); so each processor gives the same.
 """
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -23,40 +24,64 @@ _LEAST = float(np.finfo(np.float32).tiny)
 def quantized(model: Any) -> Any:
     """The same model, changed in place: products with constant matrices, and tables that vectors
     are looked up in. EmbeddingFunctionError where there is neither."""
-    graph = model.graph
-    onnx = onnx_package()
-    opset = max(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
+    opset = _opset_of(model)
+    tables = _tables(model.graph)
+    replaced: dict[str, Builder] = {}
+    nodes: list[Any] = []
+    for node in model.graph.node:
+        table = next((tables[name] for name in node.input if name in tables), None)
+        if table is None:
+            nodes.append(node)
+        else:
+            replaced[table.name] = built = _in_int8(node, table, opset)
+            nodes += built.nodes
+    if not replaced:
+        raise EmbeddingFunctionError("the model has no weights that could be int8")
+    constants = [one for one in model.graph.initializer if one.name not in replaced]
+    constants += [one for built in replaced.values() for one in built.constants]
+    # In older files weights are listed among the inputs, too.
+    inputs = [one for one in model.graph.input if one.name not in replaced]
+    for part, new in (("node", nodes), ("initializer", constants), ("input", inputs)):
+        model.graph.ClearField(part)
+        getattr(model.graph, part).extend(new)
+    return model
+
+
+def _opset_of(model: Any) -> int:
+    numbers = [one.version for one in model.opset_import if one.domain in ("", "ai.onnx")]
+    opset = max(numbers, default=0)
     if opset < 13:
         raise EmbeddingFunctionError(
             f"int8 needs a model of opset 13 or newer, and this is {opset}"
         )
-    constants = {one.name: one for one in graph.initializer}
-    uses = [name for node in graph.node for name in node.input]
-    replaced: dict[str, Builder] = {}
-    nodes: list[Any] = []
+    return opset
+
+
+def _tables(graph: Any) -> dict[str, Any]:
+    """The large weights that are used once, as the second factor of a product, or to look up their
+    rows."""
+    constants = {one.name: one for one in graph.initializer if _is_large(one)}
+    uses = Counter(name for node in graph.node for name in node.input)
+    found = {}
     for node in graph.node:
         place = {"MatMul": 1, "Gather": 0}.get(node.op_type)
-        table = None if place is None else constants.get(node.input[place])
-        if table is None or not _is_large(table) or uses.count(table.name) > 1:
-            nodes.append(node)
-            continue
-        built = Builder(f"{node.output[0]}/int8/")
-        numbers = onnx.numpy_helper.to_array(table)
-        if node.op_type == "MatMul":
-            found = _product(built, node.input[0], numbers, opset)
-        else:
-            found = _looked_up(built, numbers, node.input[1])
-        built.name(found, node.output[0])
-        nodes += built.nodes
-        replaced[table.name] = built
-    if not replaced:
-        raise EmbeddingFunctionError("the model has no weights that could be int8")
-    kept = [one for one in graph.initializer if one.name not in replaced]
-    kept += [one for built in replaced.values() for one in built.constants]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend(kept)
-    return model
+        name = "" if place is None else node.input[place]
+        of_columns = any(one.name == "axis" and one.i != 0 for one in node.attribute)
+        if name in constants and uses[name] == 1 and not of_columns:
+            found[name] = constants[name]
+    return found
+
+
+def _in_int8(node: Any, table: Any, opset: int) -> Builder:
+    """What is done in the place of a node with such weights."""
+    built = Builder(f"{node.output[0]}/int8/")
+    numbers = onnx_package().numpy_helper.to_array(table)
+    if node.op_type == "MatMul":
+        found = _product(built, node.input[0], numbers, opset)
+    else:
+        found = _looked_up(built, numbers, node.input[1])
+    built.name(found, node.output[0])
+    return built
 
 
 def _is_large(table: Any) -> bool:

@@ -1,5 +1,6 @@
 """A model that runs: tokens of texts, batches of them, and vectors."""
 
+import ctypes
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_store.base.arrays import Ints, Matrix
+from retrieval_store.base.telemetry import telemetry_off
 from retrieval_store.embeddings.lengths import cut_to_tokens, tell_of_lengths
 from retrieval_store.embeddings.onnx.layouts import Layout
 from retrieval_store.errors import EmbeddingFunctionError, MissingDependencyError
@@ -17,7 +19,8 @@ from retrieval_store.errors import EmbeddingFunctionError, MissingDependencyErro
 # At once, padding too. More isn't faster, since what is between the layers leaves the caches: a
 # MiniLM takes a tenth longer with 8,192.
 TOKENS_AT_ONCE = 2_048
-MOST_THREADS = 8  # unless more are asked for
+TEXTS_AT_ONCE = 1_024  # tokenized: what is known of each of their tokens takes some 200 bytes
+LEAST = np.float32(-1e9)  # what stands for tokens that aren't there, when the greatest is wanted
 Key = tuple[object, ...]
 
 
@@ -44,17 +47,27 @@ class RunningModel:
 
     def vectors(self, texts: Sequence[str], prompt: str, normalize: bool) -> Matrix:
         """(n, dim) float32 for n texts, each with the prompt before it."""
+        parts = [
+            self._some(texts[start : start + TEXTS_AT_ONCE], prompt)
+            for start in range(0, len(texts), TEXTS_AT_ONCE)
+        ]
+        if not parts:
+            return np.empty((0, 0), np.float32)
+        vectors = np.concatenate(parts)
+        return _unit(vectors) if normalize else vectors
+
+    def _some(self, texts: Sequence[str], prompt: str) -> Matrix:
         encodings = self._encoded(texts, prompt)
         skipped = 0 if self._layout.counts_prompt else self._length_of(prompt)
         lengths = np.array([len(one.ids) for one in encodings])
-        parts: list[tuple[Ints, Matrix]] = []
+        order, parts = [], []
         for rows in batches(lengths):
-            some = [encodings[i] for i in rows]
-            parts.append((rows, self._run(some, lengths[rows], skipped)))
-        result = np.empty((len(encodings), parts[0][1].shape[1] if parts else 0), np.float32)
-        for rows, found in parts:
-            result[rows] = found
-        return _unit(result) if normalize else result
+            order.append(rows)
+            parts.append(self._run([encodings[i] for i in rows], lengths[rows], skipped))
+        found = np.concatenate(parts)
+        vectors: Matrix = np.empty_like(found)
+        vectors[np.concatenate(order)] = found
+        return vectors
 
     def _encoded(self, texts: Sequence[str], prompt: str) -> list[Any]:
         limit = self._layout.max_tokens
@@ -79,7 +92,8 @@ class RunningModel:
         return len(encoding.ids) - int(encoding.special_tokens_mask[-1])
 
     def _run(self, encodings: list[Any], lengths: Ints, skipped: int) -> Matrix:
-        there = np.arange(lengths.max()) < lengths[:, None]
+        # One place at least: of an empty text some tokenizers make no token.
+        there = np.arange(max(1, lengths.max())) < lengths[:, None]
         inputs = {
             "input_ids": _padded(there, [one.ids for one in encodings]),
             "attention_mask": there.astype(np.int64),
@@ -91,6 +105,12 @@ class RunningModel:
             (found,) = self._session.run([self._output], given)
         except Exception as error:  # of onnxruntime, which has a class for each kind
             raise EmbeddingFunctionError(f"the model {self._name} can't be run: {error}") from error
+        expected = there.shape[: found.ndim - 1]
+        if found.ndim not in (2, 3) or found.shape[:-1] != expected:
+            raise EmbeddingFunctionError(
+                f"the model {self._name} gives {self._output} as {found.shape} for {there.shape} "
+                "tokens, and no vectors of them"
+            )
         if found.ndim == 2:
             return np.asarray(found, np.float32)
         there[:, :skipped] = False
@@ -116,7 +136,7 @@ def pooled(tokens: Matrix, there: NDArray[np.bool_], way: str) -> Matrix:
         chosen: Matrix = tokens[np.arange(len(tokens)), places]
         return chosen
     if way == "max":
-        greatest: Matrix = np.where(there[..., None], tokens, -np.inf).max(axis=1)
+        greatest: Matrix = np.where(there[..., None], tokens, LEAST).max(axis=1)
         return greatest
     weights = there.astype(np.float32)
     if way == "weightedmean":
@@ -165,7 +185,8 @@ def _options(onnxruntime: Any, threads: int) -> Any:
 
 def _packages() -> tuple[Any, Any]:
     try:
-        import onnxruntime
+        with telemetry_off():
+            import onnxruntime
         import tokenizers
     except ImportError as error:
         raise MissingDependencyError(
@@ -175,17 +196,9 @@ def _packages() -> tuple[Any, Any]:
     return tokenizers, onnxruntime
 
 
-def usual_threads() -> int:
-    """As many as there are processors to use, up to `MOST_THREADS`."""
-    usable = getattr(os, "sched_getaffinity", None)
-    count = len(usable(0)) if usable else os.cpu_count() or 1
-    return min(count, MOST_THREADS)
-
-
 # The models of this process, as long as some embedding function uses them.
 _models: WeakValueDictionary[Key, RunningModel] = WeakValueDictionary()
 _loading = threading.RLock()
-_of_parents: list[RunningModel] = []
 
 
 def loading() -> threading.RLock:
@@ -209,9 +222,11 @@ def shared(layout: Layout, name: str, threads: int) -> RunningModel:
 
 def _begin_anew() -> None:
     """In a forked child, whose sessions have lost their threads: they can be neither used nor taken
-    down, which would wait for these."""
+    down, which would wait for these, at the very end of the process at the latest. So each is held
+    by a reference that nobody lets go of."""
     globals().update(_loading=threading.RLock())
-    _of_parents.extend(_models.values())
+    for model in _models.values():
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(model))
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,5 +1,6 @@
 """Arrays out of files of the safetensors format: a length, a table as JSON, and the numbers."""
 
+import glob
 import hashlib
 import json
 from pathlib import Path
@@ -32,3 +33,13 @@ def digest_of(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of_graph(path: Path) -> str:
+    """The SHA-256 of a graph: of its file, or of those of its files and those beside it that are
+    called after it, in which large models have their weights."""
+    files = sorted({path, *path.parent.glob(f"{glob.escape(path.name)}[_.]data")})
+    digests = [digest_of(one) for one in files]
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()

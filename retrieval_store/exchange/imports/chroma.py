@@ -7,13 +7,17 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from retrieval_store import plugins
 from retrieval_store.base.json_values import listed, shown
 from retrieval_store.base.progress import progress_bar
-from retrieval_store.direct.arguments import check_callable, whole_number
+from retrieval_store.base.telemetry import telemetry_off
+from retrieval_store.direct.arguments import whole_number
 from retrieval_store.direct.client import Client
-from retrieval_store.direct.embedder import made_of
+from retrieval_store.direct.embedder import function_of, made_of
 from retrieval_store.embeddings import Embeds
+from retrieval_store.embeddings.onnx.minilm import DIMENSION, MiniLMEmbedding, is_installed
 from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,
@@ -52,6 +56,10 @@ _FUNCTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "openai": ("openai", {"model_name": "model", "dimensions": "dimensions"}),
     "open_clip": ("open-clip", {"model_name": "model_name", "checkpoint": "checkpoint"}),
 }
+# Both of them all-MiniLM-L6-v2; the first is what a collection has for which none was named, also
+# where its vectors came from elsewhere.
+_DEFAULTS = ("default", "onnx_mini_lm_l6_v2")
+_LOOKED_AT, _ALIKE = 5, 0.99  # records with a document; the cosine of vectors of one model
 _OF_MACHINE = ("device", "kwargs", "api_key_env_var")  # which say nothing of the vectors
 
 
@@ -60,7 +68,7 @@ def import_chroma(
     client: Client,
     *,
     names: Names = None,
-    embedding_functions: Mapping[str, Embeds] | None = None,
+    embedding_functions: Mapping[str, Embeds | str] | None = None,
     trust: bool = False,
     tenant: str = DEFAULT_TENANT,
     database: str = DEFAULT_DATABASE,
@@ -72,15 +80,21 @@ def import_chroma(
     Chroma opens what it reads for writing, so a copy is opened, in the temporary directory; close
     the programs that write to it. names: which collections, as a list, or as a dict of what they
     are to be called here; all of them, if none are given. embedding_functions: by the names of the
-    collections there, what made their vectors; where none is given it is looked for by the name
-    that is stored, and made if its class says that it reaches nothing, or with `trust`, if you
-    trust whoever made the directory. Either all of it is there afterwards, or, when an error comes,
-    none. AlreadyExistsError for a name that is taken, MissingDependencyError without chromadb.
+    collections there, what made their vectors, a function or the name of one; where none is given
+    it is looked for by the name that is stored, and made if its class says that it reaches nothing,
+    or with `trust`, if you trust whoever made the directory. Chroma's default is `minilm` here,
+    which a collection remembers unless its vectors are plainly of another. Either all of it is
+    there afterwards, or, when an error comes, none. AlreadyExistsError for a name that is taken,
+    MissingDependencyError without chromadb.
     """
     size = whole_number(batch, "batch", 1)
     source = directory_of(directory, FILE, "a store of Chroma's")
     chromadb = _chromadb()
-    with copied(source) as copy, _opened(chromadb, copy, tenant, database) as there:
+    with (
+        telemetry_off(),
+        copied(source) as copy,
+        _opened(chromadb, copy, tenant, database) as there,
+    ):
         found = {one.name: one for one in there.list_collections()}
         chosen = chosen_names(names, sorted(found), "collection")
         refuse_taken(client, list(chosen.values()))
@@ -93,7 +107,7 @@ def import_chroma(
         return Imported(source, tuple(carried), _elsewhere(copy, tenant, database))
 
 
-def _by_name(given: Any, found: Iterable[str]) -> Mapping[str, Embeds]:
+def _by_name(given: Any, found: Iterable[str]) -> dict[str, Embeds]:
     """The functions that are given; InvalidArgumentError where a name is none of a collection."""
     if given is None:
         return {}
@@ -103,14 +117,16 @@ def _by_name(given: Any, found: Iterable[str]) -> Mapping[str, Embeds]:
             "collections in Chroma's directory"
         )
     names = sorted(found)
-    for name, function in given.items():
+    for name in given:
         if name not in names:
             raise InvalidArgumentError(
                 f"embedding_functions has {shown(name)}, but Chroma's directory has no such "
                 f"collection; these are: {listed(names)}"
             )
-        check_callable(function, f"embedding_functions[{name!r}]")
-    return given
+    return {
+        name: function_of(function, f"embedding_functions[{name!r}]")
+        for name, function in given.items()
+    }
 
 
 def _chromadb() -> Any:
@@ -235,6 +251,8 @@ class _Functions:
             return None
         what = f"embedding function {name!r}"
         try:
+            if name in _DEFAULTS:
+                return _minilm(old)
             return self._made(name, stored.get("config") or {})
         except _UnknownError as error:
             left.setting(what, str(error))
@@ -269,6 +287,31 @@ class _Functions:
             raise _UnknownError(f"its setting {other[0]!r} can't be made here")
         settings = {names[key]: value for key, value in config.items() if key in names}
         return made_of(mine, settings)
+
+
+def _minilm(old: Any) -> Embeds:
+    """What Chroma embeds by where nobody named a function; _UnknownError where the vectors of the
+    collection aren't its own, as far as can be seen."""
+    function = MiniLMEmbedding("float32")
+    some = old.get(limit=_LOOKED_AT, include=["embeddings", "documents"])
+    stored = np.asarray(some["embeddings"], np.float32)
+    if not len(stored):
+        return function
+    if stored.shape[1] != DIMENSION:
+        raise _UnknownError(
+            f"it makes vectors of {DIMENSION} numbers, and these have {stored.shape[1]}, so they "
+            "were made by another; pass it in embedding_functions"
+        )
+    documents = [text or "" for text in some["documents"]]
+    if any(documents) and is_installed():
+        made = function(documents)
+        lengths = np.maximum(np.linalg.norm(stored, axis=1), np.finfo(np.float32).tiny)
+        if ((made * stored).sum(axis=1) / lengths).max() < _ALIKE:
+            raise _UnknownError(
+                "it makes other vectors of the documents than these, so they were made by another; "
+                "pass it in embedding_functions"
+            )
+    return function
 
 
 class _UnknownError(Exception):

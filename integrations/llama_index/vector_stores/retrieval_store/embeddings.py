@@ -7,20 +7,22 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 
 from retrieval_store.adapters.embedding import embedded, query_embedded
+from retrieval_store.direct.embedder import function_of
 
 
 class AsLlamaIndex(BaseEmbedding):
     """An embedding function as a LlamaIndex `BaseEmbedding`.
 
-    function: any that takes a list of texts and returns a vector for each; its `embed_query`, if it
-    has one, embeds queries. What it raises is raised as it is. Other arguments are the base's;
-    `model_name` is the function's class and settings unless it is given, so that caches tell
-    functions apart. The async methods run on a thread.
+    function: any that takes a list of texts and returns a vector for each, or the name of one that
+    is registered; its `embed_query`, if it has one, embeds queries. What it raises is raised as it
+    is. Other arguments are the base's; `model_name` is the function's class and settings unless it
+    is given, so that caches tell functions apart. The async methods run on a thread.
     """
 
     _function: Any = PrivateAttr()
 
     def __init__(self, function: Any, **kwargs: Any) -> None:
+        function = function_of(function, "function") if isinstance(function, str) else function
         kwargs.setdefault("model_name", _named(function))
         super().__init__(**kwargs)
         self._function = function

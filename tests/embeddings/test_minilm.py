@@ -1,0 +1,392 @@
+"""all-MiniLM-L6-v2 from a package: its vectors are those of others who run it, and whatever comes
+to it, from texts, caches, forks and signals, it embeds or says what is wrong."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import retrieval_store
+from retrieval_store import MiniLMEmbedding, OnnxEmbedding
+from retrieval_store.embeddings import max_tokens_of
+from retrieval_store.embeddings.onnx import kept, minilm
+from retrieval_store.errors import (
+    ConflictError,
+    InvalidArgumentError,
+    InvalidTypeError,
+    MissingDependencyError,
+)
+from tests.helpers.minilm import LONG, PARAGRAPHS, TEXTS, whole_graph
+
+pytestmark = pytest.mark.models
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return MiniLMEmbedding("float32")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The directory of made models, another than the user's."""
+    if sys.platform != "linux":
+        pytest.skip("only Linux has the variable that says where it is")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return kept.cache_directory()
+
+
+def run(code, **environment):
+    """What a program prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def cosines(one, other):
+    return (one * other).sum(axis=1)
+
+
+# Vectors
+
+
+def test_vectors_in_float32_are_those_of_sentence_transformers(whole):
+    pytest.importorskip("torch", reason="torch isn't installed")
+    from sentence_transformers import SentenceTransformer
+
+    theirs = SentenceTransformer(str(minilm.model_folder()), device="cpu")
+    assert np.allclose(whole(TEXTS), theirs.encode(TEXTS), atol=1e-5)
+    assert np.allclose(whole.embed_query(TEXTS[:5]), theirs.encode_query(TEXTS[:5]), atol=1e-5)
+
+
+def test_vectors_in_float32_are_those_of_chroma(whole, tmp_path, monkeypatch):
+    from chromadb.utils.embedding_functions import ONNXMiniLM_L6_V2
+
+    folder = tmp_path / "onnx"
+    folder.mkdir()
+    (folder / "model.onnx").symlink_to(whole_graph())
+    (folder / "tokenizer.json").symlink_to(minilm.model_folder() / "tokenizer.json")
+    for name in ("config", "special_tokens_map", "tokenizer_config"):
+        (folder / f"{name}.json").write_text("{}")
+    (folder / "vocab.txt").touch()
+    monkeypatch.setattr(ONNXMiniLM_L6_V2, "DOWNLOAD_PATH", tmp_path)
+    assert np.allclose(whole(TEXTS[::2]), ONNXMiniLM_L6_V2()(TEXTS[::2]), atol=1e-5)
+
+
+def test_vectors_in_int8_are_nearly_the_same_and_find_the_same(whole):
+    ours = MiniLMEmbedding()(TEXTS)
+    assert (ours.shape, ours.dtype) == ((len(TEXTS), 384), np.float32)
+    assert np.allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-5)
+    assert cosines(ours, whole(TEXTS))[1:].min() > 0.98
+    animals = MiniLMEmbedding()(["A kitten sleeps.", "Stocks fell.", "Puppies bark."])
+    assert int(np.argmax(animals @ MiniLMEmbedding().embed_query(["a cat naps"])[0])) == 0
+
+
+@pytest.mark.parametrize("precision", ["int8", "float32"])
+def test_a_vector_does_not_depend_on_what_is_embedded_beside_it(precision):
+    embed = MiniLMEmbedding(precision)
+    together = embed(TEXTS)
+    alone = np.concatenate([embed([text]) for text in TEXTS])
+    assert np.allclose(together, alone, atol=1e-6)
+    backwards = embed([*TEXTS[::-1], *PARAGRAPHS[-50:]])[: len(TEXTS)][::-1]
+    assert np.allclose(together, backwards, atol=1e-6)
+
+
+def test_more_texts_than_are_tokenized_at_once_keep_their_order():
+    embed = MiniLMEmbedding()
+    words = [f"{i} {'word ' * (i % 7)}" for i in range(1_100)]
+    vectors = embed(words)
+    for i in (0, 5, 1_023, 1_024, 1_099):
+        assert np.allclose(vectors[i], embed([words[i]])[0], atol=1e-6)
+
+
+# Texts
+
+
+def test_no_texts_give_no_vectors_and_empty_ones_a_vector_each():
+    embed = MiniLMEmbedding()
+    assert (len(embed([])), embed([]).dtype, len(embed.embed_query([]))) == (0, np.float32, 0)
+    vectors = embed(["", " ", "\x00", "\U00013000\ue000"])
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_of_a_long_text_256_tokens_count_and_that_is_logged(caplog, monkeypatch):
+    from retrieval_store.embeddings import lengths
+
+    monkeypatch.setattr(lengths, "_told", set())
+    embed = MiniLMEmbedding()
+    assert max_tokens_of(embed) == 256
+    embed(["load"])
+    begun = time.perf_counter()
+    long, shorter = embed(["word " * 2_000_000, "word " * 300])
+    assert time.perf_counter() - begun < 5
+    assert np.allclose(long, shorter, atol=1e-6)
+    assert not np.allclose(long, embed(["word " * 200])[0], atol=1e-3)
+    assert [one.getMessage().count("256 tokens") for one in caplog.records] == [1]
+
+
+@pytest.mark.parametrize(
+    ("texts", "error", "message"),
+    [
+        (["a", "b\ud800"], InvalidArgumentError, r"input\[1\] has a lone surrogate"),
+        (["a", 3], InvalidTypeError, r"input\[1\] is of type int; all-MiniLM-L6-v2 embeds only"),
+        ([None], InvalidTypeError, r"input\[0\] is of type NoneType"),
+    ],
+)
+def test_what_is_no_text_is_refused_by_its_place(texts, error, message):
+    with pytest.raises(error, match=message):
+        MiniLMEmbedding()(texts)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"precision": "int4"}, "precision is 'int4'.*float32"),
+        ({"precision": ["int8"]}, "precision is"),
+        ({"threads": 0}, "threads is 0"),
+        ({"threads": "2"}, "threads is '2'"),
+        ({"threads": True}, "threads is True"),
+    ],
+)
+def test_settings_that_nothing_can_be_made_with_are_refused(settings, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        MiniLMEmbedding(**settings)
+
+
+def test_a_million_threads_are_no_more_than_there_are_processors():
+    assert MiniLMEmbedding(threads=10**6)(["a"]).shape == (1, 384)
+    assert MiniLMEmbedding(threads=10**6)._threads <= (os.cpu_count() or 1)
+
+
+# Collections
+
+
+def test_a_collection_remembers_it_and_makes_it_again_without_trust(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        notes = client.create_collection("notes", embedding_function="minilm")
+        assert notes.configuration["hnsw"]["space"] == "cosine"
+        notes.add(ids=["cat", "money"], documents=["A kitten sleeps.", "Stocks fell."])
+    with retrieval_store.Client(tmp_path) as client:
+        notes = client.get_collection("notes")
+        assert notes.query(query_texts="cats", n_results=1)["ids"] == [["cat"]]
+        assert notes.configuration["embedding_function"] == {
+            "name": "minilm",
+            "settings": {"precision": "int8"},
+        }
+        with pytest.raises(ConflictError, match="minilm.*float32"):
+            client.get_collection("notes", embedding_function=MiniLMEmbedding("float32"))
+
+
+def test_it_is_closed_and_loaded_again(whole):
+    embed = MiniLMEmbedding("float32")
+    before = embed(["a"])
+    embed.close()
+    embed.close()
+    assert np.array_equal(embed(["a"]), before)
+
+
+# What is missing
+
+
+def test_missing_packages_are_named_with_the_extra_to_install(cache, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(minilm, "PACKAGES", {})
+        assert not minilm.is_installed()
+        with pytest.raises(MissingDependencyError, match=r"retrieval-store\[minilm\]"):
+            MiniLMEmbedding()(["a"])
+    for name, extra in (("onnxruntime", "onnx"), ("tokenizers", "onnx"), ("onnx", "minilm")):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, name, None)
+            patch.setenv("XDG_CACHE_HOME", str(cache / name))
+            with pytest.raises(MissingDependencyError, match=rf"retrieval-store\[{extra}\]"):
+                MiniLMEmbedding(threads=1)(["a"])
+    assert minilm.is_installed()
+
+
+@pytest.mark.parametrize("changed", ["model.safetensors", "tokenizer.json"])
+def test_a_package_whose_model_is_another_is_refused(cache, tmp_path, monkeypatch, changed):
+    folder = tmp_path / "other_model" / "model"
+    folder.mkdir(parents=True)
+    for name in minilm.DIGESTS:
+        (folder / name).symlink_to(minilm.model_folder() / name)
+    (folder / changed).unlink()
+    (folder / changed).write_bytes(b"{}" * 100)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(minilm, "PACKAGES", {"other_model": "model"})
+    with pytest.raises(MissingDependencyError, match=f"{changed} isn't that of all-MiniLM-L6-v2"):
+        MiniLMEmbedding()(["a"])
+
+
+# The cache
+
+
+def test_a_model_is_made_once_and_again_when_it_was_damaged(cache, monkeypatch):
+    want = MiniLMEmbedding()(["a cat"])
+    path, digest = sorted(cache.iterdir())
+    whole, right = path.read_bytes(), digest.read_bytes()
+    made = []
+    with monkeypatch.context() as patch:
+        patch.setattr(minilm, "quantized", lambda graph: made.append(1))
+        assert np.array_equal(MiniLMEmbedding()(["a cat"]), want)
+        assert made == []
+    flipped = bytes([whole[5000] ^ 1])
+    for broken, said in (
+        (whole[:5000] + flipped + whole[5001:], right),
+        (whole[:-1], right),
+        (b"", right),
+        (whole, b"\xff\xfe"),
+        (whole, b""),
+    ):
+        path.write_bytes(broken)
+        digest.write_bytes(said)
+        assert np.array_equal(MiniLMEmbedding()(["a cat"]), want)
+        assert (path.read_bytes(), digest.read_bytes()) == (whole, right)
+    digest.unlink()
+    assert np.array_equal(MiniLMEmbedding()(["a cat"]), want)
+    assert sorted(cache.iterdir()) == [path, digest]
+
+
+@pytest.mark.parametrize("way", ["a file", "a file above", "read-only", "no home"])
+def test_without_a_place_to_keep_it_a_model_works_in_memory(cache, tmp_path, monkeypatch, way):
+    want = MiniLMEmbedding()(["a cat"])
+    elsewhere = tmp_path / "elsewhere"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(elsewhere))
+    if way == "a file":
+        (elsewhere / "retrieval-store").mkdir(parents=True)
+        (elsewhere / "retrieval-store" / "models").touch()
+    elif way == "a file above":
+        elsewhere.touch()
+    elif way == "read-only":
+        elsewhere.mkdir(mode=0o500)
+        if os.access(elsewhere, os.W_OK):  # as root, who may write everywhere
+            monkeypatch.setenv("XDG_CACHE_HOME", "/proc/self/nowhere")
+    else:
+
+        def homeless():
+            raise RuntimeError("Could not determine home directory.")
+
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        monkeypatch.setattr(Path, "home", homeless)
+    assert np.array_equal(MiniLMEmbedding()(["a cat"]), want)
+
+
+def test_a_relative_directory_for_caches_is_not_taken(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "somewhere")
+    assert kept.cache_directory().is_absolute()
+
+
+def test_two_processes_may_make_it_at_once(cache, tmp_path):
+    code = "import retrieval_store as r; print(r.MiniLMEmbedding()(['a cat'])[0, :4].tolist())"
+    running = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = {one.communicate(timeout=60)[0] for one in running}
+    assert len(said) == 1
+    assert len(list(cache.iterdir())) == 2
+    assert all(one.returncode == 0 for one in running)
+
+
+# Processes, threads and signals
+
+FORKING = """
+import os, sys
+import numpy as np
+from retrieval_store import MiniLMEmbedding
+
+embed = MiniLMEmbedding()
+want = embed(["a cat"])
+children = []
+for uses in (True, False):
+    child = os.fork()
+    if not child:
+        if uses:
+            assert np.allclose(embed(["a cat"]), want, atol=1e-6)
+            assert np.allclose(MiniLMEmbedding()(["a cat"]), want, atol=1e-6)
+        sys.exit(7)
+    children.append(child)
+print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+print(np.allclose(embed(["a cat"]), want, atol=1e-6))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_forked_children_embed_and_come_to_an_end():
+    assert run(FORKING, TOKENIZERS_PARALLELISM="false") == "[7, 7]\nTrue"
+
+
+def test_threads_embed_at_once():
+    texts, found = PARAGRAPHS[:20], []
+    embed, want = MiniLMEmbedding(), MiniLMEmbedding()(texts)
+
+    def work():
+        found.append(embed(texts))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert len(found) == 3
+    assert all(np.allclose(one, want, atol=1e-6) for one in found)
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+import retrieval_store
+from pydoc_data.topics import topics
+
+documents = [one for one in topics.values() if len(one) > 2000] * 20
+client = retrieval_store.Client(sys.argv[1] if len(sys.argv) > 1 else None)
+notes = client.create_collection("notes", embedding_function="minilm")
+notes.query(query_texts="load")
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+begun = time.perf_counter()
+try:
+    notes.add(ids=[str(i) for i in range(len(documents))], documents=documents)
+except KeyboardInterrupt:
+    print(notes.count(), time.perf_counter() - begun < 3)
+notes.add(ids=["a", "b"], documents=["a cat", "a tax"])
+print(notes.query(query_texts="kitten", n_results=1)["ids"])
+"""
+
+
+def test_an_interrupt_of_a_long_add_writes_nothing_and_breaks_nothing():
+    assert run(INTERRUPTED) == "0 True\n[['a']]"
+
+
+REPORTING = """
+import os, sys
+import retrieval_store
+assert "onnxruntime" not in sys.modules and "tokenizers" not in sys.modules
+retrieval_store.MiniLMEmbedding()(["a"])
+print("ORT_DISABLE_TELEMETRY" in os.environ)
+"""
+
+
+def test_onnxruntime_is_kept_from_reporting_to_its_makers(tmp_path):
+    """It would keep an id of the machine in the user's home."""
+    silent = {name: "" for name in ("CI", "ORT_DISABLE_TELEMETRY") if name in os.environ}
+    home = tmp_path / "home"
+    home.mkdir()
+    said = run(REPORTING, **silent, HOME=str(home), XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert said == str("ORT_DISABLE_TELEMETRY" in silent)
+    assert list(home.iterdir()) == []
+    assert [one.name for one in (tmp_path / "cache").iterdir()] == ["retrieval-store"]
+
+
+def test_its_graph_is_one_that_a_directory_may_have(whole, tmp_path):
+    from tests.helpers.minilm import write_model
+
+    embed = OnnxEmbedding(str(write_model(tmp_path / "model")))
+    assert np.allclose(embed(LONG[:2]), whole(LONG[:2]), atol=1e-6)

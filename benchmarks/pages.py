@@ -195,6 +195,29 @@ def quality() -> str:
     return markdown(heads, rows)
 
 
+def models() -> str:
+    """What each model of texts finds by vectors alone, and what it takes."""
+    names, words = ("wordllama", "minilm int8", "minilm float32"), run_of("embedding")["words"]
+    found: dict[str, dict[str, list[float]]] = {}
+    for run in run_of("quality")["results"]:
+        if run["words"] == "plain":
+            found.setdefault(run["task"], {}).setdefault(run["model"], []).append(run["dense"][0])
+    rows = [
+        [f"nDCG@10: {task}"]
+        + [f"{mean(found[task][name]):.3f}" if name in found[task] else "" for name in names]
+        for task in ("Python", "WordNet", "Cranfield")
+    ]
+    taken = run_of("embedding")["results"]
+    for told, of in {
+        f"chunks of {words} words a second": "chunks/s",
+        "memory of the process, at most, MB": "peak MB",
+        "first query of a process, ms": "first query, ms",
+        "later queries, ms": "later queries, ms",
+    }.items():
+        rows.append([told, *(f"{taken[name][of]:,}" for name in names)])
+    return markdown(["", *names], rows)
+
+
 def sizing() -> str:
     """What a collection needs, by its number of points."""
     return table(run_of("sizing")["results"]) + "\n"
@@ -211,6 +234,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "qdrant-calls": qdrant_calls,
     "qdrant-kinds": qdrant_kinds,
     "quality": quality,
+    "models": models,
     "sizing": sizing,
 }
 

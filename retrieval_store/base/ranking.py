@@ -17,7 +17,7 @@ RRF_K = 60
 # benchmarks/quality.py, and reported on the other.
 CODE_WEIGHT = 4.0
 RARITY_POWER = 3
-UNKNOWN_PART = 0.4  # of the greatest idf
+UNKNOWN_PART = 0.5  # of the greatest idf
 MOST_OF_WORDS = 1.5
 MMR_CELLS = 1_500_000  # up to so many numbers a product of all with each pick is as fast
 Ranking = tuple[Ints, Floats]  # items and their scores, best first
@@ -49,10 +49,13 @@ def weighted_sum(rankings: Sequence[Ranking], weights: Sequence[float]) -> Ranki
 
 
 def told_share(held: float, asked: float, greatest: float) -> float:
-    """How much of what a query says a document holds, from 0 to 1. held, asked: Σ idf³ over those
-    of the query's words that it has, and over all; greatest: the idf of a word that no document
-    has. A query of common words alone says little, whatever has them: to what is asked comes a word
-    of `UNKNOWN_PART` times the greatest idf, which nothing holds."""
+    """How much of what a query says a document holds, from 0 to 1.
+
+    held, asked: Σ idf³ over those of the query's words that it has, and over all; greatest: the idf
+    of a word that one document has, which is also that of one that none has. A query of common
+    words alone says little, whatever has them: to what is asked comes a word of `UNKNOWN_PART`
+    times the greatest idf, which nothing holds.
+    """
     return held / (asked + (UNKNOWN_PART * greatest) ** RARITY_POWER)
 
 

@@ -333,7 +333,7 @@ def _named(name: str, argument: str) -> Embeds:
     missing = _required_by(kind)
     if missing:
         raise InvalidArgumentError(
-            f"{argument} is {name!r}, but a {kind.__name__} can't be made without "
+            f"{argument} is {name!r}, but {kind.__name__} can't be made without "
             f"{' and '.join(missing)}: make one, and pass it instead of the name"
         )
     try:
@@ -342,7 +342,7 @@ def _named(name: str, argument: str) -> Embeds:
         raise
     except Exception as error:  # whatever its maker thinks of no settings
         raise InvalidArgumentError(
-            f"{argument} is {name!r}, but a {kind.__name__} can't be made: {error}"
+            f"{argument} is {name!r}, but {kind.__name__} can't be made: {error}"
         ) from error
 
 

@@ -90,7 +90,7 @@ class BM25Embedding:
         that none of them has is taken for one that none in the collection has."""
         if not (len(documents) and len(query.indices)):
             return 0.0
-        greatest = float(np.log1p((count + 0.5) / 0.5))
+        greatest = float(np.log1p((count - 0.5) / 1.5))
         held = np.zeros((len(documents), len(query.indices)))
         for row, vector in zip(held, self(documents), strict=True):
             places = np.searchsorted(query.indices, vector.indices).clip(max=len(row) - 1)

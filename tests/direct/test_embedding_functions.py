@@ -154,9 +154,9 @@ def test_an_embedding_function_may_be_given_by_its_name(client):
     [
         ("wordlama", "embedding_function is 'wordlama'; there are .* minilm, .* wordllama"),
         ("", "embedding_function is ''; there are"),
-        ("onnx", "embedding_function is 'onnx', but a OnnxEmbedding can't be made without model:"),
-        ("needy", "a Needy can't be made without model and host: make one, and pass it"),
-        ("unwilling", "a Unwilling can't be made: no licence"),
+        ("onnx", "embedding_function is 'onnx', but OnnxEmbedding can't be made without model:"),
+        ("needy", "Needy can't be made without model and host: make one, and pass it"),
+        ("unwilling", "Unwilling can't be made: no licence"),
     ],
 )
 def test_a_name_of_which_nothing_can_be_made_is_refused_before_anything_is_made(

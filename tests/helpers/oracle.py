@@ -186,10 +186,10 @@ def words_weight(documents, query, found):
     filled = sum(bool(w) for w in words)
     told = {}
     for word in re.findall(r"\w+", query.lower()):
-        holders = sum(word in other for other in words)
+        holders = max(1, sum(word in other for other in words))
         idf = math.log(1 + (filled - holders + 0.5) / (holders + 0.5))
         told[word] = told.get(word, 0) + (idf * (4 if is_code(word) else 1)) ** 3
-    asked = sum(told.values()) + (0.4 * math.log(1 + (filled + 0.5) / 0.5)) ** 3
+    asked = sum(told.values()) + (0.5 * math.log(1 + (filled - 0.5) / 1.5)) ** 3
     held = [sum(value for word, value in told.items() if word in words[i]) for i in found]
     return 1.5 * (max(held, default=0) / asked) ** 2
 

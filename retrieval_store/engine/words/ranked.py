@@ -76,7 +76,7 @@ class _Texts:
         parts, weights = [], []
         for word, count in times.items():
             rows, often = lists.find_in(self._layers, word, known.above, *self._living)
-            idf = _idf(known.holders, len(rows)) * (self._codes if is_code(word) else 1.0)
+            idf = _idf(known.holders, max(1, len(rows))) * (self._codes if is_code(word) else 1.0)
             parts.append((rows, often / (often + _damping(known, rows)), count * idf * (K1 + 1)))
             weights.append(count * idf**RARITY_POWER)
         return parts, weights
@@ -89,7 +89,7 @@ class _Texts:
         held = np.zeros(self.height)
         for (rows, _, _), weight in zip(parts, weights, strict=True):
             held[rows[looked_at[rows]]] += weight
-        greatest = _idf(self._known.holders, 0)
+        greatest = _idf(self._known.holders, 1)
         return told_share(float(held[found].max(initial=0.0)), sum(weights), greatest)
 
 

@@ -30,7 +30,7 @@ from retrieval_store.copying.points import (
 )
 from retrieval_store.errors import NotFoundError, RetrievalStoreError, StorageError
 from retrieval_store.interface.points import Changed, Position
-from retrieval_store.interface.records import CollectionRecord
+from retrieval_store.interface.records import TEXTS_CUT, CollectionRecord
 from retrieval_store.interface.spaces import NewSpace
 from retrieval_store.interface.stores import EmbeddedPoints, EmbeddedStore, PointsBackend
 from retrieval_store.places import Session
@@ -43,6 +43,11 @@ def is_there(session: Session, collection_id: str) -> bool:
     with suppress(NotFoundError):
         return bool(session.store.record(collection_id))
     return False
+
+
+def _asked_for(record: CollectionRecord) -> Payload:
+    """The settings of a collection without what it counts."""
+    return {name: told for name, told in record.settings.items() if name != TEXTS_CUT}
 
 
 class CollectionCopy:
@@ -126,7 +131,7 @@ class CollectionCopy:
         """Whether the target has a collection of the name that holds the same, and is the same in
         all that can be asked: then nothing is to be copied."""
         there, wanted = self.place.there(), self.place.settings
-        if there is None or there.settings != wanted.settings:
+        if there is None or _asked_for(there) != _asked_for(wanted):
             return False
         target = self._target.store.points(there.id)
         if self._both_embedded:

@@ -16,11 +16,10 @@ from retrieval_store import plugins
 from retrieval_store.base.logs import log_of
 from retrieval_store.embeddings.lengths import Cut
 from retrieval_store.errors import RetrievalStoreError
-from retrieval_store.interface.records import CollectionRecord
+from retrieval_store.interface.records import TEXTS_CUT, CollectionRecord
 from retrieval_store.interface.stores import Backend
 
 _log = log_of()
-COUNT = "texts_cut"  # in the settings of a collection
 MOST = 2**53
 _told: set[str] = set()  # ids of collections, of which this process has told
 # By ids of collections, how many texts were embedded, and what was cut of them.
@@ -61,9 +60,9 @@ def note(backend: Backend, texts: int, cut: Cut | None) -> None:
 def texts_cut(record: CollectionRecord) -> int | None:
     """How many texts were cut when they were embedded for a collection; None where nothing was
     counted, and its function doesn't say that it would tell."""
-    told: Any = record.settings.get(COUNT)
-    if isinstance(told, int) and not isinstance(told, bool) and 0 <= told <= MOST:
-        return told
+    counted = _counted(record)
+    if counted is not None:
+        return counted
     spec: Any = record.settings.get("embedding_function")
     if isinstance(spec, dict) and "name" in spec:
         with suppress(Exception):  # of whatever a plugin does when it is imported
@@ -72,10 +71,16 @@ def texts_cut(record: CollectionRecord) -> int | None:
     return None
 
 
+def _counted(record: CollectionRecord) -> int | None:
+    told: Any = record.settings.get(TEXTS_CUT)
+    is_count = isinstance(told, int) and not isinstance(told, bool) and 0 <= told <= MOST
+    return told if is_count else None
+
+
 def _count(backend: Backend, number: int) -> None:
     def edit(record: CollectionRecord) -> CollectionRecord:
-        count = min(MOST, (texts_cut(record) or 0) + number)
-        return replace(record, settings={**record.settings, COUNT: count})
+        count = min(MOST, (_counted(record) or 0) + number)
+        return replace(record, settings={**record.settings, TEXTS_CUT: count})
 
     try:
         backend.change(edit)

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,11 +132,12 @@ def ask(
         try:
             return _answer(url, body, headers, manner.timeout)
         except urllib.error.HTTPError as error:
-            with error:
-                said = error.read(500).decode(errors="replace")
+            said = _beginning_of(error)
             if error.code not in RETRIED or not left:
                 raise EmbeddingFunctionError(told(error.code, said)) from error
             pause = _asked_for(error) or pause
+        except UnicodeError as error:  # of a URL; bytes that aren't UTF-8 aren't JSON
+            raise EmbeddingFunctionError(told(None, str(error))) from error
         except (OSError, http.client.HTTPException) as error:
             if not left:
                 raise EmbeddingFunctionError(told(None, str(error))) from error
@@ -152,8 +154,15 @@ def _answer(url: str, body: bytes, headers: Mapping[str, str], timeout: float) -
     with opener.open(request, timeout=timeout) as response:
         try:
             return json.load(response)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise EmbeddingFunctionError(f"{url} didn't answer JSON") from error
+
+
+def _beginning_of(error: urllib.error.HTTPError) -> str:
+    """What the server says of the error; nothing where it falls silent."""
+    with error, suppress(OSError, http.client.HTTPException):
+        return error.read(500).decode(errors="replace")
+    return ""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

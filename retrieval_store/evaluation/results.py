@@ -176,7 +176,7 @@ class Evaluation:
 
     def __getitem__(self, setting: str) -> SettingResult:
         """What one setting came to; InvalidArgumentError for one that there isn't."""
-        if setting not in self.settings:
+        if setting not in [*self.settings]:  # which may be asked of what has no hash, too
             raise InvalidArgumentError(
                 f"there is no setting {shown(setting)}, expected one of {[*self.settings]}"
             )

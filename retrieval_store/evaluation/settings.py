@@ -23,11 +23,11 @@ def modes_of(modes: Any) -> tuple[EvaluatedMode, ...] | None:
     given = [modes] if isinstance(modes, str) else modes
     if not isinstance(given, Iterable):
         raise InvalidTypeError(f"modes is {shown(modes)}, expected a list of {MODES}")
-    named = tuple(dict.fromkeys(given))
+    named = tuple(given)
     for one in named:
         if one not in MODES:
             raise InvalidArgumentError(f"modes has {shown(one)}, expected some of {MODES}")
-    return named
+    return tuple(dict.fromkeys(named))
 
 
 def settings_of(settings: Any) -> dict[str, How]:

@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 
 from retrieval_store.base.json_values import Payload
 
+TEXTS_CUT = "texts_cut"  # in settings, how many texts were: what happened, and nothing asked for
+
 
 @dataclass(frozen=True, slots=True)
 class CollectionRecord:

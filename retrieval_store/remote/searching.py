@@ -184,7 +184,8 @@ def _words_and_alphas(asked: Asked, query: HybridQuery) -> tuple[list[Answer], l
         found = _by_words(asked, words)
         return found, [query.alpha] * len(found)
     found = _by_words(asked, words, CODE_WEIGHT)
-    model, count = asked.collection.word_model(), asked.collection.count()
+    # Only the logarithm of the count matters; for the exact one all ids are read under strict mode.
+    model, count = asked.collection.word_model(), asked.collection.about()
     asked.trace.requests += 1
     shares = [
         model.told_share(vector, [held.document or "" for held in one.held], one.scores, count)

@@ -104,6 +104,11 @@ class QdrantCollection:
         found: int = self.call("count", count_filter=condition, exact=True).count
         return found
 
+    def about(self) -> int:
+        """About how many points there are, as the server knows without counting."""
+        found: int = self.call("count", exact=False).count
+        return found
+
     def _number_read(self, condition: models.Filter | None) -> int:
         most = min(IDS_READ, self.limits.query or IDS_READ)
         found, offset = 0, None

@@ -2,6 +2,7 @@
 to nothing that isn't the copy's."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -474,6 +475,16 @@ def test_what_is_no_copy_but_the_same_is_level_and_stays(source, there):
             opened(source, "one").upsert(["a"], [[9, 9]])
             source.copy_to(there, follow=changed)
     assert opened(there, "one").get("a", include=["embeddings"])["embeddings"].tolist() == [[1, 1]]
+
+
+def test_how_many_texts_were_cut_makes_no_other_collection(source, there):
+    for client in (source, there):
+        few(client, "one")
+    backend = opened(there, "one")._backend
+    backend.change(lambda record: replace(record, settings={**record.settings, "texts_cut": 3}))
+    (copied,) = source.copy_to(there)
+    assert copied.level
+    assert backend.record().settings["texts_cut"] == 3
 
 
 @pytest.mark.parametrize("what", ["more", "other", "order", "metadata", "text"])

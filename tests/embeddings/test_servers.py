@@ -130,6 +130,44 @@ def test_passing_failures_are_tried_again_and_others_are_told(server, monkeypatc
         embed(["a"])
 
 
+@contextmanager
+def falling_silent(text):
+    """The URL of a server that promises more than it sends, and then waits."""
+    done = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            answer(self, 500, {"Content-Length": "100"}, text)
+            done.wait(10)
+
+        def log_message(self, *_):
+            pass
+
+    with serving(Handler) as url:
+        try:
+            yield url
+        finally:
+            done.set()
+
+
+def test_a_server_that_falls_silent_within_an_error_has_said_its_status():
+    with falling_silent("so") as url, pytest.raises(EmbeddingFunctionError, match="answered 500"):
+        OllamaEmbeddingFunction(base_url=url, timeout=0.1, retries=0)(["a"])
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/ü", f"http://{'a' * 64}.invalid"])
+def test_a_url_that_cannot_be_sent_is_told_as_one_that_cannot_be_reached(url):
+    with pytest.raises(EmbeddingFunctionError, match="can't be reached"):
+        OllamaEmbeddingFunction(base_url=url)(["a"])
+
+
+def test_brackets_without_end_are_no_json(server):
+    url, _, failures = server
+    failures.append((200, {}, "[" * 200_000))
+    with pytest.raises(EmbeddingFunctionError, match="didn't answer JSON"):
+        OpenAIEmbeddingFunction("m", url, "TEST_KEY")(["a"])
+
+
 def test_keys_never_show_and_answers_must_fit(server, monkeypatch, tmp_path):
     url, _, failures = server
     embed = OpenAIEmbeddingFunction("small", url, "TEST_KEY", retries=0)

@@ -276,6 +276,7 @@ def test_a_file_is_evaluated_as_a_list_is(in_memory, tmp_path):
         ({"k": 0}, "k is 0, expected at least 1", InvalidArgumentError),
         ({"modes": ["sparse"]}, "modes has 'sparse'", InvalidArgumentError),
         ({"modes": 3}, "modes is 3", InvalidTypeError),
+        ({"modes": [["text"]]}, "modes has ['text']", InvalidArgumentError),
         ({"modes": ()}, "modes is empty", InvalidArgumentError),
         ({"settings": ["a"]}, "settings is ['a']", InvalidTypeError),
         ({"settings": {"a": 1}}, "settings['a'] is 1", InvalidTypeError),
@@ -302,5 +303,7 @@ def test_settings_and_measures_that_there_are_not_are_refused(in_memory):
     result = retrieval_store.evaluate(in_memory, ASKED)
     with pytest.raises(InvalidArgumentError, match="no setting 'stems'.*'dense', 'text', 'hybrid'"):
         result.compare("dense", "stems")
+    with pytest.raises(InvalidArgumentError, match="no setting .*'text'"):
+        result.compare("dense", ["text"])
     with pytest.raises(InvalidArgumentError, match="measure is 'map'"):
         result.compare("dense", "text", measure="map")

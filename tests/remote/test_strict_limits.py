@@ -106,6 +106,14 @@ def test_hybrid_queries_and_groups_are_the_same_under_limits(truth, qdrant, limi
     assert things.query(**groups)["ids"] == truth.query(**groups)["ids"]
 
 
+def test_hybrid_queries_read_no_ids_where_points_are_not_counted_exactly(qdrant, monkeypatch):
+    things = limited(qdrant, search_allow_exact=False, max_query_limit=10)
+    asked = {"query_texts": "bank", "query_embeddings": VECTORS[:1], "mode": "hybrid"}
+    before = things.query(**asked, n_results=1)
+    monkeypatch.setattr(qdrant, "scroll", None)
+    assert things.query(**asked, n_results=1) == before
+
+
 def test_writes_and_deletes_keep_to_limits(truth, qdrant):
     things = limited(qdrant, **LIMITS, unindexed_filtering_retrieve=False)
     things.update(IDS, metadatas=[{"seen": True}] * MANY)

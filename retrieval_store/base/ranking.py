@@ -11,14 +11,13 @@ import numpy as np
 from retrieval_store.base.arrays import Floats, Ints, Matrix
 
 RRF_K = 60
-# Of adaptive fusion: how many times as much as other words codes count (see `words.is_code`); the
-# power of the idf by which the words of a query are compared; and what words weigh beside vectors,
-# which weigh 1, if one document has all that the query says. Found on half of the questions of
-# benchmarks/quality.py, and reported on the other.
-CODE_WEIGHT = 4.0
-RARITY_POWER = 3
-UNKNOWN_PART = 0.5  # of the greatest idf
-MOST_OF_WORDS = 1.5
+# Of adaptive fusion; found on half of the questions of benchmarks/quality.py, and reported on the
+# other.
+IDENTIFIER_WEIGHT = 4.0  # times the idf of words that `words.is_identifier`
+RARITY_POWER = 3  # of the idf, by which the words of a query are compared
+UNKNOWN_PART = 0.5  # of the greatest idf: see `held_share`
+MOST_OF_WORDS = 1.5  # what words weigh at most beside vectors, which weigh 1
+FIRST = 100  # hits of a side, by which its scores are scaled
 MMR_CELLS = 1_500_000  # up to so many numbers a product of all with each pick is as fast
 Ranking = tuple[Ints, Floats]  # items and their scores, best first
 
@@ -31,11 +30,7 @@ def reciprocal_rank_fusion(
     Cormack, Clarke and Büttcher, "Reciprocal rank fusion outperforms Condorcet and individual rank
     learning methods" (2009), who suggest k = 60. Ties are in the order of the items' numbers.
     """
-    parts = [
-        (items, weight / (k + np.arange(1, len(items) + 1)))
-        for (items, _), weight in zip(rankings, weights, strict=True)
-    ]
-    return _summed(parts)
+    return _summed(_by_ranks(rankings, weights, k))
 
 
 def weighted_sum(rankings: Sequence[Ranking], weights: Sequence[float]) -> Ranking:
@@ -48,7 +43,21 @@ def weighted_sum(rankings: Sequence[Ranking], weights: Sequence[float]) -> Ranki
     return _summed(parts)
 
 
-def told_share(held: float, asked: float, greatest: float) -> float:
+def adaptive_sum(rankings: Sequence[Ranking], weights: Sequence[float]) -> Ranking:
+    """Items by Σ weight · score, the scores of each ranking brought from its first to its 100th to
+    1 … 0, and those after it to 0: so what comes first doesn't depend on how many are asked for.
+    Equal ones by reciprocal ranks, then in the order of their numbers."""
+    scaled = [
+        (items, weight * _scaled_by_first(scores))
+        for (items, scores), weight in zip(rankings, weights, strict=True)
+    ]
+    items, totals = _totals(scaled)
+    _, by_ranks = _totals(_by_ranks(rankings, weights, RRF_K))
+    order = np.lexsort((-by_ranks, -totals))
+    return items[order], totals[order]
+
+
+def held_share(held: float, asked: float, greatest: float) -> float:
     """How much of what a query says a document holds, from 0 to 1.
 
     held, asked: Σ idf³ over those of the query's words that it has, and over all; greatest: the idf
@@ -56,7 +65,7 @@ def told_share(held: float, asked: float, greatest: float) -> float:
     words alone says little, whatever has them: to what is asked comes a word of `UNKNOWN_PART`
     times the greatest idf, which nothing holds.
     """
-    return held / (asked + (UNKNOWN_PART * greatest) ** RARITY_POWER)
+    return held / (asked + (UNKNOWN_PART * greatest) ** RARITY_POWER) if held > 0 else 0.0
 
 
 def usual_fusion(by_words: bool, alpha: float | None) -> Literal["rrf", "adaptive"]:
@@ -71,6 +80,13 @@ def adaptive_alpha(share: float, alpha: float = 0.5) -> float:
     1, where alpha, the caller's own weight of the vectors, is ½."""
     words = (1.0 - alpha) * MOST_OF_WORDS * share**2
     return alpha / (alpha + words) if alpha > 0 else 0.0
+
+
+FUSIONS = {
+    "rrf": reciprocal_rank_fusion,
+    "weighted": weighted_sum,
+    "adaptive": adaptive_sum,
+}
 
 
 def by_weighted_ranks(rankings: Sequence[Ranking], weights: Sequence[float], k: float) -> Ranking:
@@ -112,13 +128,33 @@ def _scaled(scores: Floats) -> Floats:
     return scaled
 
 
+def _scaled_by_first(scores: Floats) -> Floats:
+    first = scores[:FIRST]
+    if not len(first) or not first[0] > first[-1]:
+        return (scores >= first[:1]).astype(np.float64)
+    scaled: Floats = (scores - first[-1]) / (first[0] - first[-1])
+    return scaled.clip(min=0.0)
+
+
+def _by_ranks(rankings: Sequence[Ranking], weights: Sequence[float], k: int) -> list[Ranking]:
+    return [
+        (items, weight / (k + np.arange(1, len(items) + 1)))
+        for (items, _), weight in zip(rankings, weights, strict=True)
+    ]
+
+
 def _summed(parts: Sequence[Ranking]) -> Ranking:
+    items, totals = _totals(parts)
+    order = np.argsort(-totals, kind="stable")
+    return items[order], totals[order]
+
+
+def _totals(parts: Sequence[Ranking]) -> Ranking:
+    """The sums of all items, in the order of the items' numbers."""
     every = np.concatenate([np.empty(0, np.int64), *(items for items, _ in parts)])
     items, places = np.unique(every, return_inverse=True)
     scores = np.concatenate([np.empty(0), *(scores for _, scores in parts)])
-    totals = np.bincount(places, scores, len(items)).astype(np.float64)
-    order = np.argsort(-totals, kind="stable")
-    return items[order], totals[order]
+    return items, np.bincount(places, scores, len(items)).astype(np.float64)
 
 
 def maximal_marginal_relevance(

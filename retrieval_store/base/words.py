@@ -28,6 +28,7 @@ _SPACE = re.compile("[ \n]")  # what no word has in it, nor any mark goes with t
 PIECE = 1_000_000  # characters
 _DIACRITICS = re.compile("[\u0300-\u036f]+")
 _FIRST_MARK = 0x300
+LONG_NUMBER = 5  # digits, from which on a number is a name of something
 # What variation selectors say is how a character should look.
 _VARIATIONS = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
 # The words of English that carry the least meaning: pronouns, articles, forms of be, have and do,
@@ -44,11 +45,13 @@ yours yourself yourselves
 ENGLISH = frozenset(_ENGLISH.split())
 
 
-def is_code(word: str) -> bool:
+def is_identifier(word: str) -> bool:
     """Whether a word looks like a name that somebody has given to one thing, as part numbers, error
-    codes and identifiers of programs are: three characters or more, with a digit or an underscore
-    among them."""
-    return len(word) > 2 and any(one.isdigit() or one == "_" for one in word)
+    codes and identifiers of programs are: three characters or more, with an underscore, or with
+    digits and letters. A number alone, such as a year, is none unless it has five digits."""
+    digits = sum(one.isdigit() for one in word)
+    mixed = 0 < digits < len(word) or digits >= LONG_NUMBER
+    return len(word) > 2 and (mixed or "_" in word)
 
 
 @dataclass(frozen=True, slots=True)

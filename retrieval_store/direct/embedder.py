@@ -412,12 +412,24 @@ def _may_be_same(given: Spec, stored: Spec) -> bool:
     models = {_model_in(spec) for spec in specs}
     names = {spec.get("name", spec.get("called")) for spec in specs}
     if registered == 2:
-        return _canonical(given) == _canonical(stored)
+        same_class = given["name"] == stored["name"]
+        return same_class and _canonical(_decisive(given)) == _canonical(_decisive(stored))
     if None not in models and len(models) > 1:
         return False
     if None not in names:
         return len(names) == 1
     return not registered or None not in models
+
+
+def _decisive(spec: Spec) -> Spec:
+    """Without the settings that its class calls `comparable`: vectors that were made with different
+    ones can be compared."""
+    settings = spec["settings"]
+    if not isinstance(settings, dict):
+        return spec
+    kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, str(spec["name"]))
+    left_out = getattr(kind, "comparable", ())
+    return spec | {"settings": {key: settings[key] for key in settings if key not in left_out}}
 
 
 def _model_in(spec: Spec) -> str | None:

@@ -13,8 +13,8 @@ import numpy as np
 
 from retrieval_store.base.arrays import Floats, SparseVector, plain_scalar
 from retrieval_store.base.json_values import shown
-from retrieval_store.base.ranking import RARITY_POWER, told_share
-from retrieval_store.base.words import Words, analyzer, is_code
+from retrieval_store.base.ranking import RARITY_POWER, held_share
+from retrieval_store.base.words import Words, analyzer, is_identifier
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 
 # With these, all that is computed is far inside of float32.
@@ -71,36 +71,42 @@ class BM25Embedding:
             for i, (indices, often) in enumerate(self._counted(words, len(input)))
         ]
 
-    def embed_query(self, input: Sequence[str], codes: float = 1.0) -> list[SparseVector]:
-        """For each query its distinct words, with 1 for each; `codes` for those that look like the
-        name of one thing (`words.is_code`)."""
+    def embed_query(self, input: Sequence[str], identifiers: float = 1.0) -> list[SparseVector]:
+        """For each query its distinct words, with 1 for each; `identifiers` for those that look
+        like the name of one thing (`words.is_identifier`)."""
         words = self._analyzer.words(list(input))
-        named = [self._index(word) for word in words.vocabulary if is_code(word)]
+        named = [self._index(word) for word in words.vocabulary if is_identifier(word)]
         return [
-            SparseVector(indices, np.where(np.isin(indices, named), codes, 1.0).astype(np.float32))
+            SparseVector(
+                indices, np.where(np.isin(indices, named), identifiers, 1.0).astype(np.float32)
+            )
             for indices, _ in self._counted(words, len(input))
         ]
 
-    def told_share(
+    def held_share(
         self, query: SparseVector, documents: Sequence[str], scores: Floats, count: int
     ) -> float:
         """The greatest share of what a query says that one of these documents holds
-        (`ranking.told_share`), of the scores that a server with idf gave them, in a collection of
+        (`ranking.held_share`), of the scores that a server with idf gave them, in a collection of
         `count`. The idf of each word is what explains the scores best, by least squares; a word
         that none of them has is taken for one that none in the collection has."""
         if not (len(documents) and len(query.indices)):
             return 0.0
-        greatest = float(np.log1p((count - 0.5) / 1.5))
-        held = np.zeros((len(documents), len(query.indices)))
-        for row, vector in zip(held, self(documents), strict=True):
+        values = self._values_in(documents, query)
+        is_known, greatest_idf = values.any(axis=0), float(np.log1p((count - 0.5) / 1.5))
+        found_idf = np.maximum(np.linalg.lstsq(values, scores, rcond=None)[0], 0.0)
+        rarity = np.where(is_known, found_idf, greatest_idf * query.values) ** RARITY_POWER
+        held = float(((values > 0) @ rarity).max())
+        return held_share(held, float(rarity.sum()), greatest_idf)
+
+    def _values_in(self, documents: Sequence[str], query: SparseVector) -> Floats:
+        """(documents, words of the query) the documents' values of these words."""
+        values = np.zeros((len(documents), len(query.indices)))
+        for row, vector in zip(values, self(documents), strict=True):
             places = np.searchsorted(query.indices, vector.indices).clip(max=len(row) - 1)
-            own = query.indices[places] == vector.indices
-            row[places[own]] = vector.values[own]
-        idf = np.maximum(np.linalg.lstsq(held, scores, rcond=None)[0], 0.0)
-        idf = np.where(held.any(axis=0), idf, greatest * query.values)
-        rarity = idf**RARITY_POWER
-        most = float(((held > 0) @ rarity).max(initial=0.0))
-        return told_share(most, float(rarity.sum()), greatest)
+            is_asked = query.indices[places] == vector.indices
+            row[places[is_asked]] = vector.values[is_asked]
+        return values
 
     def _index(self, word: str) -> int:
         return abs(int(self._hash(word)))

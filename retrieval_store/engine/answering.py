@@ -6,10 +6,9 @@ import numpy as np
 
 from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.ranking import (
-    CODE_WEIGHT,
+    FUSIONS,
+    IDENTIFIER_WEIGHT,
     adaptive_alpha,
-    reciprocal_rank_fusion,
-    weighted_sum,
 )
 from retrieval_store.engine.cutting import Scored, shown, shown_of_each_kind
 from retrieval_store.engine.filtering.selecting import allowed_by
@@ -133,7 +132,7 @@ def _by_both(view: SearchView, query: HybridQuery, trace: Trace) -> list[Scored]
     dense = _by_vectors(view, query.dense, trace)
     trace.legs["dense"] = [len(one.rows) for one in dense]
     words, trace.alphas = _words_and_alphas(view, query, trace)
-    fuse = reciprocal_rank_fusion if query.fusion == "rrf" else weighted_sum
+    fuse = FUSIONS[query.fusion]
     answers: list[Scored] = []
     for i, (alpha, *legs) in enumerate(zip(trace.alphas, dense, words, strict=True)):
         rows, scores = fuse([(leg.rows, leg.scores) for leg in legs], [alpha, 1 - alpha])
@@ -152,7 +151,9 @@ def _words_and_alphas(
         found = _ranked(view, words, trace)
         return found, [query.alpha] * len(found)
     mask = allowed_by(view, words.expression).mask
-    weighed = rank_weighed_texts(view, words.analyzer, words.texts, words.k, mask, CODE_WEIGHT)
+    weighed = rank_weighed_texts(
+        view, words.analyzer, words.texts, words.k, mask, IDENTIFIER_WEIGHT
+    )
     trace.lap("text")
     trace.legs["text"] = [len(rows) for (rows, _), _ in weighed]
     alphas = [adaptive_alpha(share, query.alpha) for _, share in weighed]

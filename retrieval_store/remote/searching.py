@@ -15,10 +15,10 @@ from qdrant_client import models
 
 from retrieval_store.base.arrays import Floats, Matrix
 from retrieval_store.base.ranking import (
-    CODE_WEIGHT,
+    FIRST,
+    FUSIONS,
+    IDENTIFIER_WEIGHT,
     adaptive_alpha,
-    reciprocal_rank_fusion,
-    weighted_sum,
 )
 from retrieval_store.errors import ClusterError, InvalidArgumentError
 from retrieval_store.filters.expression import Expression, HasId
@@ -143,13 +143,15 @@ def _measured(answer: Answer, metric: Metric) -> Answer:
     return replace(answer, scores=scores_of(distances, metric), distances=distances)
 
 
-def _by_words(asked: Asked, query: TextQuery | SparseQuery, codes: float = 1.0) -> list[Answer]:
-    """By the sparse vectors of words, among which codes count so many times, or by those that are
+def _by_words(
+    asked: Asked, query: TextQuery | SparseQuery, identifiers: float = 1.0
+) -> list[Answer]:
+    """By the sparse vectors of words, where identifiers count so many times, or by those that are
     given."""
     if isinstance(query, SparseQuery):
         vectors, using = list(query.vectors), SPARSE
     else:
-        vectors, using = asked.collection.word_model().embed_query(query.texts, codes), WORDS
+        vectors, using = asked.collection.word_model().embed_query(query.texts, identifiers), WORDS
     made: dict[int, models.QueryRequest] = {}
     for i, words in enumerate(vectors):
         if len(words.indices):
@@ -183,14 +185,15 @@ def _words_and_alphas(asked: Asked, query: HybridQuery) -> tuple[list[Answer], l
     if query.fusion != "adaptive" or not isinstance(words, TextQuery):
         found = _by_words(asked, words)
         return found, [query.alpha] * len(found)
-    found = _by_words(asked, words, CODE_WEIGHT)
+    found = _by_words(asked, words, IDENTIFIER_WEIGHT)
     # Only the logarithm of the count matters; for the exact one all ids are read under strict mode.
     model, count = asked.collection.word_model(), asked.collection.about()
     asked.trace.requests += 1
-    shares = [
-        model.told_share(vector, [held.document or "" for held in one.held], one.scores, count)
-        for vector, one in zip(model.embed_query(words.texts, CODE_WEIGHT), found, strict=True)
-    ]
+    vectors = model.embed_query(words.texts, IDENTIFIER_WEIGHT)
+    shares = []
+    for vector, one in zip(vectors, found, strict=True):
+        documents = [held.document or "" for held in one.held[:FIRST]]
+        shares.append(model.held_share(vector, documents, one.scores[:FIRST], count))
     return found, [adaptive_alpha(share, query.alpha) for share in shares]
 
 
@@ -202,8 +205,7 @@ def _fused(near: Answer, worded: Answer, query: HybridQuery, alpha: float) -> An
     place = {held.id: i for i, (held, _) in enumerate(both)}
     places = np.array([place[held.id] for held, _ in pairs], np.int64)
     legs = [(places[: len(near.held)], near.scores), (places[len(near.held) :], worded.scores)]
-    fuse = reciprocal_rank_fusion if query.fusion == "rrf" else weighted_sum
-    order, scores = fuse(legs, [alpha, 1 - alpha])
+    order, scores = FUSIONS[query.fusion](legs, [alpha, 1 - alpha])
     best = order[: query.k].tolist()
     return Answer([both[i][0] for i in best], [both[i][1] for i in best], scores[: query.k])
 

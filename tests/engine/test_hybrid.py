@@ -108,7 +108,7 @@ WORDS = [
     "e404",
     "under_score",
     "x",
-    "42",
+    "2019",
 ]
 
 
@@ -125,7 +125,7 @@ def test_words_weigh_as_much_as_the_best_of_them_says_of_the_query(client, seed)
     told = things.explain(**asked, n_results=30)
     for i, query in enumerate(queries):
         distances = ((vectors.astype(float) - asked["query_embeddings"][i]) ** 2).sum(axis=1)
-        worded = [(j, s) for j, s in enumerate(bm25(documents, query, codes=4)) if s > 0]
+        worded = [(j, s) for j, s in enumerate(bm25(documents, query, identifiers=4)) if s > 0]
         weight = words_weight(documents, query, [j for j, _ in worded])
         alpha = 1 / (1 + weight)
         assert told["alphas"][i] == pytest.approx(alpha, abs=1e-3)
@@ -184,3 +184,26 @@ def test_adaptive_fusion_needs_words(client):
     with pytest.raises(InvalidArgumentError, match="'adaptive' goes by the words of query_texts"):
         things.query(**asked, fusion="adaptive")
     assert things.query(**asked)["scores"] == things.query(**asked, fusion="rrf")["scores"]
+
+
+def test_the_first_page_is_the_same_however_much_is_asked_for(client):
+    rng = np.random.default_rng(2)
+    words = [f"word{chr(97 + i)}" for i in range(26)]
+    texts = [" ".join(rng.choice(words, 12)) for _ in range(900)]
+    vectors = rng.standard_normal((900, 6)).astype(np.float32)
+    things = client.create_collection("things", embedding_function=None)
+    things.add([str(i) for i in range(900)], vectors, documents=texts)
+    asked = {"query_texts": texts[:20], "query_embeddings": vectors[20:40], "mode": "hybrid"}
+    short, long = (things.query(**asked, n_results=n, include=[]) for n in (10, 300))
+    assert short["ids"] == [ids[:10] for ids in long["ids"]]
+    for ids, scores in zip(long["ids"], long["scores"], strict=True):
+        assert len(set(ids)) == 300
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_a_year_is_no_name_of_a_thing(client):
+    things = client.create_collection("things", embedding_function=None)
+    texts = ["annual report 2019 of revenue and costs", "a guide to phones, with the best of them"]
+    things.add(["report", "guide"], [[0.0, 1.0], [1.0, 0.0]], documents=texts)
+    asked = {"query_texts": "best phones 2019", "query_embeddings": [[1.0, 0.1]], "mode": "hybrid"}
+    assert things.query(**asked)["ids"] == [["guide", "report"]]

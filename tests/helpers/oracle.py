@@ -143,12 +143,14 @@ def brute_force(query, rows, metric):
     return 1 - np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
 
 
-def is_code(word):
-    return len(word) > 2 and any(letter.isdigit() or letter == "_" for letter in word)
+def is_identifier(word):
+    """Longer than two characters, with an underscore, digits and letters, or five digits."""
+    mixed = re.search(r"\d", word) and re.search(r"\D", word)
+    return len(word) > 2 and bool("_" in word or mixed or re.fullmatch(r"\d{5,}", word))
 
 
-def bm25(documents, query, k1=1.2, b=0.75, codes=1):
-    """Scores by the plain formula, a document at a time; codes count so many times."""
+def bm25(documents, query, k1=1.2, b=0.75, identifiers=1):
+    """Scores by the plain formula, a document at a time; identifiers count so many times."""
     words = [re.findall(r"\w+", document.lower()) for document in documents]
     filled = [w for w in words if w]
     average = sum(map(len, filled)) / len(filled)
@@ -158,7 +160,7 @@ def bm25(documents, query, k1=1.2, b=0.75, codes=1):
         for word in re.findall(r"\w+", query.lower()):
             holders = sum(word in other for other in words)
             idf = math.log(1 + (len(filled) - holders + 0.5) / (holders + 0.5))
-            idf *= codes if is_code(word) else 1
+            idf *= identifiers if is_identifier(word) else 1
             f = own.count(word)
             score += idf * f * (k1 + 1) / (f + k1 * (1 - b + b * len(own) / average)) if f else 0
         scores.append(score)
@@ -188,7 +190,7 @@ def words_weight(documents, query, found):
     for word in re.findall(r"\w+", query.lower()):
         holders = max(1, sum(word in other for other in words))
         idf = math.log(1 + (filled - holders + 0.5) / (holders + 0.5))
-        told[word] = told.get(word, 0) + (idf * (4 if is_code(word) else 1)) ** 3
+        told[word] = told.get(word, 0) + (idf * (4 if is_identifier(word) else 1)) ** 3
     asked = sum(told.values()) + (0.5 * math.log(1 + (filled - 0.5) / 1.5)) ** 3
     held = [sum(value for word, value in told.items() if word in words[i]) for i in found]
     return 1.5 * (max(held, default=0) / asked) ** 2

@@ -24,6 +24,7 @@ class OnnxFunction:
     and never more than there are processors."""
 
     tells_of_cuts = True
+    comparable = ("precision",)  # settings: vectors of one precision and of another are alike
 
     def __init__(self, name: str, threads: int | None) -> None:
         self._name, self._threads = name, _checked_threads(threads)

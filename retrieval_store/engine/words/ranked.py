@@ -10,8 +10,8 @@ from typing import TypeAlias
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, SparseVector
-from retrieval_store.base.ranking import RARITY_POWER, Ranking, told_share
-from retrieval_store.base.words import Analyzer, is_code
+from retrieval_store.base.ranking import FIRST, RARITY_POWER, Ranking, held_share
+from retrieval_store.base.words import Analyzer, is_identifier
 from retrieval_store.engine.state.layers import Layers
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.engine.words import lists
@@ -44,53 +44,53 @@ def rank_weighed_texts(
     texts: Sequence[str],
     k: int,
     mask: Bools | None,
-    codes: float,
+    identifiers: float,
 ) -> list[tuple[Ranking, float]]:
-    """The same, where the idf of codes counts so many times; with the greatest share of what the
-    text says that one of these documents holds (`base.ranking.told_share`)."""
-    texts_of = _Texts(view, analyzer, codes)
+    """The same, where the idf of words that look like identifiers counts so many times; with the
+    greatest share of what the text says that one of the first documents holds
+    (`base.ranking.held_share`)."""
+    texts_of = _Texts(view, analyzer, identifiers)
     found = []
     for text in texts:
         parts, weights = texts_of.parts(text)
-        ranking = _best(parts, k, mask, texts_of.height)
-        found.append((ranking, texts_of.share(ranking, parts, weights)))
+        rows, scores = _best(parts, k, mask, texts_of.height)
+        found.append(((rows, scores), texts_of.share(rows[:FIRST], parts, weights)))
     return found
 
 
 class _Texts:
-    """What ranks documents by texts. codes: how many times as much as other words codes count."""
+    """What ranks documents by texts. identifiers: how many times the idf of such words counts."""
 
-    def __init__(self, view: ListView, analyzer: Analyzer, codes: float) -> None:
+    def __init__(self, view: ListView, analyzer: Analyzer, identifiers: float) -> None:
         key: ListKey = ("words", analyzer)
         self._layers = lists_for(view, key)
         self._known = _measured(view, key, self._layers)
         self._living = view.state.alive, view.state.some_dead
-        self._analyzer, self._codes = analyzer, codes
+        self._analyzer, self._identifiers = analyzer, identifiers
         self.height = len(view.state.pks)
 
     def parts(self, text: str) -> tuple[list[Part], list[float]]:
-        """Of each distinct word the rows, what they get, and the idf times how often the text has
-        it."""
+        """Of each distinct word of a text the rows and what they get, and how much it says."""
         words, known = self._analyzer.words([text]), self._known
         times = Counter(words.vocabulary[code] for code in words.codes.tolist())
         parts, weights = [], []
         for word, count in times.items():
             rows, often = lists.find_in(self._layers, word, known.above, *self._living)
-            idf = _idf(known.holders, max(1, len(rows))) * (self._codes if is_code(word) else 1.0)
+            idf = _idf(known.holders, max(1, len(rows)))
+            idf *= self._identifiers if is_identifier(word) else 1.0
             parts.append((rows, often / (often + _damping(known, rows)), count * idf * (K1 + 1)))
             weights.append(count * idf**RARITY_POWER)
         return parts, weights
 
-    def share(self, ranking: Ranking, parts: Sequence[Part], weights: Sequence[float]) -> float:
-        """The greatest share of what a text says that one of the rows holds."""
-        found, _ = ranking
-        looked_at = np.zeros(self.height, np.bool_)
-        looked_at[found] = True
-        held = np.zeros(self.height)
+    def share(self, found: Ints, parts: Sequence[Part], weights: Sequence[float]) -> float:
+        """The greatest share of what a text says that one of these rows holds."""
+        is_found = np.zeros(self.height, np.bool_)
+        is_found[found] = True
+        held = np.zeros(self.height)  # of what the text says, by row
         for (rows, _, _), weight in zip(parts, weights, strict=True):
-            held[rows[looked_at[rows]]] += weight
-        greatest = _idf(self._known.holders, 1)
-        return told_share(float(held[found].max(initial=0.0)), sum(weights), greatest)
+            held[rows[is_found[rows]]] += weight
+        greatest_idf = _idf(self._known.holders, 1)
+        return held_share(float(held[found].max(initial=0.0)), sum(weights), greatest_idf)
 
 
 def _measured(view: ListView, key: ListKey, layers: Layers[Lists]) -> Measures:

@@ -31,6 +31,7 @@ from retrieval_store.adapters.sparse import checked_model, sparse_of
 from retrieval_store.base.json_values import shown
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.direct.arguments import path_of
+from retrieval_store.direct.counting import embedded_outside
 from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,
@@ -189,8 +190,9 @@ class RetrievalStore(Searches, VectorStore):
         total = len(texts) if isinstance(texts, Sequence) else None
         with progress_bar("adding", total, "text", show_progress) as bar:
             for batch in batches(texts, metadatas, ids, batch_size):
-                vectors = embedding.embed_documents(batch.texts) if batch.texts else []
-                returned += self._put(batch, vectors)
+                with embedded_outside(self.collection, len(batch.texts)):
+                    vectors = embedding.embed_documents(batch.texts) if batch.texts else []
+                    returned += self._put(batch, vectors)
                 bar.update(len(batch.returned))
         return returned
 
@@ -211,8 +213,9 @@ class RetrievalStore(Searches, VectorStore):
         pending = batches(texts, metadatas, ids, batch_size)
         with progress_bar("adding", total, "text", show_progress) as bar:
             while batch := await asyncio.to_thread(next, pending, None):
-                vectors = await embedding.aembed_documents(batch.texts) if batch.texts else []
-                returned += await asyncio.to_thread(self._put, batch, vectors)
+                with embedded_outside(self.collection, len(batch.texts)):
+                    vectors = await embedding.aembed_documents(batch.texts) if batch.texts else []
+                    returned += await asyncio.to_thread(self._put, batch, vectors)
                 bar.update(len(batch.returned))
         return returned
 
@@ -277,14 +280,16 @@ class RetrievalStore(Searches, VectorStore):
         `add_documents` adds them."""
         batch = self._changes(ids, documents)
         if batch.texts:
-            self._update(batch, self._needed_embedding().embed_documents(batch.texts))
+            with embedded_outside(self.collection, len(batch.texts)):
+                self._update(batch, self._needed_embedding().embed_documents(batch.texts))
 
     async def aupdate_documents(self, ids: Sequence[str], documents: Sequence[Document]) -> None:
         """`update_documents`, with the embedding's `aembed_documents`."""
         batch = self._changes(ids, documents)
         if batch.texts:
-            vectors = await self._needed_embedding().aembed_documents(batch.texts)
-            await asyncio.to_thread(self._update, batch, vectors)
+            with embedded_outside(self.collection, len(batch.texts)):
+                vectors = await self._needed_embedding().aembed_documents(batch.texts)
+                await asyncio.to_thread(self._update, batch, vectors)
 
     def delete(
         self, ids: Sequence[str] | None = None, *, filter: Filter | None = _UNSAID, **kwargs: Any

@@ -9,12 +9,14 @@ is counted.
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 from typing import Any
 
 from retrieval_store import plugins
 from retrieval_store.base.logs import log_of
-from retrieval_store.embeddings.lengths import Cut
+from retrieval_store.embeddings.lengths import Cut, collected
 from retrieval_store.errors import RetrievalStoreError
 from retrieval_store.interface.records import TEXTS_CUT, CollectionRecord
 from retrieval_store.interface.stores import Backend
@@ -22,9 +24,24 @@ from retrieval_store.interface.stores import Backend
 _log = log_of()
 MOST = 2**53
 _told: set[str] = set()  # ids of collections, of which this process has told
-# By ids of collections, how many texts were embedded, and what was cut of them.
-_Waiting = dict[str, tuple[Backend, int, Cut | None]]
-_waiting: ContextVar[_Waiting | None] = ContextVar("retrieval_store_cuts_to_tell", default=None)
+
+
+@dataclass(slots=True)
+class _Written:
+    """How many texts were embedded for a collection, and what was cut of them."""
+
+    backend: Backend
+    texts: int = 0
+    cut: Cut | None = None
+
+    def add(self, texts: int, cut: Cut | None) -> None:
+        """So many more."""
+        self.texts += texts
+        self.cut = self.cut + cut if self.cut and cut else self.cut or cut
+
+
+# By ids of collections, what is told later.
+_waiting: ContextVar[dict[str, _Written] | None] = ContextVar("retrieval_store_cuts", default=None)
 
 
 @contextmanager
@@ -33,14 +50,14 @@ def told_together() -> Iterator[None]:
     if _waiting.get() is not None:
         yield
         return
-    waiting: _Waiting = {}
+    waiting: dict[str, _Written] = {}
     token = _waiting.set(waiting)
     try:
         yield
     finally:
         _waiting.reset(token)
-        for backend, texts, cut in waiting.values():
-            _tell(backend, texts, cut)
+        for written in waiting.values():
+            _tell(written)
 
 
 def note(backend: Backend, texts: int, cut: Cut | None) -> None:
@@ -50,11 +67,18 @@ def note(backend: Backend, texts: int, cut: Cut | None) -> None:
         _count(backend, cut.texts)
     waiting = _waiting.get()
     if waiting is None:
-        _tell(backend, texts, cut)
-        return
-    _, before, known = waiting.get(backend.id, (backend, 0, None))
-    both = known + cut if known and cut else known or cut
-    waiting[backend.id] = backend, before + texts, both
+        _tell(_Written(backend, texts, cut))
+    else:
+        waiting.setdefault(backend.id, _Written(backend)).add(texts, cut)
+
+
+@contextmanager
+def embedded_outside(collection: Any, texts: int) -> Iterator[None]:
+    """Of so many texts that an adapter embeds itself meanwhile, and has written at the end with
+    their vectors, the collection tells and counts as of those that it embeds."""
+    with collected() as cuts:
+        yield
+    note(collection._backend, texts, reduce(add, cuts) if cuts else None)
 
 
 def texts_cut(record: CollectionRecord) -> int | None:
@@ -88,7 +112,8 @@ def _count(backend: Backend, number: int) -> None:
         _log.warning("that %d texts were cut couldn't be counted: %s", number, error)
 
 
-def _tell(backend: Backend, texts: int, cut: Cut | None) -> None:
+def _tell(written: _Written) -> None:
+    backend, cut = written.backend, written.cut
     if cut is None or backend.id in _told:
         return
     _told.add(backend.id)  # two threads may both find that it isn't, which does no harm
@@ -99,7 +124,7 @@ def _tell(backend: Backend, texts: int, cut: Cut | None) -> None:
             "of up to %d English words or so are found by all they say",
             backend.record().name,
             cut.texts,
-            texts,
+            written.texts,
             cut.limit,
             cut.model,
             _percent_left(cut),

@@ -183,8 +183,12 @@ def test_a_collection_remembers_it_and_makes_it_again_without_trust(tmp_path):
             "name": "minilm",
             "settings": {"precision": "int8"},
         }
-        with pytest.raises(ConflictError, match="minilm.*float32"):
-            client.get_collection("notes", embedding_function=MiniLMEmbedding("float32"))
+        # Vectors of either precision can be compared.
+        with_another = client.get_collection("notes", MiniLMEmbedding("float32"))
+        assert with_another.query(query_texts="cats", n_results=1)["ids"] == [["cat"]]
+        assert client.get_or_create_collection("notes", embedding_function="minilm").count() == 2
+        with pytest.raises(ConflictError, match="minilm"):
+            client.get_collection("notes", "wordllama")
 
 
 def test_it_is_closed_and_loaded_again(whole):
@@ -254,6 +258,17 @@ def test_a_model_is_made_once_and_again_when_it_was_damaged(cache, monkeypatch):
     digest.unlink()
     assert np.array_equal(MiniLMEmbedding()(["a cat"]), want)
     assert sorted(cache.iterdir()) == [path, digest]
+
+
+def test_a_file_that_others_can_write_to_is_not_taken(cache):
+    path, digest = (cache / f"made{end}" for end in (".onnx", ".sha256"))
+    assert kept.kept(path.name, lambda: b"one") == path
+    assert (path.stat().st_mode & 0o777, path.read_bytes()) == (0o644, b"one")
+    assert kept.kept(path.name, lambda: b"two").read_bytes() == b"one"
+    for one in (path, digest):
+        one.chmod(0o666)
+        assert kept.kept(path.name, lambda: b"two").read_bytes() == b"two"
+        assert kept.kept(path.name, lambda: b"one").read_bytes() == b"two"
 
 
 @pytest.mark.parametrize("way", ["a file", "a file above", "read-only", "no home"])

@@ -601,3 +601,16 @@ def test_a_point_that_is_no_document_is_damage(tmp_path):
             store.collection.get = lambda found=found, **_: found
             with pytest.raises(DamagedError, match=r"point .* is no document of LangChain"):
                 store.get_by_ids(["a"])
+
+
+async def test_texts_that_the_model_cuts_are_counted(caplog):
+    long = "a river runs through the valley and on to the sea " * 60
+    with RetrievalStore("wordllama") as store:
+        assert store.collection.stats()["texts_cut"] == 0
+        store.add_texts([long, "short", long + "!"], ids=["a", "b", "c"])
+        assert store.collection.stats()["texts_cut"] == 2
+        assert "2 of 3 texts embedded have more than the 256 tokens" in caplog.text
+        await store.aadd_texts([long], ids=["d"])
+        store.update_documents(["b"], [Document(page_content=long)])
+        await store.aupdate_documents(["b"], [Document(page_content="short again")])
+        assert store.collection.stats()["texts_cut"] == 4

@@ -6,6 +6,7 @@ nothing can be written, or there is no such directory, what was made is handed o
 
 import hashlib
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from retrieval_store.base.logs import log_of
 from retrieval_store.embeddings.onnx.weights import digest_of
 
 _log = log_of()
+READABLE = 0o644
 
 
 def cache_directory() -> Path:
@@ -40,7 +42,8 @@ def kept(name: str, make: Callable[[], bytes]) -> Path | bytes:
         return _not_kept(name, make(), error)
     digest = path.with_suffix(".sha256")
     with suppress(OSError):
-        if digest.read_bytes() == digest_of(path).encode():
+        trusted = _is_ours(digest) and _is_ours(path)
+        if trusted and digest.read_bytes() == digest_of(path).encode():
             return path
     made = make()
     try:
@@ -50,6 +53,14 @@ def kept(name: str, make: Callable[[], bytes]) -> Path | bytes:
     except OSError as error:
         return _not_kept(name, made, error)
     return path
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether it is a plain file of this user or of root that no other can write to."""
+    info = path.stat()
+    own = not hasattr(os, "getuid") or info.st_uid in (0, os.getuid())
+    others = sys.platform != "win32" and info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return stat.S_ISREG(info.st_mode) and own and not others
 
 
 def _not_kept(name: str, made: bytes, error: Exception) -> bytes:
@@ -64,6 +75,8 @@ def _written(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(number, "wb") as file:
             file.write(content)
+        if sys.platform != "win32":
+            Path(name).chmod(READABLE)  # by others too, as of a model that root put into an image
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -131,7 +131,7 @@ def _json(path: Path, kind: type = dict) -> Any:
         return kind()
     try:
         said = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EmbeddingFunctionError(f"{path} isn't JSON: {error}") from error
     if not isinstance(said, kind):
         raise EmbeddingFunctionError(f"{path} is {shown(said)}, expected a {kind.__name__}")

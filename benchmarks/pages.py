@@ -197,7 +197,7 @@ def quality() -> str:
 
 def models() -> str:
     """What each model of texts finds by vectors alone, and what it takes."""
-    names, words = ("wordllama", "minilm int8", "minilm float32"), run_of("embedding")["words"]
+    names, words = ("wordllama", "minilm int8"), run_of("embedding")["words"]
     found: dict[str, dict[str, list[float]]] = {}
     for run in run_of("quality")["results"]:
         if run["words"] == "plain":

@@ -5,8 +5,8 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -126,10 +126,12 @@ def test_of_a_long_text_256_tokens_count_and_that_is_logged(caplog, monkeypatch)
     monkeypatch.setattr(lengths, "_told", set())
     embed = MiniLMEmbedding()
     assert max_tokens_of(embed) == 256
-    embed(["load"])
-    begun = time.perf_counter()
+    seen, model = [], embed._ready()[0]
+    encode = model._tokenizer.encode_batch
+    tokenizer = SimpleNamespace(encode_batch=lambda texts: seen.extend(texts) or encode(texts))
+    monkeypatch.setattr(model, "_tokenizer", tokenizer)
     long, shorter = embed(["word " * 2_000_000, "word " * 300])
-    assert time.perf_counter() - begun < 5
+    assert max(map(len, seen)) <= 256 * lengths.CHARACTERS_A_TOKEN
     assert np.allclose(long, shorter, atol=1e-6)
     assert not np.allclose(long, embed(["word " * 200])[0], atol=1e-3)
     assert [one.getMessage().count("256 tokens") for one in caplog.records] == [1]
@@ -247,9 +249,7 @@ def test_a_model_is_made_once_and_again_when_it_was_damaged(cache, monkeypatch):
     for broken, said in (
         (whole[:5000] + flipped + whole[5001:], right),
         (whole[:-1], right),
-        (b"", right),
         (whole, b"\xff\xfe"),
-        (whole, b""),
     ):
         path.write_bytes(broken)
         digest.write_bytes(said)
@@ -357,20 +357,27 @@ def test_threads_embed_at_once():
 
 
 INTERRUPTED = """
-import os, signal, sys, threading, time
+import os, signal, threading
 import retrieval_store
 from pydoc_data.topics import topics
+from retrieval_store.embeddings.onnx.running import RunningModel
 
-documents = [one for one in topics.values() if len(one) > 2000] * 20
-client = retrieval_store.Client(sys.argv[1] if len(sys.argv) > 1 else None)
-notes = client.create_collection("notes", embedding_function="minilm")
-notes.query(query_texts="load")
-threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
-begun = time.perf_counter()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # of a process in the background it is none
+documents = [one for one in topics.values() if len(one) > 2000]
+notes = retrieval_store.Client().create_collection("notes", embedding_function="minilm")
+runs, run = [], RunningModel._run
+
+def interrupted(self, *given):
+    runs.append(given)
+    if len(runs) == 2:
+        threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start()
+    return run(self, *given)
+
+RunningModel._run = interrupted
 try:
     notes.add(ids=[str(i) for i in range(len(documents))], documents=documents)
 except KeyboardInterrupt:
-    print(notes.count(), time.perf_counter() - begun < 3)
+    print(notes.count(), len(runs) <= 3)
 notes.add(ids=["a", "b"], documents=["a cat", "a tax"])
 print(notes.query(query_texts="kitten", n_results=1)["ids"])
 """

@@ -330,9 +330,8 @@ def test_settings_that_mean_nothing_are_refused(settings, error, message):
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """An empty cache of Hugging Face's, and an empty home."""
-    import huggingface_hub
 
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(os.path, "expanduser", partial(_at_home, tmp_path))
     return tmp_path / "hub"
 

@@ -82,21 +82,22 @@ def _wanted(graph: str) -> list[str]:
 
 def _downloaded(name: str, graphs: Sequence[str]) -> Path:
     hub = _hub()
-    endpoint = getattr(hub.constants, "ENDPOINT", "Hugging Face")
+    from huggingface_hub.constants import ENDPOINT
+
     try:
         there = set(hub.HfApi().list_repo_files(name))
         graph = next((one for one in graphs if one in there), None)
         if graph is None:
             raise EmbeddingFunctionError(
-                f"the model {name!r} at {endpoint} has none of the files {', '.join(graphs)}"
+                f"the model {name!r} at {ENDPOINT} has none of the files {', '.join(graphs)}"
             )
-        _log.warning("downloading the model %s from %s", name, endpoint)
+        _log.warning("downloading the model %s from %s", name, ENDPOINT)
         return Path(hub.snapshot_download(name, allow_patterns=_wanted(graph)))
     except EmbeddingFunctionError:
         raise
     except Exception as error:  # of the network, of the server, of the disk
         raise EmbeddingFunctionError(
-            f"the model {name!r} can't be downloaded from {endpoint}: {error}"
+            f"the model {name!r} can't be downloaded from {ENDPOINT}: {error}"
         ) from error
 
 

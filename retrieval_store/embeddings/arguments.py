@@ -1,4 +1,4 @@
-"""Arguments that several embedding functions have: counts, and what is put before texts.
+"""Arguments that several embedding functions have: texts, counts, and what is put before texts.
 
 Many models were trained with a few words before each text, which say whether it is a query or a
 document. They find less without, and servers and libraries leave that to whoever calls them.
@@ -53,11 +53,16 @@ def prefixes(model: str, query: Any, document: Any) -> dict[str, str]:
     }
 
 
-def prefixed(input: Sequence[Any], prefix: str) -> list[str]:
-    """The texts with the prefix before each; InvalidTypeError for what is no text."""
+def refuse_no_text(input: Sequence[Any], model: str) -> None:
+    """Raise InvalidTypeError for what is no text; model: what embeds only these."""
     for i, text in enumerate(input):
         if not isinstance(text, str):
             raise InvalidTypeError(
-                f"input[{i}] is of type {type(text).__name__}; the model embeds only str"
+                f"input[{i}] is of type {type(text).__name__}; {model} embeds only str"
             )
+
+
+def prefixed(input: Sequence[Any], prefix: str) -> list[str]:
+    """The texts with the prefix before each; InvalidTypeError for what is no text."""
+    refuse_no_text(input, "the model")
     return [prefix + text for text in input]

@@ -16,8 +16,9 @@ import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.json_values import shown
+from retrieval_store.embeddings.arguments import refuse_no_text
 from retrieval_store.embeddings.lengths import tell_of_lengths
-from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, MissingDependencyError
+from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 
 DIMENSIONS = (64, 128, 256)
 # What the model was trained with: max_length in config/train/l2_supercat.toml of the package.
@@ -61,11 +62,7 @@ class WordLlamaEmbedding:
 
     def __call__(self, input: Sequence[str]) -> Matrix:
         """(n, dimensions) float32 for n texts."""
-        for i, text in enumerate(input):
-            if not isinstance(text, str):
-                raise InvalidTypeError(
-                    f"input[{i}] is of type {type(text).__name__}; WordLlama embeds only str"
-                )
+        refuse_no_text(input, "WordLlama")
         model = _loaded(self._dimensions)
         vectors = np.empty((len(input), self._dimensions), np.float32)
         seen = np.empty(len(input), np.int64)

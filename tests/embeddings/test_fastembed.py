@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tokenizers
 
 import retrieval_store
 from retrieval_store import FastEmbedEmbeddingFunction
@@ -172,7 +173,6 @@ def test_arguments_that_fastembed_could_not_use_are_refused():
 
 
 def test_how_much_a_model_does_not_read_is_told(fastembed):
-    tokenizers = pytest.importorskip("tokenizers")
     own = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "?": 1}, unk_token="?"))
     own.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     own.enable_truncation(30)

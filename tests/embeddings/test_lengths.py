@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import tokenizers
 
 from retrieval_store import OpenAIEmbeddingFunction, WordLlamaEmbedding
 from retrieval_store.embeddings import lengths, max_tokens_of
@@ -117,7 +118,6 @@ def test_texts_of_which_nobody_counts_the_tokens_are_cut_by_their_characters():
 
 
 def test_a_tokenizer_that_counts_is_a_copy_which_cuts_nothing():
-    tokenizers = pytest.importorskip("tokenizers")
     own = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "?": 1}, unk_token="?"))
     own.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     own.enable_truncation(2)

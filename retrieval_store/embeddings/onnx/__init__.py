@@ -5,5 +5,5 @@ reads what the directory says of itself, `places` finds it, `running` tokenizes,
 `weights` reads safetensors, `bert` makes a graph of them, `quantizing` one of a graph in int8, both
 node by node with `building`; `kept` keeps those in the user's cache; `functions` has what all
 embedding functions share, and `directory` and `minilm` are the two that there are. It may use
-`base`, `errors` and `embeddings.lengths`.
+`base`, `errors`, `embeddings.arguments` and `embeddings.lengths`.
 """

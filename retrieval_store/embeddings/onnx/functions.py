@@ -6,13 +6,10 @@ from typing import Any
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.json_values import is_unicode, shown
+from retrieval_store.embeddings.arguments import refuse_no_text
 from retrieval_store.embeddings.onnx.layouts import Layout
 from retrieval_store.embeddings.onnx.running import RunningModel, loading, shared
-from retrieval_store.errors import (
-    EmbeddingFunctionError,
-    InvalidArgumentError,
-    InvalidTypeError,
-)
+from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
 
 PRECISIONS = ("float32", "int8")
 USUAL_THREADS = 8  # more make each text hardly faster, and take processors from others
@@ -56,11 +53,8 @@ class OnnxFunction:
         self._used = None
 
     def _vectors(self, input: Sequence[str], is_query: bool) -> Matrix:
+        refuse_no_text(input, self._name)
         for i, text in enumerate(input):
-            if not isinstance(text, str):
-                raise InvalidTypeError(
-                    f"input[{i}] is of type {type(text).__name__}; {self._name} embeds only str"
-                )
             if not is_unicode(text):
                 raise InvalidArgumentError(f"input[{i}] has a lone surrogate: {shown(text)}")
         model, layout = self._ready()

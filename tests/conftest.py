@@ -1,19 +1,15 @@
 """Fixtures: stores in memory and on disk, and a collection of two-dimensional points."""
 
 import gc
-import math
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import retrieval_store
-from retrieval_store.engine.codes import speeds
-from retrieval_store.indexes.kernels import has_products
 from tests.often import DAY, FULL, up_to
 
 pytest.register_assert_rewrite("tests.helpers")
@@ -111,11 +107,6 @@ SUPPORT = str(Path(__file__).parent / "support")
 sys.path.insert(0, SUPPORT)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SUPPORT, os.environ.get("PYTHONPATH")]))
 if "torchvision_beside_cpu_torch" not in sys.modules:
-    import limited_numkong
     import torchvision_beside_cpu_torch
 
-    limited_numkong.limit()
     torchvision_beside_cpu_torch.watch()
-
-# Which way a search takes is the test's choice or this one, and never the machine's.
-speeds.ASSUMED = speeds.USUAL if has_products() else replace(speeds.USUAL, code=math.inf)

@@ -168,10 +168,10 @@ def _distances(view: SearchView, query: Query, i: int, rows: Ints) -> Floats:
         slots = space.slot_of_row[rows]
         owned = slots >= 0
         matrix = space.vectors.rows(space.space.slots)
-        norms = space.vectors.admit(matrix, space.checksums, slots[owned])
+        space.vectors.admit(matrix, space.checksums, slots[owned])
         vector = query.vectors[i]
         distances[owned] = exact_distances(
-            vector, length_of(vector), matrix, norms, slots[owned], space.space.metric
+            vector, length_of(vector), matrix, slots[owned], space.space.metric
         )
     return distances
 

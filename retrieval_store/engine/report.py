@@ -16,10 +16,9 @@ from retrieval_store.engine.codes.segments import (
     FILE_SEGMENTS,
     LEAST_CELLS,
     SEGMENT,
-    WORTH_CELLS,
+    is_worth_codes,
     number_of,
 )
-from retrieval_store.engine.codes.speeds import codes_are_fast
 from retrieval_store.engine.database.failures import contradictions
 from retrieval_store.engine.database.pools import FileDatabase
 from retrieval_store.engine.database.transactions import select
@@ -36,7 +35,6 @@ from retrieval_store.engine.storage.write import owners_of
 from retrieval_store.errors import ClientClosedError, FormatError, NotFoundError, StorageError
 from retrieval_store.indexes import EXACT, is_installed
 from retrieval_store.indexes.exact import BY_PRODUCTS
-from retrieval_store.indexes.kernels import MOST_DIMENSIONS
 from retrieval_store.interface.records import Gauges, Mode
 from retrieval_store.interface.spaces import Indexed, index_name
 
@@ -137,11 +135,10 @@ def _behind(
     if kept is not None and space.name in kept.indexes:
         indexed = max(indexed, kept.indexes[space.name].covered)
     possible = index_at_hand(space) != EXACT
-    wanted = possible and (indexed > 0 or is_worth_an_index(slots, dimension))
+    wanted = possible and (indexed > 0 or is_worth_an_index(slots, dimension, space.metric))
     fresh = np.arange(indexed, slots) if wanted else NO_SLOTS
-    codable = slots * dimension >= WORTH_CELLS and dimension <= MOST_DIMENSIONS
     uncoded = NO_SLOTS
-    if codable and codes_are_fast():
+    if is_worth_codes(slots, dimension, space.metric):
         uncoded = _uncoded(connection, space, generation, kept)
     if len(uncoded) * dimension <= LEAST_CELLS:
         uncoded = NO_SLOTS  # nobody will make codes of so few

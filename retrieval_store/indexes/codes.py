@@ -1,226 +1,199 @@
-"""Codes: vectors as int8, and how far each may be from what it stands for.
+"""Codes: vectors in eight bits a number, in two halves, and how far each may be from what it stands
+for.
 
-A row x is kept as x̂ = s c, with integers c from -127 to 127 and a scale s of its own, and with the
-length of what is left, r = |x - x̂|. For a query q and its code q̂, Cauchy and Schwarz bound what
-codes get wrong of a product: |q·x - q̂·x̂| ≤ |q| |x - x̂| + |q - q̂| |x̂|.
+What is coded of a row x depends on the metric: the row itself ("ip", "l2") or brought to length 1
+("cosine"). Of these rows a part is known exactly, and only what is left, y, is coded:
 
-What is coded depends on the metric: the row itself ("ip", "l2") or brought to length 1 ("cosine"),
-less a *centre* where that leaves shorter rows: of vectors that lie far from the origin, most of the
-code would say where they all are. Rows whose products leave float32's range get an infinite r: a
-search always looks at them.
+- "l2": y = x - c, with the mean c of many rows, since distances don't change when all is moved;
+- "cosine", "ip": y = x - t c, with the direction c of the mean and each row's share t of it. A
+  product with a query q is t (q·c) + q⊥·y, where q⊥ is what the query has besides c: of vectors
+  that lie far from the origin, nearly all would otherwise say only where they all are, and bounds
+  grow with |q|.
 
-All bounds hold in the arithmetic that is done here: u is float32's unit roundoff, and a sum of n
-terms is wrong by the share (n + 8) u at most (see `exact`).
+y is rotated, by Hadamard's matrices behind random signs (see `native/codes.c`), which changes no
+product and leaves no number much larger than others: a few large ones, or many equal ones, make bad
+codes. Then each number is one of 256 steps from -8 to 8, times a scale of the row's own: the upper
+four bits alone stand for the middle of a sixteenth of that, ŷ. With the length of what is left, r =
+|y - ŷ|, Cauchy and Schwarz bound what codes get wrong of a product: |q·y - q̂·ŷ| ≤ |q| |y - ŷ| + |q
+- q̂| |ŷ|.
+
+Rows whose products leave float32's range get an infinite r: a search always looks at them. All
+other roundings are part of r; `native/codes.c` counts them.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from retrieval_store.base.arrays import Floats, Ints, Matrix, Stored, as_float32
-from retrieval_store.indexes.exact import SAFE_LENGTHS, UNIT_ROUNDOFF, Metric
-from retrieval_store.indexes.kernels import Int8s
+from retrieval_store.base.arrays import Bytes, Floats, Ints, Matrix, Stored, as_float32
+from retrieval_store.indexes.exact import SAFE_LENGTHS, Metric
+from retrieval_store.indexes.native.library import kernel
+from retrieval_store.indexes.native.structures import (
+    BLOCK,
+    DATATYPES,
+    ENCODING,
+    FRAME,
+    GATHERING,
+    METRICS,
+    OF_ROW,
+    PIECE,
+    address,
+    chunks_of,
+    record,
+    records,
+)
 
-BLOCK = 64  # rows whose best is looked at before they are
-CELLS_AT_ONCE = 262_144  # so that the processor's cache holds what is worked on: 1 MB
-MOST = 127.0
-NOTHING = 1e-30  # a row with no larger number is coded as 0
-CENTRE_GAIN = 0.8  # the residuals that a centre must leave at most, as a share of those without
-CENTRE_SERVES = 1.1  # … and that one made for others may leave, against one of their own
+MOST_DIMENSIONS = 32_768  # of more, products of codes may leave int32
+LEAST_DIMENSIONS = 20  # of fewer, floats are as quick to look at
+ENCODED_AT_ONCE = 262_144  # numbers: a few milliseconds
+CENTRE_SERVES = 1.1  # how much more a frame made for others may leave than one of its own
 SAMPLE = 1_024  # rows by which that is judged
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """How rows become what is coded. seed: of the rotation's signs; centre: (dim,) float32, the
+    mean of rows ("l2"), or its direction."""
+
+    seed: int
+    centre: Matrix
+    metric: Metric
+
+    @cached_property
+    def signs(self) -> Matrix:
+        """(2, dim) of +1 and -1. Raw bits of PCG64 are the same in every version of numpy."""
+        bits = np.random.PCG64(self.seed).random_raw(2 * len(self.centre)) & 1
+        return np.where(bits, np.float32(1), np.float32(-1)).reshape(2, -1)
+
+    @cached_property
+    def record(self) -> Bytes:
+        """For compiled functions."""
+        places = address(self.centre), address(self.signs)
+        return record(FRAME, *places, len(self.centre), METRICS[self.metric])
+
+    def same_as(self, other: "Frame") -> bool:
+        """Whether a query made ready for the one is ready for the other."""
+        return self is other or (
+            (self.seed, self.metric) == (other.seed, other.metric)
+            and np.array_equal(self.centre, other.centre)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """Codes of `count` rows, padded to a multiple of BLOCK.
+    """Codes of `count` rows, in blocks of 32 (the layout stands in `native/kernel.h`).
 
-    numbers: (m, dim) int8; scales: (m,) float32; residuals, lengths: (m,) float32, bounds of
-    |x - x̂| and |x̂| from above; halves: (m,) float32 of |x|² / 2, for "l2" alone; centre: (dim,)
-    float32, None for the origin. The residuals of rows that are padding are -∞, so that no bound of
-    theirs is ever above another.
+    high, low: (m, chunks, 4) uint8, the halves of m rows; rows: (blocks, 4, 32) float32, of each
+    row the scale, the residual of the upper half alone, what is known exactly (t, or |y|² / 2), and
+    |ŷ|; finer: (m,) float32, residuals of both halves. slots: (count,) of rows from all over, None
+    where they follow one another.
     """
 
     count: int
-    numbers: Int8s
-    scales: Matrix
-    residuals: Matrix
-    lengths: Matrix
-    halves: Matrix | None
-    centre: Matrix | None
+    frame: Frame
+    high: Bytes
+    low: Bytes
+    rows: Matrix
+    finer: Matrix
+    slots: Ints | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        halves = 0 if self.halves is None else self.halves.nbytes
-        arrays = (self.numbers, self.scales, self.residuals, self.lengths)
-        return halves + sum(array.nbytes for array in arrays)
+        arrays = (self.high, self.low, self.rows, self.finer, self.slots)
+        return sum(array.nbytes for array in arrays if array is not None)
+
+    def as_piece(self, first: int, frame: int) -> tuple[int, ...]:
+        """What a PIECE has, for rows that begin with the slot `first`."""
+        arrays = (self.high, self.low, self.rows, self.finer, self.slots)
+        return (*map(address, arrays), first, self.count, frame)
 
 
-def padded(count: int) -> int:
-    """The multiple of BLOCK that holds so many rows."""
-    return -(-count // BLOCK) * BLOCK
+def blocks_of(count: int) -> int:
+    """How many blocks hold so many rows."""
+    return -(-count // BLOCK)
 
 
-def room_for(count: int, dimension: int, metric: Metric, centre: Matrix | None) -> Codes:
+def room_for(count: int, frame: Frame) -> Codes:
     """Codes of no rows yet, with room for so many."""
-    rows = padded(count)
-    halves = np.zeros(rows, np.float32) if metric == "l2" else None
+    blocks, chunks = blocks_of(count), chunks_of(len(frame.centre))
     return Codes(
         0,
-        np.zeros((rows, dimension), np.int8),
-        np.zeros(rows, np.float32),
-        np.full(rows, -np.inf, np.float32),
-        np.zeros(rows, np.float32),
-        halves,
-        centre,
+        frame,
+        np.zeros((blocks * BLOCK, chunks, 4), np.uint8),
+        np.zeros((blocks * BLOCK, chunks, 4), np.uint8),
+        np.zeros((blocks, OF_ROW, BLOCK), np.float32),
+        np.zeros(blocks * BLOCK, np.float32),
     )
 
 
-def part_of(codes: Codes, start: int, count: int) -> Codes:
-    """`count` rows from `start` on, a multiple of BLOCK, sharing memory."""
-    rows = slice(start, start + padded(count))
-    return Codes(
-        count,
-        codes.numbers[rows],
-        codes.scales[rows],
-        codes.residuals[rows],
-        codes.lengths[rows],
-        None if codes.halves is None else codes.halves[rows],
-        codes.centre,
-    )
+def first_of(codes: Codes, count: int) -> Codes:
+    """The first rows, sharing memory."""
+    return Codes(count, codes.frame, codes.high, codes.low, codes.rows, codes.finer)
 
 
-def slices_of(codes: Codes, rows: int) -> Iterator[Codes]:
-    """All of them, so many rows at a time, a multiple of BLOCK."""
-    for start in range(0, codes.count, rows):
-        yield part_of(codes, start, min(rows, codes.count - start))
-
-
-def encode_into(into: Codes, at: int, rows: Stored, lengths: Floats, metric: Metric) -> None:
-    """Put codes of (n, dim) rows, whose lengths are (n,) float64, at the place `at`."""
-    step = max(1, CELLS_AT_ONCE // rows.shape[1])
-    for start in range(0, len(rows), step):
-        some = slice(start, start + step)
-        _encode(into, at + start, as_float32(rows[some]), lengths[some], metric)
-
-
-def _encode(into: Codes, at: int, rows: Matrix, lengths: Floats, metric: Metric) -> None:
-    place = slice(at, at + len(rows))
-    least, most = SAFE_LENGTHS
-    safe = ((lengths >= least) & (lengths <= most)) | (lengths == 0)
-    moved = _moved(rows, lengths, safe, metric, into.centre)
-    peaks = np.maximum(moved.max(axis=1), -moved.min(axis=1))
-    peaks[peaks < NOTHING] = 0
-    scales = peaks * np.float32(1 / MOST)
-    numbers = moved * np.divide(MOST, peaks, out=np.zeros_like(peaks), where=peaks > 0)[:, None]
-    rounded = np.rint(numbers)
-    into.numbers[place] = rounded
-    into.scales[place] = scales
+def encode_into(into: Codes, at: int, rows: Stored) -> None:
+    """Put codes of (n, dim) rows at the place `at`."""
+    compiled = kernel()
+    assert compiled is not None
     dimension = rows.shape[1]
-    sums = 1 + (dimension + 8) * UNIT_ROUNDOFF
-    numbers -= rounded
-    left = _length(numbers) * sums + 4 * MOST * UNIT_ROUNDOFF * dimension**0.5
-    held = _length(rounded) * sums * scales
-    far = held + left * scales
-    if into.centre is not None:
-        far += float(np.linalg.norm(into.centre.astype(np.float64)))
-    slack = 8 * UNIT_ROUNDOFF * far + NOTHING * dimension**0.5
-    into.residuals[place] = np.where(safe, up(left * scales + slack), np.inf)
-    into.lengths[place] = up(held)
-    if into.halves is not None:
-        own = lengths if into.centre is None else _length(moved.astype(np.float64))
-        into.halves[place] = np.where(safe, own * own / 2, 0)
+    wide, room = np.empty(dimension), np.empty(dimension, np.float32)
+    arrays = (into.high, into.low, into.rows, into.finer, wide, room)
+    places = [address(array) for array in arrays]
+    frame, datatype = address(into.frame.record), DATATYPES[rows.dtype.name]
+    step = max(1, ENCODED_AT_ONCE // dimension)
+    for start in range(0, len(rows), step):
+        some = np.ascontiguousarray(rows[start : start + step])
+        begin = (frame, address(some), len(some), datatype, at + start)
+        compiled.encode(record(ENCODING, *begin, *places))
 
 
-def _moved(
-    rows: Matrix, lengths: Floats, safe: np.ndarray, metric: Metric, centre: Matrix | None
-) -> Matrix:
-    """What is coded of the rows; 0 of those that aren't safe."""
-    if metric == "cosine":
-        inverse = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=safe & (lengths > 0))
-        moved = rows * inverse.astype(np.float32)[:, None]
-    else:
-        moved = rows if safe.all() else np.where(safe[:, None], rows, np.float32(0))
-    return moved if centre is None else moved - centre
+def gathered(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
+    """Codes of some rows of several pieces in one frame, by their places in each, copied together
+    in that order; slots: of all these rows."""
+    compiled = kernel()
+    assert compiled is not None
+    into = room_for(len(slots), pieces[0][0].frame)
+    source = records(PIECE, [codes.as_piece(0, 0) for codes, _ in pieces])
+    piece_of = np.repeat(np.arange(len(pieces)), [len(places) for _, places in pieces])
+    row_of = np.concatenate([places for _, places in pieces])
+    arrays = (into.high, into.low, into.rows, into.finer)
+    sizes = len(slots), into.high.shape[1]
+    begin = (address(source), address(piece_of), address(row_of), *sizes)
+    compiled.gather(record(GATHERING, *begin, *[address(array) for array in arrays]))
+    return Codes(len(slots), into.frame, into.high, into.low, into.rows, into.finer, slots)
 
 
-def _length(rows: np.ndarray) -> Floats:
-    lengths: Floats = np.sqrt(np.einsum("ij,ij->i", rows, rows)).astype(np.float64)
-    return lengths
+def best_frame(rows: Stored, metric: Metric, seed: int) -> Frame:
+    """The frame that leaves least of these rows, or nearly."""
+    sample = _sample(rows, metric)
+    mean = sample.mean(axis=0) if len(sample) else np.zeros(rows.shape[1])
+    if metric != "l2":
+        length = float(np.linalg.norm(mean))
+        mean = mean / length if length > 0 else mean
+    if metric != "l2" and not np.any(mean):
+        mean[0] = 1  # any direction will do
+    return Frame(seed, np.ascontiguousarray(mean, np.float32), metric)
 
 
-def up(numbers: Floats) -> Matrix:
-    """The next larger float32."""
-    return np.nextafter(numbers.astype(np.float32), np.float32(np.inf))
+def serves(frame: Frame, best: Frame, rows: Stored) -> bool:
+    """Whether a frame serves these rows nearly as well as the best."""
+    sample = _sample(rows, frame.metric)
+    return _left(sample, frame) <= CENTRE_SERVES * _left(sample, best)
 
 
-def best_centre(rows: Stored, lengths: Floats, metric: Metric) -> Matrix | None:
-    """The mean of the rows, if codes of what differs from it are much nearer; None if not.
-
-    With vectors far from the origin it is what makes codes of use; where a few rows are much longer
-    than the others, or all lie around the origin, it does harm.
-    """
-    sample = _sample(rows, lengths, metric)
-    if not len(sample):
-        return None
-    centre: Matrix = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return centre if _peak(sample, centre) < CENTRE_GAIN * _peak(sample, None) else None
-
-
-def serves(
-    centre: Matrix | None, best: Matrix | None, rows: Stored, lengths: Floats, metric: Metric
-) -> bool:
-    """Whether a centre serves these rows nearly as well as the best."""
-    if centre is None or best is None:
-        return centre is best
-    sample = _sample(rows, lengths, metric)
-    return _peak(sample, centre) <= CENTRE_SERVES * _peak(sample, best)
-
-
-def _sample(rows: Stored, lengths: Floats, metric: Metric) -> Matrix:
+def _sample(rows: Stored, metric: Metric) -> Floats:
     """Some of the rows, as they are coded."""
-    every = slice(None, None, max(1, len(rows) // SAMPLE))
-    least, most = SAFE_LENGTHS
-    some, own = rows[every], lengths[every]
-    good = (own >= least) & (own <= most)
-    return _moved(as_float32(some[good]), own[good], good[good], metric, None)
+    some = as_float32(rows[:: max(1, len(rows) // SAMPLE)]).astype(np.float64)
+    lengths = np.linalg.norm(some, axis=1)
+    good = (lengths >= SAFE_LENGTHS[0]) & (lengths <= SAFE_LENGTHS[1])
+    kept: Floats = some[good] / lengths[good, None] if metric == "cosine" else some[good]
+    return kept
 
 
-def _peak(rows: Matrix, centre: Matrix | None) -> float:
-    """The largest number of a row, in the middle of all rows: what its scale follows."""
-    moved = rows if centre is None else rows - centre
-    return float(np.median(np.abs(moved).max(axis=1)))
-
-
-def gathered(pieces: list[tuple[Codes, Ints]], metric: Metric) -> Codes:
-    """Codes of some rows of several pieces with one centre, by their places in each, copied
-    together in that order."""
-    first = pieces[0][0]
-    count = sum(len(places) for _, places in pieces)
-    into = _space_for(count, first.numbers.shape[1], metric, first.centre)
-    at = 0
-    for codes, places in pieces:
-        stop = at + len(places)
-        # Without a mode `take` would copy twice.
-        np.take(codes.numbers, places, axis=0, out=into.numbers[at:stop], mode="clip")
-        into.scales[at:stop] = codes.scales[places]
-        into.residuals[at:stop] = codes.residuals[places]
-        into.lengths[at:stop] = codes.lengths[places]
-        if into.halves is not None and codes.halves is not None:
-            into.halves[at:stop] = codes.halves[places]
-        at = stop
-    into.residuals[count:] = -np.inf
-    for array in (into.lengths, into.scales, into.halves):
-        if array is not None:
-            array[count:] = 0
-    return part_of(into, 0, count)
-
-
-def _space_for(count: int, dimension: int, metric: Metric, centre: Matrix | None) -> Codes:
-    """Arrays for so many rows, with anything in them: to fill them with zeros takes as long as to
-    copy what is needed."""
-    rows = padded(count)
-    scales, residuals, lengths, halves = np.empty((4, rows), np.float32)
-    numbers = np.empty((rows, dimension), np.int8)
-    return Codes(0, numbers, scales, residuals, lengths, halves if metric == "l2" else None, centre)
+def _left(rows: Floats, frame: Frame) -> float:
+    """The median length of what is coded."""
+    centre = frame.centre.astype(np.float64)
+    left = rows - centre if frame.metric == "l2" else rows - np.outer(rows @ centre, centre)
+    return float(np.median(np.linalg.norm(left, axis=1))) if len(rows) else 0.0

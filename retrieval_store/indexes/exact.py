@@ -1,10 +1,12 @@
-"""Exact nearest neighbours by blocked matrix products.
+"""Exact nearest neighbours by the vectors themselves.
 
-float32 products find the candidates, float64 decides between them. The product form of a squared
-distance, |x|² + |q|² - 2 x·q, loses most of its digits in float32 when vectors lie far from the
-origin (with mean/σ = 1,000 two thirds of the neighbours come out wrong). So its rounding error is
-bounded, every row that could be among the nearest within that bound becomes a candidate, and the
-candidates' distances are computed again in float64, squared distances from the differences.
+float32 finds the candidates, float64 decides between them: for a few queries by a compiled
+function, which has the bounds of its own (`native/floats_body.h`); for many, and where there is no
+compiled one, by blocked matrix products of numpy's. The product form of a squared distance, |x|² +
+|q|² - 2 x·q, loses most of its digits in float32 when vectors lie far from the origin (with mean/σ
+= 1,000 two thirds of the neighbours come out wrong). So its rounding error is bounded, every row
+that could be among the nearest within that bound becomes a candidate, and the candidates' distances
+are computed again in float64, squared distances from the differences.
 
 The bound is the standard one for a dot product of n terms in any order of summation:
 |fl(x·q) - x·q| ≤ γ |x| |q|, γ = n u / (1 - n u), u = 2⁻²⁴ (Higham, "Accuracy and Stability of
@@ -21,6 +23,18 @@ import numpy as np
 
 from retrieval_store.base.arrays import Floats, Ints, Matrix, Stored, as_float32
 from retrieval_store.indexes.blas import dot_products
+from retrieval_store.indexes.native.library import Kernel, kernel
+from retrieval_store.indexes.native.structures import (
+    DATATYPES,
+    DISTANCES,
+    FLOAT_SCAN,
+    address,
+    record,
+)
+from retrieval_store.indexes.native.structures import (
+    METRICS as NUMBERS,
+)
+from retrieval_store.indexes.sought import Candidates, Sought
 
 Metric: TypeAlias = Literal["l2", "ip", "cosine", "l1"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
@@ -31,6 +45,9 @@ SAFE_LENGTHS = (1e-12, 1e12)  # between them no square or product over- or under
 PRODUCT_CELLS = 4_000_000  # of one block of products: 16 MB
 FLOAT64_CELLS = 500_000  # of one block in float64: 4 MB
 GATHERED_CELLS = 65_536  # copied at once, so that the processor's cache holds them: 256 KB
+MANY_QUERIES = 8  # for which a product of matrices is quicker than a pass each
+CALL_NUMBERS = 2_097_152  # that one call of the compiled function looks at: a millisecond or two
+MOST_SHARE, FOR_EACH, LEAST_MOST = 8, 4, 64  # a pass notes one row of so many; four for each hit, …
 GATHER_FACTOR = 1.5  # what copying rows so and multiplying them costs, against rows in place
 
 
@@ -101,9 +118,62 @@ def nearest(
     float64 (m,): "l2" squared, "l1" the sum of absolute differences, "ip" 1 - dot, "cosine" 1 - cos
     (1 when a vector is zero).
     """
-    if metric == "l1":
+    compiled = kernel()
+    if compiled is not None and (metric == "l1" or len(queries) < MANY_QUERIES):
+        allowed = len(matrix) if slots is None else len(slots)
+        for query, length in zip(queries, lengths, strict=True):
+            found = None
+            if k < allowed and is_safe_length(length):
+                found = _by_pass(compiled, query, length, matrix, metric, k, slots)
+            if found is None:
+                found = np.arange(len(matrix)) if slots is None else slots
+            yield _closest(query, length, matrix, found, metric, k)
+    elif metric == "l1":
         yield from _nearest_by_differences(queries, lengths, matrix, norms, k, slots)
-        return
+    else:
+        yield from _nearest_by_products(queries, lengths, matrix, norms, metric, k, slots)
+
+
+def _by_pass(
+    compiled: Kernel,
+    query: Matrix,
+    length: float,
+    matrix: Stored,
+    metric: Metric,
+    k: int,
+    slots: Ints | None,
+) -> Candidates:
+    """Rows that may be among the k nearest, by the compiled function; None where these are too many
+    for it to be of use."""
+    count, dimension = (len(matrix) if slots is None else len(slots)), matrix.shape[1]
+    most = min(count, max(count // MOST_SHARE, FOR_EACH * k + LEAST_MOST))
+    wide = 4 * dimension + 4 * (dimension % 2)  # in whole words
+    sought = Sought(1, k, most, FLOAT_SCAN.size + wide)
+    room, query, slots = sought.room, np.ascontiguousarray(query), _in_one_piece(slots)
+    where = address(matrix), address(slots), address(query), room + FLOAT_SCAN.size, sought.at
+    what = (
+        len(matrix),
+        count,
+        dimension,
+        DATATYPES[matrix.dtype.name],
+        NUMBERS[metric],
+        0,
+        CALL_NUMBERS,
+    )
+    sought.put(FLOAT_SCAN, sought.room_offset, *where, *what, length)
+    compiled.scan_floats(room)
+    return sought.candidates()[0]
+
+
+def _nearest_by_products(
+    queries: Matrix,
+    lengths: Sequence[float],
+    matrix: Stored,
+    norms: Norms,
+    metric: Metric,
+    k: int,
+    slots: Ints | None,
+) -> Iterator[tuple[Ints, Floats]]:
     allowed = len(matrix) if slots is None else len(slots)
     step = max(1, PRODUCT_CELLS // max(1, len(matrix)))
     for start in range(0, len(queries), step):
@@ -115,7 +185,7 @@ def nearest(
                 found = np.arange(len(matrix)) if slots is None else slots
             else:
                 found = _candidates(products[i], norms, slots, length, metric, k, matrix.shape[1])
-            yield _closest(query, length, matrix, norms, found, metric, k)
+            yield _closest(query, length, matrix, found, metric, k)
 
 
 def _nearest_by_differences(
@@ -134,7 +204,7 @@ def _nearest_by_differences(
             sums = _differences(query, matrix, slots)
             least = float(np.partition(sums, k - 1)[k - 1])
             found = every[sums <= least * (1 + 4 * units)]  # units of the one and of the other
-        yield _closest(query, length, matrix, norms, found, "l1", k)
+        yield _closest(query, length, matrix, found, "l1", k)
 
 
 def _differences(query: Matrix, matrix: Stored, slots: Ints | None) -> Matrix:
@@ -149,31 +219,58 @@ def _differences(query: Matrix, matrix: Stored, slots: Ints | None) -> Matrix:
 
 
 def exact_distances(
-    query: Matrix, length: float, matrix: Stored, norms: Norms, slots: Ints, metric: Metric
+    query: Matrix, length: float, matrix: Stored, slots: Ints | None, metric: Metric
 ) -> Floats:
-    """float64 distances from `query`, of that length, to the rows `slots` of `matrix`.
+    """float64 distances from `query`, of that length, to the rows `slots` of `matrix`, or to all.
 
     Equal rows give equal distances, wherever they stand: each row is summed on its own.
     """
+    distances = np.empty(len(matrix) if slots is None else len(slots), np.float64)
+    compiled = kernel()
+    if compiled is None:
+        _measure(query, length, matrix, slots, metric, distances)
+        return distances
+    query = np.ascontiguousarray(query)
+    assert matrix.flags.c_contiguous
+    slots, room = _in_one_piece(slots), np.empty(len(query), np.float32)
+    where = map(address, (matrix, slots, query, room, distances))
+    sizes = len(matrix), len(distances), len(query)
+    what = *sizes, DATATYPES[matrix.dtype.name], NUMBERS[metric]
+    compiled.distances(record(DISTANCES, *where, *what, length))
+    return distances
+
+
+def _in_one_piece(slots: Ints | None) -> Ints | None:
+    return None if slots is None else np.ascontiguousarray(slots, np.int64)
+
+
+def _measure(
+    query: Matrix,
+    length: float,
+    matrix: Stored,
+    slots: Ints | None,
+    metric: Metric,
+    distances: Floats,
+) -> None:
     wide = query.astype(np.float64)
-    distances = np.empty(len(slots), np.float64)
-    for start, stop in _blocks(len(slots), matrix.shape[1], FLOAT64_CELLS):
-        rows = as_float32(matrix[slots[start:stop]]).astype(np.float64)
+    for start, stop in _blocks(len(distances), matrix.shape[1], FLOAT64_CELLS):
+        some = matrix[start:stop] if slots is None else matrix[slots[start:stop]]
+        rows = as_float32(some).astype(np.float64)
         if metric in ("l2", "l1"):
             rows -= wide
             apart = rows * rows if metric == "l2" else np.abs(rows)
             distances[start:stop] = apart.sum(axis=1)
         else:
             dots = (rows * wide).sum(axis=1)
-            scale = norms.lengths[slots[start:stop]] * length
-            distances[start:stop] = 1.0 - (dots if metric == "ip" else _cosines(dots, scale))
-    return distances
+            if metric == "cosine":
+                dots = _cosines(dots, np.sqrt(np.einsum("ij,ij->i", rows, rows)) * length)
+            distances[start:stop] = 1.0 - dots
 
 
 def _closest(
-    query: Matrix, length: float, matrix: Stored, norms: Norms, slots: Ints, metric: Metric, k: int
+    query: Matrix, length: float, matrix: Stored, slots: Ints, metric: Metric, k: int
 ) -> tuple[Ints, Floats]:
-    distances = exact_distances(query, length, matrix, norms, slots, metric)
+    distances = exact_distances(query, length, matrix, slots, metric)
     if k >= len(slots):
         return slots, distances
     chosen = np.flatnonzero(distances <= np.partition(distances, k - 1)[k - 1])

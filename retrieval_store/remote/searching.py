@@ -23,7 +23,7 @@ from retrieval_store.base.ranking import (
 from retrieval_store.errors import ClusterError, InvalidArgumentError
 from retrieval_store.filters.expression import Expression, HasId
 from retrieval_store.filters.predicate import fulfils
-from retrieval_store.indexes.exact import Metric, exact_distances, length_of, norms_of
+from retrieval_store.indexes.exact import Metric, exact_distances, length_of
 from retrieval_store.interface.points import PointId
 from retrieval_store.interface.queries import (
     AnyQuery,
@@ -239,9 +239,7 @@ def _read_distances(
     if not found:
         return {}
     rows = np.array([vector for _, vector in found], np.float32)
-    measured = exact_distances(
-        query, length_of(query), rows, norms_of(rows), np.arange(len(rows)), collection.metric
-    )
+    measured = exact_distances(query, length_of(query), rows, None, collection.metric)
     return dict(zip((one for one, _ in found), measured.tolist(), strict=True))
 
 

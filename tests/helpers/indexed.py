@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from retrieval_store.engine.upkeep.filling import load
-from retrieval_store.indexes.kernels import has_products
+from retrieval_store.indexes.native.library import kernel
 from tests.helpers import PATIENCE
 
 DIMENSION = 8
 with_codes = pytest.mark.skipif(
-    not has_products(), reason="there are no products of int8 without numkong"
+    kernel() is None, reason="there are no codes without the compiled part"
 )
 SMALL = {"hnsw": {"ef_search": 20, "max_neighbors": 8, "ef_construction": 40}}
 

@@ -49,7 +49,7 @@ def running(function, *arguments: object, eager: bool = False) -> Iterator[subpr
 def eager_indexes(set_attribute) -> None:
     """Build an index of the smallest collections at once, and use it wherever it can be used."""
     from retrieval_store.engine import points
-    from retrieval_store.engine.nearest import indexing, planner
+    from retrieval_store.engine.nearest import indexing
     from retrieval_store.engine.upkeep import compaction, filling
 
     set_attribute(indexing, "WORTH_CELLS", 1)
@@ -58,7 +58,6 @@ def eager_indexes(set_attribute) -> None:
     set_attribute(compaction, "DEAD_CELLS", 2_000)
     set_attribute(filling, "LOADING", 0)
     use_index(set_attribute)
-    set_attribute(planner, "CACHED", 1e8)
 
 
 def use_index(set_attribute) -> None:
@@ -67,20 +66,17 @@ def use_index(set_attribute) -> None:
     from retrieval_store.engine.nearest import planner
 
     set_attribute(planner, "PASS", 1e12)
-    set_attribute(planner, "STREAMED", 1e8)
+    set_attribute(planner, "FLOATS", 1e12)
 
 
 def eager_codes(set_attribute) -> None:
     """Make codes of the smallest collections, in small segments, and use them wherever they can be
     used."""
     from retrieval_store.engine import points, report
-    from retrieval_store.engine.codes import segments, speeds
+    from retrieval_store.engine.codes import segments
     from retrieval_store.engine.nearest import by_codes, planner
     from retrieval_store.engine.upkeep import code_check, verify
-    from retrieval_store.indexes.kernels import has_products
 
-    if has_products():
-        set_attribute(speeds, "ASSUMED", speeds.USUAL)
     for module in (segments, report):
         set_attribute(module, "WORTH_CELLS", 1)
         set_attribute(module, "LEAST_CELLS", 0)

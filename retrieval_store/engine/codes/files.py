@@ -1,9 +1,10 @@
 """Codes in files: segments one after another, of one size.
 
-A segment has a header, the arrays of its rows, the centre (zeros where there is none), and the
-codes themselves, at a multiple of 64 bytes. All is little-endian. The header says how many rows
-there are, their dimension and metric, and whether there is a centre; what it says decides nothing,
-but has to be what is expected. Files are mapped, so that all processes share them.
+A segment has a header, the centre, the floats of its rows, and at multiples of 64 bytes the upper
+and the lower halves of its codes, as they lie in memory (`indexes/native/kernel.h`). All is
+little-endian. The header says how many rows there are, their dimension and metric, and the seed of
+the rotation; but for the seed it decides nothing, but has to be what is expected. Files are mapped,
+so that all processes share them.
 """
 
 import mmap
@@ -14,14 +15,19 @@ from pathlib import Path
 
 import numpy as np
 
-from retrieval_store.base.arrays import Matrix
-from retrieval_store.indexes.codes import Codes
+from retrieval_store.base.arrays import Bytes, Matrix
+from retrieval_store.indexes.codes import Codes, Frame
 from retrieval_store.indexes.exact import METRICS, Metric
-from retrieval_store.indexes.kernels import Int8s
+from retrieval_store.indexes.native.structures import BLOCK, OF_ROW, chunks_of
 
-HEADER = struct.Struct("<8sIIII")
-MAGIC = b"rscodes1"
+HEADER = struct.Struct("<8sIIIIQ")
+MAGIC = b"rscodes2"
+MAGIC_BEFORE = b"rscodes1"  # of codes as they were made before the scan was compiled
 ALIGNMENT = 64
+
+
+class OlderError(ValueError):
+    """A file of codes as they were made before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +45,27 @@ class Mapped:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where things are in a segment. floats: how many there are, for each row and of the centre;
-    start: of the codes; size: of all, in bytes."""
+    """Where things are in a segment. high, low: where the halves of the codes begin; half: the
+    bytes of one; size: of all."""
 
     rows: int
     dimension: int
     metric: Metric
-    arrays: int
-    start: int
+    high: int
+    low: int
+    half: int
     size: int
 
     @classmethod
     def of(cls, rows: int, dimension: int, metric: Metric) -> "_Layout":
-        arrays = 4 if metric == "l2" else 3
-        start = _aligned(HEADER.size + 4 * (arrays * rows + dimension))
-        size = _aligned(start + rows * dimension)
-        return cls(rows, dimension, metric, arrays, start, size)
+        half = rows * chunks_of(dimension) * 4
+        high = _aligned(HEADER.size + 4 * (dimension + (OF_ROW + 1) * rows))
+        low = _aligned(high + half)
+        return cls(rows, dimension, metric, high, low, half, _aligned(low + half))
 
-    def header(self, has_centre: bool) -> bytes:
+    def header(self, seed: int) -> bytes:
         """What a segment begins with."""
-        metric = METRICS.index(self.metric)
-        return HEADER.pack(MAGIC, self.rows, self.dimension, metric, has_centre)
+        return HEADER.pack(MAGIC, self.rows, self.dimension, METRICS.index(self.metric), 0, seed)
 
 
 def _aligned(size: int) -> int:
@@ -67,25 +73,26 @@ def _aligned(size: int) -> int:
 
 
 def write_segments(path: Path, segments: Sequence[Codes], metric: Metric) -> None:
-    """Write segments of as many rows each, without padding, to a new file."""
+    """Write segments of as many rows each, multiples of 32, to a new file."""
     with path.open("wb") as file:
         for codes in segments:
-            layout = _Layout.of(len(codes.numbers), codes.numbers.shape[1], metric)
-            centre = np.zeros(layout.dimension) if codes.centre is None else codes.centre
-            floats = [codes.scales, codes.residuals, codes.lengths, codes.halves, centre]
-            head = layout.header(codes.centre is not None)
-            head += b"".join(a.astype("<f4").tobytes() for a in floats if a is not None)
-            file.write(head.ljust(layout.start, b"\0"))
-            file.write(np.ascontiguousarray(codes.numbers).data.cast("B"))
-            file.write(bytes(layout.size - layout.start - codes.numbers.size))
+            frame = codes.frame
+            layout = _Layout.of(len(codes.finer), len(frame.centre), metric)
+            floats = (frame.centre, codes.rows, codes.finer)
+            head = layout.header(frame.seed) + b"".join(a.astype("<f4").tobytes() for a in floats)
+            file.write(head.ljust(layout.high, b"\0"))
+            file.write(codes.high.tobytes().ljust(layout.low - layout.high, b"\0"))
+            file.write(codes.low.tobytes().ljust(layout.size - layout.low, b"\0"))
 
 
 def read_segments(path: Path, count: int, rows: int, dimension: int, metric: Metric) -> Mapped:
     """`count` segments of so many rows, as they were written, read-only; ValueError when the file
-    holds something else."""
+    holds something else, OlderError for what was made before codes were as they are."""
     layout = _Layout.of(rows, dimension, metric)
     with path.open("rb") as file:
         memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    if memory[: len(MAGIC_BEFORE)] == MAGIC_BEFORE:
+        raise OlderError(f"{path} has codes of an older kind")
     if len(memory) != count * layout.size:
         raise ValueError(f"{path} has {len(memory)} bytes, not those of {count} segments")
     every = range(0, len(memory), layout.size)
@@ -94,31 +101,27 @@ def read_segments(path: Path, count: int, rows: int, dimension: int, metric: Met
 
 def _segment(memory: mmap.mmap, start: int, layout: _Layout, path: Path) -> Codes:
     header = memory[start : start + HEADER.size]
-    if header not in (layout.header(True), layout.header(False)):
+    seed = HEADER.unpack(header)[-1]
+    if header != layout.header(seed):
         raise ValueError(f"{path} has no header of {layout.rows} codes of {layout.dimension}")
-    floats = layout.arrays * layout.rows + layout.dimension
-    # Copies: that takes no time, and what is checked can't change.
-    numbers = np.frombuffer(memory, "<f4", floats, start + HEADER.size).astype(np.float32)
-    of_rows = numbers[: layout.arrays * layout.rows].reshape(layout.arrays, layout.rows)
-    centre = numbers[of_rows.size :]
-    _refuse_senseless(of_rows, centre, path)
-    size = layout.rows * layout.dimension
-    codes: Int8s = np.frombuffer(memory, np.int8, size, start + layout.start)
-    scales, residuals, lengths = of_rows[:3]
-    return Codes(
-        layout.rows,
-        codes.reshape(layout.rows, layout.dimension),
-        scales,
-        residuals,
-        lengths,
-        of_rows[3] if layout.metric == "l2" else None,
-        centre if header == layout.header(True) else None,
-    )
+    rows, dimension = layout.rows, layout.dimension
+    count = dimension + (OF_ROW + 1) * rows
+    floats: Matrix = np.frombuffer(memory, "<f4", count, start + HEADER.size)
+    of_rows = floats[dimension : dimension + OF_ROW * rows].reshape(-1, OF_ROW, BLOCK)
+    centre, finer = floats[:dimension].copy(), floats[dimension + OF_ROW * rows :]
+    _refuse_senseless(of_rows, finer, centre, path)
+    high, low = (_half(memory, start + place, layout) for place in (layout.high, layout.low))
+    return Codes(rows, Frame(seed, centre, layout.metric), high, low, of_rows, finer)
 
 
-def _refuse_senseless(of_rows: Matrix, centre: Matrix, path: Path) -> None:
-    residuals, rest = of_rows[1], of_rows[[0, *range(2, len(of_rows))]]
-    if not (residuals >= 0).all() or not (rest >= 0).all() or not np.isfinite(rest).all():
-        raise ValueError(f"{path} has bounds that are none")
-    if not np.isfinite(centre).all():
-        raise ValueError(f"{path} has a centre that is none")
+def _half(memory: mmap.mmap, start: int, layout: _Layout) -> Bytes:
+    codes: Bytes = np.frombuffer(memory, np.uint8, layout.half, start)
+    return codes.reshape(layout.rows, -1, 4)
+
+
+def _refuse_senseless(of_rows: Matrix, finer: Matrix, centre: Matrix, path: Path) -> None:
+    scales, residuals, sides, reaches = (of_rows[:, i] for i in range(OF_ROW))
+    bounds = (residuals >= 0).all() and (finer >= 0).all() and (reaches >= 0).all()
+    finite = all(np.isfinite(a).all() for a in (scales, sides, reaches, centre))
+    if not bounds or not finite:
+        raise ValueError(f"{path} has bounds, or a centre, that are none")

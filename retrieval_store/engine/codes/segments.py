@@ -6,9 +6,10 @@ that does maintenance and mapped by all. The vectors behind the last full one, t
 in memory. What isn't coded yet, or any more, is searched as floats, with the same result.
 
 A collection that is small has no codes, since floats are as fast there; thousands of small ones
-have no files for them. Nor has any where there are no kernels.
+have no files for them. Nor has any where the compiled part is missing.
 """
 
+import secrets
 from dataclasses import replace
 from functools import partial
 from itertools import takewhile
@@ -17,11 +18,10 @@ from pathlib import Path
 import apsw
 import numpy as np
 
-from retrieval_store.base.arrays import Floats, Matrix, Stored
+from retrieval_store.base.arrays import Stored
 from retrieval_store.base.logs import log_of
 from retrieval_store.engine.codes.coded import NOTHING_CODED, Coded
-from retrieval_store.engine.codes.files import Mapped, read_segments, write_segments
-from retrieval_store.engine.codes.speeds import codes_are_fast
+from retrieval_store.engine.codes.files import Mapped, OlderError, read_segments, write_segments
 from retrieval_store.engine.concurrency.locking import Turns
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import (
@@ -35,15 +35,18 @@ from retrieval_store.engine.storage.files import Label
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DamagedError, StorageError
 from retrieval_store.indexes.codes import (
+    LEAST_DIMENSIONS,
+    MOST_DIMENSIONS,
     Codes,
-    best_centre,
+    Frame,
+    best_frame,
     encode_into,
-    part_of,
+    first_of,
     room_for,
     serves,
 )
 from retrieval_store.indexes.exact import BY_PRODUCTS, Metric
-from retrieval_store.indexes.kernels import MOST_DIMENSIONS
+from retrieval_store.indexes.native.library import kernel
 
 SEGMENT = 16_384  # slots
 LONGEST_NUMBER = 18  # digits
@@ -82,11 +85,8 @@ class SpaceCodes:
 
     def worth(self, slots: int) -> bool:
         """Whether so many vectors should have codes."""
-        if self._space.metric not in BY_PRODUCTS:
-            return False
-        dimension = self._space.dimension or 0
-        many = slots * dimension >= WORTH_CELLS and dimension <= MOST_DIMENSIONS
-        return many and not self.closed and codes_are_fast()
+        dimension, metric = self._space.dimension or 0, self._space.metric
+        return not self.closed and is_worth_codes(slots, dimension, metric)
 
     def key_of(self, number: int) -> str:
         """Under which a file is recorded."""
@@ -101,8 +101,8 @@ class SpaceCodes:
 
     def _in_memory(self) -> int:
         files = list(self._files.values())
-        shared = sum(codes.numbers.nbytes for mapped in files for codes in mapped.segments)
-        return max(0, sum(stretch.nbytes for stretch in self._shown.stretches) - shared)
+        shared = sum(codes.nbytes for mapped in files for codes in mapped.segments)
+        return max(0, sum(codes.nbytes for _, codes in self._shown.pieces) - shared)
 
     # What queries learn of how much codes help.
 
@@ -142,6 +142,11 @@ class SpaceCodes:
         try:
             self._use(number, self.read(directory, found))
             _log.debug("loaded %s: codes of %d vectors", found.file, found.covered)
+        except OlderError:
+            self._useless.add(found)
+            _log.info(
+                "codes of collection %r are of an older kind, and are made anew", self._label.name
+            )
         except (DamagedError, ValueError, OSError) as error:
             if isinstance(error, (DamagedError, ValueError)):  # else it may do later
                 self._useless.add(found)
@@ -167,14 +172,14 @@ class SpaceCodes:
     def _use(self, number: int, mapped: Mapped) -> None:
         """Take full segments from their file; `_show` has to follow."""
         for at, codes in enumerate(mapped.segments):
-            self._segments[number * FILE_SEGMENTS + at] = self._sharing_centre(codes)
+            self._segments[number * FILE_SEGMENTS + at] = self._sharing_frame(codes)
         self._files[number] = mapped
 
-    def _sharing_centre(self, codes: Codes) -> Codes:
-        """The same with the one array for its centre, so that queries are coded once for all."""
+    def _sharing_frame(self, codes: Codes) -> Codes:
+        """The same in the one frame for all, so that queries are made ready once."""
         for other in self._segments.values():
-            if _same_centre(other, codes):
-                return replace(codes, centre=other.centre)
+            if other.frame.same_as(codes.frame):
+                return replace(codes, frame=other.frame)
         return codes
 
     def _without_cut_off(self) -> Coded:
@@ -212,38 +217,37 @@ class SpaceCodes:
 
     def _code(self, number: int, space: SpaceState, stop: int) -> None:
         """Code a segment as far as it goes, into memory."""
-        first, metric = number * SEGMENT, space.space.metric
+        first = number * SEGMENT
         held = self._tail_count if self._tail is not None and self._tail_of == number else 0
         some = slice(first + held, stop)
         matrix = space.vectors.rows(space.space.slots)
-        norms = space.vectors.admit(matrix, space.checksums, np.arange(some.start, stop))
-        rows, lengths = matrix[some], norms.lengths[some]
+        space.vectors.admit(matrix, space.checksums, np.arange(some.start, stop))
+        rows = matrix[some]
         if not held:
-            centre = self._centre_for(rows, lengths, metric)
-            self._tail, self._tail_of = room_for(SEGMENT, rows.shape[1], metric, centre), number
+            frame = self._frame_for(rows, space.space.metric)
+            self._tail, self._tail_of = room_for(SEGMENT, frame), number
         assert self._tail is not None
-        encode_into(self._tail, held, rows, lengths, metric)
+        encode_into(self._tail, held, rows)
         self._tail_count = stop - first
         if self._tail_count == SEGMENT:
-            self._segments[number] = part_of(self._tail, 0, SEGMENT)
+            self._segments[number] = first_of(self._tail, SEGMENT)
             self._tail, self._tail_count = None, 0
 
-    def _centre_for(self, rows: Stored, lengths: Floats, metric: Metric) -> Matrix | None:
-        """That of another segment if it serves, so that a query needs to be coded only once."""
-        centre = best_centre(rows, lengths, metric)
-        for codes in self._segments.values():
-            if serves(codes.centre, centre, rows, lengths, metric):
-                return codes.centre
-        return centre
+    def _frame_for(self, rows: Stored, metric: Metric) -> Frame:
+        """That of another segment if it serves, so that a query needs to be made ready only
+        once."""
+        best = best_frame(rows, metric, secrets.randbits(63))
+        frames = {id(codes.frame): codes.frame for codes in self._segments.values()}
+        return next((frame for frame in frames.values() if serves(frame, best, rows)), best)
 
     def _show(self) -> None:
         pieces = [(number * SEGMENT, self._segments[number]) for number in sorted(self._segments)]
         if self._tail is not None and self._tail_count and self._tail_of not in self._segments:
-            tail = part_of(self._tail, 0, self._tail_count)
+            tail = first_of(self._tail, self._tail_count)
             pieces.append((self._tail_of * SEGMENT, tail))
             pieces.sort(key=lambda piece: piece[0])
         if not self.closed:
-            self._shown = Coded.of(pieces, self._shown)
+            self._shown = Coded.of(pieces)
             self.nbytes = self._in_memory()
 
     # Saving them.
@@ -320,8 +324,7 @@ def number_of(file: DerivedFile) -> int:
     return number if str(number) == name else -1
 
 
-def _same_centre(one: Codes, other: Codes) -> bool:
-    """Whether a query coded for the one is coded for the other."""
-    if one.centre is None or other.centre is None:
-        return one.centre is other.centre
-    return one.centre is other.centre or np.array_equal(one.centre, other.centre)
+def is_worth_codes(slots: int, dimension: int, metric: Metric) -> bool:
+    """Whether so many vectors should have codes, where there is what makes and reads them."""
+    fits = metric in BY_PRODUCTS and LEAST_DIMENSIONS <= dimension <= MOST_DIMENSIONS
+    return fits and slots * dimension >= WORTH_CELLS and kernel() is not None

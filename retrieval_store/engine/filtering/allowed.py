@@ -16,6 +16,8 @@ from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.engine.state.layers import NOTHING_STALE, LayerCache, Layers
 from retrieval_store.engine.state.state import SpaceState, State
 from retrieval_store.filters.expression import NODES, Expression, walk
+from retrieval_store.indexes.native.structures import BLOCK
+from retrieval_store.indexes.scan import Bits
 
 FEW = 16  # rows of which it is worth to find out whether they changed what is kept of vectors
 Key: TypeAlias = tuple[tuple[type, ...], bytes]
@@ -43,6 +45,7 @@ class Allowed:
         self.count = count
         self.uses = 0
         self._slots: dict[str, Ints] = {}
+        self._bits: dict[str, Bits] = {}
         self._together: dict[str, Together] = {}
 
     def slots(self, space: SpaceState) -> Ints | None:
@@ -59,6 +62,21 @@ class Allowed:
                 slots = np.flatnonzero(space.row_of_slot.whole() >= 0)
             self._slots[name] = slots
         return self._slots[name]
+
+    def bits(self, space: SpaceState, stop: int) -> Bits:
+        """A bit for each of the slots up to `stop` and some behind, 32 to a number: 1 for those
+        that have a vector in the space, 0 for dead ones and those that are newer than the state."""
+        name = space.space.name
+        if name not in self._bits or len(self._bits[name]) * BLOCK < stop:
+            count = min(space.space.slots, stop)
+            found = space.row_of_slot.not_negative(count)
+            if self.mask is not None:
+                found &= self.mask[space.row_of_slot.whole(0, count)]
+            bits = np.zeros(-(-stop // BLOCK), "<u4")
+            packed = np.packbits(found, bitorder="little")
+            bits.view(np.uint8)[: len(packed)] = packed
+            self._bits[name] = bits
+        return self._bits[name]
 
     def followed_by(
         self, mask: Bools, changed: Ints, spaces: Mapping[str, SpaceState]
@@ -99,6 +117,7 @@ class Allowed:
     def nbytes(self) -> int:
         """Bytes of memory in use, or soon to be: slots are worked out when they are needed."""
         mask = 0 if self.mask is None else self.mask.nbytes + 8 * self.count
+        mask += sum(bits.nbytes for bits in list(self._bits.values()))
         return mask + sum(kept.nbytes for kept in list(self._together.values()))
 
 

@@ -15,7 +15,7 @@ from retrieval_store.interface.queries import Query
 
 Found: TypeAlias = tuple[Ints, Floats]  # rows and distances, nearest first
 MOST_TOGETHER = 16  # one part of the budget in so many, for what one filter allows
-MANY = 256  # slots, of which the nearest are found by a product in float32 first
+MANY, MANY_FOR_EACH = 256, 4  # more slots than these are looked at in float32 first
 
 
 class Asked:
@@ -51,11 +51,11 @@ class Asked:
         """The nearest of some slots to one of the query vectors, with their exact distances."""
         norms = self.space.vectors.admit(self.matrix, self.space.checksums, slots)
         vector, length, k = self.query.vectors[i], self.lengths[i], self.query.k
-        if len(slots) > MANY:
+        if len(slots) > max(MANY, MANY_FOR_EACH * k):
             some = nearest(vector[None], [length], self.matrix, norms, self.metric, k, slots)
             slots, distances = next(some)
         else:
-            distances = exact_distances(vector, length, self.matrix, norms, slots, self.metric)
+            distances = exact_distances(vector, length, self.matrix, slots, self.metric)
         return self.in_order(slots, distances)
 
     def in_order(self, slots: Ints, distances: Floats) -> Found:

@@ -18,7 +18,7 @@ import apsw
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.logs import log_of
-from retrieval_store.engine.codes.speeds import speeds
+from retrieval_store.engine.codes.segments import is_worth_codes
 from retrieval_store.engine.concurrency.forking import unforkable
 from retrieval_store.engine.concurrency.locking import Sharing, Turns
 from retrieval_store.engine.nearest.planner import gains_by_an_index
@@ -33,7 +33,7 @@ from retrieval_store.engine.storage.files import Label
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DamagedError, PluginError, StorageError
 from retrieval_store.indexes import EXACT, HNSW, VectorIndex, is_installed
-from retrieval_store.indexes.exact import BY_PRODUCTS
+from retrieval_store.indexes.exact import BY_PRODUCTS, Metric
 from retrieval_store.interface.spaces import index_name, index_settings
 
 SLICE_CELLS = 262_144  # taken in at once: 1,024 vectors of 256 numbers, some 0.1 s. Forks wait
@@ -203,7 +203,8 @@ class SpaceIndex:
         return make(dimension, metric, index_settings(self._space))
 
 
-def is_worth_an_index(slots: int, dimension: int) -> bool:
-    """Whether searching so many vectors exactly is slower than through an index, on this machine,
-    which is measured only where there are enough of them."""
-    return slots * dimension >= WORTH_CELLS and gains_by_an_index(slots, dimension, speeds())
+def is_worth_an_index(slots: int, dimension: int, metric: Metric) -> bool:
+    """Whether searching so many vectors exactly is so much slower than through an index that one
+    should be built."""
+    coded = is_worth_codes(slots, dimension, metric)
+    return slots * dimension >= WORTH_CELLS and gains_by_an_index(slots, dimension, coded)

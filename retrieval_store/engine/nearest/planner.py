@@ -1,35 +1,40 @@
 """Which way to the nearest points is cheapest, by what each is estimated to cost.
 
-*exact*: a matrix product over the vectors of all points that the filter allows. *codes*: the same
-answer, by a product over their codes, which leaves few vectors to look at. *over-fetch*: the index
-is asked for more candidates than are wanted, and those that the filter doesn't allow are dropped.
-Letting the filter decide inside the traversal of the graph was measured and left out. At equal
-recall it costs as much (at 50,000 vectors), or up to 1.7 times less (at a million, shares of 3 to
-12 %), but it has no bound: a filter for what lies far from the query took 1.1 s at a million
-vectors, where the exact search takes 10 ms. And other threads stand still meanwhile.
+*exact*: a pass over the vectors of all points that the filter allows. *codes*: the same answer, by
+a pass over their codes, which leaves few vectors to look at. *over-fetch*: the index is asked for
+more candidates than are wanted, and those that the filter doesn't allow are dropped; only where
+that promises a third of the whole query, since an index is only nearly right. Letting the filter
+decide inside the traversal of the graph was measured and left out. At equal recall it costs as much
+(at 50,000 vectors), or up to 1.7 times less (at a million, shares of 3 to 12 %), but it has no
+bound: a filter for what lies far from the query took 1.1 s at a million vectors, where the exact
+search takes 10 ms. And other threads stand still meanwhile.
 
-The costs are in microseconds; only their ratios matter. How fast products are is measured by each
-process (`speeds`); the other figures are those of `benchmarks/calibrate.py`.
+The costs are in microseconds; only their ratios matter, which differ little from processor to
+processor. They are those of `benchmarks/calibrate.py`.
 """
 
 import math
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from retrieval_store.engine.codes.speeds import Speeds
+from retrieval_store.indexes.native.library import kernel
 
 Method: TypeAlias = Literal["nothing matches", "exact", "codes", "over-fetch"]
 METHODS: tuple[Method, ...] = ("exact", "codes", "over-fetch")
 
-# What a number of a vector costs, against one in rows that follow one another in a cache …
-CACHED = 1.0
-STREAMED = 3.0  # … where there are more: 10 MB, since others use the cache too
-CACHED_CELLS = 2_500_000
-STRAY = 2.5  # by how much more a copy of a row costs where no cache holds all rows …
-STRAY_BYTES = 16_000_000  # … which are more than these
-CHOSEN = 0.002  # what it costs to find the k best of the products, for each of them
-# A pass over codes: something for what comes before and after, for each row besides its product, …
-PASS, PASS_ROW, GATHERING_ROW = 100.0, 1.2e-3, 6e-3  # … and where codes are copied together first
+WHOLE = 250.0  # what a query costs besides its search
+GAIN = 2 / 3  # an index may take so much of the whole query, against the best of the others
+# A pass over vectors: something for it, for each row, and each of its numbers; where there is no
+# compiled part, numpy takes so many times as long; rows from all over cost more, and even more
+# where no cache holds them.
+FLOATS, FLOATS_ROW, FLOATS_NUMBER = 10.0, 8e-3, 1e-4
+NUMPY = 4.0
+STRAY_ROW, FAR_ROW, FAR_BYTES = 2e-2, 8e-2, 16_000_000
+# A pass over codes: something for it, for each row, and each of its numbers; not less than reading
+# them takes where no cache holds them.
+PASS, PASS_ROW, PASS_NUMBER = 25.0, 1e-3, 1e-5
+ROW_BYTES, NUMBER_BYTES, BYTE = 16, 0.5, 8e-5
+BLOCK = 32  # rows that are looked at together
 FEW_OF_ALL = 16  # a k that is a larger share than this leaves too many candidates
 # A candidate of an index: something for the step, something for each number of its vector.
 CANDIDATE, CANDIDATE_CELL = 1.6, 2.5e-3
@@ -60,7 +65,6 @@ class Situation:
     coded: int
     indexed: int
     ef_search: int
-    speeds: Speeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +85,28 @@ def choose(at: Situation, wider: int = 1) -> Plan:
     costs: dict[str, float] = {"exact": exact_cost(at)}
     if at.coded and FEW_OF_ALL * at.k <= at.matching:
         costs["codes"] = codes_cost(at)
+    best: Method = "codes" if costs.get("codes", math.inf) < costs["exact"] else "exact"
     ef = candidates(at) * wider
     # Where most of what the index holds would be candidates it is no help.
     if at.indexed and ef <= at.indexed // 2 and at.matching > at.k:
-        fresh = (at.slots - at.indexed) * at.dimension * STREAMED * at.speeds.number
+        fresh = (at.slots - at.indexed) * _floats(at.dimension)
         costs["over-fetch"] = ef * _candidate(at.dimension) + fresh
-    best = min(METHODS, key=lambda method: costs.get(method, math.inf))
+        if _gains(costs["over-fetch"], costs[best]):
+            best = "over-fetch"
     return Plan(best, ef if best == "over-fetch" else 0, costs)
 
 
-def gains_by_an_index(slots: int, dimension: int, speeds: Speeds) -> bool:
-    """Whether an index finds the nearest of so many sooner than a pass over all of them."""
-    row = speeds.of_code(dimension) + PASS_ROW
-    floats = slots * dimension * STREAMED * speeds.number
-    return min(PASS + slots * row, floats) > USUAL_EF * _candidate(dimension)
+def gains_by_an_index(slots: int, dimension: int, coded: bool) -> bool:
+    """Whether an index finds the nearest of so many so much sooner than a pass over all of them
+    that it is worth building; coded: whether there are, or will be, codes."""
+    usual = Situation(slots, slots, dimension, USUAL_K, True, slots * coded, slots, USUAL_EF)
+    best = codes_cost(usual) if coded else exact_cost(usual)
+    return _gains(candidates(usual) * _candidate(dimension), best)
+
+
+def _gains(index: float, best: float) -> bool:
+    """Whether an index promises a third of the whole query."""
+    return WHOLE + index <= GAIN * (WHOLE + best)
 
 
 def index_cost(at: Situation) -> float:
@@ -116,47 +128,28 @@ def candidates(at: Situation) -> int:
 
 
 def exact_cost(at: Situation) -> float:
-    """Of the product with all allowed rows, by the better way to get at them."""
-    cells, all_cells = at.matching * at.dimension, at.slots * at.dimension
-    chosen = at.matching * CHOSEN
-    if at.contiguous:
-        return cells * _per_cell(cells, at.speeds) + chosen
-    scattered = _copies(at, 4) + cells * CACHED * at.speeds.number
-    return min(scattered, all_cells * _per_cell(all_cells, at.speeds)) + chosen
+    """Of the pass over all allowed rows."""
+    stray = 0.0
+    if not at.contiguous:
+        far = at.slots * at.dimension * 4 > FAR_BYTES
+        stray = at.matching * (FAR_ROW if far else STRAY_ROW)
+    return FLOATS + at.matching * _floats(at.dimension) + stray
 
 
 def codes_cost(at: Situation) -> float:
-    """Of the pass over the codes of all allowed rows, or of all, and over the rows without."""
-    lacking = (at.slots - at.coded) / at.slots * _copies(at, 4)
-    if at.contiguous:
-        return PASS + at.matching * _code(at) + lacking
-    return PASS + min(_all_codes(at), _codes_gathered(at)) + lacking
+    """Of the pass over the codes of all allowed rows, or of all blocks in which any is, and over
+    the rows without."""
+    rows = float(at.matching)
+    if not at.contiguous:
+        rows = at.slots * (1 - (1 - at.matching / at.slots) ** BLOCK)
+    streamed = (ROW_BYTES + NUMBER_BYTES * at.dimension) * BYTE
+    at_least = streamed if rows * at.dimension * NUMBER_BYTES > FAR_BYTES else 0.0
+    row = max(PASS_ROW + at.dimension * PASS_NUMBER, at_least)
+    lacking = (at.slots - at.coded) / at.slots * at.matching * _floats(at.dimension)
+    return PASS + rows * row + lacking
 
 
-def gathers(at: Situation) -> bool:
-    """Whether to copy the codes of the allowed rows together, rather than to look at all."""
-    return _codes_gathered(at) < _all_codes(at)
-
-
-def _code(at: Situation) -> float:
-    """Of looking at one row's code."""
-    return at.speeds.of_code(at.dimension) + PASS_ROW
-
-
-def _all_codes(at: Situation) -> float:
-    return at.slots * _code(at)
-
-
-def _codes_gathered(at: Situation) -> float:
-    """Of the codes of all allowed rows, copied together first."""
-    return at.matching * (_code(at) + GATHERING_ROW) + _copies(at, 1)
-
-
-def _copies(at: Situation, size: int) -> float:
-    """Of copying the allowed rows together, of numbers of so many bytes."""
-    stray = STRAY if at.slots * at.dimension * size > STRAY_BYTES else 1
-    return stray * at.matching * at.speeds.of_copy(at.dimension * size)
-
-
-def _per_cell(cells: int, speeds: Speeds) -> float:
-    return speeds.number * (CACHED if cells < CACHED_CELLS else STREAMED)
+def _floats(dimension: int) -> float:
+    """Of looking at one vector."""
+    row = FLOATS_ROW + dimension * FLOATS_NUMBER
+    return row if kernel() is not None else NUMPY * row

@@ -6,7 +6,6 @@ import numpy as np
 
 from retrieval_store.base import tracing
 from retrieval_store.engine.codes.coded import NOTHING_CODED, Coded, uncoded
-from retrieval_store.engine.codes.speeds import Speeds, speeds
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.asked import Asked, Found
 from retrieval_store.engine.nearest.by_codes import (
@@ -23,7 +22,6 @@ from retrieval_store.engine.nearest.planner import (
     Plan,
     Situation,
     choose,
-    gathers,
     index_cost,
 )
 from retrieval_store.engine.nearest.through_index import UselessError, over_fetch
@@ -68,7 +66,7 @@ class _Search:
 
     def run(self) -> list[Found]:
         """The rows and distances for each query vector."""
-        self._coded, self._speeds = self._at_hand()
+        self._coded = self._at_hand()
         if self._may_use_index():
             covered = min(self._index.covered, self._asked.slots)
             if self._index.installed and not (self._index.full or self._index.rests):
@@ -83,22 +81,22 @@ class _Search:
         """Which queries have no answer yet."""
         return [i for i, answer in enumerate(self._answers) if answer is None]
 
-    def _at_hand(self) -> tuple[Coded, Speeds]:
-        """The codes that may be used, and how fast products are."""
+    def _at_hand(self) -> Coded:
+        """The codes that may be used."""
         asked, codes = self._asked, self._codes
         if not codes.worth(asked.slots):
-            return NOTHING_CODED, speeds()
+            return NOTHING_CODED
         codes.load_saved(asked.view.connection, asked.slots)
         coded = codes.shown()
         if lacking := uncoded(coded, asked.space):
             self._note_uncoded(lacking)
         self._trace.lap("codes at hand")
         if not can_use_codes(asked):
-            return NOTHING_CODED, speeds()
+            return NOTHING_CODED
         if not codes.help():
             self._trace.remarks.append(NO_HELP)
-            return NOTHING_CODED, speeds()
-        return coded, speeds()
+            return NOTHING_CODED
+        return coded
 
     def _note_uncoded(self, vectors: int) -> None:
         cells = vectors * self._asked.dimension
@@ -112,7 +110,7 @@ class _Search:
         asked = self._asked
         if self._query.exact or not self._index.wanted:
             return False
-        worth = is_worth_an_index(asked.slots, asked.dimension)
+        worth = is_worth_an_index(asked.slots, asked.dimension, asked.metric)
         usable = worth or self._index.covered > 0
         return usable and all(map(is_safe_length, asked.lengths))
 
@@ -132,7 +130,6 @@ class _Search:
             coded=self._coded.count_below(asked.slots),
             indexed=covered,
             ef_search=ef,
-            speeds=self._speeds,
         )
 
     def _lies_together(self) -> bool:
@@ -175,7 +172,7 @@ class _Search:
         if plan.method == "codes":
             left = self._left()
             self._note(plan, len(left))
-            found = by_codes(self._asked, self._codes, self._coded, gathers(situation), left)
+            found = by_codes(self._asked, self._codes, self._coded, left)
             for i, answer in zip(left, found, strict=True):
                 self._answers[i] = answer
             self._trace.lap("codes")

@@ -99,9 +99,9 @@ def _dense(space: SpaceState, rows: Ints, example: Example) -> Floats:
     assert isinstance(example, np.ndarray)
     slots = space.slot_of_row[rows]
     matrix = space.vectors.rows(space.space.slots)
-    norms = space.vectors.admit(matrix, space.checksums, slots)
+    space.vectors.admit(matrix, space.checksums, slots)
     metric = space.space.metric
-    distances = exact_distances(example, length_of(example), matrix, norms, slots, metric)
+    distances = exact_distances(example, length_of(example), matrix, slots, metric)
     return scores_of(distances, metric)
 
 

@@ -2,24 +2,26 @@
 
 A checksum finds what happened to a file by accident; whoever makes a file to deceive gives it the
 right one. What a search relies on is that bounds are bounds, so that is what is looked at, in
-float64: how far each vector is from what its code stands for, and how long that is. Codes of other
-make that keep it are as good.
+float64 and without the compiled part that makes codes: how far each vector, rotated, is from what
+its code stands for, how long that is, and what is told of the vector exactly. Codes of other make
+that keep it are as good.
 """
 
 from pathlib import Path
 
 import numpy as np
 
-from retrieval_store.base.arrays import Bools, Floats, Ints, as_float32
+from retrieval_store.base.arrays import Bools, Floats, Matrix, as_float32
 from retrieval_store.engine.codes.segments import FILE_SEGMENTS, SEGMENT, SpaceCodes
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import DerivedFile, deceit, path_of
-from retrieval_store.indexes.codes import Codes
-from retrieval_store.indexes.exact import Metric, Norms
+from retrieval_store.indexes.codes import Codes, Frame
+from retrieval_store.indexes.exact import SAFE_LENGTHS, UNIT_ROUNDOFF
+from retrieval_store.indexes.native.structures import BLOCK
 
-ROWS_AT_ONCE = 2_048
+ROWS_AT_ONCE = 2_048  # whole blocks
 LOOSE = 1.001  # bounds may be larger than what they bound, but not by more …
-ROUNDED = 1e-6  # … nor than this share of the vector's length, by which halves may be wrong
+ROUNDED = 2e-5  # … nor than this share of the vector's length
 
 
 def refuse_false_codes(
@@ -38,39 +40,83 @@ def _refuse_wrong(found: Codes, space: SpaceState, first: int) -> None:
     if slots[-1] >= space.space.slots:
         raise ValueError(f"it has codes of more than {space.space.slots} vectors")
     rows = space.vectors.rows(space.space.slots)
-    norms = space.vectors.admit(rows, space.checksums, slots)
+    space.vectors.admit(rows, space.checksums, slots)
     for start in range(0, SEGMENT, ROWS_AT_ONCE):
-        some = slice(start, start + ROWS_AT_ONCE)
-        these = slots[some]
-        own = _coded(as_float32(rows[these]).astype(np.float64), norms, these, space.space.metric)
-        if found.centre is not None:
-            own -= found.centre.astype(np.float64)
-        if not _holds(found, some, own, norms.lengths[these]).all():
+        these = slots[start : start + ROWS_AT_ONCE]
+        if not _holds(found, start, as_float32(rows[these]).astype(np.float64)).all():
             raise ValueError("it has bounds that don't hold for its vectors")
 
 
-def _coded(rows: Floats, norms: Norms, slots: Ints, metric: Metric) -> Floats:
-    """What is coded of some rows, without regard to a centre."""
-    lengths = norms.lengths[slots][:, None]
-    if metric != "cosine":
-        return rows
-    unit: Floats = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
-    return unit
-
-
-def _holds(found: Codes, some: slice, own: Floats, lengths: Floats) -> Bools:
-    """Whether the bounds of each row hold, and are no looser than need be."""
-    meant = found.numbers[some] * found.scales[some].astype(np.float64)[:, None]
-    far, long = _length(own - meant), _length(meant)
-    residuals, held = found.residuals[some], found.lengths[some]
+def _holds(found: Codes, start: int, vectors: Floats) -> Bools:
+    """Whether what is told of some rows, from the one at `start` on, is so, and bounds are no
+    looser than need be."""
+    some, count = slice(start, start + len(vectors)), len(vectors)
+    blocks = slice(start // BLOCK, -(-(start + count) // BLOCK))
+    told = found.rows[blocks].astype(np.float64).transpose(1, 0, 2).reshape(4, -1)[:, :count]
+    scales, residuals, sides, reaches = told
+    own, lengths, good = _coded(vectors, found.frame, sides)
     size = _length(own)
-    slack = ROUNDED * (size + lengths + 1) * np.sqrt(own.shape[1])
-    good: Bools = (far <= residuals) & (long <= held) & (held <= long * LOOSE + slack)
-    good &= np.isinf(residuals) | (residuals <= far * LOOSE + slack)
-    if found.halves is not None:
-        half = size * size / 2
-        good &= np.isinf(residuals) | (np.abs(found.halves[some] - half) <= ROUNDED * half)
+    turned = rotated(own, found.frame)
+    high = _numbers(found.high[some], own.shape[1])
+    low = _numbers(found.low[some], own.shape[1])
+    upper = (high - 7.5) * scales[:, None]
+    whole = (16 * high + low - 127.5) * (scales[:, None] / 16)
+    slack = ROUNDED * (size + lengths + 1e-20)
+    for meant, bounds in ((upper, residuals), (whole, found.finer[some].astype(np.float64))):
+        far, long = _length(turned - meant), _length(meant)
+        good &= (far <= bounds) & (long <= reaches)
+        good &= np.isinf(bounds) | (bounds <= far * LOOSE + slack)
+    longest = np.maximum(_length(upper), _length(whole))
+    good &= reaches <= longest * LOOSE + slack
+    good |= np.isinf(residuals) & np.isinf(found.finer[some])
     return good
+
+
+def _coded(vectors: Floats, frame: Frame, sides: Floats) -> tuple[Floats, Floats, Bools]:
+    """What is coded of some rows before it is rotated, given what is told of them exactly; their
+    lengths; and whether that is so."""
+    lengths, centre = _length(vectors), frame.centre.astype(np.float64)
+    safe = (lengths >= SAFE_LENGTHS[0]) & (lengths <= SAFE_LENGTHS[1])
+    rows = np.where(safe[:, None], vectors, 0.0)
+    if frame.metric == "l2":
+        own = rows - centre
+        halves = _length(own) ** 2 / 2
+        return own, lengths, np.abs(sides - halves) <= 2 * UNIT_ROUNDOFF * halves + 1e-40
+    if frame.metric == "cosine":
+        rows = np.divide(rows, lengths[:, None], out=np.zeros_like(rows), where=safe[:, None])
+    shares = rows @ centre / max(float(centre @ centre), 1e-300)
+    near = np.abs(sides - shares) <= 2 * UNIT_ROUNDOFF * np.abs(shares) + 1e-12 * _length(rows)
+    return rows - np.outer(sides, centre), lengths, near
+
+
+def rotated(rows: Floats, frame: Frame) -> Floats:
+    """(n, dim) rows turned as those of a frame are before they are coded."""
+    dimension = rows.shape[1]
+    longest = 1 << (dimension.bit_length() - 1)
+    for signs in frame.signs.astype(np.float64):
+        rows = rows * signs
+        rows[:, :longest] = _by_hadamard(rows[:, :longest])
+        if longest < dimension:
+            rows[:, -longest:] = _by_hadamard(rows[:, -longest:])
+    return rows
+
+
+def _by_hadamard(rows: Floats) -> Floats:
+    """Times Hadamard's matrix, over the root of its size."""
+    count, size = rows.shape
+    half = 1
+    while half < size:
+        pairs = rows.reshape(count, -1, 2, half)
+        rows = np.stack([pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]], axis=2)
+        half *= 2
+    scaled: Floats = rows.reshape(count, size) / size**0.5
+    return scaled
+
+
+def _numbers(halves: np.ndarray, dimension: int) -> Matrix:
+    """(n, dim) what is in the halves of bytes: four numbers, then four others."""
+    apart = np.stack([halves & 15, halves >> 4], axis=2)
+    return apart.reshape(len(halves), -1)[:, :dimension].astype(np.float32)
 
 
 def _length(rows: Floats) -> Floats:

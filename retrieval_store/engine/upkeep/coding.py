@@ -7,7 +7,6 @@ from retrieval_store.base import tracing
 from retrieval_store.base.logs import log_of
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.codes.segments import SpaceCodes
-from retrieval_store.engine.codes.speeds import measure
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.memory import Moment
 from retrieval_store.engine.nearest.kept import SearchView
@@ -28,7 +27,6 @@ def code(points: Access, name: str, progress: Progress) -> None:
     if codes is None or space is None or not codes.worth(space.space.slots):
         return
     if not codes.lacks(space.space.slots):
-        measure()
         return
     try:
         with tracing.span("code", points.name):
@@ -39,7 +37,6 @@ def code(points: Access, name: str, progress: Progress) -> None:
     except DamagedError:
         if not points.has_moved_on(moment.state):
             raise  # else the files are those of the generation before
-    measure()  # by now queries know how fast codes are usually
 
 
 def _with_files(points: Access, name: str) -> Moment:

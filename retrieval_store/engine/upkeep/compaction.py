@@ -149,7 +149,9 @@ def _index_to_build(points: Access, space: Space, generation: int, count: int) -
     """The index of the generation to come, if there should be one."""
     assert space.dimension is not None
     index = points.memory.index_of(space, generation)
-    return index if index.wanted and is_worth_an_index(count, space.dimension) else None
+    return (
+        index if index.wanted and is_worth_an_index(count, space.dimension, space.metric) else None
+    )
 
 
 def _vectors(space: SpaceState, rows: Ints) -> tuple[Stored, bool]:

@@ -89,7 +89,7 @@ def _wanted(view: SearchView, name: str) -> SpaceIndex | None:
     index, space = view.kept.indexes.get(name), view.state.spaces.get(name)
     if index is None or space is None or not index.wanted:
         return None
-    worth = is_worth_an_index(space.space.slots, space.space.dimension or 0)
+    worth = is_worth_an_index(space.space.slots, space.space.dimension or 0, space.space.metric)
     return index if worth or index.covered else None
 
 

@@ -132,10 +132,10 @@ class _IndexCheck:
         any of them, by chance: the links of equal vectors lead to one another only."""
         if _largest_group(targets) > SHARED * len(targets):
             return False
-        rows, norms, every = self._rows, self._norms, np.arange(len(self._rows))
+        rows = self._rows
         anywhere = np.random.default_rng().standard_normal(rows.shape[1:], np.float32)
         length = length_of(anywhere)
-        distances = exact_distances(anywhere, length, rows, norms, every, self._metric)
+        distances = exact_distances(anywhere, length, rows, None, self._metric)
         return _largest_group(np.round(distances, 12)) <= EQUAL
 
     def _missed(self, index: VectorIndex, slots: Ints, goals: list[tuple[int, float]]) -> int:
@@ -167,7 +167,7 @@ class _IndexCheck:
 
     def _distances(self, slot: int, others: Ints) -> Floats:
         query, length = as_float32(self._rows[slot]), float(self._norms.lengths[slot])
-        return exact_distances(query, length, self._rows, self._norms, others, self._metric)
+        return exact_distances(query, length, self._rows, others, self._metric)
 
     def _rounding(self, slot: int, others: Ints) -> Floats:
         """What float32 can have got wrong of these distances, whichever way they were computed."""

@@ -1,0 +1,249 @@
+/* Making codes of rows, and digits of queries. */
+
+#include "exported.h"
+#include "kernel.h"
+#include "widening.h"
+
+#include <math.h>
+#include <string.h>
+
+#define ROUNDOFF 5.9604644775390625e-08 /* of float32, 2⁻²⁴ */
+#define NOTHING 1e-30                   /* a row with no larger number stands for 0 */
+#define UP (1 + 16 * ROUNDOFF)          /* for what is rounded to float32 afterwards, and added up */
+
+/* The same orthogonal map in float32, for rows, and in float64, for queries: Hadamard's matrix over
+   the longest power of two from the front, and again over as many numbers at the end, behind random
+   signs, twice. What rounding gets wrong is a share of the length: of each pass that of one addition
+   a step and of one product, log₂ 2¹⁵ + 2 = 17 at most, and four passes: 68 roundings. */
+#define ROTATION_ROUNDINGS 68
+
+static int64_t longest_power(int64_t dimension)
+{
+    int64_t power = 1;
+    while (2 * power <= dimension)
+        power *= 2;
+    return power;
+}
+
+#define DEFINE_ROTATION(TYPE, NAME)                                                                \
+    static void NAME##_pass(TYPE *x, int64_t size)                                                 \
+    {                                                                                              \
+        TYPE scale = (TYPE)(1 / sqrt((double)size));                                               \
+        for (int64_t half = 1; half < size; half *= 2)                                             \
+            for (int64_t start = 0; start < size; start += 2 * half)                               \
+                for (int64_t i = start; i < start + half; i++) {                                   \
+                    TYPE one = x[i], other = x[i + half];                                          \
+                    x[i] = one + other;                                                            \
+                    x[i + half] = one - other;                                                     \
+                }                                                                                  \
+        for (int64_t i = 0; i < size; i++)                                                         \
+            x[i] *= scale;                                                                         \
+    }                                                                                              \
+                                                                                                   \
+    static void NAME(TYPE *x, const Frame *frame)                                                  \
+    {                                                                                              \
+        int64_t dimension = frame->dimension, size = longest_power(dimension);                     \
+        for (int twice = 0; twice < 2; twice++) {                                                  \
+            for (int64_t i = 0; i < dimension; i++)                                                \
+                x[i] *= frame->signs[twice * dimension + i];                                       \
+            NAME##_pass(x, size);                                                                  \
+            if (size < dimension)                                                                  \
+                NAME##_pass(x + dimension - size, size);                                           \
+        }                                                                                          \
+    }
+
+DEFINE_ROTATION(float, rotate_row)
+DEFINE_ROTATION(double, rotate_query)
+
+static double product_of(const double *one, const float *other, int64_t count)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++)
+        sum += one[i] * other[i];
+    return sum;
+}
+
+static double square_of(const double *numbers, int64_t count)
+{
+    double sums[4] = {0};
+    int64_t i = 0;
+    for (; i + 4 <= count; i += 4)
+        for (int lane = 0; lane < 4; lane++)
+            sums[lane] += numbers[i + lane] * numbers[i + lane];
+    for (; i < count; i++)
+        sums[0] += numbers[i] * numbers[i];
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+/* Take from a row or a query what isn't coded of it; return the share of the direction. */
+static double apart_from_centre(double *x, const Frame *frame, double *share)
+{
+    const float *centre = frame->centre;
+    int64_t dimension = frame->dimension;
+    *share = 0;
+    if (!centre)
+        return 0;
+    if (frame->metric == L2) {
+        for (int64_t i = 0; i < dimension; i++)
+            x[i] -= centre[i];
+        return 0;
+    }
+    double size = 0;
+    for (int64_t i = 0; i < dimension; i++)
+        size += (double)centre[i] * centre[i];
+    *share = (double)(float)(product_of(x, centre, dimension) / size);
+    for (int64_t i = 0; i < dimension; i++)
+        x[i] -= *share * centre[i];
+    return size;
+}
+
+static int is_safe(double length) { return (length >= 1e-12 && length <= 1e12) || length == 0; }
+
+static float up(double number) { return nextafterf((float)number, INFINITY); }
+
+/* What a row's numbers become, and how far they are off, in sums of lanes that compilers make of
+   whole registers. */
+typedef struct {
+    double coarse, fine, upper, all; /* squares of what is left and of what is held, by 4 and 8 bits */
+} Left;
+
+static Left quantize(const float *x, int64_t dimension, float scale, uint8_t *codes)
+{
+    float coarse[8] = {0}, fine[8] = {0}, upper[8] = {0}, all[8] = {0};
+    float finer = scale / 16, inverse = scale > 0 ? 1 / finer : 0;
+    for (int64_t start = 0; start < dimension; start += 8) {
+        int64_t count = dimension - start < 8 ? dimension - start : 8;
+        for (int lane = 0; lane < count; lane++) {
+            float number = x[start + lane], place = number * inverse + 128;
+            int code = (int)(place < 0 ? 0 : place > 255 ? 255 : place);
+            float high = (float)(code >> 4) - 7.5f, whole = (float)code - 127.5f;
+            float far = number - high * scale, near = number - whole * finer;
+            codes[start + lane] = (uint8_t)code;
+            coarse[lane] += far * far;
+            fine[lane] += near * near;
+            upper[lane] += high * high;
+            all[lane] += whole * whole;
+        }
+    }
+    Left left = {0, 0, 0, 0};
+    for (int lane = 0; lane < 8; lane++) {
+        left.coarse += coarse[lane];
+        left.fine += fine[lane];
+        left.upper += upper[lane];
+        left.all += all[lane];
+    }
+    return left;
+}
+
+/* Put the halves of the codes where they belong. */
+static void place_codes(const Encoding *to, int64_t row, const uint8_t *codes)
+{
+    int64_t dimension = to->frame->dimension, chunks = (dimension + CHUNK - 1) / CHUNK;
+    uint8_t *high = to->high + row / BLOCK * BLOCK * 4 * chunks + row % BLOCK * 4;
+    uint8_t *low = to->low + row * 4 * chunks;
+    for (int64_t chunk = 0; chunk < chunks; chunk++)
+        for (int i = 0; i < 4; i++) {
+            int64_t first = CHUNK * chunk + i, second = first + 4;
+            uint8_t one = first < dimension ? codes[first] : 0;
+            uint8_t other = second < dimension ? codes[second] : 0;
+            high[chunk * BLOCK * 4 + i] = (uint8_t)((one >> 4) | (other & 0xf0));
+            low[4 * chunk + i] = (uint8_t)((one & 15) | (other << 4));
+        }
+}
+
+static void encode_row(const Encoding *to, int64_t index)
+{
+    const Frame *frame = to->frame;
+    int64_t dimension = frame->dimension, row = to->at + index;
+    const float *vector = widened(to->vectors, index, dimension, to->datatype, to->room);
+    double *x = to->wide, share;
+    for (int64_t i = 0; i < dimension; i++)
+        x[i] = vector[i];
+    double length = sqrt(square_of(x, dimension));
+    int safe = is_safe(length);
+    for (int64_t i = 0; i < dimension; i++)
+        x[i] = !safe ? 0 : frame->metric == COSINE && length > 0 ? x[i] / length : x[i];
+    apart_from_centre(x, frame, &share);
+    double left_length = sqrt(square_of(x, dimension)), peak = 0;
+    for (int64_t i = 0; i < dimension; i++)
+        to->room[i] = (float)x[i];
+    rotate_row(to->room, frame);
+    for (int64_t i = 0; i < dimension; i++)
+        peak = fabs(to->room[i]) > peak ? fabs(to->room[i]) : peak;
+    float scale = peak < NOTHING ? 0 : (float)(peak / 8);
+    uint8_t *codes = (uint8_t *)x; /* whose numbers aren't needed any more */
+    Left left = quantize(to->room, dimension, scale, codes);
+    place_codes(to, row, codes);
+    double sums = 1 + (double)(dimension + 16) * ROUNDOFF;
+    double reach = sqrt(left.upper > left.all / 256 ? left.upper : left.all / 256) * scale * sums;
+    double slack = (ROTATION_ROUNDINGS + 12) * ROUNDOFF * (left_length + reach) +
+                   NOTHING * sqrt((double)dimension);
+    float *rows = to->rows + row / BLOCK * OF_ROW * BLOCK + row % BLOCK;
+    rows[SCALE * BLOCK] = scale;
+    rows[RESIDUAL * BLOCK] = safe ? up(sqrt(left.coarse) * sums + slack) : INFINITY;
+    rows[SIDE * BLOCK] = (float)(frame->metric == L2 ? left_length * left_length / 2 : share);
+    to->finer[row] = safe ? up(sqrt(left.fine) * sums + slack) : INFINITY;
+    rows[REACH * BLOCK] = up(reach);
+}
+
+EXPORTED void rs_encode(const Encoding *to)
+{
+    for (int64_t index = 0; index < to->count; index++)
+        encode_row(to, index);
+}
+
+/* Make one query ready for codes in a frame. wide: [dimension]; digits: [8 × chunks], all 0 behind the
+   dimension. */
+EXPORTED void rs_turn(const float *query, double length, const Frame *frame, double *wide,
+                      int8_t *digits, Turned *turned)
+{
+    int64_t dimension = frame->dimension, chunks = (dimension + CHUNK - 1) / CHUNK;
+    double share, peak = 0, error = 0, size, reach;
+    int64_t sum = 0;
+    for (int64_t i = 0; i < dimension; i++)
+        wide[i] = frame->metric == COSINE ? query[i] / length : query[i];
+    double whole = frame->metric == COSINE ? 1 : length;
+    size = apart_from_centre(wide, frame, &share);
+    reach = sqrt(square_of(wide, dimension));
+    rotate_query(wide, frame);
+    for (int64_t i = 0; i < dimension; i++)
+        peak = fabs(wide[i]) > peak ? fabs(wide[i]) : peak;
+    double scale = (peak > NOTHING ? peak : NOTHING) / 127;
+    memset(digits, 0, (size_t)(CHUNK * chunks));
+    for (int64_t i = 0; i < dimension; i++) {
+        double digit = rint(wide[i] / scale), far = wide[i] - digit * scale;
+        int64_t half = i % CHUNK / 4;
+        digits[half * 4 * chunks + i / CHUNK * 4 + i % 4] = (int8_t)digit;
+        sum += (int64_t)digit;
+        error += far * far;
+    }
+    int l2 = frame->metric == L2;
+    turned->digits = digits;
+    turned->sum = sum;
+    turned->scale = scale / 2;
+    turned->offset = l2 ? -reach * reach / 2 : 0;
+    turned->side = l2 ? -1 : share * size;
+    turned->by_residual = (reach > NOTHING ? reach : NOTHING) * UP;
+    turned->by_reach = (sqrt(error) + 12 * ROUNDOFF * reach) * UP;
+    turned->by_side = 10 * ROUNDOFF * fabs(turned->side);
+    turned->constant = l2 ? reach * reach * 1e-11 : whole * 1e-12 + 1e-15;
+}
+
+/* Copy codes of some rows together. */
+EXPORTED void rs_gather(const Gathering *to)
+{
+    int64_t chunks = to->chunks;
+    for (int64_t row = 0; row < to->count; row++) {
+        const Piece *from = to->from + to->piece_of[row];
+        int64_t old = to->row_of[row], block = old / BLOCK, in = old % BLOCK;
+        const uint8_t *high = from->high + block * BLOCK * 4 * chunks + in * 4;
+        uint8_t *into = to->high + row / BLOCK * BLOCK * 4 * chunks + row % BLOCK * 4;
+        for (int64_t chunk = 0; chunk < chunks; chunk++)
+            memcpy(into + chunk * BLOCK * 4, high + chunk * BLOCK * 4, 4);
+        memcpy(to->low + row * 4 * chunks, from->low + old * 4 * chunks, (size_t)(4 * chunks));
+        for (int i = 0; i < OF_ROW; i++)
+            to->rows[(row / BLOCK * OF_ROW + i) * BLOCK + row % BLOCK] =
+                from->rows[(block * OF_ROW + i) * BLOCK + in];
+        to->finer[row] = from->finer[old];
+    }
+}

@@ -1,0 +1,7 @@
+/* What of the library others may call. */
+
+#ifdef _WIN32
+#define EXPORTED __declspec(dllexport)
+#else
+#define EXPORTED __attribute__((visibility("default")))
+#endif

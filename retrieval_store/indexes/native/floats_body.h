@@ -1,0 +1,74 @@
+/* The search by vectors themselves, the same for all instruction sets. A file that includes this
+   defines before
+
+   read_row: a row of any datatype as float32, where it lies if it is that already;
+   row_sums: Σ x q and Σ x²; row_distance: Σ (x - q)², or Σ |x - q|; all in float32.
+
+   What sums of n float32 in any order get wrong is at most the share γ = n u / (1 - n u) of the sum
+   of the terms' sizes, u = 2⁻²⁴ (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed.,
+   section 3.1); a few more roundings come with each term and with what follows.
+
+   One row after another: to look at four at once was no faster where rows are short, and took three
+   times as long where they are long, since processors fetch ahead what is read in order. */
+
+#include <math.h>
+
+#define ROUNDOFF 5.9604644775390625e-08 /* 2⁻²⁴ */
+#define LARGEST_SQUARE 1e24f            /* of rows and of distances; beyond, nothing is proved */
+#define SMALLEST_SQUARE 1e-24f
+
+/* The score of a row, what grows as the distance falls, and a bound of its error: infinite where
+   float32 can't tell. */
+typedef struct {
+    double score, error;
+} Scored;
+
+static Scored scored_by_distance(const FloatScan *scan, const float *row, double gamma)
+{
+    float distance = row_distance(row, scan->query, scan->dimension, scan->metric == L1);
+    int lost = scan->metric == L2 && distance < SMALLEST_SQUARE && distance != 0;
+    Scored scored = {0, INFINITY};
+    if (distance < LARGEST_SQUARE && !lost) {
+        scored.score = -(double)distance;
+        scored.error = 2 * gamma * distance + 1e-35;
+    }
+    return scored;
+}
+
+static Scored scored_by_product(const FloatScan *scan, const float *row, double gamma)
+{
+    float product, square;
+    Scored scored = {0, INFINITY};
+    row_sums(row, scan->query, scan->dimension, &product, &square);
+    if (!(square < LARGEST_SQUARE) || (square < SMALLEST_SQUARE && square != 0))
+        return scored;
+    double lengths = sqrt((double)square) * scan->length;
+    scored.score = scan->metric == PRODUCT ? product : lengths > 0 ? product / lengths : 0;
+    scored.error = scan->metric == PRODUCT ? 2 * gamma * lengths : 4 * gamma;
+    scored.error += 1e-15; /* what is lost of a score that is taken from 1 */
+    return scored;
+}
+
+/* Look at vectors for about as long as `work` says; MORE when any are left. */
+static int scan_floats(FloatScan *scan)
+{
+    double gamma = (double)(scan->dimension + 16) * ROUNDOFF;
+    int by_distance = scan->metric == L2 || scan->metric == L1;
+    int64_t left = scan->work / scan->dimension + 1;
+    for (; scan->row < scan->count; scan->row++) {
+        int64_t slot = scan->slots ? scan->slots[scan->row] : scan->row;
+        if (slot < 0 || slot >= scan->row_count)
+            return OUTSIDE;
+        if (!left--)
+            return MORE;
+        const float *row = read_row(scan->rows, slot, scan->dimension, scan->datatype, scan->room);
+        Scored scored = by_distance ? scored_by_distance(scan, row, gamma)
+                                    : scored_by_product(scan, row, gamma);
+        if (scored.score + scored.error < scan->sought->floor)
+            continue;
+        take(scan->sought, slot, scored.score - scored.error, scored.score + scored.error);
+        if (scan->sought->hard)
+            return DONE;
+    }
+    return DONE;
+}

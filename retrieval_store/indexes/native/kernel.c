@@ -1,0 +1,97 @@
+/* The functions that are called, each for an instruction set of this processor's. */
+
+#include "exported.h"
+#include "kernel.h"
+
+#include <stddef.h>
+
+#if defined(_MSC_VER)
+#include <intrin.h>
+#include <windows.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
+#if defined(_MSC_VER) && defined(_M_X64)
+static int has_bits(int leaf, int part, unsigned bits)
+{
+    int parts[4];
+    __cpuidex(parts, leaf, 0);
+    return ((unsigned)parts[part] & bits) == bits;
+}
+
+/* The registers that the system saves when it changes threads. */
+static int saves(unsigned long long registers)
+{
+    return has_bits(1, 2, 1u << 27) && (_xgetbv(0) & registers) == registers;
+}
+
+static int has_avx2(void) { return saves(6) && has_bits(1, 2, 1u << 12) && has_bits(7, 1, 1u << 5); }
+
+static int has_avx512(void) /* F, BW, VL; VNNI */
+{
+    return has_avx2() && saves(0xe6) && has_bits(7, 1, 1u << 16 | 1u << 30 | 1u << 31) &&
+           has_bits(7, 2, 1u << 11);
+}
+#elif defined(__x86_64__)
+static int has_avx2(void)
+{
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static int has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+}
+#elif defined(__aarch64__) || defined(_M_ARM64)
+static int has_dotprod(void)
+{
+#if defined(__APPLE__)
+    return 1; /* all of Apple's that run a system of today */
+#elif defined(__linux__)
+    return (getauxval(AT_HWCAP) >> 20 & 1) != 0; /* ASIMDDP */
+#elif defined(_MSC_VER)
+    return IsProcessorFeaturePresent(43); /* PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE */
+#else
+    return 0;
+#endif
+}
+#endif
+
+/* The sets of this processor, the best first. */
+static const InstructionSet *set_at(int64_t number)
+{
+    const InstructionSet *sets[4];
+    int64_t count = 0;
+#if defined(__x86_64__) || defined(_M_X64)
+    if (has_avx512())
+        sets[count++] = &avx512_set;
+    if (has_avx2())
+        sets[count++] = &avx2_set;
+#elif defined(__aarch64__) || defined(_M_ARM64)
+    if (has_dotprod())
+        sets[count++] = &neon_set;
+#endif
+    sets[count++] = &scalar_set;
+    return number < count ? sets[number] : NULL;
+}
+
+EXPORTED int64_t rs_version(void) { return KERNEL_VERSION; }
+
+/* The name of a set of this processor's, NULL behind the last. */
+EXPORTED const char *rs_set_name(int64_t number)
+{
+    const InstructionSet *set = set_at(number);
+    return set ? set->name : NULL;
+}
+
+EXPORTED const InstructionSet *rs_set(int64_t number) { return set_at(number); }
+
+EXPORTED int rs_scan(const InstructionSet *set, Scan *scan) { return set->scan(scan); }
+
+EXPORTED int rs_scan_floats(const InstructionSet *set, FloatScan *scan)
+{
+    return set->scan_floats(scan);
+}

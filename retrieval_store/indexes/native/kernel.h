@@ -1,0 +1,141 @@
+/* What the compiled functions and their caller share: how codes lie in memory, and what a search
+   knows. The proof that no bound is too small stands in ../scan.py; names here are those used there.
+
+   Every field takes eight bytes, so that the caller can lay these out as plain arrays. */
+
+#ifndef RETRIEVAL_STORE_KERNEL_H
+#define RETRIEVAL_STORE_KERNEL_H
+
+#include <stdint.h>
+
+#define KERNEL_VERSION 1 /* of these structs and of how codes lie; the caller asks for it */
+#define BLOCK 32         /* rows of a block */
+#define CHUNK 8          /* numbers of a row that stand together, in four bytes */
+
+enum of_row { SCALE, RESIDUAL, SIDE, REACH, OF_ROW };
+
+enum metric { COSINE, PRODUCT, L2, L1 };
+enum datatype { FLOAT32, FLOAT16, UINT8 };
+enum state { DONE, MORE, OUTSIDE };
+
+/* Codes of rows in one frame. Row r is the r % BLOCK-th of the block r / BLOCK.
+   high: [blocks][chunks][BLOCK][4] bytes, the upper four bits of the numbers: of chunk j the byte b
+   has number 8j + b in its lower half, and 8j + 4 + b in its upper one. low: [rows][chunks][4], the
+   lower four bits, laid out alike. rows: [blocks][OF_ROW][BLOCK] scales, residuals of the upper
+   bits alone, sides, and reaches: how long what codes stand for is. finer: [rows] residuals of all
+   bits. slots: [rows], or NULL where row r has the slot first + r; first is a multiple of BLOCK. */
+typedef struct {
+    const uint8_t *high, *low;
+    const float *rows, *finer;
+    const int64_t *slots;
+    int64_t first, count, frame;
+} Piece;
+
+/* A query in one frame. digits: [chunks][4] for lower halves of bytes, then [chunks][4] for upper
+   ones; sum: of all digits. A score is scale × scale of the row × product + side × side of the row +
+   offset; a bound of its error is by_residual × residual + by_reach × reach + by_side × |side| +
+   constant. */
+typedef struct {
+    const int8_t *digits;
+    int64_t sum;
+    double scale, offset, side, by_residual, by_reach, by_side, constant;
+} Turned;
+
+/* What one query has found. best: the k largest lower bounds, the least of them first (a heap), of
+   which `held` are there; floor: no row whose score is below it is looked for; slots, uppers:
+   [capacity] the rows that may be among the nearest, and their upper bounds; most: how many of these
+   there may be before the query is given up as hard. */
+typedef struct {
+    double floor;
+    double *best;
+    int64_t k, held;
+    int64_t *slots;
+    double *uppers;
+    int64_t found, capacity, most, hard;
+} Sought;
+
+/* A search by codes. turned: [frames][queries]; allowed: bits by slot, 1 where a row may be found, or
+   NULL; piece, block: where it goes on; work: how many bytes of codes one call looks at, about. */
+typedef struct {
+    const Piece *pieces;
+    int64_t piece_count;
+    const Turned *turned;
+    Sought *sought;
+    int64_t queries, chunks;
+    const uint32_t *allowed;
+    int64_t piece, block, work;
+} Scan;
+
+/* A search by the vectors themselves. rows: [row_count][dimension] of the datatype; slots: [count] of
+   the rows to look at, or NULL for the first `count`; room: [dimension], for a row as float32; length:
+   of the query; row: where it goes on; work: how many numbers one call looks at, about. OUTSIDE is
+   returned where there is no row for a slot. */
+typedef struct {
+    const void *rows;
+    const int64_t *slots;
+    const float *query;
+    float *room;
+    Sought *sought;
+    int64_t row_count, count, dimension, datatype, metric, row, work;
+    double length;
+} FloatScan;
+
+/* How rows become codes. centre: [dimension] what is taken away first ("l2"), or the direction of
+   which each row's share is kept apart, or NULL; signs: [2][dimension] of +1 and -1, which with
+   Hadamard's matrices make the rotation. */
+typedef struct {
+    const float *centre, *signs;
+    int64_t dimension, metric;
+} Frame;
+
+/* Rows to be coded, [count][dimension] of the datatype, and where to: at the row `at` and after of
+   what a Piece has. room: [dimension] of float64 and of float32. */
+typedef struct {
+    const Frame *frame;
+    const void *vectors;
+    int64_t count, datatype, at;
+    uint8_t *high, *low;
+    float *rows, *finer;
+    double *wide;
+    float *room;
+} Encoding;
+
+/* Codes of rows that are copied together. from: pieces of one frame; piece_of, row_of: [count] where
+   each row comes from; then as in Encoding. */
+typedef struct {
+    const Piece *from;
+    const int64_t *piece_of, *row_of;
+    int64_t count, chunks;
+    uint8_t *high, *low;
+    float *rows, *finer;
+} Gathering;
+
+/* Rows whose distances are wanted, as in FloatScan. */
+typedef struct {
+    const void *rows;
+    const int64_t *slots;
+    const float *query;
+    float *room;
+    double *distances;
+    int64_t row_count, count, dimension, datatype, metric;
+    double length;
+} Distances;
+
+typedef struct {
+    const char *name;
+    int (*scan)(Scan *);
+    int (*scan_floats)(FloatScan *);
+} InstructionSet;
+
+extern const InstructionSet scalar_set, avx2_set, avx512_set, neon_set;
+
+/* For the rows of one block: by what their scores are bounded, in float32. */
+typedef struct {
+    int32_t base;
+    float scale, side, by_residual, by_reach, by_side, constant, threshold;
+} Bounds;
+
+/* found.c: what all searches do with a row that may be near. */
+void take(Sought *sought, int64_t slot, double lower, double upper);
+
+#endif

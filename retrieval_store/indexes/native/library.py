@@ -1,0 +1,124 @@
+"""The compiled library: whether it is there, and calls of its functions.
+
+It is made when the package is built, where there is a compiler. Without it, or where it is of
+another version of these sources, vectors are searched by numpy, and one line of the log says so.
+The variable RETRIEVAL_STORE_INSTRUCTIONS names the instruction set to use, or "none".
+
+All calls let go of the interpreter.
+"""
+
+import ctypes
+import os
+from functools import cache
+from pathlib import Path
+
+from retrieval_store.base.arrays import Bytes
+from retrieval_store.base.logs import log_of
+from retrieval_store.indexes.native.structures import address
+
+VERSION = 1  # KERNEL_VERSION
+CHOICE = "RETRIEVAL_STORE_INSTRUCTIONS"
+NONE = "none"
+PATH = Path(__file__).with_name("kernel.dll" if os.name == "nt" else "kernel.so")
+DONE, MORE = 0, 1  # what a search returns that is through, or isn't
+REMEDY = (
+    "install the package anew where there is a C compiler (gcc, clang, or Visual Studio's), "
+    "or from a wheel"
+)
+FUNCTIONS = ("rs_scan", "rs_scan_floats", "rs_distances", "rs_turn", "rs_encode", "rs_gather")
+
+_log = log_of("files")
+
+
+class Kernel:
+    """The library, with one of the instruction sets that this processor has.
+
+    name: of the set in use; names: of all that could be, the best first.
+    """
+
+    def __init__(self, library: ctypes.CDLL, chosen: str | None) -> None:
+        self.names = _names(library)
+        self.name = self.names[0] if chosen is None else chosen
+        if self.name not in self.names:
+            there = ", ".join(map(repr, [*self.names, NONE]))
+            raise ValueError(f"{CHOICE}={self.name!r} should be one of {there} on this processor")
+        library.rs_set.restype = ctypes.c_void_p
+        self._set = ctypes.c_void_p(library.rs_set(ctypes.c_int64(self.names.index(self.name))))
+        self._scan, self._scan_floats = library.rs_scan, library.rs_scan_floats
+        self._distances, self._turn = library.rs_distances, library.rs_turn
+        self._encode, self._gather = library.rs_encode, library.rs_gather
+        self._scan.argtypes = self._scan_floats.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+        for function in (self._distances, self._encode, self._gather):
+            function.argtypes = [ctypes.c_void_p]
+        pointer, number = ctypes.c_void_p, ctypes.c_double
+        self._turn.argtypes = [pointer, number, pointer, pointer, pointer, pointer]
+
+    def scan(self, scan: int) -> None:
+        """Look at codes, as the SCAN at this address says. Ctrl-C comes through between two calls,
+        of a few milliseconds each."""
+        while self._scan(self._set, scan) == MORE:
+            pass
+
+    def scan_floats(self, scan: int) -> None:
+        """Look at vectors, as the FLOAT_SCAN at this address says; IndexError for slots of no
+        row."""
+        while (state := self._scan_floats(self._set, scan)) == MORE:
+            pass
+        if state != DONE:
+            raise IndexError("a slot lies outside of the vectors")
+
+    def distances(self, wanted: Bytes) -> None:
+        """Fill in the distances of a DISTANCES; IndexError for slots of no row."""
+        if self._distances(address(wanted)) != DONE:
+            raise IndexError("a slot lies outside of the vectors")
+
+    def encode(self, encoding: Bytes) -> None:
+        """Make the codes of an ENCODING."""
+        self._encode(address(encoding))
+
+    def gather(self, gathering: Bytes) -> None:
+        """Copy the codes of a GATHERING."""
+        self._gather(address(gathering))
+
+    def turn(
+        self, query: int, length: float, frame: int, wide: int, digits: int, turned: int
+    ) -> None:
+        """Make a query of that length ready for codes in a FRAME: fill in digits and a TURNED. All
+        others are addresses; wide: of room for as many float64 as the query has numbers."""
+        self._turn(query, length, frame, wide, digits, turned)
+
+
+def _names(library: ctypes.CDLL) -> list[str]:
+    library.rs_set_name.restype = ctypes.c_char_p
+    names: list[str] = []
+    while (name := library.rs_set_name(ctypes.c_int64(len(names)))) is not None:
+        names.append(name.decode())
+    return names
+
+
+@cache
+def kernel() -> Kernel | None:
+    """The library, None where there is none or none is to be used."""
+    chosen = os.environ.get(CHOICE) or None
+    if chosen == NONE:
+        return None
+    try:
+        library = ctypes.CDLL(str(PATH))
+    except OSError:
+        _warn("it wasn't compiled when the package was installed")
+        return None
+    if not all(hasattr(library, name) for name in FUNCTIONS) or _version(library) != VERSION:
+        _warn("what is there was compiled of other sources")
+        return None
+    return Kernel(library, chosen)
+
+
+def _version(library: ctypes.CDLL) -> int:
+    library.rs_version.restype = ctypes.c_int64
+    version: int = library.rs_version()
+    return version
+
+
+def _warn(why: str) -> None:
+    message = "searches are several times slower without the compiled part: %s; to have it, %s"
+    _log.warning(message, why, REMEDY)

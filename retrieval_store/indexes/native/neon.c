@@ -1,0 +1,172 @@
+/* NEON with products of bytes (dotprod), as in ARM processors since 2018: four rows in a register,
+   each in a lane of 32 bits, to which one instruction adds four products. */
+
+#include "kernel.h"
+
+#if defined(__aarch64__) || defined(_M_ARM64)
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
+#elif defined(__GNUC__)
+#pragma GCC target("arch=armv8.2-a+dotprod")
+#endif
+
+#include <arm_neon.h>
+#include <math.h>
+#include <string.h>
+
+#include "widening.h"
+
+#define REGISTERS 8 /* of a chunk of a block */
+
+static inline int8x16_t four_bytes(const int8_t *digits)
+{
+    int32_t bits;
+    memcpy(&bits, digits, 4);
+    return vreinterpretq_s8_s32(vdupq_n_s32(bits));
+}
+
+static inline int8x16_t lower_half(uint8x16_t bytes)
+{
+    return vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(15)));
+}
+
+static inline int8x16_t upper_half(uint8x16_t bytes)
+{
+    return vreinterpretq_s8_u8(vshrq_n_u8(bytes, 4));
+}
+
+static void block_products(const uint8_t *codes, const int8_t *digits, int64_t chunks,
+                           int32_t *products)
+{
+    const int8_t *uppers = digits + 4 * chunks;
+    int32x4_t total[REGISTERS];
+    for (int i = 0; i < REGISTERS; i++)
+        total[i] = vdupq_n_s32(0);
+    for (int64_t chunk = 0; chunk < chunks; chunk++) {
+        int8x16_t lower = four_bytes(digits + 4 * chunk), upper = four_bytes(uppers + 4 * chunk);
+        for (int i = 0; i < REGISTERS; i++) {
+            uint8x16_t bytes = vld1q_u8(codes + chunk * BLOCK * 4 + 16 * i);
+            total[i] = vdotq_s32(total[i], lower_half(bytes), lower);
+            total[i] = vdotq_s32(total[i], upper_half(bytes), upper);
+        }
+    }
+    for (int i = 0; i < REGISTERS; i++)
+        vst1q_s32(products + 4 * i, total[i]);
+}
+
+static void block_products_of_four(const uint8_t *codes, const int8_t *const digits[4],
+                                   int64_t chunks, int32_t products[4][BLOCK])
+{
+    for (int first = 0; first < REGISTERS; first += 4) { /* half a block, sixteen rows */
+        int32x4_t total[4][4];
+        for (int i = 0; i < 16; i++)
+            total[i / 4][i % 4] = vdupq_n_s32(0);
+        for (int64_t chunk = 0; chunk < chunks; chunk++)
+            for (int part = 0; part < 4; part++) {
+                uint8x16_t bytes = vld1q_u8(codes + chunk * BLOCK * 4 + 16 * (first + part));
+                int8x16_t low = lower_half(bytes), high = upper_half(bytes);
+                for (int i = 0; i < 4; i++) {
+                    const int8_t *own = digits[i] + 4 * chunk;
+                    total[i][part] = vdotq_s32(total[i][part], low, four_bytes(own));
+                    total[i][part] = vdotq_s32(total[i][part], high, four_bytes(own + 4 * chunks));
+                }
+            }
+        for (int i = 0; i < 16; i++)
+            vst1q_s32(products[i / 4] + 4 * (first + i % 4), total[i / 4][i % 4]);
+    }
+}
+
+static int64_t row_product(const uint8_t *low, const int8_t *digits, int64_t chunks)
+{
+    const int8_t *uppers = digits + 4 * chunks;
+    int64_t bytes = 4 * chunks, i = 0;
+    int32x4_t total = vdupq_n_s32(0);
+    for (; i + 16 <= bytes; i += 16) {
+        uint8x16_t some = vld1q_u8(low + i);
+        total = vdotq_s32(total, lower_half(some), vld1q_s8(digits + i));
+        total = vdotq_s32(total, upper_half(some), vld1q_s8(uppers + i));
+    }
+    int32_t sum = vaddvq_s32(total);
+    for (; i < bytes; i++)
+        sum += (low[i] & 15) * digits[i] + (low[i] >> 4) * uppers[i];
+    return sum;
+}
+
+static uint32_t may_reach(const int32_t *products, const float *rows, const Bounds *bounds)
+{
+    static const uint32_t bit_of_lane[4] = {1, 2, 4, 8};
+    const uint32x4_t bits = vld1q_u32(bit_of_lane);
+    uint32_t found = 0;
+    for (int row = 0; row < BLOCK; row += 4) {
+        int32x4_t whole = vld1q_s32(products + row);
+        whole = vsubq_s32(vaddq_s32(whole, whole), vdupq_n_s32(bounds->base));
+        float32x4_t side = vld1q_f32(rows + SIDE * BLOCK + row);
+        float32x4_t score = vdupq_n_f32(bounds->constant);
+        score = vfmaq_n_f32(score, vld1q_f32(rows + RESIDUAL * BLOCK + row), bounds->by_residual);
+        score = vfmaq_n_f32(score, vld1q_f32(rows + REACH * BLOCK + row), bounds->by_reach);
+        score = vfmaq_n_f32(score, vabsq_f32(side), bounds->by_side);
+        score = vfmaq_n_f32(score, side, bounds->side);
+        score = vfmaq_f32(score, vcvtq_f32_s32(whole), vmulq_n_f32(vld1q_f32(rows + SCALE * BLOCK + row), bounds->scale));
+        uint32x4_t reach = vcgeq_f32(score, vdupq_n_f32(bounds->threshold));
+        found |= vaddvq_u32(vandq_u32(reach, bits)) << row;
+    }
+    return found;
+}
+
+static const float *read_row(const void *rows, int64_t slot, int64_t dimension, int64_t datatype,
+                             float *room)
+{
+    return widened(rows, slot, dimension, datatype, room);
+}
+
+static void row_sums(const float *row, const float *query, int64_t dimension, float *product,
+                     float *square)
+{
+    float32x4_t products[4], squares[4];
+    int64_t i = 0;
+    for (int j = 0; j < 4; j++)
+        products[j] = squares[j] = vdupq_n_f32(0);
+    for (; i + 16 <= dimension; i += 16)
+        for (int j = 0; j < 4; j++) {
+            float32x4_t some = vld1q_f32(row + i + 4 * j);
+            products[j] = vfmaq_f32(products[j], some, vld1q_f32(query + i + 4 * j));
+            squares[j] = vfmaq_f32(squares[j], some, some);
+        }
+    *product = vaddvq_f32(vaddq_f32(vaddq_f32(products[0], products[1]), vaddq_f32(products[2], products[3])));
+    *square = vaddvq_f32(vaddq_f32(vaddq_f32(squares[0], squares[1]), vaddq_f32(squares[2], squares[3])));
+    for (; i < dimension; i++) {
+        *product += row[i] * query[i];
+        *square += row[i] * row[i];
+    }
+}
+
+static float row_distance(const float *row, const float *query, int64_t dimension, int absolute)
+{
+    float32x4_t sums[4];
+    int64_t i = 0;
+    for (int j = 0; j < 4; j++)
+        sums[j] = vdupq_n_f32(0);
+    for (; i + 16 <= dimension; i += 16)
+        for (int j = 0; j < 4; j++) {
+            float32x4_t apart = vsubq_f32(vld1q_f32(row + i + 4 * j), vld1q_f32(query + i + 4 * j));
+            sums[j] = absolute ? vaddq_f32(sums[j], vabsq_f32(apart)) : vfmaq_f32(sums[j], apart, apart);
+        }
+    float sum = vaddvq_f32(vaddq_f32(vaddq_f32(sums[0], sums[1]), vaddq_f32(sums[2], sums[3])));
+    for (; i < dimension; i++) {
+        float apart = row[i] - query[i];
+        sum += absolute ? fabsf(apart) : apart * apart;
+    }
+    return sum;
+}
+
+#include "scan_body.h"
+#include "floats_body.h"
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+
+const InstructionSet neon_set = {"neon", scan_codes, scan_floats};
+
+#endif

@@ -1,0 +1,102 @@
+/* Plain C, for processors without any of the other sets. */
+
+#include "kernel.h"
+#include "widening.h"
+
+#include <math.h>
+
+static void block_products(const uint8_t *codes, const int8_t *digits, int64_t chunks,
+                           int32_t *products)
+{
+    const int8_t *upper = digits + 4 * chunks;
+    for (int row = 0; row < BLOCK; row++)
+        products[row] = 0;
+    for (int64_t chunk = 0; chunk < chunks; chunk++)
+        for (int row = 0; row < BLOCK; row++) {
+            const uint8_t *four = codes + (chunk * BLOCK + row) * 4;
+            int32_t sum = 0;
+            for (int i = 0; i < 4; i++)
+                sum += (four[i] & 15) * digits[4 * chunk + i] + (four[i] >> 4) * upper[4 * chunk + i];
+            products[row] += sum;
+        }
+}
+
+static void block_products_of_four(const uint8_t *codes, const int8_t *const digits[4],
+                                   int64_t chunks, int32_t products[4][BLOCK])
+{
+    for (int i = 0; i < 4; i++)
+        block_products(codes, digits[i], chunks, products[i]);
+}
+
+static int64_t row_product(const uint8_t *low, const int8_t *digits, int64_t chunks)
+{
+    const int8_t *upper = digits + 4 * chunks;
+    int32_t sum = 0;
+    for (int64_t i = 0; i < 4 * chunks; i++)
+        sum += (low[i] & 15) * digits[i] + (low[i] >> 4) * upper[i];
+    return sum;
+}
+
+static uint32_t may_reach(const int32_t *products, const float *rows, const Bounds *bounds)
+{
+    uint32_t found = 0;
+    for (int row = 0; row < BLOCK; row++) {
+        float side = rows[SIDE * BLOCK + row];
+        float score = (float)(2 * products[row] - bounds->base) * (rows[SCALE * BLOCK + row] * bounds->scale);
+        float error = rows[RESIDUAL * BLOCK + row] * bounds->by_residual +
+                      rows[REACH * BLOCK + row] * bounds->by_reach + fabsf(side) * bounds->by_side;
+        score += side * bounds->side + (error + bounds->constant);
+        found |= (uint32_t)(score >= bounds->threshold) << row;
+    }
+    return found;
+}
+
+static const float *read_row(const void *rows, int64_t slot, int64_t dimension, int64_t datatype,
+                             float *room)
+{
+    return widened(rows, slot, dimension, datatype, room);
+}
+
+static void row_sums(const float *row, const float *query, int64_t dimension, float *product,
+                     float *square)
+{
+    float products[8] = {0}, squares[8] = {0}; /* lanes, of which compilers make registers */
+    int64_t i = 0;
+    for (; i + 8 <= dimension; i += 8)
+        for (int lane = 0; lane < 8; lane++) {
+            products[lane] += row[i + lane] * query[i + lane];
+            squares[lane] += row[i + lane] * row[i + lane];
+        }
+    for (; i < dimension; i++) {
+        products[0] += row[i] * query[i];
+        squares[0] += row[i] * row[i];
+    }
+    *product = *square = 0;
+    for (int lane = 0; lane < 8; lane++) {
+        *product += products[lane];
+        *square += squares[lane];
+    }
+}
+
+static float row_distance(const float *row, const float *query, int64_t dimension, int absolute)
+{
+    float sums[8] = {0};
+    int64_t i = 0;
+    for (; i + 8 <= dimension; i += 8)
+        for (int lane = 0; lane < 8; lane++) {
+            float apart = row[i + lane] - query[i + lane];
+            sums[lane] += absolute ? fabsf(apart) : apart * apart;
+        }
+    for (; i < dimension; i++) {
+        float apart = row[i] - query[i];
+        sums[0] += absolute ? fabsf(apart) : apart * apart;
+    }
+    for (int lane = 1; lane < 8; lane++)
+        sums[0] += sums[lane];
+    return sums[0];
+}
+
+#include "scan_body.h"
+#include "floats_body.h"
+
+const InstructionSet scalar_set = {"scalar", scan_codes, scan_floats};

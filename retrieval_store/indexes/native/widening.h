@@ -1,0 +1,37 @@
+/* Numbers of all datatypes as float32 and float64. */
+
+#ifndef RETRIEVAL_STORE_WIDENING_H
+#define RETRIEVAL_STORE_WIDENING_H
+
+#include "kernel.h"
+
+#include <string.h>
+
+#define HALF_SCALE 5192296858534827628530496329220096.0f /* 2¹¹² */
+
+/* The bits of a float16 moved by 13 are those of a float32 that is 2¹¹² times smaller, denormals
+   included; infinity becomes 65536, so that nothing is infinite where it is searched. */
+static inline float of_half(uint16_t half)
+{
+    uint32_t bits = (uint32_t)((int32_t)(int16_t)half) << 13 & 0x8fffe000u;
+    float number;
+    memcpy(&number, &bits, 4);
+    return number * HALF_SCALE;
+}
+
+/* A row as float32: where it lies if it is that already, else in `room`. */
+static inline const float *widened(const void *rows, int64_t row, int64_t dimension,
+                                   int64_t datatype, float *room)
+{
+    if (datatype == FLOAT32)
+        return (const float *)rows + row * dimension;
+    if (datatype == FLOAT16)
+        for (int64_t i = 0; i < dimension; i++)
+            room[i] = of_half(((const uint16_t *)rows)[row * dimension + i]);
+    else
+        for (int64_t i = 0; i < dimension; i++)
+            room[i] = ((const uint8_t *)rows)[row * dimension + i];
+    return room;
+}
+
+#endif

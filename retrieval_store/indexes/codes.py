@@ -84,7 +84,7 @@ class Frame:
 class Codes:
     """Codes of `count` rows, in blocks of 32 (the layout stands in `native/kernel.h`).
 
-    high, low: (m, chunks, 4) uint8, the halves of m rows; rows: (blocks, 4, 32) float32, of each
+    high: (blocks, chunks, 32, 4), low: (m, chunks, 4) uint8, the halves of m rows; rows: (blocks, 4, 32) float32, of each
     row the scale, the residual of the upper half alone, what is known exactly (t, or |y|² / 2), and
     |ŷ|; finer: (m,) float32, residuals of both halves. slots: (count,) of rows from all over, None
     where they follow one another.
@@ -121,7 +121,7 @@ def room_for(count: int, frame: Frame) -> Codes:
     return Codes(
         0,
         frame,
-        np.zeros((blocks * BLOCK, chunks, 4), np.uint8),
+        np.zeros((blocks, chunks, BLOCK, 4), np.uint8),
         np.zeros((blocks * BLOCK, chunks, 4), np.uint8),
         np.zeros((blocks, OF_ROW, BLOCK), np.float32),
         np.zeros(blocks * BLOCK, np.float32),

@@ -11,7 +11,7 @@ import numpy as np
 from retrieval_store.base.arrays import Bytes, Floats, Ints
 from retrieval_store.indexes.native.structures import SOUGHT, WORD, address
 
-BESIDES = 2  # room for noted rows, against how many there may be at last
+BESIDES = 8  # room for noted rows, against how many there may be at last: the best may come last
 Candidates = Ints | None
 
 
@@ -25,7 +25,7 @@ class Sought:
     def __init__(
         self, queries: int, k: int, most: int, room: int = 0, floor: float = -np.inf
     ) -> None:
-        self._queries, self._capacity = queries, BESIDES * most + 1
+        self._queries, self._most, self._capacity = queries, most, BESIDES * most + 1
         row = WORD * (2 * self._capacity + k)
         heads = SOUGHT.size * queries
         self.buffer: Bytes = np.empty(heads + queries * row + room, np.uint8)
@@ -36,7 +36,17 @@ class Sought:
             uppers = slots + WORD * self._capacity
             best = uppers + WORD * self._capacity
             places = self.at + slots, self.at + uppers
-            state = (floor, self.at + best, k, 0, *places, 0, self._capacity, most, 0)
+            state = (
+                floor,
+                self.at + best,
+                k,
+                0,
+                *places,
+                0,
+                self._capacity,
+                (BESIDES - 1) * most,
+                0,
+            )
             self.put(SOUGHT, SOUGHT.size * query, *state)
 
     @property
@@ -62,4 +72,4 @@ class Sought:
         bounds: Floats = self.buffer[uppers : uppers + WORD * found].view(np.float64)
         slots: Ints = self.buffer[first : first + WORD * found].view(np.int64)
         kept: Ints = slots[bounds >= floor]
-        return kept
+        return kept if len(kept) <= self._most else None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import retrieval_store
 from retrieval_store.engine.storage.vectors import rows_per_block
 from retrieval_store.errors import DamagedError, InvalidArgumentError
-from retrieval_store.indexes.kernels import has_products
+from retrieval_store.indexes.native.library import kernel
 from retrieval_store.interface.points import Fields, PointBatch, Vectors
 from retrieval_store.interface.queries import Query
 from retrieval_store.interface.spaces import NewSpace
@@ -169,7 +169,7 @@ def test_answers_are_those_of_brute_force_over_what_was_rounded(monkeypatch, cli
     things = populated(client, metric)
     things.optimize()
     told = things.explain(query_embeddings=cloud(1, 5))["plans"][0]["method"]
-    assert told == ("codes" if coded and has_products() else "exact")
+    assert told == ("codes" if coded and kernel() is not None else "exact")
     for seed in range(4):
         for below in (None, 650, 300, 20):
             check_answers(things, as_held(), metric, seed, below)

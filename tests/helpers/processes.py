@@ -66,7 +66,7 @@ def use_index(set_attribute) -> None:
     from retrieval_store.engine.nearest import planner
 
     set_attribute(planner, "PASS", 1e12)
-    set_attribute(planner, "FLOATS", 1e12)
+    set_attribute(planner, "FLOATS", 1e11)
 
 
 def eager_codes(set_attribute) -> None:
@@ -77,8 +77,9 @@ def eager_codes(set_attribute) -> None:
     from retrieval_store.engine.nearest import by_codes, planner
     from retrieval_store.engine.upkeep import code_check, verify
 
+    set_attribute(segments, "WORTH_CELLS", 1)
+    set_attribute(segments, "LEAST_DIMENSIONS", 1)
     for module in (segments, report):
-        set_attribute(module, "WORTH_CELLS", 1)
         set_attribute(module, "LEAST_CELLS", 0)
     set_attribute(points, "FRESH_CELLS", 0)
     set_attribute(points, "ATTENTION_EVERY", 1)

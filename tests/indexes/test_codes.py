@@ -1,28 +1,42 @@
-"""What codes bound, against float64: no true neighbour is ever proved out."""
+"""What codes bound, against float64: no true neighbour is ever proved out, by no instruction set."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval_store.indexes import proof
+from retrieval_store.engine.upkeep.code_check import rotated
+from retrieval_store.indexes import scan
 from retrieval_store.indexes.codes import (
-    best_centre,
+    MOST_DIMENSIONS,
+    Frame,
+    best_frame,
     encode_into,
+    first_of,
     gathered,
-    part_of,
     room_for,
     serves,
-    slices_of,
 )
-from retrieval_store.indexes.exact import BY_PRODUCTS, is_safe_length, length_of, norms_of
-from retrieval_store.indexes.kernels import MOST_DIMENSIONS, packed, products
+from retrieval_store.indexes.exact import BY_PRODUCTS, is_safe_length, length_of
+from retrieval_store.indexes.native.library import kernel
+from retrieval_store.indexes.native.structures import BLOCK
 from tests.helpers.indexed import with_codes
 from tests.helpers.oracle import brute_force
 from tests.indexes.test_exact import CLOUDS
-from tests.often import up_to
+from tests.often import times, up_to
 
 pytestmark = with_codes
+SETS = [] if kernel() is None else kernel().names
+EVERY_SET = pytest.mark.parametrize("instructions", SETS)
+
+
+@pytest.fixture(autouse=True)
+def usual_instructions():
+    """Whatever a test goes on with, the next has the usual ones."""
+    usual = kernel().name
+    yield
+    kernel().use(usual)
+
 
 HARD = {
     **CLOUDS,
@@ -42,27 +56,21 @@ HARD = {
 }
 
 
-def encoded(rows, metric, centre):
-    """Codes of rows."""
-    into = room_for(len(rows), rows.shape[1], metric, centre)
-    encode_into(into, 0, rows, norms_of(rows).lengths, metric)
-    return part_of(into, 0, len(rows))
+def encoded(rows, metric, frame=None):
+    """Codes of rows, with bytes in between that mean nothing."""
+    into = room_for(len(rows), frame or best_frame(rows, metric, 11))
+    into.high[:], into.low[:], into.rows[:], into.finer[:] = 255, 255, np.nan, np.nan
+    for start in range(0, len(rows), 333):
+        encode_into(into, start, rows[start : start + 333])
+    return first_of(into, len(rows))
 
 
-def coded(rows, metric, pieces, centre="best"):
-    """One stretch of codes of rows in so many pieces, with the centre chosen for each."""
-    lengths, made, firsts = norms_of(rows).lengths, [], []
-    size = -(-len(rows) // pieces // 64) * 64
-    for start in range(0, len(rows), size):
-        some = slice(start, start + size)
-        chosen = (
-            best_centre(rows[some], lengths[some], metric) if isinstance(centre, str) else centre
-        )
-        made.append(encoded(rows[some], metric, chosen))
-        firsts.append(start)
-    return [
-        proof.stretch([piece], [first], None) for piece, first in zip(made, firsts, strict=True)
-    ]
+def coded(rows, metric, pieces):
+    """Codes of rows in so many pieces, each in a frame of its own."""
+    size = max(BLOCK, -(-len(rows) // pieces // BLOCK) * BLOCK)
+    firsts = range(0, len(rows), size)
+    made = [encoded(rows[first : first + size], metric) for first in firsts]
+    return scan.Pieces.of(made, firsts)
 
 
 def missed(rows, queries, metric, k, found):
@@ -77,28 +85,42 @@ def missed(rows, queries, metric, k, found):
 
 
 def usable(queries, metric):
-    lengths = np.array([length_of(query) for query in queries])
+    lengths = [length_of(query) for query in queries]
     good = [is_safe_length(length) and length > 0 for length in lengths]
-    return queries[good], lengths[good]
+    return queries[good], [length for length, one in zip(lengths, good, strict=True) if one]
 
 
+def bits_of(allowed):
+    padded = np.zeros(-(-len(allowed) // BLOCK) * BLOCK, np.bool_)
+    padded[: len(allowed)] = allowed
+    return np.packbits(padded, bitorder="little").view("<u4")
+
+
+@EVERY_SET
 @pytest.mark.parametrize("metric", BY_PRODUCTS)
 @pytest.mark.parametrize("cloud", HARD)
-def test_no_neighbour_is_proved_out(cloud, metric):
+def test_no_neighbour_is_proved_out(cloud, metric, instructions):
+    kernel().use(instructions)
     random = np.random.default_rng(3)
     rows = HARD[cloud](random, (3_000, 48)).astype(np.float32)
     rows[10], rows[20] = 0, rows[30]
     others = HARD[cloud](random, (4, 48)).astype(np.float32)
     queries, lengths = usable(np.vstack([others, rows[30:31], rows[:2]]), metric)
-    for centre in ("best", None):
-        stretches = coded(rows, metric, 3, centre)
-        found = proof.candidates(queries, lengths, stretches, metric, 10, len(rows))
-        assert not len(missed(rows, queries, metric, 10, found))
+    pieces = coded(rows, metric, 3)
+    found = scan.candidates(queries, lengths, pieces, 10, len(rows))
+    assert not len(missed(rows, queries, metric, 10, found))
+    alone = [
+        scan.candidates(queries[i : i + 1], lengths[i : i + 1], pieces, 10, len(rows))[0]
+        for i in range(len(queries))
+    ]
+    for one, other in zip(found, alone, strict=True):  # together and alone
+        assert sorted(one) == sorted(other)
 
 
 @settings(max_examples=up_to(150), deadline=None)
 @given(st.data())
 def test_no_neighbour_is_proved_out_whatever_the_vectors(data):
+    kernel().use(data.draw(st.sampled_from(SETS)))
     metric = data.draw(st.sampled_from(BY_PRODUCTS))
     dimension = data.draw(st.sampled_from([1, 2, 3, 7, 31, 64, 100, 257, 1_041, 4_096]))
     count = data.draw(st.integers(1, 400))
@@ -112,29 +134,28 @@ def test_no_neighbour_is_proved_out_whatever_the_vectors(data):
     others = (random.standard_normal((2, dimension)) * size + shift).astype(np.float32)
     queries, lengths = usable(np.vstack([others, rows[:3]]), metric)
     k = data.draw(st.integers(1, 30))
-    stretches = coded(rows, metric, data.draw(st.integers(1, 3)))
-    found = proof.candidates(queries, lengths, stretches, metric, k, count)
+    pieces = coded(rows, metric, data.draw(st.integers(1, 3)))
+    found = scan.candidates(queries, lengths, pieces, k, count)
     assert not len(missed(rows, queries, metric, k, found))
 
 
 @settings(max_examples=up_to(60), deadline=None)
-@given(st.integers(0, 2**32 - 1), st.sampled_from(BY_PRODUCTS), st.floats(0.01, 1.0))
-def test_what_must_not_be_found_is_not_and_the_rest_is(seed, metric, share):
+@given(st.integers(0, 2**32 - 1), st.sampled_from(BY_PRODUCTS), st.floats(0.01, 1.0), st.data())
+def test_what_must_not_be_found_is_not_and_the_rest_is(seed, metric, share, data):
+    kernel().use(data.draw(st.sampled_from(SETS)))
     random = np.random.default_rng(seed)
     rows = random.standard_normal((700, 24)).astype(np.float32)
     queries, lengths = usable(random.standard_normal((3, 24)).astype(np.float32), metric)
     allowed = random.random(len(rows)) < share
     slots = np.flatnonzero(allowed)
-    stretches = coded(rows, metric, 2)
-    penalty = np.full(-(-len(rows) // 64) * 64, proof.FORBIDDEN, np.float32)
-    penalty[slots] = 0
-    k = 5
-    by_penalty = proof.candidates(queries, lengths, stretches, metric, k, len(rows), penalty)
-    pieces = list(slices_of(encoded(rows, metric, None), 64))
-    chosen = [(piece, slots[slots // 64 == i] % 64) for i, piece in enumerate(pieces)]
-    some = proof.stretches_of(gathered(chosen, metric), slots)
-    by_copies = proof.candidates(queries, lengths, some, metric, k, len(rows))
-    for found in (by_penalty, by_copies):
+    pieces, k = coded(rows, metric, 2), 5
+    by_bits = scan.candidates(queries, lengths, pieces, k, len(rows), bits_of(allowed))
+    frame = best_frame(rows, metric, 5)
+    parts = [encoded(rows[first : first + 64], metric, frame) for first in range(0, 700, 64)]
+    chosen = [(part, slots[slots // 64 == i] % 64) for i, part in enumerate(parts)]
+    copies = scan.Pieces.of([gathered(chosen, slots)], [0])
+    by_copies = scan.candidates(queries, lengths, copies, k, len(rows))
+    for found in (by_bits, by_copies):
         for query, candidates in zip(queries, found, strict=True):
             assert allowed[candidates].all()
             distances = brute_force(query, rows, metric)[slots]
@@ -142,51 +163,109 @@ def test_what_must_not_be_found_is_not_and_the_rest_is(seed, metric, share):
             assert np.isin(nearest, candidates).all()
 
 
-def test_few_candidates_are_left_of_many_vectors():
+COUNT = times(20_000, 100_000)
+
+
+def gauss(random, dimension=384, count=COUNT):
+    return random.standard_normal((count + 3, dimension), np.float32)
+
+
+def few_large(random):
+    rows = gauss(random)
+    rows[:, :4] *= 50
+    return rows
+
+
+def windows(random):
+    """Means of fifty vectors that follow one another, as of words in sliding windows of a text."""
+    sums = np.cumsum(gauss(random, count=COUNT + 50), axis=0, dtype=np.float64)
+    rows = (sums[50:] - sums[:-50])[: COUNT + 3]
+    random.shuffle(rows)
+    return rows
+
+
+def near_duplicates(random):
+    """A hundred of each, one group after the other; the queries are near some of them."""
+    each = np.repeat(gauss(random, count=COUNT // 100), 100, axis=0)[:COUNT]
+    rows = np.vstack([each, each[:: COUNT // 3][:3]])
+    return rows + 0.05 * gauss(random)
+
+
+HARD_TO_TELL = {
+    "gauss": (gauss, BY_PRODUCTS),
+    "gauss of 1,536": (lambda random: gauss(random, 1_536), ("cosine",)),
+    "far from the origin": (lambda random: gauss(random) + 30, BY_PRODUCTS),
+    "a few large": (few_large, BY_PRODUCTS),
+    "sparse": (lambda random: gauss(random) * (random.random((COUNT + 3, 384)) < 0.02), ("ip", "cosine")),
+    "binary": (lambda random: np.sign(gauss(random)).clip(0), ("cosine", "l2")),
+    "sliding windows": (windows, ("cosine",)),
+    "near duplicates": (near_duplicates, ("cosine", "l2")),
+    "heavy tails": (lambda random: gauss(random) * np.exp(random.standard_normal((COUNT + 3, 1))), ("l2", "ip")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric"),
+    [(kind, metric) for kind, (_, each) in HARD_TO_TELL.items() for metric in each],
+)
+def test_few_floats_are_left_of_what_is_hard_to_tell_apart(kind, metric):
+    make, _ = HARD_TO_TELL[kind]
+    rows = make(np.random.default_rng(0)).astype(np.float32)
+    rows, others = rows[:-3], rows[-3:]
+    queries, lengths = usable(others, metric)
+    found = scan.candidates(queries, lengths, coded(rows, metric, 2), 10, len(rows))
+    assert max(len(slots) for slots in found) <= len(rows) // 20
+    assert not len(missed(rows, queries, metric, 10, found))
+
+
+def test_few_candidates_are_left_of_many_vectors_also_where_many_are_wanted():
     random = np.random.default_rng(0)
     rows = random.standard_normal((20_000, 128)).astype(np.float32)
     queries, lengths = usable(random.standard_normal((20, 128)).astype(np.float32), "cosine")
-    found = proof.candidates(queries, lengths, coded(rows, "cosine", 2), "cosine", 10, 20_000)
-    assert np.median([len(slots) for slots in found]) < 80
-    assert not len(missed(rows, queries, "cosine", 10, found))
+    pieces = coded(rows, "cosine", 2)
+    for k, most in ((10, 40), (1_000, 2_000)):
+        found = scan.candidates(queries, lengths, pieces, k, 20_000)
+        assert np.median([len(slots) for slots in found]) < most
+        assert not len(missed(rows, queries, "cosine", k, found))
 
 
-def test_a_centre_is_used_where_the_vectors_lie_far_from_the_origin_and_only_there():
+def test_a_frame_is_shared_by_rows_of_one_kind_and_by_no_others():
     random = np.random.default_rng(0)
-    near = random.standard_normal((8_000, 64)).astype(np.float32)
-    far = near + np.float32(300)
-    lengths = norms_of(far).lengths
-    centre = best_centre(far, lengths, "l2")
-    assert centre is not None and best_centre(near, norms_of(near).lengths, "l2") is None
-    queries, own = usable(random.standard_normal((5, 64)).astype(np.float32) + 300, "l2")
-
-    def left(chosen):
-        stretches = coded(far, "l2", 1, chosen)
-        found = proof.candidates(queries, own, stretches, "l2", 10, len(far))
-        return np.median([len(slots) for slots in found])
-
-    assert left(centre) < 60 and left(None) > 10 * left(centre)
-    assert serves(centre, best_centre(far[:500], lengths[:500], "l2"), far, lengths, "l2")
-    assert not serves(centre, None, near, norms_of(near).lengths, "l2")
+    near = random.standard_normal((4_000, 64)).astype(np.float32)
+    for metric in BY_PRODUCTS:
+        for rows in (near, near + np.float32(300)):
+            frame = best_frame(rows, metric, 1)
+            assert serves(frame, best_frame(rows[:500], metric, 2), rows[:500])
+        other = near + np.float32(300) * np.sign(near[0])
+        assert not serves(frame, best_frame(other, metric, 3), other)
 
 
 def test_queries_whose_candidates_are_too_many_are_told_apart_from_the_others():
-    rows = np.vstack([np.ones((5_000, 16)), -np.eye(16)]).astype(np.float32)
+    rows = np.vstack([np.ones((3_000, 16)), -np.eye(16)]).astype(np.float32)
     queries, lengths = usable(np.vstack([np.ones(16), -np.eye(16)[0]]).astype(np.float32), "cosine")
-    hard, easy = proof.candidates(queries, lengths, coded(rows, "cosine", 1), "cosine", 1, 500)
-    assert hard is None and 5_000 in easy
+    pieces = coded(rows, "cosine", 1)
+    hard, easy = scan.candidates(queries, lengths, pieces, 1, 500)
+    assert hard is None and 3_000 in easy
+    assert scan.candidates(queries[:1], lengths[:1], pieces, 1, 500) == [None]
 
 
 @pytest.mark.parametrize("metric", BY_PRODUCTS)
 @pytest.mark.parametrize("far", [0, 100])
-def test_codes_of_float16_are_those_of_its_numbers(metric, far):
-    halves = (np.random.default_rng(4).standard_normal((3_000, 24)) + far).astype(np.float16)
-    made = []
-    for rows in (halves, halves.astype(np.float32)):
-        lengths = norms_of(rows).lengths
-        made.append(encoded(rows, metric, best_centre(rows, lengths, metric)))
-    for name in ("numbers", "scales", "residuals", "lengths", "halves", "centre"):
-        assert np.array_equal(*(getattr(codes, name) for codes in made)), name
+@pytest.mark.parametrize("datatype", [np.float16, np.uint8])
+def test_codes_of_other_datatypes_are_those_of_their_numbers(metric, far, datatype):
+    rows = (3 * np.random.default_rng(4).standard_normal((3_000, 24)) + far).clip(0)
+    rows = rows.astype(datatype)
+    wide = rows.astype(np.float32)
+    frame = best_frame(wide, metric, 1)
+    one, other = encoded(rows, metric, frame), encoded(wide, metric, frame)
+    blocks, count = len(rows) // BLOCK, len(rows)
+    for name, stop in (
+        ("high", blocks),
+        ("low", count),
+        ("rows", blocks),
+        ("finer", count),
+    ):
+        assert np.array_equal(getattr(one, name)[:stop], getattr(other, name)[:stop]), name
 
 
 def test_rows_of_unsafe_length_are_always_candidates():
@@ -194,31 +273,47 @@ def test_rows_of_unsafe_length_are_always_candidates():
     rows = random.standard_normal((2_000, 16)).astype(np.float32)
     rows[[5, 700]] = [[1e30] * 16, [1e-30] * 16]
     queries, lengths = usable(random.standard_normal((3, 16)).astype(np.float32), "cosine")
-    for slots in proof.candidates(queries, lengths, coded(rows, "cosine", 1), "cosine", 3, 2_000):
+    for slots in scan.candidates(queries, lengths, coded(rows, "cosine", 1), 3, 2_000):
         assert {5, 700} <= set(slots.tolist()) and len(slots) < 300
 
 
-@pytest.mark.parametrize("dimension", [1, 3, 31, 64, 1_040, 1_041, 20_000, MOST_DIMENSIONS])
-@pytest.mark.parametrize("queries", [1, 2, 3, 5, 16])
-def test_products_of_codes_are_exact(dimension, queries):
+@pytest.mark.parametrize("dimension", [1, 3, 31, 64, 1_041, MOST_DIMENSIONS])
+def test_a_rotation_keeps_lengths_and_products(dimension):
     random = np.random.default_rng(0)
-    codes = random.integers(-127, 128, (64, dimension), np.int8)
-    codes[0], codes[1] = 127, -127
-    vectors = random.integers(-127, 128, (queries, dimension), np.int8)
-    vectors[0] = 127
-    expected = codes.astype(np.int64) @ vectors.T.astype(np.int64)
-    assert np.array_equal(products(codes, packed(vectors)), expected)
+    rows = random.standard_normal((5, dimension))
+    turned = rotated(rows, Frame(3, np.zeros(dimension, np.float32), "l2"))
+    assert np.allclose(turned @ turned.T, rows @ rows.T, rtol=1e-12, atol=1e-9)
+
+
+@EVERY_SET
+def test_the_largest_sums_do_not_overflow(instructions):
+    kernel().use(instructions)
+    frame = Frame(0, np.zeros(MOST_DIMENSIONS, np.float32), "ip")
+    alike = rotated(np.ones((1, MOST_DIMENSIONS)), frame)[0]  # numbers that a rotation makes of …
+    back = frame.signs[0] * np.sign(alike)
+    rows = np.vstack([back * i for i in (1, -1, 2, -2, 3, -3)]).astype(np.float32)
+    queries, lengths = usable(rows, "ip")
+    found = scan.candidates(queries, lengths, coded(rows, "ip", 1), 1, 6)
+    assert not len(missed(rows, queries, "ip", 1, found))
 
 
 def test_rows_of_very_different_lengths_are_found_wherever_they_stand():
     """The query is the centre, so that only their length tells rows apart; most aren't allowed."""
-    base = np.zeros((64, 16), np.float32)
+    base = np.zeros((64, 32), np.float32)
     base[:, 0] = 1
     far = np.repeat(base, 2, axis=0)
     far[::2, 1] = 3_000 + np.arange(64)
-    near, other = (encoded(rows, "l2", base[0]) for rows in (base, far))
-    stretches = [proof.stretch([near], [0], None), proof.stretch([other], [64], None)]
-    penalty = np.full(192, proof.FORBIDDEN, np.float32)
-    penalty[64::2] = 0
-    (found,) = proof.candidates(base[:1], np.ones(1), stretches, "l2", 1, 192, penalty)
+    pieces = scan.Pieces.of([encoded(base, "l2"), encoded(far, "l2")], [0, 64])
+    allowed = np.zeros(192, np.bool_)
+    allowed[64::2] = True
+    (found,) = scan.candidates(base[:1], [1.0], pieces, 1, 192, bits_of(allowed))
     assert 64 in found
+
+
+def test_many_queries_that_may_note_much_are_looked_at_in_turns(monkeypatch):
+    monkeypatch.setattr(scan, "NOTED", 5_000)
+    random = np.random.default_rng(0)
+    rows = random.standard_normal((2_000, 32)).astype(np.float32)
+    queries, lengths = usable(random.standard_normal((9, 32)).astype(np.float32), "l2")
+    found = scan.candidates(queries, lengths, coded(rows, "l2", 1), 7, 2_000)
+    assert len(found) == 9 and not len(missed(rows, queries, "l2", 7, found))

@@ -106,6 +106,6 @@ def test_of_batches_only_one_at_a_time_is_multiplied(monkeypatch, dtype, share):
         return multiply(queries, rows, out=out)
 
     monkeypatch.setattr(blas.np, "matmul", noted)
-    searched(5, dtype, share)
+    searched(9, dtype, share)
     assert turns
     assert all(turns)

@@ -110,13 +110,17 @@ def _segment(memory: mmap.mmap, start: int, layout: _Layout, path: Path) -> Code
     of_rows = floats[dimension : dimension + OF_ROW * rows].reshape(-1, OF_ROW, BLOCK)
     centre, finer = floats[:dimension].copy(), floats[dimension + OF_ROW * rows :]
     _refuse_senseless(of_rows, finer, centre, path)
-    high, low = (_half(memory, start + place, layout) for place in (layout.high, layout.low))
-    return Codes(rows, Frame(seed, centre, layout.metric), high, low, of_rows, finer)
-
-
-def _half(memory: mmap.mmap, start: int, layout: _Layout) -> Bytes:
-    codes: Bytes = np.frombuffer(memory, np.uint8, layout.half, start)
-    return codes.reshape(layout.rows, -1, 4)
+    chunks = chunks_of(dimension)
+    high: Bytes = np.frombuffer(memory, np.uint8, layout.half, start + layout.high)
+    low: Bytes = np.frombuffer(memory, np.uint8, layout.half, start + layout.low)
+    return Codes(
+        rows,
+        Frame(seed, centre, layout.metric),
+        high.reshape(-1, chunks, BLOCK, 4),
+        low.reshape(rows, chunks, 4),
+        of_rows,
+        finer,
+    )
 
 
 def _refuse_senseless(of_rows: Matrix, finer: Matrix, centre: Matrix, path: Path) -> None:

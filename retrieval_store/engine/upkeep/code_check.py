@@ -57,7 +57,8 @@ def _holds(found: Codes, start: int, vectors: Floats) -> Bools:
     own, lengths, good = _coded(vectors, found.frame, sides)
     size = _length(own)
     turned = rotated(own, found.frame)
-    high = _numbers(found.high[some], own.shape[1])
+    in_rows = found.high[blocks].transpose(0, 2, 1, 3).reshape(-1, *found.low.shape[1:])
+    high = _numbers(in_rows[:count], own.shape[1])
     low = _numbers(found.low[some], own.shape[1])
     upper = (high - 7.5) * scales[:, None]
     whole = (16 * high + low - 127.5) * (scales[:, None] / 16)

@@ -44,7 +44,7 @@ typedef struct {
 /* What one query has found. best: the k largest lower bounds, the least of them first (a heap), of
    which `held` are there; floor: no row whose score is below it is looked for; slots, uppers:
    [capacity] the rows that may be among the nearest, and their upper bounds; most: how many of these
-   there may be before the query is given up as hard. */
+   there may be at any time before the query is given up as hard. */
 typedef struct {
     double floor;
     double *best;

@@ -37,13 +37,9 @@ class Kernel:
     """
 
     def __init__(self, library: ctypes.CDLL, chosen: str | None) -> None:
-        self.names = _names(library)
-        self.name = self.names[0] if chosen is None else chosen
-        if self.name not in self.names:
-            there = ", ".join(map(repr, [*self.names, NONE]))
-            raise ValueError(f"{CHOICE}={self.name!r} should be one of {there} on this processor")
+        self._library, self.names = library, _names(library)
         library.rs_set.restype = ctypes.c_void_p
-        self._set = ctypes.c_void_p(library.rs_set(ctypes.c_int64(self.names.index(self.name))))
+        self.use(self.names[0] if chosen is None else chosen)
         self._scan, self._scan_floats = library.rs_scan, library.rs_scan_floats
         self._distances, self._turn = library.rs_distances, library.rs_turn
         self._encode, self._gather = library.rs_encode, library.rs_gather
@@ -52,6 +48,15 @@ class Kernel:
             function.argtypes = [ctypes.c_void_p]
         pointer, number = ctypes.c_void_p, ctypes.c_double
         self._turn.argtypes = [pointer, number, pointer, pointer, pointer, pointer]
+
+    def use(self, name: str) -> None:
+        """Go on with the instruction set of this name."""
+        if name not in self.names:
+            there = ", ".join(map(repr, [*self.names, NONE]))
+            raise ValueError(f"{CHOICE}={name!r} should be one of {there} on this processor")
+        self.name = name
+        number = ctypes.c_int64(self.names.index(name))
+        self._set = ctypes.c_void_p(self._library.rs_set(number))
 
     def scan(self, scan: int) -> None:
         """Look at codes, as the SCAN at this address says. Ctrl-C comes through between two calls,

@@ -2,6 +2,7 @@
 files."""
 
 import logging
+import os
 import subprocess
 import sys
 import zlib
@@ -359,14 +360,6 @@ def test_vectors_that_codes_cannot_tell_apart_are_searched_as_they_are(client, m
 
 WITHOUT = """
 import sys
-import numpy as np
-if sys.argv[2] == "no numkong":
-    sys.modules["numkong"] = None
-elif sys.argv[2] == "serial":
-    import numkong
-    for name, there in numkong.get_capabilities().items():
-        if name != "serial":
-            numkong.disable_capability(name)
 import retrieval_store
 from tests.engine.nearest.test_coded_search import as_held, check_answers, methods, opened
 with retrieval_store.Client(sys.argv[1]) as client:
@@ -378,13 +371,13 @@ with retrieval_store.Client(sys.argv[1]) as client:
 """
 
 
-@pytest.mark.parametrize("without", ["no numkong", "serial"])
-def test_without_fast_products_of_int8_floats_are_searched(tmp_path, without):
+def test_without_the_compiled_part_floats_are_searched(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         populated(client).optimize()
     assert code_files(tmp_path)
-    command = [sys.executable, "-c", WITHOUT, str(tmp_path), without]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", WITHOUT, str(tmp_path)]
+    without = {**os.environ, "RETRIEVAL_STORE_INSTRUCTIONS": "none"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=without)
     assert done.stdout.split("\n")[:2] == ["['exact']", "[['new']]"]
 
 
@@ -408,15 +401,6 @@ def test_many_processes_search_the_same_files(tmp_path):
         readers = [subprocess.Popen(command) for _ in range(READERS)]
         opened(client).optimize()
         assert [reader.wait() for reader in readers] == [0] * READERS
-
-
-def test_the_machine_is_not_measured_for_a_small_collection(tmp_path, monkeypatch):
-    monkeypatch.setattr(segments, "WORTH_CELLS", 500_000)
-    monkeypatch.setattr("retrieval_store.engine.upkeep.coding.measure", lambda: pytest.fail())
-    with retrieval_store.Client(tmp_path) as client:
-        things = populated(client)
-        things.optimize()
-        check_answers(things, as_held(700))
 
 
 def test_nothing_is_logged_where_all_is_well(client, caplog):

@@ -42,7 +42,7 @@ from retrieval_store.engine.upkeep.filling import load
 from retrieval_store.engine.words import kept
 from retrieval_store.errors import DamagedError, RetrievalStoreError
 from retrieval_store.filters.expression import Range
-from retrieval_store.indexes.kernels import has_products
+from retrieval_store.indexes.native.library import kernel
 from retrieval_store.interface.points import Fields, PointBatch, SpecialVectors, Vectors, WriteRules
 from retrieval_store.interface.queries import MultiQuery, Query, SparseQuery
 from retrieval_store.interface.spaces import NewSpace
@@ -602,7 +602,7 @@ TARGETS = {
     "lists": (derived_of("[tw]"), 10),
     "vectors": (vectors, 8),
 }
-if has_products():  # else nobody makes or reads codes
+if kernel() is not None:  # else nobody makes or reads codes
     TARGETS["codes"] = (derived_of("codes"), 10)
 
 

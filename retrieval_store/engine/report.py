@@ -35,6 +35,7 @@ from retrieval_store.engine.storage.write import owners_of
 from retrieval_store.errors import ClientClosedError, FormatError, NotFoundError, StorageError
 from retrieval_store.indexes import EXACT, is_installed
 from retrieval_store.indexes.exact import BY_PRODUCTS
+from retrieval_store.indexes.native.library import REMEDY, kernel
 from retrieval_store.interface.records import Gauges, Mode
 from retrieval_store.interface.spaces import Indexed, index_name
 
@@ -212,8 +213,17 @@ def statistics(view: SearchView, directory: Path | None) -> Payload:
         "spaces": {name: _of_space(view, s) for name, s in state.spaces.items()},
         "memory": {**_in_memory(state, kept, directory)},
         "budget": {**BUDGET.told},
+        "compiled": {**compiled()},
         "disk": {} if directory is None else {**_on_disk(directory)},
     }
+
+
+def compiled() -> dict[str, str | None]:
+    """The instruction set of the compiled part, or what to do to have one."""
+    there = kernel()
+    if there is None:
+        return {"instructions": None, "advice": REMEDY}
+    return {"instructions": there.name, "advice": None}
 
 
 def _in_memory(state: State, kept: Kept, directory: Path | None) -> dict[str, int]:
@@ -246,6 +256,7 @@ def _of_space(view: SearchView, space: SpaceState) -> Payload:
         "dead_slots": space.dead,
         "index": index,
         "indexed_slots": kept.indexes[name].covered,
+        "index_seconds_left": kept.indexes[name].seconds_left(slots),
         "coded_slots": max(coded, kept.codes[name].shown().count_below(slots)),
     }
 

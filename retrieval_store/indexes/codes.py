@@ -84,10 +84,10 @@ class Frame:
 class Codes:
     """Codes of `count` rows, in blocks of 32 (the layout stands in `native/kernel.h`).
 
-    high: (blocks, chunks, 32, 4), low: (m, chunks, 4) uint8, the halves of m rows; rows: (blocks, 4, 32) float32, of each
-    row the scale, the residual of the upper half alone, what is known exactly (t, or |y|² / 2), and
-    |ŷ|; finer: (m,) float32, residuals of both halves. slots: (count,) of rows from all over, None
-    where they follow one another.
+    high: (blocks, chunks, 32, 4), low: (m, chunks, 4) uint8, the halves of m rows; rows: (blocks,
+    4, 32) float32, of each row the scale, the residual of the upper half alone, what is known
+    exactly (t, or |y|² / 2), and |ŷ|; finer: (m,) float32, residuals of both halves. slots:
+    (count,) of rows from all over, None where they follow one another.
     """
 
     count: int

@@ -15,7 +15,7 @@ same share of the sum itself.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -55,22 +55,24 @@ GATHER_FACTOR = 1.5  # what copying rows so and multiplying them costs, against 
 class Norms:
     """Lengths of the rows of a matrix, and what follows from them.
 
-    lengths: (n,) float64; squared, inverse: (n,) float32 (inverse is 0 where the length is 0);
-    safe: no product of rows of such lengths leaves float32's range; longest: the largest length.
+    lengths: (n,) float64; safe: no product of rows of such lengths leaves float32's range; longest:
+    the largest length.
     """
 
     lengths: Floats
-    squared: Matrix
-    inverse: Matrix
     safe: bool
     longest: float
 
+    def squared(self, rows: Ints | slice) -> Matrix:
+        """Squares of the lengths of some rows."""
+        lengths = self.lengths[rows]
+        return (lengths * lengths).astype(np.float32)
 
-def taken(norms: Norms, rows: Ints) -> Norms:
-    """The norms of some of the rows."""
-    return Norms(
-        norms.lengths[rows], norms.squared[rows], norms.inverse[rows], norms.safe, norms.longest
-    )
+    def inverse(self, rows: Ints | slice) -> Matrix:
+        """1 over the lengths of some rows, 0 where they are 0."""
+        lengths = self.lengths[rows]
+        inverse: Floats = np.divide(1.0, lengths, out=np.zeros(len(lengths)), where=lengths > 0)
+        return inverse.astype(np.float32)
 
 
 def length_of(vector: Matrix) -> float:
@@ -96,24 +98,22 @@ def _lengths_of(rows: Stored) -> Floats:
 def norms_of(rows: Stored) -> Norms:
     """The norms of (n, dim) rows."""
     lengths = _lengths_of(rows)
-    with np.errstate(over="ignore", divide="ignore", under="ignore"):
-        inverse = np.where(lengths > 0, 1.0 / lengths, 0.0).astype(np.float32)
-        squared = (lengths * lengths).astype(np.float32)
-    return Norms(lengths, squared, inverse, _all_safe(lengths), float(lengths.max(initial=0.0)))
+    return Norms(lengths, _all_safe(lengths), float(lengths.max(initial=0.0)))
 
 
 def nearest(
     queries: Matrix,
     lengths: Sequence[float],
     matrix: Stored,
-    norms: Norms,
+    norms: Callable[[], Norms],
     metric: Metric,
     k: int,
     slots: Ints | None,
 ) -> Iterator[tuple[Ints, Floats]]:
     """For each query the k nearest rows of `matrix`, and all that tie with the k-th, in no order.
 
-    queries: (q, dim) float32, and their lengths; matrix: (n, dim); norms: of its rows;
+    queries: (q, dim) float32, and their lengths; matrix: (n, dim); norms: asked for those of its
+    rows, where they are needed;
     slots: the rows that may be found, None for all. Yields row numbers, int64 (m,), and distances,
     float64 (m,): "l2" squared, "l1" the sum of absolute differences, "ip" 1 - dot, "cosine" 1 - cos
     (1 when a vector is zero).
@@ -129,9 +129,9 @@ def nearest(
                 found = np.arange(len(matrix)) if slots is None else slots
             yield _closest(query, length, matrix, found, metric, k)
     elif metric == "l1":
-        yield from _nearest_by_differences(queries, lengths, matrix, norms, k, slots)
+        yield from _nearest_by_differences(queries, lengths, matrix, norms(), k, slots)
     else:
-        yield from _nearest_by_products(queries, lengths, matrix, norms, metric, k, slots)
+        yield from _nearest_by_products(queries, lengths, matrix, norms(), metric, k, slots)
 
 
 def _by_pass(
@@ -329,11 +329,11 @@ def _candidates(
     chosen = slice(None) if slots is None else slots
     if metric == "cosine":
         scale = -1.0 / length if length else 0.0
-        approximate = products * (norms.inverse[chosen] * np.float32(scale))
+        approximate = products * (norms.inverse(chosen) * np.float32(scale))
         found = _within_common(approximate, gamma, k)
     else:
         squared = metric == "l2"  # short of |q|², which all rows share
-        approximate = norms.squared[chosen] - (products + products) if squared else -products
+        approximate = norms.squared(chosen) - (products + products) if squared else -products
         of_one = 0 if squared else OF_ONE
         common = gamma * _scale(norms.longest, length, metric) + of_one
         found = _within_common(approximate, common, k)

@@ -1,6 +1,7 @@
 """Exact neighbours against float64 brute force, also where float32 arithmetic is treacherous."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def test_neighbours_are_those_of_brute_force(metric, cloud, share):
     queries = np.vstack([CLOUDS[cloud](random, (4, 48)), rows[30:31]]).astype(np.float32)
     slots = None if share is None else np.flatnonzero(random.random(len(rows)) < share)
     lengths = [length_of(query) for query in queries]
-    answers = nearest(queries, lengths, rows, norms_of(rows), metric, 10, slots)
+    answers = nearest(queries, lengths, rows, partial(norms_of, rows), metric, 10, slots)
     for query, (found, distances) in zip(queries, answers, strict=True):
         truth = brute_force(query, rows, metric)
         allowed = np.arange(len(rows)) if slots is None else slots
@@ -53,7 +54,7 @@ def test_neighbours_in_float16_are_those_of_its_numbers(metric, length, share):
     slots = None if share is None else np.flatnonzero(random.random(len(rows)) < share)
     allowed = np.arange(len(rows)) if slots is None else slots
     lengths = [length_of(query) for query in queries]
-    answers = nearest(queries, lengths, rows, norms_of(rows), metric, 10, slots)
+    answers = nearest(queries, lengths, rows, partial(norms_of, rows), metric, 10, slots)
     for query, (found, distances) in zip(queries, answers, strict=True):
         truth = brute_force(query, rows, metric)
         scale = 1e-9 * float(np.abs(truth).max())
@@ -69,7 +70,7 @@ def test_equal_vectors_have_equal_distances_wherever_they_stand(metric):
     rows[[0, 5, 999, 1_000, 1_999, 2_000]] = rows[0]
     query = rows[:1] + 1
     ((found, distances),) = nearest(
-        query, [length_of(query[0])], rows, norms_of(rows), metric, 2_001, None
+        query, [length_of(query[0])], rows, partial(norms_of, rows), metric, 2_001, None
     )
     same = distances[np.isin(found, [0, 5, 999, 1_000, 1_999, 2_000])]
     assert len(same) == 6
@@ -86,7 +87,7 @@ def searched(queries, dtype, share):
     slots = None if share is None else np.flatnonzero(random.random(len(rows)) < share)
     queries = random.integers(-9, 9, (queries, 64)).astype(np.float32)
     lengths = [length_of(query) for query in queries]
-    answers = nearest(queries, lengths, rows, norms_of(rows), "l2", 10, slots)
+    answers = nearest(queries, lengths, rows, partial(norms_of, rows), "l2", 10, slots)
     return [sorted(zip(*map(np.ndarray.tolist, answer), strict=True)) for answer in answers]
 
 

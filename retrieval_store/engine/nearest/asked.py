@@ -1,5 +1,6 @@
 """What all ways to answer a query share."""
 
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -10,7 +11,7 @@ from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.engine.state.budget import BUDGET
 from retrieval_store.engine.state.state import SpaceState
-from retrieval_store.indexes.exact import exact_distances, length_of, nearest
+from retrieval_store.indexes.exact import Norms, exact_distances, length_of, nearest
 from retrieval_store.interface.queries import Query
 
 Found: TypeAlias = tuple[Ints, Floats]  # rows and distances, nearest first
@@ -47,11 +48,20 @@ class Asked:
         allowed = self.allowed
         return allowed.uses > 0 and allowed.count * row_bytes <= BUDGET.limit // MOST_TOGETHER
 
+    def admit(self, slots: Ints | None) -> None:
+        """Verify the vectors in these slots, None for all."""
+        self.space.vectors.admit(self.matrix, self.space.checksums, slots)
+
+    def norms(self, slots: Ints | None) -> Norms:
+        """Norms of the vectors, right for these slots."""
+        return self.space.vectors.norms(self.matrix, self.space.checksums, slots)
+
     def ranked(self, i: int, slots: Ints) -> Found:
         """The nearest of some slots to one of the query vectors, with their exact distances."""
-        norms = self.space.vectors.admit(self.matrix, self.space.checksums, slots)
+        self.admit(slots)
         vector, length, k = self.query.vectors[i], self.lengths[i], self.query.k
         if len(slots) > max(MANY, MANY_FOR_EACH * k):
+            norms = partial(self.norms, slots)
             some = nearest(vector[None], [length], self.matrix, norms, self.metric, k, slots)
             slots, distances = next(some)
         else:
@@ -66,7 +76,8 @@ class Asked:
 
     def nearest_of(self, which: list[int], slots: Ints) -> list[Ints]:
         """For some of the query vectors the nearest of these slots, and all that tie with them."""
-        norms = self.space.vectors.admit(self.matrix, self.space.checksums, slots)
+        self.admit(slots)
+        norms = partial(self.norms, slots)
         vectors, lengths = self.query.vectors[which], [self.lengths[i] for i in which]
         k = self.query.k
         found = nearest(vectors, lengths, self.matrix, norms, self.metric, k, slots)

@@ -2,18 +2,23 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 from retrieval_store.base.arrays import Ints, Stored
 from retrieval_store.engine.nearest.asked import Asked, Found
-from retrieval_store.indexes.exact import Norms, nearest, taken
+from retrieval_store.indexes.exact import Norms, nearest, norms_of
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FloatsTogether:
-    """Copies of the vectors that a filter allows, in the order of their slots, and their norms."""
+    """Copies of the vectors that a filter allows, in the order of their slots."""
 
     rows: Stored
-    norms: Norms
+
+    @cached_property
+    def norms(self) -> Norms:
+        """Their norms, for who needs them."""
+        return norms_of(self.rows)
 
     @property
     def nbytes(self) -> int:
@@ -28,11 +33,12 @@ def by_floats(asked: Asked, which: list[int]) -> Iterator[Found]:
     lengths = [asked.lengths[i] for i in which]
     together = _together(asked, slots)
     if together is None:
-        norms = space.vectors.admit(asked.matrix, space.checksums, slots)
+        asked.admit(slots)
+        norms = partial(asked.norms, slots)
         found = nearest(vectors, lengths, asked.matrix, norms, asked.metric, k, slots)
     else:
-        rows, norms = together.rows, together.norms
-        found = nearest(vectors, lengths, rows, norms, asked.metric, k, None)
+        of_rows = partial(getattr, together, "norms")
+        found = nearest(vectors, lengths, together.rows, of_rows, asked.metric, k, None)
     for near, distances in found:
         moved = together is not None and slots is not None
         yield asked.in_order(slots[near] if moved else near, distances)  # type: ignore[index]
@@ -43,7 +49,7 @@ def _together(asked: Asked, slots: Ints | None) -> FloatsTogether | None:
     name = asked.query.space
     kept = asked.allowed.together(name)
     if kept is None and slots is not None and asked.may_keep(4 * asked.dimension):
-        norms = asked.space.vectors.admit(asked.matrix, asked.space.checksums, slots)
-        kept = FloatsTogether(asked.matrix[slots], taken(norms, slots))
+        asked.admit(slots)
+        kept = FloatsTogether(asked.matrix[slots])
         asked.view.kept.allowed.keep_together(asked.allowed, name, kept, asked.view.state)
     return kept if isinstance(kept, FloatsTogether) else None

@@ -9,6 +9,7 @@ hnswlib can't bear. Nobody waits for the index to search it: what comes while it
 answered exactly, and who changes it waits only for the searches that are under way.
 """
 
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -65,7 +66,7 @@ class SpaceIndex:
     saves it; closed: nobody uses it any more; full: the vectors that follow can't be taken in;
     refused: why, if that is its class's doing; installed: whether what its class needs is there;
     missed: microseconds that queries have taken longer for want of it; pays_from: how many make up
-    for loading its file.
+    for loading its file; pace: how many vectors it takes in a second, 0 while it takes in none.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class SpaceIndex:
         self.closed = False
         self.full = False
         self.refused: Exception | None = None
-        self.missed = self.pays_from = 0.0
+        self.missed = self.pays_from = self.pace = 0.0
         self.installed = is_installed(index_name(space))
         self._space = space
         self._directory = directory
@@ -137,14 +138,21 @@ class SpaceIndex:
         except (PluginError, ValueError) as error:
             self.full, self.refused = True, error
 
+    def seconds_left(self, slots: int) -> float | None:
+        """How long it takes yet to hold so many slots, as far as can be told; None while nothing is
+        being taken in."""
+        pace = self.pace
+        return (slots - self.covered) / pace if pace else None
+
     def _add(self, index: VectorIndex, rows: Matrix) -> None:
         step = max(1, SLICE_CELLS // rows.shape[1])
         for start in range(0, len(rows), step):
             if self.closed:
                 return
-            add = partial(index.add, rows[start : start + step])
-            unforkable(partial(self._sharing.alone, add))
+            began, some = time.perf_counter(), rows[start : start + step]
+            unforkable(partial(self._sharing.alone, partial(index.add, some)))
             self._index = index
+            self.pace = len(some) / max(1e-9, time.perf_counter() - began)
 
     def save(self, path: Path) -> int:
         """Write a file, and say how many slots are in it."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from retrieval_store.base import tracing
 from retrieval_store.engine.codes.coded import NOTHING_CODED, Coded, uncoded
+from retrieval_store.engine.codes.segments import WORTH_CELLS
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.asked import Asked, Found
 from retrieval_store.engine.nearest.by_codes import (
@@ -29,10 +30,12 @@ from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.errors import DimensionMismatchError
 from retrieval_store.indexes import VectorIndex
 from retrieval_store.indexes.exact import is_safe_length
+from retrieval_store.indexes.native.library import REMEDY, kernel
 from retrieval_store.interface.queries import Query
 from retrieval_store.interface.spaces import index_settings
 
 NO_HELP = "codes told too few vectors apart of late: floats are searched"
+UNCOMPILED = f"there is no compiled part, and numpy searches the vectors; {REMEDY}"
 
 
 def nearest_rows(view: SearchView, query: Query, trace: Trace) -> list[Found]:
@@ -84,6 +87,8 @@ class _Search:
     def _at_hand(self) -> Coded:
         """The codes that may be used."""
         asked, codes = self._asked, self._codes
+        if kernel() is None and asked.slots * asked.dimension >= WORTH_CELLS:
+            self._trace.remarks.append(UNCOMPILED)
         if not codes.worth(asked.slots):
             return NOTHING_CODED
         codes.load_saved(asked.view.connection, asked.slots)

@@ -9,7 +9,6 @@ from retrieval_store.engine.nearest.planner import TRUST
 from retrieval_store.indexes import VectorIndex
 
 TIE = 2.0**-23  # for each number of a vector: what float32 in an index may get wrong
-NO_SLOTS = np.empty(0, np.int64)
 
 
 class UselessError(Exception):
@@ -42,7 +41,7 @@ def over_fetch(
         places = np.flatnonzero(passing[at])
         if len(places) < k or places[k - 1] > TRUST * ef:
             continue
-        count = _count_near(asked, distances[at, places], i)
+        count = _count_near(asked, candidates[at, places], distances[at, places], i)
         if count == len(places):  # there may be more that float32 can't tell from the last
             continue
         slots = candidates[at, places[:count]]
@@ -56,7 +55,7 @@ def _passing(asked: Asked, rows: Ints) -> np.ndarray:
     return passing
 
 
-def _count_near(asked: Asked, distances: Matrix, i: int) -> int:
+def _count_near(asked: Asked, slots: Ints, distances: Matrix, i: int) -> int:
     """How many of the candidates may be among the k nearest, given what float32 can have got
     wrong; all of them when the distances make no sense."""
     if not (distances[1:] >= distances[:-1]).all():
@@ -64,8 +63,7 @@ def _count_near(asked: Asked, distances: Matrix, i: int) -> int:
     last, units = float(distances[asked.query.k - 1]), (asked.dimension + 8) * TIE
     scale = {"l2": abs(last), "cosine": 1.0, "ip": 0.0}[asked.metric]
     if asked.metric == "ip":
-        norms = asked.space.vectors.admit(asked.matrix, asked.space.checksums, NO_SLOTS)
-        scale = asked.lengths[i] * norms.longest
+        scale = asked.lengths[i] * float(asked.norms(slots).lengths[slots].max())
     return int(distances.searchsorted(last + units * scale, "right"))
 
 

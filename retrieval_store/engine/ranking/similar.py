@@ -131,7 +131,7 @@ def roughly(view: SearchView, name: str, rows: Ints, examples: Sequence[Example]
     queries = np.stack([one for one in examples if isinstance(one, np.ndarray)])
     slots = space.slot_of_row[rows]
     matrix = space.vectors.rows(space.space.slots)
-    norms = space.vectors.admit(matrix, space.checksums, slots)
+    norms = space.vectors.norms(matrix, space.checksums, slots)
     products = np.empty((len(queries), len(rows)), np.float32)
     step = max(1, AT_ONCE // max(1, matrix.shape[1]))
     with np.errstate(all="ignore"):  # what is too large for float32 is noticed below
@@ -162,7 +162,7 @@ def _by_metric(
     lengths = np.linalg.norm(queries.astype(np.float64), axis=1)[:, None]
     if metric == "cosine":
         inverse: Floats = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
-        cosines: Floats = products * norms.inverse[slots] * inverse
+        cosines: Floats = products * norms.inverse(slots) * inverse
         return cosines
     squared: Floats = 2.0 * products - norms.lengths[slots] ** 2 - lengths**2
     return squared

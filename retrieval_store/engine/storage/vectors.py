@@ -15,7 +15,6 @@ import stat
 import threading
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -23,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base import posix
-from retrieval_store.base.arrays import AnyArray, Datatype, Ints, Stored, distinct
+from retrieval_store.base.arrays import AnyArray, Datatype, Floats, Ints, Stored, distinct
 from retrieval_store.engine.database.syncing import sync_directory
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DamagedError, StorageError
@@ -46,10 +45,12 @@ class Vectors(Protocol):
     def rows(self, count: int) -> Stored:
         """The first `count` rows, (count, dim), read-only, not yet checked."""
 
-    def admit(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> Norms:
+    def admit(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> None:
         """Verify the blocks that hold the rows `slots` of `matrix` (None: all) unless this process
-        has done so before; DamagedError when a checksum is wrong. Returns norms for `matrix`, which
-        are filled in for the blocks verified so far."""
+        has done so before; DamagedError when a checksum is wrong."""
+
+    def norms(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> Norms:
+        """The same, and norms for `matrix`, which are right for these rows."""
 
     def close(self) -> None:
         """Let go of the file, which is opened again when it is needed."""
@@ -67,81 +68,83 @@ def rows_per_block(row_bytes: int) -> int:
     return max(1, min(MAX_BLOCK_ROWS, BLOCK_BYTES // row_bytes))
 
 
-class Admission:
-    """Which rows of each block this process has looked at, and what it noted of them: a block is
-    verified, and the norms of its rows computed, when one of its rows is first used."""
+class _Blocks:
+    """Which rows of each block something was done with; for who holds a lock."""
 
     def __init__(self, block_rows: int) -> None:
-        self._block_rows = block_rows
-        self._lock = threading.Lock()
+        self._rows = block_rows
         self._counts: Ints = np.zeros(0, np.int64)
-        self._norms = norms_of(np.empty((0, 1), np.float32))
-        self._shown = self._norms  # of the rows of the last matrix
         self._complete = 0
-
-    def admit(
-        self, matrix: Stored, slots: Ints | None, verify: Callable[[int, int, Stored], None]
-    ) -> Norms:
-        """Norms for `matrix`, right in the blocks of the rows `slots` (None: all); calls
-        verify(block, its first row, its rows) for blocks with rows not seen before."""
-        with self._lock:
-            if self._complete < len(matrix):
-                self._grow(len(matrix))
-                unseen = self._unseen(len(matrix), slots)
-                for block in unseen:
-                    first = block * self._block_rows
-                    rows = matrix[first : first + self._block_rows]
-                    verify(block, first, rows)
-                    self._note(first, norms_of(rows))
-                    self._counts[block] = len(rows)
-                if slots is None or (unseen and not self._unseen(len(matrix), None)):
-                    self._complete = len(matrix)
-            if len(self._shown.lengths) != len(matrix):
-                self._shown = self._norms_of(len(matrix))
-            return self._shown
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in its arrays."""
-        n = self._norms
-        return self._counts.nbytes + n.lengths.nbytes + n.squared.nbytes + n.inverse.nbytes
+        """Bytes of memory in its array."""
+        return self._counts.nbytes
 
-    def _norms_of(self, rows: int) -> Norms:
-        n = self._norms
-        return Norms(n.lengths[:rows], n.squared[:rows], n.inverse[:rows], n.safe, n.longest)
+    def take(
+        self, matrix: Stored, slots: Ints | None, do: Callable[[int, int, Stored], None]
+    ) -> None:
+        """Call do(block, its first row, its rows) for the blocks of the rows `slots` of `matrix`
+        (None: all) that have rows with which it wasn't done before."""
+        if self._complete >= len(matrix):
+            return
+        capacity = len(matrix) + len(matrix) // 2 + self._rows
+        if len(self._counts) * self._rows < len(matrix):
+            self._counts = _longer(self._counts, -(-capacity // self._rows))
+        unseen = self._unseen(len(matrix), slots)
+        for block in unseen:
+            first = block * self._rows
+            rows = matrix[first : first + self._rows]
+            do(block, first, rows)
+            self._counts[block] = len(rows)
+        if slots is None or (unseen and not self._unseen(len(matrix), None)):
+            self._complete = len(matrix)
 
     def _unseen(self, rows: int, slots: Ints | None) -> list[int]:
-        size = self._block_rows
+        size = self._rows
         blocks = np.arange(-(-rows // size)) if slots is None else slots // size
         wanted = np.minimum(rows - blocks * size, size)
         lacking = self._counts[blocks] < wanted
         return distinct(blocks[lacking]).tolist() if lacking.any() else []
 
-    def _grow(self, rows: int) -> None:
-        # Readers keep the arrays they were given, in which their own blocks stay as they are.
-        n = self._norms
-        if len(n.lengths) >= rows:
-            return
-        capacity = rows + rows // 2 + self._block_rows
-        # First, since an interrupt may come in between: whoever comes next takes the norms' length
-        # for that of both.
-        self._counts = _longer(self._counts, -(-capacity // self._block_rows))
-        self._norms = Norms(
-            _longer(n.lengths, capacity),
-            _longer(n.squared, capacity),
-            _longer(n.inverse, capacity),
-            n.safe,
-            n.longest,
-        )
-        self._shown = self._norms_of(0)
 
-    def _note(self, first: int, new: Norms) -> None:
-        n, stop = self._norms, first + len(new.lengths)
-        n.lengths[first:stop] = new.lengths
-        n.squared[first:stop] = new.squared
-        n.inverse[first:stop] = new.inverse
-        self._norms = replace(n, safe=n.safe and new.safe, longest=max(n.longest, new.longest))
-        self._shown = self._norms_of(0)
+class Admission:
+    """Which rows of each block this process has looked at: a block is verified when one of its rows
+    is first used, and the lengths of its rows are worked out when they are first asked for."""
+
+    def __init__(self, block_rows: int) -> None:
+        self._lock = threading.Lock()
+        self._verified, self._measured = _Blocks(block_rows), _Blocks(block_rows)
+        self._lengths: Floats = np.zeros(0)
+        self._safe, self._longest = True, 0.0
+
+    def admit(
+        self, matrix: Stored, slots: Ints | None, verify: Callable[[int, int, Stored], None]
+    ) -> None:
+        """Calls verify(block, its first row, its rows) for the blocks of the rows `slots` of
+        `matrix` (None: all) that have rows not seen before."""
+        with self._lock:
+            self._verified.take(matrix, slots, verify)
+
+    def norms(self, matrix: Stored, slots: Ints | None) -> Norms:
+        """Norms for `matrix`, right in the blocks of the rows `slots` (None: all), which have been
+        admitted."""
+        with self._lock:
+            # Readers keep the array they were given, in which their own blocks stay as they are.
+            if len(self._lengths) < len(matrix):
+                self._lengths = _longer(self._lengths, len(matrix) + len(matrix) // 2)
+            self._measured.take(matrix, slots, self._measure)
+            return Norms(self._lengths[: len(matrix)], self._safe, self._longest)
+
+    def _measure(self, block: int, first: int, rows: Stored) -> None:
+        new = norms_of(rows)
+        self._lengths[first : first + len(rows)] = new.lengths
+        self._safe, self._longest = self._safe and new.safe, max(self._longest, new.longest)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in its arrays."""
+        return self._verified.nbytes + self._measured.nbytes + self._lengths.nbytes
 
 
 class VectorFile:
@@ -213,8 +216,12 @@ class VectorFile:
         if held < count:
             raise DamagedError(f"{self.path} is cut off: it has room for {held} vectors of {count}")
 
-    def admit(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> Norms:
-        return self._admission.admit(matrix, slots, lambda *block: self._verify(checksums, *block))
+    def admit(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> None:
+        self._admission.admit(matrix, slots, lambda *block: self._verify(checksums, *block))
+
+    def norms(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> Norms:
+        self.admit(matrix, checksums, slots)
+        return self._admission.norms(matrix, slots)
 
     def _verify(self, checksums: Checksums, block: int, first: int, rows: Stored) -> None:
         if zlib.crc32(_bytes(rows)) != checksums[block]:
@@ -252,8 +259,11 @@ class VectorArray:
     def rows(self, count: int) -> Stored:
         return self._buffer[:count]
 
-    def admit(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> Norms:
-        return self._admission.admit(matrix, slots, lambda *block: None)
+    def admit(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> None:
+        """Nothing to verify."""
+
+    def norms(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> Norms:
+        return self._admission.norms(matrix, slots)
 
     @property
     def nbytes(self) -> int:

@@ -21,6 +21,7 @@ from retrieval_store.engine.storage.vectors import rows_per_block
 from retrieval_store.engine.storage.write import Write, append_rows, disown
 from retrieval_store.engine.upkeep.filling import FILLED_AT_ONCE
 from retrieval_store.engine.upkeep.saving import sweep
+from retrieval_store.indexes.exact import norms_of
 from retrieval_store.interface.records import Progress
 
 _log = log_of("maintenance")
@@ -149,17 +150,17 @@ def _index_to_build(points: Access, space: Space, generation: int, count: int) -
     """The index of the generation to come, if there should be one."""
     assert space.dimension is not None
     index = points.memory.index_of(space, generation)
-    return (
-        index if index.wanted and is_worth_an_index(count, space.dimension, space.metric) else None
-    )
+    worth = is_worth_an_index(count, space.dimension, space.metric)
+    return index if index.wanted and worth else None
 
 
 def _vectors(space: SpaceState, rows: Ints) -> tuple[Stored, bool]:
     """The vectors of some rows, and whether none is too long or too short for an index."""
     slots = space.slot_of_row[rows]
     stored = space.vectors.rows(space.space.slots)
-    norms = space.vectors.admit(stored, space.checksums, slots)
-    return stored[slots], norms.safe
+    space.vectors.admit(stored, space.checksums, slots)
+    wanted = stored[slots]
+    return wanted, norms_of(wanted).safe
 
 
 def _rows_written_since(then: State, now: State, old: SpaceState | None, new: SpaceState) -> Ints:

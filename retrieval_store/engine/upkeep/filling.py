@@ -20,6 +20,7 @@ from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.errors import DamagedError
+from retrieval_store.indexes.exact import norms_of
 from retrieval_store.interface.records import Progress
 
 FILLED_AT_ONCE = 2_048  # vectors, after which the background looks whether it should stop
@@ -109,14 +110,22 @@ def _tell_once(points: Access, why: Exception) -> None:
 
 
 def _take_in(index: SpaceIndex, space: SpaceState, slots: int, progress: Progress) -> None:
+    try:
+        _take_in_parts(index, space, slots, progress)
+    finally:
+        index.pace = 0.0
+
+
+def _take_in_parts(index: SpaceIndex, space: SpaceState, slots: int, progress: Progress) -> None:
     for first in range(index.covered, slots, FILLED_AT_ONCE):
         if index.closed or index.full:
             break
         chosen = np.arange(first, min(first + FILLED_AT_ONCE, slots))
-        rows = space.vectors.rows(slots)
-        norms = space.vectors.admit(rows, space.checksums, chosen)
-        if not norms.safe:  # what float32 can't multiply is left to the exact search
+        matrix = space.vectors.rows(slots)
+        space.vectors.admit(matrix, space.checksums, chosen)
+        rows = matrix[first : chosen[-1] + 1]
+        if not norms_of(rows).safe:  # what float32 can't multiply is left to the exact search
             index.full = True
             break
-        index.add(as_float32(rows[first : chosen[-1] + 1]))
+        index.add(as_float32(rows))
         progress(len(chosen), slots)

@@ -68,7 +68,7 @@ class _IndexCheck:
         self._index, self._make = index, make
         self._rows = space.vectors.rows(space.space.slots)[: len(index)]
         self._metric: Metric = space.space.metric
-        self._norms: Norms = space.vectors.admit(self._rows, space.checksums, None)
+        self._norms: Norms = space.vectors.norms(self._rows, space.checksums, None)
 
     def run(self) -> None:
         """Raise ValueError for vectors that aren't those of the collection, for distances that are
@@ -120,7 +120,7 @@ class _IndexCheck:
         if self._metric == "ip":
             queries = as_float32(self._rows[slots])
             lengths = self._norms.lengths[slots].tolist()
-            hits = nearest(queries, lengths, self._rows, self._norms, "ip", 1, None)
+            hits = nearest(queries, lengths, self._rows, lambda: self._norms, "ip", 1, None)
             yield from ((int(found.min()), float(distances.min())) for found, distances in hits)
         else:  # itself
             for slot in slots.tolist():

@@ -34,7 +34,7 @@ from retrieval_store.engine.memory import Memory, Moment
 from retrieval_store.engine.nearest.indexing import FindClass, built_in
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.state.budget import BUDGET, Cache
-from retrieval_store.engine.state.state import State, numbers_of
+from retrieval_store.engine.state.state import State, load, numbers_of
 from retrieval_store.engine.state.view import View
 from retrieval_store.engine.storage.files import POINTS_NAME, Label
 from retrieval_store.engine.storage.schema import (
@@ -191,6 +191,11 @@ class Access:
     def moment(self) -> Moment:
         """What is in memory of the collection now."""
         return self.read(lambda view: Moment(view.state, view.kept))
+
+    def state_in_database(self, view: SearchView) -> State:
+        """The state that a view shows as the database alone has it. What is in memory may have been
+        made of a file, which nothing that can't be made again goes by."""
+        return load(view.connection, view.state.head, self.memory.open_vectors).state
 
     def view(self, connection: apsw.Connection, moment: Moment) -> SearchView:
         """What a call reads in a transaction that shows this moment."""

@@ -19,11 +19,13 @@ from retrieval_store.engine.database.failures import contradictions
 from retrieval_store.engine.filtering.allowed import AllowedCache
 from retrieval_store.engine.nearest.indexing import FindClass, SpaceIndex
 from retrieval_store.engine.nearest.kept import Kept
+from retrieval_store.engine.state import state_files
 from retrieval_store.engine.state.layers import LayerCache
 from retrieval_store.engine.state.state import (
     Changed,
     State,
-    advanced,
+    Step,
+    followed,
     load,
     numbers_of,
     state_bytes,
@@ -70,6 +72,7 @@ class Memory:
         self._find_class, self._database, self._label = find_class, database, label
         self._spaces: dict[tuple[int, int, int], OpenSpace] = {}
         self._moment: Moment | None = None
+        self.state_file = state_files.Known()
         self._new_locks()
 
     def _new_locks(self) -> None:
@@ -79,7 +82,11 @@ class Memory:
         """What a transaction shows that begins now."""
         with self._advancing:
             moment = self._moment
-            if moment is None or read_seq(connection) != moment.state.head.seq:
+            if (
+                moment is None
+                or read_seq(connection) != moment.state.head.seq
+                or not moment.state.is_whole
+            ):
                 self._moment = moment = self._next(connection, read_head(connection))
             return moment
 
@@ -91,21 +98,30 @@ class Memory:
 
     def _next(self, connection: apsw.Connection, head: Head) -> Moment:
         with contradictions(self._database):
-            old = self._moment
-            if old is None:
-                step = load(connection, head, self.open_vectors)
-            else:
-                if head.generation != old.state.head.generation:
-                    self._let_go_of_generations_before(head.generation)
-                step = advanced(old.state, connection, head, self.open_vectors)
-                if step.state is old.state:
+            old, step = self._moment, None
+            if old is not None and head.generation != old.state.head.generation:
+                self._let_go_of_generations_before(head.generation)
+            if old is not None and old.state.is_whole:
+                step = followed(old.state, connection, head, self.open_vectors)
+                if step is not None and step.state is old.state:
                     return old
+            if step is None:
+                step = self._loaded(connection, head)
         self._let_go_of_dropped(step.state)
         spaces = step.state.spaces.values()
         held = {s.space.name: self._open(s.space, head.generation) for s in spaces}
         if old is None or step.changed is None:
-            return Moment(step.state, nothing_kept(head.seq, held))
+            kept = nothing_kept(head.seq, held)
+            if self._derived_from is not None and state_files.lacks_file(step.state):
+                kept.unsaved.add(state_files.KIND)
+            return Moment(step.state, kept)
         return Moment(step.state, still_kept(old.kept, head.seq, step.changed, held))
+
+    def _loaded(self, connection: apsw.Connection, head: Head) -> Step:
+        """The state from its file, or else from the database."""
+        directory, name, known = self._derived_from, self._label.name, self.state_file
+        saved = state_files.saved_step(connection, head, self.open_vectors, directory, name, known)
+        return saved or load(connection, head, self.open_vectors)
 
     def open_vectors(self, space: Space, generation: int) -> Vectors:
         """The vectors of a space in a generation."""
@@ -161,16 +177,21 @@ class Memory:
             space.codes.close()
 
     def has_something_to_save(self) -> bool:
-        """Whether lists of words are held, or an index or codes that have grown since they were
-        saved."""
+        """Whether lists of words are held, or a state that is worth a file, or an index or codes
+        that have grown since they were saved."""
         moment = self._moment
-        if moment is not None and moment.kept.lists.held():
+        if moment is not None and (
+            moment.kept.lists.held() or moment.state.count >= state_files.STATES_WORTH
+        ):
             return True
         spaces = list(self._spaces.values())
         return any(s.index.covered > s.index.saved or s.codes.unsaved(True) for s in spaces)
 
     def rest(self) -> None:
         """Let go of files; they are opened again when they are needed."""
+        with self._advancing:
+            if self._maps_state:
+                self._moment = None
         for space in list(self._spaces.values()):
             space.vectors.close()
             space.codes.rest()
@@ -192,7 +213,13 @@ class Memory:
     @property
     def descriptors(self) -> int:
         """How many descriptors its files take."""
-        return sum(1 + space.codes.files for space in list(self._spaces.values()))
+        spaces = list(self._spaces.values())
+        return self._maps_state + sum(1 + space.codes.files for space in spaces)
+
+    @property
+    def _maps_state(self) -> bool:
+        moment = self._moment
+        return moment is not None and moment.state.mapped is not None
 
     def forget(self) -> None:
         """Let go of everything; readers keep what they use until they end."""

@@ -86,7 +86,7 @@ def _reduce(directory: Path) -> None:
         state = points.moment().state
         remove_leftovers(points, state.head.generation)  # of a compaction under way, or cut short
         if any(space.dead for space in state.spaces.values()):
-            compact(points, state, _without_a_word, with_indexes=False)
+            compact(points, _without_a_word, with_indexes=False)
         give_back_space(points)
     finally:
         points.close(_CLOSE)

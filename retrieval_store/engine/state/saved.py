@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Ints
@@ -32,11 +33,26 @@ def saved(
 ) -> T | None:
     """What `read` makes of the file of this key, if there is one that is whole and true. `reject`
     is told of one that is of no use, and the log of `what` it has of one that is damaged."""
-    found = None if view.directory is None else find(view.connection, key)
-    if found is None or view.directory is None:
+    if view.directory is None:
+        return None
+    return in_file(view.connection, view.directory, view.name, key, what, read, reject)
+
+
+def in_file(
+    connection: apsw.Connection,
+    directory: Path,
+    name: str,
+    key: str,
+    what: str,
+    read: Callable[[Path, DerivedFile], T],
+    reject: Callable[[], object],
+) -> T | None:
+    """The same of the collection of this name in that directory, before there is a view of it."""
+    found = find(connection, key)
+    if found is None:
         return None
     try:
-        path = path_of(view.directory, found)
+        path = path_of(directory, found)
         refuse_damaged(path, found)
         content = read(path, found)
         _log.debug("loaded %s", path)
@@ -45,7 +61,7 @@ def saved(
         reject()
     except (DamagedError, ValueError, LookupError, TypeError, OSError) as error:
         _log.warning(
-            "%s of collection %r can't be used and will be made again: %s", what, view.name, error
+            "%s of collection %r can't be used and will be made again: %s", what, name, error
         )
         reject()
     return None

@@ -6,10 +6,13 @@ the next one from it and what the database says has changed. Versions share memo
 `arrays.appended`), so there is only one line of them, made under one lock.
 """
 
+import mmap
 from dataclasses import dataclass, replace
+from typing import Any
 
 import apsw
 import numpy as np
+import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints, appended, distinct
 from retrieval_store.base.patched import NOTHING, NOWHERE, Patched
@@ -39,6 +42,24 @@ TOLERATED_DEAD_ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
+class Mapped:
+    """A file in whose map arrays of a state lie. start: its address."""
+
+    memory: mmap.mmap
+    start: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file is as long as it was: to read a map behind its end kills the process."""
+        return self.memory.size() >= len(self.memory)
+
+    def holds(self, array: npt.NDArray[Any]) -> bool:
+        """Whether the array lies in the map, and so takes no memory of this process' own."""
+        address: int = array.__array_interface__["data"][0]
+        return self.start <= address < self.start + len(self.memory)
+
+
+@dataclass(frozen=True, slots=True)
 class SpaceState:
     """One vector space: its file, and who owns which slot.
 
@@ -60,7 +81,7 @@ class State:
 
     pks: (rows,) ascending; alive: (rows,), False for points deleted since their row was given out;
     count: how many are alive; known: all vector spaces there are; spaces: the dense ones whose
-    dimension is known; special: those that aren't dense.
+    dimension is known; special: those that aren't dense; mapped: what arrays may lie in.
     """
 
     head: Head
@@ -70,6 +91,12 @@ class State:
     known: dict[str, Space]
     spaces: dict[str, SpaceState]
     special: dict[str, Space]
+    mapped: Mapped | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its arrays can be read."""
+        return self.mapped is None or self.mapped.is_whole
 
     @property
     def some_dead(self) -> bool:
@@ -78,12 +105,14 @@ class State:
 
 
 def state_bytes(state: State) -> int:
-    """Bytes of memory in its arrays."""
-    spaces = sum(
-        space.row_of_slot.nbytes + space.slot_of_row.nbytes + space.checksums.nbytes
-        for space in state.spaces.values()
-    )
-    return state.pks.nbytes + state.alive.nbytes + spaces
+    """Bytes of memory in its arrays, but for what lies in a map."""
+    arrays: list[npt.NDArray[Any]] = [state.pks, state.alive]
+    for space in state.spaces.values():
+        for numbers in (space.row_of_slot, space.slot_of_row):
+            arrays += [numbers.base, numbers.at, numbers.values]
+        arrays.append(space.checksums)
+    mapped = state.mapped
+    return sum(a.nbytes for a in arrays if mapped is None or not mapped.holds(a))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,24 +141,37 @@ def load(connection: apsw.Connection, head: Head, open_vectors: OpenVectors) -> 
     """The state at `head`, which was read in the transaction of `connection`."""
     nothing = replace(head, next_pk=0)
     empty = State(nothing, np.empty(0, np.int64), np.empty(0, np.bool_), 0, {}, {}, {})
-    return Step(_advanced(empty, connection, head, open_vectors).state, None)
+    return Step(caught_up(empty, connection, head, open_vectors).state, None)
 
 
 def advanced(
     state: State, connection: apsw.Connection, head: Head, open_vectors: OpenVectors
 ) -> Step:
-    """The step to the state at `head` from an earlier one, where that is less work than loading."""
+    """The step to the state at `head` from an earlier one, or from none where that is less work."""
+    step = followed(state, connection, head, open_vectors)
+    return load(connection, head, open_vectors) if step is None else step
+
+
+def followed(
+    state: State, connection: apsw.Connection, head: Head, open_vectors: OpenVectors
+) -> Step | None:
+    """The step to the state at `head` from an earlier one; None where nobody can know it, or to
+    load is less work."""
     if state.head.seq == head.seq:
         return Step(state, NOTHING_CHANGED)
-    dead_rows = len(state.pks) - state.count
     if (
         head.generation != state.head.generation
         or head.log_floor > state.head.seq
-        or dead_rows > max(TOLERATED_DEAD_ROWS, state.count)
+        or has_too_many_dead(state)
         or not numbers_of(state) <= numbers_of_spaces(connection)
     ):
-        return load(connection, head, open_vectors)
-    return _advanced(state, connection, head, open_vectors)
+        return None
+    return caught_up(state, connection, head, open_vectors)
+
+
+def has_too_many_dead(state: State) -> bool:
+    """Whether rows should be numbered anew."""
+    return len(state.pks) - state.count > max(TOLERATED_DEAD_ROWS, state.count)
 
 
 def numbers_of(state: State) -> set[int]:
@@ -149,9 +191,11 @@ def rows_of(pks: Ints, wanted: Ints) -> Ints:
     return np.where(pks[rows] == wanted, rows, NONE)
 
 
-def _advanced(
+def caught_up(
     old: State, connection: apsw.Connection, head: Head, open_vectors: OpenVectors
 ) -> Step:
+    """The step from an earlier state of the same generation, of which no space has gone, and to
+    which the change log reaches back."""
     born = NOWHERE
     if head.next_pk > old.head.next_pk:
         born = present_pks(connection, old.head.next_pk, head.next_pk)
@@ -177,7 +221,8 @@ def _advanced(
         np.concatenate([_rows_there(old.pks, changes.of(parts)), new])
         for parts in (None, PAYLOAD, LISTED)
     )
-    return Step(State(head, pks, alive, count, known, spaces, special), Changed(*changed))
+    state = State(head, pks, alive, count, known, spaces, special, old.mapped)
+    return Step(state, Changed(*changed))
 
 
 def _rows_there(pks: Ints, wanted: Ints) -> Ints:

@@ -62,6 +62,8 @@ def read_sparsely(
     """For each path the places of the points, ascending, whose payloads have something there, and
     what: as `read_values` has it, without None. Of many paths most points have few, so each payload
     is read once and asked by its own keys."""
+    if not paths:
+        return []  # before each payload is read to be asked nothing
     places: list[list[int]] = [[] for _ in paths]
     values: list[list[Any]] = [[] for _ in paths]
     wanted = _by_first_key(paths)

@@ -202,7 +202,13 @@ def _take_vectors(write: Write, space: Space, pks: Ints, known: Known) -> int:
         delete_special(write.connection, pks, space)
         return SPECIAL
     slots = known.slots(space.name, pks)
-    disown(write.connection, space, write.head.generation, slots[slots >= 0])
+    pks, slots = pks[slots >= 0], slots[slots >= 0]
+    if len(slots):
+        # Where they are may have been read from a file; and what is disowned is lost.
+        generation = write.head.generation
+        if not np.array_equal(owners_of(write.connection, space, generation, slots), pks):
+            raise ValueError(f"vectors of space {space.name!r} aren't where they should be")
+        disown(write.connection, space, generation, slots)
     return LOST
 
 

@@ -13,7 +13,8 @@ from retrieval_store.engine.access import Access
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.nearest.indexing import SpaceIndex, is_worth_an_index
 from retrieval_store.engine.nearest.kept import SearchView
-from retrieval_store.engine.state.state import SpaceState, State, rows_of
+from retrieval_store.engine.state import state_files
+from retrieval_store.engine.state.state import SpaceState, State, advanced, rows_of
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.files import remove_vector_files, vector_files
 from retrieval_store.engine.storage.schema import Space, dropped_spaces, write_head
@@ -46,12 +47,12 @@ def is_overgrown(points: Access) -> bool:
     return any(is_worth_compacting(space, OVERGROWN) for space in spaces)
 
 
-def compact(points: Access, then: State, progress: Progress, with_indexes: bool = True) -> None:
-    """Copy the vectors that live in the state `then`, and those written since, and switch.
-    with_indexes: whether those of the new generation are built alongside."""
-    points.memory.drop_later_generations(
-        then.head.generation
-    )  # an attempt may have been interrupted
+def compact(points: Access, progress: Progress, with_indexes: bool = True) -> None:
+    """Copy the vectors that live, and those written meanwhile, and switch. with_indexes: whether
+    those of the new generation are built alongside."""
+    then = points.read(points.state_in_database)  # what isn't copied is lost
+    # An attempt may have been interrupted.
+    points.memory.drop_later_generations(then.head.generation)
     dead = sum(space.dead for space in then.spaces.values())
     with tracing.span("compact", points.name):
         tracing.note(lambda: {"retrieval_store.dead": dead})
@@ -123,7 +124,7 @@ def _switch(
     points: Access, then: State, copies: dict[int, Space], generation: int, write: Write
 ) -> None:
     """Copy what was written since `then`, and make the new generation the one that counts."""
-    now = points.memory.before(write.connection, write.head).state
+    now = advanced(then, write.connection, write.head, points.memory.open_vectors).state
     before = {space.space.number: space for space in then.spaces.values()}
     for space in now.spaces.values():
         copy = copies.get(space.space.number, replace(space.space, slots=0))
@@ -220,10 +221,11 @@ def has_files_of_dropped(points: Access) -> bool:
 
 
 def _is_of_other(key: str, generation: int, gone: Callable[[int], bool]) -> bool:
-    """Whether it is the key of an index or of codes, but not of this generation, or of lists of
-    sparse vectors, and of a space that isn't there any more."""
+    """Whether it is the key of an index, of codes or of a state, but not of this generation, or of
+    lists of sparse vectors, and of a space that isn't there any more."""
     kind, *rest = key.split(".")
     other = kind in OF_GENERATIONS and rest[1:2] != [str(generation)]
+    other = other or (kind == state_files.KIND and key != state_files.file_key(generation))
     return other or gone(_space_of(key))
 
 

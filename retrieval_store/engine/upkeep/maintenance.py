@@ -48,6 +48,8 @@ from retrieval_store.engine.upkeep.saving import (
     save_index,
     save_lists,
     save_small_lists,
+    save_small_state,
+    save_state,
     sweep,
     worth_saving,
 )
@@ -78,13 +80,14 @@ def optimize(points: Access, progress: Progress) -> None:
         state, held = moment.state, worth_saving(moment)
         remove_leftovers(points, state.head.generation)
         if any(space.dead for space in state.spaces.values()):
-            compact(points, state, tell)
+            compact(points, tell)
         for name in state.spaces:
             code(points, name, tell)
             save_codes(points, name, every=True)
             while fill(points, name, True, filling):
                 pass  # the collection was put to rest meanwhile
             save_index(points, name, 0)
+        save_state(points, every=True)
         renew_lists(points, held)
         save_columns(points, lambda: None)
         give_back_space(points)
@@ -154,7 +157,7 @@ def tend(points: Access, progress: Progress) -> bool:
             remove_leftovers(points, state.head.generation)
         if alone and any(map(is_worth_compacting, state.spaces.values())):
             remove_leftovers(points, state.head.generation)
-            compact(points, state, progress)
+            compact(points, progress)
             give_back_space(points)
             code_all(state)  # those of the new generation
         build_lists(points)
@@ -166,6 +169,7 @@ def tend(points: Access, progress: Progress) -> bool:
                 save_codes(points, name)
                 save_index(points, name, GROWTH_TO_SAVE)
         if alone:
+            save_state(points, partial(progress, 0, 0))
             save_lists(points, partial(progress, 0, 0))
             save_columns(points, partial(progress, 0, 0))
         return left
@@ -216,6 +220,7 @@ def save_indexes(points: Access) -> None:
             for name in points.moment().state.spaces:
                 save_codes(points, name, every=True)
                 save_index(points, name, GROWTH_TO_SAVE / 2)
+            save_small_state(points)
             save_small_lists(points)
 
     if points.memory.has_something_to_save():

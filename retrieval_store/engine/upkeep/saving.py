@@ -1,5 +1,6 @@
-"""Saving what can be made again: indexes, lists of words and trigrams, and columns."""
+"""Saving what can be made again: indexes, the state, lists of words and trigrams, and columns."""
 
+import time
 from functools import partial
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from retrieval_store.engine.filtering import column_files, columns
 from retrieval_store.engine.memory import Moment
 from retrieval_store.engine.nearest.indexing import SpaceIndex
 from retrieval_store.engine.nearest.kept import Kept, SearchView
+from retrieval_store.engine.state import state_files
 from retrieval_store.engine.state.layers import Layers
 from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.records import read_values
 from retrieval_store.engine.storage.schema import LISTED, PAYLOAD, Head, read_changes
-from retrieval_store.engine.storage.write import Write
+from retrieval_store.engine.storage.write import LOG_PKS, LOG_WRITES, Write
 from retrieval_store.engine.words import kept as words
 from retrieval_store.engine.words.kept import (
     TRIGRAMS,
@@ -36,7 +38,12 @@ GROWTH_TO_SAVE = 0.1
 # for a store to close: a tenth of a second. More is left to the next process, which builds it, or
 # catches up from an older file.
 CLOSING_BYTES, CLOSING_POINTS = 32 << 20, 10_000
+CLOSING_STATE = 500_000  # points, whose state is written then
 MOST_COLUMNS, MOST_BYTES = 32, 256 << 20  # of columns of one collection, in files
+# What is derived from vectors and numbers alone, and keeps nothing of what was deleted for long.
+_NO_CONTENT = ("index.", "codes.", f"{state_files.KIND}.")
+LOG_LEFT = 0.5  # of what the change log holds: where more was written a state is saved again …
+STATE_PAUSE = 50  # … but no sooner than after so many times as long as that took
 
 
 def _nothing() -> None:
@@ -65,6 +72,57 @@ def _save_grown(
     points.write(lambda write: derived.record(write.connection, made))
     index.saved = made.covered
     return True
+
+
+def save_state(
+    points: Access, going_on: GoingOn = _nothing, every: bool = False, most: int | None = None
+) -> None:
+    """Save the state of a large collection if enough has changed since it was saved, or `every`
+    change counts; unless there are more than `most` points. Only the one process that does
+    maintenance may. going_on: called now and then; it may raise."""
+    known = points.memory.state_file
+    if points.directory is None or (time.monotonic() < known.rests_until and not every):
+        return
+
+    def wanted(view: SearchView) -> State | None:
+        count = view.state.count
+        few = count < state_files.STATES_WORTH or (most is not None and count > most)
+        if few or not _state_has_changed(view, known.rejected, every):
+            return None
+        # What one file says isn't written to the next: if it was false, that ends here.
+        return view.state if view.state.mapped is None else points.state_in_database(view)
+
+    began, state = time.monotonic(), points.read(wanted)
+    if state is not None:
+        _write_state(points, points.directory, state, going_on)
+        known.rejected = False
+        known.rests_until = time.monotonic() + STATE_PAUSE * (time.monotonic() - began)
+
+
+def save_small_state(points: Access) -> None:
+    """Save it if that takes a moment."""
+    save_state(points, most=CLOSING_STATE)
+
+
+def _write_state(points: Access, directory: Path, state: State, going_on: GoingOn) -> None:
+    with translated(directory):
+        fill = partial(state_files.write, state=state, going_on=going_on)
+        key = state_files.file_key(state.head.generation)
+        made = derived.write_file(directory, key, fill, state.head.seq)
+    points.write(lambda write: derived.record(write.connection, made))
+    sweep(points)
+
+
+def _state_has_changed(view: SearchView, rejected: bool, every: bool) -> bool:
+    """Whether so much was written since it was saved that to follow takes long, or that the change
+    log may not reach back so far for long."""
+    head = view.state.head
+    key = state_files.file_key(head.generation)
+    known = derived.find(view.connection, key)
+    if known is None or every or head.seq - known.seq > LOG_LEFT * LOG_WRITES:
+        return known is None or head.seq != known.seq or rejected
+    most = min(GROWTH_TO_SAVE * view.state.count, LOG_LEFT * LOG_PKS)
+    return _changed_since_saved(view, key, None, rejected) > most
 
 
 def build_lists(points: Access) -> None:
@@ -105,7 +163,7 @@ def renew_lists(points: Access, held: list[ListKey]) -> None:
 
     def forget_others(write: Write) -> None:
         files = derived.all_files(write.connection)
-        lists = [f.key for f in files if not f.key.startswith(("index.", "codes."))]
+        lists = [f.key for f in files if not f.key.startswith(_NO_CONTENT)]
         others = [key for key in lists if key not in kept]
         derived.forget(write.connection, others)
 
@@ -135,9 +193,9 @@ def _has_grown(view: SearchView, key: ListKey) -> bool:
     return changed > GROWTH_TO_SAVE * view.state.count
 
 
-def _changed_since_saved(view: SearchView, key: str, parts: int, rejected: bool) -> int:
-    """Of how many points such parts have been written since the file of this key was; all, if it is
-    of no use."""
+def _changed_since_saved(view: SearchView, key: str, parts: int | None, rejected: bool) -> int:
+    """Of how many points such parts, or any, have been written since the file of this key was; all,
+    if it is of no use."""
     known = derived.find(view.connection, key)
     floor = view.state.head.log_floor
     if known is None or known.seq < floor or rejected:

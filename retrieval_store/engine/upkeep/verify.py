@@ -3,10 +3,11 @@
 Databases: every page through the checksum VFS, SQLite's own check of their structure, and whether
 the tables agree. Vector files: the checksum of every block, by a reader that has seen none yet.
 Derived files: their checksums, and whether they are made of what is there (`index_check`,
-`code_check`, `list_check`).
+`code_check`, `list_check`, `state_check`).
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -22,6 +23,7 @@ from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.filtering import column_files
 from retrieval_store.engine.nearest.indexing import FindClass
 from retrieval_store.engine.nearest.kept import SearchView
+from retrieval_store.engine.state import state_files
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.catalog import CATALOG
 from retrieval_store.engine.storage.derived import (
@@ -36,6 +38,7 @@ from retrieval_store.engine.storage.records import decode_payloads, read_records
 from retrieval_store.engine.upkeep.code_check import refuse_false_codes
 from retrieval_store.engine.upkeep.index_check import refuse_false_index
 from retrieval_store.engine.upkeep.list_check import refuse_false_column, refuse_false_lists
+from retrieval_store.engine.upkeep.state_check import refuse_false_state
 from retrieval_store.engine.words.kept import TRIGRAMS, ListKey, file_key
 from retrieval_store.errors import (
     ClientClosedError,
@@ -49,6 +52,8 @@ from retrieval_store.interface.records import FileReport, Mode
 
 FindAnalyzer: TypeAlias = Callable[[], Analyzer]
 Comparison: TypeAlias = Callable[[DerivedFile], None]  # raises DamagedError
+# What files are found by; one that isn't there any more may be gone, or be another.
+_Files: TypeAlias = tuple[int, list[DerivedFile]]
 _HOW_TO_MEND = (
     "Nothing is lost: close it everywhere and open the store with rebuild=True, or remove the "
     "folder 'derived' while it is closed, and it is made again"
@@ -78,9 +83,8 @@ def verify_collection(
         try:
             points = Access.open(directory, name, mode, Around(find_class))
             try:
-                files, reports = points.read(
-                    lambda view: (_files(view), _reports(view, path, find_analyzer))
-                )
+                look = partial(_look, points=points, path=path, find_analyzer=find_analyzer)
+                files, reports = points.read(look)
                 if not any(r.problem for r in reports) or points.read(_files) == files:
                     return reports
             finally:
@@ -91,12 +95,22 @@ def verify_collection(
             return [_report(path, error)]
 
 
-def _files(view: SearchView) -> tuple[int, list[DerivedFile]]:
-    """What a file is found by; what isn't any more may be gone, or be another."""
+def _look(
+    view: SearchView, points: Access, path: Path, find_analyzer: FindAnalyzer
+) -> tuple[_Files, list[FileReport]]:
+    # The state of the view may have been made of one of the files that are looked at.
+    view = replace(view, state=points.state_in_database(view))
+    compare_state = partial(refuse_false_state, view, points.memory.open_vectors)
+    return _files(view), _reports(view, path, compare_state, find_analyzer)
+
+
+def _files(view: SearchView) -> _Files:
     return view.state.head.generation, all_files(view.connection)
 
 
-def _reports(view: SearchView, path: Path, find_analyzer: FindAnalyzer) -> list[FileReport]:
+def _reports(
+    view: SearchView, path: Path, compare_state: Comparison, find_analyzer: FindAnalyzer
+) -> list[FileReport]:
     _refuse_problems(view.connection, path)
     _refuse_disagreement(view, path)
     reports, sound = [_report(path, None)], []
@@ -110,6 +124,7 @@ def _reports(view: SearchView, path: Path, find_analyzer: FindAnalyzer) -> list[
             problem = error
         reports.append(_report(space.vectors.path, problem))
     compare = _comparisons(view, path.parent, sound, find_analyzer)
+    compare[state_files.file_key(view.state.head.generation)] = compare_state
     return reports + [_derived_report(path.parent, f, compare) for f in all_files(view.connection)]
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from retrieval_store.engine.storage import records
 from retrieval_store.engine.storage.records import read_values
 from retrieval_store.engine.store import Store
-from retrieval_store.filters.expression import value_at
+from retrieval_store.filters.expression import And, OneOf, value_at
 from retrieval_store.interface.points import PointBatch
 from tests.helpers.batches import ADD, points_of
 from tests.helpers.filter_strategies import EXAMPLES, scalars, values
@@ -71,6 +71,13 @@ def test_payloads_are_not_parsed_whole(monkeypatch, key):
     points.put(PointBatch([1, 2], {}, [{"other": 1, key: "x"}, None]), ADD)
     assert read(points, [(key,)]) == [["x", None]]
     assert read(points, [(key,), ("other",)]) == [["x", None], [1, None]]
+
+
+def test_a_filter_of_few_keys_parses_no_payloads(monkeypatch):
+    monkeypatch.setattr(records, "decode_payloads", None)
+    points = points_of(Store(None, "full"))
+    points.put(PointBatch([1, 2], {}, [{"a": 1, "b": 2}, None]), ADD)
+    assert points.number(And((OneOf(("a",), (1,)), OneOf(("b",), (2,))))) == 1
 
 
 def test_a_key_that_ends_in_u0000_is_another_key():

@@ -1,0 +1,230 @@
+"""States in files: which points there are and who owns which vector, as arrays that are mapped.
+
+A file begins with a JSON header, which says how many rows there are, and of each dense space its
+number, its dimension and how many slots it has. Then come the arrays, little-endian, each at the
+beginning of a page: the pks, and of each space `row_of_slot`, `slot_of_row` and the checksums of
+its blocks. Behind an array is some room, which nothing is ever written to in the file; but the map
+is private to the process, so what a state appends comes there, in pages of the process' own, and
+the rest stays shared with all others. Only living points have rows in a file.
+
+What a file says of its lengths decides nothing: it has to be what a file of that size has. What it
+says of rows and slots is looked at as far as an array would be read outside of its bounds.
+"""
+
+import mmap
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import apsw
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from retrieval_store.base.arrays import Ints
+from retrieval_store.base.patched import NOWHERE, Patched
+from retrieval_store.engine.state.saved import OutdatedError, in_file
+from retrieval_store.engine.state.state import (
+    NONE,
+    Mapped,
+    SpaceState,
+    State,
+    Step,
+    caught_up,
+    has_too_many_dead,
+)
+from retrieval_store.engine.storage.derived import DerivedFile
+from retrieval_store.engine.storage.schema import Head, Space, read_spaces
+from retrieval_store.engine.storage.vectors import Checksums, OpenVectors, Vectors, rows_per_block
+
+MAGIC = b"RSstate1"
+KIND = "state"
+STATES_WORTH = 200_000  # points; the state of fewer is read from the database in 15 ms
+PAGE = 4096
+ROOM_SHARE = 16  # room behind an array for one number in so many
+_TYPES = ("<i8", "<i8", "<u4")  # of the arrays of a space
+Array: TypeAlias = npt.NDArray[Any]
+
+
+@dataclass(slots=True)
+class Known:
+    """What a process knows of the file. rejected: it was of no use; rests_until: by the clock, when
+    it may be written again."""
+
+    rejected: bool = False
+    rests_until: float = 0.0
+
+
+def file_key(generation: int) -> str:
+    """Under which key the file of a generation is recorded."""
+    return f"{KIND}.{generation}"
+
+
+def lacks_file(state: State) -> bool:
+    """Whether it was made without a file, though it is worth one."""
+    return state.mapped is None and state.count >= STATES_WORTH
+
+
+def write(path: Path, state: State, going_on: Callable[[], object] = lambda: None) -> int:
+    """Write a state; returns the pk that is the first not to be in it. going_on: called before each
+    array; it may raise."""
+    spaces = [
+        [space.space.number, space.space.dimension, space.space.slots]
+        for space in state.spaces.values()
+    ]
+    header = orjson.dumps([state.count, spaces])
+    places = _Places(len(header))
+    with path.open("xb") as file:
+        file.write(MAGIC + len(header).to_bytes(8, "little") + header)
+        for array, dtype in _arrays(state):
+            going_on()
+            file.seek(places.next(len(array), dtype))
+            file.write(np.ascontiguousarray(array, dtype).data.cast("B"))
+        file.truncate(places.size)  # the room is a hole, which takes no room on the disk
+    return state.head.next_pk
+
+
+def _arrays(state: State) -> Iterator[tuple[Array, str]]:
+    """What is in a file, of the living rows alone."""
+    yield (state.pks[state.alive] if state.some_dead else state.pks), "<i8"
+    numbers = np.cumsum(state.alive) - 1 if state.some_dead else None
+    for space in state.spaces.values():
+        rows, slots = space.row_of_slot.whole(), space.slot_of_row.whole()
+        if numbers is not None:
+            rows, slots = np.where(rows >= 0, numbers[rows], NONE), slots[state.alive]
+        yield from zip((rows, slots, space.checksums), _TYPES, strict=True)
+
+
+class _Places:
+    """Where one array after the other lies in a file, behind a header of so many bytes. size: of
+    all so far."""
+
+    def __init__(self, header: int) -> None:
+        self.size = _pages(len(MAGIC) + 8 + header)
+
+    def next(self, length: int, dtype: str) -> int:
+        """The place of the next array."""
+        place = self.size
+        self.size += _pages(_with_room(length) * np.dtype(dtype).itemsize)
+        return place
+
+
+def _pages(size: int) -> int:
+    return -(-size // PAGE) * PAGE
+
+
+def _with_room(length: int) -> int:
+    return length + length // ROOM_SHARE
+
+
+def saved_step(
+    connection: apsw.Connection,
+    head: Head,
+    open_vectors: OpenVectors,
+    directory: Path | None,
+    name: str,
+    known: Known,
+) -> Step | None:
+    """The state at `head`, made of what was saved and of what was written since; None where nothing
+    of use was. directory: where there are derived files to be used, if anywhere; name: of the
+    collection."""
+    known.rejected = False
+    if directory is None or head.next_pk < STATES_WORTH:
+        return None
+
+    def read_and_follow(path: Path, found: DerivedFile) -> Step:
+        state = read(path, found, connection, head, open_vectors)
+        state = caught_up(state, connection, head, open_vectors).state
+        if has_too_many_dead(state):
+            raise OutdatedError("so much was deleted since that to load is less work")
+        return Step(state, None)
+
+    def reject() -> None:
+        known.rejected = True
+
+    key = file_key(head.generation)
+    return in_file(connection, directory, name, key, "the state", read_and_follow, reject)
+
+
+def read(
+    path: Path,
+    found: DerivedFile,
+    connection: apsw.Connection,
+    head: Head,
+    open_vectors: OpenVectors,
+) -> State:
+    """The state that was written at `found.seq`, mapped; OutdatedError where nobody can know what
+    has changed since, ValueError for what no file of ours says."""
+    if not (0 <= found.seq <= head.seq and 0 <= found.covered <= head.next_pk):
+        raise ValueError(f"{path} claims to know of writes that never were")
+    if head.log_floor > found.seq:
+        raise OutdatedError("the file is older than the change log")
+    with path.open("rb") as file:
+        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    rows, spaces, places = _header(memory, read_spaces(connection).values())
+    lengths = [(rows, "<i8")]
+    for space in spaces:
+        blocks = -(-space.slots // rows_per_block(space.row_bytes))
+        lengths += zip((space.slots, rows, blocks), _TYPES, strict=True)
+    pieces = [(dtype, length, places.next(length, dtype)) for length, dtype in lengths]
+    if places.size != len(memory):
+        raise ValueError(f"{path} has {len(memory)} bytes instead of {places.size}")
+    pks, *others = [_array(memory, *piece) for piece in pieces]
+    _refuse_disorder(pks, found.covered)
+    states = {}
+    for at, space in enumerate(spaces):
+        vectors = open_vectors(space, head.generation)
+        states[space.name] = _of_space(space, vectors, *others[3 * at : 3 * at + 3])
+    start: int = np.frombuffer(memory, np.uint8).__array_interface__["data"][0]
+    then = replace(head, seq=found.seq, next_pk=found.covered)
+    alive = np.ones(rows, np.bool_)
+    return State(then, pks, alive, rows, {}, states, {}, Mapped(memory, start))
+
+
+def _header(memory: mmap.mmap, known: Iterable[Space]) -> tuple[int, list[Space], _Places]:
+    """How many rows there are, the spaces with as many slots as they had, and where arrays are."""
+    start = len(MAGIC) + 8
+    size = int.from_bytes(memory[len(MAGIC) : start], "little")
+    if memory[: len(MAGIC)] != MAGIC or size > len(memory):
+        raise ValueError("it is no file of a state")
+    rows, listed = orjson.loads(memory[start : start + size])
+    by_number, spaces = {space.number: space for space in known}, []
+    for number, dimension, slots in listed:
+        if number not in by_number:
+            raise OutdatedError("a vector space has been dropped since")
+        space = by_number[number]
+        if space.kind != "dense" or dimension is None or dimension != space.dimension:
+            raise ValueError(f"vector space {space.name!r} has no vectors of {dimension} numbers")
+        spaces.append(replace(space, slots=_size(slots, space.slots)))
+    return _size(rows, len(memory)), spaces, _Places(size)
+
+
+def _size(number: object, most: int) -> int:
+    if type(number) is not int or not 0 <= number <= most:
+        raise ValueError(f"{number!r} are more than {most}, or no number")
+    return number
+
+
+def _array(memory: mmap.mmap, dtype: str, length: int, place: int) -> Array:
+    """Of a buffer with room behind it, in which `arrays.appended` goes on."""
+    return np.frombuffer(memory, dtype, _with_room(length), place)[:length]
+
+
+def _refuse_disorder(pks: Ints, covered: int) -> None:
+    ascending = len(pks) == 0 or (pks[0] >= 0 and pks[-1] < covered)
+    if not ascending or not (pks[1:] > pks[:-1]).all():
+        raise ValueError("its points are out of order")
+
+
+def _of_space(
+    space: Space, vectors: Vectors, row_of_slot: Ints, slot_of_row: Ints, checksums: Checksums
+) -> SpaceState:
+    for numbers, others in ((row_of_slot, slot_of_row), (slot_of_row, row_of_slot)):
+        if len(numbers) and not NONE <= int(numbers.min()) <= int(numbers.max()) < len(others):
+            raise ValueError(f"it has places in vector space {space.name!r} that aren't there")
+    living = int(np.count_nonzero(row_of_slot >= 0))
+    if living != np.count_nonzero(slot_of_row >= 0):
+        raise ValueError(f"in vector space {space.name!r} it has other vectors than points")
+    rows, slots = (Patched(numbers, NOWHERE, NOWHERE) for numbers in (row_of_slot, slot_of_row))
+    return SpaceState(space, vectors, rows, slots, checksums.copy(), space.slots - living)

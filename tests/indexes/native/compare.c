@@ -1,0 +1,213 @@
+/* Every instruction set of this processor against plain C: the same rows found of the same codes, and
+   of the same vectors, for dimensions and counts that fill no register. Exits with 1 at a difference.
+
+       cc compare.c ../../../retrieval_store/indexes/native/[sources].c -o compare -lm && ./compare */
+
+#include "kernel.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const InstructionSet *rs_set(int64_t number);
+const char *rs_set_name(int64_t number);
+int rs_scan(const InstructionSet *set, Scan *scan);
+int rs_scan_floats(const InstructionSet *set, FloatScan *scan);
+int rs_distances(const Distances *wanted);
+void rs_encode(const Encoding *to);
+void rs_turn(const float *query, double length, const Frame *frame, double *wide, int8_t *digits,
+             Turned *turned);
+void rs_gather(const Gathering *to);
+
+static uint64_t seed = 88172645463325252u;
+
+static double chance(void) /* xorshift: in [-1, 1) */
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return (double)(seed >> 11) / 4503599627370496.0 - 1;
+}
+
+static void *room(int64_t count, int64_t size) /* of just that size, so that sanitizers see more */
+{
+    void *made = calloc((size_t)count, (size_t)size);
+    if (!made)
+        exit(2);
+    return made;
+}
+
+#define QUERIES 6
+#define K 5
+
+typedef struct {
+    Sought sought[QUERIES];
+} All;
+
+static All *sought_of(int64_t count)
+{
+    All *all = room(1, sizeof(All));
+    for (int i = 0; i < QUERIES; i++) {
+        Sought *one = all->sought + i;
+        one->floor = -INFINITY;
+        one->best = room(K, 8);
+        one->k = K;
+        one->slots = room(count + 1, 8);
+        one->uppers = room(count + 1, 8);
+        one->capacity = count + 1;
+        one->most = count;
+    }
+    return all;
+}
+
+static int by_slot(const void *one, const void *other)
+{
+    int64_t a = *(const int64_t *)one, b = *(const int64_t *)other;
+    return (a > b) - (a < b);
+}
+
+/* What is left of each query, in order; bounds may differ by roundings, so no more than a few. */
+static int64_t left_of(Sought *sought)
+{
+    int64_t kept = 0;
+    for (int64_t i = 0; i < sought->found; i++)
+        if (sought->uppers[i] >= sought->floor)
+            sought->slots[kept++] = sought->slots[i];
+    qsort(sought->slots, (size_t)kept, 8, by_slot);
+    return kept;
+}
+
+static int is_found(const Sought *sought, int64_t kept, int64_t slot)
+{
+    return bsearch(&slot, sought->slots, (size_t)kept, 8, by_slot) != NULL;
+}
+
+static void release(All *all)
+{
+    for (int i = 0; i < QUERIES; i++) {
+        free(all->sought[i].best);
+        free(all->sought[i].slots);
+        free(all->sought[i].uppers);
+    }
+    free(all);
+}
+
+/* The K nearest in float64 must be among what each search has left. */
+static int lost(Sought *sought, const double *distances, const uint32_t *allowed, int64_t count,
+                const char *what, const char *set)
+{
+    int64_t kept = left_of(sought);
+    for (int64_t row = 0; row < count; row++) {
+        int64_t nearer = 0;
+        if (allowed && !(allowed[row / BLOCK] >> row % BLOCK & 1)) {
+            if (is_found(sought, kept, row)) {
+                printf("%s by %s: row %lld mustn't be found\n", what, set, (long long)row);
+                return 1;
+            }
+            continue;
+        }
+        for (int64_t other = 0; other < count; other++)
+            if (!allowed || (allowed[other / BLOCK] >> other % BLOCK & 1))
+                nearer += distances[other] < distances[row];
+        if (nearer < K && !is_found(sought, kept, row)) {
+            printf("%s by %s: row %lld is lost\n", what, set, (long long)row);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int compare(int64_t dimension, int64_t count, int64_t metric)
+{
+    int64_t chunks = (dimension + CHUNK - 1) / CHUNK, blocks = (count + BLOCK - 1) / BLOCK;
+    float *rows = room(count * dimension, 4), *queries = room(QUERIES * dimension, 4);
+    float *centre = room(dimension, 4), *signs = room(2 * dimension, 4);
+    for (int64_t i = 0; i < count * dimension; i++)
+        rows[i] = (float)chance();
+    for (int64_t i = 0; i < QUERIES * dimension; i++)
+        queries[i] = (float)chance();
+    for (int64_t i = 0; i < 2 * dimension; i++)
+        signs[i] = chance() < 0 ? -1 : 1;
+    centre[0] = 1;
+    Frame frame = {centre, signs, dimension, metric};
+    Piece piece = {room(blocks * BLOCK * chunks, 4), room(blocks * BLOCK * chunks, 4),
+                   room(blocks * OF_ROW * BLOCK, 4), room(blocks * BLOCK, 4), NULL, 0, count, 0};
+    double *wide = room(dimension, 8);
+    float *own = room(dimension, 4);
+    Encoding encoding = {&frame, rows, count, FLOAT32, 0, (uint8_t *)piece.high,
+                         (uint8_t *)piece.low, (float *)piece.rows, (float *)piece.finer, wide, own};
+    uint32_t *allowed = room(blocks, 4);
+    int8_t *digits = room(QUERIES * CHUNK, chunks);
+    Turned turned[QUERIES];
+    double *distances[QUERIES];
+    int wrong = 0;
+    if (metric != L1)
+        rs_encode(&encoding);
+    for (int64_t block = 0; block < blocks; block++)
+        allowed[block] = (uint32_t)(chance() * 2147483647.0) * 2654435761u;
+    for (int i = 0; i < QUERIES; i++) {
+        double length = 0;
+        for (int64_t j = 0; j < dimension; j++)
+            length += (double)queries[i * dimension + j] * queries[i * dimension + j];
+        length = sqrt(length);
+        if (metric != L1)
+            rs_turn(queries + i * dimension, length, &frame, wide, digits + i * CHUNK * chunks, turned + i);
+        distances[i] = room(count, 8);
+        Distances wanted = {rows, NULL, queries + i * dimension, own, distances[i], count, count,
+                            dimension, FLOAT32, metric, length};
+        rs_distances(&wanted);
+    }
+    for (int64_t number = 0; rs_set(number); number++)
+        for (int filtered = 0; filtered < 2; filtered++) {
+            const char *name = rs_set_name(number);
+            for (int together = 1; together <= QUERIES && metric != L1; together += QUERIES - 1) {
+                All *all = sought_of(count);
+                for (int first = 0; first < QUERIES; first += together) {
+                    Scan scan = {&piece, 1, turned + first, all->sought + first, together, chunks,
+                                 filtered ? allowed : NULL, 0, 0, 64};
+                    while (rs_scan(rs_set(number), &scan) == MORE)
+                        ;
+                }
+                for (int i = 0; i < QUERIES; i++)
+                    wrong += lost(all->sought + i, distances[i], filtered ? allowed : NULL, count,
+                                  "codes", name);
+                release(all);
+            }
+            All *all = sought_of(count);
+            for (int i = 0; i < QUERIES && !filtered; i++) {
+                double length = 0;
+                for (int64_t j = 0; j < dimension; j++)
+                    length += (double)queries[i * dimension + j] * queries[i * dimension + j];
+                FloatScan scan = {rows, NULL, queries + i * dimension, own, all->sought + i, count,
+                                  count, dimension, FLOAT32, metric, 0, 64, sqrt(length)};
+                while (rs_scan_floats(rs_set(number), &scan) == MORE)
+                    ;
+                wrong += lost(all->sought + i, distances[i], NULL, count, "vectors", name);
+            }
+            release(all);
+        }
+    void *all[] = {rows, queries, centre, signs, (void *)piece.high, (void *)piece.low,
+                   (void *)piece.rows, (void *)piece.finer, wide, own, allowed, digits};
+    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+        free(all[i]);
+    for (int i = 0; i < QUERIES; i++)
+        free(distances[i]);
+    return wrong;
+}
+
+int main(void)
+{
+    static const int64_t dimensions[] = {1, 2, 7, 8, 9, 20, 31, 64, 77, 100, 257};
+    static const int64_t counts[] = {1, 5, 31, 32, 33, 200};
+    int wrong = 0, tried = 0;
+    for (size_t d = 0; d < sizeof(dimensions) / sizeof(*dimensions); d++)
+        for (size_t c = 0; c < sizeof(counts) / sizeof(*counts); c++)
+            for (int64_t metric = COSINE; metric <= L1; metric++, tried++)
+                wrong += compare(dimensions[d], counts[c], metric);
+    printf("%d sets of vectors by", tried);
+    for (int64_t number = 0; rs_set_name(number); number++)
+        printf(" %s", rs_set_name(number));
+    printf(": %d wrong\n", wrong);
+    return wrong != 0;
+}

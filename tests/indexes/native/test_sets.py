@@ -1,0 +1,40 @@
+"""The compiled passes without Python around them: under sanitizers, and for another processor."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from tests.helpers import ROOT
+from tests.often import FULL
+
+HERE = ROOT / "tests" / "indexes" / "native"
+SOURCES = ROOT / "retrieval_store" / "indexes" / "native"
+SANITIZED = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+ARM = "aarch64-linux-gnu-gcc"
+EMULATOR = "qemu-aarch64"
+
+
+def compared(tmp_path, compiler, options, *runner):
+    """What the comparison of all instruction sets prints, built by that compiler."""
+    program, sources = tmp_path / "compare", sorted(SOURCES.glob("*.c"))
+    strict = ["-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", f"-I{SOURCES}"]
+    build = [compiler, *strict, *options, HERE / "compare.c", *sources, "-o", program, "-lm"]
+    subprocess.run(list(map(str, build)), check=True)
+    done = subprocess.run([*runner, program], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-2_000:]
+    return done.stdout
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no gcc")
+def test_no_pass_loses_a_row_or_touches_what_is_not_its_own(tmp_path):
+    assert compared(tmp_path, "gcc", SANITIZED).endswith(": 0 wrong\n")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FULL, reason="a cross compiler and an emulator: tried by a full run")
+def test_arm_processors_find_the_same(tmp_path):
+    if shutil.which(ARM) is None or shutil.which(EMULATOR) is None:
+        pytest.skip(f"{ARM} or {EMULATOR} isn't there (Debian: gcc-aarch64-linux-gnu, qemu-user)")
+    told = compared(tmp_path, ARM, ["-static"], EMULATOR)
+    assert " neon" in told and told.endswith(": 0 wrong\n")

@@ -49,9 +49,19 @@ has_cpu_torch() {
     return 1
 }
 
+# is_installed FOLDER: whether what is in this environment is of what lies here: the requirements,
+# and the library compiled of its sources, which all environments share
+is_installed() {
+    local native=retrieval_store/indexes/native file
+    [ -e "$native/kernel.so" ] || return 1
+    for file in pyproject.toml constraints.txt hatch_build.py "$native"/*.[ch]; do
+        [ ! "$file" -nt "$1/installed" ] || return 1
+    done
+}
+
 # environment FOLDER REQUIREMENT...: a virtual environment with this project, editable, and what is
-# named, in the versions of $constraints; of the Python $version, where that is set. Installed anew
-# only when what is needed may have changed, since asking takes seconds.
+# named, in the versions of $constraints, those it is built with too; of the Python $version, where
+# that is set. Installed anew only when what is needed may have changed, since asking takes seconds.
 constraints=constraints.txt
 environment() {
     local folder=$1 python told=() link index certificates
@@ -62,13 +72,14 @@ environment() {
         "$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
             --constraint constraints.txt uv
     fi
-    if [ pyproject.toml -nt "$folder/installed" ] || [ constraints.txt -nt "$folder/installed" ]; then
+    if ! is_installed "$folder"; then
         for link in $(told_to_pip find-links); do told+=(--find-links "$link"); done
         for index in $(told_to_pip index-url); do told+=(--default-index "$index"); done
         certificates=$(told_to_pip cert | tail -1)
         [ -z "$certificates" ] || export SSL_CERT_FILE=$certificates
         "$folder/bin/uv" pip install --quiet --compile-bytecode --python "$folder/bin/python" ${told[@]+"${told[@]}"} \
-            --constraint "$constraints" "$@"
+            --constraint "$constraints" --build-constraint "$constraints" \
+            --reinstall-package retrieval-store "$@"
         touch "$folder/installed"
     fi
 }

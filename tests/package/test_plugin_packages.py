@@ -31,7 +31,7 @@ print(sum(ids == [str(i)] for i, ids in enumerate(found)) >= 45)
 
 @pytest.fixture(scope="module")
 def with_usearch(tmp_path_factory):
-    pytest.importorskip("usearch.index", exc_type=ImportError)  # which needs numkong
+    pytest.importorskip("usearch.index")
     return installed("index_plugin", tmp_path_factory.mktemp("installed"))
 
 

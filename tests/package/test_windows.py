@@ -6,10 +6,6 @@ import sys
 WITHOUT = """
 import os, sys
 import asyncio, apsw, numpy, orjson, qdrant_client, re2, wordllama  # their own imports may ask what system this is
-try:
-    import numkong
-except ImportError:
-    pass
 for name in ("fcntl", "resource"):
     sys.modules[name] = None
 for name in ("O_NOFOLLOW", "O_DIRECTORY", "O_CLOEXEC", "O_NONBLOCK", "register_at_fork", "fork",

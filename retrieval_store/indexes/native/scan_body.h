@@ -7,6 +7,8 @@
 
 #include <math.h>
 
+#define CACHED_BYTES 65536 /* of codes, which each group of queries reads again */
+
 static uint32_t wanted_rows(const Scan *scan, const Piece *piece, int64_t block)
 {
     int64_t left = piece->count - block * BLOCK;
@@ -25,7 +27,7 @@ static float threshold_of(const Sought *sought, const Turned *turned)
     return nextafterf((float)floor, -INFINITY);
 }
 
-static Bounds bounds_of(const Turned *turned, float threshold)
+static Bounds bounds_of(const Turned *turned, const Sought *sought)
 {
     Bounds bounds;
     bounds.base = (int32_t)(15 * turned->sum);
@@ -35,7 +37,7 @@ static Bounds bounds_of(const Turned *turned, float threshold)
     bounds.by_reach = (float)turned->by_reach;
     bounds.by_side = (float)turned->by_side;
     bounds.constant = (float)turned->constant;
-    bounds.threshold = threshold;
+    bounds.threshold = threshold_of(sought, turned);
     return bounds;
 }
 
@@ -63,63 +65,76 @@ static void look_closer(const Scan *scan, const Piece *piece, int64_t block, uin
     }
 }
 
+/* Look at the rows of a block that may reach the floor, which then may rise. */
 static void look_at_block(const Scan *scan, const Piece *piece, int64_t block, uint32_t wanted,
-                          int64_t query, const int32_t *products, float *threshold)
+                          const int32_t *products, const Turned *turned, Sought *sought,
+                          Bounds *bounds)
+{
+    uint32_t rows = wanted & may_reach(products, piece->rows + block * OF_ROW * BLOCK, bounds);
+    if (rows) {
+        look_closer(scan, piece, block, rows, products, turned, sought);
+        bounds->threshold = threshold_of(sought, turned);
+    }
+}
+
+static void blocks_for_one(const Scan *scan, const Piece *piece, int64_t start, int64_t stop,
+                           int64_t query)
 {
     const Turned *turned = scan->turned + piece->frame * scan->queries + query;
     Sought *sought = scan->sought + query;
-    Bounds bounds = bounds_of(turned, *threshold);
-    uint32_t rows = wanted & may_reach(products, piece->rows + block * OF_ROW * BLOCK, &bounds);
-    if (rows) {
-        look_closer(scan, piece, block, rows, products, turned, sought);
-        *threshold = threshold_of(sought, turned);
-    }
-}
-
-static void blocks_for_one(Scan *scan, const Piece *piece, int64_t stop)
-{
-    const Turned *turned = scan->turned + piece->frame;
-    float threshold = threshold_of(scan->sought, turned);
+    Bounds bounds = bounds_of(turned, sought);
     int32_t products[BLOCK];
-    for (; scan->block < stop && !scan->sought->hard; scan->block++) {
-        uint32_t wanted = wanted_rows(scan, piece, scan->block);
+    for (int64_t block = start; block < stop && !sought->hard; block++) {
+        uint32_t wanted = wanted_rows(scan, piece, block);
         if (!wanted)
             continue;
-        block_products(piece->high + scan->block * BLOCK * 4 * scan->chunks, turned->digits,
-                       scan->chunks, products);
-        look_at_block(scan, piece, scan->block, wanted, 0, products, &threshold);
+        block_products(piece->high + block * BLOCK * 4 * scan->chunks, turned->digits, scan->chunks,
+                       products);
+        look_at_block(scan, piece, block, wanted, products, turned, sought, &bounds);
     }
 }
 
-/* A block for all queries, four at a time, while the cache holds it. Hard ones are passed over. */
-static void block_for_all(const Scan *scan, const Piece *piece, int64_t block)
+/* The same for four queries, of which the bits of codes are taken apart once. */
+static void blocks_for_four(const Scan *scan, const Piece *piece, int64_t start, int64_t stop,
+                            const int64_t queries[4])
 {
-    uint32_t wanted = wanted_rows(scan, piece, block);
-    const uint8_t *codes = piece->high + block * BLOCK * 4 * scan->chunks;
     const Turned *turned = scan->turned + piece->frame * scan->queries;
+    const int8_t *digits[4];
     int32_t products[4][BLOCK];
-    int64_t which[4];
-    if (!wanted)
-        return;
-    for (int64_t query = 0; query < scan->queries;) {
-        int together = 0;
-        for (; query < scan->queries && together < 4; query++)
-            if (!scan->sought[query].hard)
-                which[together++] = query;
-        const int8_t *digits[4];
+    Bounds bounds[4];
+    for (int i = 0; i < 4; i++) {
+        digits[i] = turned[queries[i]].digits;
+        bounds[i] = bounds_of(turned + queries[i], scan->sought + queries[i]);
+    }
+    for (int64_t block = start; block < stop; block++) {
+        uint32_t wanted = wanted_rows(scan, piece, block);
+        if (!wanted)
+            continue;
+        block_products_of_four(piece->high + block * BLOCK * 4 * scan->chunks, digits, scan->chunks,
+                               products);
         for (int i = 0; i < 4; i++)
-            digits[i] = turned[which[i < together ? i : 0]].digits;
-        if (together == 0)
-            return;
-        if (together > 1)
-            block_products_of_four(codes, digits, scan->chunks, products);
-        else
-            block_products(codes, digits[0], scan->chunks, products[0]);
-        for (int i = 0; i < together; i++) {
-            float threshold = threshold_of(scan->sought + which[i], turned + which[i]);
-            look_at_block(scan, piece, block, wanted, which[i], products[i], &threshold);
+            if (!scan->sought[queries[i]].hard)
+                look_at_block(scan, piece, block, wanted, products[i], turned + queries[i],
+                              scan->sought + queries[i], bounds + i);
+    }
+}
+
+/* Some blocks for all queries, while the cache holds them. Hard queries are passed over. */
+static void blocks_for_all(const Scan *scan, const Piece *piece, int64_t start, int64_t stop)
+{
+    int64_t waiting[4];
+    int count = 0;
+    for (int64_t query = 0; query < scan->queries; query++) {
+        if (scan->sought[query].hard)
+            continue;
+        waiting[count++] = query;
+        if (count == 4) {
+            blocks_for_four(scan, piece, start, stop, waiting);
+            count = 0;
         }
     }
+    for (int i = 0; i < count; i++)
+        blocks_for_one(scan, piece, start, stop, waiting[i]);
 }
 
 static int64_t smaller(int64_t one, int64_t other) { return one < other ? one : other; }
@@ -127,27 +142,20 @@ static int64_t smaller(int64_t one, int64_t other) { return one < other ? one : 
 /* Look at codes for about as long as `work` says; MORE when any are left. */
 static int scan_codes(Scan *scan)
 {
-    int64_t block_bytes = BLOCK * 4 * scan->chunks * scan->queries;
-    int64_t left = scan->work / block_bytes + 1;
-    while (scan->piece < scan->piece_count) {
+    int64_t block_bytes = BLOCK * 4 * scan->chunks;
+    int64_t left = scan->work / (block_bytes * scan->queries) + 1;
+    int64_t cached = scan->queries > 1 ? CACHED_BYTES / block_bytes + 1 : left;
+    for (; scan->piece < scan->piece_count; scan->piece++, scan->block = 0) {
         const Piece *piece = scan->pieces + scan->piece;
         int64_t blocks = (piece->count + BLOCK - 1) / BLOCK;
-        int64_t stop = smaller(blocks, scan->block + left);
-        left -= stop - scan->block;
-        if (scan->queries == 1) {
-            blocks_for_one(scan, piece, stop);
-            if (scan->sought->hard)
-                return DONE;
-        } else {
-            for (; scan->block < stop; scan->block++)
-                block_for_all(scan, piece, scan->block);
+        while (scan->block < blocks) {
+            int64_t stop = smaller(blocks, scan->block + smaller(left, cached));
+            if (!left)
+                return MORE;
+            blocks_for_all(scan, piece, scan->block, stop);
+            left -= stop - scan->block;
+            scan->block = stop;
         }
-        if (scan->block < blocks)
-            return MORE;
-        scan->piece++;
-        scan->block = 0;
-        if (!left && scan->piece < scan->piece_count)
-            return MORE;
     }
     return DONE;
 }

@@ -2,11 +2,11 @@
 
     python benchmarks/large.py [--points 1000000] [--dimension 128] [--index exact]
 
-Clustered vectors in a directory, with a number each to filter by. Prints JSON: points a second; the
-first query after ingest, and after opening in a new process, also while the index loads; queries
-without a filter and under filters of several shares, beside the bare product of codes that the same
-machine does in the same run; megabytes in memory. Then, in a collection of its own, a query every
-50 ms beside an ingest: from when it was due to its answer.
+Clustered vectors in a directory, with a number and a word each to filter by. Prints JSON: as it
+grows, points a second, the first query after ingest, and the memory of its own; at last queries
+without a filter and under filters of several shares; after opening in a new process, how long it
+takes to open, to answer first, and to answer first under a filter on each key. Then, in a
+collection of its own, a query every 50 ms beside an ingest: from when it was due to its answer.
 """
 
 import argparse
@@ -16,20 +16,42 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import psutil
-from calibrate import clustered
 
 import retrieval_store
-from retrieval_store.indexes.kernels import packed, products
 
 BATCH = 5_000
 EVERY = 0.05
 QUERIES = 60
+EXACT = 3  # queries that are compared with all vectors, of each filter
 SHARES = (1.0, 0.7, 0.27, 0.12, 0.03, 0.007)
+STAGES = (100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
+CENTRES, WORDS = 2_000, 100
+
+
+def batches(points: int, dimension: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """Vectors around the same centres, which never are in memory all at once."""
+    centres = np.random.default_rng(7).standard_normal((CENTRES, dimension), np.float32)
+    random = np.random.default_rng(seed)
+    for at in range(0, points, BATCH):
+        count = min(BATCH, points - at)
+        own = centres[random.integers(0, CENTRES, count)]
+        yield own + np.float32(0.9) * random.standard_normal((count, dimension), np.float32)
+
+
+def near(dimension: int) -> np.ndarray:
+    """Queries like the vectors."""
+    return next(batches(QUERIES, dimension, 1))
+
+
+def own_megabytes() -> float:
+    """Memory of this process that isn't a file's."""
+    memory = psutil.Process().memory_info()
+    return (memory.rss - memory.shared) / 1e6
 
 
 def opened(folder: Path) -> retrieval_store.Collection:
@@ -39,20 +61,24 @@ def opened(folder: Path) -> retrieval_store.Collection:
 
 def created(folder: Path, index: str) -> retrieval_store.Collection:
     """A new one."""
-    configuration = {"index": "exact"} if index == "exact" else None
+    configuration = {"hnsw": {"space": "cosine"}}
+    if index == "exact":
+        configuration["index"] = "exact"
     client = retrieval_store.Client(folder)
     return client.create_collection("things", configuration, embedding_function=None)
 
 
-def ingest(things: retrieval_store.Collection, vectors: np.ndarray) -> float:
-    """Add all of them; points a second."""
-    random, start = np.random.default_rng(0), time.perf_counter()
-    for at in range(0, len(vectors), BATCH):
-        some = vectors[at : at + BATCH]
+def ingest(things: retrieval_store.Collection, points: int, dimension: int) -> Iterator[int]:
+    """Add them; how many there are after each batch."""
+    random, at = np.random.default_rng(0), 0
+    for some in batches(points, dimension):
         ids = [str(i) for i in range(at, at + len(some))]
-        metadatas = [{"r": r} for r in random.random(len(some)).tolist()]
+        words = random.integers(0, WORDS, len(some)).tolist()
+        numbers = random.random(len(some)).tolist()
+        metadatas = [{"r": r, "word": f"w{w}"} for r, w in zip(numbers, words, strict=True)]
         things.add(ids=ids, embeddings=some, metadatas=metadatas)
-    return len(vectors) / (time.perf_counter() - start)
+        at += len(some)
+        yield at
 
 
 def milliseconds(call: Callable[[], object]) -> float:
@@ -74,46 +100,59 @@ def queries(things: retrieval_store.Collection, vectors: np.ndarray) -> dict[str
 
         times = [milliseconds(lambda i=i: query(i)) for i in range(QUERIES)]
         found[f"{share:.1%} ms"] = float(np.median(times[5:]))
-        same = [len(set(query(i)) & set(query(i, exact=True))) for i in range(0, QUERIES, 3)]
+        same = [len(set(query(i)) & set(query(i, exact=True))) for i in range(EXACT)]
         found[f"{share:.1%} recall"] = float(np.mean(same)) / 10
     return found
 
 
-def bare_product(points: int, dimension: int) -> float:
-    """Milliseconds of the product of so many codes, and nothing else; in a file that is mapped, as
-    they are: memory of a process's own may be faster to read."""
-    codes = np.random.default_rng(0).integers(-127, 128, (points // 64 * 64, dimension), np.int8)
-    with tempfile.TemporaryFile() as file:
-        codes.tofile(file)
-        file.flush()
-        mapped = np.memmap(file, np.int8, "r", shape=codes.shape)
-        query = packed(codes[:1].copy())
-        return float(np.median([milliseconds(lambda: products(mapped, query)) for _ in range(15)]))
+def growing(things: retrieval_store.Collection, points: int, dimension: int) -> dict[str, object]:
+    """What is there to tell at each stage of an ingest."""
+    stages: dict[str, object] = {}
+    began, asked = time.perf_counter(), near(dimension)
+    for count in ingest(things, points, dimension):
+        if count in STAGES or count == points:
+            spent = time.perf_counter() - began
+            first = milliseconds(lambda: things.query(asked[0]))
+            later = [milliseconds(lambda i=i: things.query(asked[i])) for i in range(10)]
+            stages[f"{count:,}"] = {
+                "points/s": count / spent,
+                "first ms": first,
+                "later ms": float(np.median(later)),
+                "own MB": own_megabytes(),
+            }
+            print(count, stages[f"{count:,}"], file=sys.stderr, flush=True)
+    return stages
 
 
-def near(points: int, dimension: int) -> np.ndarray:
-    """Queries like the vectors of a collection of that size: around the same centres."""
-    return clustered(points + QUERIES, dimension)[points:]
-
-
-def first_after_opening(folder: Path, points: int, dimension: int) -> None:
-    """Print the milliseconds of the first query in this process, and the longest of those that
-    follow for some seconds, while the index loads; and the megabytes in memory then."""
-    asked = near(points, dimension)
-    before, things = psutil.Process().memory_info().rss, opened(folder)
-    first = milliseconds(lambda: things.query(query_embeddings=asked[0]))
+def first_after_opening(folder: Path, dimension: int) -> None:
+    """Print what this process, which begins with the store, waits for, and its memory."""
+    asked, before = near(dimension), own_megabytes()
+    start = time.perf_counter()
+    things = opened(folder)
+    count = things.count()
+    told: dict[str, float] = {"open and count ms": (time.perf_counter() - start) * 1e3}
+    told["points"] = count
+    told["first ms"] = milliseconds(lambda: things.query(asked[0]))
+    told["second ms"] = milliseconds(lambda: things.query(asked[1]))
+    told["first filter of numbers ms"] = milliseconds(
+        lambda: things.query(asked[2], where={"r": {"$lt": 0.27}})
+    )
+    told["first filter of words ms"] = milliseconds(
+        lambda: things.query(asked[3], where={"word": "w7"})
+    )
+    told["own MB"] = own_megabytes() - before
     over, longest = time.monotonic() + 6, 0.0
     while time.monotonic() < over:
-        longest = max(longest, milliseconds(lambda: things.query(query_embeddings=asked[1])))
+        longest = max(longest, milliseconds(lambda: things.query(asked[1])))
         time.sleep(0.02)
-    memory = (psutil.Process().memory_info().rss - before) / 1e6
-    print(json.dumps({"first ms": first, "longest ms": longest, "memory MB": memory}))
+    told["longest of those that follow ms"] = longest
+    print(json.dumps(told))
 
 
 def beside(folder: Path, index: str, points: int, dimension: int) -> dict[str, float]:
     """Queries every 50 ms while so many points come in."""
-    things, vectors = created(folder, index), clustered(points, dimension)
-    asked, done, times = near(points, dimension), threading.Event(), []
+    things = created(folder, index)
+    asked, done, times = near(dimension), threading.Event(), []
 
     def ask() -> None:
         due = time.perf_counter()
@@ -123,9 +162,11 @@ def beside(folder: Path, index: str, points: int, dimension: int) -> dict[str, f
             due = max(due + EVERY, time.perf_counter())
             time.sleep(max(0.0, due - time.perf_counter()))
 
-    asking = threading.Thread(target=ask)
+    asking, began = threading.Thread(target=ask), time.perf_counter()
     asking.start()
-    rate = ingest(things, vectors)
+    for _ in ingest(things, points, dimension):
+        pass
+    rate = points / (time.perf_counter() - began)
     time.sleep(1)
     done.set()
     asking.join()
@@ -139,26 +180,24 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=128)
     parser.add_argument("--index", choices=["exact", "hnsw"], default="exact")
     parser.add_argument("--beside", type=int, default=100_000)
+    parser.add_argument("--folder", type=Path, help="where the store is made, and stays")
     parser.add_argument("--first", type=Path, help="only open the store in this folder")
     arguments = parser.parse_args()
     points, dimension = arguments.points, arguments.dimension
     if arguments.first:
-        first_after_opening(arguments.first, points, dimension)
+        first_after_opening(arguments.first, dimension)
         return
     figures: dict[str, object] = {"points": points, "dimension": dimension}
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         figures["beside an ingest"] = beside(
             Path(name) / "beside", arguments.index, arguments.beside, dimension
         )
-        folder = Path(name) / "large"
-        things, asked = created(folder, arguments.index), near(points, dimension)
-        figures["points/s"] = ingest(things, clustered(points, dimension))
-        figures["first after ingest ms"] = milliseconds(lambda: things.query(asked[0]))
+        folder = (arguments.folder or Path(name)) / "large"
+        things = created(folder, arguments.index)
+        figures["as it grows"] = growing(things, points, dimension)
         figures["optimize s"] = milliseconds(things.optimize) / 1e3
-        figures["bare product ms"] = bare_product(points, dimension)
-        figures["queries"] = queries(things, asked)
-        sizes = ["--points", str(points), "--dimension", str(dimension)]
-        command = [sys.executable, __file__, "--first", str(folder), *sizes]
+        figures["queries"] = queries(things, near(dimension))
+        command = [sys.executable, __file__, "--first", str(folder), "--dimension", str(dimension)]
         told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         figures["after opening"] = json.loads(told)
         figures["disk MB"] = sum(f.stat().st_blocks for f in folder.rglob("*")) * 512 / 1e6

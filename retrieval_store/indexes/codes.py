@@ -141,7 +141,7 @@ def encode_into(into: Codes, at: int, rows: Stored) -> None:
     wide, room = np.empty(dimension), np.empty(dimension, np.float32)
     arrays = (into.high, into.low, into.rows, into.finer, wide, room)
     places = [address(array) for array in arrays]
-    frame, datatype = address(into.frame.record), DATATYPES[rows.dtype.name]
+    frame, datatype = address(into.frame.record), DATATYPES[rows.dtype.char]
     step = max(1, ENCODED_AT_ONCE // dimension)
     for start in range(0, len(rows), step):
         some = np.ascontiguousarray(rows[start : start + step])

@@ -155,7 +155,7 @@ def _by_pass(
         len(matrix),
         count,
         dimension,
-        DATATYPES[matrix.dtype.name],
+        DATATYPES[matrix.dtype.char],
         NUMBERS[metric],
         0,
         CALL_NUMBERS,
@@ -235,7 +235,7 @@ def exact_distances(
     slots, room = _in_one_piece(slots), np.empty(len(query), np.float32)
     where = map(address, (matrix, slots, query, room, distances))
     sizes = len(matrix), len(distances), len(query)
-    what = *sizes, DATATYPES[matrix.dtype.name], NUMBERS[metric]
+    what = *sizes, DATATYPES[matrix.dtype.char], NUMBERS[metric]
     compiled.distances(record(DISTANCES, *where, *what, length))
     return distances
 

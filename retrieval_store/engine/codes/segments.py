@@ -52,7 +52,7 @@ SEGMENT = 16_384  # slots
 LONGEST_NUMBER = 18  # digits
 FILE_SEGMENTS = 8  # in a file at most: each takes a descriptor, of which there may be few
 WORTH_CELLS = 500_000  # numbers: fewer are searched as fast as they are
-LEAST_CELLS = 131_072  # numbers, of vectors without codes: fewer are left for later
+LEAST_CELLS = 32_768  # numbers, of vectors without codes: fewer are left for later
 HARD_AFTER = 3  # queries whose candidates were too many, and no others: then codes are no help …
 TRY_AGAIN = 256  # … until so many have been answered without
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from retrieval_store.base.tracing import Attributes
 from retrieval_store.engine.nearest.planner import Plan
 
+UNCODED = 8  # vectors that an index lacks are as little a burden as one without a code
+
 
 @dataclass(slots=True)
 class Trace:
@@ -33,7 +35,7 @@ class Trace:
     def note_uncoded(self, vectors: int, dimension: int) -> None:
         """So many have no codes."""
         self.uncoded = vectors
-        self.lacking_cells = max(self.lacking_cells, vectors * dimension)
+        self.lacking_cells = max(self.lacking_cells, UNCODED * vectors * dimension)
 
     def of_plans(self, first: int, k: int) -> Attributes:
         """For spans: the plans from the `first` on, and how many vectors each query was compared

@@ -33,7 +33,7 @@ STRAY_ROW, FAR_ROW, FAR_BYTES = 2e-2, 8e-2, 16_000_000
 # A pass over codes: something for it, for each row, and each of its numbers; not less than reading
 # them takes where no cache holds them.
 PASS, PASS_ROW, PASS_NUMBER = 25.0, 1e-3, 1e-5
-ROW_BYTES, NUMBER_BYTES, BYTE = 16, 0.5, 5e-5
+ROW_BYTES, NUMBER_BYTES, BYTE, CACHED_BYTES = 16, 0.5, 5e-5, 32_000_000
 BLOCK = 32  # rows that are looked at together
 FEW_OF_ALL = 16  # a k that is a larger share than this leaves too many candidates
 # A candidate of an index: something for the step, something for each number of its vector.
@@ -143,7 +143,7 @@ def codes_cost(at: Situation) -> float:
     if not at.contiguous:
         rows = at.slots * (1 - (1 - at.matching / at.slots) ** BLOCK)
     streamed = (ROW_BYTES + NUMBER_BYTES * at.dimension) * BYTE
-    at_least = streamed if rows * at.dimension * NUMBER_BYTES > FAR_BYTES else 0.0
+    at_least = streamed if rows * at.dimension * NUMBER_BYTES > CACHED_BYTES else 0.0
     row = max(PASS_ROW + at.dimension * PASS_NUMBER, at_least)
     lacking = (at.slots - at.coded) / at.slots * at.matching * _floats(at.dimension)
     return PASS + rows * row + lacking

@@ -45,6 +45,8 @@ def answer(
     def rank(query: AnyQuery) -> list[Scored]:
         return _ranked(view, query, trace)
 
+    if cut is not None and cut.max_distance is not None and isinstance(query, Query):
+        query = replace(query, within=cut.max_distance)
     if cut is None or cut == Cut(query.k):
         found = rank(query)
     elif cut.group_by is None:

@@ -20,6 +20,7 @@ afterwards is a share of at most twelve roundings of each term, which are parts 
 - what float64 may have got wrong, and what is lost of 1 - score: `constant`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -29,6 +30,7 @@ import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bytes, Matrix
 from retrieval_store.indexes.codes import Codes, Frame
+from retrieval_store.indexes.exact import Metric
 from retrieval_store.indexes.native.library import Kernel, kernel
 from retrieval_store.indexes.native.structures import (
     CHUNK,
@@ -42,6 +44,7 @@ from retrieval_store.indexes.native.structures import (
 from retrieval_store.indexes.sought import Candidates, Sought
 
 CALL_BYTES = 4_194_304  # of codes that one call looks at, times queries: some milliseconds at most
+LOOSE = 1e-9  # a distance that is given is compared in float64 by who asked
 NOTED = 4_000_000  # rows that all queries of one pass may note together
 Bits: TypeAlias = npt.NDArray[np.uint32]
 
@@ -81,9 +84,11 @@ def candidates(
     k: int,
     most: int,
     allowed: Bits | None = None,
+    within: float | None = None,
 ) -> list[Candidates]:
     """For each query the slots of all rows that may be among its k nearest, in no order; None where
-    there would be more than `most`, since its codes don't tell rows apart.
+    there would be more than `most`, since its codes don't tell rows apart. within: a distance (see
+    `exact.nearest`) beyond which none is wanted.
 
     queries: (q, dim) float32, and their lengths, of which none may be 0 for "cosine", nor unsafe
     (see `exact`); allowed: bits by slot, 32 to a number, 1 for those that may be found; None for
@@ -92,11 +97,22 @@ def candidates(
     compiled = kernel()
     assert compiled is not None
     found: list[Candidates] = []
-    step = max(1, NOTED // most)
+    step, floor = max(1, NOTED // most), _floor(within, pieces.frames[0].metric)
     for start in range(0, len(queries), step):
-        some = np.ascontiguousarray(queries[start : start + step])
-        found += _scan(compiled, some, lengths[start : start + step], pieces, k, most, allowed)
+        some, own = (
+            np.ascontiguousarray(queries[start : start + step]),
+            lengths[start : start + step],
+        )
+        found += _scan(compiled, some, own, pieces, (k, most, floor), allowed)
     return found
+
+
+def _floor(within: float | None, metric: Metric) -> float:
+    """The least score that is looked for, given the largest distance."""
+    if within is None:
+        return -math.inf
+    score = -within / 2 if metric == "l2" else 1 - within
+    return score - LOOSE * max(1.0, abs(score))
 
 
 def _scan(
@@ -104,16 +120,16 @@ def _scan(
     queries: Matrix,
     lengths: Sequence[float],
     pieces: Pieces,
-    k: int,
-    most: int,
+    wanted: tuple[int, int, float],
     allowed: Bits | None,
 ) -> list[Candidates]:
-    count, dimension = queries.shape
+    """wanted: k, how many rows may be left, and the least score."""
+    (k, most, floor), (count, dimension) = wanted, queries.shape
     chunks = pieces.codes[0].high.shape[1]
     each = TURNED.size + CHUNK * chunks
     turned_size = len(pieces.frames) * count * TURNED.size
     room = SCAN.size + WORD * dimension + len(pieces.frames) * count * each
-    sought = Sought(count, k, most, room)
+    sought = Sought(count, k, most, room, floor)
     scan, wide = sought.room, sought.room + SCAN.size
     turned = wide + WORD * dimension
     digits, at_queries = turned + turned_size, address(queries)

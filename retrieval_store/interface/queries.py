@@ -14,7 +14,8 @@ Fusion: TypeAlias = Literal["rrf", "weighted", "adaptive"]
 @dataclass(slots=True)  # nobody changes it; frozen, it would take three times as long to make
 class Query:
     """What to search for: (q, dim) float32 vectors in a space, the k nearest of each. exact: don't
-    use an index; ef: candidates to ask of an index, where the usual number isn't wanted."""
+    use an index; ef: candidates to ask of an index, where the usual number isn't wanted; within: a
+    distance beyond which hits may be left out."""
 
     space: str
     vectors: Matrix
@@ -22,6 +23,7 @@ class Query:
     expression: Expression | None = None
     exact: bool = False
     ef: int | None = None
+    within: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

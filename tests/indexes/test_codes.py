@@ -317,3 +317,19 @@ def test_many_queries_that_may_note_much_are_looked_at_in_turns(monkeypatch):
     queries, lengths = usable(random.standard_normal((9, 32)).astype(np.float32), "l2")
     found = scan.candidates(queries, lengths, coded(rows, "l2", 1), 7, 2_000)
     assert len(found) == 9 and not len(missed(rows, queries, "l2", 7, found))
+
+
+@EVERY_SET
+@pytest.mark.parametrize("metric", BY_PRODUCTS)
+def test_all_within_a_distance_are_left_and_few_others(metric, instructions):
+    kernel().use(instructions)
+    random = np.random.default_rng(0)
+    rows = random.standard_normal((5_000, 64)).astype(np.float32)
+    queries, lengths = usable(random.standard_normal((3, 64)).astype(np.float32), metric)
+    distances = np.array([brute_force(query, rows, metric) for query in queries])
+    within = float(np.sort(distances, axis=1)[:, 30].mean())
+    pieces = coded(rows, metric, 2)
+    found = scan.candidates(queries, lengths, pieces, 1_000, 5_000, within=within)
+    for own, slots in zip(distances, found, strict=True):
+        near = np.flatnonzero(own <= within)
+        assert np.isin(near, slots).all() and len(slots) < len(near) + 40

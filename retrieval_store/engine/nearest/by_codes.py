@@ -59,7 +59,9 @@ def by_codes(asked: Asked, codes: SpaceCodes, coded: Coded, which: list[int]) ->
     found: list[Ints | None] = [np.empty(0, np.int64)] * len(which)
     if parts.pieces is not None:
         vectors, lengths = asked.query.vectors[which], [asked.lengths[i] for i in which]
-        found = candidates(vectors, lengths, parts.pieces, k, most, parts.allowed)
+        found = candidates(
+            vectors, lengths, parts.pieces, k, most, parts.allowed, asked.query.within
+        )
     rest = asked.nearest_of(which, parts.rest) if len(parts.rest) else None
     answers: list[Found | None] = []
     for at, slots in enumerate(found):

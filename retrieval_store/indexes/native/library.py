@@ -14,6 +14,7 @@ from pathlib import Path
 
 from retrieval_store.base.arrays import Bytes
 from retrieval_store.base.logs import log_of
+from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.indexes.native.structures import address
 
 VERSION = 1  # KERNEL_VERSION
@@ -53,7 +54,9 @@ class Kernel:
         """Go on with the instruction set of this name."""
         if name not in self.names:
             there = ", ".join(map(repr, [*self.names, NONE]))
-            raise ValueError(f"{CHOICE}={name!r} should be one of {there} on this processor")
+            raise InvalidArgumentError(
+                f"{CHOICE} is {name!r}; on this processor it is one of {there}"
+            )
         self.name = name
         number = ctypes.c_int64(self.names.index(name))
         self._set = ctypes.c_void_p(self._library.rs_set(number))

@@ -409,3 +409,14 @@ def test_nothing_is_logged_where_all_is_well(client, caplog):
         things.optimize()
         check_answers(things, as_held(700))
     assert not caplog.records
+
+
+@pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
+def test_all_within_a_distance_are_found_however_many_are_asked_for(client, metric):
+    things = populated(client, metric=metric)
+    ready(things)
+    query = cloud(1, 5)
+    truth = brute_force(query[0], cloud(700), metric)
+    within = float(np.sort(truth)[25])
+    found = things.query(query_embeddings=query, n_results=300, max_distance=within)["ids"][0]
+    assert found == [str(i) for i in np.argsort(truth)[:26]]

@@ -1,0 +1,50 @@
+"""Which instruction set is used, and what is said where none can be."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from retrieval_store.indexes.native.library import CHOICE, kernel
+from tests.helpers.indexed import with_codes
+
+QUERY = """
+import logging
+logging.basicConfig(format="%(name)s: %(message)s")
+import numpy as np, retrieval_store
+things = retrieval_store.Client().create_collection("things", embedding_function=None)
+vectors = np.random.default_rng(0).standard_normal((3_000, 256))
+things.add(ids=[str(i) for i in range(3_000)], embeddings=vectors)
+told = things.explain(query_embeddings=vectors[7])
+print(things.query(query_embeddings=vectors[7], n_results=1)["ids"])
+print(things.stats()["compiled"]["instructions"], *told["remarks"])
+"""
+
+
+def used(instructions):
+    """What a process that is told of an instruction set prints, and its end."""
+    environment = {**os.environ, CHOICE: instructions}
+    command = [sys.executable, "-c", QUERY]
+    return subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+
+
+@with_codes
+@pytest.mark.parametrize("name", [] if kernel() is None else kernel().names)
+def test_the_instruction_set_that_is_named_is_used(name):
+    done = used(name)
+    assert done.stdout.split()[:2] == ["[['7']]", name] and not done.stderr
+
+
+def test_with_none_numpy_searches_and_explain_says_what_to_do():
+    done = used("none")
+    found, told = done.stdout.splitlines()
+    assert found == "[['7']]" and told.startswith("None ") and "C compiler" in told
+
+
+@with_codes
+def test_a_set_that_the_processor_lacks_is_refused_with_those_that_it_has():
+    done = used("mmx")
+    assert done.returncode == 1
+    message = done.stderr.splitlines()[-1]
+    assert "InvalidArgumentError" in message and "is 'mmx'" in message and "'scalar'" in message

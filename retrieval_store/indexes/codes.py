@@ -21,8 +21,7 @@ Rows whose products leave float32's range get an infinite r: a search always loo
 other roundings are part of r; `native/codes.c` counts them.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -35,7 +34,7 @@ from retrieval_store.indexes.native.structures import (
     ENCODING,
     FRAME,
     GATHERING,
-    METRICS,
+    METRIC_NUMBERS,
     OF_ROW,
     PIECE,
     address,
@@ -44,7 +43,7 @@ from retrieval_store.indexes.native.structures import (
     records,
 )
 
-MOST_DIMENSIONS = 32_768  # of more, products of codes may leave int32
+MOST_DIMENSIONS = 32_768  # for so many are the roundings of a rotation counted
 LEAST_DIMENSIONS = 20  # of fewer, floats are as quick to look at
 ENCODED_AT_ONCE = 262_144  # numbers: a few milliseconds
 CENTRE_SERVES = 1.1  # how much more a frame made for others may leave than one of its own
@@ -53,24 +52,24 @@ SAMPLE = 1_024  # rows by which that is judged
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """How rows become what is coded. seed: of the rotation's signs; centre: (dim,) float32, the
-    mean of rows ("l2"), or its direction."""
+    """How rows become what is coded. seed: of the rotation; centre: (dim,) float32, the mean of
+    rows ("l2"), or its direction; signs: (2, dim) of +1 and -1, of the rotation; record: for
+    compiled functions."""
 
     seed: int
     centre: Matrix
     metric: Metric
+    signs: Matrix = field(init=False, repr=False)
+    record: Bytes = field(init=False, repr=False)
 
-    @cached_property
-    def signs(self) -> Matrix:
-        """(2, dim) of +1 and -1. Raw bits of PCG64 are the same in every version of numpy."""
+    def __post_init__(self) -> None:
+        # Raw bits of PCG64 are the same in every version of numpy.
         bits = np.random.PCG64(self.seed).random_raw(2 * len(self.centre)) & 1
-        return np.where(bits, np.float32(1), np.float32(-1)).reshape(2, -1)
-
-    @cached_property
-    def record(self) -> Bytes:
-        """For compiled functions."""
-        places = address(self.centre), address(self.signs)
-        return record(FRAME, *places, len(self.centre), METRICS[self.metric])
+        signs = np.where(bits, np.float32(1), np.float32(-1)).reshape(2, -1)
+        places = address(self.centre), address(signs)
+        made = record(FRAME, *places, len(self.centre), METRIC_NUMBERS[self.metric])
+        object.__setattr__(self, "signs", signs)
+        object.__setattr__(self, "record", made)
 
     def same_as(self, other: "Frame") -> bool:
         """Whether a query made ready for the one is ready for the other."""
@@ -156,8 +155,10 @@ def gathered(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
     assert compiled is not None
     into = room_for(len(slots), pieces[0][0].frame)
     source = records(PIECE, [codes.as_piece(0, 0) for codes, _ in pieces])
-    piece_of = np.repeat(np.arange(len(pieces)), [len(places) for _, places in pieces])
-    row_of = np.concatenate([places for _, places in pieces])
+    numbers = np.arange(len(pieces), dtype=np.int64)
+    piece_of = np.repeat(numbers, [len(places) for _, places in pieces])
+    row_of = np.concatenate([places for _, places in pieces]).astype(np.int64, copy=False)
+    slots = np.ascontiguousarray(slots, np.int64)
     arrays = (into.high, into.low, into.rows, into.finer)
     sizes = len(slots), into.high.shape[1]
     begin = (address(source), address(piece_of), address(row_of), *sizes)

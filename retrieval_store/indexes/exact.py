@@ -28,11 +28,9 @@ from retrieval_store.indexes.native.structures import (
     DATATYPES,
     DISTANCES,
     FLOAT_SCAN,
+    METRIC_NUMBERS,
     address,
     record,
-)
-from retrieval_store.indexes.native.structures import (
-    METRICS as NUMBERS,
 )
 from retrieval_store.indexes.sought import Candidates, Sought
 
@@ -156,7 +154,7 @@ def _by_pass(
         count,
         dimension,
         DATATYPES[matrix.dtype.char],
-        NUMBERS[metric],
+        METRIC_NUMBERS[metric],
         0,
         CALL_NUMBERS,
     )
@@ -235,7 +233,7 @@ def exact_distances(
     slots, room = _in_one_piece(slots), np.empty(len(query), np.float32)
     where = map(address, (matrix, slots, query, room, distances))
     sizes = len(matrix), len(distances), len(query)
-    what = *sizes, DATATYPES[matrix.dtype.char], NUMBERS[metric]
+    what = *sizes, DATATYPES[matrix.dtype.char], METRIC_NUMBERS[metric]
     compiled.distances(record(DISTANCES, *where, *what, length))
     return distances
 

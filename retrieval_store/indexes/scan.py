@@ -41,7 +41,7 @@ from retrieval_store.indexes.native.structures import (
     address,
     records,
 )
-from retrieval_store.indexes.sought import Candidates, Sought
+from retrieval_store.indexes.sought import BESIDES, Candidates, Sought
 
 CALL_BYTES = 4_194_304  # of codes that one call looks at, times queries: some milliseconds at most
 LOOSE = 1e-9  # a distance that is given is compared in float64 by who asked
@@ -97,7 +97,7 @@ def candidates(
     compiled = kernel()
     assert compiled is not None
     found: list[Candidates] = []
-    step, floor = max(1, NOTED // most), _floor(within, pieces.frames[0].metric)
+    step, floor = max(1, NOTED // (BESIDES * most)), _floor(within, pieces.frames[0].metric)
     for start in range(0, len(queries), step):
         some, own = (
             np.ascontiguousarray(queries[start : start + step]),

@@ -36,17 +36,8 @@ class Sought:
             uppers = slots + WORD * self._capacity
             best = uppers + WORD * self._capacity
             places = self.at + slots, self.at + uppers
-            state = (
-                floor,
-                self.at + best,
-                k,
-                0,
-                *places,
-                0,
-                self._capacity,
-                (BESIDES - 1) * most,
-                0,
-            )
+            limits = self._capacity, most * (BESIDES - 1)  # of rows at any time
+            state = (floor, self.at + best, k, 0, *places, 0, *limits, 0)
             self.put(SOUGHT, SOUGHT.size * query, *state)
 
     @property
@@ -71,5 +62,5 @@ class Sought:
         uppers = first + WORD * self._capacity
         bounds: Floats = self.buffer[uppers : uppers + WORD * found].view(np.float64)
         slots: Ints = self.buffer[first : first + WORD * found].view(np.int64)
-        kept: Ints = slots[bounds >= floor]
+        kept: Ints = slots[~(bounds < floor)]
         return kept if len(kept) <= self._most else None

@@ -52,6 +52,9 @@ HARD = {
     "few that are repeated": lambda random, shape: random.standard_normal((5, shape[1]))[
         random.integers(0, 5, shape[0])
     ],
+    "next to their centre, by less than float32 can square": lambda random, shape: (
+        np.eye(1, shape[1]) + random.standard_normal(shape) * 10.0 ** -random.integers(18, 28)
+    ),
     "all zero": lambda random, shape: np.zeros(shape),
 }
 

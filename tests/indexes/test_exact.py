@@ -63,6 +63,21 @@ def test_neighbours_in_float16_are_those_of_its_numbers(metric, length, share):
         assert np.allclose(distances, truth[found], 1e-9, scale)
 
 
+@pytest.mark.parametrize("size", [1e-20, 1e-25, 1e-36, 1e-44])
+def test_a_vector_too_short_to_be_squared_is_near_by_its_direction(size):
+    random = np.random.default_rng(6)
+    rows = random.standard_normal((900, 48)).astype(np.float32)
+    rows[123] *= np.float32(size)
+    rows[500] = 0
+    query = random.standard_normal(48).astype(np.float32)
+    query[:] = rows[123] / max(np.abs(rows[123]).max(), 1e-45)
+    answer = nearest(
+        query[None], [length_of(query)], rows, partial(norms_of, rows), "cosine", 1, None
+    )
+    ((found, distances),) = answer
+    assert found.tolist() == [123] and distances[0] < 1e-6
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_equal_vectors_have_equal_distances_wherever_they_stand(metric):
     random = np.random.default_rng(3)

@@ -24,6 +24,8 @@ HEADER = struct.Struct("<8sIIIIQ")
 MAGIC = b"rscodes2"
 MAGIC_BEFORE = b"rscodes1"  # of codes as they were made before the scan was compiled
 ALIGNMENT = 64
+LARGEST = 1e25  # of what is told of rows of safe lengths: half a square of 2e12 …
+ROUNDED = 1e-3  # … and by how much the square of a direction may not be 1
 
 
 class OlderError(ValueError):
@@ -109,7 +111,7 @@ def _segment(memory: mmap.mmap, start: int, layout: _Layout, path: Path) -> Code
     floats: Matrix = np.frombuffer(memory, "<f4", count, start + HEADER.size)
     of_rows = floats[dimension : dimension + OF_ROW * rows].reshape(-1, OF_ROW, BLOCK)
     centre, finer = floats[:dimension].copy(), floats[dimension + OF_ROW * rows :]
-    _refuse_senseless(of_rows, finer, centre, path)
+    _refuse_senseless(of_rows, finer, centre, layout.metric, path)
     chunks = chunks_of(dimension)
     high: Bytes = np.frombuffer(memory, np.uint8, layout.half, start + layout.high)
     low: Bytes = np.frombuffer(memory, np.uint8, layout.half, start + layout.low)
@@ -123,9 +125,12 @@ def _segment(memory: mmap.mmap, start: int, layout: _Layout, path: Path) -> Code
     )
 
 
-def _refuse_senseless(of_rows: Matrix, finer: Matrix, centre: Matrix, path: Path) -> None:
+def _refuse_senseless(
+    of_rows: Matrix, finer: Matrix, centre: Matrix, metric: Metric, path: Path
+) -> None:
     scales, residuals, sides, reaches = (of_rows[:, i] for i in range(OF_ROW))
-    bounds = (residuals >= 0).all() and (finer >= 0).all() and (reaches >= 0).all()
-    finite = all(np.isfinite(a).all() for a in (scales, sides, reaches, centre))
-    if not bounds or not finite:
+    bounds = all((a >= 0).all() for a in (residuals, finer, reaches, scales))
+    small = all((np.abs(a) <= LARGEST).all() for a in (scales, sides, reaches, centre))
+    is_direction = metric == "l2" or abs(float(centre @ centre) - 1) < ROUNDED
+    if not (bounds and small and is_direction):
         raise ValueError(f"{path} has bounds, or a centre, that are none")

@@ -75,8 +75,9 @@ class SpaceCodes:
         self._directory = directory
         self._segments: dict[int, Codes] = {}
         self._files: dict[int, Mapped] = {}
-        self._tail: Codes | None = None
-        self._tail_of = self._tail_count = 0
+        self._tail: tuple[int, Codes] | None = (
+            None  # one thing, since an interrupt may come between two
+        )
         self._looked = directory is None
         self._shown = NOTHING_CODED
         self._useless: set[DerivedFile] = set()
@@ -212,26 +213,31 @@ class SpaceCodes:
     def _has(self, number: int, stop: int) -> bool:
         """Whether the slots of a segment are coded up to there."""
         first = number * SEGMENT
-        of_tail = self._tail_of == number and self._tail_count >= stop - first
-        return number in self._segments or (self._tail is not None and of_tail)
+        tail = self._tail_of(number)
+        return number in self._segments or (tail is not None and tail.count >= stop - first)
+
+    def _tail_of(self, number: int) -> Codes | None:
+        """The tail, if it is that of this segment."""
+        tail = self._tail
+        return tail[1] if tail is not None and tail[0] == number else None
 
     def _code(self, number: int, space: SpaceState, stop: int) -> None:
         """Code a segment as far as it goes, into memory."""
         first = number * SEGMENT
-        held = self._tail_count if self._tail is not None and self._tail_of == number else 0
+        tail = self._tail_of(number)
+        held = 0 if tail is None else tail.count
         some = slice(first + held, stop)
         matrix = space.vectors.rows(space.space.slots)
         space.vectors.admit(matrix, space.checksums, np.arange(some.start, stop))
         rows = matrix[some]
-        if not held:
-            frame = self._frame_for(rows, space.space.metric)
-            self._tail, self._tail_of = room_for(SEGMENT, frame), number
-        assert self._tail is not None
-        encode_into(self._tail, held, rows)
-        self._tail_count = stop - first
-        if self._tail_count == SEGMENT:
-            self._segments[number] = first_of(self._tail, SEGMENT)
-            self._tail, self._tail_count = None, 0
+        if tail is None:
+            tail = room_for(SEGMENT, self._frame_for(rows, space.space.metric))
+        encode_into(tail, held, rows)
+        tail = first_of(tail, stop - first)
+        if tail.count == SEGMENT:
+            self._segments[number], self._tail = tail, None
+        else:
+            self._tail = number, tail
 
     def _frame_for(self, rows: Stored, metric: Metric) -> Frame:
         """That of another segment if it serves, so that a query needs to be made ready only
@@ -242,9 +248,9 @@ class SpaceCodes:
 
     def _show(self) -> None:
         pieces = [(number * SEGMENT, self._segments[number]) for number in sorted(self._segments)]
-        if self._tail is not None and self._tail_count and self._tail_of not in self._segments:
-            tail = first_of(self._tail, self._tail_count)
-            pieces.append((self._tail_of * SEGMENT, tail))
+        if self._tail is not None and self._tail[0] not in self._segments:
+            number, tail = self._tail
+            pieces.append((number * SEGMENT, tail))
             pieces.sort(key=lambda piece: piece[0])
         if not self.closed:
             self._shown = Coded.of(pieces)

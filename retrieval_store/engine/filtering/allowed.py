@@ -66,17 +66,19 @@ class Allowed:
     def bits(self, space: SpaceState, stop: int) -> Bits:
         """A bit for each of the slots up to `stop` and some behind, 32 to a number: 1 for those
         that have a vector in the space, 0 for dead ones and those that are newer than the state."""
-        name = space.space.name
-        if name not in self._bits or len(self._bits[name]) * BLOCK < stop:
-            count = min(space.space.slots, stop)
-            found = space.row_of_slot.not_negative(count)
-            if self.mask is not None:
-                found &= self.mask[space.row_of_slot.whole(0, count)]
-            bits = np.zeros(-(-stop // BLOCK), "<u4")
-            packed = np.packbits(found, bitorder="little")
-            bits.view(np.uint8)[: len(packed)] = packed
-            self._bits[name] = bits
-        return self._bits[name]
+        name, words = space.space.name, -(-stop // BLOCK)
+        held = self._bits.get(name)
+        if held is not None and len(held) >= words:
+            return held
+        count = min(space.space.slots, words * BLOCK)  # all of the last word: codes may grow in it
+        found = space.row_of_slot.not_negative(count)
+        if self.mask is not None:
+            found &= self.mask[space.row_of_slot.whole(0, count)]
+        bits = np.zeros(words, "<u4")
+        packed = np.packbits(found, bitorder="little")
+        bits.view(np.uint8)[: len(packed)] = packed
+        self._bits[name] = bits  # another thread may have stored others, which is as well
+        return bits
 
     def followed_by(
         self, mask: Bools, changed: Ints, spaces: Mapping[str, SpaceState]
@@ -153,8 +155,7 @@ class AllowedCache:
         """Keep that too, if what is allowed is still kept."""
         with self._lock:
             kept, _ = self.at(allowed.key, state)
-            before = allowed.together(space)
-            if kept is allowed and type(before) is not type(together):  # codes may have come
+            if kept is allowed:
                 allowed.keep_together(space, together)
                 self.keep(allowed, state)
 

@@ -21,10 +21,12 @@ MOST_SHARE, LEAST_MOST, FOR_EACH = 20, 64, 4
 
 @dataclass(frozen=True, slots=True)
 class CodesTogether:
-    """Codes of the vectors that a filter allows, copied together. rest: slots without codes."""
+    """Codes of the vectors that a filter allows, copied together. rest: slots without codes; coded:
+    how many slots had codes then."""
 
     pieces: Pieces | None
     rest: Ints
+    coded: int
 
     @property
     def nbytes(self) -> int:
@@ -41,9 +43,10 @@ class _Parts:
     rest: Ints
 
 
-def can_use_codes(asked: Asked) -> bool:
-    """Whether codes can bound the products with all of the query vectors."""
-    return all(length > 0 and is_safe_length(length) for length in asked.lengths)
+def can_use_codes(asked: Asked, i: int) -> bool:
+    """Whether codes can bound the products with one of the query vectors."""
+    length = asked.lengths[i]
+    return is_safe_length(length) and (length > 0 or asked.metric == "l2")
 
 
 def may_keep_codes(asked: Asked) -> bool:
@@ -75,7 +78,7 @@ def by_codes(asked: Asked, codes: SpaceCodes, coded: Coded, which: list[int]) ->
 
 
 def _parts(asked: Asked, coded: Coded) -> _Parts:
-    together = _kept(asked)
+    together = _kept(asked, coded)
     if together is None and may_keep_codes(asked):
         slots = asked.allowed.slots(asked.space)
         if slots is not None:
@@ -87,9 +90,12 @@ def _parts(asked: Asked, coded: Coded) -> _Parts:
     return _Parts(together.pieces, None, together.rest)
 
 
-def _kept(asked: Asked) -> CodesTogether | None:
+def _kept(asked: Asked, coded: Coded) -> CodesTogether | None:
+    """What is kept together, unless some of it had no codes and may have them now."""
     kept = asked.allowed.together(asked.query.space)
-    return kept if isinstance(kept, CodesTogether) else None
+    if not isinstance(kept, CodesTogether):
+        return None
+    return None if len(kept.rest) and coded.count > kept.coded else kept
 
 
 def _all(asked: Asked, coded: Coded) -> _Parts:
@@ -118,6 +124,6 @@ def _gathered(asked: Asked, coded: Coded, slots: Ints) -> CodesTogether:
             groups.setdefault(id(codes.frame), []).append((codes, slots[start:stop] - first))
             chosen.setdefault(id(codes.frame), []).append(slots[start:stop])
     rest.append(slots[at:])
-    found = [gathered(pieces, np.concatenate(chosen[at])) for at, pieces in groups.items()]
+    found = [gathered(group, np.concatenate(chosen[frame])) for frame, group in groups.items()]
     pieces = Pieces.of(found, [0] * len(found)) if found else None
-    return CodesTogether(pieces, np.concatenate(rest))
+    return CodesTogether(pieces, np.concatenate(rest), coded.count)

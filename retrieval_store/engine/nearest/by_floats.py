@@ -48,7 +48,8 @@ def _together(asked: Asked, slots: Ints | None) -> FloatsTogether | None:
     """The allowed vectors copied together, for a filter that is used again."""
     name = asked.query.space
     kept = asked.allowed.together(name)
-    if kept is None and slots is not None and asked.may_keep(4 * asked.dimension):
+    wanted = slots is not None and asked.may_keep(4 * asked.dimension)
+    if wanted and not isinstance(kept, FloatsTogether):
         asked.admit(slots)
         kept = FloatsTogether(asked.matrix[slots])
         asked.view.kept.allowed.keep_together(asked.allowed, name, kept, asked.view.state)

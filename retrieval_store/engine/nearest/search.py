@@ -96,7 +96,7 @@ class _Search:
         if lacking := uncoded(coded, asked.space):
             self._note_uncoded(lacking)
         self._trace.lap("codes at hand")
-        if not can_use_codes(asked):
+        if not any(can_use_codes(asked, i) for i in range(len(asked.lengths))):
             return NOTHING_CODED
         if not codes.help():
             self._trace.remarks.append(NO_HELP)
@@ -128,7 +128,7 @@ class _Search:
             ef = max(1, self._query.ef or usual)
         return Situation(
             slots=asked.slots,
-            matching=asked.allowed.count,
+            matching=min(asked.allowed.count, asked.slots - asked.space.dead),
             dimension=asked.dimension,
             k=self._query.k,
             contiguous=self._lies_together(),
@@ -175,7 +175,7 @@ class _Search:
             lost = plan.costs[plan.method] - index_cost(situation)
             self._index.missed += max(0.0, lost) * len(self._left())
         if plan.method == "codes":
-            left = self._left()
+            left = [i for i in self._left() if can_use_codes(self._asked, i)]
             self._note(plan, len(left))
             found = by_codes(self._asked, self._codes, self._coded, left)
             for i, answer in zip(left, found, strict=True):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Floats, Matrix, as_float32
+from retrieval_store.engine.codes.files import OlderError
 from retrieval_store.engine.codes.segments import FILE_SEGMENTS, SEGMENT, SpaceCodes
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import DerivedFile, deceit, path_of
@@ -31,6 +32,8 @@ def refuse_false_codes(
     try:
         for at, found in enumerate(codes.read(directory, made).segments):
             _refuse_wrong(found, space, (number * FILE_SEGMENTS + at) * SEGMENT)
+    except OlderError:
+        return  # they are made anew when they are wanted
     except ValueError as error:
         raise deceit(path_of(directory, made), error) from error
 

@@ -162,7 +162,7 @@ static uint32_t may_reach(const int32_t *products, const float *rows, const Boun
         score = _mm256_fmadd_ps(_mm256_andnot_ps(sign, side), _mm256_set1_ps(bounds->by_side), score);
         score = _mm256_fmadd_ps(side, _mm256_set1_ps(bounds->side), score);
         score = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), scale, score);
-        __m256 reach = _mm256_cmp_ps(score, _mm256_set1_ps(bounds->threshold), _CMP_GE_OQ);
+        __m256 reach = _mm256_cmp_ps(score, _mm256_set1_ps(bounds->threshold), _CMP_NLT_UQ);
         found |= (uint32_t)_mm256_movemask_ps(reach) << row;
     }
     return found;

@@ -129,7 +129,7 @@ static uint32_t may_reach(const int32_t *products, const float *rows, const Boun
         score = _mm512_fmadd_ps(_mm512_abs_ps(side), _mm512_set1_ps(bounds->by_side), score);
         score = _mm512_fmadd_ps(side, _mm512_set1_ps(bounds->side), score);
         score = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), scale, score);
-        __mmask16 reach = _mm512_cmp_ps_mask(score, _mm512_set1_ps(bounds->threshold), _CMP_GE_OQ);
+        __mmask16 reach = _mm512_cmp_ps_mask(score, _mm512_set1_ps(bounds->threshold), _CMP_NLT_UQ);
         found |= (uint32_t)reach << row;
     }
     return found;

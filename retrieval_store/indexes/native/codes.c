@@ -7,9 +7,9 @@
 #include <math.h>
 #include <string.h>
 
-#define ROUNDOFF 5.9604644775390625e-08 /* of float32, 2⁻²⁴ */
-#define NOTHING 1e-30                   /* a row with no larger number stands for 0 */
-#define UP (1 + 16 * ROUNDOFF)          /* for what is rounded to float32 afterwards, and added up */
+#define NOTHING 1e-30          /* what is no longer stands for 0 */
+#define UNDERFLOW 1e-34        /* more than float32 loses of scores whose terms are too small for it */
+#define UP (1 + 16 * ROUNDOFF) /* for what is rounded to float32 afterwards, and added up */
 
 /* The same orthogonal map in float32, for rows, and in float64, for queries: Hadamard's matrix over
    the longest power of two from the front, and again over as many numbers at the end, behind random
@@ -81,8 +81,6 @@ static double apart_from_centre(double *x, const Frame *frame, double *share)
     const float *centre = frame->centre;
     int64_t dimension = frame->dimension;
     *share = 0;
-    if (!centre)
-        return 0;
     if (frame->metric == L2) {
         for (int64_t i = 0; i < dimension; i++)
             x[i] -= centre[i];
@@ -91,7 +89,7 @@ static double apart_from_centre(double *x, const Frame *frame, double *share)
     double size = 0;
     for (int64_t i = 0; i < dimension; i++)
         size += (double)centre[i] * centre[i];
-    *share = (double)(float)(product_of(x, centre, dimension) / size);
+    *share = size > 0 ? (double)(float)(product_of(x, centre, dimension) / size) : 0;
     for (int64_t i = 0; i < dimension; i++)
         x[i] -= *share * centre[i];
     return size;
@@ -165,24 +163,24 @@ static void encode_row(const Encoding *to, int64_t index)
         x[i] = !safe ? 0 : frame->metric == COSINE && length > 0 ? x[i] / length : x[i];
     apart_from_centre(x, frame, &share);
     double left_length = sqrt(square_of(x, dimension)), peak = 0;
+    double unit = left_length < NOTHING ? 0 : left_length; /* of a length of 1 nothing underflows */
     for (int64_t i = 0; i < dimension; i++)
-        to->room[i] = (float)x[i];
+        to->room[i] = (float)(unit > 0 ? x[i] / unit : 0);
     rotate_row(to->room, frame);
     for (int64_t i = 0; i < dimension; i++)
         peak = fabs(to->room[i]) > peak ? fabs(to->room[i]) : peak;
-    float scale = peak < NOTHING ? 0 : (float)(peak / 8);
     uint8_t *codes = (uint8_t *)x; /* whose numbers aren't needed any more */
-    Left left = quantize(to->room, dimension, scale, codes);
+    Left left = quantize(to->room, dimension, (float)(peak / 8), codes);
     place_codes(to, row, codes);
+    float scale = (float)((double)(float)(peak / 8) * unit);
     double sums = 1 + (double)(dimension + 16) * ROUNDOFF;
     double reach = sqrt(left.upper > left.all / 256 ? left.upper : left.all / 256) * scale * sums;
-    double slack = (ROTATION_ROUNDINGS + 12) * ROUNDOFF * (left_length + reach) +
-                   NOTHING * sqrt((double)dimension);
+    double slack = (ROTATION_ROUNDINGS + 16) * ROUNDOFF * (left_length + reach) + 2 * NOTHING;
     float *rows = to->rows + row / BLOCK * OF_ROW * BLOCK + row % BLOCK;
     rows[SCALE * BLOCK] = scale;
-    rows[RESIDUAL * BLOCK] = safe ? up(sqrt(left.coarse) * sums + slack) : INFINITY;
+    rows[RESIDUAL * BLOCK] = safe ? up(sqrt(left.coarse) * unit * sums + slack) : INFINITY;
     rows[SIDE * BLOCK] = (float)(frame->metric == L2 ? left_length * left_length / 2 : share);
-    to->finer[row] = safe ? up(sqrt(left.fine) * sums + slack) : INFINITY;
+    to->finer[row] = safe ? up(sqrt(left.fine) * unit * sums + slack) : INFINITY;
     rows[REACH * BLOCK] = up(reach);
 }
 
@@ -225,8 +223,8 @@ EXPORTED void rs_turn(const float *query, double length, const Frame *frame, dou
     turned->side = l2 ? -1 : share * size;
     turned->by_residual = (reach > NOTHING ? reach : NOTHING) * UP;
     turned->by_reach = (sqrt(error) + 12 * ROUNDOFF * reach) * UP;
-    turned->by_side = 10 * ROUNDOFF * fabs(turned->side);
-    turned->constant = l2 ? reach * reach * 1e-11 : whole * 1e-12 + 1e-15;
+    turned->by_side = 10 * ROUNDOFF * fabs(turned->side) + (l2 ? 0 : 1e-12 * whole);
+    turned->constant = (l2 ? reach * reach * 1e-11 : whole * 1e-12 + 1e-15) + UNDERFLOW;
 }
 
 /* Copy codes of some rows together. */

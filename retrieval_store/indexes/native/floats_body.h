@@ -13,7 +13,6 @@
 
 #include <math.h>
 
-#define ROUNDOFF 5.9604644775390625e-08 /* 2⁻²⁴ */
 #define LARGEST_SQUARE 1e24f            /* of rows and of distances; beyond, nothing is proved */
 #define SMALLEST_SQUARE 1e-24f
 
@@ -26,7 +25,7 @@ typedef struct {
 static Scored scored_by_distance(const FloatScan *scan, const float *row, double gamma)
 {
     float distance = row_distance(row, scan->query, scan->dimension, scan->metric == L1);
-    int lost = scan->metric == L2 && distance < SMALLEST_SQUARE && distance != 0;
+    int lost = scan->metric == L2 && distance < SMALLEST_SQUARE;
     Scored scored = {0, INFINITY};
     if (distance < LARGEST_SQUARE && !lost) {
         scored.score = -(double)distance;
@@ -35,12 +34,21 @@ static Scored scored_by_distance(const FloatScan *scan, const float *row, double
     return scored;
 }
 
+/* Numbers below 1e-23 have squares that float32 takes for 0, as those of a row of zeros are. */
+static int is_zero(const float *row, int64_t dimension)
+{
+    for (int64_t i = 0; i < dimension; i++)
+        if (row[i] != 0)
+            return 0;
+    return 1;
+}
+
 static Scored scored_by_product(const FloatScan *scan, const float *row, double gamma)
 {
     float product, square;
     Scored scored = {0, INFINITY};
     row_sums(row, scan->query, scan->dimension, &product, &square);
-    if (!(square < LARGEST_SQUARE) || (square < SMALLEST_SQUARE && square != 0))
+    if (!(square < LARGEST_SQUARE) || (square < SMALLEST_SQUARE && !is_zero(row, scan->dimension)))
         return scored;
     double lengths = sqrt((double)square) * scan->length;
     scored.score = scan->metric == PRODUCT ? product : lengths > 0 ? product / lengths : 0;

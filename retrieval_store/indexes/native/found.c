@@ -1,4 +1,4 @@
-/* What a query has found so far. */
+/* What a query has found so far. Bounds that are no number prove nothing: such a row is kept. */
 
 #include "kernel.h"
 
@@ -36,7 +36,7 @@ static void drop_below_floor(Sought *sought)
 {
     int64_t kept = 0;
     for (int64_t i = 0; i < sought->found; i++)
-        if (sought->uppers[i] >= sought->floor) {
+        if (!(sought->uppers[i] < sought->floor)) {
             sought->slots[kept] = sought->slots[i];
             sought->uppers[kept++] = sought->uppers[i];
         }
@@ -45,9 +45,9 @@ static void drop_below_floor(Sought *sought)
 
 void take(Sought *sought, int64_t slot, double lower, double upper)
 {
-    if (!(upper >= sought->floor))
+    if (upper < sought->floor)
         return;
-    if (sought->k)
+    if (lower == lower)
         note_lower(sought, lower);
     if (sought->found == sought->capacity) {
         drop_below_floor(sought);

@@ -11,6 +11,7 @@
 #define KERNEL_VERSION 1 /* of these structs and of how codes lie; the caller asks for it */
 #define BLOCK 32         /* rows of a block */
 #define CHUNK 8          /* numbers of a row that stand together, in four bytes */
+#define ROUNDOFF 5.9604644775390625e-08 /* of float32, 2⁻²⁴ */
 
 enum of_row { SCALE, RESIDUAL, SIDE, REACH, OF_ROW };
 
@@ -81,7 +82,7 @@ typedef struct {
 } FloatScan;
 
 /* How rows become codes. centre: [dimension] what is taken away first ("l2"), or the direction of
-   which each row's share is kept apart, or NULL; signs: [2][dimension] of +1 and -1, which with
+   which each row's share is kept apart; signs: [2][dimension] of +1 and -1, which with
    Hadamard's matrices make the rotation. */
 typedef struct {
     const float *centre, *signs;

@@ -26,7 +26,9 @@ REMEDY = (
     "install the package anew where there is a C compiler (gcc, clang, or Visual Studio's), "
     "or from a wheel"
 )
-FUNCTIONS = ("rs_scan", "rs_scan_floats", "rs_distances", "rs_turn", "rs_encode", "rs_gather")
+FUNCTIONS = (
+    "rs_version rs_set rs_set_name rs_scan rs_scan_floats rs_distances rs_turn rs_encode rs_gather"
+)
 
 _log = log_of("files")
 
@@ -115,7 +117,10 @@ def kernel() -> Kernel | None:
     except OSError:
         _warn("it wasn't compiled when the package was installed")
         return None
-    if not all(hasattr(library, name) for name in FUNCTIONS) or _version(library) != VERSION:
+    if (
+        not all(hasattr(library, name) for name in FUNCTIONS.split())
+        or _version(library) != VERSION
+    ):
         _warn("what is there was compiled of other sources")
         return None
     return Kernel(library, chosen)

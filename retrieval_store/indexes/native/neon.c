@@ -108,7 +108,7 @@ static uint32_t may_reach(const int32_t *products, const float *rows, const Boun
         score = vfmaq_n_f32(score, vabsq_f32(side), bounds->by_side);
         score = vfmaq_n_f32(score, side, bounds->side);
         score = vfmaq_f32(score, vcvtq_f32_s32(whole), vmulq_n_f32(vld1q_f32(rows + SCALE * BLOCK + row), bounds->scale));
-        uint32x4_t reach = vcgeq_f32(score, vdupq_n_f32(bounds->threshold));
+        uint32x4_t reach = vmvnq_u32(vcltq_f32(score, vdupq_n_f32(bounds->threshold)));
         found |= vaddvq_u32(vandq_u32(reach, bits)) << row;
     }
     return found;

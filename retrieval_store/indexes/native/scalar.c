@@ -46,7 +46,7 @@ static uint32_t may_reach(const int32_t *products, const float *rows, const Boun
         float error = rows[RESIDUAL * BLOCK + row] * bounds->by_residual +
                       rows[REACH * BLOCK + row] * bounds->by_reach + fabsf(side) * bounds->by_side;
         score += side * bounds->side + (error + bounds->constant);
-        found |= (uint32_t)(score >= bounds->threshold) << row;
+        found |= (uint32_t)!(score < bounds->threshold) << row;
     }
     return found;
 }

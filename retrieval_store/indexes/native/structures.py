@@ -17,7 +17,7 @@ CHUNK = 8  # numbers of a row
 OF_ROW = 4  # floats of a row
 WORD = 8  # bytes
 DATATYPES = {"f": 0, "e": 1, "B": 2}  # float32, float16, uint8, as numpy marks them
-METRICS = {"cosine": 0, "ip": 1, "l2": 2, "l1": 3}
+METRIC_NUMBERS = {"cosine": 0, "ip": 1, "l2": 2, "l1": 3}
 
 PIECE = Struct("=8q")  # high low rows finer slots first count frame
 TURNED = Struct("=2q7d")  # digits sum scale offset side by_residual by_reach by_side constant

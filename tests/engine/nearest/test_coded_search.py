@@ -420,3 +420,41 @@ def test_all_within_a_distance_are_found_however_many_are_asked_for(client, metr
     within = float(np.sort(truth)[25])
     found = things.query(query_embeddings=query, n_results=300, max_distance=within)["ids"][0]
     assert found == [str(i) for i in np.argsort(truth)[:26]]
+
+
+def test_codes_of_an_older_kind_are_made_anew_without_a_warning(tmp_path, caplog):
+    with retrieval_store.Client(tmp_path) as client:
+        populated(client).optimize()
+    for file in code_files(tmp_path):
+        data = b"rscodes1" + file.read_bytes()[8:]
+        file.write_bytes(data)
+        record = "UPDATE derived SET checksum = ? WHERE file = ?"
+        sql(file.parent.parent / "points.sqlite", record, zlib.crc32(data), file.name)
+    old = code_files(tmp_path)
+    with retrieval_store.Client(tmp_path, read_only=True) as client:
+        check_answers(opened(client), as_held(700))
+        ready(opened(client))  # in memory
+        check_answers(opened(client), as_held(700))
+        assert not [file for file in client.verify() if file.problem]
+    with retrieval_store.Client(tmp_path) as client:
+        opened(client).optimize()
+        check_answers(opened(client), as_held(700))
+    assert len(code_files(tmp_path)) == FILES and not set(old) & set(code_files(tmp_path))
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_a_tail_that_grows_within_a_block_is_searched_under_a_filter(client):
+    things = populated(client, 245)
+    where = {"n": {"$lt": 1_000}}
+    for count in (250, 253, 256, 300):
+        held = len(things.get(include=[])["ids"])
+        things.add(
+            ids=[str(i) for i in range(held, count)],
+            embeddings=cloud(count)[held:],
+            metadatas=[{"n": i} for i in range(held, count)],
+        )
+        check_answers(things, as_held(count), where=where)
+        code(things._backend.points, "", lambda done, total: None)
+        for seed in range(3):
+            check_answers(things, as_held(count), seed=seed, where=where)
+            check_answers(things, as_held(count), seed=seed)

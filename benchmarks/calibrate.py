@@ -1,10 +1,12 @@
-"""What the planner's estimates are made of, measured: microseconds for each number of a vector, by
-where it lies in memory, and for each candidate of an index; and how many candidates a filter needs.
+"""What the planner's estimates are made of, measured: microseconds for each row and each number of
+it, by passes over vectors and over codes, and for each candidate of an index; and how many
+candidates a filter needs.
 
     python benchmarks/calibrate.py [--points 50000] [--dimension 256]
 
 The vectors are normal around 2,000 centres, like real embeddings neither uniform nor apart. Prints
-a table; `retrieval_store/engine/planner.py` has the constants.
+a table for each instruction set that the processor has; `retrieval_store/engine/nearest/planner.py`
+has the constants.
 """
 
 import argparse
@@ -15,8 +17,11 @@ from functools import partial
 
 import numpy as np
 
-from retrieval_store.indexes.exact import Norms, length_of, nearest, norms_of, taken
+from retrieval_store.indexes.codes import best_frame, encode_into, first_of, room_for
+from retrieval_store.indexes.exact import length_of, nearest, norms_of
 from retrieval_store.indexes.hnsw import HNSWIndex
+from retrieval_store.indexes.native.library import kernel
+from retrieval_store.indexes.scan import Pieces, candidates
 
 QUERIES = 100
 K = 10
@@ -41,24 +46,45 @@ def median_us(call: Callable[[int], object]) -> float:
 
 
 def exact_costs(vectors: np.ndarray, queries: np.ndarray) -> None:
-    """Microseconds for each cell, over rows together and scattered, as many as are allowed."""
-    lengths, norms = [length_of(query) for query in queries], norms_of(vectors)
+    """Microseconds of a pass over vectors, over rows together and scattered, as many as are
+    allowed."""
+    lengths = [length_of(query) for query in queries]
     random = np.random.default_rng(1)
-    print("rows allowed  together (us, ns/cell)  scattered (us, ns/cell)")
+    print("rows allowed  together (us, ns/row)  scattered (us, ns/row)")
     for share in (0.005, 0.02, 0.05, 0.12, 0.27, 0.5, 1.0):
         slots = np.flatnonzero(random.random(len(vectors)) < share)
-        rows, its_norms = vectors[slots], taken(norms, slots)
 
-        def search(i: int, rows: np.ndarray, norms: Norms, slots: np.ndarray | None) -> object:
+        def search(i: int, rows: np.ndarray, slots: np.ndarray | None) -> object:
+            norms = partial(norms_of, rows)
             near = nearest(queries[i : i + 1], lengths[i : i + 1], rows, norms, "cosine", K, slots)
             return list(near)
 
-        one = median_us(partial(search, rows=rows, norms=its_norms, slots=None))
-        other = median_us(partial(search, rows=vectors, norms=norms, slots=slots))
-        cells = rows.size / 1e3
-        print(
-            f"{len(slots):12,}  {one:10.0f} {one / cells:8.3f}  {other:14.0f} {other / cells:8.3f}"
-        )
+        one = median_us(partial(search, rows=vectors[slots], slots=None))
+        other = median_us(partial(search, rows=vectors, slots=slots))
+        rows = len(slots) / 1e3
+        print(f"{len(slots):12,}  {one:10.0f} {one / rows:8.1f}  {other:12.0f} {other / rows:8.1f}")
+
+
+def code_costs(vectors: np.ndarray, queries: np.ndarray) -> None:
+    """Microseconds of a pass over codes, of all and under a filter."""
+    lengths = [length_of(query) for query in queries]
+    codes = room_for(len(vectors), best_frame(vectors, "cosine", 1))
+    start = time.perf_counter()
+    encode_into(codes, 0, vectors)
+    spent = (time.perf_counter() - start) / len(vectors) * 1e6
+    pieces = Pieces.of([first_of(codes, len(vectors))], [0])
+    random = np.random.default_rng(1)
+    print(f"codes are made in {spent:.1f} us a row\nrows allowed  a pass (us, ns/row of all)")
+    for share in (0.005, 0.02, 0.12, 1.0):
+        allowed = random.random(-(-len(vectors) // 32) * 32) < share
+        bits = np.packbits(allowed, bitorder="little").view("<u4")
+
+        def search(i: int, bits: np.ndarray) -> object:
+            one = slice(i, i + 1)
+            return candidates(queries[one], lengths[one], pieces, K, len(vectors) // 20, bits)
+
+        cost = median_us(partial(search, bits=bits))
+        print(f"{np.count_nonzero(allowed):12,}  {cost:10.0f} {cost / len(vectors) * 1e3:8.2f}")
 
 
 def index_costs(vectors: np.ndarray, queries: np.ndarray) -> None:
@@ -105,7 +131,13 @@ def main() -> None:
     else:
         every = clustered(chosen.points + QUERIES, chosen.dimension)
     vectors, queries = every[QUERIES:], every[:QUERIES]
-    exact_costs(vectors, queries)
+    compiled = kernel()
+    assert compiled is not None
+    for instructions in compiled.names:
+        compiled.use(instructions)
+        print(instructions)
+        exact_costs(vectors, queries)
+        code_costs(vectors, queries)
     index_costs(vectors, queries)
 
 

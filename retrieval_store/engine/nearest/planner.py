@@ -27,7 +27,7 @@ GAIN = 2 / 3  # an index may take so much of the whole query, against the best o
 # A pass over vectors: something for it, for each row, and each of its numbers; where there is no
 # compiled part, numpy takes so many times as long; rows from all over cost more, and even more
 # where no cache holds them.
-FLOATS, FLOATS_ROW, FLOATS_NUMBER = 10.0, 8e-3, 1e-4
+FLOATS, FLOATS_ROW, FLOATS_NUMBER = 25.0, 8e-3, 1e-4
 NUMPY = 4.0
 STRAY_ROW, FAR_ROW, FAR_BYTES = 2e-2, 8e-2, 16_000_000
 # A pass over codes: something for it, for each row, and each of its numbers; not less than reading

@@ -141,7 +141,7 @@ class AllowedCache:
 
     def at(self, key: Key | None, state: State) -> tuple[Allowed | None, Ints]:
         """What was kept under the key, and the rows for which the state may have it otherwise."""
-        if key is None:
+        if key is None or not self._kept.holds(key):
             return None, NOTHING_STALE
         layers: Layers[Allowed] = self._kept.at(key, state.head.seq, len(state.pks))
         return (layers.segments[0] if layers.segments else None), layers.stale

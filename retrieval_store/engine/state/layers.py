@@ -139,6 +139,12 @@ class LayerCache:
         stale = distinct(np.concatenate(changed)) if changed else np.empty(0, np.int64)
         return Layers(layers.segments, stale[stale < height])
 
+    def holds(self, key: Hashable) -> bool:
+        """Whether there are layers of this key, however old; where there are none, `at` names all
+        rows."""
+        with self._lock:
+            return self._layers.get(key) is not None
+
     def keep(self, key: Hashable, seq: int, layers: Layers[Any]) -> None:
         """Offer layers without stale rows, built at `seq`."""
         with self._lock:

@@ -11,13 +11,21 @@ distance, all for one query p: for "l2" and the centre c, p = q - c and -|x - q|
 - |p|²/2; for the others it is t (q·c) + q⊥·y.
 
 The pass is compiled (`native/scan_body.h`). A query is rotated as rows were and becomes digits from
--127 to 127, so that products are sums of integers, without any rounding; whatever float32 adds
-afterwards is a share of at most twelve roundings of each term, which are parts of the bound:
+-127 to 127, so that products are sums of integers, without any rounding. What else is rounded, in
+units of float32's u = 2⁻²⁴ (float64's are 2⁻⁵³, and stand in `constant`), is a part of the bound:
 
-- |q - q̂| |ŷ|, what the query's digits leave: `by_reach`;
-- |q| r, what codes leave: `by_residual`;
-- of t (q·c), or of |y|²/2, which is rounded once when it is stored: `by_side`;
-- what float64 may have got wrong, and what is lost of 1 - score: `constant`.
+- Of a row, in r: y is what is left once t is rounded, so t is exact. y / |y| in float32: 1; the
+  rotation: 68 (`native/codes.c` counts them); numbers less what codes stand for: 3; the scale,
+  times |y|: 2; with some to spare 84 u (|y| + |ŷ|). The sum of squares: (dim + 16) u of itself.
+- |q| r: `by_residual`, with 16 u to spare for the product, and for adding it up.
+- |q - q̂| |ŷ|, what the query's digits leave: `by_reach`. The score's product is an integer made a
+  float32 (1), times two scales (2), and is added up (4): 12 u |q| |ŷ| are there for them.
+- t (q·c), of which c·y, which isn't quite 0, is u |t| at most (2), a product (1), added up (4); and
+  |y|²/2, rounded when it is stored (1): `by_side`, 10 u of each.
+- What is lost of a score that is taken from 1, of float64, and of numbers too small for float32:
+  `constant`.
+
+In the second look all but r and c·y is float64.
 """
 
 import math

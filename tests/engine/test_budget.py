@@ -11,7 +11,7 @@ from retrieval_store.engine import opened
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.state.budget import BUDGET, Budget, Cache
 from retrieval_store.errors import InvalidArgumentError
-from tests.helpers.indexed import with_codes
+from tests.helpers.indexed import until, with_codes
 
 N, DIMENSION = 1_500, 16
 
@@ -210,7 +210,7 @@ def test_codes_count_that_queries_get_without_any_write(tmp_path, limit):
         things = client.get_collection("things", embedding_function=None)
         things.count()
         things.query(query_embeddings=vectors[0])
-        assert counted(things)
+        until(lambda: counted(things), "nobody made codes of what is in no file")
 
 
 def test_what_was_closed_counts_no_longer_for_who_still_has_it(tmp_path, limit):

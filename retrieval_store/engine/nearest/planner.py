@@ -29,7 +29,7 @@ GAIN = 2 / 3  # an index may take so much of the whole query, against the best o
 # where no cache holds them.
 FLOATS, FLOATS_ROW, FLOATS_NUMBER = 25.0, 8e-3, 1e-4
 NUMPY = 4.0
-STRAY_ROW, FAR_ROW, FAR_BYTES = 2e-2, 8e-2, 16_000_000
+STRAY_ROW, FAR_ROW, FAR_BYTES = 1e-2, 3e-2, 16_000_000
 # A pass over codes: something for it, for each row, and each of its numbers; not less than reading
 # them takes where no cache holds them.
 PASS, PASS_ROW, PASS_NUMBER = 25.0, 1e-3, 1e-5

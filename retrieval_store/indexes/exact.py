@@ -32,7 +32,7 @@ from retrieval_store.indexes.native.structures import (
     address,
     record,
 )
-from retrieval_store.indexes.sought import Candidates, Sought
+from retrieval_store.indexes.sought import Candidates, Sought, most_left
 
 Metric: TypeAlias = Literal["l2", "ip", "cosine", "l1"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
@@ -45,7 +45,7 @@ FLOAT64_CELLS = 500_000  # of one block in float64: 4 MB
 GATHERED_CELLS = 65_536  # copied at once, so that the processor's cache holds them: 256 KB
 MANY_QUERIES = 8  # for which a product of matrices is quicker than a pass each
 CALL_NUMBERS = 2_097_152  # that one call of the compiled function looks at: a millisecond or two
-MOST_SHARE, FOR_EACH, LEAST_MOST = 8, 4, 64  # a pass notes one row of so many; four for each hit, …
+MOST_SHARE = 8  # one row in so many may be left
 GATHER_FACTOR = 1.5  # what copying rows so and multiplying them costs, against rows in place
 
 
@@ -144,7 +144,7 @@ def _by_pass(
     """Rows that may be among the k nearest, by the compiled function; None where these are too many
     for it to be of use."""
     count, dimension = (len(matrix) if slots is None else len(slots)), matrix.shape[1]
-    most = min(count, max(count // MOST_SHARE, FOR_EACH * k + LEAST_MOST))
+    most = min(count, most_left(count, MOST_SHARE, k))
     wide = 4 * dimension + 4 * (dimension % 2)  # in whole words
     sought = Sought(1, k, most, FLOAT_SCAN.size + wide)
     room, query, slots = sought.room, np.ascontiguousarray(query), _in_one_piece(slots)
@@ -229,7 +229,6 @@ def exact_distances(
         _measure(query, length, matrix, slots, metric, distances)
         return distances
     query = np.ascontiguousarray(query)
-    assert matrix.flags.c_contiguous
     slots, room = _in_one_piece(slots), np.empty(len(query), np.float32)
     where = map(address, (matrix, slots, query, room, distances))
     sizes = len(matrix), len(distances), len(query)

@@ -49,7 +49,7 @@ from retrieval_store.indexes.native.structures import (
     address,
     records,
 )
-from retrieval_store.indexes.sought import BESIDES, Candidates, Sought
+from retrieval_store.indexes.sought import NOTED_FACTOR, Candidates, Sought
 
 CALL_BYTES = 4_194_304  # of codes that one call looks at, times queries: some milliseconds at most
 LOOSE = 1e-9  # a distance that is given is compared in float64 by who asked
@@ -105,13 +105,11 @@ def candidates(
     compiled = kernel()
     assert compiled is not None
     found: list[Candidates] = []
-    step, floor = max(1, NOTED // (BESIDES * most)), _floor(within, pieces.frames[0].metric)
+    step, floor = max(1, NOTED // (NOTED_FACTOR * most)), _floor(within, pieces.frames[0].metric)
     for start in range(0, len(queries), step):
-        some, own = (
-            np.ascontiguousarray(queries[start : start + step]),
-            lengths[start : start + step],
-        )
-        found += _scan(compiled, some, own, pieces, (k, most, floor), allowed)
+        some, wanted = slice(start, start + step), (k, most, floor)
+        own = np.ascontiguousarray(queries[some])
+        found += _scan(compiled, own, lengths[some], pieces, wanted, allowed)
     return found
 
 

@@ -11,8 +11,15 @@ import numpy as np
 from retrieval_store.base.arrays import Bytes, Floats, Ints
 from retrieval_store.indexes.native.structures import SOUGHT, WORD, address
 
-BESIDES = 8  # room for noted rows, against how many there may be at last: the best may come last
+NOTED_FACTOR = 8  # rows noted, against how many there may be at last: the best may come last
+FOR_EACH, LEAST_MOST = 4, 64  # rows are left for each hit, even where they are easy to tell apart
 Candidates = Ints | None
+
+
+def most_left(count: int, share: int, k: int) -> int:
+    """How many of so many rows may be left: one in `share`, but at least what k hits leave where
+    all goes well."""
+    return max(count // share, FOR_EACH * k + LEAST_MOST)
 
 
 class Sought:
@@ -25,7 +32,7 @@ class Sought:
     def __init__(
         self, queries: int, k: int, most: int, room: int = 0, floor: float = -np.inf
     ) -> None:
-        self._queries, self._most, self._capacity = queries, most, BESIDES * most + 1
+        self._queries, self._most, self._capacity = queries, most, NOTED_FACTOR * most + 1
         row = WORD * (2 * self._capacity + k)
         heads = SOUGHT.size * queries
         self.buffer: Bytes = np.empty(heads + queries * row + room, np.uint8)
@@ -36,7 +43,7 @@ class Sought:
             uppers = slots + WORD * self._capacity
             best = uppers + WORD * self._capacity
             places = self.at + slots, self.at + uppers
-            limits = self._capacity, most * (BESIDES - 1)  # of rows at any time
+            limits = self._capacity, most * (NOTED_FACTOR - 1)  # of rows at any time
             state = (floor, self.at + best, k, 0, *places, 0, *limits, 0)
             self.put(SOUGHT, SOUGHT.size * query, *state)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from retrieval_store.base.arrays import Bytes, Matrix
+from retrieval_store.engine.storage.derived import is_whole
 from retrieval_store.indexes.codes import Codes, Frame
 from retrieval_store.indexes.exact import METRICS, Metric
 from retrieval_store.indexes.native.structures import BLOCK, OF_ROW, chunks_of
@@ -41,8 +42,8 @@ class Mapped:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the file is as long as it was: to read a map behind its end kills the process."""
-        return self.memory.size() >= len(self.memory)
+        """Whether the file is as long as it was."""
+        return is_whole(self.memory)
 
 
 @dataclass(frozen=True, slots=True)

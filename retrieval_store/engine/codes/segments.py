@@ -9,7 +9,7 @@ A collection that is small has no codes, since floats are as fast there; thousan
 have no files for them. Nor has any where the compiled part is missing.
 """
 
-import secrets
+import os
 from dataclasses import replace
 from functools import partial
 from itertools import takewhile
@@ -75,9 +75,8 @@ class SpaceCodes:
         self._directory = directory
         self._segments: dict[int, Codes] = {}
         self._files: dict[int, Mapped] = {}
-        self._tail: tuple[int, Codes] | None = (
-            None  # one thing, since an interrupt may come between two
-        )
+        # One thing, since an interrupt may come between two.
+        self._tail: tuple[int, Codes] | None = None
         self._looked = directory is None
         self._shown = NOTHING_CODED
         self._useless: set[DerivedFile] = set()
@@ -242,7 +241,7 @@ class SpaceCodes:
     def _frame_for(self, rows: Stored, metric: Metric) -> Frame:
         """That of another segment if it serves, so that a query needs to be made ready only
         once."""
-        best = best_frame(rows, metric, secrets.randbits(63))
+        best = best_frame(rows, metric, int.from_bytes(os.urandom(8), "little"))
         frames = {id(codes.frame): codes.frame for codes in self._segments.values()}
         return next((frame for frame in frames.values() if serves(frame, best, rows)), best)
 

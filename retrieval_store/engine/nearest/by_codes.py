@@ -12,11 +12,10 @@ from retrieval_store.engine.nearest.asked import Asked, Found
 from retrieval_store.indexes.codes import Codes, gathered
 from retrieval_store.indexes.exact import is_safe_length
 from retrieval_store.indexes.scan import Bits, Pieces, candidates
+from retrieval_store.indexes.sought import most_left
 
 BESIDES = 32  # bytes that are kept with a code
-# More candidates than these, as a share of what is looked at, are no gain. There are four for each
-# hit even where vectors are easy to tell apart.
-MOST_SHARE, LEAST_MOST, FOR_EACH = 20, 64, 4
+MOST_SHARE = 20  # more candidates than one in so many of what is looked at are no gain
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ def by_codes(asked: Asked, codes: SpaceCodes, coded: Coded, which: list[int]) ->
     """The nearest to some of the query vectors; None for those whose candidates are too many."""
     parts = _parts(asked, coded)
     k = asked.query.k
-    most = max(asked.allowed.count // MOST_SHARE, FOR_EACH * k + LEAST_MOST)
+    most = most_left(asked.allowed.count, MOST_SHARE, k)
     found: list[Ints | None] = [np.empty(0, np.int64)] * len(which)
     if parts.pieces is not None:
         vectors, lengths = asked.query.vectors[which], [asked.lengths[i] for i in which]

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from retrieval_store.base.arrays import Bools, Ints, appended, distinct
 from retrieval_store.base.patched import NOTHING, NOWHERE, Patched
 from retrieval_store.engine.database.transactions import select
+from retrieval_store.engine.storage.derived import is_whole
 from retrieval_store.engine.storage.presence import are_present, present_pks
 from retrieval_store.engine.storage.schema import (
     GONE,
@@ -36,6 +37,7 @@ from retrieval_store.engine.storage.vectors import (
     rows_per_block,
 )
 from retrieval_store.engine.storage.write import owners_of
+from retrieval_store.indexes.native.structures import address
 
 NONE = -1
 TOLERATED_DEAD_ROWS = 10_000
@@ -50,13 +52,12 @@ class Mapped:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the file is as long as it was: to read a map behind its end kills the process."""
-        return self.memory.size() >= len(self.memory)
+        """Whether the file is as long as it was."""
+        return is_whole(self.memory)
 
     def holds(self, array: npt.NDArray[Any]) -> bool:
         """Whether the array lies in the map, and so takes no memory of this process' own."""
-        address: int = array.__array_interface__["data"][0]
-        return self.start <= address < self.start + len(self.memory)
+        return self.start <= address(array) < self.start + len(self.memory)
 
 
 @dataclass(frozen=True, slots=True)

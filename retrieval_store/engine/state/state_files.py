@@ -37,6 +37,7 @@ from retrieval_store.engine.state.state import (
 from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.engine.storage.schema import Head, Space, read_spaces
 from retrieval_store.engine.storage.vectors import Checksums, OpenVectors, Vectors, rows_per_block
+from retrieval_store.indexes.native.structures import address
 
 MAGIC = b"RSstate1"
 KIND = "state"
@@ -176,7 +177,7 @@ def read(
     for at, space in enumerate(spaces):
         vectors = open_vectors(space, head.generation)
         states[space.name] = _of_space(space, vectors, *others[3 * at : 3 * at + 3])
-    start: int = np.frombuffer(memory, np.uint8).__array_interface__["data"][0]
+    start = address(np.frombuffer(memory, np.uint8))
     then = replace(head, seq=found.seq, next_pk=found.covered)
     alive = np.ones(rows, np.bool_)
     return State(then, pks, alive, rows, {}, states, {}, Mapped(memory, start))

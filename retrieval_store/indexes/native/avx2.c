@@ -168,33 +168,6 @@ static uint32_t may_reach(const int32_t *products, const float *rows, const Boun
     return found;
 }
 
-static const float *read_row(const void *rows, int64_t slot, int64_t dimension, int64_t datatype,
-                             float *room)
-{
-    int64_t i = 0;
-    if (datatype == FLOAT32)
-        return (const float *)rows + slot * dimension;
-    if (datatype == FLOAT16) {
-        const uint16_t *halves = (const uint16_t *)rows + slot * dimension;
-        for (; i + 8 <= dimension; i += 8) { /* as in widening.h */
-            __m256i bits = _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(halves + i)));
-            bits = _mm256_and_si256(_mm256_slli_epi32(bits, 13), _mm256_set1_epi32((int)0x8fffe000u));
-            _mm256_storeu_ps(room + i, _mm256_mul_ps(_mm256_castsi256_ps(bits), _mm256_set1_ps(HALF_SCALE)));
-        }
-        for (; i < dimension; i++)
-            room[i] = of_half(halves[i]);
-    } else {
-        const uint8_t *bytes = (const uint8_t *)rows + slot * dimension;
-        for (; i + 8 <= dimension; i += 8) {
-            __m256i eight = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(bytes + i)));
-            _mm256_storeu_ps(room + i, _mm256_cvtepi32_ps(eight));
-        }
-        for (; i < dimension; i++)
-            room[i] = bytes[i];
-    }
-    return room;
-}
-
 static inline float sum_of_floats(__m256 lanes)
 {
     __m128 four = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));

@@ -135,33 +135,6 @@ static uint32_t may_reach(const int32_t *products, const float *rows, const Boun
     return found;
 }
 
-static const float *read_row(const void *rows, int64_t slot, int64_t dimension, int64_t datatype,
-                             float *room)
-{
-    int64_t i = 0;
-    if (datatype == FLOAT32)
-        return (const float *)rows + slot * dimension;
-    if (datatype == FLOAT16) {
-        const uint16_t *halves = (const uint16_t *)rows + slot * dimension;
-        for (; i + 16 <= dimension; i += 16) { /* as in widening.h */
-            __m512i bits = _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(halves + i)));
-            bits = _mm512_and_si512(_mm512_slli_epi32(bits, 13), _mm512_set1_epi32((int)0x8fffe000u));
-            _mm512_storeu_ps(room + i, _mm512_mul_ps(_mm512_castsi512_ps(bits), _mm512_set1_ps(HALF_SCALE)));
-        }
-        for (; i < dimension; i++)
-            room[i] = of_half(halves[i]);
-    } else {
-        const uint8_t *bytes = (const uint8_t *)rows + slot * dimension;
-        for (; i + 16 <= dimension; i += 16) {
-            __m512i some = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(bytes + i)));
-            _mm512_storeu_ps(room + i, _mm512_cvtepi32_ps(some));
-        }
-        for (; i < dimension; i++)
-            room[i] = bytes[i];
-    }
-    return room;
-}
-
 static inline __mmask16 first_of(int64_t count)
 {
     return count >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << count) - 1);

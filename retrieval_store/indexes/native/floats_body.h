@@ -1,7 +1,6 @@
 /* The search by vectors themselves, the same for all instruction sets. A file that includes this
    defines before
 
-   read_row: a row of any datatype as float32, where it lies if it is that already;
    row_sums: Σ x q and Σ x²; row_distance: Σ (x - q)², or Σ |x - q|; all in float32.
 
    What sums of n float32 in any order get wrong is at most the share γ = n u / (1 - n u) of the sum
@@ -10,6 +9,8 @@
 
    One row after another: to look at four at once was no faster where rows are short, and took three
    times as long where they are long, since processors fetch ahead what is read in order. */
+
+#include "widening.h"
 
 #include <math.h>
 
@@ -69,7 +70,7 @@ static int scan_floats(FloatScan *scan)
             return OUTSIDE;
         if (!left--)
             return MORE;
-        const float *row = read_row(scan->rows, slot, scan->dimension, scan->datatype, scan->room);
+        const float *row = widened(scan->rows, slot, scan->dimension, scan->datatype, scan->room);
         Scored scored = by_distance ? scored_by_distance(scan, row, gamma)
                                     : scored_by_product(scan, row, gamma);
         if (scored.score + scored.error < scan->sought->floor)

@@ -51,12 +51,6 @@ static uint32_t may_reach(const int32_t *products, const float *rows, const Boun
     return found;
 }
 
-static const float *read_row(const void *rows, int64_t slot, int64_t dimension, int64_t datatype,
-                             float *room)
-{
-    return widened(rows, slot, dimension, datatype, room);
-}
-
 static void row_sums(const float *row, const float *query, int64_t dimension, float *product,
                      float *square)
 {

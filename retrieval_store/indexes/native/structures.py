@@ -33,8 +33,11 @@ DISTANCES = Struct("=10qd")
 
 
 def address(array: npt.NDArray[Any] | None) -> int:
-    """Where an array begins; 0 for none."""
-    return 0 if array is None else int(array.__array_interface__["data"][0])
+    """Where an array, which lies in one piece, begins; 0 for none."""
+    if array is None:
+        return 0
+    assert array.flags.c_contiguous
+    return int(array.__array_interface__["data"][0])
 
 
 def record(kind: Struct, *values: float) -> Bytes:

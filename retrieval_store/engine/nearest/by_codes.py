@@ -8,7 +8,7 @@ import numpy as np
 from retrieval_store.base.arrays import Ints
 from retrieval_store.engine.codes.coded import Coded
 from retrieval_store.engine.codes.segments import SpaceCodes
-from retrieval_store.engine.nearest.asked import Asked, Found
+from retrieval_store.engine.nearest.context import Found, SearchContext
 from retrieval_store.indexes.codes import Codes, gathered
 from retrieval_store.indexes.exact import is_safe_length
 from retrieval_store.indexes.scan import Bits, Pieces, candidates
@@ -42,29 +42,29 @@ class _Parts:
     rest: Ints
 
 
-def can_use_codes(asked: Asked, i: int) -> bool:
+def can_use_codes(context: SearchContext, i: int) -> bool:
     """Whether codes can bound the products with one of the query vectors."""
-    length = asked.lengths[i]
-    return is_safe_length(length) and (length > 0 or asked.metric == "l2")
+    length = context.lengths[i]
+    return is_safe_length(length) and (length > 0 or context.metric == "l2")
 
 
-def may_keep_codes(asked: Asked) -> bool:
+def may_keep_codes(context: SearchContext) -> bool:
     """Whether the codes that the filter allows are worth keeping together."""
-    return asked.may_keep(asked.dimension + BESIDES)
+    return context.may_keep(context.dimension + BESIDES)
 
 
-def by_codes(asked: Asked, codes: SpaceCodes, coded: Coded, which: list[int]) -> list[Found | None]:
+def by_codes(
+    context: SearchContext, codes: SpaceCodes, coded: Coded, which: list[int]
+) -> list[Found | None]:
     """The nearest to some of the query vectors; None for those whose candidates are too many."""
-    parts = _parts(asked, coded)
-    k = asked.query.k
-    most = most_left(asked.allowed.count, MOST_SHARE, k)
+    parts = _parts(context, coded)
+    k = context.k
+    most = most_left(context.allowed.count, MOST_SHARE, k)
     found: list[Ints | None] = [np.empty(0, np.int64)] * len(which)
     if parts.pieces is not None:
-        vectors, lengths = asked.query.vectors[which], [asked.lengths[i] for i in which]
-        found = candidates(
-            vectors, lengths, parts.pieces, k, most, parts.allowed, asked.query.within
-        )
-    rest = asked.nearest_of(which, parts.rest) if len(parts.rest) else None
+        vectors, lengths = context.vectors[which], [context.lengths[i] for i in which]
+        found = candidates(vectors, lengths, parts.pieces, k, most, parts.allowed, context.within)
+    rest = context.nearest_of(which, parts.rest) if len(parts.rest) else None
     answers: list[Found | None] = []
     for at, slots in enumerate(found):
         codes.note(slots is not None)
@@ -72,43 +72,45 @@ def by_codes(asked: Asked, codes: SpaceCodes, coded: Coded, which: list[int]) ->
             answers.append(None)
         else:
             every = slots if rest is None else np.append(slots, rest[at])
-            answers.append(asked.ranked(which[at], every))
+            answers.append(context.ranked(which[at], every))
     return answers
 
 
-def _parts(asked: Asked, coded: Coded) -> _Parts:
-    together = _kept(asked, coded)
-    if together is None and may_keep_codes(asked):
-        slots = asked.allowed.slots(asked.space)
+def _parts(context: SearchContext, coded: Coded) -> _Parts:
+    together = _kept(context, coded)
+    if together is None and may_keep_codes(context):
+        slots = context.allowed.slots(context.space)
         if slots is not None:
-            together = _gathered(asked, coded, slots)
-            kept = asked.view.kept.allowed
-            kept.keep_together(asked.allowed, asked.query.space, together, asked.view.state)
+            together = _gathered(context, coded, slots)
+            kept = context.view.kept.allowed
+            kept.keep_together(
+                context.allowed, context.space.space.name, together, context.view.state
+            )
     if together is None:
-        return _all(asked, coded)
+        return _all(context, coded)
     return _Parts(together.pieces, None, together.rest)
 
 
-def _kept(asked: Asked, coded: Coded) -> CodesTogether | None:
+def _kept(context: SearchContext, coded: Coded) -> CodesTogether | None:
     """What is kept together, unless some of it had no codes and may have them now."""
-    kept = asked.allowed.together(asked.query.space)
+    kept = context.allowed.together(context.space.space.name)
     if not isinstance(kept, CodesTogether):
         return None
     return None if len(kept.rest) and coded.count > kept.coded else kept
 
 
-def _all(asked: Asked, coded: Coded) -> _Parts:
+def _all(context: SearchContext, coded: Coded) -> _Parts:
     """All codes, with bits for what is allowed."""
-    space, mask = asked.space, asked.allowed.mask
-    rest = coded.lacking(asked.slots)
-    if mask is None and not space.dead and coded.stop <= asked.slots:
+    space, mask = context.space, context.allowed.mask
+    rest = coded.lacking(context.slots)
+    if mask is None and not space.dead and coded.stop <= context.slots:
         return _Parts(coded.together, None, rest)
     rows = space.row_of_slot[rest]
     rest = rest[(rows >= 0) if mask is None else (rows >= 0) & mask[rows]]
-    return _Parts(coded.together, asked.allowed.bits(space, coded.stop), rest)
+    return _Parts(coded.together, context.allowed.bits(space, coded.stop), rest)
 
 
-def _gathered(asked: Asked, coded: Coded, slots: Ints) -> CodesTogether:
+def _gathered(context: SearchContext, coded: Coded, slots: Ints) -> CodesTogether:
     """The codes of some slots copied together, those in one frame behind one another."""
     if (slots[1:] < slots[:-1]).any():
         slots = np.sort(slots)

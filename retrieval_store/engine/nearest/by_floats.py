@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from retrieval_store.base.arrays import Ints, Stored
-from retrieval_store.engine.nearest.asked import Asked, Found
+from retrieval_store.engine.nearest.context import Found, SearchContext
 from retrieval_store.indexes.exact import Norms, nearest, norms_of
 
 
@@ -26,31 +26,31 @@ class FloatsTogether:
         return self.rows.nbytes
 
 
-def by_floats(asked: Asked, which: list[int]) -> Iterator[Found]:
+def by_floats(context: SearchContext, which: list[int]) -> Iterator[Found]:
     """The nearest to some of the query vectors."""
-    space, k = asked.space, asked.query.k
-    vectors, slots = asked.query.vectors[which], asked.allowed.slots(space)
-    lengths = [asked.lengths[i] for i in which]
-    together = _together(asked, slots)
+    space, k = context.space, context.k
+    vectors, slots = context.vectors[which], context.allowed.slots(space)
+    lengths = [context.lengths[i] for i in which]
+    together = _together(context, slots)
     if together is None:
-        asked.admit(slots)
-        norms = partial(asked.norms, slots)
-        found = nearest(vectors, lengths, asked.matrix, norms, asked.metric, k, slots)
+        context.admit(slots)
+        norms = partial(context.norms, slots)
+        found = nearest(vectors, lengths, context.matrix, norms, context.metric, k, slots)
     else:
         of_rows = partial(getattr, together, "norms")
-        found = nearest(vectors, lengths, together.rows, of_rows, asked.metric, k, None)
+        found = nearest(vectors, lengths, together.rows, of_rows, context.metric, k, None)
     for near, distances in found:
         moved = together is not None and slots is not None
-        yield asked.in_order(slots[near] if moved else near, distances)  # type: ignore[index]
+        yield context.in_order(slots[near] if moved else near, distances)  # type: ignore[index]
 
 
-def _together(asked: Asked, slots: Ints | None) -> FloatsTogether | None:
+def _together(context: SearchContext, slots: Ints | None) -> FloatsTogether | None:
     """The allowed vectors copied together, for a filter that is used again."""
-    name = asked.query.space
-    kept = asked.allowed.together(name)
-    wanted = slots is not None and asked.may_keep(4 * asked.dimension)
+    name = context.space.space.name
+    kept = context.allowed.together(name)
+    wanted = slots is not None and context.may_keep(4 * context.dimension)
     if wanted and not isinstance(kept, FloatsTogether):
-        asked.admit(slots)
-        kept = FloatsTogether(asked.matrix[slots])
-        asked.view.kept.allowed.keep_together(asked.allowed, name, kept, asked.view.state)
+        context.admit(slots)
+        kept = FloatsTogether(context.matrix[slots])
+        context.view.kept.allowed.keep_together(context.allowed, name, kept, context.view.state)
     return kept if isinstance(kept, FloatsTogether) else None

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, Ints, Matrix
+from retrieval_store.base.metrics import Metric
 from retrieval_store.base.ranking import Ranking
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.nearest.several import (
@@ -21,7 +22,7 @@ from retrieval_store.engine.nearest.several import (
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DimensionMismatchError
 from retrieval_store.indexes.blas import products_of_few
-from retrieval_store.indexes.exact import UNIT_ROUNDOFF, Metric
+from retrieval_store.indexes.exact import UNIT_ROUNDOFF
 
 AT_ONCE = 2_000  # points whose vectors are compared in float64 together
 LIKELY = 64  # points that are compared in float64 at least

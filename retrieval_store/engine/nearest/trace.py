@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
+from retrieval_store.answering import leaves as answering
 from retrieval_store.base.tracing import Attributes
 from retrieval_store.engine.nearest.planner import Plan
 
@@ -10,19 +11,16 @@ UNCODED = 8  # vectors that an index lacks are as little a burden as one without
 
 
 @dataclass(slots=True)
-class Trace:
-    """What a search did: the plan for each query, how many points matched, how many vectors the
-    index and the codes lacked, and how many numbers these are at most, how many candidates each
-    leg of a hybrid query gave, what the vectors weighed in it, and the milliseconds of each
-    step."""
+class Trace(answering.Trace):
+    """What a search did, besides: the plan for each query, how many points matched, how many
+    vectors the index and the codes lacked, and how many numbers these are at most, and the
+    milliseconds of each step."""
 
     plans: list[Plan] = field(default_factory=list)
     matching: int = 0
     fresh: int = 0
     uncoded: int = 0
     lacking_cells: int = 0
-    legs: dict[str, list[int]] = field(default_factory=dict)
-    alphas: list[float] = field(default_factory=list)
     steps: dict[str, float] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     last: float = field(default_factory=time.perf_counter)

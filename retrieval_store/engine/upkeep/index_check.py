@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Floats, Ints, Matrix, as_float32, distinct
+from retrieval_store.base.metrics import Metric
 from retrieval_store.engine.database.failures import CONTRADICTIONS
 from retrieval_store.engine.nearest.indexing import SpaceIndex
 from retrieval_store.engine.state.state import SpaceState
@@ -21,7 +22,6 @@ from retrieval_store.indexes import KnowsVectors, VectorIndex
 from retrieval_store.indexes.exact import (
     SAFE_LENGTHS,
     UNIT_ROUNDOFF,
-    Metric,
     Norms,
     exact_distances,
     length_of,

@@ -7,8 +7,8 @@ from qdrant_client import models
 from qdrant_client.http import models as rest
 
 from retrieval_store.base.json_values import shown
-from retrieval_store.interface.points import RankedPoints
-from retrieval_store.interface.steps import Diverse, Ordered, Step, Unranked
+from retrieval_store.interface.points import Hits
+from retrieval_store.interface.questions import Diverse, Ordered, Question, Step, Unranked
 from retrieval_store.qdrant.collections.configuration import UNNAMED
 from retrieval_store.qdrant.collections.indexed import MATCHED
 from retrieval_store.qdrant.collections.opened import Collections, Opened
@@ -62,7 +62,7 @@ def _ranked(
     for selection in selections[1:]:
         assert fields is not None
         fields = selection.with_those(fields)
-    found = opened.points.rank(steps, fields) if fields is not None else []
+    found = opened.points.ask(Question(tuple(steps), fields)) if fields is not None else []
     return [
         made(
             rest.QueryResponse,
@@ -72,7 +72,7 @@ def _ranked(
     ]
 
 
-def _scored(found: RankedPoints, selection: Selection, step: Step) -> list[models.ScoredPoint]:
+def _scored(found: Hits, selection: Selection, step: Step) -> list[models.ScoredPoint]:
     """The points that a step finds as models. Those that aren't ranked by a score have no version
     there; those that are chosen for being different have None for no vectors, and not {}."""
     points = found.points
@@ -126,8 +126,8 @@ def query_groups(
     fields = selection.fields(version=True)
     grouping = grouping_by(group_by, limit, group_size, opened.configuration.indexes)
     groups = [
-        made(models.PointGroup, hits=_scored(one, selection, step), id=value, lookup=None)
-        for value, one in opened.points.group(step, grouping, fields)
+        made(models.PointGroup, hits=_scored(one, selection, step), id=one.group, lookup=None)
+        for one in opened.points.ask(Question((step,), fields, grouping))
     ]
     if with_lookup is not None:
         _look_up(collections, groups, with_lookup)

@@ -1,77 +1,29 @@
-"""Groups of what is ranked, and of what is near to each other."""
+"""Pairs of points that are near to each other."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, Ints
+from retrieval_store.base.metrics import server_scores_of
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.kept import SearchView
-from retrieval_store.engine.ranking.labels import Label, Labelling, LabelsAt
-from retrieval_store.engine.ranking.rounds import grouped_in_rounds, is_asked_in_rounds
 from retrieval_store.engine.ranking.similar import (
     Rough,
     best_of,
+    examples_of,
     holders,
-    is_allowed,
-    metric_of,
+    known_space,
     roughly,
-    shown,
     similarities,
 )
-from retrieval_store.engine.ranking.steps import Ranked, examples_of, ranked
 from retrieval_store.engine.state.fetch import fetch
 from retrieval_store.filters.expression import Expression
 from retrieval_store.interface.points import Fields, PointId
-from retrieval_store.interface.steps import Example, Grouping, GroupValue, Step
+from retrieval_store.interface.questions import Example
 
-FIRST_LOOK, MORE = 4, 8  # times as many as there may be in groups; and then times that
 CELLS = 1 << 22  # likenesses at once
-USUAL = 2  # times what one group holds, of points in which each value comes once, …
-TWICE = 2  # … and then once more, where the groups are known
-
-
-def grouped(view: SearchView, step: Step, grouping: Grouping) -> list[tuple[GroupValue, Ranked]]:
-    """The first so many groups, by their best rows, with so many rows each. A row is in the group
-    of each of its values; one with a value that is neither a string nor an integer is in none.
-
-    Rows are ranked as far as it takes for the groups to be full."""
-    if is_asked_in_rounds(step):
-        return grouped_in_rounds(view, step, grouping)
-    groups, size, count = grouping.groups, grouping.size, view.state.count
-    wanted = groups * size * FIRST_LOOK
-    labels = Labelling(view, LabelsAt(grouping.path), wanted)
-    wanted = max(wanted, min(MORE * wanted, labels.apart * size * USUAL))
-    while True:
-        found = ranked(view, replace(step, limit=wanted))
-        places = _gathered(labels.of(found.rows), groups, size)
-        if len(set(map(type, places))) > 1:  # a server loses some: its conditions are of one type
-            return grouped_in_rounds(view, step, grouping)
-        lack = any(len(at) < min(size, labels.most(one)) for one, at in places.items())
-        full = len(places) == groups and not lack
-        if full or wanted >= count or len(found.rows) < wanted:
-            return [(value, _taken(found, at)) for value, at in places.items()]
-        wanted *= MORE if len(places) < groups else TWICE
-
-
-def _gathered(labels: Sequence[Label], groups: int, size: int) -> dict[GroupValue, list[int]]:
-    """Where the first of each group are."""
-    places: dict[GroupValue, list[int]] = {}
-    for place, label in enumerate(labels):
-        for one in label:
-            at = places.get(one)
-            if at is None and len(places) < groups:
-                places[one] = [place]
-            elif at is not None and len(at) < size:
-                at.append(place)
-    return places
-
-
-def _taken(found: Ranked, at: list[int]) -> Ranked:
-    best = np.array(at, np.int64)
-    values = None if found.values is None else [found.values[i] for i in at]
-    return Ranked(found.rows[best], found.scores[best], values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +40,8 @@ def pairs(
     view: SearchView, space: str, expression: Expression | None, sample: int, limit: int
 ) -> Pairs:
     """For each of some points chosen at random, the others among them that are nearest to it."""
-    rows = holders(view, space, is_allowed(allowed_by(view, expression).mask, view.state.alive))
+    mask = allowed_by(view, expression).mask
+    rows = holders(view, space, np.flatnonzero(view.state.alive if mask is None else mask))
     if len(rows) > sample:
         rows = np.random.default_rng().choice(rows, sample, replace=False)
     if len(rows) == 1:  # there is nothing to compare it with
@@ -97,7 +50,7 @@ def pairs(
     most = min(limit, max(0, len(rows) - 1))
     b, alike = _others(view, space, rows, most)
     a = np.repeat(np.arange(len(rows)), most)
-    return Pairs(ids, a, b, shown(alike, metric_of(view, space)))
+    return Pairs(ids, a, b, server_scores_of(alike, known_space(view, space).metric))
 
 
 def _others(view: SearchView, space: str, rows: Ints, most: int) -> tuple[Ints, Floats]:

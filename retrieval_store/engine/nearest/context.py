@@ -5,31 +5,39 @@ from typing import TypeAlias
 
 import numpy as np
 
-from retrieval_store.base.arrays import Floats, Ints
+from retrieval_store.base.arrays import Floats, Ints, Matrix
 from retrieval_store.engine.filtering.allowed import Allowed
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.engine.state.budget import BUDGET
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.indexes.exact import Norms, exact_distances, length_of, nearest
-from retrieval_store.interface.queries import Query
 
 Found: TypeAlias = tuple[Ints, Floats]  # rows and distances, nearest first
 MOST_TOGETHER = 16  # one part of the budget in so many, for what one filter allows
 MANY, MANY_FOR_EACH = 256, 4  # more slots than these are looked at in float32 first
 
 
-class Asked:
-    """One call: its query vectors, the vectors that are searched, and which of them are allowed."""
+class SearchContext:
+    """One call: its query vectors, (q, dim) float32, of which the k nearest are wanted, the vectors
+    that are searched, and which of them are allowed. within: a distance beyond which hits may be
+    left out."""
 
     def __init__(
-        self, view: SearchView, space: SpaceState, query: Query, allowed: Allowed, trace: Trace
+        self,
+        view: SearchView,
+        space: SpaceState,
+        vectors: Matrix,
+        k: int,
+        within: float | None,
+        allowed: Allowed,
+        trace: Trace,
     ) -> None:
-        self.view, self.space, self.query = view, space, query
+        self.view, self.space, self.vectors, self.k, self.within = view, space, vectors, k, within
         self.allowed, self.trace = allowed, trace
         self.matrix = space.vectors.rows(space.space.slots)
         self.metric = space.space.metric
-        self.lengths = [length_of(vector) for vector in query.vectors]
+        self.lengths = [length_of(vector) for vector in vectors]
 
     @property
     def slots(self) -> int:
@@ -59,7 +67,7 @@ class Asked:
     def ranked(self, i: int, slots: Ints) -> Found:
         """The nearest of some slots to one of the query vectors, with their exact distances."""
         self.admit(slots)
-        vector, length, k = self.query.vectors[i], self.lengths[i], self.query.k
+        vector, length, k = self.vectors[i], self.lengths[i], self.k
         if len(slots) > max(MANY, MANY_FOR_EACH * k):
             norms = partial(self.norms, slots)
             some = nearest(vector[None], [length], self.matrix, norms, self.metric, k, slots)
@@ -71,14 +79,14 @@ class Asked:
     def in_order(self, slots: Ints, distances: Floats) -> Found:
         """The k nearest of these; of equal ones, those that were inserted first."""
         rows = self.space.row_of_slot[slots]
-        order = np.lexsort((rows, distances))[: self.query.k]
+        order = np.lexsort((rows, distances))[: self.k]
         return rows[order], distances[order]
 
     def nearest_of(self, which: list[int], slots: Ints) -> list[Ints]:
         """For some of the query vectors the nearest of these slots, and all that tie with them."""
         self.admit(slots)
         norms = partial(self.norms, slots)
-        vectors, lengths = self.query.vectors[which], [self.lengths[i] for i in which]
-        k = self.query.k
+        vectors, lengths = self.vectors[which], [self.lengths[i] for i in which]
+        k = self.k
         found = nearest(vectors, lengths, self.matrix, norms, self.metric, k, slots)
         return [near for near, _ in found]

@@ -161,6 +161,7 @@ def _note(trace: Trace, steps: Sequence[Step], found: Sequence[Sequence[Ranked]]
         name = _name(step.scoring)
         names[name] = times = names.get(name, 0) + 1
         leg = name if times == 1 else f"{name} {times}"
+        trace.legs.pop(leg, None)  # of an earlier try, or of the step on its own: order counts
         trace.legs[leg] = [len(one.items) for one in each]
 
 

@@ -6,6 +6,7 @@ question is answered, since Qdrant sends it with the hits.
 
 import sys
 from collections.abc import Hashable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import NoReturn
 
@@ -103,16 +104,16 @@ class RemoteLeaves:
         return HeldLabels(self._held, groups.path)
 
     def fetch(self, each: Sequence[Ints], fields: Fields) -> list[Points]:
-        """The points of several lists of items, which are here."""
-        return [
-            points_of(
-                self._collection,
-                [self._held[i] for i in items.tolist()],
-                [self._vectors[i] for i in items.tolist()],
-                fields,
-            )
-            for items in each
-        ]
+        """The points of several lists of items, which are here; lists share no values."""
+        given: set[int] = set()
+        return [self._points(items.tolist(), fields, given) for items in each]
+
+    def _points(self, items: list[int], fields: Fields, given: set[int]) -> Points:
+        """The points of one list. given: items that other lists have, and to which these come."""
+        found = [(self._held[i], self._vectors[i]) for i in items]
+        own = [deepcopy(one) if i in given else one for i, one in zip(items, found, strict=True)]
+        given.update(items)
+        return points_of(self._collection, [one for one, _ in own], [one for _, one in own], fields)
 
     def _near(self, step: Step, near: Near) -> list[Ranked]:
         if near.scale != "distance" or near.space:

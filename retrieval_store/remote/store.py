@@ -38,6 +38,7 @@ class RemoteStore:
     """
 
     directory: Path | None = None
+    embedded = None  # it isn't in this process
 
     def __init__(self, cluster: Cluster, options: Options) -> None:
         self.cluster = cluster

@@ -18,7 +18,7 @@ RetrievalStoreError
 ├── ClientClosedError (RuntimeError)       the client was closed
 └── StorageError (OSError)                 the place where points live failed
     ├── DamagedError                       a checksum or a structure is wrong; names the file
-    ├── FormatError                        not a store, or one of a newer version
+    ├── FormatError                        not a store, or of a version that can't be read
     ├── LockTimeoutError (TimeoutError)    another writer held the lock for too long
     ├── StorageFullError                   no space is left
     ├── ReadOnlyError                      the store was opened with read_only=True
@@ -112,7 +112,7 @@ class DamagedError(StorageError):
 
 
 class FormatError(StorageError):
-    """A file isn't ours, or was written by a newer version."""
+    """A file isn't ours, or what is stored was written by a version that this one can't read."""
 
 
 class LockTimeoutError(StorageError, TimeoutError):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from retrieval_store import plugins
 from retrieval_store.base.logs import log_of
@@ -39,11 +39,9 @@ class Session:
         store: CollectionStore,
         release: Callable[[], object],
         place: str,
-        on_cluster: bool = False,
         read_only: bool = False,
     ) -> None:
         self._store = store
-        self.on_cluster = on_cluster
         self.read_only = read_only
         self._finalizer = weakref.finalize(self, release)
         self.place = place
@@ -54,6 +52,11 @@ class Session:
         if not self._finalizer.alive:
             raise ClientClosedError(f"the client of the store {self.place} has been closed")
         return self._store
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether the store is a cluster; `store.embedded` is what other stores can do besides."""
+        return self._store.embedded is None
 
     @property
     def closed(self) -> bool:
@@ -72,10 +75,10 @@ class Session:
 
 def embedded_store(session: Session) -> EmbeddedStore:
     """The store of a client, if it is one of this process; InvalidArgumentError for a cluster."""
-    store = session.store
-    if session.on_cluster:
+    store = session.store.embedded
+    if store is None:
         raise InvalidArgumentError(f"the store {session.place} makes snapshots of its own")
-    return cast(EmbeddedStore, store)
+    return store
 
 
 def restore(snapshot: Path, path: Path, name: str | None) -> None:
@@ -160,9 +163,9 @@ def remote(
     how = Options(consistency, creates_indexes)
     if url is None:
         cluster = Cluster(qdrant_client, "behind qdrant_client")
-        return Session(RemoteStore(cluster, how), _leave_open, cluster.place, on_cluster=True)
+        return Session(RemoteStore(cluster, how), _leave_open, cluster.place)
     cluster = Cluster.at(url, options)
-    return Session(RemoteStore(cluster, how), cluster.close, cluster.place, on_cluster=True)
+    return Session(RemoteStore(cluster, how), cluster.close, cluster.place)
 
 
 def _leave_open() -> None:
@@ -208,6 +211,8 @@ class StoredCollection:
 
     def _here(self, asked: str) -> EmbeddedStore:
         """The store that holds it, if it is one of this process."""
-        if self._session.on_cluster:
-            raise InvalidArgumentError(f"{asked} isn't there {self._session.place}")
-        return embedded_store(self._session)
+        store = self._session.store.embedded
+        if store is None:
+            place = self._session.place
+            raise InvalidArgumentError(f"{asked}() isn't supported on a cluster, as {place}")
+        return store

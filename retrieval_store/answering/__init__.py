@@ -2,6 +2,7 @@
 
 In comes a question of `interface.questions`, and the *leaves* of whoever has the points, which rank
 them by one scoring and read them; out go hits. `leaves` says what is asked of a store and what it
-returns, `steps` carries steps out (prefetch, score, threshold, window; fusion), `groups` puts
-what is ranked into groups, and `executor` answers a question by them. It may use `interface` and what that may use.
+returns, `steps` carries steps out (prefetch, score, threshold, window; fusion), `groups` puts what
+is ranked into groups, and `executor` answers a question by them. It may use `interface` and what
+that may use.
 """

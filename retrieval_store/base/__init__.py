@@ -6,5 +6,6 @@ memory; `json_values` says which values a payload may hold; `words` finds the wo
 `metrics` says how far vectors may be apart and what scores are made of that; `ranking` fuses
 rankings; `progress` shows bars; `printable` says which characters are shown; `posix` has what some
 systems lack; `processes` tells of other processes; `logs` has the loggers; `tracing` makes spans
-for applications that trace themselves; `telemetry` keeps onnxruntime from reporting to its makers. It may use `errors` alone.
+for applications that trace themselves; `telemetry` keeps onnxruntime from reporting to its makers.
+It may use `errors` alone.
 """

@@ -1,35 +1,24 @@
 """What one collection holds, on its way to another store, wherever the two live.
 
 Where both lie on disk its files are copied as they are at one moment, and become a collection of
-the target at once or not at all. Else points travel in pages: from a private copy of one state
-where the source is of this process, from a cluster as they are listed.
+the target at once or not at all. Else points travel in pages (`transfer`): from a private copy of
+one state where the source is of this process, from a cluster as they are listed.
 """
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias
 
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.copying import spaces
 from retrieval_store.copying.comparing import Since, compare, holds_the_same
-from retrieval_store.copying.following import Follower, TooFarError, begin_writing, split
-from retrieval_store.copying.journal import Entry, Journal
+from retrieval_store.copying.following import Follower, TooFarError, begin_writing, note_left
+from retrieval_store.copying.journal import Journal
 from retrieval_store.copying.placing import Place
-from retrieval_store.copying.points import (
-    append,
-    append_each,
-    delete_others,
-    everything,
-    pages,
-    put_in_order,
-    write_differing,
-    write_each,
-    write_named,
-)
+from retrieval_store.copying.transfer import Transfer
 from retrieval_store.errors import NotFoundError, RetrievalStoreError, StorageError
-from retrieval_store.interface.points import Changed, Position
 from retrieval_store.interface.records import TEXTS_CUT, CollectionRecord
 from retrieval_store.interface.spaces import NewSpace
 from retrieval_store.interface.stores import EmbeddedPoints, EmbeddedStore, PointsBackend
@@ -105,27 +94,27 @@ class CollectionCopy:
         return self._source.store.points(self.id)
 
     @property
-    def _embedded(self) -> EmbeddedPoints:
-        return cast(EmbeddedPoints, self._points)
-
-    @property
     def _copied(self) -> PointsBackend:
         return self._target.store.points(self.copied_id)
 
     @property
-    def _by_files(self) -> bool:
-        return None not in (self._source.store.directory, self._target.store.directory)
+    def _engines(self) -> tuple[EmbeddedStore, EmbeddedStore] | None:
+        """Both stores, where both are of this process."""
+        source, target = self._source.store.embedded, self._target.store.embedded
+        return None if source is None or target is None else (source, target)
 
     @property
-    def _both_embedded(self) -> bool:
-        return not (self._source.on_cluster or self._target.on_cluster)
+    def _by_files(self) -> bool:
+        """Whether both stores lie on disk."""
+        return None not in (self._source.store.directory, self._target.store.directory)
 
     @property
     def _spaces(self) -> Mapping[str, NewSpace]:
         """The vector spaces of the source."""
-        if self._source.on_cluster:
+        points = self._points.embedded
+        if points is None:
             return self._spaces_of(self.place.record)
-        return {one.name: spaces.as_new(one) for one in self._embedded.spaces()}
+        return {one.name: spaces.as_new(one) for one in points.spaces()}
 
     def take_alike(self) -> bool:
         """Whether the target has a collection of the name that holds the same, and is the same in
@@ -133,12 +122,13 @@ class CollectionCopy:
         there, wanted = self.place.there(), self.place.settings
         if there is None or _asked_for(there) != _asked_for(wanted):
             return False
-        target = self._target.store.points(there.id)
-        if self._both_embedded:
-            own = self._embedded.spaces()
-            if spaces.steps(own, None, cast(EmbeddedPoints, target).spaces()):
+        target, rounds = self._target.store.points(there.id), True
+        source_points, target_points = self._points.embedded, target.embedded
+        if source_points is not None and target_points is not None:
+            rounds = False
+            if spaces.steps(source_points.spaces(), None, target_points.spaces()):
                 return False
-        if not holds_the_same(self._points, target, [*self._spaces], not self._both_embedded):
+        if not holds_the_same(self._points, target, [*self._spaces], rounds):
             return False
         self.alike = there.id
         return True
@@ -151,38 +141,31 @@ class CollectionCopy:
         if self.place.called is None:
             self.place.begin()
         try:
-            self._copy()
+            self._copy_rest()
             if self._look_again():  # it has got other settings meanwhile, and vector spaces perhaps
                 self._settle()
-                if self._both_embedded:
+                if self._engines is not None:
                     self.catch_up()
         finally:  # broken off, too
             if self.place.known.kept is None:
                 with suppress(RetrievalStoreError):
-                    self.follower().leave()
+                    note_left(self._journal, self.id, self._copied)
 
     def _look_again(self) -> bool:
         """Whether the source has other settings than the copy was given; a new name waits."""
         self.place.record = replace(self._source.store.record(self.id), name=self.name)
         return self.place.record.settings != self._settled
 
-    def _copy(self) -> None:
-        entry, there = self.place.known, self.place.called is not None
-        if not there and self._by_files:
+    def _copy_rest(self) -> None:
+        """Begin the copy, go on with one that was broken off, or bring a whole one level."""
+        entry, is_there = self.place.known, self.place.called is not None
+        if not is_there and self._by_files:
             self._copy_files()
-        elif not there or (entry.paged and not entry.whole):
+        elif not is_there or (entry.paged and not entry.whole):
             self._copy_points()
         else:
             if not entry.whole:  # files are there whole or not at all
                 self._journal.advance(self.id, whole=True)
-            self._go_on()
-
-    def _go_on(self) -> None:
-        """Copy what has changed since the copy was whole: what a cluster doesn't tell."""
-        if self._source.on_cluster:
-            self._settle()
-            self._copy_points()
-        else:
             self.catch_up()
 
     def catch_up(self) -> bool:
@@ -190,14 +173,23 @@ class CollectionCopy:
         if self.alike is not None:
             return False
         changed = self._settle()
+        points = self._points.embedded
+        if points is None:  # a cluster doesn't tell what has changed: all is compared
+            self._copy_points()
+            return not self.is_level
         try:
-            changed = self.follower().catch_up() or changed
+            changed = self._following(points).catch_up() or changed
         except TooFarError:  # its log was cut off
             self._journal.advance(self.id, done=0, whole=False, paged=True, position=None)
             self._copy_points()
             changed = True
         self.is_level = self.is_level and not changed
         return changed
+
+    def _following(self, points: EmbeddedPoints) -> Follower:
+        if self._follower is None:
+            self._follower = Follower(points, self._copied, self._journal, self.id)
+        return self._follower
 
     def _settle(self) -> bool:
         """Give the copy the settings that the source has; returns whether they were others. A
@@ -228,38 +220,41 @@ class CollectionCopy:
         self._copy_points()
 
     def _copy_files(self) -> None:
-        points, self.is_level = self._embedded, False
+        """Have the target's store make a collection of the source's files, at once."""
+        points, engines, self.is_level = self._points.embedded, self._engines, False
+        assert points is not None and engines is not None  # both have directories
         with progress_bar(self.name, points.count(), "point", self._shown) as bar:
             # In this order: all that new vector spaces will hold is written after the position.
             entry = self._journal.advance(self.id, position=points.position())
             entry = self._journal.advance(self.id, spaces=spaces.numbers(points.spaces()))
-            settled = self.place.settings
-            copy = replace(settled, id=entry.target)
-            source = cast(EmbeddedStore, self._source.store)
-            cast(EmbeddedStore, self._target.store).take_in(source, self.id, copy)
+            source, target = engines
+            target.take_in(source, self.id, replace(self.place.settings, id=entry.target))
             self._journal.advance(self.id, whole=True)
             self._settled, self.place.called = self.place.record.settings, self.name
             bar.update(self._copied.count())
 
     def _copy_points(self) -> None:
+        """Have points travel in pages, from the place on where an earlier copy was broken off."""
         begin_writing(self._journal, self.id)
         resumed = self.place.called is not None
         if not resumed:
             self._make()
-        position = None if self._source.on_cluster else self._embedded.position()
-        with self._frozen() as points:
-            names = self._level_spaces(points)
-            entry, changed = self._gone_on(position, points)
-            moved = self._copy_pages(points, names, entry)
-            if changed is not None:
-                updated, inserted = split(changed)
-                write_named(points, self._copied, updated, names)
-                write_named(points, self._copied, inserted, names, append)
-            if self._copied.count() > points.count():
-                moved += delete_others(points, self._copied)
-            if resumed and self._source.on_cluster:  # which doesn't say what was added again
-                moved += put_in_order(points, self._copied, names)
-        self.is_level = self.is_level and resumed and self._source.on_cluster and not moved
+        points = self._points.embedded
+        position = None if points is None else points.position()
+        with self._frozen() as frozen:
+            moved = Transfer(
+                frozen,
+                self._copied,
+                self._level_spaces(frozen),
+                self._journal,
+                self.id,
+                position,
+                resumed,
+                self.name,
+                self._shown,
+            ).run()
+        # What is compared, of a cluster, may have been level all the time.
+        self.is_level = self.is_level and resumed and position is None and not moved
         self._journal.advance(self.id, whole=True, paged=False, position=position)
 
     def _make(self) -> None:
@@ -269,69 +264,21 @@ class CollectionCopy:
         self._target.store.create(wanted.name, wanted.settings, self._spaces, entry.target)
         self.place.called, self._settled = wanted.name, self.place.record.settings
 
+    def _frozen(self) -> AbstractContextManager[PointsBackend]:
+        """The points in one state, where that can be had."""
+        store = self._source.store.embedded
+        return nullcontext(self._points) if store is None else store.copied(self.id)
+
     def _level_spaces(self, points: PointsBackend) -> list[str]:
         """The names of the vector spaces of the source, which the copy has then."""
-        if not self._both_embedded:
+        source, target = points.embedded, self._copied.embedded
+        if source is None or target is None:
             return [*self._spaces]
-        there, target = cast(EmbeddedPoints, points).spaces(), cast(EmbeddedPoints, self._copied)
+        there = source.spaces()
         spaces.steps(there, self.place.known.spaces, target.spaces()).take(target)
         numbers = spaces.numbers(there)
         self._journal.advance(self.id, spaces=numbers)
         return [*numbers]
-
-    def _copy_pages(self, points: PointsBackend, names: list[str], entry: Entry) -> int:
-        """Copy all points but those that are done; returns how many were written. A cluster may
-        have changed these since, and won't say so: there they are compared."""
-        fields, copied, written = everything(names), self._copied, 0
-        start = 0 if self._source.on_cluster else entry.done
-        # Of the rest something is there already where a page wasn't noted, or all is copied again.
-        put = write_each if copied.count() <= start else append_each
-        with progress_bar(self.name, points.count(), "point", self._shown) as bar:
-            bar.update(start)
-            found = pages(points, fields, start)
-            while start < entry.done and (page := next(found, None)) is not None:
-                written += write_differing(copied, page, fields)
-                start += len(page.ids)
-                self._journal.advance(self.id, done=max(start, entry.done))
-                bar.update(len(page.ids))
-            for number in put(copied, found):
-                start, written = start + number, written + number
-                self._journal.advance(self.id, done=max(start, entry.done))
-                bar.update(number)
-        return written
-
-    def _gone_on(
-        self, position: Position | None, points: PointsBackend
-    ) -> tuple[Entry, Changed | None]:
-        """The entry to go on with, and which points are otherwise now. Where a copy was broken off
-        there are at least so many points behind it as were done less all that were deleted since.
-        All is told by one state, that of `points`."""
-        entry, count = self.place.known, points.count()
-        anew: dict[str, Any] = {"done": 0, "position": position, "count": count}
-        if position is None:
-            return entry, None
-        if not entry.done or entry.position is None:
-            return self._journal.advance(self.id, **anew), None
-        changed = cast(EmbeddedPoints, points).changed_since(entry.position)
-        if changed.ids is None:
-            return self._journal.advance(self.id, **anew), None
-        deleted = max(0, entry.count - (count - changed.inserted))
-        done = max(0, entry.done - deleted)
-        return self._journal.advance(self.id, done=done), changed
-
-    def _frozen(self) -> AbstractContextManager[PointsBackend]:
-        """The points in one state, where that can be had."""
-        if self._source.on_cluster:
-            return nullcontext(self._points)
-        return cast(EmbeddedStore, self._source.store).copied(self.id)
-
-    def follower(self) -> Follower:
-        """What brings the copy level with the source."""
-        if self._follower is None:
-            self._follower = Follower(
-                self._embedded, self._copied, self._journal, self.id, not self._target.on_cluster
-            )
-        return self._follower
 
     def refuse_changed(self) -> None:
         """Raise AlreadyExistsError for a finished copy on a cluster that holds something else than
@@ -347,8 +294,9 @@ class CollectionCopy:
 
     def _compared(self) -> int:
         entry, since = self.place.entry, Since(frozenset(), rests=True)
-        if entry is not None and entry.position is not None:
-            changed = self._embedded.changed_since(entry.position)
+        points = self._points.embedded
+        if points is not None and entry is not None and entry.position is not None:
+            changed = points.changed_since(entry.position)
             ids = None if changed.ids is None else frozenset(changed.ids)
             since = Since(ids, changed.position == entry.position)
         return compare(

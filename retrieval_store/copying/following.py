@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from retrieval_store.copying import spaces
 from retrieval_store.copying.journal import Entry, Journal
@@ -22,15 +21,13 @@ class TooFarError(Exception):
 
 @dataclass(slots=True)
 class Follower:
-    """One collection and its copy. tells: whether the copy tells its position, and has the vector
-    spaces of a store in this process; followed: how many points were copied again since; looked:
+    """One collection and its copy. followed: how many points were copied again since; looked:
     whether the vector spaces of both have been compared."""
 
     source: EmbeddedPoints
     target: PointsBackend
     journal: Journal
     collection_id: str
-    tells: bool
     followed: int = 0
     looked: bool = False
 
@@ -54,7 +51,7 @@ class Follower:
             if self._copied(changed, there):
                 break
         self.journal.advance(self.collection_id, position=changed.position)
-        self.leave()
+        note_left(self.journal, self.collection_id, self.target)
         self.followed += len(changed.ids or ())
         return True
 
@@ -67,9 +64,9 @@ class Follower:
 
     def _level_spaces(self, there: Sequence[SpaceRecord]) -> bool:
         """Before any points: these may have vectors in new spaces."""
-        if not self.tells:
+        target, numbers = self.target.embedded, spaces.numbers(there)
+        if target is None:  # a cluster has those that it was made with
             return False
-        target, numbers = cast(EmbeddedPoints, self.target), spaces.numbers(there)
         if steps := spaces.steps(there, self._entry.spaces, target.spaces()):
             begin_writing(self.journal, self.collection_id)
             steps.take(target)
@@ -97,11 +94,6 @@ class Follower:
     def _has_spaces(self, there: Sequence[SpaceRecord]) -> bool:
         return spaces.numbers(self.source.spaces()) == spaces.numbers(there)
 
-    def leave(self) -> None:
-        """Note what the copy is, so that it is seen whether others write to it."""
-        left = cast(EmbeddedPoints, self.target).position() if self.tells else None
-        self.journal.advance(self.collection_id, left=left, kept=self.target.count())
-
 
 def split(changed: Changed) -> tuple[Sequence[PointId], Sequence[PointId]]:
     """The points that were changed, and those that are new. Among the latter are those that were
@@ -116,6 +108,13 @@ def begin_writing(journal: Journal, collection_id: str) -> None:
     entry = journal.entries[collection_id]
     if entry.kept is not None or entry.finished:
         journal.advance(collection_id, kept=None, left=None, finished=False)
+
+
+def note_left(journal: Journal, collection_id: str, copied: PointsBackend) -> None:
+    """Note what the copy is, so that it is seen whether others write to it."""
+    embedded = copied.embedded
+    left = None if embedded is None else embedded.position()
+    journal.advance(collection_id, left=left, kept=copied.count())
 
 
 def follow(

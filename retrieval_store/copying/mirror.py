@@ -10,7 +10,7 @@ from contextlib import suppress
 from retrieval_store.copying.aliases import Aliases
 from retrieval_store.copying.collection import CollectionCopy, SpacesOf, is_there
 from retrieval_store.copying.journal import Journal
-from retrieval_store.copying.placing import nobody_else_s
+from retrieval_store.copying.placing import unused_name
 from retrieval_store.copying.telling import Tell
 from retrieval_store.errors import NotFoundError
 from retrieval_store.interface.records import CollectionRecord
@@ -159,7 +159,7 @@ class Mirror:
             taken = {one.place.called for one in there}
             free = next((one for one in moved if one.name not in taken), None)
             if free is None:
-                moved[0].place.rename(nobody_else_s())
+                moved[0].place.rename(unused_name())
                 continue
             free.place.rename(free.name)
             free.is_level = False

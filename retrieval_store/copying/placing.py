@@ -8,7 +8,6 @@ and a copy that others have written to, or renamed, is theirs from then on.
 import uuid
 from collections.abc import Collection
 from dataclasses import replace
-from typing import cast
 
 from retrieval_store.copying.following import begin_writing
 from retrieval_store.copying.journal import Entry, Journal
@@ -18,8 +17,9 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
+from retrieval_store.interface.points import Position
 from retrieval_store.interface.records import CollectionRecord
-from retrieval_store.interface.stores import EmbeddedPoints, PointsBackend
+from retrieval_store.interface.stores import PointsBackend
 from retrieval_store.places import Session
 
 OF_CLUSTERS = "qdrant"  # settings that ask something of a cluster's shards and files
@@ -117,11 +117,14 @@ class Place:
         entry = self.known
         if entry.kept is None:
             return False
-        if entry.left is not None:
-            points = cast(EmbeddedPoints, self.points)
-            if points.changed_since(entry.left).ids != []:
-                return True
-        return self.points.count() != entry.kept
+        return self.points.count() != entry.kept or self._has_moved(entry.left)
+
+    def _has_moved(self, left: Position | None) -> bool:
+        """Whether the copy tells of changes since its log had come so far."""
+        points = self.points.embedded
+        if points is None or left is None:
+            return False
+        return points.changed_since(left).ids != []
 
     def begin(self) -> Entry:
         """Note a copy that is going to be made. Its id is new: of what the one before was, a
@@ -133,7 +136,7 @@ class Place:
         """Call the copy otherwise; AlreadyExistsError for a name that somebody's own has, and
         ConflictError for a copy that others have renamed."""
         begin_writing(self._journal, self.record.id)
-        old = cast(str, self.called)
+        old = self.called or self.record.name
         self._journal.advance(self.record.id, names=(old, name))
 
         def renamed(there: CollectionRecord) -> CollectionRecord:
@@ -156,16 +159,17 @@ class Place:
 
     def drop(self) -> bool:
         """Delete the copy, unless others have written to it, and forget it; returns whether it was
-        deleted. A store deletes by name; so it gets one first that can be no one else's."""
+        deleted. A store deletes by name; so it gets one first that no other collection has."""
         gone = self.called is not None and not self.is_written()
         if gone:
-            self.rename(nobody_else_s())
-            self._target.store.drop(cast(str, self.called))
+            unique = unused_name()
+            self.rename(unique)
+            self._target.store.drop(unique)
         self._journal.forget([self.record.id])
         self.called = None
         return gone
 
 
-def nobody_else_s() -> str:
+def unused_name() -> str:
     """A name that no collection has."""
     return f"copy-{uuid.uuid4()}"

@@ -1,7 +1,7 @@
 """Points on their way from one collection to another, with all that they hold."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
@@ -17,7 +17,7 @@ from retrieval_store.interface.points import (
     VectorsRead,
     WriteRules,
 )
-from retrieval_store.interface.stores import Changes, EmbeddedPoints, PointsBackend
+from retrieval_store.interface.stores import Changes, PointsBackend
 
 PAGE, FIRST = 1_000, 16  # points that are read and written at once, at most and at first
 BYTES = 32_000_000  # that these have, about
@@ -79,17 +79,17 @@ def write(target: PointsBackend, points: Points) -> None:
 
 def append(target: PointsBackend, points: Points) -> None:
     """Make these the last points of the target, in this order: who deletes a point and adds it
-    again gives it another place. Where the target has transactions nobody sees one missing."""
+    again gives it another place. Where the target has transactions, no reader misses any."""
     there = target.get(points.ids, None, None, 0, Fields()).ids
     if not there:
         write(target, points)
-    elif hasattr(target, "transact"):
+    elif (embedded := target.embedded) is not None:
 
         def replaced(changes: Changes) -> None:
             changes.delete(there, None)
             changes.put(batch_of(points), WHOLE)
 
-        cast(EmbeddedPoints, target).transact(replaced)
+        embedded.transact(replaced)
     else:
         target.delete(there, None, None)
         write(target, points)

@@ -95,4 +95,6 @@ def _refuse_impossible(source: Session, target: Session, ways: Ways) -> None:
     if same or source.store is target.store:
         raise InvalidArgumentError(f"both are one store, {source.place}: there is nothing to copy")
     if ways.following is not None and source.on_cluster:
-        raise InvalidArgumentError(f"follow isn't there {source.place}, which keeps no such log")
+        raise InvalidArgumentError(
+            f"following isn't supported {source.place}, which keeps no such log"
+        )

@@ -18,5 +18,6 @@ of those above:
     database     SQLite: connections, transactions, errors
     concurrency  locks, and what a fork must not break
 
-Below all of them lie `answering`, `interface`, `indexes`, `filters` and `base`. It knows no front and no plugin.
+Below all of them lie `answering`, `interface`, `indexes`, `filters` and `base`. It knows no front
+and no plugin.
 """

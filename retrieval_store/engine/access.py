@@ -22,10 +22,10 @@ from retrieval_store.base import tracing
 from retrieval_store.engine.concurrency.forking import aware
 from retrieval_store.engine.concurrency.locking import Turns, tries
 from retrieval_store.engine.database.failures import (
-    CONTRADICTIONS,
+    CORRUPTION_ERRORS,
     LOCK_TIMEOUT_MS,
-    contradiction,
-    contradictions,
+    corruption_as_damage,
+    corruption_error,
     locked_for_too_long,
 )
 from retrieval_store.engine.database.pools import Database, FileDatabase, Reason
@@ -185,8 +185,8 @@ class Access:
             raise
         except RetrievalStoreError:
             raise
-        except CONTRADICTIONS as error:
-            raise contradiction(error, self._database.path) from error
+        except CORRUPTION_ERRORS as error:
+            raise corruption_error(error, self._database.path) from error
 
     def moment(self) -> Moment:
         """What is in memory of the collection now."""
@@ -206,7 +206,7 @@ class Access:
 
         def use(connection: apsw.Connection) -> Found:
             tracing.event("begun")  # until here it waited for others that write
-            with contradictions(self._database.path):
+            with corruption_as_damage(self._database.path):
                 return change(Write(connection, self._head(connection), self.memory.open_vectors))
 
         def write() -> Found:
@@ -281,7 +281,7 @@ class Access:
         return self._use(look)
 
     def _head(self, connection: apsw.Connection) -> Head:
-        with contradictions(self._database.path):
+        with corruption_as_damage(self._database.path):
             head = read_head(connection)
         if head.dropped:
             raise self._gone()

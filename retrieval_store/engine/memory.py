@@ -15,7 +15,7 @@ from typing import TypeAlias
 import apsw
 
 from retrieval_store.engine.codes.segments import SpaceCodes
-from retrieval_store.engine.database.failures import contradictions
+from retrieval_store.engine.database.failures import corruption_as_damage
 from retrieval_store.engine.filtering.allowed import AllowedCache
 from retrieval_store.engine.nearest.indexing import FindClass, SpaceIndex
 from retrieval_store.engine.nearest.kept import Kept
@@ -97,7 +97,7 @@ class Memory:
             return moment
 
     def _next(self, connection: apsw.Connection, head: Head) -> Moment:
-        with contradictions(self._database):
+        with corruption_as_damage(self._database):
             old, step = self._moment, None
             if old is not None and head.generation != old.state.head.generation:
                 self._let_go_of_generations_before(head.generation)

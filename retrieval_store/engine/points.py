@@ -99,6 +99,11 @@ class PointStore(Access):
         create(directory / POINTS_NAME, POINTS, add_spaces)
         return cls.open(directory, name, mode, around)
 
+    @property
+    def embedded(self) -> "PointStore":
+        """Itself, with what only points in this process can do."""
+        return self
+
     @classmethod
     def copied_in_memory(cls, source: Access, name: str, around: Around) -> "PointStore":
         """One in memory that holds what another one in memory holds at this moment."""

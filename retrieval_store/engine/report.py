@@ -19,7 +19,7 @@ from retrieval_store.engine.codes.segments import (
     is_worth_codes,
     number_of,
 )
-from retrieval_store.engine.database.failures import contradictions
+from retrieval_store.engine.database.failures import corruption_as_damage
 from retrieval_store.engine.database.pools import FileDatabase
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.nearest.indexing import is_worth_an_index
@@ -89,7 +89,7 @@ def gauges(points: Access, mode: Mode) -> Gauges:
     database = FileDatabase(path, POINTS, mode)
     look = partial(_watched, state=state, kept=kept, directory=points.directory)
     try:
-        with contradictions(path):
+        with corruption_as_damage(path):
             return database.read(look)
     except (StorageError, FormatError) as error:
         if not points.directory.exists():

@@ -76,6 +76,11 @@ class Store:
             if mode != "read-only":
                 self._sweep(directory)
 
+    @property
+    def embedded(self) -> "Store":
+        """Itself, with what only a store in this process can do."""
+        return self
+
     def create(
         self,
         name: str,

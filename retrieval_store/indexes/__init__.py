@@ -74,7 +74,7 @@ class VectorIndex(Protocol):
 @runtime_checkable
 class KnowsVectors(Protocol):
     """What an index may have besides, so that all its vectors can be compared with those that it
-    was made of. One without it is compared by what it finds, of a sample."""
+    was made of. One without it is searched for each vector, and compared by what it finds."""
 
     def holds(self, first: int, rows: Matrix) -> Bools:
         """(n,) whether the vectors with the numbers from `first` on, as they are searched, are

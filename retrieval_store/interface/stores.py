@@ -38,6 +38,11 @@ class PointsBackend(Protocol):
     """The points of one collection. Every method sees, or makes, one state of it; all raise
     NotFoundError once the collection has been deleted."""
 
+    @property
+    def embedded(self) -> "EmbeddedPoints | None":
+        """The same points, with what those of a store in this process can do besides; None on a
+        cluster."""
+
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points as the rules say."""
 
@@ -237,6 +242,10 @@ class CollectionStore(Protocol):
     """Collections by name and by id."""
 
     @property
+    def embedded(self) -> "EmbeddedStore | None":
+        """The same store, with what one in this process can do besides; None for a cluster."""
+
+    @property
     def directory(self) -> Path | None:
         """Where the store lies; None for one in memory or elsewhere."""
 
@@ -298,7 +307,7 @@ class EmbeddedStore(CollectionStore, Protocol):
     def fork(self, collection_id: str, name: str) -> CollectionRecord:
         """A copy of a collection under another name; AlreadyExistsError for one that is taken."""
 
-    def copied(self, collection_id: str) -> AbstractContextManager[PointsBackend]:
+    def copied(self, collection_id: str) -> AbstractContextManager[EmbeddedPoints]:
         """The points of a collection as they are now, in a copy that goes afterwards."""
 
     def take_in(

@@ -6,7 +6,7 @@ Each method names what it needs and hands it on: collections are in `collections
 
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
@@ -14,8 +14,7 @@ from qdrant_client.http import models as rest
 from qdrant_client.migrate.migrate import migrate
 
 from retrieval_store.errors import LockTimeoutError
-from retrieval_store.interface.stores import EmbeddedStore
-from retrieval_store.places import Session
+from retrieval_store.places import Session, embedded_store
 from retrieval_store.qdrant import snapshots
 from retrieval_store.qdrant.collections import managing
 from retrieval_store.qdrant.collections.opened import Collections, Opened
@@ -51,7 +50,7 @@ class Embedded(QdrantBase):
     def __init__(self, session: Session, lock: IO[str] | None) -> None:
         super().__init__()
         self._session, self._lock = session, lock
-        self._collections = Collections(lambda: cast(EmbeddedStore, session.store))
+        self._collections = Collections(lambda: embedded_store(session))
 
     @property
     def closed(self) -> bool:

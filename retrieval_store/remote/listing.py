@@ -48,9 +48,6 @@ class Listing:
         A page ends somewhere among the points of one number; the next one begins with that number,
         and those of it that the first page has had are left to it.
         """
-        if self.collection.sorts_here:
-            yield from sorted(self._by_id(), key=_place)
-            return
         size = min(self._most, self._slack + 1)  # the last one may be left to a next page
         while True:
             page = self._page(start, size)
@@ -69,7 +66,7 @@ class Listing:
     def at(self, offset: int) -> Iterator[Found]:
         """All but the first `offset`, which aren't read where Qdrant can count them."""
         told = self.collection.limits.exact  # else what is counted is read all the same
-        countable = self.condition is None and told and not self.collection.sorts_here
+        countable = self.condition is None and told
         start, before = self._place_of(offset) if countable and offset else (0, 0)
         reach = min(PAGE, self.wanted + offset - before)
         return islice(replace(self, wanted=reach).points(start), offset - before, None)

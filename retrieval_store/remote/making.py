@@ -1,8 +1,7 @@
-"""Making the Qdrant collections of a Collection, by the settings that are kept with them.
+"""Making the Qdrant collection of a Collection, by the settings that are kept with it.
 
-Servers before 1.18 can't add vectors to a collection that is there, and of which dimension they are
-is known with the first write only. There a second Qdrant collection is made then, named by the id,
-and the points are in that.
+It is made without dense vectors, since of which dimension they are is known with the first write
+only, which adds them (`make_room`).
 """
 
 import warnings
@@ -15,17 +14,21 @@ from qdrant_client import models
 
 from retrieval_store.base.json_values import Payload, shown
 from retrieval_store.base.metrics import Metric
-from retrieval_store.errors import AlreadyExistsError, InvalidArgumentError, StorageError
+from retrieval_store.errors import (
+    AlreadyExistsError,
+    FormatError,
+    InvalidArgumentError,
+    StorageError,
+)
 from retrieval_store.indexes import EXACT, HNSW
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.remote.calls.cluster import Cluster
 from retrieval_store.remote.kept.numbers import exact_text, kept, restored
-from retrieval_store.remote.kept.orders import MICROSECONDS, NANOSECONDS, Unit
+from retrieval_store.remote.kept.orders import MICROSECONDS
 from retrieval_store.remote.kept.payloads import ORDER
 
 DENSE, WORDS, SPARSE = "embedding", "words", "sparse"  # the names of the vectors in Qdrant
 SETTINGS = "retrieval_store"  # in the metadata of a Qdrant collection
-NEW_VECTORS = (1, 18)  # servers that can add vectors to a collection
 LEAST_EF_CONSTRUCT = 4  # that Qdrant takes
 NO_GRAPH = 0  # links of a vector for which Qdrant makes no index
 OURS = ("id", "name", "qdrant_name", "apart", "order", "exact")  # beside the settings of the record
@@ -45,16 +48,11 @@ DISTANCES: dict[Metric, models.Distance] = {
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What is kept of a collection in the metadata of its Qdrant collection. Of this only the
-    record's name changes, and in its settings what tells how to search.
-
-    name: of the Qdrant collection; apart: of the one with its points, or None where they are in the
-    first; unit: of the numbers that give points their order.
-    """
+    record's name changes, and in its settings what tells how to search. name: of the Qdrant
+    collection."""
 
     record: CollectionRecord
     name: str
-    apart: str | None
-    unit: Unit
 
     @property
     def metric(self) -> Metric:
@@ -108,8 +106,7 @@ class Settings:
                 "id": self.record.id,
                 "name": self.record.name,
                 "qdrant_name": self.name,
-                "order": self.unit,
-                **({} if self.apart is None else {"apart": self.apart}),
+                "order": MICROSECONDS,
                 **({} if exact is None else {"exact": exact}),
                 **{name: kept(value) for name, value in settings.items()},
             }
@@ -120,37 +117,42 @@ class Settings:
         return dict(found)
 
 
-def new_settings(cluster: Cluster, record: CollectionRecord) -> Settings:
-    """Those of a collection to be made; raises InvalidArgumentError for a datatype that Qdrant
-    can't keep as it is meant: of float16 it rounds the queries too."""
-    match record.settings.get("vectors"):
+def refuse_unusable(settings: Payload) -> None:
+    """Raise InvalidArgumentError for a datatype that Qdrant can't keep as it is meant: of float16
+    it rounds the queries too."""
+    match settings.get("vectors"):
         case {"datatype": str(datatype)} if datatype != "float32":
             raise InvalidArgumentError(
                 f"configuration['vectors']['datatype'] is {datatype!r}, expected 'float32' on a "
                 "cluster; configuration['qdrant']['quantization'] makes vectors smaller there"
             )
-    apart = None if cluster.version >= NEW_VECTORS else f"{record.id}-points"
-    return Settings(record, record.name, apart, MICROSECONDS)
 
 
 def settings_in(metadata: Mapping[str, Any] | None) -> Settings | None:
-    """The settings that were kept; None when the Qdrant collection isn't one of ours."""
+    """The settings that were kept; None when the Qdrant collection isn't one of ours. Raises
+    FormatError for a collection whose points are kept as only older releases read them: in a second
+    Qdrant collection, or in an order of nanoseconds."""
     found: Any = (metadata or {}).get(SETTINGS)
     match found:
         case {"id": str(own), "name": str(called), "qdrant_name": str(name)}:
-            rest: dict[str, Any] = dict(found)
-            others = {key: value for key, value in rest.items() if key not in OURS}
-            if "exact" in rest:
-                others = restored(others, rest["exact"])
-            unit = rest.get("order", NANOSECONDS)  # of which collections made before are
-            return Settings(CollectionRecord(own, called, others), name, rest.get("apart"), unit)
+            others: dict[str, Any] = found
+            if others.get("apart") is not None or others.get("order") != MICROSECONDS:
+                raise FormatError(
+                    f"collection {called!r} was made by an older release, which kept its points in "
+                    "another way on the cluster, and can't be read any more; release 0.2 can still "
+                    "copy it, to a directory or another cluster"
+                )
+            record = {key: value for key, value in others.items() if key not in OURS}
+            if "exact" in others:
+                record = restored(record, others["exact"])
+            return Settings(CollectionRecord(own, called, record), name)
     return None
 
 
 def make(cluster: Cluster, settings: Settings) -> None:
     """Make the Qdrant collection, without vectors; raises AlreadyExistsError."""
     try:
-        _make(cluster, settings, settings.name, settings.kept(), {})
+        _make(cluster, settings)
     except AlreadyExistsError:
         made = settings_in(cluster.call("get_collection", settings.name).config.metadata)
         if made is None or made.record.id != settings.record.id:
@@ -162,32 +164,31 @@ def make(cluster: Cluster, settings: Settings) -> None:
         raise
 
 
+def _make(cluster: Cluster, settings: Settings) -> None:
+    sparse = {WORDS: _sparse_vectors(settings, by_idf=True)}
+    if settings.sparse is not None:
+        sparse[SPARSE] = _sparse_vectors(settings, settings.sparse["idf"])
+    cluster.call(
+        "create_collection",
+        settings.name,
+        vectors_config={},
+        sparse_vectors_config=sparse,
+        hnsw_config=settings.graph(),
+        metadata=settings.kept(),
+        quantization_config=quantization(settings.storage.get("quantization")),
+        **{key: settings.storage[key] for key in SHARDS if key in settings.storage},
+    )
+
+
 def make_room(cluster: Cluster, settings: Settings, dimension: int) -> None:
     """Make room for vectors; an error when there is some, of this dimension or another."""
-    on_disk = settings.storage.get("on_disk")
-    size: dict[str, Any] = {"size": dimension, "distance": DISTANCES[settings.metric]}
-    if settings.apart is not None:
-        vectors = {DENSE: models.VectorParams(**size, on_disk=on_disk)}
-        _make(cluster, settings, settings.apart, {SETTINGS: {"points_of": settings.name}}, vectors)
-        keep_order(cluster, settings.apart)
-        _copy_indexes(cluster, settings.name, settings.apart)
-        return
-    made = models.DenseVectorNameConfig(dense=models.DenseVectorConfig(**size))
+    dense = models.DenseVectorConfig(size=dimension, distance=DISTANCES[settings.metric])
+    made = models.DenseVectorNameConfig(dense=dense)
     cluster.call("create_vector_name", settings.name, vector_name=DENSE, vector_name_config=made)
+    on_disk = settings.storage.get("on_disk")
     if on_disk is not None:
         changed = {DENSE: models.VectorParamsDiff(on_disk=on_disk)}
         cluster.call("update_collection", settings.name, vectors_config=changed)
-
-
-def _copy_indexes(cluster: Cluster, source: str, target: str) -> None:
-    """Make the payload indexes that were asked for before there was a place for points."""
-    schema = cluster.call("get_collection", source).payload_schema or {}
-    for key, one in schema.items():
-        if key != ORDER:
-            kind = one.data_type
-            cluster.call(
-                "create_payload_index", target, field_name=key, field_schema=kind, wait=True
-            )
 
 
 def quantization(given: Any) -> Any:
@@ -201,22 +202,6 @@ def quantization(given: Any) -> Any:
             f"configuration['qdrant']['quantization'] is {shown(given)}, expected one of "
             f"{', '.join(map(repr, SHORT))}, or what Qdrant takes as a quantization_config"
         ) from error
-
-
-def _make(cluster: Cluster, settings: Settings, name: str, metadata: Payload, vectors: Any) -> None:
-    sparse = {WORDS: _sparse_vectors(settings, by_idf=True)}
-    if settings.sparse is not None:
-        sparse[SPARSE] = _sparse_vectors(settings, settings.sparse["idf"])
-    cluster.call(
-        "create_collection",
-        name,
-        vectors_config=vectors,
-        sparse_vectors_config=sparse,
-        hnsw_config=settings.graph(),
-        metadata=metadata,
-        quantization_config=quantization(settings.storage.get("quantization")),
-        **{key: settings.storage[key] for key in SHARDS if key in settings.storage},
-    )
 
 
 def complete(cluster: Cluster, name: str, info: Any) -> None:

@@ -73,6 +73,11 @@ class RemotePoints:
         self._collection = collection
 
     @property
+    def embedded(self) -> None:
+        """They aren't in this process."""
+        return None
+
+    @property
     def name(self) -> str:
         """The name of the collection."""
         return self._collection.settings.record.name

@@ -13,7 +13,6 @@ from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import (
     ClusterError,
     DimensionMismatchError,
-    InvalidArgumentError,
     NotFoundError,
     RetrievalStoreError,
 )
@@ -21,7 +20,7 @@ from retrieval_store.interface.points import Fields, Points, VectorsRead
 from retrieval_store.remote import making
 from retrieval_store.remote.calls.cluster import Cluster, VectorMissing, was_refused
 from retrieval_store.remote.indexes import PayloadIndexes
-from retrieval_store.remote.kept.orders import NANOSECONDS, Orders
+from retrieval_store.remote.kept.orders import Orders
 from retrieval_store.remote.kept.payloads import Held
 from retrieval_store.remote.limits import Limits, limits_of
 from retrieval_store.remote.making import DENSE, SPARSE, Settings
@@ -44,15 +43,15 @@ class Options:
 
 class QdrantCollection:
     """What a collection is on a cluster. dimension: of the vectors, None until it is known; hint:
-    the order number at which a page is likely to be asked for."""
+    the order number at which a page is likely to be asked for; limits: what its server allows."""
 
     def __init__(self, cluster: Cluster, options: Options, settings: Settings) -> None:
         self.cluster = cluster
         self.settings = settings
         self.dimension: int | None = None
         self.hint = 0
-        self.orders = Orders(settings.unit)
-        self._limits = Limits()
+        self.orders = Orders()
+        self.limits = Limits()
         self.indexes = PayloadIndexes(
             self.call, self.look, lambda: cluster.version, options.creates_indexes
         )
@@ -68,21 +67,9 @@ class QdrantCollection:
         """Where it is, to be shown."""
         return f"{self.settings.name} {self.cluster.place}"
 
-    @property
-    def sorts_here(self) -> bool:
-        """Whether its server can't list points in order."""
-        return self.settings.unit == NANOSECONDS
-
-    @property
-    def limits(self) -> Limits:
-        """What its server allows for the points."""
-        if self.settings.apart is not None:
-            self.known_dimension()  # looks at the Qdrant collection that has them
-        return self._limits
-
     def call(self, method: str, **arguments: Any) -> Any:
         """Call a method of the client's for the points."""
-        return self.cluster.call(method, self._holder(), **arguments)
+        return self.cluster.call(method, self.settings.name, **arguments)
 
     def read(self, method: str, spaces: Spaces, **arguments: Any) -> Any:
         """The points that `retrieve` or `scroll` returns, with their payloads, and their vectors in
@@ -131,16 +118,16 @@ class QdrantCollection:
         so that another request may do."""
         if not was_refused(error):
             return False
-        before = (self._limits, self.indexes.known)
+        before = (self.limits, self.indexes.known)
         self.look()
-        return before != (self._limits, self.indexes.known)
+        return before != (self.limits, self.indexes.known)
 
     def note(self, info: models.CollectionInfo) -> None:
         """Remember what the server says of it."""
         strict = info.config.strict_mode_config
         if strict is not None and not strict.enabled:
             strict = None
-        self._limits = limits_of(strict)
+        self.limits = limits_of(strict)
         refuses = strict is not None and strict.unindexed_filtering_retrieve is False
         most = None if strict is None else strict.max_payload_index_count
         self.indexes.note(info.payload_schema, refuses, most)
@@ -155,7 +142,7 @@ class QdrantCollection:
             raise NotFoundError.of_deleted(f"Collection {called!r} {self.cluster.place}")
 
     def known_dimension(self) -> int | None:
-        """Of the vectors; None until the first write, by whomever, has fixed it."""
+        """Of the vectors; None until the first write, by any process, has fixed it."""
         if self.dimension is None:
             vectors = self._vectors()
             if DENSE in vectors:
@@ -164,22 +151,10 @@ class QdrantCollection:
 
     def _vectors(self) -> Any:
         """The dense vectors that its points can have."""
-        name = self.settings.apart or self.settings.name
-        try:
-            info = self.cluster.call("get_collection", name)
-        except NotFoundError:
-            if self.settings.apart is None:
-                raise
-            return {}
-        making.complete(self.cluster, name, info)
+        info = self.call("get_collection")
+        making.complete(self.cluster, self.settings.name, info)
         self.note(info)
         return info.config.params.vectors or {}
-
-    def _holder(self) -> str:
-        """The Qdrant collection that has the points, or would have them."""
-        apart = self.settings.apart
-        unmade = apart is not None and self.known_dimension() is None
-        return self.settings.name if apart is None or unmade else apart
 
     def refuse_other(self, dimension: int, what: str) -> None:
         """Raise DimensionMismatchError for vectors of another dimension."""
@@ -201,17 +176,7 @@ class QdrantCollection:
                     raise
             else:
                 self.dimension = dimension
-                if self.settings.apart is not None:  # made just now, with limits of its own
-                    self.look()
         self.refuse_other(dimension, "embeddings")
-
-    def refuse_too_early(self) -> None:
-        """Raise InvalidArgumentError for points without vectors, where these must come first."""
-        if self.settings.apart is not None and self.known_dimension() is None:
-            raise InvalidArgumentError(
-                "no embeddings are given for the first points of the collection, and this Qdrant, "
-                "older than 1.18, can't make room for them later; give some with the first points"
-            )
 
     def vectors_wanted(self, spaces: Spaces) -> list[str] | bool:
         """What to ask Qdrant for."""

@@ -15,6 +15,7 @@ from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import (
     AlreadyExistsError,
     ConflictError,
+    FormatError,
     InvalidArgumentError,
     NotFoundError,
 )
@@ -37,6 +38,7 @@ class RemoteStore:
     """
 
     directory: Path | None = None
+    embedded = None  # it isn't in this process
 
     def __init__(self, cluster: Cluster, options: Options) -> None:
         self.cluster = cluster
@@ -56,7 +58,8 @@ class RemoteStore:
         BM25Embedding(None, False)  # words can be found, or the packages that are missing are named
         self._refuse_taken(name, ())
         record = CollectionRecord(collection_id or str(uuid.uuid4()), name, settings)
-        making.make(self.cluster, making.new_settings(self.cluster, record))
+        making.refuse_unusable(settings)
+        making.make(self.cluster, making.Settings(record, name))
         return record
 
     def _refuse_taken(self, name: str, own: Collection[str]) -> None:
@@ -77,7 +80,8 @@ class RemoteStore:
         raise AlreadyExistsError(f"collection {name!r} {why}, {self.cluster.place}")
 
     def named(self, name: str) -> CollectionRecord:
-        """The collection of this name; raises NotFoundError."""
+        """The collection of this name; raises NotFoundError, or FormatError for one that only older
+        releases can read."""
         record = self._read(name)
         if record is not None and record.name == name:
             return record
@@ -122,7 +126,8 @@ class RemoteStore:
         return new
 
     def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
-        """Collections in the order of their names: those that are ours."""
+        """Collections in the order of their names: those that are ours. Raises FormatError where
+        there is one that only older releases can read, rather than leave it out."""
         records = [self._read(name) for name in self.cluster.collections()]
         ours = sorted((r for r in records if r is not None), key=lambda record: record.name)
         return ours[offset : None if limit is None else offset + limit]
@@ -135,9 +140,7 @@ class RemoteStore:
         """Delete a collection, and with it its aliases; raises NotFoundError."""
         record = self.named(name)
         settings = self._opened(record.id).settings
-        # In this order: broken off in the middle, it is still there to be deleted again.
-        for one in filter(None, (settings.apart, settings.name)):
-            self.cluster.call("delete_collection", one)
+        self.cluster.call("delete_collection", settings.name)
         self._forget(record.id)
 
     def points(self, collection_id: str) -> RemotePoints:
@@ -165,14 +168,17 @@ class RemoteStore:
     def _opened(self, collection_id: str) -> QdrantCollection:
         """What is known of a collection; looked for when nothing is."""
         if collection_id not in self._open:
-            self.page(None, 0)
+            for name in self.cluster.collections():
+                with suppress(FormatError):  # another collection, made by an older release
+                    self._read(name)
         held = self._open.get(collection_id)
         if held is None:
             raise NotFoundError.of_deleted(f"Collection {self.cluster.place}")
         return held
 
     def _read(self, name: str) -> CollectionRecord | None:
-        """Our record of a Qdrant collection, by its name or an alias; None when there is none."""
+        """Our record of a Qdrant collection, by its name or an alias; None when there is none.
+        Raises FormatError for one that only older releases can read."""
         try:
             info = self.cluster.call("get_collection", name)
         except NotFoundError:
@@ -187,8 +193,7 @@ class RemoteStore:
                 record.id, QdrantCollection(self.cluster, self._options, settings)
             )
             held.settings = settings  # which another process may have changed
-            if settings.apart is None:
-                held.note(info)
+            held.note(info)
         return record
 
     def _forget(self, collection_id: str) -> None:

@@ -111,8 +111,6 @@ def prepared(
     _refuse_long(collection, changes, words)
     if vectors and changes:
         collection.fix_dimension(len(next(iter(vectors.values())).sent))
-    elif inserted:
-        collection.refuse_too_early()
     ignored = [] if rules.new == "insert" else [batch.ids[i] for i in new]
     requests = map(Request, _batches(collection, changes, words), count())
     return Prepared(requests, PutResult(len(inserted), len(known), ignored))

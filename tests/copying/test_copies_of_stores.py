@@ -9,7 +9,7 @@ import qdrant_client
 from qdrant_client import models
 
 import retrieval_store
-from retrieval_store.copying import collection, comparing, following, points
+from retrieval_store.copying import collection, comparing, following, points, transfer
 from retrieval_store.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -277,7 +277,7 @@ def broken_off(monkeypatch, after):
 
         return put
 
-    append = collection.append
+    append = transfer.append
 
     def at_the_end(target, page):
         if not left:
@@ -285,9 +285,9 @@ def broken_off(monkeypatch, after):
         left.pop()
         append(target, page)
 
-    monkeypatch.setattr(collection, "append", at_the_end)
+    monkeypatch.setattr(transfer, "append", at_the_end)
     for way in ("write_each", "append_each"):
-        monkeypatch.setattr(collection, way, breaking(getattr(collection, way)))
+        monkeypatch.setattr(transfer, way, breaking(getattr(transfer, way)))
     monkeypatch.setattr(points, "PAGE", 40)
     monkeypatch.setattr(points, "FIRST", 40)
 
@@ -453,7 +453,7 @@ def test_a_log_that_is_cut_off_before_the_last_pages_loses_nothing(tmp_path, mon
         things.update([f"p{i}" for i in range(1, 9)], metadatas=[{"v": 1}] * 8)
         monkeypatch.setattr("retrieval_store.engine.storage.write.LOG_WRITES", 2)
         monkeypatch.setattr("retrieval_store.engine.storage.write.TRIM_EVERY", 1)
-        write = collection.write_each
+        write = transfer.write_each
 
         def with_writes(target, found):
             for number in write(target, found):
@@ -461,7 +461,7 @@ def test_a_log_that_is_cut_off_before_the_last_pages_loses_nothing(tmp_path, mon
                 yield number
 
         before = held(things)
-        monkeypatch.setattr(collection, "write_each", with_writes)
+        monkeypatch.setattr(transfer, "write_each", with_writes)
         source.copy_to(target)
         copied = opened(target).get(before["ids"], include=EVERYTHING)
         assert copied["ids"] == before["ids"]

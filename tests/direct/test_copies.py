@@ -231,7 +231,7 @@ def test_a_fork_is_of_one_state_while_others_write(tmp_path):
 def test_what_there_is_not_is_said(client):
     things = filled(client, count=3)
     if client._session.on_cluster:
-        with pytest.raises(InvalidArgumentError, match="isn't there"):
+        with pytest.raises(InvalidArgumentError, match=r"\(\) isn't supported on a cluster"):
             things.fork("others")
     for wrong in ({"batch": 0}, {"include": ["distances"]}, {"where": {"$x": 1}}):
         with pytest.raises(InvalidArgumentError):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval_store.engine.upkeep.code_check import rotated
+from retrieval_store.engine.upkeep.vector_checks import rotated
 from retrieval_store.indexes import scan
 from retrieval_store.indexes.codes import (
     MOST_DIMENSIONS,

@@ -246,7 +246,7 @@ def test_the_first_write_fixes_the_dimension_for_all_processes(qdrant):
 
 @pytest.mark.parametrize(
     ("version", "nth"),
-    [("1.17.0", nth) for nth in range(1, 8)] + [("1.20.0", nth) for nth in range(1, 7)],
+    [(version, nth) for version in ("1.18.0", "1.20.0") for nth in range(1, 7)],
 )
 def test_a_first_write_that_comes_between_is_seen_whenever_it_comes(version, nth):
     with closing(Server(version=version)) as server, closing(server.client()) as qdrant:

@@ -650,7 +650,7 @@ def serving(version):
 
 @pytest.mark.parametrize(
     ("version", "numbers"),
-    [("1.16.0", (1, 16)), ("1.20.0-dev", (1, 20)), ("v1.18.3", (1, 18)), ("2.0.1", (2, 0))],
+    [("1.18.0", (1, 18)), ("1.20.0-dev", (1, 20)), ("v1.18.3", (1, 18)), ("2.0.1", (2, 0))],
 )
 def test_the_version_is_asked_for_once_at_the_first_call(version, numbers):
     server = serving(version)
@@ -661,7 +661,7 @@ def test_the_version_is_asked_for_once_at_the_first_call(version, numbers):
     assert server.versions == 1
 
 
-@pytest.mark.parametrize("version", ["1.15.4", "0.11.1", "1.9.7-dev"])
+@pytest.mark.parametrize("version", ["1.17.4", "1.16.0", "0.11.1", "1.9.7-dev"])
 @pytest.mark.parametrize("call", [count, write, Cluster.collections, Cluster.aliases])
 def test_an_older_server_is_refused_before_anything_is_asked_of_it(version, call):
     server = serving(version)
@@ -670,7 +670,7 @@ def test_an_older_server_is_refused_before_anything_is_asked_of_it(version, call
         with pytest.raises(errors.ClusterError) as raised:
             call(cluster)
         assert str(raised.value) == (
-            f"the cluster at {URL} is a Qdrant {version}; 1.16 or newer is needed"
+            f"the cluster at {URL} is a Qdrant {version}; 1.18 or newer is needed"
         )
     assert server.requests == 0
 

@@ -4,12 +4,11 @@ from contextlib import closing, contextmanager
 from unittest.mock import patch
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.remote import listing, making
+from retrieval_store.remote import listing
 from retrieval_store.remote.kept import orders
 from tests.helpers.qdrant_server import Server
 from tests.often import times
@@ -92,39 +91,6 @@ def test_more_points_of_one_number_than_a_page_has_are_all_listed():
         assert things.get(include=[])["ids"] == found  # in one order, though equal
         assert paged(things, 3) == found
     server.close()
-
-
-@pytest.fixture
-def old():
-    """A server with a collection as they were made first, whose points are numbered by
-    nanoseconds."""
-    server = Server(shards=2, seed=5)
-    with closing(server.client()) as qdrant:
-        retrieval_store.Client(qdrant_client=qdrant).create_collection(
-            "things", embedding_function=None
-        )
-        metadata = qdrant.get_collection("things").config.metadata
-        del metadata[making.SETTINGS]["order"]
-        qdrant.update_collection("things", metadata=metadata)
-        yield server, qdrant
-    server.close()
-
-
-def test_collections_numbered_by_nanoseconds_are_read_and_written_to_as_before(old):
-    _, qdrant = old
-    client = retrieval_store.Client(qdrant_client=qdrant)
-    things = client.get_collection("things", embedding_function=None)
-    ids = [f"{i}" for i in range(2_500)]
-    for start in range(0, 2_500, 500):
-        things.add(ids=ids[start : start + 500], embeddings=np.zeros((500, 1)))
-    assert things.get(include=[])["ids"] == ids
-    assert paged(things, 700) == ids
-    assert things.get(limit=5, offset=1_998, include=[])["ids"] == ids[1_998:2_003]
-    points, _ = qdrant.scroll("things", limit=1, with_payload=True)
-    assert points[0].payload["_retrieval_store"]["order"] > 2**53
-    other = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
-    assert other.delete(where_document={"$not_contains": "x"}, limit=2_000) == {"deleted": 2_000}
-    assert other.get(include=[])["ids"] == ids[2_000:]
 
 
 def test_a_new_collection_has_numbers_that_servers_compare_exactly():

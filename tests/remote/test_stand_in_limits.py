@@ -68,10 +68,10 @@ def test_numbers_of_many_digits_are_read_as_a_server_reads_them(made):
 
 
 def test_the_version_is_told(made):
-    assert made(version="1.17.3").info().version == "1.17.3"
+    assert made(version="1.18.3").info().version == "1.18.3"
 
 
-@pytest.mark.parametrize("version", ["1.16.0", "1.19.0"])
+@pytest.mark.parametrize("version", ["1.18.0", "1.19.0"])
 def test_servers_before_1_20_know_no_substrings(made, version):
     client = filled(made(version=version))
     status, said = refusal(matching, client, key="t", match={"substring": "riv"})
@@ -86,21 +86,6 @@ def test_a_server_of_today_finds_substrings_and_words(made):
     client = filled(made())
     assert matching(client, key="t", match={"substring": "riv"}) == [0, 2]
     assert matching(client, key="t", match={"text": "riv"}) == [2]
-
-
-def test_vectors_cannot_be_added_to_collections_before_1_18(made):
-    config = models.DenseVectorNameConfig(dense=models.DenseVectorConfig(size=2, distance="Dot"))
-    old, new = filled(made(version="1.17.0")), filled(made(version="1.18.0"))
-    assert refusal(old.create_vector_name, "things", "w", config) == (404, "")
-    assert refusal(old.delete_vector_name, "things", "v") == (404, "")
-    new.create_vector_name("things", "w", config)
-    assert set(new.get_collection("things").config.params.vectors) == {"v", "w"}
-
-
-def test_metadata_of_collections_is_not_kept_before_1_16(made):
-    for version, kept in (("1.15.5", None), ("1.16.0", {"a": 1})):
-        client = filled(made(version=version), metadata={"a": 1})
-        assert client.get_collection("things").config.metadata == kept
 
 
 # strict mode

@@ -1,4 +1,5 @@
-"""Older servers refuse what they don't know; collections mean the same on them."""
+"""Collections mean the same on all servers that are served; others are refused by their version,
+and collections that only older releases can read by what can still copy them."""
 
 from contextlib import closing
 
@@ -17,7 +18,7 @@ from tests.helpers.filter_strategies import (
 from tests.helpers.qdrant_server import Server
 from tests.often import up_to
 
-SERVED = ["1.16.0", "1.17.2", "1.18.3", "1.19.0", "1.20.0", "1.21.0-dev"]
+SERVED = ["1.18.3", "1.19.0", "1.20.0", "1.21.0-dev"]
 
 
 @pytest.fixture(params=SERVED)
@@ -89,13 +90,47 @@ def test_filters_mean_the_same_on_a_server_without_substrings(both, where_docume
     server.close()
 
 
-def test_an_older_server_is_refused_at_the_first_call():
-    server = Server(version="1.15.4")
+@pytest.mark.parametrize("version", ["1.15.4", "1.17.2"])
+def test_an_older_server_is_refused_at_the_first_call(version):
+    server = Server(version=version)
     with closing(server.client()) as qdrant:
         client = retrieval_store.Client(qdrant_client=qdrant)
-        with pytest.raises(errors.ClusterError, match=r"1\.15.*1\.16"):
+        with pytest.raises(errors.ClusterError, match=rf"is a Qdrant {version}; 1\.18 or newer"):
             client.list_collections()
     server.close()
+
+
+OLDER = [
+    {"order": "us", "apart": "0-points"},  # the points in a Qdrant collection of their own
+    {"order": "ns"},  # in an order of nanoseconds …
+    {"order": None},  # … which wasn't named at first
+]
+
+
+@pytest.mark.parametrize("kept", OLDER)
+def test_a_collection_that_an_older_release_made_is_refused_by_its_name(qdrant, kept):
+    client = retrieval_store.Client(qdrant_client=qdrant)
+    held = client.create_collection("held", embedding_function=None)
+    client.create_collection("things", embedding_function=None)
+    metadata = qdrant.get_collection("things").config.metadata
+    metadata["retrieval_store"] |= kept
+    qdrant.update_collection("things", metadata=metadata)
+    requests = [
+        lambda one: one.get_collection("things"),
+        lambda one: one.get_or_create_collection("things"),
+        lambda one: one.create_collection("things"),
+        lambda one: one.delete_collection("things"),
+        lambda one: one.list_collections(),
+        lambda one: one.count_collections(),
+    ]
+    for request in requests:
+        other = retrieval_store.Client(qdrant_client=qdrant)
+        with pytest.raises(errors.FormatError, match=r"'things'.*release 0\.2 can still copy it"):
+            request(other)
+    other = retrieval_store.Client(qdrant_client=qdrant)
+    assert other.get_collection("held").count() == 0
+    held.add(ids=["a"], embeddings=[[1.0]])  # others are as they were
+    assert qdrant.collection_exists("things")
 
 
 def test_a_text_index_that_somebody_makes_does_not_change_what_substrings_find():
@@ -124,7 +159,7 @@ def test_a_collection_whose_maker_was_broken_off_is_completed(qdrant):
     assert things.get()["ids"] == ["a", "b"]
 
 
-@pytest.mark.parametrize("version", ["1.17.0", "1.20.0"])
+@pytest.mark.parametrize("version", ["1.18.0", "1.20.0"])
 def test_an_index_that_is_made_before_the_first_write_is_there_after_it(version):
     server = Server(version=version, strict=True)
     with closing(server), closing(server.client()) as one:

@@ -1,7 +1,7 @@
 """What goes wrong in a database, as errors of ours that name its file.
 
-Errors of SQLite and the system are *translated*. Errors that only what is stored can lead to are
-*contradictions*: its checksums are right, and yet it can't be true.
+Errors of SQLite and the system are *translated*. Errors that only corrupt content can lead to
+(`CORRUPTION_ERRORS`), though its checksums are right, are told as damage.
 """
 
 import errno
@@ -69,21 +69,21 @@ def locked_for_too_long(what: str, path: Path) -> LockTimeoutError:
     return LockTimeoutError(f"{what} was locked by another writer for more than {waited} s{holder}")
 
 
-CONTRADICTIONS = (LookupError, OverflowError, TypeError, ValueError)
+CORRUPTION_ERRORS = (LookupError, OverflowError, TypeError, ValueError)
 
 
 @contextmanager
-def contradictions(path: Path) -> Iterator[None]:
+def corruption_as_damage(path: Path) -> Iterator[None]:
     """Errors that only stored values can lead to, as damage: whoever wrote them kept the checksums
     right, so it is their use that shows it."""
     try:
         yield
     except RetrievalStoreError:
         raise
-    except CONTRADICTIONS as error:
-        raise contradiction(error, path) from error
+    except CORRUPTION_ERRORS as error:
+        raise corruption_error(error, path) from error
 
 
-def contradiction(error: Exception, path: Path) -> DamagedError:
+def corruption_error(error: Exception, path: Path) -> DamagedError:
     """The damage that such an error is the sign of."""
     return DamagedError(f"{path} is damaged: what it holds contradicts itself: {error}")

@@ -18,7 +18,11 @@ import apsw
 
 from retrieval_store.base.logs import log_of
 from retrieval_store.engine.concurrency.forking import unforkable
-from retrieval_store.engine.database.failures import LOCK_TIMEOUT_MS, contradictions, translated
+from retrieval_store.engine.database.failures import (
+    LOCK_TIMEOUT_MS,
+    corruption_as_damage,
+    translated,
+)
 from retrieval_store.engine.database.formats import Format
 from retrieval_store.engine.database.guards import (
     Steps,
@@ -126,7 +130,7 @@ class Lent:
 
 def connect(path: Path, format: Format, mode: Mode) -> Lent:
     """A connection to a database that exists; raises FormatError when it isn't one of ours."""
-    with translated(path), contradictions(path):
+    with translated(path), corruption_as_damage(path):
         refuse_odd_files_beside(path)
         connection = _opened(path, apsw.SQLITE_OPEN_READWRITE, mode)
         try:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import apsw
 import orjson
 
-from retrieval_store.engine.database.failures import contradictions
+from retrieval_store.engine.database.failures import corruption_as_damage
 from retrieval_store.engine.database.formats import Format
 from retrieval_store.engine.database.pools import Database, Reason
 from retrieval_store.engine.database.transactions import select
@@ -117,7 +117,7 @@ class Entries:
             return {}
         query = f"""SELECT alias, name FROM aliases JOIN collections ON id = collection
                     {_WITHOUT} ORDER BY alias"""
-        with contradictions(self._path):
+        with corruption_as_damage(self._path):
             return dict(select(self._connection, query, self._without))
 
     def set_aliases(self, aliases: Mapping[str, str]) -> None:
@@ -162,7 +162,7 @@ class Entries:
 
     def unfinished(self) -> list[str]:
         """The ids of collections that were begun, and neither inserted nor given up."""
-        with contradictions(self._path):
+        with corruption_as_damage(self._path):
             rows = select(self._connection, "SELECT id FROM unfinished")
             return [_checked_id(collection_id) for (collection_id,) in rows]
 
@@ -229,7 +229,7 @@ class Entries:
 
     def _records(self, condition: str, *parameters: Any) -> list[CollectionRecord]:
         query = f"SELECT id, name, settings FROM collections {_WITHOUT} {condition}"
-        with contradictions(self._path):
+        with corruption_as_damage(self._path):
             rows = select(self._connection, query, self._without, *parameters)
             return [_record(*row) for row in rows]
 

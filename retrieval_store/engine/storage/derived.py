@@ -178,6 +178,6 @@ def _records(connection: apsw.Connection, condition: str, *parameters: str) -> l
     return files
 
 
-def deceit(path: Path, error: Exception) -> DamagedError:
+def forged_file_error(path: Path, error: Exception) -> DamagedError:
     """The error for a file that says what isn't so."""
     return DamagedError(f"{path} is false, though its checksum is right: {error}")

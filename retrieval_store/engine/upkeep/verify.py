@@ -2,8 +2,8 @@
 
 Databases: every page through the checksum VFS, SQLite's own check of their structure, and whether
 the tables agree. Vector files: the checksum of every block, by a reader that has seen none yet.
-Derived files: their checksums, and whether they are made of what is there (`index_check`,
-`code_check`, `list_check`, `state_check`).
+Derived files: their checksums, and whether they say what the points and vectors of the collection
+say (`point_checks`, `vector_checks`).
 """
 
 from collections.abc import Callable
@@ -35,10 +35,12 @@ from retrieval_store.engine.storage.derived import (
 )
 from retrieval_store.engine.storage.files import DERIVED, POINTS_NAME
 from retrieval_store.engine.storage.records import decode_payloads, read_records
-from retrieval_store.engine.upkeep.code_check import refuse_false_codes
-from retrieval_store.engine.upkeep.index_check import refuse_false_index
-from retrieval_store.engine.upkeep.list_check import refuse_false_column, refuse_false_lists
-from retrieval_store.engine.upkeep.state_check import refuse_false_state
+from retrieval_store.engine.upkeep.point_checks import (
+    refuse_false_column,
+    refuse_false_lists,
+    refuse_false_state,
+)
+from retrieval_store.engine.upkeep.vector_checks import refuse_false_codes, refuse_false_index
 from retrieval_store.engine.words.kept import TRIGRAMS, ListKey, file_key
 from retrieval_store.errors import (
     ClientClosedError,
@@ -165,14 +167,14 @@ def _words(find_analyzer: FindAnalyzer) -> list[ListKey]:
     try:
         return [("words", find_analyzer())]
     except (InvalidArgumentError, MissingDependencyError):
-        return []  # nobody can search for words with such settings here
+        return []  # words can't be searched for with such settings here
 
 
 def _derived_report(
     directory: Path, made: DerivedFile, compare: dict[str, Comparison]
 ) -> FileReport:
-    """Such a file is no loss, but what is wrong with it may be wrong with the disk, or somebody's
-    intention."""
+    """Such a file is no loss, but what is wrong with it may be wrong with the disk, or done on
+    purpose."""
     path = directory / DERIVED / made.file
     try:
         refuse_damaged(path_of(directory, made), made)

@@ -32,7 +32,7 @@ PAUSES = (0.1, 0.5, 2.5)  # seconds before each further attempt
 LONGEST_PAUSE = 10  # that a server may ask for
 TIMEOUT = 30  # seconds
 REFUSED_STATUS = 400  # of a request that the server could read
-OLDEST = (1, 16)  # since then Qdrant keeps metadata of collections
+OLDEST = (1, 18)  # since then vectors can be added to a collection that is there
 GIVEN: Mapping[str, str] = MappingProxyType(
     {
         "credential": "api_key of the QdrantClient that is qdrant_client",
@@ -78,7 +78,8 @@ class Cluster:
     """A qdrant-client, and what to call the place where it leads.
 
     All calls that are made through it may be made twice: what is written is written under ids that
-    are ours, and says all of what it replaces. The first one asks for the server's version.
+    are ours, and says all of what it replaces. The first one asks for the server's version, and
+    raises ClusterError for one before 1.18.
     """
 
     def __init__(self, client: Any, place: str, words: Mapping[str, str] = GIVEN) -> None:

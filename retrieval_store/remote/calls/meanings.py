@@ -135,7 +135,7 @@ GARBLED = "what the cluster {place} answers when {doing} can't be understood"
 REFUSED = "the cluster {place} refuses {doing}{said}"
 FAILED = "the cluster {place} fails at {doing}{said}"
 
-# Sentences are those of Qdrant 1.16 to 1.20, of its local mode, of OpenSSL and of gRPC.
+# Sentences are those of Qdrant 1.18 to 1.20, of its local mode, of OpenSSL and of gRPC.
 NAMELESS = "(?i)name or service|nodename nor|getaddrinfo|name resolution|DNS|no address|resolving"
 ENCRYPTED = "WRONG_VERSION_NUMBER|(?i:record.layer.failure)"
 WAS_CLOSED = "[Cc]lient (was|has been) closed|instance is closed|closed channel"

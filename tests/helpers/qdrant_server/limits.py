@@ -13,8 +13,6 @@ from tests.helpers.qdrant_server.refusals import malformed, refused
 
 Version = tuple[int, int]
 SUBSTRINGS: Version = (1, 20)  # the first that knows how to match them
-VECTOR_NAMES: Version = (1, 18)  # with which vectors can be added to a collection
-METADATA: Version = (1, 16)  # that keeps them with a collection
 ALL = ("bool", "datetime", "float", "geo", "integer", "keyword", "text", "uuid")
 
 

@@ -36,7 +36,7 @@ NAME = re.compile(r'[^<>:"/\\|?*\x00\x1f]{1,255}')
 
 
 class Server:
-    """A Qdrant of one node or several, of any version since 1.16, whose engine is Qdrant's own.
+    """A Qdrant of one node or several, of any version since 1.18, whose engine is Qdrant's own.
 
     strict: whether collections are made in strict mode; shards: into how many parts a collection
     is divided, unless it says so itself; seed: of chance, which decides the order of what is equal
@@ -156,8 +156,6 @@ class Server:
         made.shard_number = made.shard_number or self.shards
         if self.strict and made.strict_mode_config is None:
             made.strict_mode_config = STRICT
-        if self.since < limits.METADATA:
-            made.metadata = None
         self._made += 1
         folder = Path(self._folder.name, str(self._made))
         self.collections[name] = Collection(folder, made, self.chance, self.collection)
@@ -165,8 +163,6 @@ class Server:
 
     def change(self, asked: models.UpdateCollection, name: str) -> bool:
         """Another configuration."""
-        if self.since < limits.METADATA:
-            asked.metadata = None
         return self.collection(name).change(asked)
 
     def drop(self, _: None, name: str) -> bool:
@@ -212,11 +208,6 @@ class Server:
         limits.refuse_beyond_strict(found, asked, writes)
         limits.read_as(asked, self.since, found)
         return found
-
-    def refuse_vector_names(self) -> None:
-        """Raise RefusedError where they aren't known yet."""
-        if self.since < limits.VECTOR_NAMES:
-            raise NO_SUCH_ROUTE
 
 
 def _memory() -> str | None:
@@ -265,12 +256,10 @@ def _exists(server: Server, _: None, name: str) -> Any:
 
 
 def _create_vector(server: Server, asked: Any, name: str, vector: str) -> Any:
-    server.refuse_vector_names()
     return server.collection(name).create_vector(vector, asked)
 
 
 def _delete_vector(server: Server, _: None, name: str, vector: str) -> Any:
-    server.refuse_vector_names()
     return server.collection(name).delete_vector(vector)
 
 

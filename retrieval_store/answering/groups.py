@@ -8,15 +8,14 @@ the others. A first kind of rounds leaves out the groups that are full; a second
 that aren't.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from retrieval_store.answering.leaves import Label, Labelling, Leaves, Ranked
-from retrieval_store.answering.steps import less_is_better, ranked
 from retrieval_store.filters.expression import Expression, HasId, Not, every
 from retrieval_store.filters.typed.columns import SizesAt
 from retrieval_store.filters.typed.matches import Counted
@@ -35,6 +34,7 @@ FIRST_LOOK = 4  # times as many as there may be in groups
 USUAL = 2  # times what one group holds, of points in which each value comes once, …
 TWICE = 2  # … and then once more, where the groups are known
 ROUNDS = 5  # of each kind: what a server spends
+Rank: TypeAlias = Callable[[Step], list[Ranked]]  # what a step finds for each of its queries
 
 
 def count_groups(
@@ -53,12 +53,12 @@ def count_groups(
     return places
 
 
-def best_of_each(leaves: Leaves, step: Step, kinds: BestOfEach) -> list[Ranked]:
+def best_of_each(leaves: Leaves, rank: Rank, step: Step, kinds: BestOfEach) -> list[Ranked]:
     """For each query of a step the best hits of each value, in one ranking."""
     limit = step.depth
     labels = leaves.labelling(kinds, limit)
     while True:
-        found = ranked(leaves, with_limit(step, limit))
+        found = rank(with_limit(step, limit))
         each = [count_groups(labels.of(one.items), kinds.size) for one in found]
         if all(
             not one.is_cut
@@ -81,19 +81,22 @@ def _has_all(places: dict[GroupValue, list[int]], labels: Labelling, size: int) 
     )
 
 
-def grouped(leaves: Leaves, step: Step, groups: Groups) -> list[tuple[GroupValue, Ranked]]:
+def grouped(
+    leaves: Leaves, rank: Rank, step: Step, groups: Groups, ascending: bool
+) -> list[tuple[GroupValue, Ranked]]:
     """The first so many groups, by their best hits, with so many hits each. A point is in the group
-    of each of its values; one with a value that is neither a string nor an integer is in none."""
+    of each of its values; one with a value that is neither a string nor an integer is in none.
+    ascending: whether the best has the least score, or value of an order."""
     if step.prefetch or isinstance(step.scoring, Diverse):
-        return _in_rounds(leaves, step, groups)
+        return _in_rounds(leaves, rank, step, groups, ascending)
     limit = groups.count * groups.size * FIRST_LOOK
     labels = leaves.labelling(groups, limit)
     limit = max(limit, min(MORE * limit, labels.apart * groups.size * USUAL))
     while True:
-        (found,) = ranked(leaves, replace(step, limit=limit))
+        (found,) = rank(replace(step, limit=limit))
         places = count_groups(labels.of(found.items), groups.size, groups.count)
         if len(set(map(type, places))) > 1:  # a server loses some: its conditions are of one type
-            return _in_rounds(leaves, step, groups)
+            return _in_rounds(leaves, rank, step, groups, ascending)
         lack = any(len(at) < min(groups.size, labels.most(one)) for one, at in places.items())
         full = len(places) == groups.count and not lack
         if full or not found.is_cut:
@@ -109,15 +112,17 @@ class _Hit(NamedTuple):
     value: int | float | None
 
 
-def _in_rounds(leaves: Leaves, step: Step, groups: Groups) -> list[tuple[GroupValue, Ranked]]:
+def _in_rounds(
+    leaves: Leaves, rank: Rank, step: Step, groups: Groups, ascending: bool
+) -> list[tuple[GroupValue, Ranked]]:
     """The groups of a step whose scores depend on which points it is asked of."""
     limit = groups.count * groups.size
     labels = leaves.labelling(groups, limit)
-    gathered = _Gathered(leaves, groups, labels, less_is_better(leaves, step))
+    gathered = _Gathered(leaves, groups, labels, ascending)
     wide = replace(_widened(step, groups.size), limit=limit)
     for groups_asked in (gathered.not_full, gathered.to_fill):
         for _ in range(ROUNDS):
-            (found,) = ranked(leaves, _narrowed(wide, gathered.unseen(), groups_asked()))
+            (found,) = rank(_narrowed(wide, gathered.unseen(), groups_asked()))
             gathered.add(found)
             if gathered.is_enough():
                 return gathered.best()

@@ -19,9 +19,8 @@ from retrieval_store.engine.database.opening import create
 from retrieval_store.engine.database.pools import MemoryDatabase
 from retrieval_store.engine.filtering.selecting import allowed_by, select
 from retrieval_store.engine.filtering.values import counted, in_order, ordered
+from retrieval_store.engine.nearest.context import SearchView, Trace
 from retrieval_store.engine.nearest.indexing import FRESH_CELLS
-from retrieval_store.engine.nearest.kept import SearchView
-from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.engine.paging import page
 from retrieval_store.engine.ranking.leaves import EngineLeaves
 from retrieval_store.engine.ranking.pairs import pairs

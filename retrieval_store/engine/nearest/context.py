@@ -1,17 +1,90 @@
-"""What all ways to answer a query share."""
+"""What all ways to search share: what is kept between calls, one call, and what is told of it."""
 
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 
+from retrieval_store.answering import leaves as answering
 from retrieval_store.base.arrays import Floats, Ints, Matrix
+from retrieval_store.base.tracing import Attributes
+from retrieval_store.engine.codes.segments import SpaceCodes
 from retrieval_store.engine.filtering.allowed import Allowed
-from retrieval_store.engine.nearest.kept import SearchView
-from retrieval_store.engine.nearest.trace import Trace
+from retrieval_store.engine.filtering.kept import KeptFilters
+from retrieval_store.engine.nearest.indexing import SpaceIndex
+from retrieval_store.engine.nearest.planner import Plan
 from retrieval_store.engine.state.budget import BUDGET
+from retrieval_store.engine.state.layers import LayerCache
 from retrieval_store.engine.state.state import SpaceState
+from retrieval_store.engine.state.view import View
 from retrieval_store.indexes.exact import Norms, exact_distances, length_of, nearest
+
+UNCODED = 8  # vectors that an index lacks are as little a burden as one without a code
+
+
+@dataclass(frozen=True, slots=True)
+class Kept(KeptFilters):
+    """All that is kept beside a state. indexes, codes: of the dense spaces, by their names, in one
+    generation; several: the vectors of spaces of several, by the numbers of these, for all states
+    that number their rows alike."""
+
+    indexes: Mapping[str, SpaceIndex]
+    codes: Mapping[str, SpaceCodes]
+    several: LayerCache
+
+
+SearchView: TypeAlias = View[Kept]
+
+
+@dataclass(slots=True)
+class Trace(answering.Trace):
+    """What a search did, besides: the plan for each query, how many points matched, how many
+    vectors the index and the codes lacked, and how many numbers these are at most, and the
+    milliseconds of each step."""
+
+    plans: list[Plan] = field(default_factory=list)
+    matching: int = 0
+    fresh: int = 0
+    uncoded: int = 0
+    lacking_cells: int = 0
+    steps: dict[str, float] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    last: float = field(default_factory=time.perf_counter)
+
+    def note_fresh(self, vectors: int, dimension: int) -> None:
+        """The index lacks so many."""
+        self.fresh = vectors
+        self.lacking_cells = max(self.lacking_cells, vectors * dimension)
+
+    def note_uncoded(self, vectors: int, dimension: int) -> None:
+        """So many have no codes."""
+        self.uncoded = vectors
+        self.lacking_cells = max(self.lacking_cells, UNCODED * vectors * dimension)
+
+    def of_plans(self, first: int, k: int) -> Attributes:
+        """For spans: the plans from the `first` on, and how many vectors each query was compared
+        with by them, at most."""
+        plans = self.plans[first:]
+        scanned = [plan.ef if plan.method == "over-fetch" else self.matching for plan in plans]
+        return {
+            "retrieval_store.methods": [*dict.fromkeys(plan.method for plan in plans)],
+            "retrieval_store.k": k,
+            "retrieval_store.ef": max((plan.ef for plan in plans), default=0),
+            "retrieval_store.matching": self.matching,
+            "retrieval_store.scanned": max(scanned, default=0),
+            "retrieval_store.fresh": self.fresh,
+            "retrieval_store.uncoded": self.uncoded,
+        }
+
+    def lap(self, step: str) -> None:
+        """The time since the last lap went to this step."""
+        now = time.perf_counter()
+        self.steps[step] = self.steps.get(step, 0.0) + (now - self.last) * 1e3
+        self.last = now
+
 
 Found: TypeAlias = tuple[Ints, Floats]  # rows and distances, nearest first
 MOST_TOGETHER = 16  # one part of the budget in so many, for what one filter allows

@@ -8,16 +8,17 @@ from retrieval_store.base import tracing
 from retrieval_store.engine.codes.coded import NOTHING_CODED, Coded, uncoded
 from retrieval_store.engine.codes.segments import WORTH_CELLS
 from retrieval_store.engine.filtering.selecting import allowed_by
-from retrieval_store.engine.nearest.by_codes import (
+from retrieval_store.engine.nearest.context import Found, SearchContext, SearchView, Trace
+from retrieval_store.engine.nearest.indexing import FRESH_CELLS, is_worth_an_index
+from retrieval_store.engine.nearest.methods import (
     CodesTogether,
+    UselessError,
     by_codes,
+    by_floats,
     can_use_codes,
     may_keep_codes,
+    over_fetch,
 )
-from retrieval_store.engine.nearest.by_floats import by_floats
-from retrieval_store.engine.nearest.context import Found, SearchContext
-from retrieval_store.engine.nearest.indexing import FRESH_CELLS, is_worth_an_index
-from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.nearest.planner import (
     WIDER,
     Plan,
@@ -25,8 +26,6 @@ from retrieval_store.engine.nearest.planner import (
     choose,
     index_cost,
 )
-from retrieval_store.engine.nearest.through_index import UselessError, over_fetch
-from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.errors import DimensionMismatchError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.indexes import VectorIndex

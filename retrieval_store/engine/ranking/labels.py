@@ -12,7 +12,7 @@ import numpy.typing as npt
 from retrieval_store.answering.leaves import Label
 from retrieval_store.base.arrays import Ints
 from retrieval_store.base.json_values import kind_of
-from retrieval_store.engine.nearest.kept import SearchView
+from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.state.layers import current
 from retrieval_store.engine.storage.records import read_exactly, read_values
 from retrieval_store.filters.nodes import PayloadPath

@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 import numpy as np
 
+from retrieval_store.answering.executor import are_worse
 from retrieval_store.answering.leaves import Ranked
-from retrieval_store.answering.steps import are_worse
 from retrieval_store.base.arrays import Bools, Floats, Ints, distinct
 from retrieval_store.base.metrics import Metric, server_scores_of, similarity_of
 from retrieval_store.base.ranking import IDENTIFIER_WEIGHT, marginally_relevant
@@ -17,10 +17,9 @@ from retrieval_store.engine.filtering.allowed import key_of
 from retrieval_store.engine.filtering.masks import among
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.filtering.values import ordered
-from retrieval_store.engine.nearest.kept import SearchView
-from retrieval_store.engine.nearest.late_interaction import rank_multi
+from retrieval_store.engine.nearest.context import SearchView, Trace
+from retrieval_store.engine.nearest.multivectors import rank_multi
 from retrieval_store.engine.nearest.search import nearest_rows
-from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.engine.paging import page
 from retrieval_store.engine.ranking.examples import compared_by
 from retrieval_store.engine.ranking.formulas import worked_out

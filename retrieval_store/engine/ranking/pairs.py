@@ -8,7 +8,7 @@ import numpy as np
 from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.metrics import server_scores_of
 from retrieval_store.engine.filtering.selecting import allowed_by
-from retrieval_store.engine.nearest.kept import SearchView
+from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.ranking.similar import (
     Rough,
     best_of,

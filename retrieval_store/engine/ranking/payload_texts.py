@@ -18,7 +18,7 @@ from retrieval_store.base.ranking import Ranking
 from retrieval_store.engine.filtering.columns import current_columns
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.filtering.tokens import TokenSegment
-from retrieval_store.engine.nearest.kept import SearchView
+from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.filters.expression import Expression
 from retrieval_store.filters.typed.columns import TokensAt
 from retrieval_store.interface.questions import PayloadText

@@ -19,9 +19,8 @@ from retrieval_store.base.arrays import (
 )
 from retrieval_store.base.metrics import similarity_of
 from retrieval_store.engine.filtering.masks import rows_with_vector
-from retrieval_store.engine.nearest.kept import SearchView
-from retrieval_store.engine.nearest.late_interaction import rank_multi
-from retrieval_store.engine.nearest.several import counting, several_in_memory
+from retrieval_store.engine.nearest.context import SearchView
+from retrieval_store.engine.nearest.multivectors import counting, multivectors_in_memory, rank_multi
 from retrieval_store.engine.state.fetch import vectors_read
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.schema import Space
@@ -53,7 +52,7 @@ def holders(view: SearchView, name: str, rows: Ints) -> Ints:
     if space is not None:
         return rows[space.slot_of_row[rows] >= 0]
     special = known_space(view, name)
-    held = several_in_memory(view, special, len(rows)) if special.kind == "multi" else None
+    held = multivectors_in_memory(view, special, len(rows)) if special.kind == "multi" else None
     if held is None:
         return rows[rows_with_vector(view, name, rows)]
     mask = np.zeros(len(view.state.pks), np.bool_)

@@ -6,7 +6,7 @@ import pytest
 
 from retrieval_store.answering.executor import answer
 from retrieval_store.engine.filtering.masks import matching
-from retrieval_store.engine.nearest.trace import Trace
+from retrieval_store.engine.nearest.context import Trace
 from retrieval_store.engine.ranking.leaves import EngineLeaves
 from retrieval_store.engine.store import Store
 from retrieval_store.interface.points import Fields, PointBatch

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 import retrieval_store
 from retrieval_store.engine.codes import segments
-from retrieval_store.engine.nearest import methods, search
+from retrieval_store.engine.nearest import methods as ways
+from retrieval_store.engine.nearest import search
 from retrieval_store.engine.upkeep import background
 from retrieval_store.engine.upkeep.coding import code
 from retrieval_store.errors import StorageError
@@ -138,7 +139,7 @@ def test_a_filter_used_before_there_were_codes_has_its_codes_kept_too(client, mo
             check_answers(things, as_held(700), where=where, allowed=allowed)
     ready(things)
     gathered = []
-    monkeypatch.setattr(methods, "_gathered", noting(methods._gathered, gathered))
+    monkeypatch.setattr(ways, "_gathered", noting(ways._gathered, gathered))
     for seed in range(5):
         check_answers(things, as_held(700), seed=seed, where=where, allowed=allowed)
     assert len(gathered) == 1

@@ -8,6 +8,7 @@ from dataclasses import replace as changed
 from functools import partial
 from typing import Any, Literal, TypeAlias, cast
 
+from retrieval_store.base.arguments import path_of, whole_number
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.json_values import Payload, checked_metadata, shown
 from retrieval_store.base.logs import log_of
@@ -22,9 +23,7 @@ from retrieval_store.direct.arguments import (
     ids_of,
     include_of,
     metadata_key,
-    path_of,
     records_of,
-    whole_number,
 )
 from retrieval_store.direct.batches import (
     Prepared,

@@ -11,19 +11,13 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, get
 
 import numpy as np
 
+from retrieval_store.base.arguments import fraction, whole_number
 from retrieval_store.base.arrays import Floats, Matrix, SparseVector, plain_scalar
 from retrieval_store.base.json_values import listed, shown
 from retrieval_store.base.metrics import Metric
 from retrieval_store.base.ranking import Fusion, usual_fusion
 from retrieval_store.base.words import Analyzer
-from retrieval_store.direct.arguments import (
-    complete_texts_of,
-    fraction,
-    images_of,
-    matrix_of,
-    sparse_of,
-    whole_number,
-)
+from retrieval_store.direct.arguments import complete_texts_of, images_of, matrix_of, sparse_of
 from retrieval_store.direct.probing import ProbedEmbedder
 from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError, InvalidTypeError

@@ -1,5 +1,5 @@
-"""Arguments that users pass, checked: numbers, paths, functions. Errors name the argument, its value
-and what would be right.
+"""Arguments that users pass, checked: numbers, paths, functions. Errors name the argument, the
+value and what would be right.
 """
 
 import operator

@@ -259,7 +259,7 @@ class PointStore(Access):
         def look(view: SearchView) -> _Answered:
             trace = Trace(remarks=view.remarks)
             hits = answer(EngineLeaves(view, trace), question)
-            return hits, trace, view.state, [*view.kept.unsaved, *view.kept.lists.wanted()]
+            return hits, trace, view.state, [*view.kept.unsaved, *view.kept.lists.demand.wanted()]
 
         answered = self.read_again(look)
         _, trace, state, wanted = answered
@@ -336,7 +336,7 @@ class PointStore(Access):
         return self.read_again(look)
 
     def _attend_if_wanted(self, view: SearchView) -> None:
-        if view.kept.unsaved or view.kept.lists.wanted():
+        if view.kept.unsaved or view.kept.lists.demand.wanted():
             self._around.attend(self)
 
     def mark_dropped(self) -> None:

@@ -88,5 +88,5 @@ def saved(view: FilterView, path: PayloadPath) -> Values | None:
 
     if not may_have_file(path):
         return None
-    rejecting = partial(view.kept.columns.reject, path)
+    rejecting = partial(view.kept.columns.demand.reject, path)
     return saved_file(view, file_key(path), "a column", values_in, rejecting)

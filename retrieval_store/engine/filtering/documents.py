@@ -149,7 +149,7 @@ def _with_trigrams_of(view: FilterView, text: str, count: int) -> Bools | None:
     if view.state.count < TRIGRAMS_WORTH or count < TRIGRAMS_WORTH // 10 or not trigrams:
         return None
     if not _are_there(view):
-        times = kept.lists.ask(TRIGRAMS)
+        times = kept.lists.demand.ask(TRIGRAMS)
         if times > 1 or find(view.connection, file_key(TRIGRAMS)) is None:
             return None
     return rows_with_all(view, trigrams)

@@ -71,7 +71,7 @@ class RowLabels:
         self._view, self._key = view, key
         self._layers: tuple[Labels, ...] | None = None
         cache = view.kept.columns
-        if key in cache.held() or self._is_much(cache.ask(key) * asked):
+        if key in cache.held() or self._is_much(cache.demand.ask(key) * asked):
             self._layers = self._current()
 
     def _is_much(self, rows: int) -> bool:

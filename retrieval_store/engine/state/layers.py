@@ -86,88 +86,63 @@ def refreshed(layers: Layers[S], kept: int, segment: S) -> Layers[S]:
     return Layers((*layers.segments[:kept], segment), np.empty(0, np.int64))
 
 
-class LayerCache:
-    """The newest layers of each key, for all states that number their rows alike.
-
-    A reader may be behind or ahead of layers that another thread has built. Either way the two
-    differ only in rows that writes between them changed, and those are what `at` calls stale.
-    """
+class ChangeLog:
+    """Which rows the steps from state to state have changed, back to the state at `floor`. It isn't
+    locked: its owner does that."""
 
     def __init__(self, seq: int) -> None:
-        self.refreshing = threading.Lock()
-        self.rejected: set[Hashable] = set()
-        self._locks: dict[Hashable, threading.Lock] = {}
-        self._lock = threading.Lock()
-        self._layers: Cache[Hashable, tuple[int, Layers[Any]]] = Cache()
-        self._asked: dict[Hashable, int] = {}
-        self._changes: list[tuple[int, Ints]] = []
-        self._noted = 0
+        self.floor = seq
+        self._steps: list[tuple[int, Ints]] = []  # (seq after the step, rows)
+        self._noted = 0  # rows in all of them
         self._most_noted = NOTED_KEPT
-        self._floor = seq
 
     def note(self, seq: int, rows: Ints) -> None:
         """The step to the state at `seq` added or changed these rows."""
-        with self._lock:
-            self._changes.append((seq, rows))
-            self._noted += len(rows)
-            if not len(self._layers):
-                self._changes, self._noted, self._floor = [], 0, seq
-            elif len(self._changes) > CHANGES_KEPT or self._noted > self._most_noted:
-                self._merge()
+        self._steps.append((seq, rows))
+        self._noted += len(rows)
+        if len(self._steps) > CHANGES_KEPT or self._noted > self._most_noted:
+            self._merge()
 
     def _merge(self) -> None:
         """Make one step of all. A reader in the middle of it sees rows as stale that aren't for it,
         and rereads a few more than it would have to."""
-        every = distinct(np.concatenate([rows for _, rows in self._changes]))
-        self._changes, self._noted = [(self._changes[-1][0], every)], len(every)
+        merged = distinct(np.concatenate([rows for _, rows in self._steps]))
+        self._steps, self._noted = [(self._steps[-1][0], merged)], len(merged)
         self._most_noted = max(NOTED_KEPT, 2 * self._noted)
 
-    def at(self, key: Hashable, seq: int, height: int) -> Layers[Any]:
-        """The layers for a state with so many rows at `seq`, with what is stale in them."""
-        with self._lock:
-            built, layers = self._layers.get(key) or (-1, None)
-            first, last = min(built, seq), max(built, seq)
-            if layers is None or first < self._floor:
-                return Layers((), np.arange(height))
-            if first == last:
-                return Layers(layers.segments, NOTHING_STALE)
-            changed, before = [], self._floor
-            for step, rows in self._changes:  # rows changed after `before`, up to `step`
-                if before < last and first < step:
-                    changed.append(rows)
-                before = step
-        stale = distinct(np.concatenate(changed)) if changed else np.empty(0, np.int64)
-        return Layers(layers.segments, stale[stale < height])
+    def forget(self, seq: int) -> None:
+        """Begin anew with the state at `seq`."""
+        self._steps, self._noted, self.floor = [], 0, seq
 
-    def holds(self, key: Hashable) -> bool:
-        """Whether there are layers of this key, however old; where there are none, `at` names all
-        rows."""
-        with self._lock:
-            return self._layers.get(key) is not None
+    def between(self, first: int, last: int) -> Ints:
+        """The rows that differ between the states at `first`, not before the floor, and `last`."""
+        changed, before = [NOTHING_STALE], self.floor
+        for seq, rows in self._steps:  # rows changed after `before`, up to `seq`
+            if before < last and first < seq:
+                changed.append(rows)
+            before = seq
+        return distinct(np.concatenate(changed))
 
-    def keep(self, key: Hashable, seq: int, layers: Layers[Any]) -> None:
-        """Offer layers without stale rows, built at `seq`."""
-        with self._lock:
-            before = self._layers.get(key)
-            if before is None or seq >= before[0]:
-                self._layers.put(key, (seq, layers), sum(part.nbytes for part in layers.segments))
-                self._asked.pop(key, None)
 
-    def refreshing_of(self, key: Hashable) -> threading.Lock:
-        """A lock for one key, where building the layers of one should not hold up others."""
-        with self._lock:
-            return self._locks.setdefault(key, threading.Lock())
+class Demand:
+    """Which layers would be of use that aren't there, and which aren't worth looking for in files.
+    rejected: the keys of which what was saved is of no use."""
 
-    def reject(self, key: Hashable) -> None:
-        """Note that what was saved of this key is of no use."""
-        with self._lock:
-            self.rejected.add(key)
+    def __init__(self) -> None:
+        self.rejected: set[Hashable] = set()
+        self._asked: dict[Hashable, int] = {}
+        self._lock = threading.Lock()
 
     def ask(self, key: Hashable) -> int:
         """Note that layers of this key, which aren't there, would have been of use; how often."""
         with self._lock:
             self._asked[key] = times = self._asked.get(key, 0) + 1
             return times
+
+    def meet(self, key: Hashable) -> None:
+        """Note that there are layers of this key now."""
+        with self._lock:
+            self._asked.pop(key, None)
 
     def wanted(self) -> list[Hashable]:
         """Keys whose layers would have been of use so often that they should be built."""
@@ -176,9 +151,72 @@ class LayerCache:
         with self._lock:
             return [key for key, times in self._asked.items() if times >= WANTED_AFTER]
 
+    def reject(self, key: Hashable) -> None:
+        """Note that what was saved of this key is of no use."""
+        with self._lock:
+            self.rejected.add(key)
+
+
+class LayerCache:
+    """The newest layers of each key, for all states that number their rows alike. refreshing: a
+    lock for who builds several keys' layers at once; demand: what is wanted of it.
+
+    A reader may be behind or ahead of layers that another thread has built. Either way the two
+    differ only in rows that writes between them changed, which the log tells, and those are what
+    `at` calls stale.
+    """
+
+    def __init__(self, seq: int) -> None:
+        self.refreshing = threading.Lock()
+        self.demand = Demand()
+        self._lock = threading.Lock()  # of all that follows
+        self._locks: dict[Hashable, threading.Lock] = {}
+        self._layers: Cache[Hashable, tuple[int, Layers[Any]]] = Cache()
+        self._log = ChangeLog(seq)
+
+    def note(self, seq: int, rows: Ints) -> None:
+        """The step to the state at `seq` added or changed these rows."""
+        with self._lock:
+            if len(self._layers):
+                self._log.note(seq, rows)
+            else:
+                self._log.forget(seq)
+
+    def at(self, key: Hashable, seq: int, height: int) -> Layers[Any]:
+        """The layers for a state with so many rows at `seq`, with what is stale in them."""
+        with self._lock:
+            built, layers = self._layers.get(key) or (-1, None)
+            first, last = min(built, seq), max(built, seq)
+            if layers is None or first < self._log.floor:
+                return Layers((), np.arange(height))
+            if first == last:
+                return Layers(layers.segments, NOTHING_STALE)
+            stale = self._log.between(first, last)
+        return Layers(layers.segments, stale[stale < height])
+
+    def holds(self, key: Hashable) -> bool:
+        """Whether there are layers of this key, however old; where there are none, `at` names all
+        rows."""
+        with self._lock:
+            return self._layers.get(key) is not None
+
     def has(self, key: Hashable, seq: int, height: int) -> bool:
         """Whether there are layers of this key that need little to be current."""
         return len(self.at(key, seq, height).stale) * 8 <= height
+
+    def keep(self, key: Hashable, seq: int, layers: Layers[Any]) -> None:
+        """Offer layers without stale rows, built at `seq`."""
+        with self._lock:
+            before = self._layers.get(key)
+            if before is not None and seq < before[0]:
+                return
+            self._layers.put(key, (seq, layers), sum(part.nbytes for part in layers.segments))
+        self.demand.meet(key)
+
+    def refreshing_of(self, key: Hashable) -> threading.Lock:
+        """A lock for one key, where building the layers of one should not hold up others."""
+        with self._lock:
+            return self._locks.setdefault(key, threading.Lock())
 
     def held(self) -> list[Any]:
         """Of what there are layers, the last used last."""

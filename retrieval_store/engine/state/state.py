@@ -231,6 +231,27 @@ def _rows_there(pks: Ints, wanted: Ints) -> Ints:
     return rows[rows >= 0]
 
 
+@dataclass(frozen=True, slots=True)
+class _NewSlots:
+    """Slots that a vector space has got since an earlier state, in the order in which they were
+    written. rows: (slots,) of the points that own them, NONE where there is no such point any more;
+    are_lost: (slots,) those that stand there as lost, so that their points have no vector."""
+
+    first: int
+    rows: Ints
+    are_lost: Bools
+
+    @classmethod
+    def of(cls, first: int, owners: Ints, pks: Ints) -> "_NewSlots":
+        """owners: the pk that owns each slot from `first` on, inverted (~pk) for a lost one."""
+        return cls(first, rows_of(pks, np.maximum(owners, ~owners)), owners < 0)
+
+    def owned(self) -> tuple[Ints, Ints]:
+        """The slots that have an owner, and the rows of these."""
+        places = np.flatnonzero(self.rows >= 0)
+        return places + self.first, self.rows[places]
+
+
 def _advanced_space(
     state: State,
     space: Space,
@@ -240,36 +261,64 @@ def _advanced_space(
     fewer: tuple[Ints, Ints],
     open_vectors: OpenVectors,
 ) -> SpaceState:
-    """fewer: rows of points that are gone, and of those that may have lost their vectors."""
+    """A vector space as it is at `head`. fewer: rows of points that are gone, and of those that may
+    have lost their vectors."""
     gone, lost = fewer
     old = state.spaces.get(space.name)
     if old is None:
-        vectors, empty = open_vectors(space, head.generation), replace(space, slots=0)
-        nowhere = Patched(np.full(len(state.pks), NONE), NOWHERE, NOWHERE)
-        old = SpaceState(empty, vectors, NOTHING, nowhere, np.empty(0, np.uint32), 0)
+        old = _without_slots(space, open_vectors(space, head.generation), len(state.pks))
     lost = _without_vector(connection, head.generation, space, old, lost)
-    ended = np.concatenate([lost, gone])
-    if space.slots == old.space.slots and len(pks) == len(old.slot_of_row) and not len(ended):
+    same_rows = len(pks) == len(old.slot_of_row) and not len(lost) and not len(gone)
+    if same_rows and space.slots == old.space.slots:
         return replace(old, space=space)
     checksums, owners = _read_blocks(connection, head.generation, space, old)
-    new_slots = np.arange(old.space.slots, space.slots)
-    new_rows = rows_of(pks, np.maximum(owners, ~owners))
-    owned = new_rows >= 0
-    rows, slots, height = new_rows[owned], new_slots[owned], len(old.slot_of_row)
-    known, born = rows < height, np.full(len(pks) - height, NONE)
-    born[rows[~known] - height] = slots[~known]  # of several slots of a row, the last stays
-    changed = np.concatenate([lost, rows[known], gone])
-    superseded = distinct(old.slot_of_row[changed])
-    superseded = superseded[superseded >= 0]
-    values = [np.full(len(lost), NONE), slots[known], np.full(len(gone), NONE)]
-    slot_of_row = old.slot_of_row.appended(born).changed(changed, np.concatenate(values))
-    disowned = owners[owned] < 0
-    without = rows[disowned][slot_of_row[rows[disowned]] == slots[disowned]]
-    slot_of_row = slot_of_row.changed(without, NONE)
-    new_rows[owned] = np.where(slot_of_row[rows] == slots, rows, NONE)
-    row_of_slot = old.row_of_slot.appended(new_rows).changed(superseded, NONE)
-    dead = old.dead + len(superseded) + int(np.count_nonzero(new_rows < 0))
+    new = _NewSlots.of(old.space.slots, owners, pks)
+    slot_of_row = _append(old.slot_of_row, new, len(pks))
+    slot_of_row, superseded = _supersede(slot_of_row, new, len(old.slot_of_row), lost, gone)
+    slot_of_row = _disown(slot_of_row, new)
+    slots, rows = new.owned()
+    living = np.full(len(new.rows), NONE)
+    living[slots - new.first] = np.where(slot_of_row[rows] == slots, rows, NONE)
+    row_of_slot = old.row_of_slot.appended(living).changed(superseded, NONE)
+    dead = old.dead + len(superseded) + int(np.count_nonzero(living < 0))
     return SpaceState(space, old.vectors, row_of_slot, slot_of_row, checksums, dead)
+
+
+def _without_slots(space: Space, vectors: Vectors, rows: int) -> SpaceState:
+    """The space before its first vector, for so many rows."""
+    nowhere = Patched(np.full(rows, NONE), NOWHERE, NOWHERE)
+    empty = replace(space, slots=0)
+    return SpaceState(empty, vectors, NOTHING, nowhere, np.empty(0, np.uint32), 0)
+
+
+def _append(slot_of_row: Patched, new: _NewSlots, rows: int) -> Patched:
+    """With the rows of new points, up to so many: each has the last of its slots."""
+    height = len(slot_of_row)
+    born = np.full(rows - height, NONE)
+    slots, owners = new.owned()
+    of_born = owners >= height
+    born[owners[of_born] - height] = slots[of_born]  # of several slots of a row, the last stays
+    return slot_of_row.appended(born)
+
+
+def _supersede(
+    slot_of_row: Patched, new: _NewSlots, height: int, lost: Ints, gone: Ints
+) -> tuple[Patched, Ints]:
+    """With the new slots of the first `height` rows, which were there before, and none for those
+    that are gone or have lost their vectors; and the slots that were theirs, which are dead now."""
+    slots, owners = new.owned()
+    were_there = owners < height
+    rows = np.concatenate([lost, owners[were_there], gone])
+    values = [np.full(len(lost), NONE), slots[were_there], np.full(len(gone), NONE)]
+    superseded = distinct(slot_of_row[rows])
+    return slot_of_row.changed(rows, np.concatenate(values)), superseded[superseded >= 0]
+
+
+def _disown(slot_of_row: Patched, new: _NewSlots) -> Patched:
+    """Without the slots that stand there as lost, where nothing newer has taken their place."""
+    places = np.flatnonzero((new.rows >= 0) & new.are_lost)
+    rows = new.rows[places]
+    return slot_of_row.changed(rows[slot_of_row[rows] == places + new.first], NONE)
 
 
 def _without_vector(

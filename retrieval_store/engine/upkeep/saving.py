@@ -129,7 +129,7 @@ def build_lists(points: Access) -> None:
     """Build the lists that filters have asked for often enough."""
 
     def build(view: SearchView) -> None:
-        if TRIGRAMS in view.kept.lists.wanted():
+        if TRIGRAMS in view.kept.lists.demand.wanted():
             lists_for(view, TRIGRAMS)
 
     points.read(build)
@@ -188,7 +188,7 @@ def _is_small(view: SearchView, key: ListKey) -> bool:
 
 
 def _has_grown(view: SearchView, key: ListKey) -> bool:
-    rejected = key in view.kept.lists.rejected
+    rejected = key in view.kept.lists.demand.rejected
     changed = _changed_since_saved(view, file_key(key), LISTED, rejected)
     return changed > GROWTH_TO_SAVE * view.state.count
 
@@ -216,7 +216,7 @@ def _save_list(points: Access, key: ListKey, going_on: GoingOn = _nothing) -> No
         fill = partial(write_lists, layers=layers, state=state, going_on=going_on)
         made = derived.write_file(points.directory, file_key(key), fill, state.head.seq)
     points.write(lambda write: derived.record(write.connection, made))
-    kept.lists.rejected.discard(key)
+    kept.lists.demand.rejected.discard(key)
 
 
 def save_columns(points: Access, going_on: GoingOn) -> None:
@@ -244,7 +244,7 @@ def _columns_worth_saving(view: SearchView) -> list[PayloadPath]:
 
 
 def _column_has_grown(view: SearchView, path: PayloadPath) -> bool:
-    rejected = path in view.kept.columns.rejected
+    rejected = path in view.kept.columns.demand.rejected
     changed = _changed_since_saved(view, column_files.file_key(path), PAYLOAD, rejected)
     return changed > GROWTH_TO_SAVE * view.state.count
 
@@ -267,7 +267,7 @@ def _save_column(points: Access, path: PayloadPath) -> None:
             fill = partial(_fill, content=content, covered=head.next_pk)
             made = derived.write_file(points.directory, key, fill, head.seq)
         points.write(lambda write: derived.record(write.connection, made))
-        points.moment().kept.columns.rejected.discard(path)
+        points.moment().kept.columns.demand.rejected.discard(path)
 
 
 def _fill(file: Path, content: bytes, covered: int) -> int:

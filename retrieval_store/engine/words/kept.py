@@ -118,7 +118,7 @@ def _saved(view: ListView, key: ListKey) -> Layers[Lists] | None:
         file_key(key),
         "lists of words",
         lambda path, found: list_files.read(path, view, found.seq, found.covered),
-        lambda: view.kept.lists.reject(key),
+        lambda: view.kept.lists.demand.reject(key),
     )
 
 

@@ -34,7 +34,7 @@ from retrieval_store.remote.indexes import is_written, kinds_of, parsed
 from retrieval_store.remote.kept.payloads import RESERVED, Held
 from retrieval_store.remote.leaves import RemoteLeaves
 from retrieval_store.remote.limits import within
-from retrieval_store.remote.listing import PAGE, Found, Listing, by_id
+from retrieval_store.remote.listing import PAGE, ListedPoint, Listing, by_id
 from retrieval_store.remote.sending import Sending
 from retrieval_store.remote.space import QdrantCollection, Spaces, points_of
 from retrieval_store.remote.verified import Trace
@@ -265,7 +265,7 @@ class RemotePoints:
         limit: int | None,
         offset: int,
         spaces: Spaces = (),
-    ) -> list[Found]:
+    ) -> list[ListedPoint]:
         """The points that are named and match, but for those before the offset and the limit."""
         if ids is not None:
             points = by_id(self._collection, ids, spaces)

@@ -107,7 +107,7 @@ class SpaceCodes:
 
     # What queries learn of how much codes help.
 
-    def help(self) -> bool:
+    def are_effective(self) -> bool:
         """Whether codes have told the vectors apart for the queries of late."""
         if self._strikes < HARD_AFTER:
             return True

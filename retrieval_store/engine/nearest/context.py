@@ -86,7 +86,7 @@ class Trace(answering.Trace):
         self.last = now
 
 
-Found: TypeAlias = tuple[Ints, Floats]  # rows and distances, nearest first
+Neighbors: TypeAlias = tuple[Ints, Floats]  # rows and distances, nearest first
 MOST_TOGETHER = 16  # one part of the budget in so many, for what one filter allows
 MANY, MANY_FOR_EACH = 256, 4  # more slots than these are looked at in float32 first
 
@@ -137,7 +137,7 @@ class SearchContext:
         """Norms of the vectors, right for these slots."""
         return self.space.vectors.norms(self.matrix, self.space.checksums, slots)
 
-    def ranked(self, i: int, slots: Ints) -> Found:
+    def ranked(self, i: int, slots: Ints) -> Neighbors:
         """The nearest of some slots to one of the query vectors, with their exact distances."""
         self.admit(slots)
         vector, length, k = self.vectors[i], self.lengths[i], self.k
@@ -149,7 +149,7 @@ class SearchContext:
             distances = exact_distances(vector, length, self.matrix, slots, self.metric)
         return self.in_order(slots, distances)
 
-    def in_order(self, slots: Ints, distances: Floats) -> Found:
+    def in_order(self, slots: Ints, distances: Floats) -> Neighbors:
         """The k nearest of these; of equal ones, those that were inserted first."""
         rows = self.space.row_of_slot[slots]
         order = np.lexsort((rows, distances))[: self.k]

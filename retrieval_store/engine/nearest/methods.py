@@ -15,7 +15,7 @@ import numpy as np
 from retrieval_store.base.arrays import Ints, Matrix, Stored
 from retrieval_store.engine.codes.coded import Coded
 from retrieval_store.engine.codes.segments import SpaceCodes
-from retrieval_store.engine.nearest.context import Found, SearchContext
+from retrieval_store.engine.nearest.context import Neighbors, SearchContext
 from retrieval_store.engine.nearest.planner import TRUST
 from retrieval_store.indexes import VectorIndex
 from retrieval_store.indexes.codes import Codes, gathered
@@ -45,7 +45,7 @@ class FloatsTogether:
         return self.rows.nbytes
 
 
-def by_floats(context: SearchContext, which: list[int]) -> Iterator[Found]:
+def by_floats(context: SearchContext, which: list[int]) -> Iterator[Neighbors]:
     """The nearest to some of the query vectors."""
     space, k = context.space, context.k
     vectors, slots = context.vectors[which], context.allowed.slots(space)
@@ -112,7 +112,7 @@ def may_keep_codes(context: SearchContext) -> bool:
 
 def by_codes(
     context: SearchContext, codes: SpaceCodes, coded: Coded, which: list[int]
-) -> list[Found | None]:
+) -> list[Neighbors | None]:
     """The nearest to some of the query vectors; None for those whose candidates are too many."""
     parts = _parts(context, coded)
     k = context.k
@@ -122,7 +122,7 @@ def by_codes(
         vectors, lengths = context.vectors[which], [context.lengths[i] for i in which]
         found = candidates(vectors, lengths, parts.pieces, k, most, parts.allowed, context.within)
     rest = context.nearest_of(which, parts.rest) if len(parts.rest) else None
-    answers: list[Found | None] = []
+    answers: list[Neighbors | None] = []
     for at, slots in enumerate(found):
         codes.note(slots is not None)
         if slots is None:
@@ -197,7 +197,7 @@ def over_fetch(
     covered: int,
     ef: int,
     which: list[int],
-    answers: list[Found | None],
+    answers: list[Neighbors | None],
 ) -> None:
     """Answer those of the queries for which enough of `ef` candidates are allowed; UselessError
     when the index finds fewer than there are."""

@@ -8,7 +8,7 @@ from retrieval_store.base import tracing
 from retrieval_store.engine.codes.coded import NOTHING_CODED, Coded, uncoded
 from retrieval_store.engine.codes.segments import WORTH_CELLS
 from retrieval_store.engine.filtering.selecting import allowed_by
-from retrieval_store.engine.nearest.context import Found, SearchContext, SearchView, Trace
+from retrieval_store.engine.nearest.context import Neighbors, SearchContext, SearchView, Trace
 from retrieval_store.engine.nearest.indexing import FRESH_CELLS, is_worth_an_index
 from retrieval_store.engine.nearest.methods import (
     CodesTogether,
@@ -21,8 +21,8 @@ from retrieval_store.engine.nearest.methods import (
 )
 from retrieval_store.engine.nearest.planner import (
     WIDER,
+    CostInputs,
     Plan,
-    Situation,
     choose,
     index_cost,
 )
@@ -45,7 +45,7 @@ def nearest_rows(
     expression: Expression | None,
     trace: Trace,
     within: float | None = None,
-) -> list[Found]:
+) -> list[Neighbors]:
     """For each query vector the rows of the k nearest points in a dense space that fulfil the
     expression, and their distances. within: a distance beyond which hits may be left out."""
     space, vectors = view.state.spaces.get(near.space), np.asarray(near.vectors)
@@ -74,16 +74,16 @@ class _Search:
         self._context, self._near, self._trace = context, near, context.trace
         self._index = context.view.kept.indexes[near.space]
         self._codes = context.view.kept.codes[near.space]
-        self._answers: list[Found | None] = [None] * len(context.vectors)
+        self._answers: list[Neighbors | None] = [None] * len(context.vectors)
 
-    def run(self) -> list[Found]:
+    def run(self) -> list[Neighbors]:
         """The rows and distances for each query vector."""
         self._coded = self._at_hand()
         if self._may_use_index():
             covered = min(self._index.covered, self._context.slots)
             if self._index.installed and not (self._index.full or self._index.rests):
                 self._trace.note_fresh(self._context.slots - covered, self._context.dimension)
-            if covered and choose(self._situation(covered)).method == "over-fetch":
+            if covered and choose(self._cost_inputs(covered)).method == "over-fetch":
                 self._index.searched(self._through_index, None)
         if self._left():
             self._by_products()
@@ -107,7 +107,7 @@ class _Search:
         self._trace.lap("codes at hand")
         if not any(can_use_codes(context, i) for i in range(len(context.lengths))):
             return NOTHING_CODED
-        if not codes.help():
+        if not codes.are_effective():
             self._trace.remarks.append(NO_HELP)
             return NOTHING_CODED
         return coded
@@ -128,14 +128,14 @@ class _Search:
         usable = worth or self._index.covered > 0
         return usable and all(map(is_safe_length, context.lengths))
 
-    def _situation(self, covered: int) -> Situation:
+    def _cost_inputs(self, covered: int) -> CostInputs:
         """Where `covered` of the vectors are in the index."""
         context, ef = self._context, 0
         if covered:
             stored = index_settings(context.space.space).get("ef_search")
             usual = stored if isinstance(stored, int) else self._index.ef_search
             ef = max(1, self._near.ef or usual)
-        return Situation(
+        return CostInputs(
             slots=context.slots,
             matching=min(context.allowed.count, context.slots - context.space.dead),
             dimension=context.dimension,
@@ -163,9 +163,9 @@ class _Search:
     def _through_index(self, index: VectorIndex, held: int) -> None:
         """Answer those queries that are cheapest to answer so."""
         covered = min(held, self._context.slots)
-        situation, wider = self._situation(covered), 1
+        inputs, wider = self._cost_inputs(covered), 1
         while left := self._left():
-            plan = choose(situation, wider)
+            plan = choose(inputs, wider)
             if plan.method != "over-fetch":
                 break
             self._note(plan, len(left))
@@ -178,10 +178,10 @@ class _Search:
 
     def _by_products(self) -> None:
         """Answer those queries that are left."""
-        situation = self._situation(0)
-        plan = choose(situation)
+        inputs = self._cost_inputs(0)
+        plan = choose(inputs)
         if self._index.rests and plan.costs and not self._near.exact:
-            lost = plan.costs[plan.method] - index_cost(situation)
+            lost = plan.costs[plan.method] - index_cost(inputs)
             self._index.missed += max(0.0, lost) * len(self._left())
         if plan.method == "codes":
             left = [i for i in self._left() if can_use_codes(self._context, i)]
@@ -192,7 +192,7 @@ class _Search:
             self._trace.lap("codes")
         if left := self._left():
             if plan.method == "codes":
-                plan = choose(replace(situation, coded=0))
+                plan = choose(replace(inputs, coded=0))
             self._note(plan, len(left))
             for i, answer in zip(left, by_floats(self._context, left), strict=True):
                 self._answers[i] = answer

@@ -26,12 +26,12 @@ from retrieval_store.engine.ranking.formulas import worked_out
 from retrieval_store.engine.ranking.labels import Kinds, LabelsAt, RowLabels
 from retrieval_store.engine.ranking.payload_texts import rank_payload_texts
 from retrieval_store.engine.ranking.similar import (
+    approximate_scores,
     best_of,
     distances_of,
     examples_of,
     holders,
     known_space,
-    roughly,
     similarities,
 )
 from retrieval_store.engine.state.fetch import fetch_each
@@ -220,9 +220,9 @@ class EngineLeaves:
         view = self._view
         name, examples, combine = compared_by(scoring)
         rows = holders(view, name, self._rows(step, within))
-        rough = roughly(view, name, rows, examples)
-        if rough is not None:
-            rows = np.sort(rows[best_of(combine(rough.scores), step.depth)])
+        approximate = approximate_scores(view, name, rows, examples)
+        if approximate is not None:
+            rows = np.sort(rows[best_of(combine(approximate.scores), step.depth)])
         return _by_score(rows, combine(similarities(view, name, rows, examples)))
 
     def _diverse(self, step: Step, diverse: Diverse, within: Within) -> Ranked:

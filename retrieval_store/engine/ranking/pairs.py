@@ -10,12 +10,12 @@ from retrieval_store.base.metrics import server_scores_of
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.ranking.similar import (
-    Rough,
+    ApproximateScores,
+    approximate_scores,
     best_of,
     examples_of,
     holders,
     known_space,
-    roughly,
     similarities,
 )
 from retrieval_store.engine.state.fetch import fetch
@@ -66,10 +66,14 @@ def _others(view: SearchView, space: str, rows: Ints, most: int) -> tuple[Ints, 
 
     for start in range(0, len(rows), step):
         some = examples[start : start + step]
-        rough = roughly(view, space, rows, some)
+        approximate = approximate_scores(view, space, rows, some)
         for i, example in enumerate(some):
             others = np.delete(np.arange(len(rows)), start + i)
-            found = None if rough is None else _proven(rough, i, others, most, example, exactly)
+            found = (
+                None
+                if approximate is None
+                else _proven(approximate, i, others, most, example, exactly)
+            )
             places, alike = found or exactly(example, others)
             nearest.append(places)
             scores.append(alike)
@@ -77,7 +81,7 @@ def _others(view: SearchView, space: str, rows: Ints, most: int) -> tuple[Ints, 
 
 
 def _proven(
-    rough: Rough,
+    approximate: ApproximateScores,
     i: int,
     others: Ints,
     most: int,
@@ -85,11 +89,11 @@ def _proven(
     exactly: Callable[[Example, Ints], tuple[Ints, Floats]],
 ) -> tuple[Ints, Floats] | None:
     """The best of those that are best roughly; None where one of the rest may be better."""
-    scores = rough.scores[i, others]
+    scores = approximate.scores[i, others]
     chosen = np.sort(best_of(scores, most))
     places, alike = exactly(example, others[chosen])
     left = len(chosen) < len(others)
-    if left and most and alike[-1] <= scores[chosen].min() + rough.errors[i]:
+    if left and most and alike[-1] <= scores[chosen].min() + approximate.errors[i]:
         return None
     return places, alike
 

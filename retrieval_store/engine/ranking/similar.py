@@ -111,7 +111,7 @@ def _multi(view: SearchView, space: Space, rows: Ints, example: Example) -> Floa
 
 
 @dataclass(slots=True)
-class Rough:
+class ApproximateScores:
     """(m, n) float64, nearly what `similarities` says, in a fraction of the time, and by how much
     it may be off, (m,)."""
 
@@ -119,7 +119,9 @@ class Rough:
     errors: Floats
 
 
-def roughly(view: SearchView, name: str, rows: Ints, examples: Sequence[Example]) -> Rough | None:
+def approximate_scores(
+    view: SearchView, name: str, rows: Ints, examples: Sequence[Example]
+) -> ApproximateScores | None:
     """The likeness of m examples to n rows by float32; None where it's no faster, or can't be."""
     space = view.state.spaces.get(name)
     if space is None or space.space.metric == "l1" or not examples or not len(rows):
@@ -136,7 +138,7 @@ def roughly(view: SearchView, name: str, rows: Ints, examples: Sequence[Example]
             products[:, some] = _products(queries, matrix, slots[some]).T
         scores = _by_metric(space, queries, products, norms, slots)
         errors = _errors(space.space.metric, queries, norms.lengths[slots])
-    return Rough(scores, errors) if np.isfinite(scores).all() else None
+    return ApproximateScores(scores, errors) if np.isfinite(scores).all() else None
 
 
 def _products(queries: Matrix, matrix: Stored, slots: Ints) -> Matrix:

@@ -28,7 +28,7 @@ MODES = "default, mmr, sparse, text_search or hybrid"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class QueryAnswerer:
     """Where queries are put. text_key: as of `to_node`; fusion: of hybrid queries that don't say
     one; sparse: a model, or None where words stand for it."""
 

@@ -12,7 +12,7 @@ from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.patched import NOWHERE
 from retrieval_store.base.tracing import returned, traced
-from retrieval_store.engine.access import Access, Around
+from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.answering import answer
 from retrieval_store.engine.changes import Transaction, passing_on
 from retrieval_store.engine.database.opening import create
@@ -66,7 +66,7 @@ from retrieval_store.interface.steps import Grouping, GroupValue, Step
 from retrieval_store.interface.stores import Changes, IndexKind
 
 T = TypeVar("T")
-ATTENTION_EVERY = 2_000  # points written
+MAINTENANCE_EVERY = 2_000  # points written
 # Hits, how they were found, in which state, and the lists of words that would have been of use or
 # should be saved.
 _Answered: TypeAlias = tuple[list[Hits], Trace, State, list[Hashable]]
@@ -79,7 +79,7 @@ class PointStore(Access):
     collection has been deleted, by whichever process.
     """
 
-    _unattended = 0
+    _unmaintained = 0
 
     @classmethod
     def create(
@@ -88,7 +88,7 @@ class PointStore(Access):
         name: str,
         spaces: Mapping[str, NewSpace],
         mode: Mode,
-        around: Around,
+        hooks: StoreHooks,
     ) -> "PointStore":
         """A new, empty one with these vector spaces; the directory must exist."""
 
@@ -97,9 +97,9 @@ class PointStore(Access):
                 insert_space(connection, space_name, space)
 
         if directory is None:
-            return cls(MemoryDatabase(POINTS, add_spaces), None, name, around)
+            return cls(MemoryDatabase(POINTS, add_spaces), None, name, hooks)
         create(directory / POINTS_NAME, POINTS, add_spaces)
-        return cls.open(directory, name, mode, around)
+        return cls.open(directory, name, mode, hooks)
 
     @property
     def embedded(self) -> "PointStore":
@@ -107,12 +107,12 @@ class PointStore(Access):
         return self
 
     @classmethod
-    def copied_in_memory(cls, source: Access, name: str, around: Around) -> "PointStore":
+    def copied_in_memory(cls, source: Access, name: str, hooks: StoreHooks) -> "PointStore":
         """One in memory that holds what another one in memory holds at this moment."""
 
         def copy(view: SearchView) -> PointStore:
             database = MemoryDatabase(POINTS, like=view.connection)
-            points = cls(database, None, name, around)
+            points = cls(database, None, name, hooks)
             for space in view.state.spaces.values():
                 vectors = points.memory.open_vectors(space.space, view.state.head.generation)
                 vectors.append(0, space.vectors.rows(space.space.slots))
@@ -268,14 +268,14 @@ class PointStore(Access):
         _, trace, state, wanted = answered
         tracing.note(lambda: of_search(trace, state))
         if wanted or trace.lacking_cells > FRESH_CELLS:
-            self._around.attend(self)
+            self._hooks.schedule_maintenance(self)
         return answered
 
     def _attend_now_and_then(self, written: int) -> None:
-        self._unattended += written
-        if self._unattended >= ATTENTION_EVERY:
-            self._unattended = 0
-            self._around.attend(self)
+        self._unmaintained += written
+        if self._unmaintained >= MAINTENANCE_EVERY:
+            self._unmaintained = 0
+            self._hooks.schedule_maintenance(self)
 
     def spaces(self) -> list[SpaceRecord]:
         """The vector spaces, in the order in which they were added."""
@@ -305,7 +305,7 @@ class PointStore(Access):
             finish(write, NOWHERE, 0, 0)
 
         self.write(change)
-        self._around.attend(self)
+        self._hooks.schedule_maintenance(self)
 
     @traced("get", returned)
     def in_order(
@@ -371,7 +371,7 @@ class PointStore(Access):
 
     def _attend_if_wanted(self, view: SearchView) -> None:
         if view.kept.unsaved or view.kept.lists.demand.wanted():
-            self._around.attend(self)
+            self._hooks.schedule_maintenance(self)
 
     def mark_dropped(self) -> None:
         """From here on every call, in any process, raises NotFoundError."""

@@ -22,7 +22,7 @@ from retrieval_store.base.arrays import Stored
 from retrieval_store.base.logs import log_of
 from retrieval_store.engine.codes.coded import NOTHING_CODED, Coded
 from retrieval_store.engine.codes.files import Mapped, OlderError, read_segments, write_segments
-from retrieval_store.engine.concurrency.locking import Turns
+from retrieval_store.engine.concurrency.locking import FifoLock
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import (
     DerivedFile,
@@ -68,7 +68,7 @@ class SpaceCodes:
 
     def __init__(self, space: Space, generation: int, directory: Path | None, label: Label) -> None:
         self.key = f"codes.{space.number}.{generation}"
-        self.filling = Turns()
+        self.filling = FifoLock()
         self.closed = False
         self.nbytes = 0
         self._space, self._label = space, label

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
-from retrieval_store.engine.concurrency.locking import Sharing
+from retrieval_store.engine.concurrency.locking import SharedLock
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class Rests(Protocol):
 
 _aware: "weakref.WeakSet[Any]" = weakref.WeakSet()
 _resting: "weakref.WeakSet[Any]" = weakref.WeakSet()
-_gate = Sharing()
+_gate = SharedLock()
 
 
 def aware(holder: ForkAware) -> None:

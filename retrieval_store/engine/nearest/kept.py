@@ -12,7 +12,7 @@ from retrieval_store.engine.state.view import View
 
 
 @dataclass(frozen=True, slots=True)
-class Kept(KeptFilters):
+class Caches(KeptFilters):
     """All that is kept beside a state. indexes, codes: of the dense spaces, by their names, in one
     generation; several: the vectors of spaces of several, by the numbers of these, for all states
     that number their rows alike."""
@@ -22,4 +22,4 @@ class Kept(KeptFilters):
     several: LayerCache
 
 
-SearchView: TypeAlias = View[Kept]
+SearchView: TypeAlias = View[Caches]

@@ -136,7 +136,7 @@ class Upkeep:
             _log.exception("maintenance of collection %r failed", points.name)
             return False
         finally:
-            points.weigh()  # an index or codes may have grown
+            points.account_memory()  # an index or codes may have grown
 
 
 def _is_gone(points: Access) -> bool:

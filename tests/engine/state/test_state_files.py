@@ -75,7 +75,7 @@ def state_file(folder):
 
 def held(points):
     """The state in memory, once it is current."""
-    return points.moment().state
+    return points.cached().state
 
 
 def maps_state(points):

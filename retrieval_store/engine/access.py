@@ -19,7 +19,7 @@ from typing import NoReturn, TypeVar
 import apsw
 
 from retrieval_store.base import tracing
-from retrieval_store.engine.concurrency.forking import aware
+from retrieval_store.engine.concurrency.forking import reset_after_fork
 from retrieval_store.engine.concurrency.locking import FifoLock, tries
 from retrieval_store.engine.database.failures import (
     CORRUPTION_ERRORS,
@@ -97,7 +97,7 @@ class Access:
         self.maintained = (0, 0)  # of how many vectors, by whoever maintains it now
         self._held: Cache[None, None] = Cache(_evicting_weakly(self))
         self._accounted, self._calls = -1, 0
-        aware(self)
+        reset_after_fork(self)
 
     @property
     def name(self) -> str:
@@ -115,15 +115,15 @@ class Access:
         database = FileDatabase(directory / POINTS_NAME, POINTS, mode)
         return cls(database, directory, name, hooks)
 
-    def rest(self) -> None:
+    def close_idle(self) -> None:
         """Let go of files; the next call opens them again. What is known of them stays."""
-        self._database.rest()
+        self._database.close_idle()
         if self.directory is not None:
-            self.memory.rest()
+            self.memory.close_idle()
 
     def forget(self) -> None:
         """Let go of files and of all that is known of them; the next call gets them again."""
-        self._database.rest()
+        self._database.close_idle()
         if self.directory is not None:
             self.memory.forget()
 

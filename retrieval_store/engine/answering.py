@@ -123,7 +123,7 @@ def _by_several(view: SearchView, query: MultiQuery, trace: Trace) -> list[Score
 
 
 def _special(view: SearchView, name: str, kind: Kind) -> Space:
-    space = view.state.special.get(name)
+    space = view.state.non_dense.get(name)
     if space is None or space.kind != kind:
         raise InvalidArgumentError(f"there is no {kind} vector space {name!r}")
     return space

@@ -234,7 +234,7 @@ class Transaction:
 
     def put_points(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points as the rules say."""
-        if rules.known == "replace" or rules.where is not None:
+        if rules.on_existing == "replace" or rules.where is not None:
             self._overlay.note_committed()
         self.written += len(batch.ids)
         return storage.put(self._write, batch, rules, self._overlay)

@@ -187,14 +187,14 @@ class Memory:
         spaces = list(self._spaces.values())
         return any(s.index.covered > s.index.saved or s.codes.unsaved(True) for s in spaces)
 
-    def rest(self) -> None:
+    def close_idle(self) -> None:
         """Let go of files; they are opened again when they are needed."""
         with self._advancing:
             if self._maps_state:
                 self._cached = None
         for space in list(self._spaces.values()):
             space.vectors.close()
-            space.codes.rest()
+            space.codes.close_idle()
 
     @property
     def held(self) -> CachedState | None:

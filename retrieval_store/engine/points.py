@@ -30,19 +30,19 @@ from retrieval_store.engine.state.fetch import fetch, fetch_each
 from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage.files import POINTS_NAME
 from retrieval_store.engine.storage.log import changed_since, position
+from retrieval_store.engine.storage.non_dense import count_non_dense
 from retrieval_store.engine.storage.schema import (
     POINTS,
     Space,
-    as_kept,
     delete_space,
     insert_space,
     named_space,
     read_head,
     read_spaces,
+    resolve_ids,
     set_index,
     shows_an_integer,
 )
-from retrieval_store.engine.storage.special import count_special
 from retrieval_store.engine.storage.write import Write, finish
 from retrieval_store.errors import AlreadyExistsError
 from retrieval_store.filters.expression import Expression, PayloadPath, Scalar
@@ -195,11 +195,11 @@ class PointStore(Access):
         self._attend_if_wanted(view)
         return fetch(view, rows, fields)
 
-    def as_kept(self, ids: Sequence[str]) -> Sequence[PointId]:
+    def resolve_ids(self, ids: Sequence[str]) -> Sequence[PointId]:
         """The ids that points have which show as these strings."""
         if not any(map(shows_an_integer, ids)):
             return ids
-        return self.read(lambda view: as_kept(view.connection, ids))
+        return self.read(lambda view: resolve_ids(view.connection, ids))
 
     def count(self) -> int:
         """How many points there are."""
@@ -412,7 +412,7 @@ def _of_write(written: int, before: int, seq: int) -> tracing.Attributes:
 def _recorded(view: SearchView, space: Space) -> SpaceRecord:
     dense = view.state.spaces.get(space.name)
     if space.kind != "dense":
-        count = count_special(view.connection, space)
+        count = count_non_dense(view.connection, space)
     else:
         count = 0 if dense is None else dense.space.slots - dense.dead
     return SpaceRecord(

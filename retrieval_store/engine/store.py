@@ -138,10 +138,12 @@ class Store:
         """A copy of a collection, as it is at one moment, under another name; AlreadyExistsError
         for one that is taken."""
         record = CollectionRecord(str(uuid.uuid4()), name, self.record(collection_id).settings)
-        self.take_in(self, collection_id, record)
+        self.adopt_collection(self, collection_id, record)
         return record
 
-    def take_in(self, source: EmbeddedStore, collection_id: str, record: CollectionRecord) -> None:
+    def adopt_collection(
+        self, source: EmbeddedStore, collection_id: str, record: CollectionRecord
+    ) -> None:
         """Make, under this record, a collection that holds what one of another store, or of this
         one, holds at one moment; AlreadyExistsError for a name that is taken."""
         if not isinstance(source, Store) or (self.directory is None) != (source.directory is None):
@@ -304,7 +306,7 @@ class Store:
     def points(self, collection_id: str) -> PointStore:
         """The points of a collection; raises NotFoundError."""
         points = self._open.get(collection_id) or self._reopened(collection_id)
-        self._open.wake(collection_id, points)
+        self._open.mark_used(collection_id, points)
         return points
 
     def gauges(self) -> Iterator[tuple[str, Gauges]]:

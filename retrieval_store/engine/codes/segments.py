@@ -298,7 +298,7 @@ class SpaceCodes:
         """How many are mapped."""
         return len(self._files)
 
-    def rest(self) -> None:
+    def close_idle(self) -> None:
         """Let go of files, unless a thread is making codes; the next search maps them again."""
         self.filling.take_within(0, self._unmap, lambda: None)
 

@@ -10,8 +10,8 @@ from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.state.budget import BUDGET
 from retrieval_store.engine.state.layers import Layers, current, outside
+from retrieval_store.engine.storage.non_dense import read_blobs
 from retrieval_store.engine.storage.schema import Space
-from retrieval_store.engine.storage.special import read_blobs
 
 MOST = 2  # one part of the budget in so many, for the vectors of one space
 LOOKED_AT = 8  # points are read instead while they are fewer than one in so many, taken together

@@ -203,11 +203,11 @@ def _nearest(view: SearchView, step: Step, near: Near, wanted: int, within: With
     if isinstance(vector, SparseVector):
         mask = allowed_by(view, step.expression).mask
         corpus = allowed_by(view, near.corpus).mask
-        space = view.state.special[near.space]
+        space = view.state.non_dense[near.space]
         return Ranked(*rank_sparse(view, space, [vector], wanted, mask, corpus)[0])
-    if near.space in view.state.special:
+    if near.space in view.state.non_dense:
         rows = is_allowed(allowed_by(view, step.expression).mask, view.state.alive)
-        return Ranked(*rank_multi(view, view.state.special[near.space], vector, wanted, rows))
+        return Ranked(*rank_multi(view, view.state.non_dense[near.space], vector, wanted, rows))
     return _near_vectors(view, near, vector[None], wanted, step.expression)[0]
 
 
@@ -264,7 +264,7 @@ def _diverse(view: SearchView, step: Step, diverse: Diverse, within: Within) -> 
 
 def _likeness(view: SearchView, name: str, rows: Ints) -> Callable[[int], Floats]:
     """How alike all rows are to one of them."""
-    vectors, special = examples_of(view, name, rows), view.state.special.get(name)
+    vectors, special = examples_of(view, name, rows), view.state.non_dense.get(name)
     is_multi = special is not None and special.kind == "multi"
 
     def likeness(place: int) -> Floats:

@@ -8,7 +8,7 @@ from typing import BinaryIO, TypeVar
 
 from retrieval_store.base import posix
 from retrieval_store.engine.access import Access
-from retrieval_store.engine.concurrency.forking import aware
+from retrieval_store.engine.concurrency.forking import reset_after_fork
 from retrieval_store.engine.concurrency.locking import FifoLock, tries
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.storage.files import LOCK_NAME
@@ -23,7 +23,7 @@ class _Busy:
 
     def __init__(self) -> None:
         self._turns: dict[Path, FifoLock] = {}
-        aware(self)
+        reset_after_fork(self)
 
     def at(self, directory: Path) -> FifoLock:
         """The line for a directory."""

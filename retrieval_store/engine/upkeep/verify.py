@@ -135,7 +135,7 @@ def _comparisons(
 ) -> dict[str, Comparison]:
     """By their keys, how to compare derived files with what they are made of. There may be others,
     that are of no use any more."""
-    sparse = [s.number for s in view.state.special.values() if s.kind == "sparse"]
+    sparse = [s.number for s in view.state.non_dense.values() if s.kind == "sparse"]
     keys: list[ListKey] = [
         TRIGRAMS,
         *_words(find_analyzer),

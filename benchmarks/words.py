@@ -20,7 +20,7 @@ import retrieval_store
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.engine.store import Store
 from retrieval_store.filters.expression import Range
-from retrieval_store.interface.points import Fields, PointBatch, SpecialVectors, WriteRules
+from retrieval_store.interface.points import Fields, NonDenseVectors, PointBatch, WriteRules
 from retrieval_store.interface.questions import Question, Sparse, Step
 from retrieval_store.interface.spaces import NewSpace
 
@@ -107,7 +107,7 @@ def sparse(points: int, folder: Path) -> dict[str, float]:
     rules = WriteRules("update", "insert")
     for at in range(0, points, 5_000):
         ids = list(range(at, min(points, at + 5_000)))
-        items = SpecialVectors([vector() for _ in ids])
+        items = NonDenseVectors([vector() for _ in ids])
         collection.put(PointBatch(ids, {"s": items}, [{"n": i % 100} for i in ids]), rules)
     ingest = time.perf_counter() - start
     queries = [vector() for _ in range(QUERIES)]

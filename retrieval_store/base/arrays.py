@@ -17,9 +17,9 @@ Bools: TypeAlias = npt.NDArray[np.bool_]
 Indices: TypeAlias = npt.NDArray[np.uint32]
 AnyArray = TypeVar("AnyArray", bound=npt.NDArray[Any])
 DATATYPES: tuple[Datatype, ...] = get_args(Datatype)
-MOST_OF_HALVES = 65_504.0  # the largest number of float16
-BEYOND_HALVES = 65_536.0  # as which its infinity is read, see `as_float32`
-MOST_OF_BYTES = 255
+FLOAT16_MAX = 65_504.0  # the largest number of float16
+FLOAT16_INFINITY = 65_536.0  # as which its infinity is read, see `as_float32`
+UINT8_MAX = 255
 _HALF_SHIFT = 13  # bits of a float32's fraction that float16 lacks
 _HALF_BITS = np.int32(-0x70002000)  # of a float32 that float16 has: all but three of the exponent
 _HALF_SCALE = np.float32(2.0**112)  # exponents of float16 begin at -15, those of float32 at -127
@@ -35,15 +35,15 @@ class SparseVector:
 
 
 def as_float16(rows: Matrix) -> Halves:
-    """The nearest numbers of float16; none of them may lie beyond MOST_OF_HALVES, but
-    BEYOND_HALVES itself, which stands for all that do."""
+    """The nearest numbers of float16; none of them may lie beyond FLOAT16_MAX, but
+    FLOAT16_INFINITY itself, which stands for all that do."""
     with np.errstate(under="ignore", over="ignore"):
         return rows.astype(np.float16)
 
 
 def as_bytes(rows: Matrix) -> Bytes:
     """What is left of numbers when they are cut to whole ones, and to what a byte can hold."""
-    return rows.clip(0, MOST_OF_BYTES).astype(np.uint8)
+    return rows.clip(0, UINT8_MAX).astype(np.uint8)
 
 
 def as_float32(rows: Stored, into: Matrix | None = None) -> Matrix:
@@ -52,7 +52,7 @@ def as_float32(rows: Stored, into: Matrix | None = None) -> Matrix:
 
     numpy converts float16 number by number, which takes four times as long as a product. Moved by
     13 bits, the bits of a float16 are those of a float32 that is 2¹¹² times smaller, denormals
-    included. Infinities become BEYOND_HALVES, so that nothing is infinite where it is searched.
+    included. Infinities become FLOAT16_INFINITY, so that nothing is infinite where it is searched.
     """
     if rows.dtype == np.float32:
         return cast(Matrix, rows)

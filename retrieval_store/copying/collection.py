@@ -228,7 +228,7 @@ class CollectionCopy:
             entry = self._journal.advance(self.id, position=points.position())
             entry = self._journal.advance(self.id, spaces=spaces.numbers(points.spaces()))
             source, target = engines
-            target.take_in(source, self.id, replace(self.place.settings, id=entry.target))
+            target.adopt_collection(source, self.id, replace(self.place.settings, id=entry.target))
             self._journal.advance(self.id, whole=True)
             self._settled, self.place.called = self.place.record.settings, self.name
             bar.update(self._copied.count())

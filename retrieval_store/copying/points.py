@@ -9,10 +9,10 @@ import orjson
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.interface.points import (
     Fields,
+    NonDenseVectors,
     PointBatch,
     PointId,
     Points,
-    SpecialVectors,
     Vectors,
     VectorsRead,
     WriteRules,
@@ -22,7 +22,7 @@ from retrieval_store.interface.stores import Changes, PointsBackend
 PAGE, FIRST = 1_000, 16  # points that are read and written at once, at most and at first
 BYTES = 32_000_000  # that these have, about
 ROUNDED = 1e-5  # of a number, that a server's float32 may be off by
-WHOLE = WriteRules(known="replace", new="insert", merge_payloads=False)
+WHOLE = WriteRules(on_existing="replace", on_missing="insert", merge_payloads=False)
 Spaces: TypeAlias = Sequence[str]
 
 
@@ -186,7 +186,7 @@ def batch_of(points: Points) -> PointBatch:
     )
 
 
-def _given(column: VectorsRead) -> Vectors | SpecialVectors | None:
+def _given(column: VectorsRead) -> Vectors | NonDenseVectors | None:
     """The vectors of those points that have one; None where none has."""
     if isinstance(column, np.ndarray):
         if not column.shape[1]:
@@ -196,7 +196,7 @@ def _given(column: VectorsRead) -> Vectors | SpecialVectors | None:
     held = [(i, one) for i, one in enumerate(column) if one is not None]
     if not held:
         return None
-    return SpecialVectors([one for _, one in held], np.array([i for i, _ in held], np.int64))
+    return NonDenseVectors([one for _, one in held], np.array([i for i, _ in held], np.int64))
 
 
 def differing(one: Points, other: Points, tolerance: float) -> set[PointId]:

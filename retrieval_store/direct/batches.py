@@ -13,7 +13,7 @@ from retrieval_store.direct.modalities import loaded_from, skipped_in, sources_o
 from retrieval_store.direct.probing import ProbedEmbedder
 from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.interface.points import UNSET, PointBatch, SpecialVectors, Vectors
+from retrieval_store.interface.points import UNSET, NonDenseVectors, PointBatch, Vectors
 from retrieval_store.loaders import DataLoader
 
 
@@ -66,13 +66,13 @@ def _embedded(
     return Prepared(batch, embedded)
 
 
-def _sparse_vectors(records: Records) -> dict[str, Vectors | SpecialVectors]:
+def _sparse_vectors(records: Records) -> dict[str, Vectors | NonDenseVectors]:
     given = records.sparse_embeddings or ()
     places = [i for i, one in enumerate(given) if one is not None]
     if not places:
         return {}
     items = [one for one in given if one is not None]
-    return {SPARSE: SpecialVectors(items, np.array(places, np.int64))}
+    return {SPARSE: NonDenseVectors(items, np.array(places, np.int64))}
 
 
 def is_whole(batch: PointBatch) -> bool:

@@ -94,9 +94,9 @@ from retrieval_store.loaders import DataLoader
 Request: TypeAlias = tuple[Question, frozenset[str]]  # and the names in `include`
 FIRST = 5  # points that a notebook shows of a collection
 _log = log_of()
-_ADD = WriteRules(known="refuse", new="insert", needs_vector=SPACE)
-_UPDATE = WriteRules(known="update", new="ignore")
-_UPSERT = WriteRules(known="update", new="insert", needs_vector=SPACE)
+_ADD = WriteRules(on_existing="refuse", on_missing="insert", needs_vector=SPACE)
+_UPDATE = WriteRules(on_existing="update", on_missing="ignore")
+_UPSERT = WriteRules(on_existing="update", on_missing="insert", needs_vector=SPACE)
 
 
 class Collection:
@@ -261,7 +261,7 @@ class Collection:
         rules = changed(_UPSERT, merge_payloads=not (replace_metadata or replace))
         if replace:
             made = changed(made, batch=whole(made.batch))
-            rules = changed(rules, known="replace" if is_whole(made.batch) else "update")
+            rules = changed(rules, on_existing="replace" if is_whole(made.batch) else "update")
         return self._written(made, rules)
 
     def add_from(
@@ -609,7 +609,7 @@ class Collection:
 
     def _named(self, ids: Any, name: str = "ids") -> Sequence[PointId] | None:
         """The ids that are given, as points have them."""
-        return None if ids is None else self._backend.points.as_kept(ids_of(ids, name))
+        return None if ids is None else self._backend.points.resolve_ids(ids_of(ids, name))
 
     def _written(self, made: Prepared, rules: WriteRules) -> WriteResult:
         """Write a batch, and tell of it, and in the log, what wasn't written, and what doesn't
@@ -618,7 +618,7 @@ class Collection:
             _tell_of("records whose uris can't be loaded were left out", made.left_out)
         if made.batch.ids:
             points = self._backend.points
-            ids = points.as_kept(cast(Sequence[str], made.batch.ids))
+            ids = points.resolve_ids(cast(Sequence[str], made.batch.ids))
             ignored = points.put(changed(made.batch, ids=ids), rules).ignored
             self._embedder.written()
             if made.embedded is not None:

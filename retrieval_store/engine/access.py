@@ -19,8 +19,8 @@ from typing import NoReturn, TypeVar
 import apsw
 
 from retrieval_store.base import tracing
-from retrieval_store.engine.concurrency.forking import aware
-from retrieval_store.engine.concurrency.locking import Turns, tries
+from retrieval_store.engine.concurrency.forking import reset_after_fork
+from retrieval_store.engine.concurrency.locking import FifoLock, tries
 from retrieval_store.engine.database.failures import (
     CORRUPTION_ERRORS,
     LOCK_TIMEOUT_MS,
@@ -30,7 +30,7 @@ from retrieval_store.engine.database.failures import (
 )
 from retrieval_store.engine.database.pools import Database, FileDatabase, Reason
 from retrieval_store.engine.database.transactions import select as select_rows
-from retrieval_store.engine.memory import Memory, Moment
+from retrieval_store.engine.memory import CachedState, Memory
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.nearest.indexing import FindClass, built_in
 from retrieval_store.engine.state.budget import BUDGET, Cache
@@ -55,20 +55,21 @@ from retrieval_store.errors import (
 from retrieval_store.interface.records import Mode
 
 SHORTEST_PATIENCE_MS, LONGEST_PATIENCE_MS = 50, 1_600
-# Calls after a write at whose end the memory is weighed: without any write, too, queries get codes
-# from files. To weigh takes half as long as the shortest call.
-FIRST_CALLS, WEIGHED_EVERY = 4, 16
+# Calls after a write at whose end memory is accounted: without any write, too, queries get codes
+# from files. Accounting takes half as long as the shortest call.
+FIRST_CALLS, ACCOUNTED_EVERY = 4, 16
 Found = TypeVar("Found")
 A = TypeVar("A", bound="Access")
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
-    """What a collection needs of the store around it: classes of indexes by name, somebody to tell
-    when there is something to do for maintenance, and whether derived files may be used."""
+class StoreHooks:
+    """What a collection is given by its store. find_class: classes of indexes by name;
+    schedule_maintenance: called when there may be something to do for maintenance; uses_derived:
+    whether derived files may be used."""
 
     find_class: FindClass = built_in
-    attend: Callable[["Access"], None] = lambda access: None
+    schedule_maintenance: Callable[["Access"], None] = lambda access: None
     uses_derived: bool = True
 
 
@@ -80,23 +81,23 @@ class Access:
     """
 
     def __init__(
-        self, database: Database, directory: Path | None, name: str, around: Around
+        self, database: Database, directory: Path | None, name: str, hooks: StoreHooks
     ) -> None:
         self._database = database
         self.directory = directory
         self.label = Label(name)
         self._new_locks()
         self.closing = False
-        self._around = around
-        self._derived_from = directory if around.uses_derived else None
+        self._hooks = hooks
+        self._derived_from = directory if hooks.uses_derived else None
         self.memory = Memory(
-            directory, self._derived_from, around.find_class, database.path, self.label
+            directory, self._derived_from, hooks.find_class, database.path, self.label
         )
         self.dropped = False
         self.maintained = (0, 0)  # of how many vectors, by whoever maintains it now
-        self._held: Cache[None, None] = Cache(_weakly(self))
-        self._weighed, self._calls = -1, 0
-        aware(self)
+        self._held: Cache[None, None] = Cache(_evicting_weakly(self))
+        self._accounted, self._calls = -1, 0
+        reset_after_fork(self)
 
     @property
     def name(self) -> str:
@@ -104,25 +105,25 @@ class Access:
         return self.label.name
 
     def _new_locks(self) -> None:
-        self._writers, self.maintaining = Turns(), Turns()
+        self._writers, self.maintaining = FifoLock(), FifoLock()
 
     @classmethod
-    def open(cls: type[A], directory: Path, name: str, mode: Mode, around: Around) -> A:
+    def open(cls: type[A], directory: Path, name: str, mode: Mode, hooks: StoreHooks) -> A:
         """The one in this directory, whose files are opened when they are needed."""
         if directory.is_symlink():
             raise DamagedError(f"{directory} is a link; a collection is a directory of its own")
         database = FileDatabase(directory / POINTS_NAME, POINTS, mode)
-        return cls(database, directory, name, around)
+        return cls(database, directory, name, hooks)
 
-    def rest(self) -> None:
+    def close_idle(self) -> None:
         """Let go of files; the next call opens them again. What is known of them stays."""
-        self._database.rest()
+        self._database.close_idle()
         if self.directory is not None:
-            self.memory.rest()
+            self.memory.close_idle()
 
     def forget(self) -> None:
         """Let go of files and of all that is known of them; the next call gets them again."""
-        self._database.rest()
+        self._database.close_idle()
         if self.directory is not None:
             self.memory.forget()
 
@@ -131,27 +132,27 @@ class Access:
         """How many descriptors its files take."""
         return self._database.descriptors + self.memory.descriptors
 
-    def weigh(self) -> None:
+    def account_memory(self) -> None:
         """Tell the budget of this process what is in memory of the collection."""
         if self.directory is not None:
             self._held.put(None, None, self.memory.nbytes)
 
-    def let_go(self) -> None:
+    def evict(self) -> None:
         """Forget what is in memory, which the next call loads again; not while it is being
         maintained, since an index may be half built."""
         if self.maintaining.taken:
-            self.weigh()
+            self.account_memory()
         else:
-            self._weighed = -1
+            self._accounted = -1
             self.memory.forget()
 
     def _settle(self, seq: int) -> None:
         """At the end of a call that has seen the write `seq`, where no lock is held."""
         self._held.get(None)
-        self._calls = self._calls + 1 if seq == self._weighed else 1
-        if self._calls <= FIRST_CALLS or self._calls % WEIGHED_EVERY == 0:
-            self._weighed = seq
-            self.weigh()
+        self._calls = self._calls + 1 if seq == self._accounted else 1
+        if self._calls <= FIRST_CALLS or self._calls % ACCOUNTED_EVERY == 0:
+            self._accounted = seq
+            self.account_memory()
         BUDGET.settle(self._held)
 
     def close(self, reason: Reason) -> None:
@@ -172,9 +173,9 @@ class Access:
 
         def use(connection: apsw.Connection) -> Found:
             nonlocal seq
-            moment = self.memory.at(connection, self._head)
-            seq = moment.state.head.seq
-            return look(self.view(connection, moment))
+            cached = self.memory.at(connection, self._head)
+            seq = cached.state.head.seq
+            return look(self.view(connection, cached))
 
         try:
             found = self._database.read(use)
@@ -188,18 +189,18 @@ class Access:
         except CORRUPTION_ERRORS as error:
             raise corruption_error(error, self._database.path) from error
 
-    def moment(self) -> Moment:
+    def cached(self) -> CachedState:
         """What is in memory of the collection now."""
-        return self.read(lambda view: Moment(view.state, view.kept))
+        return self.read(lambda view: CachedState(view.state, view.kept))
 
     def state_in_database(self, view: SearchView) -> State:
         """The state that a view shows as the database alone has it. What is in memory may have been
         made of a file, which nothing that can't be made again goes by."""
         return load(view.connection, view.state.head, self.memory.open_vectors).state
 
-    def view(self, connection: apsw.Connection, moment: Moment) -> SearchView:
-        """What a call reads in a transaction that shows this moment."""
-        return View(connection, moment.state, moment.kept, self._derived_from, self.name)
+    def view(self, connection: apsw.Connection, cached: CachedState) -> SearchView:
+        """What a call reads in a transaction that shows this state."""
+        return View(connection, cached.state, cached.kept, self._derived_from, self.name)
 
     def write(self, change: Callable[[Write], Found]) -> Found:
         """What `change` returns, given a write transaction, which is committed unless it raises."""
@@ -311,16 +312,16 @@ class Access:
             raise self._gone() from None
 
 
-def _weakly(access: Access) -> Callable[[], None]:
+def _evicting_weakly(access: Access) -> Callable[[], None]:
     """Lets go of what is in memory of a collection, and keeps nothing of it alive."""
     reference = weakref.ref(access)
 
-    def let_go() -> None:
+    def evict() -> None:
         there = reference()
         if there is not None:
-            there.let_go()
+            there.evict()
 
-    return let_go
+    return evict
 
 
 def _emptied(connection: apsw.Connection, patience: int) -> bool:

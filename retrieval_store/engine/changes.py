@@ -18,7 +18,7 @@ from retrieval_store.base.patched import NOWHERE
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.filtering.masks import among, look
 from retrieval_store.engine.filtering.selecting import select
-from retrieval_store.engine.memory import Moment, nothing_kept, still_kept
+from retrieval_store.engine.memory import CachedState, nothing_kept, still_kept
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.state.layers import outside
 from retrieval_store.engine.state.state import advanced, rows_of
@@ -60,8 +60,8 @@ class Overlay:
     def __init__(self, access: Access, write: Write) -> None:
         self._access, self._write = access, write
         self._begun = write.head
-        self._committed: Moment | None = None
-        self._own: Moment | None = None
+        self._committed: CachedState | None = None
+        self._own: CachedState | None = None
 
     def note_committed(self) -> None:
         """Take note of what is committed: before anything is written, or not at all."""
@@ -133,10 +133,10 @@ class Overlay:
         before = self._own or self._committed
         step = advanced(before.state, connection, head, self._access.memory.open_vectors)
         if self._own is None or step.changed is None:
-            self._own = Moment(step.state, nothing_kept(head.seq, {}))
+            self._own = CachedState(step.state, nothing_kept(head.seq, {}))
         elif step.state is not before.state:
             kept = still_kept(before.kept, head.seq, step.changed, {})
-            self._own = Moment(step.state, kept)
+            self._own = CachedState(step.state, kept)
         return View(connection, self._own.state, self._own.kept)
 
 
@@ -234,7 +234,7 @@ class Transaction:
 
     def put_points(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points as the rules say."""
-        if rules.known == "replace" or rules.where is not None:
+        if rules.on_existing == "replace" or rules.where is not None:
             self._overlay.note_committed()
         self.written += len(batch.ids)
         return storage.put(self._write, batch, rules, self._overlay)

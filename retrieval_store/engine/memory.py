@@ -1,6 +1,6 @@
 """What this process has in memory of one collection, and how it follows the database.
 
-A *moment* is the state as of one write, and what was worked out of it. The next one is made under a
+The *cached state* is that of one write, and what was worked out of it. The next one is made under a
 lock, held while a transaction starts and the state is brought to its `seq`. Since each snapshot is
 taken under it, none is older than the state, and the state only moves forward. Nothing waits for a
 writer while holding it.
@@ -17,7 +17,7 @@ import apsw
 from retrieval_store.engine.codes.segments import SpaceCodes
 from retrieval_store.engine.database.failures import corruption_as_damage
 from retrieval_store.engine.filtering.allowed import AllowedCache
-from retrieval_store.engine.nearest.context import Kept
+from retrieval_store.engine.nearest.context import Caches
 from retrieval_store.engine.nearest.indexing import FindClass, SpaceIndex
 from retrieval_store.engine.state import state_files
 from retrieval_store.engine.state.layers import LayerCache
@@ -39,11 +39,11 @@ ReadHead: TypeAlias = Callable[[apsw.Connection], Head]
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class CachedState:
     """The state as of one write, and what was worked out of it."""
 
     state: State
-    kept: Kept
+    kept: Caches
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,34 +71,34 @@ class Memory:
         self._directory, self._derived_from = directory, derived_from
         self._find_class, self._database, self._label = find_class, database, label
         self._spaces: dict[tuple[int, int, int], OpenSpace] = {}
-        self._moment: Moment | None = None
+        self._cached: CachedState | None = None
         self.state_file = state_files.Known()
         self._new_locks()
 
     def _new_locks(self) -> None:
         self._advancing, self.compacting = threading.Lock(), threading.Lock()
 
-    def at(self, connection: apsw.Connection, read_head: ReadHead) -> Moment:
+    def at(self, connection: apsw.Connection, read_head: ReadHead) -> CachedState:
         """What a transaction shows that begins now."""
         with self._advancing:
-            moment = self._moment
+            cached = self._cached
             if (
-                moment is None
-                or read_seq(connection) != moment.state.head.seq
-                or not moment.state.is_whole
+                cached is None
+                or read_seq(connection) != cached.state.head.seq
+                or not cached.state.is_whole
             ):
-                self._moment = moment = self._next(connection, read_head(connection))
-            return moment
+                self._cached = cached = self._next(connection, read_head(connection))
+            return cached
 
-    def before(self, connection: apsw.Connection, head: Head) -> Moment:
+    def before(self, connection: apsw.Connection, head: Head) -> CachedState:
         """What a write transaction has found, which has changed nothing yet."""
         with self._advancing:
-            self._moment = moment = self._next(connection, head)
-            return moment
+            self._cached = cached = self._next(connection, head)
+            return cached
 
-    def _next(self, connection: apsw.Connection, head: Head) -> Moment:
+    def _next(self, connection: apsw.Connection, head: Head) -> CachedState:
         with corruption_as_damage(self._database):
-            old, step = self._moment, None
+            old, step = self._cached, None
             if old is not None and head.generation != old.state.head.generation:
                 self._let_go_of_generations_before(head.generation)
             if old is not None and old.state.is_whole:
@@ -114,8 +114,8 @@ class Memory:
             kept = nothing_kept(head.seq, held)
             if self._derived_from is not None and state_files.lacks_file(step.state):
                 kept.unsaved.add(state_files.KIND)
-            return Moment(step.state, kept)
-        return Moment(step.state, still_kept(old.kept, head.seq, step.changed, held))
+            return CachedState(step.state, kept)
+        return CachedState(step.state, still_kept(old.kept, head.seq, step.changed, held))
 
     def _loaded(self, connection: apsw.Connection, head: Head) -> Step:
         """The state from its file, or else from the database."""
@@ -179,36 +179,36 @@ class Memory:
     def has_something_to_save(self) -> bool:
         """Whether lists of words are held, or a state that is worth a file, or an index or codes
         that have grown since they were saved."""
-        moment = self._moment
-        if moment is not None and (
-            moment.kept.lists.held() or moment.state.count >= state_files.STATES_WORTH
+        cached = self._cached
+        if cached is not None and (
+            cached.kept.lists.held() or cached.state.count >= state_files.STATES_WORTH
         ):
             return True
         spaces = list(self._spaces.values())
         return any(s.index.covered > s.index.saved or s.codes.unsaved(True) for s in spaces)
 
-    def rest(self) -> None:
+    def close_idle(self) -> None:
         """Let go of files; they are opened again when they are needed."""
         with self._advancing:
             if self._maps_state:
-                self._moment = None
+                self._cached = None
         for space in list(self._spaces.values()):
             space.vectors.close()
-            space.codes.rest()
+            space.codes.close_idle()
 
     @property
-    def held(self) -> Moment | None:
+    def held(self) -> CachedState | None:
         """What is in memory, however old."""
-        return self._moment
+        return self._cached
 
     @property
     def nbytes(self) -> int:
         """Bytes in use for the state, codes and indexes; nothing of what lies in memory alone."""
-        moment = self._moment
-        if moment is None or self._directory is None:
+        cached = self._cached
+        if cached is None or self._directory is None:
             return 0
         held = sum(_bytes_of(space) for space in list(self._spaces.values()))
-        return held + state_bytes(moment.state)
+        return held + state_bytes(cached.state)
 
     @property
     def descriptors(self) -> int:
@@ -218,13 +218,13 @@ class Memory:
 
     @property
     def _maps_state(self) -> bool:
-        moment = self._moment
-        return moment is not None and moment.state.mapped is not None
+        cached = self._cached
+        return cached is not None and cached.state.mapped is not None
 
     def forget(self) -> None:
         """Let go of everything; readers keep what they use until they end."""
         with self._advancing:
-            self._moment = None
+            self._cached = None
             spaces, self._spaces = self._spaces, {}
         _close(spaces.values())
 
@@ -233,13 +233,13 @@ class Memory:
         memory alone stays."""
         self._new_locks()
         if self._directory is not None:
-            self._moment, self._spaces = None, {}
+            self._cached, self._spaces = None, {}
 
 
-def nothing_kept(seq: int, held: Mapping[str, OpenSpace]) -> Kept:
+def nothing_kept(seq: int, held: Mapping[str, OpenSpace]) -> Caches:
     """Nothing, of a state as of that write."""
     indexes, codes = _of_spaces(held)
-    return Kept(
+    return Caches(
         lists=LayerCache(seq),
         measures={},
         columns=LayerCache(seq),
@@ -251,7 +251,7 @@ def nothing_kept(seq: int, held: Mapping[str, OpenSpace]) -> Kept:
     )
 
 
-def still_kept(kept: Kept, seq: int, changed: Changed, held: Mapping[str, OpenSpace]) -> Kept:
+def still_kept(kept: Caches, seq: int, changed: Changed, held: Mapping[str, OpenSpace]) -> Caches:
     """What is still of use once rows have changed."""
     kept.columns.note(seq, changed.payload)
     kept.allowed.note(seq, changed.anything)

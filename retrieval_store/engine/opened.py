@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from retrieval_store.base import posix
-from retrieval_store.engine.concurrency.forking import aware
+from retrieval_store.engine.concurrency.forking import reset_after_fork
 from retrieval_store.engine.database.pools import Reason
 from retrieval_store.engine.points import PointStore
 from retrieval_store.errors import NotFoundError
@@ -34,7 +34,7 @@ class OpenCollections:
         self._awake: OrderedDict[str, PointStore] = OrderedDict()  # the last used last
         self._lock = threading.Lock()
         self._closed: Reason | None = None
-        aware(self)
+        reset_after_fork(self)
 
     def get(self, collection_id: str) -> PointStore | None:
         """The one that is open; None when none is, or when it has been deleted."""
@@ -61,7 +61,7 @@ class OpenCollections:
                 raise self._closed()
             return self._open.setdefault(collection_id, opening())
 
-    def wake(self, collection_id: str, points: PointStore) -> None:
+    def mark_used(self, collection_id: str, points: PointStore) -> None:
         """Note that the collection is used."""
         try:
             self._awake.move_to_end(collection_id)
@@ -72,12 +72,12 @@ class OpenCollections:
                 self._awake[collection_id] = points
                 idle = self._too_many()
             for unused in idle:
-                unused.rest()
+                unused.close_idle()
 
     def _too_many(self) -> list[PointStore]:
         """Take those that were unused for longest from the awake ones, if they have too many
         descriptors; not the last few, nor those that are being maintained."""
-        awake = list(self._awake.items())  # other threads change the order meanwhile, see `wake`
+        awake = list(self._awake.items())  # `mark_used` changes the order meanwhile
         taken = sum(points.descriptors for _, points in awake)
         most, idle = descriptor_limit() // SHARE, []
         for collection_id, points in awake[:-FEWEST_AWAKE]:

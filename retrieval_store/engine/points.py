@@ -13,7 +13,7 @@ from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.patched import NOWHERE
 from retrieval_store.base.tracing import returned, traced
-from retrieval_store.engine.access import Access, Around
+from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.changes import Transaction, passing_on
 from retrieval_store.engine.database.opening import create
 from retrieval_store.engine.database.pools import MemoryDatabase
@@ -29,19 +29,19 @@ from retrieval_store.engine.state.fetch import fetch
 from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage.files import POINTS_NAME
 from retrieval_store.engine.storage.log import changed_since, position
+from retrieval_store.engine.storage.non_dense import count_non_dense
 from retrieval_store.engine.storage.schema import (
     POINTS,
     Space,
-    as_kept,
     delete_space,
     insert_space,
     named_space,
     read_head,
     read_spaces,
+    resolve_ids,
     set_index,
     shows_an_integer,
 )
-from retrieval_store.engine.storage.special import count_special
 from retrieval_store.engine.storage.write import Write, finish
 from retrieval_store.errors import AlreadyExistsError
 from retrieval_store.filters.expression import Expression, PayloadPath, Scalar
@@ -63,7 +63,7 @@ from retrieval_store.interface.spaces import NewSpace, SpaceRecord
 from retrieval_store.interface.stores import Changes, IndexKind
 
 T = TypeVar("T")
-ATTENTION_EVERY = 2_000  # points written
+MAINTENANCE_EVERY = 2_000  # points written
 # Hits, how they were found, in which state, and the lists of words that would have been of use or
 # should be saved.
 _Answered: TypeAlias = tuple[list[Hits], Trace, State, list[Hashable]]
@@ -76,7 +76,7 @@ class PointStore(Access):
     collection has been deleted, by whichever process.
     """
 
-    _unattended = 0
+    _unmaintained = 0
 
     @classmethod
     def create(
@@ -85,7 +85,7 @@ class PointStore(Access):
         name: str,
         spaces: Mapping[str, NewSpace],
         mode: Mode,
-        around: Around,
+        hooks: StoreHooks,
     ) -> "PointStore":
         """A new, empty one with these vector spaces; the directory must exist."""
 
@@ -94,9 +94,9 @@ class PointStore(Access):
                 insert_space(connection, space_name, space)
 
         if directory is None:
-            return cls(MemoryDatabase(POINTS, add_spaces), None, name, around)
+            return cls(MemoryDatabase(POINTS, add_spaces), None, name, hooks)
         create(directory / POINTS_NAME, POINTS, add_spaces)
-        return cls.open(directory, name, mode, around)
+        return cls.open(directory, name, mode, hooks)
 
     @property
     def embedded(self) -> "PointStore":
@@ -104,12 +104,12 @@ class PointStore(Access):
         return self
 
     @classmethod
-    def copied_in_memory(cls, source: Access, name: str, around: Around) -> "PointStore":
+    def copied_in_memory(cls, source: Access, name: str, hooks: StoreHooks) -> "PointStore":
         """One in memory that holds what another one in memory holds at this moment."""
 
         def copy(view: SearchView) -> PointStore:
             database = MemoryDatabase(POINTS, like=view.connection)
-            points = cls(database, None, name, around)
+            points = cls(database, None, name, hooks)
             for space in view.state.spaces.values():
                 vectors = points.memory.open_vectors(space.space, view.state.head.generation)
                 vectors.append(0, space.vectors.rows(space.space.slots))
@@ -192,11 +192,11 @@ class PointStore(Access):
         self._attend_if_wanted(view)
         return fetch(view, rows, fields)
 
-    def as_kept(self, ids: Sequence[str]) -> Sequence[PointId]:
+    def resolve_ids(self, ids: Sequence[str]) -> Sequence[PointId]:
         """The ids that points have which show as these strings."""
         if not any(map(shows_an_integer, ids)):
             return ids
-        return self.read(lambda view: as_kept(view.connection, ids))
+        return self.read(lambda view: resolve_ids(view.connection, ids))
 
     def count(self) -> int:
         """How many points there are."""
@@ -265,14 +265,14 @@ class PointStore(Access):
         _, trace, state, wanted = answered
         tracing.note(lambda: of_search(trace, state))
         if wanted or trace.lacking_cells > FRESH_CELLS:
-            self._around.attend(self)
+            self._hooks.schedule_maintenance(self)
         return answered
 
     def _attend_now_and_then(self, written: int) -> None:
-        self._unattended += written
-        if self._unattended >= ATTENTION_EVERY:
-            self._unattended = 0
-            self._around.attend(self)
+        self._unmaintained += written
+        if self._unmaintained >= MAINTENANCE_EVERY:
+            self._unmaintained = 0
+            self._hooks.schedule_maintenance(self)
 
     def spaces(self) -> list[SpaceRecord]:
         """The vector spaces, in the order in which they were added."""
@@ -302,7 +302,7 @@ class PointStore(Access):
             finish(write, NOWHERE, 0, 0)
 
         self.write(change)
-        self._around.attend(self)
+        self._hooks.schedule_maintenance(self)
 
     @traced("get", returned)
     def in_order(
@@ -337,7 +337,7 @@ class PointStore(Access):
 
     def _attend_if_wanted(self, view: SearchView) -> None:
         if view.kept.unsaved or view.kept.lists.demand.wanted():
-            self._around.attend(self)
+            self._hooks.schedule_maintenance(self)
 
     def mark_dropped(self) -> None:
         """From here on every call, in any process, raises NotFoundError."""
@@ -378,7 +378,7 @@ def _of_write(written: int, before: int, seq: int) -> tracing.Attributes:
 def _recorded(view: SearchView, space: Space) -> SpaceRecord:
     dense = view.state.spaces.get(space.name)
     if space.kind != "dense":
-        count = count_special(view.connection, space)
+        count = count_non_dense(view.connection, space)
     else:
         count = 0 if dense is None else dense.space.slots - dense.dead
     return SpaceRecord(

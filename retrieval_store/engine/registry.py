@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from retrieval_store.base.logs import log_of
-from retrieval_store.engine.concurrency.forking import aware
+from retrieval_store.engine.concurrency.forking import reset_after_fork
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.database.syncing import sync_directory
 from retrieval_store.engine.nearest.indexing import FindClass, built_in
@@ -53,7 +53,7 @@ class _Open:
     def __init__(self) -> None:
         self.stores: dict[_Key, _Shared] = {}
         self.lock = threading.RLock()
-        aware(self)
+        reset_after_fork(self)
 
     def forget_after_fork(self) -> None:
         """In a child: no thread holds the lock."""

@@ -22,7 +22,7 @@ from retrieval_store.engine.codes.segments import (
 from retrieval_store.engine.database.failures import corruption_as_damage
 from retrieval_store.engine.database.pools import FileDatabase
 from retrieval_store.engine.database.transactions import select
-from retrieval_store.engine.nearest.context import Kept, SearchView, Trace
+from retrieval_store.engine.nearest.context import Caches, SearchView, Trace
 from retrieval_store.engine.nearest.indexing import is_worth_an_index
 from retrieval_store.engine.state.budget import BUDGET
 from retrieval_store.engine.state.state import SpaceState, State, state_bytes
@@ -99,7 +99,7 @@ def gauges(points: Access, mode: Mode) -> Gauges:
 
 
 def _watched(
-    connection: apsw.Connection, state: State | None, kept: Kept | None, directory: Path | None
+    connection: apsw.Connection, state: State | None, kept: Caches | None, directory: Path | None
 ) -> Gauges:
     """As the database is now; what is in memory may be behind it."""
     head = read_head(connection)
@@ -122,7 +122,7 @@ def _watched(
 
 
 def _behind(
-    connection: apsw.Connection, space: Space, generation: int, kept: Kept | None
+    connection: apsw.Connection, space: Space, generation: int, kept: Caches | None
 ) -> tuple[int, int]:
     """How many vectors of a space lack a place in its index, and codes, where they should have
     them; both in memory and in files."""
@@ -157,7 +157,9 @@ def _refuse_other_slots(connection: apsw.Connection, space: Space, generation: i
         )
 
 
-def _uncoded(connection: apsw.Connection, space: Space, generation: int, kept: Kept | None) -> Ints:
+def _uncoded(
+    connection: apsw.Connection, space: Space, generation: int, kept: Caches | None
+) -> Ints:
     """The slots without codes, neither in files, where there are full segments only, nor in
     memory."""
     covered = _coded_in_files(connection, space, generation)
@@ -225,7 +227,7 @@ def compiled() -> dict[str, str | None]:
     return {"instructions": there.name, "advice": None}
 
 
-def _in_memory(state: State, kept: Kept, directory: Path | None) -> dict[str, int]:
+def _in_memory(state: State, kept: Caches, directory: Path | None) -> dict[str, int]:
     memory = {
         "state": state_bytes(state),
         "columns": kept.columns.nbytes,

@@ -10,7 +10,7 @@ from typing import TypeVar
 from retrieval_store.base.json_values import Payload, is_unicode
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.words import Analyzer
-from retrieval_store.engine.access import Around
+from retrieval_store.engine.access import StoreHooks
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.database.opening import create
 from retrieval_store.engine.database.pools import FileDatabase, MemoryDatabase
@@ -59,7 +59,7 @@ class Store:
         uses_derived: bool = True,
     ) -> None:
         self.directory = directory
-        self._around = Around(find_class, upkeep.want, uses_derived)
+        self._hooks = StoreHooks(find_class, upkeep.want, uses_derived)
         self.mode: Mode = mode
         self.is_new = False  # on disk
         self._open = OpenCollections()
@@ -119,7 +119,7 @@ class Store:
         for one that is taken, unless the collection of that name is to be replaced."""
         if self.directory is None:
             raise InvalidArgumentError("a snapshot isn't restored into memory; name a directory")
-        with unpacked(snapshot, self.directory / RESTORING, self._around.find_class) as found:
+        with unpacked(snapshot, self.directory / RESTORING, self._hooks.find_class) as found:
             folder, manifest = found
             if len(manifest.collections) != 1:
                 raise InvalidArgumentError(
@@ -138,10 +138,12 @@ class Store:
         """A copy of a collection, as it is at one moment, under another name; AlreadyExistsError
         for one that is taken."""
         record = CollectionRecord(str(uuid.uuid4()), name, self.record(collection_id).settings)
-        self.take_in(self, collection_id, record)
+        self.adopt_collection(self, collection_id, record)
         return record
 
-    def take_in(self, source: EmbeddedStore, collection_id: str, record: CollectionRecord) -> None:
+    def adopt_collection(
+        self, source: EmbeddedStore, collection_id: str, record: CollectionRecord
+    ) -> None:
         """Make, under this record, a collection that holds what one of another store, or of this
         one, holds at one moment; AlreadyExistsError for a name that is taken."""
         if not isinstance(source, Store) or (self.directory is None) != (source.directory is None):
@@ -149,7 +151,7 @@ class Store:
         if self.directory is None:
             points = source.points(collection_id)
             self._create_in_memory(
-                record, lambda _, around: PointStore.copied_in_memory(points, record.name, around)
+                record, lambda _, hooks: PointStore.copied_in_memory(points, record.name, hooks)
             )
             return
         self._catalog.refuse_if_read_only()
@@ -163,9 +165,9 @@ class Store:
     def copied(self, collection_id: str) -> Iterator[PointStore]:
         """The points of a collection as they are now, in a copy that goes afterwards."""
         beside = None if self.mode == "read-only" else self.directory
-        around = Around(self._around.find_class, uses_derived=False)
+        hooks = StoreHooks(self._hooks.find_class, uses_derived=False)
         with private_copy(self.points(collection_id), beside) as files:
-            points = PointStore.open(files, collection_id, "relaxed", around)
+            points = PointStore.open(files, collection_id, "relaxed", hooks)
             try:
                 yield points
             finally:
@@ -197,7 +199,7 @@ class Store:
     def _create_in_memory(self, record: CollectionRecord, make: Callable[..., PointStore]) -> None:
         def finish(entries: Entries) -> None:
             entries.insert(record)
-            self._open.add(record.id, make(self.mode, self._around))
+            self._open.add(record.id, make(self.mode, self._hooks))
 
         try:
             self._catalog.write(finish)
@@ -217,7 +219,7 @@ class Store:
                 return False  # someone who opened the store meanwhile has taken it for a leftover
             entries.insert(record)
             (directory / record.id).mkdir()
-            self._open.add(record.id, make(self.mode, self._around))
+            self._open.add(record.id, make(self.mode, self._hooks))
             sync_directory(directory)
             return True
 
@@ -304,7 +306,7 @@ class Store:
     def points(self, collection_id: str) -> PointStore:
         """The points of a collection; raises NotFoundError."""
         points = self._open.get(collection_id) or self._reopened(collection_id)
-        self._open.wake(collection_id, points)
+        self._open.mark_used(collection_id, points)
         return points
 
     def gauges(self) -> Iterator[tuple[str, Gauges]]:
@@ -342,7 +344,7 @@ class Store:
                 if lost is not None:
                     yield lost
                     continue
-                find_class, find_analyzer = self._around.find_class, partial(analyzer_of, record)
+                find_class, find_analyzer = self._hooks.find_class, partial(analyzer_of, record)
                 for report in verify_collection(
                     directory, record.name, self.mode, find_class, find_analyzer
                 ):
@@ -366,7 +368,7 @@ class Store:
     def _forget(self, collection_id: str) -> None:
         points = self._open.get(collection_id)
         if points is not None:
-            points.let_go()
+            points.evict()
 
     def optimize(self, collection_id: str, progress: Progress) -> None:
         """Compact a collection and let go of all that was deleted."""
@@ -394,7 +396,7 @@ class Store:
         directory = self._directory_of(collection_id)
         if directory is None:  # what is in memory is open, or gone
             raise NotFoundError.of_deleted(f"Collection {record.name!r}")
-        opening = partial(PointStore.open, directory, record.name, self.mode, self._around)
+        opening = partial(PointStore.open, directory, record.name, self.mode, self._hooks)
         return self._open.opened(collection_id, opening)
 
     def _read(self, look: Callable[[Entries], T]) -> T:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.base.arrays import BEYOND_HALVES, MOST_OF_HALVES
+from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX
 from retrieval_store.base.json_values import shown
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.direct.arguments import records_of
@@ -169,9 +169,9 @@ class Checker:
             )
         if self._expected.is_half:
             sizes = np.abs(np.asarray(embedding, np.float32))
-            if ((sizes > MOST_OF_HALVES) & (sizes != BEYOND_HALVES)).any():
+            if ((sizes > FLOAT16_MAX) & (sizes != FLOAT16_INFINITY)).any():
                 raise InvalidArgumentError(
-                    f"embedding has a number beyond {MOST_OF_HALVES:,.0f}, but the collection "
+                    f"embedding has a number beyond {FLOAT16_MAX:,.0f}, but the collection "
                     "keeps float16"
                 )
 

@@ -10,7 +10,7 @@ from retrieval_store.base.json_values import Payload
 from retrieval_store.filters.expression import Expression
 
 PointId: TypeAlias = str | int
-SpecialVector: TypeAlias = SparseVector | Matrix
+NonDenseVector: TypeAlias = SparseVector | Matrix
 
 
 class Unset(Enum):
@@ -37,14 +37,14 @@ class Vectors:
 
 
 @dataclass(frozen=True, slots=True)
-class SpecialVectors:
+class NonDenseVectors:
     """Vectors for some points of a batch, in a space that isn't dense.
 
     items: for each a SparseVector, or a (m, dim) float32 matrix of its several vectors; positions:
     as in `Vectors`.
     """
 
-    items: Sequence[SpecialVector]
+    items: Sequence[NonDenseVector]
     positions: Ints | None = None
 
 
@@ -54,7 +54,7 @@ class PointBatch:
     UNSET as one of its items; new points get null."""
 
     ids: Sequence[PointId]
-    vectors: Mapping[str, Vectors | SpecialVectors] = field(default_factory=dict)
+    vectors: Mapping[str, Vectors | NonDenseVectors] = field(default_factory=dict)
     payloads: Sequence[MaybePayload] | None = None
     documents: Sequence[MaybeText] | None = None
     uris: Sequence[MaybeText] | None = None
@@ -64,16 +64,16 @@ class PointBatch:
 class WriteRules:
     """How `put` treats points that exist, points that don't, and payloads.
 
-    known: "update" changes what is given of a point, "replace" makes the point what the batch says,
-    so that what isn't given is gone, vectors too; "ignore" leaves it as it is. new: "refuse" is a
-    NotFoundError. merge_payloads: keys of the new payload replace those of the old, a None deletes
-    the key; otherwise the new payload replaces the old. needs_vector: the space in which each new
-    point must have a vector, None when points may come without. where: known points that don't
-    fulfil it are ignored.
+    on_existing: "update" changes what is given of a point, "replace" makes the point what the batch
+    says, so that what isn't given is gone, vectors too; "ignore" leaves it as it is, "refuse" is an
+    IDAlreadyExistsError. on_missing: "refuse" is a NotFoundError. merge_payloads: keys of the new
+    payload replace those of the old, a None deletes the key; otherwise the new payload replaces the
+    old. needs_vector: the space in which each new point must have a vector, None when points may
+    come without. where: points that exist and don't fulfil it are ignored.
     """
 
-    known: Literal["refuse", "update", "replace", "ignore"]
-    new: Literal["insert", "ignore", "refuse"]
+    on_existing: Literal["refuse", "update", "replace", "ignore"]
+    on_missing: Literal["insert", "ignore", "refuse"]
     merge_payloads: bool = True
     needs_vector: str | None = None
     where: Expression | None = None
@@ -137,7 +137,7 @@ class Fields:
     version: bool = False
 
 
-VectorsRead: TypeAlias = Matrix | list[SpecialVector | None]
+VectorsRead: TypeAlias = Matrix | list[NonDenseVector | None]
 
 
 @dataclass(slots=True)  # nobody changes it; frozen, it would take three times as long to make

@@ -100,7 +100,7 @@ class PointsBackend(Protocol):
         numbers first, or all that backwards; each once. InvalidArgumentError where that can't be.
         """
 
-    def as_kept(self, ids: Sequence[str]) -> Sequence[PointId]:
+    def resolve_ids(self, ids: Sequence[str]) -> Sequence[PointId]:
         """The ids that points have which show as these strings: where no point has "7", but one the
         integer 7, that."""
 
@@ -310,7 +310,7 @@ class EmbeddedStore(CollectionStore, Protocol):
     def copied(self, collection_id: str) -> AbstractContextManager[EmbeddedPoints]:
         """The points of a collection as they are now, in a copy that goes afterwards."""
 
-    def take_in(
+    def adopt_collection(
         self, source: "EmbeddedStore", collection_id: str, record: CollectionRecord
     ) -> None:
         """Make, under this record, a collection that holds what one of another store on disk, or of

@@ -35,7 +35,7 @@ from retrieval_store.filters.expression import (
 )
 from retrieval_store.interface.stores import IndexKind
 from retrieval_store.remote.indexes import PayloadIndexes, is_written, written
-from retrieval_store.remote.kept.numbers import ROUNDED, is_sharp
+from retrieval_store.remote.kept.numbers import ROUNDED, survives_rounding
 from retrieval_store.remote.kept.payloads import DOCUMENT, LISTS, RESERVED, point_id
 
 MOST_NUMBERS = 100  # that are sent one by one
@@ -169,7 +169,7 @@ def _said(name: str, limit: int | float, upper: bool) -> tuple[str, float] | boo
     """The bound to send for one: itself, or, where numbers are kept or compared rounded, one that
     is beyond rounding, on the side that is necessary (`upper`) or enough. True: no restriction;
     False: nothing at all."""
-    if is_sharp(limit):
+    if survives_rounding(limit):
         return name, float(limit)
     is_lower = name.startswith("g")
     try:

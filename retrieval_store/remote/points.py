@@ -160,7 +160,7 @@ class RemotePoints:
         """A cluster lists points in the order of insertion alone."""
         raise InvalidArgumentError("order_by isn't there on a cluster")
 
-    def as_kept(self, ids: Sequence[str]) -> Sequence[PointId]:
+    def resolve_ids(self, ids: Sequence[str]) -> Sequence[PointId]:
         """All ids are strings here."""
         return ids
 

@@ -20,10 +20,10 @@ from retrieval_store.errors import (
 )
 from retrieval_store.interface.points import (
     UNSET,
+    NonDenseVectors,
     PointBatch,
     PointId,
     PutResult,
-    SpecialVectors,
     Vectors,
     WriteRules,
     merged,
@@ -88,14 +88,14 @@ def prepared(
 ) -> Prepared:
     """What inserts and updates points as the rules say. known: those of the batch that exist."""
     refuse_reserved(batch.payloads or ())
-    if known and rules.known == "refuse":
+    if known and rules.on_existing == "refuse":
         existing = sorted(known.values(), key=lambda held: held.order)
         ids = [held.id for held in existing]
         raise IDAlreadyExistsError(existing_ids(ids))
     vectors, others = _vectors(collection, batch), _sparse_vectors(batch)
-    keeps = collection.settings.sparse is not None and rules.known != "replace"
+    keeps = collection.settings.sparse is not None and rules.on_existing != "replace"
     new = [i for i, one in enumerate(batch.ids) if one not in known]
-    inserted = new if rules.new == "insert" else []
+    inserted = new if rules.on_missing == "insert" else []
     lacking = [batch.ids[i] for i in inserted if i not in vectors]
     if lacking and rules.needs_vector is not None:
         raise InvalidArgumentError(f"no embedding is given for new ids: {listed(lacking)}")
@@ -111,7 +111,7 @@ def prepared(
     _refuse_long(collection, changes, words)
     if vectors and changes:
         collection.fix_dimension(len(next(iter(vectors.values())).sent))
-    ignored = [] if rules.new == "insert" else [batch.ids[i] for i in new]
+    ignored = [] if rules.on_missing == "insert" else [batch.ids[i] for i in new]
     requests = map(Request, _batches(collection, changes, words), count())
     return Prepared(requests, PutResult(len(inserted), len(known), ignored))
 
@@ -160,13 +160,13 @@ def _sparse_vectors(batch: PointBatch) -> dict[int, models.SparseVector]:
     """The sparse vectors of the batch, by place."""
     found: dict[int, models.SparseVector] = {}
     for given in batch.vectors.values():
-        if isinstance(given, SpecialVectors):
+        if isinstance(given, NonDenseVectors):
             vectors = [sparse(one) for one in given.items if isinstance(one, SparseVector)]
             found.update(zip(_places(batch, given), vectors, strict=True))
     return found
 
 
-def _places(batch: PointBatch, given: Vectors | SpecialVectors) -> Sequence[int]:
+def _places(batch: PointBatch, given: Vectors | NonDenseVectors) -> Sequence[int]:
     return range(len(batch.ids)) if given.positions is None else given.positions.tolist()
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from retrieval_store.base.arrays import MOST_OF_HALVES, as_float16, as_float32, distinct
+from retrieval_store.base.arrays import FLOAT16_MAX, as_float16, as_float32, distinct
 
 EVERY = np.arange(2**16, dtype=np.uint16).view(np.float16)
 
@@ -18,13 +18,13 @@ def test_every_number_of_float16_is_the_same_as_float32():
     finite = EVERY[np.isfinite(EVERY)]
     assert len(finite) == 2**16 - 2 * 2**10
     assert np.array_equal(bits(as_float32(finite)), bits(finite.astype(np.float32)))
-    assert finite.max() == MOST_OF_HALVES
+    assert finite.max() == FLOAT16_MAX
 
 
 def test_what_is_no_number_of_float16_becomes_one_of_float32():
     odd = EVERY[~np.isfinite(EVERY)]
     assert np.isfinite(as_float32(odd)).all()
-    assert (np.abs(as_float32(odd)) > MOST_OF_HALVES).all()
+    assert (np.abs(as_float32(odd)) > FLOAT16_MAX).all()
 
 
 def test_rows_go_into_the_array_that_is_given_and_those_of_float32_stay_where_they_are():

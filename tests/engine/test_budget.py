@@ -140,12 +140,12 @@ def test_a_collection_that_rests_has_no_files_and_forgets_nothing(tmp_path, monk
         query = {"query_embeddings": np.ones(DIMENSION), "where": {"key1": 2}}
         expected = things.query(**query)
         points = things._backend.points
-        moment = points.moment()
+        cached = points.cached()
         others.count()
-        assert points.descriptors == len(moment.state.spaces)  # the number of files, none open
+        assert points.descriptors == len(cached.state.spaces)  # the number of files, none open
         assert not points._database._idle
         assert things.query(**query) == expected
-        assert points.moment() == moment
+        assert points.cached() == cached
 
 
 def test_as_many_collections_are_awake_as_there_are_descriptors_for(tmp_path, monkeypatch):

@@ -29,8 +29,8 @@ from retrieval_store.interface.points import (
     UNSET,
     Content,
     Fields,
+    NonDenseVectors,
     PointBatch,
-    SpecialVectors,
     Vectors,
     WriteRules,
     merged,
@@ -41,7 +41,7 @@ from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.questions import by_sparse, nearest_to, search
 from tests.often import up_to
 
-REPLACE = WriteRules(known="replace", new="insert")
+REPLACE = WriteRules(on_existing="replace", on_missing="insert")
 ALL = Fields(payload=True, document=True, uri=True, vectors=("v", "w"), version=True)
 
 
@@ -184,7 +184,9 @@ def test_each_operation_has_a_number_which_is_the_version_of_what_it_changed(poi
 
 def test_a_point_that_is_replaced_is_what_the_batch_says_and_no_more(points):
     points.put(
-        PointBatch([0, 1], {"s": SpecialVectors([sparse(7)] * 2)}, None, ["one", "two"], ["u"] * 2),
+        PointBatch(
+            [0, 1], {"s": NonDenseVectors([sparse(7)] * 2)}, None, ["one", "two"], ["u"] * 2
+        ),
         UPSERT,
     )
     given = PointBatch(
@@ -323,7 +325,7 @@ class Put:
         places = np.array([i for i, value in enumerate(given) if value is not None], np.int64)
         chosen = [value for value in given if value is not None]
         if name == "s":
-            return SpecialVectors([sparse(value) for value in chosen], places)
+            return NonDenseVectors([sparse(value) for value in chosen], places)
         return Vectors(np.array(chosen, np.float32).reshape(-1, 1), places)
 
     def on(self, changes):
@@ -331,22 +333,22 @@ class Put:
 
     def on_model(self, model, operation, spaces):
         known = [i for i in self.ids if i in model]
-        if self.rules.new == "refuse" and len(known) < len(self.ids):
+        if self.rules.on_missing == "refuse" and len(known) < len(self.ids):
             raise NotFoundError
-        if self.rules.known == "refuse" and known:
+        if self.rules.on_existing == "refuse" and known:
             raise IDAlreadyExistsError
         for at, i in enumerate(self.ids):
-            if i not in model and self.rules.new == "ignore":
+            if i not in model and self.rules.on_missing == "ignore":
                 continue
             if i in model and (
-                self.rules.known == "ignore" or not matches(i, model[i], self.rules.where)
+                self.rules.on_existing == "ignore" or not matches(i, model[i], self.rules.where)
             ):
                 continue
             self._write(model, i, at)
             model[i].version = operation
 
     def _write(self, model, i, at):
-        new = i not in model or self.rules.known == "replace"
+        new = i not in model or self.rules.on_existing == "replace"
         if i not in model:
             model[i] = Held()
         elif new:

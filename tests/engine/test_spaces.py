@@ -14,7 +14,7 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
-from retrieval_store.interface.points import Fields, PointBatch, SpecialVectors
+from retrieval_store.interface.points import Fields, NonDenseVectors, PointBatch
 from retrieval_store.interface.spaces import NewSpace, SpaceRecord
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.indexed import until
@@ -32,7 +32,7 @@ def vectors_in(points, space):
 
 
 def special(ids, space, items):
-    return PointBatch(ids, {space: SpecialVectors(items)})
+    return PointBatch(ids, {space: NonDenseVectors(items)})
 
 
 def test_numbers_kept_as_bytes_are_cut_to_whole_ones_from_0_to_255(store):

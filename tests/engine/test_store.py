@@ -278,10 +278,10 @@ def test_the_id_of_a_collection_that_is_there_is_never_begun_again(tmp_path):
         things.add(["p"], [[1, 2]])
         stores = [client._session.store for client in (source, target)]
         record = replace(stores[0].named("things"), id=str(uuid.uuid4()))
-        stores[1].take_in(stores[0], str(things.id), record)
+        stores[1].adopt_collection(stores[0], str(things.id), record)
         for name in ("things", "others"):
             with pytest.raises(AlreadyExistsError):
-                stores[1].take_in(stores[0], str(things.id), replace(record, name=name))
+                stores[1].adopt_collection(stores[0], str(things.id), replace(record, name=name))
     with retrieval_store.Client(tmp_path / "b") as target:
         assert target.count_collections() == 1
         assert not [one for one in target.verify() if one.problem]

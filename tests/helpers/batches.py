@@ -4,12 +4,12 @@ import numpy as np
 import scipy.sparse
 
 from retrieval_store.base.arrays import SparseVector
-from retrieval_store.interface.points import PointBatch, SpecialVectors, Vectors, WriteRules
+from retrieval_store.interface.points import NonDenseVectors, PointBatch, Vectors, WriteRules
 from retrieval_store.interface.spaces import NewSpace
 
 TERMS, POINTS = 500, 300  # of sparse vectors
-ADD = WriteRules(known="refuse", new="insert")
-UPSERT = WriteRules(known="update", new="insert")
+ADD = WriteRules(on_existing="refuse", on_missing="insert")
+UPSERT = WriteRules(on_existing="update", on_missing="insert")
 
 
 def sparse_items(count, seed=0, dense=0.03):
@@ -22,7 +22,7 @@ def sparse_items(count, seed=0, dense=0.03):
 
 
 def put(points, ids, items, rules=UPSERT, **more):
-    points.put(PointBatch(ids, {"s": SpecialVectors(items)}, **more), rules)
+    points.put(PointBatch(ids, {"s": NonDenseVectors(items)}, **more), rules)
 
 
 def points_of(store, **spaces):

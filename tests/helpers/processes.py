@@ -54,7 +54,7 @@ def eager_indexes(set_attribute) -> None:
 
     set_attribute(indexing, "WORTH_CELLS", 1)
     set_attribute(points, "FRESH_CELLS", 0)
-    set_attribute(points, "ATTENTION_EVERY", 1)
+    set_attribute(points, "MAINTENANCE_EVERY", 1)
     set_attribute(compaction, "DEAD_CELLS", 2_000)
     set_attribute(filling, "LOADING", 0)
     use_index(set_attribute)
@@ -82,7 +82,7 @@ def eager_codes(set_attribute) -> None:
     for module in (segments, report):
         set_attribute(module, "LEAST_CELLS", 0)
     set_attribute(points, "FRESH_CELLS", 0)
-    set_attribute(points, "ATTENTION_EVERY", 1)
+    set_attribute(points, "MAINTENANCE_EVERY", 1)
     set_attribute(planner, "PASS", -1e9)
     set_attribute(planner, "FEW_OF_ALL", 1)
     set_attribute(methods, "MOST_SHARE", 1)

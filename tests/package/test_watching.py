@@ -332,7 +332,7 @@ def test_gauges_tell_what_lags_behind(tmp_path):
 @pytest.mark.parametrize("removed", ["deleted", "replaced"])
 def test_vectors_that_are_no_more_are_not_missed_among_the_codes(tmp_path, monkeypatch, removed):
     eager_codes(monkeypatch.setattr)
-    for name in ("FRESH_CELLS", "ATTENTION_EVERY"):  # nobody makes codes meanwhile
+    for name in ("FRESH_CELLS", "MAINTENANCE_EVERY"):  # nobody makes codes meanwhile
         monkeypatch.setattr(points, name, sys.maxsize)
     with retrieval_store.Client(tmp_path) as client:
         collection = client.create_collection("points", embedding_function=None)

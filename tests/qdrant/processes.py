@@ -127,7 +127,7 @@ def _no_alias(name):
 
 
 def take_turns(path: str, first: str) -> None:
-    """Turns without end; a line for each that was acknowledged."""
+    """FifoLock without end; a line for each that was acknowledged."""
     with QdrantClient(path=path) as client:
         print("ready", flush=True)
         for number in range(int(first), 10**9):

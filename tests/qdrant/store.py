@@ -6,7 +6,7 @@ from retrieval_store.qdrant.filters import parse_facet, parse_filter, parse_id, 
 
 PAYLOADS = Fields(payload=True, document=False, uri=False)
 IDS = Fields(payload=False, document=False, uri=False)
-REPLACE = WriteRules(known="update", new="insert", merge_payloads=False)
+REPLACE = WriteRules(on_existing="update", on_missing="insert", merge_payloads=False)
 
 
 class Payloads:

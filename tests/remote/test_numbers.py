@@ -14,7 +14,7 @@ from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 import retrieval_store
 from retrieval_store import errors
 from retrieval_store.remote.kept import payloads
-from retrieval_store.remote.kept.numbers import is_sharp, kept
+from retrieval_store.remote.kept.numbers import kept, survives_rounding
 from retrieval_store.remote.kept.payloads import Held, decoded, encoded
 from tests.helpers import oracle, real_qdrant
 from tests.helpers.qdrant_server import Server
@@ -39,7 +39,7 @@ numbers = neighbours() | st.integers(-(2**63), 2**64 - 1) | st.integers(2**53 - 
 @settings(max_examples=up_to(2_000))
 @given(neighbours(), neighbours())
 def test_a_kept_number_stays_on_its_side_of_sharp_ones(number, limit):
-    if is_sharp(limit):
+    if survives_rounding(limit):
         assert (number > limit, number == limit) == (kept(number) > limit, kept(number) == limit)
     assert kept(kept(number)) == kept(number)
     assert math.isclose(kept(number), number, rel_tol=2e-15)

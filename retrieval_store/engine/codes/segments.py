@@ -23,7 +23,7 @@ from retrieval_store.base.logs import log_of
 from retrieval_store.base.metrics import Metric
 from retrieval_store.engine.codes.coded import NOTHING_CODED, Coded
 from retrieval_store.engine.codes.files import Mapped, OlderError, read_segments, write_segments
-from retrieval_store.engine.concurrency.locking import Turns
+from retrieval_store.engine.concurrency.locking import FifoLock
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import (
     DerivedFile,
@@ -69,7 +69,7 @@ class SpaceCodes:
 
     def __init__(self, space: Space, generation: int, directory: Path | None, label: Label) -> None:
         self.key = f"codes.{space.number}.{generation}"
-        self.filling = Turns()
+        self.filling = FifoLock()
         self.closed = False
         self.nbytes = 0
         self._space, self._label = space, label
@@ -299,7 +299,7 @@ class SpaceCodes:
         """How many are mapped."""
         return len(self._files)
 
-    def rest(self) -> None:
+    def close_idle(self) -> None:
         """Let go of files, unless a thread is making codes; the next search maps them again."""
         self.filling.take_within(0, self._unmap, lambda: None)
 

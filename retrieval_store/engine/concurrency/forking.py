@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
-from retrieval_store.engine.concurrency.locking import Sharing
+from retrieval_store.engine.concurrency.locking import SharedLock
 
 T = TypeVar("T")
 
@@ -25,26 +25,26 @@ class ForkAware(Protocol):
         """In the child, which has one thread: drop what threads of the parent may hold."""
 
 
-class Rests(Protocol):
+class ClosesBeforeFork(Protocol):
     """Something that can close what is idle."""
 
-    def rest_before_fork(self) -> None:
+    def close_before_fork(self) -> None:
         """Close it."""
 
 
 _aware: "weakref.WeakSet[Any]" = weakref.WeakSet()
-_resting: "weakref.WeakSet[Any]" = weakref.WeakSet()
-_gate = Sharing()
+_closing: "weakref.WeakSet[Any]" = weakref.WeakSet()
+_gate = SharedLock()
 
 
-def aware(holder: ForkAware) -> None:
+def reset_after_fork(holder: ForkAware) -> None:
     """From here on, tell `holder` in the child after each fork."""
     _aware.add(holder)
 
 
-def rests_before_fork(holder: Rests) -> None:
+def closes_before_fork(holder: ClosesBeforeFork) -> None:
     """From here on, let `holder` close what it can before each fork."""
-    _resting.add(holder)
+    _closing.add(holder)
 
 
 def unforkable(work: Callable[[], T]) -> T:
@@ -66,9 +66,9 @@ def _before() -> None:
             break
         except BaseException as error:  # Python goes on with the fork, so this must too
             interrupt = error
-    for holder in list(_resting):
+    for holder in list(_closing):
         with suppress(Exception):
-            holder.rest_before_fork()
+            holder.close_before_fork()
     if interrupt is not None:
         raise interrupt
 

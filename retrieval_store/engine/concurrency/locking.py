@@ -34,7 +34,7 @@ T = TypeVar("T")
 Owned: TypeAlias = Any  # threading.RLock, which is no type before Python 3.13
 
 
-class Sharing:
+class SharedLock:
     """Many threads share, or one excludes all others.
 
     One who wants to exclude goes before those who come later, else it might never get in; and once
@@ -117,7 +117,7 @@ class _Place:
         self.called.acquire()
 
 
-class Turns:
+class FifoLock:
     """One thread at a time, in the order in which they came."""
 
     def __init__(self) -> None:

@@ -120,7 +120,7 @@ def make_tables(connection: apsw.Connection, format: Format, fill: Fill | None =
 
 
 @dataclass(frozen=True, slots=True)
-class Lent:
+class Lease:
     """A connection of a pool, and what counts its steps. Not a class of connections of our own, nor
     weak references to them: with both, the interpreter crashed when threads closed some."""
 
@@ -128,7 +128,7 @@ class Lent:
     steps: Steps
 
 
-def connect(path: Path, format: Format, mode: Mode) -> Lent:
+def connect(path: Path, format: Format, mode: Mode) -> Lease:
     """A connection to a database that exists; raises FormatError when it isn't one of ours."""
     with translated(path), corruption_as_damage(path):
         refuse_odd_files_beside(path)
@@ -142,7 +142,7 @@ def connect(path: Path, format: Format, mode: Mode) -> Lent:
         except BaseException:
             connection.close()
             raise
-        return Lent(connection, steps)
+        return Lease(connection, steps)
 
 
 def _opened(path: Path, flags: int, mode: Mode) -> apsw.Connection:

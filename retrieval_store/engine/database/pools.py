@@ -12,9 +12,9 @@ from typing import TypeAlias, TypeVar
 import apsw
 
 from retrieval_store.engine.concurrency.forking import (
-    aware,
+    closes_before_fork,
     is_unforkable,
-    rests_before_fork,
+    reset_after_fork,
     unforkable,
 )
 from retrieval_store.engine.database.failures import NO_SPACE, translation
@@ -23,7 +23,7 @@ from retrieval_store.engine.database.guards import guard
 from retrieval_store.engine.database.opening import (
     CHECKSUM_BYTES,
     Fill,
-    Lent,
+    Lease,
     connect,
     make_tables,
 )
@@ -52,12 +52,12 @@ class FileDatabase:
         self.path, self._name = path, str(path)
         self._format = format
         self._mode: Mode = mode
-        self._idle: list[Lent] = []
-        self._lent: dict[int, list[Lent]] = {}  # by thread, the last one last
+        self._idle: list[Lease] = []
+        self._lent: dict[int, list[Lease]] = {}  # by thread, the last one last
         self._file: tuple[int, int] | None = None
         self._closed: Reason | None = None
-        self._rests = 0
-        rests_before_fork(self)
+        self._closings = 0
+        closes_before_fork(self)
 
     @property
     def descriptors(self) -> int:
@@ -72,7 +72,7 @@ class FileDatabase:
 
         def inside() -> T:
             mine = self._lent.setdefault(thread, [])
-            rests = self._rests
+            closings = self._closings
             connection = self._take(mine)
             try:
                 return work(connection)
@@ -84,7 +84,7 @@ class FileDatabase:
                     ) from first
                 raise first from first.__cause__
             finally:
-                self._give_back(mine, rests)
+                self._give_back(mine, closings)
 
         if self._lent.get(thread) and not is_unforkable():
             self._close_lost(thread)
@@ -99,7 +99,7 @@ class FileDatabase:
         self.refuse_if_read_only()
         return self.use(lambda connection: writing(connection, self._format, work))
 
-    def _take(self, mine: list[Lent]) -> apsw.Connection:
+    def _take(self, mine: list[Lease]) -> apsw.Connection:
         """A connection, which is among `mine` until it is given back."""
         if self._closed is not None:
             raise self._closed()
@@ -111,14 +111,14 @@ class FileDatabase:
         mine[-1].steps.taken = 0
         return mine[-1].connection
 
-    def _give_back(self, mine: list[Lent], rests: int) -> None:
+    def _give_back(self, mine: list[Lease], closings: int) -> None:
         """The opposite of `_take`."""
-        if len(self._idle) < IDLE_CONNECTIONS and rests == self._rests:
+        if len(self._idle) < IDLE_CONNECTIONS and closings == self._closings:
             _move_last(mine, self._idle)
         else:
             mine.pop().connection.close()
         if self._closed is not None:
-            self.rest()
+            self.close_idle()
 
     def _close_lost(self, thread: int) -> None:
         """Close what was lent to a thread that isn't inside: an interrupt has kept it from coming
@@ -140,17 +140,17 @@ class FileDatabase:
             return False
         return True
 
-    def rest(self) -> None:
+    def close_idle(self) -> None:
         """Close the idle connections, and those that are in use when they come back; others are
         opened when they are needed."""
-        self._rests += 1
+        self._closings += 1
         while self._idle:
             with suppress(IndexError):  # another thread took the last
                 self._idle.pop().connection.close()
 
-    def rest_before_fork(self) -> None:
+    def close_before_fork(self) -> None:
         """Close all but what this thread itself is using: no other is inside."""
-        self.rest()
+        self.close_idle()
         for thread in list(self._lent):
             if thread != threading.get_ident() or not is_unforkable():
                 self._close_lost(thread)
@@ -158,7 +158,7 @@ class FileDatabase:
     def close(self, reason: Reason) -> None:
         """Close all connections; from here on `use` raises `reason`."""
         self._closed = reason
-        self.rest()
+        self.close_idle()
 
     def _refuse_replaced(self) -> None:
         # SQLite would go on in a file that has no name any more, and what it wrote would be gone.
@@ -186,7 +186,7 @@ def _unforkable(work: Callable[[], T], path: Path) -> T:
         raise translation(error, path) from error
 
 
-def _move_last(source: list[Lent], target: list[Lent]) -> None:
+def _move_last(source: list[Lease], target: list[Lease]) -> None:
     """Move the last of one list behind another, in a single step, between whose halves no interrupt
     can come; raises IndexError."""
     target.extend(map(list.pop, [source]))
@@ -228,7 +228,7 @@ class MemoryDatabase:
                 backup.step(-1)
         self._lock = threading.RLock()
         self._closed: Reason | None = None
-        aware(self)
+        reset_after_fork(self)
 
     def use(self, work: Callable[[apsw.Connection], T]) -> T:
         """What `work` returns, given the connection."""
@@ -263,7 +263,7 @@ class MemoryDatabase:
         """Memory is."""
         return True
 
-    def rest(self) -> None:
+    def close_idle(self) -> None:
         """What is in memory can't be opened again, so it stays."""
 
     def forget_after_fork(self) -> None:

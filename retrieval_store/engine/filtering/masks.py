@@ -22,9 +22,9 @@ from retrieval_store.engine.filtering.columns import (
 from retrieval_store.engine.filtering.documents import asking, holding, is_listed
 from retrieval_store.engine.filtering.kept import KEYS_NOTED, FilterView
 from retrieval_store.engine.state.state import rows_of
+from retrieval_store.engine.storage.non_dense import read_blobs
 from retrieval_store.engine.storage.records import read_records, read_values
 from retrieval_store.engine.storage.schema import pks_of_ids, to_id
-from retrieval_store.engine.storage.special import read_blobs
 from retrieval_store.filters.expression import (
     And,
     AtLeast,
@@ -276,9 +276,9 @@ class Evaluation:
 
 def rows_with_vector(view: FilterView, space: str, rows: Ints) -> Bools:
     """For each of these rows whether the point has a vector in the space."""
-    if space in view.state.special:
+    if space in view.state.non_dense:
         pks = view.state.pks[rows]
-        found = [pk for pk, _ in read_blobs(view.connection, view.state.special[space], pks)]
+        found = [pk for pk, _ in read_blobs(view.connection, view.state.non_dense[space], pks)]
         return np.isin(pks, np.array(found, np.int64))
     state = view.state.spaces.get(space)
     has: Bools = np.zeros(len(rows), np.bool_) if state is None else state.slot_of_row[rows] >= 0

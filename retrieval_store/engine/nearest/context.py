@@ -26,7 +26,7 @@ UNCODED = 8  # vectors that an index lacks are as little a burden as one without
 
 
 @dataclass(frozen=True, slots=True)
-class Kept(KeptFilters):
+class Caches(KeptFilters):
     """All that is kept beside a state. indexes, codes: of the dense spaces, by their names, in one
     generation; several: the vectors of spaces of several, by the numbers of these, for all states
     that number their rows alike."""
@@ -36,7 +36,7 @@ class Kept(KeptFilters):
     several: LayerCache
 
 
-SearchView: TypeAlias = View[Kept]
+SearchView: TypeAlias = View[Caches]
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from retrieval_store.base.logs import log_of
 from retrieval_store.base.metrics import Metric
 from retrieval_store.engine.codes.segments import is_worth_codes
 from retrieval_store.engine.concurrency.forking import unforkable
-from retrieval_store.engine.concurrency.locking import Sharing, Turns
+from retrieval_store.engine.concurrency.locking import FifoLock, SharedLock
 from retrieval_store.engine.nearest.planner import gains_by_an_index
 from retrieval_store.engine.storage.derived import (
     DerivedFile,
@@ -79,7 +79,7 @@ class SpaceIndex:
         label: Label,
     ) -> None:
         self.key = f"index.{space.number}.{generation}"
-        self.filling = Turns()
+        self.filling = FifoLock()
         self.saved = 0
         self.closed = False
         self.full = False
@@ -89,7 +89,7 @@ class SpaceIndex:
         self._space = space
         self._directory = directory
         self._find_class, self._label = find_class, label
-        self._sharing = Sharing()
+        self._sharing = SharedLock()
         self._index: VectorIndex | None = None
         self._useless: DerivedFile | None = None  # it was tried already
 

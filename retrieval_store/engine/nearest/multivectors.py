@@ -17,8 +17,8 @@ from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.state.budget import BUDGET
 from retrieval_store.engine.state.layers import Layers, current, outside
+from retrieval_store.engine.storage.non_dense import read_blobs
 from retrieval_store.engine.storage.schema import Space
-from retrieval_store.engine.storage.special import read_blobs
 from retrieval_store.errors import DimensionMismatchError
 from retrieval_store.indexes.blas import products_of_few
 from retrieval_store.indexes.exact import UNIT_ROUNDOFF

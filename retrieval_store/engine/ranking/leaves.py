@@ -160,7 +160,7 @@ class EngineLeaves:
 
     def _near(self, step: Step, near: Near, wanted: int) -> list[Ranked]:
         """In the scale that is asked for."""
-        special = self._view.state.special.get(near.space)
+        special = self._view.state.non_dense.get(near.space)
         if special is not None:
             return self._late_interaction(step, near, wanted)
         within = step.threshold if near.scale == "distance" else None
@@ -197,7 +197,7 @@ class EngineLeaves:
         return ranked
 
     def _special(self, name: str, kind: Kind) -> Space:
-        space = self._view.state.special.get(name)
+        space = self._view.state.non_dense.get(name)
         if space is None or space.kind != kind:
             raise InvalidArgumentError(f"there is no {kind} vector space {name!r}")
         return space
@@ -251,7 +251,7 @@ class EngineLeaves:
     def _likeness(self, name: str, rows: Ints) -> Callable[[slice | Ints, Ints], Floats]:
         """How alike rows are to picks among them."""
         view = self._view
-        vectors, special = examples_of(view, name, rows), view.state.special.get(name)
+        vectors, special = examples_of(view, name, rows), view.state.non_dense.get(name)
         is_multi = special is not None and special.kind == "multi"
 
         def likeness(places: slice | Ints, picks: Ints) -> Floats:

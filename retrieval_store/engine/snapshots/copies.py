@@ -11,7 +11,7 @@ from pathlib import Path
 import apsw
 
 from retrieval_store.base import posix
-from retrieval_store.engine.access import Access, Around
+from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.database.opening import begun_copy
 from retrieval_store.engine.nearest.context import SearchView
@@ -80,10 +80,10 @@ def _copy_database(source: apsw.Connection, path: Path) -> None:
 
 def _reduce(directory: Path) -> None:
     """Let go of what is dead in a copy, of which nobody else knows."""
-    points = Access.open(directory, directory.name, "relaxed", Around(uses_derived=False))
+    points = Access.open(directory, directory.name, "relaxed", StoreHooks(uses_derived=False))
     try:
         points.write(lambda write: derived.forget_all(write.connection))
-        state = points.moment().state
+        state = points.cached().state
         remove_leftovers(points, state.head.generation)  # of a compaction under way, or cut short
         if any(space.dead for space in state.spaces.values()):
             compact(points, _without_a_word, with_indexes=False)

@@ -27,7 +27,7 @@ KEPT = 0.9  # what is left when something is let go of, so that it isn't done at
 COUNTED_EVERY = 1_024  # calls: then all that is held is counted anew
 K = TypeVar("K")
 V = TypeVar("V")
-LetGo = Callable[[], object]
+Evict = Callable[[], object]
 
 
 class Budget:
@@ -56,8 +56,8 @@ class Budget:
         if self._settled % COUNTED_EVERY == 0:  # an interrupt may have come while adding up
             self.ledger = deque([self.held])
         if self._added_up() - in_use.nbytes > self.limit:
-            for let_go in self._over(in_use):
-                let_go()
+            for evict in self._over(in_use):
+                evict()
 
     def _added_up(self) -> int:
         """What is held, by the ledger, which is left with one entry."""
@@ -78,7 +78,7 @@ class Budget:
         caches = [reference() for reference in self.caches.copy().values()]
         return [cache for cache in caches if cache is not None]
 
-    def _over(self, in_use: "Cache[Any, Any]") -> list[LetGo]:
+    def _over(self, in_use: "Cache[Any, Any]") -> list[Evict]:
         """Forget entries until enough room is left; what is to be called for them."""
         others = [cache for cache in self._there() if cache is not in_use]
         every = [(used, cache, key) for cache in others for key, used in cache.uses()]
@@ -87,8 +87,8 @@ class Budget:
             if over <= 0:
                 break
             over -= cache.drop(key)
-            if cache.let_go is not None:
-                calls.append(cache.let_go)
+            if cache.evict is not None:
+                calls.append(cache.evict)
         return calls
 
 
@@ -118,10 +118,10 @@ class _Entry(Generic[V]):
 
 
 class Cache(Generic[K, V]):
-    """Values by key, which may go at the end of any call. let_go: called when one has gone."""
+    """Values by key, which may go at the end of any call. evict: called when one has gone."""
 
-    def __init__(self, let_go: LetGo | None = None, budget: Budget = BUDGET) -> None:
-        self.let_go, self._budget = let_go, budget
+    def __init__(self, evict: Evict | None = None, budget: Budget = BUDGET) -> None:
+        self.evict, self._budget = evict, budget
         self._entries: dict[K, _Entry[V]] = {}
         budget.caches[id(self)] = weakref.ref(self)
 

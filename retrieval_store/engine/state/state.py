@@ -82,7 +82,7 @@ class State:
 
     pks: (rows,) ascending; alive: (rows,), False for points deleted since their row was given out;
     count: how many are alive; known: all vector spaces there are; spaces: the dense ones whose
-    dimension is known; special: those that aren't dense; mapped: what arrays may lie in.
+    dimension is known; non_dense: those that aren't dense; mapped: what arrays may lie in.
     """
 
     head: Head
@@ -91,7 +91,7 @@ class State:
     count: int
     known: dict[str, Space]
     spaces: dict[str, SpaceState]
-    special: dict[str, Space]
+    non_dense: dict[str, Space]
     mapped: Mapped | None = None
 
     @property
@@ -215,14 +215,14 @@ def caught_up(
         for name, space in known.items()
         if space.dimension is not None and space.kind == "dense"
     }
-    special = {name: space for name, space in known.items() if space.kind != "dense"}
+    non_dense = {name: space for name, space in known.items() if space.kind != "dense"}
     count = old.count + len(born) - len(gone)
     new = np.arange(len(old.pks), len(pks))
     changed = (
         np.concatenate([_rows_there(old.pks, changes.of(parts)), new])
         for parts in (None, PAYLOAD, LISTED)
     )
-    state = State(head, pks, alive, count, known, spaces, special, old.mapped)
+    state = State(head, pks, alive, count, known, spaces, non_dense, old.mapped)
     return Step(state, Changed(*changed))
 
 

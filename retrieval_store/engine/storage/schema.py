@@ -76,10 +76,10 @@ _SINCE_2 = """
 """
 _SINCE_3 = "ALTER TABLE spaces ADD COLUMN datatype TEXT NOT NULL DEFAULT 'float32';"
 # Parts of points that a write may change, or that the points are gone: bits of a number. Vectors of
-# spaces that aren't dense are special; those of dense ones are found by their slots, unless they
-# are lost.
-PAYLOAD, DOCUMENT, SPECIAL, GONE, LOST = 1, 2, 4, 8, 16
-LISTED = DOCUMENT | SPECIAL  # what lists of words and of sparse vectors are made of
+# spaces that aren't dense are noted; those of dense ones are found by their slots, unless they are
+# lost.
+PAYLOAD, DOCUMENT, NON_DENSE, GONE, LOST = 1, 2, 4, 8, 16
+LISTED = DOCUMENT | NON_DENSE  # what lists of words and of sparse vectors are made of
 EVERY_PART = PAYLOAD | LISTED | GONE  # but LOST, which versions that don't say which couldn't write
 _SINCE_4 = f"ALTER TABLE changes ADD COLUMN parts INTEGER NOT NULL DEFAULT {EVERY_PART};"
 # Lists of sparse vectors in files go by the numbers of spaces now, and no more by their names.
@@ -287,7 +287,7 @@ def pks_of_ids(connection: apsw.Connection, ids: Sequence[PointId]) -> dict[Poin
     return {**_pks_of_texts(connection, texts), **_pks_of_numbers(connection, numbers)}
 
 
-def as_kept(connection: apsw.Connection, ids: Sequence[str]) -> Sequence[PointId]:
+def resolve_ids(connection: apsw.Connection, ids: Sequence[str]) -> Sequence[PointId]:
     """The ids that points have which show as these strings: an integer for the string that it shows
     as, where no point has that as it is."""
     digits = [one for one in ids if shows_an_integer(one)]

@@ -15,8 +15,8 @@ import numpy as np
 import orjson
 
 from retrieval_store.base.arrays import (
-    BEYOND_HALVES,
-    MOST_OF_HALVES,
+    FLOAT16_INFINITY,
+    FLOAT16_MAX,
     Bools,
     Ints,
     Matrix,
@@ -29,14 +29,15 @@ from retrieval_store.base.arrays import (
 )
 from retrieval_store.base.json_values import Payload, existing_ids, listed
 from retrieval_store.engine.database.transactions import select
+from retrieval_store.engine.storage.non_dense import delete_non_dense, put_non_dense
 from retrieval_store.engine.storage.presence import set_present
 from retrieval_store.engine.storage.records import decode_payloads, read_records
 from retrieval_store.engine.storage.schema import (
     DOCUMENT,
     EVERY_PART,
     LOST,
+    NON_DENSE,
     PAYLOAD,
-    SPECIAL,
     Head,
     Space,
     named_space,
@@ -45,7 +46,6 @@ from retrieval_store.engine.storage.schema import (
     to_key,
     write_head,
 )
-from retrieval_store.engine.storage.special import delete_special, put_special
 from retrieval_store.engine.storage.vectors import OpenVectors, checksums_after, rows_per_block
 from retrieval_store.errors import (
     DimensionMismatchError,
@@ -57,11 +57,11 @@ from retrieval_store.filters.expression import Expression
 from retrieval_store.interface.points import (
     UNSET,
     Content,
+    NonDenseVector,
+    NonDenseVectors,
     PointBatch,
     PointId,
     PutResult,
-    SpecialVector,
-    SpecialVectors,
     Vectors,
     WriteRules,
     merged,
@@ -97,14 +97,14 @@ def put(write: Write, batch: PointBatch, rules: WriteRules, known: Known) -> Put
     pks = _pks(write.connection, batch, rules)
     is_new = pks < 0
     changed = _changed(pks, ~is_new, rules, known)
-    inserting = rules.new == "insert"
+    inserting = rules.on_missing == "insert"
     pks[~is_new & ~changed] = -1
     if inserting:
         _require_vectors(batch, is_new, rules.needs_vector)
         pks[is_new] = write.head.next_pk + np.arange(np.count_nonzero(is_new))
         _insert(write, batch, pks, is_new)
     parts = _parts(batch)
-    if rules.known == "replace":
+    if rules.on_existing == "replace":
         parts |= _take_the_rest(write, batch, pks, changed, known)
         batch = _with_nothing_unset(batch)
     _update(write, batch, pks, changed, rules)
@@ -123,7 +123,7 @@ def delete(write: Write, pks: Ints) -> None:
     if len(pks):
         pks = np.sort(pks)
         write.connection.execute("DELETE FROM points WHERE pk IN carray(?)", (apsw.carray(pks),))
-        delete_special(write.connection, pks)
+        delete_non_dense(write.connection, pks)
         set_present(write.connection, pks, False)
         finish(write, pks, EVERY_PART, 0)
 
@@ -159,21 +159,21 @@ def delete_vectors(write: Write, pks: Ints, spaces: Iterable[Space], known: Know
 def _pks(connection: apsw.Connection, batch: PointBatch, rules: WriteRules) -> Ints:
     """The pks of the points of a batch; -1 for those that aren't there, or when they don't matter:
     where known ones are refused and others inserted, SQLite finds them."""
-    if rules.known == "refuse" and rules.new == "insert":
+    if rules.on_existing == "refuse" and rules.on_missing == "insert":
         return np.full(len(batch.ids), -1, np.int64)
     known = pks_of_ids(connection, batch.ids)
     pks = np.array([known.get(point_id, -1) for point_id in batch.ids], np.int64)
-    if rules.new == "refuse" and len(known) < len(batch.ids):
+    if rules.on_missing == "refuse" and len(known) < len(batch.ids):
         absent = [point_id for point_id in batch.ids if point_id not in known]
         raise NotFoundError(f"ids that aren't there: {listed(absent)}; nothing was written")
-    if rules.known == "refuse" and known:
+    if rules.on_existing == "refuse" and known:
         raise _exist(known)
     return pks
 
 
 def _changed(pks: Ints, is_known: Bools, rules: WriteRules, known: Known) -> Bools:
     """Which points of a batch are to be changed."""
-    if rules.known == "ignore":
+    if rules.on_existing == "ignore":
         return np.zeros_like(is_known)
     if rules.where is None:
         return is_known
@@ -199,8 +199,8 @@ def _take_the_rest(write: Write, batch: PointBatch, pks: Ints, changed: Bools, k
 def _take_vectors(write: Write, space: Space, pks: Ints, known: Known) -> int:
     """Take from points what they have in a space; returns which part of them that changes."""
     if space.kind != "dense":
-        delete_special(write.connection, pks, space)
-        return SPECIAL
+        delete_non_dense(write.connection, pks, space)
+        return NON_DENSE
     slots = known.slots(space.name, pks)
     pks, slots = pks[slots >= 0], slots[slots >= 0]
     if len(slots):
@@ -281,7 +281,7 @@ def _update(write: Write, batch: PointBatch, pks: Ints, changed: Bools, rules: W
             continue
         given = {int(pks[i]): values[i] for i in places if values[i] is not UNSET}
         if column == "payload":
-            merge = rules.merge_payloads and rules.known != "replace"
+            merge = rules.merge_payloads and rules.on_existing != "replace"
             given = _encoded(write.connection, given, merge)
         write.connection.executemany(
             f"UPDATE points SET {column} = ? WHERE pk = ?",
@@ -317,11 +317,11 @@ def _as_json(payload: Payload | None) -> bytes | None:
 def _put_vectors(write: Write, name: str, batch: PointBatch, pks: Ints) -> None:
     space, vectors = named_space(write.connection, name), batch.vectors[name]
     owners = pks if vectors.positions is None else pks[vectors.positions]
-    if isinstance(vectors, SpecialVectors) != (space.kind != "dense"):
+    if isinstance(vectors, NonDenseVectors) != (space.kind != "dense"):
         raise InvalidArgumentError(f"vector space {name!r} is {space.kind}")
-    if isinstance(vectors, SpecialVectors):
+    if isinstance(vectors, NonDenseVectors):
         items = [_rounded(space, item) for item in vectors.items]
-        put_special(write.connection, space, items, owners)
+        put_non_dense(write.connection, space, items, owners)
     else:
         _refuse_other_dimension(space, vectors.matrix)
         rows = _as_kept(space, vectors, batch.ids)
@@ -350,23 +350,23 @@ def _as_kept(space: Space, vectors: Vectors, ids: Sequence[PointId]) -> Stored:
         place = row if vectors.positions is None else int(vectors.positions[row])
         raise InvalidArgumentError(
             f"embeddings[{place}], of id {ids[place]!r}, has the number {matrix[row, column]!s}, "
-            f"but the collection keeps float16: expected numbers from {-MOST_OF_HALVES:,.0f} to "
-            f"{MOST_OF_HALVES:,.0f}, or a collection of float32"
+            f"but the collection keeps float16: expected numbers from {-FLOAT16_MAX:,.0f} to "
+            f"{FLOAT16_MAX:,.0f}, or a collection of float32"
         )
     return as_float16(matrix)
 
 
 def _beyond_halves(matrix: Matrix) -> tuple[int, int] | None:
-    """The first place of a number that float16 lacks, if there is any; BEYOND_HALVES stands for one
-    of which that is known."""
-    if max(matrix.max(initial=0), -matrix.min(initial=0)) <= MOST_OF_HALVES:
+    """The first place of a number that float16 lacks, if there is any; FLOAT16_INFINITY stands for
+    one of which that is known."""
+    if max(matrix.max(initial=0), -matrix.min(initial=0)) <= FLOAT16_MAX:
         return None
     size = np.abs(matrix)
-    found = np.argwhere((size > MOST_OF_HALVES) & (size != BEYOND_HALVES))
+    found = np.argwhere((size > FLOAT16_MAX) & (size != FLOAT16_INFINITY))
     return (int(found[0][0]), int(found[0][-1])) if len(found) else None
 
 
-def _rounded(space: Space, item: SpecialVector) -> SpecialVector:
+def _rounded(space: Space, item: NonDenseVector) -> NonDenseVector:
     """Several vectors of a point, of numbers that the space's datatype has; they are kept as
     float32."""
     if space.kind != "multi" or isinstance(item, SparseVector) or space.datatype == "float32":
@@ -374,8 +374,8 @@ def _rounded(space: Space, item: SpecialVector) -> SpecialVector:
     if space.datatype == "float16" and _beyond_halves(item) is not None:
         raise InvalidArgumentError(
             f"a vector of space {space.name!r} has the number {np.abs(item).max()!s}, but the "
-            f"space keeps float16: expected numbers from {-MOST_OF_HALVES:,.0f} to "
-            f"{MOST_OF_HALVES:,.0f}"
+            f"space keeps float16: expected numbers from {-FLOAT16_MAX:,.0f} to "
+            f"{FLOAT16_MAX:,.0f}"
         )
     return as_float32(as_bytes(item) if space.datatype == "uint8" else as_float16(item))
 
@@ -453,11 +453,11 @@ def _last_block(
 
 def _parts(batch: PointBatch) -> int:
     """Which parts of the points that are known already a batch changes."""
-    special = any(isinstance(vectors, SpecialVectors) for vectors in batch.vectors.values())
+    non_dense = any(isinstance(vectors, NonDenseVectors) for vectors in batch.vectors.values())
     shown = (batch.payloads, batch.documents, batch.uris)  # the latter as keys of the payload
     payload = PAYLOAD if any(part is not None for part in shown) else 0
     document = DOCUMENT if batch.documents is not None else 0
-    return payload | document | (SPECIAL if special else 0)
+    return payload | document | (NON_DENSE if non_dense else 0)
 
 
 def finish(write: Write, changed: Ints, parts: int, inserted: int) -> None:

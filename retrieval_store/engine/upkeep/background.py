@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 
 from retrieval_store.base.logs import log_of
 from retrieval_store.engine.access import Access
-from retrieval_store.engine.concurrency.forking import aware
+from retrieval_store.engine.concurrency.forking import reset_after_fork
 from retrieval_store.engine.upkeep.maintenance import tend
 from retrieval_store.errors import RetrievalStoreError
 
@@ -38,7 +38,7 @@ class Upkeep:
         self._later: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
         self._stopping = False
-        aware(self)
+        reset_after_fork(self)
 
     def want(self, points: Access, delay: float = 0.0) -> None:
         """Look after a collection soon; costs next to nothing when that is wanted already."""
@@ -136,7 +136,7 @@ class Upkeep:
             _log.exception("maintenance of collection %r failed", points.name)
             return False
         finally:
-            points.weigh()  # an index or codes may have grown
+            points.account_memory()  # an index or codes may have grown
 
 
 def _is_gone(points: Access) -> bool:

@@ -8,7 +8,7 @@ from retrieval_store.base.logs import log_of
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.codes.segments import SpaceCodes
 from retrieval_store.engine.database.failures import translated
-from retrieval_store.engine.memory import Moment
+from retrieval_store.engine.memory import CachedState
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.derived import DerivedFile
@@ -22,8 +22,8 @@ FILES_AT_ONCE = 4  # recorded in one transaction
 
 def code(points: Access, name: str, progress: Progress) -> None:
     """Let the codes of a space take in the vectors that they lack, from files if there are any."""
-    moment = _with_files(points, name)
-    codes, space = moment.kept.codes.get(name), moment.state.spaces.get(name)
+    cached = _with_files(points, name)
+    codes, space = cached.kept.codes.get(name), cached.state.spaces.get(name)
     if codes is None or space is None or not codes.worth(space.space.slots):
         return
     if not codes.lacks(space.space.slots):
@@ -35,18 +35,18 @@ def code(points: Access, name: str, progress: Progress) -> None:
                 progress(0, space.space.slots)
         _log.debug("%r has codes of %d vectors", points.name, space.space.slots)
     except DamagedError:
-        if not points.has_moved_on(moment.state):
+        if not points.has_moved_on(cached.state):
             raise  # else the files are those of the generation before
 
 
-def _with_files(points: Access, name: str) -> Moment:
+def _with_files(points: Access, name: str) -> CachedState:
     """What is in memory of the collection now, with the codes of all files that there are."""
 
-    def look(view: SearchView) -> Moment:
+    def look(view: SearchView) -> CachedState:
         codes = view.kept.codes.get(name)
         if codes is not None:
             codes.load_saved(view.connection, view.state.spaces[name].space.slots, newer=True)
-        return Moment(view.state, view.kept)
+        return CachedState(view.state, view.kept)
 
     return points.read(look)
 
@@ -54,14 +54,14 @@ def _with_files(points: Access, name: str) -> Moment:
 def save_codes(points: Access, name: str, every: bool = False) -> None:
     """Write files of full segments that are in none, where they have grown enough, or of `every`
     one; only the one process that does maintenance may."""
-    moment = _with_files(points, name)  # another process may have saved more than this one has
-    codes = moment.kept.codes.get(name)
+    cached = _with_files(points, name)  # another process may have saved more than this one has
+    codes = cached.kept.codes.get(name)
     if codes is None or points.directory is None:
         return
     unsaved = codes.unsaved(every)
     for start in range(0, len(unsaved), FILES_AT_ONCE):
         some = unsaved[start : start + FILES_AT_ONCE]
-        _save(points, points.directory, codes, some, moment.state.head.seq)
+        _save(points, points.directory, codes, some, cached.state.head.seq)
 
 
 def _save(points: Access, directory: Path, codes: SpaceCodes, some: list[int], seq: int) -> None:

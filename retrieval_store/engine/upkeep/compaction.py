@@ -43,7 +43,7 @@ def is_worth_compacting(space: SpaceState, share: float = DEAD_SHARE) -> bool:
 
 def is_overgrown(points: Access) -> bool:
     """Whether so much is dead by now that nothing that takes long may come before compaction."""
-    spaces = points.moment().state.spaces.values()
+    spaces = points.cached().state.spaces.values()
     return any(is_worth_compacting(space, OVERGROWN) for space in spaces)
 
 
@@ -69,7 +69,7 @@ def _copy_and_switch(points: Access, then: State, progress: Progress, with_index
         for space in then.spaces.values()
     }
     points.write(partial(_switch, points, then, copies, generation))
-    points.moment()  # let go of the files of the generation before
+    points.cached()  # let go of the files of the generation before
 
 
 def _copied(
@@ -115,7 +115,7 @@ def _taken_in(points: Access, then: SpaceState, index: SpaceIndex, vectors: Stor
 
 def _outgrows(points: Access, then: SpaceState) -> bool:
     """Whether others write so much meanwhile that the switch can't wait for an index."""
-    known = points.moment().state.known.values()
+    known = points.cached().state.known.values()
     slots = max((now.slots for now in known if now.number == then.space.number), default=0)
     return slots > then.space.slots and is_overgrown(points)
 

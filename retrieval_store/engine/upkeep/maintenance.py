@@ -76,8 +76,8 @@ def optimize(points: Access, progress: Progress) -> None:
     def work(alone: bool) -> None:
         if not alone:
             _refuse_to_wait(points)
-        moment = points.moment()
-        state, held = moment.state, worth_saving(moment)
+        cached = points.cached()
+        state, held = cached.state, worth_saving(cached)
         remove_leftovers(points, state.head.generation)
         if any(space.dead for space in state.spaces.values()):
             compact(points, tell)
@@ -105,7 +105,7 @@ def optimize(points: Access, progress: Progress) -> None:
             raise NotFoundError.of_deleted("the collection") from None
         raise
     finally:
-        points.weigh()  # codes or an index may have grown
+        points.account_memory()  # codes or an index may have grown
 
 
 def _in_turn(points: Access, progress: Progress, work: Callable[[], object]) -> None:
@@ -147,9 +147,9 @@ def tend(points: Access, progress: Progress) -> bool:
     progress = _told(points, progress)
 
     def work(alone: bool) -> bool:
-        moment = points.moment()
-        state = moment.state
-        moment.kept.unsaved.clear()  # also where another process saves, or nobody can
+        cached = points.cached()
+        state = cached.state
+        cached.kept.unsaved.clear()  # also where another process saves, or nobody can
         code_all(state)
         for name in state.spaces:  # early, since queries could use what is in files already
             load(points, name, at_once=False)
@@ -217,7 +217,7 @@ def save_indexes(points: Access) -> None:
 
     def work(alone: bool) -> None:
         if alone:
-            for name in points.moment().state.spaces:
+            for name in points.cached().state.spaces:
                 save_codes(points, name, every=True)
                 save_index(points, name, GROWTH_TO_SAVE / 2)
             save_small_state(points)

@@ -9,8 +9,8 @@ import apsw
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.filtering import column_files, columns
-from retrieval_store.engine.memory import Moment
-from retrieval_store.engine.nearest.context import Kept, SearchView
+from retrieval_store.engine.memory import CachedState
+from retrieval_store.engine.nearest.context import Caches, SearchView
 from retrieval_store.engine.nearest.indexing import SpaceIndex
 from retrieval_store.engine.state import state_files
 from retrieval_store.engine.state.layers import Layers
@@ -53,11 +53,11 @@ def _nothing() -> None:
 def save_index(points: Access, name: str, growth: float) -> None:
     """Save the index of a space if it has grown by more than this share since; only the one process
     that does maintenance may."""
-    moment = points.moment()
-    index = moment.kept.indexes.get(name)
+    cached = points.cached()
+    index = cached.kept.indexes.get(name)
     if index is None or points.directory is None:
         return
-    save = partial(_save_grown, points, points.directory, index, moment.state.head.seq, growth)
+    save = partial(_save_grown, points, points.directory, index, cached.state.head.seq, growth)
     if index.filling.take(save):
         sweep(points)
 
@@ -139,7 +139,7 @@ def save_lists(points: Access, going_on: GoingOn) -> None:
     """Save the lists of words and trigrams that have grown enough since; only the one process that
     does maintenance may. What has been deleted or replaced goes from a file when it is written.
     going_on: called now and then; it may raise."""
-    for key in worth_saving(points.moment()):
+    for key in worth_saving(points.cached()):
         # Of each a look of its own, since writing one takes a while.
         if points.read(partial(_has_grown, key=key)):
             _save_list(points, key, going_on)
@@ -148,7 +148,7 @@ def save_lists(points: Access, going_on: GoingOn) -> None:
 
 def save_small_lists(points: Access) -> None:
     """Save those of them that are written in a moment."""
-    for key in worth_saving(points.moment()):
+    for key in worth_saving(points.cached()):
         if points.read(partial(_is_small, key=key)) and points.read(partial(_has_grown, key=key)):
             _save_list(points, key)
     sweep(points)
@@ -171,11 +171,11 @@ def renew_lists(points: Access, held: list[ListKey]) -> None:
     sweep(points)
 
 
-def worth_saving(moment: Moment) -> list[ListKey]:
+def worth_saving(cached: CachedState) -> list[ListKey]:
     """The lists that should have files: of words only those of the analyzer used last."""
-    if moment.state.count < words.LISTS_WORTH:
+    if cached.state.count < words.LISTS_WORTH:
         return []
-    held: list[ListKey] = moment.kept.lists.held()
+    held: list[ListKey] = cached.kept.lists.held()
     of_words = [key for key in held if key[0] == "words"]
     return [key for key in held if key[0] != "words" or key == of_words[-1]]
 
@@ -208,7 +208,7 @@ def _save_list(points: Access, key: ListKey, going_on: GoingOn = _nothing) -> No
     if points.directory is None:
         return
 
-    def current(view: SearchView) -> tuple[Layers[Lists], State, Kept]:
+    def current(view: SearchView) -> tuple[Layers[Lists], State, Caches]:
         return pure(view, key) or renewed(view, key, going_on), view.state, view.kept
 
     layers, state, kept = points.read(current)
@@ -267,7 +267,7 @@ def _save_column(points: Access, path: PayloadPath) -> None:
             fill = partial(_fill, content=content, covered=head.next_pk)
             made = derived.write_file(points.directory, key, fill, head.seq)
         points.write(lambda write: derived.record(write.connection, made))
-        points.moment().kept.columns.demand.rejected.discard(path)
+        points.cached().kept.columns.demand.rejected.discard(path)
 
 
 def _fill(file: Path, content: bytes, covered: int) -> int:

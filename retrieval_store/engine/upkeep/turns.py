@@ -8,8 +8,8 @@ from typing import BinaryIO, TypeVar
 
 from retrieval_store.base import posix
 from retrieval_store.engine.access import Access
-from retrieval_store.engine.concurrency.forking import aware
-from retrieval_store.engine.concurrency.locking import Turns, tries
+from retrieval_store.engine.concurrency.forking import reset_after_fork
+from retrieval_store.engine.concurrency.locking import FifoLock, tries
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.storage.files import LOCK_NAME
 
@@ -22,12 +22,12 @@ class _Busy:
     file keeps other processes out, not another Access to the same directory here."""
 
     def __init__(self) -> None:
-        self._turns: dict[Path, Turns] = {}
-        aware(self)
+        self._turns: dict[Path, FifoLock] = {}
+        reset_after_fork(self)
 
-    def at(self, directory: Path) -> Turns:
+    def at(self, directory: Path) -> FifoLock:
         """The line for a directory."""
-        return self._turns.setdefault(directory, Turns())
+        return self._turns.setdefault(directory, FifoLock())
 
     def forget_after_fork(self) -> None:
         """In a child: nobody does maintenance."""

@@ -16,7 +16,7 @@ import apsw
 import numpy as np
 
 from retrieval_store.base.words import Analyzer
-from retrieval_store.engine.access import Access, Around
+from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.codes.segments import FILE_SEGMENTS, SEGMENT
 from retrieval_store.engine.database.pools import FileDatabase
 from retrieval_store.engine.database.transactions import select
@@ -83,7 +83,7 @@ def verify_collection(
     path = directory / POINTS_NAME
     while True:
         try:
-            points = Access.open(directory, name, mode, Around(find_class))
+            points = Access.open(directory, name, mode, StoreHooks(find_class))
             try:
                 look = partial(_look, points=points, path=path, find_analyzer=find_analyzer)
                 files, reports = points.read(look)
@@ -135,7 +135,7 @@ def _comparisons(
 ) -> dict[str, Comparison]:
     """By their keys, how to compare derived files with what they are made of. There may be others,
     that are of no use any more."""
-    sparse = [s.number for s in view.state.special.values() if s.kind == "sparse"]
+    sparse = [s.number for s in view.state.non_dense.values() if s.kind == "sparse"]
     keys: list[ListKey] = [
         TRIGRAMS,
         *_words(find_analyzer),

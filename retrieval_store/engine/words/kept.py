@@ -16,8 +16,8 @@ from retrieval_store.base.words import Analyzer
 from retrieval_store.engine.state.layers import LayerCache, Layers, current
 from retrieval_store.engine.state.saved import saved
 from retrieval_store.engine.state.view import AnyView, View
+from retrieval_store.engine.storage.non_dense import read_blobs
 from retrieval_store.engine.storage.records import read_records
-from retrieval_store.engine.storage.special import read_blobs
 from retrieval_store.engine.words import list_files, lists
 from retrieval_store.engine.words.lists import Lists
 from retrieval_store.engine.words.measures import Known
@@ -124,7 +124,7 @@ def _saved(view: ListView, key: ListKey) -> Layers[Lists] | None:
 
 def _sparse_lists(view: AnyView, number: int, rows: Ints) -> Lists:
     pks = view.state.pks[rows]
-    (space,) = (one for one in view.state.special.values() if one.number == number)
+    (space,) = (one for one in view.state.non_dense.values() if one.number == number)
     found = list(read_blobs(view.connection, space, pks))
     holders = rows[np.searchsorted(pks, np.array([pk for pk, _ in found], np.int64))]
     halves = [len(blob) // 2 for _, blob in found]

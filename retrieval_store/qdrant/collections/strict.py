@@ -14,7 +14,7 @@ from qdrant_client import models
 
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.filters.typed.paths import Steps
-from retrieval_store.interface.points import SpecialVectors, Vectors
+from retrieval_store.interface.points import NonDenseVectors, Vectors
 from retrieval_store.qdrant.collections.configuration import hnsw_of
 from retrieval_store.qdrant.collections.indexed import Use, conditions_of, serves, unserved
 from retrieval_store.qdrant.collections.opened import Opened
@@ -174,11 +174,11 @@ def check_searches(opened: Opened, count: int) -> None:
         _refuse("the batch", count, most, "search_max_batchsize")
 
 
-def check_columns(opened: Opened, columns: Mapping[str, Vectors | SpecialVectors]) -> None:
+def check_columns(opened: Opened, columns: Mapping[str, Vectors | NonDenseVectors]) -> None:
     """How long sparse vectors may be, and how many several ones of a point."""
     strict = opened.configuration.strict
     for name, column in columns.items():
-        if not isinstance(column, SpecialVectors):
+        if not isinstance(column, NonDenseVectors):
             continue
         sparse = (strict.sparse_config or {}).get(name)
         several = (strict.multivector_config or {}).get(name)

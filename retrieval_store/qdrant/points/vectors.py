@@ -10,19 +10,19 @@ from typing import Any, TypeAlias
 import numpy as np
 from qdrant_client import models
 
-from retrieval_store.base.arrays import BEYOND_HALVES, MOST_OF_HALVES, Ints, Matrix, SparseVector
+from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX, Ints, Matrix, SparseVector
 from retrieval_store.base.json_values import shown
 from retrieval_store.interface.points import (
+    NonDenseVector,
+    NonDenseVectors,
     Points,
-    SpecialVector,
-    SpecialVectors,
     Vectors,
 )
 from retrieval_store.qdrant.collections.configuration import UNNAMED, Configuration, Vector
 from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.refusals import malformed, wrong
 
-Columns: TypeAlias = dict[str, Vectors | SpecialVectors]
+Columns: TypeAlias = dict[str, Vectors | NonDenseVectors]
 LARGEST_INDEX = 2**32 - 1
 
 
@@ -62,13 +62,13 @@ def _positions(positions: list[int], count: int) -> Ints | None:
 
 def column_of(
     opened: Opened, name: str, vectors: Any, positions: Ints | None
-) -> Vectors | SpecialVectors:
+) -> Vectors | NonDenseVectors:
     """Vectors of one name: a list of them, or a matrix."""
     vector = opened.vector(name)
     if vector.kind == "dense":
         return Vectors(_matrix(vector, vectors), positions)
     read = to_sparse if vector.kind == "sparse" else _several(vector)
-    return SpecialVectors([read(one) for one in vectors], positions)
+    return NonDenseVectors([read(one) for one in vectors], positions)
 
 
 def _as_floats(given: Any) -> Matrix:
@@ -119,7 +119,7 @@ def _kept(vector: Vector, matrix: Matrix) -> Matrix:
     if vector.datatype != "float16":
         return matrix
     unit = normalised(vector, matrix)
-    return np.where(np.abs(unit) > MOST_OF_HALVES, np.copysign(BEYOND_HALVES, unit), unit)
+    return np.where(np.abs(unit) > FLOAT16_MAX, np.copysign(FLOAT16_INFINITY, unit), unit)
 
 
 def _several(vector: Vector) -> Any:
@@ -204,13 +204,13 @@ def _shown_column(vector: Vector, points: Points) -> list[Any]:
 
 def _listed(vector: Vector, matrix: Matrix) -> list[Any]:
     """Rows as lists, with None for what is beyond float16."""
-    if vector.datatype != "float16" or not (np.abs(matrix) >= BEYOND_HALVES).any():
+    if vector.datatype != "float16" or not (np.abs(matrix) >= FLOAT16_INFINITY).any():
         rows: list[Any] = matrix.tolist()
         return rows
-    return [[None if abs(x) >= BEYOND_HALVES else x for x in row] for row in matrix.tolist()]
+    return [[None if abs(x) >= FLOAT16_INFINITY else x for x in row] for row in matrix.tolist()]
 
 
-def _shown_special(vector: Vector, one: SpecialVector) -> Any:
+def _shown_special(vector: Vector, one: NonDenseVector) -> Any:
     if isinstance(one, SparseVector):
         return models.SparseVector(indices=one.indices.tolist(), values=one.values.tolist())
     return normalised(vector, one).tolist()

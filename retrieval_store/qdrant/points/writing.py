@@ -18,9 +18,9 @@ from retrieval_store.filters.expression import Expression
 from retrieval_store.interface.points import (
     Content,
     Fields,
+    NonDenseVectors,
     PointBatch,
     PointId,
-    SpecialVectors,
     Vectors,
     WriteRules,
 )
@@ -174,7 +174,7 @@ def _texts(batch: PointBatch) -> tuple[Any, ...]:
     return batch.payloads, batch.documents, batch.uris
 
 
-def _chosen(vectors: Vectors | SpecialVectors, kept: Ints) -> Vectors | SpecialVectors | None:
+def _chosen(vectors: Vectors | NonDenseVectors, kept: Ints) -> Vectors | NonDenseVectors | None:
     """The vectors of the points at these places, which are numbered anew."""
     count = len(vectors.matrix if isinstance(vectors, Vectors) else vectors.items)
     positions = np.arange(count) if vectors.positions is None else vectors.positions
@@ -184,7 +184,7 @@ def _chosen(vectors: Vectors | SpecialVectors, kept: Ints) -> Vectors | SpecialV
     moved = np.searchsorted(kept, positions[held])
     if isinstance(vectors, Vectors):
         return Vectors(np.ascontiguousarray(vectors.matrix[held]), moved)
-    return SpecialVectors([vectors.items[i] for i in np.flatnonzero(held).tolist()], moved)
+    return NonDenseVectors([vectors.items[i] for i in np.flatnonzero(held).tolist()], moved)
 
 
 def updating_vectors(opened: Opened, points: Sequence[Any], update_filter: Any = None) -> Operation:

@@ -27,7 +27,7 @@ FEW_DIGITS = 14
 ROUNDED = 4e-15  # more than rounding and reading move a number, relatively
 
 
-def is_sharp(limit: int | float) -> bool:
+def survives_rounding(limit: int | float) -> bool:
     """Whether a number that Qdrant keeps is greater, equal or less just where the one is that was
     given."""
     if limit == 0:
@@ -75,7 +75,7 @@ def _exact(text: Any) -> Payload:
 
 
 def _rounded(number: float) -> float:
-    if is_sharp(number) or not SMALLEST <= abs(number) < LARGEST:
+    if survives_rounding(number) or not SMALLEST <= abs(number) < LARGEST:
         return number
     given = Decimal(number)
     digits = 16 if abs(given.scaleb(15 - given.adjusted())) < EXACT_INTEGERS else 15

@@ -184,7 +184,7 @@ import os, sys, retrieval_store
 from retrieval_store.engine.concurrency import forking
 
 class Collected:
-    def rest_before_fork(self):
+    def close_before_fork(self):
         things.count()
         self.client.close()
 
@@ -194,7 +194,7 @@ things.add(ids="a", embeddings=[[1]])
 other = Collected()
 other.client = retrieval_store.Client(sys.argv[1] + "/../other")
 other.client.create_collection("things", embedding_function=None)
-forking.rests_before_fork(other)
+forking.closes_before_fork(other)
 if os.fork() == 0:
     os._exit(0 if things.count() == 1 else 1)
 print(os.wait()[1], things.count())

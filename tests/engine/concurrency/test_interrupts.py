@@ -19,7 +19,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.engine.concurrency import locking
-from retrieval_store.engine.concurrency.locking import Sharing, Turns
+from retrieval_store.engine.concurrency.locking import FifoLock, SharedLock
 from retrieval_store.engine.database import guards
 from tests.helpers import PATIENCE, ROOT
 from tests.helpers.indexed import until
@@ -238,7 +238,7 @@ def test_an_interrupt_at_any_moment_of_creating_leaves_no_name_without_a_collect
 
 
 def test_who_is_interrupted_while_waiting_for_others_waits_no_more(elsewhere):
-    sharing, turns = Sharing(), Turns()
+    sharing, turns = SharedLock(), FifoLock()
     waits = {
         "alone": (sharing.share, sharing.alone),
         "share": (sharing.alone, sharing.share),
@@ -263,7 +263,7 @@ def test_who_is_interrupted_while_waiting_for_others_waits_no_more(elsewhere):
 
 
 def test_turns_are_taken_in_the_order_of_coming_and_given_up_in_time():
-    turns, order, started = Turns(), [], []
+    turns, order, started = FifoLock(), [], []
 
     def work(i):
         order.append(i)
@@ -285,7 +285,7 @@ def test_turns_are_taken_in_the_order_of_coming_and_given_up_in_time():
 
 
 def test_who_shares_at_once_waits_for_nobody(elsewhere):
-    sharing, release, started = Sharing(), threading.Event(), threading.Event()
+    sharing, release, started = SharedLock(), threading.Event(), threading.Event()
 
     def share_at_once():
         return elsewhere(sharing.share_at_once, lambda: "shared", lambda: "not now")
@@ -314,7 +314,7 @@ def test_who_shares_at_once_waits_for_nobody(elsewhere):
 
 
 def test_sharing_excludes_and_lets_both_sides_in():
-    sharing, inside, wrong, done = Sharing(), [], [], []
+    sharing, inside, wrong, done = SharedLock(), [], [], []
 
     def share():
         for _ in range(2_000):

@@ -284,7 +284,7 @@ def test_codes_that_are_let_go_meanwhile_are_not_saved_as_nothing(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         things = populated(client)
         things.optimize()
-        codes = things._backend.points.moment().kept.codes[""]
+        codes = things._backend.points.cached().kept.codes[""]
         codes.close()
         with pytest.raises(StorageError, match="closed before"):
             codes.write(0, tmp_path / "empty")

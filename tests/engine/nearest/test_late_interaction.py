@@ -6,7 +6,7 @@ import pytest
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.errors import DimensionMismatchError, InvalidArgumentError
 from retrieval_store.filters.expression import Range
-from retrieval_store.interface.points import Fields, PointBatch, SpecialVectors, Vectors
+from retrieval_store.interface.points import Fields, NonDenseVectors, PointBatch, Vectors
 from retrieval_store.interface.questions import Question
 from retrieval_store.interface.spaces import NewSpace
 from tests.helpers.batches import ADD, UPSERT, points_of, put
@@ -39,7 +39,7 @@ def test_late_interaction_is_the_sum_of_the_best_matches(store, metric):
     dense = np.stack([matrix.mean(axis=0) for matrix in matrices])
     batch = PointBatch(
         list(range(80)),
-        {"m": SpecialVectors(matrices), "v": Vectors(dense)},
+        {"m": NonDenseVectors(matrices), "v": Vectors(dense)},
         payloads=[{"n": i} for i in range(80)],
     )
     points.put(batch, ADD)
@@ -58,7 +58,7 @@ def test_late_interaction_is_the_sum_of_the_best_matches(store, metric):
     assert hit.points.ids == [i for i in order if i in chosen.points.ids][:5]
     told = points.explain(Question((nearest_to("m", (query,), 5, prefetch=(near,)),), Fields()))
     assert told["legs"] == {"v": [30]}
-    points.put(PointBatch([7], {"m": SpecialVectors([query * 9])}), UPSERT)
+    points.put(PointBatch([7], {"m": NonDenseVectors([query * 9])}), UPSERT)
     points.delete([int(order[0])], None, None)
     left = [i for i in order[1:6] if i != 7][:2]
     (hit,) = search(points, nearest_to("m", (query,), 9), Fields())
@@ -76,14 +76,14 @@ def test_vectors_of_another_kind_or_dimension_are_refused_and_nothing_is_written
     item = SparseVector(np.array([1], np.uint32), np.ones(1, np.float32))
     matrix = np.ones((2, 3), np.float32)
     put(points, ["first"], [item])
-    points.put(PointBatch(["second"], {"m": SpecialVectors([matrix])}), ADD)
+    points.put(PointBatch(["second"], {"m": NonDenseVectors([matrix])}), ADD)
     for space, vectors, error in (
         ("s", Vectors(matrix), InvalidArgumentError),
-        ("s", SpecialVectors([matrix, matrix]), InvalidArgumentError),
-        ("m", SpecialVectors([item, item]), InvalidArgumentError),
-        ("v", SpecialVectors([item, item]), InvalidArgumentError),
-        ("m", SpecialVectors([matrix, matrix[:, :2]]), DimensionMismatchError),
-        ("m", SpecialVectors([matrix, matrix[:0]]), InvalidArgumentError),
+        ("s", NonDenseVectors([matrix, matrix]), InvalidArgumentError),
+        ("m", NonDenseVectors([item, item]), InvalidArgumentError),
+        ("v", NonDenseVectors([item, item]), InvalidArgumentError),
+        ("m", NonDenseVectors([matrix, matrix[:, :2]]), DimensionMismatchError),
+        ("m", NonDenseVectors([matrix, matrix[:0]]), InvalidArgumentError),
     ):
         with pytest.raises(error):
             points.put(PointBatch(["a", "b"], {space: vectors}), UPSERT)
@@ -116,7 +116,7 @@ def test_what_is_kept_in_memory_follows_every_write(store, metric):
         assert sorted(hit.points.ids) == sorted(held)
 
     def write(new):
-        points.put(PointBatch([*new], {"m": SpecialVectors([*new.values()])}), UPSERT)
+        points.put(PointBatch([*new], {"m": NonDenseVectors([*new.values()])}), UPSERT)
         held.update(new)
 
     write(dict(held))
@@ -145,7 +145,7 @@ def score_of(query, matrix, metric):
 def test_vectors_that_float32_cannot_multiply_are_still_ranked(store):
     points = points_of(store, m=NewSpace("ip", kind="multi"))
     matrices = [np.full((2, 3), 1e30 * (i + 1), np.float32) for i in range(100)]
-    points.put(PointBatch(list(range(100)), {"m": SpecialVectors(matrices)}), ADD)
+    points.put(PointBatch(list(range(100)), {"m": NonDenseVectors(matrices)}), ADD)
     query = np.full((1, 3), 1e30, np.float32)
     (hit,) = search(points, nearest_to("m", (query,), 2), Fields())
     assert hit.points.ids == [99, 98]
@@ -156,7 +156,7 @@ def test_a_few_points_are_read_rather_than_all_held(store):
     points = points_of(store, m=NewSpace("ip", kind="multi"))
     matrices = [numbers.standard_normal((2, 3)).astype(np.float32) for _ in range(400)]
     batch = PointBatch(
-        list(range(400)), {"m": SpecialVectors(matrices)}, payloads=[{"n": i} for i in range(400)]
+        list(range(400)), {"m": NonDenseVectors(matrices)}, payloads=[{"n": i} for i in range(400)]
     )
     points.put(batch, ADD)
     query = nearest_to("m", (matrices[3],), 1, Range(("n",), lt=5))

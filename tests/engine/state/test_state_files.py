@@ -75,7 +75,7 @@ def state_file(folder):
 
 def held(points):
     """The state in memory, once it is current."""
-    return points.moment().state
+    return points.cached().state
 
 
 def maps_state(points):
@@ -93,7 +93,7 @@ def said(state):
         rows, slots = space.row_of_slot.whole(), space.slot_of_row.whole()[state.alive]
         owners = [int(state.pks[row]) if row >= 0 else -1 for row in rows]
         spaces[name] = owners, slots.tolist(), space.checksums.tolist(), space.dead, space.space
-    special = set(state.special), set(state.known)
+    special = set(state.non_dense), set(state.known)
     return state.head, state.pks[state.alive].tolist(), state.count, spaces, special
 
 
@@ -564,7 +564,7 @@ def test_a_collection_that_rests_maps_nothing(folder):
     _, points = opened(folder)
     check(points)
     before = points.descriptors
-    points.rest()
+    points.close_idle()
     assert points.memory.descriptors < before
     check(points)
     assert nearest(points, 1000) == 1000

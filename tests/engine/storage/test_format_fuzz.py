@@ -43,7 +43,13 @@ from retrieval_store.engine.words import kept
 from retrieval_store.errors import DamagedError, RetrievalStoreError
 from retrieval_store.filters.expression import Range
 from retrieval_store.indexes.native.library import kernel
-from retrieval_store.interface.points import Fields, PointBatch, SpecialVectors, Vectors, WriteRules
+from retrieval_store.interface.points import (
+    Fields,
+    NonDenseVectors,
+    PointBatch,
+    Vectors,
+    WriteRules,
+)
 from retrieval_store.interface.spaces import NewSpace
 from tests.helpers import PATIENCE, ROOT
 from tests.helpers.processes import eager_codes, eager_indexes
@@ -58,7 +64,7 @@ DIMENSION, COUNT = 8, 150
 MEMORY = 3 << 30  # bytes of addresses, of which the libraries take the most
 LONGEST = 120  # seconds of the processor, for some thirty calls
 SMALL = {"hnsw": {"ef_search": 20, "max_neighbors": 4, "ef_construction": 20}}
-UPSERT = WriteRules(known="update", new="insert")
+UPSERT = WriteRules(on_existing="update", on_missing="insert")
 EAGER_LISTS = [
     (documents, "TRIGRAMS_WORTH"),
     (layers, "WANTED_AFTER"),
@@ -125,8 +131,8 @@ def put_special(client, count):
     batch = PointBatch(
         ids(count),
         {
-            "sparse": SpecialVectors(sparse(count)),
-            "several": SpecialVectors(several),
+            "sparse": NonDenseVectors(sparse(count)),
+            "several": NonDenseVectors(several),
             "halves": Vectors(cloud(count, 7)),
             "bytes": Vectors(100 * cloud(count, 8)),
         },
@@ -233,7 +239,7 @@ def write(client):
 
 
 def replace_and_lose(changes):
-    replacing = WriteRules(known="replace", new="insert")
+    replacing = WriteRules(on_existing="replace", on_missing="insert")
     changes.put(PointBatch(["40", "x"], {"bytes": Vectors(cloud(2))}), replacing)
     changes.edit(None, Range(("n",), lt=60), lambda content: content, True)
     changes.delete_vectors(None, Range(("n",), lt=70), [SPACE, "sparse", "halves"], False)

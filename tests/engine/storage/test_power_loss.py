@@ -30,7 +30,7 @@ from tests.often import FULL, turn
 
 DIMENSION = 8
 OTHER = "other"
-UPSERT = WriteRules(known="update", new="insert")
+UPSERT = WriteRules(on_existing="update", on_missing="insert")
 SHARES = (0, 1, 0.5, 0.8)  # of what wasn't synced survives: nothing, all, some
 
 # Syncs that can be left out, one at a time: what the place would call is replaced by nothing.
@@ -146,7 +146,7 @@ def workload(path: Path, durability: str) -> Iterator[None]:
 
 def several_operations(vectors: np.ndarray, changes: Changes) -> None:
     """All kinds of operations on points, in one transaction."""
-    replace = WriteRules(known="replace", new="insert")
+    replace = WriteRules(on_existing="replace", on_missing="insert")
     new = {SPACE: Vectors(vectors[3:6]), OTHER: Vectors(vectors[6:9])}
     changes.put(PointBatch(["b", "c", "d"], new, [{"n": 1}] * 3), replace)
     changes.edit(None, None, lambda old: Content({"n": 2}, "a text", old.uri), False)

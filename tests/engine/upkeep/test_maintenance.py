@@ -79,7 +79,7 @@ def test_what_is_left_is_the_same_and_the_files_are_small(client, tmp_path, term
     things.optimize(show_progress=True)
     assert "1000/1000" in capfd.readouterr().err
     assert content(things) == before
-    space = things._backend.points.memory._moment.state.spaces[""]
+    space = things._backend.points.memory._cached.state.spaces[""]
     assert (space.space.slots, space.dead) == (1_000, 0)
     if client.path is not None:
         (vectors,) = client.path.glob("*/*.vectors")
@@ -263,7 +263,7 @@ def test_all_vector_spaces_are_compacted_together(tmp_path, spaces):
         assert got.ids == [*ids[:7], *ids[9:], 99]
         assert got.vectors[name][:-1].tolist() == [[2, i] for i in got.ids[:-1]]
         assert np.isnan(got.vectors[name][-1]).all()
-        assert points.memory._moment.state.spaces[name].space.slots == 48
+        assert points.memory._cached.state.spaces[name].space.slots == 48
     store.close()
 
 

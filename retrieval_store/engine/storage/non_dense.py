@@ -13,13 +13,13 @@ from retrieval_store.base.arrays import Ints, Matrix, SparseVector
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DimensionMismatchError, InvalidArgumentError
-from retrieval_store.interface.points import SpecialVector
+from retrieval_store.interface.points import NonDenseVector
 
 AT_ONCE = 20_000
 
 
-def put_special(
-    connection: apsw.Connection, space: Space, items: Sequence[SpecialVector], owners: Ints
+def put_non_dense(
+    connection: apsw.Connection, space: Space, items: Sequence[NonDenseVector], owners: Ints
 ) -> None:
     """Store one item for each owner, in place of what it had; those whose owner is -1 are only
     checked. The first write fixes the dimension of a space of several vectors."""
@@ -40,7 +40,7 @@ def put_special(
         connection.execute(query, (dimension, space.number))
 
 
-def _check_sparse(space: Space, item: SpecialVector) -> None:
+def _check_sparse(space: Space, item: NonDenseVector) -> None:
     if not isinstance(item, SparseVector):
         raise InvalidArgumentError(f"the vectors of space {space.name!r} must be sparse")
     indices, values = item.indices, item.values
@@ -53,7 +53,7 @@ def _check_sparse(space: Space, item: SpecialVector) -> None:
         raise InvalidArgumentError(f"a sparse vector of space {space.name!r} has infinite values")
 
 
-def _checked_dimension(space: Space, item: SpecialVector, dimension: int | None) -> int:
+def _checked_dimension(space: Space, item: NonDenseVector, dimension: int | None) -> int:
     if isinstance(item, SparseVector) or item.ndim != 2 or not item.size:
         raise InvalidArgumentError(
             f"the vectors of space {space.name!r} must be matrices with rows"
@@ -66,7 +66,7 @@ def _checked_dimension(space: Space, item: SpecialVector, dimension: int | None)
     return int(item.shape[1])
 
 
-def delete_special(connection: apsw.Connection, pks: Ints, space: Space | None = None) -> None:
+def delete_non_dense(connection: apsw.Connection, pks: Ints, space: Space | None = None) -> None:
     """Delete what these points have in a space, or in any."""
     query, some = "DELETE FROM blobs WHERE pk IN carray(?)", apsw.carray(np.ascontiguousarray(pks))
     if space is None:
@@ -75,16 +75,16 @@ def delete_special(connection: apsw.Connection, pks: Ints, space: Space | None =
         connection.execute(f"{query} AND space = ?", (some, space.number))
 
 
-def count_special(connection: apsw.Connection, space: Space) -> int:
+def count_non_dense(connection: apsw.Connection, space: Space) -> int:
     """How many points have something in a space."""
     query = "SELECT count(*) FROM blobs WHERE space = ?"
     ((count,),) = select(connection, query, space.number)
     return int(count)
 
 
-def read_special(
+def read_non_dense(
     connection: apsw.Connection, space: Space, pks: Ints
-) -> Iterator[tuple[int, SpecialVector]]:
+) -> Iterator[tuple[int, NonDenseVector]]:
     """pk and item of those of the points that have one, by ascending pk."""
     for pk, blob in read_blobs(connection, space, pks):
         yield pk, decoded(blob, space)
@@ -98,14 +98,14 @@ def read_blobs(connection: apsw.Connection, space: Space, pks: Ints) -> Iterator
         yield from select(connection, query, apsw.carray(some), space.number)
 
 
-def encoded(item: SpecialVector) -> bytes:
+def encoded(item: NonDenseVector) -> bytes:
     """As it is stored."""
     if isinstance(item, SparseVector):
         return item.indices.astype("<u4").tobytes() + item.values.astype("<f4").tobytes()
     return item.astype("<f4").tobytes()
 
 
-def decoded(blob: bytes, space: Space) -> SpecialVector:
+def decoded(blob: bytes, space: Space) -> NonDenseVector:
     """The inverse of `encoded`."""
     if space.kind == "sparse":
         half = len(blob) // 8

@@ -58,7 +58,7 @@ def test_many_deletions_make_a_reader_number_its_rows_anew(tmp_path, monkeypatch
         points.get(None, None, None, 0, Fields())
         points.delete(ids[1:], None, None)
         assert points.get(None, None, None, 0, Fields()).ids == list(range(0, start + 1, 20))
-    assert len(points.memory._moment.state.pks) < 60
+    assert len(points.memory._cached.state.pks) < 60
     (hits,) = search(points, nearest_to("v", np.array([[61]], np.float32), 2, None), Fields())
     assert hits.points.ids == [60, 80]
 

@@ -3,7 +3,7 @@
     python benchmarks/planner.py [--points 20000 100000] [--dimensions 64 256 768]
 
 Clustered vectors in memory, filters of several shares, new ones and kept ones, with an index and
-without. A line for each situation: microseconds by method, the choice, and how much slower that is
+without. A line for each inputs: microseconds by method, the choice, and how much slower that is
 than the best; at the end the worst of all. Ways are timed in turn, so that a busy machine is busy
 for all of them.
 """
@@ -19,7 +19,7 @@ from calibrate import clustered
 
 import retrieval_store
 from retrieval_store.engine.nearest import search
-from retrieval_store.engine.nearest.planner import Plan, Situation, candidates, choose
+from retrieval_store.engine.nearest.planner import CostInputs, Plan, candidates, choose
 
 SHARES = (1.0, 0.7, 0.27, 0.12, 0.03, 0.007)
 METHODS = ("exact", "codes", "over-fetch")
@@ -32,7 +32,7 @@ def forced(method: str | None) -> Iterator[list[str]]:
     """Have every search use this method if it can; yields those that were used."""
     used: list[str] = []
 
-    def choice(at: Situation, wider: int = 1) -> Plan:
+    def choice(at: CostInputs, wider: int = 1) -> Plan:
         plan = choose(at, wider)
         if method == "over-fetch" and at.indexed:
             plan = Plan("over-fetch", candidates(at) * wider, plan.costs)

@@ -27,10 +27,8 @@ from qdrant_client import models as m
 from runs import save
 
 import retrieval_store
-from retrieval_store.engine.answering import answer
-from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.interface.points import Fields
-from retrieval_store.interface.queries import Query
+from retrieval_store.interface.questions import Near, Question, Step
 from retrieval_store.qdrant import QdrantClient
 
 NAME, BATCH, WORDS = "things", 1_000, 100
@@ -190,8 +188,8 @@ class Bench:
         condition = m.FieldCondition(key="w", match=m.MatchValue(value="w7"))
 
         def engine(i: int) -> object:
-            query = Query("", self.queries[i][None], 10, None, False, None)
-            return points.read(lambda view: answer(view, query, fields, Trace()))
+            step = Step(Near("", self.queries[i][None]), 10)
+            return points.ask(Question((step,), fields))
 
         ask: dict[str, Call] = {
             "Collection.query": lambda i: things.query(query_embeddings=self.lists[i]),

@@ -21,7 +21,7 @@ from retrieval_store.base.arrays import SparseVector
 from retrieval_store.engine.store import Store
 from retrieval_store.filters.expression import Range
 from retrieval_store.interface.points import Fields, NonDenseVectors, PointBatch, WriteRules
-from retrieval_store.interface.queries import SparseQuery
+from retrieval_store.interface.questions import Question, Sparse, Step
 from retrieval_store.interface.spaces import NewSpace
 
 QUERIES = 100
@@ -113,7 +113,8 @@ def sparse(points: int, folder: Path) -> dict[str, float]:
     queries = [vector() for _ in range(QUERIES)]
 
     def search(i: int, expression: Range | None = None) -> object:
-        return collection.search(SparseQuery("s", (queries[i],), 10, expression), Fields())
+        step = Step(Sparse("s", (queries[i],)), 10, expression)
+        return collection.ask(Question((step,), Fields()))
 
     few = Range(("n",), lt=12)
     figures = {

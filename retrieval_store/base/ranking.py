@@ -4,12 +4,14 @@ Everything here is a function of arrays; nothing is fetched.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, Ints, Matrix
 
+Fusion: TypeAlias = Literal["rrf", "weighted", "adaptive"]
+FusionKind: TypeAlias = Fusion | Literal["server_rrf", "dbsf"]
 RRF_K = 60
 # Of adaptive fusion; found on half of the questions of benchmarks/quality.py, and reported on the
 # other.
@@ -22,39 +24,35 @@ MMR_CELLS = 1_500_000  # up to so many numbers a product of all with each pick i
 Ranking = tuple[Ints, Floats]  # items and their scores, best first
 
 
-def reciprocal_rank_fusion(
-    rankings: Sequence[Ranking], weights: Sequence[float], k: int = RRF_K
+def fused(
+    rankings: Sequence[Ranking],
+    kind: FusionKind,
+    weights: Sequence[float] | None = None,
+    k: float = RRF_K,
+    order: Callable[[Ints], Ints] = lambda items: items,
 ) -> Ranking:
-    """Items by Σ weight / (k + rank) over the rankings that have them, rank counted from 1.
+    """Items by the sum of what each ranking contributes to them; one that a ranking lacks gets
+    nothing from it. weights: of the rankings, all 1 if None. order: numbers by which equal ones are
+    put in order, least first.
 
-    Cormack, Clarke and Büttcher, "Reciprocal rank fusion outperforms Condorcet and individual rank
-    learning methods" (2009), who suggest k = 60. Ties are in the order of the items' numbers.
+    "rrf": weight / (k + rank), rank counted from 1. Cormack, Clarke and Büttcher, "Reciprocal rank
+    fusion outperforms Condorcet and individual rank learning methods" (2009), who suggest k = 60.
+    "server_rrf": 1 / (rank / weight + k - 1), with weights of 1 the same for a k one greater; a
+    weight of 0 contributes nothing. Qdrant's documentation, "Hybrid queries".
+    "weighted": weight · score, scores brought from their least … greatest to 0 … 1 (all to 1 where
+    they are equal).
+    "adaptive": weight · score, scores brought from their first … 100th to 1 … 0, and those after it
+    to 0: so what comes first doesn't depend on how many are asked for. Equal ones by "rrf".
+    "dbsf": scores brought from μ - 3σ … μ + 3σ to 0 … 1 (all to ½ where they are equal), σ of a
+    sample. Distribution-based score fusion; Mazzeschi (2023), and Qdrant's documentation.
     """
-    return _summed(_by_ranks(rankings, weights, k))
-
-
-def weighted_sum(rankings: Sequence[Ranking], weights: Sequence[float]) -> Ranking:
-    """Items by Σ weight · score, the scores of each ranking brought from its least … greatest to
-    0 … 1 (all to 1 where they are equal); an item that a ranking lacks has 0 there."""
-    parts = [
-        (items, weight * _scaled(scores))
-        for (items, scores), weight in zip(rankings, weights, strict=True)
-    ]
-    return _summed(parts)
-
-
-def adaptive_sum(rankings: Sequence[Ranking], weights: Sequence[float]) -> Ranking:
-    """Items by Σ weight · score, the scores of each ranking brought from its first to its 100th to
-    1 … 0, and those after it to 0: so what comes first doesn't depend on how many are asked for.
-    Equal ones by reciprocal ranks, then in the order of their numbers."""
-    scaled = [
-        (items, weight * _scaled_by_first(scores))
-        for (items, scores), weight in zip(rankings, weights, strict=True)
-    ]
-    items, totals = _totals(scaled)
-    _, by_ranks = _totals(_by_ranks(rankings, weights, RRF_K))
-    order = np.lexsort((-by_ranks, -totals))
-    return items[order], totals[order]
+    given = [1.0] * len(rankings) if weights is None else weights
+    items, totals = _summed(rankings, given, k, kind)
+    keys = [order(items), -totals]
+    if kind == "adaptive":
+        keys.insert(1, -_summed(rankings, given, k, "rrf")[1])
+    best = np.lexsort(keys)
+    return items[best], totals[best]
 
 
 def held_share(held: float, asked: float, greatest: float) -> float:
@@ -69,8 +67,8 @@ def held_share(held: float, asked: float, greatest: float) -> float:
 
 
 def usual_fusion(by_words: bool, alpha: float | None) -> Literal["rrf", "adaptive"]:
-    """How both sides are fused where nobody says it. by_words: whether one of them are words, and
-    not sparse vectors; alpha: what the caller said that vectors weigh."""
+    """How both sides are fused where the caller doesn't say it. by_words: whether one of them are
+    words, and not sparse vectors; alpha: what the caller said that vectors weigh."""
     return "adaptive" if by_words and alpha is None else "rrf"
 
 
@@ -82,126 +80,112 @@ def adaptive_alpha(share: float, alpha: float = 0.5) -> float:
     return alpha / (alpha + words) if alpha > 0 else 0.0
 
 
-FUSIONS = {
-    "rrf": reciprocal_rank_fusion,
-    "weighted": weighted_sum,
-    "adaptive": adaptive_sum,
-}
+def _summed(
+    rankings: Sequence[Ranking], weights: Sequence[float], k: float, kind: FusionKind
+) -> Ranking:
+    """The sums of what the rankings contribute, in the order of the items' numbers."""
+    contributed = _CONTRIBUTED[kind]
+    items, places = np.unique(
+        np.concatenate([np.empty(0, np.int64), *(items for items, _ in rankings)]),
+        return_inverse=True,
+    )
+    parts = [contributed(one, w, k) for (_, one), w in zip(rankings, weights, strict=True)]
+    shares = np.concatenate([np.empty(0), *parts])
+    return items, np.bincount(places, shares, len(items)).astype(np.float64)
 
 
-def by_weighted_ranks(rankings: Sequence[Ranking], weights: Sequence[float], k: float) -> Ranking:
-    """Items by Σ 1 / ((rank + 1) / weight + k - 1) over the rankings that have them, rank counted
-    from 0; with equal weights that is reciprocal rank fusion. A weight of 0 adds nothing.
-
-    Qdrant's documentation, "Hybrid queries".
-    """
-    parts = []
-    for (items, _), weight in zip(rankings, weights, strict=True):
-        ranks = np.arange(1, len(items) + 1)
-        shares = 1.0 / (ranks / weight + k - 1.0) if weight > 0 else np.zeros(len(items))
-        parts.append((items, shares))
-    return _summed(parts)
+def _by_ranks(scores: Floats, weight: float, k: float) -> Floats:
+    shares: Floats = weight / (k + np.arange(1.0, len(scores) + 1))
+    return shares
 
 
-def by_distributions(rankings: Sequence[Ranking]) -> Ranking:
-    """Items by the sum of their scores, those of each ranking brought from μ - 3σ … μ + 3σ to
-    0 … 1 (all to ½ where they are equal); σ of a sample.
-
-    Distribution-based score fusion; Mazzeschi (2023), and Qdrant's documentation.
-    """
-    return _summed([(items, _by_deviation(scores)) for items, scores in rankings])
-
-
-def _by_deviation(scores: Floats) -> Floats:
-    deviation = float(scores.std(ddof=1)) if len(scores) > 1 else 0.0
-    if deviation == 0.0:
-        return np.full(len(scores), 0.5)
-    scaled: Floats = (scores - scores.mean()) / (6.0 * deviation) + 0.5
-    return scaled
+def _by_weighted_ranks(scores: Floats, weight: float, k: float) -> Floats:
+    if weight <= 0:
+        return np.zeros(len(scores))
+    ranks = np.arange(1, len(scores) + 1, dtype=np.float64)
+    shares: Floats = 1.0 / (ranks / weight + k - 1.0)
+    return shares
 
 
-def _scaled(scores: Floats) -> Floats:
+def _by_range(scores: Floats, weight: float, _: float) -> Floats:
     least, greatest = scores.min(initial=np.inf), scores.max(initial=-np.inf)
     if not greatest > least:
-        return np.ones_like(scores)
-    scaled: Floats = (scores - least) / (greatest - least)
+        return np.full(len(scores), weight)
+    scaled: Floats = weight * ((scores - least) / (greatest - least))
     return scaled
 
 
-def _scaled_by_first(scores: Floats) -> Floats:
+def _by_first(scores: Floats, weight: float, _: float) -> Floats:
     first = scores[:FIRST]
     if not len(first) or not first[0] > first[-1]:
-        return (scores >= first[:1]).astype(np.float64)
-    scaled: Floats = (scores - first[-1]) / (first[0] - first[-1])
-    return scaled.clip(min=0.0)
+        return weight * (scores >= first[:1]).astype(np.float64)
+    scaled: Floats = ((scores - first[-1]) / (first[0] - first[-1])).clip(min=0.0)
+    return weight * scaled
 
 
-def _by_ranks(rankings: Sequence[Ranking], weights: Sequence[float], k: int) -> list[Ranking]:
-    return [
-        (items, weight / (k + np.arange(1, len(items) + 1)))
-        for (items, _), weight in zip(rankings, weights, strict=True)
-    ]
+def _by_deviation(scores: Floats, weight: float, _: float) -> Floats:
+    deviation = float(scores.std(ddof=1)) if len(scores) > 1 else 0.0
+    if deviation == 0.0:
+        return np.full(len(scores), 0.5 * weight)
+    scaled: Floats = (scores - scores.mean()) / (6.0 * deviation) + 0.5
+    return weight * scaled
 
 
-def _summed(parts: Sequence[Ranking]) -> Ranking:
-    items, totals = _totals(parts)
-    order = np.argsort(-totals, kind="stable")
-    return items[order], totals[order]
-
-
-def _totals(parts: Sequence[Ranking]) -> Ranking:
-    """The sums of all items, in the order of the items' numbers."""
-    every = np.concatenate([np.empty(0, np.int64), *(items for items, _ in parts)])
-    items, places = np.unique(every, return_inverse=True)
-    scores = np.concatenate([np.empty(0), *(scores for _, scores in parts)])
-    return items, np.bincount(places, scores, len(items)).astype(np.float64)
+# What a ranking contributes to each of its items, given their scores, best first.
+_CONTRIBUTED: dict[FusionKind, Callable[[Floats, float, float], Floats]] = {
+    "rrf": _by_ranks,
+    "server_rrf": _by_weighted_ranks,
+    "weighted": _by_range,
+    "adaptive": _by_first,
+    "dbsf": _by_deviation,
+}
 
 
 def maximal_marginal_relevance(
     query: Matrix, vectors: Matrix, k: int, lambda_mult: float = 0.5
 ) -> Ints:
     """Which k of the vectors to take, and in which order, to be near the query and unlike each
-    other: each next one has the greatest λ · sim(query) - (1 - λ) · greatest sim(those taken).
-
-    query: (dim,); vectors: (n, dim); similarity is the cosine; λ = 1 is relevance alone. Carbonell
-    and Goldstein, "The use of MMR, diversity-based reranking" (1998).
-    """
+    other; see `marginally_relevant`. query: (dim,); vectors: (n, dim); similarity is the cosine."""
     unit = _unit(vectors)
+
+    def likeness(places: slice | Ints, picks: Ints) -> Floats:
+        alike: Floats = unit[places] @ unit[picks].T
+        return alike
+
     relevance = unit @ _unit(query[None])[0]
-    taken = np.empty((min(k, len(unit)), unit.shape[1]))
-    chosen = np.empty(len(taken), np.int64)
-    seen = np.zeros(len(unit), np.int64)  # how many of those taken are in a row's value
+    return marginally_relevant(relevance, likeness, k, lambda_mult, unit.size <= MMR_CELLS)
+
+
+def marginally_relevant(
+    relevance: Floats,
+    likeness: Callable[[slice | Ints, Ints], Floats],
+    k: int,
+    lambda_mult: float,
+    at_once: bool = True,
+) -> Ints:
+    """Which k of n items to take, and in which order: each next one has the greatest λ · relevance
+    - (1 - λ) · greatest likeness to any of those taken; λ = 1 is relevance alone. Carbonell and
+    Goldstein, "The use of MMR, diversity-based reranking" (1998).
+
+    relevance: (n,); likeness: of the items at some places to picks, (places, picks). at_once: that
+    of all items is asked for after each pick, and not only of those that may be the next.
+    """
+    chosen = np.empty(min(k, len(relevance)), np.int64)
+    seen = np.zeros(len(relevance), np.int64)  # how many picks are in an item's value
     value = relevance.copy()  # of the first alone, whatever λ is, else λ = 0 would begin anywhere
     for place in range(len(chosen)):
         # Values only fall as more is taken: one that is out of date is still an upper bound, and
         # the greatest of all, once it is up to date, is the greatest.
         while seen[best := int(value.argmax())] < place:
-            at_once = place == 1 or unit.size <= MMR_CELLS
-            rows = slice(None) if at_once else slice(best, best + 1)
-            likeness = (unit[rows] @ taken[seen[best] : place].T).max(axis=1)
-            marginal = lambda_mult * relevance[rows] - (1 - lambda_mult) * likeness
-            value[rows] = np.minimum(value[rows], marginal)
-            seen[rows] = place
-        chosen[place], taken[place] = best, unit[best]
+            places = slice(None) if place == 1 or at_once else np.array([best])
+            nearest = likeness(places, chosen[seen[best] : place]).max(axis=1)
+            marginal = lambda_mult * relevance[places] - (1 - lambda_mult) * nearest
+            value[places] = np.minimum(value[places], marginal)
+            seen[places] = place
+        chosen[place] = best
         if place == 0:
             value[:] = np.inf
         value[best] = -np.inf
-    return chosen
-
-
-def marginally_relevant(
-    relevance: Floats, likeness: Callable[[int], Floats], k: int, lambda_mult: float
-) -> Ints:
-    """The same of items of which only this is known: how relevant each is, and, when asked, how
-    alike all are to one of them."""
-    count = min(k, len(relevance))
-    chosen = np.empty(count, np.int64)
-    value, nearest = relevance.copy(), np.full(len(relevance), -np.inf)
-    for place in range(count):
-        chosen[place] = best = int(value.argmax())
-        nearest = np.maximum(nearest, likeness(best))
-        value = lambda_mult * relevance - (1 - lambda_mult) * nearest
-        value[chosen[: place + 1]] = -np.inf
     return chosen
 
 

@@ -15,18 +15,18 @@ from typing import Any, Literal, cast
 import retrieval_store
 from retrieval_store import places as stores
 from retrieval_store import plugins
-from retrieval_store.base.json_values import Payload, checked_metadata, listed, shown
-from retrieval_store.base.progress import progress_bar
-from retrieval_store.base.words import Analyzer
-from retrieval_store.copying.stores import Copied, Following, Ways, copy_store
-from retrieval_store.direct.arguments import (
+from retrieval_store.base.arguments import (
     check_callable,
-    collection_name,
     path_of,
     seconds,
     whole_bytes,
     whole_number,
 )
+from retrieval_store.base.json_values import Payload, checked_metadata, listed, shown
+from retrieval_store.base.progress import progress_bar
+from retrieval_store.base.words import Analyzer
+from retrieval_store.copying.stores import Copied, Following, Ways, copy_store
+from retrieval_store.direct.arguments import collection_name
 from retrieval_store.direct.chroma.settings import (
     DEFAULT_DATABASE,
     DEFAULT_TENANT,

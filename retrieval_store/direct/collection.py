@@ -8,10 +8,13 @@ from dataclasses import replace as changed
 from functools import partial
 from typing import Any, Literal, TypeAlias, cast
 
+from retrieval_store.base.arguments import path_of, whole_number
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.json_values import Payload, checked_metadata, shown
 from retrieval_store.base.logs import log_of
+from retrieval_store.base.metrics import Metric
 from retrieval_store.base.progress import progress_bar
+from retrieval_store.base.ranking import Fusion
 from retrieval_store.base.words import Analyzer
 from retrieval_store.direct.arguments import (
     Records,
@@ -20,9 +23,7 @@ from retrieval_store.direct.arguments import (
     ids_of,
     include_of,
     metadata_key,
-    path_of,
     records_of,
-    whole_number,
 )
 from retrieval_store.direct.batches import (
     Prepared,
@@ -54,8 +55,8 @@ from retrieval_store.direct.queries import (
     QueryOptions,
     QuerySources,
     asks,
-    checked_cut,
     vector_like,
+    window_of,
 )
 from retrieval_store.direct.results import (
     GET_FIELDS,
@@ -79,19 +80,18 @@ from retrieval_store.direct.tables.sources import batches_from, length_of
 from retrieval_store.embeddings import DEFAULT, Default, Embeds
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
 from retrieval_store.filters.expression import Expression, HasId, Not, every
-from retrieval_store.indexes.exact import Metric
 from retrieval_store.interface.points import (
     Fields,
     PointId,
     Points,
     WriteRules,
 )
-from retrieval_store.interface.queries import AnyQuery, Cut, Fusion
+from retrieval_store.interface.questions import Question
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.stores import INDEX_KINDS, Backend, PointsBackend
 from retrieval_store.loaders import DataLoader
 
-Question: TypeAlias = tuple[AnyQuery, frozenset[str], Cut]  # and what is wanted of the hits
+Request: TypeAlias = tuple[Question, frozenset[str]]  # and the names in `include`
 FIRST = 5  # points that a notebook shows of a collection
 _log = log_of()
 _ADD = WriteRules(on_existing="refuse", on_missing="insert", needs_vector=SPACE)
@@ -377,12 +377,12 @@ class Collection:
         group_by: str | None = None,
         group_size: int | None = None,
         query_sparse: Any = None,
-    ) -> Question:
+    ) -> Request:
         """What `query` and `explain` ask."""
         if query_sparse is not None:
             refuse_no_sparse("query_sparse", self._record())
         wanted = include_of(include, QUERY_FIELDS)
-        cut = checked_cut(n_results, offset, max_distance, group_by, group_size, mode)
+        window = window_of(n_results, offset, max_distance, group_by, group_size, mode)
         sources = QuerySources(
             query_embeddings, query_texts, query_images, query_uris, query_sparse
         )
@@ -392,10 +392,9 @@ class Collection:
                 raise InvalidArgumentError(f"like goes with mode 'dense', not {mode!r}")
             sources, others = self._like(sources, like, unlike)
             expression = every(expression, others)
-        query = Asker(self._embedder, self._load, self._analyzer).query(
-            sources, expression, cut.depth, QueryOptions(mode, alpha, fusion, exact, ef, depth)
-        )
-        return query, wanted, cut
+        options = QueryOptions(mode, alpha, fusion, exact, ef, depth)
+        asker = Asker(self._embedder, self._load, self._analyzer)
+        return asker.question(sources, expression, window, fields_for(wanted), options), wanted
 
     def _like(
         self,
@@ -429,7 +428,7 @@ class Collection:
         return metric_of(all_settings(self._record()))
 
     @asks(_question)
-    def query(self, question: Question) -> QueryResult:
+    def query(self, request: Request) -> QueryResult:
         """The best points for each query, best first; fewer than `n_results` only when fewer match.
 
         mode "dense": those nearest to exactly one of the four kinds of queries, one or many.
@@ -456,13 +455,13 @@ class Collection:
         mode "dense". group_by: of the points that have one value under this metadata key, show only
         the best `group_size` (1), and none that has no value there: the best passage of each book.
         """
-        query, wanted, cut = question
-        hits = self._backend.points.search(query, fields_for(wanted), cut)
+        question, wanted = request
+        hits = self._backend.points.ask(question)
         data = [self._load(h.points.uris) for h in hits] if "data" in wanted else None
         return query_result(hits, wanted, data)
 
     @asks(_question)
-    def explain(self, question: Question) -> Explanation:
+    def explain(self, request: Request) -> Explanation:
         """Run a query and say how it was answered, instead of the answer.
 
         points, matching: how many there are and how many the filters allow; fresh: vectors that the
@@ -473,8 +472,7 @@ class Collection:
         weighed for each query; steps: milliseconds each
         took; remarks: what else there is to know, in words.
         """
-        query, wanted, cut = question
-        return cast(Explanation, self._backend.points.explain(query, fields_for(wanted), cut))
+        return cast(Explanation, self._backend.points.explain(request[0]))
 
     def stats(self) -> Stats:
         """How many points, vectors and dead slots there are; how many vectors have codes and how

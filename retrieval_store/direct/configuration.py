@@ -9,16 +9,17 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal, TypedDict, cast
 
+from retrieval_store.base.arguments import whole_number
 from retrieval_store.base.arrays import Datatype
 from retrieval_store.base.json_values import Payload, checked_object, shown
 from retrieval_store.base.logs import log_of
+from retrieval_store.base.metrics import Metric
 from retrieval_store.base.words import Analyzer, analyzer
-from retrieval_store.direct.arguments import whole_number
 from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.direct.sharding import checked_storage
 from retrieval_store.errors import ConflictError, DamagedError, InvalidArgumentError
 from retrieval_store.indexes import EXACT, HNSW
-from retrieval_store.indexes.exact import BY_PRODUCTS, Metric
+from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.indexes.hnsw import DEFAULTS as HNSW_DEFAULTS
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.spaces import NewSpace

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import update_wrapper
 from inspect import signature
 from operator import attrgetter
@@ -11,32 +11,26 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, get
 
 import numpy as np
 
+from retrieval_store.base.arguments import fraction, whole_number
 from retrieval_store.base.arrays import Floats, Matrix, SparseVector, plain_scalar
 from retrieval_store.base.json_values import listed, shown
-from retrieval_store.base.ranking import usual_fusion
+from retrieval_store.base.metrics import Metric
+from retrieval_store.base.ranking import Fusion, usual_fusion
 from retrieval_store.base.words import Analyzer
-from retrieval_store.direct.arguments import (
-    complete_texts_of,
-    fraction,
-    images_of,
-    matrix_of,
-    sparse_of,
-    whole_number,
-)
+from retrieval_store.direct.arguments import complete_texts_of, images_of, matrix_of, sparse_of
 from retrieval_store.direct.probing import ProbedEmbedder
 from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.expression import Expression
-from retrieval_store.indexes.exact import Metric
 from retrieval_store.interface.points import Fields, PointId
-from retrieval_store.interface.queries import (
-    AnyQuery,
-    Cut,
-    Fusion,
-    HybridQuery,
-    Query,
-    SparseQuery,
-    TextQuery,
+from retrieval_store.interface.questions import (
+    BestOfEach,
+    Fused,
+    Near,
+    Question,
+    Sparse,
+    Step,
+    Text,
 )
 from retrieval_store.interface.stores import Backend
 
@@ -196,6 +190,22 @@ def vectors_of(embeddings: Any) -> Matrix:
 
 
 @dataclass(slots=True)
+class Window:
+    """Which hits are wanted, best first: `count` after the first `offset`, none that is farther
+    than `max_distance`; groups: of each value of a metadata key only the best."""
+
+    count: int
+    offset: int
+    max_distance: float | None
+    groups: BestOfEach | None
+
+    @property
+    def depth(self) -> int:
+        """How many hits are looked at."""
+        return self.offset + self.count
+
+
+@dataclass(slots=True)
 class Asker:
     """Makes queries for a store of what users of a collection pass. embedder: its embedding
     function; load: what its data loader makes of uris; analyzer: tells how it finds words."""
@@ -204,31 +214,57 @@ class Asker:
     load: Callable[[list[str | None]], list[Any]]
     analyzer: Callable[[], Analyzer]
 
-    def query(
-        self, sources: QuerySources, expression: Expression | None, k: Any, options: QueryOptions
-    ) -> AnyQuery:
+    def question(
+        self,
+        sources: QuerySources,
+        expression: Expression | None,
+        window: Window,
+        fields: Fields,
+        options: QueryOptions,
+    ) -> Question:
         """What the store is asked."""
         options.check()
-        k = whole_number(k, "n_results", 1)
+        step, measured = self._step(sources, expression, window.depth, options)
+        step.limit, step.offset, step.threshold = window.count, window.offset, window.max_distance
+        return Question((step,), fields, window.groups, measured)
+
+    def _step(
+        self,
+        sources: QuerySources,
+        expression: Expression | None,
+        depth: int,
+        options: QueryOptions,
+    ) -> tuple[Step, Near | None]:
+        """How points are ranked, and what the distances of a hybrid query are measured from."""
         if options.mode == "dense":
-            vectors = self._vectors(sources.only())
-            return Query(SPACE, vectors, k, expression, options.exact, options.checked_ef())
+            return Step(self._near(sources.only(), options), depth, expression), None
         texts, sparse = sources.sides(options.mode)
-        words: TextQuery | SparseQuery
-        if sparse is not None:
-            words = SparseQuery(SPARSE, tuple(sparse), k, expression)
-        else:
-            words = TextQuery(tuple(texts or ()), self.analyzer(), k, expression)
         if options.mode != "hybrid":
-            return words
+            return Step(self._words(texts, sparse, None), depth, expression), None
         fusion, alpha = options.fused(sparse is None)
         if alpha == 0:
-            return words
-        vectors = self._vectors(sources.dense_leg(texts, len(sparse or texts or ())))
-        deep, wide = options.depths(k)
-        dense = Query(SPACE, vectors, deep, expression, options.exact, options.checked_ef())
-        words, fixed = replace(words, k=wide), options.depth is not None
-        return HybridQuery(dense, words, alpha, fusion, k, fixed)
+            return Step(self._words(texts, sparse, None), depth, expression), None
+        near = self._near(sources.dense_leg(texts, len(sparse or texts or ())), options)
+        if alpha == 1:
+            return Step(near, depth, expression), None
+        deep, wide = options.depths(depth)
+        words = self._words(texts, sparse, fusion)
+        legs = Step(near, deep, expression), Step(words, wide, expression)
+        weights, is_fixed = (alpha, 1.0 - alpha), options.depth is not None
+        fused = Fused(fusion, weights, has_fixed_limits=is_fixed)
+        return Step(fused, depth, prefetch=legs), near
+
+    def _words(
+        self, texts: list[Any] | None, sparse: list[SparseVector] | None, fusion: Fusion | None
+    ) -> Text | Sparse:
+        """The side of a query that isn't dense vectors."""
+        if sparse is not None:
+            return Sparse(SPARSE, tuple(sparse))
+        return Text(tuple(texts or ()), self.analyzer(), fusion == "adaptive")
+
+    def _near(self, source: tuple[str, Any], options: QueryOptions) -> Near:
+        vectors = self._vectors(source)
+        return Near(SPACE, vectors, "distance", options.exact, options.checked_ef())
 
     def _vectors(self, source: tuple[str, Any]) -> Matrix:
         """(q, dim) float32 of one kind of queries."""
@@ -285,10 +321,10 @@ def _with_vector(ids: Sequence[PointId], column: Matrix | None) -> list[PointId]
     return [one for one, lacks in zip(ids, np.isnan(column[:, 0]), strict=True) if not lacks]
 
 
-def checked_cut(
+def window_of(
     n_results: Any, offset: Any, max_distance: Any, group_by: Any, group_size: Any, mode: str
-) -> Cut:
-    """A cut of what a user passes."""
+) -> Window:
+    """The window that a user asks for."""
     count = whole_number(n_results, "n_results", 1)
     skipped = 0 if offset is None else whole_number(offset, "offset", 0, sys.maxsize - count)
     size = 1 if group_size is None else whole_number(group_size, "group_size", 1)
@@ -296,30 +332,31 @@ def checked_cut(
         raise InvalidArgumentError("group_size goes with group_by, the key to group by")
     if group_by is not None and (not isinstance(group_by, str) or not group_by):
         raise InvalidArgumentError(f"group_by is {shown(group_by)}, expected a metadata key")
+    groups = None if group_by is None else BestOfEach((group_by,), size)
     if max_distance is None:
-        return Cut(count, skipped, None, group_by, size)
+        return Window(count, skipped, None, groups)
     if mode != "dense":
         raise InvalidArgumentError(f"max_distance goes with mode 'dense', not {mode!r}")
     max_distance = plain_scalar(max_distance)
     number = isinstance(max_distance, int | float) and not isinstance(max_distance, bool)
     if not number or not abs(max_distance) <= sys.float_info.max:  # NaN isn't, either
         raise InvalidArgumentError(f"max_distance is {shown(max_distance)}, expected a number")
-    return Cut(count, skipped, float(max_distance), group_by, size)
+    return Window(count, skipped, float(max_distance), groups)
 
 
 C = TypeVar("C")
 R = TypeVar("R")
-Question = TypeVar("Question")
+Q = TypeVar("Q")
 P = ParamSpec("P")
 
 
 def asks(
-    ask: Callable[Concatenate[C, P], Question],
-) -> Callable[[Callable[[C, Question], R]], Callable[Concatenate[C, P], R]]:
+    ask: Callable[Concatenate[C, P], Q],
+) -> Callable[[Callable[[C, Q], R]], Callable[Concatenate[C, P], R]]:
     """Makes a method of one that answers a question: its parameters are those of `ask`, which makes
     the question of them; so several ways of answering have them in one place."""
 
-    def decorate(answer: Callable[[C, Question], R]) -> Callable[Concatenate[C, P], R]:
+    def decorate(answer: Callable[[C, Q], R]) -> Callable[Concatenate[C, P], R]:
         own = _named_as(answer, ask)
 
         def method(self: C, /, *args: P.args, **kwargs: P.kwargs) -> R:

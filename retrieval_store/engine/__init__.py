@@ -3,12 +3,12 @@
 A call enters by `registry` (one open store for each directory), goes through `store` (collections
 by name, of which some are `opened`) to `points` (one collection). Its `access` reads and writes in
 transactions, over what `memory` has made of the database as of one write; `changes` are operations
-on points, `paging` goes through them in the order of their ids. `answering` finds and fetches what
-`cutting` lets through, `report` tells how. Its rooms, each of which may use those below it and none
+on points, `paging` goes through them in the order of their ids, `report` tells how a question was
+answered. Its rooms, each of which may use those below it and none
 of those above:
 
     snapshots    collections in one state, in one file, and back
-    ranking      queries in steps: ranked again, fused, in groups
+    ranking      what a question asks: points ranked by vectors, words, examples, formulas
     upkeep       maintenance, in the background or when asked for, and verification
     nearest      the nearest of the points that are allowed
     filtering    which points an expression allows
@@ -18,5 +18,6 @@ of those above:
     database     SQLite: connections, transactions, errors
     concurrency  locks, and what a fork must not break
 
-Below all of them lie `interface`, `indexes`, `filters` and `base`. It knows no front and no plugin.
+Below all of them lie `answering`, `interface`, `indexes`, `filters` and `base`. It knows no front
+and no plugin.
 """

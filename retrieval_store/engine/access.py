@@ -31,8 +31,8 @@ from retrieval_store.engine.database.failures import (
 from retrieval_store.engine.database.pools import Database, FileDatabase, Reason
 from retrieval_store.engine.database.transactions import select as select_rows
 from retrieval_store.engine.memory import CachedState, Memory
+from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.nearest.indexing import FindClass, built_in
-from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.state.budget import BUDGET, Cache
 from retrieval_store.engine.state.state import State, load, numbers_of
 from retrieval_store.engine.state.view import View

@@ -19,7 +19,7 @@ from retrieval_store.engine.access import Access
 from retrieval_store.engine.filtering.masks import among, look
 from retrieval_store.engine.filtering.selecting import select
 from retrieval_store.engine.memory import CachedState, nothing_kept, still_kept
-from retrieval_store.engine.nearest.kept import SearchView
+from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.state.layers import outside
 from retrieval_store.engine.state.state import advanced, rows_of
 from retrieval_store.engine.state.view import View

@@ -17,8 +17,8 @@ import apsw
 from retrieval_store.engine.codes.segments import SpaceCodes
 from retrieval_store.engine.database.failures import corruption_as_damage
 from retrieval_store.engine.filtering.allowed import AllowedCache
+from retrieval_store.engine.nearest.context import Caches
 from retrieval_store.engine.nearest.indexing import FindClass, SpaceIndex
-from retrieval_store.engine.nearest.kept import Caches
 from retrieval_store.engine.state import state_files
 from retrieval_store.engine.state.layers import LayerCache
 from retrieval_store.engine.state.state import (

@@ -7,26 +7,25 @@ from typing import TypeAlias, TypeVar
 
 import apsw
 
+from retrieval_store.answering.executor import answer
 from retrieval_store.base import tracing
 from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.patched import NOWHERE
 from retrieval_store.base.tracing import returned, traced
 from retrieval_store.engine.access import Access, StoreHooks
-from retrieval_store.engine.answering import answer
 from retrieval_store.engine.changes import Transaction, passing_on
 from retrieval_store.engine.database.opening import create
 from retrieval_store.engine.database.pools import MemoryDatabase
 from retrieval_store.engine.filtering.selecting import allowed_by, select
 from retrieval_store.engine.filtering.values import counted, in_order, ordered
+from retrieval_store.engine.nearest.context import SearchView, Trace
 from retrieval_store.engine.nearest.indexing import FRESH_CELLS
-from retrieval_store.engine.nearest.kept import SearchView
-from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.engine.paging import page
-from retrieval_store.engine.ranking.groups import grouped, pairs
-from retrieval_store.engine.ranking.steps import ranked_each
+from retrieval_store.engine.ranking.leaves import EngineLeaves
+from retrieval_store.engine.ranking.pairs import pairs
 from retrieval_store.engine.report import explanation, of_search, statistics
-from retrieval_store.engine.state.fetch import fetch, fetch_each
+from retrieval_store.engine.state.fetch import fetch
 from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage.files import POINTS_NAME
 from retrieval_store.engine.storage.log import changed_since, position
@@ -56,13 +55,11 @@ from retrieval_store.interface.points import (
     Points,
     Position,
     PutResult,
-    RankedPoints,
     WriteRules,
 )
-from retrieval_store.interface.queries import AnyQuery, Cut
+from retrieval_store.interface.questions import Question
 from retrieval_store.interface.records import Mode
 from retrieval_store.interface.spaces import NewSpace, SpaceRecord
-from retrieval_store.interface.steps import Grouping, GroupValue, Step
 from retrieval_store.interface.stores import Changes, IndexKind
 
 T = TypeVar("T")
@@ -219,9 +216,9 @@ class PointStore(Access):
         return self.read(lambda view: changed_since(view.connection, since))
 
     @traced("query", lambda found: returned(*(hits.points for hits in found)))
-    def search(self, query: AnyQuery, fields: Fields, cut: Cut | None = None) -> list[Hits]:
-        """For each of the queries the best matching points, best first; those of the cut."""
-        return self._answer(query, fields, cut)[0]
+    def ask(self, question: Question) -> list[Hits]:
+        """The hits of each query of each step, or of each group, best first."""
+        return self._answer(question)[0]
 
     @traced("facet")
     def counted(self, values: ValuesAt, expression: Expression | None) -> list[tuple[Scalar, int]]:
@@ -249,19 +246,19 @@ class PointStore(Access):
         return self.read_again(look)
 
     @traced("explain")
-    def explain(self, query: AnyQuery, fields: Fields, cut: Cut | None = None) -> Payload:
-        """How `search` finds what it finds; see `report.explanation`."""
-        _, trace, state, _ = self._answer(query, fields, cut)
+    def explain(self, question: Question) -> Payload:
+        """How `ask` finds what it finds; see `report.explanation`."""
+        _, trace, state, _ = self._answer(question)
         return explanation(trace, state)
 
     def stats(self) -> Payload:
         """What takes how much room; see `report.statistics`."""
         return self.read(lambda view: statistics(view, self.directory))
 
-    def _answer(self, query: AnyQuery, fields: Fields, cut: Cut | None) -> _Answered:
+    def _answer(self, question: Question) -> _Answered:
         def look(view: SearchView) -> _Answered:
             trace = Trace(remarks=view.remarks)
-            hits = answer(view, query, fields, trace, cut)
+            hits = answer(EngineLeaves(view, trace), question)
             return hits, trace, view.state, [*view.kept.unsaved, *view.kept.lists.demand.wanted()]
 
         answered = self.read_again(look)
@@ -323,37 +320,6 @@ class PointStore(Access):
         def look(view: SearchView) -> Points:
             each = in_order(view, path, expression, descending)[offset:]
             return self._fetched(view, each if limit is None else each[:limit], fields)
-
-        return self.read_again(look)
-
-    @traced("query", lambda found: returned(*(one.points for one in found)))
-    def rank(self, steps: Sequence[Step], fields: Fields) -> list[RankedPoints]:
-        """For each of the steps the points that it ranks, all of one state."""
-
-        def look(view: SearchView) -> list[RankedPoints]:
-            found = ranked_each(view, steps)
-            points = fetch_each(view, [one.rows for one in found], fields)
-            self._attend_if_wanted(view)
-            return [
-                RankedPoints(some, one.scores, one.values)
-                for some, one in zip(points, found, strict=True)
-            ]
-
-        return self.read_again(look)
-
-    @traced("query_groups", lambda found: returned(*(one.points for _, one in found)))
-    def group(
-        self, step: Step, grouping: Grouping, fields: Fields
-    ) -> list[tuple[GroupValue, RankedPoints]]:
-        """What a step ranks in groups, by what points have at a path; see `ranking.groups`."""
-
-        def look(view: SearchView) -> list[tuple[GroupValue, RankedPoints]]:
-            found = grouped(view, step, grouping)
-            points = fetch_each(view, [one.rows for _, one in found], fields)
-            return [
-                (value, RankedPoints(some, one.scores, one.values))
-                for some, (value, one) in zip(points, found, strict=True)
-            ]
 
         return self.read_again(look)
 

@@ -22,9 +22,8 @@ from retrieval_store.engine.codes.segments import (
 from retrieval_store.engine.database.failures import corruption_as_damage
 from retrieval_store.engine.database.pools import FileDatabase
 from retrieval_store.engine.database.transactions import select
+from retrieval_store.engine.nearest.context import Caches, SearchView, Trace
 from retrieval_store.engine.nearest.indexing import is_worth_an_index
-from retrieval_store.engine.nearest.kept import Caches, SearchView
-from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.engine.state.budget import BUDGET
 from retrieval_store.engine.state.state import SpaceState, State, state_bytes
 from retrieval_store.engine.storage import derived

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from retrieval_store.base.arguments import path_of, whole_number
 from retrieval_store.base.json_values import is_unicode, shown
 from retrieval_store.base.progress import progress_bar
-from retrieval_store.direct.arguments import path_of, whole_number
 from retrieval_store.direct.collection import Collection
 from retrieval_store.direct.counting import told_together
 from retrieval_store.errors import (

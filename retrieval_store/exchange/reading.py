@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from retrieval_store.base.arguments import path_of, whole_number
 from retrieval_store.base.json_values import shown
-from retrieval_store.direct.arguments import path_of, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.exchange.formats import arrays
 from retrieval_store.exchange.formats.arrays import rows_of_arrays

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from retrieval_store.base.arrays import Bools, Ints, Matrix
 from retrieval_store.base.json_values import Payload
-from retrieval_store.indexes.exact import Metric
+from retrieval_store.base.metrics import Metric
 
 HNSW = "hnsw"
 EXACT = "exact"  # the name that stands for no index at all

@@ -17,11 +17,11 @@ same share of the sum itself.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, Ints, Matrix, Stored, as_float32
+from retrieval_store.base.metrics import METRICS, Metric
 from retrieval_store.indexes.blas import dot_products
 from retrieval_store.indexes.native.library import Kernel, kernel
 from retrieval_store.indexes.native.structures import (
@@ -34,8 +34,6 @@ from retrieval_store.indexes.native.structures import (
 )
 from retrieval_store.indexes.sought import Candidates, Sought, most_left
 
-Metric: TypeAlias = Literal["l2", "ip", "cosine", "l1"]
-METRICS: tuple[Metric, ...] = get_args(Metric)
 BY_PRODUCTS = METRICS[:3]  # whose distances follow from dot products: codes and indexes serve them
 UNIT_ROUNDOFF = 2.0**-24
 OF_ONE = 2.0**-52  # what is lost of a product that is taken from 1

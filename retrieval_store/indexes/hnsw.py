@@ -22,8 +22,9 @@ import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints, Matrix
 from retrieval_store.base.json_values import Payload, shown
+from retrieval_store.base.metrics import Metric
 from retrieval_store.errors import PluginError
-from retrieval_store.indexes.exact import UNIT_ROUNDOFF, Metric, norms_of
+from retrieval_store.indexes.exact import UNIT_ROUNDOFF, norms_of
 
 # With these, recall@10 on real embeddings of 256 dimensions is .993 over 50,000 points. More links
 # (max_neighbors = 24) and a smaller ef_construction build faster, but search a quarter slower.

@@ -37,8 +37,8 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bytes, Matrix
+from retrieval_store.base.metrics import Metric
 from retrieval_store.indexes.codes import Codes, Frame
-from retrieval_store.indexes.exact import Metric
 from retrieval_store.indexes.native.library import Kernel, kernel
 from retrieval_store.indexes.native.structures import (
     CHUNK,

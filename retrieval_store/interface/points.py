@@ -156,20 +156,14 @@ class Points:
     versions: Ints | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RankedPoints:
-    """Points, best first, and their scores, float64 (n,); values: what an order went by."""
-
-    points: Points
-    scores: Floats
-    values: list[int | float] | None = None
-
-
-@dataclass(slots=True)  # nobody changes it; frozen, it would take three times as long to make
+@dataclass(slots=True)  # never changed; frozen, it would take three times as long to make
 class Hits:
-    """The answer to one query: points, best first, their distances, float64 (n,), None where
-    there is no vector to measure from, and their scores, float64 (n,), descending."""
+    """The answer to one query, or one group of it: points, best first, their distances, float64
+    (n,), None where nothing is measured, and their scores, float64 (n,), in the scale of the
+    question. values: what an order went by; group: what the points of a group have in common."""
 
     points: Points
     distances: Floats | None
     scores: Floats
+    values: list[int | float] | None = None
+    group: str | int | None = None

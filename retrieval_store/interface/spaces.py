@@ -5,8 +5,8 @@ from typing import Literal, Protocol, TypeAlias, get_args
 
 from retrieval_store.base.arrays import Datatype
 from retrieval_store.base.json_values import Payload
+from retrieval_store.base.metrics import Metric
 from retrieval_store.indexes import HNSW
-from retrieval_store.indexes.exact import Metric
 
 Kind: TypeAlias = Literal["dense", "sparse", "multi"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

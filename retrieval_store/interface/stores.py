@@ -23,13 +23,11 @@ from retrieval_store.interface.points import (
     Points,
     Position,
     PutResult,
-    RankedPoints,
     WriteRules,
 )
-from retrieval_store.interface.queries import AnyQuery, Cut
+from retrieval_store.interface.questions import Question
 from retrieval_store.interface.records import CollectionRecord, FileReport, Gauges, Progress
 from retrieval_store.interface.spaces import NewSpace, SpaceRecord
-from retrieval_store.interface.steps import Grouping, GroupValue, Step
 
 IndexKind: TypeAlias = Literal["keyword", "float", "bool"]
 INDEX_KINDS: tuple[IndexKind, ...] = get_args(IndexKind)
@@ -69,12 +67,12 @@ class PointsBackend(Protocol):
     ) -> Points:
         """The points that are named and match: in the order of `ids`, or of first insertion."""
 
-    def search(self, query: AnyQuery, fields: Fields, cut: Cut | None = None) -> list[Hits]:
-        """For each of the queries the best matching points, best first; those of the cut, which
-        needs a query for as many hits at least as its depth."""
+    def ask(self, question: Question) -> list[Hits]:
+        """The hits of each query of each step, or of each group, best first, all of one state.
+        InvalidArgumentError for a question that the store can't answer."""
 
-    def explain(self, query: AnyQuery, fields: Fields, cut: Cut | None = None) -> Payload:
-        """How `search` finds what it finds."""
+    def explain(self, question: Question) -> Payload:
+        """How `ask` finds what it finds."""
 
     def stats(self) -> Payload:
         """What takes how much room, by part."""
@@ -181,15 +179,6 @@ class EmbeddedPoints(PointsBackend, Protocol):
 
     def drop_space(self, name: str) -> None:
         """Delete a vector space with all vectors in it; raises NotFoundError."""
-
-    def rank(self, steps: Sequence[Step], fields: Fields) -> list[RankedPoints]:
-        """For each of the steps the points that it ranks, all of one state."""
-
-    def group(
-        self, step: Step, grouping: Grouping, fields: Fields
-    ) -> list[tuple[GroupValue, RankedPoints]]:
-        """What a step ranks in groups by the strings and integers that points have at a path: the
-        first so many groups, in the order of their best points, with so many points each."""
 
     def pairs(
         self, space: str, expression: Expression | None, sample: int, limit: int

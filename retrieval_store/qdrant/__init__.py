@@ -2,9 +2,9 @@
 
 In comes what qdrant-client's models say; out go points, filters and queries of the waist, and what
 these answer as models again. It translates, and holds no search. `client` and `async_client` are
-the classes that users make, of `options`; `directories` opens stores; `embedded` has the methods,
-`snapshots` those of files, and `inference` makes vectors of texts; `collections`, `points` and
-`queries` are rooms for what these need; `serialised` checks JSON; `filters` is the dialect of
+the classes that users make, `opening` says whether they mean a store here; `embedded` has the
+methods, `snapshots` those of files, and `inference` makes vectors of texts; `collections`, `points`
+and `queries` are rooms for what these need; `serialised` checks JSON; `filters` is the dialect of
 filters, with `paths` and `text`; `refusals` says what is refused. It may use `places`, `plugins`,
 `embeddings`, `interface`, `filters`, `indexes`, `base` and `errors`, and wants qdrant-client.
 """
@@ -22,7 +22,7 @@ except ImportError as error:
     ) from error
 
 from retrieval_store.qdrant.async_client import AsyncQdrantClient
-from retrieval_store.qdrant.client import QdrantClient
+from retrieval_store.qdrant.client import QdrantClient, explain
 from retrieval_store.qdrant.refusals import Refused
 
-__all__ = ["AsyncQdrantClient", "QdrantClient", "Refused", "models"]
+__all__ = ["AsyncQdrantClient", "QdrantClient", "Refused", "explain", "models"]

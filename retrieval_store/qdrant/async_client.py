@@ -12,7 +12,6 @@ from typing import Any
 import qdrant_client
 from qdrant_client.async_client_base import AsyncQdrantBase
 
-from retrieval_store.qdrant.directories import opened_store
 from retrieval_store.qdrant.embedded import Embedded
 from retrieval_store.qdrant.inference import (
     InferenceEmbedder,
@@ -20,7 +19,7 @@ from retrieval_store.qdrant.inference import (
     is_ours,
     size_of,
 )
-from retrieval_store.qdrant.options import Options
+from retrieval_store.qdrant.opening import Options, opened_store
 
 THREADS = 4  # that calls of one client may take
 

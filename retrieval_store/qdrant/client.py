@@ -1,10 +1,12 @@
-"""QdrantClient: qdrant-client's own, whose calls go to our engine unless there is a server."""
+"""QdrantClient: qdrant-client's own, whose calls go to our engine unless there is a server; and how
+its queries are answered."""
 
 from typing import Any
 
 import qdrant_client
 
-from retrieval_store.qdrant.directories import opened_store
+from retrieval_store.base.json_values import Payload
+from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.qdrant.embedded import Embedded
 from retrieval_store.qdrant.inference import (
     InferenceEmbedder,
@@ -12,7 +14,8 @@ from retrieval_store.qdrant.inference import (
     is_ours,
     size_of,
 )
-from retrieval_store.qdrant.options import Options
+from retrieval_store.qdrant.opening import Options, opened_store
+from retrieval_store.qdrant.queries.answers import explaining
 
 
 class QdrantClient(ResolvesInPlace, qdrant_client.QdrantClient):
@@ -54,3 +57,22 @@ class QdrantClient(ResolvesInPlace, qdrant_client.QdrantClient):
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def explain(client: QdrantClient, collection_name: str, **arguments: Any) -> Payload:
+    """Run a query of a client with `path=` or ":memory:", and say how it was answered, instead of
+    the answer: what `Collection.explain` says, of any query.
+
+    arguments: those of `query_points`, or with `group_by` of `query_points_groups`. legs: how many
+    hits each prefetch gave, by the names of their vectors. Raises InvalidArgumentError for the
+    client of a server, which doesn't tell, and what the query itself raises.
+    """
+    if not isinstance(client, QdrantClient) or not isinstance(client._client, Embedded):
+        raise InvalidArgumentError(
+            "client is that of a server, which doesn't tell how it answers; expected a "
+            'retrieval_store.qdrant.QdrantClient made with path= or ":memory:"'
+        )
+    ask = client.query_points_groups if "group_by" in arguments else client.query_points
+    with explaining() as told:
+        ask(collection_name, **arguments)
+    return told[0]

@@ -17,16 +17,14 @@ from retrieval_store.errors import LockTimeoutError
 from retrieval_store.places import Session, embedded_store
 from retrieval_store.qdrant import snapshots
 from retrieval_store.qdrant.collections import managing
-from retrieval_store.qdrant.collections.opened import Collections, Opened
-from retrieval_store.qdrant.collections.rates import spend
+from retrieval_store.qdrant.collections.opened import Collections, Opened, check_shard_key
+from retrieval_store.qdrant.collections.rates import cost_of_filter, cost_of_query, spend
 from retrieval_store.qdrant.collections.reports import collection_info
-from retrieval_store.qdrant.collections.sharding import check_shard_key
 from retrieval_store.qdrant.collections.strict import check_timeout
 from retrieval_store.qdrant.points import reading, writing
 from retrieval_store.qdrant.points.ids import selected
 from retrieval_store.qdrant.points.uploads import in_batches, points_of
 from retrieval_store.qdrant.queries import answers
-from retrieval_store.qdrant.queries.costs import cost_of_filter, cost_of_query
 from retrieval_store.qdrant.refusals import Refused, answering, missing, wrong
 from retrieval_store.qdrant.serialised import reading_models
 

@@ -37,7 +37,7 @@ from retrieval_store.filters.typed.paths import Steps
 from retrieval_store.filters.typed.points import HasVector, InSlice
 from retrieval_store.filters.typed.texts import Beginning, Containing, HasPhrase, HasTokens
 from retrieval_store.interface.formulas import Variable
-from retrieval_store.interface.steps import Grouping
+from retrieval_store.interface.questions import Groups
 from retrieval_store.qdrant.paths import parse_path
 from retrieval_store.qdrant.refusals import malformed, to_float
 from retrieval_store.qdrant.text import tokens_of
@@ -469,7 +469,7 @@ def parse_filled(key: str, schema: Schema) -> Expression:
             return Differs(ValuesAt(path, cast(ScalarKind, kind)), ())
 
 
-def grouping_by(key: str, groups: int, size: int, indexes: Mapping[str, Schema]) -> Grouping:
+def grouping_by(key: str, groups: int, size: int, indexes: Mapping[str, Schema]) -> Groups:
     """Groups by a key, of which a server asks with conditions on its values."""
     path = parse_path(key)
     index = by_path(indexes).get(path)
@@ -481,7 +481,7 @@ def grouping_by(key: str, groups: int, size: int, indexes: Mapping[str, Schema])
 
         return of
 
-    return Grouping(path, groups, size, by(_one_of), by(_other_than))
+    return Groups(path, groups, size, by(_one_of), by(_other_than))
 
 
 def parse_variable(name: str, indexes: Mapping[str, Schema]) -> Variable:

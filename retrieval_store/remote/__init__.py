@@ -5,11 +5,10 @@ points come in the order of first insertion, and a filter lets through exactly w
 what Qdrant finds is checked here once more. What comes in and goes out is that of `interface`.
 `store` has the collections, as Qdrant collections that `making` makes with our settings; `points`
 those of one: listed by `listing`, written by `writing`, which `sending` sends in a thread where
-there is much of it, found by `searching`, of which `cutting`
-shows a part. `space` is what a
-collection is there: its vectors, and what its server allows. `conditions` turns filters into
-Qdrant's, as far as the payload `indexes` serve, and `limits` makes these as small as a server in
-strict mode takes them. Two rooms: what is `kept` of a point, and the
-`calls` to the server with what their failures mean. It may use `interface`, and of `embeddings`
-what counts words.
+there is much of it; `leaves` answers what is asked of them, by searches whose answers are
+`verified`. `space` is what a collection is there: its vectors, and what its server allows.
+`conditions` turns filters into Qdrant's, as far as the payload `indexes` serve, and `limits` makes
+these as small as a server in strict mode takes them. Two rooms: what is `kept` of a point, and the
+`calls` to the server with what their failures mean. It may use `answering` and `interface`, and of
+`embeddings` what counts words.
 """

@@ -16,7 +16,7 @@ PAGE = 1_000  # points in one answer
 SMALLEST_PAGE = 16
 
 
-class Found(NamedTuple):
+class ListedPoint(NamedTuple):
     """A point: the id that Qdrant knows, what it holds, and those of its vectors that were asked
     for."""
 
@@ -25,7 +25,7 @@ class Found(NamedTuple):
     vectors: VectorsHeld
 
 
-class Place(NamedTuple):
+class ListPosition(NamedTuple):
     """An order number, and how many points have smaller ones."""
 
     order: int
@@ -42,7 +42,7 @@ class Listing:
     spaces: Spaces = ()
     wanted: int = PAGE
 
-    def points(self, start: int = 0) -> Iterator[Found]:
+    def points(self, start: int = 0) -> Iterator[ListedPoint]:
         """From the order number `start` on.
 
         A page ends somewhere among the points of one number; the next one begins with that number,
@@ -63,7 +63,7 @@ class Listing:
                 start = last
             size = self._most
 
-    def at(self, offset: int) -> Iterator[Found]:
+    def at(self, offset: int) -> Iterator[ListedPoint]:
         """All but the first `offset`, which aren't read where Qdrant can count them."""
         told = self.collection.limits.exact  # else what is counted is read all the same
         countable = self.condition is None and told
@@ -71,19 +71,19 @@ class Listing:
         reach = min(PAGE, self.wanted + offset - before)
         return islice(replace(self, wanted=reach).points(start), offset - before, None)
 
-    def _place_of(self, offset: int) -> Place:
+    def _place_of(self, offset: int) -> ListPosition:
         """An order number, and how many points have smaller ones: `offset` or somewhat fewer. Tried
         first is where the last page ended, where who reads page by page goes on."""
         hint = self.collection.hint
         before = self._count_before(hint)
         near = before <= offset <= before + self._slack
-        return Place(hint, before) if near else self._searched_place(offset)
+        return ListPosition(hint, before) if near else self._searched_place(offset)
 
-    def _searched_place(self, offset: int) -> Place:
+    def _searched_place(self, offset: int) -> ListPosition:
         """The same, looked for between the first and the last number: where it would be if they
         were spread evenly, and, since they come in bursts, in the middle by turns."""
-        low = Place(self._end(models.Direction.ASC), 0)
-        high = Place(self._end(models.Direction.DESC) + 1, self.collection.count())
+        low = ListPosition(self._end(models.Direction.ASC), 0)
+        high = ListPosition(self._end(models.Direction.DESC) + 1, self.collection.count())
         if offset >= high.before:
             return high
         evenly = True
@@ -93,7 +93,7 @@ class Listing:
                 share = (offset - self._slack / 2 - low.before) / (high.before - low.before)
             step = int((high.order - low.order) * share)
             guess = min(max(low.order + step, low.order + 1), high.order - 1)
-            place = Place(guess, self._count_before(guess))
+            place = ListPosition(guess, self._count_before(guess))
             low, high = (place, high) if place.before <= offset else (low, place)
             evenly = not evenly
         return low
@@ -116,20 +116,20 @@ class Listing:
         records = self._scroll(1, models.OrderBy(key=ORDER, direction=direction))[0]
         return decoded(records[0].payload).order if records else 0
 
-    def _page(self, start: int, size: int) -> list[Found]:
+    def _page(self, start: int, size: int) -> list[ListedPoint]:
         """The first points from an order number on. Which of one number come first is up to Qdrant,
         and changes."""
         records, _ = self._scroll(size, models.OrderBy(key=ORDER, start_from=start))
         return sorted(map(self._found, records), key=_place)
 
-    def _of_order(self, order: int) -> list[Found]:
+    def _of_order(self, order: int) -> list[ListedPoint]:
         """All points of one number."""
         condition = within(self.condition, self.collection.limits, 1)
         conditions = [] if condition is None else [condition]
         one = models.Filter(must=[*conditions, _orders(gte=order, lte=order)])
         return sorted(replace(self, condition=one)._by_id(), key=_place)
 
-    def _by_id(self) -> Iterator[Found]:
+    def _by_id(self) -> Iterator[ListedPoint]:
         """All points, in the order of the ids that Qdrant knows."""
         offset: Any = None
         while True:
@@ -151,14 +151,14 @@ class Listing:
         )
         return answer
 
-    def _found(self, record: Any) -> Found:
+    def _found(self, record: Any) -> ListedPoint:
         held = decoded(record.payload)
-        return Found(record.id, held, vectors_of(record, held, self.collection))
+        return ListedPoint(record.id, held, vectors_of(record, held, self.collection))
 
 
 def by_id(
     collection: QdrantCollection, ids: Sequence[PointId], spaces: Spaces = ()
-) -> Iterator[Found]:
+) -> Iterator[ListedPoint]:
     """The points of these ids that exist, in the order of the ids."""
     for start in range(0, len(ids), PAGE):
         wanted = [point_id(one) for one in ids[start : start + PAGE]]
@@ -166,10 +166,10 @@ def by_id(
         for one in wanted:
             if one in records:
                 held = decoded(records[one].payload)
-                yield Found(one, held, vectors_of(records[one], held, collection))
+                yield ListedPoint(one, held, vectors_of(records[one], held, collection))
 
 
-def _place(found: Found) -> tuple[int, str]:
+def _place(found: ListedPoint) -> tuple[int, str]:
     return found.held.order, found.id
 
 

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from qdrant_client import models
 
 from retrieval_store.base.json_values import Payload, shown
+from retrieval_store.base.metrics import Metric
 from retrieval_store.errors import (
     AlreadyExistsError,
     FormatError,
@@ -20,7 +21,6 @@ from retrieval_store.errors import (
     StorageError,
 )
 from retrieval_store.indexes import EXACT, HNSW
-from retrieval_store.indexes.exact import Metric
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.remote.calls.cluster import Cluster
 from retrieval_store.remote.kept.numbers import exact_text, kept, restored

@@ -9,9 +9,8 @@ from functools import partial
 from itertools import islice
 from typing import TypeVar
 
-import numpy as np
-
-from retrieval_store.base.json_values import Payload, shown
+from retrieval_store.answering.executor import answer
+from retrieval_store.base.json_values import JSONValue, Payload, shown
 from retrieval_store.base.tracing import note, returned, traced
 from retrieval_store.errors import ClusterError, InvalidArgumentError
 from retrieval_store.filters.expression import Expression, PayloadPath, value_at
@@ -23,23 +22,22 @@ from retrieval_store.interface.points import (
     PointId,
     Points,
     PutResult,
-    VectorsRead,
     WriteRules,
 )
-from retrieval_store.interface.queries import AnyQuery, Cut
+from retrieval_store.interface.questions import Question
 from retrieval_store.interface.records import Gauges
 from retrieval_store.interface.stores import INDEX_KINDS, IndexKind
 from retrieval_store.remote import writing
 from retrieval_store.remote.calls.cluster import IndexMissing
 from retrieval_store.remote.conditions import as_filter, necessary
-from retrieval_store.remote.cutting import cut_hits
 from retrieval_store.remote.indexes import is_written, kinds_of, parsed
 from retrieval_store.remote.kept.payloads import RESERVED, Held
+from retrieval_store.remote.leaves import RemoteLeaves
 from retrieval_store.remote.limits import within
-from retrieval_store.remote.listing import PAGE, Found, Listing, by_id
-from retrieval_store.remote.searching import Asked, Trace, search
+from retrieval_store.remote.listing import PAGE, ListedPoint, Listing, by_id
 from retrieval_store.remote.sending import Sending
-from retrieval_store.remote.space import QdrantCollection, Spaces, VectorsHeld
+from retrieval_store.remote.space import QdrantCollection, Spaces, points_of
+from retrieval_store.remote.verified import Trace
 
 ATTEMPTS = 3  # at a filter for which indexes are wanted
 T = TypeVar("T")
@@ -143,7 +141,8 @@ class RemotePoints:
         found = self._indexed(lambda: self._found(ids, expression, limit, offset, spaces))
         if found and ids is None:
             self._collection.hint = found[-1].held.order + 1
-        return self._points([one.held for one in found], [one.vectors for one in found], fields)
+        held, vectors = [one.held for one in found], [one.vectors for one in found]
+        return points_of(self._collection, held, vectors, fields)
 
     def number(self, expression: Expression | None) -> int:
         """How many points match: they are asked again here, so they are read."""
@@ -192,15 +191,16 @@ class RemotePoints:
         return kinds.most_common(1)[0][0]
 
     @_traced("query", lambda found: returned(*(hits.points for hits in found)))
-    def search(self, query: AnyQuery, fields: Fields, cut: Cut | None = None) -> list[Hits]:
-        """For each of the queries the best matching points, best first; those of the cut."""
-        return self._searched(query, fields, Trace(), cut)
+    def ask(self, question: Question) -> list[Hits]:
+        """The hits of each query, best first; InvalidArgumentError for what a cluster can't
+        answer."""
+        return self._answer(question, Trace())
 
-    def explain(self, query: AnyQuery, fields: Fields, cut: Cut | None = None) -> Payload:
+    def explain(self, question: Question) -> Payload:
         """What a search asks of the cluster: its filter, the requests, and how many hits each side
         of a hybrid query gave. What Qdrant does with them is for Qdrant to say."""
         trace = Trace()
-        self._searched(query, fields, trace, cut)
+        self._answer(question, trace)
         sent = None if trace.filter is None else trace.filter.model_dump(exclude_none=True)
         return {
             "points": self.count(),
@@ -208,7 +208,7 @@ class RemotePoints:
             "filter": sent,
             "requests": trace.requests,
             "refused": trace.refused,
-            "legs": dict(trace.legs),
+            "legs": {name: list[JSONValue](counts) for name, counts in trace.legs.items()},
             "alphas": [round(alpha, 4) for alpha in trace.alphas],
         }
 
@@ -233,20 +233,11 @@ class RemotePoints:
     def configure_index(self, space: str, index: Payload) -> None:
         """The number of candidates is sent with each query, so there is nothing to do here."""
 
-    def _searched(
-        self, query: AnyQuery, fields: Fields, trace: Trace, cut: Cut | None
-    ) -> list[Hits]:
-        def found(query: AnyQuery, fields: Fields) -> list[Hits]:
-            return self._found_by(query, fields, trace)
-
-        return found(query, fields) if cut is None else cut_hits(found, query, fields, cut)
-
-    def _found_by(self, query: AnyQuery, fields: Fields, trace: Trace) -> list[Hits]:
-        asked = Asked(self._collection, fields.vectors, trace)
-        answers = self._indexed(lambda: search(asked, query))
-        return [
-            Hits(self._points(a.held, a.vectors, fields), a.distances, a.scores) for a in answers
-        ]
+    def _answer(self, question: Question, trace: Trace) -> list[Hits]:
+        spaces = question.fields.vectors
+        return self._indexed(
+            lambda: answer(RemoteLeaves(self._collection, spaces, trace), question)
+        )
 
     def _indexed(self, ask: Callable[[], T]) -> T:
         """What `ask` returns; asked again when the server wants payload indexes for the filter,
@@ -264,30 +255,6 @@ class RemotePoints:
                 if not (left and self._collection.has_changed(error)):
                     raise
 
-    def _points(
-        self, held: Sequence[Held], vectors: Sequence[VectorsHeld], fields: Fields
-    ) -> Points:
-        """Points as the caller wants them."""
-        return Points(
-            [one.id for one in held],
-            [one.payload for one in held] if fields.payload else None,
-            [one.document for one in held] if fields.document else None,
-            [one.uri for one in held] if fields.uri else None,
-            {name: self._column(vectors, name) for name in fields.vectors} or None,
-        )
-
-    def _column(self, vectors: Sequence[VectorsHeld], space: str) -> VectorsRead:
-        if space:
-            return [one.get(space) for one in vectors]
-        matrix = np.full(
-            (len(vectors), self._collection.known_dimension() or 0), np.nan, np.float32
-        )
-        for i, held in enumerate(vectors):
-            vector = held.get(space)
-            if isinstance(vector, np.ndarray):
-                matrix[i] = vector
-        return matrix
-
     def _named(self, ids: Sequence[PointId]) -> list[Held]:
         return [one.held for one in by_id(self._collection, ids)]
 
@@ -298,7 +265,7 @@ class RemotePoints:
         limit: int | None,
         offset: int,
         spaces: Spaces = (),
-    ) -> list[Found]:
+    ) -> list[ListedPoint]:
         """The points that are named and match, but for those before the offset and the limit."""
         if ids is not None:
             points = by_id(self._collection, ids, spaces)

@@ -1,5 +1,6 @@
 """One Qdrant collection as a Collection uses it: its vectors, and what is known of them here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -7,6 +8,7 @@ import numpy as np
 from qdrant_client import models
 
 from retrieval_store.base.arrays import Floats, Matrix, SparseVector
+from retrieval_store.base.metrics import Metric
 from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import (
     ClusterError,
@@ -14,7 +16,7 @@ from retrieval_store.errors import (
     NotFoundError,
     RetrievalStoreError,
 )
-from retrieval_store.indexes.exact import Metric
+from retrieval_store.interface.points import Fields, Points, VectorsRead
 from retrieval_store.remote import making
 from retrieval_store.remote.calls.cluster import Cluster, VectorMissing, was_refused
 from retrieval_store.remote.indexes import PayloadIndexes
@@ -228,3 +230,32 @@ def sent(vectors: Matrix, metric: Metric) -> Matrix:
 def sparse(vector: SparseVector) -> models.SparseVector:
     """A sparse vector as Qdrant gets it."""
     return models.SparseVector(indices=vector.indices.tolist(), values=vector.values.tolist())
+
+
+def points_of(
+    collection: QdrantCollection,
+    held: Sequence[Held],
+    vectors: Sequence[VectorsHeld],
+    fields: Fields,
+) -> Points:
+    """Points as the caller wants them."""
+    return Points(
+        [one.id for one in held],
+        [one.payload for one in held] if fields.payload else None,
+        [one.document for one in held] if fields.document else None,
+        [one.uri for one in held] if fields.uri else None,
+        {name: _column(collection, vectors, name) for name in fields.vectors} or None,
+    )
+
+
+def _column(
+    collection: QdrantCollection, vectors: Sequence[VectorsHeld], space: str
+) -> VectorsRead:
+    if space:
+        return [one.get(space) for one in vectors]
+    matrix = np.full((len(vectors), collection.known_dimension() or 0), np.nan, np.float32)
+    for i, held in enumerate(vectors):
+        vector = held.get(space)
+        if isinstance(vector, np.ndarray):
+            matrix[i] = vector
+    return matrix

@@ -10,9 +10,8 @@ from hypothesis.extra.numpy import arrays
 
 from retrieval_store.base import ranking as module
 from retrieval_store.base.ranking import (
+    fused,
     maximal_marginal_relevance,
-    reciprocal_rank_fusion,
-    weighted_sum,
 )
 from tests.helpers.oracle import oracle_rrf
 
@@ -23,11 +22,11 @@ rankings = st.lists(st.lists(st.integers(0, 20), unique=True, max_size=10), min_
 def test_fusion_agrees_with_ten_lines(rankings, weights):
     weights = weights[: len(rankings)]
     arrays = [(np.array(r, np.int64), np.linspace(5, 1, len(r))) for r in rankings]
-    items, scores = reciprocal_rank_fusion(arrays, weights)
+    items, scores = fused(arrays, "rrf", weights)
     expected_scores = oracle_rrf(rankings, weights)
     assert np.allclose(scores, [score for _, score in expected_scores])
     assert sorted(items.tolist()) == sorted(item for item, _ in expected_scores)
-    items, scores = weighted_sum(arrays, weights)
+    items, scores = fused(arrays, "weighted", weights)
     totals = dict.fromkeys({item for r in rankings for item in r}, 0.0)
     for ranking, weight in zip(rankings, weights, strict=True):
         for i, item in enumerate(ranking):

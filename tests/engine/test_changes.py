@@ -35,10 +35,10 @@ from retrieval_store.interface.points import (
     WriteRules,
     merged,
 )
-from retrieval_store.interface.queries import Query, SparseQuery
 from retrieval_store.interface.spaces import NewSpace
 from tests.helpers import PATIENCE
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
+from tests.helpers.questions import by_sparse, nearest_to, search
 from tests.often import up_to
 
 REPLACE = WriteRules(on_existing="replace", on_missing="insert")
@@ -198,7 +198,7 @@ def test_a_point_that_is_replaced_is_what_the_batch_says_and_no_more(points):
     assert got.documents == got.uris == [None] * 3
     assert np.array_equal(got.vectors["v"], [[1, 1], [np.nan] * 2, [2, 2]], equal_nan=True)
     assert np.array_equal(got.vectors["w"], [[np.nan] * 2] * 2 + [[2, 2]], equal_nan=True)
-    assert points.search(SparseQuery("s", (sparse(7),), 5), Fields())[0].points.ids == []
+    assert search(points, by_sparse("s", (sparse(7),), 5), Fields())[0].points.ids == []
     assert [space.count for space in points.spaces()] == [3, 2, 0]
 
 
@@ -219,10 +219,10 @@ def test_known_points_are_left_alone_where_the_rules_say_so(points):
 
 def test_a_point_without_vector_is_not_found_and_gets_another(points):
     assert points.transact(lambda c: c.delete_vectors([1, 77], None, ["v", "w"], False)) == 1
-    query = Query("v", np.ones((1, 2), np.float32), 9)
-    assert points.search(query, Fields())[0].points.ids == [0, 2, 3]
+    query = nearest_to("v", np.ones((1, 2), np.float32), 9)
+    assert search(points, query, Fields())[0].points.ids == [0, 2, 3]
     points.put(batch([1], v=[[1, 1]]), UPSERT)
-    assert points.search(query, Fields())[0].points.ids == [1, 0, 2, 3]
+    assert search(points, query, Fields())[0].points.ids == [1, 0, 2, 3]
     with pytest.raises(NotFoundError, match="77"):
         points.transact(lambda c: c.delete_vectors([1, 77], None, ["v"], True))
     with pytest.raises(NotFoundError, match="'zzz'; there are"):
@@ -569,7 +569,7 @@ class Transactions(RuleBasedStateMachine):
             count = sum(value is not None for value in wanted)
             assert {s.name: s.count for s in points.spaces()}[name] == count
         if "w" in self.spaces:
-            (hits,) = points.search(Query("w", np.zeros((1, 1), np.float32), 10), Fields())
+            (hits,) = search(points, nearest_to("w", np.zeros((1, 1), np.float32), 10), Fields())
             has = {i: point.vectors["w"] for i, point in self.held.items() if "w" in point.vectors}
             assert hits.points.ids == sorted(has, key=has.get)
 

@@ -12,12 +12,12 @@ from retrieval_store.engine.storage.vectors import rows_per_block
 from retrieval_store.errors import DamagedError, InvalidArgumentError
 from retrieval_store.indexes.native.library import kernel
 from retrieval_store.interface.points import Fields, PointBatch, Vectors
-from retrieval_store.interface.queries import Query
 from retrieval_store.interface.spaces import NewSpace
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.indexed import load_index, with_codes
 from tests.helpers.oracle import brute_force
 from tests.helpers.processes import eager_codes, eager_indexes
+from tests.helpers.questions import nearest_to, search
 from tests.helpers.small_stores import points_file, sql
 from tests.often import up_to
 
@@ -238,7 +238,7 @@ def test_spaces_of_a_collection_have_datatypes_of_their_own(store):
     vectors = cloud(40)
     points.put(batch(list(range(40)), half=vectors, whole=vectors), UPSERT)
     for space, held in (("half", rounded(vectors)), ("whole", vectors)):
-        (hits,) = points.search(Query(space, cloud(1, 5), 40, None), Fields(vectors=(space,)))
+        (hits,) = search(points, nearest_to(space, cloud(1, 5), 40, None), Fields(vectors=(space,)))
         truth = brute_force(cloud(1, 5)[0], held, "l2")
         assert np.allclose(hits.distances, np.sort(truth), rtol=1e-9)
         assert np.array_equal(hits.points.vectors[space], held[np.argsort(truth)])

@@ -6,8 +6,8 @@ import numpy as np
 from retrieval_store.engine.store import Store
 from retrieval_store.filters.expression import HasId
 from retrieval_store.interface.points import Fields, PointBatch, Vectors
-from retrieval_store.interface.queries import Query
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
+from tests.helpers.questions import nearest_to, search
 
 EVERYTHING = Fields(payload=True, document=True, uri=True)
 
@@ -18,8 +18,8 @@ def test_strings_and_integers_are_different_ids(store):
     points.put(batch(ids, v=[[i] for i in range(8)]), ADD)
     assert points.get(None, None, None, 0, Fields()).ids == ids
     for i, point_id in enumerate(ids):
-        (hits,) = points.search(
-            Query("v", np.array([[i]], np.float32), 1, HasId((point_id,))), Fields()
+        (hits,) = search(
+            points, nearest_to("v", np.array([[i]], np.float32), 1, HasId((point_id,))), Fields()
         )
         assert hits.points.ids == [point_id]
         assert hits.distances.tolist() == [0]
@@ -32,12 +32,14 @@ def test_named_spaces_have_their_own_metric_and_dimension(store):
     points.put(batch(["both"], image=[[1, 0]], text=[[1, 2, 3]]), ADD)
     points.put(batch(["only text"], text=[[3, 2, 1]]), ADD)
     points.put(batch(["neither"]), ADD)
-    query = Query("image", np.array([[0, 2]], np.float32), 9)
-    (images,) = points.search(query, Fields(vectors=("text",)))
+    query = nearest_to("image", np.array([[0, 2]], np.float32), 9)
+    (images,) = search(points, query, Fields(vectors=("text",)))
     assert images.points.ids == ["both"]
     assert images.distances.tolist() == [1]
     assert images.points.vectors["text"].tolist() == [[1, 2, 3]]
-    (texts,) = points.search(Query("text", np.array([[1, 1, 2]], np.float32), 9, None), Fields())
+    (texts,) = search(
+        points, nearest_to("text", np.array([[1, 1, 2]], np.float32), 9, None), Fields()
+    )
     assert texts.points.ids == ["both", "only text"]
     assert texts.distances.tolist() == [1 - 9, 1 - 7]
     vectors = points.get(None, None, None, 0, Fields(vectors=("image",))).vectors["image"]

@@ -15,11 +15,11 @@ from retrieval_store.errors import (
     NotFoundError,
 )
 from retrieval_store.interface.points import Fields, NonDenseVectors, PointBatch
-from retrieval_store.interface.queries import MultiQuery, Query, SparseQuery
 from retrieval_store.interface.spaces import NewSpace, SpaceRecord
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.indexed import until
 from tests.helpers.oracle import brute_force
+from tests.helpers.questions import by_sparse, nearest_to, search
 
 
 def cloud(count, seed=0, dimension=8):
@@ -48,7 +48,7 @@ def test_neighbours_are_those_of_the_numbers_that_are_kept(store, metric, dataty
     points.put(batch(list(range(500)), v=cloud(500)), ADD)
     store.optimize(store.named("things").id, lambda *_: None)
     held, query = vectors_in(points, "v"), cloud(3, 5)
-    hits = points.search(Query("v", query, 10), Fields())
+    hits = search(points, nearest_to("v", query, 10), Fields())
     for one, hit in zip(query, hits, strict=True):
         truth = brute_force(one, held, metric)
         assert np.allclose(hit.distances, np.sort(truth)[:10], rtol=1e-9)
@@ -79,7 +79,7 @@ def test_several_vectors_of_a_point_are_rounded_as_the_datatype_says(store):
     assert vectors_in(points, "bytes")[0].tolist() == [[1, 255], [0, 0]]
     assert vectors_in(points, "halves")[0].tolist() == items[0].astype(np.float16).tolist()
     query = np.array([[1, 1], [2, 250]], np.float32)
-    (hit,) = points.search(MultiQuery("bytes", (query,), 1), Fields())
+    (hit,) = search(points, nearest_to("bytes", (query,), 1), Fields())
     assert hit.scores.tolist() == [-2 - 6]  # |1-0| + |1-0|, and |2-1| + |250-255|
     with pytest.raises(InvalidArgumentError, match="keeps float16"):
         points.put(special(["b"], "halves", [np.array([[70_000, 0]], np.float32)]), ADD)
@@ -94,7 +94,7 @@ def test_a_dimension_that_is_given_is_fixed_from_the_start(store):
         points.put(batch(["a"], v=[[1, 2]]), ADD)
     with pytest.raises(DimensionMismatchError, match="3 numbers.*vectors of 2"):
         points.put(special(["a"], "m", [np.ones((1, 3), np.float32)]), ADD)
-    (hits,) = points.search(Query("v", np.ones((1, 3), np.float32), 5), Fields())
+    (hits,) = search(points, nearest_to("v", np.ones((1, 3), np.float32), 5), Fields())
     assert hits.points.ids == []
     points.put(batch(["a"], v=[[1, 2, 3]]), ADD)
     assert vectors_in(points, "v").tolist() == [[1, 2, 3]]
@@ -127,17 +127,19 @@ def test_a_space_of_a_name_that_was_taken_before_has_nothing_of_the_other(store)
     points.put(batch([1, 2], v=[[1, 2], [3, 4]]), ADD)
     item = SparseVector(np.array([4], np.uint32), np.ones(1, np.float32))
     points.put(special([1, 2], "s", [item, item]), UPSERT)
-    query = SparseQuery("s", (item,), 5)
-    assert points.search(query, Fields())[0].points.ids == [1, 2]
-    assert points.search(Query("v", np.ones((1, 2), np.float32), 5), Fields())
+    query = by_sparse("s", (item,), 5)
+    assert search(points, query, Fields())[0].points.ids == [1, 2]
+    assert search(points, nearest_to("v", np.ones((1, 2), np.float32), 5), Fields())
     for name, space in (("v", NewSpace("ip")), ("s", NewSpace("ip", kind="sparse"))):
         points.drop_space(name)
         assert name not in [space.name for space in points.spaces()]
         points.add_space(name, space)
     assert [space.count for space in points.spaces()] == [0, 0]
-    assert points.search(query, Fields())[0].points.ids == []
+    assert search(points, query, Fields())[0].points.ids == []
     points.put(batch([2], v=[[7, 7, 7]]), UPSERT)
-    (hits,) = points.search(Query("v", np.ones((1, 3), np.float32), 5), Fields(vectors=("v",)))
+    (hits,) = search(
+        points, nearest_to("v", np.ones((1, 3), np.float32), 5), Fields(vectors=("v",))
+    )
     assert (hits.points.ids, hits.points.vectors["v"].tolist()) == ([2], [[7, 7, 7]])
 
 

@@ -6,8 +6,9 @@ from functools import partial
 import numpy as np
 import pytest
 
+from retrieval_store.base.metrics import METRICS
 from retrieval_store.indexes import blas
-from retrieval_store.indexes.exact import METRICS, length_of, nearest, norms_of
+from retrieval_store.indexes.exact import length_of, nearest, norms_of
 from tests.helpers import PATIENCE
 from tests.helpers.oracle import brute_force
 

@@ -464,7 +464,7 @@ def counted(qdrant, method):
 
 def test_no_request_is_larger_than_qdrant_takes(qdrant, monkeypatch):
     monkeypatch.setattr("retrieval_store.remote.writing.REQUEST_BYTES", 100_000)
-    monkeypatch.setattr("retrieval_store.remote.searching.REQUEST_BYTES", 100_000)
+    monkeypatch.setattr("retrieval_store.remote.verified.REQUEST_BYTES", 100_000)
     store, sizes = counted(qdrant, "batch_update_points")
     things = store.create_collection("things", embedding_function=None)
     words = np.random.default_rng(0).integers(0, 9_999, (200, 50))

@@ -20,6 +20,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Stored
 from retrieval_store.base.logs import log_of
+from retrieval_store.base.metrics import Metric
 from retrieval_store.engine.codes.coded import NOTHING_CODED, Coded
 from retrieval_store.engine.codes.files import Mapped, OlderError, read_segments, write_segments
 from retrieval_store.engine.concurrency.locking import FifoLock
@@ -45,7 +46,7 @@ from retrieval_store.indexes.codes import (
     room_for,
     serves,
 )
-from retrieval_store.indexes.exact import BY_PRODUCTS, Metric
+from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.indexes.native.library import kernel
 
 SEGMENT = 16_384  # slots
@@ -106,7 +107,7 @@ class SpaceCodes:
 
     # What queries learn of how much codes help.
 
-    def help(self) -> bool:
+    def are_effective(self) -> bool:
         """Whether codes have told the vectors apart for the queries of late."""
         if self._strikes < HARD_AFTER:
             return True

@@ -19,6 +19,7 @@ import apsw
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.logs import log_of
+from retrieval_store.base.metrics import Metric
 from retrieval_store.engine.codes.segments import is_worth_codes
 from retrieval_store.engine.concurrency.forking import unforkable
 from retrieval_store.engine.concurrency.locking import FifoLock, SharedLock
@@ -34,7 +35,7 @@ from retrieval_store.engine.storage.files import Label
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DamagedError, PluginError, StorageError
 from retrieval_store.indexes import EXACT, HNSW, VectorIndex, is_installed
-from retrieval_store.indexes.exact import BY_PRODUCTS, Metric
+from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.interface.spaces import index_name, index_settings
 
 SLICE_CELLS = 262_144  # taken in at once: 1,024 vectors of 256 numbers, some 0.1 s. Forks wait

@@ -48,7 +48,7 @@ WIDER = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class CostInputs:
     """What the choice depends on.
 
     slots: vectors in the space, dead ones too; matching: those that may be found; contiguous:
@@ -77,7 +77,7 @@ class Plan:
     costs: dict[str, float]
 
 
-def choose(at: Situation, wider: int = 1) -> Plan:
+def choose(at: CostInputs, wider: int = 1) -> Plan:
     """The cheapest plan; `wider`: by how much more candidates than usual are needed, when fewer
     turned out not to be enough."""
     if not at.matching:
@@ -99,7 +99,7 @@ def choose(at: Situation, wider: int = 1) -> Plan:
 def gains_by_an_index(slots: int, dimension: int, coded: bool) -> bool:
     """Whether an index finds the nearest of so many so much sooner than a pass over all of them
     that it is worth building; coded: whether there are, or will be, codes."""
-    usual = Situation(slots, slots, dimension, USUAL_K, True, slots * coded, slots, USUAL_EF)
+    usual = CostInputs(slots, slots, dimension, USUAL_K, True, slots * coded, slots, USUAL_EF)
     best = codes_cost(usual) if coded else exact_cost(usual)
     return _gains(candidates(usual) * _candidate(dimension), best)
 
@@ -109,7 +109,7 @@ def _gains(index: float, best: float) -> bool:
     return WHOLE + index <= GAIN * (WHOLE + best)
 
 
-def index_cost(at: Situation) -> float:
+def index_cost(at: CostInputs) -> float:
     """Of the search in an index, if there were one."""
     return candidates(replace(at, ef_search=USUAL_EF)) * _candidate(at.dimension)
 
@@ -119,7 +119,7 @@ def _candidate(dimension: int) -> float:
     return CANDIDATE + CANDIDATE_CELL * dimension
 
 
-def candidates(at: Situation) -> int:
+def candidates(at: CostInputs) -> int:
     """How many candidates should hold the k nearest that match: matching ones are expected at each
     slots/matching-th rank."""
     last_rank = at.k * at.slots / at.matching
@@ -127,7 +127,7 @@ def candidates(at: Situation) -> int:
     return int(growth * (at.ef_search + PER_RANK * max(0.0, last_rank - USUAL_K)))
 
 
-def exact_cost(at: Situation) -> float:
+def exact_cost(at: CostInputs) -> float:
     """Of the pass over all allowed rows."""
     stray = 0.0
     if not at.contiguous:
@@ -136,7 +136,7 @@ def exact_cost(at: Situation) -> float:
     return FLOATS + at.matching * _floats(at.dimension) + stray
 
 
-def codes_cost(at: Situation) -> float:
+def codes_cost(at: CostInputs) -> float:
     """Of the pass over the codes of all allowed rows, or of all blocks in which any is, and over
     the rows without."""
     rows = float(at.matching)

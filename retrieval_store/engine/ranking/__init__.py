@@ -1,8 +1,8 @@
-"""Queries in steps: what is found is ranked again, fused, put into groups.
+"""What the engine has to say of a question: points ranked by one scoring after the other.
 
-In comes a step of `interface.steps`; out go rows, best first, with scores. `steps` carries them
-out, `similar` says how alike vectors are, `examples` what that makes of examples, `formulas` works
-out formulas, `texts` ranks by words, `groups` puts rows into groups by their `labels`, in `rounds`
-where scores depend on what is looked at. Everything is arrays over candidates. It may use `nearest`
-and the rooms below that.
+In comes a step of `interface.questions`; out go rows, best first, with scores. `leaves` is what is
+asked while a question is answered; `similar` says how alike vectors are, `examples` what that makes
+of examples, `formulas` works out formulas, `payload_texts` ranks by words of payloads, `labels`
+says which groups points are in, and `pairs` finds those that are near to each other. Everything is
+arrays over candidates. It may use `nearest` and the rooms below that, and `answering`.
 """

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 
 from retrieval_store.base.arrays import Floats
-from retrieval_store.interface.steps import Adjusted, Discovered, Example, Recommended
+from retrieval_store.interface.questions import Discovered, Example, Recommended, RelevanceFeedback
 
 Combine: TypeAlias = Callable[[Floats], Floats]
 """(m, n) likenesses of n points to m examples → (n,) scores, more is better."""
@@ -41,7 +41,7 @@ def _(scoring: Discovered) -> tuple[str, Sequence[Example], Combine]:
 
 
 @compared_by.register
-def _(scoring: Adjusted) -> tuple[str, Sequence[Example], Combine]:
+def _(scoring: RelevanceFeedback) -> tuple[str, Sequence[Example], Combine]:
     sides = [example for near, far, _ in scoring.pairs for example in (near, far)]
     weights = np.array([weight for _, _, weight in scoring.pairs])
 

@@ -13,7 +13,7 @@ import numpy as np
 from retrieval_store.base.arrays import Bools, Floats, Ints
 from retrieval_store.base.ranking import Ranking
 from retrieval_store.engine.filtering.masks import among
-from retrieval_store.engine.nearest.kept import SearchView
+from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.storage.records import has_anything, read_exactly
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.dates import micros_in

@@ -4,14 +4,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from retrieval_store.answering.leaves import Label
 from retrieval_store.base.arrays import Ints
 from retrieval_store.base.json_values import kind_of
-from retrieval_store.engine.nearest.kept import SearchView
+from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.state.layers import current
 from retrieval_store.engine.storage.records import read_exactly, read_values
 from retrieval_store.filters.nodes import PayloadPath
@@ -19,7 +20,6 @@ from retrieval_store.filters.typed.paths import Steps, found_in, items_of
 
 LOOKED_AT = 8  # payloads are read instead while they are fewer than one in so many, taken together
 DISTINCT_BYTES = 128  # that a tuple takes with what is in it, about
-Label: TypeAlias = tuple[str | int, ...]  # each value once
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,9 @@ class Labels:
         return self.rows.nbytes + self.labels.nbytes + len(self.counts) * DISTINCT_BYTES
 
 
-class Labelling:
-    """What labels points have, for a call that wants those of about so many."""
+class RowLabels:
+    """The labels of points, for a call that wants those of about so many; see
+    `answering.leaves.Labelling`."""
 
     def __init__(self, view: SearchView, key: LabelsAt | Kinds, asked: int) -> None:
         self._view, self._key = view, key

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from retrieval_store.base.arrays import (
-    Bools,
     Floats,
     Ints,
     Matrix,
@@ -18,18 +17,18 @@ from retrieval_store.base.arrays import (
     Stored,
     as_float32,
 )
+from retrieval_store.base.metrics import similarity_of
 from retrieval_store.engine.filtering.masks import rows_with_vector
-from retrieval_store.engine.nearest.kept import SearchView
-from retrieval_store.engine.nearest.late_interaction import rank_multi
-from retrieval_store.engine.nearest.several import counting, several_in_memory
+from retrieval_store.engine.nearest.context import SearchView
+from retrieval_store.engine.nearest.multivectors import counting, multivectors_in_memory, rank_multi
+from retrieval_store.engine.state.fetch import vectors_read
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.engine.words.ranked import sparse_scores
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.indexes.blas import products_of_few
 from retrieval_store.indexes.exact import Norms, exact_distances, length_of
-from retrieval_store.interface.queries import scores_of
-from retrieval_store.interface.steps import Example
+from retrieval_store.interface.questions import Example
 
 CHOSEN_AT_LEAST = 64  # of the best by float32, that float64 decides among
 CHOSEN_TIMES = 4
@@ -39,23 +38,12 @@ ROUNDINGS = 8  # besides those of a product
 SPREAD = 2  # slots lie close together where they are at least one in so many
 
 
-def metric_of(view: SearchView, name: str) -> str:
-    """The metric of a space."""
-    return _known(view, name).metric
-
-
-def _known(view: SearchView, name: str) -> Space:
+def known_space(view: SearchView, name: str) -> Space:
+    """The space of a name; raises InvalidArgumentError."""
     space = view.state.known.get(name)
     if space is None:
         raise InvalidArgumentError(f"there is no vector space {name!r}")
     return space
-
-
-def shown(similarities: Floats, metric: str) -> Floats:
-    """As scores of nearness show: distances as such."""
-    if metric == "l2":
-        return np.sqrt(np.abs(similarities))
-    return np.abs(similarities) if metric == "l1" else similarities
 
 
 def holders(view: SearchView, name: str, rows: Ints) -> Ints:
@@ -63,8 +51,8 @@ def holders(view: SearchView, name: str, rows: Ints) -> Ints:
     space = view.state.spaces.get(name)
     if space is not None:
         return rows[space.slot_of_row[rows] >= 0]
-    special = _known(view, name)
-    held = several_in_memory(view, special, len(rows)) if special.kind == "multi" else None
+    special = known_space(view, name)
+    held = multivectors_in_memory(view, special, len(rows)) if special.kind == "multi" else None
     if held is None:
         return rows[rows_with_vector(view, name, rows)]
     mask = np.zeros(len(view.state.pks), np.bool_)
@@ -83,7 +71,7 @@ def similarities(
     space = view.state.spaces.get(name)
     if space is not None:
         return np.stack([_dense(space, rows, one) for one in examples])
-    special = _known(view, name)
+    special = known_space(view, name)
     if special.kind == "multi":
         return np.stack([_multi(view, special, rows, one) for one in examples])
     return np.stack(
@@ -97,12 +85,20 @@ def _sparse(examples: Sequence[Example]) -> list[SparseVector]:
 
 def _dense(space: SpaceState, rows: Ints, example: Example) -> Floats:
     assert isinstance(example, np.ndarray)
+    return similarity_of(distances_of(space, rows, example), space.space.metric)
+
+
+def distances_of(space: SpaceState, rows: Ints, vector: Matrix) -> Floats:
+    """(n,) float64 distances from a vector, (dim,), to those of rows that all have one."""
     slots = space.slot_of_row[rows]
     matrix = space.vectors.rows(space.space.slots)
     space.vectors.admit(matrix, space.checksums, slots)
-    metric = space.space.metric
-    distances = exact_distances(example, length_of(example), matrix, slots, metric)
-    return scores_of(distances, metric)
+    return exact_distances(vector, length_of(vector), matrix, slots, space.space.metric)
+
+
+def examples_of(view: SearchView, name: str, rows: Ints) -> list[Example]:
+    """The vectors of rows, all of which have one."""
+    return [one for one in vectors_read(view, rows, name) if one is not None]
 
 
 def _multi(view: SearchView, space: Space, rows: Ints, example: Example) -> Floats:
@@ -115,7 +111,7 @@ def _multi(view: SearchView, space: Space, rows: Ints, example: Example) -> Floa
 
 
 @dataclass(slots=True)
-class Rough:
+class ApproximateScores:
     """(m, n) float64, nearly what `similarities` says, in a fraction of the time, and by how much
     it may be off, (m,)."""
 
@@ -123,7 +119,9 @@ class Rough:
     errors: Floats
 
 
-def roughly(view: SearchView, name: str, rows: Ints, examples: Sequence[Example]) -> Rough | None:
+def approximate_scores(
+    view: SearchView, name: str, rows: Ints, examples: Sequence[Example]
+) -> ApproximateScores | None:
     """The likeness of m examples to n rows by float32; None where it's no faster, or can't be."""
     space = view.state.spaces.get(name)
     if space is None or space.space.metric == "l1" or not examples or not len(rows):
@@ -140,7 +138,7 @@ def roughly(view: SearchView, name: str, rows: Ints, examples: Sequence[Example]
             products[:, some] = _products(queries, matrix, slots[some]).T
         scores = _by_metric(space, queries, products, norms, slots)
         errors = _errors(space.space.metric, queries, norms.lengths[slots])
-    return Rough(scores, errors) if np.isfinite(scores).all() else None
+    return ApproximateScores(scores, errors) if np.isfinite(scores).all() else None
 
 
 def _products(queries: Matrix, matrix: Stored, slots: Ints) -> Matrix:
@@ -187,8 +185,3 @@ def best_of(scores: Floats, k: int) -> Ints:
     if len(scores) <= most:
         return np.arange(len(scores))
     return np.argpartition(-scores, most - 1)[:most]
-
-
-def is_allowed(mask: Bools | None, alive: Bools) -> Ints:
-    """The rows that a filter allows."""
-    return np.flatnonzero(alive if mask is None else mask)

@@ -14,7 +14,7 @@ from retrieval_store.base import posix
 from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.database.opening import begun_copy
-from retrieval_store.engine.nearest.kept import SearchView
+from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.files import LOCK_NAME, POINTS_NAME, remove_collection
 from retrieval_store.engine.upkeep.compaction import compact, give_back_space, remove_leftovers

@@ -27,10 +27,10 @@ import orjson
 
 from retrieval_store.base.arrays import DATATYPES, Datatype, Ints, distinct
 from retrieval_store.base.json_values import Payload
+from retrieval_store.base.metrics import METRICS, Metric
 from retrieval_store.engine.database.formats import Format
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
-from retrieval_store.indexes.exact import METRICS, Metric
 from retrieval_store.interface.points import PointId
 from retrieval_store.interface.spaces import KINDS, Kind, NewSpace
 

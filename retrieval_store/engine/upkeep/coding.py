@@ -9,7 +9,7 @@ from retrieval_store.engine.access import Access
 from retrieval_store.engine.codes.segments import SpaceCodes
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.memory import CachedState
-from retrieval_store.engine.nearest.kept import SearchView
+from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.engine.storage.write import Write

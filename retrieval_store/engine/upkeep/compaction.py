@@ -11,8 +11,8 @@ from retrieval_store.base.arrays import Ints, Stored, as_float32
 from retrieval_store.base.logs import log_of
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.database.transactions import select
+from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.nearest.indexing import SpaceIndex, is_worth_an_index
-from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.state import state_files
 from retrieval_store.engine.state.state import SpaceState, State, advanced, rows_of
 from retrieval_store.engine.storage import derived

@@ -15,8 +15,8 @@ from retrieval_store.base import tracing
 from retrieval_store.base.arrays import as_float32
 from retrieval_store.base.logs import log_of
 from retrieval_store.engine.access import Access
+from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.nearest.indexing import LOADING, SpaceIndex, is_worth_an_index
-from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.errors import DamagedError

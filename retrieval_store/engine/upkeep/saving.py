@@ -10,8 +10,8 @@ from retrieval_store.engine.access import Access
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.filtering import column_files, columns
 from retrieval_store.engine.memory import CachedState
+from retrieval_store.engine.nearest.context import Caches, SearchView
 from retrieval_store.engine.nearest.indexing import SpaceIndex
-from retrieval_store.engine.nearest.kept import Caches, SearchView
 from retrieval_store.engine.state import state_files
 from retrieval_store.engine.state.layers import Layers
 from retrieval_store.engine.state.state import State

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, Stored, as_float32, distinct
+from retrieval_store.base.metrics import Metric
 from retrieval_store.engine.codes.files import OlderError
 from retrieval_store.engine.codes.segments import FILE_SEGMENTS, SEGMENT, SpaceCodes
 from retrieval_store.engine.database.failures import CORRUPTION_ERRORS
@@ -32,7 +33,6 @@ from retrieval_store.indexes.codes import Codes, Frame
 from retrieval_store.indexes.exact import (
     SAFE_LENGTHS,
     UNIT_ROUNDOFF,
-    Metric,
     exact_distances,
 )
 from retrieval_store.indexes.native.structures import BLOCK

@@ -21,8 +21,8 @@ from retrieval_store.engine.codes.segments import FILE_SEGMENTS, SEGMENT
 from retrieval_store.engine.database.pools import FileDatabase
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.filtering import column_files
+from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.nearest.indexing import FindClass
-from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.state import state_files
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.catalog import CATALOG

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from retrieval_store.base import posix
-from retrieval_store.direct.arguments import path_of
+from retrieval_store.base.arguments import path_of
 from retrieval_store.errors import InvalidArgumentError
 
 Stamp = tuple[int, int, int]  # of a file: its number, its bytes, when it was written to

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from retrieval_store.base.arguments import whole_number
 from retrieval_store.base.json_values import listed
 from retrieval_store.base.progress import progress_bar
-from retrieval_store.direct.arguments import collection_name, whole_number
+from retrieval_store.direct.arguments import collection_name
 from retrieval_store.direct.client import Client
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 from retrieval_store.exchange.formats.arrow import Reader

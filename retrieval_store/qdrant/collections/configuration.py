@@ -14,9 +14,9 @@ from qdrant_client import models
 
 from retrieval_store.base.arrays import Datatype
 from retrieval_store.base.json_values import Payload
+from retrieval_store.base.metrics import Metric
 from retrieval_store.errors import DamagedError
 from retrieval_store.indexes import EXACT, HNSW
-from retrieval_store.indexes.exact import Metric
 from retrieval_store.indexes.hnsw import DEFAULTS as HNSW_DEFAULTS
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.spaces import Kind, NewSpace, SpaceRecord

@@ -1,9 +1,13 @@
-"""One collection, as each call finds it: by name or alias, with its configuration."""
+"""One collection, as each call finds it: by name or alias, with its configuration.
+
+Shard keys are refused: a node that is no cluster has none.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from retrieval_store.base.json_values import Payload
+from retrieval_store.base.json_values import Payload, shown
 from retrieval_store.errors import NotFoundError
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.stores import EmbeddedPoints, EmbeddedStore
@@ -20,6 +24,7 @@ from retrieval_store.qdrant.collections.requests import checked_name
 from retrieval_store.qdrant.refusals import missing, wrong
 
 KEPT = 256  # configurations
+CUSTOM = "custom"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +115,18 @@ def _beside(old: Payload, new: Payload) -> Payload:
     if isinstance(was, dict) and isinstance(now, dict) and was["space"] == now["space"]:
         settings["hnsw"] = was
     return settings
+
+
+def check_shard_key(given: Any) -> None:
+    """Refuse a shard key that a call is to go to."""
+    if given is not None:
+        raise wrong(f"Bad request: there is no shard key {shown(given)}")
+
+
+def check_sharding(opened: Opened) -> None:
+    """Refuse writes to a collection whose points go where a shard key says."""
+    if opened.configuration.params.get("sharding_method") == CUSTOM:
+        raise wrong(
+            f"Bad request: collection {opened.record.name!r} has custom sharding, and there is no "
+            "shard key that its points could go to"
+        )

@@ -1,17 +1,23 @@
-"""How many operations a minute strict mode allows, for this process.
+"""How many operations a minute strict mode allows, for this process, and for how many a call
+counts.
 
 As on a server, each collection has a bucket of tokens for reads and one for writes. It holds as
-many as may be spent in a minute, is full at first, and fills again at that rate.
+many as may be spent in a minute, is full at first, and fills again at that rate. A read counts for
+one, and one for each condition of its filter; a query that compares with examples for each of them.
 """
 
 import math
 import os
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+from qdrant_client import models
 
 from retrieval_store.qdrant.collections.opened import Opened
+from retrieval_store.qdrant.collections.strict import conditions_in
 from retrieval_store.qdrant.refusals import RateLimited, Refused
 
 Kind: TypeAlias = Literal["read", "write"]
@@ -90,3 +96,35 @@ def spend(opened: Opened, kind: Kind, cost: int) -> None:
             f"Rate limiting exceeded: strict mode allows {most} operations a minute ({setting})",
             max(1, math.ceil(lack)),
         )
+
+
+def cost_of_filter(given: Any) -> int:
+    """Of what asks for the points that a filter lets through."""
+    return 1 + len(conditions_in(given))
+
+
+def cost_of_query(given: Any) -> int:
+    """Of a query: of its prefetches, which look for points; where there are none, its own."""
+    cost, pending = 0, [given]
+    while pending:
+        one = pending.pop()
+        sources = one.prefetch or []
+        pending.extend(sources if isinstance(sources, Sequence) else [sources])
+        if not sources:
+            cost += _examples(one.query) + len(conditions_in(one.filter))
+    return cost
+
+
+def _examples(query: Any) -> int:
+    match query:
+        case models.RecommendQuery(recommend=asked):
+            return max(1, len(asked.positive or ()) + len(asked.negative or ()))
+        case models.DiscoverQuery(discover=asked):
+            return 1 + _sides(asked.context)
+        case models.ContextQuery(context=context):
+            return max(1, _sides(context))
+    return 1
+
+
+def _sides(pairs: Any) -> int:
+    return 2 * (len(pairs) if isinstance(pairs, Sequence) else int(pairs is not None))

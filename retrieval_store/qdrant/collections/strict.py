@@ -1,8 +1,15 @@
-"""Strict mode: what the collection's owner doesn't allow, refused before anything is done."""
+"""Strict mode: what the collection's owner doesn't allow, refused before anything is done.
+
+Sizes of collections are compared with limits before each write. As on a server, they are measured
+when a collection is made, or first written to by this process, and again at every 32nd write that
+is compared: counting for each would cost more than the writes.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from qdrant_client import models
 
 from retrieval_store.base.arrays import SparseVector
@@ -11,12 +18,13 @@ from retrieval_store.interface.points import NonDenseVectors, Vectors
 from retrieval_store.qdrant.collections.configuration import hnsw_of
 from retrieval_store.qdrant.collections.indexed import Use, conditions_of, serves, unserved
 from retrieval_store.qdrant.collections.opened import Opened
-from retrieval_store.qdrant.collections.sizes import SIZES
 from retrieval_store.qdrant.filters import by_path
 from retrieval_store.qdrant.paths import parse_path
 from retrieval_store.qdrant.refusals import Refused
 
 FORBIDDEN = 400
+MEASURED_EACH = 32
+KEPT = 1024  # collections
 
 
 def _refuse(what: str, value: Any, most: Any, setting: str) -> None:
@@ -213,3 +221,50 @@ def check_indexes(opened: Opened, key: str) -> None:
     there = len(opened.configuration.indexes.keys() | {key})
     if most is not None and there > most:
         _refuse("the number of payload indexes", there, most, "max_payload_index_count")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Points, and bytes of vectors and of the file that holds payloads."""
+
+    points: int = 0
+    vectors: int = 0
+    payloads: int = 0
+
+
+class _Sizes:
+    """What this process has measured, by the ids of collections, and how often it was asked. There
+    is no lock: of two threads that ask at once, one may not be counted."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, Size]] = {}
+
+    def begin(self, collection: str) -> None:
+        """A collection was made, and is empty."""
+        self._keep(collection, 1, Size())
+
+    def of(self, opened: Opened) -> Size:
+        """The size of a collection, as it was when it was last measured."""
+        asked, size = self._known.get(opened.record.id, (0, Size()))
+        if asked % MEASURED_EACH == 0:
+            size = _measured(opened)
+        self._keep(opened.record.id, asked + 1, size)
+        return size
+
+    def _keep(self, collection: str, asked: int, size: Size) -> None:
+        if len(self._known) >= KEPT and collection not in self._known:
+            self._known.clear()
+        self._known[collection] = asked, size
+
+
+SIZES = _Sizes()
+
+
+def _measured(opened: Opened) -> Size:
+    disk: Any = opened.points.stats().get("disk") or {}
+    vectors = sum(_bytes(space) for space in opened.points.spaces())
+    return Size(opened.points.number(None), vectors, disk.get("points", 0))
+
+
+def _bytes(space: Any) -> int:
+    return int(space.count * (space.dimension or 0) * np.dtype(space.datatype).itemsize)

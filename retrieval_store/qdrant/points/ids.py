@@ -9,7 +9,7 @@ from qdrant_client import models
 
 from retrieval_store.base.json_values import INT_MAX, is_unicode, shown
 from retrieval_store.interface.points import PointId
-from retrieval_store.qdrant.collections.sharding import check_shard_key
+from retrieval_store.qdrant.collections.opened import check_shard_key
 from retrieval_store.qdrant.refusals import malformed, wrong
 
 Selected: TypeAlias = tuple[list[PointId] | None, models.Filter | None]

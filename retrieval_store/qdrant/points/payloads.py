@@ -37,7 +37,7 @@ def _text(payload: Payload, name: str) -> str | None:
     raise wrong(f"payload[{name!r}] is {value!r}: expected a string; the name is reserved")
 
 
-def shown(payload: Payload | None, document: str | None, uri: str | None) -> Payload:
+def with_reserved_keys(payload: Payload | None, document: str | None, uri: str | None) -> Payload:
     """A payload with document and uri in it."""
     found = {} if payload is None else payload
     if document is None and uri is None:
@@ -50,7 +50,9 @@ def edited(change: Callable[[Payload], Payload]) -> Callable[[Content], Content]
     """An edit of a payload as it shows."""
 
     def edit(content: Content) -> Content:
-        return content_of(change(shown(content.payload, content.document, content.uri)))
+        return content_of(
+            change(with_reserved_keys(content.payload, content.document, content.uri))
+        )
 
     return edit
 

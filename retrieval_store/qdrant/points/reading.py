@@ -6,14 +6,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 from qdrant_client import models
 
-from retrieval_store.base.json_values import shown as value_shown
+from retrieval_store.base.json_values import shown
 from retrieval_store.filters.expression import Expression
 from retrieval_store.interface.points import Fields, Points
 from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.collections.strict import check_exact, check_filter, check_limit
 from retrieval_store.qdrant.filters import parse_facet, parse_filter, parse_order
 from retrieval_store.qdrant.points.ids import id_to_read, ids_to_read
-from retrieval_store.qdrant.points.payloads import selecting, shown
+from retrieval_store.qdrant.points.payloads import selecting, with_reserved_keys
 from retrieval_store.qdrant.points.vectors import names_of, shown_vectors
 from retrieval_store.qdrant.refusals import malformed, wrong
 
@@ -62,7 +62,10 @@ class Selection:
         documents = points.documents or [None] * len(points.ids)
         uris = points.uris or [None] * len(points.ids)
         show = self._show
-        return [show(shown(*one)) for one in zip(points.payloads, documents, uris, strict=True)]
+        return [
+            show(with_reserved_keys(*one))
+            for one in zip(points.payloads, documents, uris, strict=True)
+        ]
 
     def vectors(self, points: Points) -> Sequence[Any]:
         """The vectors of each, as models."""
@@ -113,7 +116,7 @@ def scroll(
     """A page of points in the order of ids, and the id with which the next begins; or in the order
     of a key, without a next."""
     if not isinstance(limit, int) or limit < 1:
-        raise malformed(f"limit is {value_shown(limit)}, expected 1 or more")
+        raise malformed(f"limit is {shown(limit)}, expected 1 or more")
     check_limit(opened, limit)
     check_filter(opened, given)
     selection = Selection(opened, with_payload, with_vectors)
@@ -146,7 +149,7 @@ def facet(
     """The values of a key and how many points have each: the most frequent first, and of equally
     frequent ones the least."""
     if not isinstance(limit, int) or limit < 1:
-        raise malformed(f"limit is {value_shown(limit)}, expected 1 or more")
+        raise malformed(f"limit is {shown(limit)}, expected 1 or more")
     check_limit(opened, limit)
     check_exact(opened, exact)
     check_filter(opened, given)

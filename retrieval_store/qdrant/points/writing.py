@@ -25,9 +25,8 @@ from retrieval_store.interface.points import (
     WriteRules,
 )
 from retrieval_store.interface.stores import Changes
-from retrieval_store.qdrant.collections.opened import Opened
+from retrieval_store.qdrant.collections.opened import Opened, check_shard_key, check_sharding
 from retrieval_store.qdrant.collections.rates import spend
-from retrieval_store.qdrant.collections.sharding import check_shard_key, check_sharding
 from retrieval_store.qdrant.collections.strict import (
     check_batch,
     check_columns,

@@ -1,14 +1,16 @@
 """Asking the engine, and what it answers as models."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from qdrant_client import models
 from qdrant_client.http import models as rest
 
-from retrieval_store.base.json_values import shown
-from retrieval_store.interface.points import RankedPoints
-from retrieval_store.interface.steps import Diverse, Ordered, Step, Unranked
+from retrieval_store.base.json_values import Payload, shown
+from retrieval_store.interface.points import Hits
+from retrieval_store.interface.questions import Diverse, Ordered, Question, Step, Unranked
 from retrieval_store.qdrant.collections.configuration import UNNAMED
 from retrieval_store.qdrant.collections.indexed import MATCHED
 from retrieval_store.qdrant.collections.opened import Collections, Opened
@@ -24,6 +26,25 @@ from retrieval_store.qdrant.queries.steps import step_of
 from retrieval_store.qdrant.refusals import malformed
 
 GROUPS, SIZE, SAMPLE, NEAREST = 10, 3, 10, 3
+_EXPLAINED: ContextVar[list[Payload] | None] = ContextVar("explained", default=None)
+
+
+@contextmanager
+def explaining() -> Iterator[list[Payload]]:
+    """How the queries in the body are answered goes to the list."""
+    told: list[Payload] = []
+    token = _EXPLAINED.set(told)
+    try:
+        yield told
+    finally:
+        _EXPLAINED.reset(token)
+
+
+def _asked(opened: Opened, question: Question) -> list[Hits]:
+    told = _EXPLAINED.get()
+    if told is not None:
+        told.append(opened.points.explain(question))
+    return opened.points.ask(question)
 
 
 def request_of(**fields: Any) -> models.QueryRequest:
@@ -62,7 +83,7 @@ def _ranked(
     for selection in selections[1:]:
         assert fields is not None
         fields = selection.with_those(fields)
-    found = opened.points.rank(steps, fields) if fields is not None else []
+    found = _asked(opened, Question(tuple(steps), fields)) if fields is not None else []
     return [
         made(
             rest.QueryResponse,
@@ -72,7 +93,7 @@ def _ranked(
     ]
 
 
-def _scored(found: RankedPoints, selection: Selection, step: Step) -> list[models.ScoredPoint]:
+def _scored(found: Hits, selection: Selection, step: Step) -> list[models.ScoredPoint]:
     """The points that a step finds as models. Those that aren't ranked by a score have no version
     there; those that are chosen for being different have None for no vectors, and not {}."""
     points = found.points
@@ -126,8 +147,8 @@ def query_groups(
     fields = selection.fields(version=True)
     grouping = grouping_by(group_by, limit, group_size, opened.configuration.indexes)
     groups = [
-        made(models.PointGroup, hits=_scored(one, selection, step), id=value, lookup=None)
-        for value, one in opened.points.group(step, grouping, fields)
+        made(models.PointGroup, hits=_scored(one, selection, step), id=one.group, lookup=None)
+        for one in _asked(opened, Question((step,), fields, grouping))
     ]
     if with_lookup is not None:
         _look_up(collections, groups, with_lookup)

@@ -11,7 +11,7 @@ from qdrant_client import models
 from retrieval_store.base.arrays import Matrix, SparseVector, as_bytes, as_float32
 from retrieval_store.base.json_values import shown
 from retrieval_store.interface.points import Fields, PointId
-from retrieval_store.interface.steps import Example
+from retrieval_store.interface.questions import Example
 from retrieval_store.qdrant.collections.configuration import UNNAMED, Vector
 from retrieval_store.qdrant.collections.opened import Collections, Opened
 from retrieval_store.qdrant.points.ids import id_to_read

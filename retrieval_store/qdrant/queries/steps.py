@@ -10,24 +10,27 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
+from retrieval_store.base.arrays import SparseVector
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import RetrievalStoreError
 from retrieval_store.filters.expression import Expression, HasId, Not, every
 from retrieval_store.filters.nodes import MAX_DEPTH
 from retrieval_store.interface.points import PointId
-from retrieval_store.interface.steps import (
-    Adjusted,
+from retrieval_store.interface.questions import (
     Computed,
     Discovered,
     Diverse,
+    Example,
     Fused,
     Near,
     Ordered,
+    PayloadText,
     Recommended,
+    RelevanceFeedback,
     Scoring,
+    Sparse,
     Step,
     Unranked,
-    Worded,
 )
 from retrieval_store.qdrant.collections.configuration import UNNAMED
 from retrieval_store.qdrant.collections.opened import Collections, Opened
@@ -68,7 +71,7 @@ class _Parsed:
 
     step: Step
     named: tuple[PointId, ...]
-    before: tuple["_Parsed", ...]
+    prefetch: tuple["_Parsed", ...]
 
 
 def _joined(parsed: _Parsed, above: Expression | None) -> Step:
@@ -77,9 +80,9 @@ def _joined(parsed: _Parsed, above: Expression | None) -> Step:
     looked for."""
     named = Not(HasId(tuple(dict.fromkeys(parsed.named)))) if parsed.named else None
     unnamed = every(above, named)
-    before = tuple(_joined(one, unnamed) for one in parsed.before)
-    asked = None if before else every(parsed.step.expression, unnamed)
-    return replace(parsed.step, before=before, expression=asked)
+    prefetch = tuple(_joined(one, unnamed) for one in parsed.prefetch)
+    asked = None if prefetch else every(parsed.step.expression, unnamed)
+    return replace(parsed.step, prefetch=prefetch, expression=asked)
 
 
 class _Parser:
@@ -97,8 +100,8 @@ class _Parser:
         filter_ = merged(above, given.filter)
         if above is not None and not _sources(given):
             step = replace(step, expression=expression_of(self._opened, filter_))
-        before = tuple(self.parsed(one, filter_, depth + 1) for one in _sources(given))
-        return _Parsed(step, (*own, *chain.from_iterable(one.named for one in before)), before)
+        prefetch = tuple(self.parsed(one, filter_, depth + 1) for one in _sources(given))
+        return _Parsed(step, (*own, *chain.from_iterable(one.named for one in prefetch)), prefetch)
 
     def refuse_unreadable(self, given: Any) -> None:
         """Refuse a request of which a step can't be read, whatever else is wrong with others."""
@@ -132,7 +135,7 @@ class _Parser:
             raise wrong("score_threshold is given, but the query gives no scores to compare")
         expression = expression_of(self._opened, given.filter)
         least = None if threshold is None else float(threshold)
-        return Step(scoring, limit, (), expression, least, offset), named
+        return Step(scoring, limit, expression, (), least, offset), named
 
     def _scoring(
         self, query: Any, given: Any, sources: int, limit: int
@@ -144,9 +147,9 @@ class _Parser:
             case models.SampleQuery():
                 return Unranked(at_random=True), []
             case models.FusionQuery(fusion=models.Fusion.DBSF):
-                return Fused(None), []
+                return Fused("dbsf"), []
             case models.FusionQuery():
-                return Fused(RRF_K), []
+                return Fused("server_rrf", k=RRF_K), []
             case models.RrfQuery(rrf=rrf):
                 return _weighted(rrf, sources), []
             case models.FormulaQuery():
@@ -155,14 +158,14 @@ class _Parser:
                 found = parse_order(order, self._opened.configuration.indexes)
                 return Ordered(found.at, found.descending, found.start), []
             case models.TextQuery(text=text):
-                return self._worded(text, given), []
+                return self._payload_text(text, given), []
         if not sources:
             check_scan(self._opened, given.using or UNNAMED, given.filter)
         inputs = Inputs.of(self._collections, self._opened, given.using, given.lookup_from)
         scoring = self._by_vectors(query, given, inputs, limit)
         return scoring, inputs.named
 
-    def _worded(self, text: Any, given: Any) -> Worded:
+    def _payload_text(self, text: Any, given: Any) -> PayloadText:
         """By the words of a key that has an index of texts with scoring."""
         asked = text if hasattr(text, "query") else models.TextQueryInput(query=text)
         scoring = asked.scoring.bm25 if asked.scoring is not None else models.Bm25Params()
@@ -171,7 +174,7 @@ class _Parser:
             raise malformed(f"k is {k1} and b is {b}, expected 0 or more, and 0 to 1")
         at = parse_scored(given.using, self._opened.configuration.indexes)
         tokens = tuple(at.tokens.of_query(asked.query))
-        return Worded(at, tokens, k1, b, self._corpus(given.params))
+        return PayloadText(at, tokens, k1, b, self._corpus(given.params))
 
     def _corpus(self, params: models.SearchParams | None) -> Expression | None:
         """The points among which idf is counted."""
@@ -202,12 +205,25 @@ class _Parser:
             case models.ContextQuery(context=context):
                 return Discovered(inputs.using.name, None, _pairs(inputs, context))
             case models.RelevanceFeedbackQuery(relevance_feedback=feedback):
-                return _adjusted(inputs, feedback)
+                return _feedback(inputs, feedback)
         return self._near(inputs, query, params)
 
-    def _near(self, inputs: Inputs, given: Any, params: models.SearchParams) -> Near:
-        vector, corpus = inputs.example(given), self._corpus(params)
-        return Near(inputs.using.name, vector, bool(params.exact), params.hnsw_ef, corpus)
+    def _near(self, inputs: Inputs, given: Any, params: models.SearchParams) -> Near | Sparse:
+        return _near(inputs, inputs.example(given), params, self._corpus(params))
+
+
+def _near(
+    inputs: Inputs,
+    vector: Example,
+    params: models.SearchParams,
+    corpus: Expression | None = None,
+) -> Near | Sparse:
+    """By nearness to one vector."""
+    name = inputs.using.name
+    if isinstance(vector, SparseVector):
+        return Sparse(name, (vector,), corpus)
+    vectors = (vector,) if inputs.using.kind == "multi" else vector[None]
+    return Near(name, vectors, "server", bool(params.exact), params.hnsw_ef)
 
 
 def _number(name: str, given: Any, least: int) -> int:
@@ -233,7 +249,7 @@ def _sources(given: Any) -> Sequence[Any]:
     return sources if isinstance(sources, Sequence) else [sources]
 
 
-def _diverse(near: Near, mmr: Any, wanted: int) -> Diverse:
+def _diverse(near: Near | Sparse, mmr: Any, wanted: int) -> Diverse:
     diversity = 0.5 if mmr.diversity is None else mmr.diversity
     candidates = wanted if mmr.candidates_limit is None else mmr.candidates_limit
     if not 0.0 <= diversity <= 1.0:
@@ -248,10 +264,10 @@ def _weighted(rrf: models.Rrf, sources: int) -> Fused:
     if k < 1:
         raise malformed(f"rrf.k is {k}, expected 1 or more")
     if rrf.weights is None:
-        return Fused(k)
+        return Fused("server_rrf", k=k)
     if len(rrf.weights) != sources:
         raise wrong(f"rrf has {len(rrf.weights)} weights for {sources} prefetches")
-    return Fused(k, tuple(rrf.weights))
+    return Fused("server_rrf", tuple(rrf.weights), k)
 
 
 def _recommended(
@@ -266,8 +282,7 @@ def _recommended(
     count, name = len(given.positive or []), inputs.using.name
     positives, negatives = examples[:count], examples[count:]
     if strategy == models.RecommendStrategy.AVERAGE_VECTOR:
-        vector = average(inputs.using, positives, negatives)
-        return Near(name, vector, bool(params.exact), params.hnsw_ef)
+        return _near(inputs, average(inputs.using, positives, negatives), params)
     best = strategy == models.RecommendStrategy.BEST_SCORE
     return Recommended(name, tuple(positives), tuple(negatives), best)
 
@@ -278,7 +293,7 @@ def _pairs(inputs: Inputs, given: Any) -> tuple[tuple[Any, Any], ...]:
     return tuple(zip(examples[0::2], examples[1::2], strict=True))
 
 
-def _adjusted(inputs: Inputs, given: models.RelevanceFeedbackInput) -> Adjusted:
+def _feedback(inputs: Inputs, given: models.RelevanceFeedbackInput) -> RelevanceFeedback:
     """Each pair of examples of which one got more than the other counts by how much more."""
     naive = given.strategy.naive
     target = inputs.example(given.target)
@@ -289,4 +304,4 @@ def _adjusted(inputs: Inputs, given: models.RelevanceFeedbackInput) -> Adjusted:
         for (near, more), (far, less) in itertools.permutations(examples, 2)
         if more > less
     ]
-    return Adjusted(inputs.using.name, target, naive.a, tuple(pairs))
+    return RelevanceFeedback(inputs.using.name, target, naive.a, tuple(pairs))

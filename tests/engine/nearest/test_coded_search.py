@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 import retrieval_store
 from retrieval_store.engine.codes import segments
-from retrieval_store.engine.nearest import by_codes, search
+from retrieval_store.engine.nearest import methods as ways
+from retrieval_store.engine.nearest import search
 from retrieval_store.engine.upkeep import background
 from retrieval_store.engine.upkeep.coding import code
 from retrieval_store.errors import StorageError
@@ -138,7 +139,7 @@ def test_a_filter_used_before_there_were_codes_has_its_codes_kept_too(client, mo
             check_answers(things, as_held(700), where=where, allowed=allowed)
     ready(things)
     gathered = []
-    monkeypatch.setattr(by_codes, "_gathered", noting(by_codes._gathered, gathered))
+    monkeypatch.setattr(ways, "_gathered", noting(ways._gathered, gathered))
     for seed in range(5):
         check_answers(things, as_held(700), seed=seed, where=where, allowed=allowed)
     assert len(gathered) == 1
@@ -345,7 +346,7 @@ def test_verify_finds_codes_that_prove_what_is_false(tmp_path):
 
 
 def test_vectors_that_codes_cannot_tell_apart_are_searched_as_they_are(client, monkeypatch):
-    monkeypatch.setattr("retrieval_store.engine.nearest.by_codes.MOST_SHARE", 16)
+    monkeypatch.setattr("retrieval_store.engine.nearest.methods.MOST_SHARE", 16)
     monkeypatch.setattr("retrieval_store.indexes.sought.LEAST_MOST", 1)
     things = populated(client, 50)
     things.add(ids=[f"same {i}" for i in range(900)], embeddings=[cloud(1, 5)[0]] * 900)

@@ -7,9 +7,10 @@ from retrieval_store.base.arrays import SparseVector
 from retrieval_store.errors import DimensionMismatchError, InvalidArgumentError
 from retrieval_store.filters.expression import Range
 from retrieval_store.interface.points import Fields, NonDenseVectors, PointBatch, Vectors
-from retrieval_store.interface.queries import MultiQuery, Query, SparseQuery
+from retrieval_store.interface.questions import Question
 from retrieval_store.interface.spaces import NewSpace
 from tests.helpers.batches import ADD, UPSERT, points_of, put
+from tests.helpers.questions import by_sparse, nearest_to, search
 
 
 def max_sim(query, matrix, metric):
@@ -44,23 +45,23 @@ def test_late_interaction_is_the_sum_of_the_best_matches(store, metric):
     points.put(batch, ADD)
     query = numbers.standard_normal((4, 6)).astype(np.float32)
     scores = np.array([max_sim(query, matrix, metric) for matrix in matrices])
-    (hit,) = points.search(MultiQuery("m", (query,), 5), Fields(vectors=("m",)))
+    (hit,) = search(points, nearest_to("m", (query,), 5), Fields(vectors=("m",)))
     order = np.argsort(-scores, kind="stable")
     assert hit.points.ids == order[:5].tolist()
     assert np.allclose(hit.scores, scores[order[:5]], rtol=1e-5)
     assert np.array_equal(hit.points.vectors["m"][0], matrices[order[0]])
-    (hit,) = points.search(MultiQuery("m", (query,), 5, Range(("n",), lt=20)), Fields())
+    (hit,) = search(points, nearest_to("m", (query,), 5, Range(("n",), lt=20)), Fields())
     assert hit.points.ids == [i for i in order if i < 20][:5]
-    near = Query("v", query.mean(axis=0, keepdims=True), 30)
-    (hit,) = points.search(MultiQuery("m", (query,), 5, candidates=near), Fields())
-    (chosen,) = points.search(near, Fields())
+    near = nearest_to("v", query.mean(axis=0, keepdims=True), 30)
+    (hit,) = search(points, nearest_to("m", (query,), 5, prefetch=(near,)), Fields())
+    (chosen,) = search(points, near, Fields())
     assert hit.points.ids == [i for i in order if i in chosen.points.ids][:5]
-    told = points.explain(MultiQuery("m", (query,), 5, candidates=near), Fields())
-    assert told["legs"] == {"candidates": [30]}
+    told = points.explain(Question((nearest_to("m", (query,), 5, prefetch=(near,)),), Fields()))
+    assert told["legs"] == {"v": [30]}
     points.put(PointBatch([7], {"m": NonDenseVectors([query * 9])}), UPSERT)
     points.delete([int(order[0])], None, None)
     left = [i for i in order[1:6] if i != 7][:2]
-    (hit,) = points.search(MultiQuery("m", (query,), 9), Fields())
+    (hit,) = search(points, nearest_to("m", (query,), 9), Fields())
     assert not {int(order[0])} & set(hit.points.ids)
     assert set(left) <= set(hit.points.ids)
 
@@ -88,9 +89,9 @@ def test_vectors_of_another_kind_or_dimension_are_refused_and_nothing_is_written
             points.put(PointBatch(["a", "b"], {space: vectors}), UPSERT)
     assert points.count() == 2
     with pytest.raises(InvalidArgumentError, match="no sparse vector space 'm'"):
-        points.search(SparseQuery("m", (item,), 1), Fields())
+        search(points, by_sparse("m", (item,), 1), Fields())
     with pytest.raises(DimensionMismatchError):
-        points.search(MultiQuery("m", (matrix[:, :2],), 1), Fields())
+        search(points, nearest_to("m", (matrix[:, :2],), 1), Fields())
 
 
 @pytest.mark.parametrize("metric", ["cosine", "ip", "l2", "l1"])
@@ -108,10 +109,10 @@ def test_what_is_kept_in_memory_follows_every_write(store, metric):
         query = numbers.standard_normal((3, 6)).astype(np.float32)
         scores = {i: score_of(query, matrix, metric) for i, matrix in held.items()}
         best = sorted(held, key=lambda i: -scores[i])[:7]
-        (hit,) = points.search(MultiQuery("m", (query,), 7), Fields())
+        (hit,) = search(points, nearest_to("m", (query,), 7), Fields())
         assert hit.points.ids == best
         assert np.allclose(hit.scores, [scores[i] for i in best], rtol=1e-5)
-        (hit,) = points.search(MultiQuery("m", (query,), 1_000), Fields())
+        (hit,) = search(points, nearest_to("m", (query,), 1_000), Fields())
         assert sorted(hit.points.ids) == sorted(held)
 
     def write(new):
@@ -146,7 +147,7 @@ def test_vectors_that_float32_cannot_multiply_are_still_ranked(store):
     matrices = [np.full((2, 3), 1e30 * (i + 1), np.float32) for i in range(100)]
     points.put(PointBatch(list(range(100)), {"m": NonDenseVectors(matrices)}), ADD)
     query = np.full((1, 3), 1e30, np.float32)
-    (hit,) = points.search(MultiQuery("m", (query,), 2), Fields())
+    (hit,) = search(points, nearest_to("m", (query,), 2), Fields())
     assert hit.points.ids == [99, 98]
 
 
@@ -158,11 +159,11 @@ def test_a_few_points_are_read_rather_than_all_held(store):
         list(range(400)), {"m": NonDenseVectors(matrices)}, payloads=[{"n": i} for i in range(400)]
     )
     points.put(batch, ADD)
-    query = MultiQuery("m", (matrices[3],), 1, Range(("n",), lt=5))
-    points.search(query, Fields())
+    query = nearest_to("m", (matrices[3],), 1, Range(("n",), lt=5))
+    search(points, query, Fields())
     assert points.stats()["memory"]["several"] == 0
     for _ in range(20):
-        (hit,) = points.search(query, Fields())
+        (hit,) = search(points, query, Fields())
     assert points.stats()["memory"]["several"] > 0
     scores = [max_sim(matrices[3], matrix, "ip") for matrix in matrices[:5]]
     assert hit.points.ids == [int(np.argmax(scores))]

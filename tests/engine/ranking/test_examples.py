@@ -5,8 +5,14 @@ import pytest
 
 from retrieval_store.engine.ranking.examples import compared_by
 from retrieval_store.interface.points import Fields, PointBatch, Vectors
+from retrieval_store.interface.questions import (
+    Discovered,
+    Question,
+    Recommended,
+    RelevanceFeedback,
+    Step,
+)
 from retrieval_store.interface.spaces import NewSpace
-from retrieval_store.interface.steps import Adjusted, Discovered, Recommended, Step
 from tests.helpers.batches import UPSERT, points_of
 
 POINTS, DIMENSION = 2_000, 24
@@ -29,7 +35,7 @@ def scorings(some):
         Recommended("v", (), some[2:4], best=True),
         Discovered("v", some[0], ((some[1], some[2]),)),
         Discovered("v", None, ((some[1], some[2]),)),
-        Adjusted("v", some[0], 0.0, ((some[1], some[2], 0.7), (some[3], some[2], -0.4))),
+        RelevanceFeedback("v", some[0], 0.0, ((some[1], some[2], 0.7), (some[3], some[2], -0.4))),
     ]
 
 
@@ -45,7 +51,7 @@ def test_the_best_by_examples_are_those_of_all_points(store, metric):
     for scoring in scorings(some):
         _, examples, combine = compared_by(scoring)
         scores = combine(np.stack([alike(metric, vectors[left], one) for one in examples]))
-        (found,) = points.rank([Step(scoring, 10)], Fields())
+        (found,) = points.ask(Question((Step(scoring, 10),), Fields()))
         assert np.allclose(found.scores, np.sort(scores)[::-1][:10], rtol=1e-6, atol=1e-9)
         of_found = scores[np.searchsorted(left, found.points.ids)]
         assert np.allclose(of_found, found.scores, rtol=1e-6, atol=1e-9)

@@ -7,8 +7,8 @@ from retrieval_store.filters.typed.columns import ValuesAt
 from retrieval_store.filters.typed.matches import Differs, Equals
 from retrieval_store.filters.typed.paths import Steps
 from retrieval_store.interface.points import Fields, PointBatch, Vectors
+from retrieval_store.interface.questions import Groups, Near, Question, Step
 from retrieval_store.interface.spaces import NewSpace
-from retrieval_store.interface.steps import Grouping, Near, Step
 from tests.helpers.batches import UPSERT, points_of
 
 POINTS, DIMENSION = 600, 8
@@ -47,7 +47,7 @@ def grouping(groups, size):
     def besides(values):
         return Differs(AT, tuple(values))
 
-    return Grouping(AT.path, groups, size, among, besides)
+    return Groups(AT.path, groups, size, among, besides)
 
 
 class Points:
@@ -65,9 +65,9 @@ class Points:
 
     def check(self, groups, size):
         query = self.numbers.standard_normal(DIMENSION).astype(np.float32)
-        step = Step(Near("v", query), groups)
-        found = self.points.group(step, grouping(groups, size), Fields())
-        told = [(value, ranked.points.ids) for value, ranked in found]
+        step = Step(Near("v", query[None], "server"), groups)
+        found = self.points.ask(Question((step,), Fields(), grouping(groups, size)))
+        told = [(one.group, one.points.ids) for one in found]
         assert told == grouped(self.held, query, groups, size)
 
 

@@ -4,13 +4,15 @@ import apsw
 import numpy as np
 import pytest
 
-from retrieval_store.engine.answering import answer
+from retrieval_store.answering.executor import answer
 from retrieval_store.engine.filtering.masks import matching
-from retrieval_store.engine.nearest.trace import Trace
+from retrieval_store.engine.nearest.context import Trace
+from retrieval_store.engine.ranking.leaves import EngineLeaves
 from retrieval_store.engine.store import Store
 from retrieval_store.interface.points import Fields, PointBatch
-from retrieval_store.interface.queries import Query
+from retrieval_store.interface.questions import Question
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
+from tests.helpers.questions import nearest_to, search
 
 
 def test_a_reader_of_another_store_object_follows_writes_of_every_kind(tmp_path):
@@ -57,7 +59,7 @@ def test_many_deletions_make_a_reader_number_its_rows_anew(tmp_path, monkeypatch
         points.delete(ids[1:], None, None)
         assert points.get(None, None, None, 0, Fields()).ids == list(range(0, start + 1, 20))
     assert len(points.memory._cached.state.pks) < 60
-    (hits,) = points.search(Query("v", np.array([[61]], np.float32), 2, None), Fields())
+    (hits,) = search(points, nearest_to("v", np.array([[61]], np.float32), 2, None), Fields())
     assert hits.points.ids == [60, 80]
 
 
@@ -86,13 +88,16 @@ def test_a_point_updated_and_deleted_between_two_reads_is_gone(tmp_path):
     points.put(batch(["a", "b"], v=[[0], [5]]), ADD)
     reader = other.points(store.named("things").id)
     query = np.zeros((1, 1), np.float32)
-    assert reader.search(Query("v", query, 2, None), Fields())[0].points.ids == ["a", "b"]
+    assert search(reader, nearest_to("v", query, 2, None), Fields())[0].points.ids == ["a", "b"]
     points.put(batch(["a"], v=[[1]]), UPSERT)
     points.put(batch(["a"], v=[[2]]), UPSERT)
-    assert reader.search(Query("v", query, 2, None), Fields())[0].distances.tolist() == [4, 25]
+    assert search(reader, nearest_to("v", query, 2, None), Fields())[0].distances.tolist() == [
+        4,
+        25,
+    ]
     points.put(batch(["a"], v=[[3]]), UPSERT)
     points.delete(["a"], None, None)
-    assert reader.search(Query("v", query, 2, None), Fields())[0].points.ids == ["b"]
+    assert search(reader, nearest_to("v", query, 2, None), Fields())[0].points.ids == ["b"]
 
 
 def test_a_reader_keeps_its_state_while_others_write(tmp_path):
@@ -103,12 +108,15 @@ def test_a_reader_keeps_its_state_while_others_write(tmp_path):
     query = np.array([[300]], np.float32)
 
     def look(early):
-        before = answer(early, Query("v", query, 5), Fields(), Trace())[0]
+        before = answer(
+            EngineLeaves(early, Trace()), Question((nearest_to("v", query, 5),), Fields())
+        )[0]
         points.delete(["p300", "p5"], None, None)
         points.put(batch(["p301", "new"], v=[[9999], [300]]), UPSERT)
-        assert points.search(Query("v", query, 1, None), Fields())[0].points.ids == ["new"]
+        assert search(points, nearest_to("v", query, 1, None), Fields())[0].points.ids == ["new"]
         assert points.count() == 699
-        again = answer(early, Query("v", query, 5), Fields(vectors=("v",)), Trace())[0]
+        question = Question((nearest_to("v", query, 5),), Fields(vectors=("v",)))
+        again = answer(EngineLeaves(early, Trace()), question)[0]
         assert again.points.ids == before.points.ids == ["p300", "p299", "p301", "p298", "p302"]
         assert again.points.vectors["v"][:, 0].tolist() == [300, 299, 301, 298, 302]
         assert early.state.count == int(matching(early, None).sum()) == 700

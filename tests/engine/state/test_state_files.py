@@ -19,12 +19,12 @@ from retrieval_store.engine.upkeep import saving
 from retrieval_store.engine.upkeep.turns import as_only_process
 from retrieval_store.errors import DamagedError
 from retrieval_store.interface.points import Fields, PointBatch
-from retrieval_store.interface.queries import Query
 from retrieval_store.interface.spaces import NewSpace
 from tests.engine.state.test_state_machine import TwoStores, who
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.indexed import until
 from tests.helpers.processes import add_batches, running
+from tests.helpers.questions import nearest_to, search
 from tests.helpers.small_stores import points_file, sql
 from tests.often import up_to
 
@@ -104,7 +104,7 @@ def check(points, mapped=True):
 
 
 def nearest(points, number, space="v"):
-    (hits,) = points.search(Query(space, np.array([[number]], np.float32), 1, None), Fields())
+    (hits,) = search(points, nearest_to(space, np.array([[number]], np.float32), 1, None), Fields())
     return hits.points.ids[0]
 
 

@@ -14,8 +14,8 @@ from retrieval_store.engine.store import Store
 from retrieval_store.errors import IDAlreadyExistsError
 from retrieval_store.filters.expression import OneOf, Range
 from retrieval_store.interface.points import UNSET, Fields, PointBatch, Vectors, WriteRules
-from retrieval_store.interface.queries import Query
 from retrieval_store.interface.spaces import NewSpace
+from tests.helpers.questions import nearest_to, search
 from tests.often import up_to
 
 ids = st.lists(st.integers(0, 9), min_size=1, max_size=5, unique=True)
@@ -121,7 +121,7 @@ class TwoStores(RuleBasedStateMachine):
             )
             assert points.count() == len(self.held)
             query = np.full((1, 2), 20, np.float32)
-            (hits,) = points.search(Query("v", query, 4, None), Fields())
+            (hits,) = search(points, nearest_to("v", query, 4, None), Fields())
             places = {i: n for n, i in enumerate(self.held)}
             nearest = sorted(self.held, key=lambda i: (abs(self.held[i][0] - 20), places[i]))
             assert hits.points.ids == nearest[:4]

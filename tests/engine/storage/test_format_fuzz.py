@@ -50,10 +50,11 @@ from retrieval_store.interface.points import (
     Vectors,
     WriteRules,
 )
-from retrieval_store.interface.queries import MultiQuery, Query, SparseQuery
 from retrieval_store.interface.spaces import NewSpace
 from tests.helpers import PATIENCE, ROOT
 from tests.helpers.processes import eager_codes, eager_indexes
+from tests.helpers.questions import by_sparse, nearest_to
+from tests.helpers.questions import search as ask
 from tests.helpers.small_stores import endless
 from tests.helpers.small_stores import fill as small
 from tests.helpers.sqlite_pages import PAGE, Pages, sealed, words_sum
@@ -204,10 +205,10 @@ def search(client):
         yield things.stats
         if things.name == "things":
             points = points_of(client, "things")
-            yield partial(points.search, SparseQuery("sparse", tuple(sparse(2)), 5), Fields())
-            yield partial(points.search, MultiQuery("several", (cloud(2),), 5), Fields())
-            yield partial(points.search, Query("halves", cloud(2), 5, None), Fields())
-            yield partial(points.search, Query("bytes", cloud(2), 5, None), Fields())
+            yield partial(ask, points, by_sparse("sparse", tuple(sparse(2)), 5), Fields())
+            yield partial(ask, points, nearest_to("several", (cloud(2),), 5), Fields())
+            yield partial(ask, points, nearest_to("halves", cloud(2), 5, None), Fields())
+            yield partial(ask, points, nearest_to("bytes", cloud(2), 5, None), Fields())
             for space in ("sparse", "several", "halves", "bytes"):
                 yield partial(points.get, None, None, None, 0, Fields(vectors=(space,)))
             yield points.spaces

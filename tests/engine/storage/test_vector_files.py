@@ -10,10 +10,10 @@ from retrieval_store.engine.storage.vectors import rows_per_block
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import DamagedError
 from retrieval_store.interface.points import Fields
-from retrieval_store.interface.queries import Query
 from retrieval_store.interface.spaces import NewSpace
 from tests.helpers.batches import ADD, batch
 from tests.helpers.oracle import brute_force
+from tests.helpers.questions import nearest_to, search
 from tests.helpers.small_stores import filled
 
 
@@ -89,7 +89,7 @@ def test_lengths_that_float32_can_t_square_are_noted_in_whichever_block_they_are
         points = store.points(store.create(f"by {metric}", {}, {"v": NewSpace(metric)}).id)
         points.put(batch(list(range(1_500)), v=vectors), ADD)
         for query in (vectors[3], vectors[1_400]):
-            (hits,) = points.search(Query("v", query[np.newaxis], 3, None), Fields())
+            (hits,) = search(points, nearest_to("v", query[np.newaxis], 3, None), Fields())
             expected = np.sort(brute_force(query, vectors, metric))[:3]
             assert np.allclose(hits.distances, expected, rtol=1e-9, atol=1e-12)
 

@@ -12,7 +12,6 @@ from retrieval_store.engine.store import Store
 from retrieval_store.engine.upkeep.maintenance import optimize
 from retrieval_store.errors import LockTimeoutError, ReadOnlyError
 from retrieval_store.interface.points import Fields
-from retrieval_store.interface.queries import Query
 from tests.helpers import PATIENCE
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.indexed import until
@@ -29,6 +28,7 @@ from tests.helpers.processes import (
     running,
     write_counters,
 )
+from tests.helpers.questions import nearest_to, search
 from tests.often import times
 
 pytestmark = pytest.mark.embedded
@@ -211,7 +211,7 @@ def test_a_vector_that_is_deleted_during_a_compaction_stays_deleted(tmp_path):
 
     store.optimize(store.named("things").id, meanwhile)
     assert lost
-    (hits,) = points.search(Query("v", np.eye(6, dtype=np.float32)[3:4], 6), Fields())
+    (hits,) = search(points, nearest_to("v", np.eye(6, dtype=np.float32)[3:4], 6), Fields())
     assert sorted(hits.points.ids) == [0, 1, 2, 4, 5]
     store.close()
 

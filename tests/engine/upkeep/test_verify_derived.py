@@ -20,13 +20,13 @@ from retrieval_store.engine.words.list_files import _TYPES, MAGIC
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.indexes.hnsw import HEADER
 from retrieval_store.interface.points import Fields
-from retrieval_store.interface.queries import SparseQuery
 from retrieval_store.interface.spaces import NewSpace
 from tests.helpers.batches import points_of, put, sparse_items
 from tests.helpers.indexed import DIMENSION, SMALL, cloud, load_index, populated, space_of, until
 from tests.helpers.listed import filled, ready
 from tests.helpers.packages import installed, run
 from tests.helpers.processes import eager_indexes, optimize_again_and_again, running
+from tests.helpers.questions import by_sparse, search
 from tests.helpers.small_stores import points_file, sql
 from tests.often import times
 
@@ -574,7 +574,7 @@ def sparse_store(path):
     points = points_of(store, s=NewSpace("ip", kind="sparse"))
     _, items = sparse_items(300)
     put(points, list(range(300)), items)
-    points.search(SparseQuery("s", (items[0],), 5, None), Fields())
+    search(points, by_sparse("s", (items[0],), 5, None), Fields())
     store.optimize(store.named("things").id, lambda *_: None)
     points.delete([3, 4], None, None)
     put(points, [7, 8, 400], items[:3])

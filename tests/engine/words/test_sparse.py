@@ -10,18 +10,16 @@ from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.expression import Range
 from retrieval_store.interface.points import Fields, PointBatch
-from retrieval_store.interface.queries import SparseQuery
 from retrieval_store.interface.spaces import NewSpace
 from tests.helpers.batches import ADD, POINTS, UPSERT, points_of, put, sparse_items
 from tests.helpers.oracle import bm25
+from tests.helpers.questions import by_sparse, search
 
 
 def check(points, held, queries, query_items, k, expression=None, allowed=lambda i: True):
     """Compare with the matrix product of scipy; held: id → row of a csr matrix."""
     ids = [i for i in held if allowed(i)]
-    hits = points.search(
-        SparseQuery("s", tuple(query_items), k, expression), Fields(vectors=("s",))
-    )
+    hits = search(points, by_sparse("s", tuple(query_items), k, expression), Fields(vectors=("s",)))
     stacked = scipy.sparse.vstack([held[i] for i in ids])
     for i, hit in enumerate(hits):
         scores = (stacked @ queries[i].T).toarray()[:, 0]
@@ -60,10 +58,10 @@ def test_negative_values_and_points_without_a_vector(store):
     item = SparseVector(np.array([3, 2**32 - 1], np.uint32), np.array([-1, 2], np.float32))
     put(points, ["a"], [item])
     points.put(PointBatch(["none"]), UPSERT)
-    (hit,) = points.search(SparseQuery("s", (item,), 5), Fields())
+    (hit,) = search(points, by_sparse("s", (item,), 5), Fields())
     assert (hit.points.ids, hit.scores.tolist()) == (["a"], [5.0])
     other = SparseVector(np.array([3], np.uint32), np.array([1], np.float32))
-    (hit,) = points.search(SparseQuery("s", (other,), 5), Fields(vectors=("s",)))
+    (hit,) = search(points, by_sparse("s", (other,), 5), Fields(vectors=("s",)))
     assert hit.scores.tolist() == [-1.0]
     got = points.get(["a", "none"], None, None, 0, Fields(vectors=("s",)))
     assert got.vectors["s"][1] is None
@@ -77,7 +75,7 @@ def test_rare_indices_weigh_more_by_idf(store):
     items = [SparseVector(common, one)] * 9 + [SparseVector(rare, one)]
     put(points, list(range(10)), items)
     query = SparseVector(np.array([1, 2], np.uint32), np.ones(2, np.float32))
-    (hit,) = points.search(SparseQuery("s", (query,), 2), Fields())
+    (hit,) = search(points, by_sparse("s", (query,), 2), Fields())
     assert hit.points.ids == [9, 0]
     assert hit.scores[0] == pytest.approx(np.log1p((10 - 1 + 0.5) / 1.5))
     assert hit.scores[1] == pytest.approx(np.log1p((10 - 9 + 0.5) / 9.5))
@@ -100,7 +98,7 @@ def test_bm25_vectors_rank_as_bm25_does(store):
     points = points_of(store, s=NewSpace("ip", {"idf": True}, kind="sparse"))
     put(points, list(range(4)), embed(documents))
     for query in ("river bank", "dogs and cats", "rates"):
-        (hit,) = points.search(SparseQuery("s", tuple(embed.embed_query([query])), 4), Fields())
+        (hit,) = search(points, by_sparse("s", tuple(embed.embed_query([query])), 4), Fields())
         scores = bm25(documents, query)
         expected = sorted((s for s in scores if s), reverse=True)
         assert np.allclose(hit.scores, expected, rtol=1e-5)

@@ -25,7 +25,7 @@ from llama_index.vector_stores.retrieval_store.options import (
     ids_of,
     restricted,
 )
-from llama_index.vector_stores.retrieval_store.queries import Asked
+from llama_index.vector_stores.retrieval_store.queries import QueryAnswerer
 from llama_index.vector_stores.retrieval_store.reading import fields_of, nodes_of
 from llama_index.vector_stores.retrieval_store.sparse import SparseModel, model_of
 from llama_index.vector_stores.retrieval_store.writing import batches_of
@@ -33,7 +33,7 @@ from llama_index.vector_stores.retrieval_store.writing import batches_of
 from retrieval_store import Client, Collection
 from retrieval_store.adapters.arguments import items_of, refuse_unknown
 from retrieval_store.adapters.opening import Opened, open_collection, refuse_no_collection
-from retrieval_store.direct.arguments import path_of
+from retrieval_store.base.arguments import path_of
 from retrieval_store.direct.results import Explanation
 from retrieval_store.errors import StorageError
 
@@ -365,6 +365,6 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         """`explain`, on a thread."""
         return await asyncio.to_thread(self.explain, query, **kwargs)
 
-    def _asked(self) -> Asked:
+    def _asked(self) -> QueryAnswerer:
         fusion = self._functions["hybrid_fusion_fn"]
-        return Asked(self.client, self.text_key, fusion, self._sparse)
+        return QueryAnswerer(self.client, self.text_key, fusion, self._sparse)

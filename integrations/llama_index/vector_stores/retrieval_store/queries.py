@@ -20,15 +20,15 @@ from llama_index.vector_stores.retrieval_store.sparse import SparseModel
 
 from retrieval_store import Collection
 from retrieval_store.adapters.diversity import diverse
+from retrieval_store.base.arguments import fraction, whole_number
 from retrieval_store.base.json_values import shown
-from retrieval_store.direct.arguments import fraction, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 
 MODES = "default, mmr, sparse, text_search or hybrid"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class QueryAnswerer:
     """Where queries are put. text_key: as of `to_node`; fusion: of hybrid queries that don't say
     one; sparse: a model, or None where words stand for it."""
 

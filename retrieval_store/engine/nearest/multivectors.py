@@ -1,30 +1,107 @@
 """Late interaction: points with several vectors each, compared vector by vector.
 
-Products in float32 find those that may be among the best, with a bound of their rounding error;
-float64 decides, as it does among single vectors.
+In memory the vectors of one space are one matrix, in layers that follow what is written. Products
+in float32 find those that may be among the best, with a bound of their rounding error; float64
+decides, as it does among single vectors.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from retrieval_store.base.arrays import Floats, Ints, Matrix
+from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix
+from retrieval_store.base.metrics import Metric
 from retrieval_store.base.ranking import Ranking
-from retrieval_store.engine.nearest.kept import SearchView
-from retrieval_store.engine.nearest.several import (
-    LOOKED_AT,
-    Several,
-    counting,
-    read_several,
-    several_in_memory,
-)
+from retrieval_store.engine.database.transactions import select
+from retrieval_store.engine.nearest.context import SearchView
+from retrieval_store.engine.state.budget import BUDGET
+from retrieval_store.engine.state.layers import Layers, current, outside
+from retrieval_store.engine.storage.non_dense import read_blobs
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DimensionMismatchError
 from retrieval_store.indexes.blas import products_of_few
-from retrieval_store.indexes.exact import UNIT_ROUNDOFF, Metric
+from retrieval_store.indexes.exact import UNIT_ROUNDOFF
 
+MOST = 2  # one part of the budget in so many, for the vectors of one space
+LOOKED_AT = 8  # points are read instead while they are fewer than one in so many, taken together
 AT_ONCE = 2_000  # points whose vectors are compared in float64 together
 LIKELY = 64  # points that are compared in float64 at least
+
+
+@dataclass(frozen=True, slots=True)
+class MultiVectors:
+    """The vectors of some points. rows: of all that were read, ascending; holders: of those that
+    have vectors; starts: (holders + 1,) where those of each begin; matrix: (n, dim) float32;
+    lengths: (n,) float32."""
+
+    rows: Ints
+    holders: Ints
+    starts: Ints
+    matrix: Matrix
+    lengths: Matrix
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in its arrays."""
+        numbers = self.matrix.nbytes + self.lengths.nbytes
+        return self.rows.nbytes + self.holders.nbytes + self.starts.nbytes + numbers
+
+    def of(self, places: Ints) -> tuple[Matrix, Ints]:
+        """The vectors of the holders at these places, and where those of each begin."""
+        counts = np.diff(self.starts)[places]
+        starts = np.cumsum(counts) - counts
+        at = np.arange(int(counts.sum())) + np.repeat(self.starts[places] - starts, counts)
+        return self.matrix[at], starts
+
+
+def multivectors_in_memory(
+    view: SearchView, space: Space, asked: int
+) -> Layers[MultiVectors] | None:
+    """The vectors of all points in a space, for a call that wants those of so many; None where they
+    would take too much of memory, or so few are wanted, and so rarely, that reading these is
+    cheaper."""
+    cache, key, state = view.kept.several, space.number, view.state
+    if key not in cache.held():
+        if cache.demand.ask(key) * asked * LOOKED_AT < state.count:
+            return None
+        if _bytes_of(view, space) > BUDGET.limit // MOST:
+            return None
+
+    def build(rows: Ints) -> MultiVectors:
+        return read_multivectors(view, space, rows)
+
+    return current(cache, key, state.head.seq, state.alive, build, lambda: None)
+
+
+def _bytes_of(view: SearchView, space: Space) -> int:
+    query = "SELECT total(length(content)) FROM blobs WHERE space = ?"
+    ((total,),) = select(view.connection, query, space.number)
+    return int(total)
+
+
+def read_multivectors(view: SearchView, space: Space, rows: Ints) -> MultiVectors:
+    """The vectors of the points at these rows, ascending, as they are stored."""
+    assert space.dimension is not None
+    pks = view.state.pks[rows]
+    found = list(read_blobs(view.connection, space, pks))
+    holders = rows[np.searchsorted(pks, np.array([pk for pk, _ in found], np.int64))]
+    counts = [len(blob) // (4 * space.dimension) for _, blob in found]
+    joined = b"".join([blob for _, blob in found])
+    matrix = np.frombuffer(joined, "<f4").reshape(-1, space.dimension)
+    starts = np.cumsum([0, *counts])
+    lengths: Floats = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
+    return MultiVectors(rows, holders, starts, matrix, lengths.astype(np.float32))
+
+
+def counting(one: MultiVectors, above: Ints | None, mask: Bools) -> Ints:
+    """The places of the holders in a layer that are among those of the mask, and of which no layer
+    above says anything else."""
+    holders = one.holders[: np.searchsorted(one.holders, len(mask))]
+    good = mask[holders]
+    if above is not None:
+        good &= outside(holders, above)
+    return np.flatnonzero(good)
 
 
 def rank_multi(view: SearchView, space: Space, query: Matrix, k: int, candidates: Ints) -> Ranking:
@@ -52,10 +129,10 @@ def _parts(
     view: SearchView, space: Space, query: Matrix, k: int, candidates: Ints
 ) -> Iterator[Ranking]:
     """Candidates and their scores; all that may be among the k best."""
-    layers = several_in_memory(view, space, len(candidates))
+    layers = multivectors_in_memory(view, space, len(candidates))
     if layers is None:
         for rows in np.array_split(np.sort(candidates), 1 + len(candidates) // AT_ONCE):
-            one = read_several(view, space, rows)
+            one = read_multivectors(view, space, rows)
             yield _scored(one, np.arange(len(one.holders)), query, space.metric)
         return
     mask = np.zeros(len(view.state.pks), np.bool_)
@@ -66,7 +143,7 @@ def _parts(
             yield _scored(one, some, query, space.metric)
 
 
-def _scored(one: Several, places: Ints, query: Matrix, metric: Metric) -> Ranking:
+def _scored(one: MultiVectors, places: Ints, query: Matrix, metric: Metric) -> Ranking:
     """The holders at these places, and their scores."""
     if not len(places):
         return np.empty(0, np.int64), np.empty(0)
@@ -75,7 +152,7 @@ def _scored(one: Several, places: Ints, query: Matrix, metric: Metric) -> Rankin
     return one.holders[places], np.maximum.reduceat(similar, starts, axis=1).sum(axis=0)
 
 
-def _likely(one: Several, places: Ints, query: Matrix, metric: Metric, k: int) -> Ints:
+def _likely(one: MultiVectors, places: Ints, query: Matrix, metric: Metric, k: int) -> Ints:
     """Those of the places that float32 can't rule out from the k best."""
     few = len(places) <= max(k, LIKELY) or len(places) * LOOKED_AT < len(one.holders)
     if few or metric == "l1":
@@ -89,7 +166,7 @@ def _likely(one: Several, places: Ints, query: Matrix, metric: Metric, k: int) -
     return places[scores >= float(floor) - 2.0 * error]
 
 
-def _roughly(one: Several, query: Matrix, metric: Metric) -> tuple[Matrix, float]:
+def _roughly(one: MultiVectors, query: Matrix, metric: Metric) -> tuple[Matrix, float]:
     """(holders,) float32 scores, and by how much they may be wrong."""
     products = products_of_few(query, one.matrix)
     reaches = np.linalg.norm(query.astype(np.float64), axis=1)

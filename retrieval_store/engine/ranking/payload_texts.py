@@ -14,13 +14,14 @@ from typing import Any, cast
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Floats, Ints
+from retrieval_store.base.ranking import Ranking
 from retrieval_store.engine.filtering.columns import current_columns
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.filtering.tokens import TokenSegment
-from retrieval_store.engine.nearest.kept import SearchView
+from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.filters.expression import Expression
 from retrieval_store.filters.typed.columns import TokensAt
-from retrieval_store.interface.steps import Worded
+from retrieval_store.interface.questions import PayloadText
 
 LENGTH_BITS = 13
 
@@ -45,7 +46,9 @@ class _Part:
         return counts[self.texts]
 
 
-def worded(view: SearchView, scoring: Worded, expression: Expression | None) -> tuple[Ints, Floats]:
+def rank_payload_texts(
+    view: SearchView, scoring: PayloadText, expression: Expression | None
+) -> Ranking:
     """The rows that have any of the tokens, among those that the expression allows, ascending, and
     their scores."""
     parts = list(_parts(view, scoring.at))

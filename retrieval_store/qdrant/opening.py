@@ -1,6 +1,11 @@
-"""Which directories this front opens, and how it keeps qdrant-client's local mode out of them."""
+"""How a client is opened: whether its arguments mean a store in this process, and which directories
+this front opens, of which it keeps the local mode of qdrant-client out.
+"""
 
+import inspect
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -10,6 +15,48 @@ from retrieval_store.errors import FormatError, InvalidArgumentError
 from retrieval_store.places import Session, embedded, in_memory
 
 LOCK, THEIRS, OURS = ".lock", "meta.json", "catalog.sqlite"
+
+
+PLACES = ("location", "url", "host", "path")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Arguments by name, as they were given."""
+
+    named: Mapping[str, Any]
+
+    @classmethod
+    def bound(cls, client: type, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> "Options":
+        """Arguments of a client's class, by position and by name."""
+        bound = inspect.signature(client).bind(*args, **kwargs)
+        named = {**bound.arguments, **bound.arguments.get("kwargs", {})}
+        named.pop("kwargs", None)
+        return cls(named)
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether a store in this process is meant."""
+        return self.named.get("path") is not None or self.named.get("location") == ":memory:"
+
+    @property
+    def place(self) -> Any:
+        """Its directory, or ":memory:"."""
+        path = self.named.get("path")
+        return ":memory:" if path is None else path
+
+    @property
+    def others(self) -> dict[str, Any]:
+        """All arguments that don't say where it is."""
+        return {name: value for name, value in self.named.items() if name not in PLACES}
+
+    def check(self) -> None:
+        """Raise InvalidArgumentError for arguments that contradict each other."""
+        given = [name for name in PLACES if self.named.get(name) is not None]
+        if len(given) > 1:
+            raise InvalidArgumentError(f"expected one of {', '.join(PLACES)}, got {given}")
+        if self.named.get("cloud_inference"):
+            raise InvalidArgumentError("cloud_inference needs a server: give url")
 
 
 def opened_store(path: Any) -> tuple[Session, IO[str] | None]:

@@ -1,0 +1,215 @@
+"""A question is answered: its steps are carried out, and what is left of the hits is read.
+
+A step is four things: what its prefetches find, the scores of these or of all points, the
+threshold, and the window of limit and offset. Stores rank by what they have (`leaves`); what makes
+one ranking of several is done here.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import chain
+
+import numpy as np
+
+from retrieval_store.answering.groups import best_of_each, grouped
+from retrieval_store.answering.leaves import Leaves, Ranked, Trace
+from retrieval_store.base.arrays import Bools, Floats
+from retrieval_store.base.metrics import LESS_IS_BETTER
+from retrieval_store.base.ranking import adaptive_alpha, fused
+from retrieval_store.interface.points import Hits
+from retrieval_store.interface.questions import (
+    BestOfEach,
+    Discovered,
+    Diverse,
+    Fused,
+    Groups,
+    GroupValue,
+    Near,
+    Ordered,
+    Question,
+    Recommended,
+    RelevanceFeedback,
+    Scoring,
+    Sparse,
+    Step,
+    Text,
+    query_of,
+)
+
+
+def answer(leaves: Leaves, question: Question) -> list[Hits]:
+    """The hits of each query of each step, or of each group, best first. Only these are read."""
+    found, groups = _found(leaves, question)
+    if question.measured is not None:
+        for place, one in enumerate(found):
+            one.distances = leaves.distances(question.measured, place, one.items)
+    points = leaves.fetch([one.items for one in found], question.fields)
+    leaves.trace.lap("fetch")
+    return [
+        Hits(some, one.distances, one.scores, one.values, group)
+        for some, one, group in zip(points, found, groups, strict=True)
+    ]
+
+
+def _found(
+    leaves: Leaves, question: Question
+) -> tuple[Sequence[Ranked], Sequence[GroupValue | None]]:
+    """What is found, and of which groups it is."""
+    match question.groups:
+        case None:
+            found = list(chain.from_iterable(ranked_each(leaves, question.steps)))
+        case BestOfEach() as kinds:
+            found = best_of_each(leaves, partial(ranked, leaves), question.steps[0], kinds)
+        case Groups() as groups:
+            step, rank = question.steps[0], partial(ranked, leaves)
+            each = grouped(leaves, rank, step, groups, less_is_better(leaves, step))
+            return [one for _, one in each], [value for value, _ in each]
+    return found, [None] * len(found)
+
+
+def ranked_each(leaves: Leaves, steps: Sequence[Step]) -> list[list[Ranked]]:
+    """For each step what it finds for each of its queries. Steps that are one search are searched
+    for together: products with several vectors at once cost far less than one after the other."""
+    if len(steps) == 1:
+        return [ranked(leaves, steps[0])]
+    together: dict[Hashable, list[int]] = {}
+    for i, step in enumerate(steps):
+        key = leaves.search_key(step)
+        together.setdefault((i,) if key is None else key, []).append(i)
+    found: dict[int, list[Ranked]] = {}
+    for which in together.values():
+        some = [steps[i] for i in which]
+        each = [ranked(leaves, some[0])] if len(some) == 1 else _searched_at_once(leaves, some)
+        found.update(zip(which, each, strict=True))
+    return [found[i] for i in range(len(steps))]
+
+
+def ranked(leaves: Leaves, step: Step) -> list[Ranked]:
+    """What a step finds for each of its queries."""
+    if not step.prefetch:
+        found = leaves.rank(step)
+        if isinstance(step.scoring, Text | Sparse):
+            _note(leaves.trace, [step], [found])
+    else:
+        before = ranked_each(leaves, step.prefetch)
+        _note(leaves.trace, step.prefetch, before)
+        each = list(zip(*before, strict=True))
+        if isinstance(step.scoring, Fused):
+            found = _fused_each(leaves, step, step.scoring, each)
+        else:
+            found = [
+                leaves.rank_among(_for_one_query(step, i), legs) for i, legs in enumerate(each)
+            ]
+    return [_window(leaves, step, one) for one in found]
+
+
+def _searched_at_once(leaves: Leaves, steps: Sequence[Step]) -> list[list[Ranked]]:
+    """What steps find that are one search."""
+    nears = [step.scoring for step in steps if isinstance(step.scoring, Near)]
+    vectors = np.concatenate([np.asarray(near.vectors) for near in nears])
+    found = iter(leaves.rank(replace(steps[0], scoring=replace(nears[0], vectors=vectors))))
+    return [
+        [_window(leaves, step, next(found)) for _ in near.vectors]
+        for step, near in zip(steps, nears, strict=True)
+    ]
+
+
+def _for_one_query(step: Step, place: int) -> Step:
+    """The step for one of its queries, where it may have several."""
+    near = step.scoring
+    if not isinstance(near, Near) or len(near.vectors) == 1:
+        return step
+    return replace(step, scoring=query_of(near, place))
+
+
+def _window(leaves: Leaves, step: Step, found: Ranked) -> Ranked:
+    """The part that is wanted."""
+    count = len(found.items)
+    good = _count_good(leaves, step, found)
+    found.is_cut = good == count >= step.depth
+    if not step.offset and good == count <= step.limit:
+        return found
+    return found.at(slice(step.offset, min(good, step.depth)))
+
+
+def _count_good(leaves: Leaves, step: Step, found: Ranked) -> int:
+    """How many hits, best first, come before the first that isn't as good as the threshold."""
+    if step.threshold is None:
+        return len(found.items)
+    if isinstance(step.scoring, Near) and step.scoring.scale == "distance":
+        assert found.distances is not None
+        bad: Bools = found.distances > step.threshold
+    else:
+        bad = are_worse(leaves, step.scoring, found.scores, step.threshold)
+    return int(np.argmax(bad)) if bad.any() else len(bad)
+
+
+def are_worse(leaves: Leaves, scoring: Scoring, scores: Floats, threshold: float) -> Bools:
+    """(n,) bool: which scores, as a server gives them, aren't as good as a threshold. As there, the
+    metric of a space alone says which side is good: so what is compared with examples in a space of
+    distances is best where it is greatest, and must be below."""
+    compared = scoring.near if isinstance(scoring, Diverse) else scoring
+    below = (
+        isinstance(compared, Near | Recommended | Discovered | RelevanceFeedback)
+        and leaves.metric(compared.space) in LESS_IS_BETTER
+    )
+    worse: Bools = scores > threshold if below else scores < threshold
+    return worse
+
+
+def less_is_better(leaves: Leaves, step: Step) -> bool:
+    """Whether the best of what a step ranks has the least score, or the least value of an order."""
+    if isinstance(step.scoring, Ordered):
+        return not step.scoring.descending
+    near = step.scoring.near if isinstance(step.scoring, Diverse) else step.scoring
+    return (
+        isinstance(near, Near)
+        and near.scale == "server"
+        and leaves.metric(near.space) in LESS_IS_BETTER
+    )
+
+
+def _fused_each(
+    leaves: Leaves, step: Step, scoring: Fused, each: Sequence[Sequence[Ranked]]
+) -> list[Ranked]:
+    weights = [_weights(scoring, legs) for legs in each]
+    leaves.trace.alphas = [one[0] for one in weights if one is not None]
+    found = []
+    for legs, its in zip(each, weights, strict=True):
+        rankings = [(leg.items, leg.scores) for leg in legs]
+        found.append(Ranked(*fused(rankings, scoring.kind, its, scoring.k, leaves.order)))
+    leaves.trace.lap("fusion")
+    return found
+
+
+def _weights(scoring: Fused, legs: Sequence[Ranked]) -> tuple[float, ...] | None:
+    """What rankings weigh. Adaptive fusion goes by how much of what is asked the words found."""
+    weights = scoring.weights
+    if scoring.kind == "adaptive" and weights is not None:
+        for leg in legs:
+            if leg.share is not None:
+                alpha = adaptive_alpha(leg.share, weights[0])
+                return alpha, 1.0 - alpha
+    return weights
+
+
+def _note(trace: Trace, steps: Sequence[Step], found: Sequence[Sequence[Ranked]]) -> None:
+    """Note how many hits each step gave for each query."""
+    names: dict[str, int] = {}
+    for step, each in zip(steps, found, strict=True):
+        name = _name(step.scoring)
+        names[name] = times = names.get(name, 0) + 1
+        leg = name if times == 1 else f"{name} {times}"
+        trace.legs.pop(leg, None)  # of an earlier try, or of the step on its own: order counts
+        trace.legs[leg] = [len(one.items) for one in each]
+
+
+def _name(scoring: Scoring) -> str:
+    """What a step is called in an explanation: by its vector space, if it has a name."""
+    match scoring:
+        case Near(space=space):
+            return space or "dense"
+        case Sparse(space=space):
+            return space or "sparse"
+    return type(scoring).__name__.lower()

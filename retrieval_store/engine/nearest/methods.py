@@ -1,0 +1,249 @@
+"""The three ways to find the nearest of what a filter allows: by the vectors themselves, by codes,
+and through an index.
+
+A pass over codes proves most vectors not to be near, and the few that are left are measured;
+vectors without codes are searched as they are. An index is asked for more candidates than are
+wanted, of which those that aren't allowed are dropped.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+
+from retrieval_store.base.arrays import Ints, Matrix, Stored
+from retrieval_store.engine.codes.coded import Coded
+from retrieval_store.engine.codes.segments import SpaceCodes
+from retrieval_store.engine.nearest.context import Neighbors, SearchContext
+from retrieval_store.engine.nearest.planner import TRUST
+from retrieval_store.indexes import VectorIndex
+from retrieval_store.indexes.codes import Codes, gathered
+from retrieval_store.indexes.exact import Norms, is_safe_length, nearest, norms_of
+from retrieval_store.indexes.scan import Bits, Pieces, candidates
+from retrieval_store.indexes.sought import most_left
+
+BESIDES = 32  # bytes that are kept with a code
+MOST_SHARE = 20  # more candidates than one in so many of what is looked at are no gain
+TIE = 2.0**-23  # for each number of a vector: what float32 in an index may get wrong
+
+
+@dataclass(frozen=True)
+class FloatsTogether:
+    """Copies of the vectors that a filter allows, in the order of their slots."""
+
+    rows: Stored
+
+    @cached_property
+    def norms(self) -> Norms:
+        """Their norms, for who needs them."""
+        return norms_of(self.rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in use."""
+        return self.rows.nbytes
+
+
+def by_floats(context: SearchContext, which: list[int]) -> Iterator[Neighbors]:
+    """The nearest to some of the query vectors."""
+    space, k = context.space, context.k
+    vectors, slots = context.vectors[which], context.allowed.slots(space)
+    lengths = [context.lengths[i] for i in which]
+    together = _together(context, slots)
+    if together is None:
+        context.admit(slots)
+        norms = partial(context.norms, slots)
+        found = nearest(vectors, lengths, context.matrix, norms, context.metric, k, slots)
+    else:
+        of_rows = partial(getattr, together, "norms")
+        found = nearest(vectors, lengths, together.rows, of_rows, context.metric, k, None)
+    for near, distances in found:
+        moved = together is not None and slots is not None
+        yield context.in_order(slots[near] if moved else near, distances)  # type: ignore[index]
+
+
+def _together(context: SearchContext, slots: Ints | None) -> FloatsTogether | None:
+    """The allowed vectors copied together, for a filter that is used again."""
+    name = context.space.space.name
+    kept = context.allowed.together(name)
+    wanted = slots is not None and context.may_keep(4 * context.dimension)
+    if wanted and not isinstance(kept, FloatsTogether):
+        context.admit(slots)
+        kept = FloatsTogether(context.matrix[slots])
+        context.view.kept.allowed.keep_together(context.allowed, name, kept, context.view.state)
+    return kept if isinstance(kept, FloatsTogether) else None
+
+
+@dataclass(frozen=True, slots=True)
+class CodesTogether:
+    """Codes of the vectors that a filter allows, copied together. rest: slots without codes; coded:
+    how many slots had codes then."""
+
+    pieces: Pieces | None
+    rest: Ints
+    coded: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in use."""
+        return self.rest.nbytes + (0 if self.pieces is None else self.pieces.nbytes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What is looked at. allowed: see `scan.candidates`; rest: allowed slots without codes."""
+
+    pieces: Pieces | None
+    allowed: Bits | None
+    rest: Ints
+
+
+def can_use_codes(context: SearchContext, i: int) -> bool:
+    """Whether codes can bound the products with one of the query vectors."""
+    length = context.lengths[i]
+    return is_safe_length(length) and (length > 0 or context.metric == "l2")
+
+
+def may_keep_codes(context: SearchContext) -> bool:
+    """Whether the codes that the filter allows are worth keeping together."""
+    return context.may_keep(context.dimension + BESIDES)
+
+
+def by_codes(
+    context: SearchContext, codes: SpaceCodes, coded: Coded, which: list[int]
+) -> list[Neighbors | None]:
+    """The nearest to some of the query vectors; None for those whose candidates are too many."""
+    parts = _parts(context, coded)
+    k = context.k
+    most = most_left(context.allowed.count, MOST_SHARE, k)
+    found: list[Ints | None] = [np.empty(0, np.int64)] * len(which)
+    if parts.pieces is not None:
+        vectors, lengths = context.vectors[which], [context.lengths[i] for i in which]
+        found = candidates(vectors, lengths, parts.pieces, k, most, parts.allowed, context.within)
+    rest = context.nearest_of(which, parts.rest) if len(parts.rest) else None
+    answers: list[Neighbors | None] = []
+    for at, slots in enumerate(found):
+        codes.note(slots is not None)
+        if slots is None:
+            answers.append(None)
+        else:
+            every = slots if rest is None else np.append(slots, rest[at])
+            answers.append(context.ranked(which[at], every))
+    return answers
+
+
+def _parts(context: SearchContext, coded: Coded) -> _Parts:
+    together = _kept(context, coded)
+    if together is None and may_keep_codes(context):
+        slots = context.allowed.slots(context.space)
+        if slots is not None:
+            together = _gathered(context, coded, slots)
+            kept = context.view.kept.allowed
+            kept.keep_together(
+                context.allowed, context.space.space.name, together, context.view.state
+            )
+    if together is None:
+        return _all(context, coded)
+    return _Parts(together.pieces, None, together.rest)
+
+
+def _kept(context: SearchContext, coded: Coded) -> CodesTogether | None:
+    """What is kept together, unless some of it had no codes and may have them now."""
+    kept = context.allowed.together(context.space.space.name)
+    if not isinstance(kept, CodesTogether):
+        return None
+    return None if len(kept.rest) and coded.count > kept.coded else kept
+
+
+def _all(context: SearchContext, coded: Coded) -> _Parts:
+    """All codes, with bits for what is allowed."""
+    space, mask = context.space, context.allowed.mask
+    rest = coded.lacking(context.slots)
+    if mask is None and not space.dead and coded.stop <= context.slots:
+        return _Parts(coded.together, None, rest)
+    rows = space.row_of_slot[rest]
+    rest = rest[(rows >= 0) if mask is None else (rows >= 0) & mask[rows]]
+    return _Parts(coded.together, context.allowed.bits(space, coded.stop), rest)
+
+
+def _gathered(context: SearchContext, coded: Coded, slots: Ints) -> CodesTogether:
+    """The codes of some slots copied together, those in one frame behind one another."""
+    if (slots[1:] < slots[:-1]).any():
+        slots = np.sort(slots)
+    groups: dict[int, list[tuple[Codes, Ints]]] = {}
+    chosen: dict[int, list[Ints]] = {}
+    rest, at = [], 0
+    for first, codes in coded.pieces:
+        start, stop = np.searchsorted(slots, (first, first + codes.count)).tolist()
+        rest.append(slots[at:start])
+        at = stop
+        if stop > start:
+            groups.setdefault(id(codes.frame), []).append((codes, slots[start:stop] - first))
+            chosen.setdefault(id(codes.frame), []).append(slots[start:stop])
+    rest.append(slots[at:])
+    found = [gathered(group, np.concatenate(chosen[frame])) for frame, group in groups.items()]
+    pieces = Pieces.of(found, [0] * len(found)) if found else None
+    return CodesTogether(pieces, np.concatenate(rest), coded.count)
+
+
+class UselessError(Exception):
+    """The index can't answer."""
+
+
+def over_fetch(
+    context: SearchContext,
+    index: VectorIndex,
+    covered: int,
+    ef: int,
+    which: list[int],
+    answers: list[Neighbors | None],
+) -> None:
+    """Answer those of the queries for which enough of `ef` candidates are allowed; UselessError
+    when the index finds fewer than there are."""
+    space, k = context.space, context.k
+    try:
+        candidates, distances = index.search(context.vectors[which], ef)
+    except RuntimeError as error:
+        raise UselessError from error
+    fresh = _fresh(context, covered, which) if covered < context.slots else None
+    if len(index) > context.slots:  # it holds vectors newer than this reader's state
+        known = np.minimum(candidates, context.slots - 1)
+        rows = np.where(known == candidates, space.row_of_slot[known], -1)
+    else:
+        rows = space.row_of_slot[candidates]
+    passing = _passing(context, rows)
+    for at, i in enumerate(which):
+        places = np.flatnonzero(passing[at])
+        if len(places) < k or places[k - 1] > TRUST * ef:
+            continue
+        count = _count_near(context, candidates[at, places], distances[at, places], i)
+        if count == len(places):  # there may be more that float32 can't tell from the last
+            continue
+        slots = candidates[at, places[:count]]
+        answers[i] = context.ranked(i, slots if fresh is None else np.append(slots, fresh[at]))
+
+
+def _passing(context: SearchContext, rows: Ints) -> np.ndarray:
+    passing = rows >= 0
+    if context.allowed.mask is not None:
+        passing &= context.allowed.mask[rows]
+    return passing
+
+
+def _count_near(context: SearchContext, slots: Ints, distances: Matrix, i: int) -> int:
+    """How many of the candidates may be among the k nearest, given what float32 can have got
+    wrong; all of them when the distances make no sense."""
+    if not (distances[1:] >= distances[:-1]).all():
+        return len(distances)
+    last, units = float(distances[context.k - 1]), (context.dimension + 8) * TIE
+    scale = {"l2": abs(last), "cosine": 1.0, "ip": 0.0}[context.metric]
+    if context.metric == "ip":
+        scale = context.lengths[i] * float(context.norms(slots).lengths[slots].max())
+    return int(distances.searchsorted(last + units * scale, "right"))
+
+
+def _fresh(context: SearchContext, covered: int, which: list[int]) -> list[Ints]:
+    """The nearest allowed slots behind those that the index holds, for each query."""
+    slots = np.flatnonzero(_passing(context, context.space.row_of_slot.whole(covered))) + covered
+    return context.nearest_of(which, slots)

@@ -1,0 +1,254 @@
+"""What a cluster answers of a question: it ranks by dense vectors, by words and by sparse vectors.
+
+Items are numbers that points get when they are first found; what is found of them is kept until the
+question is answered, since Qdrant sends it with the hits.
+"""
+
+import sys
+from collections.abc import Hashable, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from typing import NoReturn
+
+import numpy as np
+from qdrant_client import models
+
+from retrieval_store.answering.leaves import Label, Ranked
+from retrieval_store.base.arrays import Floats, Ints, Matrix, SparseVector
+from retrieval_store.base.json_values import kind_of
+from retrieval_store.base.metrics import Metric, similarity_of
+from retrieval_store.base.ranking import FIRST, IDENTIFIER_WEIGHT
+from retrieval_store.errors import ClusterError, InvalidArgumentError
+from retrieval_store.filters.expression import HasId, PayloadPath, value_at
+from retrieval_store.indexes.exact import exact_distances, length_of
+from retrieval_store.interface.points import Fields, PointId, Points
+from retrieval_store.interface.questions import (
+    BestOfEach,
+    Groups,
+    GroupValue,
+    Near,
+    Sparse,
+    Step,
+    Text,
+)
+from retrieval_store.remote.calls.cluster import VectorMissing
+from retrieval_store.remote.kept.payloads import Held, point_id
+from retrieval_store.remote.listing import by_id
+from retrieval_store.remote.making import DENSE, NO_GRAPH, SPARSE, WORDS
+from retrieval_store.remote.space import (
+    QdrantCollection,
+    Spaces,
+    VectorsHeld,
+    points_of,
+    sent,
+    sparse,
+)
+from retrieval_store.remote.verified import NOTHING, Answer, SearchContext, Trace, verified
+
+
+class RemoteLeaves:
+    """The points of one collection; see `answering.leaves.Leaves`. spaces: those whose vectors hits
+    shall carry."""
+
+    def __init__(self, collection: QdrantCollection, spaces: Spaces, trace: Trace) -> None:
+        self._collection, self.trace = collection, trace
+        self._context = SearchContext(collection, spaces, trace)
+        self._items: dict[PointId, int] = {}
+        self._held: list[Held] = []
+        self._vectors: list[VectorsHeld] = []
+        self._far: dict[tuple[Near, int], dict[PointId, float]] = {}
+
+    def rank(self, step: Step) -> list[Ranked]:
+        """For each query of a step its best points, among all that its filter allows."""
+        match step.scoring:
+            case Near() as near:
+                return self._near(step, near)
+            case Text() as text:
+                return self._text(step, text)
+            case Sparse(vectors=vectors):
+                return self._by_sparse_vectors(step, SPARSE, vectors)
+        return _refuse(step)
+
+    def rank_among(self, step: Step, found: Sequence[Ranked]) -> Ranked:
+        """Qdrant sends what it finds; what others have found isn't ranked again here."""
+        _refuse(step)
+
+    def search_key(self, step: Step) -> Hashable:
+        """All requests of one step are sent together; those of several aren't."""
+        return None
+
+    def metric(self, space: str) -> Metric:
+        """The metric of the vectors."""
+        return self._collection.metric
+
+    def distances(self, near: Near, place: int, items: Ints) -> Floats:
+        """(n,) from one of the query vectors: those that are known, and those that are asked for;
+        NaN for points without a vector."""
+        known = self._far.get((near, place), {})
+        ids = [self._held[item].id for item in items.tolist()]
+        others = tuple(one for one in ids if one not in known)
+        if others:
+            known |= self._ask_distances(near, place, others)
+        return np.array([known.get(one, np.nan) for one in ids])
+
+    def order(self, items: Ints) -> Ints:
+        """The places of items in the order of insertion."""
+        held = self._held
+        order = sorted(range(len(held)), key=lambda i: (held[i].order, point_id(held[i].id)))
+        return np.argsort(np.array(order, np.int64))[items]
+
+    def labelling(self, groups: BestOfEach | Groups, wanted: int) -> "HeldLabels":
+        """The values of the metadata that was found."""
+        if not isinstance(groups, BestOfEach):
+            raise InvalidArgumentError("a cluster's points aren't put into groups here")
+        return HeldLabels(self._held, groups.path)
+
+    def fetch(self, each: Sequence[Ints], fields: Fields) -> list[Points]:
+        """The points of several lists of items, which are here; lists share no values."""
+        given: set[int] = set()
+        return [self._points(items.tolist(), fields, given) for items in each]
+
+    def _points(self, items: list[int], fields: Fields, given: set[int]) -> Points:
+        """The points of one list. given: items that other lists have, and to which these come."""
+        found = [(self._held[i], self._vectors[i]) for i in items]
+        own = [deepcopy(one) if i in given else one for i, one in zip(items, found, strict=True)]
+        given.update(items)
+        return points_of(self._collection, [one for one, _ in own], [one for _, one in own], fields)
+
+    def _near(self, step: Step, near: Near) -> list[Ranked]:
+        if near.scale != "distance" or near.space:
+            _refuse(step)
+        collection, vectors = self._collection, np.asarray(near.vectors)
+        collection.refuse_other(vectors.shape[1], "query vectors")
+        if collection.known_dimension() is None:
+            return [self._measured(NOTHING, near, i) for i in range(len(vectors))]
+        params = _params(near, collection)
+        requests = [
+            models.QueryRequest(query=vector.tolist(), using=DENSE, params=params)
+            for vector in sent(vectors, collection.metric)
+        ]
+        try:
+            found = verified(self._context, requests, step.expression, step.depth)
+        except VectorMissing:  # a node that hasn't heard of the first write finds nothing
+            found = [NOTHING] * len(requests)
+        return [self._measured(answer, near, i) for i, answer in enumerate(found)]
+
+    def _measured(self, answer: Answer, near: Near, place: int) -> Ranked:
+        """With distances for Qdrant's scores, which for Euclid are distances themselves."""
+        metric, found = self._collection.metric, self._ranked(answer)
+        distances = answer.scores**2 if metric == "l2" else 1.0 - answer.scores
+        ids = (held.id for held in answer.held)
+        self._far[near, place] = dict(zip(ids, distances.tolist(), strict=True))
+        found.distances, found.scores = distances, similarity_of(distances, metric)
+        return found
+
+    def _ranked(self, answer: Answer) -> Ranked:
+        """The items of what was found, which is kept."""
+        for held, vectors in zip(answer.held, answer.vectors, strict=True):
+            if held.id not in self._items:
+                self._items[held.id] = len(self._held)
+                self._held.append(held)
+                self._vectors.append(vectors)
+        items = [self._items[held.id] for held in answer.held]
+        return Ranked(np.array(items, np.int64), answer.scores)
+
+    def _text(self, step: Step, text: Text) -> list[Ranked]:
+        """By the sparse vectors of words."""
+        model = self._collection.word_model()
+        if not text.weighs_identifiers:
+            return self._by_sparse_vectors(step, WORDS, model.embed_query(text.texts, 1.0))
+        vectors = model.embed_query(text.texts, IDENTIFIER_WEIGHT)
+        found = self._by_sparse_vectors(step, WORDS, vectors)
+        # Only the logarithm of the count matters; strict mode would have all ids read for it.
+        count = self._collection.about()
+        self.trace.requests += 1
+        for vector, one in zip(vectors, found, strict=True):
+            documents = [self._held[i].document or "" for i in one.items[:FIRST].tolist()]
+            one.share = model.held_share(vector, documents, one.scores[:FIRST], count)
+        return found
+
+    def _by_sparse_vectors(
+        self, step: Step, using: str, vectors: Sequence[SparseVector]
+    ) -> list[Ranked]:
+        requests = {
+            i: models.QueryRequest(query=sparse(one), using=using)
+            for i, one in enumerate(vectors)
+            if len(one.indices)
+        }
+        made = list(requests.values())
+        try:
+            found = verified(self._context, made, step.expression, step.depth)
+        except VectorMissing:  # as above, if vectors are wanted with what is found
+            plain = replace(self._context, spaces=())
+            found = verified(plain, made, step.expression, step.depth)
+        by_place = dict(zip(requests, found, strict=True))
+        return [self._ranked(by_place.get(i, NOTHING)) for i in range(len(vectors))]
+
+    def _ask_distances(
+        self, near: Near, place: int, ids: tuple[PointId, ...]
+    ) -> dict[PointId, float]:
+        """The distances of points that are named, from one of the query vectors."""
+        collection, vector = self._collection, np.asarray(near.vectors[place])
+        limits = collection.limits
+        if not (limits.exact and (limits.values is None or len(ids) <= limits.values)):
+            self.trace.requests += 1
+            return _read_distances(collection, vector, ids)
+        asking = RemoteLeaves(collection, self._context.spaces, Trace())
+        exact = Near(near.space, vector[None], near.scale, exact=True)
+        asking.rank(Step(exact, len(ids), HasId(ids)))
+        self.trace.requests += asking.trace.requests
+        return asking._far[exact, 0]
+
+
+class HeldLabels:
+    """The values under one key of what was found; see `answering.leaves.Labelling`. How many there
+    are elsewhere isn't known."""
+
+    kinds: int | None = None
+    apart = 0
+
+    def __init__(self, held: Sequence[Held], path: PayloadPath) -> None:
+        self._held, self._path = held, path
+
+    def of(self, items: Ints) -> list[Label]:
+        """The labels of some items."""
+        values = (value_at(self._held[item].payload, self._path) for item in items.tolist())
+        return [() if kind is None else (kind,) for kind in map(kind_of, values)]
+
+    def most(self, value: GroupValue) -> int:
+        """As many as there may be at all."""
+        return sys.maxsize
+
+
+def _refuse(step: Step) -> NoReturn:
+    what = type(step.scoring).__name__
+    raise InvalidArgumentError(f"a cluster can't answer a question with a step {what!r} like this")
+
+
+def _params(near: Near, collection: QdrantCollection) -> models.SearchParams:
+    """How Qdrant is to search; raises ClusterError where it may not look at all vectors."""
+    rescored = models.QuantizationSearchParams(rescore=True)  # distances are those of the vectors
+    limits = collection.limits
+    wanted = near.ef or collection.settings.ef
+    if not limits.exact and (near.exact or collection.settings.graph().m == NO_GRAPH):
+        raise ClusterError(
+            f"{collection.place} allows no searches without an index (search_allow_exact of its "
+            "strict mode), which exact=True asks for, or the collection's index 'exact'"
+        )
+    return models.SearchParams(
+        exact=near.exact,
+        hnsw_ef=wanted if limits.ef is None else min(wanted, limits.ef),
+        quantization=rescored if collection.settings.storage.get("quantization") else None,
+    )
+
+
+def _read_distances(
+    collection: QdrantCollection, query: Matrix, ids: Sequence[PointId]
+) -> dict[PointId, float]:
+    """The distances of points from a vector, of their vectors that are read."""
+    found = [(one.held.id, one.vectors[""]) for one in by_id(collection, ids, ("",)) if one.vectors]
+    if not found:
+        return {}
+    rows = np.array([vector for _, vector in found], np.float32)
+    measured = exact_distances(query, length_of(query), rows, None, collection.metric)
+    return dict(zip((one for one, _ in found), measured.tolist(), strict=True))

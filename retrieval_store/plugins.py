@@ -154,7 +154,7 @@ def is_known(group: str, name: str) -> bool:
 
 def find_index(name: str) -> Any:
     """The class of an index; PluginError for one that doesn't say it is self-contained: its name
-    and settings come from the store, whoever made that."""
+    and settings come from the store, which others may have made."""
     kind = load(INDEXES, name)
     if name not in BUILT_IN[INDEXES] and not is_self_contained(kind):
         raise PluginError(

@@ -39,7 +39,7 @@ Scored = list[tuple[Document, float]]
 
 
 class Searches:
-    """The searches of a store. Whoever has them says what is searched, and with which models."""
+    """The searches of a store. A subclass says what is searched, and with which models."""
 
     _embedding: Embeddings | None
     _sparse: Any

@@ -40,7 +40,7 @@ from retrieval_store.errors import (
 )
 
 _ADD, _DELETE = ("metadatas", "ids", "batch_size", "show_progress"), ("ids", "filter")
-_UNSAID: Any = object()  # a filter that nobody gave, where one that happens to be None is an error
+_UNSAID: Any = object()  # a filter that wasn't given, where None, given, is an error
 
 
 class RetrievalStore(Searches, VectorStore):

@@ -55,7 +55,7 @@ def search_params_of(given: Any) -> dict[str, Any]:
             "SearchParams of qdrant_client.models"
         )
     names = {"hnsw_ef": "ef", "exact": "exact"}
-    # What nobody says is False there, or None.
+    # What isn't given is False there, or None.
     said = {key: value for key, value in params.items() if value is not None and value is not False}
     refuse_unknown(said, names, "search_params")
     return {names[key]: value for key, value in said.items()}

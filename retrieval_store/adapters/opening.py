@@ -38,7 +38,7 @@ class Opened:
 
     def deleted(self) -> "Opened":
         """Delete the collection; raises NotFoundError when it is gone already, and
-        InvalidArgumentError where nobody but its client can."""
+        InvalidArgumentError where only its client can."""
         stored = self.collection.configuration
         left = {
             "distance": None,

@@ -91,9 +91,9 @@ class Client:
     NotFoundError. durability: "full" (an acknowledged write survives a power cut) or "relaxed" (a
     power cut may lose the last moments, never consistency). read_only: writes raise ReadOnlyError,
     and the store may lie where nothing can be written. rebuild: don't use the codes, indexes and
-    lists of words that are there, whoever made them, but make them again as they are needed; for a
-    store from somebody whom you don't trust. allow_reset: whether `reset` may delete
-    everything. trust: whether you trust whoever made the store; only then, or when you give it
+    lists of words that are there, but make them again as they are needed; for a
+    store from a source that you don't trust. allow_reset: whether `reset` may delete
+    everything. trust: whether you trust the maker of the store; only then, or when you give it
     yourself, is an embedding function used that may reach the network, the environment or files.
     memory_budget: bytes of memory that all stores of this process together may keep what can be
     worked out or read again, besides the state of the collection in use: the last client that gives
@@ -344,7 +344,7 @@ class Client:
         Each is copied as it is at one moment, while others go on writing (from a cluster, which
         has no such moment, as it is listed). follow: then copy what was written since, and what
         collections were made, renamed, changed and deleted, until nothing has been for `quiet`
-        seconds, or, given a function, until it says no more that somebody may still write: so an
+        seconds, or, given a function, until it says no more that others may still write: so an
         application can be moved with a pause of seconds. on_level is called when there is nothing
         left to copy for the first time, on_change with a line for each collection that is copied
         besides, renamed or deleted, and each alias. InvalidArgumentError for it from a cluster.
@@ -485,7 +485,7 @@ class Client:
     def _missing(self, name: str, said: str) -> str:
         """What to say of a collection that isn't there, whose name may have been mistyped."""
         names: list[str] = []
-        with suppress(StorageError):  # whoever may read one may not be allowed to list all
+        with suppress(StorageError):  # a key that may read one may not be allowed to list all
             names = [record.name for record in self._session.store.page(NAMES_COMPARED, 0)]
         near = difflib.get_close_matches(name, names, NAMES_SHOWN, cutoff=0.0)
         these = listed([*near, *(one for one in names if one not in near)])

@@ -211,7 +211,10 @@ class Embedder:
     def vector_of(self, text: str) -> Floats | None:
         """The vector of one text; None where the function makes none of it, whatever its reason."""
         vector: Floats | None = None
-        with suppress(Exception), collected():  # nobody wrote the text: nothing is told of it
+        with (
+            suppress(Exception),
+            collected(),
+        ):  # the text isn't the user's: its length isn't reported
             vector = _called(self._ready(), [text])[0].astype(np.float64)
         return vector
 
@@ -283,7 +286,7 @@ def _restored(spec: Spec, trust: bool) -> Embeds:
             f"the collection was created with the embedding function {_shown(spec)}. It may reach "
             "the network, the environment or files, so it isn't made of what a store says alone: "
             "pass it as embedding_function= when you get the collection, or make the client with "
-            "trust=True if you trust whoever made the store; a class of yours that reaches "
+            "trust=True if you trust the maker of the store; a class of yours that reaches "
             "nothing, whatever its settings, may say self_contained = True"
         )
     try:

@@ -362,7 +362,7 @@ def asks(
         def method(self: C, /, *args: P.args, **kwargs: P.kwargs) -> R:
             return answer(self, own(self, *args, **kwargs))
 
-        # To whoever looks, frameworks among them, it has these parameters and no others.
+        # Inspected, by frameworks among others, it has these parameters and no others.
         update_wrapper(method, answer)
         del method.__wrapped__  # type: ignore[attr-defined]
         answers = signature(answer).return_annotation

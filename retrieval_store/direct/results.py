@@ -1,7 +1,7 @@
 """What `get`, `query` and `delete` return: dicts in the shape that users of Chroma know.
 
 Every key is always there; a field that wasn't asked for is None, and so is what a point lacks. The
-types don't say so, as Chroma's don't: whoever reads a field has put it there.
+types don't say so, as Chroma's don't: a caller reads the fields that it asked for.
 """
 
 import math

@@ -141,7 +141,7 @@ def _behind(
     if is_worth_codes(slots, dimension, space.metric):
         uncoded = _uncoded(connection, space, generation, kept)
     if len(uncoded) * dimension <= LEAST_CELLS:
-        uncoded = NO_SLOTS  # nobody will make codes of so few
+        uncoded = NO_SLOTS  # no codes will be made of so few
     living = partial(_count_living, connection, space, generation)
     return living(fresh), living(uncoded)
 

@@ -19,7 +19,7 @@ UNSPLIT_PRODUCTS, PART_CELLS = 262_144, 32_768
 
 
 class _Turn:
-    """The lock of whoever has a product split."""
+    """The lock that a thread holds while BLAS splits its product."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

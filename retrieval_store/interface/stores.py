@@ -1,6 +1,6 @@
 """What a store promises: the protocols of a store, of one collection, and of its points.
 
-Whoever implements them raises errors of ours only; what a front passes has been checked by it.
+Implementations raise errors of ours only; what a front passes has been checked by it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -48,9 +48,9 @@ class PointsBackend(Protocol):
 
     def put_each(self, batches: Iterable[PointBatch], rules: WriteRules) -> Iterator[PutResult]:
         """Insert and update points, batch by batch in this order; no point stands in two of them,
-        and nobody else inserts any meanwhile. What is said of a batch is said when it is durable,
-        and the next ones may be made ready meanwhile. After an error none of those that come later
-        is written."""
+        and no other process inserts any meanwhile. What is said of a batch is said when it is
+        durable, and the next ones may be made ready meanwhile. After an error none of those that
+        come later is written."""
 
     def delete(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
@@ -109,7 +109,7 @@ class PointsBackend(Protocol):
 
 
 class Changes(Protocol):
-    """Operations of one transaction. Each sees what those before it have written; nobody else sees
+    """Operations of one transaction. Each sees what those before it have written; no reader sees
     any of it before all of them are committed."""
 
     @property

@@ -44,8 +44,8 @@ def _as_file(opened: Opened) -> str:
 
 @contextlib.contextmanager
 def _of_files() -> Iterator[None]:
-    """What the system says of files, as errors of ours: somebody else may delete a snapshot at any
-    moment."""
+    """What the system says of files, as errors of ours: another process may delete a snapshot at
+    any moment."""
     try:
         yield
     except StorageError:  # ours are OSErrors, too, which say more

@@ -20,7 +20,7 @@ from retrieval_store.interface.stores import IndexKind
 from retrieval_store.remote.kept.payloads import LISTS
 
 Version: TypeAlias = tuple[int, int]
-AGE = 10.0  # seconds after which somebody else may have made an index
+AGE = 10.0  # seconds after which another client may have made an index
 KNOWS_SUBSTRINGS = (1, 20)
 LEAVING_OUT = ("integer", "datetime")  # indexes that ranges are looked up in, of some numbers only
 _STEP = re.compile(r'"([^"]*)"|([^."\[\]]+)|(\[\d*\])')
@@ -85,7 +85,7 @@ class PayloadIndexes:
             return None
         if self._version() >= KNOWS_SUBSTRINGS:
             return models.MatchSubstring(substring=text)
-        self._look()  # each time: an index that somebody has just made would leave points out
+        self._look()  # each time: an index that another client has just made would leave points out
         return None if self._kinds.get(path) == "text" else models.MatchText(text=text)
 
     def _made(self, path: PayloadPath, kind: IndexKind) -> str | None:
@@ -94,7 +94,7 @@ class PayloadIndexes:
             try:
                 self.create(path, kind)
             except AccessDeniedError:
-                self._look()  # somebody who may has perhaps made it meanwhile
+                self._look()  # a client that may has perhaps made it meanwhile
                 if path not in self._kinds:
                     raise
         elif path not in self._kinds:

@@ -261,7 +261,7 @@ def test_odd_answers_to_later_calls_are_told_for_what_they_are(answer, told):
 @pytest.mark.parametrize(
     ("met", "why", "attempts"),
     [
-        ("[Errno 111] Connection refused", "nobody answers there", 4),
+        ("[Errno 111] Connection refused", "nothing answers there", 4),
         ("[Errno -2] Name or service not known", "no host of this name is known here", 4),
         ("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed", "certificate isn't trusted here", 1),
         ("[SSL: WRONG_VERSION_NUMBER] wrong version number", "is it http:// instead", 1),
@@ -578,7 +578,7 @@ def test_a_port_that_speaks_no_grpc_is_no_qdrants():
     with closing(socket.create_server(("127.0.0.1", 0))) as unused:
         port = unused.getsockname()[1]
     message = failing(count, over_grpc(port), errors.UnavailableError)
-    assert message == "the cluster at http://127.0.0.1 can't be reached: nobody answers there"
+    assert message == "the cluster at http://127.0.0.1 can't be reached: nothing answers there"
 
 
 @contextmanager

@@ -5,8 +5,8 @@ those behind are *fresh*, and searched exactly. Slots never change their vectors
 index ever becomes wrong, and a reader only leaves out what its own state doesn't have.
 
 The discipline: any number of threads search, or one thread changes the index; never both, which
-hnswlib can't bear. Nobody waits for the index to search it: what comes while it is being changed is
-answered exactly, and who changes it waits only for the searches that are under way.
+hnswlib can't bear. No search waits for the index: while it is being changed, searches are
+answered exactly, and the thread that changes it waits only for those that are under way.
 """
 
 import time
@@ -64,7 +64,7 @@ class SpaceIndex:
     """The index of a vector space in one generation; none until it is loaded or built.
 
     saved: how many slots a file is known to hold; filling: for the one thread that loads, grows or
-    saves it; closed: nobody uses it any more; full: the vectors that follow can't be taken in;
+    saves it; closed: it isn't used any more; full: the vectors that follow can't be taken in;
     refused: why, if that is its class's doing; installed: whether what its class needs is there;
     missed: microseconds that queries have taken longer for want of it; pays_from: how many make up
     for loading its file; pace: how many vectors it takes in a second, 0 while it takes in none.
@@ -202,7 +202,7 @@ class SpaceIndex:
         return index
 
     def close(self) -> None:
-        """Let go of the memory once nobody searches."""
+        """Let go of the memory once no search is under way."""
         self.closed, self._index = True, None
 
     def made(self) -> VectorIndex:

@@ -209,7 +209,7 @@ def stored_of(record: CollectionRecord) -> dict[str, Any] | None:
 
 
 def _understood(name: str, stored: dict[str, Any]) -> Configuration:
-    """What is stored as a configuration; whoever has the file may have written anything."""
+    """What is stored as a configuration, which may be anything: a file can be tampered with."""
     try:
         configuration = Configuration(**stored)
         _ = configuration.by_name, configuration.strict, configuration.indexes

@@ -146,7 +146,7 @@ def add_vector(collections: Collections, opened: Opened, name: str, config: Any)
             new = replace(old, sparse_vectors={**old.sparse_vectors, name: params})
         else:
             new = replace(old, vectors={**old.vectors, name: params})
-        # Within the catalog's transaction, so that nobody else makes or drops one meanwhile.
+        # Within the catalog's transaction, so that no other process makes or drops one meanwhile.
         _make_space(opened, new.by_name[name], hnsw_of(new, name))
         return new
 

@@ -99,7 +99,7 @@ def _said(failure: Failure) -> str:
     )
 
 
-NOBODY = "the cluster {place} can't be reached: nobody answers there"
+NO_ANSWER = "the cluster {place} can't be reached: nothing answers there"
 SILENT = "the cluster {place} can't be reached {limit}"
 UNKNOWN = "the cluster {place} can't be reached: no host of this name is known here"
 UNTRUSTED = "the cluster {place} can't be reached: its certificate isn't trusted here"
@@ -172,7 +172,7 @@ RULES: Rules = (
     ({UNREACHABLE}, "CERTIFICATE", Meaning(UnavailableError, UNTRUSTED)),
     ({UNREACHABLE}, ENCRYPTED, Meaning(UnavailableError, PLAIN)),
     ({UNREACHABLE}, NAMELESS, Meaning(UnavailableError, UNKNOWN, ALWAYS)),
-    ({UNREACHABLE}, "", Meaning(UnavailableError, NOBODY, ALWAYS)),
+    ({UNREACHABLE}, "", Meaning(UnavailableError, NO_ANSWER, ALWAYS)),
     ({UNCONNECTED}, "", Meaning(ClusterTimeoutError, SILENT, 1)),
     ({TIMED_OUT}, "", Meaning(ClusterTimeoutError, LATE, 1, Done.PERHAPS)),
     ({BROKEN}, "", Meaning(UnavailableError, LOST, ALWAYS, Done.PERHAPS)),

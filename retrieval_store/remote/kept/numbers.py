@@ -57,8 +57,8 @@ def exact_text(payload: Payload) -> str | None:
 
 
 def restored(payload: Payload, text: Any) -> Payload:
-    """The payload as it was before it was kept. What somebody else has changed stays theirs; raises
-    DamagedError where that is the text."""
+    """The payload as it was before it was kept. What another program has changed stays as it is;
+    raises DamagedError where that is the text."""
     exact = _exact(text)
     return {
         name: exact[name] if name in exact and _alike(value, exact[name]) else value

@@ -1,6 +1,6 @@
 """How a request gets to a server and its answer back, and what goes wrong on the way.
 
-- refuse: nobody answers;
+- refuse: nothing answers;
 - stall: nothing is done, and no answer comes;
 - lose: it is done, and no answer comes;
 - half: it is done, and the answer breaks off;

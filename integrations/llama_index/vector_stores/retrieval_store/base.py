@@ -346,7 +346,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         qdrant-client. `include=["embeddings"]` gives nodes theirs. How to search: `exact`, `ef`,
         `offset`, `max_distance`, `group_by` and `group_size`, as of `Collection.query`, or
         `search_params` with Qdrant's `hnsw_ef` and `exact`. In mode hybrid `fusion`, as of the
-        constructor. In mode mmr `mmr_threshold` (1 is relevance alone; 0.5 when nobody says it),
+        constructor. In mode mmr `mmr_threshold` (1 is relevance alone; 0.5 when it isn't given),
         and `mmr_prefetch_k` or `mmr_prefetch_factor`, how many are chosen from. What isn't known is
         an InvalidArgumentError."""
         return self._asked().answer(query, kwargs)

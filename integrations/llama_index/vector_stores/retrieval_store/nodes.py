@@ -1,6 +1,6 @@
 """LlamaIndex's nodes as points: metadata, the text, and all else of the node as JSON.
 
-The text is the document of the point and nowhere else, so that whoever changes it changes the node.
+The text is the document of the point and nowhere else, so that changing it changes the node.
 What is stored may be someone else's. A node is made again of its class's own fields and nothing
 besides, so that nothing is fetched or opened: the path or the address of an image comes back as the
 text that it is. A point that LlamaIndex didn't write is a node too, of its text or of its image.
@@ -54,7 +54,7 @@ _THEIRS = _THEIR_IDS | {THEIR_NODE, THEIR_CLASS}
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What is stored of a node, or by somebody else."""
+    """What is stored of a node, or by another program."""
 
     id: str
     metadata: Mapping[str, Any] | None
@@ -69,7 +69,7 @@ def to_payload(node: BaseNode) -> dict[str, Any]:
             f"node {node.node_id!r} has the metadata {shown(node.metadata)}, expected a dict"
         )
     refuse_reserved(node.metadata, f"node {node.node_id!r}")
-    # Of a class of somebody's own, the nearest that LlamaIndex itself has; its fields are kept.
+    # Of a class of the user's own, the nearest that LlamaIndex itself has; its fields are kept.
     kind = next(
         c.class_name() for c in type(node).__mro__ if issubclass(c, BaseNode) and c in _KINDS
     )

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from retrieval_store.command import options
-from retrieval_store.command.filling import add, filling
+from retrieval_store.command.add import add, adding_options
 from retrieval_store.command.options import FILE
 from retrieval_store.command.output import complain, counted, has_bar, say
 from retrieval_store.command.places import opened
@@ -125,7 +125,7 @@ def _of_files(kind: str) -> click.Command:
     @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
     @options.store
     @options.collection
-    @filling
+    @adding_options
     @click.pass_context
     def command(
         ctx: click.Context, /, file: Path, store: str, collection: str, **given: Any

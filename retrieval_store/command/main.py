@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import click
 from click.shell_completion import get_completion_class
 
+from retrieval_store.command.add import add
 from retrieval_store.command.asking import evaluate, get, peek, query
-from retrieval_store.command.filling import add
 from retrieval_store.command.importing import import_
-from retrieval_store.command.keeping import optimize, restore, snapshot, verify
-from retrieval_store.command.looking import count, info, list_
+from retrieval_store.command.inspect import count, info, list_
+from retrieval_store.command.maintain import optimize, restore, snapshot, verify
 from retrieval_store.command.moving import copy, export
 from retrieval_store.command.output import DAMAGED, complain
 from retrieval_store.command.writing import delete, drop, rename

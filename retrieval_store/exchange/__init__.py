@@ -17,7 +17,7 @@ from retrieval_store.exchange.adding import add_file
 from retrieval_store.exchange.checking import check
 from retrieval_store.exchange.folders import add_folder
 from retrieval_store.exchange.formats.arrays import export_arrays
-from retrieval_store.exchange.formats.commas import export_csv
+from retrieval_store.exchange.formats.csv_format import export_csv
 from retrieval_store.exchange.formats.jsonl import export_jsonl, lines_of
 from retrieval_store.exchange.formats.parquet import export_parquet
 from retrieval_store.exchange.imports.chroma import import_chroma

@@ -11,7 +11,7 @@ from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.exchange.formats import arrays
 from retrieval_store.exchange.formats.arrays import rows_of_arrays
-from retrieval_store.exchange.formats.commas import rows_of_csv
+from retrieval_store.exchange.formats.csv_format import rows_of_csv
 from retrieval_store.exchange.formats.files import Stamp, stamp_of
 from retrieval_store.exchange.formats.jsonl import rows_of_lines
 from retrieval_store.exchange.formats.parquet import rows_of_parquet

@@ -35,7 +35,7 @@ STEPS = (
         Store,
         (
             "create",
-            "take_in",
+            "adopt_collection",
             "change",
             "drop",
             "change_aliases",

@@ -218,15 +218,15 @@ def test_what_is_written_between_two_attempts_is_in_the_copy(tmp_path, monkeypat
         retrieval_store.Client(tmp_path / "b") as target,
     ):
         first, second = filled(source, "first", 300), filled(source, "things", 300)
-        take_in = target._session.store.take_in
+        adopt_collection = target._session.store.adopt_collection
 
         def interrupted(store, collection_id, record):
             if record.name == "things":
                 raise KeyboardInterrupt
-            take_in(store, collection_id, record)
+            adopt_collection(store, collection_id, record)
 
         with monkeypatch.context() as patched:
-            patched.setattr(target._session.store, "take_in", interrupted)
+            patched.setattr(target._session.store, "adopt_collection", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 source.copy_to(target)
         first.delete(["p1"])

@@ -104,8 +104,9 @@ def _coded(vectors: Floats, frame: Frame, sides: Floats) -> tuple[Floats, Floats
     rows = np.where(safe[:, None], vectors, 0.0)
     if frame.metric == "l2":
         own = rows - centre
-        halves = _length(own) ** 2 / 2
-        return own, lengths, np.abs(sides - halves) <= 2 * UNIT_ROUNDOFF * halves + 1e-40
+        half_squared_norms = _length(own) ** 2 / 2
+        rounding = 2 * UNIT_ROUNDOFF * half_squared_norms + 1e-40
+        return own, lengths, np.abs(sides - half_squared_norms) <= rounding
     if frame.metric == "cosine":
         rows = np.divide(rows, lengths[:, None], out=np.zeros_like(rows), where=safe[:, None])
     shares = rows @ centre / max(float(centre @ centre), 1e-300)
@@ -137,10 +138,10 @@ def _by_hadamard(rows: Floats) -> Floats:
     return scaled
 
 
-def _numbers(halves: np.ndarray, dimension: int) -> Matrix:
+def _numbers(nibbles: np.ndarray, dimension: int) -> Matrix:
     """(n, dim) what is in the halves of bytes: four numbers, then four others."""
-    apart = np.stack([halves & 15, halves >> 4], axis=2)
-    return apart.reshape(len(halves), -1)[:, :dimension].astype(np.float32)
+    apart = np.stack([nibbles & 15, nibbles >> 4], axis=2)
+    return apart.reshape(len(nibbles), -1)[:, :dimension].astype(np.float32)
 
 
 def _length(rows: Floats) -> Floats:

@@ -42,8 +42,8 @@ _OPTIONS = (
 )  # fmt: skip
 
 
-def filling(command: Command) -> Command:
-    """The options that all have who add records."""
+def adding_options(command: Command) -> Command:
+    """The options of all commands that add records."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
@@ -100,7 +100,7 @@ class _Incoming:
 @click.argument("source", type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--format", "format_", type=FORMATS, help="Of the file, else told by its name.")
 @click.option("--kind", type=click.Choice(["texts", "images"]), help="Of a folder, only these.")
-@filling
+@adding_options
 def add(
     store: str,
     collection: str,

@@ -99,7 +99,7 @@ def main() -> None:
                 "bare matrix product, ms": bare,
                 "ratio": ours / bare,
             }
-        figures |= collection._backend.points.read(masks)
+        figures |= collection._backend.points.access.read(masks)
     print(json.dumps(figures, indent=1))
 
 

@@ -224,6 +224,10 @@ class Access:
             f"{LOCK_TIMEOUT_MS // 1000} s"
         )
 
+    def schedule_maintenance(self) -> None:
+        """Tell the store that there may be something to do."""
+        self._hooks.schedule_maintenance(self)
+
     def refuse_if_read_only(self) -> None:
         """Raise ReadOnlyError when the store was opened so."""
         self._database.refuse_if_read_only()
@@ -242,7 +246,7 @@ class Access:
         LockTimeoutError when a reader needs it for too long."""
         patience = SHORTEST_PATIENCE_MS
         for _ in tries(LOCK_TIMEOUT_MS):
-            if self._use(partial(_emptied, patience=patience)):
+            if self.use(partial(_emptied, patience=patience)):
                 return
             patience = min(2 * patience, LONGEST_PATIENCE_MS)
         raise LockTimeoutError(
@@ -279,7 +283,7 @@ class Access:
             compacted = head.generation != state.head.generation
             return compacted or not numbers_of(state) <= numbers_of_spaces(connection)
 
-        return self._use(look)
+        return self.use(look)
 
     def _head(self, connection: apsw.Connection) -> Head:
         with corruption_as_damage(self._database.path):
@@ -292,7 +296,9 @@ class Access:
         self.dropped = True
         return NotFoundError.of_deleted(f"Collection {self.name!r}")
 
-    def _use(self, work: Callable[[apsw.Connection], Found]) -> Found:
+    def use(self, work: Callable[[apsw.Connection], Found]) -> Found:
+        """What `work` returns, given a connection on which no transaction was begun; NotFoundError
+        where the collection is deleted."""
         return self._unless_gone(lambda: self._database.use(work))
 
     def _unless_gone(self, work: Callable[[], Found]) -> Found:

@@ -39,7 +39,7 @@ class OpenCollections:
     def get(self, collection_id: str) -> PointStore | None:
         """The one that is open; None when none is, or when it has been deleted."""
         points = self._open.get(collection_id)
-        if points is not None and points.dropped:
+        if points is not None and points.access.dropped:
             self.forget(collection_id, points)
             return None
         return points
@@ -52,7 +52,7 @@ class OpenCollections:
         """Note its name, if it is open."""
         points = self._open.get(collection_id)
         if points is not None:
-            points.label.name = name
+            points.access.label.name = name
 
     def opened(self, collection_id: str, opening: Callable[[], PointStore]) -> PointStore:
         """The one that is open, or what `opening` returns."""
@@ -72,19 +72,19 @@ class OpenCollections:
                 self._awake[collection_id] = points
                 idle = self._too_many()
             for unused in idle:
-                unused.close_idle()
+                unused.access.close_idle()
 
     def _too_many(self) -> list[PointStore]:
         """Take those that were unused for longest from the awake ones, if they have too many
         descriptors; not the last few, nor those that are being maintained."""
         awake = list(self._awake.items())  # `mark_used` changes the order meanwhile
-        taken = sum(points.descriptors for _, points in awake)
+        taken = sum(points.access.descriptors for _, points in awake)
         most, idle = descriptor_limit() // SHARE, []
         for collection_id, points in awake[:-FEWEST_AWAKE]:
             if taken <= most:
                 break
-            if not points.maintaining.taken:
-                taken -= points.descriptors
+            if not points.access.maintaining.taken:
+                taken -= points.access.descriptors
                 idle.append(self._awake.pop(collection_id))
         return idle
 
@@ -96,7 +96,7 @@ class OpenCollections:
                 del self._open[collection_id]
                 self._awake.pop(collection_id, None)
         if points is not None:
-            points.close(partial(NotFoundError.of_deleted, "the collection"))
+            points.access.close(partial(NotFoundError.of_deleted, "the collection"))
 
     def close(self, reason: Reason, before: Callable[[PointStore], object]) -> None:
         """Close all, each when `before` has been called with it; from here on opening raises
@@ -104,9 +104,9 @@ class OpenCollections:
         with self._lock:
             self._closed = reason
         for points in list(self._open.values()):
-            points.closing = True
+            points.access.closing = True
             before(points)
-            points.close(reason)
+            points.access.close(reason)
 
     def forget_after_fork(self) -> None:
         """In a child: no thread holds the lock."""

@@ -69,14 +69,21 @@ MAINTENANCE_EVERY = 2_000  # points written
 _Answered: TypeAlias = tuple[list[Hits], Trace, State, list[Hashable]]
 
 
-class PointStore(Access):
+class PointStore:
     """The points of one collection, for any number of threads.
 
     Every method sees, or makes, one state of the collection. Methods raise NotFoundError once the
-    collection has been deleted, by whichever process.
+    collection has been deleted, by whichever process. access: to its transactions and its memory.
     """
 
-    _unmaintained = 0
+    def __init__(self, access: Access) -> None:
+        self.access = access
+        self._unmaintained = 0
+
+    @property
+    def name(self) -> str:
+        """The name of the collection, as this process knows it."""
+        return self.access.name
 
     @classmethod
     def create(
@@ -94,9 +101,14 @@ class PointStore(Access):
                 insert_space(connection, space_name, space)
 
         if directory is None:
-            return cls(MemoryDatabase(POINTS, add_spaces), None, name, hooks)
+            return cls(Access(MemoryDatabase(POINTS, add_spaces), None, name, hooks))
         create(directory / POINTS_NAME, POINTS, add_spaces)
         return cls.open(directory, name, mode, hooks)
+
+    @classmethod
+    def open(cls, directory: Path, name: str, mode: Mode, hooks: StoreHooks) -> "PointStore":
+        """The one in this directory, whose files are opened when they are needed."""
+        return cls(Access.open(directory, name, mode, hooks))
 
     @property
     def embedded(self) -> "PointStore":
@@ -104,18 +116,18 @@ class PointStore(Access):
         return self
 
     @classmethod
-    def copied_in_memory(cls, source: Access, name: str, hooks: StoreHooks) -> "PointStore":
+    def copied_in_memory(cls, source: "PointStore", name: str, hooks: StoreHooks) -> "PointStore":
         """One in memory that holds what another one in memory holds at this moment."""
 
         def copy(view: SearchView) -> PointStore:
             database = MemoryDatabase(POINTS, like=view.connection)
-            points = cls(database, None, name, hooks)
+            access = Access(database, None, name, hooks)
             for space in view.state.spaces.values():
-                vectors = points.memory.open_vectors(space.space, view.state.head.generation)
+                vectors = access.memory.open_vectors(space.space, view.state.head.generation)
                 vectors.append(0, space.vectors.rows(space.space.slots))
-            return points
+            return cls(access)
 
-        return source.read(copy)
+        return source.access.read(copy)
 
     @traced("put")
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
@@ -142,12 +154,12 @@ class PointStore(Access):
 
     def _changed(self, change: Callable[[Transaction], T]) -> T:
         def work(write: Write) -> tuple[T, int]:
-            transaction, before = Transaction(self, write), write.head.seq
+            transaction, before = Transaction(self.access, write), write.head.seq
             result = change(transaction)
             tracing.note(lambda: _of_write(transaction.written, before, write.head.seq))
             return result, transaction.written
 
-        result, written = self.write(work)
+        result, written = self.access.write(work)
         self._attend_now_and_then(written)
         return result
 
@@ -166,7 +178,7 @@ class PointStore(Access):
             rows = select(view, ids, expression, limit, offset)
             return self._fetched(view, rows, fields)
 
-        return self.read_again(look)
+        return self.access.read_again(look)
 
     @traced("page", returned)
     def page(
@@ -181,12 +193,12 @@ class PointStore(Access):
         def look(view: SearchView) -> Points:
             return self._fetched(view, page(view, expression, start, limit), fields)
 
-        return self.read_again(look)
+        return self.access.read_again(look)
 
     @traced("number")
     def number(self, expression: Expression | None) -> int:
         """How many points match."""
-        return self.read_again(lambda view: allowed_by(view, expression).count)
+        return self.access.read_again(lambda view: allowed_by(view, expression).count)
 
     def _fetched(self, view: SearchView, rows: Ints, fields: Fields) -> Points:
         self._attend_if_wanted(view)
@@ -196,24 +208,24 @@ class PointStore(Access):
         """The ids that points have which show as these strings."""
         if not any(map(shows_an_integer, ids)):
             return ids
-        return self.read(lambda view: resolve_ids(view.connection, ids))
+        return self.access.read(lambda view: resolve_ids(view.connection, ids))
 
     def count(self) -> int:
         """How many points there are."""
-        return self.read(lambda view: view.state.count)
+        return self.access.read(lambda view: view.state.count)
 
     @property
     def operation(self) -> int:
         """The number of the last operation."""
-        return self.read(lambda view: view.state.head.seq)
+        return self.access.read(lambda view: view.state.head.seq)
 
     def position(self) -> Position:
         """How far the log has come."""
-        return self.read(lambda view: position(view.state.head))
+        return self.access.read(lambda view: position(view.state.head))
 
     def changed_since(self, since: Position) -> Changed:
         """What was inserted or changed since the log had come so far."""
-        return self.read(lambda view: changed_since(view.connection, since))
+        return self.access.read(lambda view: changed_since(view.connection, since))
 
     @traced("query", lambda found: returned(*(hits.points for hits in found)))
     def ask(self, question: Question) -> list[Hits]:
@@ -224,7 +236,7 @@ class PointStore(Access):
     def counted(self, values: ValuesAt, expression: Expression | None) -> list[tuple[Scalar, int]]:
         """Each value with how many of the points that fulfil the expression have it, the most
         frequent ones first, and of these the least."""
-        return self.read_again(lambda view: counted(view, values, expression))
+        return self.access.read_again(lambda view: counted(view, values, expression))
 
     @traced("get", lambda found: returned(found[0]))
     def ordered(
@@ -243,7 +255,7 @@ class PointStore(Access):
             rows, found = ordered(view, values, expression, limit, descending, start)
             return fetch(view, rows, fields), found
 
-        return self.read_again(look)
+        return self.access.read_again(look)
 
     @traced("explain")
     def explain(self, question: Question) -> Payload:
@@ -253,7 +265,7 @@ class PointStore(Access):
 
     def stats(self) -> Payload:
         """What takes how much room; see `report.statistics`."""
-        return self.read(lambda view: statistics(view, self.directory))
+        return self.access.read(lambda view: statistics(view, self.access.directory))
 
     def _answer(self, question: Question) -> _Answered:
         def look(view: SearchView) -> _Answered:
@@ -261,18 +273,18 @@ class PointStore(Access):
             hits = answer(EngineLeaves(view, trace), question)
             return hits, trace, view.state, [*view.kept.unsaved, *view.kept.lists.demand.wanted()]
 
-        answered = self.read_again(look)
+        answered = self.access.read_again(look)
         _, trace, state, wanted = answered
         tracing.note(lambda: of_search(trace, state))
         if wanted or trace.lacking_cells > FRESH_CELLS:
-            self._hooks.schedule_maintenance(self)
+            self.access.schedule_maintenance()
         return answered
 
     def _attend_now_and_then(self, written: int) -> None:
         self._unmaintained += written
         if self._unmaintained >= MAINTENANCE_EVERY:
             self._unmaintained = 0
-            self._hooks.schedule_maintenance(self)
+            self.access.schedule_maintenance()
 
     def spaces(self) -> list[SpaceRecord]:
         """The vector spaces, in the order in which they were added."""
@@ -280,7 +292,7 @@ class PointStore(Access):
         def look(view: SearchView) -> list[SpaceRecord]:
             return [_recorded(view, space) for space in view.state.known.values()]
 
-        return self.read(look)
+        return self.access.read(look)
 
     def add_space(self, name: str, space: NewSpace) -> None:
         """A new vector space, in which no point has a vector; raises AlreadyExistsError."""
@@ -291,7 +303,7 @@ class PointStore(Access):
             insert_space(write.connection, name, space)
             finish(write, NOWHERE, 0, 0)
 
-        self.write(change)
+        self.access.write(change)
 
     def drop_space(self, name: str) -> None:
         """Delete a vector space with all vectors in it; raises NotFoundError. Its files are gone
@@ -301,8 +313,8 @@ class PointStore(Access):
             delete_space(write.connection, named_space(write.connection, name).number)
             finish(write, NOWHERE, 0, 0)
 
-        self.write(change)
-        self._hooks.schedule_maintenance(self)
+        self.access.write(change)
+        self.access.schedule_maintenance()
 
     @traced("get", returned)
     def in_order(
@@ -321,7 +333,7 @@ class PointStore(Access):
             each = in_order(view, path, expression, descending)[offset:]
             return self._fetched(view, each if limit is None else each[:limit], fields)
 
-        return self.read_again(look)
+        return self.access.read_again(look)
 
     @traced("matrix")
     def pairs(
@@ -333,11 +345,11 @@ class PointStore(Access):
             found = pairs(view, space, expression, sample, limit)
             return found.ids, found.a, found.b, found.scores
 
-        return self.read_again(look)
+        return self.access.read_again(look)
 
     def _attend_if_wanted(self, view: SearchView) -> None:
         if view.kept.unsaved or view.kept.lists.demand.wanted():
-            self._hooks.schedule_maintenance(self)
+            self.access.schedule_maintenance()
 
     def mark_dropped(self) -> None:
         """From here on every call, in any process, raises NotFoundError."""
@@ -346,7 +358,7 @@ class PointStore(Access):
             write.head = replace(write.head, dropped=True)
             finish(write, NOWHERE, 0, 0)
 
-        self.write(change)
+        self.access.write(change)
 
     def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
         """Nothing is to be made: the values of a key are gathered by the first filter on it."""
@@ -359,11 +371,11 @@ class PointStore(Access):
             set_index(write.connection, space, index)
             finish(write, NOWHERE, 0, 0)
 
-        self.write(change)
+        self.access.write(change)
 
     def is_dropped(self) -> bool:
         """Whether `mark_dropped` was called, by whichever process."""
-        return self._use(lambda connection: read_head(connection).dropped)
+        return self.access.use(lambda connection: read_head(connection).dropped)
 
 
 def _of_write(written: int, before: int, seq: int) -> tracing.Attributes:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from retrieval_store.base.json_values import Payload, is_unicode
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.words import Analyzer
-from retrieval_store.engine.access import StoreHooks
+from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.database.opening import create
 from retrieval_store.engine.database.pools import FileDatabase, MemoryDatabase
@@ -107,9 +107,9 @@ class Store:
     def snapshot(self, target: Path, collection_id: str | None = None) -> None:
         """Write a snapshot of a collection, or of the whole store, into a file that isn't there."""
         if collection_id is None:
-            take(target, self.page(None, 0), self.aliases(), self.points, whole=True)
+            take(target, self.page(None, 0), self.aliases(), self._access, whole=True)
         else:
-            take(target, [self.record(collection_id)], {}, self.points, whole=False)
+            take(target, [self.record(collection_id)], {}, self._access, whole=False)
         _log.info("wrote the snapshot %s", target)
 
     def restore(
@@ -155,23 +155,26 @@ class Store:
             )
             return
         self._catalog.refuse_if_read_only()
-        with private_copy(source.points(collection_id), self.directory) as files:
+        with private_copy(source.points(collection_id).access, self.directory) as files:
             for file in files.iterdir():
                 sync_file(file)
             sync_directory(files)
             self._adopt(record, files, self.directory, replace=False)
+
+    def _access(self, collection_id: str) -> Access:
+        return self.points(collection_id).access
 
     @contextlib.contextmanager
     def copied(self, collection_id: str) -> Iterator[PointStore]:
         """The points of a collection as they are now, in a copy that goes afterwards."""
         beside = None if self.mode == "read-only" else self.directory
         hooks = StoreHooks(self._hooks.find_class, uses_derived=False)
-        with private_copy(self.points(collection_id), beside) as files:
+        with private_copy(self.points(collection_id).access, beside) as files:
             points = PointStore.open(files, collection_id, "relaxed", hooks)
             try:
                 yield points
             finally:
-                points.close(partial(ClientClosedError, "the copy is gone"))
+                points.access.close(partial(ClientClosedError, "the copy is gone"))
 
     def _adopt(
         self, record: CollectionRecord, files: Path, directory: Path, replace: bool
@@ -314,7 +317,7 @@ class Store:
         for record in self.page(None, 0):
             try:
                 points = self._open.get(record.id) or self._reopened(record.id)
-                yield record.name, gauges(points, self.mode)
+                yield record.name, gauges(points.access, self.mode)
             except NotFoundError:  # deleted meanwhile, or lost
                 lost = self._lost(record)
                 if lost is not None:
@@ -330,7 +333,7 @@ class Store:
         _log.info("derived files in %s are made again as they are needed", self.directory)
         for record in self.page(None, 0):
             with contextlib.suppress(NotFoundError):  # deleted meanwhile
-                forget_derived(self.points(record.id))
+                forget_derived(self.points(record.id).access)
 
     def verify(self, analyzer_of: Callable[[CollectionRecord], Analyzer]) -> Iterator[FileReport]:
         """Look at every byte; a report for each file. In memory there is none. analyzer_of: how a
@@ -368,11 +371,11 @@ class Store:
     def _forget(self, collection_id: str) -> None:
         points = self._open.get(collection_id)
         if points is not None:
-            points.evict()
+            points.access.evict()
 
     def optimize(self, collection_id: str, progress: Progress) -> None:
         """Compact a collection and let go of all that was deleted."""
-        optimize(self.points(collection_id), progress)
+        optimize(self.points(collection_id).access, progress)
 
     def is_in_place(self) -> bool:
         """Whether the directory is still the one that was opened."""
@@ -389,7 +392,7 @@ class Store:
 
     def _save_indexes(self, points: PointStore) -> None:
         if self.directory is not None and self.mode != "read-only":
-            save_indexes(points)
+            save_indexes(points.access)
 
     def _reopened(self, collection_id: str) -> PointStore:
         record = self._catalog.read(lambda entries: entries.with_id(collection_id))

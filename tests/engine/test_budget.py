@@ -86,7 +86,7 @@ def test_what_is_held_besides_the_collection_in_use_stays_within_the_budget(tmp_
     held = []
 
     def look(collections):
-        states = [things._backend.points._held.nbytes for things in collections]
+        states = [things._backend.points.access._held.nbytes for things in collections]
         held.append(BUDGET.held - max(states))
 
     limit(200_000)
@@ -140,12 +140,14 @@ def test_a_collection_that_rests_has_no_files_and_forgets_nothing(tmp_path, monk
         query = {"query_embeddings": np.ones(DIMENSION), "where": {"key1": 2}}
         expected = things.query(**query)
         points = things._backend.points
-        cached = points.cached()
+        cached = points.access.cached()
         others.count()
-        assert points.descriptors == len(cached.state.spaces)  # the number of files, none open
-        assert not points._database._idle
+        assert points.access.descriptors == len(
+            cached.state.spaces
+        )  # the number of files, none open
+        assert not points.access._database._idle
         assert things.query(**query) == expected
-        assert points.cached() == cached
+        assert points.access.cached() == cached
 
 
 def test_as_many_collections_are_awake_as_there_are_descriptors_for(tmp_path, monkeypatch):
@@ -155,10 +157,10 @@ def test_as_many_collections_are_awake_as_there_are_descriptors_for(tmp_path, mo
         for things in every:
             things.add(ids=["a"], embeddings=[[1.0, 2.0]])
             things.count()
-        awake = [things for things in every if things._backend.points._database._idle]
+        awake = [things for things in every if things._backend.points.access._database._idle]
         assert awake == every[-len(awake) :]
         assert 20 <= len(awake) < 40
-        assert sum(things._backend.points.descriptors for things in awake) <= 100
+        assert sum(things._backend.points.access.descriptors for things in awake) <= 100
 
 
 def test_collections_are_used_while_their_descriptors_are_counted(tmp_path, monkeypatch):
@@ -198,7 +200,7 @@ def test_codes_count_that_queries_get_without_any_write(tmp_path, limit):
 
     def counted(things):
         points = things._backend.points
-        held, memory = points._held.nbytes, points.memory.nbytes
+        held, memory = points.access._held.nbytes, points.access.memory.nbytes
         return held == memory > things.stats()["memory"]["codes"] > 0
 
     with retrieval_store.Client(tmp_path) as client:
@@ -218,7 +220,7 @@ def test_what_was_closed_counts_no_longer_for_who_still_has_it(tmp_path, limit):
     with retrieval_store.Client(tmp_path) as client:
         things = filled(client, "things", 1)
         things.query(query_embeddings=np.zeros(DIMENSION))
-        state = things._backend.points.memory.nbytes
+        state = things._backend.points.access.memory.nbytes
         assert BUDGET.held - before >= state > 0
     gc.collect()
     assert BUDGET.held <= before

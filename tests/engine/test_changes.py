@@ -575,7 +575,7 @@ class Transactions(RuleBasedStateMachine):
 
     def agrees_with_what_is_loaded(self, points):
         def look(view):
-            loaded = load(view.connection, view.state.head, points.memory.open_vectors).state
+            loaded = load(view.connection, view.state.head, points.access.memory.open_vectors).state
             assert loaded.pks.tolist() == view.state.pks[view.state.alive].tolist()
             assert loaded.known == view.state.known
             for name, space in view.state.spaces.items():
@@ -585,7 +585,7 @@ class Transactions(RuleBasedStateMachine):
                 assert other.dead == space.dead == int((space.row_of_slot.whole() < 0).sum())
                 assert other.checksums.tolist() == space.checksums.tolist()
 
-        points.read(look)
+        points.access.read(look)
 
 
 def numbers_in(vectors):

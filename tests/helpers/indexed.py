@@ -47,7 +47,7 @@ def space_of(collection):
 def load_index(collection):
     """Load the file of its index now, as the background does after the first query; how many vectors
     came of it."""
-    load(collection._backend.points, "")
+    load(collection._backend.points.access, "")
     return space_of(collection)["indexed_slots"]
 
 

@@ -28,7 +28,7 @@ def use_trigrams(patch):
 
 
 def kept_of(collection):
-    return collection._backend.points.read(lambda view: view.kept)
+    return collection._backend.points.access.read(lambda view: view.kept)
 
 
 def ready(collection):

@@ -17,7 +17,7 @@ def test_a_reader_uses_a_column_that_was_built_for_a_later_state(store):
     points = points_of(store, v="l2")
     many = PointBatch(list(range(100)), {}, [{"n": i} for i in range(100)])
     points.put(many, ADD)
-    database = points._database
+    database = points.access._database
     assert len(points.get(None, Range(("n",), gte=0), None, 0, Fields()).ids) == 100
     if isinstance(database, MemoryDatabase):
         return  # there a reader has the store for itself
@@ -28,7 +28,7 @@ def test_a_reader_uses_a_column_that_was_built_for_a_later_state(store):
         assert not matching(early, Range(("n",), lt=0)).any()
         assert matching(early, Range(("n",), gte=0)).sum() == 100
 
-    points.read(look)
+    points.access.read(look)
     assert points.get(None, Range(("n",), gte=6), None, 0, Fields()).ids == [*range(6, 101)]
 
 

@@ -174,7 +174,9 @@ def test_any_history_is_answered_as_by_brute_force(data):
                 held = {i: v for i, v in held.items() if i not in ids}
             else:
                 things.optimize()
-            code(things._backend.points, "", lambda done, total: None)  # as the background does
+            code(
+                things._backend.points.access, "", lambda done, total: None
+            )  # as the background does
             bound = data.draw(st.sampled_from([600, 200, 20]))
             allowed = [i for i in held if int(i) < bound]
             for _ in range(2):
@@ -284,7 +286,7 @@ def test_codes_that_are_let_go_meanwhile_are_not_saved_as_nothing(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         things = populated(client)
         things.optimize()
-        codes = things._backend.points.cached().kept.codes[""]
+        codes = things._backend.points.access.cached().kept.codes[""]
         codes.close()
         with pytest.raises(StorageError, match="closed before"):
             codes.write(0, tmp_path / "empty")
@@ -455,7 +457,7 @@ def test_a_tail_that_grows_within_a_block_is_searched_under_a_filter(client):
             metadatas=[{"n": i} for i in range(held, count)],
         )
         check_answers(things, as_held(count), where=where)
-        code(things._backend.points, "", lambda done, total: None)
+        code(things._backend.points.access, "", lambda done, total: None)
         for seed in range(3):
             check_answers(things, as_held(count), seed=seed, where=where)
             check_answers(things, as_held(count), seed=seed)

@@ -160,8 +160,8 @@ def test_a_file_is_loaded_once_queries_have_lost_as_much_time_without(built, mon
         for seed in range(3):
             things.query(query_embeddings=cloud(1, seed))
         assert things.query(query_embeddings=cloud(1), where={"n": -1})["ids"] == [[]]
-        things._backend.points.maintaining.take(lambda: None)  # whoever was at it has ended
-        tend(things._backend.points, lambda done, total: None)
+        things._backend.points.access.maintaining.take(lambda: None)  # whoever was at it has ended
+        tend(things._backend.points.access, lambda done, total: None)
         assert space_of(things)["indexed_slots"] == 0
         assert things.query(query_embeddings=cloud(1), where={"n": -1})["ids"] == [[]]
         things.add(ids=["new"], embeddings=cloud(1, 9))

@@ -58,7 +58,7 @@ def test_many_deletions_make_a_reader_number_its_rows_anew(tmp_path, monkeypatch
         points.get(None, None, None, 0, Fields())
         points.delete(ids[1:], None, None)
         assert points.get(None, None, None, 0, Fields()).ids == list(range(0, start + 1, 20))
-    assert len(points.memory._cached.state.pks) < 60
+    assert len(points.access.memory._cached.state.pks) < 60
     (hits,) = search(points, nearest_to("v", np.array([[61]], np.float32), 2, None), Fields())
     assert hits.points.ids == [60, 80]
 
@@ -121,7 +121,7 @@ def test_a_reader_keeps_its_state_while_others_write(tmp_path):
         assert again.points.vectors["v"][:, 0].tolist() == [300, 299, 301, 298, 302]
         assert early.state.count == int(matching(early, None).sum()) == 700
 
-    points.read(look)
+    points.access.read(look)
 
 
 def test_a_first_write_that_failed_does_not_fix_the_dimension(store, monkeypatch):

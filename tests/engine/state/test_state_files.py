@@ -56,7 +56,7 @@ def column(count, first=0):
 
 
 def save(points, every=True):
-    as_only_process(points, 0, lambda alone: saving.save_state(points, every=every))
+    as_only_process(points.access, 0, lambda alone: saving.save_state(points.access, every=every))
 
 
 def opened(folder, mode="full", **options):
@@ -75,7 +75,7 @@ def state_file(folder):
 
 def held(points):
     """The state in memory, once it is current."""
-    return points.cached().state
+    return points.access.cached().state
 
 
 def maps_state(points):
@@ -84,7 +84,9 @@ def maps_state(points):
 
 def told(points):
     """All that a state says, by pks and slots, in lists; and the same as the database says it."""
-    return points.read(lambda view: (said(view.state), said(points.state_in_database(view))))
+    return points.access.read(
+        lambda view: (said(view.state), said(points.access.state_in_database(view)))
+    )
 
 
 def said(state):
@@ -134,7 +136,9 @@ def test_a_collection_that_is_opened_maps_its_state(folder, mode):
     arrays = [state.pks, *(s.row_of_slot.base for s in state.spaces.values())]
     arrays += [s.slot_of_row.base for s in state.spaces.values()]
     assert all(map(state.mapped.holds, arrays)), "an array was copied"
-    assert points.memory.nbytes < 3 * COUNT, "what is mapped takes none of this process' memory"
+    assert points.access.memory.nbytes < 3 * COUNT, (
+        "what is mapped takes none of this process' memory"
+    )
     assert points.count() == COUNT - 2
     assert [nearest(points, -5), nearest(points, 1000)] == [5, 1000]
 
@@ -563,9 +567,9 @@ def test_a_process_that_only_reads_saves_what_another_left_without(tmp_path, mon
 def test_a_collection_that_rests_maps_nothing(folder):
     _, points = opened(folder)
     check(points)
-    before = points.descriptors
-    points.close_idle()
-    assert points.memory.descriptors < before
+    before = points.access.descriptors
+    points.access.close_idle()
+    assert points.access.memory.descriptors < before
     check(points)
     assert nearest(points, 1000) == 1000
 

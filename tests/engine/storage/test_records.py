@@ -50,7 +50,7 @@ def exactly(value):
 
 
 def read(points, paths):
-    return points.read(lambda view: read_values(view.connection, view.state.pks, paths))
+    return points.access.read(lambda view: read_values(view.connection, view.state.pks, paths))
 
 
 @settings(max_examples=EXAMPLES)

@@ -79,7 +79,7 @@ def test_what_is_left_is_the_same_and_the_files_are_small(client, tmp_path, term
     things.optimize(show_progress=True)
     assert "1000/1000" in capfd.readouterr().err
     assert content(things) == before
-    space = things._backend.points.memory._cached.state.spaces[""]
+    space = things._backend.points.access.memory._cached.state.spaces[""]
     assert (space.space.slots, space.dead) == (1_000, 0)
     if client.path is not None:
         (vectors,) = client.path.glob("*/*.vectors")
@@ -101,7 +101,7 @@ def test_what_the_background_gets_done_meanwhile_is_progress_too(client):
 
     def others_work():
         for done in (100, 250, 400):
-            points.maintained = (done, 400)
+            points.access.maintained = (done, 400)
             begun.set()
             until(lambda done=done: sum(n for n, _ in told) >= done, "the bar stands still")
         ended.set()
@@ -110,10 +110,10 @@ def test_what_the_background_gets_done_meanwhile_is_progress_too(client):
         told.append((done, total))
         assert sum(n for n, _ in told) <= 400 or ended.is_set()
 
-    background = threading.Thread(target=lambda: points.maintaining.take(others_work))
+    background = threading.Thread(target=lambda: points.access.maintaining.take(others_work))
     background.start()
     assert begun.wait(PATIENCE)
-    optimize(points, progress)
+    optimize(points.access, progress)
     background.join()
     assert ended.is_set()
 
@@ -263,7 +263,7 @@ def test_all_vector_spaces_are_compacted_together(tmp_path, spaces):
         assert got.ids == [*ids[:7], *ids[9:], 99]
         assert got.vectors[name][:-1].tolist() == [[2, i] for i in got.ids[:-1]]
         assert np.isnan(got.vectors[name][-1]).all()
-        assert points.memory._cached.state.spaces[name].space.slots == 48
+        assert points.access.memory._cached.state.spaces[name].space.slots == 48
     store.close()
 
 
@@ -320,7 +320,7 @@ def test_what_a_reader_keeps_in_the_log_is_said_and_writers_do_not_wait(tmp_path
                 things.optimize()
             things.add(ids="c", embeddings=[[3]])
 
-        things._backend.points.read(write_meanwhile)
+        things._backend.points.access.read(write_meanwhile)
         things.optimize()
         assert things.get()["ids"] == ["b", "c"]
         assert not any(b"doomed" in f.read_bytes() for f in tmp_path.rglob("*") if f.is_file())

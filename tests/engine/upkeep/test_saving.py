@@ -47,7 +47,7 @@ def files(folder):
 
 def save(things, going_on=lambda: None):
     points = things._backend.points
-    as_only_process(points, 0, lambda alone: saving.save_lists(points, going_on))
+    as_only_process(points.access, 0, lambda alone: saving.save_lists(points.access, going_on))
 
 
 def test_lists_are_saved_soon_after_they_were_made(tmp_path, documents_read):
@@ -219,7 +219,9 @@ def test_damaged_columns_are_made_again(with_columns, damage, sealed):
 
 def save_columns(things):
     points = things._backend.points
-    as_only_process(points, 0, lambda alone: saving.save_columns(points, lambda: None))
+    as_only_process(
+        points.access, 0, lambda alone: saving.save_columns(points.access, lambda: None)
+    )
 
 
 def test_verify_finds_out_columns_that_say_what_is_not_so(with_columns):

@@ -40,8 +40,8 @@ def test_another_process_that_compacts_meanwhile_is_no_damage(tmp_path, monkeypa
     monkeypatch.setattr(maintenance, "as_only_process", lambda points, wait, work: work(False))
     things = retrieval_store.Client(tmp_path).get_collection("things", embedding_function=None)
     points = things._backend.points
-    assert maintenance.tend(points, lambda *counts: None)  # there is more to do, that's all
-    assert not maintenance.tend(points, lambda *counts: None)
+    assert maintenance.tend(points.access, lambda *counts: None)  # there is more to do, that's all
+    assert not maintenance.tend(points.access, lambda *counts: None)
     assert compacted
     assert space_of(things)["indexed_slots"] == 451
 
@@ -201,7 +201,7 @@ def test_files_stay_small_however_often_all_is_rewritten_while_an_index_is_fille
     with retrieval_store.Client(tmp_path) as client:
         things = populated(client)
         monkeypatch.setattr(SpaceIndex, "add", add_while_all_is_rewritten)
-        maintain(things._backend.points, lambda *counts: None)
+        maintain(things._backend.points.access, lambda *counts: None)
         assert len(dead) == 12
         assert max(dead) <= 3_000
         found = things.query(query_embeddings=cloud(1_000, 11)[5], n_results=1)

@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from retrieval_store.base import posix
-from retrieval_store.engine.database.syncing import sync_directory
+from retrieval_store.base.posix import sync_directory
 from retrieval_store.errors import ConflictError, DamagedError, StorageError
 from retrieval_store.interface.points import Position
 

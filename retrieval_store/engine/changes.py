@@ -24,8 +24,9 @@ from retrieval_store.engine.state.layers import outside
 from retrieval_store.engine.state.state import advanced, rows_of
 from retrieval_store.engine.state.view import View
 from retrieval_store.engine.storage import write as storage
+from retrieval_store.engine.storage.log import read_changes
 from retrieval_store.engine.storage.presence import present_pks
-from retrieval_store.engine.storage.schema import named_space, pks_of_ids, read_changes
+from retrieval_store.engine.storage.schema import named_space, pks_of_ids
 from retrieval_store.engine.storage.write import Write
 from retrieval_store.errors import NotFoundError
 from retrieval_store.filters.expression import Expression

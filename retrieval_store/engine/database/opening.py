@@ -17,20 +17,20 @@ from typing import TypeAlias
 import apsw
 
 from retrieval_store.base.logs import log_of
+from retrieval_store.base.posix import sync_directory, sync_file
 from retrieval_store.engine.concurrency.forking import unforkable
 from retrieval_store.engine.database.failures import (
     LOCK_TIMEOUT_MS,
     corruption_as_damage,
     translated,
 )
-from retrieval_store.engine.database.formats import Format
 from retrieval_store.engine.database.guards import (
+    Format,
     Steps,
     guard,
     refuse_odd_files_beside,
     refuse_other_schema,
 )
-from retrieval_store.engine.database.syncing import sync_directory, sync_file
 from retrieval_store.engine.database.transactions import in_transaction, select, writing
 from retrieval_store.errors import DamagedError, FormatError, StorageError
 from retrieval_store.interface.records import Mode

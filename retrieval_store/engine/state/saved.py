@@ -13,7 +13,7 @@ from retrieval_store.engine.state.layers import united
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.state.view import AnyView
 from retrieval_store.engine.storage.derived import DerivedFile, find, path_of, refuse_damaged
-from retrieval_store.engine.storage.schema import read_changes
+from retrieval_store.engine.storage.log import read_changes
 from retrieval_store.errors import DamagedError
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ import apsw
 import orjson
 
 from retrieval_store.engine.database.failures import corruption_as_damage
-from retrieval_store.engine.database.formats import Format
+from retrieval_store.engine.database.guards import Format
 from retrieval_store.engine.database.pools import Database, Reason
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.errors import AlreadyExistsError, NotFoundError

@@ -23,7 +23,7 @@ from pathlib import Path
 import apsw
 
 from retrieval_store.base.logs import log_of
-from retrieval_store.engine.database.syncing import sync_directory
+from retrieval_store.base.posix import sync_directory
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.files import DERIVED, TEMPORARY, remove_derived
 from retrieval_store.errors import DamagedError

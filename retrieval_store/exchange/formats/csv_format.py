@@ -22,7 +22,7 @@ from retrieval_store.direct.collection import Collection
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.files import file_to_read, new_file
 from retrieval_store.exchange.formats.jsonl import json_of, line_of
-from retrieval_store.exchange.formats.points import Chosen
+from retrieval_store.exchange.formats.records import Chosen
 from retrieval_store.exchange.formats.rows import FIELDS, Columns, Place, Row, with_vector
 from retrieval_store.exchange.reports import Exported
 

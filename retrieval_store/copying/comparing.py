@@ -1,5 +1,5 @@
 """Whether a copy holds what its source holds: as many points, and a sample of them alike; or all,
-of a collection of which nobody knows whether it is a copy."""
+of a collection that no journal says is a copy."""
 
 import random
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Any model that somebody has saved in the ONNX format."""
+"""Any model that was saved in the ONNX format."""
 
 from dataclasses import replace
 from functools import partial

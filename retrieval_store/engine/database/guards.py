@@ -84,7 +84,7 @@ def guard(connection: apsw.Connection, path: Path | None) -> Steps:
 
 def refuse_odd_files_beside(path: Path) -> None:
     """Raise DamagedError when SQLite would find something beside a database that isn't ours. Our
-    databases have no journals; one that somebody else has put there can hang SQLite, change the
+    databases have no journals; one that another program has put there can hang SQLite, change the
     database, and, with an old SQLite, have any file deleted."""
     if os.path.lexists(f"{path}{_JOURNAL}"):
         raise DamagedError(

@@ -156,7 +156,7 @@ def advanced(
 def followed(
     state: State, connection: apsw.Connection, head: Head, open_vectors: OpenVectors
 ) -> Step | None:
-    """The step to the state at `head` from an earlier one; None where nobody can know it, or to
+    """The step to the state at `head` from an earlier one; None where the log doesn't tell, or to
     load is less work."""
     if state.head.seq == head.seq:
         return Step(state, NOTHING_CHANGED)

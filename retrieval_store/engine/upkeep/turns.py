@@ -30,7 +30,7 @@ class _Busy:
         return self._turns.setdefault(directory, FifoLock())
 
     def forget_after_fork(self) -> None:
-        """In a child: nobody does maintenance."""
+        """In a child: no thread does maintenance."""
         self._turns = {}
 
 

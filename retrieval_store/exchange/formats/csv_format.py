@@ -136,8 +136,8 @@ def _rows(
     path: Path, place: Place, most: int, delimiter: str
 ) -> Iterator[tuple[int, tuple[list[str], list[str]], int]]:
     # A cell of more than 131,072 characters is an error to the csv module unless its limit, which
-    # is one for the whole process, says otherwise. It is only ever raised, so nobody is surprised
-    # whose cells fit into it.
+    # is one for the whole process, says otherwise. It is only ever raised, so that cells which
+    # fit into it are read as before.
     csv.field_size_limit(max(csv.field_size_limit(), most))
     with file_to_read(path) as file:
         text = _Lines(file, place, most)

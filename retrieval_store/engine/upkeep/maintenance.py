@@ -40,6 +40,7 @@ from retrieval_store.engine.upkeep.compaction import (
     remove_leftovers,
 )
 from retrieval_store.engine.upkeep.filling import fill, load
+from retrieval_store.engine.upkeep.maintenance_lock import as_only_process
 from retrieval_store.engine.upkeep.saving import (
     GROWTH_TO_SAVE,
     build_lists,
@@ -53,7 +54,6 @@ from retrieval_store.engine.upkeep.saving import (
     sweep,
     worth_saving,
 )
-from retrieval_store.engine.upkeep.turns import as_only_process
 from retrieval_store.errors import LockTimeoutError, NotFoundError, StorageError
 from retrieval_store.interface.records import Progress
 
@@ -198,7 +198,8 @@ def _refuse_overgrown(points: Access) -> None:
 
 
 def _as_only_process(points: Access, milliseconds: int, work: Callable[[bool], T]) -> T:
-    """As that of `turns`; begins anew whenever there is more to compact than an index is worth."""
+    """As that of `maintenance_lock`; begins anew whenever there is more to compact than an index is
+    worth."""
 
     def again(alone: bool) -> T:
         try:

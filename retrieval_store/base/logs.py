@@ -2,8 +2,8 @@
 
 Until the application says where to, warnings go to the standard error, as Python has it. DEBUG is
 what maintenance does, INFO what happens rarely (a store is made, migrated, restored; an index is
-built), WARNING what somebody should look at. From INFO on no text, no metadata and no filter is
-told.
+built), WARNING what an operator should look at. From INFO on, log records never contain texts,
+metadata or filters.
 """
 
 import logging

@@ -1,6 +1,8 @@
-"""What POSIX has and Windows hasn't, where stores in memory work all the same: None and 0 there."""
+"""What POSIX has and Windows hasn't, where stores in memory work all the same: None and 0 there.
+And how files, and their names, are made durable."""
 
 import os
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -26,3 +28,21 @@ def memory_bytes(otherwise: int) -> int:
         return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, OSError, ValueError):
         return otherwise
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in the directory durable; only then is a new file there after a power cut."""
+    _sync(path)
+
+
+def sync_file(path: Path) -> None:
+    """Make what is in a file durable, whichever process has written it."""
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

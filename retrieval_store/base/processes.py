@@ -36,7 +36,7 @@ def users_of(directory: Path) -> list[Process] | None:
 
 def holder_of(file: Path, byte: int = 0) -> str:
     """Who holds the lock for writing on a byte of a file, in words that end a message; nothing
-    where the system doesn't tell, or nobody does any more."""
+    where the system doesn't tell, or no process does any more."""
     with suppress(OSError, ValueError):
         known = file.stat()
         device = f"{os.major(known.st_dev):02x}:{os.minor(known.st_dev):02x}"

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class _NoBar:
-    """What stands for a bar that nobody wants to see; tqdm's own would start a thread."""
+    """What stands for a bar that isn't shown; tqdm's own would start a thread."""
 
     def update(self, n: int) -> None:
         """Nothing to show."""

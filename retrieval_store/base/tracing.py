@@ -1,10 +1,10 @@
 """Spans of OpenTelemetry, for applications that trace themselves.
 
-Nothing here imports OpenTelemetry: where the application hasn't, nobody collects spans, and all
+Nothing here imports OpenTelemetry: where the application hasn't, no spans are collected, and all
 that is left of this is a look into `sys.modules`. Attributes follow the conventions for databases
 where they fit, and are called `retrieval_store.…` otherwise. None of them is made of what users
 store or ask for: no id, text, metadata, filter, vector, nor the message of an error, which may
-quote these. So whoever gets the spans learns names of collections, numbers, and kinds of errors.
+quote these. So the receiver of the spans learns names of collections, numbers, and kinds of errors.
 """
 
 import sys
@@ -95,7 +95,7 @@ def span(operation: str, collection: str, system: System = OURS) -> Iterator[Non
         "db.collection.name": collection,
     }
     started = tracer.start_span(f"{operation} {collection}", kind=kind, attributes=attributes)
-    if not started.get_span_context().is_valid:  # nobody collects
+    if not started.get_span_context().is_valid:  # they aren't collected
         yield
         return
     recording = started if started.is_recording() else None

@@ -46,7 +46,7 @@ ENGLISH = frozenset(_ENGLISH.split())
 
 
 def is_identifier(word: str) -> bool:
-    """Whether a word looks like a name that somebody has given to one thing, as part numbers, error
+    """Whether a word looks like a name that was given to one thing, as part numbers, error
     codes and identifiers of programs are: three characters or more, with an underscore, or with
     digits and letters. A number alone, such as a year, is none unless it has five digits."""
     digits = sum(one.isdigit() for one in word)

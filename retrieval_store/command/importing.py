@@ -58,7 +58,7 @@ def chroma(
 @options.store
 @names
 @others
-@click.option("--trust", is_flag=True, help="You trust whoever made the directory.")
+@click.option("--trust", is_flag=True, help="You trust the maker of the directory.")
 @options.quiet
 def qdrant_local(
     directory: Path,
@@ -71,7 +71,7 @@ def qdrant_local(
     """The collections in a directory of qdrant-client's local mode.
 
     Its files are pickles, and reading a pickle runs whatever is in it: say with --trust that you
-    trust whoever made them.
+    trust their maker.
     """
     from retrieval_store.exchange import import_qdrant_local
 

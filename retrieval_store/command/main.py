@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt):
         complain("interrupted")
         return INTERRUPTED
-    except SystemExit:  # of click's, when whoever reads a pipe has seen enough
+    except SystemExit:  # of click's, when the reader of a pipe has seen enough
         return 0
     except RetrievalStoreError as error:
         complain(f"error: {_ARGUMENT.sub(_as_option, str(error))}")

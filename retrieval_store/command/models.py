@@ -56,7 +56,7 @@ def refuse_unusable(name: str, function: Any) -> None:
 
 def of_file(said: dict[str, Any], trust: bool) -> Any:
     """The function that a file says its vectors were made by; None where there is none of that name
-    here, or where whoever made the file could reach anything by it."""
+    here, or where the maker of the file could reach anything by it."""
     from retrieval_store import plugins
     from retrieval_store.direct.embedder import made_of
 

@@ -37,9 +37,11 @@ ENDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parqu
     help="Only this one; may be given several times.",
 )
 @click.option(
-    "--follow", is_flag=True, help="Then copy what is written, until nobody has SOURCE open."
+    "--follow", is_flag=True, help="Then copy what is written, until no process has SOURCE open."
 )
-@click.option("--until-quiet", is_flag=True, help="Until nothing is written, whoever has it open.")
+@click.option(
+    "--until-quiet", is_flag=True, help="Until nothing is written, whether it is open or not."
+)
 @click.option(
     "--quiet-for", default=2.0, show_default=True, help="Seconds without a write that end it."
 )

@@ -73,7 +73,7 @@ def opened_local_mode(directory: str) -> Iterator["Client"]:
 
 @contextmanager
 def looked_at(store: str, *, writes: bool = False, rebuild: bool = False) -> Iterator["Session"]:
-    """A store below both fronts, so that all collections are seen, whoever made them. rebuild:
+    """A store below both fronts, so that the collections of both are seen. rebuild:
     without what is derived of the points."""
     from retrieval_store import places
 
@@ -122,7 +122,7 @@ def refuse_unknown(names: Iterable[str], name: str) -> None:
 
 
 def record_of(session: "Session", name: str) -> "CollectionRecord":
-    """A collection below both fronts, whoever made it."""
+    """A collection below both fronts, whichever made it."""
     records = {record.name: record for record in session.store.page(None, 0)}
     refuse_unknown(records, name)
     return records[name]

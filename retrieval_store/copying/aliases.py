@@ -23,7 +23,7 @@ class Aliases:
         self._place = target.place
         self._journal = journal
         self._tell = tell
-        self._left: set[str] = set()  # of which it was told that they are somebody's own
+        self._left: set[str] = set()  # of which it was told that they aren't ours
 
     def wanted(self, copies: Mapping[str, CollectionCopy]) -> dict[str, CollectionCopy]:
         """The aliases that lead to these collections of the source."""

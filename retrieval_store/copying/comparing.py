@@ -1,10 +1,10 @@
 """Whether a copy holds what its source holds: as many points, and a sample of them alike; or all,
-of a collection of which nobody knows whether it is a copy."""
+of a collection that no journal says is a copy."""
 
 import random
 from dataclasses import dataclass
 
-from retrieval_store.copying.points import ROUNDED, Spaces, differing, everything, pages
+from retrieval_store.copying.pages import ROUNDED, Spaces, differing, everything, pages
 from retrieval_store.errors import StorageError
 from retrieval_store.interface.points import PointId
 from retrieval_store.interface.stores import PointsBackend

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from retrieval_store.copying import spaces
 from retrieval_store.copying.journal import Entry, Journal
-from retrieval_store.copying.points import append, delete_others, write_named
+from retrieval_store.copying.pages import append, delete_others, write_named
 from retrieval_store.errors import RetrievalStoreError
 from retrieval_store.interface.points import Changed, PointId
 from retrieval_store.interface.spaces import SpaceRecord

@@ -1,9 +1,9 @@
 """The journal of a copy: which collections it has made, and how far each has come.
 
-One JSON file in the directory of the target, or, where that has none, of the source. Whoever
-begins the same copy again goes on where the journal says; only one process at a time does. It stays
+One JSON file in the directory of the target, or, where that has none, of the source. The
+same copy, begun again, goes on where the journal says; only one process at a time does. It stays
 when all is done, so that a collection that is a copy is told from one that its owner has made: what
-isn't named here is nobody's to change. It is a note, not the truth: what it lets go on can be done
+isn't named here is never changed. It is a note, not the truth: what it lets go on can be done
 twice, and what a collection or an alias is going to be called is noted before it is.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from retrieval_store.base import posix
-from retrieval_store.engine.database.syncing import sync_directory
+from retrieval_store.base.posix import sync_directory
 from retrieval_store.errors import ConflictError, DamagedError, StorageError
 from retrieval_store.interface.points import Position
 
@@ -194,7 +194,7 @@ def _write(path: Path, journal: Journal) -> None:
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)
-        # Else a power cut could leave a copy of which nobody knows that it is one.
+        # Else a power cut could leave a copy that no journal names.
         sync_directory(path.parent)
     except OSError as error:
         raise StorageError(f"{path}: {error}") from error

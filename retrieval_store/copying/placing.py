@@ -1,7 +1,7 @@
 """A copy's place in the target: whether it is there, whose it is, and what it is called.
 
 A collection of the target is the copy's if the journal names its id and what it is called. All else
-is somebody's own, and is neither written to, renamed nor deleted: a name that is taken is an error,
+belongs to others, and is neither written to, renamed nor deleted: a name that is taken is an error,
 and a copy that others have written to, or renamed, is theirs from then on.
 """
 
@@ -86,7 +86,7 @@ class Place:
             )
 
     def refuse_taken(self, owned: Collection[str], why: str = "") -> None:
-        """Raise AlreadyExistsError where somebody's own collection has the name, and for a copy
+        """Raise AlreadyExistsError where a collection that is no copy has the name, and for a copy
         that others have written to. owned: the ids of copies, which give names away."""
         there = self.there()
         if there is not None and there.id not in owned:
@@ -133,7 +133,7 @@ class Place:
         return self._journal.note(self.record.id, Entry(str(uuid.uuid4()), names=(name,)))
 
     def rename(self, name: str) -> None:
-        """Call the copy otherwise; AlreadyExistsError for a name that somebody's own has, and
+        """Call the copy otherwise; AlreadyExistsError for a name that is taken, and
         ConflictError for a copy that others have renamed."""
         begin_writing(self._journal, self.record.id)
         old = self.called or self.record.name

@@ -1,7 +1,7 @@
 """Vector spaces of a copy made those of its source, while points come and go.
 
 A space that was dropped and added again has the name of the one before, and none of its vectors;
-its number tells. All that a new one holds was written since it was added, so whoever copies what
+its number tells. All that a new one holds was written since it was added, so a copy of what
 has changed since before that copies all of it.
 """
 

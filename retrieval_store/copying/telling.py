@@ -1,4 +1,4 @@
-"""Saying what a copy does besides copying: to whoever has asked, and in the log."""
+"""Saying what a copy does besides copying: to the caller, and in the log."""
 
 from collections.abc import Callable
 from typing import TypeAlias

@@ -7,7 +7,7 @@ from typing import Any
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.copying.following import split
 from retrieval_store.copying.journal import Entry, Journal
-from retrieval_store.copying.points import (
+from retrieval_store.copying.pages import (
     append,
     append_each,
     delete_others,

@@ -1,7 +1,7 @@
 """Arguments that several embedding functions have: texts, counts, and what is put before texts.
 
 Many models were trained with a few words before each text, which say whether it is a query or a
-document. They find less without, and servers and libraries leave that to whoever calls them.
+document. They find less without, and servers and libraries leave that to the caller.
 """
 
 from collections.abc import Sequence

@@ -3,7 +3,7 @@
 A model reads so many tokens of a text and no more. Its tokenizer goes through all of the text
 nevertheless, which of a log of megabytes takes seconds and gigabytes; so what can't matter is cut
 off before. Functions tell what they didn't read by `tell_of_cut` or `tell_of_lengths`: who writes
-to a collection collects it; where nobody does, that anything was cut is logged once a process for
+to a collection collects it; where none does, that anything was cut is logged once a process for
 each model.
 """
 
@@ -67,8 +67,8 @@ def collected() -> Iterator[list[Cut]]:
 
 
 def tell_of_cut(cut: Cut) -> None:
-    """Tell that a model doesn't read all of some texts: whoever collects it; where nobody does, the
-    log, the first time."""
+    """Tell that a model doesn't read all of some texts: the call that collects it; where none does,
+    the log, the first time."""
     collecting = _collecting.get()
     if collecting is not None:
         collecting.append(cut)
@@ -90,7 +90,7 @@ def tell_of_lengths(
     """Tell of those texts that are longer than what a model reads of them.
 
     seen: (n,), how many tokens the first `characters` of each have, which is all that was
-    tokenized: as many as `cut_to_tokens` leaves if that is None; 0 where nobody has counted. What
+    tokenized: as many as `cut_to_tokens` leaves if that is None; 0 where they weren't counted. What
     comes after them is taken to have as many tokens for a character.
     """
     most = limit * CHARACTERS_A_TOKEN if characters is None else characters

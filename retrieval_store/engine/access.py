@@ -94,7 +94,7 @@ class Access:
             directory, self._derived_from, hooks.find_class, database.path, self.label
         )
         self.dropped = False
-        self.maintained = (0, 0)  # of how many vectors, by whoever maintains it now
+        self.maintained = (0, 0)  # of how many vectors, by the thread that maintains it now
         self._held: Cache[None, None] = Cache(_evicting_weakly(self))
         self._accounted, self._calls = -1, 0
         reset_after_fork(self)

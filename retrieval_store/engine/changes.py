@@ -18,14 +18,15 @@ from retrieval_store.base.patched import NOWHERE
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.filtering.masks import among, look
 from retrieval_store.engine.filtering.selecting import select
-from retrieval_store.engine.memory import CachedState, nothing_kept, still_kept
+from retrieval_store.engine.memory import CachedState, caches_after, empty_caches
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.state.layers import outside
 from retrieval_store.engine.state.state import advanced, rows_of
 from retrieval_store.engine.state.view import View
 from retrieval_store.engine.storage import write as storage
+from retrieval_store.engine.storage.log import read_changes
 from retrieval_store.engine.storage.presence import present_pks
-from retrieval_store.engine.storage.schema import named_space, pks_of_ids, read_changes
+from retrieval_store.engine.storage.schema import named_space, pks_of_ids
 from retrieval_store.engine.storage.write import Write
 from retrieval_store.errors import NotFoundError
 from retrieval_store.filters.expression import Expression
@@ -133,9 +134,9 @@ class Overlay:
         before = self._own or self._committed
         step = advanced(before.state, connection, head, self._access.memory.open_vectors)
         if self._own is None or step.changed is None:
-            self._own = CachedState(step.state, nothing_kept(head.seq, {}))
+            self._own = CachedState(step.state, empty_caches(head.seq, {}))
         elif step.state is not before.state:
-            kept = still_kept(before.kept, head.seq, step.changed, {})
+            kept = caches_after(before.kept, head.seq, step.changed, {})
             self._own = CachedState(step.state, kept)
         return View(connection, self._own.state, self._own.kept)
 

@@ -111,11 +111,11 @@ class Memory:
         spaces = step.state.spaces.values()
         held = {s.space.name: self._open(s.space, head.generation) for s in spaces}
         if old is None or step.changed is None:
-            kept = nothing_kept(head.seq, held)
+            kept = empty_caches(head.seq, held)
             if self._derived_from is not None and state_files.lacks_file(step.state):
                 kept.unsaved.add(state_files.KIND)
             return CachedState(step.state, kept)
-        return CachedState(step.state, still_kept(old.kept, head.seq, step.changed, held))
+        return CachedState(step.state, caches_after(old.kept, head.seq, step.changed, held))
 
     def _loaded(self, connection: apsw.Connection, head: Head) -> Step:
         """The state from its file, or else from the database."""
@@ -236,8 +236,8 @@ class Memory:
             self._cached, self._spaces = None, {}
 
 
-def nothing_kept(seq: int, held: Mapping[str, OpenSpace]) -> Caches:
-    """Nothing, of a state as of that write."""
+def empty_caches(seq: int, held: Mapping[str, OpenSpace]) -> Caches:
+    """Caches of a state as of that write, with nothing in them yet."""
     indexes, codes = _of_spaces(held)
     return Caches(
         lists=LayerCache(seq),
@@ -251,8 +251,8 @@ def nothing_kept(seq: int, held: Mapping[str, OpenSpace]) -> Caches:
     )
 
 
-def still_kept(kept: Caches, seq: int, changed: Changed, held: Mapping[str, OpenSpace]) -> Caches:
-    """What is still of use once rows have changed."""
+def caches_after(kept: Caches, seq: int, changed: Changed, held: Mapping[str, OpenSpace]) -> Caches:
+    """What is still of use of the caches once rows have changed."""
     kept.columns.note(seq, changed.payload)
     kept.allowed.note(seq, changed.anything)
     for cache in (kept.lists, kept.answers, kept.several):

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from retrieval_store.base.logs import log_of
+from retrieval_store.base.posix import sync_directory
 from retrieval_store.engine.concurrency.forking import reset_after_fork
 from retrieval_store.engine.database.failures import translated
-from retrieval_store.engine.database.syncing import sync_directory
 from retrieval_store.engine.nearest.indexing import FindClass, built_in
 from retrieval_store.engine.storage.filesystems import warn_of_network
 from retrieval_store.engine.store import Store

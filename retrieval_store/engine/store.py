@@ -9,12 +9,12 @@ from typing import TypeVar
 
 from retrieval_store.base.json_values import Payload, is_unicode
 from retrieval_store.base.logs import log_of
+from retrieval_store.base.posix import sync_directory, sync_file
 from retrieval_store.base.words import Analyzer
 from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.database.opening import create
 from retrieval_store.engine.database.pools import FileDatabase, MemoryDatabase
-from retrieval_store.engine.database.syncing import sync_directory, sync_file
 from retrieval_store.engine.nearest.indexing import FindClass, built_in
 from retrieval_store.engine.opened import OpenCollections
 from retrieval_store.engine.points import PointStore

@@ -17,7 +17,7 @@ _OF_CLUSTERS = "qdrant"  # settings of the one that it was on
 @dataclass(frozen=True, slots=True)
 class Described:
     """A collection as a file describes it. configuration: as `Client.create_collection` takes it;
-    model: what is remembered of its embedding function, which whoever made the file has chosen."""
+    model: what is remembered of its embedding function, which the maker of the file has chosen."""
 
     metadata: dict[str, Any] | None
     configuration: dict[str, Any]

@@ -58,7 +58,7 @@ class Source:
         return rows_of_csv(self.path, self.columns, self.max_line_bytes, delimiter)
 
     def stamp(self) -> tuple[Stamp, ...]:
-        """What changes when somebody writes to it."""
+        """What changes when it is written to."""
         if self.format == "arrays":
             return tuple(stamp_of(self.path / name) for name in (arrays.VECTORS, arrays.RECORDS))
         return (stamp_of(self.path),)

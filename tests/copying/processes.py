@@ -4,14 +4,14 @@ import sys
 from pathlib import Path
 
 import retrieval_store
-from retrieval_store.copying import collection, points
+from retrieval_store.copying import collection, pages
 
 
 def copy(source: str, target: str, how: str) -> None:
     """Copy a store to a directory, or a URL; by "points" also where files could be copied."""
     if how == "points":
         collection.CollectionCopy._by_files = property(lambda self: False)
-        points.FIRST = points.PAGE = 50
+        pages.FIRST = pages.PAGE = 50
     there = {"url": target} if target.startswith("http") else {"path": target}
     with retrieval_store.Client(Path(source)) as ours, retrieval_store.Client(**there) as other:
         print("ready", flush=True)

@@ -14,7 +14,7 @@ import numpy as np
 from qdrant_client import models
 
 import retrieval_store
-from retrieval_store.copying import collection, journal, points
+from retrieval_store.copying import collection, journal, pages
 from retrieval_store.engine.points import PointStore
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import NotFoundError, RetrievalStoreError
@@ -324,7 +324,7 @@ def copy(seed, source, target, kill_at, follows, by_points, at_once=True):
     kind = OfClusters if on_cluster else Program
     if by_points:
         collection.CollectionCopy._by_files = property(lambda self: False)
-        points.FIRST = points.PAGE = rng.choice([3, 5, 50])
+        pages.FIRST = pages.PAGE = rng.choice([3, 5, 50])
     with (
         retrieval_store.Client(source) as ours,
         QdrantClient(path=source) as qdrant,
@@ -407,7 +407,7 @@ def told_of(client):
 
 def _points_told(held):
     spaces = {one.name: one for one in held.spaces()}
-    everything = held.get(None, None, None, 0, points.everything([*spaces]))
+    everything = held.get(None, None, None, 0, pages.everything([*spaces]))
     vectors = (
         {name: [_plain(one) for one in column] for name, column in everything.vectors.items()}
         if everything.vectors

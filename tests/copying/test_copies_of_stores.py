@@ -9,7 +9,7 @@ import qdrant_client
 from qdrant_client import models
 
 import retrieval_store
-from retrieval_store.copying import collection, comparing, following, points, transfer
+from retrieval_store.copying import collection, comparing, following, pages, transfer
 from retrieval_store.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -288,8 +288,8 @@ def broken_off(monkeypatch, after):
     monkeypatch.setattr(transfer, "append", at_the_end)
     for way in ("write_each", "append_each"):
         monkeypatch.setattr(transfer, way, breaking(getattr(transfer, way)))
-    monkeypatch.setattr(points, "PAGE", 40)
-    monkeypatch.setattr(points, "FIRST", 40)
+    monkeypatch.setattr(pages, "PAGE", 40)
+    monkeypatch.setattr(pages, "FIRST", 40)
 
 
 @pytest.mark.parametrize("meanwhile", ["nothing", "a little", "more than the log holds"])
@@ -521,18 +521,18 @@ def test_aliases_that_the_target_cannot_have_are_told_before_anything_is_copied(
 
 
 def test_large_documents_come_few_at_a_time(monkeypatch):
-    monkeypatch.setattr(points, "BYTES", 100_000)
+    monkeypatch.setattr(pages, "BYTES", 100_000)
     with retrieval_store.Client() as source, retrieval_store.Client() as target:
         things = source.create_collection("things", embedding_function=None)
         sizes = [40_000] * 20 + [10] * 600
         things.add(
             [f"p{i}" for i in range(620)], np.ones((620, 2)), documents=["x" * n for n in sizes]
         )
-        pages = [
-            len(page.ids) for page in points.pages(things._backend.points, points.everything([""]))
+        found = [
+            len(page.ids) for page in pages.pages(things._backend.points, pages.everything([""]))
         ]
-        assert sum(pages) == 620
-        assert pages[1] <= 2 and pages[-2] > 100
+        assert sum(found) == 620
+        assert found[1] <= 2 and found[-2] > 100
         source.copy_to(target)
         same(things, opened(target))
 

@@ -9,7 +9,7 @@ import pytest
 from qdrant_client import models
 
 import retrieval_store
-from retrieval_store.copying import collection, points, transfer
+from retrieval_store.copying import collection, pages, transfer
 from retrieval_store.copying.journal import Journal
 from retrieval_store.copying.journal import opened as opened_journal
 from retrieval_store.engine.points import PointStore
@@ -82,8 +82,8 @@ def pages_of(monkeypatch, size=40):
     """Points travel in pages, also where files could."""
     with monkeypatch.context() as patched:
         patched.setattr(collection.CollectionCopy, "_by_files", property(lambda self: False))
-        patched.setattr(points, "PAGE", size)
-        patched.setattr(points, "FIRST", size)
+        patched.setattr(pages, "PAGE", size)
+        patched.setattr(pages, "FIRST", size)
         yield patched
 
 
@@ -233,7 +233,7 @@ def test_vectors_of_a_space_that_was_made_anew_go_between_two_attempts(source, q
     qdrant.update_vectors("things", [models.PointVectors(id=3, vector={"v": [7, 7]})])
     source.copy_to(there)
     held = there._session.store.points(there._session.store.named("things").id)
-    vectors = held.get(None, None, None, 0, points.everything(["v"])).vectors["v"]
+    vectors = held.get(None, None, None, 0, pages.everything(["v"])).vectors["v"]
     assert [row.tolist() for row in vectors if row[0] == row[0]] == [[7, 7]]
 
 
@@ -311,7 +311,7 @@ def test_a_space_that_is_made_anew_at_any_step(source, qdrant, there, monkeypatc
     vectors = []
     for client in (source, there):
         held = client._session.store.points(client._session.store.named("things").id)
-        found = held.get(None, None, None, 0, points.everything(["v"]))
+        found = held.get(None, None, None, 0, pages.everything(["v"]))
         vectors.append((found.ids, found.vectors["v"].tolist()))
     assert str(vectors[0]) == str(vectors[1])
 
@@ -602,7 +602,7 @@ def test_a_source_that_is_deleted_while_it_is_copied_is_named(source, there, mon
                 if "things" in names(source) and target.count() < 200 and number == 40:
                     source.delete_collection("things")
 
-        patched.setattr(points, "PAGE", 40)
+        patched.setattr(pages, "PAGE", 40)
         patched.setattr(transfer, "write_each", deleting)
         with pytest.raises(NotFoundError, match="'things' was deleted while it was copied"):
             source.copy_to(there)

@@ -14,7 +14,8 @@ import pytest
 import retrieval_store
 from retrieval_store import MiniLMEmbedding, OnnxEmbedding
 from retrieval_store.embeddings import max_tokens_of
-from retrieval_store.embeddings.onnx import kept, minilm
+from retrieval_store.embeddings.onnx import cache as model_cache
+from retrieval_store.embeddings.onnx import minilm
 from retrieval_store.errors import (
     ConflictError,
     InvalidArgumentError,
@@ -37,7 +38,7 @@ def cache(tmp_path, monkeypatch):
     if sys.platform != "linux":
         pytest.skip("only Linux has the variable that says where it is")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return kept.cache_directory()
+    return model_cache.cache_directory()
 
 
 def run(code, **environment):
@@ -262,13 +263,13 @@ def test_a_model_is_made_once_and_again_when_it_was_damaged(cache, monkeypatch):
 
 def test_a_file_that_others_can_write_to_is_not_taken(cache):
     path, digest = (cache / f"made{end}" for end in (".onnx", ".sha256"))
-    assert kept.kept(path.name, lambda: b"one") == path
+    assert model_cache.cached_file(path.name, lambda: b"one") == path
     assert (path.stat().st_mode & 0o777, path.read_bytes()) == (0o644, b"one")
-    assert kept.kept(path.name, lambda: b"two").read_bytes() == b"one"
+    assert model_cache.cached_file(path.name, lambda: b"two").read_bytes() == b"one"
     for one in (path, digest):
         one.chmod(0o666)
-        assert kept.kept(path.name, lambda: b"two").read_bytes() == b"two"
-        assert kept.kept(path.name, lambda: b"one").read_bytes() == b"two"
+        assert model_cache.cached_file(path.name, lambda: b"two").read_bytes() == b"two"
+        assert model_cache.cached_file(path.name, lambda: b"one").read_bytes() == b"two"
 
 
 @pytest.mark.parametrize("way", ["a file", "a file above", "read-only", "no home"])
@@ -297,7 +298,7 @@ def test_without_a_place_to_keep_it_a_model_works_in_memory(cache, tmp_path, mon
 
 def test_a_relative_directory_for_caches_is_not_taken(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "somewhere")
-    assert kept.cache_directory().is_absolute()
+    assert model_cache.cache_directory().is_absolute()
 
 
 def test_two_processes_may_make_it_at_once(cache, tmp_path):

@@ -18,7 +18,7 @@ import pytest
 import retrieval_store
 from retrieval_store import MiniLMEmbedding, OnnxEmbedding
 from retrieval_store.embeddings import max_tokens_of
-from retrieval_store.embeddings.onnx import directory, kept
+from retrieval_store.embeddings.onnx import cache, directory
 from retrieval_store.embeddings.onnx.minilm import model_folder
 from retrieval_store.embeddings.onnx.running import batches, pooled
 from retrieval_store.errors import (
@@ -191,7 +191,7 @@ def test_int8_is_made_once_of_a_float32_graph_and_used_again(tmp_path, monkeypat
     again.close()
     assert np.array_equal(again(TEXTS), made)
     if sys.platform == "linux":
-        there = kept.cache_directory().glob("*-int8-1.onnx")
+        there = cache.cache_directory().glob("*-int8-1.onnx")
         sizes = [one.stat().st_size for one in there if not one.name.startswith("minilm")]
         assert len(sizes) == 1
         assert sizes[0] < whole_graph().stat().st_size / 3
@@ -199,7 +199,7 @@ def test_int8_is_made_once_of_a_float32_graph_and_used_again(tmp_path, monkeypat
 
 def test_a_graph_that_is_int8_is_used_as_it_is(tmp_path):
     MiniLMEmbedding()(["load"])
-    small = next(kept.cache_directory().glob("minilm-int8-*.onnx"))
+    small = next(cache.cache_directory().glob("minilm-int8-*.onnx"))
     folder = write_model(tmp_path / "model", graph=small, file="onnx/model_quantized.onnx")
     found = OnnxEmbedding(str(folder), precision="int8")(TEXTS)
     assert np.array_equal(found, MiniLMEmbedding()(TEXTS))

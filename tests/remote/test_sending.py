@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.copying import points as copying
+from retrieval_store.copying import pages as copying
 from retrieval_store.errors import NotFoundError, UnavailableError
 from retrieval_store.interface.points import PointBatch, Vectors
 from retrieval_store.remote.calls import cluster

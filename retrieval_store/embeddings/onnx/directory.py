@@ -1,4 +1,4 @@
-"""Any model that somebody has saved in the ONNX format."""
+"""Any model that was saved in the ONNX format."""
 
 from dataclasses import replace
 from functools import partial
@@ -7,8 +7,8 @@ from typing import Any
 
 from retrieval_store.base.json_values import shown
 from retrieval_store.embeddings.onnx.building import onnx_package
+from retrieval_store.embeddings.onnx.cache import cached_file
 from retrieval_store.embeddings.onnx.functions import OnnxFunction, checked_precision
-from retrieval_store.embeddings.onnx.kept import kept
 from retrieval_store.embeddings.onnx.layouts import Layout, layout_of
 from retrieval_store.embeddings.onnx.places import folder_of, is_of_chroma
 from retrieval_store.embeddings.onnx.quantizing import quantized
@@ -110,7 +110,9 @@ class OnnxEmbedding(OnnxFunction):
 
 def _in_int8(path: Path) -> Path | bytes:
     """The graph in int8, which is called after what it was made of."""
-    return kept(f"{digest_of_graph(path)[:24]}-int8-{RECIPE}.onnx", partial(_quantized, path))
+    return cached_file(
+        f"{digest_of_graph(path)[:24]}-int8-{RECIPE}.onnx", partial(_quantized, path)
+    )
 
 
 def _quantized(path: Path) -> bytes:

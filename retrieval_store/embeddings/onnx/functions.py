@@ -48,8 +48,8 @@ class OnnxFunction:
         return "cosine"
 
     def close(self) -> None:
-        """Let go of the model, and of the memory that it takes if nobody else uses it; the next use
-        loads it again."""
+        """Let go of the model, and of the memory that it takes if no other function uses it; the
+        next use loads it again."""
         self._used = None
 
     def _vectors(self, input: Sequence[str], is_query: bool) -> Matrix:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from retrieval_store.embeddings.onnx.bert import graph_of
+from retrieval_store.embeddings.onnx.cache import cached_file
 from retrieval_store.embeddings.onnx.functions import OnnxFunction, checked_precision
-from retrieval_store.embeddings.onnx.kept import kept
 from retrieval_store.embeddings.onnx.layouts import Layout
 from retrieval_store.embeddings.onnx.quantizing import quantized
 from retrieval_store.embeddings.onnx.weights import digest_of, read_weights
@@ -57,7 +57,7 @@ class MiniLMEmbedding(OnnxFunction):
         folder = model_folder()
         tokenizer = _checked(folder / TOKENIZER)
         name = f"minilm-{self._precision}-{RECIPE}.onnx"
-        graph = kept(name, partial(_made, folder / WEIGHTS, self._precision))
+        graph = cached_file(name, partial(_made, folder / WEIGHTS, self._precision))
         return Layout(graph, tokenizer, MAX_TOKENS)
 
 

@@ -223,7 +223,7 @@ def shared(layout: Layout, name: str, threads: int) -> RunningModel:
 def _begin_anew() -> None:
     """In a forked child, whose sessions have lost their threads: they can be neither used nor taken
     down, which would wait for these, at the very end of the process at the latest. So each is held
-    by a reference that nobody lets go of."""
+    by a reference that is never let go of."""
     globals().update(_loading=threading.RLock())
     for model in _models.values():
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(model))

@@ -63,7 +63,7 @@ _log = log_of("files")
 class SpaceCodes:
     """The codes of a vector space in one generation; none until they are loaded or made.
 
-    filling: for the one thread that loads or makes some; closed: nobody uses them any more; nbytes:
+    filling: for the one thread that loads or makes some; closed: they aren't used any more; nbytes:
     of memory in use, but for what is mapped from files.
     """
 

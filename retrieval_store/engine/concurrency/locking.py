@@ -51,7 +51,7 @@ class SharedLock:
         self.excluder = 0  # the thread that holds them, while they are held
 
     def share(self, work: Callable[[], T]) -> T:
-        """What `work` returns; nobody excludes meanwhile."""
+        """What `work` returns; no thread excludes meanwhile."""
         return self.share_at_once(work, partial(self._share_in_turn, work))
 
     def share_at_once(self, work: Callable[[], T], otherwise: Callable[[], T]) -> T:
@@ -75,7 +75,7 @@ class SharedLock:
                         return work()
 
     def alone(self, work: Callable[[], T]) -> T:
-        """What `work` returns; nobody shares or excludes meanwhile."""
+        """What `work` returns; no other thread shares or excludes meanwhile."""
         for waiting in list(self._waiting.values()):
             with waiting:
                 pass

@@ -63,7 +63,7 @@ def translation(error: BaseException, path: Path) -> RetrievalStoreError:
 def locked_for_too_long(what: str, path: Path) -> LockTimeoutError:
     """The error of a database in which another process has been writing for too long. what: how it
     is named."""
-    # Whoever writes holds this byte of SQLite's shared memory (WAL_WRITE_LOCK in its wal.c).
+    # A writer holds this byte of SQLite's shared memory (WAL_WRITE_LOCK in its wal.c).
     holder = holder_of(path.with_name(f"{path.name}-shm"), 120)
     waited = LOCK_TIMEOUT_MS // 1000
     return LockTimeoutError(f"{what} was locked by another writer for more than {waited} s{holder}")
@@ -74,7 +74,7 @@ CORRUPTION_ERRORS = (LookupError, OverflowError, TypeError, ValueError)
 
 @contextmanager
 def corruption_as_damage(path: Path) -> Iterator[None]:
-    """Errors that only stored values can lead to, as damage: whoever wrote them kept the checksums
+    """Errors that only stored values can lead to, as damage: who wrote them kept the checksums
     right, so it is their use that shows it."""
     try:
         yield

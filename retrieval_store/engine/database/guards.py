@@ -7,7 +7,9 @@ bounded: how long one use of a connection takes.
 
 import os
 import stat
+from collections.abc import Mapping
 from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,6 +30,24 @@ _SAFE = {
     apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA: 0,
     apsw.SQLITE_DBCONFIG_DEFENSIVE: 1,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What one kind of database of ours is made of. schema: of the first version; migrations: for
+    each older version what makes the next one of it; readable: the oldest version that can be read
+    as it is; main_table: one that is there in all versions."""
+
+    application_id: int
+    version: int
+    main_table: str
+    schema: str
+    migrations: Mapping[int, str] = field(default_factory=dict)
+    readable: int = 1
+
+    def statements(self, version: int) -> str:
+        """What makes a database of that version."""
+        return "".join([self.schema, *(self.migrations[v] for v in range(1, version))])
 
 
 class Steps:
@@ -64,7 +84,7 @@ def guard(connection: apsw.Connection, path: Path | None) -> Steps:
 
 def refuse_odd_files_beside(path: Path) -> None:
     """Raise DamagedError when SQLite would find something beside a database that isn't ours. Our
-    databases have no journals; one that somebody else has put there can hang SQLite, change the
+    databases have no journals; one that another program has put there can hang SQLite, change the
     database, and, with an old SQLite, have any file deleted."""
     if os.path.lexists(f"{path}{_JOURNAL}"):
         raise DamagedError(

@@ -17,20 +17,20 @@ from typing import TypeAlias
 import apsw
 
 from retrieval_store.base.logs import log_of
+from retrieval_store.base.posix import sync_directory, sync_file
 from retrieval_store.engine.concurrency.forking import unforkable
 from retrieval_store.engine.database.failures import (
     LOCK_TIMEOUT_MS,
     corruption_as_damage,
     translated,
 )
-from retrieval_store.engine.database.formats import Format
 from retrieval_store.engine.database.guards import (
+    Format,
     Steps,
     guard,
     refuse_odd_files_beside,
     refuse_other_schema,
 )
-from retrieval_store.engine.database.syncing import sync_directory, sync_file
 from retrieval_store.engine.database.transactions import in_transaction, select, writing
 from retrieval_store.errors import DamagedError, FormatError, StorageError
 from retrieval_store.interface.records import Mode
@@ -69,7 +69,7 @@ def _load_checksum_vfs(connection: apsw.Connection) -> None:
 def create(path: Path, format: Format, fill: Fill | None = None) -> bool:
     """Make the database unless it is there, and say whether it was made; several processes may do
     so at once. `fill` adds to the tables. It is made whole under another name and then linked, so
-    nobody ever sees half of it, and of two processes one comes first."""
+    no process ever sees half of it, and of two processes one comes first."""
     with translated(path):
         return unforkable(partial(_create, path, format, fill))
 
@@ -82,7 +82,7 @@ def _create(path: Path, format: Format, fill: Fill | None) -> bool:
         try:
             with closing(_opened(made, flags, "full")) as connection:
                 connection.reserve_bytes("main", CHECKSUM_BYTES)
-                # Nobody sees it yet, so a whole one is synced once, in place of each step to it.
+                # No process sees it yet: so it is synced once, when it is whole, not at each step.
                 connection.execute("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY")
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 in_transaction(connection, partial(make_tables, format=format, fill=fill))
@@ -100,8 +100,8 @@ def _create(path: Path, format: Format, fill: Fill | None) -> bool:
 
 @contextmanager
 def begun_copy(path: Path) -> Iterator[apsw.Connection]:
-    """A database that isn't there yet, to be filled by a backup; of use once it is closed. Nobody
-    else sees it, so it needs no journal, and is made durable by whoever lets others see it."""
+    """A database that isn't there yet, to be filled by a backup; of use once it is closed. No
+    other process sees it, so it needs no journal; the caller makes it durable before others do."""
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     with closing(_opened(path, flags, "relaxed")) as connection:
         connection.reserve_bytes("main", CHECKSUM_BYTES)

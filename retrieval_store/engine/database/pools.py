@@ -18,8 +18,7 @@ from retrieval_store.engine.concurrency.forking import (
     unforkable,
 )
 from retrieval_store.engine.database.failures import NO_SPACE, translation
-from retrieval_store.engine.database.formats import Format
-from retrieval_store.engine.database.guards import guard
+from retrieval_store.engine.database.guards import Format, guard
 from retrieval_store.engine.database.opening import (
     CHECKSUM_BYTES,
     Fill,

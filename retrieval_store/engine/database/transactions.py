@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import apsw
 
-from retrieval_store.engine.database.formats import Format
+from retrieval_store.engine.database.guards import Format
 from retrieval_store.errors import StorageError
 
 # Rows of one query, from which on they are counted. More than are ever read at once by keys, which

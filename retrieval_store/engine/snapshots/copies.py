@@ -36,7 +36,7 @@ def copy_collection(points: Access, directory: Path) -> None:
 
 @contextmanager
 def private_copy(points: Access, beside: Path | None) -> Iterator[Path]:
-    """The directory of a copy of which nobody else knows, in `beside` or among the system's
+    """The directory of a copy that is this call's own, in `beside` or among the system's
     temporary files; what isn't taken away from there goes afterwards."""
     if not posix.IS_THERE:
         raise StorageError("copies of collections work on Linux and macOS so far")
@@ -52,7 +52,7 @@ def private_copy(points: Access, beside: Path | None) -> Iterator[Path]:
 
 
 def remove_lost_copies(directory: Path) -> None:
-    """Remove private copies of processes that have died: of the others somebody holds the lock."""
+    """Remove private copies of processes that have died: the lock of each other one is held."""
     for folder in directory.glob(f"{PREFIX}*"):
         with suppress(OSError), (folder / LOCK).open("rb") as lock:
             posix.fcntl.flock(lock, posix.fcntl.LOCK_EX | posix.fcntl.LOCK_NB)
@@ -79,7 +79,7 @@ def _copy_database(source: apsw.Connection, path: Path) -> None:
 
 
 def _reduce(directory: Path) -> None:
-    """Let go of what is dead in a copy, of which nobody else knows."""
+    """Let go of what is dead in a copy that is this call's own."""
     points = Access.open(directory, directory.name, "relaxed", StoreHooks(uses_derived=False))
     try:
         points.write(lambda write: derived.forget_all(write.connection))
@@ -95,4 +95,4 @@ def _reduce(directory: Path) -> None:
 
 
 def _without_a_word(done: int, total: int) -> None:
-    """Nobody waits to be told."""
+    """No caller waits to be told."""

@@ -21,7 +21,7 @@ import orjson
 
 from retrieval_store.base import posix
 from retrieval_store.base.json_values import Payload
-from retrieval_store.engine.database.syncing import sync_directory, sync_file
+from retrieval_store.base.posix import sync_directory, sync_file
 from retrieval_store.engine.storage.files import POINTS_NAME
 from retrieval_store.errors import (
     DamagedError,

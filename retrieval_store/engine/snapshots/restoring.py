@@ -11,10 +11,10 @@ from pathlib import Path
 
 import apsw
 
+from retrieval_store.base.posix import sync_directory
 from retrieval_store.base.words import Analyzer
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.database.opening import create
-from retrieval_store.engine.database.syncing import sync_directory
 from retrieval_store.engine.nearest.indexing import FindClass
 from retrieval_store.engine.snapshots.package import Manifest, unpack
 from retrieval_store.engine.storage.catalog import CATALOG, Entries

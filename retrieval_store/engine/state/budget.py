@@ -5,7 +5,7 @@ which says how large it is. When a call ends and all caches together hold more t
 entries go that were unused for longest. The state of the collection that was just used never does:
 what may be held is what is held besides.
 
-Nobody waits here: there is no lock, since garbage may be collected at any step, and what is
+No thread waits here: there is no lock, since garbage may be collected at any step, and what is
 collected may close a store, which waits for others. Each step is one operation of a dict or a
 deque, which can't be split.
 """
@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 
 from retrieval_store.base import posix
 
-USUAL = 4 << 30  # bytes of memory, where nobody says how much there is
+USUAL = 4 << 30  # bytes of memory, where the system doesn't tell how much there is
 SHARE = 4  # of the memory that the process may use: one part in so many
 KEPT = 0.9  # what is left when something is let go of, so that it isn't done at each call
 COUNTED_EVERY = 1_024  # calls: then all that is held is counted anew

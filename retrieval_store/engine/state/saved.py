@@ -13,7 +13,7 @@ from retrieval_store.engine.state.layers import united
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.state.view import AnyView
 from retrieval_store.engine.storage.derived import DerivedFile, find, path_of, refuse_damaged
-from retrieval_store.engine.storage.schema import read_changes
+from retrieval_store.engine.storage.log import read_changes
 from retrieval_store.errors import DamagedError
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ _log = log_of("files")
 
 
 class OutdatedError(ValueError):
-    """So much has been written since a file was that nobody knows any more what."""
+    """So much has been written since a file was that the change log doesn't tell what."""
 
 
 def saved(
@@ -69,7 +69,7 @@ def in_file(
 
 def stale_since(view: AnyView, seq: int, covered: int, parts: int) -> Ints:
     """The rows of which such parts were written since the write `seq`, when `covered` was the next
-    pk. OutdatedError when nobody can know that any more."""
+    pk. OutdatedError when the change log doesn't tell that any more."""
     if view.state.head.log_floor > seq:
         raise OutdatedError("a file is older than the change log")
     pks = view.state.pks

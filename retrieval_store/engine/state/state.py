@@ -18,6 +18,7 @@ from retrieval_store.base.arrays import Bools, Ints, appended, distinct
 from retrieval_store.base.patched import NOTHING, NOWHERE, Patched
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.derived import is_whole
+from retrieval_store.engine.storage.log import read_changes
 from retrieval_store.engine.storage.presence import are_present, present_pks
 from retrieval_store.engine.storage.schema import (
     GONE,
@@ -27,7 +28,6 @@ from retrieval_store.engine.storage.schema import (
     Head,
     Space,
     numbers_of_spaces,
-    read_changes,
     read_spaces,
 )
 from retrieval_store.engine.storage.vectors import (
@@ -156,7 +156,7 @@ def advanced(
 def followed(
     state: State, connection: apsw.Connection, head: Head, open_vectors: OpenVectors
 ) -> Step | None:
-    """The step to the state at `head` from an earlier one; None where nobody can know it, or to
+    """The step to the state at `head` from an earlier one; None where the log doesn't tell, or to
     load is less work."""
     if state.head.seq == head.seq:
         return Step(state, NOTHING_CHANGED)

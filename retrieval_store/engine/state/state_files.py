@@ -155,8 +155,8 @@ def read(
     head: Head,
     open_vectors: OpenVectors,
 ) -> State:
-    """The state that was written at `found.seq`, mapped; OutdatedError where nobody can know what
-    has changed since, ValueError for what no file of ours says."""
+    """The state that was written at `found.seq`, mapped; OutdatedError where the log doesn't tell
+    what has changed since, ValueError for what no file of ours says."""
     if not (0 <= found.seq <= head.seq and 0 <= found.covered <= head.next_pk):
         raise ValueError(f"{path} claims to know of writes that never were")
     if head.log_floor > found.seq:

@@ -14,7 +14,7 @@ import apsw
 import orjson
 
 from retrieval_store.engine.database.failures import corruption_as_damage
-from retrieval_store.engine.database.formats import Format
+from retrieval_store.engine.database.guards import Format
 from retrieval_store.engine.database.pools import Database, Reason
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.errors import AlreadyExistsError, NotFoundError
@@ -22,7 +22,7 @@ from retrieval_store.interface.records import CollectionRecord
 
 # Directories whose collections were never finished, or aren't yet: named before they are made.
 _SINCE_2 = "CREATE TABLE unfinished (id TEXT PRIMARY KEY) WITHOUT ROWID;"
-# Whoever looks into the catalog looks for these first, and nearly always there are none.
+# Each use of the catalog looks for these first, and nearly always there are none.
 _SINCE_3 = "CREATE INDEX flagged ON collections (id) WHERE dropping;"
 # Other names of collections; they go by ids, so that they stay when a collection gets a new name.
 # And which collections are for QdrantClient only, so that counting the others reads no settings.

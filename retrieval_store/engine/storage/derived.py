@@ -1,9 +1,9 @@
 """Files that can be made again from the truth, recorded in points.sqlite with size and checksum.
 
 A file is written under a temporary name, synced, renamed to a name that was never used before, and
-then recorded in one transaction, which replaces the record of the file before it. So whoever reads
-a record finds either the whole file or none, and what no record names may be removed: by the one
-process that does maintenance, which is also the only one that makes such files.
+then recorded in one transaction, which replaces the record of the file before it. So a process
+that reads a record finds either the whole file or none, and what no record names may be removed: by
+the one process that does maintenance, which is also the only one that makes such files.
 
 What is found here is never trusted: a file that is missing, or of another size or checksum, is as
 good as none, and is made again.
@@ -23,7 +23,7 @@ from pathlib import Path
 import apsw
 
 from retrieval_store.base.logs import log_of
-from retrieval_store.engine.database.syncing import sync_directory
+from retrieval_store.base.posix import sync_directory
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.files import DERIVED, TEMPORARY, remove_derived
 from retrieval_store.errors import DamagedError
@@ -63,7 +63,7 @@ def all_files(connection: apsw.Connection) -> list[DerivedFile]:
 
 
 def write_file(directory: Path, key: str, write: Callable[[Path], int], seq: int) -> DerivedFile:
-    """Make a file durable that nobody knows yet; `write` fills it and returns what it covers."""
+    """Make a file durable that no record names yet; `write` fills it and returns what it covers."""
     folder = directory / DERIVED
     if folder.is_symlink():  # not of our making, and it may lead anywhere
         raise DamagedError(f"{folder} is a link")

@@ -1,7 +1,7 @@
 """What lies in the directory of a store, and how it is taken away.
 
 Nothing is removed but files with names of ours, in directories that the catalog of the store names.
-What somebody else has put there stays, and so does the directory around it.
+What other programs have put there stays, and so does the directory around it.
 """
 
 import os

@@ -1,13 +1,40 @@
-"""The change log as others read it: what is otherwise than at an earlier position."""
+"""The change log: which points writes have updated or deleted, and, as users see it, what is
+otherwise than at an earlier position."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import apsw
 import numpy as np
 
+from retrieval_store.base.arrays import Ints, distinct
 from retrieval_store.engine.database.transactions import select
-from retrieval_store.engine.storage.schema import Head, read_changes, read_head, to_id
+from retrieval_store.engine.storage.schema import EVERY_PART, Head, read_head, to_id
 from retrieval_store.interface.points import Changed, PointId, Position
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedChanges:
+    """What writes have updated or deleted: for each its points' pks, and which parts of them."""
+
+    writes: list[tuple[Ints, int]]
+
+    def of(self, parts: int | None = None) -> Ints:
+        """The pks of points of which any of these parts was changed, or anything at all; each once,
+        ascending."""
+        wanted = [pks for pks, held in self.writes if parts is None or held & parts]
+        if len(wanted) > 1:
+            return distinct(np.concatenate(wanted))
+        return wanted[0] if wanted else np.empty(0, np.int64)
+
+
+def read_changes(connection: apsw.Connection, after: int) -> LoggedChanges:
+    """What writes after `after` have updated or deleted."""
+    # All columns, in their order: versions before 4, which may be read as they are, lack the last.
+    rows = select(connection, "SELECT * FROM changes WHERE seq > ?", after)
+    return LoggedChanges(
+        [(np.frombuffer(pks, np.int64), *(parts or [EVERY_PART])) for _, pks, *parts in rows]
+    )
 
 
 def position(head: Head) -> Position:

@@ -25,10 +25,10 @@ import apsw
 import numpy as np
 import orjson
 
-from retrieval_store.base.arrays import DATATYPES, Datatype, Ints, distinct
+from retrieval_store.base.arrays import DATATYPES, Datatype
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.metrics import METRICS, Metric
-from retrieval_store.engine.database.formats import Format
+from retrieval_store.engine.database.guards import Format
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
 from retrieval_store.interface.points import PointId
@@ -329,27 +329,3 @@ def _pks_of_numbers(connection: apsw.Connection, numbers: Sequence[int]) -> dict
     query = "SELECT id, pk FROM points WHERE id IN carray(?)"
     found = select(connection, query, apsw.carray(np.array(keys, np.int64)))
     return {key + _ID_OFFSET: pk for key, pk in found}
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What writes have updated or deleted: for each its points' pks, and which parts of them."""
-
-    writes: list[tuple[Ints, int]]
-
-    def of(self, parts: int | None = None) -> Ints:
-        """The pks of points of which any of these parts was changed, or anything at all; each once,
-        ascending."""
-        wanted = [pks for pks, held in self.writes if parts is None or held & parts]
-        if len(wanted) > 1:
-            return distinct(np.concatenate(wanted))
-        return wanted[0] if wanted else np.empty(0, np.int64)
-
-
-def read_changes(connection: apsw.Connection, after: int) -> Changes:
-    """What writes after `after` have updated or deleted."""
-    # All columns, in their order: versions before 4, which may be read as they are, lack the last.
-    rows = select(connection, "SELECT * FROM changes WHERE seq > ?", after)
-    return Changes(
-        [(np.frombuffer(pks, np.int64), *(parts or [EVERY_PART])) for _, pks, *parts in rows]
-    )

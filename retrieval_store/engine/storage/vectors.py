@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from retrieval_store.base import posix
 from retrieval_store.base.arrays import AnyArray, Datatype, Floats, Ints, Stored, distinct
-from retrieval_store.engine.database.syncing import sync_directory
+from retrieval_store.base.posix import sync_directory
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DamagedError, StorageError
 from retrieval_store.indexes.exact import Norms, norms_of

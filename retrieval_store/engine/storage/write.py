@@ -2,7 +2,7 @@
 
 The order makes a crash harmless at any moment: rows of points, then the vectors appended behind
 the committed ones and synced, then the blocks and the head that make them count, then COMMIT.
-Before the commit nobody sees any of it; after it everybody sees all.
+Before the commit no reader sees any of it; after it all readers see all.
 """
 
 from collections.abc import Callable, Iterable, Sequence

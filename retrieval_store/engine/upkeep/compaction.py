@@ -59,7 +59,7 @@ def compact(points: Access, progress: Progress, with_indexes: bool = True) -> No
         with points.memory.compacting:
             _copy_and_switch(points, then, progress, with_indexes)
         remove_leftovers(points, then.head.generation + 1)
-    _log.debug("compacted %r: %d vectors that nobody needs are gone", points.name, dead)
+    _log.debug("compacted %r: %d vectors that no point has are gone", points.name, dead)
 
 
 def _copy_and_switch(points: Access, then: State, progress: Progress, with_indexes: bool) -> None:
@@ -204,7 +204,7 @@ def remove_leftovers(points: Access, generation: int) -> None:
         return gone
 
     gone = points.write(forget)
-    if points.directory is not None:  # nobody else makes files of other generations now
+    if points.directory is not None:  # no other process makes files of other generations now
         remove_vector_files(points.directory, generation, gone)
     sweep(points)
 

@@ -40,6 +40,7 @@ from retrieval_store.engine.upkeep.compaction import (
     remove_leftovers,
 )
 from retrieval_store.engine.upkeep.filling import fill, load
+from retrieval_store.engine.upkeep.maintenance_lock import as_only_process
 from retrieval_store.engine.upkeep.saving import (
     GROWTH_TO_SAVE,
     build_lists,
@@ -53,7 +54,6 @@ from retrieval_store.engine.upkeep.saving import (
     sweep,
     worth_saving,
 )
-from retrieval_store.engine.upkeep.turns import as_only_process
 from retrieval_store.errors import LockTimeoutError, NotFoundError, StorageError
 from retrieval_store.interface.records import Progress
 
@@ -124,7 +124,7 @@ def _in_turn(points: Access, progress: Progress, work: Callable[[], object]) -> 
 
 
 def _told(points: Access, progress: Progress) -> Progress:
-    """Tells `progress`, and whoever waits for the turn."""
+    """Tells `progress`, and callers that wait for their turn."""
 
     def tell(done: int, total: int) -> None:
         points.maintained = points.maintained[0] + done, total
@@ -149,7 +149,7 @@ def tend(points: Access, progress: Progress) -> bool:
     def work(alone: bool) -> bool:
         cached = points.cached()
         state = cached.state
-        cached.kept.unsaved.clear()  # also where another process saves, or nobody can
+        cached.kept.unsaved.clear()  # also where another process saves, or none can
         code_all(state)
         for name in state.spaces:  # early, since queries could use what is in files already
             load(points, name, at_once=False)
@@ -198,7 +198,8 @@ def _refuse_overgrown(points: Access) -> None:
 
 
 def _as_only_process(points: Access, milliseconds: int, work: Callable[[bool], T]) -> T:
-    """As that of `turns`; begins anew whenever there is more to compact than an index is worth."""
+    """As that of `maintenance_lock`; begins anew whenever there is more to compact than an index is
+    worth."""
 
     def again(alone: bool) -> T:
         try:
@@ -212,8 +213,8 @@ def _as_only_process(points: Access, milliseconds: int, work: Callable[[bool], T
 
 
 def save_indexes(points: Access) -> None:
-    """Save what indexes have grown by, before the collection is closed; if nobody else does. Lists
-    of many words were saved by the background soon after they were made, or are left."""
+    """Save what indexes have grown by, before the collection is closed; if no other process does.
+    Lists of many words were saved by the background soon after they were made, or are left."""
 
     def work(alone: bool) -> None:
         if alone:
@@ -241,9 +242,9 @@ def _nothing() -> None:
 
 
 def forget_derived(points: Access) -> None:
-    """Drop all derived files, whoever made them, and what is in memory of them; they are made again
-    as they are needed."""
-    points.forget()  # so that nobody goes on building one
+    """Drop all derived files, whichever process made them, and what is in memory of them; they are
+    made again as they are needed."""
+    points.forget()  # so that no thread goes on building one
 
     def work(alone: bool) -> None:
         points.write(lambda write: derived.forget_all(write.connection))

@@ -16,8 +16,9 @@ from retrieval_store.engine.state import state_files
 from retrieval_store.engine.state.layers import Layers
 from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage import derived
+from retrieval_store.engine.storage.log import read_changes
 from retrieval_store.engine.storage.records import read_values
-from retrieval_store.engine.storage.schema import LISTED, PAYLOAD, Head, read_changes
+from retrieval_store.engine.storage.schema import LISTED, PAYLOAD, Head
 from retrieval_store.engine.storage.write import LOG_PKS, LOG_WRITES, Write
 from retrieval_store.engine.words import kept as words
 from retrieval_store.engine.words.kept import (
@@ -34,7 +35,7 @@ from retrieval_store.engine.words.lists import Lists
 from retrieval_store.filters.expression import PayloadPath
 
 GROWTH_TO_SAVE = 0.1
-# Bytes of lists that are written, and points whose documents are read for it, while somebody waits
+# Bytes of lists that are written, and points whose documents are read for it, while a caller waits
 # for a store to close: a tenth of a second. More is left to the next process, which builds it, or
 # catches up from an older file.
 CLOSING_BYTES, CLOSING_POINTS = 32 << 20, 10_000
@@ -47,7 +48,7 @@ STATE_PAUSE = 50  # … but no sooner than after so many times as long as that t
 
 
 def _nothing() -> None:
-    """Whoever saves may go on."""
+    """Saving may go on."""
 
 
 def save_index(points: Access, name: str, growth: float) -> None:

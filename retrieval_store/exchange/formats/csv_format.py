@@ -22,7 +22,7 @@ from retrieval_store.direct.collection import Collection
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.files import file_to_read, new_file
 from retrieval_store.exchange.formats.jsonl import json_of, line_of
-from retrieval_store.exchange.formats.points import Chosen
+from retrieval_store.exchange.formats.records import Chosen
 from retrieval_store.exchange.formats.rows import FIELDS, Columns, Place, Row, with_vector
 from retrieval_store.exchange.reports import Exported
 
@@ -136,8 +136,8 @@ def _rows(
     path: Path, place: Place, most: int, delimiter: str
 ) -> Iterator[tuple[int, tuple[list[str], list[str]], int]]:
     # A cell of more than 131,072 characters is an error to the csv module unless its limit, which
-    # is one for the whole process, says otherwise. It is only ever raised, so nobody is surprised
-    # whose cells fit into it.
+    # is one for the whole process, says otherwise. It is only ever raised, so that cells which
+    # fit into it are read as before.
     csv.field_size_limit(max(csv.field_size_limit(), most))
     with file_to_read(path) as file:
         text = _Lines(file, place, most)

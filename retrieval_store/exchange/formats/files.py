@@ -1,7 +1,7 @@
 """Files that are read, and files that appear as a whole or not at all.
 
 What is written lies beside its target under a name of its own until it is complete and synced; then
-it takes its name, if nobody else has it. Whatever ends the writing before, nothing stays.
+it takes its name, if no other file has it. Whatever ends the writing before, nothing stays.
 """
 
 import os

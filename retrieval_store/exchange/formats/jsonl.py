@@ -21,7 +21,7 @@ from retrieval_store.base.json_values import MAX_DEPTH, shown
 from retrieval_store.direct.collection import Collection
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.files import file_to_read, new_file
-from retrieval_store.exchange.formats.points import Chosen, Record
+from retrieval_store.exchange.formats.records import Chosen, Record
 from retrieval_store.exchange.formats.rows import Columns, Place, Row, with_vector
 from retrieval_store.exchange.reports import Exported
 

@@ -19,7 +19,7 @@ from retrieval_store.direct.collection import Collection
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 from retrieval_store.exchange.formats.arrow import PREFIX, Reader
 from retrieval_store.exchange.formats.files import file_to_read, new_file
-from retrieval_store.exchange.formats.points import Chosen, Record
+from retrieval_store.exchange.formats.records import Chosen, Record
 from retrieval_store.exchange.formats.rows import Columns, Place, Row
 from retrieval_store.exchange.reports import Exported
 

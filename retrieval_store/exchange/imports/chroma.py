@@ -37,7 +37,7 @@ from retrieval_store.exchange.reports import Carried, Imported, Left
 FILE = "chroma.sqlite3"
 DEFAULT_TENANT, DEFAULT_DATABASE = "default_tenant", "default_database"
 _EVERYTHING = ["embeddings", "documents", "metadatas", "uris"]
-# Settings that mean something here, and what they are in Chroma if nobody has chosen them: then
+# Settings that mean something here, and what they are in Chroma if they aren't chosen: then
 # those of ours are taken.
 _HNSW = {"ef_construction": 100, "ef_search": 100, "max_neighbors": 16}
 _MEANINGLESS = {"resize_factor": 1.2, "sync_threshold": 1000, "batch_size": 100}
@@ -82,7 +82,7 @@ def import_chroma(
     are to be called here; all of them, if none are given. embedding_functions: by the names of the
     collections there, what made their vectors, a function or the name of one; where none is given
     it is looked for by the name that is stored, and made if its class says that it reaches nothing,
-    or with `trust`, if you trust whoever made the directory. Chroma's default is `minilm` here,
+    or with `trust`, if you trust the maker of the directory. Chroma's default is `minilm` here,
     which a collection remembers unless its vectors are plainly of another. Either all of it is
     there afterwards, or, when an error comes, none. AlreadyExistsError for a name that is taken,
     MissingDependencyError without chromadb.
@@ -290,7 +290,7 @@ class _Functions:
 
 
 def _minilm(old: Any) -> Embeds:
-    """What Chroma embeds by where nobody named a function; _UnknownError where the vectors of the
+    """What Chroma embeds by where no function was named; _UnknownError where the vectors of the
     collection aren't its own, as far as can be seen."""
     function = MiniLMEmbedding("float32")
     some = old.get(limit=_LOOKED_AT, include=["embeddings", "documents"])

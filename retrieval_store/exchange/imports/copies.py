@@ -27,7 +27,7 @@ def directory_of(path: str | os.PathLike[str], expected: str, what: str) -> Path
 
 @contextmanager
 def copied(directory: Path) -> Iterator[Path]:
-    """A copy that nobody else may read, for as long as the block lasts. Links in the directory,
+    """A copy that no other user may read, for as long as the block lasts. Links in the directory,
     which would lead out of the copy, are refused; so is one that is written to meanwhile."""
     with tempfile.TemporaryDirectory(prefix="retrieval-store-") as place:
         copy = Path(place) / "copy"

@@ -38,7 +38,7 @@ class Lefts:
 
 
 class Filling:
-    """Adds records to a collection that nobody else knows yet."""
+    """Adds records to a collection that no other caller knows yet."""
 
     def __init__(self, collection: Collection, left: Lefts) -> None:
         self._collection, self._left = collection, left

@@ -51,7 +51,7 @@ def import_qdrant_local(
     multiple vectors, payloads, ids, settings and aliases.
 
     Its points are pickles, and reading a pickle runs whatever is in it: so this is refused without
-    `trust`, by which you say that you trust whoever made the directory. A copy of it is read; close
+    `trust`, by which you say that you trust the maker of the directory. A copy of it is read; close
     the program that uses it. client: of `retrieval_store.qdrant`, or a `Client` of a directory.
     names: which collections, as a list, or as a dict of what they are to be called here; all of
     them, if none are given. When an error comes, nothing of it stays. AlreadyExistsError for a name
@@ -61,7 +61,7 @@ def import_qdrant_local(
     source = directory_of(directory, FILE, "a store of qdrant-client's local mode")
     if trust is not True:
         raise InvalidArgumentError(
-            f"{source} holds pickles, as qdrant-client's local mode writes them, and whoever made "
+            f"{source} holds pickles, as qdrant-client's local mode writes them, and the maker of "
             "them decides what runs when they are read: pass trust=True if you trust them"
         )
     theirs = _qdrant_client()
@@ -151,7 +151,7 @@ def _all_or_none(
     show_progress: bool,
 ) -> list[Carried]:
     """Carry all of the collections over; what was begun is deleted when it can't be ended. It was
-    looked before that nobody has these names."""
+    looked before that no collection has these names."""
     begun: list[str] = []
     try:
         carried = []
@@ -159,7 +159,7 @@ def _all_or_none(
             begun.append(new)
             try:
                 left = _create(theirs.models, here, new, settings[old])
-            except Exception:  # it may be there by now, of somebody else
+            except Exception:  # it may be there by now, by another process
                 begun.pop()
                 raise
             count = _fill(theirs.models, there, here, (old, new), size, show_progress)

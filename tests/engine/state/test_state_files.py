@@ -16,7 +16,7 @@ from retrieval_store.engine.state import state_files
 from retrieval_store.engine.store import Store
 from retrieval_store.engine.upkeep import background as upkeep
 from retrieval_store.engine.upkeep import saving
-from retrieval_store.engine.upkeep.turns import as_only_process
+from retrieval_store.engine.upkeep.maintenance_lock import as_only_process
 from retrieval_store.errors import DamagedError
 from retrieval_store.interface.points import Fields, PointBatch
 from retrieval_store.interface.spaces import NewSpace

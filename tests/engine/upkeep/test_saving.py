@@ -8,7 +8,7 @@ import retrieval_store
 from retrieval_store.engine.filtering import columns
 from retrieval_store.engine.upkeep import background as upkeep
 from retrieval_store.engine.upkeep import saving
-from retrieval_store.engine.upkeep.turns import as_only_process
+from retrieval_store.engine.upkeep.maintenance_lock import as_only_process
 from retrieval_store.engine.words import kept as words
 from retrieval_store.filters import expression
 from tests.helpers.indexed import until

@@ -33,13 +33,13 @@ def cache_directory() -> Path:
     return base / "retrieval-store" / "models"
 
 
-def kept(name: str, make: Callable[[], bytes]) -> Path | bytes:
+def cached_file(name: str, make: Callable[[], bytes]) -> Path | bytes:
     """The file of this name, made if it isn't there or isn't whole; its bytes where it can't be
     kept."""
     try:
         path = cache_directory() / name
     except RuntimeError as error:  # of a user who has no home
-        return _not_kept(name, make(), error)
+        return _not_cached(name, make(), error)
     digest = path.with_suffix(".sha256")
     with suppress(OSError):
         trusted = _is_ours(digest) and _is_ours(path)
@@ -51,7 +51,7 @@ def kept(name: str, make: Callable[[], bytes]) -> Path | bytes:
         _written(path, made)
         _written(digest, hashlib.sha256(made).hexdigest().encode())
     except OSError as error:
-        return _not_kept(name, made, error)
+        return _not_cached(name, made, error)
     return path
 
 
@@ -63,7 +63,7 @@ def _is_ours(path: Path) -> bool:
     return stat.S_ISREG(info.st_mode) and own and not others
 
 
-def _not_kept(name: str, made: bytes, error: Exception) -> bytes:
+def _not_cached(name: str, made: bytes, error: Exception) -> bytes:
     _log.info("%s can't be kept, so it is made again by each process: %s", name, error)
     return made
 

@@ -1,4 +1,4 @@
-"""Whose turn it is to do maintenance: that of one thread of one process at a time."""
+"""The lock by which one thread of one process at a time does maintenance in a directory."""
 
 import os
 from collections.abc import Callable
@@ -17,24 +17,24 @@ T = TypeVar("T")
 _SAFELY = posix.CLOSE_ON_EXEC | posix.NO_FOLLOW | posix.NO_WAITING
 
 
-class _Busy:
-    """Whose turn it is to do maintenance in a directory, of this process' threads: the lock on a
-    file keeps other processes out, not another Access to the same directory here."""
+class _ThreadLocks:
+    """For each directory the lock among this process' threads: the lock on a file keeps other
+    processes out, not another Access to the same directory here."""
 
     def __init__(self) -> None:
-        self._turns: dict[Path, FifoLock] = {}
+        self._locks: dict[Path, FifoLock] = {}
         reset_after_fork(self)
 
     def at(self, directory: Path) -> FifoLock:
-        """The line for a directory."""
-        return self._turns.setdefault(directory, FifoLock())
+        """That of a directory."""
+        return self._locks.setdefault(directory, FifoLock())
 
     def forget_after_fork(self) -> None:
-        """In a child: nobody does maintenance."""
-        self._turns = {}
+        """In a child: no thread does maintenance."""
+        self._locks = {}
 
 
-_busy = _Busy()
+_thread_locks = _ThreadLocks()
 
 
 def as_only_process(points: Access, milliseconds: int, work: Callable[[bool], T]) -> T:
@@ -43,7 +43,7 @@ def as_only_process(points: Access, milliseconds: int, work: Callable[[bool], T]
     directory = points.directory
     if directory is None or points.is_read_only:
         return work(not points.is_read_only)
-    return _busy.at(directory).take_within(
+    return _thread_locks.at(directory).take_within(
         milliseconds / 1000,
         lambda: _with_lock_file(directory, milliseconds, work),
         lambda: work(False),

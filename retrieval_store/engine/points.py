@@ -160,7 +160,7 @@ class PointStore:
             return result, transaction.written
 
         result, written = self.access.write(work)
-        self._attend_now_and_then(written)
+        self._maintain_now_and_then(written)
         return result
 
     @traced("get", returned)
@@ -280,7 +280,7 @@ class PointStore:
             self.access.schedule_maintenance()
         return answered
 
-    def _attend_now_and_then(self, written: int) -> None:
+    def _maintain_now_and_then(self, written: int) -> None:
         self._unmaintained += written
         if self._unmaintained >= MAINTENANCE_EVERY:
             self._unmaintained = 0

@@ -59,7 +59,7 @@ def test_a_client_collected_by_the_upkeep_thread_closes_without_a_deadlock(tmp_p
     things = populated(client, 300)
     cycle = [client, things]
     cycle.append(cycle)
-    things._backend.points._attend_now_and_then(10_000)
+    things._backend.points._maintain_now_and_then(10_000)
     del client, things, cycle
     assert done.wait(PATIENCE)
     with retrieval_store.Client(tmp_path) as again:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from retrieval_store.base.arrays import Matrix, SparseVector
+from retrieval_store.filters.columns import TokensAt, ValuesAt
 from retrieval_store.filters.expression import Expression
-from retrieval_store.filters.typed.columns import TokensAt, ValuesAt
-from retrieval_store.filters.typed.paths import Steps
+from retrieval_store.filters.paths import Steps
 from retrieval_store.interface.formulas import Formula
 
 Example: TypeAlias = Matrix | SparseVector

@@ -8,11 +8,10 @@ ROOMS = sorted(path.parent for path in (ROOT / "retrieval_store").rglob("__init_
 
 
 @pytest.mark.parametrize("room", ROOMS[1:], ids=lambda room: room.name)
-def test_a_room_names_its_modules_and_is_no_larger_than_a_dozen(room):
+def test_a_room_names_its_modules_and_what_it_may_use(room):
     told = (room / "__init__.py").read_text().split('"""')[1]
     modules = {path.stem for path in room.glob("*.py")} - {"__init__"}
     assert {name for name in modules if f"`{name}`" not in told} == set()
-    assert len(modules) <= 12
     assert "may use" in told.replace("\n", " ") or room.name == "engine"
 
 

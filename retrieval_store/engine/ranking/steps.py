@@ -14,9 +14,9 @@ from retrieval_store.base.ranking import (
     marginally_relevant,
 )
 from retrieval_store.engine.filtering.allowed import key_of
+from retrieval_store.engine.filtering.facets import ordered
 from retrieval_store.engine.filtering.masks import among
 from retrieval_store.engine.filtering.selecting import allowed_by
-from retrieval_store.engine.filtering.values import ordered
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.nearest.late_interaction import rank_multi
 from retrieval_store.engine.nearest.search import nearest_rows

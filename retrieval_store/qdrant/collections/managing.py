@@ -35,7 +35,7 @@ from retrieval_store.qdrant.collections.requests import (
 )
 from retrieval_store.qdrant.collections.sizes import SIZES
 from retrieval_store.qdrant.collections.strict import check_indexes
-from retrieval_store.qdrant.paths import parse_path
+from retrieval_store.qdrant.filters.paths import parse_path
 from retrieval_store.qdrant.refusals import Refused, check_given, missing, wrong
 from retrieval_store.qdrant.serialised import to_write
 

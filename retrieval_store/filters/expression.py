@@ -80,7 +80,7 @@ _OF_FRONTS = (
     *(AnyElement, Beginning, Between, Containing, Differs, Equals),
     *(HasPhrase, HasTokens, InBox, InCircle, InPolygon),
 )
-# The classes that are imported here: the language's own. Of others nobody knows what they hold.
+# The classes that are imported here: the language's own. What others hold isn't known.
 NODES = frozenset(
     one for one in [*globals().values()] if isinstance(one, type) and issubclass(one, Expression)
 )

@@ -1,9 +1,9 @@
 """Leaves: conditions on what payloads have, and what evaluators may be asked by them.
 
 A leaf is a condition on a *column* (`columns`). What it means is said once, by `holds`, of one
-value of its column; a point fulfils it if it holds of any. That is enough: whoever evaluates
-expressions can ask it of each point. Who has something faster asks the leaf how to use it:
-`found_in` finds rows in what is kept of a column, `bound` is what a store elsewhere can say of it.
+value of its column; a point fulfils it if it holds of any. That is enough: any evaluator can ask it
+of each point. One that has something faster asks the leaf how to use it: `found_in` finds rows in
+what is kept of a column, `bound` is what a store elsewhere can say of it.
 """
 
 from collections.abc import Callable, Sequence
@@ -64,7 +64,7 @@ def is_fulfilled(leaf: ColumnLeaf, payload: Payload | None) -> bool:
 
 
 class RowSet(Protocol):
-    """Rows that were found; how they are held is left to whoever has the values."""
+    """Rows that were found; how they are held is left to the engine."""
 
     def mark(self, mask: Bools) -> None:
         """Set the mask, over rows, at these."""

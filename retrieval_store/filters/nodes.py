@@ -1,8 +1,8 @@
 """The nodes of expressions that need no value: combinations, ids, and whether there is a vector.
 
 A filter is a tree of frozen nodes. They say what matches, not how it is found. All that isn't a
-combination is a *leaf*. `fulfilled` is the one place that says what combinations mean: whoever
-evaluates an expression says what leaves mean to whatever it is asked of.
+combination is a *leaf*. `fulfilled` is the one place that says what combinations mean: an evaluator
+says what leaves mean for the rows, objects or points that it asks.
 """
 
 from collections.abc import Callable

@@ -6,7 +6,7 @@ from typing import TypeAlias
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, Ints
-from retrieval_store.engine.filtering.allowed import Allowed
+from retrieval_store.engine.filtering.allowed import FilterResult
 from retrieval_store.engine.nearest.kept import SearchView
 from retrieval_store.engine.nearest.trace import Trace
 from retrieval_store.engine.state.budget import BUDGET
@@ -23,7 +23,7 @@ class Asked:
     """One call: its query vectors, the vectors that are searched, and which of them are allowed."""
 
     def __init__(
-        self, view: SearchView, space: SpaceState, query: Query, allowed: Allowed, trace: Trace
+        self, view: SearchView, space: SpaceState, query: Query, allowed: FilterResult, trace: Trace
     ) -> None:
         self.view, self.space, self.query = view, space, query
         self.allowed, self.trace = allowed, trace

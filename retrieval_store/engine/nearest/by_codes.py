@@ -83,7 +83,7 @@ def _parts(asked: Asked, coded: Coded) -> _Parts:
         if slots is not None:
             together = _gathered(asked, coded, slots)
             kept = asked.view.kept.allowed
-            kept.keep_together(asked.allowed, asked.query.space, together, asked.view.state)
+            kept.keep_packed(asked.allowed, asked.query.space, together, asked.view.state)
     if together is None:
         return _all(asked, coded)
     return _Parts(together.pieces, None, together.rest)
@@ -91,7 +91,7 @@ def _parts(asked: Asked, coded: Coded) -> _Parts:
 
 def _kept(asked: Asked, coded: Coded) -> CodesTogether | None:
     """What is kept together, unless some of it had no codes and may have them now."""
-    kept = asked.allowed.together(asked.query.space)
+    kept = asked.allowed.packed(asked.query.space)
     if not isinstance(kept, CodesTogether):
         return None
     return None if len(kept.rest) and coded.count > kept.coded else kept

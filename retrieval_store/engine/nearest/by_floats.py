@@ -47,10 +47,10 @@ def by_floats(asked: Asked, which: list[int]) -> Iterator[Found]:
 def _together(asked: Asked, slots: Ints | None) -> FloatsTogether | None:
     """The allowed vectors copied together, for a filter that is used again."""
     name = asked.query.space
-    kept = asked.allowed.together(name)
+    kept = asked.allowed.packed(name)
     wanted = slots is not None and asked.may_keep(4 * asked.dimension)
     if wanted and not isinstance(kept, FloatsTogether):
         asked.admit(slots)
         kept = FloatsTogether(asked.matrix[slots])
-        asked.view.kept.allowed.keep_together(asked.allowed, name, kept, asked.view.state)
+        asked.view.kept.allowed.keep_packed(asked.allowed, name, kept, asked.view.state)
     return kept if isinstance(kept, FloatsTogether) else None

@@ -143,7 +143,7 @@ class _Search:
         whole = asked.allowed.mask is None and not asked.space.dead
         if whole:
             return True
-        kept, coded = asked.allowed.together(self._query.space), bool(self._coded.pieces)
+        kept, coded = asked.allowed.packed(self._query.space), bool(self._coded.pieces)
         if kept is not None and isinstance(kept, CodesTogether) == coded:
             return True
         return may_keep_codes(asked) if coded else asked.may_keep(4 * asked.dimension)

@@ -12,9 +12,9 @@ from retrieval_store.engine.ranking.labels import Label, Labelling, LabelsAt
 from retrieval_store.engine.ranking.rounds import grouped_in_rounds, is_asked_in_rounds
 from retrieval_store.engine.ranking.similar import (
     Rough,
+    allowed_rows,
     best_of,
     holders,
-    is_allowed,
     metric_of,
     roughly,
     shown,
@@ -88,7 +88,7 @@ def pairs(
     view: SearchView, space: str, expression: Expression | None, sample: int, limit: int
 ) -> Pairs:
     """For each of some points chosen at random, the others among them that are nearest to it."""
-    rows = holders(view, space, is_allowed(allowed_by(view, expression).mask, view.state.alive))
+    rows = holders(view, space, allowed_rows(allowed_by(view, expression).mask, view.state.alive))
     if len(rows) > sample:
         rows = np.random.default_rng().choice(rows, sample, replace=False)
     if len(rows) == 1:  # there is nothing to compare it with

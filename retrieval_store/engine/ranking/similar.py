@@ -189,6 +189,6 @@ def best_of(scores: Floats, k: int) -> Ints:
     return np.argpartition(-scores, most - 1)[:most]
 
 
-def is_allowed(mask: Bools | None, alive: Bools) -> Ints:
+def allowed_rows(mask: Bools | None, alive: Bools) -> Ints:
     """The rows that a filter allows."""
     return np.flatnonzero(alive if mask is None else mask)

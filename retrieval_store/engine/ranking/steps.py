@@ -25,9 +25,9 @@ from retrieval_store.engine.paging import page
 from retrieval_store.engine.ranking.examples import compared_by
 from retrieval_store.engine.ranking.formulas import worked_out
 from retrieval_store.engine.ranking.similar import (
+    allowed_rows,
     best_of,
     holders,
-    is_allowed,
     metric_of,
     roughly,
     shown,
@@ -206,7 +206,7 @@ def _nearest(view: SearchView, step: Step, near: Near, wanted: int, within: With
         space = view.state.special[near.space]
         return Ranked(*rank_sparse(view, space, [vector], wanted, mask, corpus)[0])
     if near.space in view.state.special:
-        rows = is_allowed(allowed_by(view, step.expression).mask, view.state.alive)
+        rows = allowed_rows(allowed_by(view, step.expression).mask, view.state.alive)
         return Ranked(*rank_multi(view, view.state.special[near.space], vector, wanted, rows))
     return _near_vectors(view, near, vector[None], wanted, step.expression)[0]
 
@@ -244,7 +244,7 @@ def _compared(
 def _rows(view: SearchView, step: Step, within: Within) -> Ints:
     if within is not None:
         return within
-    return is_allowed(allowed_by(view, step.expression).mask, view.state.alive)
+    return allowed_rows(allowed_by(view, step.expression).mask, view.state.alive)
 
 
 def _diverse(view: SearchView, step: Step, diverse: Diverse, within: Within) -> Ranked:

@@ -24,8 +24,8 @@ from retrieval_store.filters.expression import (
     Scalar,
     TextIn,
     ValueLeaf,
+    all_of,
     dotted,
-    every,
 )
 from retrieval_store.filters.limits import Parsed, checked_expression
 from retrieval_store.filters.where import parse_where
@@ -75,11 +75,11 @@ def contains(path: PayloadPath, value: Scalar) -> Expression:
     return Or((has, TextIn(path, value))) if isinstance(value, str) else has
 
 
-def all_of(given: Mapping[str, Any]) -> Parsed | None:
+def all_native(given: Mapping[str, Any]) -> Parsed | None:
     """All of the filters at once, in the form that `where` of a Collection takes; None when none of
     them restricts anything. given: by the names of the arguments, each one that `native` takes."""
     found = [native(one, name) for name, one in given.items()]
-    return as_parsed(every(*(None if one is None else one.expression for one in found)))
+    return as_parsed(all_of(*(None if one is None else one.expression for one in found)))
 
 
 def as_parsed(expression: Expression | None) -> Parsed | None:
@@ -169,7 +169,7 @@ def _of_qdrant(given: Any, name: str) -> Expression | None:
     """As a server means it for a key without an index."""
     from qdrant_client import models
 
-    from retrieval_store.qdrant.filters import parse_filter
+    from retrieval_store.qdrant.filters.parsing import parse_filter
     from retrieval_store.qdrant.refusals import Refused
 
     if not isinstance(given, models.Filter):

@@ -16,9 +16,9 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from retrieval_store.answering.leaves import Label, Labelling, Leaves, Ranked
-from retrieval_store.filters.expression import Expression, HasId, Not, every
-from retrieval_store.filters.typed.columns import SizesAt
-from retrieval_store.filters.typed.matches import Counted
+from retrieval_store.filters.columns import ValuesAt
+from retrieval_store.filters.expression import Expression, HasId, Not, all_of
+from retrieval_store.filters.values import Between
 from retrieval_store.interface.points import Fields, PointId
 from retrieval_store.interface.questions import (
     BestOfEach,
@@ -143,7 +143,7 @@ def _narrowed(step: Step, *terms: Expression | None) -> Step:
     """The step asked of points that fulfil the terms: where points are first looked for."""
     if step.prefetch:
         return replace(step, prefetch=tuple(_narrowed(one, *terms) for one in step.prefetch))
-    return replace(step, expression=every(step.expression, *terms))
+    return replace(step, expression=all_of(step.expression, *terms))
 
 
 @dataclass(slots=True)
@@ -172,8 +172,8 @@ class _Gathered:
 
     def unseen(self) -> Expression:
         """What points fulfil that have a value, and are in no group yet."""
-        some = Counted(SizesAt(self.groups.path), gte=1)
-        return every(some, Not(HasId(tuple(self.ids))) if self.ids else None) or some
+        some = Between(ValuesAt(self.groups.path, "size"), gte=1)
+        return all_of(some, Not(HasId(tuple(self.ids))) if self.ids else None) or some
 
     def not_full(self) -> Expression | None:
         """What points of groups fulfil that aren't full."""

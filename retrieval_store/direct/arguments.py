@@ -25,7 +25,7 @@ from retrieval_store.errors import (
     InvalidTypeError,
 )
 from retrieval_store.filters.documents import DOCUMENT, URI
-from retrieval_store.filters.expression import Expression, HasId, every
+from retrieval_store.filters.expression import Expression, HasId, all_of
 from retrieval_store.filters.limits import checked_expression
 from retrieval_store.filters.where import DOCUMENT_KEY, parse_where, parse_where_document
 from retrieval_store.interface.points import PointId
@@ -273,7 +273,7 @@ def filter_of(
 ) -> Expression | None:
     """Both filters and the ids in one expression; None when there is no restriction. `where` may be
     an expression already."""
-    return every(
+    return all_of(
         None if ids is None else HasId(tuple(ids)),
         None if where is None else _expression_of(where),
         None if where_document is None else parse_where_document(where_document),

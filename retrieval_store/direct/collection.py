@@ -79,7 +79,7 @@ from retrieval_store.direct.tables.results import rows_of, rows_of_copy
 from retrieval_store.direct.tables.sources import batches_from, length_of
 from retrieval_store.embeddings import DEFAULT, Default, Embeds
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
-from retrieval_store.filters.expression import Expression, HasId, Not, every
+from retrieval_store.filters.expression import Expression, HasId, Not, all_of
 from retrieval_store.interface.points import (
     Fields,
     PointId,
@@ -391,7 +391,7 @@ class Collection:
             if mode != "dense":
                 raise InvalidArgumentError(f"like goes with mode 'dense', not {mode!r}")
             sources, others = self._like(sources, like, unlike)
-            expression = every(expression, others)
+            expression = all_of(expression, others)
         options = QueryOptions(mode, alpha, fusion, exact, ef, depth)
         asker = Asker(self._embedder, self._load, self._analyzer)
         return asker.question(sources, expression, window, fields_for(wanted), options), wanted

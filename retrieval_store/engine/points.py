@@ -17,8 +17,8 @@ from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.changes import Transaction, passing_on
 from retrieval_store.engine.database.opening import create
 from retrieval_store.engine.database.pools import MemoryDatabase
+from retrieval_store.engine.filtering.facets import facet, in_order, ordered
 from retrieval_store.engine.filtering.selecting import allowed_by, select
-from retrieval_store.engine.filtering.values import counted, in_order, ordered
 from retrieval_store.engine.nearest.context import SearchView, Trace
 from retrieval_store.engine.nearest.indexing import FRESH_CELLS
 from retrieval_store.engine.paging import page
@@ -44,8 +44,8 @@ from retrieval_store.engine.storage.schema import (
 )
 from retrieval_store.engine.storage.write import Write, finish
 from retrieval_store.errors import AlreadyExistsError
+from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.expression import Expression, PayloadPath, Scalar
-from retrieval_store.filters.typed.columns import ValuesAt
 from retrieval_store.interface.points import (
     Changed,
     Fields,
@@ -233,10 +233,10 @@ class PointStore:
         return self._answer(question)[0]
 
     @traced("facet")
-    def counted(self, values: ValuesAt, expression: Expression | None) -> list[tuple[Scalar, int]]:
+    def facet(self, values: ValuesAt, expression: Expression | None) -> list[tuple[Scalar, int]]:
         """Each value with how many of the points that fulfil the expression have it, the most
         frequent ones first, and of these the least."""
-        return self.access.read_again(lambda view: counted(view, values, expression))
+        return self.access.read_again(lambda view: facet(view, values, expression))
 
     @traced("get", lambda found: returned(found[0]))
     def ordered(

@@ -1,4 +1,4 @@
-"""Conditions on documents, each one class; see `values`."""
+"""Conditions on documents, each one class; see `leaves`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from typing import Any, final
 
 from retrieval_store.base.json_values import is_unicode, shown
 from retrieval_store.errors import InvalidFilterError
+from retrieval_store.filters.leaves import Bound, Pushdown
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.patterns import compile_pattern
-from retrieval_store.filters.values import Bound, Says
 
 DOCUMENT, URI = "_document", "_uri"  # keys as which they show where a payload is all there is
 
@@ -26,9 +26,9 @@ class DocumentLeaf(Expression):
         """`holds`, made ready for many documents; what it returns is true or false to Python."""
         return self.holds
 
-    def bound(self, says: Says) -> Bound:
+    def bound(self, pushdown: Pushdown) -> Bound:
         """What a store elsewhere can say of it."""
-        return says.nothing()
+        return pushdown.nothing()
 
 
 @final
@@ -49,8 +49,8 @@ class DocumentContains(DocumentLeaf):
     def holds(self, document: str) -> bool:
         return self.text in document
 
-    def bound(self, says: Says) -> Bound:
-        return says.containing(self.text)
+    def bound(self, pushdown: Pushdown) -> Bound:
+        return pushdown.containing(self.text)
 
 
 @final

@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import (
     MAX_DEPTH,
-    And,
-    AtLeast,
     DocumentLeaf,
     Expression,
     HasId,
-    Not,
-    Or,
     ValueLeaf,
 )
+from retrieval_store.filters.nodes import COMBINATIONS, terms_of
 
 MAX_NODES = 1_000_000
 
@@ -47,15 +44,12 @@ def checked_expression(expression: Expression) -> Expression:
 
 
 def _terms(node: Expression) -> tuple[Expression, ...]:
-    match node:
-        case And(terms) | Or(terms) | AtLeast(terms):
-            return terms
-        case Not(term):
-            return (term,)
-        case ValueLeaf() | DocumentLeaf() | HasId():
-            node.check()
-            return ()
-    raise InvalidFilterError(
-        f"the filter has a term of type {type(node).__name__}, expected an expression of "
-        "retrieval_store.filters.expression"
-    )
+    if isinstance(node, COMBINATIONS):
+        return terms_of(node)
+    if not isinstance(node, ValueLeaf | DocumentLeaf | HasId):
+        raise InvalidFilterError(
+            f"the filter has a term of type {type(node).__name__}, expected an expression of "
+            "retrieval_store.filters.expression"
+        )
+    node.check()
+    return ()

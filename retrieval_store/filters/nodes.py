@@ -1,18 +1,19 @@
-"""The nodes of expressions that need no value: combinations, and ids.
+"""The nodes of expressions that need no value: combinations, ids, and whether there is a vector.
 
-A filter is a tree of frozen nodes. They say what matches, not how it is found. A *path* leads into
-a payload, one key a step. Conditions on what lies there are in `values`, on documents in
-`documents`.
+A filter is a tree of frozen nodes. They say what matches, not how it is found. All that isn't a
+combination is a *leaf*. `fulfilled` is the one place that says what combinations mean: an evaluator
+says what leaves mean for the rows, objects or points that it asks.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar, final
 
+from retrieval_store.base.arrays import Bools
 from retrieval_store.base.json_values import INT_MAX, is_unicode, shown
 from retrieval_store.errors import InvalidFilterError
 
 Scalar: TypeAlias = bool | int | float | str
-PayloadPath: TypeAlias = tuple[str, ...]
 MAX_DEPTH = 200  # levels of terms in terms: who evaluates them calls itself for each
 
 
@@ -67,6 +68,68 @@ class HasId(Expression):
                     f"the filter has the id {shown(one)}, expected a string without lone "
                     "surrogates or an integer from 0 to 2**64 - 1"
                 )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class HasVector(Expression):
+    """Points with a vector in this space."""
+
+    space: str
+
+
+COMBINATIONS = And, Or, AtLeast, Not
+
+
+def terms_of(node: Expression) -> tuple[Expression, ...]:
+    """The terms that a combination is made of; a leaf has none."""
+    if isinstance(node, (And, Or, AtLeast)):
+        return node.terms
+    return (node.term,) if isinstance(node, Not) else ()
+
+
+def all_of(*terms: Expression | None) -> Expression | None:
+    """All of the terms that aren't None at once; None when no term is left."""
+    given = tuple(term for term in terms if term is not None)
+    if len(given) <= 1:
+        return given[0] if given else None
+    return And(given)
+
+
+Asked = TypeVar("Asked", bool, Bools)  # one thing or many: whether they are asked, or fulfil it
+
+
+def fulfilled(
+    expression: Expression, asked: Asked, answer: Callable[[Expression, Asked], Asked]
+) -> Asked:
+    """Which of those that are asked fulfil the expression.
+
+    asked: a mask, (n,), or whether the only one is asked; answer: for a leaf the same, of those
+    that are asked. A term of And or Or is asked of those alone that no term before has decided.
+    """
+    match expression:
+        case And(terms):
+            for term in terms:
+                if asked is False:
+                    break
+                asked = fulfilled(term, asked, answer)
+            return asked
+        case Or(terms):
+            left = asked
+            for term in terms:
+                if left is False:
+                    break
+                left = left ^ fulfilled(term, left, answer)
+            return asked ^ left
+        case AtLeast(terms, count):
+            votes: Any = 0
+            for term in terms:
+                votes = votes + 1 * fulfilled(term, asked, answer)
+            enough: Asked = votes >= count
+            return asked & enough
+        case Not(term):
+            return asked ^ fulfilled(term, asked, answer)
+    return answer(expression, asked)
 
 
 def _is_number(one: object) -> bool:

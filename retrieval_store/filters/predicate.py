@@ -6,21 +6,10 @@ The engine never does this: it evaluates an expression to a mask over all points
 from dataclasses import dataclass
 
 from retrieval_store.base.json_values import Payload
-from retrieval_store.filters.documents import DOCUMENT, URI
-from retrieval_store.filters.expression import (
-    And,
-    AtLeast,
-    DocumentLeaf,
-    Expression,
-    HasId,
-    InSlice,
-    Not,
-    Or,
-    TypedLeaf,
-    ValueLeaf,
-    value_at,
-)
-from retrieval_store.filters.typed.columns import found_at
+from retrieval_store.filters.documents import DOCUMENT, URI, DocumentLeaf
+from retrieval_store.filters.leaves import ColumnLeaf, ValueLeaf, is_fulfilled
+from retrieval_store.filters.nodes import Expression, HasId, fulfilled
+from retrieval_store.filters.slices import InSlice
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,30 +27,24 @@ class Candidate:
         others: Payload = {DOCUMENT: self.document, URI: self.uri}
         return {**(self.payload or {}), **others}
 
+    def answer(self, leaf: Expression, asked: bool) -> bool:
+        """Whether the point is asked at all, and fulfils a leaf."""
+        if not asked:
+            return False
+        match leaf:
+            case HasId(ids):
+                return self.id in ids
+            case DocumentLeaf():
+                return self.document is not None and bool(leaf.holds(self.document))
+            case ValueLeaf():
+                return is_fulfilled(leaf, self.payload)
+            case ColumnLeaf():
+                return is_fulfilled(leaf, self.shown)
+            case InSlice():
+                return bool(leaf.of([self.id])[0])
+        raise TypeError(f"nothing is defined for {leaf!r}")
+
 
 def fulfils(point: Candidate, expression: Expression | None) -> bool:
     """Whether the point fulfils the expression; all do when it is None."""
-    match expression:
-        case None:
-            return True
-        case And(terms) | Or(terms):
-            wanted = isinstance(expression, Or)
-            for term in terms:  # no generator, which would be a second call for each level
-                if fulfils(point, term) is wanted:
-                    return wanted
-            return not wanted
-        case AtLeast(terms, count):
-            return sum(fulfils(point, term) for term in terms) >= count
-        case Not(term):
-            return not fulfils(point, term)
-        case HasId(ids):
-            return point.id in ids
-        case DocumentLeaf():
-            return point.document is not None and bool(expression.holds(point.document))
-        case ValueLeaf():
-            return bool(expression.holds(value_at(point.payload, expression.path)))
-        case TypedLeaf():
-            return bool(expression.holds(found_at(point.shown, expression.at)))
-        case InSlice():
-            return bool(expression.of([point.id])[0])
-    raise TypeError(f"nothing is defined for {expression!r}")
+    return expression is None or fulfilled(expression, True, point.answer)

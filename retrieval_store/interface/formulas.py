@@ -7,9 +7,9 @@ a finite number the query is refused, as a server refuses it.
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from retrieval_store.filters.columns import PlacesAt, ValuesAt
 from retrieval_store.filters.expression import Expression
-from retrieval_store.filters.typed.columns import PlacesAt, ValuesAt
-from retrieval_store.filters.typed.paths import Steps
+from retrieval_store.filters.paths import Steps
 
 Variable: TypeAlias = Steps | ValuesAt | PlacesAt
 """Where a formula finds a value: at a path of the payload, or among those at a path that an index

@@ -12,9 +12,9 @@ from typing import Literal, TypeAlias, cast
 from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.ranking import RRF_K, FusionKind
 from retrieval_store.base.words import Analyzer
+from retrieval_store.filters.columns import TokensAt, ValuesAt
 from retrieval_store.filters.expression import Expression, PayloadPath
-from retrieval_store.filters.typed.columns import TokensAt, ValuesAt
-from retrieval_store.filters.typed.paths import Steps
+from retrieval_store.filters.paths import Steps
 from retrieval_store.interface.formulas import Formula
 from retrieval_store.interface.points import Fields
 

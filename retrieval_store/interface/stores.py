@@ -11,8 +11,8 @@ from typing import Literal, Protocol, TypeAlias, TypeVar, get_args
 from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.words import Analyzer
+from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.expression import Expression, PayloadPath, Scalar
-from retrieval_store.filters.typed.columns import ValuesAt
 from retrieval_store.interface.points import (
     Changed,
     Content,
@@ -186,7 +186,7 @@ class EmbeddedPoints(PointsBackend, Protocol):
         """For each of some points chosen at random so many others among them that are nearest to
         it: the ids of all, the places of both of a pair among these, and the scores."""
 
-    def counted(self, values: ValuesAt, expression: Expression | None) -> list[tuple[Scalar, int]]:
+    def facet(self, values: ValuesAt, expression: Expression | None) -> list[tuple[Scalar, int]]:
         """Each value with how many of the points that match have it, the most frequent ones
         first, and of these the least."""
 

@@ -26,7 +26,10 @@ EVALUATORS = {
     DocumentLeaf: {"one point": "holds", "a cluster": "bound"},
 }
 # What an evaluator can't say, and so asks of each point.
-ASKED = {("DocumentMatches", "a cluster")}  # Qdrant has no regular expressions
+ASKED = {
+    ("DocumentMatches", "a cluster"),  # Qdrant has no regular expressions
+    ("TextRange", "a cluster"),  # nor an order of strings
+}
 
 
 def leaves(kind):

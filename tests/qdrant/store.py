@@ -2,7 +2,8 @@
 
 from retrieval_store.engine.store import Store
 from retrieval_store.interface.points import Fields, PointBatch, WriteRules
-from retrieval_store.qdrant.filters import parse_facet, parse_filter, parse_id, parse_order
+from retrieval_store.qdrant.filters.indexes import parse_facet, parse_order
+from retrieval_store.qdrant.filters.parsing import parse_filter, parse_id
 
 PAYLOADS = Fields(payload=True, document=False, uri=False)
 IDS = Fields(payload=False, document=False, uri=False)
@@ -43,7 +44,7 @@ class Payloads:
     def facet(self, key, given=None):
         """Values with how many points have them."""
         at = parse_facet(key, self.indexes)
-        return self.points.counted(at, parse_filter(given, self.indexes))
+        return self.points.facet(at, parse_filter(given, self.indexes))
 
     def ordered(self, by, limit=10, given=None):
         """Points, and by which of their values they come."""

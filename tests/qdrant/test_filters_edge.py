@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from qdrant_client import models
 
 from retrieval_store.filters.predicate import Candidate, fulfils
-from retrieval_store.qdrant.filters import parse_filter
+from retrieval_store.qdrant.filters.parsing import parse_filter
 from tests.helpers.filter_strategies import EXAMPLES
 from tests.often import times
 from tests.qdrant import strategies

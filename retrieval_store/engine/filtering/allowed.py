@@ -23,21 +23,21 @@ FEW = 16  # rows of which it is worth to find out whether they changed what is k
 Key: TypeAlias = tuple[tuple[type, ...], bytes]
 
 
-class Together(Protocol):
+class Packed(Protocol):
     """What is kept together of the points that a filter allows; to this room it is nothing more."""
 
     @property
     def nbytes(self) -> int: ...
 
 
-class Allowed:
+class FilterResult:
     """The points that a filter allows, in one state.
 
     mask: over rows, None when nothing is filtered; count: how many there are; key: of the filter,
     see `key_of`.
     """
 
-    rows = NOTHING_STALE  # nobody merges what filters allow
+    rows = NOTHING_STALE  # results of filters are never merged
 
     def __init__(self, mask: Bools | None, count: int, key: Key | None = None) -> None:
         self.key = key
@@ -46,7 +46,7 @@ class Allowed:
         self.uses = 0
         self._slots: dict[str, Ints] = {}
         self._bits: dict[str, Bits] = {}
-        self._together: dict[str, Together] = {}
+        self._packed: dict[str, Packed] = {}
 
     def slots(self, space: SpaceState) -> Ints | None:
         """The slots of those that have a vector in the space, in the order of rows; None for all
@@ -82,21 +82,21 @@ class Allowed:
 
     def followed_by(
         self, mask: Bools, changed: Ints, spaces: Mapping[str, SpaceState]
-    ) -> "Allowed":
+    ) -> "FilterResult":
         """What is allowed now: the same, but for rows that have changed. What is kept of vectors
         is kept on where these are the same."""
         assert self.mask is not None
         before, now = self.mask[changed[changed < len(self.mask)]], mask[changed]
         difference = int(np.count_nonzero(now)) - int(np.count_nonzero(before))
-        after = Allowed(mask, self.count + difference, self.key)
+        after = FilterResult(mask, self.count + difference, self.key)
         after.uses = self.uses
         if len(changed) <= FEW and np.array_equal(before, now):
             for name, slots in self._slots.items():
                 if name in spaces and self._has_slots(slots, changed[now], spaces[name]):
                     after._slots[name] = slots
-                    if name in self._together:
-                        after._together[name] = self._together[name]
-        if len(after._together) < len(self._together):  # to be copied again at a second use only
+                    if name in self._packed:
+                        after._packed[name] = self._packed[name]
+        if len(after._packed) < len(self._packed):  # to be copied again at a second use only
             after.uses = -1
         return after
 
@@ -107,20 +107,20 @@ class Allowed:
         places = [int(np.count_nonzero(self.mask[:row])) for row in rows.tolist()]
         return np.array_equal(slots[places], space.slot_of_row[rows])
 
-    def together(self, space: str) -> Together | None:
+    def packed(self, space: str) -> Packed | None:
         """What is kept together of their vectors."""
-        return self._together.get(space)
+        return self._packed.get(space)
 
-    def keep_together(self, space: str, together: Together) -> None:
+    def keep_packed(self, space: str, packed: Packed) -> None:
         """Keep it."""
-        self._together[space] = together
+        self._packed[space] = packed
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory in use, or soon to be: slots are worked out when they are needed."""
         mask = 0 if self.mask is None else self.mask.nbytes + 8 * self.count
         mask += sum(bits.nbytes for bits in list(self._bits.values()))
-        return mask + sum(kept.nbytes for kept in list(self._together.values()))
+        return mask + sum(kept.nbytes for kept in list(self._packed.values()))
 
 
 class AllowedCache:
@@ -139,31 +139,31 @@ class AllowedCache:
         """The step to the state at `seq` added these rows, or changed anything of them."""
         self._kept.note(seq, rows)
 
-    def at(self, key: Key | None, state: State) -> tuple[Allowed | None, Ints]:
+    def at(self, key: Key | None, state: State) -> tuple[FilterResult | None, Ints]:
         """What was kept under the key, and the rows for which the state may have it otherwise."""
         if key is None or not self._kept.holds(key):
             return None, NOTHING_STALE
-        layers: Layers[Allowed] = self._kept.at(key, state.head.seq, len(state.pks))
+        layers: Layers[FilterResult] = self._kept.at(key, state.head.seq, len(state.pks))
         return (layers.segments[0] if layers.segments else None), layers.stale
 
-    def keep(self, allowed: Allowed, state: State) -> None:
+    def keep(self, allowed: FilterResult, state: State) -> None:
         """Keep what is allowed in a state."""
         if allowed.key is not None:
             self._kept.keep(allowed.key, state.head.seq, Layers((allowed,), NOTHING_STALE))
 
-    def keep_together(self, allowed: Allowed, space: str, together: Together, state: State) -> None:
+    def keep_packed(self, allowed: FilterResult, space: str, packed: Packed, state: State) -> None:
         """Keep that too, if what is allowed is still kept."""
         with self._lock:
             kept, _ = self.at(allowed.key, state)
             if kept is allowed:
-                allowed.keep_together(space, together)
+                allowed.keep_packed(space, packed)
                 self.keep(allowed, state)
 
 
 def key_of(expression: Expression | None) -> Key | None:
     """What tells filters apart: their nodes' types and contents, since True equals 1 to Python but
-    not to a filter. None for one that has no such form, or has nodes of the user's own, of which
-    nobody knows what they hold."""
+    not to a filter. None for one that has no such form, or has nodes of the user's own,
+    which may hold anything."""
     if expression is None:
         return (), b""
     types = tuple(map(type, walk(expression, within=True)))

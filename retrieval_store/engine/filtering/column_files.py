@@ -33,7 +33,7 @@ KIND = "columns"
 @dataclass(frozen=True, slots=True)
 class Values:
     """What some points have at a path. rows: of the state, ascending; stale: rows that were written
-    since, or that nobody knew."""
+    since, or that the writer didn't know."""
 
     rows: Ints
     values: list[Any]

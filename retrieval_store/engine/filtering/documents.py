@@ -33,7 +33,7 @@ Said: TypeAlias = npt.NDArray[np.int8]
 @dataclass(frozen=True, slots=True)
 class Answers:
     """What a condition says of documents. of_row: (rows,) 1 where it holds, 0 where it doesn't,
-    UNKNOWN where nobody has asked. It is filled in by whoever asks: all readers for whom a row
+    UNKNOWN where it wasn't asked. It is filled in by those who ask: all readers for whom a row
     isn't stale find the same."""
 
     of_row: Said
@@ -66,7 +66,7 @@ def holding(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
 
 def _was_asked(view: FilterView, leaf: DocumentLeaf) -> bool:
     """Whether it was asked lately, so that it is worth keeping what is found out. What a leaf of a
-    user's own holds, nobody knows."""
+    user's own holds isn't known."""
     if type(leaf) not in NODES:
         return False
     asked = view.kept.asked

@@ -1,17 +1,20 @@
 """Filters → masks: which rows of the state fulfil an expression.
 
-What columns can answer is looked up in them. Where that leaves few points, these are looked at for
-all that is left to be asked, before a column is built of all points: `Evaluation` does the same
-with columns of these few alone. What only the document can answer is asked last.
+An expression is compiled, and then run. Compiled, equalities of one column are one, and of the
+terms of an And or Or those come first that can be looked up as they are. Where columns lack rows,
+all others are one leaf after them (`_Unread`): if few points are left to it, these are looked at
+for all that it asks, before a column is built of all points, which is the same evaluation, over
+columns of these few alone. What only documents can answer is asked last.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.engine.filtering.columns import (
-    ColumnKey,
     Columns,
     column_mask,
     columns_at,
@@ -21,25 +24,27 @@ from retrieval_store.engine.filtering.columns import (
 )
 from retrieval_store.engine.filtering.documents import asking, holding, is_listed
 from retrieval_store.engine.filtering.kept import KEYS_NOTED, FilterView
+from retrieval_store.engine.filtering.segments import keys_of
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.non_dense import read_blobs
 from retrieval_store.engine.storage.records import read_records, read_values
 from retrieval_store.engine.storage.schema import pks_of_ids, to_id
-from retrieval_store.filters.expression import (
+from retrieval_store.filters.columns import Column
+from retrieval_store.filters.documents import DocumentLeaf
+from retrieval_store.filters.expression import joined, walk
+from retrieval_store.filters.leaves import ColumnLeaf, ValueLeaf, column_of
+from retrieval_store.filters.nodes import (
     And,
     AtLeast,
-    DocumentLeaf,
     Expression,
     HasId,
+    HasVector,
     Not,
     Or,
-    TypedLeaf,
-    ValueLeaf,
-    joined,
-    walk,
+    fulfilled,
 )
-from retrieval_store.filters.typed.columns import keys_of
-from retrieval_store.filters.typed.points import HasVector, InSlice
+from retrieval_store.filters.paths import PayloadPath, Steps
+from retrieval_store.filters.slices import InSlice
 
 # In the time in which one row is read into a column: what it costs to begin to look at points, what
 # each of them costs, and how many rows a condition is looked up for.
@@ -54,18 +59,19 @@ def matching(
     candidates = view.state.alive if candidates is None else candidates
     if expression is None:
         return candidates
-    return Evaluation(view, columns_at(view, _paths([expression]))).mask(expression, candidates)
+    return Evaluation(view, columns_at(view, _columns_of([expression]))).mask(
+        expression, candidates
+    )
 
 
 def among(view: FilterView, expression: Expression, rows: Ints) -> Bools:
     """For each of these rows, ascending and of living points, whether it fulfils the expression."""
-    paths, height = _paths([expression]), len(view.state.pks)
-    columns = columns_at(view, paths)
-    lacking = [path for path in paths if len(columns[path].stale)]
+    columns, height = columns_at(view, _columns_of([expression])), len(view.state.pks)
+    lacking = [column for column, kept in columns.items() if len(kept.stale)]
     if lacking:
         few = is_worth_looking(view, columns, lacking, len(rows))
     else:
-        few = BEGUN + LOOKED_AT * len(rows) <= (1 + len(paths)) * height / LOOKED_UP
+        few = BEGUN + LOOKED_AT * len(rows) <= (1 + len(columns)) * height / LOOKED_UP
     if few:
         return look(view, expression, rows)
     candidates = np.zeros(height, np.bool_)
@@ -75,27 +81,32 @@ def among(view: FilterView, expression: Expression, rows: Ints) -> Bools:
 
 def look(view: FilterView, expression: Expression, rows: Ints) -> Bools:
     """The same, by reading these points alone."""
-    columns = columns_of_few(view, rows, [*_paths([expression])])
+    columns = columns_of_few(view, rows, [*_columns_of([expression])])
     return Evaluation(view, columns, rows).mask(expression, np.ones(len(rows), np.bool_))
 
 
 def is_worth_looking(
-    view: FilterView, columns: Columns, lacking: Sequence[ColumnKey], count: int
+    view: FilterView, columns: Columns, lacking: Sequence[Column], count: int
 ) -> bool:
     """Whether to look at so many points rather than to bring the columns that lack rows up to date;
     if so, that is noted. What looking has cost already counts with it: a key that is asked for
     again and again gets its column when a quarter as much was spent without it as building it
     takes, so that no filter takes much longer than if it had been built at once."""
+    building: dict[PayloadPath, int] = {}  # rows to be read, by key: once for all its columns
+    for column in lacking:
+        key = keys_of(column)
+        building[key] = max(building.get(key, 0), len(columns[column].stale))
     spent, price = view.kept.spent, BEGUN + LOOKED_AT * count
-    building = sum(len(columns[path].stale) for path in lacking)
-    if price + sum(spent.get(path, 0.0) for path in lacking) > building / 4:
+    if price + sum(spent.get(key, 0.0) for key in building) > sum(building.values()) / 4:
         return False
     if len(spent) > KEYS_NOTED:
         spent.clear()
-    for path in lacking:
-        spent[path] = spent.get(path, 0.0) + price / len(lacking)
-    key = ".".join(map(str, keys_of(lacking[0])))
-    view.remarks.append(f"{count} points were read for {key!r}: the values of all aren't kept yet")
+    for key in building:
+        spent[key] = spent.get(key, 0.0) + price / len(building)
+    first = ".".join(map(str, keys_of(lacking[0])))
+    view.remarks.append(
+        f"{count} points were read for {first!r}: the values of all aren't kept yet"
+    )
     return True
 
 
@@ -103,43 +114,37 @@ def split(view: FilterView, expression: Expression) -> tuple[Expression | None, 
     """The part of an expression that can be looked up as it is, and what must hold besides, for
     which points must be read."""
     terms = joined(expression.terms, negated=True) if isinstance(expression, And) else [expression]
-    known, others = parted(view, columns_at(view, _paths(terms)), terms)
+    known, others = _parted(view, columns_at(view, _columns_of([expression])), terms)
     return And(tuple(known)) if known else None, And(tuple(others)) if others else None
 
 
-def parted(
+def _parted(
     view: FilterView, columns: Columns, terms: Iterable[Expression]
 ) -> tuple[list[Expression], list[Expression]]:
-    """The terms that can be looked up as they are, and those for which points must be read."""
-    known: list[Expression] = []
-    others: list[Expression] = []
+    """The terms that can be looked up as they are, and those for which points must be read; among
+    either those last that documents must answer."""
+    parts: tuple[list[Expression], ...] = ([], [], [], [])
     for term in terms:
-        (others if _reads(view, columns, term) else known).append(term)
-    return _documents_last(known), _documents_last(others)
+        reads = documents = False
+        for node in (term,) if isinstance(term, ColumnLeaf) else walk(term):
+            if isinstance(node, ColumnLeaf):
+                reads = reads or not _is_looked_up(node) or len(columns[column_of(node)].stale) > 0
+            elif isinstance(node, DocumentLeaf):
+                documents = True
+                reads = reads or not is_listed(view, node)
+        parts[2 * reads + documents].append(term)
+    return parts[0] + parts[1], parts[2] + parts[3]
 
 
-def _reads(view: FilterView, columns: Columns, expression: Expression) -> bool:
-    for node in walk(expression):
-        if isinstance(node, ValueLeaf | TypedLeaf):
-            if not _is_looked_up(node) or len(columns[_column(node)].stale):
-                return True
-        elif isinstance(node, DocumentLeaf) and not is_listed(view, node):
-            return True
-    return False
-
-
-def _paths(terms: Iterable[Expression]) -> dict[ColumnKey, None]:
+def _columns_of(terms: Iterable[Expression]) -> dict[Column, None]:
     """The columns in which something is looked up, each once, in their order."""
     nodes = (node for term in terms for node in walk(term))
-    return {
-        _column(node): None
-        for node in nodes
-        if isinstance(node, ValueLeaf | TypedLeaf) and _is_looked_up(node)
-    }
+    leaves = (node for node in nodes if isinstance(node, ColumnLeaf))
+    return {column_of(leaf): None for leaf in leaves if _is_looked_up(leaf)}
 
 
-def _column(node: ValueLeaf | TypedLeaf) -> ColumnKey:
-    return node.at if isinstance(node, TypedLeaf) else node.path
+def _is_looked_up(leaf: ColumnLeaf) -> bool:
+    return type(leaf).found_in is not ColumnLeaf.found_in
 
 
 def _is_simple(term: Expression) -> bool:
@@ -149,25 +154,23 @@ def _is_simple(term: Expression) -> bool:
     return not isinstance(term, And | Or | AtLeast)
 
 
-def _is_looked_up(node: ValueLeaf | TypedLeaf) -> bool:
-    return type(node).found_in is not ValueLeaf.found_in
+@dataclass(frozen=True, slots=True)
+class _Unread(Expression):
+    """Terms of an And or Or that ask columns which lack rows, as one leaf: as they were given, for
+    points that are looked at, and compiled. columns: all that they ask; simple: whether some of
+    them have no terms of their own, by which no point may be left to a column."""
 
-
-def _documents_last(terms: list[Expression]) -> list[Expression]:
-    return sorted(terms, key=_reads_documents) if len(terms) > 1 else terms
-
-
-def _reads_documents(expression: Expression) -> bool:
-    return not isinstance(expression, ValueLeaf | TypedLeaf) and any(
-        isinstance(node, DocumentLeaf) for node in walk(expression)
-    )
+    given: Expression
+    compiled: Expression
+    columns: tuple[Column, ...]
+    simple: bool
 
 
 class Evaluation:
     """Expressions asked of the points of a state, or of some of them. Masks are over these.
 
-    columns: of all paths that are looked up, kept ones, which may lack rows; rows: of the points
-    that are meant, None for all of the state.
+    columns: all in which something is looked up, as they are kept, and so may lack rows; rows: of
+    the points that are meant, None for all of the state.
     """
 
     def __init__(self, view: FilterView, columns: Columns, rows: Ints | None = None) -> None:
@@ -175,75 +178,75 @@ class Evaluation:
 
     def mask(self, expression: Expression, candidates: Bools) -> Bools:
         """The candidates that fulfil the expression."""
-        if isinstance(expression, And | Or | AtLeast):  # which part their own terms
-            return self._of(expression, candidates)
-        return self._left([expression], candidates, wanted=True)
+        lazily = bool(self._lacking(self._columns))
+        return fulfilled(self._compiled_alone(expression, lazily), candidates, self._answer)
 
-    def _left(self, terms: Iterable[Expression], candidates: Bools, wanted: bool) -> Bools:
-        """The candidates that fulfil all of the terms, or unless `wanted` none of them."""
-        known, others = parted(self._view, self._columns, terms)
-        for term in known:
-            candidates = self._less(self._of(term, candidates), candidates, wanted)
-        lacking = self._lacking(others)
-        if lacking:
-            count = int(np.count_nonzero(candidates))
-            if is_worth_looking(self._view, self._columns, lacking, count):
-                both = (And if wanted else Or)(tuple(others))
-                return self._less(self._looked_at(both, candidates), candidates, wanted)
-            if self._lacking(filter(_is_simple, others)):
-                self._columns |= current_columns(self._view, self._columns)
-        for term in others:
-            candidates = self._less(self._of(term, candidates), candidates, wanted)
-        return candidates
+    def _compiled_alone(self, expression: Expression, lazily: bool) -> Expression:
+        """Compiled as the only term there is."""
+        alone = And((expression,)) if lazily and _is_simple(expression) else expression
+        return self._compiled(alone, lazily)
 
-    def _lacking(self, terms: Iterable[Expression]) -> list[ColumnKey]:
-        return [path for path in _paths(terms) if len(self._columns[path].stale)]
-
-    def _less(self, found: Bools, candidates: Bools, wanted: bool) -> Bools:
-        return found if wanted else candidates & ~found
-
-    def _of(self, expression: Expression, candidates: Bools) -> Bools:
+    def _compiled(self, expression: Expression, lazily: bool) -> Expression:
+        """lazily: whether columns may still lack rows when it is asked. Calls itself once a level,
+        since expressions may be as deep as a filter may be nested."""
         match expression:
-            case And(terms):
-                return self._left(joined(terms, negated=True), candidates, wanted=True)
-            case Or(terms):
-                none = self._left(joined(terms, negated=False), candidates, wanted=False)
-                return candidates & ~none
+            case And(terms) | Or(terms):
+                kind: type[And] | type[Or] = type(expression)
+                terms = tuple(joined(terms, negated=kind is And))
+                known, others = _parted(self._view, self._columns, terms)
+                lacking = self._lacking(_columns_of(others)) if lazily else []
+                simple = bool(lacking and self._lacking(_columns_of(filter(_is_simple, others))))
+                inner = partial(self._compiled, lazily=bool(lacking) and not simple)
+                unread = [*map(inner, others)]
+                if lacking and (known or simple):
+                    given, together = kind(tuple(others)), _of_one(kind, unread)
+                    unread = [_Unread(given, together, tuple(lacking), simple)]
+                return _of_one(kind, [*map(inner, known), *unread])
             case AtLeast(terms, count):
-                votes = np.zeros(len(candidates), np.int32)
-                for term in terms:
-                    votes += self._left([term], candidates, wanted=True)
-                return candidates & (votes >= count)
+                alone = partial(self._compiled_alone, lazily=lazily)
+                return AtLeast(tuple(map(alone, terms)), count)
             case Not(term):
-                return candidates & ~self._of(term, candidates)
-            case ValueLeaf() | TypedLeaf():
-                return self._of_value(expression, candidates)
-            case HasVector(space):
-                places = np.flatnonzero(candidates)
-                has = rows_with_vector(self._view, space, self._at(places))
-                return _marked(candidates, places, has)
-            case InSlice():
-                places = np.flatnonzero(candidates)
-                return _marked(candidates, places, expression.of(self._ids(places)))
+                return Not(self._compiled(term, lazily))
+        return expression
+
+    def _answer(self, leaf: Expression, candidates: Bools) -> Bools:
+        """The candidates that fulfil a leaf."""
+        match leaf:
+            case ColumnLeaf():
+                return self._of_column(leaf, candidates)
+            case _Unread(given, compiled):
+                if self._is_worth_looking(leaf, candidates):
+                    places = np.flatnonzero(candidates)
+                    return _marked(candidates, places, look(self._view, given, self._at(places)))
+                return fulfilled(compiled, candidates, self._answer)
             case HasId(ids):
                 return self._with_ids(ids, candidates)
-            case DocumentLeaf():
-                places = np.flatnonzero(candidates)
-                return _marked(
-                    candidates, places, holding(self._view, expression, self._at(places))
-                )
-        raise TypeError(f"no mask is defined for {expression!r}")
-
-    def _looked_at(self, expression: Expression, candidates: Bools) -> Bools:
         places = np.flatnonzero(candidates)
-        return _marked(candidates, places, look(self._view, expression, self._at(places)))
+        return _marked(candidates, places, self._of_points(leaf, places))
 
-    def _of_value(self, leaf: ValueLeaf | TypedLeaf, candidates: Bools) -> Bools:
-        mask = None
-        if _is_looked_up(leaf):
-            mask = column_mask(self._columns[_column(leaf)], leaf, len(candidates))
-            if self._rows is None and isinstance(leaf, ValueLeaf):  # others have no files
-                note_use(self._view, leaf.path)
+    def _is_worth_looking(self, unread: _Unread, candidates: Bools) -> bool:
+        """Whether to look at the candidates alone. If not, the columns are brought up to date, but
+        where terms of the terms may still leave few of them."""
+        lacking = self._lacking(unread.columns)
+        if not lacking:
+            return False
+        count = int(np.count_nonzero(candidates))
+        if is_worth_looking(self._view, self._columns, lacking, count):
+            return True
+        if unread.simple:
+            self._columns |= current_columns(self._view, self._columns)
+        return False
+
+    def _lacking(self, columns: Iterable[Column]) -> list[Column]:
+        return [column for column in columns if len(self._columns[column].stale)]
+
+    def _of_column(self, leaf: ColumnLeaf, candidates: Bools) -> Bools:
+        mask, column = None, column_of(leaf)
+        kept = self._columns.get(column)
+        if kept is not None:
+            mask = column_mask(kept, leaf, len(candidates))
+            if self._rows is None and not isinstance(column.path, Steps):  # these have no files
+                note_use(self._view, column.path)
         if mask is None:
             assert isinstance(leaf, ValueLeaf)
             return self._asked(leaf, candidates)
@@ -257,6 +260,18 @@ class Evaluation:
         (values,) = read_values(self._view.connection, pks, [leaf.path])
         holds = asking(leaf, leaf.holds)
         return _marked(candidates, places, [bool(holds(value)) for value in values])
+
+    def _of_points(self, leaf: Expression, places: Ints) -> Bools:
+        """For each of the points at these places whether it fulfils a leaf that payloads don't
+        answer."""
+        match leaf:
+            case HasVector(space):
+                return rows_with_vector(self._view, space, self._at(places))
+            case InSlice():
+                return leaf.of(self._ids(places))
+            case DocumentLeaf():
+                return holding(self._view, leaf, self._at(places))
+        raise TypeError(f"no mask is defined for {leaf!r}")
 
     def _with_ids(self, ids: Sequence[str | int], candidates: Bools) -> Bools:
         found = np.fromiter(pks_of_ids(self._view.connection, ids).values(), np.int64)
@@ -272,6 +287,11 @@ class Evaluation:
     def _at(self, places: Ints) -> Ints:
         """The rows of the state at these places."""
         return places if self._rows is None else self._rows[places]
+
+
+def _of_one(kind: type[And] | type[Or], terms: list[Expression]) -> Expression:
+    """The terms as one."""
+    return terms[0] if len(terms) == 1 else kind(tuple(terms))
 
 
 def rows_with_vector(view: FilterView, space: str, rows: Ints) -> Bools:

@@ -7,7 +7,7 @@ Rows here are whatever integers the caller numbers its points with. Equality is 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, compress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from retrieval_store.base.arrays import Ints
 from retrieval_store.engine.filtering.groups import Chosen, Groups, Run, grouped, runs_of
-from retrieval_store.filters.expression import Scalar
-from retrieval_store.filters.typed.leaf import Interval
+from retrieval_store.filters.leaves import Interval
+from retrieval_store.filters.nodes import Scalar
 
 Number: TypeAlias = int | float
 CLOSE = 4  # integers lie close together where their span is less than so many times their number
@@ -85,34 +85,26 @@ class Postings:
         """Bytes of memory in its arrays."""
         return self.groups.nbytes + sum(part.values.nbytes for part in self.numbers)
 
-    def equal(self, values: Sequence[Scalar]) -> Chosen:
-        """The rows of any of the values."""
-        found = [self.false + value for value in values if isinstance(value, bool)]
-        found += [self.texts[v] for v in values if isinstance(v, str) and v in self.texts]
-        numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-        if numbers:
-            found += [number for part in self.numbers for number in part.equal(numbers)]
-        return Chosen(self.groups, runs_of(found))
+    def equal(self, values: Sequence[Scalar], loose: bool) -> Chosen:
+        """The rows of any of the values; unless `loose`, integers equal no floats."""
+        return Chosen(self.groups, runs_of(self._numbers_of(values, loose)))
 
-    def same(self, values: Sequence[Scalar]) -> Chosen:
-        """The rows of any of the values, of which integers are no floats."""
-        return Chosen(self.groups, runs_of(self._same(values)))
-
-    def but(self, values: Sequence[Scalar]) -> Chosen:
+    def other_than(self, values: Sequence[Scalar], loose: bool) -> Chosen:
         """The rows of any other value."""
-        stops = [(number, number + 1) for number in sorted(set(self._same(values)))]
+        stops = [(n, n + 1) for n in sorted(set(self._numbers_of(values, loose)))]
         edges = [0, *chain.from_iterable(stops), self.false + 2]
         runs = [(edges[i], edges[i + 1]) for i in range(0, len(edges), 2)]
         return Chosen(self.groups, [run for run in runs if run[0] < run[1]])
 
-    def _same(self, values: Sequence[Scalar]) -> list[int]:
-        """The numbers of those that are there."""
-        found = [self.false + value for value in values if type(value) is bool]
+    def _numbers_of(self, values: Sequence[Scalar], loose: bool) -> list[int]:
+        """The numbers of those of the values that are there."""
+        found = [self.false + value for value in values if isinstance(value, bool)]
         found += [self.texts[v] for v in values if isinstance(v, str) and v in self.texts]
-        for kind, dtypes in ((int, "iu"), (float, "f")):
-            numbers = [v for v in values if type(v) is kind]
-            parts = [part for part in self.numbers if part.values.dtype.kind in dtypes]
-            found += [number for part in parts for number in part.equal(numbers)]
+        numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+        for part in self.numbers if numbers else ():
+            is_float = part.values.dtype.kind == "f"
+            alike = [n for n in numbers if loose or isinstance(n, float) is is_float]
+            found += part.equal(alike)
         return found
 
     def distinct(self) -> list[Scalar]:
@@ -120,22 +112,14 @@ class Postings:
         numbers = [number for part in self.numbers for number in part.values.tolist()]
         return [*self.texts, *numbers, False, True]
 
-    def texts_that(self, holds: Callable[[str], bool]) -> Chosen:
-        """The rows of strings of which something holds."""
-        return Chosen(self.groups, runs_of([n for text, n in self.texts.items() if holds(text)]))
-
     def between(self, bounds: Interval) -> Chosen:
         """The rows of numbers inside the bounds."""
         return Chosen(self.groups, [part.between(bounds) for part in self.numbers])
 
-    def containing(self, text: str, ignore_case: bool) -> Chosen:
-        """The rows of strings that have the text in them."""
-        if ignore_case:
-            text = text.casefold()
-            found = [number for held, number in self.texts.items() if text in held.casefold()]
-        else:
-            found = [number for held, number in self.texts.items() if text in held]
-        return Chosen(self.groups, runs_of(found))
+    def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> Chosen:
+        """The rows of the strings that fulfil something, which is asked of all at once."""
+        chosen = compress(self.texts.values(), fulfil([*self.texts]))
+        return Chosen(self.groups, runs_of([*chosen]))
 
 
 def build(rows: Ints, values: Sequence[Any]) -> Postings:
@@ -175,7 +159,10 @@ _Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]
 
 def _integers(places: Ints, integers: Sequence[int]) -> Iterator[_Part]:
     try:
-        yield from _array(places, integers, np.int64)
+        if len(integers) and integers.count(integers[0]) == len(integers):  # sizes, mostly
+            yield places, np.full(len(integers), integers[0], np.int64)
+        else:
+            yield from _array(places, integers, np.int64)
     except OverflowError:
         small = np.array([integer < 2**63 for integer in integers])
         yield from _array(places[small], [i for i in integers if i < 2**63], np.int64)

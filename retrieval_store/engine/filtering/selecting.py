@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints
-from retrieval_store.engine.filtering.allowed import Allowed, Key, key_of
+from retrieval_store.engine.filtering.allowed import FilterResult, Key, key_of
 from retrieval_store.engine.filtering.kept import FilterView
 from retrieval_store.engine.filtering.masks import among, matching, split
 from retrieval_store.engine.state.state import rows_of
@@ -60,7 +60,7 @@ def _is_kept(view: FilterView, expression: Expression) -> bool:
     return kept is not None and len(stale) <= FOLLOWED
 
 
-def allowed_by(view: FilterView, expression: Expression | None) -> Allowed:
+def allowed_by(view: FilterView, expression: Expression | None) -> FilterResult:
     """What an expression allows, worked out now or kept from before."""
     key = key_of(expression)
     kept = _kept(view, key, expression)
@@ -68,15 +68,15 @@ def allowed_by(view: FilterView, expression: Expression | None) -> Allowed:
         kept.uses += 1
         return kept
     if expression is None:
-        allowed = Allowed(None, view.state.count, key)
+        allowed = FilterResult(None, view.state.count, key)
     else:
         mask = matching(view, expression)
-        allowed = Allowed(mask, int(np.count_nonzero(mask)), key)
+        allowed = FilterResult(mask, int(np.count_nonzero(mask)), key)
     view.kept.allowed.keep(allowed, view.state)
     return allowed
 
 
-def _kept(view: FilterView, key: Key | None, expression: Expression | None) -> Allowed | None:
+def _kept(view: FilterView, key: Key | None, expression: Expression | None) -> FilterResult | None:
     """What was kept of an expression, brought up to date by asking the rows that have changed; None
     where that is nothing, or rows are too many."""
     kept, stale = view.kept.allowed.at(key, view.state)
@@ -110,7 +110,7 @@ def _first(view: FilterView, expression: Expression, wanted: int) -> Ints:
                 return np.concatenate(pieces)[:wanted]
         found, mask = np.concatenate([*pieces, np.empty(0, np.int64)]), np.zeros_like(candidates)
         mask[found] = True
-    allowed = Allowed(mask, int(np.count_nonzero(mask)), key_of(expression))
+    allowed = FilterResult(mask, int(np.count_nonzero(mask)), key_of(expression))
     view.kept.allowed.keep(allowed, view.state)
     return found
 

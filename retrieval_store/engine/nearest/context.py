@@ -12,7 +12,7 @@ from retrieval_store.answering import leaves as answering
 from retrieval_store.base.arrays import Floats, Ints, Matrix
 from retrieval_store.base.tracing import Attributes
 from retrieval_store.engine.codes.segments import SpaceCodes
-from retrieval_store.engine.filtering.allowed import Allowed
+from retrieval_store.engine.filtering.allowed import FilterResult
 from retrieval_store.engine.filtering.kept import KeptFilters
 from retrieval_store.engine.nearest.indexing import SpaceIndex
 from retrieval_store.engine.nearest.planner import Plan
@@ -103,7 +103,7 @@ class SearchContext:
         vectors: Matrix,
         k: int,
         within: float | None,
-        allowed: Allowed,
+        allowed: FilterResult,
         trace: Trace,
     ) -> None:
         self.view, self.space, self.vectors, self.k, self.within = view, space, vectors, k, within

@@ -66,12 +66,12 @@ def by_floats(context: SearchContext, which: list[int]) -> Iterator[Neighbors]:
 def _together(context: SearchContext, slots: Ints | None) -> FloatsTogether | None:
     """The allowed vectors copied together, for a filter that is used again."""
     name = context.space.space.name
-    kept = context.allowed.together(name)
+    kept = context.allowed.packed(name)
     wanted = slots is not None and context.may_keep(4 * context.dimension)
     if wanted and not isinstance(kept, FloatsTogether):
         context.admit(slots)
         kept = FloatsTogether(context.matrix[slots])
-        context.view.kept.allowed.keep_together(context.allowed, name, kept, context.view.state)
+        context.view.kept.allowed.keep_packed(context.allowed, name, kept, context.view.state)
     return kept if isinstance(kept, FloatsTogether) else None
 
 
@@ -140,7 +140,7 @@ def _parts(context: SearchContext, coded: Coded) -> _Parts:
         if slots is not None:
             together = _gathered(context, coded, slots)
             kept = context.view.kept.allowed
-            kept.keep_together(
+            kept.keep_packed(
                 context.allowed, context.space.space.name, together, context.view.state
             )
     if together is None:
@@ -150,7 +150,7 @@ def _parts(context: SearchContext, coded: Coded) -> _Parts:
 
 def _kept(context: SearchContext, coded: Coded) -> CodesTogether | None:
     """What is kept together, unless some of it had no codes and may have them now."""
-    kept = context.allowed.together(context.space.space.name)
+    kept = context.allowed.packed(context.space.space.name)
     if not isinstance(kept, CodesTogether):
         return None
     return None if len(kept.rest) and coded.count > kept.coded else kept

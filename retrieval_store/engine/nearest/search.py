@@ -152,7 +152,7 @@ class _Search:
         whole = context.allowed.mask is None and not context.space.dead
         if whole:
             return True
-        kept, coded = context.allowed.together(self._near.space), bool(self._coded.pieces)
+        kept, coded = context.allowed.packed(self._near.space), bool(self._coded.pieces)
         if kept is not None and isinstance(kept, CodesTogether) == coded:
             return True
         return may_keep_codes(context) if coded else context.may_keep(4 * context.dimension)

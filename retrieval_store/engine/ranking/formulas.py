@@ -16,10 +16,10 @@ from retrieval_store.engine.filtering.masks import among
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.storage.records import has_anything, read_exactly
 from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.dates import micros_in
-from retrieval_store.filters.typed.columns import ValuesAt
-from retrieval_store.filters.typed.geo import distances
-from retrieval_store.filters.typed.paths import EACH, Steps, found_in, items_of
+from retrieval_store.filters.geo import distances
+from retrieval_store.filters.paths import EACH, Steps, found_in, items_of
 from retrieval_store.interface.formulas import (
     Apply,
     Combine,
@@ -145,6 +145,7 @@ class _Rows:
     ) -> Floats:
         """What points have there, one value each, and what stands for it where it isn't asked."""
         path = at if isinstance(at, Steps) else at.path
+        assert isinstance(path, Steps)  # fronts with formulas have no others
         connection, pks = self._view.connection, self._view.state.pks[self._rows]
         (values,) = read_exactly(connection, pks, [path.keys])
         nothing = [i for i, value in enumerate(values) if value is None]

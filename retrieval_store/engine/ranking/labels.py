@@ -15,8 +15,7 @@ from retrieval_store.base.json_values import kind_of
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.state.layers import current
 from retrieval_store.engine.storage.records import read_exactly, read_values
-from retrieval_store.filters.nodes import PayloadPath
-from retrieval_store.filters.typed.paths import Steps, found_in, items_of
+from retrieval_store.filters.paths import PayloadPath, Steps, found_in, items_of
 
 LOOKED_AT = 8  # payloads are read instead while they are fewer than one in so many, taken together
 DISTINCT_BYTES = 128  # that a tuple takes with what is in it, about

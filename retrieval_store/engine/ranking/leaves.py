@@ -14,9 +14,9 @@ from retrieval_store.base.arrays import Bools, Floats, Ints, distinct
 from retrieval_store.base.metrics import Metric, server_scores_of, similarity_of
 from retrieval_store.base.ranking import IDENTIFIER_WEIGHT, marginally_relevant
 from retrieval_store.engine.filtering.allowed import key_of
+from retrieval_store.engine.filtering.facets import ordered
 from retrieval_store.engine.filtering.masks import among
 from retrieval_store.engine.filtering.selecting import allowed_by
-from retrieval_store.engine.filtering.values import ordered
 from retrieval_store.engine.nearest.context import SearchView, Trace
 from retrieval_store.engine.nearest.multivectors import rank_multi
 from retrieval_store.engine.nearest.search import nearest_rows

@@ -17,10 +17,10 @@ from retrieval_store.base.arrays import Bools, Floats, Ints
 from retrieval_store.base.ranking import Ranking
 from retrieval_store.engine.filtering.columns import current_columns
 from retrieval_store.engine.filtering.selecting import allowed_by
-from retrieval_store.engine.filtering.tokens import TokenSegment
+from retrieval_store.engine.filtering.token_segments import TokenSegment
 from retrieval_store.engine.nearest.context import SearchView
+from retrieval_store.filters.columns import TokensAt
 from retrieval_store.filters.expression import Expression
-from retrieval_store.filters.typed.columns import TokensAt
 from retrieval_store.interface.questions import PayloadText
 
 LENGTH_BITS = 13

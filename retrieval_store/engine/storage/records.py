@@ -13,7 +13,7 @@ from retrieval_store.base.json_values import Payload
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.filters.documents import DOCUMENT, URI
 from retrieval_store.filters.expression import PayloadPath, dotted, value_at
-from retrieval_store.filters.typed.paths import found_in
+from retrieval_store.filters.paths import found_in
 
 ROWS_AT_ONCE = 20_000
 FEW_ROWS = 256  # so few that what is made of each needn't be looked at by the garbage collector

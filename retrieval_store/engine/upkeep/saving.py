@@ -240,8 +240,9 @@ def _columns_worth_saving(view: SearchView) -> list[PayloadPath]:
     if view.state.count < columns.COLUMNS_WORTH:
         return []
     uses = view.kept.uses
-    used = [key for key in view.kept.columns.held() if uses.get(key, 0) >= columns.USES_WORTH]
-    return [*filter(column_files.may_have_file, used)][: -MOST_COLUMNS - 1 : -1]
+    held = dict.fromkeys(column.path for column in reversed(view.kept.columns.held()))
+    used = [path for path in held if uses.get(path, 0) >= columns.USES_WORTH]
+    return [*filter(column_files.may_have_file, used)][:MOST_COLUMNS]
 
 
 def _column_has_grown(view: SearchView, path: PayloadPath) -> bool:

@@ -10,10 +10,10 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from qdrant_client import models
 
-from retrieval_store.filters.typed.kinds import uuid_in
-from retrieval_store.filters.typed.paths import Steps
-from retrieval_store.qdrant.filters import Indexes, Schema, kind_of
-from retrieval_store.qdrant.paths import parse_path
+from retrieval_store.filters.paths import Steps
+from retrieval_store.filters.readings import uuid_in
+from retrieval_store.qdrant.filters.indexes import Indexes, Schema, kind_of
+from retrieval_store.qdrant.filters.paths import parse_path
 
 Match: TypeAlias = Literal["keyword", "prefix", "uuid", "bool", "integer", "text", "phrase", "geo"]
 Use: TypeAlias = Match | Literal["range of integers", "range of floats", "range of times"]

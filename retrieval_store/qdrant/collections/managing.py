@@ -34,7 +34,7 @@ from retrieval_store.qdrant.collections.requests import (
     with_settings,
 )
 from retrieval_store.qdrant.collections.strict import SIZES, check_indexes
-from retrieval_store.qdrant.paths import parse_path
+from retrieval_store.qdrant.filters.paths import parse_path
 from retrieval_store.qdrant.refusals import Refused, check_given, missing, wrong
 from retrieval_store.qdrant.serialised import to_write
 

@@ -13,7 +13,7 @@ from retrieval_store.qdrant.collections.configuration import (
     Configuration,
 )
 from retrieval_store.qdrant.collections.opened import Opened
-from retrieval_store.qdrant.filters import parse_filled
+from retrieval_store.qdrant.filters.indexes import parse_filled
 
 
 def collection_info(opened: Opened) -> models.CollectionInfo:

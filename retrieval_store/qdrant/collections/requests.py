@@ -14,7 +14,7 @@ from retrieval_store.qdrant.collections.configuration import (
     plain,
 )
 from retrieval_store.qdrant.refusals import malformed, missing, wrong
-from retrieval_store.qdrant.text import tokens_of
+from retrieval_store.qdrant.tokens.described import tokens_of
 
 LONGEST_NAME = 255
 FORBIDDEN = '<>:"/\\|?*\0\x1f'

@@ -13,13 +13,13 @@ import numpy as np
 from qdrant_client import models
 
 from retrieval_store.base.arrays import SparseVector
-from retrieval_store.filters.typed.paths import Steps
+from retrieval_store.filters.paths import Steps
 from retrieval_store.interface.points import NonDenseVectors, Vectors
 from retrieval_store.qdrant.collections.configuration import hnsw_of
 from retrieval_store.qdrant.collections.indexed import Use, conditions_of, serves, unserved
 from retrieval_store.qdrant.collections.opened import Opened
-from retrieval_store.qdrant.filters import by_path
-from retrieval_store.qdrant.paths import parse_path
+from retrieval_store.qdrant.filters.indexes import by_path
+from retrieval_store.qdrant.filters.paths import parse_path
 from retrieval_store.qdrant.refusals import Refused
 
 FORBIDDEN = 400

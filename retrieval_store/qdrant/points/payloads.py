@@ -12,9 +12,9 @@ from qdrant_client import models
 
 from retrieval_store.base.json_values import Payload
 from retrieval_store.filters.documents import DOCUMENT, URI
-from retrieval_store.filters.typed.paths import EACH, Step
+from retrieval_store.filters.paths import EACH, Step
 from retrieval_store.interface.points import Content
-from retrieval_store.qdrant.paths import parse_path
+from retrieval_store.qdrant.filters.paths import parse_path
 from retrieval_store.qdrant.refusals import malformed, wrong
 
 Path: TypeAlias = Sequence[Step]

@@ -11,7 +11,8 @@ from retrieval_store.filters.expression import Expression
 from retrieval_store.interface.points import Fields, Points
 from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.collections.strict import check_exact, check_filter, check_limit
-from retrieval_store.qdrant.filters import parse_facet, parse_filter, parse_order
+from retrieval_store.qdrant.filters.indexes import parse_facet, parse_order
+from retrieval_store.qdrant.filters.parsing import parse_filter
 from retrieval_store.qdrant.points.ids import id_to_read, ids_to_read
 from retrieval_store.qdrant.points.payloads import selecting, with_reserved_keys
 from retrieval_store.qdrant.points.vectors import names_of, shown_vectors
@@ -154,7 +155,7 @@ def facet(
     check_exact(opened, exact)
     check_filter(opened, given)
     values = parse_facet(key, opened.configuration.indexes)
-    counted = opened.points.counted(values, expression_of(opened, given))
+    counted = opened.points.facet(values, expression_of(opened, given))
     hits = [
         models.FacetValueHit.model_validate({"value": value, "count": number})
         for value, number in counted[:limit]

@@ -20,7 +20,7 @@ from retrieval_store.qdrant.collections.strict import (
     check_limit,
     check_searches,
 )
-from retrieval_store.qdrant.filters import grouping_by
+from retrieval_store.qdrant.filters.parsing import grouping_by
 from retrieval_store.qdrant.points.reading import Selection, expression_of, made, retrieve
 from retrieval_store.qdrant.queries.steps import step_of
 from retrieval_store.qdrant.refusals import malformed

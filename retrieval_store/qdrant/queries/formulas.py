@@ -31,7 +31,7 @@ from retrieval_store.interface.formulas import (
 from retrieval_store.qdrant.collections.indexed import NUMBERS, PLACES, TIMES, Use
 from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.collections.strict import check_filter, check_key
-from retrieval_store.qdrant.filters import parse_variable
+from retrieval_store.qdrant.filters.indexes import parse_variable
 from retrieval_store.qdrant.points.reading import expression_of
 from retrieval_store.qdrant.refusals import to_float, wrong
 

@@ -13,7 +13,7 @@ from qdrant_client import models
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import RetrievalStoreError
-from retrieval_store.filters.expression import Expression, HasId, Not, every
+from retrieval_store.filters.expression import Expression, HasId, Not, all_of
 from retrieval_store.filters.nodes import MAX_DEPTH
 from retrieval_store.interface.points import PointId
 from retrieval_store.interface.questions import (
@@ -40,7 +40,8 @@ from retrieval_store.qdrant.collections.strict import (
     check_scan,
     check_search,
 )
-from retrieval_store.qdrant.filters import merged, parse_order, parse_scored
+from retrieval_store.qdrant.filters.indexes import parse_order, parse_scored
+from retrieval_store.qdrant.filters.parsing import merged
 from retrieval_store.qdrant.points.reading import expression_of
 from retrieval_store.qdrant.queries.formulas import formula_of
 from retrieval_store.qdrant.queries.inputs import Inputs, average, nothing_given
@@ -79,9 +80,9 @@ def _joined(parsed: _Parsed, above: Expression | None) -> Step:
     named, nor those that the steps behind it have: above, which is asked where points are first
     looked for."""
     named = Not(HasId(tuple(dict.fromkeys(parsed.named)))) if parsed.named else None
-    unnamed = every(above, named)
+    unnamed = all_of(above, named)
     prefetch = tuple(_joined(one, unnamed) for one in parsed.prefetch)
-    asked = None if prefetch else every(parsed.step.expression, unnamed)
+    asked = None if prefetch else all_of(parsed.step.expression, unnamed)
     return replace(parsed.step, prefetch=prefetch, expression=asked)
 
 

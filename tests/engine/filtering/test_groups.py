@@ -6,10 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval_store.engine.filtering import groups
-from retrieval_store.engine.filtering.columns import build_segment, column_mask
+from retrieval_store.engine.filtering.columns import column_mask
 from retrieval_store.engine.filtering.groups import grouped, runs_of
+from retrieval_store.engine.filtering.segments import build_segment
 from retrieval_store.engine.state.layers import Layers
-from retrieval_store.filters.expression import Exists, ListHas, OneOf, Range, TextIn
+from retrieval_store.filters.expression import (
+    Exists,
+    HasLength,
+    ListHas,
+    OneOf,
+    Range,
+    TextIn,
+    TextRange,
+)
+from retrieval_store.filters.leaves import column_of
 from tests.helpers.filter_strategies import numbers, scalars, texts, thorough, values
 
 ROWS = 24
@@ -22,6 +32,8 @@ leaves = st.one_of(
     st.builds(ListHas, st.just(("x",)), several),
     st.builds(Range, st.just(("x",)), bounds, bounds, bounds, bounds),
     st.builds(TextIn, st.just(("x",)), texts, st.booleans()),
+    st.builds(TextRange, st.just(("x",)), gte=texts, lt=texts),
+    st.builds(HasLength, st.just(("x",)), st.integers(0, 3)),
     st.just(Exists(("x",))),
 )
 layers = st.lists(
@@ -33,12 +45,16 @@ layers = st.lists(
 @given(layers, st.lists(leaves, min_size=1, max_size=4), st.integers(1, ROWS))
 def test_a_column_of_several_layers_says_what_each_value_says(built, asked, height):
     values_now = {row: value for layer in built for row, value in layer.items()}
-    segments = tuple(
-        build_segment(np.array(sorted(layer), np.int64), [layer[row] for row in sorted(layer)])
-        for layer in built
-    )
     for leaf in asked:
-        expected = [row < height and leaf.holds(values_now.get(row)) for row in range(height)]
+        at = column_of(leaf)
+        segments = tuple(
+            build_segment(at, np.array(sorted(layer), np.int64), [layer[r] for r in sorted(layer)])
+            for layer in built
+        )
+        expected = [
+            row < height and any(map(leaf.holds, at.within([values_now.get(row)])))
+            for row in range(height)
+        ]
         for compared in (ALWAYS, NEVER):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(groups, "COMPARED", compared)

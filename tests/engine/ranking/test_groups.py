@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from retrieval_store.filters.typed.columns import ValuesAt
-from retrieval_store.filters.typed.matches import Differs, Equals
-from retrieval_store.filters.typed.paths import Steps
+from retrieval_store.filters.columns import ValuesAt
+from retrieval_store.filters.paths import Steps
+from retrieval_store.filters.values import Differs, Equals
 from retrieval_store.interface.points import Fields, PointBatch, Vectors
 from retrieval_store.interface.questions import Groups, Near, Question, Step
 from retrieval_store.interface.spaces import NewSpace

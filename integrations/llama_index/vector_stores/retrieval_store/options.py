@@ -15,7 +15,7 @@ from llama_index.vector_stores.retrieval_store.nodes import of_documents
 from llama_index.vector_stores.retrieval_store.reading import fields_of
 
 from retrieval_store.adapters.arguments import items_of, refuse_unknown, search_params_of
-from retrieval_store.adapters.filters import all_of
+from retrieval_store.adapters.filters import all_native
 from retrieval_store.base.arguments import fraction, whole_number
 from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.json_values import shown
@@ -94,7 +94,7 @@ def restricted(
         "doc_ids": documents,
         **{name: kwargs.get(name) for name in RESTRICTIONS if name != "where_document"},
     }
-    return {"where": all_of(given), "where_document": kwargs.get("where_document") or None}
+    return {"where": all_native(given), "where_document": kwargs.get("where_document") or None}
 
 
 def checked_fusion(given: Any, name: str) -> Any:

@@ -1,11 +1,19 @@
-"""Paths that lead through lists, as a payload's author writes them: `a.b`, `a[].b`, `a[0]`."""
+"""Paths into payloads, of two kinds, and what lies at their ends.
+
+A `PayloadPath` is a tuple of keys, one a step. One key with dots in it leads through several where
+a payload has no key of that very name. It never leads into a list.
+
+`Steps` are followed to the letter, and lead through lists where a step says so: `a.b`, `a[].b`,
+`a[0]`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from retrieval_store.filters.nodes import PayloadPath
+from retrieval_store.base.json_values import Payload
 
+PayloadPath: TypeAlias = tuple[str, ...]
 EACH = None  # the step into all elements of a list
 Step: TypeAlias = str | int | None  # a key, an element, or each element
 Found: TypeAlias = list[Any]  # what is at the end, in order; nothing where there is nothing
@@ -44,8 +52,33 @@ class Steps:
         return shown[1:]
 
 
+Path: TypeAlias = PayloadPath | Steps
+
+
+def dotted(path: PayloadPath) -> PayloadPath | None:
+    """The keys between the dots of the only key of a path; None where there are none."""
+    if len(path) != 1 or not isinstance(path[0], str) or "." not in path[0]:
+        return None
+    keys = tuple(path[0].split("."))
+    return keys if all(keys) else None
+
+
+def value_at(payload: Payload | None, path: PayloadPath) -> Any:
+    """What the payload has at the path; None when there is nothing. One key with dots in it leads
+    through several, where there is no key of that very name."""
+    others = dotted(path)
+    if others is not None and (payload is None or path[0] not in payload):
+        path = others
+    value: Any = payload
+    for key in path:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(key)
+    return value
+
+
 def found_in(payload: Any, steps: Sequence[Step]) -> Found:
-    """All that is at the end of the steps."""
+    """All that is at the end of the steps, which are followed to the letter."""
     found = [payload]
     for step in steps:
         found = [value for one in found for value in _next(one, step)]

@@ -1,4 +1,4 @@
-"""Conditions on points themselves: which vectors they have, and which part of all ids is theirs."""
+"""Parts of all ids, by hash."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,17 +11,9 @@ import numpy.typing as npt
 from retrieval_store.base.arrays import Bools
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.nodes import Expression
-from retrieval_store.filters.typed.kinds import uuid_in
+from retrieval_store.filters.readings import uuid_in
 
 Word: TypeAlias = npt.NDArray[np.uint64]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class HasVector(Expression):
-    """Points with a vector in this space."""
-
-    space: str
 
 
 @final

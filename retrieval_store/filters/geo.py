@@ -8,17 +8,15 @@ from typing import TypeAlias, final
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Floats
-from retrieval_store.filters.typed.columns import PlacesAt
-from retrieval_store.filters.typed.kinds import Place
-from retrieval_store.filters.typed.leaf import KeptPlaces, TypedLeaf
-from retrieval_store.filters.typed.paths import Found as Values
-from retrieval_store.filters.values import Found
+from retrieval_store.filters.columns import PlacesAt
+from retrieval_store.filters.leaves import ColumnLeaf, KeptPlaces, RowSet
+from retrieval_store.filters.readings import Place
 
 EARTH = 6_371_008.8  # metres: the mean radius
 Ring: TypeAlias = tuple[Place, ...]  # the last is the first
 
 
-class PlaceLeaf(TypedLeaf):
+class PlaceLeaf(ColumnLeaf):
     """A condition on places."""
 
     __slots__ = ()
@@ -28,11 +26,11 @@ class PlaceLeaf(TypedLeaf):
         """(n,) which of the places fulfil it."""
         raise NotImplementedError
 
-    def holds(self, values: Values) -> bool:
-        places = np.array(self.at.within(values), np.float64).reshape(-1, 2)
-        return bool(self.inside(places[:, 0], places[:, 1]).any())
+    def holds(self, value: Place) -> bool:
+        lon, lat = np.array([value], np.float64).T
+        return bool(self.inside(lon, lat)[0])
 
-    def found_in(self, kept: KeptPlaces) -> Found:
+    def found_in(self, kept: KeptPlaces) -> RowSet:
         return kept.where(self.inside)
 
 

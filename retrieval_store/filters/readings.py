@@ -1,7 +1,13 @@
-"""What an index of some kind holds of the values it is given.
+"""Readings: what a condition sees of the values that a payload has at a path.
 
-A value that a kind doesn't hold isn't there for whoever asks by that kind: a string for an index of
-integers, 1.5 too; 1.0 is there, as 1. `anything` holds all but null, as it stands.
+Some readings are loose: to them 1 equals 1.0. "whole" sees scalars, "element" those in lists,
+"length" how long lists are, "count" how many there are, of what is no list one, and "as it is"
+passes any value on. But for the last, null is as good as nothing there.
+
+Others see values as an index of some kind holds them, elements of lists one by one, type and all.
+A value that a kind doesn't hold isn't there: a string for an index of integers, 1.5 too; 1.0 is
+there, as 1. "anything" holds all but null, as it stands. "size" and "null" say of each value how
+many elements it has, and whether null is among them; they see that nothing is there, too.
 """
 
 import re
@@ -10,17 +16,65 @@ from typing import Any, Literal, TypeAlias, TypeGuard
 from uuid import UUID
 
 from retrieval_store.filters.dates import micros_in, time_in
+from retrieval_store.filters.paths import items_of
 
 ScalarKind: TypeAlias = Literal[
     "keyword", "integer", "written integer", "float", "bool", "datetime", "time", "uuid", "anything"
 ]
+Reading: TypeAlias = (
+    ScalarKind | Literal["as it is", "whole", "element", "length", "count", "size", "null"]
+)
 PlaceKind: TypeAlias = Literal["geo", "written place"]  # the latter beyond the poles, too
 Place: TypeAlias = tuple[float, float]  # longitude, latitude
 LEAST, MOST = -(2**63), 2**63 - 1
+NOTHING = object()  # stands where a path leads nowhere, for readings that see that
+SEES_NOTHING: frozenset[Reading] = frozenset(("size", "null"))
+LOOSE: frozenset[Reading] = frozenset(("as it is", "whole", "element", "length", "count"))
+
+
+def read(
+    reading: Reading, values: Sequence[Any], kinds: set[type]
+) -> tuple[list[int] | None, Sequence[Any]]:
+    """What the reading sees of each of some values, of these types or fewer: how many items (None:
+    one of each), and all of these in order. An item may be None, or of a type that the reading has
+    no use for: these count for nothing, but where values are read as they are."""
+    match reading:
+        case "as it is" | "whole":
+            return None, values
+        case "element" | "length" if list not in kinds:
+            return [0] * len(values), []
+        case "element":
+            counts = [len(value) if type(value) is list else 0 for value in values]
+            return counts, [item for v in values if type(v) is list for item in v]
+        case "length":
+            return None, [len(value) if type(value) is list else None for value in values]
+        case "count" if kinds.isdisjoint((list, type(None))):
+            return None, [1] * len(values)
+        case "count":
+            return None, [None if value is None else _size(value) for value in values]
+        case "size":
+            return None, [*map(_size, values)]
+        case "null":
+            return None, [*map(_has_null, values)]
+    if list not in kinds:
+        return None, held(reading, values)
+    counts = [len(value) if type(value) is list else 1 for value in values]
+    return counts, held(reading, items_of([*values]))
+
+
+def _size(value: object) -> int:
+    """Of how many elements a value consists: null of none, and what is no list of one."""
+    return (
+        len(value) if isinstance(value, list) else int(value is not None and value is not NOTHING)
+    )
+
+
+def _has_null(value: object) -> bool:
+    return value is None or (isinstance(value, list) and None in value)
 
 
 def held(kind: ScalarKind, items: Sequence[Any]) -> list[Any]:
-    """For each of the items what the kind holds of it; None for nothing."""
+    """For each of the items what an index of the kind holds of it; None for nothing."""
     return _HELD[kind](items)
 
 

@@ -6,14 +6,14 @@ from functools import lru_cache
 from typing import Any, Literal, TypeAlias, final
 
 from retrieval_store.errors import MissingDependencyError
-from retrieval_store.filters.tokens.folding import fold
-from retrieval_store.filters.tokens.letters import (
+from retrieval_store.qdrant.tokens.folding import fold
+from retrieval_store.qdrant.tokens.letters import (
     between_blanks,
     names_and_parts,
     parts_of_names,
     words_in,
 )
-from retrieval_store.filters.tokens.scripts import words_of_any_script
+from retrieval_store.qdrant.tokens.scripts import words_of_any_script
 
 Tokenizer: TypeAlias = Literal["word", "whitespace", "prefix", "multilingual", "code"]
 

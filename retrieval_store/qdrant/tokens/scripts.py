@@ -9,7 +9,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from retrieval_store.filters.tokens.letters import words_in
+from retrieval_store.qdrant.tokens.letters import words_in
 
 _HAN = "\u3005\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _HIRAGANA, _KATAKANA = "\u3041-\u309f", "\u30a0-\u30ff\u31f0-\u31ff"

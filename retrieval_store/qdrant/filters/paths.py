@@ -4,8 +4,8 @@ import re
 
 from retrieval_store.base.json_values import shortened
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.filters.tokens.letters import words_in
-from retrieval_store.filters.typed.paths import EACH, Step, Steps
+from retrieval_store.filters.paths import EACH, Step, Steps
+from retrieval_store.qdrant.tokens.letters import words_in
 
 _KEY = r'(?:"(?P<quoted>[^"]*)"|(?P<bare>[^."\[\]]+))'
 _FIRST = re.compile(_KEY)

@@ -4,8 +4,8 @@ from typing import Any
 
 from qdrant_client import models
 
-from retrieval_store.filters.tokens.analysis import Tokens
-from retrieval_store.filters.tokens.stopwords import stopwords_of
+from retrieval_store.qdrant.tokens.analysis import Tokens
+from retrieval_store.qdrant.tokens.stopwords import stopwords_of
 
 
 def tokens_of(params: models.TextIndexParams) -> Tokens:

@@ -2,21 +2,22 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Ints
-from retrieval_store.engine.filtering.columns import Column, current_columns
+from retrieval_store.engine.filtering.columns import current_columns
 from retrieval_store.engine.filtering.kept import FilterView
 from retrieval_store.engine.filtering.postings import Postings
+from retrieval_store.engine.filtering.segments import ValueSegment
 from retrieval_store.engine.filtering.selecting import allowed_by
-from retrieval_store.filters.expression import Expression, PayloadPath, Scalar, dotted, every
-from retrieval_store.filters.typed.columns import SizesAt, ValuesAt
-from retrieval_store.filters.typed.kinds import ScalarKind
-from retrieval_store.filters.typed.matches import Between, Counted
-from retrieval_store.filters.typed.paths import Steps
+from retrieval_store.filters.columns import ValuesAt
+from retrieval_store.filters.nodes import Expression, Scalar, all_of
+from retrieval_store.filters.paths import PayloadPath, Steps, dotted
+from retrieval_store.filters.readings import ScalarKind
+from retrieval_store.filters.values import Between
 
 ORDERED: tuple[ScalarKind, ...] = ("float", "time")
 _Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]  # rows and their numbers
@@ -33,7 +34,7 @@ class _Pairs:
     rows: Ints
 
 
-def counted(
+def facet(
     view: FilterView, values: ValuesAt, expression: Expression | None
 ) -> list[tuple[Scalar, int]]:
     """Each value with how many of the points that fulfil the expression have it, the most frequent
@@ -72,8 +73,8 @@ def in_order(
     asked = [(Steps(path), expression)]
     others = dotted(path)
     if others is not None:  # of points with nothing under a key of that very name
-        nothing = Counted(SizesAt(Steps(path)), lte=0)
-        asked.append((Steps(others), every(expression, nothing)))
+        nothing = Between(ValuesAt(Steps(path), "size"), lte=0)
+        asked.append((Steps(others), all_of(expression, nothing)))
     current_columns(view, [ValuesAt(one, kind) for one, _ in asked for kind in ORDERED])  # at once
     found = []
     for kind in ORDERED:
@@ -115,9 +116,10 @@ def _pairs(view: FilterView, values: ValuesAt, expression: Expression | None) ->
     """The pairs of each segment of the column, of rows that fulfil the expression."""
     allowed = allowed_by(view, expression).mask
     mask = view.state.alive if allowed is None else allowed
-    column: Column = current_columns(view, [values])[values]
+    column = current_columns(view, [values])[values]
     for segment, above in zip(column.segments, column.above(), strict=True):
-        postings = cast(Any, segment).values
+        assert isinstance(segment, ValueSegment)
+        postings = segment.values
         rows = postings.groups.rows.astype(np.int64)
         counts = np.diff(postings.groups.offsets)
         numbers = np.repeat(np.arange(len(counts)), counts)

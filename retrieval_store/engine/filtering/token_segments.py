@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints, stable_order
-from retrieval_store.filters.typed.columns import TokensAt
+from retrieval_store.filters.columns import TokensAt
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,223 @@
+"""Segments of columns: for what a column has of some rows, which rows have what of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from retrieval_store.base.arrays import Bools, Floats, Ints
+from retrieval_store.engine.filtering.groups import Chosen
+from retrieval_store.engine.filtering.postings import NO_POSTINGS, Postings, build
+from retrieval_store.engine.filtering.token_segments import TokenSegment, build_tokens
+from retrieval_store.filters.columns import Column, ElementsAt, PlacesAt, TokensAt, ValuesAt
+from retrieval_store.filters.leaves import ColumnLeaf, Interval, column_of
+from retrieval_store.filters.nodes import Expression, Scalar, fulfilled
+from retrieval_store.filters.paths import Found, Step, Steps, found_in
+from retrieval_store.filters.readings import NOTHING, places, read
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows that were found one by one, in any order."""
+
+    rows: Ints
+
+    def mark(self, mask: Bools) -> None:
+        """Set the mask, over rows, at these."""
+        mask[self.rows] = True
+
+
+@dataclass(frozen=True, slots=True)
+class ValueSegment:
+    """Rows by value.
+
+    loose: whether 1 equals 1.0; others: rows with a value that is no scalar, where these count;
+    shares: whether `rows` is the array of another column of the same values, which counts it.
+    """
+
+    rows: Ints
+    values: Postings
+    loose: bool
+    others: Ints
+    shares: bool
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in its arrays."""
+        rows = 0 if self.shares else self.rows.nbytes
+        return rows + self.values.nbytes + self.others.nbytes
+
+    def equal(self, values: Sequence[Scalar]) -> Chosen:
+        """The rows of any of the values."""
+        return self.values.equal(values, self.loose)
+
+    def other_than(self, values: Sequence[Scalar]) -> "Either":
+        """The rows of any other value."""
+        return Either((self.values.other_than(values, self.loose), Rows(self.others)))
+
+    def between(self, bounds: Interval) -> Chosen:
+        """The rows of numbers inside the bounds."""
+        return self.values.between(bounds)
+
+    def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> Chosen:
+        """The rows of the strings that fulfil something, which is asked of all at once."""
+        return self.values.texts_that(fulfil)
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceSegment:
+    """Rows by place: at[i], longitude and latitude, is one of owners[i]'s."""
+
+    rows: Ints
+    owners: Ints
+    at: Floats
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in its arrays."""
+        return self.rows.nbytes + self.owners.nbytes + self.at.nbytes
+
+    def where(self, inside: Callable[[Floats, Floats], Bools]) -> Rows:
+        """The rows of places of whose longitudes and latitudes something holds."""
+        return Rows(self.owners[inside(self.at[:, 0], self.at[:, 1])])
+
+
+@dataclass(frozen=True, slots=True)
+class ElementSegment:
+    """Rows by the objects in their lists: `owners` of each object, and for what is asked of objects
+    a segment whose rows are the objects' numbers."""
+
+    rows: Ints
+    owners: Ints
+    asked: "dict[Column, Segment]"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in its arrays."""
+        inner = sum(segment.nbytes for segment in self.asked.values())
+        return self.rows.nbytes + self.owners.nbytes + inner
+
+    def fulfilling(self, expression: Expression) -> Rows:
+        """The rows with an object that fulfils the expression."""
+        every = np.ones(len(self.owners), np.bool_)
+        return Rows(self.owners[fulfilled(expression, every, self._answer)])
+
+    def _answer(self, leaf: Expression, asked: Bools) -> Bools:
+        """(objects,) which of those that are asked fulfil a leaf."""
+        found = np.zeros(len(asked), np.bool_)
+        if isinstance(leaf, ColumnLeaf):
+            rows = leaf.found_in(self.asked[column_of(leaf)])
+            if rows is not None:
+                rows.mark(found)
+                return found & asked
+        raise TypeError(f"no mask is defined for {leaf!r} in an element")
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """The rows of any of what was found."""
+
+    found: tuple[Chosen | Rows, ...]
+
+    def mark(self, mask: Bools) -> None:
+        """Set the mask, over rows, at these."""
+        for one in self.found:
+            one.mark(mask)
+
+
+Segment: TypeAlias = ValueSegment | PlaceSegment | TokenSegment | ElementSegment
+
+
+def build_segment(
+    column: Column,
+    rows: Ints,
+    values: Sequence[Any],
+    owners: Ints | None = None,
+    types: set[type] | None = None,
+) -> Segment:
+    """What a column has of some rows. values: what payloads have where the keys of its path lead,
+    None for null and for nothing, but NOTHING where that is told apart; owners: the rows of which
+    they are, by default one of each; types: that the values have, perhaps besides others, where
+    that is known."""
+    owners = rows if owners is None else owners
+    if isinstance(column.path, Steps) and column.path.beyond:
+        (owners, values), types = _found(column, column.path.beyond, owners, values), None
+    match column:
+        case ValuesAt():
+            types = set(map(type, values)) if types is None else types
+            return _values(column, rows, owners, values, types)
+        case PlacesAt(kind=kind):
+            owners, items = _items(owners, values)
+            return _places(rows, owners, places(kind, items))
+        case TokensAt():
+            return build_tokens(column, rows, *_items(owners, values))
+        case ElementsAt(asked=asked):
+            return _elements(asked, rows, owners, values)
+
+
+def _found(
+    column: Column, beyond: Sequence[Step], owners: Ints, values: Sequence[Any]
+) -> tuple[Ints, Sequence[Any]]:
+    """What lies at the end of the path, and the row of each."""
+    groups = [found_in(value, beyond) for value in values]
+    if isinstance(column, ValuesAt) and column.sees_nothing:
+        groups = [found or [NOTHING] for found in groups]
+    return _joined(owners, groups)
+
+
+def _items(owners: Ints, values: Sequence[Any]) -> tuple[Ints, Sequence[Any]]:
+    """The values, with the elements of lists instead of these, and the row of each."""
+    if list not in set(map(type, values)):
+        return owners, values
+    return _joined(owners, [value if type(value) is list else [value] for value in values])
+
+
+def _joined(owners: Ints, groups: Sequence[Found]) -> tuple[Ints, list[Any]]:
+    """The values of all groups, and for each the row of its group."""
+    sizes = np.fromiter(map(len, groups), np.int64, len(groups))
+    return np.repeat(owners, sizes), [value for group in groups for value in group]
+
+
+def _values(
+    column: ValuesAt, rows: Ints, owners: Ints, values: Sequence[Any], types: set[type]
+) -> ValueSegment:
+    counts, items = read(column.kind, values, types)
+    if counts is not None and items:
+        owners = np.repeat(owners, counts)
+    postings = build(owners, items) if items else NO_POSTINGS
+    others = owners[:0]
+    if column.kind == "anything" and not _NO_SCALARS.isdisjoint(map(type, items)):
+        others = owners[[type(item) in _NO_SCALARS for item in items]]
+    return ValueSegment(rows, postings, column.loose, others, column.siblings[0] != column)
+
+
+def _places(rows: Ints, owners: Ints, found: Sequence[Any]) -> PlaceSegment:
+    some = np.array([place is not None for place in found], np.bool_)
+    at = np.array([place for place in found if place is not None], np.float64).reshape(-1, 2)
+    return PlaceSegment(rows, owners[some], at)
+
+
+def _elements(
+    asked: tuple[Column, ...], rows: Ints, owners: Ints, found: Sequence[Any]
+) -> ElementSegment:
+    objects = [type(one) is dict for one in found]
+    elements = [one for one in found if type(one) is dict]
+    inner = {column: _within(column, elements) for column in asked}
+    return ElementSegment(rows, owners[np.array(objects, np.bool_)], inner)
+
+
+def _within(column: Column, elements: Sequence[Any]) -> Segment:
+    """What a column has of objects, which are rows to it."""
+    keys = keys_of(column)
+    groups = [found_in(element, keys) for element in elements]
+    values = [found[0] if found else NOTHING for found in groups]
+    return build_segment(column, np.arange(len(elements)), values)
+
+
+def keys_of(column: Column) -> tuple[str, ...]:
+    """The keys that lead to what must be read for it."""
+    return column.path.keys if isinstance(column.path, Steps) else column.path
+
+
+_NO_SCALARS = {dict, list}

@@ -1,0 +1,155 @@
+"""Keys and their indexes: which values of payloads an index knows, and what is made of that.
+
+What a condition, a facet, an order or a formula means on a server depends on the index that the key
+has. So each becomes one of a column, of the values that would be asked there.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, TypeAlias, cast
+
+from qdrant_client import models
+
+from retrieval_store.errors import InvalidFilterError
+from retrieval_store.filters.columns import PlacesAt, TokensAt, ValuesAt
+from retrieval_store.filters.dates import micros_of
+from retrieval_store.filters.geo import InCircle
+from retrieval_store.filters.nodes import Expression, Scalar
+from retrieval_store.filters.paths import Steps
+from retrieval_store.filters.readings import ScalarKind, uuid_in
+from retrieval_store.filters.values import Differs
+from retrieval_store.interface.formulas import Variable
+from retrieval_store.qdrant.filters.paths import parse_path
+from retrieval_store.qdrant.refusals import to_float
+from retrieval_store.qdrant.tokens.described import tokens_of
+
+Schema: TypeAlias = Any  # models.PayloadSchemaType, or parameters of an index
+Indexes: TypeAlias = Mapping[Steps, Schema]
+EVERYWHERE = (0.0, 0.0, 1e9)  # within so many metres of a place
+_PLAIN_TEXT = models.TextIndexParams(type=models.TextIndexType.TEXT)
+
+
+def by_path(indexes: Mapping[str, Schema]) -> Indexes:
+    """The indexes by the paths of their keys, which may be written in several ways."""
+    return {parse_path(key): schema for key, schema in indexes.items()}
+
+
+def kind_of(schema: Schema) -> str | None:
+    """Which kind of index is described; None for none."""
+    if schema is None or isinstance(schema, models.PayloadSchemaType):
+        return schema and str(schema.value)
+    return str(schema.type.value)
+
+
+def looks_up_integers(index: Schema) -> bool:
+    """Whether it is an index of integers that finds equal ones."""
+    return kind_of(index) == "integer" and getattr(index, "lookup", None) is not False
+
+
+def orders_integers(index: Schema) -> bool:
+    """Whether it is an index of integers that knows their order."""
+    return kind_of(index) == "integer" and getattr(index, "range", None) is not False
+
+
+def uuids_in(index: Schema, values: Sequence[Scalar]) -> tuple[str, ...] | None:
+    """The values as an index of UUIDs holds them; None where there is none, or one is no UUID."""
+    if kind_of(index) != "uuid":
+        return None
+    found = [uuid_in(str(value)) for value in values]
+    return tuple(one for one in found if one is not None) if None not in found else None
+
+
+def tokens_at(path: Steps, index: Schema) -> TokensAt:
+    """The tokens that an index of texts has."""
+    params = index if isinstance(index, models.TextIndexParams) else _PLAIN_TEXT
+    return TokensAt(path, tokens_of(params), True)
+
+
+def places_at(path: Steps, index: Schema) -> PlacesAt:
+    """The places that an index has, or payloads."""
+    return PlacesAt(path, "geo" if kind_of(index) == "geo" else "written place")
+
+
+def parse_facet(key: str, indexes: Mapping[str, Schema]) -> ValuesAt:
+    """The values that a facet of a key counts."""
+    path = parse_path(key)
+    index = by_path(indexes).get(path)
+    if looks_up_integers(index):
+        return ValuesAt(path, "integer")
+    match kind_of(index):
+        case "keyword" | "bool" | "uuid" as kind:
+            return ValuesAt(path, kind)
+    raise InvalidFilterError(
+        f"{key!r} has no index of keywords, integers, bools or UUIDs, which a facet needs"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """By which values points are ordered, and from which one on."""
+
+    at: ValuesAt
+    descending: bool
+    start: int | float | None
+
+
+def parse_order(given: str | models.OrderBy, indexes: Mapping[str, Schema]) -> Order:
+    """The order of a scroll."""
+    asked = models.OrderBy(key=given) if isinstance(given, str) else given
+    path = parse_path(asked.key)
+    index = by_path(indexes).get(path)
+    descending = asked.direction is models.Direction.DESC
+    match kind_of(index):
+        case "float" | "datetime" as kind:
+            return Order(ValuesAt(path, kind), descending, _start(asked.start_from))
+        case "integer" if orders_integers(index):
+            return Order(ValuesAt(path, "integer"), descending, _start(asked.start_from))
+    raise InvalidFilterError(
+        f"{asked.key!r} has no index of integers, floats or datetimes, which an order needs"
+    )
+
+
+def _start(given: Any) -> int | float | None:
+    """From where an order begins; servers read numbers as float64."""
+    if given is None:
+        return None
+    if isinstance(given, date):
+        return micros_of(given)
+    return to_float(given, "start_from")
+
+
+def parse_filled(key: str, schema: Schema) -> Expression:
+    """The points that have a value which an index of the key holds."""
+    path = parse_path(key)
+    match kind_of(schema):
+        case "geo":
+            return InCircle(places_at(path, schema), *EVERYWHERE)
+        case "text":
+            return Differs(ValuesAt(path, "keyword"), ("",))
+        case kind:
+            return Differs(ValuesAt(path, cast(ScalarKind, kind)), ())
+
+
+def parse_variable(name: str, indexes: Mapping[str, Schema]) -> Variable:
+    """Where a formula finds a variable: in the index of just that key, or else in the payload."""
+    path = parse_path(name)
+    index = by_path(indexes).get(path)
+    match kind_of(index):
+        case None | "text":
+            return path
+        case "geo":
+            return places_at(path, index)
+        case kind:
+            return ValuesAt(path, cast(ScalarKind, kind))
+
+
+def parse_scored(key: Any, indexes: Mapping[str, Schema]) -> TokensAt:
+    """The tokens that a query of words is ranked by."""
+    if not isinstance(key, str):
+        raise InvalidFilterError("a TextQuery needs using: the key whose texts it is about")
+    path = parse_path(key)
+    index = by_path(indexes).get(path)
+    if kind_of(index) != "text" or getattr(index, "scoring", None) is None:
+        raise InvalidFilterError(f"{key!r} has no index of texts with scoring, which it needs")
+    return tokens_at(path, index)

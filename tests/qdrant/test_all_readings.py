@@ -1,0 +1,106 @@
+"""Conditions of all readings in one expression: what they let through is what sets of the points that
+each of them lets through alone make, whether rows or points are asked, and however they are found."""
+
+from contextlib import closing
+from unittest import mock
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrieval_store.engine.filtering import masks
+from retrieval_store.filters.expression import (
+    And,
+    AtLeast,
+    Exists,
+    HasId,
+    HasLength,
+    ListHas,
+    Not,
+    OneOf,
+    Or,
+    Range,
+    TextIn,
+    TextRange,
+)
+from retrieval_store.filters.predicate import Candidate, fulfils
+from retrieval_store.qdrant.filters.parsing import parse_filter
+from tests.helpers.filter_strategies import EXAMPLES
+from tests.qdrant import strategies
+from tests.qdrant.store import IDS, Payloads
+
+paths = st.sampled_from([("v",), ("w",), ("v", "x"), ("v.x",)])
+some = st.sampled_from([True, *strategies.TEXTS, *strategies.INTEGERS, 1.0, 1.5])
+loose = st.one_of(
+    st.builds(OneOf, paths, st.lists(some, min_size=1, max_size=3).map(tuple)),
+    st.builds(ListHas, paths, st.lists(some, min_size=1, max_size=3).map(tuple)),
+    st.builds(Range, paths, gte=strategies.bounds, lt=strategies.bounds),
+    st.builds(TextIn, paths, strategies.texts, st.booleans()),
+    st.builds(TextRange, paths, gte=strategies.texts),
+    st.builds(HasLength, paths, st.integers(0, 3)),
+    st.builds(Exists, paths),
+    st.builds(HasId, st.lists(st.integers(0, 12), max_size=4).map(tuple)),
+)
+exact = st.builds(parse_filter, strategies.filters_of_texts, strategies.indexes)
+
+
+def combined(inside):
+    """Expressions that have these as their terms."""
+    several = st.lists(inside, max_size=3).map(tuple)
+    return st.one_of(
+        st.builds(And, several),
+        st.builds(Or, several),
+        st.builds(Not, inside),
+        st.builds(AtLeast, several, st.integers(1, 3)),
+    )
+
+
+trees = st.recursive(loose | exact, combined, max_leaves=8).filter(lambda one: one is not None)
+
+
+def alone(expression, every, found):
+    """The points that fulfil it, of what is found for each part that is no combination."""
+    match expression:
+        case And(terms):
+            return every.intersection(*(alone(term, every, found) for term in terms))
+        case Or(terms):
+            return set().union(*(alone(term, every, found) for term in terms))
+        case Not(term):
+            return every - alone(term, every, found)
+        case AtLeast(terms, count):
+            parts = [alone(term, every, found) for term in terms]
+            return {one for one in every if sum(one in part for part in parts) >= count}
+    return found(expression)
+
+
+WAYS = st.fixed_dictionaries(
+    {
+        "BEGUN": st.sampled_from([0, 3, 100]),
+        "LOOKED_AT": st.sampled_from([0.0, 0.4, 9.0]),
+        "LOOKED_UP": st.sampled_from([0.1, 500]),
+    }
+)
+
+
+@settings(max_examples=EXAMPLES)
+@given(strategies.points, strategies.points, st.lists(trees, min_size=1, max_size=3), WAYS)
+def test_expressions_of_all_readings_are_sets_of_what_their_leaves_say(before, after, asked, ways):
+    with closing(Payloads()) as ours, mock.patch.multiple(masks, **ways):
+        held = {}
+        for payloads in (before, after):
+            if payloads:
+                ours.put(payloads)
+            held |= payloads
+
+            def found(leaf):
+                return set(ours.points.get(None, leaf, None, 0, IDS).ids)
+
+            for expression in asked:
+                expected = alone(expression, set(held), found)
+                assert found(expression) == expected
+                assert set(ours.points.get([*held], expression, None, 0, IDS).ids) == expected
+                said = {
+                    i
+                    for i, payload in held.items()
+                    if fulfils(Candidate(i, payload, None), expression)
+                }
+                assert said == expected

@@ -57,9 +57,8 @@ class ValuesAt:
             return found
         if not found and self.sees_nothing:
             found = [NOTHING]
-        return [
-            value for value in read(self.kind, found, set(map(type, found)))[1] if value is not None
-        ]
+        _, items = read(self.kind, found, set(map(type, found)))
+        return [item for item in items if item is not None]
 
 
 @final

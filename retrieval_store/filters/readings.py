@@ -57,25 +57,18 @@ def read(
         case "null":
             return None, [*map(_has_null, values)]
     if list not in kinds:
-        return None, held(reading, values)
+        return None, _HELD[reading](values)
     counts = [len(value) if type(value) is list else 1 for value in values]
-    return counts, held(reading, items_of([*values]))
+    return counts, _HELD[reading](items_of([*values]))
 
 
 def _size(value: object) -> int:
     """Of how many elements a value consists: null of none, and what is no list of one."""
-    return (
-        len(value) if isinstance(value, list) else int(value is not None and value is not NOTHING)
-    )
+    return len(value) if isinstance(value, list) else int(value not in (None, NOTHING))
 
 
 def _has_null(value: object) -> bool:
     return value is None or (isinstance(value, list) and None in value)
-
-
-def held(kind: ScalarKind, items: Sequence[Any]) -> list[Any]:
-    """For each of the items what an index of the kind holds of it; None for nothing."""
-    return _HELD[kind](items)
 
 
 def _by_type(*types: type) -> Callable[[Sequence[Any]], list[Any]]:
@@ -163,6 +156,7 @@ def _is_number(value: Any) -> TypeGuard[int | float]:
     return type(value) in (int, float)
 
 
+# For each of some items what an index of the kind holds of it; None for nothing.
 _HELD: dict[ScalarKind, Callable[[Sequence[Any]], list[Any]]] = {
     "keyword": _by_type(str),
     "integer": _integers,

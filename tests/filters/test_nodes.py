@@ -64,6 +64,17 @@ class Odd(ValueLeaf):
 
 
 @dataclass(frozen=True, slots=True)
+class OddElement(ValueLeaf):
+    """Points with an odd integer in a list at `path`: one that is asked of another reading."""
+
+    path: tuple[str, ...]
+    reading = "element"
+
+    def holds(self, value):
+        return type(value) is int and value % 2 == 1
+
+
+@dataclass(frozen=True, slots=True)
 class EndsWith(DocumentLeaf):
     """Points with a document that ends so."""
 
@@ -92,6 +103,16 @@ def test_what_a_node_means_is_enough_for_a_right_answer_anywhere(populated, node
     assert ("p2" in populated.get(where=node)["ids"]) == fulfils(
         Candidate("p2", {"n": 7}, "document 2"), node
     )
+
+
+def test_a_node_is_asked_of_the_values_that_its_reading_sees(populated):
+    metadatas = [{"n": n} for n in (1, [2, 3], [2, 4, None], [], [[1]])]
+    populated.update(ids=[f"p{i}" for i in range(5)], metadatas=metadatas)
+    candidates = [Candidate(f"p{i}", one, None) for i, one in enumerate(metadatas)]
+    for node in (OddElement(("n",)), And((Exists(("n",)), OddElement(("n",))))):
+        assert populated.get(where=node)["ids"] == ["p1"]
+        assert [one.id for one in candidates if fulfils(one, node)] == ["p1"]
+    assert populated.get(where=Not(OddElement(("n",))))["ids"] == ["p0", "p2", "p3", "p4"]
 
 
 @dataclass(frozen=True, slots=True)

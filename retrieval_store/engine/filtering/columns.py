@@ -28,7 +28,7 @@ from retrieval_store.engine.storage.records import (
 )
 from retrieval_store.filters.columns import Column, ValuesAt
 from retrieval_store.filters.leaves import ColumnLeaf
-from retrieval_store.filters.paths import PayloadPath, Steps
+from retrieval_store.filters.paths import Path, PayloadPath, Steps
 from retrieval_store.filters.readings import NOTHING
 
 COLUMNS_WORTH, USES_WORTH = 20_000, 2  # points and uses from which on columns are saved
@@ -48,7 +48,8 @@ def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
     cache, seq, rows = view.kept.columns, view.state.head.seq, len(view.state.pks)
     with cache.refreshing:  # the threads that wait for it find the columns made
         kept = columns_at(view, columns)
-        kept |= _unbuilt(columns_at(view, _siblings(_unbuilt(kept))))
+        anew = [column for column in _unbuilt(kept) if isinstance(column, ValuesAt)]
+        kept |= _unbuilt(columns_at(view, (one for column in anew for one in column.siblings)))
         kept |= _saved(view, [*_unbuilt(kept)])
         plans = {
             key: plan_refresh(layers, rows) for key, layers in kept.items() if len(layers.stale)
@@ -64,12 +65,6 @@ def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
 
 def _unbuilt(columns: Columns) -> Columns:
     return {column: layers for column, layers in columns.items() if not layers.segments}
-
-
-def _siblings(columns: Iterable[Column]) -> Iterator[Column]:
-    for column in columns:
-        if isinstance(column, ValuesAt):
-            yield from column.siblings
 
 
 def _read_segments(
@@ -141,18 +136,14 @@ def _either(rows: Ints, others: Ints) -> Ints:
 def _saved(view: FilterView, columns: Sequence[Column]) -> Columns:
     """Those of the columns that another process has saved; a file has what all readings of a path
     of keys need."""
-    files: dict[PayloadPath, Values | None] = {}
-    found: Columns = {}
-    for column in columns:
-        if isinstance(column.path, Steps):
-            continue
-        if column.path not in files:
-            files[column.path] = saved(view, column.path)
-        values = files[column.path]
-        if values is not None:
-            segment = build_segment(column, values.rows, values.values)
-            found[column] = Layers((segment,), values.stale)
-    return found
+    by_key = (column.path for column in columns if not isinstance(column.path, Steps))
+    files: dict[Path, Values | None] = {path: saved(view, path) for path in dict.fromkeys(by_key)}
+    found = [(column, files.get(column.path)) for column in columns]
+    return {
+        column: Layers((build_segment(column, values.rows, values.values),), values.stale)
+        for column, values in found
+        if values is not None
+    }
 
 
 def note_use(view: FilterView, path: PayloadPath) -> None:

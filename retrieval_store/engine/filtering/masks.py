@@ -258,8 +258,9 @@ class Evaluation:
         places = np.flatnonzero(candidates)
         pks = self._view.state.pks[self._at(places)]
         (values,) = read_values(self._view.connection, pks, [leaf.path])
-        holds = asking(leaf, leaf.holds)
-        return _marked(candidates, places, [bool(holds(value)) for value in values])
+        holds, within = asking(leaf, leaf.holds), column_of(leaf).within
+        found = [any(map(holds, within([value]))) for value in values]
+        return _marked(candidates, places, found)
 
     def _of_points(self, leaf: Expression, places: Ints) -> Bools:
         """For each of the points at these places whether it fulfils a leaf that payloads don't

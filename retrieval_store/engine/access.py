@@ -19,8 +19,7 @@ from typing import NoReturn, TypeVar
 import apsw
 
 from retrieval_store.base import tracing
-from retrieval_store.engine.concurrency.forking import reset_after_fork
-from retrieval_store.engine.concurrency.locking import FifoLock, tries
+from retrieval_store.engine.concurrency import FifoLock, reset_after_fork, tries
 from retrieval_store.engine.database.failures import (
     CORRUPTION_ERRORS,
     LOCK_TIMEOUT_MS,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from retrieval_store.base import posix
-from retrieval_store.engine.concurrency.forking import reset_after_fork
+from retrieval_store.engine.concurrency import reset_after_fork
 from retrieval_store.engine.database.pools import Reason
 from retrieval_store.engine.points import PointStore
 from retrieval_store.errors import NotFoundError

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.posix import sync_directory
-from retrieval_store.engine.concurrency.forking import reset_after_fork
+from retrieval_store.engine.concurrency import reset_after_fork
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.nearest.indexing import FindClass, built_in
 from retrieval_store.engine.storage.filesystems import warn_of_network

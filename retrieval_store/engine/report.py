@@ -11,10 +11,10 @@ from retrieval_store.base.arrays import Ints
 from retrieval_store.base.json_values import JSONValue, Payload
 from retrieval_store.base.tracing import Attributes
 from retrieval_store.engine.access import Access
-from retrieval_store.engine.codes.coded import NO_SLOTS
 from retrieval_store.engine.codes.segments import (
     FILE_SEGMENTS,
     LEAST_CELLS,
+    NO_SLOTS,
     SEGMENT,
     is_worth_codes,
     number_of,

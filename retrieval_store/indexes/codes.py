@@ -29,8 +29,7 @@ import numpy as np
 from retrieval_store.base.arrays import Bytes, Floats, Ints, Matrix, Stored, as_float32
 from retrieval_store.base.metrics import Metric
 from retrieval_store.indexes.exact import SAFE_LENGTHS
-from retrieval_store.indexes.native.library import kernel
-from retrieval_store.indexes.native.structures import (
+from retrieval_store.indexes.native.library import (
     BLOCK,
     DATATYPES,
     ENCODING,
@@ -41,6 +40,7 @@ from retrieval_store.indexes.native.structures import (
     PIECE,
     address,
     chunks_of,
+    kernel,
     record,
     records,
 )

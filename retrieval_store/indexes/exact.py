@@ -23,13 +23,14 @@ import numpy as np
 from retrieval_store.base.arrays import Floats, Ints, Matrix, Stored, as_float32
 from retrieval_store.base.metrics import METRICS, Metric
 from retrieval_store.indexes.blas import dot_products
-from retrieval_store.indexes.native.library import Kernel, kernel
-from retrieval_store.indexes.native.structures import (
+from retrieval_store.indexes.native.library import (
     DATATYPES,
     DISTANCES,
     FLOAT_SCAN,
     METRIC_NUMBERS,
+    Kernel,
     address,
+    kernel,
     record,
 )
 from retrieval_store.indexes.sought import Candidates, Sought, most_left

@@ -39,14 +39,15 @@ import numpy.typing as npt
 from retrieval_store.base.arrays import Bytes, Matrix
 from retrieval_store.base.metrics import Metric
 from retrieval_store.indexes.codes import Codes, Frame
-from retrieval_store.indexes.native.library import Kernel, kernel
-from retrieval_store.indexes.native.structures import (
+from retrieval_store.indexes.native.library import (
     CHUNK,
     PIECE,
     SCAN,
     TURNED,
     WORD,
+    Kernel,
     address,
+    kernel,
     records,
 )
 from retrieval_store.indexes.sought import NOTED_FACTOR, Candidates, Sought

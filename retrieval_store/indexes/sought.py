@@ -9,7 +9,7 @@ from struct import Struct
 import numpy as np
 
 from retrieval_store.base.arrays import Bytes, Floats, Ints
-from retrieval_store.indexes.native.structures import SOUGHT, WORD, address
+from retrieval_store.indexes.native.library import SOUGHT, WORD, address
 
 NOTED_FACTOR = 8  # rows noted, against how many there may be at last: the best may come last
 FOR_EACH, LEAST_MOST = 4, 64  # rows are left for each hit, even where they are easy to tell apart

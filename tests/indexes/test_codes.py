@@ -18,8 +18,7 @@ from retrieval_store.indexes.codes import (
     serves,
 )
 from retrieval_store.indexes.exact import BY_PRODUCTS, is_safe_length, length_of
-from retrieval_store.indexes.native.library import kernel
-from retrieval_store.indexes.native.structures import BLOCK
+from retrieval_store.indexes.native.library import BLOCK, kernel
 from tests.helpers.indexed import with_codes
 from tests.helpers.oracle import brute_force
 from tests.indexes.test_exact import CLOUDS

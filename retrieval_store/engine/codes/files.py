@@ -19,7 +19,7 @@ from retrieval_store.base.arrays import Bytes, Matrix
 from retrieval_store.base.metrics import METRICS, Metric
 from retrieval_store.engine.storage.derived import is_whole
 from retrieval_store.indexes.codes import Codes, Frame
-from retrieval_store.indexes.native.structures import BLOCK, OF_ROW, chunks_of
+from retrieval_store.indexes.native.library import BLOCK, OF_ROW, chunks_of
 
 HEADER = struct.Struct("<8sIIIIQ")
 MAGIC = b"rscodes2"

@@ -18,7 +18,7 @@ import apsw
 
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.posix import sync_directory, sync_file
-from retrieval_store.engine.concurrency.forking import unforkable
+from retrieval_store.engine.concurrency import unforkable
 from retrieval_store.engine.database.failures import (
     LOCK_TIMEOUT_MS,
     corruption_as_damage,

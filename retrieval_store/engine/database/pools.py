@@ -11,7 +11,7 @@ from typing import TypeAlias, TypeVar
 
 import apsw
 
-from retrieval_store.engine.concurrency.forking import (
+from retrieval_store.engine.concurrency import (
     closes_before_fork,
     is_unforkable,
     reset_after_fork,

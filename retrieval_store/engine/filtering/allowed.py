@@ -16,7 +16,7 @@ from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.engine.state.layers import NOTHING_STALE, LayerCache, Layers
 from retrieval_store.engine.state.state import SpaceState, State
 from retrieval_store.filters.expression import NODES, Expression, walk
-from retrieval_store.indexes.native.structures import BLOCK
+from retrieval_store.indexes.native.library import BLOCK
 from retrieval_store.indexes.scan import Bits
 
 FEW = 16  # rows of which it is worth to find out whether they changed what is kept of vectors

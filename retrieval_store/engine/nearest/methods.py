@@ -13,8 +13,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix, Stored
-from retrieval_store.engine.codes.coded import Coded
-from retrieval_store.engine.codes.segments import SpaceCodes
+from retrieval_store.engine.codes.segments import Coded, SpaceCodes
 from retrieval_store.engine.nearest.context import Neighbors, SearchContext
 from retrieval_store.engine.nearest.planner import TRUST
 from retrieval_store.indexes import VectorIndex

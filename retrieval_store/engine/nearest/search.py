@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from retrieval_store.base import tracing
-from retrieval_store.engine.codes.coded import NOTHING_CODED, Coded, uncoded
-from retrieval_store.engine.codes.segments import WORTH_CELLS
+from retrieval_store.engine.codes.segments import NOTHING_CODED, WORTH_CELLS, Coded, uncoded
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.context import Neighbors, SearchContext, SearchView, Trace
 from retrieval_store.engine.nearest.indexing import FRESH_CELLS, is_worth_an_index
@@ -96,7 +95,7 @@ class _Search:
     def _at_hand(self) -> Coded:
         """The codes that may be used."""
         context, codes = self._context, self._codes
-        if kernel() is None and context.slots * context.dimension >= WORTH_CELLS:
+        if context.slots * context.dimension >= WORTH_CELLS and kernel() is None:
             self._trace.remarks.append(UNCOMPILED)
         if not codes.worth(context.slots):
             return NOTHING_CODED
@@ -122,11 +121,10 @@ class _Search:
     def _may_use_index(self) -> bool:
         """Whether an index, if there is one, may answer."""
         context = self._context
-        if self._near.exact or not self._index.wanted:
-            return False
         worth = is_worth_an_index(context.slots, context.dimension, context.metric)
-        usable = worth or self._index.covered > 0
-        return usable and all(map(is_safe_length, context.lengths))
+        if self._near.exact or not (worth or self._index.covered > 0):
+            return False
+        return self._index.wanted and all(map(is_safe_length, context.lengths))
 
     def _cost_inputs(self, covered: int) -> CostInputs:
         """Where `covered` of the vectors are in the index."""

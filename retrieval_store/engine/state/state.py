@@ -37,7 +37,7 @@ from retrieval_store.engine.storage.vectors import (
     rows_per_block,
 )
 from retrieval_store.engine.storage.write import owners_of
-from retrieval_store.indexes.native.structures import address
+from retrieval_store.indexes.native.library import address
 
 NONE = -1
 TOLERATED_DEAD_ROWS = 10_000

@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 
 from retrieval_store.base.logs import log_of
 from retrieval_store.engine.access import Access
-from retrieval_store.engine.concurrency.forking import reset_after_fork
+from retrieval_store.engine.concurrency import reset_after_fork
 from retrieval_store.engine.upkeep.maintenance import tend
 from retrieval_store.errors import RetrievalStoreError
 

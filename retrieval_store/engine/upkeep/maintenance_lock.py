@@ -8,8 +8,7 @@ from typing import BinaryIO, TypeVar
 
 from retrieval_store.base import posix
 from retrieval_store.engine.access import Access
-from retrieval_store.engine.concurrency.forking import reset_after_fork
-from retrieval_store.engine.concurrency.locking import FifoLock, tries
+from retrieval_store.engine.concurrency import FifoLock, reset_after_fork, tries
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.storage.files import LOCK_NAME
 

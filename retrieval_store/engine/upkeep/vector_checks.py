@@ -35,7 +35,7 @@ from retrieval_store.indexes.exact import (
     UNIT_ROUNDOFF,
     exact_distances,
 )
-from retrieval_store.indexes.native.structures import BLOCK
+from retrieval_store.indexes.native.library import BLOCK
 
 ROWS_AT_ONCE = 2_048  # whole blocks
 LOOSE = 1.001  # bounds may be larger than what they bound, but not by more …

@@ -5,21 +5,74 @@ another version of these sources, vectors are searched by numpy, and one line of
 The variable RETRIEVAL_STORE_INSTRUCTIONS names the instruction set to use, or "none".
 
 All calls let go of the interpreter.
+
+Structures that both sides know have fields of eight bytes, as in `kernel.h`. Addresses in them are
+integers: the maker of a structure keeps the arrays that it points to.
 """
 
 import ctypes
 import os
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from struct import Struct
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bytes
 from retrieval_store.base.logs import log_of
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.indexes.native.structures import address
 
+BLOCK = 32  # rows
+CHUNK = 8  # numbers of a row
+OF_ROW = 4  # floats of a row
+WORD = 8  # bytes
 VERSION = 1  # KERNEL_VERSION
 CHOICE = "RETRIEVAL_STORE_INSTRUCTIONS"
 NONE = "none"
+
+
+DATATYPES = {"f": 0, "e": 1, "B": 2}  # float32, float16, uint8, as numpy marks them
+METRIC_NUMBERS = {"cosine": 0, "ip": 1, "l2": 2, "l1": 3}
+
+PIECE = Struct("=8q")  # high low rows finer slots first count frame
+TURNED = Struct("=2q7d")  # digits sum scale offset side by_residual by_reach by_side constant
+SOUGHT = Struct("=d9q")  # floor best k held slots uppers found capacity most hard
+SCAN = Struct("=10q")  # pieces piece_count turned sought queries chunks allowed piece block work
+# rows slots query room sought row_count count dimension datatype metric row work length
+FLOAT_SCAN = Struct("=12qd")
+FRAME = Struct("=4q")  # centre signs dimension metric
+ENCODING = Struct("=11q")  # frame vectors count datatype at high low rows finer wide room
+GATHERING = Struct("=9q")  # pieces piece_of row_of count chunks high low rows finer
+# rows slots query room distances row_count count dimension datatype metric length
+DISTANCES = Struct("=10qd")
+
+
+def address(array: npt.NDArray[Any] | None) -> int:
+    """Where an array, which lies in one piece, begins; 0 for none."""
+    if array is None:
+        return 0
+    assert array.flags.c_contiguous
+    return int(array.__array_interface__["data"][0])
+
+
+def record(kind: Struct, *values: float) -> Bytes:
+    """One structure with these values, in the order of its fields."""
+    return np.frombuffer(bytearray(kind.pack(*values)), np.uint8)
+
+
+def records(kind: Struct, several: Sequence[tuple[float, ...]]) -> Bytes:
+    """Several, one behind the other."""
+    return np.frombuffer(bytearray().join(kind.pack(*values) for values in several), np.uint8)
+
+
+def chunks_of(dimension: int) -> int:
+    """How many chunks a row has."""
+    return -(-dimension // CHUNK)
+
+
 PATH = Path(__file__).with_name("kernel.dll" if os.name == "nt" else "kernel.so")
 DONE, MORE = 0, 1  # what a search returns that is through, or isn't
 REMEDY = (

@@ -18,8 +18,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.concurrency import locking
-from retrieval_store.engine.concurrency.locking import FifoLock, SharedLock
+from retrieval_store.engine.concurrency import FifoLock, SharedLock, locking
 from retrieval_store.engine.database import guards
 from tests.helpers import PATIENCE, ROOT
 from tests.helpers.indexed import until

@@ -227,7 +227,7 @@ def test_a_lock_that_is_held_too_long_is_an_error_and_then_the_store_goes_on(tmp
         things = client.create_collection("things", embedding_function=None)
         if holder == "a thread":
             line, working, over = (
-                things._backend.points._writers,
+                things._backend.points.access._writers,
                 threading.Event(),
                 threading.Event(),
             )

@@ -4,8 +4,8 @@ A call enters by `registry` (one open store for each directory), goes through `s
 by name, of which some are `opened`) to `points` (one collection). Its `access` reads and writes in
 transactions, over what `memory` has made of the database as of one write; `changes` are operations
 on points, `paging` goes through them in the order of their ids, `report` tells how a question was
-answered. Its rooms, each of which may use those below it and none
-of those above:
+answered. `concurrency` has the locks, and what a fork must not break; all may use it. Its rooms,
+each of which may use those below it and none of those above:
 
     snapshots    collections in one state, in one file, and back
     ranking      what a question asks: points ranked by vectors, words, examples, formulas
@@ -16,7 +16,6 @@ of those above:
     state        a collection in memory as of one write
     storage      what lies on disk, and how it is written
     database     SQLite: connections, transactions, errors
-    concurrency  locks, and what a fork must not break
 
 Below all of them lie `answering`, `interface`, `indexes`, `filters` and `base`. It knows no front
 and no plugin.

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.concurrency import FifoLock, SharedLock, locking
+from retrieval_store.engine import concurrency
+from retrieval_store.engine.concurrency import FifoLock, SharedLock
 from retrieval_store.engine.database import guards
 from tests.helpers import PATIENCE, ROOT
 from tests.helpers.indexed import until
@@ -253,7 +254,7 @@ def test_who_is_interrupted_while_waiting_for_others_waits_no_more(elsewhere):
         holder = threading.Thread(target=held, args=[hold])
         holder.start()
         assert started.wait(PATIENCE)
-        with pytest.raises(Interrupt), alarm(locking):
+        with pytest.raises(Interrupt), alarm(concurrency):
             wanted(lambda: None)
         release.set()
         holder.join(PATIENCE)

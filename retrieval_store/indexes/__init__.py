@@ -18,12 +18,15 @@ from retrieval_store.base.metrics import Metric
 
 HNSW = "hnsw"
 EXACT = "exact"  # the name that stands for no index at all
+# Looked for once, here: an interrupt while Python looks for a module would leave its import lock
+# taken, for which every other thread would wait for ever.
+_HAS_HNSWLIB = find_spec("hnswlib") is not None
 
 
 def is_installed(name: str) -> bool:
     """Whether what an index of this name needs is there. The names are those of `VectorIndex`es; of
     a plugin's own needs nothing is known here."""
-    return name != HNSW or find_spec("hnswlib") is not None
+    return name != HNSW or _HAS_HNSWLIB
 
 
 class VectorIndex(Protocol):

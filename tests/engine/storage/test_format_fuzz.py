@@ -187,7 +187,9 @@ def read(client):
         for things in (listed, client.get_collection(listed.name, None)):
             yield partial(things.get, include=EVERYTHING)
             yield things.count
-            yield partial(load, things._backend.points, SPACE)  # as the background does, but now
+            yield partial(
+                load, things._backend.points.access, SPACE
+            )  # as the background does, but now
             yield partial(things.query, cloud(3, 5), n_results=5)
             yield partial(things.query, cloud(3, 5), n_results=90, where={"n": {"$gte": 20}})
             yield partial(things.query, cloud(1, 5), exact=True, include=EVERYTHING)

@@ -152,6 +152,12 @@ def build(rows: Ints, values: Sequence[Any]) -> Postings:
     return Postings(texts, tuple(parts), count, grouped(rows, numbers, count + 2))
 
 
+def constant(rows: Ints, number: int) -> Postings:
+    """Postings for one number at all of the rows, ascending: in a fifth of the time."""
+    numbers = Numbers(np.array([number], np.int64), 0)
+    return Postings({}, (numbers,), 1, grouped(rows, np.zeros(len(rows), np.int64), 3))
+
+
 _NO_PLACES = np.empty(0, np.int64)
 NO_POSTINGS = Postings({}, (), 0, grouped(_NO_PLACES, _NO_PLACES, 2))
 _Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]
@@ -159,10 +165,7 @@ _Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]
 
 def _integers(places: Ints, integers: Sequence[int]) -> Iterator[_Part]:
     try:
-        if len(integers) and integers.count(integers[0]) == len(integers):  # sizes, mostly
-            yield places, np.full(len(integers), integers[0], np.int64)
-        else:
-            yield from _array(places, integers, np.int64)
+        yield from _array(places, integers, np.int64)
     except OverflowError:
         small = np.array([integer < 2**63 for integer in integers])
         yield from _array(places[small], [i for i in integers if i < 2**63], np.int64)

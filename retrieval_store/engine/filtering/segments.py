@@ -8,7 +8,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Bools, Floats, Ints
 from retrieval_store.engine.filtering.groups import Chosen
-from retrieval_store.engine.filtering.postings import NO_POSTINGS, Postings, build
+from retrieval_store.engine.filtering.postings import NO_POSTINGS, Postings, build, constant
 from retrieval_store.engine.filtering.token_segments import TokenSegment, build_tokens
 from retrieval_store.filters.columns import Column, ElementsAt, PlacesAt, TokensAt, ValuesAt
 from retrieval_store.filters.leaves import ColumnLeaf, Interval, column_of
@@ -185,7 +185,12 @@ def _values(
     counts, items = read(column.kind, values, types)
     if counts is not None and items:
         owners = np.repeat(owners, counts)
-    postings = build(owners, items) if items else NO_POSTINGS
+    if not items:
+        postings = NO_POSTINGS
+    elif column.kind == "count" and items.count(1) == len(items):  # as where nothing is a list
+        postings = constant(owners, 1)
+    else:
+        postings = build(owners, items)
     others = owners[:0]
     if column.kind == "anything" and not _NO_SCALARS.isdisjoint(map(type, items)):
         others = owners[[type(item) in _NO_SCALARS for item in items]]

@@ -267,7 +267,7 @@ class Evaluation:
         answer."""
         match leaf:
             case HasVector(space):
-                return rows_with_vector(self._view, space, self._at(places))
+                return have_vector(self._view, space, self._at(places))
             case InSlice():
                 return leaf.of(self._ids(places))
             case DocumentLeaf():
@@ -295,7 +295,7 @@ def _of_one(kind: type[And] | type[Or], terms: list[Expression]) -> Expression:
     return terms[0] if len(terms) == 1 else kind(tuple(terms))
 
 
-def rows_with_vector(view: FilterView, space: str, rows: Ints) -> Bools:
+def have_vector(view: FilterView, space: str, rows: Ints) -> Bools:
     """For each of these rows whether the point has a vector in the space."""
     if space in view.state.non_dense:
         pks = view.state.pks[rows]

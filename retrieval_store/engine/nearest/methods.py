@@ -28,7 +28,7 @@ TIE = 2.0**-23  # for each number of a vector: what float32 in an index may get 
 
 
 @dataclass(frozen=True)
-class FloatsTogether:
+class PackedFloats:
     """Copies of the vectors that a filter allows, in the order of their slots."""
 
     rows: Stored
@@ -62,20 +62,20 @@ def by_floats(context: SearchContext, which: list[int]) -> Iterator[Neighbors]:
         yield context.in_order(slots[near] if moved else near, distances)  # type: ignore[index]
 
 
-def _together(context: SearchContext, slots: Ints | None) -> FloatsTogether | None:
+def _together(context: SearchContext, slots: Ints | None) -> PackedFloats | None:
     """The allowed vectors copied together, for a filter that is used again."""
     name = context.space.space.name
     kept = context.allowed.packed(name)
     wanted = slots is not None and context.may_keep(4 * context.dimension)
-    if wanted and not isinstance(kept, FloatsTogether):
+    if wanted and not isinstance(kept, PackedFloats):
         context.admit(slots)
-        kept = FloatsTogether(context.matrix[slots])
+        kept = PackedFloats(context.matrix[slots])
         context.view.kept.allowed.keep_packed(context.allowed, name, kept, context.view.state)
-    return kept if isinstance(kept, FloatsTogether) else None
+    return kept if isinstance(kept, PackedFloats) else None
 
 
 @dataclass(frozen=True, slots=True)
-class CodesTogether:
+class PackedCodes:
     """Codes of the vectors that a filter allows, copied together. rest: slots without codes; coded:
     how many slots had codes then."""
 
@@ -147,10 +147,10 @@ def _parts(context: SearchContext, coded: Coded) -> _Parts:
     return _Parts(together.pieces, None, together.rest)
 
 
-def _kept(context: SearchContext, coded: Coded) -> CodesTogether | None:
+def _kept(context: SearchContext, coded: Coded) -> PackedCodes | None:
     """What is kept together, unless some of it had no codes and may have them now."""
     kept = context.allowed.packed(context.space.space.name)
-    if not isinstance(kept, CodesTogether):
+    if not isinstance(kept, PackedCodes):
         return None
     return None if len(kept.rest) and coded.count > kept.coded else kept
 
@@ -166,7 +166,7 @@ def _all(context: SearchContext, coded: Coded) -> _Parts:
     return _Parts(coded.together, context.allowed.bits(space, coded.stop), rest)
 
 
-def _gathered(context: SearchContext, coded: Coded, slots: Ints) -> CodesTogether:
+def _gathered(context: SearchContext, coded: Coded, slots: Ints) -> PackedCodes:
     """The codes of some slots copied together, those in one frame behind one another."""
     if (slots[1:] < slots[:-1]).any():
         slots = np.sort(slots)
@@ -183,7 +183,7 @@ def _gathered(context: SearchContext, coded: Coded, slots: Ints) -> CodesTogethe
     rest.append(slots[at:])
     found = [gathered(group, np.concatenate(chosen[frame])) for frame, group in groups.items()]
     pieces = Pieces.of(found, [0] * len(found)) if found else None
-    return CodesTogether(pieces, np.concatenate(rest), coded.count)
+    return PackedCodes(pieces, np.concatenate(rest), coded.count)
 
 
 class UselessError(Exception):

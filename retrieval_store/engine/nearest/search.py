@@ -10,7 +10,7 @@ from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.context import Neighbors, SearchContext, SearchView, Trace
 from retrieval_store.engine.nearest.indexing import FRESH_CELLS, is_worth_an_index
 from retrieval_store.engine.nearest.methods import (
-    CodesTogether,
+    PackedCodes,
     UselessError,
     by_codes,
     by_floats,
@@ -151,7 +151,7 @@ class _Search:
         if whole:
             return True
         kept, coded = context.allowed.packed(self._near.space), bool(self._coded.pieces)
-        if kept is not None and isinstance(kept, CodesTogether) == coded:
+        if kept is not None and isinstance(kept, PackedCodes) == coded:
             return True
         return may_keep_codes(context) if coded else context.may_keep(4 * context.dimension)
 

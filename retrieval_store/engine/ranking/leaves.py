@@ -30,8 +30,8 @@ from retrieval_store.engine.ranking.similar import (
     best_of,
     distances_of,
     examples_of,
-    holders,
     known_space,
+    rows_with_vector,
     similarities,
 )
 from retrieval_store.engine.state.fetch import fetch_each
@@ -159,9 +159,8 @@ class EngineLeaves:
         return np.flatnonzero(self._view.state.alive if mask is None else mask)
 
     def _near(self, step: Step, near: Near, wanted: int) -> list[Ranked]:
-        """In the scale that is asked for."""
-        special = self._view.state.non_dense.get(near.space)
-        if special is not None:
+        """In the scale that the step names."""
+        if near.space in self._view.state.non_dense:
             return self._late_interaction(step, near, wanted)
         within = step.threshold if near.scale == "distance" else None
         found = nearest_rows(self._view, near, wanted, step.expression, self.trace, within)
@@ -171,7 +170,7 @@ class EngineLeaves:
         return ranked if near.scale == "distance" else [_on_server(one, metric) for one in ranked]
 
     def _late_interaction(self, step: Step, near: Near, wanted: int) -> list[Ranked]:
-        space, rows = self._special(near.space, "multi"), self._rows(step, None)
+        space, rows = self._non_dense(near.space, "multi"), self._rows(step, None)
         found = [rank_multi(self._view, space, one, wanted, rows) for one in near.vectors]
         self.trace.lap("late interaction")
         ranked = [Ranked(rows, scores) for rows, scores in found]
@@ -179,7 +178,7 @@ class EngineLeaves:
         return ranked if near.scale == "distance" else [_on_server(one, metric) for one in ranked]
 
     def _sparse(self, step: Step, sparse: Sparse, wanted: int) -> list[Ranked]:
-        space, mask = self._special(sparse.space, "sparse"), self._allowed(step)
+        space, mask = self._non_dense(sparse.space, "sparse"), self._allowed(step)
         corpus = allowed_by(self._view, sparse.corpus).mask
         found = rank_sparse(self._view, space, sparse.vectors, wanted, mask, corpus)
         self.trace.lap("sparse")
@@ -196,7 +195,7 @@ class EngineLeaves:
         self.trace.lap("text")
         return ranked
 
-    def _special(self, name: str, kind: Kind) -> Space:
+    def _non_dense(self, name: str, kind: Kind) -> Space:
         space = self._view.state.non_dense.get(name)
         if space is None or space.kind != kind:
             raise InvalidArgumentError(f"there is no {kind} vector space {name!r}")
@@ -204,7 +203,7 @@ class EngineLeaves:
 
     def _near_among(self, near: Near | Sparse, rows: Ints) -> Ranked:
         """By nearness to the first vector, of the rows whose points have one."""
-        rows = holders(self._view, near.space, rows)
+        rows = rows_with_vector(self._view, near.space, rows)
         (scores,) = similarities(self._view, near.space, rows, [near.vectors[0]])
         if isinstance(near, Sparse):
             rows, scores = rows[scores != 0], scores[scores != 0]
@@ -219,7 +218,7 @@ class EngineLeaves:
         """By what is made of the likeness to examples: of all roughly, then of the best exactly."""
         view = self._view
         name, examples, combine = compared_by(scoring)
-        rows = holders(view, name, self._rows(step, within))
+        rows = rows_with_vector(view, name, self._rows(step, within))
         approximate = approximate_scores(view, name, rows, examples)
         if approximate is not None:
             rows = np.sort(rows[best_of(combine(approximate.scores), step.depth)])
@@ -251,8 +250,8 @@ class EngineLeaves:
     def _likeness(self, name: str, rows: Ints) -> Callable[[slice | Ints, Ints], Floats]:
         """How alike rows are to picks among them."""
         view = self._view
-        vectors, special = examples_of(view, name, rows), view.state.non_dense.get(name)
-        is_multi = special is not None and special.kind == "multi"
+        vectors, space = examples_of(view, name, rows), view.state.non_dense.get(name)
+        is_multi = space is not None and space.kind == "multi"
 
         def likeness(places: slice | Ints, picks: Ints) -> Floats:
             if is_multi:  # which of two asks for the other matters there: all ask for the picks

@@ -14,8 +14,8 @@ from retrieval_store.engine.ranking.similar import (
     approximate_scores,
     best_of,
     examples_of,
-    holders,
     known_space,
+    rows_with_vector,
     similarities,
 )
 from retrieval_store.engine.state.fetch import fetch
@@ -41,7 +41,7 @@ def pairs(
 ) -> Pairs:
     """For each of some points chosen at random, the others among them that are nearest to it."""
     mask = allowed_by(view, expression).mask
-    rows = holders(view, space, np.flatnonzero(view.state.alive if mask is None else mask))
+    rows = rows_with_vector(view, space, np.flatnonzero(view.state.alive if mask is None else mask))
     if len(rows) > sample:
         rows = np.random.default_rng().choice(rows, sample, replace=False)
     if len(rows) == 1:  # there is nothing to compare it with

@@ -18,7 +18,7 @@ from retrieval_store.base.arrays import (
     as_float32,
 )
 from retrieval_store.base.metrics import similarity_of
-from retrieval_store.engine.filtering.masks import rows_with_vector
+from retrieval_store.engine.filtering.masks import have_vector
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.nearest.multivectors import counting, multivectors_in_memory, rank_multi
 from retrieval_store.engine.state.fetch import vectors_read
@@ -46,15 +46,15 @@ def known_space(view: SearchView, name: str) -> Space:
     return space
 
 
-def holders(view: SearchView, name: str, rows: Ints) -> Ints:
+def rows_with_vector(view: SearchView, name: str, rows: Ints) -> Ints:
     """Those of the rows whose points have a vector in a space."""
     space = view.state.spaces.get(name)
     if space is not None:
         return rows[space.slot_of_row[rows] >= 0]
-    special = known_space(view, name)
-    held = multivectors_in_memory(view, special, len(rows)) if special.kind == "multi" else None
+    other = known_space(view, name)
+    held = multivectors_in_memory(view, other, len(rows)) if other.kind == "multi" else None
     if held is None:
-        return rows[rows_with_vector(view, name, rows)]
+        return rows[have_vector(view, name, rows)]
     mask = np.zeros(len(view.state.pks), np.bool_)
     for one, above in zip(held.segments, held.above(), strict=True):
         mask[one.holders[counting(one, above, view.state.alive)]] = True
@@ -71,12 +71,10 @@ def similarities(
     space = view.state.spaces.get(name)
     if space is not None:
         return np.stack([_dense(space, rows, one) for one in examples])
-    special = known_space(view, name)
-    if special.kind == "multi":
-        return np.stack([_multi(view, special, rows, one) for one in examples])
-    return np.stack(
-        [sparse_scores(view, special, one, rows, weighted) for one in _sparse(examples)]
-    )
+    other = known_space(view, name)
+    if other.kind == "multi":
+        return np.stack([_multi(view, other, rows, one) for one in examples])
+    return np.stack([sparse_scores(view, other, one, rows, weighted) for one in _sparse(examples)])
 
 
 def _sparse(examples: Sequence[Example]) -> list[SparseVector]:

@@ -255,9 +255,7 @@ class EngineLeaves:
 
         def likeness(places: slice | Ints, picks: Ints) -> Floats:
             if is_multi:  # which of two asks for the other matters there: all ask for the picks
-                asking = (
-                    vectors[places] if isinstance(places, slice) else [vectors[i] for i in places]
-                )
+                asking = [vectors[i] for i in np.arange(len(rows))[places].tolist()]
                 return similarities(view, name, rows[picks], asking)
             picked = [vectors[i] for i in picks.tolist()]
             alike: Floats = similarities(view, name, rows[places], picked, weighted=False).T

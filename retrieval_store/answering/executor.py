@@ -108,7 +108,8 @@ def _searched_at_once(leaves: Leaves, steps: Sequence[Step]) -> list[list[Ranked
     """What steps find that are one search."""
     nears = [step.scoring for step in steps if isinstance(step.scoring, Near)]
     vectors = np.concatenate([np.asarray(near.vectors) for near in nears])
-    found = iter(leaves.rank(replace(steps[0], scoring=replace(nears[0], vectors=vectors))))
+    together = replace(nears[0], vectors=vectors)
+    found = iter(leaves.rank(replace(steps[0], scoring=together, threshold=None)))
     return [
         [_window(leaves, step, next(found)) for _ in near.vectors]
         for step, near in zip(steps, nears, strict=True)

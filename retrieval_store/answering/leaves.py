@@ -40,9 +40,8 @@ class Ranked:
             some = places.tolist() if not isinstance(places, slice) else range(len(values))[places]
             values = [values[i] for i in some]
         distances = None if self.distances is None else self.distances[places]
-        found = Ranked(self.items[places], self.scores[places], distances, values)
-        found.is_cut = self.is_cut
-        return found
+        items, scores = self.items[places], self.scores[places]
+        return Ranked(items, scores, distances, values, self.share, self.is_cut)
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ it ranks are those that the step's scoring names, best first; equal ones in the 
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from retrieval_store.base.arrays import Floats, Ints
@@ -106,8 +106,3 @@ class Leaves(Protocol):
 
     def fetch(self, each: Sequence[Ints], fields: Fields) -> list[Points]:
         """The points of several lists of items, read at once."""
-
-
-def without_window(step: Step) -> Step:
-    """The step for its best hits, down to the last that is wanted."""
-    return replace(step, limit=step.depth, offset=0)

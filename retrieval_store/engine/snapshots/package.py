@@ -122,12 +122,6 @@ def unpack(snapshot: Path, directory: Path) -> Manifest:
         return manifest
 
 
-def read_manifest(snapshot: Path) -> Manifest:
-    """What a snapshot says it holds."""
-    with _opened(snapshot) as archive:
-        return _read_manifest(archive, snapshot)[0]
-
-
 @contextmanager
 def _opened(snapshot: Path) -> Iterator[zipfile.ZipFile]:
     try:

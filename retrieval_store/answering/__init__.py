@@ -1,7 +1,7 @@
-"""Answering questions: how the steps of one are carried out, the same for every store.
+"""Executing questions: how the steps of a question are carried out, the same for every store.
 
-In comes a question of `interface.questions`, and the *leaves* of a store, which rank its points by
-one scoring and read them; out go hits. `leaves` says what is asked of a store and what it returns,
-`executor` carries steps out (prefetch, score, threshold, window; fusion), `groups` puts what is
-ranked into groups. It may use `interface` and what that may use.
+Input: a question of `interface.questions`, and the *leaves* of a store: the operations that rank
+its points by a single scoring and read points. Output: hits. `leaves` is the protocol that a store
+implements, `executor` carries steps out (prefetch, score, threshold, window; fusion), `groups`
+puts ranked points into groups. This room may use `interface` and what that may use.
 """

@@ -1,8 +1,8 @@
-"""A question is answered: its steps are carried out, and what is left of the hits is read.
+"""Executes a question: carries out its steps, then reads the points of the final hits.
 
-A step is four things: what its prefetches find, the scores of these or of all points, the
-threshold, and the window of limit and offset. Stores rank by what they have (`leaves`); what makes
-one ranking of several is done here.
+A step has four stages: its prefetches find points; these points, or all points if there are no
+prefetches, are scored; hits worse than the threshold are cut off; the window of offset and limit is
+taken. The store computes single rankings (`leaves`); this module combines several into one.
 """
 
 from collections.abc import Hashable, Sequence
@@ -39,7 +39,8 @@ from retrieval_store.interface.questions import (
 
 
 def answer(leaves: Leaves, question: Question) -> list[Hits]:
-    """The hits of each query of each step, or of each group, best first. Only these are read."""
+    """The hits of each query of each step, or of each group, best first. Only their points are
+    read from the store."""
     found, groups = _found(leaves, question)
     if question.measured is not None:
         for place, one in enumerate(found):
@@ -55,7 +56,7 @@ def answer(leaves: Leaves, question: Question) -> list[Hits]:
 def _found(
     leaves: Leaves, question: Question
 ) -> tuple[Sequence[Ranked], Sequence[GroupValue | None]]:
-    """What is found, and of which groups it is."""
+    """The rankings, and for each ranking the value of its group, None where nothing is grouped."""
     match question.groups:
         case None:
             found = list(chain.from_iterable(ranked_each(leaves, question.steps)))
@@ -69,8 +70,8 @@ def _found(
 
 
 def ranked_each(leaves: Leaves, steps: Sequence[Step]) -> list[list[Ranked]]:
-    """For each step what it finds for each of its queries. Steps that are one search are searched
-    for together: products with several vectors at once cost far less than one after the other."""
+    """For each step one ranking per query. Steps with equal `search_key` become one search: a
+    product with several query vectors at once costs far less than one after the other."""
     if len(steps) == 1:
         return [ranked(leaves, steps[0])]
     together: dict[Hashable, list[int]] = {}
@@ -86,7 +87,7 @@ def ranked_each(leaves: Leaves, steps: Sequence[Step]) -> list[list[Ranked]]:
 
 
 def ranked(leaves: Leaves, step: Step) -> list[Ranked]:
-    """What a step finds for each of its queries."""
+    """One ranking for each query of a step, with threshold and window applied."""
     if not step.prefetch:
         found = leaves.rank(step)
         if isinstance(step.scoring, Text | Sparse):
@@ -105,7 +106,7 @@ def ranked(leaves: Leaves, step: Step) -> list[Ranked]:
 
 
 def _searched_at_once(leaves: Leaves, steps: Sequence[Step]) -> list[list[Ranked]]:
-    """What steps find that are one search."""
+    """The rankings of steps with equal `search_key`, by one search for all their vectors."""
     nears = [step.scoring for step in steps if isinstance(step.scoring, Near)]
     vectors = np.concatenate([np.asarray(near.vectors) for near in nears])
     together = replace(nears[0], vectors=vectors)
@@ -117,7 +118,7 @@ def _searched_at_once(leaves: Leaves, steps: Sequence[Step]) -> list[list[Ranked
 
 
 def _for_one_query(step: Step, place: int) -> Step:
-    """The step for one of its queries, where it may have several."""
+    """The step with the query at this place alone."""
     near = step.scoring
     if not isinstance(near, Near) or len(near.vectors) == 1:
         return step
@@ -125,7 +126,7 @@ def _for_one_query(step: Step, place: int) -> Step:
 
 
 def _window(leaves: Leaves, step: Step, found: Ranked) -> Ranked:
-    """The part that is wanted."""
+    """The hits that are as good as the threshold, cut to the window of offset and limit."""
     count = len(found.items)
     good = _count_good(leaves, step, found)
     found.is_cut = good == count >= step.depth
@@ -135,7 +136,7 @@ def _window(leaves: Leaves, step: Step, found: Ranked) -> Ranked:
 
 
 def _count_good(leaves: Leaves, step: Step, found: Ranked) -> int:
-    """How many hits, best first, come before the first that isn't as good as the threshold."""
+    """How many hits, best first, precede the first one that is worse than the threshold."""
     if step.threshold is None:
         return len(found.items)
     if isinstance(step.scoring, Near) and step.scoring.scale == "distance":
@@ -147,9 +148,11 @@ def _count_good(leaves: Leaves, step: Step, found: Ranked) -> int:
 
 
 def are_worse(leaves: Leaves, scoring: Scoring, scores: Floats, threshold: float) -> Bools:
-    """(n,) bool: which scores, as a server gives them, aren't as good as a threshold. As there, the
-    metric of a space alone says which side is good: so what is compared with examples in a space of
-    distances is best where it is greatest, and must be below."""
+    """(n,) bool: which scores, in a Qdrant server's scale, are worse than a threshold.
+
+    As on a server, the metric of the space alone decides which side of a threshold is worse: above
+    it for a metric whose distances are scores (L2, L1), else below. That holds even for comparisons
+    with examples, whose greatest score is the best in a space of any metric."""
     compared = scoring.near if isinstance(scoring, Diverse) else scoring
     below = (
         isinstance(compared, Near | Recommended | Discovered | RelevanceFeedback)
@@ -160,7 +163,8 @@ def are_worse(leaves: Leaves, scoring: Scoring, scores: Floats, threshold: float
 
 
 def less_is_better(leaves: Leaves, step: Step) -> bool:
-    """Whether the best of what a step ranks has the least score, or the least value of an order."""
+    """Whether the best hit of a step is the one with the least score, or with the least value for
+    an order."""
     if isinstance(step.scoring, Ordered):
         return not step.scoring.descending
     near = step.scoring.near if isinstance(step.scoring, Diverse) else step.scoring
@@ -185,7 +189,8 @@ def _fused_each(
 
 
 def _weights(scoring: Fused, legs: Sequence[Ranked]) -> tuple[float, ...] | None:
-    """What rankings weigh. Adaptive fusion goes by how much of what is asked the words found."""
+    """The weight of each ranking, None for equal weights. Adaptive fusion derives the weights from
+    the share of the query text that the best documents hold (`Ranked.share`)."""
     weights = scoring.weights
     if scoring.kind == "adaptive" and weights is not None:
         for leg in legs:
@@ -196,18 +201,18 @@ def _weights(scoring: Fused, legs: Sequence[Ranked]) -> tuple[float, ...] | None
 
 
 def _note(trace: Trace, steps: Sequence[Step], found: Sequence[Sequence[Ranked]]) -> None:
-    """Note how many hits each step gave for each query."""
+    """Record in the trace how many hits each step gave for each query."""
     names: dict[str, int] = {}
     for step, each in zip(steps, found, strict=True):
         name = _name(step.scoring)
         names[name] = times = names.get(name, 0) + 1
         leg = name if times == 1 else f"{name} {times}"
-        trace.legs.pop(leg, None)  # of an earlier try, or of the step on its own: order counts
+        trace.legs.pop(leg, None)  # from an earlier round; the order of keys counts
         trace.legs[leg] = [len(one.items) for one in each]
 
 
 def _name(scoring: Scoring) -> str:
-    """What a step is called in an explanation: by its vector space, if it has a name."""
+    """The name of a step in an explanation: that of its vector space, if the space has one."""
     match scoring:
         case Near(space=space):
             return space or "dense"

@@ -1,11 +1,11 @@
-"""Hits by groups: the best of each value in one ranking, and groups as a server makes them.
+"""Grouped hits: the best hits of each value in one ranking, and groups as a Qdrant server forms.
 
-A step is ranked as far as it takes until no hit that is yet to come could be among those that are
-wanted. Where scores depend on which points are looked at (of prefetches, and of what is chosen for
-being different), what a step finds of fewer points isn't a part of what it finds of all. So such a
-step is asked again as a server asks it, in rounds: each finds some points, and the next is asked of
-the others. A first kind of rounds leaves out the groups that are full; a second asks only for those
-that aren't.
+Usually a step is ranked deeper and deeper, until no further hit could belong to the result. That
+doesn't work where scores depend on the set of candidates (steps with prefetches, and `Diverse`):
+ranking fewer points then isn't a prefix of ranking all. Such a step is repeated in rounds, as a
+server does it: each round ranks only the points that no earlier round has put into a group. The
+first rounds exclude the groups that are full; if groups are still missing points afterwards, a
+second series of rounds is restricted to the groups that aren't full.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,19 +29,19 @@ from retrieval_store.interface.questions import (
     with_limit,
 )
 
-MORE = 8  # times as many hits are looked at where too few groups were among those before
-FIRST_LOOK = 4  # times as many as there may be in groups
-USUAL = 2  # times what one group holds, of points in which each value comes once, …
-TWICE = 2  # … and then once more, where the groups are known
-ROUNDS = 5  # of each kind: what a server spends
-Rank: TypeAlias = Callable[[Step], list[Ranked]]  # what a step finds for each of its queries
+MORE = 8  # factor by which the depth grows while there are too few groups
+FIRST_LOOK = 4  # the first depth, in multiples of the hits that all groups hold
+USUAL = 2  # the first depth, in multiples of `Labelling.apart` times the size of a group
+TWICE = 2  # factor by which the depth grows once all groups are known but not full
+ROUNDS = 5  # at most so many of each series, like a server
+Rank: TypeAlias = Callable[[Step], list[Ranked]]  # one ranking for each query of a step
 
 
 def count_groups(
     labels: Sequence[Label], size: int, most: int | None = None
 ) -> dict[GroupValue, list[int]]:
-    """Where the first `size` of each group are, of the first `most` groups, or all if None; groups
-    in the order of their first."""
+    """For each group the places of its first `size` hits. Groups come in the order of their first
+    hit; only the first `most` of them, all if None."""
     places: dict[GroupValue, list[int]] = {}
     for place, label in enumerate(labels):
         for value in label:
@@ -54,7 +54,7 @@ def count_groups(
 
 
 def best_of_each(leaves: Leaves, rank: Rank, step: Step, kinds: BestOfEach) -> list[Ranked]:
-    """For each query of a step the best hits of each value, in one ranking."""
+    """For each query of a step one ranking with at most `kinds.size` hits of each value."""
     limit = step.depth
     labels = leaves.labelling(kinds, limit)
     while True:
@@ -75,7 +75,7 @@ def best_of_each(leaves: Leaves, rank: Rank, step: Step, kinds: BestOfEach) -> l
 
 
 def _has_all(places: dict[GroupValue, list[int]], labels: Labelling, size: int) -> bool:
-    """Whether no hit that is yet to come would be the best of its group."""
+    """Whether every group is known and full, so that no further hit can belong to the result."""
     return labels.kinds == len(places) and all(
         len(at) >= min(size, labels.most(value)) for value, at in places.items()
     )
@@ -84,9 +84,10 @@ def _has_all(places: dict[GroupValue, list[int]], labels: Labelling, size: int) 
 def grouped(
     leaves: Leaves, rank: Rank, step: Step, groups: Groups, ascending: bool
 ) -> list[tuple[GroupValue, Ranked]]:
-    """The first so many groups, by their best hits, with so many hits each. A point is in the group
-    of each of its values; one with a value that is neither a string nor an integer is in none.
-    ascending: whether the best has the least score, or value of an order."""
+    """The first `groups.count` groups, ordered by their best hits, with at most `groups.size` hits
+    each. A point is in the group of each of its values; a point with any value that is neither a
+    string nor an integer is in none. ascending: whether the hit with the least score, or the least
+    value of an order, is the best."""
     if step.prefetch or isinstance(step.scoring, Diverse):
         return _in_rounds(leaves, rank, step, groups, ascending)
     limit = groups.count * groups.size * FIRST_LOOK
@@ -95,7 +96,7 @@ def grouped(
     while True:
         (found,) = rank(replace(step, limit=limit))
         places = count_groups(labels.of(found.items), groups.size, groups.count)
-        if len(set(map(type, places))) > 1:  # a server loses some: its conditions are of one type
+        if len(set(map(type, places))) > 1:  # a server loses groups of the other type
             return _in_rounds(leaves, rank, step, groups, ascending)
         lack = any(len(at) < min(groups.size, labels.most(one)) for one, at in places.items())
         full = len(places) == groups.count and not lack
@@ -105,7 +106,7 @@ def grouped(
 
 
 class _Hit(NamedTuple):
-    """An item that was found, its score, and what an order went by."""
+    """An item that was found, its score, and the value it was ordered by, None without an order."""
 
     item: int
     score: float
@@ -115,7 +116,7 @@ class _Hit(NamedTuple):
 def _in_rounds(
     leaves: Leaves, rank: Rank, step: Step, groups: Groups, ascending: bool
 ) -> list[tuple[GroupValue, Ranked]]:
-    """The groups of a step whose scores depend on which points it is asked of."""
+    """The groups of a step whose scores depend on the set of candidates; see the module."""
     limit = groups.count * groups.size
     labels = leaves.labelling(groups, limit)
     gathered = _Gathered(leaves, groups, labels, ascending)
@@ -132,7 +133,7 @@ def _in_rounds(
 
 
 def _widened(step: Step, times: int) -> Step:
-    """The step with so many times as many points of each prefetch, of which groups can be full."""
+    """The step with the limit of each prefetch multiplied, so that groups can become full."""
     prefetch = tuple(
         replace(_widened(one, times), limit=one.limit * times) for one in step.prefetch
     )
@@ -140,7 +141,8 @@ def _widened(step: Step, times: int) -> Step:
 
 
 def _narrowed(step: Step, *terms: Expression | None) -> Step:
-    """The step asked of points that fulfil the terms: where points are first looked for."""
+    """The step restricted to points that fulfil the terms. With prefetches the innermost ones are
+    restricted, since they choose the candidates."""
     if step.prefetch:
         return replace(step, prefetch=tuple(_narrowed(one, *terms) for one in step.prefetch))
     return replace(step, expression=all_of(step.expression, *terms))
@@ -148,8 +150,8 @@ def _narrowed(step: Step, *terms: Expression | None) -> Step:
 
 @dataclass(slots=True)
 class _Gathered:
-    """The groups as far as they are known. ascending: whether less ranks first; hits: of each group
-    the items, with score and value; ids: of points that are in any."""
+    """The groups found so far. ascending: whether the least score or value ranks first; hits: those
+    of each group; ids: the points that are in at least one group (a dict, as an ordered set)."""
 
     leaves: Leaves
     groups: Groups
@@ -171,22 +173,22 @@ class _Gathered:
         self.ids.update(dict.fromkeys(points.ids))
 
     def unseen(self) -> Expression:
-        """What points fulfil that have a value, and are in no group yet."""
+        """The filter for points that have a value and are in no group yet."""
         some = Between(ValuesAt(self.groups.path, "size"), gte=1)
         return all_of(some, Not(HasId(tuple(self.ids))) if self.ids else None) or some
 
     def not_full(self) -> Expression | None:
-        """What points of groups fulfil that aren't full."""
+        """The filter that excludes the groups that are full; None if none is."""
         full = [one for one, hits in self.hits.items() if self._is_full(hits)]
         return self.groups.besides(full) if full else None
 
     def to_fill(self) -> Expression | None:
-        """What points fulfil of the best groups that aren't full."""
+        """The filter for points of those best groups that aren't full; None if all are."""
         lacking = [one for one in self._best() if not self._is_full(self.hits[one])]
         return self.groups.among(lacking) if lacking else None
 
     def is_enough(self) -> bool:
-        """Whether there are so many groups as are wanted, and the best of them are full."""
+        """Whether the wanted number of groups is there, and the best of them are full."""
         full = sum(self._is_full(self.hits[one]) for one in self._best())
         return full >= self.groups.count
 
@@ -198,7 +200,7 @@ class _Gathered:
         return len(hits) >= self.groups.size
 
     def _place(self, hit: _Hit) -> int | float:
-        """What ranks a hit, least first: the value of an order, or else the score."""
+        """The sort key of a hit, least first: the value of an order, else the score."""
         rank = hit.score if hit.value is None else hit.value
         return rank if self.ascending else -rank
 

@@ -1,7 +1,7 @@
-"""What is asked of a store while a question is answered.
+"""The operations that a store provides to the executor: leaves of the tree of steps.
 
-A store knows its points by *items*, int64 numbers that mean something to it alone. Scores of what
-it ranks are those that the step's scoring names, best first; equal ones in the order of insertion.
+A store identifies its points by *items*: int64 numbers that only the store can interpret. Rankings
+are best first, with the scores of the step's scoring; equal scores are in the order of insertion.
 """
 
 from collections.abc import Hashable, Sequence
@@ -21,9 +21,9 @@ Label: TypeAlias = tuple[GroupValue, ...]
 class Ranked:
     """Items, best first, (n,) int64, with scores, float64 (n,).
 
-    distances: float64 (n,), where they are measured; values: what an order went by; share: how much
-    of what a text says the best documents hold, 0 to 1; is_cut: whether there may be more behind
-    the last.
+    distances: float64 (n,), where they are measured; values: the values that an order sorted by;
+    share: of a query text, the weighted share of its words that the best documents hold, 0 to 1;
+    is_cut: whether more hits may follow the last one.
     """
 
     items: Ints
@@ -34,7 +34,7 @@ class Ranked:
     is_cut: bool = False
 
     def at(self, places: Ints | slice) -> "Ranked":
-        """Those at some places."""
+        """The hits at these places."""
         values = self.values
         if values is not None:
             some = places.tolist() if not isinstance(places, slice) else range(len(values))[places]
@@ -46,15 +46,15 @@ class Ranked:
 
 @dataclass(slots=True)
 class Trace:
-    """What is told of how a question was answered: how many hits each prefetch gave, or the words
-    or sparse vectors that were asked for alone, for each query; and what vectors weighed beside
-    words."""
+    """How a question was answered, for `explain`. legs: for each prefetch, or for a step without
+    prefetches that ranks by text or sparse vectors, the number of hits per query; alphas: the
+    weight of the vectors against the words in adaptive fusion, per query."""
 
     legs: dict[str, list[int]] = field(default_factory=dict)
     alphas: list[float] = field(default_factory=list)
 
     def lap(self, step: str) -> None:
-        """The time since the last lap went to this step."""
+        """Attribute the time since the last lap to this step."""
 
 
 class Labelling(Protocol):
@@ -65,44 +65,47 @@ class Labelling(Protocol):
 
     @property
     def kinds(self) -> int | None:
-        """How many different groups there may be: there are no more; None if that isn't known."""
+        """An upper bound of the number of different groups; None if unknown."""
 
     def most(self, value: GroupValue) -> int:
-        """How many points may be in a group: no more are."""
+        """An upper bound of the number of points in a group."""
 
     @property
     def apart(self) -> int:
-        """Among how many points each value comes once, on average; 0 where that isn't known."""
+        """The average number of points per occurrence of one value; 0 if unknown."""
 
 
 class Leaves(Protocol):
-    """A store that is asked, as of one state."""
+    """A store in one state, from which all methods read."""
 
     @property
     def trace(self) -> Trace:
-        """Where it is noted how the question is answered."""
+        """Where to record how the question is answered."""
 
     def rank(self, step: Step) -> list[Ranked]:
-        """For each query of a step without prefetches at least the step's `depth` best points that
-        fulfil its filter, or all. InvalidArgumentError where the store has no such scoring."""
+        """For each query of a step without prefetches, at least the `depth` best points that fulfil
+        its filter, or all if there are fewer. InvalidArgumentError for a scoring that the store
+        doesn't have."""
 
     def rank_among(self, step: Step, found: Sequence[Ranked]) -> Ranked:
-        """The same for a step of one query, of points that are in any of these rankings."""
+        """The same for a step of one query, among the points that are in any of these rankings."""
 
     def search_key(self, step: Step) -> Hashable:
-        """Equal for steps that are one search by `Near` of several queries; None for others."""
+        """Equal for steps by `Near` that differ only in their query vectors, so that one search
+        can answer them; None for all others."""
 
     def metric(self, space: str) -> Metric:
-        """The metric of a space, of which there is one."""
+        """The metric of a vector space that exists."""
 
     def distances(self, near: Near, place: int, items: Ints) -> Floats:
-        """(n,) from one of the query vectors; NaN for points without a vector."""
+        """(n,) float64 distances of items from the query vector at `place`; NaN for points without
+        a vector."""
 
     def order(self, items: Ints) -> Ints:
         """Numbers that are ascending in the order of insertion."""
 
     def labelling(self, groups: BestOfEach | Groups, wanted: int) -> Labelling:
-        """The labels of points, for a call that looks at about so many."""
+        """Access to the labels of points; wanted: about how many points the call will look at."""
 
     def fetch(self, each: Sequence[Ints], fields: Fields) -> list[Points]:
         """The points of several lists of items, read at once."""

@@ -1,24 +1,32 @@
-"""Codes: vectors in eight bits a number, in two halves, and how far each may be from what it stands
-for.
+"""Codes: vectors quantized to eight bits a number, stored in two halves of four bits, each with a
+bound of its quantization error.
 
-What is coded of a row x depends on the metric: the row itself ("ip", "l2") or brought to length 1
-("cosine"). Of these rows a part is known exactly, and only what is left, y, is coded:
+What is coded of a row x depends on the metric: the row itself ("ip", "l2"), or the row scaled to
+length 1 ("cosine"). One part of it is stored exactly, and only the rest, y, is coded:
 
-- "l2": y = x - c, with the mean c of many rows, since distances don't change when all is moved;
-- "cosine", "ip": y = x - t c, with the direction c of the mean and each row's share t of it. A
-  product with a query q is t (q·c) + q⊥·y, where q⊥ is what the query has besides c: of vectors
-  that lie far from the origin, nearly all would otherwise say only where they all are, and bounds
-  grow with |q|.
+- "l2": y = x - c, where the centre c is the mean of many rows. Moving everything by c changes no
+  distance.
+- "cosine", "ip": y = x - t c, where c is the direction of the mean, |c| = 1, and t = x·c is stored
+  with the row. For a query q, q·x = t (q·c) + q⊥·y, where q⊥ = q - (q·c) c. Without this, codes of
+  vectors far from the origin would mostly describe the mean that all share, and the error bound,
+  which grows with the length of the query's part, would be loose.
 
-y is rotated, by Hadamard's matrices behind random signs (see `native/codes.c`), which changes no
-product and leaves no number much larger than others: a few large ones, or many equal ones, make bad
-codes. Then each number is one of 256 steps from -8 to 8, times a scale of the row's own: the upper
-four bits alone stand for the middle of a sixteenth of that, ŷ. With the length of what is left, r =
-|y - ŷ|, Cauchy and Schwarz bound what codes get wrong of a product: |q·y - q̂·ŷ| ≤ |q| |y - ŷ| + |q
-- q̂| |ŷ|.
+The steps of coding:
 
-Rows whose products leave float32's range get an infinite r: a search always looks at them. All
-other roundings are part of r; `native/codes.c` counts them.
+1. y is rotated, by Hadamard matrices with random signs (see `native/codes.c`). That changes no
+   product, and makes the numbers of a row similar in size: a few large numbers, or many equal ones,
+   would make bad codes.
+2. Each number becomes one of 256 steps from -8 to 8, times a scale of the row. Its upper four bits
+   alone stand for the middle of one of sixteen intervals. ŷ is the vector that a code stands for,
+   by the upper bits alone or by all eight.
+3. The *residual* r = |y - ŷ| is stored, for the upper bits alone and for all eight.
+
+What codes get wrong of a product with a query part p, whose own approximation is p̂: as
+p·y - p̂·ŷ = p·(y - ŷ) + (p - p̂)·ŷ, the Cauchy-Schwarz inequality gives
+|p·y - p̂·ŷ| ≤ |p| r + |p - p̂| |ŷ|. `scan` searches by this bound.
+
+Rows whose products would leave float32's range get an infinite r, so that a search never excludes
+them. Roundings while coding are added to r; `native/codes.c` counts them.
 """
 
 from dataclasses import dataclass, field
@@ -45,18 +53,19 @@ from retrieval_store.indexes.native.library import (
     records,
 )
 
-MOST_DIMENSIONS = 32_768  # for so many are the roundings of a rotation counted
-LEAST_DIMENSIONS = 20  # of fewer, floats are as quick to look at
+MOST_DIMENSIONS = 32_768  # the count of a rotation's roundings holds up to here
+LEAST_DIMENSIONS = 20  # below, a pass over floats is as quick
 ENCODED_AT_ONCE = 262_144  # numbers: a few milliseconds
-CENTRE_SERVES = 1.1  # how much more a frame made for others may leave than one of its own
+CENTRE_SERVES = 1.1  # a shared frame may leave residual parts y longer by this factor
 SAMPLE = 1_024  # rows by which that is judged
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """How rows become what is coded. seed: of the rotation; centre: (dim,) float32, the mean of
-    rows ("l2"), or its direction; signs: (2, dim) of +1 and -1, of the rotation; record: for
-    compiled functions."""
+    """The transformation of rows before they are coded: centre and rotation. seed: of the rotation;
+    centre: (dim,) float32, the mean of rows ("l2") or its direction ("cosine", "ip"); signs: (2,
+    dim) float32, +1 and -1, of the rotation; record: the FRAME structure for compiled
+    functions."""
 
     seed: int
     centre: Matrix
@@ -76,7 +85,7 @@ class Frame:
         object.__setattr__(self, "record", made)
 
     def same_as(self, other: "Frame") -> bool:
-        """Whether a query made ready for the one is ready for the other."""
+        """Whether a query transformed for one of them can be used with the other."""
         return self is other or (
             (self.seed, self.metric) == (other.seed, other.metric)
             and np.array_equal(self.centre, other.centre)
@@ -87,10 +96,11 @@ class Frame:
 class Codes:
     """Codes of `count` rows, in blocks of 32 (the layout stands in `native/kernel.h`).
 
-    high: (blocks, chunks, 32, 4), low: (m, chunks, 4) uint8, the halves of m rows; rows: (blocks,
-    4, 32) float32, of each row the scale, the residual of the upper half alone, what is known
-    exactly (t, or |y|² / 2), and |ŷ|; finer: (m,) float32, residuals of both halves. slots:
-    (count,) of rows from all over, None where they follow one another.
+    high: (blocks, chunks, 32, 4) uint8, the upper halves; low: (m, chunks, 4) uint8, the lower
+    halves, of m = 32 * blocks rows; rows: (blocks, 4, 32) float32, of each row the scale, the
+    residual r of the upper half alone, the exact part (t, or |y|² / 2 for "l2"), and |ŷ|; finer:
+    (m,) float32, the residuals of both halves together. slots: (count,) int64, the slot of each
+    row; None where the slots are consecutive.
     """
 
     count: int
@@ -108,18 +118,19 @@ class Codes:
         return sum(array.nbytes for array in arrays if array is not None)
 
     def as_piece(self, first: int, frame: int) -> tuple[int, ...]:
-        """What a PIECE has, for rows that begin with the slot `first`."""
+        """The fields of a PIECE structure, for rows whose first slot is `first`; frame: the frame's
+        place among those of the search."""
         arrays = (self.high, self.low, self.rows, self.finer, self.slots)
         return (*map(address, arrays), first, self.count, frame)
 
 
 def blocks_of(count: int) -> int:
-    """How many blocks hold so many rows."""
+    """The number of blocks that `count` rows take."""
     return -(-count // BLOCK)
 
 
 def room_for(count: int, frame: Frame) -> Codes:
-    """Codes of no rows yet, with room for so many."""
+    """Codes of no rows yet, with room for `count` rows."""
     blocks, chunks = blocks_of(count), chunks_of(len(frame.centre))
     return Codes(
         0,
@@ -132,7 +143,7 @@ def room_for(count: int, frame: Frame) -> Codes:
 
 
 def first_of(codes: Codes, count: int) -> Codes:
-    """The first rows, sharing memory."""
+    """The codes of the first `count` rows, sharing memory."""
     return Codes(count, codes.frame, codes.high, codes.low, codes.rows, codes.finer)
 
 
@@ -153,8 +164,8 @@ def encode_into(into: Codes, at: int, rows: Stored) -> None:
 
 
 def gathered(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
-    """Codes of some rows of several pieces in one frame, by their places in each, copied together
-    in that order; slots: of all these rows."""
+    """Codes of some rows of several pieces, all in one frame, copied together in this order.
+    pieces: codes, and the places of the wanted rows in them; slots: those of all these rows."""
     compiled = kernel()
     assert compiled is not None
     into = room_for(len(slots), pieces[0][0].frame)
@@ -171,7 +182,7 @@ def gathered(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
 
 
 def best_frame(rows: Stored, metric: Metric, seed: int) -> Frame:
-    """The frame that leaves least of these rows, or nearly."""
+    """The frame whose centre is the mean of these rows (of a sample), or its direction."""
     sample = _sample(rows, metric)
     mean = sample.mean(axis=0) if len(sample) else np.zeros(rows.shape[1])
     if metric != "l2":
@@ -183,13 +194,14 @@ def best_frame(rows: Stored, metric: Metric, seed: int) -> Frame:
 
 
 def serves(frame: Frame, best: Frame, rows: Stored) -> bool:
-    """Whether a frame serves these rows nearly as well as the best."""
+    """Whether a frame serves these rows nearly as well as the best: whether the median length of y
+    is at most CENTRE_SERVES times as long."""
     sample = _sample(rows, frame.metric)
     return _left(sample, frame) <= CENTRE_SERVES * _left(sample, best)
 
 
 def _sample(rows: Stored, metric: Metric) -> Floats:
-    """Some of the rows, as they are coded."""
+    """A sample of the rows, scaled to length 1 for "cosine"."""
     some = as_float32(rows[:: max(1, len(rows) // SAMPLE)]).astype(np.float64)
     lengths = np.linalg.norm(some, axis=1)
     good = (lengths >= SAFE_LENGTHS[0]) & (lengths <= SAFE_LENGTHS[1])
@@ -198,7 +210,7 @@ def _sample(rows: Stored, metric: Metric) -> Floats:
 
 
 def _left(rows: Floats, frame: Frame) -> float:
-    """The median length of what is coded."""
+    """The median length of the coded part, y."""
     centre = frame.centre.astype(np.float64)
     left = rows - centre if frame.metric == "l2" else rows - np.outer(rows @ centre, centre)
     return float(np.median(np.linalg.norm(left, axis=1))) if len(rows) else 0.0

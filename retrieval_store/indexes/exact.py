@@ -1,17 +1,36 @@
 """Exact nearest neighbours by the vectors themselves.
 
-float32 finds the candidates, float64 decides between them: for a few queries by a compiled
-function, which has the bounds of its own (`native/floats_body.h`); for many, and where there is no
-compiled one, by blocked matrix products of numpy's. The product form of a squared distance, |x|² +
-|q|² - 2 x·q, loses most of its digits in float32 when vectors lie far from the origin (with mean/σ
-= 1,000 two thirds of the neighbours come out wrong). So its rounding error is bounded, every row
-that could be among the nearest within that bound becomes a candidate, and the candidates' distances
-are computed again in float64, squared distances from the differences.
+A first pass in float32 selects candidates; float64 then decides among these. For a few queries the
+first pass is a compiled function with bounds of its own (`native/floats_body.h`); for many queries,
+and where nothing is compiled, it is a blocked matrix product by numpy, whose bounds follow.
 
-The bound is the standard one for a dot product of n terms in any order of summation:
-|fl(x·q) - x·q| ≤ γ |x| |q|, γ = n u / (1 - n u), u = 2⁻²⁴ (Higham, "Accuracy and Stability of
-Numerical Algorithms", 2nd ed., section 3.1). What a sum of absolute differences gets wrong is the
-same share of the sum itself.
+Why bounds are needed: the product form of a squared distance, |x|² + |q|² - 2 x·q, loses most of
+its digits in float32 when vectors lie far from the origin (with mean/σ = 1,000 two thirds of the
+neighbours come out wrong). So the rounding error is bounded, every row that may be among the k
+nearest within that bound becomes a candidate, and the distances of candidates are computed again in
+float64, squared distances from the differences.
+
+Symbols: x is a row, q the query, n their dimension; fl(·) is the float32 result; u = 2⁻²⁴ is the
+unit roundoff; d is the exact value that rows are ranked by (less is nearer), a its float32
+approximation, and e a bound of the error, |a - d| ≤ e.
+
+1. A dot product of n terms, in any order of summation: |fl(x·q) - x·q| ≤ γ |x| |q| with
+   γ = n u / (1 - n u) (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., section
+   3.1). Here n + 8 stands for n, for the few operations besides the product.
+2. So, by metric:
+   - "ip": d = -x·q, e = γ |x| |q|;
+   - "cosine": d = -x·q / (|x| |q|), e = γ;
+   - "l2": d = |x|² - 2 x·q (|q|² is left out, being the same for all rows), e = γ (|x| + |q|)².
+   For "ip" and "cosine" 2⁻⁵² covers that the final float64 distance is 1 + d, rounded; for
+   "cosine" γ contains it.
+3. If all rows share one e (by the longest |x|): let A be the k-th least a. Those k rows have
+   d ≤ A + e, so the k-th least d is at most A + e, and a row among the k nearest has
+   a ≤ d + e ≤ A + 2e. All rows with a ≤ A + 2e are candidates (`_within_common`).
+4. If each row has its own e: let L be the k-th least a + e. At least k rows have d ≤ L, so a row
+   among the k nearest has a - e ≤ d ≤ L. All rows with a - e ≤ L are candidates (`_within_own`).
+5. "l1": all terms of d = Σ|xᵢ - qᵢ| are positive, so the error is relative to d itself:
+   |a - d| ≤ γ d. With A as above, the k-th least d is at most A / (1 - γ), so a row among the k
+   nearest has a ≤ (1 + γ) A / (1 - γ), which is less than (1 + 4 (n + 8) u) A.
 """
 
 import math
@@ -35,22 +54,22 @@ from retrieval_store.indexes.native.library import (
 )
 from retrieval_store.indexes.sought import Candidates, Sought, most_left
 
-BY_PRODUCTS = METRICS[:3]  # whose distances follow from dot products: codes and indexes serve them
+BY_PRODUCTS = METRICS[:3]  # metrics computed from dot products; codes and indexes need that
 UNIT_ROUNDOFF = 2.0**-24
-OF_ONE = 2.0**-52  # what is lost of a product that is taken from 1
+OF_ONE = 2.0**-52  # bounds the rounding error of 1 - product in float64
 SAFE_LENGTHS = (1e-12, 1e12)  # between them no square or product over- or underflows in float32
 PRODUCT_CELLS = 4_000_000  # of one block of products: 16 MB
 FLOAT64_CELLS = 500_000  # of one block in float64: 4 MB
 GATHERED_CELLS = 65_536  # copied at once, so that the processor's cache holds them: 256 KB
-MANY_QUERIES = 8  # for which a product of matrices is quicker than a pass each
+MANY_QUERIES = 8  # from here on a product of matrices is quicker than a pass for each query
 CALL_NUMBERS = 2_097_152  # that one call of the compiled function looks at: a millisecond or two
-MOST_SHARE = 8  # one row in so many may be left
-GATHER_FACTOR = 1.5  # what copying rows so and multiplying them costs, against rows in place
+MOST_SHARE = 8  # at most one row in so many may be a candidate
+GATHER_FACTOR = 1.5  # cost of copying rows together and multiplying, relative to rows in place
 
 
 @dataclass(frozen=True, slots=True)
 class Norms:
-    """Lengths of the rows of a matrix, and what follows from them.
+    """Euclidean lengths of the rows of a matrix.
 
     lengths: (n,) float64; safe: no product of rows of such lengths leaves float32's range; longest:
     the largest length.
@@ -109,11 +128,10 @@ def nearest(
 ) -> Iterator[tuple[Ints, Floats]]:
     """For each query the k nearest rows of `matrix`, and all that tie with the k-th, in no order.
 
-    queries: (q, dim) float32, and their lengths; matrix: (n, dim); norms: asked for those of its
-    rows, where they are needed;
-    slots: the rows that may be found, None for all. Yields row numbers, int64 (m,), and distances,
-    float64 (m,): "l2" squared, "l1" the sum of absolute differences, "ip" 1 - dot, "cosine" 1 - cos
-    (1 when a vector is zero).
+    queries: (q, dim) float32; lengths: of each query; matrix: (n, dim); norms: called for the norms
+    of the matrix' rows, only where they are needed; slots: the rows that may be found, None for
+    all. Yields row numbers, int64 (m,), and distances, float64 (m,): "l2" squared, "l1" the sum of
+    absolute differences, "ip" 1 - dot, "cosine" 1 - cos (1 when a vector is zero).
     """
     compiled = kernel()
     if compiled is not None and (metric == "l1" or len(queries) < MANY_QUERIES):
@@ -140,8 +158,8 @@ def _by_pass(
     k: int,
     slots: Ints | None,
 ) -> Candidates:
-    """Rows that may be among the k nearest, by the compiled function; None where these are too many
-    for it to be of use."""
+    """Rows that may be among the k nearest, by the compiled function; None where there would be
+    more than one in MOST_SHARE, so that the pass saves too little."""
     count, dimension = (len(matrix) if slots is None else len(slots)), matrix.shape[1]
     most = min(count, most_left(count, MOST_SHARE, k))
     wide = 4 * dimension + 4 * (dimension % 2)  # in whole words
@@ -200,7 +218,7 @@ def _nearest_by_differences(
         if norms.safe and is_safe_length(length) and k < len(every):
             sums = _differences(query, matrix, slots)
             least = float(np.partition(sums, k - 1)[k - 1])
-            found = every[sums <= least * (1 + 4 * units)]  # units of the one and of the other
+            found = every[sums <= least * (1 + 4 * units)]  # step 5 of the module's docstring
         yield _closest(query, length, matrix, found, "l1", k)
 
 
@@ -218,7 +236,8 @@ def _differences(query: Matrix, matrix: Stored, slots: Ints | None) -> Matrix:
 def exact_distances(
     query: Matrix, length: float, matrix: Stored, slots: Ints | None, metric: Metric
 ) -> Floats:
-    """float64 distances from `query`, of that length, to the rows `slots` of `matrix`, or to all.
+    """(m,) float64 distances from `query`, (dim,) float32, to the rows `slots` of `matrix`, or to
+    all rows if None. length: that of the query.
 
     Equal rows give equal distances, wherever they stand: each row is summed on its own.
     """
@@ -319,8 +338,8 @@ def _candidates(
     k: int,
     dimension: int,
 ) -> Ints:
-    """The slots that may be among the k nearest, given what float32 can have got wrong."""
-    units = (dimension + 8) * UNIT_ROUNDOFF  # 8: the few operations besides the dot product
+    """The slots that may be among the k nearest, given the bounds of float32's rounding errors."""
+    units = (dimension + 8) * UNIT_ROUNDOFF  # n + 8 in the module's docstring
     gamma = units / (1 - units)
     chosen = slice(None) if slots is None else slots
     if metric == "cosine":
@@ -328,7 +347,7 @@ def _candidates(
         approximate = products * (norms.inverse(chosen) * np.float32(scale))
         found = _within_common(approximate, gamma, k)
     else:
-        squared = metric == "l2"  # short of |q|², which all rows share
+        squared = metric == "l2"  # without |q|², which is the same for all rows
         approximate = norms.squared(chosen) - (products + products) if squared else -products
         of_one = 0 if squared else OF_ONE
         common = gamma * _scale(norms.longest, length, metric) + of_one
@@ -341,7 +360,7 @@ def _candidates(
 
 
 def _scale(lengths: Floats | float, length: float, metric: Metric) -> Floats | float:
-    """What the relative error γ is relative to: |x||q| for a product, (|x| + |q|)² for l2."""
+    """What γ is multiplied by in the error bound: |x||q| for "ip", (|x| + |q|)² for "l2"."""
     return lengths * length if metric == "ip" else (lengths + length) ** 2
 
 

@@ -1,31 +1,43 @@
-"""Which rows may be among the nearest, proved by their codes.
+"""Which rows may be among the k nearest, proved by their codes.
 
-A pass over the upper halves of codes bounds each row's score from both sides (see `codes`); rows
-whose upper bound reaches the floor are bounded by both halves at once, sixteen times as closely.
-The floor is the least of the k largest lower bounds so far: a row whose upper bound lies below it
-is not among the k nearest. What is left, some fifteen rows in the usual case, is decided in float64
-by who asked.
+The algorithm. A *score* grows as the distance falls. A pass over the upper halves of codes computes
+for each row an approximate score s and a bound e of its error, so the true score lies in
+[s - e, s + e]. The *floor* is the k-th largest lower bound s - e so far: at least k rows score that
+much, so a row with s + e < floor is not among the k nearest. Rows that reach the floor are bounded
+again by both halves of their codes, sixteen times as closely. The caller computes the distances of
+the remaining rows, usually about fifteen, in float64.
 
-The score is what grows as the distance falls: the cosine, the product, or minus half the squared
-distance, all for one query p: for "l2" and the centre c, p = q - c and -|x - q|²/2 is y·p - |y|²/2
-- |p|²/2; for the others it is t (q·c) + q⊥·y.
+Symbols (of rows: see `codes`): x a row, q the query ("cosine": both of length 1), c the centre, y
+the coded part of x, ŷ what its code stands for, r ≥ |y - ŷ| the residual, t the share of c in x; p
+the part of the query that is multiplied with y, p̂ what its digits stand for; u = 2⁻²⁴.
 
-The pass is compiled (`native/scan_body.h`). A query is rotated as rows were and becomes digits from
--127 to 127, so that products are sums of integers, without any rounding. What else is rounded, in
-units of float32's u = 2⁻²⁴ (float64's are 2⁻⁵³, and stand in `constant`), is a part of the bound:
+1. The score to be approximated, exactly:
+   - "l2": p = q - c, and -|x - q|²/2 = p·y - |y|²/2 - |p|²/2, as x - q = y - p;
+   - "cosine", "ip": p = q⊥, the query without its component along c, and q·x = t (q·c) + p·y.
+2. p·y is approximated by p̂·ŷ. As p·y - p̂·ŷ = p·(y - ŷ) + (p - p̂)·ŷ, Cauchy-Schwarz gives
+   |p·y - p̂·ŷ| ≤ |p| r + |p - p̂| |ŷ|.
+3. With the roundings below, the bound that is computed for each row is
+   e = by_residual · r + by_reach · |ŷ| + by_side · |side| + constant, where the *side* of a row is
+   |y|²/2 for "l2" and t for the others.
 
-- Of a row, in r: y is what is left once t is rounded, so t is exact. y / |y| in float32: 1; the
-  rotation: 68 (`native/codes.c` counts them); numbers less what codes stand for: 3; the scale,
-  times |y|: 2; with some to spare 84 u (|y| + |ŷ|). The sum of squares: (dim + 16) u of itself.
-- |q| r: `by_residual`, with 16 u to spare for the product, and for adding it up.
-- |q - q̂| |ŷ|, what the query's digits leave: `by_reach`. The score's product is an integer made a
-  float32 (1), times two scales (2), and is added up (4): 12 u |q| |ŷ| are there for them.
-- t (q·c), of which c·y, which isn't quite 0, is u |t| at most (2), a product (1), added up (4); and
-  |y|²/2, rounded when it is stored (1): `by_side`, 10 u of each.
-- What is lost of a score that is taken from 1, of float64, and of numbers too small for float32:
-  `constant`.
+The pass is compiled (`native/scan_body.h`; `rs_turn` in `native/codes.c` computes the four factors
+for a query). The query is rotated as the rows were and becomes digits from -127 to 127, so p̂·ŷ is
+a sum of integers, without rounding, times two scales. All other roundings are covered as follows;
+numbers in parentheses count roundings, each of relative size u (in float64 2⁻⁵³, in `constant`):
 
-In the second look all but r and c·y is float64.
+- In r, from coding the row: t is exact, since y is what is left after t was rounded. Normalizing
+  y / |y| in float32 (1), the rotation (68, counted in `native/codes.c`), the difference of numbers
+  and what codes stand for (3), the scale times |y| (2): 74, for which 84 u (|y| + |ŷ|) are added;
+  and (dim + 16) u of itself for the sum of squares.
+- by_residual = |p|, plus 16 u of itself, for the product |p| r and for adding it up.
+- by_reach = |p - p̂| + 12 u |p|: the integer product becomes float32 (1), is multiplied by two
+  scales (2) and added up (4).
+- by_side = 10 u |factor of the side|: for "cosine" and "ip" the factor is q·c. c·y isn't quite 0,
+  but at most u |t| (2, to be safe); a product (1), added up (4). For "l2" the factor is -1, and
+  |y|²/2 was rounded when stored (1).
+- constant: float64's roundings, those of 1 - score, and numbers too small for float32.
+
+When rows are bounded again by both halves, everything but r and c·y is float64.
 """
 
 import math
@@ -52,16 +64,16 @@ from retrieval_store.indexes.native.library import (
 )
 from retrieval_store.indexes.sought import NOTED_FACTOR, Candidates, Sought
 
-CALL_BYTES = 4_194_304  # of codes that one call looks at, times queries: some milliseconds at most
-LOOSE = 1e-9  # a distance that is given is compared in float64 by who asked
-NOTED = 4_000_000  # rows that all queries of one pass may note together
+CALL_BYTES = 4_194_304  # bytes of codes × queries that one call scans: some milliseconds at most
+LOOSE = 1e-9  # slack of `within`; the caller compares exactly, in float64
+NOTED = 4_000_000  # candidates that all queries of one pass may store together
 Bits: TypeAlias = npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """Codes to be looked at together. frames: that they are in; records: PIECEs; count: of rows;
-    codes: what the records point to."""
+    """Codes to be scanned together. frames: the distinct frames of these codes; records: PIECE
+    structures for compiled functions, which point into the arrays of `codes`; count: of rows."""
 
     codes: tuple[Codes, ...]
     frames: tuple[Frame, ...]
@@ -96,12 +108,12 @@ def candidates(
     within: float | None = None,
 ) -> list[Candidates]:
     """For each query the slots of all rows that may be among its k nearest, in no order; None where
-    there would be more than `most`, since its codes don't tell rows apart. within: a distance (see
-    `exact.nearest`) beyond which none is wanted.
+    there would be more than `most`, as where codes can't tell rows apart. within: a distance (see
+    `exact.nearest`) beyond which no row is wanted.
 
-    queries: (q, dim) float32, and their lengths, of which none may be 0 for "cosine", nor unsafe
-    (see `exact`); allowed: bits by slot, 32 to a number, 1 for those that may be found; None for
-    all. Codes of rows from all over aren't asked for it.
+    queries: (q, dim) float32; lengths: of each query; none may be 0 for "cosine", nor unsafe (see
+    `exact.is_safe_length`); allowed: a bit for each slot, 32 to a number, 1 for slots that may be
+    found, None for all; not looked at for codes with `slots` of their own (`Codes.slots`).
     """
     compiled = kernel()
     assert compiled is not None
@@ -115,7 +127,7 @@ def candidates(
 
 
 def _floor(within: float | None, metric: Metric) -> float:
-    """The least score that is looked for, given the largest distance."""
+    """The initial floor: the score at the distance `within`, less some slack; -inf without one."""
     if within is None:
         return -math.inf
     score = -within / 2 if metric == "l2" else 1 - within
@@ -130,7 +142,7 @@ def _scan(
     wanted: tuple[int, int, float],
     allowed: Bits | None,
 ) -> list[Candidates]:
-    """wanted: k, how many rows may be left, and the least score."""
+    """wanted: k, the largest number of candidates, and the initial floor."""
     (k, most, floor), (count, dimension) = wanted, queries.shape
     chunks = pieces.codes[0].high.shape[1]
     each = TURNED.size + CHUNK * chunks

@@ -1,8 +1,8 @@
 """What can be asked of the points of a collection.
 
-A question is data, the same for every front and every store: *steps*, and what the answer shall
-carry. A step ranks the points that its filter allows; where steps go before it, its prefetches, it
-ranks those that any of them has found. `answering` carries questions out.
+A question is data, the same for every front and every store: *steps*, and which parts of a point
+the hits carry. A step ranks the points that its filter allows; a step with *prefetches* (steps that
+run before it) ranks only the points that any of them has found. `answering` executes questions.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,8 @@ from retrieval_store.interface.formulas import Formula
 from retrieval_store.interface.points import Fields
 
 Example: TypeAlias = Matrix | SparseVector
-"""What a space has for a point: (dim,) float32 of a dense one, (m, dim) of several vectors."""
+"""What a vector space holds for a point: (dim,) float32 in a dense space, (m, dim) float32 in a
+multivector space, a sparse vector in a sparse one."""
 Scale: TypeAlias = Literal["distance", "server"]
 
 
@@ -29,15 +30,16 @@ Scale: TypeAlias = Literal["distance", "server"]
 
 @dataclass(slots=True, eq=False)
 class Near:
-    """By nearness to vectors, each a query of its own: (q, dim) float32 in a dense space; in one of
-    several vectors a point q matrices, (m, dim) each, compared by late interaction.
+    """By nearness to vectors, each a query of its own: (q, dim) float32 in a dense space; in a
+    multivector space q matrices, (m, dim) each, compared by late interaction.
 
-    scale: what scores and thresholds are. "distance": hits carry distances (squared L2, 1 - the dot
-    product or the cosine, L1), and a threshold is the greatest of these; scores descend: 1 -
-    distance, or its negative where it is L2 or L1. "server": what a Qdrant server gives: the dot
-    product or the cosine, and the L2 or L1 distance, of which less is better.
-    exact: don't use an index; ef: candidates to ask of an index, where the usual number isn't
-    wanted.
+    scale: the unit of scores and thresholds. "distance": hits carry distances (squared L2, L1, or 1
+    - the dot product or cosine), and a threshold is the greatest distance allowed; the score is 1 -
+    distance for dot product and cosine, -distance for L2 and L1, so greater is better. "server":
+    scores as a Qdrant server gives them: the dot product or cosine (greater is better), or the L2
+    or L1 distance (less is better).
+    exact: don't use an index; ef: the number of candidates to request from an index, None for its
+    default.
     """
 
     space: str
@@ -49,8 +51,8 @@ class Near:
 
 @dataclass(slots=True, eq=False)
 class Sparse:
-    """By the dot product with sparse vectors, each a query of its own. corpus: the points among
-    which the idf of a space that has one is counted, all if None."""
+    """By the dot product with sparse vectors, each a query of its own. corpus: the filter of the
+    points among which idf is counted, in a space with idf; all points if None."""
 
     space: str
     vectors: tuple[SparseVector, ...]
@@ -60,8 +62,8 @@ class Sparse:
 @dataclass(slots=True, eq=False)
 class Text:
     """By the words of texts, each a query of its own: the documents that BM25 ranks best.
-    weighs_identifiers: words that look like identifiers count more, and it is told which share of
-    a text the best documents hold, as adaptive fusion wants it."""
+    weighs_identifiers: words that look like identifiers weigh more, and the rankings carry the
+    share of the text that the best documents hold, which adaptive fusion needs."""
 
     texts: tuple[str, ...]
     analyzer: Analyzer
@@ -70,8 +72,8 @@ class Text:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recommended:
-    """By likeness to some examples and unlikeness to others: of the one that is most alike, where
-    `best`, or of all of them, summed."""
+    """By likeness to positive examples and unlikeness to negative ones. best: score by the single
+    most similar example; otherwise by the sum over all."""
 
     space: str
     positives: tuple[Example, ...]
@@ -81,8 +83,9 @@ class Recommended:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Discovered:
-    """By how many pairs a point is on the right side of, nearer to the first than to the second;
-    then by nearness to a target. Without a target, by how far it is on the wrong sides."""
+    """By the number of pairs for which a point is nearer to the first example than to the second;
+    among equal numbers by nearness to the target. Without a target, by how far the point is on the
+    wrong side of the pairs, summed (the less the better)."""
 
     space: str
     target: Example | None
@@ -102,8 +105,9 @@ class RelevanceFeedback:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Diverse:
-    """By nearness to one vector, and unlikeness to what is taken already (MMR): of so many
-    candidates. diversity: from 0, nearness alone, to 1."""
+    """By maximal marginal relevance (MMR): nearness to one vector, and unlikeness to hits chosen
+    before, among the `candidates` nearest points. diversity: from 0, nearness alone, to 1,
+    unlikeness alone."""
 
     near: Near | Sparse
     diversity: float
@@ -112,9 +116,9 @@ class Diverse:
 
 @dataclass(slots=True, eq=False)
 class Fused:
-    """The rankings of the prefetches, made one; see `base.ranking.fused`. weights: of each, all
-    alike if None; k: the constant of reciprocal ranks. has_fixed_limits: how many hits each
-    prefetch is asked for is the caller's wish, and stays where more hits are looked at to fill
+    """By fusion of the rankings of the prefetches; see `base.ranking.fused`. weights: one for each
+    prefetch, equal if None; k: the constant of reciprocal rank fusion. has_fixed_limits: the caller
+    has set the limits of the prefetches, so they stay even where more hits are needed to fill
     groups."""
 
     kind: FusionKind
@@ -125,8 +129,8 @@ class Fused:
 
 @dataclass(frozen=True, slots=True)
 class PayloadText:
-    """By BM25 over the tokens of texts in the payload; corpus: the points among which these are
-    counted, all if None."""
+    """By BM25 over the tokens of texts in the payload; corpus: the filter of the points whose texts
+    make up the statistics, all points if None."""
 
     at: TokensAt
     tokens: tuple[str, ...]
@@ -175,8 +179,8 @@ Scoring: TypeAlias = (
 
 @dataclass(slots=True, eq=False)
 class Step:
-    """One step. limit: how many of the best, after the first `offset` of them; expression: the
-    filter; threshold: the score that hits must at least be as good as."""
+    """One step. limit: how many of the best hits to return, after skipping the first `offset`;
+    expression: the filter; threshold: hits that are worse are dropped."""
 
     scoring: Scoring
     limit: int
@@ -187,13 +191,13 @@ class Step:
 
     @property
     def depth(self) -> int:
-        """How many hits are looked at."""
+        """How many of the best hits are needed: those skipped and those returned."""
         return self.offset + self.limit
 
 
 def with_limit(step: Step, limit: int) -> Step:
-    """The same step for so many hits from the first on, and its prefetches for as many at least,
-    where that isn't fixed."""
+    """The same step with this limit and no offset; limits of prefetches are raised to at least as
+    many, unless they are fixed (`Fused.has_fixed_limits`)."""
     prefetch = step.prefetch
     if not (isinstance(step.scoring, Fused) and step.scoring.has_fixed_limits):
         prefetch = tuple(with_limit(one, max(one.limit, limit)) for one in prefetch)
@@ -205,8 +209,8 @@ GroupValue: TypeAlias = str | int
 
 @dataclass(frozen=True, slots=True)
 class BestOfEach:
-    """Of the hits that have one value at a path at most the best `size` are left, in one ranking,
-    and none without a value there. The step's limit and offset count what is left."""
+    """One ranking with at most the best `size` hits of each value at a path. Hits without a value
+    there are dropped. The step's limit and offset count the remaining hits."""
 
     path: PayloadPath
     size: int
@@ -214,9 +218,9 @@ class BestOfEach:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Hits are put into groups by the strings and integers that points have at a path. The first
-    `count` groups are wanted, of `size` points at most. among: the filter of points that are in a
-    group of these values; besides: of those that are in another one."""
+    """Hits grouped by the strings and integers that points have at a path: the best `count` groups,
+    with at most `size` points each. among: makes the filter for points in a group of these values;
+    besides: makes the filter for points in a group of any other value."""
 
     path: Steps
     count: int
@@ -227,9 +231,10 @@ class Groups:
 
 @dataclass(slots=True, eq=False)
 class Question:
-    """Steps, answered in one state of the collection, and what hits shall carry. With groups there
-    is one step. measured: hits carry the distances from its vectors too, NaN for points without
-    one; for a step that fuses others, of which this is one."""
+    """Steps, all answered in one state of the collection. fields: which parts of a point the hits
+    carry; groups: allowed for a single step only. measured: the dense prefetch of a step that fuses
+    rankings, if its distances are wanted: each hit then also carries its distance from that
+    prefetch's query vector, NaN for a point without a vector."""
 
     steps: tuple[Step, ...]
     fields: Fields
@@ -238,5 +243,5 @@ class Question:
 
 
 def query_of(near: Near, place: int) -> Near:
-    """One of the queries alone."""
+    """The same scoring with the query at this place alone."""
     return replace(near, vectors=cast(Matrix, near.vectors[place : place + 1]))

@@ -1,4 +1,5 @@
-"""What all ways to search share: what is kept between calls, one call, and what is told of it."""
+"""What all search methods share: the caches kept between calls (`Caches`), one call
+(`SearchContext`), and its record for `explain` and spans (`Trace`)."""
 
 import time
 from collections.abc import Mapping
@@ -22,14 +23,14 @@ from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.state.view import View
 from retrieval_store.indexes.exact import Norms, exact_distances, length_of, nearest
 
-UNCODED = 8  # vectors that an index lacks are as little a burden as one without a code
+UNCODED = 8  # one vector without a code costs as much as so many that the index lacks
 
 
 @dataclass(frozen=True, slots=True)
 class Caches(KeptFilters):
-    """All that is kept beside a state. indexes, codes: of the dense spaces, by their names, in one
-    generation; several: the vectors of spaces of several, by the numbers of these, for all states
-    that number their rows alike."""
+    """All caches kept beside a state. indexes, codes: of the dense spaces, by name, in one
+    generation; several: the vectors of multivector spaces, by the numbers of the spaces, valid for
+    all states that number their rows alike."""
 
     indexes: Mapping[str, SpaceIndex]
     codes: Mapping[str, SpaceCodes]
@@ -41,9 +42,10 @@ SearchView: TypeAlias = View[Caches]
 
 @dataclass(slots=True)
 class Trace(answering.Trace):
-    """What a search did, besides: the plan for each query, how many points matched, how many
-    vectors the index and the codes lacked, and how many numbers these are at most, and the
-    milliseconds of each step."""
+    """Adds the engine's part to the trace. plans: one for each query; matching: points that the
+    filter allows; fresh: vectors that the index lacks; uncoded: vectors without codes;
+    lacking_cells: the size of the larger burden of these two, in numbers of vectors; steps:
+    milliseconds by step; remarks: sentences for `explain`; last: when the last lap ended."""
 
     plans: list[Plan] = field(default_factory=list)
     matching: int = 0
@@ -55,18 +57,18 @@ class Trace(answering.Trace):
     last: float = field(default_factory=time.perf_counter)
 
     def note_fresh(self, vectors: int, dimension: int) -> None:
-        """The index lacks so many."""
+        """Note how many vectors the index lacks."""
         self.fresh = vectors
         self.lacking_cells = max(self.lacking_cells, vectors * dimension)
 
     def note_uncoded(self, vectors: int, dimension: int) -> None:
-        """So many have no codes."""
+        """Note how many vectors have no codes."""
         self.uncoded = vectors
         self.lacking_cells = max(self.lacking_cells, UNCODED * vectors * dimension)
 
     def of_plans(self, first: int, k: int) -> Attributes:
-        """For spans: the plans from the `first` on, and how many vectors each query was compared
-        with by them, at most."""
+        """Attributes for spans: the plans from the `first` on, and the largest number of vectors
+        that any of their queries was compared with."""
         plans = self.plans[first:]
         scanned = [plan.ef if plan.method == "over-fetch" else self.matching for plan in plans]
         return {
@@ -80,21 +82,21 @@ class Trace(answering.Trace):
         }
 
     def lap(self, step: str) -> None:
-        """The time since the last lap went to this step."""
+        """Attribute the time since the last lap to this step."""
         now = time.perf_counter()
         self.steps[step] = self.steps.get(step, 0.0) + (now - self.last) * 1e3
         self.last = now
 
 
 Neighbors: TypeAlias = tuple[Ints, Floats]  # rows and distances, nearest first
-MOST_TOGETHER = 16  # one part of the budget in so many, for what one filter allows
-MANY, MANY_FOR_EACH = 256, 4  # more slots than these are looked at in float32 first
+MOST_TOGETHER = 16  # what is copied together for one filter may take this part of the budget
+MANY, MANY_FOR_EACH = 256, 4  # more slots than these (or per k) are searched in float32 first
 
 
 class SearchContext:
-    """One call: its query vectors, (q, dim) float32, of which the k nearest are wanted, the vectors
-    that are searched, and which of them are allowed. within: a distance beyond which hits may be
-    left out."""
+    """One call: its query vectors, (q, dim) float32, the space that is searched for the k nearest
+    of each, and the points that the filter allows. within: a distance beyond which hits may be left
+    out."""
 
     def __init__(
         self,
@@ -114,31 +116,31 @@ class SearchContext:
 
     @property
     def slots(self) -> int:
-        """How many there are, dead ones too."""
+        """The number of slots in the space, dead ones included."""
         return self.space.space.slots
 
     @property
     def dimension(self) -> int:
-        """Of the vectors."""
+        """The dimension of the vectors."""
         dimension: int = self.matrix.shape[1]
         return dimension
 
     def may_keep(self, row_bytes: int) -> bool:
-        """Whether to keep what is searched of the points that the filter allows, so many bytes for
-        each: whether the filter is used again, and it isn't too much."""
+        """Whether to keep a copy of the allowed points' vectors or codes, of `row_bytes` each: only
+        if the filter has been used before, and the copy fits its part of the budget."""
         allowed = self.allowed
         return allowed.uses > 0 and allowed.count * row_bytes <= BUDGET.limit // MOST_TOGETHER
 
     def admit(self, slots: Ints | None) -> None:
-        """Verify the vectors in these slots, None for all."""
+        """Verify the checksums of the vectors in these slots, None for all."""
         self.space.vectors.admit(self.matrix, self.space.checksums, slots)
 
     def norms(self, slots: Ints | None) -> Norms:
-        """Norms of the vectors, right for these slots."""
+        """Norms of all vectors, of which only those of these slots are sure to be verified."""
         return self.space.vectors.norms(self.matrix, self.space.checksums, slots)
 
     def ranked(self, i: int, slots: Ints) -> Neighbors:
-        """The nearest of some slots to one of the query vectors, with their exact distances."""
+        """The k nearest of these slots to the i-th query vector, with exact distances."""
         self.admit(slots)
         vector, length, k = self.vectors[i], self.lengths[i], self.k
         if len(slots) > max(MANY, MANY_FOR_EACH * k):
@@ -150,13 +152,15 @@ class SearchContext:
         return self.in_order(slots, distances)
 
     def in_order(self, slots: Ints, distances: Floats) -> Neighbors:
-        """The k nearest of these; of equal ones, those that were inserted first."""
+        """The rows of the k nearest slots, nearest first; at equal distances, first inserted
+        first."""
         rows = self.space.row_of_slot[slots]
         order = np.lexsort((rows, distances))[: self.k]
         return rows[order], distances[order]
 
     def nearest_of(self, which: list[int], slots: Ints) -> list[Ints]:
-        """For some of the query vectors the nearest of these slots, and all that tie with them."""
+        """For each of the query vectors at `which`, the k nearest of these slots and all that tie
+        with the k-th."""
         self.admit(slots)
         norms = partial(self.norms, slots)
         vectors, lengths = self.vectors[which], [self.lengths[i] for i in which]

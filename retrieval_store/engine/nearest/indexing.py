@@ -1,12 +1,12 @@
-"""The index of one vector space in this process: loaded or grown beside those who search.
+"""The index of one vector space in this process, loaded or grown while other threads search.
 
-Numbers in the index are slots. It holds the first `covered` slots of its generation, dead ones too;
-those behind are *fresh*, and searched exactly. Slots never change their vectors, so nothing in an
-index ever becomes wrong, and a reader only leaves out what its own state doesn't have.
+The labels in the index are slots. It holds the first `covered` slots of its generation, dead ones
+included; later slots are *fresh*, and searched exactly. The vector of a slot never changes, so no
+entry of an index ever becomes wrong; a reader only drops slots that its own state doesn't have.
 
-The discipline: any number of threads search, or one thread changes the index; never both, which
-hnswlib can't bear. No search waits for the index: while it is being changed, searches are
-answered exactly, and the thread that changes it waits only for those that are under way.
+Locking: either any number of threads search, or one thread changes the index, never both, since
+hnswlib doesn't support that. No search waits for the index: while it is being changed, searches are
+answered by codes or floats. The thread that changes it waits only for searches under way.
 """
 
 import time
@@ -37,11 +37,11 @@ from retrieval_store.indexes import EXACT, HNSW, VectorIndex, is_installed
 from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.interface.spaces import index_name, index_settings
 
-SLICE_CELLS = 262_144  # taken in at once: 1,024 vectors of 256 numbers, some 0.1 s. Forks wait
-WORTH_CELLS = 3_000_000  # in fewer numbers than these the exact search is as fast anywhere
-FRESH_CELLS = 256_000  # so many to search exactly are no burden
-MUCH_MORE = 1.1
-LOADING = 0.016  # microseconds for each number of the vectors in a file
+SLICE_CELLS = 262_144  # numbers added at once: 1,024 vectors of 256, some 0.1 s. Forks wait
+WORTH_CELLS = 3_000_000  # below, the exact search is as fast on any machine
+FRESH_CELLS = 256_000  # so many numbers outside of the index cost little to search exactly
+MUCH_MORE = 1.1  # a file that holds more than the index by this factor is loaded
+LOADING = 0.016  # microseconds to load a file, for each number of its vectors
 IndexClass: TypeAlias = Callable[..., VectorIndex]  # VectorIndex's own arguments
 FindClass: TypeAlias = Callable[[str], IndexClass]
 T = TypeVar("T")
@@ -60,13 +60,14 @@ _log = log_of("files")
 
 
 class SpaceIndex:
-    """The index of a vector space in one generation; none until it is loaded or built.
+    """The index of a vector space in one generation; empty until it is loaded or built.
 
-    saved: how many slots a file is known to hold; filling: for the one thread that loads, grows or
-    saves it; closed: it isn't used any more; full: the vectors that follow can't be taken in;
-    refused: why, if that is its class's doing; installed: whether what its class needs is there;
-    missed: microseconds that queries have taken longer for want of it; pays_from: how many make up
-    for loading its file; pace: how many vectors it takes in a second, 0 while it takes in none.
+    saved: how many slots the saved file is known to hold; filling: the lock of the one thread that
+    loads, grows or saves the index; closed: it isn't used any more; full: no further vectors can be
+    added; refused: the error of the index class that caused that, if any; installed: whether the
+    packages that its class needs are installed; missed: the microseconds that queries have taken
+    longer because the index wasn't loaded; pays_from: from how many of these on the file is loaded;
+    pace: vectors added per second, 0 while none are added.
     """
 
     def __init__(
@@ -90,23 +91,23 @@ class SpaceIndex:
         self._find_class, self._label = find_class, label
         self._sharing = SharedLock()
         self._index: VectorIndex | None = None
-        self._useless: DerivedFile | None = None  # it was tried already
+        self._useless: DerivedFile | None = None  # a file that couldn't be loaded
 
     @property
     def wanted(self) -> bool:
-        """Whether the space has an index at all."""
+        """Whether the space's settings and metric allow an index."""
         return index_name(self._space) != EXACT and self._space.metric in BY_PRODUCTS
 
     @property
     def covered(self) -> int:
-        """How many slots it holds."""
+        """How many slots the index holds."""
         index = self._index
         return 0 if index is None else len(index)
 
     @property
     def rests(self) -> bool:
-        """Whether there is a file that is better not loaded yet. hnswlib keeps the interpreter for
-        all the time that it takes a graph over: for seconds, of a million vectors."""
+        """Whether there is a file that doesn't pay to be loaded yet. hnswlib holds the
+        interpreter's lock while it loads a graph: for seconds, with a million vectors."""
         return not self.covered and self.missed < self.pays_from
 
     @property
@@ -122,25 +123,25 @@ class SpaceIndex:
         return 0 if index is None else index.nbytes
 
     def searched(self, search: Callable[[VectorIndex, int], T], otherwise: T) -> T:
-        """What `search` returns, given the index and how many slots it holds, both steady
-        meanwhile; `otherwise` when there is none, or it is being changed."""
+        """What `search` returns, called with the index and the number of slots in it, which don't
+        change meanwhile; `otherwise` when there is no index, or it is being changed."""
         index = self._index  # another thread may forget it
         if index is None:
             return otherwise
         return self._sharing.share_at_once(lambda: search(index, len(index)), lambda: otherwise)
 
     def add(self, rows: Matrix) -> None:
-        """Take in the vectors of the slots that follow, until all are in or the index is closed.
-        For who has the turn of `filling`, as are `load` and `save`. What its class refuses, or what
-        there is no class for, stays out."""
+        """Add the vectors of the slots that follow, (n, dim), until all are in or the index is
+        closed. The caller holds `filling`, also for `load` and `save`. If the index class is
+        missing or refuses the vectors, `full` and `refused` are set and nothing is raised."""
         try:
             self._add(self._index or self.made(), rows)
         except (PluginError, ValueError) as error:
             self.full, self.refused = True, error
 
     def seconds_left(self, slots: int) -> float | None:
-        """How long it takes yet to hold so many slots, as far as can be told; None while nothing is
-        being taken in."""
+        """An estimate of the seconds until the index holds this many slots; None while no vectors
+        are being added."""
         pace = self.pace
         return (slots - self.covered) / pace if pace else None
 
@@ -155,7 +156,7 @@ class SpaceIndex:
             self.pace = len(some) / max(1e-9, time.perf_counter() - began)
 
     def save(self, path: Path) -> int:
-        """Write a file, and say how many slots are in it."""
+        """Write the index to a file; returns how many slots are in it."""
         index = self._index
         if index is None:  # another thread deletes or closes the collection
             raise StorageError("the index was closed before it was saved")
@@ -167,14 +168,16 @@ class SpaceIndex:
         return self._sharing.share(save)
 
     def recorded(self, connection: apsw.Connection) -> DerivedFile | None:
-        """The file that is recorded, if it holds much more than this index does."""
+        """The recorded file of the index, if it holds clearly more slots than the index in
+        memory."""
         found = None if self._directory is None else find(connection, self.key)
         if found is None or found == self._useless:
             return None
         return found if found.covered >= self.covered * MUCH_MORE + 1 else None
 
     def load(self, found: DerivedFile) -> None:
-        """Go on with what is in a file, if it is whole; meanwhile others search what there is."""
+        """Replace the index by that in a file, if the file is whole; meanwhile other threads search
+        the present one."""
         assert self._directory is not None
         try:
             self._index, self.saved = self.read(self._directory, found), found.covered
@@ -192,8 +195,8 @@ class SpaceIndex:
                 )
 
     def read(self, directory: Path, found: DerivedFile) -> VectorIndex:
-        """What a file holds; raises DamagedError, ValueError, or PluginError when there is no class
-        for it."""
+        """The index in a file. Raises DamagedError or ValueError for a damaged file, PluginError
+        when the index class is missing."""
         index, path = self.made(), path_of(directory, found)
         refuse_damaged(path, found, lambda: index.load(path, found.covered))
         if len(index) != found.covered:
@@ -201,18 +204,18 @@ class SpaceIndex:
         return index
 
     def close(self) -> None:
-        """Let go of the memory once no search is under way."""
+        """Drop the index; its memory is freed once no search is under way."""
         self.closed, self._index = True, None
 
     def made(self) -> VectorIndex:
-        """An index of this kind, without vectors."""
+        """A new, empty index with the space's class and settings."""
         make = self._find_class(index_name(self._space))
         dimension, metric = self._space.dimension, self._space.metric
         return make(dimension, metric, index_settings(self._space))
 
 
 def is_worth_an_index(slots: int, dimension: int, metric: Metric) -> bool:
-    """Whether searching so many vectors exactly is so much slower than through an index that one
-    should be built."""
+    """Whether an index should be built for this many vectors, dead ones included, since searching
+    them exactly is so much slower."""
     coded = is_worth_codes(slots, dimension, metric)
     return slots * dimension >= WORTH_CELLS and gains_by_an_index(slots, dimension, coded)

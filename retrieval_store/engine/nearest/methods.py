@@ -1,9 +1,8 @@
-"""The three ways to find the nearest of what a filter allows: by the vectors themselves, by codes,
-and through an index.
+"""The three search methods: by the vectors themselves (floats), by codes, and through an index.
 
-A pass over codes proves most vectors not to be near, and the few that are left are measured;
-vectors without codes are searched as they are. An index is asked for more candidates than are
-wanted, of which those that aren't allowed are dropped.
+A pass over codes proves that most vectors aren't among the nearest; exact distances are computed
+for the few that are left. Vectors without codes are searched as floats. An index is queried for
+more candidates than are wanted (over-fetch), and those that the filter doesn't allow are dropped.
 """
 
 from collections.abc import Iterator
@@ -22,9 +21,9 @@ from retrieval_store.indexes.exact import Norms, is_safe_length, nearest, norms_
 from retrieval_store.indexes.scan import Bits, Pieces, candidates
 from retrieval_store.indexes.sought import most_left
 
-BESIDES = 32  # bytes that are kept with a code
-MOST_SHARE = 20  # more candidates than one in so many of what is looked at are no gain
-TIE = 2.0**-23  # for each number of a vector: what float32 in an index may get wrong
+BESIDES = 32  # bytes that are stored with a code
+MOST_SHARE = 20  # a pass over codes must leave at most one candidate in so many rows
+TIE = 2.0**-23  # relative error of float32 distances in an index, per number of a vector
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class PackedFloats:
 
     @cached_property
     def norms(self) -> Norms:
-        """Their norms, for who needs them."""
+        """The norms of these rows, computed at the first use."""
         return norms_of(self.rows)
 
     @property
@@ -45,7 +44,7 @@ class PackedFloats:
 
 
 def by_floats(context: SearchContext, which: list[int]) -> Iterator[Neighbors]:
-    """The nearest to some of the query vectors."""
+    """The k nearest to each of the query vectors at `which`, by a pass over floats."""
     space, k = context.space, context.k
     vectors, slots = context.vectors[which], context.allowed.slots(space)
     lengths = [context.lengths[i] for i in which]
@@ -63,7 +62,7 @@ def by_floats(context: SearchContext, which: list[int]) -> Iterator[Neighbors]:
 
 
 def _together(context: SearchContext, slots: Ints | None) -> PackedFloats | None:
-    """The allowed vectors copied together, for a filter that is used again."""
+    """The allowed vectors copied together; None unless the filter has been used before."""
     name = context.space.space.name
     kept = context.allowed.packed(name)
     wanted = slots is not None and context.may_keep(4 * context.dimension)
@@ -76,8 +75,8 @@ def _together(context: SearchContext, slots: Ints | None) -> PackedFloats | None
 
 @dataclass(frozen=True, slots=True)
 class PackedCodes:
-    """Codes of the vectors that a filter allows, copied together. rest: slots without codes; coded:
-    how many slots had codes then."""
+    """Codes of the vectors that a filter allows, copied together. rest: allowed slots without
+    codes; coded: how many slots of the space had codes when this was made."""
 
     pieces: Pieces | None
     rest: Ints
@@ -91,7 +90,8 @@ class PackedCodes:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What is looked at. allowed: see `scan.candidates`; rest: allowed slots without codes."""
+    """What a search by codes scans. allowed: see `scan.candidates`; rest: allowed slots without
+    codes, which are searched as floats."""
 
     pieces: Pieces | None
     allowed: Bits | None
@@ -99,20 +99,21 @@ class _Parts:
 
 
 def can_use_codes(context: SearchContext, i: int) -> bool:
-    """Whether codes can bound the products with one of the query vectors."""
+    """Whether codes can bound the scores for the i-th query vector."""
     length = context.lengths[i]
     return is_safe_length(length) and (length > 0 or context.metric == "l2")
 
 
 def may_keep_codes(context: SearchContext) -> bool:
-    """Whether the codes that the filter allows are worth keeping together."""
+    """Whether to keep a copy of the allowed points' codes, stored together."""
     return context.may_keep(context.dimension + BESIDES)
 
 
 def by_codes(
     context: SearchContext, codes: SpaceCodes, coded: Coded, which: list[int]
 ) -> list[Neighbors | None]:
-    """The nearest to some of the query vectors; None for those whose candidates are too many."""
+    """The k nearest to each of the query vectors at `which`, by a pass over codes; None for queries
+    with too many candidates."""
     parts = _parts(context, coded)
     k = context.k
     most = most_left(context.allowed.count, MOST_SHARE, k)
@@ -148,7 +149,8 @@ def _parts(context: SearchContext, coded: Coded) -> _Parts:
 
 
 def _kept(context: SearchContext, coded: Coded) -> PackedCodes | None:
-    """What is kept together, unless some of it had no codes and may have them now."""
+    """The codes kept together; None where there are none, or where some of the vectors that had no
+    codes may have them now."""
     kept = context.allowed.packed(context.space.space.name)
     if not isinstance(kept, PackedCodes):
         return None
@@ -156,7 +158,7 @@ def _kept(context: SearchContext, coded: Coded) -> PackedCodes | None:
 
 
 def _all(context: SearchContext, coded: Coded) -> _Parts:
-    """All codes, with bits for what is allowed."""
+    """All codes of the space, with bits for the slots that are allowed."""
     space, mask = context.space, context.allowed.mask
     rest = coded.lacking(context.slots)
     if mask is None and not space.dead and coded.stop <= context.slots:
@@ -167,7 +169,7 @@ def _all(context: SearchContext, coded: Coded) -> _Parts:
 
 
 def _gathered(context: SearchContext, coded: Coded, slots: Ints) -> PackedCodes:
-    """The codes of some slots copied together, those in one frame behind one another."""
+    """The codes of these slots copied together, contiguous for each frame."""
     if (slots[1:] < slots[:-1]).any():
         slots = np.sort(slots)
     groups: dict[int, list[tuple[Codes, Ints]]] = {}
@@ -187,7 +189,7 @@ def _gathered(context: SearchContext, coded: Coded, slots: Ints) -> PackedCodes:
 
 
 class UselessError(Exception):
-    """The index can't answer."""
+    """The index can't answer: it failed, or returned fewer candidates than exist."""
 
 
 def over_fetch(
@@ -198,8 +200,9 @@ def over_fetch(
     which: list[int],
     answers: list[Neighbors | None],
 ) -> None:
-    """Answer those of the queries for which enough of `ef` candidates are allowed; UselessError
-    when the index finds fewer than there are."""
+    """Fill in the answers to the queries at `which` for which enough of the index' `ef` candidates
+    are allowed. covered: how many slots the index holds. UselessError when the index returns fewer
+    than `ef` candidates."""
     space, k = context.space, context.k
     try:
         candidates, distances = index.search(context.vectors[which], ef)
@@ -217,7 +220,7 @@ def over_fetch(
         if len(places) < k or places[k - 1] > TRUST * ef:
             continue
         count = _count_near(context, candidates[at, places], distances[at, places], i)
-        if count == len(places):  # there may be more that float32 can't tell from the last
+        if count == len(places):  # more candidates may tie with the last, by float32's error
             continue
         slots = candidates[at, places[:count]]
         answers[i] = context.ranked(i, slots if fresh is None else np.append(slots, fresh[at]))
@@ -231,8 +234,8 @@ def _passing(context: SearchContext, rows: Ints) -> np.ndarray:
 
 
 def _count_near(context: SearchContext, slots: Ints, distances: Matrix, i: int) -> int:
-    """How many of the candidates may be among the k nearest, given what float32 can have got
-    wrong; all of them when the distances make no sense."""
+    """How many of the candidates, nearest first, may be among the k nearest, given the errors of
+    float32 distances; all of them when the distances aren't ascending (NaN)."""
     if not (distances[1:] >= distances[:-1]).all():
         return len(distances)
     last, units = float(distances[context.k - 1]), (context.dimension + 8) * TIE
@@ -243,6 +246,6 @@ def _count_near(context: SearchContext, slots: Ints, distances: Matrix, i: int) 
 
 
 def _fresh(context: SearchContext, covered: int, which: list[int]) -> list[Ints]:
-    """The nearest allowed slots behind those that the index holds, for each query."""
+    """For each query the nearest allowed slots that the index doesn't hold yet."""
     slots = np.flatnonzero(_passing(context, context.space.row_of_slot.whole(covered))) + covered
     return context.nearest_of(which, slots)

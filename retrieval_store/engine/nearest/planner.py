@@ -1,16 +1,18 @@
-"""Which way to the nearest points is cheapest, by what each is estimated to cost.
+"""The query planner: chooses the search method with the least estimated cost.
 
-*exact*: a pass over the vectors of all points that the filter allows. *codes*: the same answer, by
-a pass over their codes, which leaves few vectors to look at. *over-fetch*: the index is asked for
-more candidates than are wanted, and those that the filter doesn't allow are dropped; only where
-that promises a third of the whole query, since an index is only nearly right. Letting the filter
-decide inside the traversal of the graph was measured and left out. At equal recall it costs as much
-(at 50,000 vectors), or up to 1.7 times less (at a million, shares of 3 to 12 %), but it has no
-bound: a filter for what lies far from the query took 1.1 s at a million vectors, where the exact
-search takes 10 ms. And other threads stand still meanwhile.
+- *exact*: a pass over the vectors of all points that the filter allows.
+- *codes*: the same result by a pass over their codes, after which few vectors are left to compare.
+- *over-fetch*: the index is queried for more candidates than are wanted, and those that the filter
+  doesn't allow are dropped. It is chosen only if it saves a third of the time of the whole query,
+  since results of an index are approximate.
 
-The costs are in microseconds; only their ratios matter, which differ little from processor to
-processor. They are those of `benchmarks/calibrate.py`.
+Evaluating the filter while the graph is traversed was measured and left out. At equal recall it
+costs as much (at 50,000 vectors) or up to 1.7 times less (at a million, where 3 to 12 % match), but
+its cost has no bound: a filter whose points lie far from the query took 1.1 s at a million vectors,
+where the exact search takes 10 ms. And all other threads are blocked meanwhile.
+
+Costs are in microseconds, measured by `benchmarks/calibrate.py`; only their ratios matter, which
+differ little between processors.
 """
 
 import math
@@ -22,39 +24,39 @@ from retrieval_store.indexes.native.library import kernel
 Method: TypeAlias = Literal["nothing matches", "exact", "codes", "over-fetch"]
 METHODS: tuple[Method, ...] = ("exact", "codes", "over-fetch")
 
-WHOLE = 250.0  # what a query costs besides its search
-GAIN = 2 / 3  # an index may take so much of the whole query, against the best of the others
-# A pass over vectors: something for it, for each row, and each of its numbers; where there is no
-# compiled part, numpy takes so many times as long; rows from all over cost more, and even more
-# where no cache holds them.
+WHOLE = 250.0  # the cost of a query besides its search
+GAIN = 2 / 3  # with an index the whole query may take at most this share of the best other method
+# A pass over vectors: a fixed cost, a cost per row, and per number; where nothing is compiled,
+# numpy takes NUMPY times as long; rows that aren't contiguous cost more, and even more where the
+# vectors exceed the processor's cache (FAR_BYTES).
 FLOATS, FLOATS_ROW, FLOATS_NUMBER = 25.0, 8e-3, 1e-4
 NUMPY = 4.0
 STRAY_ROW, FAR_ROW, FAR_BYTES = 1e-2, 3e-2, 16_000_000
-# A pass over codes: something for it, for each row, and each of its numbers; not less than reading
-# them takes where no cache holds them.
+# A pass over codes: a fixed cost, a cost per row, and per number; at least the time to read them
+# from memory where they exceed the processor's cache (CACHED_BYTES).
 PASS, PASS_ROW, PASS_NUMBER = 25.0, 1e-3, 1e-5
 ROW_BYTES, NUMBER_BYTES, BYTE, CACHED_BYTES = 16, 0.5, 5e-5, 32_000_000
-BLOCK = 32  # rows that are looked at together
-FEW_OF_ALL = 16  # a k that is a larger share than this leaves too many candidates
-# A candidate of an index: something for the step, something for each number of its vector.
+BLOCK = 32  # rows that are scanned together
+FEW_OF_ALL = 16  # codes are used if k is at most one in so many; else too many candidates are left
+# A candidate of an index: a fixed cost, and a cost per number of its vector.
 CANDIDATE, CANDIDATE_CELL = 1.6, 2.5e-3
 USUAL_EF = 140  # candidates that find the nearest ten in an index
-PER_RANK = 4  # candidates for each rank the last hit is expected at, beyond the usual ones
+PER_RANK = 4  # more candidates for each rank beyond USUAL_K at which the last hit is expected
 USUAL_K = 10
 USUAL_SLOTS = 50_000  # up to here; in a larger graph more candidates are needed for equal recall:
 GROWTH = 0.3  # .962 at a million with those that give .993 here, .985 with 2.5 times as many
-TRUST = 0.5  # a last hit this deep among the candidates, as a share, is too deep to be sure
-WIDER = 3
+TRUST = 0.5  # a last hit below this share of the candidates isn't trusted to be the true k-th
+WIDER = 3  # then the index is queried for so many times as many candidates
 
 
 @dataclass(frozen=True, slots=True)
 class CostInputs:
-    """What the choice depends on.
+    """The inputs of the cost estimates.
 
-    slots: vectors in the space, dead ones too; matching: those that may be found; contiguous:
-    whether their rows, or codes, lie together; coded: how many slots have codes; indexed: how many
-    slots the index holds, 0 without one; ef_search: candidates that find the usual k without a
-    filter.
+    slots: vectors in the space, dead ones included; matching: how many of them the filter allows;
+    contiguous: whether the allowed vectors, or their codes, lie contiguously; coded: how many slots
+    have codes; indexed: how many slots the index holds, 0 without one; ef_search: how many
+    candidates the index needs for USUAL_K hits without a filter.
     """
 
     slots: int
@@ -69,8 +71,8 @@ class CostInputs:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to search. ef: how many candidates to ask the index for; costs: the estimates, in
-    microseconds, by method."""
+    """How to search. ef: how many candidates to request from the index, 0 for other methods; costs:
+    the estimates, in microseconds, by method."""
 
     method: Method
     ef: int
@@ -78,8 +80,8 @@ class Plan:
 
 
 def choose(at: CostInputs, wider: int = 1) -> Plan:
-    """The cheapest plan; `wider`: by how much more candidates than usual are needed, when fewer
-    turned out not to be enough."""
+    """The cheapest plan. wider: a factor for the number of candidates, where fewer turned out not
+    to be enough."""
     if not at.matching:
         return Plan("nothing matches", 0, {})
     costs: dict[str, float] = {"exact": exact_cost(at)}
@@ -87,7 +89,7 @@ def choose(at: CostInputs, wider: int = 1) -> Plan:
         costs["codes"] = codes_cost(at)
     best: Method = "codes" if costs.get("codes", math.inf) < costs["exact"] else "exact"
     ef = candidates(at) * wider
-    # Where most of what the index holds would be candidates it is no help.
+    # An index is no help where more than half of it would be candidates.
     if at.indexed and ef <= at.indexed // 2 and at.matching > at.k:
         fresh = (at.slots - at.indexed) * _floats(at.dimension)
         costs["over-fetch"] = ef * _candidate(at.dimension) + fresh
@@ -97,38 +99,38 @@ def choose(at: CostInputs, wider: int = 1) -> Plan:
 
 
 def gains_by_an_index(slots: int, dimension: int, coded: bool) -> bool:
-    """Whether an index finds the nearest of so many so much sooner than a pass over all of them
-    that it is worth building; coded: whether there are, or will be, codes."""
+    """Whether a search of this many vectors through an index is so much faster than a pass over all
+    of them that the index is worth building. coded: whether there are, or will be, codes."""
     usual = CostInputs(slots, slots, dimension, USUAL_K, True, slots * coded, slots, USUAL_EF)
     best = codes_cost(usual) if coded else exact_cost(usual)
     return _gains(candidates(usual) * _candidate(dimension), best)
 
 
 def _gains(index: float, best: float) -> bool:
-    """Whether an index promises a third of the whole query."""
+    """Whether an index saves a third of the whole query, given the costs of the search alone."""
     return WHOLE + index <= GAIN * (WHOLE + best)
 
 
 def index_cost(at: CostInputs) -> float:
-    """Of the search in an index, if there were one."""
+    """The cost of a search through an index, if there were one."""
     return candidates(replace(at, ef_search=USUAL_EF)) * _candidate(at.dimension)
 
 
 def _candidate(dimension: int) -> float:
-    """What a candidate of an index costs."""
+    """The cost of one candidate of an index."""
     return CANDIDATE + CANDIDATE_CELL * dimension
 
 
 def candidates(at: CostInputs) -> int:
-    """How many candidates should hold the k nearest that match: matching ones are expected at each
-    slots/matching-th rank."""
+    """How many candidates to request so that they contain the k nearest matching points, which are
+    expected at every slots/matching-th rank."""
     last_rank = at.k * at.slots / at.matching
     growth = max(1.0, at.slots / USUAL_SLOTS) ** GROWTH
     return int(growth * (at.ef_search + PER_RANK * max(0.0, last_rank - USUAL_K)))
 
 
 def exact_cost(at: CostInputs) -> float:
-    """Of the pass over all allowed rows."""
+    """The cost of a pass over the vectors of all allowed rows."""
     stray = 0.0
     if not at.contiguous:
         far = at.slots * at.dimension * 4 > FAR_BYTES
@@ -137,8 +139,8 @@ def exact_cost(at: CostInputs) -> float:
 
 
 def codes_cost(at: CostInputs) -> float:
-    """Of the pass over the codes of all allowed rows, or of all blocks in which any is, and over
-    the rows without."""
+    """The cost of a pass over the codes of all allowed rows (where they aren't contiguous, of every
+    block that contains one), and over the vectors of allowed rows without codes."""
     rows = float(at.matching)
     if not at.contiguous:
         rows = at.slots * (1 - (1 - at.matching / at.slots) ** BLOCK)
@@ -150,6 +152,6 @@ def codes_cost(at: CostInputs) -> float:
 
 
 def _floats(dimension: int) -> float:
-    """Of looking at one vector."""
+    """The cost of one vector in a pass over floats."""
     row = FLOATS_ROW + dimension * FLOATS_NUMBER
     return row if kernel() is not None else NUMPY * row

@@ -1,4 +1,5 @@
-"""Which points are nearest to a query vector, among those that a filter allows."""
+"""Search in a dense space: the points nearest to a query vector, among those that a filter
+allows."""
 
 from dataclasses import replace
 
@@ -45,8 +46,9 @@ def nearest_rows(
     trace: Trace,
     within: float | None = None,
 ) -> list[Neighbors]:
-    """For each query vector the rows of the k nearest points in a dense space that fulfil the
-    expression, and their distances. within: a distance beyond which hits may be left out."""
+    """For each query vector the rows and float64 distances of the k nearest points in a dense space
+    that fulfil the expression. within: a distance beyond which hits may be left out. Raises
+    DimensionMismatchError."""
     space, vectors = view.state.spaces.get(near.space), np.asarray(near.vectors)
     if space is None:
         return [(np.empty(0, np.int64), np.empty(0))] * len(vectors)
@@ -66,8 +68,8 @@ def nearest_rows(
 
 
 class _Search:
-    """One call, whose query vectors are answered in the cheapest way; where that is the index and
-    it finds too little, or codes and they don't tell enough, in the cheapest of the others."""
+    """One call. Its queries are answered by the cheapest method; a query for which the index finds
+    too few hits, or codes leave too many candidates, is answered by the cheapest other method."""
 
     def __init__(self, context: SearchContext, near: Near) -> None:
         self._context, self._near, self._trace = context, near, context.trace
@@ -89,11 +91,11 @@ class _Search:
         return [answer for answer in self._answers if answer is not None]
 
     def _left(self) -> list[int]:
-        """Which queries have no answer yet."""
+        """The places of queries without an answer yet."""
         return [i for i, answer in enumerate(self._answers) if answer is None]
 
     def _at_hand(self) -> Coded:
-        """The codes that may be used."""
+        """The codes that may be used; NOTHING_CODED if none."""
         context, codes = self._context, self._codes
         if context.slots * context.dimension >= WORTH_CELLS and kernel() is None:
             self._trace.remarks.append(UNCOMPILED)
@@ -127,7 +129,7 @@ class _Search:
         return self._index.wanted and all(map(is_safe_length, context.lengths))
 
     def _cost_inputs(self, covered: int) -> CostInputs:
-        """Where `covered` of the vectors are in the index."""
+        """The planner's inputs, if `covered` of the vectors are in the index."""
         context, ef = self._context, 0
         if covered:
             stored = index_settings(context.space.space).get("ef_search")
@@ -145,7 +147,8 @@ class _Search:
         )
 
     def _lies_together(self) -> bool:
-        """Whether what is allowed is in one piece, or will be since it is wanted again."""
+        """Whether the allowed vectors or codes lie contiguously: because all are allowed, or
+        because a copy of them is kept, or will be made by this call."""
         context = self._context
         whole = context.allowed.mask is None and not context.space.dead
         if whole:
@@ -159,7 +162,7 @@ class _Search:
         self._trace.plans += [plan] * queries
 
     def _through_index(self, index: VectorIndex, held: int) -> None:
-        """Answer those queries that are cheapest to answer so."""
+        """Answer, through the index, the queries for which that is cheapest."""
         covered = min(held, self._context.slots)
         inputs, wider = self._cost_inputs(covered), 1
         while left := self._left():
@@ -175,7 +178,7 @@ class _Search:
             wider *= WIDER
 
     def _by_products(self) -> None:
-        """Answer those queries that are left."""
+        """Answer the remaining queries by codes or floats."""
         inputs = self._cost_inputs(0)
         plan = choose(inputs)
         if self._index.rests and plan.costs and not self._near.exact:

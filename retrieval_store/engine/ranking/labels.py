@@ -1,4 +1,5 @@
-"""Labels: which groups points are in by what their payloads have at a path, kept as layers."""
+"""Labels: the groups that points are in, by the values at a path of their payloads, cached as
+`state.layers`."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,14 +18,14 @@ from retrieval_store.engine.state.layers import current
 from retrieval_store.engine.storage.records import read_exactly, read_values
 from retrieval_store.filters.paths import PayloadPath, Steps, found_in, items_of
 
-LOOKED_AT = 8  # payloads are read instead while they are fewer than one in so many, taken together
-DISTINCT_BYTES = 128  # that a tuple takes with what is in it, about
+LOOKED_AT = 8  # labels are cached once calls have read one payload in so many, taken together
+DISTINCT_BYTES = 128  # about the size of a tuple with its values
 
 
 @dataclass(frozen=True, slots=True)
 class LabelsAt:
-    """The strings and integers at a path, elements of lists one by one. A point with any other
-    value there has no label."""
+    """Labels for `Groups`: the strings and integers at a path, the elements of lists one by one. A
+    point with any other value there has no label."""
 
     path: Steps
 
@@ -37,7 +38,8 @@ class LabelsAt:
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
-    """What `value_at` finds at a path, as a whole: see `kind_of`."""
+    """Labels for `BestOfEach`: the whole value that `value_at` finds at a path, made hashable by
+    `kind_of`."""
 
     path: PayloadPath
 
@@ -49,8 +51,8 @@ class Kinds:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The labels of some rows, ascending: (n,) tuples, of which equal ones are one. counts: how
-    many rows have each value."""
+    """A segment of cached labels. rows: (n,) ascending; labels: (n,) tuples, equal ones the same
+    object; counts: the number of rows with each value."""
 
     rows: Ints
     labels: npt.NDArray[np.object_]
@@ -58,13 +60,13 @@ class Labels:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in its arrays, and about those of what is in them."""
+        """Bytes of memory in its arrays, and about the size of the labels."""
         return self.rows.nbytes + self.labels.nbytes + len(self.counts) * DISTINCT_BYTES
 
 
 class RowLabels:
-    """The labels of points, for a call that wants those of about so many; see
-    `answering.leaves.Labelling`."""
+    """The labels of points; see `answering.leaves.Labelling`. asked: about how many points the call
+    will look at, which decides whether labels of all points are cached."""
 
     def __init__(self, view: SearchView, key: LabelsAt | Kinds, asked: int) -> None:
         self._view, self._key = view, key
@@ -89,7 +91,7 @@ class RowLabels:
 
     def of(self, rows: Ints) -> Sequence[Label]:
         """The labels of some rows, in any order."""
-        if self._layers is None and self._is_much(len(rows)):  # as much work as all of them
+        if self._layers is None and self._is_much(len(rows)):  # no less work than caching all
             self._layers = self._current()
         if self._layers is None:
             return self._key.read(self._view, rows)
@@ -97,27 +99,26 @@ class RowLabels:
         for one in self._layers:
             places = np.minimum(np.searchsorted(one.rows, rows), max(0, len(one.rows) - 1))
             its = np.flatnonzero(one.rows[places] == rows) if len(one.rows) else places[:0]
-            found[its] = one.labels[places[its]]  # of layers above in place of those below
+            found[its] = one.labels[places[its]]  # later segments override earlier ones
         labels: list[Label] = found.tolist()
         return labels
 
     @property
     def kinds(self) -> int | None:
-        """How many different values there may be: no more are there; None where that isn't
-        known."""
+        """An upper bound of the number of different values; None if unknown."""
         if self._layers is None:
             return None
         return len(set().union(*(one.counts for one in self._layers)))
 
     def most(self, value: str | int) -> int:
-        """How many points may have a value: no fewer do."""
+        """An upper bound of the number of points with this value."""
         if self._layers is None:
             return self._view.state.count
         return sum(one.counts.get(value, 0) for one in self._layers)
 
     @property
     def apart(self) -> int:
-        """Among how many points each value comes once, on average; 0 where that isn't known."""
+        """The average number of points per occurrence of one value; 0 if unknown."""
         if not self._layers:
             return 0
         largest = max(self._layers, key=lambda one: len(one.rows))

@@ -1,6 +1,6 @@
-"""What the engine answers of a question: it ranks points by what is in one state of a collection.
+"""The engine's implementation of `answering.leaves.Leaves`: rankings of the points in one state.
 
-Items are rows of the state, whose order is that of insertion.
+Items are rows of the state, which are numbered in the order of insertion.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -58,8 +58,10 @@ from retrieval_store.interface.questions import (
 )
 from retrieval_store.interface.spaces import Kind
 
-FLAT = 1.0  # the score of what isn't ranked
-Within: TypeAlias = Ints | None  # the rows among which a step looks, None for all that it allows
+FLAT = 1.0  # the score of hits that aren't ranked by a score
+Within: TypeAlias = (
+    Ints | None
+)  # the rows that a step may rank; None for all that its filter allows
 
 
 class EngineLeaves:
@@ -80,7 +82,7 @@ class EngineLeaves:
         return [self._rank_one(step, None)]
 
     def rank_among(self, step: Step, found: Sequence[Ranked]) -> Ranked:
-        """The same for a step of one query, of points that are in any of these rankings."""
+        """The same for a step of one query, among the points that are in any of these rankings."""
         rows = distinct(np.concatenate([np.empty(0, np.int64), *(one.items for one in found)]))
         if isinstance(step.scoring, Computed):
             before = [(one.items, one.scores) for one in found]
@@ -124,7 +126,7 @@ class EngineLeaves:
         return known_space(self._view, space).metric
 
     def distances(self, near: Near, place: int, items: Ints) -> Floats:
-        """(n,) from one of the query vectors; NaN for points without a vector."""
+        """(n,) float64 distances from the query vector at `place`; NaN for points without one."""
         distances = np.full(len(items), np.nan)
         space = self._view.state.spaces.get(near.space)
         if space is not None:
@@ -137,7 +139,7 @@ class EngineLeaves:
         return items
 
     def labelling(self, groups: BestOfEach | Groups, wanted: int) -> RowLabels:
-        """The labels of points, for a call that looks at about so many."""
+        """Access to labels; wanted: about how many points the call will look at."""
         key = Kinds(groups.path) if isinstance(groups, BestOfEach) else LabelsAt(groups.path)
         return RowLabels(self._view, key, wanted)
 
@@ -146,7 +148,7 @@ class EngineLeaves:
         return fetch_each(self._view, each, fields)
 
     def _allowed(self, step: Step) -> Bools | None:
-        """What the filter allows, as a mask over rows, None for all."""
+        """The step's filter as a mask over rows; None if it allows all."""
         allowed = allowed_by(self._view, step.expression)
         self.trace.matching = allowed.count
         self.trace.lap("filter")
@@ -159,7 +161,7 @@ class EngineLeaves:
         return np.flatnonzero(self._view.state.alive if mask is None else mask)
 
     def _near(self, step: Step, near: Near, wanted: int) -> list[Ranked]:
-        """In the scale that the step names."""
+        """By nearness, with scores in the scale of `near`."""
         if near.space in self._view.state.non_dense:
             return self._late_interaction(step, near, wanted)
         within = step.threshold if near.scale == "distance" else None
@@ -215,7 +217,8 @@ class EngineLeaves:
         return ranked
 
     def _compared(self, step: Step, scoring: ByExamples, within: Within) -> Ranked:
-        """By what is made of the likeness to examples: of all roughly, then of the best exactly."""
+        """By a combination of the likenesses to examples: approximately for all rows, then exactly
+        for the best of them."""
         view = self._view
         name, examples, combine = compared_by(scoring)
         rows = rows_with_vector(view, name, self._rows(step, within))
@@ -225,7 +228,8 @@ class EngineLeaves:
         return _by_score(rows, combine(similarities(view, name, rows, examples)))
 
     def _diverse(self, step: Step, diverse: Diverse, within: Within) -> Ranked:
-        """So many as are wanted, of which an offset skips some: as a server does it."""
+        """`step.limit` hits by MMR. An offset skips some of these, so that fewer are left; a server
+        does the same."""
         near, view = diverse.near, self._view
         if within is not None:
             found = self._near_among(near, within)
@@ -237,8 +241,7 @@ class EngineLeaves:
         if step.threshold is not None:
             worse = are_worse(self, diverse, found.scores, step.threshold)
             found = found.at(slice(int(np.argmax(worse)) if worse.any() else None))
-        # As a server does it: what idf makes of sparse vectors chooses candidates, and counts no
-        # more.
+        # As on a server: idf counts in the choice of candidates, but not from here on.
         (relevance,) = similarities(
             view, near.space, found.items, [near.vectors[0]], weighted=False
         )
@@ -248,13 +251,14 @@ class EngineLeaves:
         return found.at(chosen)
 
     def _likeness(self, name: str, rows: Ints) -> Callable[[slice | Ints, Ints], Floats]:
-        """How alike rows are to picks among them."""
+        """A function that computes the likeness of some of these rows to rows picked before, as
+        (rows, picks)."""
         view = self._view
         vectors, space = examples_of(view, name, rows), view.state.non_dense.get(name)
         is_multi = space is not None and space.kind == "multi"
 
         def likeness(places: slice | Ints, picks: Ints) -> Floats:
-            if is_multi:  # which of two asks for the other matters there: all ask for the picks
+            if is_multi:  # late interaction isn't symmetric: the rows are queries, picks documents
                 asking = [vectors[i] for i in np.arange(len(rows))[places].tolist()]
                 return similarities(view, name, rows[picks], asking)
             picked = [vectors[i] for i in picks.tolist()]
@@ -282,7 +286,7 @@ class EngineLeaves:
 
 
 def _on_server(found: Ranked, metric: Metric) -> Ranked:
-    """With the scores that a server gives, for similarities."""
+    """The ranking with its similarities converted into a server's scores."""
     return Ranked(found.items, server_scores_of(found.scores, metric))
 
 

@@ -1,7 +1,8 @@
-"""How alike the vectors of points are to given ones, in spaces of any kind; more is nearer.
+"""Similarities of points' vectors to given examples, in spaces of any kind; greater is nearer.
 
-That is the cosine or the dot product, or the negative of the squared L2 distance or of L1's; of
-several vectors, for each of the given ones the greatest to any of a point's, summed.
+The similarity is the cosine, the dot product, or the negative of the squared L2 or of the L1
+distance. For multivectors it is the sum, over the example's vectors, of the greatest similarity to
+any of the point's vectors (late interaction).
 """
 
 from collections.abc import Sequence
@@ -30,16 +31,16 @@ from retrieval_store.indexes.blas import products_of_few
 from retrieval_store.indexes.exact import Norms, exact_distances, length_of
 from retrieval_store.interface.questions import Example
 
-CHOSEN_AT_LEAST = 64  # of the best by float32, that float64 decides among
-CHOSEN_TIMES = 4
-AT_ONCE = 1 << 20  # numbers of vectors that are looked at together
-UNIT, LEAST = 2.0**-24, 2.0**-126  # of float32: half a place, and the least that is in full
-ROUNDINGS = 8  # besides those of a product
-SPREAD = 2  # slots lie close together where they are at least one in so many
+# Of k wanted rows, so many of the best by float32 are ranked again in float64.
+CHOSEN_AT_LEAST, CHOSEN_TIMES = 64, 4
+AT_ONCE = 1 << 20  # numbers of vectors that are multiplied at once
+UNIT, LEAST = 2.0**-24, 2.0**-126  # float32's unit roundoff, and its least normal number
+ROUNDINGS = 8  # those besides the product's
+SPREAD = 2  # slots are dense where at least one in so many is wanted
 
 
 def known_space(view: SearchView, name: str) -> Space:
-    """The space of a name; raises InvalidArgumentError."""
+    """The vector space with this name; raises InvalidArgumentError if there is none."""
     space = view.state.known.get(name)
     if space is None:
         raise InvalidArgumentError(f"there is no vector space {name!r}")
@@ -47,7 +48,7 @@ def known_space(view: SearchView, name: str) -> Space:
 
 
 def rows_with_vector(view: SearchView, name: str, rows: Ints) -> Ints:
-    """Those of the rows whose points have a vector in a space."""
+    """The rows among these whose points have a vector in the space."""
     space = view.state.spaces.get(name)
     if space is not None:
         return rows[space.slot_of_row[rows] >= 0]
@@ -64,8 +65,8 @@ def rows_with_vector(view: SearchView, name: str, rows: Ints) -> Ints:
 def similarities(
     view: SearchView, name: str, rows: Ints, examples: Sequence[Example], weighted: bool = True
 ) -> Floats:
-    """(m, n) float64, of m examples to the vectors of these rows, all of which have one. weighted:
-    by idf, in sparse spaces that are."""
+    """(m, n) float64 similarities of m examples to n rows, all of which have a vector. weighted:
+    apply idf in a sparse space that has it."""
     if not examples or not len(rows):
         return np.empty((len(examples), len(rows)))
     space = view.state.spaces.get(name)
@@ -87,7 +88,8 @@ def _dense(space: SpaceState, rows: Ints, example: Example) -> Floats:
 
 
 def distances_of(space: SpaceState, rows: Ints, vector: Matrix) -> Floats:
-    """(n,) float64 distances from a vector, (dim,), to those of rows that all have one."""
+    """(n,) float64 distances from a vector, (dim,), to the vectors of n rows, which all have
+    one."""
     slots = space.slot_of_row[rows]
     matrix = space.vectors.rows(space.space.slots)
     space.vectors.admit(matrix, space.checksums, slots)
@@ -95,7 +97,7 @@ def distances_of(space: SpaceState, rows: Ints, vector: Matrix) -> Floats:
 
 
 def examples_of(view: SearchView, name: str, rows: Ints) -> list[Example]:
-    """The vectors of rows, all of which have one."""
+    """The vectors of these rows, all of which have one."""
     return [one for one in vectors_read(view, rows, name) if one is not None]
 
 
@@ -110,8 +112,8 @@ def _multi(view: SearchView, space: Space, rows: Ints, example: Example) -> Floa
 
 @dataclass(slots=True)
 class ApproximateScores:
-    """(m, n) float64, nearly what `similarities` says, in a fraction of the time, and by how much
-    it may be off, (m,)."""
+    """scores: (m, n) float64 approximations of `similarities`, computed in a fraction of the time;
+    errors: (m,) bounds of their absolute errors, by example."""
 
     scores: Floats
     errors: Floats
@@ -120,7 +122,8 @@ class ApproximateScores:
 def approximate_scores(
     view: SearchView, name: str, rows: Ints, examples: Sequence[Example]
 ) -> ApproximateScores | None:
-    """The likeness of m examples to n rows by float32; None where it's no faster, or can't be."""
+    """The similarities of m examples to n rows by float32; None where float32 isn't faster (spaces
+    other than dense, and L1), or overflows."""
     space = view.state.spaces.get(name)
     if space is None or space.space.metric == "l1" or not examples or not len(rows):
         return None
@@ -140,8 +143,8 @@ def approximate_scores(
 
 
 def _products(queries: Matrix, matrix: Stored, slots: Ints) -> Matrix:
-    """(n, q) of the vectors in these slots. Where most that lie between them are wanted, those that
-    aren't cost less than copying the others together."""
+    """(n, q) products with the vectors in these slots. Where the slots are dense, the range from
+    the first to the last is multiplied: the extra rows cost less than copying the wanted ones."""
     first, stop = int(slots.min()), int(slots.max()) + 1
     if stop - first > SPREAD * len(slots):
         return products_of_few(queries, as_float32(matrix[slots]))
@@ -165,9 +168,9 @@ def _by_metric(
 
 
 def _errors(metric: str, queries: Matrix, lengths: Floats) -> Floats:
-    """By how much a score may be off for each query. A float32 product of d numbers is by d 2^-24
-    of the lengths' product at most (Higham, "Accuracy and Stability of Numerical Algorithms", 3.5),
-    and by 2^-126 for each of its terms that is too small."""
+    """(q,) bounds of the error of a score, for each query. The error of a float32 product of d
+    numbers is at most d 2^-24 |x| |q| (Higham, "Accuracy and Stability of Numerical Algorithms",
+    3.5), plus 2^-126 for each term that underflows."""
     dimension = queries.shape[1] + ROUNDINGS
     own = np.linalg.norm(queries.astype(np.float64), axis=1)
     off: Floats = dimension * (UNIT * own * lengths.max() + LEAST)
@@ -178,7 +181,8 @@ def _errors(metric: str, queries: Matrix, lengths: Floats) -> Floats:
 
 
 def best_of(scores: Floats, k: int) -> Ints:
-    """Where the so many greatest are, and some more, for a second look; NaN is none."""
+    """The places of the k greatest scores and of some more, for an exact second ranking; NaN
+    ranks last."""
     most = max(CHOSEN_AT_LEAST, CHOSEN_TIMES * k)
     if len(scores) <= most:
         return np.arange(len(scores))

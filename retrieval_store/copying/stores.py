@@ -57,8 +57,8 @@ class Ways:
 def copy_store(
     source: Session, target: Session, names: Sequence[str] | None, ways: Ways
 ) -> list[Copied]:
-    """Copy collections, all when none is named, into another store, where none of these names is
-    anybody else's; then look at both. What was copied before, or broken off, goes on where it
+    """Copy collections, all if `names` is None, into another store, where these names must be free
+    or belong to earlier copies; then compare both. An interrupted copy is resumed where it
     stopped."""
     _refuse_impossible(source, target, ways)
     folders = [one.store.directory for one in (target, source) if not one.read_only]

@@ -1,12 +1,12 @@
-"""Access to one collection: transactions on its database, and what is in memory of it.
+"""Access to one collection: transactions on its database, and its data in memory.
 
 Locks, in the order in which they are taken:
 0. `maintaining`: one thread of this process at a time compacts.
 1. `_writers`: one writing thread of this process at a time; the others queue here instead of
    polling SQLite's lock, which keeps other processes' writers out.
 2. a connection, lent by the database (in memory there is only one).
-3. `Memory._advancing`: held while a transaction starts and what is in memory is brought to its
-   `seq`.
+3. `Memory._advancing`: held while a transaction starts and the state in memory is brought to the
+   transaction's `seq` (the number of the last write that it shows).
 """
 
 import weakref
@@ -54,8 +54,9 @@ from retrieval_store.errors import (
 from retrieval_store.interface.records import Mode
 
 SHORTEST_PATIENCE_MS, LONGEST_PATIENCE_MS = 50, 1_600
-# Calls after a write at whose end memory is accounted: without any write, too, queries get codes
-# from files. Accounting takes half as long as the shortest call.
+# Memory is accounted at the end of the first calls after a write, then at every so many calls
+# (without writes memory grows too, as queries load codes from files). It isn't done each time,
+# since it takes half as long as the shortest call.
 FIRST_CALLS, ACCOUNTED_EVERY = 4, 16
 Found = TypeVar("Found")
 A = TypeVar("A", bound="Access")
@@ -63,9 +64,9 @@ A = TypeVar("A", bound="Access")
 
 @dataclass(frozen=True, slots=True)
 class StoreHooks:
-    """What a collection is given by its store. find_class: classes of indexes by name;
-    schedule_maintenance: called when there may be something to do for maintenance; uses_derived:
-    whether derived files may be used."""
+    """What a store passes to its collections. find_class: returns the class of an index by name;
+    schedule_maintenance: called when there may be work for maintenance; uses_derived: whether
+    derived files may be used."""
 
     find_class: FindClass = built_in
     schedule_maintenance: Callable[["Access"], None] = lambda access: None
@@ -75,8 +76,8 @@ class StoreHooks:
 class Access:
     """One collection in a directory, or in memory when `directory` is None.
 
-    Who reads sees one state of it, who writes makes one. Methods raise NotFoundError once the
-    collection has been deleted, by whichever process.
+    A reader sees one consistent state, a writer makes the next. Methods raise NotFoundError once
+    the collection has been deleted, by this or another process.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class Access:
             directory, self._derived_from, hooks.find_class, database.path, self.label
         )
         self.dropped = False
-        self.maintained = (0, 0)  # of how many vectors, by the thread that maintains it now
+        self.maintained = (0, 0)  # progress of the present maintenance: vectors done, in total
         self._held: Cache[None, None] = Cache(_evicting_weakly(self))
         self._accounted, self._calls = -1, 0
         reset_after_fork(self)
@@ -108,37 +109,37 @@ class Access:
 
     @classmethod
     def open(cls: type[A], directory: Path, name: str, mode: Mode, hooks: StoreHooks) -> A:
-        """The one in this directory, whose files are opened when they are needed."""
+        """Open the collection in this directory; its files are opened when they are needed."""
         if directory.is_symlink():
             raise DamagedError(f"{directory} is a link; a collection is a directory of its own")
         database = FileDatabase(directory / POINTS_NAME, POINTS, mode)
         return cls(database, directory, name, hooks)
 
     def close_idle(self) -> None:
-        """Let go of files; the next call opens them again. What is known of them stays."""
+        """Close files; the next call opens them again. Data in memory stays."""
         self._database.close_idle()
         if self.directory is not None:
             self.memory.close_idle()
 
     def forget(self) -> None:
-        """Let go of files and of all that is known of them; the next call gets them again."""
+        """Close files and drop all data in memory; the next call loads them again."""
         self._database.close_idle()
         if self.directory is not None:
             self.memory.forget()
 
     @property
     def descriptors(self) -> int:
-        """How many descriptors its files take."""
+        """How many file descriptors the collection takes."""
         return self._database.descriptors + self.memory.descriptors
 
     def account_memory(self) -> None:
-        """Tell the budget of this process what is in memory of the collection."""
+        """Report the bytes in memory to the budget of this process."""
         if self.directory is not None:
             self._held.put(None, None, self.memory.nbytes)
 
     def evict(self) -> None:
-        """Forget what is in memory, which the next call loads again; not while it is being
-        maintained, since an index may be half built."""
+        """Drop the data in memory, which the next call loads again; not during maintenance, since
+        an index may be half built."""
         if self.maintaining.taken:
             self.account_memory()
         else:
@@ -146,7 +147,8 @@ class Access:
             self.memory.forget()
 
     def _settle(self, seq: int) -> None:
-        """At the end of a call that has seen the write `seq`, where no lock is held."""
+        """Account memory and keep to the budget, at the end of a call whose state was that of the
+        write `seq`; no lock is held."""
         self._held.get(None)
         self._calls = self._calls + 1 if seq == self._accounted else 1
         if self._calls <= FIRST_CALLS or self._calls % ACCOUNTED_EVERY == 0:
@@ -155,11 +157,11 @@ class Access:
         BUDGET.settle(self._held)
 
     def close(self, reason: Reason) -> None:
-        """Let go of everything; from here on methods raise `reason`. Calls under way in other
-        threads keep what they use until they end."""
+        """Close files and drop everything; from here on methods raise `reason`. Calls under way in
+        other threads keep what they use until they end."""
         self._database.close(reason)
         self.memory.forget()
-        self._held.drop(None)  # who keeps a collection of a closed client keeps nothing of it
+        self._held.drop(None)  # so that a reference to a closed collection holds no memory
 
     def forget_after_fork(self) -> None:
         """In a child: begin anew, with locks that no thread of the parent's holds."""
@@ -167,7 +169,7 @@ class Access:
         self.memory.forget_after_fork()
 
     def read(self, look: Callable[[SearchView], Found]) -> Found:
-        """What `look` returns, given one consistent state to read."""
+        """Call `look` with one consistent state, and return its result."""
         seq = -1
 
         def use(connection: apsw.Connection) -> Found:
@@ -189,23 +191,24 @@ class Access:
             raise corruption_error(error, self._database.path) from error
 
     def cached(self) -> CachedState:
-        """What is in memory of the collection now."""
+        """The state in memory, brought up to date, and its caches."""
         return self.read(lambda view: CachedState(view.state, view.kept))
 
     def state_in_database(self, view: SearchView) -> State:
-        """The state that a view shows as the database alone has it. What is in memory may have been
-        made of a file, which nothing that can't be made again goes by."""
+        """The state of a view, loaded anew from the database. The state in memory may come from a
+        derived file, which must not decide about anything that can't be made again."""
         return load(view.connection, view.state.head, self.memory.open_vectors).state
 
     def view(self, connection: apsw.Connection, cached: CachedState) -> SearchView:
-        """What a call reads in a transaction that shows this state."""
+        """The view of a call, in a transaction that shows this state."""
         return View(connection, cached.state, cached.kept, self._derived_from, self.name)
 
     def write(self, change: Callable[[Write], Found]) -> Found:
-        """What `change` returns, given a write transaction, which is committed unless it raises."""
+        """Call `change` in a write transaction, and return its result; the transaction is committed
+        unless `change` raises."""
 
         def use(connection: apsw.Connection) -> Found:
-            tracing.event("begun")  # until here it waited for others that write
+            tracing.event("begun")  # until here it waited for other writers
             with corruption_as_damage(self._database.path):
                 return change(Write(connection, self._head(connection), self.memory.open_vectors))
 
@@ -224,16 +227,16 @@ class Access:
         )
 
     def schedule_maintenance(self) -> None:
-        """Tell the store that there may be something to do."""
+        """Tell the store that there may be work for maintenance."""
         self._hooks.schedule_maintenance(self)
 
     def refuse_if_read_only(self) -> None:
-        """Raise ReadOnlyError when the store was opened so."""
+        """Raise ReadOnlyError if the store was opened as read-only."""
         self._database.refuse_if_read_only()
 
     @property
     def is_read_only(self) -> bool:
-        """Whether the store was opened so."""
+        """Whether the store was opened as read-only."""
         try:
             self._database.refuse_if_read_only()
         except ReadOnlyError:
@@ -241,8 +244,8 @@ class Access:
         return False
 
     def empty_log(self) -> None:
-        """Bring what the write-ahead log holds into the database and cut the log off; raises
-        LockTimeoutError when a reader needs it for too long."""
+        """Copy the write-ahead log into the database and truncate the log; raises LockTimeoutError
+        when a reader needs the log for too long."""
         patience = SHORTEST_PATIENCE_MS
         for _ in tries(LOCK_TIMEOUT_MS):
             if self.use(partial(_emptied, patience=patience)):
@@ -254,8 +257,8 @@ class Access:
         )
 
     def read_again(self, look: Callable[[SearchView], Found]) -> Found:
-        """`read`, and again when maintenance has removed a file between our look at the state and
-        at the file."""
+        """Like `read`, but repeated if maintenance has removed a file after the state was read and
+        before the file was opened."""
         state: State | None = None
 
         def noting(view: SearchView) -> Found:
@@ -272,12 +275,12 @@ class Access:
                 state = None
 
     def has_moved_on(self, state: State) -> bool:
-        """Whether files that a state shows may be gone by now: a compaction has ended since, or a
-        vector space was dropped."""
+        """Whether files that a state refers to may have been removed since: by the end of a
+        compaction, or because a vector space was dropped."""
 
         def look(connection: apsw.Connection) -> bool:
             head = self._head(connection)
-            if head.seq == state.head.seq:  # whatever else a store that was tampered with says
+            if head.seq == state.head.seq:  # even if a tampered store contradicts itself
                 return False
             compacted = head.generation != state.head.generation
             return compacted or not numbers_of(state) <= numbers_of_spaces(connection)
@@ -296,12 +299,12 @@ class Access:
         return NotFoundError.of_deleted(f"Collection {self.name!r}")
 
     def use(self, work: Callable[[apsw.Connection], Found]) -> Found:
-        """What `work` returns, given a connection on which no transaction was begun; NotFoundError
-        where the collection is deleted."""
+        """Call `work` with a connection on which no transaction was begun, and return its result;
+        NotFoundError if the collection is deleted."""
         return self._unless_gone(lambda: self._database.use(work))
 
     def _unless_gone(self, work: Callable[[], Found]) -> Found:
-        """What `work` returns; NotFoundError when it fails since the collection is deleted."""
+        """The result of `work`; NotFoundError if it fails because the collection is deleted."""
         try:
             return work()
         except LockTimeoutError as error:
@@ -318,7 +321,8 @@ class Access:
 
 
 def _evicting_weakly(access: Access) -> Callable[[], None]:
-    """Lets go of what is in memory of a collection, and keeps nothing of it alive."""
+    """A function that evicts a collection's data from memory, with only a weak reference to the
+    collection, so that the budget keeps none alive."""
     reference = weakref.ref(access)
 
     def evict() -> None:
@@ -331,8 +335,8 @@ def _evicting_weakly(access: Access) -> Callable[[], None]:
 
 def _emptied(connection: apsw.Connection, patience: int) -> bool:
     """Whether the write-ahead log could be emptied."""
-    # Most of the work without a lock; then the rest and the cut, for which writers have to wait, so
-    # it waits for readers itself only a moment at a time, and longer where all of them take long.
+    # PASSIVE does most of the work without a lock. TRUNCATE does the rest; while it waits for
+    # readers, writers have to wait too, so it waits for `patience` only, which grows at each try.
     select_rows(connection, "PRAGMA wal_checkpoint(PASSIVE)")
     connection.set_busy_timeout(patience)
     try:

@@ -64,7 +64,8 @@ class SharedLock:
         return self.share_at_once(work, partial(self._share_in_turn, work))
 
     def share_at_once(self, work: Callable[[], T], otherwise: Callable[[], T]) -> T:
-        """The same, without waiting: what `otherwise` returns if anybody excludes, or waits to."""
+        """The same without waiting: what `otherwise` returns if another thread excludes others, or
+        waits to."""
         inside = _own(self._inside)
         if inside._is_owned():  # who excludes waits for this thread already
             return work()

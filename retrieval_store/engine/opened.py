@@ -13,7 +13,7 @@ from retrieval_store.errors import NotFoundError
 
 SHARE = 4  # of the descriptors that the process may have, those of collections: one in so many;
 # where several threads read at once, each may take more than twice as many for a while
-ENDLESS = 65_536  # descriptors: as many as anybody needs
+ENDLESS = 65_536  # descriptors assumed where there is no limit
 FEWEST_AWAKE = 8  # collections with open files, however few descriptors there may be
 
 

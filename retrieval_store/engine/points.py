@@ -64,16 +64,17 @@ from retrieval_store.interface.stores import Changes, IndexKind
 
 T = TypeVar("T")
 MAINTENANCE_EVERY = 2_000  # points written
-# Hits, how they were found, in which state, and the lists of words that would have been of use or
-# should be saved.
+# The hits, the trace, the state, and the keys of what maintenance should build or save: lists of
+# words that would have been of use, derived data without a file.
 _Answered: TypeAlias = tuple[list[Hits], Trace, State, list[Hashable]]
 
 
 class PointStore:
     """The points of one collection, for any number of threads.
 
-    Every method sees, or makes, one state of the collection. Methods raise NotFoundError once the
-    collection has been deleted, by whichever process. access: to its transactions and its memory.
+    Every method reads, or makes, one consistent state. Methods raise NotFoundError once the
+    collection has been deleted, by this or another process. access: to the collection's
+    transactions and its data in memory.
     """
 
     def __init__(self, access: Access) -> None:
@@ -94,7 +95,7 @@ class PointStore:
         mode: Mode,
         hooks: StoreHooks,
     ) -> "PointStore":
-        """A new, empty one with these vector spaces; the directory must exist."""
+        """Create an empty collection with these vector spaces; the directory must exist."""
 
         def add_spaces(connection: apsw.Connection) -> None:
             for space_name, space in spaces.items():
@@ -107,17 +108,17 @@ class PointStore:
 
     @classmethod
     def open(cls, directory: Path, name: str, mode: Mode, hooks: StoreHooks) -> "PointStore":
-        """The one in this directory, whose files are opened when they are needed."""
+        """Open the collection in this directory; its files are opened when they are needed."""
         return cls(Access.open(directory, name, mode, hooks))
 
     @property
     def embedded(self) -> "PointStore":
-        """Itself, with what only points in this process can do."""
+        """The object itself: what it can do beyond `PointsBackend` is there in this process."""
         return self
 
     @classmethod
     def copied_in_memory(cls, source: "PointStore", name: str, hooks: StoreHooks) -> "PointStore":
-        """One in memory that holds what another one in memory holds at this moment."""
+        """A collection in memory with the present content of another one in memory."""
 
         def copy(view: SearchView) -> PointStore:
             database = MemoryDatabase(POINTS, like=view.connection)
@@ -131,11 +132,11 @@ class PointStore:
 
     @traced("put")
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
-        """Insert and update points, durably, all or nothing."""
+        """Insert and update points in one durable transaction."""
         return self._changed(lambda transaction: transaction.put_points(batch, rules))
 
     def put_each(self, batches: Iterable[PointBatch], rules: WriteRules) -> Iterator[PutResult]:
-        """The same with one batch after the other, each a transaction of its own."""
+        """The same, one batch after the other, each in a transaction of its own."""
         for batch in batches:
             yield self.put(batch, rules)
 
@@ -143,13 +144,13 @@ class PointStore:
     def delete(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
-        """Delete the first `limit` points that are named and match; returns how many."""
+        """Delete the first `limit` points with these ids that match; returns how many."""
         return self._changed(lambda transaction: transaction.delete_points(ids, expression, limit))
 
     @traced("transact")
     def transact(self, change: Callable[[Changes], T]) -> T:
-        """What `change` returns, given one transaction: all that it does is written, or when it
-        raises nothing."""
+        """Run `change` in one transaction and return its result; if it raises, nothing is
+        written."""
         return passing_on(lambda: self._changed(lambda transaction: transaction.run(change)))
 
     def _changed(self, change: Callable[[Transaction], T]) -> T:
@@ -172,7 +173,7 @@ class PointStore:
         offset: int,
         fields: Fields,
     ) -> Points:
-        """The points that are named and match: in the order of `ids`, or of first insertion."""
+        """The points with these ids that match: in the order of `ids`, or of first insertion."""
 
         def look(view: SearchView) -> Points:
             rows = select(view, ids, expression, limit, offset)
@@ -205,7 +206,7 @@ class PointStore:
         return fetch(view, rows, fields)
 
     def resolve_ids(self, ids: Sequence[str]) -> Sequence[PointId]:
-        """The ids that points have which show as these strings."""
+        """The actual ids of points, given as strings; see `interface.stores`."""
         if not any(map(shows_an_integer, ids)):
             return ids
         return self.access.read(lambda view: resolve_ids(view.connection, ids))
@@ -220,11 +221,11 @@ class PointStore:
         return self.access.read(lambda view: view.state.head.seq)
 
     def position(self) -> Position:
-        """How far the log has come."""
+        """The present position of the change log."""
         return self.access.read(lambda view: position(view.state.head))
 
     def changed_since(self, since: Position) -> Changed:
-        """What was inserted or changed since the log had come so far."""
+        """The points inserted or changed since this position of the change log."""
         return self.access.read(lambda view: changed_since(view.connection, since))
 
     @traced("query", lambda found: returned(*(hits.points for hits in found)))
@@ -234,8 +235,8 @@ class PointStore:
 
     @traced("facet")
     def facet(self, values: ValuesAt, expression: Expression | None) -> list[tuple[Scalar, int]]:
-        """Each value with how many of the points that fulfil the expression have it, the most
-        frequent ones first, and of these the least."""
+        """Each value with the number of matching points that have it, the most frequent first; of
+        equally frequent ones the least first."""
         return self.access.read_again(lambda view: facet(view, values, expression))
 
     @traced("get", lambda found: returned(found[0]))
@@ -248,8 +249,8 @@ class PointStore:
         start: int | float | None,
         fields: Fields,
     ) -> tuple[Points, list[int | float]]:
-        """The points that fulfil the expression, in the order of their values from `start` on, and
-        these; one of several values comes several times."""
+        """The points that fulfil the expression, in the order of their numbers from `start` on, and
+        these numbers; a point with several numbers comes several times."""
 
         def look(view: SearchView) -> tuple[Points, list[int | float]]:
             rows, found = ordered(view, values, expression, limit, descending, start)
@@ -264,7 +265,7 @@ class PointStore:
         return explanation(trace, state)
 
     def stats(self) -> Payload:
-        """What takes how much room; see `report.statistics`."""
+        """Sizes by part; see `report.statistics`."""
         return self.access.read(lambda view: statistics(view, self.access.directory))
 
     def _answer(self, question: Question) -> _Answered:
@@ -306,8 +307,8 @@ class PointStore:
         self.access.write(change)
 
     def drop_space(self, name: str) -> None:
-        """Delete a vector space with all vectors in it; raises NotFoundError. Its files are gone
-        once nobody maintains the collection any more: now, or when the one at it comes to it."""
+        """Delete a vector space with all vectors in it; raises NotFoundError. Its files are removed
+        by maintenance: soon, or at the end of the maintenance that is running now."""
 
         def change(write: Write) -> None:
             delete_space(write.connection, named_space(write.connection, name).number)
@@ -326,8 +327,8 @@ class PointStore:
         descending: bool,
         fields: Fields,
     ) -> Points:
-        """The points that match and have a number or a date at the path, in the order of these,
-        numbers first, or all that backwards; each once."""
+        """The points that match and have a number or a date at the path, each once: numbers in
+        ascending order, then dates; descending reverses the whole order."""
 
         def look(view: SearchView) -> Points:
             each = in_order(view, path, expression, descending)[offset:]
@@ -339,7 +340,7 @@ class PointStore:
     def pairs(
         self, space: str, expression: Expression | None, sample: int, limit: int
     ) -> tuple[list[PointId], Ints, Ints, Floats]:
-        """For each of some points chosen at random the nearest others; see `ranking.groups`."""
+        """For each point of a random sample its nearest others in it; see `ranking.pairs`."""
 
         def look(view: SearchView) -> tuple[list[PointId], Ints, Ints, Floats]:
             found = pairs(view, space, expression, sample, limit)
@@ -352,7 +353,8 @@ class PointStore:
             self.access.schedule_maintenance()
 
     def mark_dropped(self) -> None:
-        """From here on every call, in any process, raises NotFoundError."""
+        """Mark the collection as deleted: every later call, in any process, raises
+        NotFoundError."""
 
         def change(write: Write) -> None:
             write.head = replace(write.head, dropped=True)
@@ -361,11 +363,10 @@ class PointStore:
         self.access.write(change)
 
     def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
-        """Nothing is to be made: the values of a key are gathered by the first filter on it."""
+        """Does nothing: the first filter on a key builds its column."""
 
     def configure_index(self, space: str, index: Payload) -> None:
-        """Replace the index settings of a vector space, of which only those that tell how to search
-        can change."""
+        """Replace the index settings of a vector space; only settings for searching may differ."""
 
         def change(write: Write) -> None:
             set_index(write.connection, space, index)
@@ -374,12 +375,12 @@ class PointStore:
         self.access.write(change)
 
     def is_dropped(self) -> bool:
-        """Whether `mark_dropped` was called, by whichever process."""
+        """Whether `mark_dropped` was called, by any process."""
         return self.access.use(lambda connection: read_head(connection).dropped)
 
 
 def _of_write(written: int, before: int, seq: int) -> tracing.Attributes:
-    """What spans say of a transaction."""
+    """The attributes of a transaction's span."""
     return {
         "retrieval_store.written": written,
         "retrieval_store.operations": seq - before,

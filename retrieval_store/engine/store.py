@@ -213,9 +213,10 @@ class Store:
     def _create_files(
         self, directory: Path, record: CollectionRecord, make: Callable[..., PointStore]
     ) -> None:
-        """In this order: begun in the catalog, so that whoever opens the store next removes what is
-        there if this process dies; the files; and the catalog's own row, so that a name in it
-        always leads to a whole collection."""
+        """Create a collection's files, in three steps: an entry in the catalog's table
+        `unfinished`, so that the next process to open the store removes the files if this one dies;
+        the files; the collection's row in the catalog. So a name in the catalog always has a whole
+        collection."""
 
         def finish(entries: Entries) -> bool:
             if record.id not in entries.unfinished():
@@ -286,9 +287,10 @@ class Store:
     def drop(self, name: str) -> None:
         """Delete a collection and its files; raises NotFoundError.
 
-        In this order: flagged in the catalog, so that whoever comes finishes the deletion if this
-        process dies; marked in points.sqlite, which deletes it, since from then on no process's
-        write to it is acknowledged; unlinked; forgotten.
+        In four steps: flagged in the catalog, so that the next process to open the store finishes
+        the deletion if this one dies; marked as dropped in points.sqlite, which is the deletion
+        itself, since from then on no process acknowledges a write to it; files unlinked; row
+        removed from the catalog.
         """
 
         def flag(entries: Entries) -> CollectionRecord:
@@ -301,7 +303,7 @@ class Store:
     def _drop_marked(self, record: CollectionRecord) -> None:
         """Delete a collection that is flagged in the catalog: marked in points.sqlite, which is
         what deletes it; unlinked; forgotten."""
-        # Marked already by another process, or too damaged for anybody to write to it.
+        # Marked already by another process, or too damaged to be written to.
         with contextlib.suppress(NotFoundError, DamagedError):
             self.points(record.id).mark_dropped()
         self._remove(record.id)
@@ -356,8 +358,8 @@ class Store:
                     yield report
 
     def _lost(self, record: CollectionRecord) -> FileReport | None:
-        """A report of a collection whose directory is gone though nobody has deleted it: before one
-        is removed, that is noted in the catalog."""
+        """A report of a collection whose directory is gone without a deletion (which the catalog
+        notes before it removes a directory); None if the directory is there."""
         directory = self._directory_of(record.id)
         if directory is None or directory.exists():
             return None
@@ -428,14 +430,14 @@ class Store:
             return self.points(collection_id).is_dropped()
         except NotFoundError:
             return True
-        except StorageError:  # the error belongs to whoever uses the collection
+        except StorageError:  # raised again when the collection is used
             return False
 
     def _sweep(self, directory: Path) -> None:
         """Remove what creations and copies left behind whose process died."""
         remove_lost_copies(directory)
         for collection_id in self._catalog.read(Entries.unfinished):
-            # In the transaction, so that nobody is making it now.
+            # In a write transaction, so that no process is creating the collection meanwhile.
             self._catalog.write(partial(_give_up, directory, collection_id))
 
     def _remove(self, collection_id: str) -> None:
@@ -459,8 +461,8 @@ def _give_up(directory: Path, collection_id: str, entries: Entries) -> None:
 
 def _unlink(directory: Path | None) -> None:
     if directory is not None:
-        # Renamed at once, so that nobody opens points.sqlite without its write-ahead log, which
-        # says that it is dropped.
+        # Renamed first, so that no process opens points.sqlite without its write-ahead log, in
+        # which the collection is marked as dropped.
         grave = directory.with_name(directory.name + DROPPED_SUFFIX)
         with translated(directory):
             with contextlib.suppress(FileNotFoundError):

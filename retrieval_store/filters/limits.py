@@ -1,7 +1,7 @@
-"""What an expression must be that users and adapters pass as it is, instead of in a dialect.
+"""Checks of expressions that users and adapters pass as objects, instead of dicts of a dialect.
 
-Whoever evaluates expressions calls itself for each level, and meets each term once for each place
-where it stands. So both are bounded here, before anything is evaluated.
+Evaluating an expression is recursive, one call for each level, and visits a term once for each
+place where it occurs. So both depth and size are limited here, before anything is evaluated.
 """
 
 from dataclasses import dataclass

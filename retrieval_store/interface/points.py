@@ -140,7 +140,7 @@ class Fields:
 VectorsRead: TypeAlias = Matrix | list[NonDenseVector | None]
 
 
-@dataclass(slots=True)  # nobody changes it; frozen, it would take three times as long to make
+@dataclass(slots=True)  # never changed; frozen, it would take three times as long to make
 class Points:
     """Points read; fields that weren't asked for are None.
 

@@ -158,7 +158,7 @@ class RemotePoints:
         fields: Fields,
     ) -> Points:
         """A cluster lists points in the order of insertion alone."""
-        raise InvalidArgumentError("order_by isn't there on a cluster")
+        raise InvalidArgumentError("order_by isn't supported on a cluster")
 
     def resolve_ids(self, ids: Sequence[str]) -> Sequence[PointId]:
         """All ids are strings here."""

@@ -1,8 +1,9 @@
-"""What a filter lets through, kept for the queries that use it again.
+"""A cache of the results of filters, for queries that use a filter again.
 
-A filter that comes again is asked of the points alone that have changed since; from its second use
-on what is searched of the points it allows is kept together, if it is little enough, so that a
-search reads it in order: codes of their vectors, or the vectors where there are no codes.
+A cached result is updated by evaluating the filter only for the points that have changed since.
+From the second use of a filter on, the codes of the points that it allows (or their vectors, where
+there are no codes) are copied together, if they are small enough, so that a search reads them
+sequentially.
 """
 
 import threading
@@ -19,12 +20,13 @@ from retrieval_store.filters.expression import NODES, Expression, walk
 from retrieval_store.indexes.native.library import BLOCK
 from retrieval_store.indexes.scan import Bits
 
-FEW = 16  # rows of which it is worth to find out whether they changed what is kept of vectors
+FEW = 16  # up to so many changed rows are checked for whether copies of vectors can be kept
 Key: TypeAlias = tuple[tuple[type, ...], bytes]
 
 
 class Packed(Protocol):
-    """What is kept together of the points that a filter allows; to this room it is nothing more."""
+    """Codes or vectors of the points that a filter allows, copied together. This room only knows
+    their size."""
 
     @property
     def nbytes(self) -> int: ...
@@ -33,8 +35,8 @@ class Packed(Protocol):
 class FilterResult:
     """The points that a filter allows, in one state.
 
-    mask: over rows, None when nothing is filtered; count: how many there are; key: of the filter,
-    see `key_of`.
+    mask: (rows,) bool, None when there is no filter; count: how many points are allowed; key: of
+    the filter, see `key_of`; uses: how often the cached result was used again.
     """
 
     rows = NOTHING_STALE  # results of filters are never merged
@@ -49,8 +51,8 @@ class FilterResult:
         self._packed: dict[str, Packed] = {}
 
     def slots(self, space: SpaceState) -> Ints | None:
-        """The slots of those that have a vector in the space, in the order of rows; None for all
-        there are."""
+        """The slots of allowed points that have a vector in the space, in the order of rows; None
+        for all slots."""
         name = space.space.name
         if self.mask is None and not space.dead:
             return None  # not kept: a point that comes and goes within one step leaves a dead slot
@@ -64,8 +66,8 @@ class FilterResult:
         return self._slots[name]
 
     def bits(self, space: SpaceState, stop: int) -> Bits:
-        """A bit for each of the slots up to `stop` and some behind, 32 to a number: 1 for those
-        that have a vector in the space, 0 for dead ones and those that are newer than the state."""
+        """A bit for each slot below `stop`, and for the rest of the last word, 32 to a number: 1
+        for vectors of allowed points, 0 for others, dead slots and slots newer than the state."""
         name, words = space.space.name, -(-stop // BLOCK)
         held = self._bits.get(name)
         if held is not None and len(held) >= words:
@@ -77,14 +79,14 @@ class FilterResult:
         bits = np.zeros(words, "<u4")
         packed = np.packbits(found, bitorder="little")
         bits.view(np.uint8)[: len(packed)] = packed
-        self._bits[name] = bits  # another thread may have stored others, which is as well
+        self._bits[name] = bits  # if two threads store bits, either is right
         return bits
 
     def followed_by(
         self, mask: Bools, changed: Ints, spaces: Mapping[str, SpaceState]
     ) -> "FilterResult":
-        """What is allowed now: the same, but for rows that have changed. What is kept of vectors
-        is kept on where these are the same."""
+        """The result with a new mask, which differs in the changed rows at most. Copies of vectors
+        are kept where the change affects none of the copied vectors."""
         assert self.mask is not None
         before, now = self.mask[changed[changed < len(self.mask)]], mask[changed]
         difference = int(np.count_nonzero(now)) - int(np.count_nonzero(before))
@@ -96,7 +98,7 @@ class FilterResult:
                     after._slots[name] = slots
                     if name in self._packed:
                         after._packed[name] = self._packed[name]
-        if len(after._packed) < len(self._packed):  # to be copied again at a second use only
+        if len(after._packed) < len(self._packed):  # then copied again at the second use from now
             after.uses = -1
         return after
 
@@ -108,11 +110,11 @@ class FilterResult:
         return np.array_equal(slots[places], space.slot_of_row[rows])
 
     def packed(self, space: str) -> Packed | None:
-        """What is kept together of their vectors."""
+        """The copy of the allowed points' codes or vectors in this space; None without one."""
         return self._packed.get(space)
 
     def keep_packed(self, space: str, packed: Packed) -> None:
-        """Keep it."""
+        """Keep a copy of the allowed points' codes or vectors in this space."""
         self._packed[space] = packed
 
     @property
@@ -124,7 +126,7 @@ class FilterResult:
 
 
 class AllowedCache:
-    """The filters used last, for all states that number their rows alike."""
+    """The cache of filters' results, for all states that number their rows alike."""
 
     def __init__(self, seq: int) -> None:
         self._lock = threading.Lock()
@@ -136,23 +138,24 @@ class AllowedCache:
         return self._kept.nbytes
 
     def note(self, seq: int, rows: Ints) -> None:
-        """The step to the state at `seq` added these rows, or changed anything of them."""
+        """Note that the step to the state at `seq` added or changed these rows."""
         self._kept.note(seq, rows)
 
     def at(self, key: Key | None, state: State) -> tuple[FilterResult | None, Ints]:
-        """What was kept under the key, and the rows for which the state may have it otherwise."""
+        """The cached result, None without one, and the stale rows: those for which it may be wrong
+        in this state."""
         if key is None or not self._kept.holds(key):
             return None, NOTHING_STALE
         layers: Layers[FilterResult] = self._kept.at(key, state.head.seq, len(state.pks))
         return (layers.segments[0] if layers.segments else None), layers.stale
 
     def keep(self, allowed: FilterResult, state: State) -> None:
-        """Keep what is allowed in a state."""
+        """Cache the result of a filter in a state."""
         if allowed.key is not None:
             self._kept.keep(allowed.key, state.head.seq, Layers((allowed,), NOTHING_STALE))
 
     def keep_packed(self, allowed: FilterResult, space: str, packed: Packed, state: State) -> None:
-        """Keep that too, if what is allowed is still kept."""
+        """Keep a copy of codes or vectors with a result, if the result is still cached."""
         with self._lock:
             kept, _ = self.at(allowed.key, state)
             if kept is allowed:
@@ -161,9 +164,9 @@ class AllowedCache:
 
 
 def key_of(expression: Expression | None) -> Key | None:
-    """What tells filters apart: their nodes' types and contents, since True equals 1 to Python but
-    not to a filter. None for one that has no such form, or has nodes of the user's own,
-    which may hold anything."""
+    """The cache key of a filter: the types and contents of its nodes. (Contents alone won't do, as
+    True equals 1 in Python but not in a filter.) None for a filter that can't be a key, or that has
+    nodes of the user's own classes, which may hold anything."""
     if expression is None:
         return (), b""
     types = tuple(map(type, walk(expression, within=True)))

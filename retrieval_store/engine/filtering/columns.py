@@ -1,5 +1,6 @@
-"""Columns as they are kept of all points: for a path and a reading, which points have what there,
-kept current as `layers`. Whatever several columns need of payloads is read once for all of them."""
+"""The columns of all points in memory: which points have which values at a path, as a reading sees
+them (see `filters.columns`), kept current as `state.layers`. Payloads that several columns need are
+read once for all of them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
@@ -32,19 +33,20 @@ from retrieval_store.filters.paths import Path, PayloadPath, Steps
 from retrieval_store.filters.readings import NOTHING
 
 COLUMNS_WORTH, USES_WORTH = 20_000, 2  # points and uses from which on columns are saved
-MANY_KEYS = 16  # from where on payloads are parsed, instead of being searched for each key
+MANY_KEYS = 16  # with more keys whole payloads are parsed, instead of extracting each key in SQL
 KeptColumn: TypeAlias = Layers[Segment]
 Columns: TypeAlias = dict[Column, KeptColumn]
 
 
 def columns_at(view: FilterView, columns: Iterable[Column]) -> Columns:
-    """The columns as they are kept, with what is stale in them."""
+    """The columns as cached, which may have stale rows."""
     seq, rows = view.state.head.seq, len(view.state.pks)
     return {column: view.kept.columns.at(column, seq, rows) for column in columns}
 
 
 def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
-    """The columns with nothing stale. Where one is built anew, so are others of the same values."""
+    """The columns without stale rows. With a column that is built anew, its siblings are built too,
+    from the same values (`ValuesAt.siblings`)."""
     cache, seq, rows = view.kept.columns, view.state.head.seq, len(view.state.pks)
     with cache.refreshing:  # the threads that wait for it find the columns made
         kept = columns_at(view, columns)
@@ -70,8 +72,8 @@ def _unbuilt(columns: Columns) -> Columns:
 def _read_segments(
     view: FilterView, lacking: Mapping[Column, Ints]
 ) -> Iterator[tuple[Column, Segment]]:
-    """For each column a segment of the rows that it lacks. Payloads are read once for all of them:
-    to look for one key more is next to nothing."""
+    """For each column a segment of the rows that it lacks. Payloads are read once for all columns:
+    one more key costs next to nothing."""
     every = reduce(_either, lacking.values(), NOTHING_STALE)
     every = every[view.state.alive[every]]
     read = _Read(view.connection, view.state.pks[every], [*lacking])
@@ -84,8 +86,8 @@ def _read_segments(
 
 
 class _Read:
-    """What the payloads of some points have at the paths of some columns. Of columns whose paths
-    begin with the same keys it is read once."""
+    """The values that payloads of some points have at the paths of some columns. Columns whose
+    paths begin with the same keys share one read."""
 
     def __init__(self, connection: apsw.Connection, pks: Ints, columns: Sequence[Column]) -> None:
         self._connection, self._pks = connection, pks
@@ -98,7 +100,8 @@ class _Read:
         self._types: dict[tuple[type, PayloadPath], set[type]] = {}  # of what was read, once
 
     def segment(self, column: Column, rows: Ints, its: Bools | None = None) -> Segment:
-        """The segment of a column. its: which of the points have these rows, by default all."""
+        """The segment of a column for these rows. its: (points,) bool, the points that these rows
+        are, all by default."""
         if column.path in self._sparse:
             places, found = self._sparse[column.path]
             if its is not None:
@@ -114,7 +117,7 @@ class _Read:
         return build_segment(column, rows, values, types=types)
 
     def _values(self, column: Column) -> list[Any]:
-        """What each of the points has where the keys of the path lead."""
+        """For each point the value at the keys that the path begins with."""
         if not isinstance(column.path, Steps):
             return self._few[column.path]
         values = self._exact[column.path.keys]
@@ -126,16 +129,15 @@ class _Read:
 
 
 def _either(rows: Ints, others: Ints) -> Ints:
-    """The rows of both. Mostly they are the same, and to sort as many as there are takes longer
-    than to see that."""
+    """The union of both. Usually they are equal, and comparing them is faster than sorting."""
     if not len(rows) or np.array_equal(rows, others):
         return others
     return united(rows, others)
 
 
 def _saved(view: FilterView, columns: Sequence[Column]) -> Columns:
-    """Those of the columns that another process has saved; a file has what all readings of a path
-    of keys need."""
+    """The columns that are saved in files; the file of a path serves all its readings. Paths of
+    `Steps` have no files."""
     by_key = (column.path for column in columns if not isinstance(column.path, Steps))
     files: dict[Path, Values | None] = {path: saved(view, path) for path in dict.fromkeys(by_key)}
     found = [(column, files.get(column.path)) for column in columns]
@@ -147,7 +149,7 @@ def _saved(view: FilterView, columns: Sequence[Column]) -> Columns:
 
 
 def note_use(view: FilterView, path: PayloadPath) -> None:
-    """Note that a column was of use, and the second time that it may be worth a file."""
+    """Count a use of a column; at the second, mark it to be saved if the collection is large."""
     uses = view.kept.uses
     if len(uses) > KEYS_NOTED:
         uses.clear()
@@ -157,14 +159,14 @@ def note_use(view: FilterView, path: PayloadPath) -> None:
 
 
 def columns_of_few(view: FilterView, rows: Ints, columns: Sequence[Column]) -> Columns:
-    """Columns of these rows alone, which count from 0 there; they aren't kept."""
+    """Temporary columns of these rows alone, numbered from 0; they aren't cached."""
     read, places = _Read(view.connection, view.state.pks[rows], columns), np.arange(len(rows))
     return {one: Layers((read.segment(one, places),), NOTHING_STALE) for one in columns}
 
 
 def column_mask(column: KeptColumn, leaf: ColumnLeaf, rows: int) -> Bools | None:
-    """(rows,) True where the leaf holds; right for rows that aren't stale. None for a leaf that
-    can't be looked up."""
+    """(rows,) bool: True where the leaf holds; undefined for stale rows. None for a leaf that a
+    column can't answer."""
     height = max([rows, *(int(s.rows[-1]) + 1 for s in column.segments if len(s.rows))])
     mask = np.zeros(height, np.bool_)
     for i, segment in enumerate(column.segments):
@@ -178,7 +180,7 @@ def column_mask(column: KeptColumn, leaf: ColumnLeaf, rows: int) -> Bools | None
 
 
 def _in_one_piece(rows: Ints) -> slice | Ints:
-    """The rows as one piece where they are."""
+    """The rows as a slice where they are consecutive."""
     if len(rows) and int(rows[-1] - rows[0]) + 1 == len(rows):
         return slice(int(rows[0]), int(rows[-1]) + 1)
     return rows

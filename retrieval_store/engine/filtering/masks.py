@@ -1,10 +1,13 @@
-"""Filters → masks: which rows of the state fulfil an expression.
+"""Evaluating filters into masks: which rows of the state fulfil an expression.
 
-An expression is compiled, and then run. Compiled, equalities of one column are one, and of the
-terms of an And or Or those come first that can be looked up as they are. Where columns lack rows,
-all others are one leaf after them (`_Unread`): if few points are left to it, these are looked at
-for all that it asks, before a column is built of all points, which is the same evaluation, over
-columns of these few alone. What only documents can answer is asked last.
+An expression is compiled first, then evaluated. Compiling merges equalities on one column into one
+node, and orders the terms of each And and Or by cost:
+
+1. terms that columns in memory answer at once;
+2. terms whose columns are missing or lack rows. These are combined into one node (`_Unread`). When
+   it is evaluated, and earlier terms have left few candidates, only the payloads of these points
+   are read, into temporary columns of these rows; otherwise the columns are built for all points;
+3. within either, terms on documents come last.
 """
 
 from collections.abc import Iterable, Sequence
@@ -46,16 +49,16 @@ from retrieval_store.filters.nodes import (
 from retrieval_store.filters.paths import PayloadPath, Steps
 from retrieval_store.filters.slices import InSlice
 
-# In the time in which one row is read into a column: what it costs to begin to look at points, what
-# each of them costs, and how many rows a condition is looked up for.
+# Costs, in units of the time to read one row into a column: starting to read single points, reading
+# each of them; and the number of rows that one unit evaluates a condition for in a column.
 BEGUN, LOOKED_AT, LOOKED_UP = 100, 1.5, 500
 
 
 def matching(
     view: FilterView, expression: Expression | None, candidates: Bools | None = None
 ) -> Bools:
-    """(rows,) True for the candidates that fulfil the expression; all do when it is None.
-    candidates: living points, by default all."""
+    """(rows,) bool: True for the candidates that fulfil the expression; for all if it is None.
+    candidates: (rows,) bool, True only for living points; by default all of these."""
     candidates = view.state.alive if candidates is None else candidates
     if expression is None:
         return candidates
@@ -65,7 +68,7 @@ def matching(
 
 
 def among(view: FilterView, expression: Expression, rows: Ints) -> Bools:
-    """For each of these rows, ascending and of living points, whether it fulfils the expression."""
+    """(n,) bool: for each of these rows, ascending and alive, whether it fulfils the expression."""
     columns, height = columns_at(view, _columns_of([expression])), len(view.state.pks)
     lacking = [column for column, kept in columns.items() if len(kept.stale)]
     if lacking:
@@ -80,7 +83,7 @@ def among(view: FilterView, expression: Expression, rows: Ints) -> Bools:
 
 
 def look(view: FilterView, expression: Expression, rows: Ints) -> Bools:
-    """The same, by reading these points alone."""
+    """The same as `among`, always by reading the payloads of these points alone."""
     columns = columns_of_few(view, rows, [*_columns_of([expression])])
     return Evaluation(view, columns, rows).mask(expression, np.ones(len(rows), np.bool_))
 
@@ -88,10 +91,10 @@ def look(view: FilterView, expression: Expression, rows: Ints) -> Bools:
 def is_worth_looking(
     view: FilterView, columns: Columns, lacking: Sequence[Column], count: int
 ) -> bool:
-    """Whether to look at so many points rather than to bring the columns that lack rows up to date;
-    if so, that is noted. What looking has cost already counts with it: a key that is asked for
-    again and again gets its column when a quarter as much was spent without it as building it
-    takes, so that no filter takes much longer than if it had been built at once."""
+    """Whether to read `count` single points rather than bring the columns that lack rows up to
+    date. If so, the cost is added to what was spent on these keys before. Once that reaches a
+    quarter of the cost of building the columns, they are built: so repeated filters on a key never
+    take much longer than if its column had been built at once."""
     building: dict[PayloadPath, int] = {}  # rows to be read, by key: once for all its columns
     for column in lacking:
         key = keys_of(column)
@@ -111,8 +114,8 @@ def is_worth_looking(
 
 
 def split(view: FilterView, expression: Expression) -> tuple[Expression | None, Expression | None]:
-    """The part of an expression that can be looked up as it is, and what must hold besides, for
-    which points must be read."""
+    """The part of an expression that columns in memory answer, and the rest, for which points must
+    be read; None for an empty part. Both together, by And, are the expression."""
     terms = joined(expression.terms, negated=True) if isinstance(expression, And) else [expression]
     known, others = _parted(view, columns_at(view, _columns_of([expression])), terms)
     return And(tuple(known)) if known else None, And(tuple(others)) if others else None
@@ -121,8 +124,8 @@ def split(view: FilterView, expression: Expression) -> tuple[Expression | None, 
 def _parted(
     view: FilterView, columns: Columns, terms: Iterable[Expression]
 ) -> tuple[list[Expression], list[Expression]]:
-    """The terms that can be looked up as they are, and those for which points must be read; among
-    either those last that documents must answer."""
+    """The terms that columns in memory answer, and those for which points must be read; in either
+    list terms on documents come last."""
     parts: tuple[list[Expression], ...] = ([], [], [], [])
     for term in terms:
         reads = documents = False
@@ -137,7 +140,7 @@ def _parted(
 
 
 def _columns_of(terms: Iterable[Expression]) -> dict[Column, None]:
-    """The columns in which something is looked up, each once, in their order."""
+    """The columns that the terms need, each once, in the order of first use."""
     nodes = (node for term in terms for node in walk(term))
     leaves = (node for node in nodes if isinstance(node, ColumnLeaf))
     return {column_of(leaf): None for leaf in leaves if _is_looked_up(leaf)}
@@ -148,7 +151,8 @@ def _is_looked_up(leaf: ColumnLeaf) -> bool:
 
 
 def _is_simple(term: Expression) -> bool:
-    """Whether it has no terms of its own, some of which may leave few points to the others."""
+    """Whether the term is a leaf or its negation, so that no inner term can narrow the candidates
+    for others."""
     while isinstance(term, Not):
         term = term.term
     return not isinstance(term, And | Or | AtLeast)
@@ -156,9 +160,10 @@ def _is_simple(term: Expression) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Unread(Expression):
-    """Terms of an And or Or that ask columns which lack rows, as one leaf: as they were given, for
-    points that are looked at, and compiled. columns: all that they ask; simple: whether some of
-    them have no terms of their own, by which no point may be left to a column."""
+    """Terms of an And or Or that need columns which lack rows, as one leaf. given: the terms as
+    given, to be evaluated by reading single points; compiled: the terms to be evaluated by columns;
+    columns: those that lack rows; simple: whether any of the terms is simple (see `_is_simple`), so
+    that its column is needed for all candidates."""
 
     given: Expression
     compiled: Expression
@@ -167,28 +172,29 @@ class _Unread(Expression):
 
 
 class Evaluation:
-    """Expressions asked of the points of a state, or of some of them. Masks are over these.
+    """Evaluates expressions for all points of a state, or for some rows. All masks are over these.
 
-    columns: all in which something is looked up, as they are kept, and so may lack rows; rows: of
-    the points that are meant, None for all of the state.
+    columns: those that the expressions need, as cached, so they may lack rows; rows: the rows to
+    evaluate for, None for all of the state.
     """
 
     def __init__(self, view: FilterView, columns: Columns, rows: Ints | None = None) -> None:
         self._view, self._columns, self._rows = view, columns, rows
 
     def mask(self, expression: Expression, candidates: Bools) -> Bools:
-        """The candidates that fulfil the expression."""
+        """The mask of the candidates that fulfil the expression."""
         lazily = bool(self._lacking(self._columns))
         return fulfilled(self._compiled_alone(expression, lazily), candidates, self._answer)
 
     def _compiled_alone(self, expression: Expression, lazily: bool) -> Expression:
-        """Compiled as the only term there is."""
+        """Compiled as if it were the only term of an And."""
         alone = And((expression,)) if lazily and _is_simple(expression) else expression
         return self._compiled(alone, lazily)
 
     def _compiled(self, expression: Expression, lazily: bool) -> Expression:
-        """lazily: whether columns may still lack rows when it is asked. Calls itself once a level,
-        since expressions may be as deep as a filter may be nested."""
+        """The expression with merged and ordered terms. lazily: whether columns may still lack rows
+        when it is evaluated. Recursive, one call for each level of nesting, which is bounded
+        (`filters.limits`)."""
         match expression:
             case And(terms) | Or(terms):
                 kind: type[And] | type[Or] = type(expression)
@@ -210,7 +216,7 @@ class Evaluation:
         return expression
 
     def _answer(self, leaf: Expression, candidates: Bools) -> Bools:
-        """The candidates that fulfil a leaf."""
+        """The mask of the candidates that fulfil a leaf."""
         match leaf:
             case ColumnLeaf():
                 return self._of_column(leaf, candidates)
@@ -225,8 +231,8 @@ class Evaluation:
         return _marked(candidates, places, self._of_points(leaf, places))
 
     def _is_worth_looking(self, unread: _Unread, candidates: Bools) -> bool:
-        """Whether to look at the candidates alone. If not, the columns are brought up to date, but
-        where terms of the terms may still leave few of them."""
+        """Whether to read the candidates alone. If not, and a simple term needs them, the columns
+        are brought up to date; without a simple term inner terms may still leave few candidates."""
         lacking = self._lacking(unread.columns)
         if not lacking:
             return False
@@ -254,7 +260,7 @@ class Evaluation:
         return mask
 
     def _asked(self, leaf: ValueLeaf, candidates: Bools) -> Bools:
-        """The candidates of whose values the leaf holds, each of which is asked."""
+        """The candidates for whose values `leaf.holds`, called once for each value."""
         places = np.flatnonzero(candidates)
         pks = self._view.state.pks[self._at(places)]
         (values,) = read_values(self._view.connection, pks, [leaf.path])
@@ -263,8 +269,8 @@ class Evaluation:
         return _marked(candidates, places, found)
 
     def _of_points(self, leaf: Expression, places: Ints) -> Bools:
-        """For each of the points at these places whether it fulfils a leaf that payloads don't
-        answer."""
+        """For each of the points at these places, whether it fulfils a leaf that isn't about
+        payloads."""
         match leaf:
             case HasVector(space):
                 return have_vector(self._view, space, self._at(places))
@@ -291,12 +297,12 @@ class Evaluation:
 
 
 def _of_one(kind: type[And] | type[Or], terms: list[Expression]) -> Expression:
-    """The terms as one."""
+    """The terms combined, a single term as it is."""
     return terms[0] if len(terms) == 1 else kind(tuple(terms))
 
 
 def have_vector(view: FilterView, space: str, rows: Ints) -> Bools:
-    """For each of these rows whether the point has a vector in the space."""
+    """(n,) bool: for each of these rows, whether the point has a vector in the space."""
     if space in view.state.non_dense:
         pks = view.state.pks[rows]
         found = [pk for pk, _ in read_blobs(view.connection, view.state.non_dense[space], pks)]
@@ -307,7 +313,7 @@ def have_vector(view: FilterView, space: str, rows: Ints) -> Bools:
 
 
 def _marked(like: Bools, places: Ints, found: Bools | Sequence[bool] | bool) -> Bools:
-    """A mask as long as another, with what was found at the places."""
+    """A mask as long as `like`: `found` at the places, False elsewhere."""
     mask = np.zeros_like(like)
     mask[places] = found
     return mask

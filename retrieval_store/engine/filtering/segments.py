@@ -1,4 +1,5 @@
-"""Segments of columns: for what a column has of some rows, which rows have what of it."""
+"""Segments of columns: for some rows, an index from the values of a column to the rows that have
+them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from retrieval_store.filters.readings import NOTHING, places, read
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows that were found one by one, in any order."""
+    """A set of rows, in any order."""
 
     rows: Ints
 
@@ -32,8 +33,9 @@ class Rows:
 class ValueSegment:
     """Rows by value.
 
-    loose: whether 1 equals 1.0; others: rows with a value that is no scalar, where these count;
-    shares: whether `rows` is the array of another column of the same values, which counts it.
+    rows: all that the segment covers; values: postings by value; loose: whether 1 equals 1.0;
+    others: rows with a value that is no scalar, for readings where these count; shares: whether
+    `rows` is also the array of a sibling column, which counts its bytes.
     """
 
     rows: Ints
@@ -67,7 +69,8 @@ class ValueSegment:
 
 @dataclass(frozen=True, slots=True)
 class PlaceSegment:
-    """Rows by place: at[i], longitude and latitude, is one of owners[i]'s."""
+    """Rows by geographic place. at: (n, 2) float64, longitudes and latitudes; owners: (n,) the row
+    of each place."""
 
     rows: Ints
     owners: Ints
@@ -79,14 +82,15 @@ class PlaceSegment:
         return self.rows.nbytes + self.owners.nbytes + self.at.nbytes
 
     def where(self, inside: Callable[[Floats, Floats], Bools]) -> Rows:
-        """The rows of places of whose longitudes and latitudes something holds."""
+        """The rows with a place for which `inside`, called with all longitudes and latitudes, is
+        True."""
         return Rows(self.owners[inside(self.at[:, 0], self.at[:, 1])])
 
 
 @dataclass(frozen=True, slots=True)
 class ElementSegment:
-    """Rows by the objects in their lists: `owners` of each object, and for what is asked of objects
-    a segment whose rows are the objects' numbers."""
+    """Rows by the objects in their lists. owners: (objects,) the row of each object; asked: for
+    each column within objects a segment, whose rows are the numbers of the objects."""
 
     rows: Ints
     owners: Ints
@@ -104,7 +108,7 @@ class ElementSegment:
         return Rows(self.owners[fulfilled(expression, every, self._answer)])
 
     def _answer(self, leaf: Expression, asked: Bools) -> Bools:
-        """(objects,) which of those that are asked fulfil a leaf."""
+        """(objects,) bool: which of the candidate objects fulfil a leaf."""
         found = np.zeros(len(asked), np.bool_)
         if isinstance(leaf, ColumnLeaf):
             rows = leaf.found_in(self.asked[column_of(leaf)])
@@ -116,7 +120,7 @@ class ElementSegment:
 
 @dataclass(frozen=True, slots=True)
 class Either:
-    """The rows of any of what was found."""
+    """The union of several sets of rows."""
 
     found: tuple[Chosen | Rows, ...]
 
@@ -136,10 +140,10 @@ def build_segment(
     owners: Ints | None = None,
     types: set[type] | None = None,
 ) -> Segment:
-    """What a column has of some rows. values: what payloads have where the keys of its path lead,
-    None for null and for nothing, but NOTHING where that is told apart; owners: the rows of which
-    they are, by default one of each; types: that the values have, perhaps besides others, where
-    that is known."""
+    """The segment of a column for some rows. values: those of payloads at the keys that the path
+    begins with; None for null or a missing value, NOTHING for a missing value where the column
+    distinguishes them; owners: the row of each value, by default one value for each row; types: a
+    superset of the values' types, if known."""
     owners = rows if owners is None else owners
     if isinstance(column.path, Steps) and column.path.beyond:
         (owners, values), types = _found(column, column.path.beyond, owners, values), None
@@ -159,7 +163,7 @@ def build_segment(
 def _found(
     column: Column, beyond: Sequence[Step], owners: Ints, values: Sequence[Any]
 ) -> tuple[Ints, Sequence[Any]]:
-    """What lies at the end of the path, and the row of each."""
+    """The values at the end of the path, and the row of each."""
     groups = [found_in(value, beyond) for value in values]
     if isinstance(column, ValuesAt) and column.sees_nothing:
         groups = [found or [NOTHING] for found in groups]
@@ -167,7 +171,7 @@ def _found(
 
 
 def _items(owners: Ints, values: Sequence[Any]) -> tuple[Ints, Sequence[Any]]:
-    """The values, with the elements of lists instead of these, and the row of each."""
+    """The values, lists replaced by their elements, and the row of each."""
     if list not in set(map(type, values)):
         return owners, values
     return _joined(owners, [value if type(value) is list else [value] for value in values])
@@ -187,7 +191,7 @@ def _values(
         owners = np.repeat(owners, counts)
     if not items:
         postings = NO_POSTINGS
-    elif column.kind == "count" and items.count(1) == len(items):  # as where nothing is a list
+    elif column.kind == "count" and items.count(1) == len(items):  # as when no value is a list
         postings = constant(owners, 1)
     else:
         postings = build(owners, items)
@@ -213,7 +217,7 @@ def _elements(
 
 
 def _within(column: Column, elements: Sequence[Any]) -> Segment:
-    """What a column has of objects, which are rows to it."""
+    """The segment of a column within objects, whose rows are the numbers of the objects."""
     keys = keys_of(column)
     groups = [found_in(element, keys) for element in elements]
     values = [found[0] if found else NOTHING for found in groups]
@@ -221,7 +225,7 @@ def _within(column: Column, elements: Sequence[Any]) -> Segment:
 
 
 def keys_of(column: Column) -> tuple[str, ...]:
-    """The keys that lead to what must be read for it."""
+    """The keys at the beginning of the column's path: what must be read from payloads."""
     return column.path.keys if isinstance(column.path, Steps) else column.path
 
 

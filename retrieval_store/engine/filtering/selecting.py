@@ -1,4 +1,4 @@
-"""Which points a call means."""
+"""Selecting the points of a call: by ids, by a filter, by limit and offset."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,9 +13,9 @@ from retrieval_store.engine.storage.schema import pks_of_ids
 from retrieval_store.filters.expression import Expression
 from retrieval_store.interface.points import PointId
 
-FIRST_LOOK = 1024  # rows that are looked at first for the few that are wanted
-FOLLOWED = 1_024  # rows that have changed, by which a kept filter is brought up to date
-COUNTED = 65_536  # rows whose marks are counted at once
+FIRST_LOOK = 1024  # rows in the first piece where only the first few matches are wanted
+FOLLOWED = 1_024  # a cached result is updated while at most so many rows have changed since
+COUNTED = 65_536  # rows of a mask that are counted at once
 
 
 def select(
@@ -25,8 +25,9 @@ def select(
     limit: int | None = None,
     offset: int = 0,
 ) -> Ints:
-    """Rows of the points that are named and fulfil the expression, at most `limit` of them from the
-    offset-th on: in the order of `ids`, or of first insertion when `ids` is None."""
+    """Rows of the points with these ids, all if None, that fulfil the expression, at most `limit`
+    of them after the first `offset`: in the order of `ids`, or of first insertion if `ids` is
+    None."""
     if ids is not None:
         rows = _named(view, ids)
         chosen = rows if expression is None else rows[_allows(view, expression, rows)]
@@ -47,7 +48,7 @@ def _named(view: FilterView, ids: Sequence[PointId]) -> Ints:
 
 
 def _allows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
-    """For each of the rows, in any order, whether the expression allows it."""
+    """(n,) bool: for each of these rows, in any order, whether the point fulfils the expression."""
     kept = _kept(view, key_of(expression), expression)
     if kept is not None and kept.mask is not None:
         return kept.mask[rows]
@@ -61,7 +62,7 @@ def _is_kept(view: FilterView, expression: Expression) -> bool:
 
 
 def allowed_by(view: FilterView, expression: Expression | None) -> FilterResult:
-    """What an expression allows, worked out now or kept from before."""
+    """The result of a filter, evaluated now or cached before."""
     key = key_of(expression)
     kept = _kept(view, key, expression)
     if kept is not None:
@@ -77,8 +78,8 @@ def allowed_by(view: FilterView, expression: Expression | None) -> FilterResult:
 
 
 def _kept(view: FilterView, key: Key | None, expression: Expression | None) -> FilterResult | None:
-    """What was kept of an expression, brought up to date by asking the rows that have changed; None
-    where that is nothing, or rows are too many."""
+    """The cached result of a filter, brought up to date by evaluating it for the rows that have
+    changed since; None where there is no result, or too many rows have changed (FOLLOWED)."""
     kept, stale = view.kept.allowed.at(key, view.state)
     if kept is None or not len(stale):
         return kept
@@ -95,9 +96,9 @@ def _kept(view: FilterView, key: Key | None, expression: Expression | None) -> F
 
 
 def _first(view: FilterView, expression: Expression, wanted: int) -> Ints:
-    """The first so many rows that fulfil the expression, or all if there are fewer. What can be
-    looked up is looked up of all points; what must be read is read piece by piece, and no more of
-    it than it takes."""
+    """The first `wanted` rows that fulfil the expression, or all if there are fewer. Terms that
+    columns in memory answer are evaluated for all points; terms for which points must be read are
+    evaluated piece by piece, until enough rows are found."""
     known, others = split(view, expression)
     candidates = matching(view, known)
     if others is None:
@@ -116,7 +117,7 @@ def _first(view: FilterView, expression: Expression, wanted: int) -> Ints:
 
 
 def _in_growing_pieces(mask: Bools) -> Iterator[Ints]:
-    """The rows of a mask, the next so many each time as there were before."""
+    """The rows of a mask, in pieces: each piece covers as much of the mask as all before it."""
     start, stop = 0, FIRST_LOOK
     while start < len(mask):
         yield start + np.flatnonzero(mask[start:stop])
@@ -124,8 +125,8 @@ def _in_growing_pieces(mask: Bools) -> Iterator[Ints]:
 
 
 def marked(mask: Bools, limit: int | None, offset: int) -> Ints:
-    """The rows of a mask, at most `limit` of them from the offset-th on; it is looked at only as
-    far as they reach."""
+    """The rows of a mask, at most `limit` of them after the first `offset`. The mask is scanned
+    only as far as needed."""
     if limit is None:
         return np.flatnonzero(mask)[offset:]
     found, start = [np.empty(0, np.int64)], 0

@@ -55,8 +55,8 @@ class Columns:
         return (self.id, self.document) == ("id", "document")
 
     def of_table(self, names: Sequence[str], name: str) -> dict[str, str]:
-        """What each column of a table means; InvalidArgumentError for one that comes twice, and for
-        more of them than anybody has."""
+        """What each column of a table means; InvalidArgumentError for a repeated column, and
+        for more than MOST_COLUMNS."""
         if len(names) > MOST_COLUMNS:
             raise InvalidArgumentError(
                 f"{name} has {len(names):,} columns, expected {MOST_COLUMNS:,} at most"

@@ -5,6 +5,7 @@ prefetches, are scored; hits worse than the threshold are cut off; the window of
 taken. The store computes single rankings (`leaves`); this module combines several into one.
 """
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -69,11 +70,14 @@ def _found(
     return found, [None] * len(found)
 
 
-def ranked_each(leaves: Leaves, steps: Sequence[Step]) -> list[list[Ranked]]:
+def ranked_each(
+    leaves: Leaves, steps: Sequence[Step], names: Sequence[str] | None = None
+) -> list[list[Ranked]]:
     """For each step one ranking per query. Steps with equal `search_key` become one search: a
     product with several query vectors at once costs far less than one after the other."""
+    named = [""] * len(steps) if names is None else names
     if len(steps) == 1:
-        return [ranked(leaves, steps[0])]
+        return [ranked(leaves, steps[0], named[0])]
     together: dict[Hashable, list[int]] = {}
     for i, step in enumerate(steps):
         key = leaves.search_key(step)
@@ -81,20 +85,23 @@ def ranked_each(leaves: Leaves, steps: Sequence[Step]) -> list[list[Ranked]]:
     found: dict[int, list[Ranked]] = {}
     for which in together.values():
         some = [steps[i] for i in which]
-        each = [ranked(leaves, some[0])] if len(some) == 1 else _searched_at_once(leaves, some)
+        alone = len(some) == 1
+        each = [ranked(leaves, some[0], named[which[0]])] if alone else _at_once(leaves, some)
         found.update(zip(which, each, strict=True))
     return [found[i] for i in range(len(steps))]
 
 
-def ranked(leaves: Leaves, step: Step) -> list[Ranked]:
-    """One ranking for each query of a step, with threshold and window applied."""
+def ranked(leaves: Leaves, step: Step, name: str = "") -> list[Ranked]:
+    """One ranking for each query of a step, with threshold and window applied. name: of a prefetch,
+    in an explanation."""
     if not step.prefetch:
         found = leaves.rank(step)
-        if isinstance(step.scoring, Text | Sparse):
-            _note(leaves.trace, [step], [found])
+        if not name and isinstance(step.scoring, Text | Sparse):
+            _note(leaves.trace, _leg_names([step], ""), [found])
     else:
-        before = ranked_each(leaves, step.prefetch)
-        _note(leaves.trace, step.prefetch, before)
+        names = _leg_names(step.prefetch, name)
+        before = ranked_each(leaves, step.prefetch, names)
+        _note(leaves.trace, names, before)
         each = list(zip(*before, strict=True))
         if isinstance(step.scoring, Fused):
             found = _fused_each(leaves, step, step.scoring, each)
@@ -105,7 +112,7 @@ def ranked(leaves: Leaves, step: Step) -> list[Ranked]:
     return [_window(leaves, step, one) for one in found]
 
 
-def _searched_at_once(leaves: Leaves, steps: Sequence[Step]) -> list[list[Ranked]]:
+def _at_once(leaves: Leaves, steps: Sequence[Step]) -> list[list[Ranked]]:
     """The rankings of steps with equal `search_key`, by one search for all their vectors."""
     nears = [step.scoring for step in steps if isinstance(step.scoring, Near)]
     vectors = np.concatenate([np.asarray(near.vectors) for near in nears])
@@ -200,22 +207,28 @@ def _weights(scoring: Fused, legs: Sequence[Ranked]) -> tuple[float, ...] | None
     return weights
 
 
-def _note(trace: Trace, steps: Sequence[Step], found: Sequence[Sequence[Ranked]]) -> None:
-    """Record in the trace how many hits each step gave for each query."""
-    names: dict[str, int] = {}
-    for step, each in zip(steps, found, strict=True):
-        name = _name(step.scoring)
-        names[name] = times = names.get(name, 0) + 1
-        leg = name if times == 1 else f"{name} {times}"
-        trace.legs.pop(leg, None)  # from an earlier round; the order of keys counts
-        trace.legs[leg] = [len(one.items) for one in each]
+def _note(trace: Trace, names: Sequence[str], found: Sequence[Sequence[Ranked]]) -> None:
+    """Record in the trace how many hits each step gave for each query: where it was asked several
+    times, to fill groups, the most that it gave at once."""
+    for name, each in zip(names, found, strict=True):
+        counts = [len(one.items) for one in each]
+        trace.legs[name] = [*map(max, trace.legs.get(name, counts), counts)]
 
 
-def _name(scoring: Scoring) -> str:
-    """The name of a step in an explanation: that of its vector space, if the space has one."""
-    match scoring:
-        case Near(space=space):
-            return space or "dense"
-        case Sparse(space=space):
-            return space or "sparse"
-    return type(scoring).__name__.lower()
+def _leg_names(steps: Sequence[Step], above: str) -> list[str]:
+    """The names of steps in an explanation: by their vector spaces, where these have names, behind
+    the name of the step that they are prefetches of, and with a number where one comes again."""
+    times: Counter[str] = Counter()
+    names = []
+    for step in steps:
+        match step.scoring:
+            case Near(space=space):
+                name = space or "dense"
+            case Sparse(space=space):
+                name = space or "sparse"
+            case scoring:
+                name = type(scoring).__name__.lower()
+        times[name] += 1
+        numbered = name if times[name] == 1 else f"{name} {times[name]}"
+        names.append(f"{above}/{numbered}" if above else numbered)
+    return names

@@ -6,7 +6,6 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -484,12 +483,13 @@ class Client:
 
     def _missing(self, name: str, said: str) -> str:
         """What to say of a collection that isn't there, whose name may have been mistyped."""
-        names: list[str] = []
-        with suppress(StorageError):  # a key that may read one may not be allowed to list all
+        place = "" if self._session.on_cluster else f" in the store {self._session.place}"
+        try:
             names = [record.name for record in self._session.store.page(NAMES_COMPARED, 0)]
+        except StorageError:  # a key that may read one collection may not be allowed to list all
+            return f"{said}{place}: it does not exist there"
         near = difflib.get_close_matches(name, names, NAMES_SHOWN, cutoff=0.0)
         these = listed([*near, *(one for one in names if one not in near)])
-        place = "" if self._session.on_cluster else f" in the store {self._session.place}"
         return (
             f"{said}{place}: it does not exist there; "
             f"{f'these do: {these}' if names else 'nor does any other'}"

@@ -245,9 +245,9 @@ class Asker:
         if alpha == 0:
             return Step(self._words(texts, sparse, None), depth, expression), None
         near = self._near(sources.dense_leg(texts, len(sparse or texts or ())), options)
+        deep, wide = options.depths(depth)
         if alpha == 1:
             return Step(near, depth, expression), None
-        deep, wide = options.depths(depth)
         words = self._words(texts, sparse, fusion)
         legs = Step(near, deep, expression), Step(words, wide, expression)
         weights, is_fixed = (alpha, 1.0 - alpha), options.depth is not None

@@ -24,7 +24,7 @@ from retrieval_store.engine.nearest.indexing import FRESH_CELLS
 from retrieval_store.engine.paging import page
 from retrieval_store.engine.ranking.leaves import EngineLeaves
 from retrieval_store.engine.ranking.pairs import pairs
-from retrieval_store.engine.report import explanation, of_search, statistics
+from retrieval_store.engine.report import count_matching, explanation, of_search, statistics
 from retrieval_store.engine.state.fetch import fetch
 from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage.files import POINTS_NAME
@@ -262,6 +262,7 @@ class PointStore:
     def explain(self, question: Question) -> Payload:
         """How `ask` finds what it finds; see `report.explanation`."""
         _, trace, state, _ = self._answer(question)
+        trace.matching = self.access.read_again(lambda view: count_matching(view, question.steps))
         return explanation(trace, state)
 
     def stats(self) -> Payload:

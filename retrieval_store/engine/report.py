@@ -1,5 +1,6 @@
 """What a collection tells about itself: how a query was answered, and what takes how much room."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from retrieval_store.engine.codes.segments import (
 from retrieval_store.engine.database.failures import corruption_as_damage
 from retrieval_store.engine.database.pools import FileDatabase
 from retrieval_store.engine.database.transactions import select
+from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.context import Caches, SearchView, Trace
 from retrieval_store.engine.nearest.indexing import is_worth_an_index
 from retrieval_store.engine.state.budget import BUDGET
@@ -35,6 +37,7 @@ from retrieval_store.errors import ClientClosedError, FormatError, NotFoundError
 from retrieval_store.indexes import EXACT, is_installed
 from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.indexes.native.library import REMEDY, kernel
+from retrieval_store.interface.questions import Step
 from retrieval_store.interface.records import Gauges, Mode
 from retrieval_store.interface.spaces import Indexed, index_name
 
@@ -63,6 +66,17 @@ def explanation(trace: Trace, state: State) -> Payload:
         "remarks": list[JSONValue](trace.remarks),
         "steps": {name: round(milliseconds, 4) for name, milliseconds in trace.steps.items()},
     }
+
+
+def count_matching(view: SearchView, steps: Sequence[Step]) -> int:
+    """How many points the filter allows; of several steps that look for points, the most."""
+    counts, pending = [0], [*steps]
+    while pending:
+        step = pending.pop()
+        pending.extend(step.prefetch)
+        if not step.prefetch:
+            counts.append(allowed_by(view, step.expression).count)
+    return max(counts)
 
 
 def of_search(trace: Trace, state: State) -> Attributes:

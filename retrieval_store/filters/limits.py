@@ -6,6 +6,7 @@ place where it occurs. So both depth and size are limited here, before anything 
 
 from dataclasses import dataclass
 
+from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import (
     MAX_DEPTH,
@@ -50,6 +51,11 @@ def _terms(node: Expression) -> tuple[Expression, ...]:
         raise InvalidFilterError(
             f"the filter has a term of type {type(node).__name__}, expected an expression of "
             "retrieval_store.filters.expression"
+        )
+    if isinstance(node, ValueLeaf) and not isinstance(node.path, tuple):
+        raise InvalidFilterError(
+            f"the path of {type(node).__name__} is {shown(node.path)}, expected a tuple of keys: "
+            '("genre",)'
         )
     node.check()
     return ()

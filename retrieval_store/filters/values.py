@@ -176,7 +176,8 @@ class HasLength(ValueLeaf, Bounded):
     reading: ClassVar[Reading] = "length"
 
     def check(self) -> None:
-        if not _is_finite(plain_scalar(self.length)):
+        length = plain_scalar(self.length)
+        if isinstance(length, bool) or not _is_finite(length):
             raise InvalidFilterError(
                 f"the length of {self.path!r} should be {shown(self.length)}, expected an integer"
             )

@@ -138,7 +138,7 @@ def nearest(
         allowed = len(matrix) if slots is None else len(slots)
         for query, length in zip(queries, lengths, strict=True):
             found = None
-            if k < allowed and is_safe_length(length):
+            if 0 < k < allowed and is_safe_length(length):
                 found = _by_pass(compiled, query, length, matrix, metric, k, slots)
             if found is None:
                 found = np.arange(len(matrix)) if slots is None else slots

@@ -42,8 +42,14 @@ from retrieval_store.remote.kept.payloads import DOCUMENT, LISTS, RESERVED, poin
 
 MOST_NUMBERS = 100  # that are sent one by one
 DEEPEST = 20  # levels of a filter that are sent; servers bound them too
-# Which values have items for a reading: lists, or what is none; others see both.
-IN_LISTS: dict[Reading, bool] = {"whole": False, "element": True, "length": True}
+# Which values have items for a reading: lists, or what is none; others see both. Of a user's own
+# condition on a value as it is nothing is known of lists, so a subset has none.
+IN_LISTS: dict[Reading, bool] = {
+    "whole": False,
+    "as it is": False,
+    "element": True,
+    "length": True,
+}
 Condition: TypeAlias = Any  # one of qdrant-client's many
 Bound: TypeAlias = Condition | bool  # True: no restriction; False: nothing at all
 

@@ -140,7 +140,7 @@ def settings_in(metadata: Mapping[str, Any] | None) -> Settings | None:
                 raise FormatError(
                     f"collection {called!r} was made by an older release, which kept its points in "
                     "another way on the cluster, and can't be read any more; release 0.2 can still "
-                    "copy it, to a directory or another cluster"
+                    "copy it, to a directory or another cluster, and delete it"
                 )
             record = {key: value for key, value in others.items() if key not in OURS}
             if "exact" in others:

@@ -15,10 +15,13 @@ from retrieval_store.filters.expression import (
     MAX_DEPTH,
     And,
     DocumentMatches,
+    Exists,
     Expression,
+    HasLength,
     Not,
     OneOf,
     Or,
+    Range,
 )
 from retrieval_store.filters.predicate import Candidate, fulfils
 from retrieval_store.filters.where import parse_where
@@ -128,6 +131,17 @@ def test_what_is_no_expression_in_an_expression_is_named(populated):
             InvalidFilterError, match="a term of type (Own|dict|NoneType), expected"
         ):
             populated.get(where=wrong)
+
+
+def test_a_path_that_is_no_tuple_of_keys_is_refused_and_nothing_is_deleted(populated):
+    for wrong in (OneOf("n", (1,)), Exists("n"), Range(["n"], gt=1), HasLength("n", 1)):
+        with pytest.raises(InvalidFilterError, match="expected a tuple of keys"):
+            populated.get(where=And((FOUND, wrong)))
+        with pytest.raises(InvalidFilterError, match="expected a tuple of keys"):
+            populated.delete(where=Not(wrong))
+    assert populated.count() == 5
+    with pytest.raises(InvalidFilterError, match="expected an integer"):
+        populated.get(where=HasLength(("n",), True))
 
 
 def test_patterns_in_expressions_are_checked_as_those_in_dicts_are(populated):

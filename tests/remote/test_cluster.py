@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 from contextlib import closing
+from dataclasses import dataclass
 
 import httpx
 import numpy as np
@@ -25,6 +26,7 @@ from retrieval_store.filters.expression import (
     Not,
     OneOf,
     Range,
+    ValueLeaf,
 )
 from retrieval_store.filters.predicate import Candidate, fulfils
 from retrieval_store.remote.calls import cluster as remote_cluster
@@ -117,6 +119,25 @@ def test_paths_that_qdrant_cannot_say_mean_what_they_do_elsewhere(shared, path):
             candidates = [Candidate(i, metadata, None) for i, (metadata, _) in held.items()]
             expected = [one.id for one in candidates if fulfils(one, node)]
             assert things.get(where=node)["ids"] == expected
+
+
+@dataclass(frozen=True)
+class IsA(ValueLeaf):
+    """A condition of a user's own, which says what a store elsewhere can look up."""
+
+    path: tuple[str, ...]
+
+    def holds(self, value):
+        return value == "a"
+
+    def bound(self, pushdown):
+        return pushdown.equal(("a",))
+
+
+def test_a_condition_of_ones_own_and_its_negation_find_lists_as_they_should(shared):
+    things, _ = filled(shared, [({"g": value}, None) for value in ("a", ["a", "b"], "z")])
+    assert things.get(where=IsA(("g",)))["ids"] == ["r0"]
+    assert things.get(where=Not(IsA(("g",))))["ids"] == ["r1", "r2"]
 
 
 RESERVED = {"_id": "a", "_document": "a bank", "_uri": "file:///a", "_retrieval_store": 1}

@@ -50,7 +50,7 @@ def nearest_rows(
     that fulfil the expression. within: a distance beyond which hits may be left out. Raises
     DimensionMismatchError."""
     space, vectors = view.state.spaces.get(near.space), np.asarray(near.vectors)
-    if space is None:
+    if space is None or k < 1:
         return [(np.empty(0, np.int64), np.empty(0))] * len(vectors)
     if vectors.shape[1] != space.space.dimension:
         raise DimensionMismatchError(

@@ -172,6 +172,8 @@ class EngineLeaves:
         return ranked if near.scale == "distance" else [_on_server(one, metric) for one in ranked]
 
     def _late_interaction(self, step: Step, near: Near, wanted: int) -> list[Ranked]:
+        if step.threshold is not None and near.scale == "distance":
+            raise InvalidArgumentError("late interaction gives scores, and no distances to compare")
         space, rows = self._non_dense(near.space, "multi"), self._rows(step, None)
         found = [rank_multi(self._view, space, one, wanted, rows) for one in near.vectors]
         self.trace.lap("late interaction")
@@ -231,6 +233,8 @@ class EngineLeaves:
         """`step.limit` hits by MMR. An offset skips some of these, so that fewer are left; a server
         does the same."""
         near, view = diverse.near, self._view
+        if diverse.candidates < 1:
+            return Ranked(np.empty(0, np.int64), np.empty(0))
         if within is not None:
             found = self._near_among(near, within)
         elif isinstance(near, Near):

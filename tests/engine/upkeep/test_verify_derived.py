@@ -1,6 +1,7 @@
 """Derived files that someone has made to deceive, with right checksums: `verify` finds them out,
 and a store opened with rebuild=True doesn't use them. Honest ones are never accused."""
 
+import itertools
 import os
 import random
 import zlib
@@ -15,10 +16,10 @@ from retrieval_store.engine.filtering import documents
 from retrieval_store.engine.nearest.indexing import built_in
 from retrieval_store.engine.state import layers
 from retrieval_store.engine.store import Store
-from retrieval_store.engine.upkeep import maintenance, verify
+from retrieval_store.engine.upkeep import maintenance, vector_checks, verify
 from retrieval_store.engine.words.list_files import _TYPES, MAGIC
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.indexes.hnsw import HEADER
+from retrieval_store.indexes.hnsw import HEADER, HNSWIndex
 from retrieval_store.interface.points import Fields
 from retrieval_store.interface.spaces import NewSpace
 from tests.helpers.batches import points_of, put, sparse_items
@@ -353,6 +354,52 @@ def test_a_file_that_is_replaced_while_it_is_looked_at_is_no_problem(indexed, mo
         things = client.get_collection("things", embedding_function=None)
         assert problem_reports(client) == []
     assert len(set(compared)) == 2
+
+
+class TellsVectors:
+    """Stands for a protocol that no index has."""
+
+
+def raises_now_and_then(search, vectors):
+    calls = itertools.count()
+
+    def searching(index, queries, count):
+        if next(calls) % 3 == 1:
+            raise RuntimeError("it finds too few")
+        return search(index, queries, count)
+
+    return searching
+
+
+def finds_nothing(search, vectors):
+    return lambda index, queries, count: (
+        np.empty((len(queries), 0), np.int64),
+        np.empty((len(queries), 0), np.float32),
+    )
+
+
+def finds_the_farthest(search, vectors):
+    def searching(index, queries, count):
+        numbers, _ = search(index, -queries, count)
+        distances = ((queries[:, None] - vectors[numbers]) ** 2).sum(axis=2)
+        return numbers, distances.astype(np.float32)
+
+    return searching
+
+
+@pytest.mark.parametrize("lie", [None, raises_now_and_then, finds_nothing, finds_the_farthest])
+def test_an_index_that_does_not_tell_its_vectors_is_asked_for_each_of_them(
+    indexed, monkeypatch, lie
+):
+    with retrieval_store.Client(indexed) as client:
+        things = client.get_collection("things", embedding_function=None)
+        vectors = things.get(include=["embeddings"])["embeddings"].astype(np.float64)
+    monkeypatch.setattr(vector_checks, "KnowsVectors", TellsVectors)
+    if lie is not None:
+        monkeypatch.setattr(HNSWIndex, "search", lie(HNSWIndex.search, vectors))
+    found = problems(indexed)
+    assert bool(found) == (lie in (finds_nothing, finds_the_farthest))
+    assert all("no search" in problem for problem in found.values())
 
 
 # Lists of words, trigrams and sparse vectors

@@ -113,7 +113,7 @@ class PointStore:
 
     @property
     def embedded(self) -> "PointStore":
-        """This object: its methods beyond `PointsBackend` are available in this process."""
+        """The object itself: its methods beyond `PointsBackend` are available in this process."""
         return self
 
     @classmethod

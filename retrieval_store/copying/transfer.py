@@ -1,4 +1,4 @@
-"""Points on their way to a copy in pages, as far as an earlier transfer hasn't brought them."""
+"""Copying the points of a collection in pages, resuming after an earlier transfer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,10 +26,11 @@ from retrieval_store.interface.stores import PointsBackend
 class Transfer:
     """One transfer of all points of a collection.
 
-    source: its points, in one state where that can be had; copied: those of the copy; spaces: the
-    vector spaces that are copied; position: of the source, before that state, None for a cluster,
-    which tells none; resumed: whether the copy was there before; name: for the progress bar, which
-    is shown or not.
+    source: the source's points, a private copy in one state unless on a cluster; copied: the points
+    of the target; spaces: the vector spaces to copy; journal: notes the progress; position: that of
+    the source's change log before the copy was taken, None for a cluster, which has none; resumed:
+    whether the target collection existed before; name: for the progress bar; shown: whether to show
+    the bar.
     """
 
     source: PointsBackend
@@ -43,22 +44,25 @@ class Transfer:
     shown: bool
 
     def run(self) -> int:
-        """Make the copy hold what the source holds, in the same order. Returns how many points an
-        earlier transfer hadn't brought, or had brought otherwise."""
+        """Make the target hold what the source holds, in the same order. Returns how many points
+        were missing in the target, or differed."""
         entry, changed = self._resume()
         moved = self._copy_pages(entry)
         if changed is not None:
             self._copy_changed(changed)
         if self.copied.count() > self.source.count():
             moved += delete_others(self.source, self.copied)
-        if self.resumed and self.position is None:  # which doesn't tell what was added again
+        if self.resumed and self.position is None:  # which lacks a log of points added again
             moved += put_in_order(self.source, self.copied, self.spaces)
         return moved
 
     def _resume(self) -> tuple[Entry, Changed | None]:
-        """The entry to go on with, and which points are otherwise now. Where a copy was broken off
-        there are at least so many points behind it as were done less all that were deleted since.
-        All is told by one state, that of `source`."""
+        """The journal's entry to resume from, and the points changed since; None for these if all
+        points are copied from the first on, or the source is a cluster.
+
+        Points are copied in the order of insertion. Of the `entry.done` points copied before the
+        transfer was interrupted some may have been deleted since, so the first done - deleted
+        points are certain to be copied. All numbers are read from one state, that of `source`."""
         entry, points = self.journal.entries[self.collection_id], self.source.embedded
         if points is None or self.position is None:
             return entry, None
@@ -66,7 +70,7 @@ class Transfer:
         changed = None
         if entry.done and entry.position is not None:
             changed = points.changed_since(entry.position)
-        if changed is None or changed.ids is None:  # all is copied, from the first point on
+        if changed is None or changed.ids is None:  # the log doesn't reach back: copy all points
             anew: dict[str, Any] = {"done": 0, "position": self.position, "count": count}
             return self.journal.advance(self.collection_id, **anew), None
         deleted = max(0, entry.count - (count - changed.inserted))
@@ -74,11 +78,11 @@ class Transfer:
         return self.journal.advance(self.collection_id, done=done), changed
 
     def _copy_pages(self, entry: Entry) -> int:
-        """Copy all points but those that are done; returns how many were written. A cluster may
-        have changed these since, and won't say so: there they are compared."""
+        """Copy the points after the first `entry.done`; returns how many were written. On a cluster
+        the first ones may have changed since without notice, so they are compared."""
         fields, written = everything(self.spaces), 0
         start = 0 if self.position is None else entry.done
-        # Of the rest something is there already where a page wasn't noted, or all is copied again.
+        # If the target has more points, a page was written but not noted, or all is copied again.
         put = write_each if self.copied.count() <= start else append_each
         with progress_bar(self.name, self.source.count(), "point", self.shown) as bar:
             bar.update(start)

@@ -55,8 +55,8 @@ from retrieval_store.interface.records import Mode
 
 SHORTEST_PATIENCE_MS, LONGEST_PATIENCE_MS = 50, 1_600
 # Memory is accounted at the end of the first calls after a write, then at every so many calls
-# (without writes memory grows too, as queries load codes from files). It isn't done each time,
-# since it takes half as long as the shortest call.
+# (memory grows without writes too, as queries load codes from files). Not at each call, since
+# accounting takes half as long as the shortest one.
 FIRST_CALLS, ACCOUNTED_EVERY = 4, 16
 Found = TypeVar("Found")
 A = TypeVar("A", bound="Access")
@@ -336,7 +336,7 @@ def _evicting_weakly(access: Access) -> Callable[[], None]:
 def _emptied(connection: apsw.Connection, patience: int) -> bool:
     """Whether the write-ahead log could be emptied."""
     # PASSIVE does most of the work without a lock. TRUNCATE does the rest; while it waits for
-    # readers, writers have to wait too, so it waits for `patience` only, which grows at each try.
+    # readers, writers have to wait too. So it waits for `patience` only, which grows with each try.
     select_rows(connection, "PRAGMA wal_checkpoint(PASSIVE)")
     connection.set_busy_timeout(patience)
     try:

@@ -1,9 +1,10 @@
 """Operations on points, one or several in a transaction.
 
-Each sees what those before it have written, through an `Overlay`: what is committed, and over that
-the points that the transaction has touched. What a filter allows is asked anew for each operation:
-of touched points one by one, of all others as they were committed. Nothing of it comes into what is
-shared: a state of the transaction's own follows it, and what is worked out of that is thrown away.
+Each operation sees what the operations before it have written, through an `Overlay`: the committed
+state, and over it the points that the transaction has touched. A filter is evaluated for each
+operation: for touched points by reading each, for all others by the committed state and its caches.
+Uncommitted data never enters caches that other readers share: the transaction has a state of its
+own, which is thrown away at its end.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,8 +38,8 @@ T = TypeVar("T")
 
 
 class CalledBackError(Exception):
-    """An error of a function of the caller's, on its way through what takes errors for signs of
-    damage."""
+    """Wraps an error raised by a caller's function, so that code which turns errors into
+    DamagedError lets it pass."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(error)
@@ -46,7 +47,7 @@ class CalledBackError(Exception):
 
 
 def passing_on(work: Callable[[], T]) -> T:
-    """What `work` returns; errors of functions of the caller's come out as they were."""
+    """The result of `work`; errors raised by the caller's functions are unwrapped."""
     try:
         return work()
     except CalledBackError as passing:
@@ -54,9 +55,9 @@ def passing_on(work: Callable[[], T]) -> T:
 
 
 class Overlay:
-    """What the operations of a transaction see: the points as they are committed, and over these
-    the ones that the transaction has touched, as it has left them. (It is what `storage.write`
-    wants to know of points, too: `fulfilling` and `slots`.)"""
+    """The points as the operations of a transaction see them: the committed ones, and over these
+    the points that the transaction has touched, as it has left them. (It also implements
+    `storage.write.Known`: `fulfilling` and `slots`.)"""
 
     def __init__(self, access: Access, write: Write) -> None:
         self._access, self._write = access, write
@@ -65,7 +66,7 @@ class Overlay:
         self._own: CachedState | None = None
 
     def note_committed(self) -> None:
-        """Take note of what is committed: before anything is written, or not at all."""
+        """Load the committed state, once; must be called before anything is written."""
         if self._committed is None:
             write = self._write
             self._committed = self._access.memory.before(write.connection, write.head)
@@ -73,20 +74,21 @@ class Overlay:
     def chosen(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> Ints:
-        """The pks of the first `limit` points that are named and match."""
+        """The pks of the first `limit` points with these ids that match."""
         view = self._view()
         if ids is None and expression is not None and self._tells_touched:
             return self._matching(view, expression)
         return view.state.pks[select(view, ids, expression, limit)]
 
     def fulfilling(self, pks: Ints, expression: Expression) -> Bools:
-        """For each of these points, which exist, whether it fulfils the expression."""
+        """(n,) bool: for each of these points, all of which exist, whether it fulfils the
+        expression."""
         view = self._view()
         rows, places = np.unique(rows_of(view.state.pks, pks), return_inverse=True)
         return among(view, expression, rows)[places]
 
     def slots(self, space: str, pks: Ints) -> Ints:
-        """Where the vectors of these points are in a dense space; -1 for those without."""
+        """(n,) the slots of these points' vectors in a dense space; -1 for points without one."""
         state = self._view().state
         if space not in state.spaces:
             return np.full(len(pks), -1, np.int64)
@@ -94,24 +96,24 @@ class Overlay:
 
     @property
     def _tells_touched(self) -> bool:
-        """Whether touched points can be told from others, which are found as they were committed.
-        In memory there is one connection, to which nothing is as it was; and the log of a very long
-        transaction doesn't reach back to all."""
+        """Whether matching points can be found by the committed state plus the touched points. Not
+        in a memory-only collection, whose single connection can't show the committed state any
+        more; nor in a very long transaction, whose change log doesn't reach back to its start."""
         head = self._write.head
         begun = self._access.directory is not None and head.seq > self._begun.seq
         return begun and head.log_floor <= self._begun.seq
 
     def _touched(self) -> Ints:
-        """The pks of the points that other operations of this transaction have written or deleted,
-        ascending."""
+        """The pks of the points that earlier operations of this transaction have written or
+        deleted, ascending."""
         connection = self._write.connection
         born = present_pks(connection, self._begun.next_pk, self._write.head.next_pk)
         changed = read_changes(connection, self._begun.seq).of()
         return distinct(np.concatenate([changed, born]))
 
     def _matching(self, view: SearchView, expression: Expression) -> Ints:
-        """The pks of the points that match: touched ones as they are now, others by what is kept
-        of the committed state."""
+        """The pks of the points that match, ascending: touched ones as they are now, others by the
+        committed state and its caches."""
         pks, touched = view.state.pks, self._touched()
         rows = rows_of(pks, touched)
         rows = rows[rows >= 0]
@@ -121,11 +123,11 @@ class Overlay:
         return np.sort(np.concatenate([before[outside(before, touched)], found]))
 
     def _view(self) -> SearchView:
-        """What is committed, with all that is kept of it, until an operation has written something;
-        from then on a state that no other reader sees.
+        """The committed state with its caches, until an operation has written something; from then
+        on a state of the transaction's own, which no other reader sees.
 
-        That one shares arrays with the last that was committed, and appends to them. No other
-        process or thread commits meanwhile, and the next one begins where that state ended.
+        It shares arrays with the committed state, and appends to them. That is safe since no other
+        process or thread commits meanwhile.
         """
         assert self._committed is not None
         head, connection = self._write.head, self._write.connection
@@ -146,9 +148,9 @@ def _matching_pks(view: SearchView, expression: Expression) -> Ints:
 
 
 class Transaction:
-    """The `Changes` of a write that has begun.
+    """Implements `Changes` on a write transaction that has begun.
 
-    written: how many points its operations have written or deleted by now.
+    written: how many points its operations have written or deleted so far.
     """
 
     def __init__(self, access: Access, write: Write) -> None:
@@ -158,8 +160,8 @@ class Transaction:
         self.written = 0
 
     def run(self, change: Callable[[Changes], T]) -> T:
-        """What `change` returns. An operation that fails may have written a part, so nothing is
-        written then, even if `change` goes on."""
+        """Call `change` with this transaction, and return its result. If an operation fails it may
+        have written a part, so the whole transaction fails, even if `change` catches the error."""
         self._overlay.note_committed()
         try:
             result = change(self)
@@ -217,7 +219,7 @@ class Transaction:
         return self._operate(change)
 
     def _operate(self, change: Callable[[], T]) -> T:
-        """What an operation returns. One that changes nothing has a number too."""
+        """The result of an operation, which gets a number even if it changes nothing."""
         before = self._write.head.seq
         try:
             result = change()
@@ -243,7 +245,7 @@ class Transaction:
     def delete_points(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
-        """Delete the first `limit` points that are named and match; returns how many."""
+        """Delete the first `limit` points with these ids that match; returns how many."""
         self._overlay.note_committed()
         pks = self._overlay.chosen(ids, expression, limit)
         storage.delete(self._write, pks)
@@ -256,7 +258,8 @@ class Transaction:
     def _named(
         self, ids: Sequence[PointId] | None, expression: Expression | None, strict: bool
     ) -> Ints:
-        """The pks of the points that are named and match, each once, ascending."""
+        """The pks of the points with these ids that match, each once, ascending. strict: raise
+        NotFoundError for ids that don't exist."""
         if strict and ids is not None:
             known = pks_of_ids(self._write.connection, ids)
             absent = [point_id for point_id in ids if point_id not in known]

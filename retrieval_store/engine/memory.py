@@ -1,9 +1,9 @@
-"""What this process has in memory of one collection, and how it follows the database.
+"""One collection's data in the memory of this process, and how it follows the database.
 
-The *cached state* is that of one write, and what was worked out of it. The next one is made under a
-lock, held while a transaction starts and the state is brought to its `seq`. Since each snapshot is
-taken under it, none is older than the state, and the state only moves forward. Nothing waits for a
-writer while holding it.
+The *cached state* is the state as of one write (its `seq`), with the caches derived from it. A
+reader starts its transaction and brings the cached state to the transaction's `seq` under one lock
+(`_advancing`). As all read transactions start under that lock, none is older than the cached state,
+which therefore only moves forward. A thread that holds the lock never waits for a writer.
 """
 
 import threading
@@ -40,7 +40,7 @@ ReadHead: TypeAlias = Callable[[apsw.Connection], Head]
 
 @dataclass(frozen=True, slots=True)
 class CachedState:
-    """The state as of one write, and what was worked out of it."""
+    """The state as of one write, and the caches derived from it."""
 
     state: State
     kept: Caches
@@ -48,7 +48,7 @@ class CachedState:
 
 @dataclass(frozen=True, slots=True)
 class OpenSpace:
-    """What this process holds open of a vector space in one generation."""
+    """One vector space in one generation, as this process has it open."""
 
     vectors: Vectors
     codes: SpaceCodes
@@ -56,9 +56,11 @@ class OpenSpace:
 
 
 class Memory:
-    """One collection in memory. directory: where its files lie, if anywhere; derived_from: where
-    there are derived files to be used; database: the truth, whose path errors name; compacting:
-    held while this process makes a new generation."""
+    """One collection in memory. directory: of its files, None for a collection in memory only;
+    derived_from: the directory whose derived files may be used, None for none; find_class: returns
+    the class of an index by name; database: the path of points.sqlite, for messages; label: the
+    collection's name, for messages; compacting: a lock held while this process makes a new
+    generation."""
 
     def __init__(
         self,
@@ -79,7 +81,7 @@ class Memory:
         self._advancing, self.compacting = threading.Lock(), threading.Lock()
 
     def at(self, connection: apsw.Connection, read_head: ReadHead) -> CachedState:
-        """What a transaction shows that begins now."""
+        """The state that a transaction on this connection shows, whose first read is made here."""
         with self._advancing:
             cached = self._cached
             if (
@@ -91,7 +93,7 @@ class Memory:
             return cached
 
     def before(self, connection: apsw.Connection, head: Head) -> CachedState:
-        """What a write transaction has found, which has changed nothing yet."""
+        """The state that a write transaction begins with; it must not have written anything yet."""
         with self._advancing:
             self._cached = cached = self._next(connection, head)
             return cached
@@ -118,7 +120,7 @@ class Memory:
         return CachedState(step.state, caches_after(old.kept, head.seq, step.changed, held))
 
     def _loaded(self, connection: apsw.Connection, head: Head) -> Step:
-        """The state from its file, or else from the database."""
+        """The state, loaded from its derived file if that is usable, else from the database."""
         directory, name, known = self._derived_from, self._label.name, self.state_file
         saved = state_files.saved_step(connection, head, self.open_vectors, directory, name, known)
         return saved or load(connection, head, self.open_vectors)
@@ -151,15 +153,16 @@ class Memory:
         return VectorFile(path, space.dimension, space.datatype)
 
     def drop_later_generations(self, generation: int) -> None:
-        """Let go of what is held of generations that never came to be; another attempt at them
-        begins anew."""
+        """Drop what is open of later generations, whose compaction failed; the next attempt begins
+        anew."""
         with self._advancing:
             later = [key for key in self._spaces if key[1] > generation]
             _close(self._spaces.pop(key) for key in later)
 
     def _let_go_of_generations_before(self, generation: int) -> None:
-        """Readers keep theirs. What was begun here of later ones counts only if it was finished
-        here: else another process has made that generation, of other slots."""
+        """Drop older generations; readers keep the ones they use. Data of this or a later
+        generation is kept only if this process is compacting: otherwise another process has made
+        the generation, with other slots."""
         ours = self.compacting.locked() or self._directory is None
         spaces = list(self._spaces.items())
         self._spaces = {k: v for k, v in spaces if ours and k[1] >= generation}
@@ -169,7 +172,7 @@ class Memory:
                 space.codes.close()
 
     def _let_go_of_dropped(self, state: State) -> None:
-        """Let go of vector spaces that aren't there any more; readers keep theirs."""
+        """Drop vector spaces that were deleted; readers keep the ones they use."""
         there = numbers_of(state)
         for key in [key for key in list(self._spaces) if key[0] not in there]:
             space = self._spaces.pop(key)
@@ -177,8 +180,8 @@ class Memory:
             space.codes.close()
 
     def has_something_to_save(self) -> bool:
-        """Whether lists of words are held, or a state that is worth a file, or an index or codes
-        that have grown since they were saved."""
+        """Whether there are lists of words in memory, a state large enough for a file, or an index
+        or codes that have grown since they were saved."""
         cached = self._cached
         if cached is not None and (
             cached.kept.lists.held() or cached.state.count >= state_files.STATES_WORTH
@@ -188,7 +191,7 @@ class Memory:
         return any(s.index.covered > s.index.saved or s.codes.unsaved(True) for s in spaces)
 
     def close_idle(self) -> None:
-        """Let go of files; they are opened again when they are needed."""
+        """Close files; they are opened again when they are needed."""
         with self._advancing:
             if self._maps_state:
                 self._cached = None
@@ -198,12 +201,13 @@ class Memory:
 
     @property
     def held(self) -> CachedState | None:
-        """What is in memory, however old."""
+        """The cached state as it is, however old; None without one."""
         return self._cached
 
     @property
     def nbytes(self) -> int:
-        """Bytes in use for the state, codes and indexes; nothing of what lies in memory alone."""
+        """Bytes in use for the state, codes and indexes; 0 for a collection in memory only, since
+        nothing of it can be evicted."""
         cached = self._cached
         if cached is None or self._directory is None:
             return 0
@@ -212,7 +216,7 @@ class Memory:
 
     @property
     def descriptors(self) -> int:
-        """How many descriptors its files take."""
+        """How many file descriptors the open files take."""
         spaces = list(self._spaces.values())
         return self._maps_state + sum(1 + space.codes.files for space in spaces)
 
@@ -222,22 +226,22 @@ class Memory:
         return cached is not None and cached.state.mapped is not None
 
     def forget(self) -> None:
-        """Let go of everything; readers keep what they use until they end."""
+        """Drop everything; readers keep what they use until they end."""
         with self._advancing:
             self._cached = None
             spaces, self._spaces = self._spaces, {}
         _close(spaces.values())
 
     def forget_after_fork(self) -> None:
-        """In a child: begin anew, with locks that no thread of the parent's holds. What is in
-        memory alone stays."""
+        """In a forked child: drop everything, and make new locks, since threads of the parent may
+        hold the old ones. A collection in memory only is kept."""
         self._new_locks()
         if self._directory is not None:
             self._cached, self._spaces = None, {}
 
 
 def empty_caches(seq: int, held: Mapping[str, OpenSpace]) -> Caches:
-    """Caches of a state as of that write, with nothing in them yet."""
+    """Empty caches for a state as of the write `seq`. held: the open spaces by name."""
     indexes, codes = _of_spaces(held)
     return Caches(
         lists=LayerCache(seq),
@@ -252,7 +256,8 @@ def empty_caches(seq: int, held: Mapping[str, OpenSpace]) -> Caches:
 
 
 def caches_after(kept: Caches, seq: int, changed: Changed, held: Mapping[str, OpenSpace]) -> Caches:
-    """What is still of use of the caches once rows have changed."""
+    """The caches for the state at `seq`, in which rows have changed: changed rows are marked
+    stale."""
     kept.columns.note(seq, changed.payload)
     kept.allowed.note(seq, changed.anything)
     for cache in (kept.lists, kept.answers, kept.several):

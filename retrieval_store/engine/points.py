@@ -113,7 +113,7 @@ class PointStore:
 
     @property
     def embedded(self) -> "PointStore":
-        """The object itself: what it can do beyond `PointsBackend` is there in this process."""
+        """The object itself: its methods beyond `PointsBackend` are available in this process."""
         return self
 
     @classmethod

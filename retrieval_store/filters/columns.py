@@ -1,7 +1,9 @@
-"""Columns: what conditions are asked of. Each is a path into payloads and a reading of what lies
-there. An engine that keeps such values of all points keeps them by these.
+"""Columns: the values that conditions are about. A column is a path into payloads and a reading,
+the way in which the values at the path are seen. An engine that caches values of all points uses
+columns as keys.
 
-`within` says of one point what its column has: the items of each of which a condition may hold.
+`within` returns the items that a column has for one point; a condition holds for the point if it
+holds for any of these.
 """
 
 from dataclasses import dataclass
@@ -27,15 +29,15 @@ _OF_STEPS: tuple[Reading, ...] = ("size", "null")
 @final
 @dataclass(frozen=True, slots=True)
 class ValuesAt:
-    """The values at a path, as a reading or an index of some kind sees them."""
+    """The values at a path, as a reading sees them (see `readings`)."""
 
     path: Path
     kind: Reading
 
     @property
     def siblings(self) -> "tuple[ValuesAt, ...]":
-        """Columns of the same values, itself among them: to work out all of them takes little
-        longer than to read the values again."""
+        """The columns that are derived from the same values, including this one. Building all of
+        them at once takes less time than reading the values again later."""
         readings = _OF_STEPS if isinstance(self.path, Steps) else _OF_KEYS
         if self.kind not in readings:
             return (self,)
@@ -43,16 +45,16 @@ class ValuesAt:
 
     @property
     def loose(self) -> bool:
-        """Whether 1 equals 1.0 there."""
+        """Whether 1 equals 1.0 in this column."""
         return self.kind in LOOSE
 
     @property
     def sees_nothing(self) -> bool:
-        """Whether a point with nothing at the path has a value in it."""
+        """Whether a point with nothing at the path has a value in this column."""
         return self.kind in SEES_NOTHING
 
     def within(self, found: Found) -> list[Any]:
-        """Those of one point, of all that it has at the path."""
+        """The items of one point. found: all that its payload has at the path."""
         if self.kind == "as it is":
             return found
         if not found and self.sees_nothing:
@@ -70,35 +72,35 @@ class PlacesAt:
     kind: PlaceKind
 
     def within(self, found: Found) -> list[Place]:
-        """Those of one point, of all that it has at the path."""
+        """The places of one point. found: all that its payload has at the path."""
         return [place for place in places(self.kind, items_of(found)) if place is not None]
 
 
 class Tokenizer(Protocol):
-    """How texts become tokens. Two that compare equal make the same."""
+    """Splits texts into tokens. Tokenizers that compare equal make the same tokens."""
 
     def of_text(self, text: str) -> list[str]:
-        """The tokens of a text that is kept, in their order."""
+        """The tokens of a stored text, in order."""
 
     def of_query(self, text: str) -> list[str]:
-        """The tokens that are looked for."""
+        """The tokens of a query, to be found in any order."""
 
     def of_phrase(self, text: str) -> list[str]:
-        """The tokens that must follow one another."""
+        """The tokens of a phrase, to be found in this order, adjacent."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class TokensAt:
-    """The tokens of texts at a path. together: those of all texts of a point as of one, as an index
-    of texts keeps them."""
+    """The tokens of texts at a path. together: concatenate the tokens of all texts of a point, as a
+    text index does."""
 
     path: Steps
     tokens: Tokenizer
     together: bool
 
     def within(self, found: Found) -> list[list[str]]:
-        """The tokens of each text of one point, of all that it has at the path."""
+        """The tokens of each text of one point. found: all that its payload has at the path."""
         texts = [self.tokens.of_text(item) for item in items_of(found) if type(item) is str]
         return [[token for text in texts for token in text]] if self.together else texts
 
@@ -106,13 +108,14 @@ class TokensAt:
 @final
 @dataclass(frozen=True, slots=True)
 class ElementsAt:
-    """The objects in lists at a path, each with what is asked of it."""
+    """The objects in lists at a path. asked: the columns within each object that a condition
+    needs."""
 
     path: Steps
     asked: tuple["Column", ...]
 
     def within(self, found: Found) -> list[dict[str, Any]]:
-        """The objects of one point, of all that it has at the path."""
+        """The objects of one point. found: all that its payload has at the path."""
         return [one for one in found if type(one) is dict]
 
 
@@ -120,7 +123,7 @@ Column: TypeAlias = ValuesAt | PlacesAt | TokensAt | ElementsAt
 
 
 def found_at(payload: Payload | None, column: Column) -> Found:
-    """All that a payload has at the path of a column."""
+    """All values that a payload has at the path of a column."""
     if isinstance(column.path, Steps):
         return found_in(payload, column.path.steps)
     return [value_at(payload, column.path)]

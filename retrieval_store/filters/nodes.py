@@ -1,8 +1,8 @@
-"""The nodes of expressions that need no value: combinations, ids, and whether there is a vector.
+"""The nodes of expressions that aren't about values: combinations, ids, and having a vector.
 
-A filter is a tree of frozen nodes. They say what matches, not how it is found. All that isn't a
-combination is a *leaf*. `fulfilled` is the one place that says what combinations mean: an evaluator
-says what leaves mean for the rows, objects or points that it asks.
+A filter is a tree of frozen nodes, which say what matches, not how it is found. A node that isn't a
+combination is a *leaf*. `fulfilled` alone defines the meaning of combinations; an evaluator passes
+a function that evaluates leaves, for one point or for many rows at once.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from retrieval_store.base.json_values import INT_MAX, is_unicode, shown
 from retrieval_store.errors import InvalidFilterError
 
 Scalar: TypeAlias = bool | int | float | str
-MAX_DEPTH = 200  # levels of terms in terms: who evaluates them calls itself for each
+MAX_DEPTH = 200  # levels of nesting: evaluation is recursive
 
 
 class Expression:
@@ -23,7 +23,7 @@ class Expression:
     __slots__ = ()
 
     def check(self) -> None:
-        """Raise InvalidFilterError for what can't be evaluated, whatever its terms are."""
+        """Raise InvalidFilterError if this node, apart from its terms, can't be evaluated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +96,17 @@ def all_of(*terms: Expression | None) -> Expression | None:
     return And(given)
 
 
-Asked = TypeVar("Asked", bool, Bools)  # one thing or many: whether they are asked, or fulfil it
+Asked = TypeVar("Asked", bool, Bools)  # one candidate, or a mask of many
 
 
 def fulfilled(
     expression: Expression, asked: Asked, answer: Callable[[Expression, Asked], Asked]
 ) -> Asked:
-    """Which of those that are asked fulfil the expression.
+    """Which of the candidates fulfil the expression.
 
-    asked: a mask, (n,), or whether the only one is asked; answer: for a leaf the same, of those
-    that are asked. A term of And or Or is asked of those alone that no term before has decided.
+    asked: the candidates, an (n,) mask or a single bool; answer: evaluates a leaf for a mask of
+    candidates, and returns those that fulfil it. Each term of And or Or is evaluated only for the
+    candidates that no term before has decided.
     """
     match expression:
         case And(terms):

@@ -1,10 +1,11 @@
-"""Paths into payloads, of two kinds, and what lies at their ends.
+"""Paths into payloads, of two kinds, and the values at their ends.
 
-A `PayloadPath` is a tuple of keys, one a step. One key with dots in it leads through several where
-a payload has no key of that very name. It never leads into a list.
+A `PayloadPath` is a tuple of keys, one for each level of objects. A path of a single key with dots,
+such as "a.b", is that key if the payload has it, else the path ("a", "b"). It never leads into a
+list.
 
-`Steps` are followed to the letter, and lead through lists where a step says so: `a.b`, `a[].b`,
-`a[0]`.
+`Steps` are Qdrant's paths: dots always separate keys, and lists are entered by explicit steps, as
+in `a.b`, `a[].b`, `a[0]`.
 """
 
 from collections.abc import Sequence
@@ -16,18 +17,18 @@ from retrieval_store.base.json_values import Payload
 PayloadPath: TypeAlias = tuple[str, ...]
 EACH = None  # the step into all elements of a list
 Step: TypeAlias = str | int | None  # a key, an element, or each element
-Found: TypeAlias = list[Any]  # what is at the end, in order; nothing where there is nothing
+Found: TypeAlias = list[Any]  # all values at the end of a path, in order; empty if there are none
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """A path. It never goes through a list but by a step that says so."""
+    """A path of explicit steps: keys, elements of lists, or each element of a list."""
 
     steps: tuple[Step, ...]
 
     @property
     def keys(self) -> PayloadPath:
-        """The keys that it begins with."""
+        """The keys before the first step into a list."""
         keys: list[str] = []
         for step in self.steps:
             if not isinstance(step, str):
@@ -37,11 +38,11 @@ class Steps:
 
     @property
     def beyond(self) -> tuple[Step, ...]:
-        """The steps from the first list on."""
+        """The steps from the first step into a list on."""
         return self.steps[len(self.keys) :]
 
     def into_each(self) -> "Steps":
-        """The path to the elements of the list that this one leads to."""
+        """The path to each element of the list at the end of this path."""
         return self if self.steps[-1] is EACH else Steps((*self.steps, EACH))
 
     def __str__(self) -> str:
@@ -56,7 +57,7 @@ Path: TypeAlias = PayloadPath | Steps
 
 
 def dotted(path: PayloadPath) -> PayloadPath | None:
-    """The keys between the dots of the only key of a path; None where there are none."""
+    """The keys that a path of a single key with dots stands for; None for any other path."""
     if len(path) != 1 or not isinstance(path[0], str) or "." not in path[0]:
         return None
     keys = tuple(path[0].split("."))
@@ -64,8 +65,8 @@ def dotted(path: PayloadPath) -> PayloadPath | None:
 
 
 def value_at(payload: Payload | None, path: PayloadPath) -> Any:
-    """What the payload has at the path; None when there is nothing. One key with dots in it leads
-    through several, where there is no key of that very name."""
+    """The payload's value at the path, None without one. A single key with dots is split at these
+    if the payload doesn't have that key itself."""
     others = dotted(path)
     if others is not None and (payload is None or path[0] not in payload):
         path = others
@@ -78,7 +79,7 @@ def value_at(payload: Payload | None, path: PayloadPath) -> Any:
 
 
 def found_in(payload: Any, steps: Sequence[Step]) -> Found:
-    """All that is at the end of the steps, which are followed to the letter."""
+    """All values at the end of the steps."""
     found = [payload]
     for step in steps:
         found = [value for one in found for value in _next(one, step)]
@@ -97,7 +98,7 @@ def _next(value: Any, step: Step) -> Found:
 
 
 def items_of(found: Found) -> Found:
-    """What is found, with the elements of a list instead of it."""
+    """The values found, each list replaced by its elements."""
     if not any(type(value) is list for value in found):
         return found
     return [item for value in found for item in (value if type(value) is list else (value,))]

@@ -1,13 +1,21 @@
-"""Readings: what a condition sees of the values that a payload has at a path.
+"""Readings: the items that a condition sees of the values at a path of a payload.
 
-Some readings are loose: to them 1 equals 1.0. "whole" sees scalars, "element" those in lists,
-"length" how long lists are, "count" how many there are, of what is no list one, and "as it is"
-passes any value on. But for the last, null is as good as nothing there.
+Loose readings (1 equals 1.0), for `Collection`'s filters; except for "as it is", null counts as
+missing:
 
-Others see values as an index of some kind holds them, elements of lists one by one, type and all.
-A value that a kind doesn't hold isn't there: a string for an index of integers, 1.5 too; 1.0 is
-there, as 1. "anything" holds all but null, as it stands. "size" and "null" say of each value how
-many elements it has, and whether null is among them; they see that nothing is there, too.
+- "whole": the value, if it is a scalar;
+- "element": the elements of a list;
+- "length": the length of a list;
+- "count": the number of elements of a list, 1 for any other value;
+- "as it is": any value, unchanged.
+
+Strict readings, for Qdrant's filters, see what a payload index of a kind contains:
+
+- the kinds "keyword", "integer", "float" and so on: the value, or each element of a list, if it has
+  this type; others are ignored. For "integer" a string and 1.5 are ignored, and 1.0 is 1;
+- "anything": any value but null, or each element of a list;
+- "size": the number of elements; "null": whether the value is null or contains it. These two also
+  see missing values (`NOTHING`).
 """
 
 import re
@@ -27,7 +35,7 @@ Reading: TypeAlias = (
 PlaceKind: TypeAlias = Literal["geo", "written place"]  # the latter beyond the poles, too
 Place: TypeAlias = tuple[float, float]  # longitude, latitude
 LEAST, MOST = -(2**63), 2**63 - 1
-NOTHING = object()  # stands where a path leads nowhere, for readings that see that
+NOTHING = object()  # marks a missing value, for readings that distinguish it from null
 SEES_NOTHING: frozenset[Reading] = frozenset(("size", "null"))
 LOOSE: frozenset[Reading] = frozenset(("as it is", "whole", "element", "length", "count"))
 
@@ -35,9 +43,9 @@ LOOSE: frozenset[Reading] = frozenset(("as it is", "whole", "element", "length",
 def read(
     reading: Reading, values: Sequence[Any], kinds: set[type]
 ) -> tuple[list[int] | None, Sequence[Any]]:
-    """What the reading sees of each of some values, of these types or fewer: how many items (None:
-    one of each), and all of these in order. An item may be None, or of a type that the reading has
-    no use for: these count for nothing, but where values are read as they are."""
+    """The items that a reading sees of some values: the number of items of each value (None: one of
+    each), and all items in order. kinds: a superset of the values' types. Items that are None, or
+    of a type that the reading ignores, match no condition (except for "as it is")."""
     match reading:
         case "as it is" | "whole":
             return None, values
@@ -63,7 +71,7 @@ def read(
 
 
 def _size(value: object) -> int:
-    """Of how many elements a value consists: null of none, and what is no list of one."""
+    """The number of elements of a value: 0 for null or nothing, 1 for what is no list."""
     return len(value) if isinstance(value, list) else int(value not in (None, NOTHING))
 
 
@@ -89,7 +97,7 @@ def _integers(items: Sequence[Any]) -> list[Any]:
 
 
 def _integer(item: Any) -> int | None:
-    """Integers, and floats that are some; those next to the largest count as it."""
+    """An integer, or a float with an integer value, 2**63 as 2**63 - 1; None for others."""
     if type(item) is int and LEAST <= item <= MOST:
         return item
     if type(item) not in (int, float):
@@ -114,7 +122,7 @@ def _floats(items: Sequence[Any]) -> list[Any]:
 
 
 def _read_by(read: Callable[[str], Any]) -> Callable[[Sequence[Any]], list[Any]]:
-    """Strings as they are read, each distinct one once."""
+    """Items converted by `read`, called once for each distinct string; None for others."""
 
     def all_read(items: Sequence[Any]) -> list[Any]:
         texts = {item for item in items if type(item) is str}
@@ -131,13 +139,13 @@ _UUID = re.compile(
 
 
 def uuid_in(text: str) -> str | None:
-    """The UUID in its usual form; None for what is none."""
+    """The UUID in its usual form; None for a text that isn't a UUID."""
     found = _UUID.fullmatch(text)
     return None if found is None else str(UUID(found[1] or found[2] or found[3]))
 
 
 def places(kind: PlaceKind, items: Iterable[Any]) -> list[Place | None]:
-    """For each of the items where it is, if it is a place."""
+    """For each of the items its longitude and latitude; None for items that aren't places."""
     return [_place(item, kind == "geo") for item in items]
 
 
@@ -156,7 +164,7 @@ def _is_number(value: Any) -> TypeGuard[int | float]:
     return type(value) in (int, float)
 
 
-# For each of some items what an index of the kind holds of it; None for nothing.
+# By kind: for each item what an index of this kind contains of it, None for nothing.
 _HELD: dict[ScalarKind, Callable[[Sequence[Any]], list[Any]]] = {
     "keyword": _by_type(str),
     "integer": _integers,

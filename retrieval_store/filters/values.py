@@ -1,8 +1,9 @@
 """Conditions on values: what they equal, between which bounds they lie, what is in texts.
 
-Each condition is said once, for any column of values. It stands in expressions over a column that
-is given (`Equals`, `Between`, …), as fronts that tell types apart make it, and over a path and the
-reading of its class (`OneOf`, `Range`, …), as users do.
+Each condition is implemented once, in a base class, for any column of values (`Equality`, …). It
+has two kinds of subclasses: nodes with a column of their own (`Equals`, `Between`, …), made by the
+Qdrant front, which distinguishes types; and nodes with a path, whose class fixes the reading
+(`OneOf`, `Range`, …), for users and `where`.
 """
 
 import math
@@ -98,7 +99,7 @@ class Differs(ColumnLeaf):
 @final
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """An interval of numbers; None leaves a side open."""
+    """An interval of numbers; None leaves a side unbounded."""
 
     gt: int | float | None = None
     gte: int | float | None = None
@@ -128,8 +129,8 @@ class Bounded(ColumnLeaf):
 @final
 @dataclass(frozen=True, slots=True)
 class Between(Bounded):
-    """Points with a number inside the bounds, of which None leaves a side open. Times are numbers,
-    of microseconds, and so are sizes."""
+    """Points with a number inside the bounds; None leaves a side unbounded. Times are compared as
+    numbers of microseconds."""
 
     at: ValuesAt
     gt: int | float | None = None
@@ -144,7 +145,7 @@ class Between(Bounded):
 @final
 @dataclass(frozen=True, slots=True)
 class Range(ValueLeaf, Bounded):
-    """Points with a number at `path` in the bounds, compared exactly; None leaves a side open."""
+    """Points with a number at `path` in the bounds, compared exactly; None: unbounded."""
 
     path: PayloadPath
     gt: int | float | None = None
@@ -169,7 +170,7 @@ class Range(ValueLeaf, Bounded):
 @final
 @dataclass(frozen=True, slots=True)
 class HasLength(ValueLeaf, Bounded):
-    """Points with a list of so many elements at `path`."""
+    """Points with a list at `path` that has `length` elements."""
 
     path: PayloadPath
     length: int
@@ -189,7 +190,7 @@ class HasLength(ValueLeaf, Bounded):
 @final
 @dataclass(frozen=True, slots=True)
 class Exists(ValueLeaf, Bounded):
-    """Points with something at `path`: neither nothing, nor null, nor an empty list."""
+    """Points with a value at `path` that is neither null nor an empty list."""
 
     path: PayloadPath
     reading: ClassVar[Reading] = "count"
@@ -207,7 +208,7 @@ class TextLeaf(ColumnLeaf):
     __slots__ = ()
 
     def among(self, texts: Sequence[str]) -> list[bool]:
-        """For each of the strings whether it fulfils the condition."""
+        """For each of these strings whether it fulfils the condition."""
         raise NotImplementedError
 
     def holds(self, value: Any) -> bool:
@@ -220,7 +221,7 @@ class TextLeaf(ColumnLeaf):
 @final
 @dataclass(frozen=True, slots=True)
 class Containing(TextLeaf):
-    """Points with a string that has `text` in it, case and all."""
+    """Points with a string that contains `text`, case-sensitively."""
 
     at: ValuesAt
     text: str
@@ -232,7 +233,7 @@ class Containing(TextLeaf):
 @final
 @dataclass(frozen=True, slots=True)
 class TextIn(ValueLeaf, TextLeaf):
-    """Points with a string at `path` that has `text` in it; ignore_case: as `str.casefold` says."""
+    """Points with a string at `path` that contains `text`; ignore_case: compare casefolded."""
 
     path: PayloadPath
     text: str
@@ -253,7 +254,7 @@ class TextIn(ValueLeaf, TextLeaf):
 @final
 @dataclass(frozen=True, slots=True)
 class Beginning(TextLeaf):
-    """Points with a string that begins with `prefix`, case and all."""
+    """Points with a string that begins with `prefix`, case-sensitively."""
 
     at: ValuesAt
     prefix: str
@@ -265,9 +266,9 @@ class Beginning(TextLeaf):
 @final
 @dataclass(frozen=True, slots=True)
 class TextRange(ValueLeaf, TextLeaf):
-    """Points with a string at `path` in the bounds; None leaves a side open. A bound and a string
-    that are both times (`dates`) compare as such, and else by their characters' numbers, unless it
-    is `times` alone that are meant."""
+    """Points with a string at `path` in the bounds; None leaves a side unbounded. If a bound and a
+    string are both times (see `dates`) they compare as times, else by code points; with `times`
+    only strings that are times match."""
 
     path: PayloadPath
     gt: str | None = None

@@ -1,4 +1,4 @@
-"""The waist: what every store and every front speak.
+"""The interface between fronts and stores: the protocols and data that both use.
 
 Fronts (`direct`, and others beside it) ask; stores (`engine`, `remote`) answer. Neither knows more
 of the other than what lies here: points in columns (`points`), vector spaces (`spaces`), what can

@@ -1,6 +1,10 @@
-"""What a store promises: the protocols of a store, of one collection, and of its points.
+"""The protocols that a store implements: of the store, of one collection, and of its points.
 
-Implementations raise errors of ours only; what a front passes has been checked by it.
+Implementations raise only errors of `retrieval_store.errors`. Arguments have been checked by the
+front that passes them.
+
+In all of them `ids` restricts a call to the points with these ids, and `expression`, a filter, to
+those that fulfil it; None restricts nothing.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,27 +39,27 @@ T = TypeVar("T")
 
 
 class PointsBackend(Protocol):
-    """The points of one collection. Every method sees, or makes, one state of it; all raise
+    """The points of one collection. Every method reads, or makes, one consistent state; all raise
     NotFoundError once the collection has been deleted."""
 
     @property
     def embedded(self) -> "EmbeddedPoints | None":
-        """The same points, with what those of a store in this process can do besides; None on a
+        """The same points with the methods that only a store in this process has; None on a
         cluster."""
 
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points as the rules say."""
 
     def put_each(self, batches: Iterable[PointBatch], rules: WriteRules) -> Iterator[PutResult]:
-        """Insert and update points, batch by batch in this order; no point stands in two of them,
-        and no other process inserts any meanwhile. What is said of a batch is said when it is
-        durable, and the next ones may be made ready meanwhile. After an error none of those that
-        come later is written."""
+        """Insert and update points, batch by batch in this order. The caller makes sure that no
+        point is in two batches, and that no other process inserts points meanwhile. The result of a
+        batch is yielded once it is durable; later batches may be prepared before that. After an
+        error no later batch is written."""
 
     def delete(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
-        """Delete the first `limit` points that are named and match; returns how many."""
+        """Delete the first `limit` points with these ids that match; returns how many."""
 
     def get(
         self,
@@ -65,24 +69,23 @@ class PointsBackend(Protocol):
         offset: int,
         fields: Fields,
     ) -> Points:
-        """The points that are named and match: in the order of `ids`, or of first insertion."""
+        """The points with these ids that match: in the order of `ids`, or of first insertion."""
 
     def ask(self, question: Question) -> list[Hits]:
-        """The hits of each query of each step, or of each group, best first, all of one state.
-        InvalidArgumentError for a question that the store can't answer."""
+        """Answer a question in one state: the hits of each query of each step, or of each group,
+        best first. InvalidArgumentError for a question that the store can't answer."""
 
     def explain(self, question: Question) -> Payload:
-        """How `ask` finds what it finds."""
+        """Answer the question like `ask`, and return how that was done instead of the hits."""
 
     def stats(self) -> Payload:
-        """What takes how much room, by part."""
+        """Numbers of vectors, and sizes in bytes by part."""
 
     def configure_index(self, space: str, index: Payload) -> None:
-        """Replace the index settings of a vector space, of which only those that tell how to search
-        can change."""
+        """Replace the index settings of a vector space; only settings for searching may differ."""
 
     def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
-        """Make filters on a key of the metadata fast where that needs an index to be made."""
+        """Make an index for filters on a key of the metadata, where the store needs one."""
 
     def number(self, expression: Expression | None) -> int:
         """How many points match."""
@@ -96,31 +99,32 @@ class PointsBackend(Protocol):
         descending: bool,
         fields: Fields,
     ) -> Points:
-        """The points that match and have a number or a date at the path, in the order of these,
-        numbers first, or all that backwards; each once. InvalidArgumentError where that can't be.
+        """The points that match and have a number or a date at the path, each once: numbers in
+        ascending order, then dates; descending reverses the whole order. InvalidArgumentError on a
+        cluster, which can't order points.
         """
 
     def resolve_ids(self, ids: Sequence[str]) -> Sequence[PointId]:
-        """The ids that points have which show as these strings: where no point has "7", but one the
-        integer 7, that."""
+        """The actual ids of points, given as strings: for "7" the integer 7, if a point has the id
+        7 and none the id "7"; else the string itself."""
 
     def count(self) -> int:
         """How many points there are."""
 
 
 class Changes(Protocol):
-    """Operations of one transaction. Each sees what those before it have written; no reader sees
-    any of it before all of them are committed."""
+    """The operations of one transaction. Each sees what the ones before it have written; readers
+    see nothing before all of them are committed."""
 
     @property
     def operation(self) -> int:
-        """The number of the last operation; each that changes anything has its own."""
+        """The number of the last operation; each operation gets the next number."""
 
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points as the rules say."""
 
     def delete(self, ids: Sequence[PointId] | None, expression: Expression | None) -> int:
-        """Delete the points that are named and match; returns how many."""
+        """Delete the points with these ids that match; returns how many."""
 
     def edit(
         self,
@@ -129,8 +133,8 @@ class Changes(Protocol):
         edit: Callable[[Content], Content],
         strict: bool,
     ) -> int:
-        """Make of each point that is named and matches what `edit` says; returns how many there
-        are. strict: an id that isn't there is a NotFoundError."""
+        """Replace the content of each point with these ids that matches by what `edit` returns for
+        it; returns how many. strict: raise NotFoundError for an id that doesn't exist."""
 
     def delete_vectors(
         self,
@@ -139,20 +143,21 @@ class Changes(Protocol):
         spaces: Sequence[str],
         strict: bool,
     ) -> int:
-        """Take the vectors in these spaces from points that are named and match; returns how many
-        points these are. NotFoundError for a space that isn't there; strict: as for `edit`."""
+        """Delete the vectors in these spaces of the points with these ids that match; returns how
+        many points these are. NotFoundError for a space that doesn't exist; strict: as for
+        `edit`."""
 
 
 class EmbeddedPoints(PointsBackend, Protocol):
-    """What the points of a store in this process can do besides."""
+    """Points of a store in this process, which have more methods than those of a cluster."""
 
     @property
     def operation(self) -> int:
         """The number of the last operation."""
 
     def transact(self, change: Callable[[Changes], T]) -> T:
-        """What `change` returns, given one transaction: all that it does is written, or when it
-        raises nothing."""
+        """Call `change` with one transaction, and return its result. All that it does is committed
+        together; if it raises, nothing is."""
 
     def page(
         self,
@@ -165,11 +170,11 @@ class EmbeddedPoints(PointsBackend, Protocol):
         and then strings, by their bytes."""
 
     def position(self) -> Position:
-        """How far the log has come."""
+        """The present position of the change log."""
 
     def changed_since(self, position: Position) -> Changed:
-        """What was inserted or changed since the log had come so far. Of what was deleted since
-        nothing is said."""
+        """The points inserted or changed since this position of the change log; deleted ones aren't
+        reported."""
 
     def spaces(self) -> list[SpaceRecord]:
         """The vector spaces, in the order in which they were added."""
@@ -183,12 +188,13 @@ class EmbeddedPoints(PointsBackend, Protocol):
     def pairs(
         self, space: str, expression: Expression | None, sample: int, limit: int
     ) -> tuple[list[PointId], Ints, Ints, Floats]:
-        """For each of some points chosen at random so many others among them that are nearest to
-        it: the ids of all, the places of both of a pair among these, and the scores."""
+        """For each point of a random sample of `sample` matching points, the `limit` nearest others
+        in the sample. Returns the ids of the sample; for each pair the places in it of the point
+        and of its neighbour; and the scores of the pairs, as a Qdrant server gives them."""
 
     def facet(self, values: ValuesAt, expression: Expression | None) -> list[tuple[Scalar, int]]:
-        """Each value with how many of the points that match have it, the most frequent ones
-        first, and of these the least."""
+        """Each value with the number of matching points that have it, the most frequent first; of
+        equally frequent ones the least first."""
 
     def ordered(
         self,
@@ -200,7 +206,7 @@ class EmbeddedPoints(PointsBackend, Protocol):
         fields: Fields,
     ) -> tuple[Points, list[int | float]]:
         """The points that match in the order of their numbers, from `start` on, and these
-        numbers; a point with several comes several times."""
+        numbers; a point with several numbers comes several times."""
 
 
 class Backend(Protocol):
@@ -225,17 +231,17 @@ class Backend(Protocol):
         """Replace name and settings; in one transaction, where it isn't on a cluster."""
 
     def optimize(self, progress: Progress) -> None:
-        """Compact the collection and let go of all that was deleted."""
+        """Compact the collection, so that nothing deleted is left in its files."""
 
     def snapshot(self, target: Path) -> None:
-        """Write a snapshot into a file that isn't there; InvalidArgumentError on a cluster."""
+        """Write a snapshot to a file that doesn't exist yet; InvalidArgumentError on a cluster."""
 
     def fork(self, name: str) -> "Backend":
         """A copy of the collection under another name; InvalidArgumentError on a cluster."""
 
     def copied(self) -> AbstractContextManager[PointsBackend]:
-        """The points as they are now, in a copy that goes afterwards; InvalidArgumentError on a
-        cluster."""
+        """The points as they are now, in a temporary copy, deleted at the end of the context;
+        InvalidArgumentError on a cluster."""
 
 
 class CollectionStore(Protocol):
@@ -243,7 +249,8 @@ class CollectionStore(Protocol):
 
     @property
     def embedded(self) -> "EmbeddedStore | None":
-        """The same store, with what one in this process can do besides; None for a cluster."""
+        """The same store with the methods that only a store in this process has; None for a
+        cluster."""
 
     @property
     def directory(self) -> Path | None:
@@ -257,7 +264,7 @@ class CollectionStore(Protocol):
         collection_id: str | None = None,
     ) -> CollectionRecord:
         """A new collection with these vector spaces; raises AlreadyExistsError. collection_id: a
-        UUID that nothing has had yet, for who wants to know it before; None for any."""
+        UUID that was never used, for a caller who must know it in advance; None for a new one."""
 
     def named(self, name: str) -> CollectionRecord:
         """The collection of this name; raises NotFoundError."""
@@ -283,32 +290,34 @@ class CollectionStore(Protocol):
         """The points of a collection; raises NotFoundError."""
 
     def gauges(self) -> Iterable[tuple[str, Gauges]]:
-        """What is watched of each collection, by their names; loads nothing."""
+        """The gauges of each collection, with its name; loads nothing into memory."""
 
     def own_bytes(self) -> int:
-        """What the store takes on disk besides its collections."""
+        """The bytes that the store takes on disk, without its collections."""
 
     def optimize(self, collection_id: str, progress: Progress) -> None:
-        """Compact a collection and let go of all that was deleted."""
+        """Compact a collection, so that nothing deleted is left in its files."""
 
     def verify(self, analyzer_of: Callable[[CollectionRecord], Analyzer]) -> Iterable[FileReport]:
-        """Look at every byte; a report for each file. analyzer_of: how a collection finds words."""
+        """Verify every byte of the store; a report for each file. analyzer_of: the analyzer of a
+        collection's words."""
 
 
 class EmbeddedStore(CollectionStore, Protocol):
-    """What a store in this process can do besides."""
+    """A store in this process, which has more methods than a cluster."""
 
     def points(self, collection_id: str) -> EmbeddedPoints:
         """The points of a collection; raises NotFoundError."""
 
     def resolved(self, name: str) -> CollectionRecord:
-        """The collection of this name, or that an alias of this name leads to; NotFoundError."""
+        """The collection with this name, or with this alias; raises NotFoundError."""
 
     def fork(self, collection_id: str, name: str) -> CollectionRecord:
         """A copy of a collection under another name; AlreadyExistsError for one that is taken."""
 
     def copied(self, collection_id: str) -> AbstractContextManager[EmbeddedPoints]:
-        """The points of a collection as they are now, in a copy that goes afterwards."""
+        """The points of a collection as they are now, in a temporary copy, deleted at the end of
+        the context."""
 
     def adopt_collection(
         self, source: "EmbeddedStore", collection_id: str, record: CollectionRecord
@@ -317,16 +326,17 @@ class EmbeddedStore(CollectionStore, Protocol):
         this one, holds at one moment; AlreadyExistsError for a name that is taken."""
 
     def snapshot(self, target: Path, collection_id: str | None = None) -> None:
-        """Write a snapshot of a collection, or of the whole store, into a file that isn't there."""
+        """Write a snapshot of a collection, or of the whole store if None, to a file that doesn't
+        exist yet."""
 
     def restore(
         self, snapshot: Path, name: str | None = None, replace: bool = False
     ) -> CollectionRecord:
-        """Add the collection of a snapshot, by the name that it had or another; AlreadyExistsError
-        for one that is taken, unless the collection of that name is to be replaced."""
+        """Add the collection of a snapshot, under its own name or another. replace: replace the
+        collection that has this name; else a name that is taken raises AlreadyExistsError."""
 
     def aliases(self) -> dict[str, str]:
-        """The name of the collection that each alias leads to, in the order of aliases."""
+        """The name of each alias' collection, by alias, in the order of aliases."""
 
     def change_aliases(self, edit: Callable[[dict[str, str]], dict[str, str]]) -> None:
         """Replace the aliases by what `edit` makes of them, in one transaction. NotFoundError for a

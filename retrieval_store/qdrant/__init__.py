@@ -1,13 +1,12 @@
 """The front in the shape of qdrant-client: its classes, on our engine or on a Qdrant server.
 
-In comes what qdrant-client's models say; out go points, filters and queries of the waist, and what
-these answer as models again. It translates, and holds no search. `client` and `async_client` are
-the classes that users make, `opening` says whether they mean a store here; `embedded` has the
+In comes what qdrant-client's models say; out go points, filters and queries of `interface`, and
+what these answer as models again. It translates, and holds no search. `client` and `async_client`
+are the classes that users make, `opening` says whether they mean a store here; `embedded` has the
 methods, `snapshots` those of files, and `inference` makes vectors of texts; `collections`, `points`
 and `queries` are rooms for what these need; `serialised` checks JSON; `filters` is the dialect of
 filters, `tokens` splits texts; `refusals` says what is refused. It may use `places`, `plugins`,
-`embeddings`, `interface`, `filters`, `indexes`, `base` and `errors`, and wants qdrant-client.
-"""
+`embeddings`, `interface`, `filters`, `indexes`, `base` and `errors`, and wants qdrant-client."""
 
 from retrieval_store.base.telemetry import telemetry_off
 

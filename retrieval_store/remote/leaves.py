@@ -1,7 +1,8 @@
-"""What a cluster answers of a question: it ranks by dense vectors, by words and by sparse vectors.
+"""The cluster's implementation of `answering.leaves.Leaves`: rankings by dense vectors, by words
+and by sparse vectors.
 
-Items are numbers that points get when they are first found; what is found of them is kept until the
-question is answered, since Qdrant sends it with the hits.
+Items are numbers assigned to points when they are first found. Qdrant sends payloads and vectors
+with the hits, and they are kept until the question is answered, so `fetch` needs no request.
 """
 
 import sys
@@ -47,8 +48,8 @@ from retrieval_store.remote.verified import NOTHING, Answer, SearchContext, Trac
 
 
 class RemoteLeaves:
-    """The points of one collection; see `answering.leaves.Leaves`. spaces: those whose vectors hits
-    shall carry."""
+    """The points of one collection; see `answering.leaves.Leaves`. spaces: the vector spaces whose
+    vectors are returned with hits."""
 
     def __init__(self, collection: QdrantCollection, spaces: Spaces, trace: Trace) -> None:
         self._collection, self.trace = collection, trace
@@ -70,11 +71,11 @@ class RemoteLeaves:
         return _refuse(step)
 
     def rank_among(self, step: Step, found: Sequence[Ranked]) -> Ranked:
-        """Qdrant sends what it finds; what others have found isn't ranked again here."""
+        """Not supported: raises InvalidArgumentError. A cluster's hits aren't ranked again here."""
         _refuse(step)
 
     def search_key(self, step: Step) -> Hashable:
-        """All requests of one step are sent together; those of several aren't."""
+        """None: steps aren't merged. The queries of one step are sent in one batch anyway."""
         return None
 
     def metric(self, space: str) -> Metric:
@@ -82,8 +83,8 @@ class RemoteLeaves:
         return self._collection.metric
 
     def distances(self, near: Near, place: int, items: Ints) -> Floats:
-        """(n,) from one of the query vectors: those that are known, and those that are asked for;
-        NaN for points without a vector."""
+        """(n,) float64 distances from the query vector at `place`: known ones, and others by
+        another request; NaN for points without a vector."""
         known = self._far.get((near, place), {})
         ids = [self._held[item].id for item in items.tolist()]
         others = tuple(one for one in ids if one not in known)
@@ -92,24 +93,25 @@ class RemoteLeaves:
         return np.array([known.get(one, np.nan) for one in ids])
 
     def order(self, items: Ints) -> Ints:
-        """The places of items in the order of insertion."""
+        """Numbers that are ascending in the order of insertion."""
         held = self._held
         order = sorted(range(len(held)), key=lambda i: (held[i].order, point_id(held[i].id)))
         return np.argsort(np.array(order, np.int64))[items]
 
     def labelling(self, groups: BestOfEach | Groups, wanted: int) -> "HeldLabels":
-        """The values of the metadata that was found."""
+        """The labels of points found so far; only for `BestOfEach`."""
         if not isinstance(groups, BestOfEach):
             raise InvalidArgumentError("a cluster's points aren't put into groups here")
         return HeldLabels(self._held, groups.path)
 
     def fetch(self, each: Sequence[Ints], fields: Fields) -> list[Points]:
-        """The points of several lists of items, which are here; lists share no values."""
+        """The points of several lists of items, which are in memory; lists share no objects."""
         given: set[int] = set()
         return [self._points(items.tolist(), fields, given) for items in each]
 
     def _points(self, items: list[int], fields: Fields, given: set[int]) -> Points:
-        """The points of one list. given: items that other lists have, and to which these come."""
+        """The points of one list, copied if an earlier list has them. given: the items of earlier
+        lists, to which these are added."""
         found = [(self._held[i], self._vectors[i]) for i in items]
         own = [deepcopy(one) if i in given else one for i, one in zip(items, found, strict=True)]
         given.update(items)
@@ -134,7 +136,8 @@ class RemoteLeaves:
         return [self._measured(answer, near, i) for i, answer in enumerate(found)]
 
     def _measured(self, answer: Answer, near: Near, place: int) -> Ranked:
-        """With distances for Qdrant's scores, which for Euclid are distances themselves."""
+        """The ranking with distances computed from Qdrant's scores (for Euclid these are
+        distances)."""
         metric, found = self._collection.metric, self._ranked(answer)
         distances = answer.scores**2 if metric == "l2" else 1.0 - answer.scores
         ids = (held.id for held in answer.held)
@@ -143,7 +146,7 @@ class RemoteLeaves:
         return found
 
     def _ranked(self, answer: Answer) -> Ranked:
-        """The items of what was found, which is kept."""
+        """The ranking of an answer as items. The points are kept."""
         for held, vectors in zip(answer.held, answer.vectors, strict=True):
             if held.id not in self._items:
                 self._items[held.id] = len(self._held)
@@ -153,7 +156,7 @@ class RemoteLeaves:
         return Ranked(np.array(items, np.int64), answer.scores)
 
     def _text(self, step: Step, text: Text) -> list[Ranked]:
-        """By the sparse vectors of words."""
+        """The rankings by BM25, as sparse vectors of words."""
         model = self._collection.word_model()
         if not text.weighs_identifiers:
             return self._by_sparse_vectors(step, WORDS, model.embed_query(text.texts, 1.0))
@@ -187,7 +190,7 @@ class RemoteLeaves:
     def _ask_distances(
         self, near: Near, place: int, ids: tuple[PointId, ...]
     ) -> dict[PointId, float]:
-        """The distances of points that are named, from one of the query vectors."""
+        """The distances of the points with these ids from the query vector at `place`."""
         collection, vector = self._collection, np.asarray(near.vectors[place])
         limits = collection.limits
         if not (limits.exact and (limits.values is None or len(ids) <= limits.values)):
@@ -201,8 +204,8 @@ class RemoteLeaves:
 
 
 class HeldLabels:
-    """The values under one key of what was found; see `answering.leaves.Labelling`. How many there
-    are elsewhere isn't known."""
+    """The values under one key of the points found so far; see `answering.leaves.Labelling`.
+    Nothing is known of points that weren't found."""
 
     kinds: int | None = None
     apart = 0
@@ -216,7 +219,7 @@ class HeldLabels:
         return [() if kind is None else (kind,) for kind in map(kind_of, values)]
 
     def most(self, value: GroupValue) -> int:
-        """As many as there may be at all."""
+        """Unknown, so the greatest number."""
         return sys.maxsize
 
 
@@ -226,7 +229,7 @@ def _refuse(step: Step) -> NoReturn:
 
 
 def _params(near: Near, collection: QdrantCollection) -> models.SearchParams:
-    """How Qdrant is to search; raises ClusterError where it may not look at all vectors."""
+    """Qdrant's search parameters; raises ClusterError where an exact search isn't allowed."""
     rescored = models.QuantizationSearchParams(rescore=True)  # distances are those of the vectors
     limits = collection.limits
     wanted = near.ef or collection.settings.ef
@@ -245,7 +248,7 @@ def _params(near: Near, collection: QdrantCollection) -> models.SearchParams:
 def _read_distances(
     collection: QdrantCollection, query: Matrix, ids: Sequence[PointId]
 ) -> dict[PointId, float]:
-    """The distances of points from a vector, of their vectors that are read."""
+    """The distances of points from a vector, computed here from their vectors, which are read."""
     found = [(one.held.id, one.vectors[""]) for one in by_id(collection, ids, ("",)) if one.vectors]
     if not found:
         return {}

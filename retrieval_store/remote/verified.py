@@ -1,8 +1,9 @@
 """Searches of a cluster whose answers fulfil the filter exactly.
 
-Qdrant is asked for the k best that fulfil what it can say of the filter. What comes back is checked
-against the whole filter; where too few are left, it is asked for more, until there are enough or no
-more.
+Qdrant's conditions can't express every filter. So the query is sent with a weaker filter, which all
+matching points fulfil (`conditions.necessary`), and the hits are checked here against the whole
+filter. Where too few hits pass, the query is repeated with a greater limit, until enough pass or
+the server has no more.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,16 +31,16 @@ from retrieval_store.remote.space import (
     vectors_of,
 )
 
-WIDER = 4
-PAGE = 1_000  # hits that are asked for without looking how many points there are
-TIES = 1_000  # equally good hits that are looked at beyond what is wanted
-Pair: TypeAlias = tuple[Any, Held]  # a point as Qdrant scores it, and what it holds
+WIDER = 4  # factor by which the limit grows when a query is repeated
+PAGE = 1_000  # up to this limit the points aren't counted first
+TIES = 1_000  # equally good hits that are requested beyond the wanted ones
+Pair: TypeAlias = tuple[Any, Held]  # a point with Qdrant's score, and its decoded payload
 
 
 @dataclass(slots=True)
 class Trace(leaves.Trace):
-    """What was sent, besides: the filter, how many requests, and how many hits were refused
-    here."""
+    """Adds to the trace: the filter that was sent, the number of requests, and the number of hits
+    that were refused because they don't fulfil the whole filter."""
 
     filter: models.Filter | None = None
     requests: int = 0
@@ -48,7 +49,7 @@ class Trace(leaves.Trace):
 
 @dataclass(frozen=True, slots=True)
 class SearchContext:
-    """Where to search, what to bring, and where to note how."""
+    """The collection to search, the vector spaces to return with hits, and the trace to fill."""
 
     collection: QdrantCollection
     spaces: Spaces
@@ -73,11 +74,11 @@ def verified(
     expression: Expression | None,
     k: int,
 ) -> list[Answer]:
-    """The k best points for each request that fulfil the whole expression, equally good ones in the
+    """For each request the k best points that fulfil the whole expression, equally good ones in the
     order of first insertion.
 
-    One more is asked for, to see whether equally good ones are cut off, which come in an order that
-    changes from call to call; if so, more, but no more than TIES.
+    Qdrant returns equally good points in an order that changes from call to call. So one hit more
+    is requested; if it is as good as the k-th, up to TIES more are, to find the first inserted.
     """
     bound = necessary(expression, context.collection.indexes)
     answers: list[Answer] = [NOTHING] * len(requests)
@@ -100,7 +101,8 @@ def verified(
 
 
 def _settled(pairs: list[Pair], passing: list[Pair], wanted: int) -> bool:
-    """Whether the best that are wanted are among those that pass, whatever else there may be."""
+    """Whether the wanted hits are certain: enough pass, and no equally good ones are cut off (or
+    TIES of them have been looked at)."""
     if len(passing) < wanted:
         return False
     cut = passing[wanted - 1][0].score if wanted else None
@@ -110,8 +112,8 @@ def _settled(pairs: list[Pair], passing: list[Pair], wanted: int) -> bool:
 def _wider(
     context: SearchContext, limit: int, short: list[int], answers: list[Answer], wanted: int
 ) -> int:
-    """How many to ask for next; raises ClusterError where the server allows no more, and what was
-    found isn't enough."""
+    """The next limit; raises ClusterError where the server allows no more, and too few hits were
+    found. If only equally good ones may be missing, `short` is emptied instead."""
     lacking = any(len(answers[i].held) < wanted for i in short)
     wider = _allowed(context, limit * WIDER if lacking else wanted + TIES)
     if wider <= limit:
@@ -121,7 +123,7 @@ def _wider(
                 "its strict mode, and fewer of these will do than are wanted; ask for fewer "
                 "(n_results, depth), or by a simpler filter"
             )
-        short.clear()  # there may be others as good, which can't be asked for
+        short.clear()  # equally good ones may be missing, which the server doesn't return
     return wider
 
 
@@ -130,7 +132,7 @@ def _allowed(context: SearchContext, limit: int) -> int:
 
 
 def _ranked(pairs: list[Pair]) -> list[Pair]:
-    """As they came, best first, but equally good ones in the order of first insertion."""
+    """The hits in their order, best first, but equal scores in the order of first insertion."""
     ranked: list[Pair] = []
     for _, equal in groupby(pairs, key=lambda pair: pair[0].score):
         ranked += sorted(equal, key=lambda pair: (pair[1].order, pair[0].id))
@@ -138,8 +140,8 @@ def _ranked(pairs: list[Pair]) -> list[Pair]:
 
 
 def _condition(context: SearchContext, limit: int) -> models.Filter | None:
-    """What is said of the filter where so many points are asked for: where the server answers with
-    fewer at once, less of it, to have room for those that are left out."""
+    """The filter to send with this limit. Where the server allows fewer hits in one response,
+    conditions are dropped, to leave room for the one that excludes the hits found before."""
     limits = context.collection.limits
     if limits.query is None or limit <= limits.query:
         return context.trace.filter
@@ -149,7 +151,7 @@ def _condition(context: SearchContext, limit: int) -> models.Filter | None:
 def _limited(
     context: SearchContext, requests: list[models.QueryRequest], places: list[int], limit: int
 ) -> Iterator[list[Any]]:
-    """The points that are found for some of the requests, so many for each."""
+    """The hits of the requests at these places, `limit` for each."""
     limits = context.collection.limits
     if limits.query is None or limit <= limits.query:
         made = [_sized(context, requests[i], context.trace.filter, limit) for i in places]
@@ -161,9 +163,9 @@ def _limited(
 def _in_rounds(
     context: SearchContext, requests: list[models.QueryRequest], limit: int, most: int
 ) -> list[list[Any]]:
-    """The same, where the server answers with fewer at once: each request leaves out what those
-    before it have found. The filter has room for that from the first one on, so that all go by the
-    same one, and scores descend."""
+    """The same where a response holds `most` hits only: each request excludes the hits found by
+    those before it. All requests have the same filter otherwise, with room for the exclusion from
+    the first one on, so that scores descend over all responses."""
     limits, condition = context.collection.limits, _condition(context, limit)
     found: list[list[Any]] = [[] for _ in requests]
     left = list(range(len(requests)))
@@ -203,9 +205,9 @@ def _sized(
 
 
 def _responses(context: SearchContext, requests: list[models.QueryRequest]) -> Iterator[Any]:
-    """The answers to the requests, as many at once as Qdrant takes."""
+    """The responses to the requests, sent in batches as large as Qdrant accepts."""
     dimension = context.collection.known_dimension() or 0
-    # Filters are one for all, or the same and what each leaves out.
+    # All have the same filter object, or the same filter with ids that each excludes.
     filters = {id(one.filter): one.filter for one in requests if one.filter}
     said = max((len(one.model_dump_json()) for one in filters.values()), default=0)
     most = max(1, REQUEST_BYTES // (NUMBER_BYTES * dimension + said + 500))

@@ -110,7 +110,7 @@ def test_what_is_no_journal_is_said_so_with_what_to_do(both, content):
 
 @pytest.mark.parametrize("name", ["mine", "things"])
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_journal_that_names_what_is_no_copy_gives_it_to_nobody(both, name, whole):
+def test_a_journal_that_names_what_is_no_copy_makes_nothing_a_copy(both, name, whole):
     source, target = both
     mine = target.create_collection(name, embedding_function=None)
     mine.add(["own"], [[7, 7]])

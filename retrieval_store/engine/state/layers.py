@@ -1,9 +1,10 @@
-"""Layers: something built for each row of the state from one read of it, kept current by rereading.
+"""Layers: derived data about the rows of a state, kept current like a log-structured merge tree.
 
-A *row* is a point's place in the in-memory state. `Layers` are a stack of segments, each built from
-one read of some rows; of a row that stands in several, the uppermost counts. Rows that may be
-another by now are *stale*: they are read again as a new segment when the layers are used, and small
-segments are merged into it, so that keeping up with writes costs O(log n) reads of a row.
+A *row* is a point's place in the in-memory state. `Layers` are a stack of immutable segments, each
+built by reading some rows; for a row in several segments, the uppermost one counts. Rows that may
+have changed since they were read are *stale*: when the layers are used next, these rows are read
+into a new segment, and small segments below are merged into it. So keeping up with writes costs
+O(log n) reads of a row.
 """
 
 import threading
@@ -17,14 +18,14 @@ import numpy.typing as npt
 from retrieval_store.base.arrays import Bools, Ints, distinct
 from retrieval_store.engine.state.budget import Cache
 
-CHANGES_KEPT = 1024  # steps, and rows in them, before they are made one
-NOTED_KEPT = 1_000_000
+CHANGES_KEPT = 1024  # steps in the log before they are merged into one
+NOTED_KEPT = 1_000_000  # rows in the log before its steps are merged
 NOTHING_STALE = np.empty(0, np.int64)
-WANTED_AFTER = 30  # uses that had to do without
+WANTED_AFTER = 30  # layers are built once so many calls would have used them
 
 
 class Segment(Protocol):
-    """What was built from one read of some rows, ascending."""
+    """Data built by reading some rows once. rows: ascending."""
 
     @property
     def rows(self) -> Ints: ...
@@ -37,13 +38,13 @@ S = TypeVar("S", bound=Segment)
 
 @dataclass(frozen=True, slots=True)
 class Layers(Generic[S]):
-    """Segments from the bottom up, right for all rows but the stale ones."""
+    """Segments from the bottom up, valid for all rows except the stale ones."""
 
     segments: tuple[S, ...]
     stale: Ints
 
     def above(self) -> list[Ints | None]:
-        """For each segment the rows that those above it decide about, ascending; None for none."""
+        """For each segment the rows that segments above it contain, ascending; None for none."""
         found: list[Ints | None] = [None] * len(self.segments)
         for i in range(len(self.segments) - 1, 0, -1):
             over, rows = found[i], self.segments[i].rows
@@ -52,12 +53,12 @@ class Layers(Generic[S]):
 
 
 def united(rows: Ints, others: Ints) -> Ints:
-    """Those of both, ascending, each once."""
+    """The union of both, ascending, each once."""
     return distinct(np.concatenate([rows, others]))
 
 
 def outside(rows: npt.NDArray[np.integer[Any]], others: Ints) -> Bools:
-    """(n,) which of the rows aren't among the others; both ascending, each once."""
+    """(n,) bool: which of the rows aren't among `others`; both ascending, each once."""
     good = np.ones(len(rows), np.bool_)
     if not len(rows) or not len(others):
         return good
@@ -71,9 +72,9 @@ def outside(rows: npt.NDArray[np.integer[Any]], others: Ints) -> Bools:
 
 
 def plan_refresh(layers: Layers[S], height: int) -> tuple[int, Ints]:
-    """How many segments, from the bottom, stay as they are, and the rows that a new one above them
-    must cover: the stale ones and those of segments not more than twice as large. height: how many
-    rows the reader has; a segment may have more, when it was built for a later state."""
+    """How many segments, from the bottom, are kept, and the rows that the new segment above them
+    must cover: the stale ones, and those of the segments merged into it, which are at most twice as
+    large. height: how many rows the reader has; a segment built for a later state may have more."""
     kept, rows = len(layers.segments), layers.stale
     while kept and len(layers.segments[kept - 1].rows) <= 2 * len(rows):
         kept -= 1
@@ -82,13 +83,13 @@ def plan_refresh(layers: Layers[S], height: int) -> tuple[int, Ints]:
 
 
 def refreshed(layers: Layers[S], kept: int, segment: S) -> Layers[S]:
-    """The layers as planned, given the new segment."""
+    """The layers with the lowest `kept` segments and a new one above, without stale rows."""
     return Layers((*layers.segments[:kept], segment), np.empty(0, np.int64))
 
 
 class ChangeLog:
-    """Which rows the steps from state to state have changed, back to the state at `floor`. It isn't
-    locked: its owner does that."""
+    """The rows that each step from state to state has changed, back to the state at `floor`. Not
+    thread-safe: its owner locks."""
 
     def __init__(self, seq: int) -> None:
         self.floor = seq
@@ -104,8 +105,8 @@ class ChangeLog:
             self._merge()
 
     def _merge(self) -> None:
-        """Make one step of all. A reader in the middle of it sees rows as stale that aren't for it,
-        and rereads a few more than it would have to."""
+        """Merge all steps into one. For a reader whose state lies between them some rows then count
+        as stale without need, and are read again."""
         merged = distinct(np.concatenate([rows for _, rows in self._steps]))
         self._steps, self._noted = [(self._steps[-1][0], merged)], len(merged)
         self._most_noted = max(NOTED_KEPT, 2 * self._noted)
@@ -125,8 +126,8 @@ class ChangeLog:
 
 
 class Demand:
-    """Which layers would be of use that aren't there, and which aren't worth looking for in files.
-    rejected: the keys of which what was saved is of no use."""
+    """Counts how often missing layers would have been of use, so that they are built. rejected: the
+    keys whose saved files can't be used, and aren't tried again."""
 
     def __init__(self) -> None:
         self.rejected: set[Hashable] = set()
@@ -134,36 +135,36 @@ class Demand:
         self._lock = threading.Lock()
 
     def ask(self, key: Hashable) -> int:
-        """Note that layers of this key, which aren't there, would have been of use; how often."""
+        """Note that missing layers of this key would have been of use; returns how often so far."""
         with self._lock:
             self._asked[key] = times = self._asked.get(key, 0) + 1
             return times
 
     def meet(self, key: Hashable) -> None:
-        """Note that there are layers of this key now."""
+        """Note that the layers of this key exist now."""
         with self._lock:
             self._asked.pop(key, None)
 
     def wanted(self) -> list[Hashable]:
-        """Keys whose layers would have been of use so often that they should be built."""
+        """The keys of missing layers that would have been of use WANTED_AFTER times."""
         if not self._asked:
             return []
         with self._lock:
             return [key for key, times in self._asked.items() if times >= WANTED_AFTER]
 
     def reject(self, key: Hashable) -> None:
-        """Note that what was saved of this key is of no use."""
+        """Note that the saved file of this key can't be used."""
         with self._lock:
             self.rejected.add(key)
 
 
 class LayerCache:
     """The newest layers of each key, for all states that number their rows alike. refreshing: a
-    lock for who builds several keys' layers at once; demand: what is wanted of it.
+    lock for callers that build layers of several keys at once; demand: counts of missing layers.
 
-    A reader may be behind or ahead of layers that another thread has built. Either way the two
-    differ only in rows that writes between them changed, which the log tells, and those are what
-    `at` calls stale.
+    Layers may have been built by another thread for a state before or after a reader's. Either way
+    they differ from the reader's state only in rows that writes between the two changed. The change
+    log lists these, and `at` returns them as stale.
     """
 
     def __init__(self, seq: int) -> None:
@@ -183,7 +184,8 @@ class LayerCache:
                 self._log.forget(seq)
 
     def at(self, key: Hashable, seq: int, height: int) -> Layers[Any]:
-        """The layers for a state with so many rows at `seq`, with what is stale in them."""
+        """The layers for a state at `seq` with `height` rows, and their stale rows; all rows are
+        stale where there are no layers."""
         with self._lock:
             built, layers = self._layers.get(key) or (-1, None)
             first, last = min(built, seq), max(built, seq)
@@ -195,17 +197,17 @@ class LayerCache:
         return Layers(layers.segments, stale[stale < height])
 
     def holds(self, key: Hashable) -> bool:
-        """Whether there are layers of this key, however old; where there are none, `at` names all
-        rows."""
+        """Whether there are layers of this key, however old."""
         with self._lock:
             return self._layers.get(key) is not None
 
     def has(self, key: Hashable, seq: int, height: int) -> bool:
-        """Whether there are layers of this key that need little to be current."""
+        """Whether there are layers of this key with few stale rows: at most one in eight."""
         return len(self.at(key, seq, height).stale) * 8 <= height
 
     def keep(self, key: Hashable, seq: int, layers: Layers[Any]) -> None:
-        """Offer layers without stale rows, built at `seq`."""
+        """Keep layers without stale rows, built for the state at `seq`, unless newer ones are
+        kept."""
         with self._lock:
             before = self._layers.get(key)
             if before is not None and seq < before[0]:
@@ -219,7 +221,7 @@ class LayerCache:
             return self._locks.setdefault(key, threading.Lock())
 
     def held(self) -> list[Any]:
-        """Of what there are layers, the last used last."""
+        """The keys of all layers, the last used last."""
         return self._layers.keys()
 
     @property
@@ -236,9 +238,9 @@ def current(
     build: Callable[[Ints], S],
     begin: Callable[[], Layers[S] | None],
 ) -> Layers[S]:
-    """The layers of a key with nothing stale, for a reader at `seq` whose living rows are `alive`.
-    `build` makes a segment of some living rows; `begin` gives what there may be to begin with,
-    stale rows and all, when there are no layers yet."""
+    """The layers of a key without stale rows, for a reader at `seq`. alive: (rows,) bool, the
+    living rows; build: makes a segment by reading some living rows; begin: called if there are no
+    layers yet, returns saved ones, with their stale rows, or None."""
     height = len(alive)
     layers: Layers[S] = cache.at(key, seq, height)
     if len(layers.stale):

@@ -1,9 +1,9 @@
 """The in-memory state of a collection at one `seq`, and how it follows the database.
 
-A *row* is a point's place in this state: the position of its pk in `pks`. Rows are dense where pks
-have gaps, since pks are never reused. The state is immutable to those who read it; `advanced` makes
-the next one from it and what the database says has changed. Versions share memory (see
-`arrays.appended`), so there is only one line of them, made under one lock.
+A *row* is a point's place in this state: the position of its pk in `pks`. pks have gaps, since they
+are never reused; rows have none. Readers never change a state; `advanced` makes the next one from
+it and from the changes in the database. Successive states share memory (see `arrays.appended`), so
+each state has only one successor, made under one lock.
 """
 
 import mmap
@@ -45,18 +45,18 @@ TOLERATED_DEAD_ROWS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """A file in whose map arrays of a state lie. start: its address."""
+    """A memory-mapped file that holds arrays of a state. start: the address of the map."""
 
     memory: mmap.mmap
     start: int
 
     @property
     def is_whole(self) -> bool:
-        """Whether the file is as long as it was."""
+        """Whether the file is still as long as when it was mapped."""
         return is_whole(self.memory)
 
     def holds(self, array: npt.NDArray[Any]) -> bool:
-        """Whether the array lies in the map, and so takes no memory of this process' own."""
+        """Whether the array lies in the map, so that it takes no private memory of this process."""
         return self.start <= address(array) < self.start + len(self.memory)
 
 
@@ -64,8 +64,8 @@ class Mapped:
 class SpaceState:
     """One vector space: its file, and who owns which slot.
 
-    row_of_slot: (slots,), slot_of_row: (rows,), with -1 for dead slots and for points without a
-    vector; checksums: of each block of the file; dead: how many slots are dead.
+    row_of_slot: (slots,), -1 for dead slots; slot_of_row: (rows,), -1 for points without a vector;
+    checksums: (blocks,) uint32, of each block of the file; dead: how many slots are dead.
     """
 
     space: Space
@@ -78,12 +78,11 @@ class SpaceState:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All that is kept in memory of a collection, as of `head.seq`.
+    """The in-memory state of a collection as of `head.seq`.
 
-    pks: (rows,) ascending; alive: (rows,), False for points deleted since their row was given out;
-    count: how many are alive; known: all vector spaces there are; spaces: the dense ones whose
-    dimension is known; non_dense: those that aren't dense; mapped: what arrays may lie in.
-    """
+    pks: (rows,) int64, ascending; alive: (rows,) bool, False for deleted points; count: how many
+    are alive; known: all vector spaces by name; spaces: the dense ones whose dimension is known;
+    non_dense: the others (sparse, multi); mapped: the file that arrays may be mapped from."""
 
     head: Head
     pks: Ints
@@ -106,7 +105,7 @@ class State:
 
 
 def state_bytes(state: State) -> int:
-    """Bytes of memory in its arrays, but for what lies in a map."""
+    """Bytes of memory in its arrays, without those mapped from a file."""
     arrays: list[npt.NDArray[Any]] = [state.pks, state.alive]
     for space in state.spaces.values():
         for numbers in (space.row_of_slot, space.slot_of_row):
@@ -118,8 +117,9 @@ def state_bytes(state: State) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """(n,) each: the rows that were added, or of which anything was changed, or the payload, or
-    what inverted lists are made of."""
+    """The rows that one step has added or changed, (n,) each. anything: all of them; payload: those
+    with changed payloads; listed: those with changed content of inverted lists (documents, sparse
+    vectors). Added rows are in all three."""
 
     anything: Ints
     payload: Ints
@@ -131,8 +131,8 @@ NOTHING_CHANGED = Changed(NOWHERE, NOWHERE, NOWHERE)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """From one state to the next. changed: None when all rows are numbered anew, which makes
-    useless whatever was worked out of the state before."""
+    """The step from one state to the next. changed: None when rows were renumbered, which
+    invalidates all caches derived from earlier states."""
 
     state: State
     changed: Changed | None
@@ -148,7 +148,8 @@ def load(connection: apsw.Connection, head: Head, open_vectors: OpenVectors) -> 
 def advanced(
     state: State, connection: apsw.Connection, head: Head, open_vectors: OpenVectors
 ) -> Step:
-    """The step to the state at `head` from an earlier one, or from none where that is less work."""
+    """The step to the state at `head` from an earlier one; loads the state anew where `followed`
+    can't or shouldn't make it."""
     step = followed(state, connection, head, open_vectors)
     return load(connection, head, open_vectors) if step is None else step
 
@@ -156,8 +157,8 @@ def advanced(
 def followed(
     state: State, connection: apsw.Connection, head: Head, open_vectors: OpenVectors
 ) -> Step | None:
-    """The step to the state at `head` from an earlier one; None where the log doesn't tell, or to
-    load is less work."""
+    """The step to the state at `head` from an earlier one; None where the change log doesn't reach
+    back, the generation or spaces are others, or loading is less work."""
     if state.head.seq == head.seq:
         return Step(state, NOTHING_CHANGED)
     if (
@@ -176,13 +177,13 @@ def has_too_many_dead(state: State) -> bool:
 
 
 def numbers_of(state: State) -> set[int]:
-    """The numbers of its vector spaces. A space of a name that was taken before has another one:
-    where any has gone, nothing that was worked out of vectors can be told by names any more."""
+    """The numbers of its vector spaces. They identify spaces, while a name can be used again: once
+    a space was dropped, what was derived from vectors can't be looked up by name any more."""
     return {space.number for space in state.known.values()}
 
 
 def rows_of(pks: Ints, wanted: Ints) -> Ints:
-    """The rows of some pks, -1 for those that have none; `pks` ascending."""
+    """(n,) the rows of the wanted pks, -1 for pks without a row. pks: of all rows, ascending."""
     if not len(pks):
         return np.full(len(wanted), NONE, np.int64)
     if int(pks[-1]) - int(pks[0]) == len(pks) - 1:
@@ -195,8 +196,8 @@ def rows_of(pks: Ints, wanted: Ints) -> Ints:
 def caught_up(
     old: State, connection: apsw.Connection, head: Head, open_vectors: OpenVectors
 ) -> Step:
-    """The step from an earlier state of the same generation, of which no space has gone, and to
-    which the change log reaches back."""
+    """The step from an earlier state. The caller has checked that the generation is the same, that
+    no space was dropped since, and that the change log reaches back to that state."""
     born = NOWHERE
     if head.next_pk > old.head.next_pk:
         born = present_pks(connection, old.head.next_pk, head.next_pk)
@@ -233,9 +234,9 @@ def _rows_there(pks: Ints, wanted: Ints) -> Ints:
 
 @dataclass(frozen=True, slots=True)
 class _NewSlots:
-    """Slots that a vector space has got since an earlier state, in the order in which they were
-    written. rows: (slots,) of the points that own them, NONE where there is no such point any more;
-    are_lost: (slots,) those that stand there as lost, so that their points have no vector."""
+    """Slots added to a vector space since an earlier state, in the order in which they were
+    written, from the slot `first` on. rows: (slots,) the rows of their owners, NONE for deleted
+    points; are_lost: (slots,) bool, slots marked as lost: their points' vectors were deleted."""
 
     first: int
     rows: Ints
@@ -247,7 +248,7 @@ class _NewSlots:
         return cls(first, rows_of(pks, np.maximum(owners, ~owners)), owners < 0)
 
     def owned(self) -> tuple[Ints, Ints]:
-        """The slots that have an owner, and the rows of these."""
+        """The slots whose owners exist, and the owners' rows."""
         places = np.flatnonzero(self.rows >= 0)
         return places + self.first, self.rows[places]
 
@@ -261,8 +262,8 @@ def _advanced_space(
     fewer: tuple[Ints, Ints],
     open_vectors: OpenVectors,
 ) -> SpaceState:
-    """A vector space as it is at `head`. fewer: rows of points that are gone, and of those that may
-    have lost their vectors."""
+    """The state of a vector space at `head`. fewer: the rows of deleted points, and of points whose
+    vectors may have been deleted."""
     gone, lost = fewer
     old = state.spaces.get(space.name)
     if old is None:
@@ -285,14 +286,14 @@ def _advanced_space(
 
 
 def _without_slots(space: Space, vectors: Vectors, rows: int) -> SpaceState:
-    """The space before its first vector, for so many rows."""
+    """The state of a space without any vector. rows: the number of rows."""
     nowhere = Patched(np.full(rows, NONE), NOWHERE, NOWHERE)
     empty = replace(space, slots=0)
     return SpaceState(empty, vectors, NOTHING, nowhere, np.empty(0, np.uint32), 0)
 
 
 def _append(slot_of_row: Patched, new: _NewSlots, rows: int) -> Patched:
-    """With the rows of new points, up to so many: each has the last of its slots."""
+    """Extended to `rows` rows: each new point gets the last of its slots."""
     height = len(slot_of_row)
     born = np.full(rows - height, NONE)
     slots, owners = new.owned()
@@ -304,8 +305,9 @@ def _append(slot_of_row: Patched, new: _NewSlots, rows: int) -> Patched:
 def _supersede(
     slot_of_row: Patched, new: _NewSlots, height: int, lost: Ints, gone: Ints
 ) -> tuple[Patched, Ints]:
-    """With the new slots of the first `height` rows, which were there before, and none for those
-    that are gone or have lost their vectors; and the slots that were theirs, which are dead now."""
+    """Updated for the first `height` rows, which existed before: new slots where vectors were
+    replaced, NONE for deleted points and deleted vectors. Also returns the former slots of all of
+    these, which are dead now."""
     slots, owners = new.owned()
     were_there = owners < height
     rows = np.concatenate([lost, owners[were_there], gone])
@@ -315,7 +317,7 @@ def _supersede(
 
 
 def _disown(slot_of_row: Patched, new: _NewSlots) -> Patched:
-    """Without the slots that stand there as lost, where nothing newer has taken their place."""
+    """With NONE for rows whose last slot is marked as lost."""
     places = np.flatnonzero((new.rows >= 0) & new.are_lost)
     rows = new.rows[places]
     return slot_of_row.changed(rows[slot_of_row[rows] == places + new.first], NONE)
@@ -324,7 +326,7 @@ def _disown(slot_of_row: Patched, new: _NewSlots) -> Patched:
 def _without_vector(
     connection: apsw.Connection, generation: int, space: Space, old: SpaceState, rows: Ints
 ) -> Ints:
-    """Those of the rows whose vector in the old state was lost since."""
+    """The rows among these whose vector in the old state has been deleted since."""
     slots = old.slot_of_row[rows]
     rows, slots = rows[slots >= 0], slots[slots >= 0]
     if not len(rows):

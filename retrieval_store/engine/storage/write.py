@@ -67,15 +67,15 @@ from retrieval_store.interface.points import (
     merged,
 )
 
-LOG_WRITES = 4096  # the change log reaches back so many writes, or so many pks
-LOG_PKS = 1_000_000
-TRIM_EVERY = 256
+LOG_WRITES = 4096  # the change log keeps at most so many writes,
+LOG_PKS = 1_000_000  # and about so many pks
+TRIM_EVERY = 256  # writes
 
 
 @dataclass(slots=True)
 class Write:
-    """A write transaction that has begun: its connection, and the head as its last operation has
-    left it."""
+    """A write transaction that has begun. head: the collection's head as the transaction's last
+    operation has left it; open_vectors: opens the vectors of a space in a generation."""
 
     connection: apsw.Connection
     head: Head
@@ -83,17 +83,18 @@ class Write:
 
 
 class Known(Protocol):
-    """What a write wants to know of points as the operations before it have left them."""
+    """What an operation needs to know about points, as the operations before it have left them."""
 
     def fulfilling(self, pks: Ints, expression: Expression) -> Bools:
-        """For each of these points, which exist, whether it fulfils the expression."""
+        """(n,) bool: for each of these points, all of which exist, whether it fulfils the
+        expression."""
 
     def slots(self, space: str, pks: Ints) -> Ints:
-        """Where the vectors of these points are in a dense space; -1 for those without."""
+        """(n,) the slots of these points' vectors in a dense space; -1 for points without one."""
 
 
 def put(write: Write, batch: PointBatch, rules: WriteRules, known: Known) -> PutResult:
-    """Insert and update points as the rules say; all of it, or an error and nothing."""
+    """Insert and update points as the rules say. After an error the caller must roll back."""
     pks = _pks(write.connection, batch, rules)
     is_new = pks < 0
     changed = _changed(pks, ~is_new, rules, known)
@@ -129,7 +130,7 @@ def delete(write: Write, pks: Ints) -> None:
 
 
 def edit(write: Write, pks: Ints, make: Callable[[Content], Content]) -> None:
-    """Make of each of these points what `make` says."""
+    """Replace the content of each of these points by what `make` returns for it."""
     if not len(pks):
         return
     pks, version = np.sort(pks), write.head.seq + 1
@@ -147,7 +148,7 @@ def edit(write: Write, pks: Ints, make: Callable[[Content], Content]) -> None:
 
 
 def delete_vectors(write: Write, pks: Ints, spaces: Iterable[Space], known: Known) -> None:
-    """Take the vectors in these spaces from the points with these pks, all of which exist."""
+    """Delete the vectors in these spaces of the points with these pks, all of which exist."""
     if len(pks):
         parts = 0
         for space in spaces:
@@ -157,8 +158,9 @@ def delete_vectors(write: Write, pks: Ints, spaces: Iterable[Space], known: Know
 
 
 def _pks(connection: apsw.Connection, batch: PointBatch, rules: WriteRules) -> Ints:
-    """The pks of the points of a batch; -1 for those that aren't there, or when they don't matter:
-    where known ones are refused and others inserted, SQLite finds them."""
+    """(n,) the pks of the points of a batch, -1 for points that don't exist. With rules that refuse
+    existing points and insert others nothing is looked up, all are -1: SQLite's unique ids find
+    the existing ones."""
     if rules.on_existing == "refuse" and rules.on_missing == "insert":
         return np.full(len(batch.ids), -1, np.int64)
     known = pks_of_ids(connection, batch.ids)
@@ -172,7 +174,7 @@ def _pks(connection: apsw.Connection, batch: PointBatch, rules: WriteRules) -> I
 
 
 def _changed(pks: Ints, is_known: Bools, rules: WriteRules, known: Known) -> Bools:
-    """Which points of a batch are to be changed."""
+    """(n,) bool: which points of a batch exist and are to be changed."""
     if rules.on_existing == "ignore":
         return np.zeros_like(is_known)
     if rules.where is None:
@@ -183,8 +185,8 @@ def _changed(pks: Ints, is_known: Bools, rules: WriteRules, known: Known) -> Boo
 
 
 def _take_the_rest(write: Write, batch: PointBatch, pks: Ints, changed: Bools, known: Known) -> int:
-    """Take from the points that are changed all vectors that the batch doesn't give them; returns
-    which parts of points that changes."""
+    """Delete from the changed points all vectors that the batch doesn't contain, for "replace";
+    returns the parts of points that this changes, as bits."""
     parts = PAYLOAD | DOCUMENT
     for name, space in read_spaces(write.connection).items():
         lacking = changed.copy()
@@ -197,14 +199,14 @@ def _take_the_rest(write: Write, batch: PointBatch, pks: Ints, changed: Bools, k
 
 
 def _take_vectors(write: Write, space: Space, pks: Ints, known: Known) -> int:
-    """Take from points what they have in a space; returns which part of them that changes."""
+    """Delete the points' vectors in a space; returns the part of points that this changes."""
     if space.kind != "dense":
         delete_non_dense(write.connection, pks, space)
         return NON_DENSE
     slots = known.slots(space.name, pks)
     pks, slots = pks[slots >= 0], slots[slots >= 0]
     if len(slots):
-        # Where they are may have been read from a file; and what is disowned is lost.
+        # The slots may come from a derived file, so they are verified before vectors are lost.
         generation = write.head.generation
         if not np.array_equal(owners_of(write.connection, space, generation, slots), pks):
             raise ValueError(f"vectors of space {space.name!r} aren't where they should be")
@@ -213,7 +215,7 @@ def _take_vectors(write: Write, space: Space, pks: Ints, known: Known) -> int:
 
 
 def _with_nothing_unset(batch: PointBatch) -> PointBatch:
-    """With null for all that isn't given."""
+    """The batch with None for everything that isn't given."""
     nothing = [None] * len(batch.ids)
     return PointBatch(
         batch.ids,
@@ -291,7 +293,7 @@ def _update(write: Write, batch: PointBatch, pks: Ints, changed: Bools, rules: W
 
 
 def _set_version(write: Write, pks: Ints) -> None:
-    """Note that the operation under way changes these points."""
+    """Set the version of these points to the number of the present operation."""
     if len(pks):
         query = "UPDATE points SET version = ? WHERE pk IN carray(?)"
         write.connection.execute(query, (write.head.seq + 1, apsw.carray(pks)))
@@ -338,7 +340,8 @@ def _refuse_other_dimension(space: Space, matrix: Matrix) -> None:
 
 
 def _as_kept(space: Space, vectors: Vectors, ids: Sequence[PointId]) -> Stored:
-    """The vectors as the space keeps them; InvalidArgumentError for a number that float16 lacks."""
+    """The vectors in the datatype of the space; InvalidArgumentError for a number beyond
+    float16."""
     matrix = vectors.matrix
     if space.datatype == "float32":
         return matrix
@@ -357,8 +360,8 @@ def _as_kept(space: Space, vectors: Vectors, ids: Sequence[PointId]) -> Stored:
 
 
 def _beyond_halves(matrix: Matrix) -> tuple[int, int] | None:
-    """The first place of a number that float16 lacks, if there is any; FLOAT16_INFINITY stands for
-    one of which that is known."""
+    """The row and column of the first number beyond float16's range, None without one.
+    FLOAT16_INFINITY is accepted: it is written on purpose for a number beyond."""
     if max(matrix.max(initial=0), -matrix.min(initial=0)) <= FLOAT16_MAX:
         return None
     size = np.abs(matrix)
@@ -367,8 +370,8 @@ def _beyond_halves(matrix: Matrix) -> tuple[int, int] | None:
 
 
 def _rounded(space: Space, item: NonDenseVector) -> NonDenseVector:
-    """Several vectors of a point, of numbers that the space's datatype has; they are kept as
-    float32."""
+    """A multivector with its numbers rounded to the space's datatype, stored as float32; others as
+    they are."""
     if space.kind != "multi" or isinstance(item, SparseVector) or space.datatype == "float32":
         return item
     if space.datatype == "float16" and _beyond_halves(item) is not None:
@@ -381,7 +384,7 @@ def _rounded(space: Space, item: NonDenseVector) -> NonDenseVector:
 
 
 def _append_vectors(write: Write, space: Space, rows: Stored, owners: Ints) -> None:
-    """Append the vectors of those that have a pk; the others' have only been checked."""
+    """Append the vectors whose owners have a pk; those of ignored points (-1) were only checked."""
     if owners.min(initial=0) < 0:
         rows, owners = rows[owners >= 0], owners[owners >= 0]
     appended = append_rows(write, space, write.head.generation, rows, owners)
@@ -393,8 +396,9 @@ def _append_vectors(write: Write, space: Space, rows: Stored, owners: Ints) -> N
 
 
 def append_rows(write: Write, space: Space, generation: int, rows: Stored, owners: Ints) -> Space:
-    """Append vectors behind the `space.slots` of the file of this generation, and note their
-    checksums and owners; returns the space with its new number of slots, which isn't stored."""
+    """Append vectors to the file of this generation, after its first `space.slots` rows, and store
+    their checksums and owners in the table `blocks`. Returns the space with its new number of
+    slots, which the caller has to store."""
     if not len(owners):
         return space
     block_rows = rows_per_block(space.row_bytes)
@@ -414,7 +418,8 @@ def append_rows(write: Write, space: Space, generation: int, rows: Stored, owner
 
 
 def disown(connection: apsw.Connection, space: Space, generation: int, slots: Ints) -> None:
-    """Note of slots, each the last of a point, that the point has lost its vector."""
+    """Mark slots as lost: the vectors of their points are deleted. Each is the last slot of its
+    point. An owner pk is stored inverted (~pk) for that."""
     if not len(slots):
         return
     block_rows = rows_per_block(space.row_bytes)
@@ -429,7 +434,7 @@ def disown(connection: apsw.Connection, space: Space, generation: int, slots: In
 
 
 def owners_of(connection: apsw.Connection, space: Space, generation: int, slots: Ints) -> Ints:
-    """What stands in the database as the owners of these slots."""
+    """(n,) the owners of these slots as stored in the database: a pk, or ~pk for a lost vector."""
     block_rows = rows_per_block(space.row_bytes)
     query = """SELECT block, owners FROM blocks
                WHERE space = ? AND generation = ? AND block IN carray(?) ORDER BY block"""
@@ -452,7 +457,7 @@ def _last_block(
 
 
 def _parts(batch: PointBatch) -> int:
-    """Which parts of the points that are known already a batch changes."""
+    """The parts of existing points that a batch changes, as bits."""
     non_dense = any(isinstance(vectors, NonDenseVectors) for vectors in batch.vectors.values())
     shown = (batch.payloads, batch.documents, batch.uris)  # the latter as keys of the payload
     payload = PAYLOAD if any(part is not None for part in shown) else 0
@@ -461,7 +466,8 @@ def _parts(batch: PointBatch) -> int:
 
 
 def finish(write: Write, changed: Ints, parts: int, inserted: int) -> None:
-    """The log and the head: what tells readers that something happened. It ends an operation."""
+    """End an operation: write the change log and the head, by which readers notice the write.
+    changed: pks; parts: bits of what changed of them; inserted: how many points were inserted."""
     connection, head = write.connection, write.head
     seq, floor = head.seq + 1, head.log_floor
     if len(changed):
@@ -475,7 +481,7 @@ def finish(write: Write, changed: Ints, parts: int, inserted: int) -> None:
 
 
 def _untrimmed(connection: apsw.Connection, seq: int) -> int:
-    """The last write that the change log needn't hold any more."""
+    """The `seq` up to which the change log is cut off."""
     query = "SELECT seq, length(pks) / 8 FROM changes WHERE seq > ? ORDER BY seq DESC"
     held = 0
     for at, pks in select(connection, query, seq - LOG_WRITES):

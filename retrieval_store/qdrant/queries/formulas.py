@@ -1,4 +1,4 @@
-"""Formulas of models, as those of the waist."""
+"""Formulas of qdrant-client's models, converted into those of `interface.formulas`."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Queries of models, as steps of the waist."""
+"""Queries of qdrant-client's models, converted into steps of `interface.questions`."""
 
 import itertools
 from collections.abc import Sequence

@@ -5,7 +5,7 @@ found. `nodes` has combinations and ids, and the one walk over combinations, wha
 Conditions on payloads are leaves over a column: a path (`paths`) and a reading of what lies there
 (`readings`, of which `dates` reads times), which `columns` brings together. `leaves` says what such
 conditions have in common, and what evaluators may be asked by them; `values` has those on numbers,
-texts and sizes, `geo` on places, `tokens` on the tokens of texts, `nested` on objects in lists.
+texts, their tokens, and sizes, `geo` on places, `nested` on objects in lists.
 `documents` has conditions on documents, with `patterns` compiled and bounded, `slices` parts of all
 ids; `expression` is the language as a whole.
 

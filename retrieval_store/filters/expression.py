@@ -27,7 +27,6 @@ from retrieval_store.filters.nodes import (
 )
 from retrieval_store.filters.paths import PayloadPath, dotted, value_at
 from retrieval_store.filters.slices import InSlice
-from retrieval_store.filters.tokens import HasPhrase, HasTokens
 from retrieval_store.filters.values import (
     Beginning,
     Between,
@@ -37,6 +36,8 @@ from retrieval_store.filters.values import (
     Equals,
     Exists,
     HasLength,
+    HasPhrase,
+    HasTokens,
     ListHas,
     OneOf,
     Range,

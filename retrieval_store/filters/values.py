@@ -1,4 +1,5 @@
-"""Conditions on values: what they equal, between which bounds they lie, what is in texts.
+"""Conditions on values: what they equal, between which bounds they lie, what is in texts, and which
+tokens texts have.
 
 Each condition is implemented once, in a base class, for any column of values (`Equality`, …). It
 has two kinds of subclasses: nodes with a column of their own (`Equals`, `Between`, …), made by the
@@ -15,12 +16,13 @@ from typing import Any, ClassVar, final
 from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.json_values import is_unicode, shown
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.filters.columns import ValuesAt
+from retrieval_store.filters.columns import TokensAt, ValuesAt
 from retrieval_store.filters.dates import time_in
 from retrieval_store.filters.leaves import (
     Bound,
     ColumnLeaf,
     Interval,
+    KeptTokens,
     KeptValues,
     Pushdown,
     RowSet,
@@ -340,3 +342,37 @@ def _is_number(value: Any) -> bool:
 
 def _is_finite(value: Any) -> bool:
     return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class HasTokens(ColumnLeaf):
+    """Points with any of the tokens in a text, or with every one; with none of none."""
+
+    at: TokensAt
+    tokens: tuple[str, ...]
+    every: bool
+
+    def holds(self, value: Sequence[str]) -> bool:
+        wanted, text = set(self.tokens), set(value)
+        return bool(wanted) and (wanted <= text if self.every else bool(wanted & text))
+
+    def found_in(self, kept: KeptTokens) -> RowSet:
+        return kept.with_tokens(self.tokens, self.every)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class HasPhrase(ColumnLeaf):
+    """Points with the tokens one after the other in a text."""
+
+    at: TokensAt
+    tokens: tuple[str, ...]
+
+    def holds(self, value: Sequence[str]) -> bool:
+        size = len(self.tokens)
+        starts = range(len(value) - size + 1) if size else ()
+        return any(tuple(value[i : i + size]) == self.tokens for i in starts)
+
+    def found_in(self, kept: KeptTokens) -> RowSet:
+        return kept.with_phrase(self.tokens)

@@ -3,14 +3,13 @@ this front opens, of which it keeps the local mode of qdrant-client out.
 """
 
 import inspect
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from retrieval_store.base import posix
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.arguments import path_of
 from retrieval_store.errors import FormatError, InvalidArgumentError
 from retrieval_store.places import Session, embedded, in_memory
 
@@ -64,7 +63,7 @@ def opened_store(path: Any) -> tuple[Session, IO[str] | None]:
     long as it is open."""
     if path == ":memory:":
         return in_memory("full"), None
-    directory = _directory(path)
+    directory = path_of(path, "path")
     if (directory / THEIRS).exists() and not (directory / OURS).exists():
         raise FormatError(
             f"{directory} was made by qdrant-client's local mode: give it to "
@@ -77,16 +76,6 @@ def opened_store(path: Any) -> tuple[Session, IO[str] | None]:
     except BaseException:
         session.close()
         raise
-
-
-def _directory(path: Any) -> Path:
-    try:
-        name = os.fspath(path)
-    except TypeError:
-        name = None
-    if not isinstance(name, str) or not name or "\0" in name:
-        raise InvalidArgumentError(f"path is {shown(path)}, expected the name of a directory")
-    return Path(name).expanduser().absolute()
 
 
 def _locked(directory: Path) -> IO[str]:

@@ -16,8 +16,15 @@ from retrieval_store.filters.geo import InBox, InCircle, InPolygon, Ring
 from retrieval_store.filters.nodes import Expression, Or, Scalar
 from retrieval_store.filters.paths import Steps
 from retrieval_store.filters.readings import LEAST, MOST, ScalarKind, uuid_in
-from retrieval_store.filters.tokens import HasPhrase, HasTokens
-from retrieval_store.filters.values import Beginning, Between, Containing, Differs, Equals
+from retrieval_store.filters.values import (
+    Beginning,
+    Between,
+    Containing,
+    Differs,
+    Equals,
+    HasPhrase,
+    HasTokens,
+)
 from retrieval_store.qdrant.filters.indexes import (
     Schema,
     kind_of,

@@ -59,9 +59,8 @@ from retrieval_store.interface.questions import (
 from retrieval_store.interface.spaces import Kind
 
 FLAT = 1.0  # the score of hits that aren't ranked by a score
-Within: TypeAlias = (
-    Ints | None
-)  # the rows that a step may rank; None for all that its filter allows
+# The rows that a step may rank; None for all that its filter allows.
+Within: TypeAlias = Ints | None
 
 
 class EngineLeaves:

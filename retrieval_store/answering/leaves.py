@@ -17,7 +17,7 @@ Label: TypeAlias = tuple[GroupValue, ...]
 """The groups that a point is in, each once."""
 
 
-@dataclass(slots=True)  # never changed; frozen, it would take three times as long to make
+@dataclass(slots=True)
 class Ranked:
     """Items, best first, (n,) int64, with scores, float64 (n,).
 

@@ -261,18 +261,19 @@ class PointStore:
     @traced("explain")
     def explain(self, question: Question) -> Payload:
         """How `ask` finds what it finds; see `report.explanation`."""
-        _, trace, state, _ = self._answer(question)
-        trace.matching = self.access.read_again(lambda view: count_matching(view, question.steps))
+        _, trace, state, _ = self._answer(question, explains=True)
         return explanation(trace, state)
 
     def stats(self) -> Payload:
         """Sizes by part; see `report.statistics`."""
         return self.access.read(lambda view: statistics(view, self.access.directory))
 
-    def _answer(self, question: Question) -> _Answered:
+    def _answer(self, question: Question, explains: bool = False) -> _Answered:
         def look(view: SearchView) -> _Answered:
             trace = Trace(remarks=view.remarks)
             hits = answer(EngineLeaves(view, trace), question)
+            if explains:  # of the same state; not every way of ranking counts what a filter allows
+                trace.matching = count_matching(view, question.steps)
             return hits, trace, view.state, [*view.kept.unsaved, *view.kept.lists.demand.wanted()]
 
         answered = self.access.read_again(look)

@@ -310,40 +310,6 @@ class TextRange(ValueLeaf, TextLeaf):
 _SIDES = (("gt", operator.gt), ("gte", operator.ge), ("lt", operator.lt), ("lte", operator.le))
 
 
-def is_inside(value: int | float, bounds: Interval) -> bool:
-    """Whether a number is inside the bounds."""
-    return (
-        (bounds.gt is None or value > bounds.gt)
-        and (bounds.gte is None or value >= bounds.gte)
-        and (bounds.lt is None or value < bounds.lt)
-        and (bounds.lte is None or value <= bounds.lte)
-    )
-
-
-def _is_one_of(value: Any, leaf: Equality | Differs) -> bool:
-    column = column_of(leaf)
-    if isinstance(column, ValuesAt) and column.loose:
-        return any(_same(value, one) for one in leaf.values)
-    return any(type(value) is type(one) and value == one for one in leaf.values)
-
-
-def _same(value: Any, wanted: Scalar) -> bool:
-    """Equality of scalars: numbers by value, a bool only to that bool."""
-    if isinstance(value, bool) or isinstance(wanted, bool):
-        return value is wanted
-    if isinstance(wanted, str):
-        return isinstance(value, str) and value == wanted
-    return isinstance(value, int | float) and value == wanted
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
-
-
 @final
 @dataclass(frozen=True, slots=True)
 class HasTokens(ColumnLeaf):
@@ -376,3 +342,37 @@ class HasPhrase(ColumnLeaf):
 
     def found_in(self, kept: KeptTokens) -> RowSet:
         return kept.with_phrase(self.tokens)
+
+
+def is_inside(value: int | float, bounds: Interval) -> bool:
+    """Whether a number is inside the bounds."""
+    return (
+        (bounds.gt is None or value > bounds.gt)
+        and (bounds.gte is None or value >= bounds.gte)
+        and (bounds.lt is None or value < bounds.lt)
+        and (bounds.lte is None or value <= bounds.lte)
+    )
+
+
+def _is_one_of(value: Any, leaf: Equality | Differs) -> bool:
+    column = column_of(leaf)
+    if isinstance(column, ValuesAt) and column.loose:
+        return any(_same(value, one) for one in leaf.values)
+    return any(type(value) is type(one) and value == one for one in leaf.values)
+
+
+def _same(value: Any, wanted: Scalar) -> bool:
+    """Equality of scalars: numbers by value, a bool only to that bool."""
+    if isinstance(value, bool) or isinstance(wanted, bool):
+        return value is wanted
+    if isinstance(wanted, str):
+        return isinstance(value, str) and value == wanted
+    return isinstance(value, int | float) and value == wanted
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))

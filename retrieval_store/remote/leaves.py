@@ -94,9 +94,9 @@ class RemoteLeaves:
 
     def order(self, items: Ints) -> Ints:
         """Numbers that are ascending in the order of insertion."""
-        held = self._held
+        held = [self._held[item] for item in items.tolist()]
         order = sorted(range(len(held)), key=lambda i: (held[i].order, point_id(held[i].id)))
-        return np.argsort(np.array(order, np.int64))[items]
+        return np.argsort(np.array(order, np.int64))
 
     def labelling(self, groups: BestOfEach | Groups, wanted: int) -> "HeldLabels":
         """The labels of points found so far; only for `BestOfEach`."""

@@ -183,6 +183,10 @@ def calls(folder: str) -> dict[str, Any]:
         def ask(where: Any = None) -> Callable[[], object]:
             return lambda: collection.query(query_embeddings=query, where=where)
 
+        def new_filter() -> object:
+            where = {"year": {"$gte": 1990 + next(new) / 1e6}}
+            return collection.query(query_embeddings=query, where=where)
+
         def bare_query() -> object:
             return bare.query(query)
 
@@ -191,7 +195,7 @@ def calls(folder: str) -> dict[str, Any]:
                 "query": (ask(), bare_query),
                 "query, kept filter": (ask({"lang": "de"}), bare_query),
                 "query, new filter": (
-                    lambda: ask({"year": {"$gte": 1990 + next(new) / 1e6}})(),
+                    new_filter,
                     bare_query,
                 ),
                 "get of one id": (lambda: collection.get(ids="id-7"), lambda: bare.get("id-7")),

@@ -28,6 +28,7 @@ from retrieval_store.engine.database.failures import (
     locked_for_too_long,
 )
 from retrieval_store.engine.database.pools import Database, FileDatabase, Reason
+from retrieval_store.engine.database.transactions import rolled_back_after_errors
 from retrieval_store.engine.database.transactions import select as select_rows
 from retrieval_store.engine.memory import CachedState, Memory
 from retrieval_store.engine.nearest.context import SearchView
@@ -169,26 +170,45 @@ class Access:
         self.memory.forget_after_fork()
 
     def read(self, look: Callable[[SearchView], Found]) -> Found:
-        """Call `look` with one consistent state, and return its result."""
-        seq = -1
+        """Call `look` with one consistent state, and return its result. `look` is called again if
+        maintenance has removed a file after the state was read and before the file was opened."""
+        while True:
+            seen: list[State] = []
+            try:
+                found = self._database.use(self._show, look, seen)
+                self._settle(seen[0].head.seq)
+                return found
+            except RetrievalStoreError as error:
+                self._go_on_after(error, seen)
+            except CORRUPTION_ERRORS as error:
+                damage = corruption_error(error, self._database.path)
+                damage.__cause__ = error
+                self._go_on_after(damage, seen)
 
-        def use(connection: apsw.Connection) -> Found:
-            nonlocal seq
+    def _show(
+        self,
+        connection: apsw.Connection,
+        look: Callable[[SearchView], Found],
+        seen: list[State],
+    ) -> Found:
+        """Call `look` in a read transaction, with the state that it shows, which is also put in
+        `seen`."""
+        with rolled_back_after_errors(connection):
+            cached = self.memory.now(connection)
+            if cached is not None:
+                seen.append(cached.state)
+                return look(self.view(connection, cached))
+        with rolled_back_after_errors(connection):
             cached = self.memory.at(connection, self._head)
-            seq = cached.state.head.seq
+            seen.append(cached.state)
             return look(self.view(connection, cached))
 
-        try:
-            found = self._database.read(use)
-            self._settle(seq)
-            return found
-        except StorageError:
+    def _go_on_after(self, error: RetrievalStoreError, seen: list[State]) -> None:
+        """Raise the error of a read; return if it comes of a file that maintenance has removed."""
+        if isinstance(error, StorageError):
             self._refuse_if_gone()
-            raise
-        except RetrievalStoreError:
-            raise
-        except CORRUPTION_ERRORS as error:
-            raise corruption_error(error, self._database.path) from error
+        if not isinstance(error, DamagedError) or not seen or not self.has_moved_on(seen[0]):
+            raise error
 
     def cached(self) -> CachedState:
         """The state in memory, brought up to date, and its caches."""
@@ -255,24 +275,6 @@ class Access:
             f"a reader of collection {self.name!r} has kept the write-ahead log for more than "
             f"{LOCK_TIMEOUT_MS // 1000} s; deleted content may be left in it"
         )
-
-    def read_again(self, look: Callable[[SearchView], Found]) -> Found:
-        """Like `read`, but repeated if maintenance has removed a file after the state was read and
-        before the file was opened."""
-        state: State | None = None
-
-        def noting(view: SearchView) -> Found:
-            nonlocal state
-            state = view.state
-            return look(view)
-
-        while True:
-            try:
-                return self.read(noting)
-            except DamagedError:
-                if state is None or not self.has_moved_on(state):
-                    raise
-                state = None
 
     def has_moved_on(self, state: State) -> bool:
         """Whether files that a state refers to may have been removed since: by the end of a

@@ -24,11 +24,11 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar, TypeVarTuple
 
 LOOK_AGAIN = 0.05  # seconds, in case the call of who went before was lost
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 def tries(milliseconds: int) -> Iterator[None]:
@@ -59,22 +59,28 @@ class SharedLock:
         self.excluding, self.barrier = threading.Lock(), threading.Lock()
         self.excluder = 0  # the thread that holds them, while they are held
 
-    def share(self, work: Callable[[], T]) -> T:
-        """What `work` returns; no thread excludes meanwhile."""
-        return self.share_at_once(work, partial(self._share_in_turn, work))
+    def share(self, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
+        """What `work` returns, called with these arguments; no thread excludes meanwhile."""
+        inside = _own(self._inside)
+        if inside._is_owned():  # who excludes waits for this thread already
+            return work(*arguments)
+        with inside:
+            if not self.excluding.locked() or self.excluder == threading.get_ident():
+                return work(*arguments)
+        return self._share_in_turn(work, *arguments)
 
     def share_at_once(self, work: Callable[[], T], otherwise: Callable[[], T]) -> T:
         """The same without waiting: what `otherwise` returns if another thread excludes others, or
         waits to."""
         inside = _own(self._inside)
-        if inside._is_owned():  # who excludes waits for this thread already
+        if inside._is_owned():
             return work()
         with inside:
             if not self.excluding.locked() or self.excluder == threading.get_ident():
                 return work()
         return otherwise()
 
-    def _share_in_turn(self, work: Callable[[], T]) -> T:
+    def _share_in_turn(self, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
         inside = _own(self._inside)
         with _own(self._waiting):
             while True:
@@ -82,7 +88,7 @@ class SharedLock:
                     pass
                 with inside:
                     if not self.excluding.locked():
-                        return work()
+                        return work(*arguments)
 
     def alone(self, work: Callable[[], T]) -> T:
         """What `work` returns; no other thread shares or excludes meanwhile."""
@@ -210,10 +216,10 @@ def closes_before_fork(holder: ClosesBeforeFork) -> None:
     _closing.add(holder)
 
 
-def unforkable(work: Callable[[], T]) -> T:
-    """What `work` returns, which is inside SQLite or changes an index: other threads' forks wait
-    for it."""
-    return _gate.share(work)
+def unforkable(work: Callable[[*Ts], T], *arguments: *Ts) -> T:
+    """What `work` returns, called with these arguments, which is inside SQLite or changes an index:
+    other threads' forks wait for it."""
+    return _gate.share(work, *arguments)
 
 
 def is_unforkable() -> bool:

@@ -80,15 +80,23 @@ class Memory:
     def _new_locks(self) -> None:
         self._advancing, self.compacting = threading.Lock(), threading.Lock()
 
+    def now(self, connection: apsw.Connection) -> CachedState | None:
+        """The cached state, if that is what the transaction on this connection shows, which is
+        looked at without waiting for other threads; else None, and the transaction is of no use."""
+        cached = self._cached
+        if (
+            cached is not None
+            and read_seq(connection) == cached.state.head.seq
+            and cached.state.is_whole
+        ):
+            return cached
+        return None
+
     def at(self, connection: apsw.Connection, read_head: ReadHead) -> CachedState:
         """The state that a transaction on this connection shows, whose first read is made here."""
         with self._advancing:
-            cached = self._cached
-            if (
-                cached is None
-                or read_seq(connection) != cached.state.head.seq
-                or not cached.state.is_whole
-            ):
+            cached = self.now(connection)
+            if cached is None:
                 self._cached = cached = self._next(connection, read_head(connection))
             return cached
 

@@ -179,7 +179,7 @@ class PointStore:
             rows = select(view, ids, expression, limit, offset)
             return self._fetched(view, rows, fields)
 
-        return self.access.read_again(look)
+        return self.access.read(look)
 
     @traced("page", returned)
     def page(
@@ -194,12 +194,12 @@ class PointStore:
         def look(view: SearchView) -> Points:
             return self._fetched(view, page(view, expression, start, limit), fields)
 
-        return self.access.read_again(look)
+        return self.access.read(look)
 
     @traced("number")
     def number(self, expression: Expression | None) -> int:
         """How many points match."""
-        return self.access.read_again(lambda view: allowed_by(view, expression).count)
+        return self.access.read(lambda view: allowed_by(view, expression).count)
 
     def _fetched(self, view: SearchView, rows: Ints, fields: Fields) -> Points:
         self._attend_if_wanted(view)
@@ -237,7 +237,7 @@ class PointStore:
     def facet(self, values: ValuesAt, expression: Expression | None) -> list[tuple[Scalar, int]]:
         """Each value with the number of matching points that have it, the most frequent first; of
         equally frequent ones the least first."""
-        return self.access.read_again(lambda view: facet(view, values, expression))
+        return self.access.read(lambda view: facet(view, values, expression))
 
     @traced("get", lambda found: returned(found[0]))
     def ordered(
@@ -256,7 +256,7 @@ class PointStore:
             rows, found = ordered(view, values, expression, limit, descending, start)
             return fetch(view, rows, fields), found
 
-        return self.access.read_again(look)
+        return self.access.read(look)
 
     @traced("explain")
     def explain(self, question: Question) -> Payload:
@@ -276,7 +276,7 @@ class PointStore:
                 trace.matching = count_matching(view, question.steps)
             return hits, trace, view.state, [*view.kept.unsaved, *view.kept.lists.demand.wanted()]
 
-        answered = self.access.read_again(look)
+        answered = self.access.read(look)
         _, trace, state, wanted = answered
         tracing.note(lambda: of_search(trace, state))
         if wanted or trace.lacking_cells > FRESH_CELLS:
@@ -336,7 +336,7 @@ class PointStore:
             each = in_order(view, path, expression, descending)[offset:]
             return self._fetched(view, each if limit is None else each[:limit], fields)
 
-        return self.access.read_again(look)
+        return self.access.read(look)
 
     @traced("matrix")
     def pairs(
@@ -348,7 +348,7 @@ class PointStore:
             found = pairs(view, space, expression, sample, limit)
             return found.ids, found.a, found.b, found.scores
 
-        return self.access.read_again(look)
+        return self.access.read(look)
 
     def _attend_if_wanted(self, view: SearchView) -> None:
         if view.kept.unsaved or view.kept.lists.demand.wanted():

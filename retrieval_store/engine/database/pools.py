@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, TypeVarTuple
 
 import apsw
 
@@ -41,6 +41,7 @@ IDLE_CONNECTIONS = 4
 DESCRIPTORS = 3  # that a connection takes: the file, its log, and what processes share of that, …
 MORE_DESCRIPTORS = 2  # … which all of a process share
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class FileDatabase:
@@ -64,39 +65,46 @@ class FileDatabase:
         idle = len(self._idle)
         return DESCRIPTORS + MORE_DESCRIPTORS * (idle - 1) if idle else 0
 
-    def use(self, work: Callable[[apsw.Connection], T]) -> T:
-        """What `work` returns, given a connection for itself; errors of SQLite and the system come
-        out as ours."""
+    def use(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
+        """What `work` returns, given a connection for itself and these arguments; errors of SQLite
+        and the system come out as ours."""
         thread = threading.get_ident()
-
-        def inside() -> T:
-            mine = self._lent.setdefault(thread, [])
-            closings = self._closings
-            connection = self._take(mine)
-            try:
-                return work(connection)
-            except apsw.Error as error:
-                first = _first_error(error)
-                if isinstance(first, apsw.IOError) and _lacks_space(connection, first):
-                    raise StorageFullError(
-                        f"no space left for {self.path}; nothing was written"
-                    ) from first
-                raise first from first.__cause__
-            finally:
-                self._give_back(mine, closings)
-
         if self._lent.get(thread) and not is_unforkable():
             self._close_lost(thread)
-        return _unforkable(inside, self.path)
+        try:
+            return unforkable(self._lend, thread, work, arguments)
+        except RetrievalStoreError:
+            raise
+        except (apsw.Error, OSError) as error:
+            raise translation(error, self.path) from error
+
+    def _lend(
+        self, thread: int, work: Callable[[apsw.Connection, *Ts], T], arguments: tuple[*Ts]
+    ) -> T:
+        """What `work` returns, given a connection that is lent to this thread meanwhile."""
+        mine = self._lent.setdefault(thread, [])
+        closings = self._closings
+        connection = self._take(mine)
+        try:
+            return work(connection, *arguments)
+        except apsw.Error as error:
+            first = _first_error(error)
+            if isinstance(first, apsw.IOError) and _lacks_space(connection, first):
+                raise StorageFullError(
+                    f"no space left for {self.path}; nothing was written"
+                ) from first
+            raise first from first.__cause__
+        finally:
+            self._give_back(mine, closings)
 
     def read(self, work: Callable[[apsw.Connection], T]) -> T:
         """The same, in a read transaction."""
-        return self.use(partial(in_transaction, work=work))
+        return self.use(in_transaction, work)
 
     def write(self, work: Callable[[apsw.Connection], T]) -> T:
         """The same, in a write transaction; only one process is in one at a time."""
         self.refuse_if_read_only()
-        return self.use(lambda connection: writing(connection, self._format, work))
+        return self.use(writing, self._format, work)
 
     def _take(self, mine: list[Lease]) -> apsw.Connection:
         """A connection, which is among `mine` until it is given back."""
@@ -165,24 +173,14 @@ class FileDatabase:
             status = os.lstat(self._name)
         except FileNotFoundError:
             raise DamagedError(f"{self.path} is missing") from None
+        file = (status.st_ino, status.st_dev)
+        if file == self._file:
+            return
         if not stat.S_ISREG(status.st_mode):  # a link could lead anywhere, a pipe would hang
             raise DamagedError(f"{self.path} is not a regular file")
-        file = (status.st_dev, status.st_ino)
-        if self._file is None:
-            self._file = file
-        elif self._file != file:
+        if self._file is not None:
             raise StorageError(f"{self.path} has been replaced while it was open")
-
-
-def _unforkable(work: Callable[[], T], path: Path) -> T:
-    """What `work` returns, with no fork meanwhile; errors of SQLite and the system come out as
-    ours."""
-    try:
-        return unforkable(work)
-    except RetrievalStoreError:
-        raise
-    except (apsw.Error, OSError) as error:
-        raise translation(error, path) from error
+        self._file = file
 
 
 def _move_last(source: list[Lease], target: list[Lease]) -> None:
@@ -229,31 +227,31 @@ class MemoryDatabase:
         self._closed: Reason | None = None
         reset_after_fork(self)
 
-    def use(self, work: Callable[[apsw.Connection], T]) -> T:
-        """What `work` returns, given the connection."""
+    def use(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
+        """What `work` returns, given the connection and these arguments. In the middle of a write
+        of this thread it is an error: it would show what the write has done so far."""
+        try:
+            return unforkable(self._lend, work, arguments)
+        except RetrievalStoreError:
+            raise
+        except (apsw.Error, OSError) as error:
+            raise translation(error, self.path) from error
 
-        def inside() -> T:
-            with self._lock:
-                if self._closed is not None:
-                    raise self._closed()
-                return work(self._connection)
-
-        return _unforkable(inside, self.path)
+    def _lend(self, work: Callable[[apsw.Connection, *Ts], T], arguments: tuple[*Ts]) -> T:
+        with self._lock:
+            if self._closed is not None:
+                raise self._closed()
+            if self._connection.txn_state() == apsw.SQLITE_TXN_WRITE:
+                raise StorageError("what is in memory can't be read in the middle of a write")
+            return work(self._connection, *arguments)
 
     def read(self, work: Callable[[apsw.Connection], T]) -> T:
-        """The same, in a read transaction; which would show what a write under way in this thread
-        has done so far."""
-
-        def read(connection: apsw.Connection) -> T:
-            if connection.txn_state() == apsw.SQLITE_TXN_WRITE:
-                raise StorageError("what is in memory can't be read in the middle of a write")
-            return in_transaction(connection, work)
-
-        return self.use(read)
+        """The same, in a read transaction."""
+        return self.use(in_transaction, work)
 
     def write(self, work: Callable[[apsw.Connection], T]) -> T:
         """The same, in a write transaction."""
-        return self.use(lambda connection: writing(connection, self._format, work))
+        return self.use(writing, self._format, work)
 
     def refuse_if_read_only(self) -> None:
         """Memory can be written to."""

@@ -6,7 +6,7 @@ called back; see `locking` for why.
 
 from collections.abc import Callable
 from itertools import islice
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 import apsw
 
@@ -36,9 +36,22 @@ def select(connection: apsw.Connection, query: str, *parameters: Any) -> list[tu
     return rows
 
 
+class _Transaction(Protocol):
+    """What a connection is in a `with` block: a transaction, which errors end and come out of."""
+
+    def __enter__(self) -> object: ...
+    def __exit__(self, *error: Any) -> None: ...
+
+
+def rolled_back_after_errors(connection: apsw.Connection) -> _Transaction:
+    """The connection, for a `with` block that is a transaction, which shows what there is at its
+    first look."""
+    return connection  # type: ignore[return-value]
+
+
 def in_transaction(connection: apsw.Connection, work: Callable[[apsw.Connection], T]) -> T:
-    """What `work` returns, in a transaction, which shows what there is at its first look."""
-    with _rolled_back_after_errors(connection):
+    """What `work` returns, in a transaction."""
+    with rolled_back_after_errors(connection):
         return work(connection)
 
 
@@ -56,14 +69,3 @@ def writing(connection: apsw.Connection, format: Format, work: Callable[[apsw.Co
         return result
 
     return in_transaction(connection, write)
-
-
-def _rolled_back_after_errors(connection: apsw.Connection) -> "_Transaction":
-    return cast(_Transaction, connection)
-
-
-class _Transaction(Protocol):
-    """What a connection is in a `with` block: a transaction, which errors end and come out of."""
-
-    def __enter__(self) -> object: ...
-    def __exit__(self, *error: Any) -> None: ...

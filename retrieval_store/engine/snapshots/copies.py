@@ -30,7 +30,7 @@ def copy_collection(points: Access, directory: Path) -> None:
     may write meanwhile: what counts in a file of vectors never changes, and the rest is copied in
     one transaction."""
     directory.mkdir()
-    points.read_again(partial(_copy, directory=directory))
+    points.read(partial(_copy, directory=directory))
     _reduce(directory)
 
 

@@ -5,7 +5,7 @@ the indexes.
 each slice in a short write transaction, so writers wait for milliseconds; the index of that
 generation is built alongside. What was written meanwhile is copied in the transaction that switches
 to the new generation. Readers go on with the files they have mapped; one that finds a file gone
-reads again (`Access.read_again`). Then the old files are removed, freed pages given back, and
+reads again (`Access.read`). Then the old files are removed, freed pages given back, and
 the write-ahead log emptied: no byte of what was deleted is left.
 
 *Coding*: vectors get codes, of which whole segments are saved. *Filling*: an index takes in the

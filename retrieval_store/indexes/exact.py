@@ -52,7 +52,7 @@ from retrieval_store.indexes.native.library import (
     kernel,
     record,
 )
-from retrieval_store.indexes.sought import Candidates, Sought, most_left
+from retrieval_store.indexes.sought import Decided, Sought, decided, most_left
 
 BY_PRODUCTS = METRICS[:3]  # metrics computed from dot products; codes and indexes need that
 UNIT_ROUNDOFF = 2.0**-24
@@ -125,28 +125,24 @@ def nearest(
     metric: Metric,
     k: int,
     slots: Ints | None,
-) -> Iterator[tuple[Ints, Floats]]:
-    """For each query the k nearest rows of `matrix`, and all that tie with the k-th, in no order.
+) -> list[Decided]:
+    """For each query the k nearest rows of `matrix`, and all that tie with the k-th.
 
     queries: (q, dim) float32; lengths: of each query; matrix: (n, dim); norms: called for the norms
     of the matrix' rows, only where they are needed; slots: the rows that may be found, None for
-    all. Yields row numbers, int64 (m,), and distances, float64 (m,): "l2" squared, "l1" the sum of
-    absolute differences, "ip" 1 - dot, "cosine" 1 - cos (1 when a vector is zero).
+    all. Distances: "l2" squared, "l1" the sum of absolute differences, "ip" 1 - dot, "cosine" 1 -
+    cos (1 when a vector is zero).
     """
     compiled = kernel()
     if compiled is not None and (metric == "l1" or len(queries) < MANY_QUERIES):
-        allowed = len(matrix) if slots is None else len(slots)
+        found = []
         for query, length in zip(queries, lengths, strict=True):
-            found = None
-            if 0 < k < allowed and is_safe_length(length):
-                found = _by_pass(compiled, query, length, matrix, metric, k, slots)
-            if found is None:
-                found = np.arange(len(matrix)) if slots is None else slots
-            yield _closest(query, length, matrix, found, metric, k)
-    elif metric == "l1":
-        yield from _nearest_by_differences(queries, lengths, matrix, norms(), k, slots)
-    else:
-        yield from _nearest_by_products(queries, lengths, matrix, norms(), metric, k, slots)
+            by_pass = _by_pass(compiled, query, length, matrix, metric, k, slots)
+            found.append(by_pass or _closest(query, length, matrix, slots, metric, k))
+        return found
+    if metric == "l1":
+        return [*_nearest_by_differences(queries, lengths, matrix, norms(), k, slots)]
+    return [*_nearest_by_products(queries, lengths, matrix, norms(), metric, k, slots)]
 
 
 def _by_pass(
@@ -157,15 +153,18 @@ def _by_pass(
     metric: Metric,
     k: int,
     slots: Ints | None,
-) -> Candidates:
-    """Rows that may be among the k nearest, by the compiled function; None where there would be
-    more than one in MOST_SHARE, so that the pass saves too little."""
+) -> Decided | None:
+    """The k nearest by the compiled function; None where it can't bound its errors, or where there
+    would be more candidates than one in MOST_SHARE, so that the pass saves too little."""
     count, dimension = (len(matrix) if slots is None else len(slots)), matrix.shape[1]
+    if not (0 < k < count and is_safe_length(length)):
+        return None
     most = min(count, most_left(count, MOST_SHARE, k))
     wide = 4 * dimension + 4 * (dimension % 2)  # in whole words
-    sought = Sought(1, k, most, FLOAT_SCAN.size + wide)
-    room, query, slots = sought.room, np.ascontiguousarray(query), _in_one_piece(slots)
-    where = address(matrix), address(slots), address(query), room + FLOAT_SCAN.size, sought.at
+    sought = Sought(1, k, most, FLOAT_SCAN.size + 2 * wide)
+    at_query, slots = sought.room_offset + FLOAT_SCAN.size, _in_one_piece(slots)
+    sought.put_vector(at_query, query)
+    own = sought.at + at_query, sought.at + at_query + wide
     what = (
         len(matrix),
         count,
@@ -175,9 +174,20 @@ def _by_pass(
         0,
         CALL_NUMBERS,
     )
-    sought.put(FLOAT_SCAN, sought.room_offset, *where, *what, length)
-    compiled.scan_floats(room)
-    return sought.candidates()[0]
+    sought.put(
+        FLOAT_SCAN,
+        sought.room_offset,
+        address(matrix),
+        address(slots),
+        *own,
+        sought.at,
+        *what,
+        length,
+    )
+    compiled.scan_floats(sought.room)
+    found = sought.decided(0)
+    sought.let_go()
+    return found
 
 
 def _nearest_by_products(
@@ -188,7 +198,7 @@ def _nearest_by_products(
     metric: Metric,
     k: int,
     slots: Ints | None,
-) -> Iterator[tuple[Ints, Floats]]:
+) -> Iterator[Decided]:
     allowed = len(matrix) if slots is None else len(slots)
     step = max(1, PRODUCT_CELLS // max(1, len(matrix)))
     for start in range(0, len(queries), step):
@@ -196,9 +206,8 @@ def _nearest_by_products(
         products = _products(group, matrix, slots) if norms.safe and k < allowed else None
         for i, query in enumerate(group):
             length = lengths[start + i]
-            if products is None or not is_safe_length(length):
-                found = np.arange(len(matrix)) if slots is None else slots
-            else:
+            found = slots
+            if products is not None and is_safe_length(length):
                 found = _candidates(products[i], norms, slots, length, metric, k, matrix.shape[1])
             yield _closest(query, length, matrix, found, metric, k)
 
@@ -210,7 +219,7 @@ def _nearest_by_differences(
     norms: Norms,
     k: int,
     slots: Ints | None,
-) -> Iterator[tuple[Ints, Floats]]:
+) -> Iterator[Decided]:
     every = np.arange(len(matrix)) if slots is None else slots
     units = (matrix.shape[1] + 8) * UNIT_ROUNDOFF
     for query, length in zip(queries, lengths, strict=True):
@@ -283,13 +292,11 @@ def _measure(
 
 
 def _closest(
-    query: Matrix, length: float, matrix: Stored, slots: Ints, metric: Metric, k: int
-) -> tuple[Ints, Floats]:
+    query: Matrix, length: float, matrix: Stored, slots: Ints | None, metric: Metric, k: int
+) -> Decided:
+    """The k nearest of the rows `slots`, of all if None."""
     distances = exact_distances(query, length, matrix, slots, metric)
-    if k >= len(slots):
-        return slots, distances
-    chosen = np.flatnonzero(distances <= np.partition(distances, k - 1)[k - 1])
-    return slots[chosen], distances[chosen]
+    return decided(np.arange(len(matrix)) if slots is None else slots, distances, k)
 
 
 def _products(queries: Matrix, matrix: Stored, slots: Ints | None) -> Matrix:

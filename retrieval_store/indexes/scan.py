@@ -41,28 +41,31 @@ When rows are bounded again by both halves, everything but r and c·y is float64
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.arrays import Bytes, Matrix
+from retrieval_store.base.arrays import Bytes, Matrix, Stored
 from retrieval_store.base.metrics import Metric
 from retrieval_store.indexes.codes import Codes, Frame
 from retrieval_store.indexes.native.library import (
     CHUNK,
+    DATATYPES,
+    DISTANCES,
+    METRIC_NUMBERS,
     PIECE,
     SCAN,
+    SOUGHT,
     TURNED,
     WORD,
-    Kernel,
     address,
     kernel,
     records,
 )
-from retrieval_store.indexes.sought import NOTED_FACTOR, Candidates, Sought
+from retrieval_store.indexes.sought import NOTED_FACTOR, Candidates, Decided, Sought
 
 CALL_BYTES = 4_194_304  # bytes of codes × queries that one call scans: some milliseconds at most
 LOOSE = 1e-9  # slack of `within`; the caller compares exactly, in float64
@@ -115,15 +118,64 @@ def candidates(
     `exact.is_safe_length`); allowed: a bit for each slot, 32 to a number, 1 for slots that may be
     found, None for all; not looked at for codes with `slots` of their own (`Codes.slots`).
     """
+    found: list[Candidates] = []
+    for _, sought in _passes(queries, lengths, pieces, (k, most, within), allowed):
+        found += sought.candidates()
+        sought.let_go()
+    return found
+
+
+def nearest_by_codes(
+    queries: Matrix,
+    lengths: Sequence[float],
+    pieces: Pieces,
+    k: int,
+    most: int,
+    matrix: Stored,
+    allowed: Bits | None = None,
+    within: float | None = None,
+) -> list[Decided | None]:
+    """The same, decided by the distances of the candidates. matrix: (n, dim) the vectors, by
+    slots."""
+    found: list[Decided | None] = []
+    for first, sought in _passes(queries, lengths, pieces, (k, most, within), allowed):
+        for query in range(sought.queries):
+            _decide(sought, query, queries[first + query], lengths[first + query], pieces, matrix)
+            found.append(sought.decided(query))
+        sought.let_go()
+    return found
+
+
+def _decide(
+    sought: Sought, query: int, vector: Matrix, length: float, pieces: Pieces, matrix: Stored
+) -> None:
+    """Decide about what a pass has found for one query; nothing else in the room is used again."""
     compiled = kernel()
     assert compiled is not None
-    found: list[Candidates] = []
+    at, dimension = sought.room_offset + DISTANCES.size, len(vector)
+    sought.put_vector(at, vector)
+    where = address(matrix), 0, sought.at + at, sought.at + at + 4 * dimension, 0
+    what = len(matrix), 0, dimension, DATATYPES[matrix.dtype.char]
+    metric = METRIC_NUMBERS[pieces.frames[0].metric]
+    sought.put(DISTANCES, sought.room_offset, *where, *what, metric, length)
+    compiled.decide(sought.room, sought.at + SOUGHT.size * query)
+
+
+def _passes(
+    queries: Matrix,
+    lengths: Sequence[float],
+    pieces: Pieces,
+    wanted: tuple[int, int, float | None],
+    allowed: Bits | None,
+) -> Iterator[tuple[int, Sought]]:
+    """What passes have found that look for as many queries at once as there is room for, each with
+    the place of its first query."""
+    k, most, within = wanted
     step, floor = max(1, NOTED // (NOTED_FACTOR * most)), _floor(within, pieces.frames[0].metric)
     for start in range(0, len(queries), step):
-        some, wanted = slice(start, start + step), (k, most, floor)
+        some = slice(start, start + step)
         own = np.ascontiguousarray(queries[some])
-        found += _scan(compiled, own, lengths[some], pieces, wanted, allowed)
-    return found
+        yield start, _scan(own, lengths[some], pieces, (k, most, floor), allowed)
 
 
 def _floor(within: float | None, metric: Metric) -> float:
@@ -135,19 +187,20 @@ def _floor(within: float | None, metric: Metric) -> float:
 
 
 def _scan(
-    compiled: Kernel,
     queries: Matrix,
     lengths: Sequence[float],
     pieces: Pieces,
     wanted: tuple[int, int, float],
     allowed: Bits | None,
-) -> list[Candidates]:
+) -> Sought:
     """wanted: k, the largest number of candidates, and the initial floor."""
+    compiled = kernel()
+    assert compiled is not None
     (k, most, floor), (count, dimension) = wanted, queries.shape
     chunks = pieces.codes[0].high.shape[1]
     each = TURNED.size + CHUNK * chunks
     turned_size = len(pieces.frames) * count * TURNED.size
-    room = SCAN.size + WORD * dimension + len(pieces.frames) * count * each
+    room = DISTANCES.size + WORD * dimension + len(pieces.frames) * count * each
     sought = Sought(count, k, most, room, floor)
     scan, wide = sought.room, sought.room + SCAN.size
     turned = wide + WORD * dimension
@@ -164,4 +217,4 @@ def _scan(
     what = count, chunks, address(allowed), 0, 0, CALL_BYTES
     sought.put(SCAN, sought.room_offset, *where, *what)
     compiled.scan(scan)
-    return sought.candidates()
+    return sought

@@ -8,7 +8,8 @@ import pytest
 
 from retrieval_store.base.metrics import METRICS
 from retrieval_store.indexes import blas
-from retrieval_store.indexes.exact import length_of, nearest, norms_of
+from retrieval_store.indexes.exact import length_of, norms_of
+from retrieval_store.indexes.exact import nearest as decided_nearest
 from tests.helpers import PATIENCE
 from tests.helpers.oracle import brute_force
 
@@ -23,6 +24,15 @@ CLOUDS = {
     ),
     "with many ties": lambda random, shape: random.integers(0, 2, shape),
 }
+
+
+def nearest(*arguments):
+    """For each query the slots and distances of the k nearest and of those that tie with these."""
+    found = decided_nearest(*arguments)
+    for one in found:
+        assert (np.diff(one.distances) >= 0).all()
+        assert one.tied or len(np.unique(one.distances[: one.chosen])) == one.chosen
+    return [(one.slots[: one.chosen], one.distances[: one.chosen]) for one in found]
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -22,6 +22,7 @@ from retrieval_store.engine.state.layers import LayerCache
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.state.view import View
 from retrieval_store.indexes.exact import Norms, exact_distances, length_of, nearest
+from retrieval_store.indexes.sought import Decided, decided
 
 UNCODED = 8  # one vector without a code costs as much as so many that the index lacks
 
@@ -139,6 +140,12 @@ class SearchContext:
         """Norms of all vectors, of which only those of these slots are sure to be verified."""
         return self.space.vectors.norms(self.matrix, self.space.checksums, slots)
 
+    def some(self, which: list[int]) -> tuple[Matrix, list[float]]:
+        """The query vectors at these places, and their lengths."""
+        if len(which) == len(self.vectors):
+            return self.vectors, self.lengths
+        return self.vectors[which], [self.lengths[i] for i in which]
+
     def ranked(self, i: int, slots: Ints) -> Neighbors:
         """The k nearest of these slots to the i-th query vector, with exact distances."""
         self.admit(slots)
@@ -146,24 +153,25 @@ class SearchContext:
         if len(slots) > max(MANY, MANY_FOR_EACH * k):
             norms = partial(self.norms, slots)
             some = nearest(vector[None], [length], self.matrix, norms, self.metric, k, slots)
-            slots, distances = next(some)
-        else:
-            distances = exact_distances(vector, length, self.matrix, slots, self.metric)
-        return self.in_order(slots, distances)
+            return self.in_order(some[0])
+        distances = exact_distances(vector, length, self.matrix, slots, self.metric)
+        return self.in_order(decided(slots, distances, k))
 
-    def in_order(self, slots: Ints, distances: Floats) -> Neighbors:
-        """The rows of the k nearest slots, nearest first; at equal distances, first inserted
-        first."""
-        rows = self.space.row_of_slot[slots]
-        order = np.lexsort((rows, distances))[: self.k]
-        return rows[order], distances[order]
+    def in_order(self, found: Decided, slots: Ints | None = None) -> Neighbors:
+        """The rows of the k nearest, nearest first; at equal distances, first inserted first.
+        slots: what the slots that were found are places in, if they are."""
+        chosen, distances = found.slots[: found.chosen], found.distances[: found.chosen]
+        rows = self.space.row_of_slot[chosen if slots is None else slots[chosen]]
+        if found.tied:
+            order = np.lexsort((rows, distances))[: self.k]
+            return rows[order], distances[order]
+        return rows, distances
 
     def nearest_of(self, which: list[int], slots: Ints) -> list[Ints]:
         """For each of the query vectors at `which`, the k nearest of these slots and all that tie
         with the k-th."""
         self.admit(slots)
         norms = partial(self.norms, slots)
-        vectors, lengths = self.vectors[which], [self.lengths[i] for i in which]
-        k = self.k
-        found = nearest(vectors, lengths, self.matrix, norms, self.metric, k, slots)
-        return [near for near, _ in found]
+        vectors, lengths = self.some(which)
+        found = nearest(vectors, lengths, self.matrix, norms, self.metric, self.k, slots)
+        return [one.slots[: one.chosen] for one in found]

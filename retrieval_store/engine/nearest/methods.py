@@ -5,7 +5,6 @@ for the few that are left. Vectors without codes are searched as floats. An inde
 more candidates than are wanted (over-fetch), and those that the filter doesn't allow are dropped.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -18,7 +17,7 @@ from retrieval_store.engine.nearest.planner import TRUST
 from retrieval_store.indexes import VectorIndex
 from retrieval_store.indexes.codes import Codes, gathered
 from retrieval_store.indexes.exact import Norms, is_safe_length, nearest, norms_of
-from retrieval_store.indexes.scan import Bits, Pieces, candidates
+from retrieval_store.indexes.scan import Bits, Pieces, candidates, nearest_by_codes
 from retrieval_store.indexes.sought import most_left
 
 BESIDES = 32  # bytes that are stored with a code
@@ -43,22 +42,19 @@ class PackedFloats:
         return self.rows.nbytes
 
 
-def by_floats(context: SearchContext, which: list[int]) -> Iterator[Neighbors]:
+def by_floats(context: SearchContext, which: list[int]) -> list[Neighbors]:
     """The k nearest to each of the query vectors at `which`, by a pass over floats."""
-    space, k = context.space, context.k
-    vectors, slots = context.vectors[which], context.allowed.slots(space)
-    lengths = [context.lengths[i] for i in which]
+    k, slots = context.k, context.allowed.slots(context.space)
+    vectors, lengths = context.some(which)
     together = _together(context, slots)
     if together is None:
         context.admit(slots)
         norms = partial(context.norms, slots)
         found = nearest(vectors, lengths, context.matrix, norms, context.metric, k, slots)
-    else:
-        of_rows = partial(getattr, together, "norms")
-        found = nearest(vectors, lengths, together.rows, of_rows, context.metric, k, None)
-    for near, distances in found:
-        moved = together is not None and slots is not None
-        yield context.in_order(slots[near] if moved else near, distances)  # type: ignore[index]
+        return [context.in_order(one) for one in found]
+    of_rows = partial(getattr, together, "norms")
+    found = nearest(vectors, lengths, together.rows, of_rows, context.metric, k, None)
+    return [context.in_order(one, slots) for one in found]
 
 
 def _together(context: SearchContext, slots: Ints | None) -> PackedFloats | None:
@@ -115,22 +111,44 @@ def by_codes(
     """The k nearest to each of the query vectors at `which`, by a pass over codes; None for queries
     with too many candidates."""
     parts = _parts(context, coded)
-    k = context.k
-    most = most_left(context.allowed.count, MOST_SHARE, k)
+    most = most_left(context.allowed.count, MOST_SHARE, context.k)
+    if parts.pieces is None or len(parts.rest):
+        found = _with_rest(context, parts, most, which)
+    else:
+        found = _decided(context, parts.pieces, parts.allowed, most, which)
+    for one in found:
+        codes.note(one is not None)
+    return found
+
+
+def _decided(
+    context: SearchContext, pieces: Pieces, allowed: Bits | None, most: int, which: list[int]
+) -> list[Neighbors | None]:
+    """The nearest, where all allowed vectors have codes."""
+    vectors, lengths = context.some(which)
+    found = nearest_by_codes(
+        vectors, lengths, pieces, context.k, most, context.matrix, allowed, context.within
+    )
+    for one in found:
+        if one is not None:
+            context.admit(one.slots)  # what isn't as it was written would be an error from here
+    return [None if one is None else context.in_order(one) for one in found]
+
+
+def _with_rest(
+    context: SearchContext, parts: _Parts, most: int, which: list[int]
+) -> list[Neighbors | None]:
+    """The nearest, where some allowed vectors have no codes."""
+    vectors, lengths = context.some(which)
     found: list[Ints | None] = [np.empty(0, np.int64)] * len(which)
     if parts.pieces is not None:
-        vectors, lengths = context.vectors[which], [context.lengths[i] for i in which]
-        found = candidates(vectors, lengths, parts.pieces, k, most, parts.allowed, context.within)
-    rest = context.nearest_of(which, parts.rest) if len(parts.rest) else None
-    answers: list[Neighbors | None] = []
-    for at, slots in enumerate(found):
-        codes.note(slots is not None)
-        if slots is None:
-            answers.append(None)
-        else:
-            every = slots if rest is None else np.append(slots, rest[at])
-            answers.append(context.ranked(which[at], every))
-    return answers
+        k, within = context.k, context.within
+        found = candidates(vectors, lengths, parts.pieces, k, most, parts.allowed, within)
+    rest = context.nearest_of(which, parts.rest)
+    return [
+        None if slots is None else context.ranked(i, np.append(slots, rest[at]))
+        for at, (i, slots) in enumerate(zip(which, found, strict=True))
+    ]
 
 
 def _parts(context: SearchContext, coded: Coded) -> _Parts:

@@ -68,3 +68,74 @@ EXPORTED int rs_distances(const Distances *wanted)
     }
     return DONE;
 }
+
+/* Whether the row at the place `one` comes after that at `other`: the farther one does, and of two
+   that are equally far the one with the greater slot. */
+static int comes_after(const Sought *sought, int64_t one, int64_t other)
+{
+    double apart = sought->uppers[one] - sought->uppers[other];
+    return apart > 0 || (apart == 0 && sought->slots[one] > sought->slots[other]);
+}
+
+static void swap(Sought *sought, int64_t one, int64_t other)
+{
+    double distance = sought->uppers[one];
+    int64_t slot = sought->slots[one];
+    sought->uppers[one] = sought->uppers[other];
+    sought->slots[one] = sought->slots[other];
+    sought->uppers[other] = distance;
+    sought->slots[other] = slot;
+}
+
+/* The row at `at` sinks to its place in a heap of the first `count` rows, the last one at its top. */
+static void sink(Sought *sought, int64_t at, int64_t count)
+{
+    int64_t below;
+    while ((below = 2 * at + 1) < count) {
+        if (below + 1 < count && comes_after(sought, below + 1, below))
+            below++;
+        if (!comes_after(sought, below, at))
+            return;
+        swap(sought, at, below);
+        at = below;
+    }
+}
+
+/* Heapsort: without memory of its own, and as quick whatever the order was. */
+static void sort(Sought *sought)
+{
+    for (int64_t at = sought->found / 2 - 1; at >= 0; at--)
+        sink(sought, at, sought->found);
+    for (int64_t last = sought->found - 1; last > 0; last--) {
+        swap(sought, 0, last);
+        sink(sought, 0, last);
+    }
+}
+
+/* Replace the bounds of what was found by distances, and sort by these. Where more rows than
+   may be are left, the query is hard. */
+int decide(const Distances *wanted, Sought *sought)
+{
+    drop_below_floor(sought);
+    sought->hard = sought->found > sought->left;
+    for (int64_t i = 0; i < sought->found && !sought->hard; i++) {
+        int64_t slot = sought->slots[i];
+        if (slot < 0 || slot >= wanted->row_count)
+            return OUTSIDE;
+        sought->uppers[i] = distance_of(wanted, widened(wanted->rows, slot, wanted->dimension,
+                                                        wanted->datatype, wanted->room));
+    }
+    if (sought->hard)
+        return DONE;
+    sort(sought);
+    sought->chosen = sought->found < sought->k ? sought->found : sought->k;
+    while (0 < sought->chosen && sought->chosen < sought->found &&
+           sought->uppers[sought->chosen] == sought->uppers[sought->chosen - 1])
+        sought->chosen++;
+    sought->tied = 0;
+    for (int64_t i = 1; i < sought->chosen; i++)
+        sought->tied |= sought->uppers[i] == sought->uppers[i - 1];
+    return DONE;
+}
+
+EXPORTED int rs_decide(const Distances *wanted, Sought *sought) { return decide(wanted, sought); }

@@ -32,7 +32,7 @@ static void note_lower(Sought *sought, double lower)
 }
 
 /* Let go of rows that have fallen below the floor. */
-static void drop_below_floor(Sought *sought)
+void drop_below_floor(Sought *sought)
 {
     int64_t kept = 0;
     for (int64_t i = 0; i < sought->found; i++)

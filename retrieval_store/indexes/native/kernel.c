@@ -91,7 +91,13 @@ EXPORTED const InstructionSet *rs_set(int64_t number) { return set_at(number); }
 
 EXPORTED int rs_scan(const InstructionSet *set, Scan *scan) { return set->scan(scan); }
 
+/* When all vectors have been looked at, the rows found are decided. */
 EXPORTED int rs_scan_floats(const InstructionSet *set, FloatScan *scan)
 {
-    return set->scan_floats(scan);
+    int state = set->scan_floats(scan);
+    if (state != DONE || scan->sought->hard)
+        return state;
+    Distances wanted = {scan->rows, NULL, scan->query, scan->room, NULL, scan->row_count, 0,
+                        scan->dimension, scan->datatype, scan->metric, scan->length};
+    return decide(&wanted, scan->sought);
 }

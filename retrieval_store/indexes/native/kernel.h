@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-#define KERNEL_VERSION 1 /* of these structs and of how codes lie; the caller asks for it */
+#define KERNEL_VERSION 2 /* of these structs and of how codes lie; the caller asks for it */
 #define BLOCK 32         /* rows of a block */
 #define CHUNK 8          /* numbers of a row that stand together, in four bytes */
 #define ROUNDOFF 5.9604644775390625e-08 /* of float32, 2⁻²⁴ */
@@ -45,14 +45,16 @@ typedef struct {
 /* What one query has found. best: the k largest lower bounds, the least of them first (a heap), of
    which `held` are there; floor: no row whose score is below it is looked for; slots, uppers:
    [capacity] the rows that may be among the nearest, and their upper bounds; most: how many of these
-   there may be at any time before the query is given up as hard. */
+   there may be at any time, and left: at last, before the query is given up as hard. Once they are decided (see
+   `decide`) uppers holds distances instead; chosen: how many, from the first, are the k nearest and
+   those that are as far as the k-th; tied: whether any two of these are equally far. */
 typedef struct {
     double floor;
     double *best;
     int64_t k, held;
     int64_t *slots;
     double *uppers;
-    int64_t found, capacity, most, hard;
+    int64_t found, capacity, most, left, hard, chosen, tied;
 } Sought;
 
 /* A search by codes. turned: [frames][queries]; allowed: bits by slot, 1 where a row may be found, or
@@ -111,7 +113,7 @@ typedef struct {
     float *rows, *finer;
 } Gathering;
 
-/* Rows whose distances are wanted, as in FloatScan. */
+/* Rows whose distances are wanted, as in FloatScan. (`decide` takes the slots of a Sought.) */
 typedef struct {
     const void *rows;
     const int64_t *slots;
@@ -138,5 +140,9 @@ typedef struct {
 
 /* found.c: what all searches do with a row that may be near. */
 void take(Sought *sought, int64_t slot, double lower, double upper);
+void drop_below_floor(Sought *sought);
+
+/* distances.c: decide by distances in float64 which of the rows that may be near are nearest. */
+int decide(const Distances *wanted, Sought *sought);
 
 #endif

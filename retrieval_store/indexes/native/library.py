@@ -29,7 +29,7 @@ BLOCK = 32  # rows
 CHUNK = 8  # numbers of a row
 OF_ROW = 4  # floats of a row
 WORD = 8  # bytes
-VERSION = 1  # KERNEL_VERSION
+VERSION = 2  # KERNEL_VERSION
 CHOICE = "RETRIEVAL_STORE_INSTRUCTIONS"
 NONE = "none"
 
@@ -39,7 +39,8 @@ METRIC_NUMBERS = {"cosine": 0, "ip": 1, "l2": 2, "l1": 3}
 
 PIECE = Struct("=8q")  # high low rows finer slots first count frame
 TURNED = Struct("=2q7d")  # digits sum scale offset side by_residual by_reach by_side constant
-SOUGHT = Struct("=d9q")  # floor best k held slots uppers found capacity most hard
+# floor best k held slots uppers found capacity most left hard chosen tied
+SOUGHT = Struct("=d12q")
 SCAN = Struct("=10q")  # pieces piece_count turned sought queries chunks allowed piece block work
 # rows slots query room sought row_count count dimension datatype metric row work length
 FLOAT_SCAN = Struct("=12qd")
@@ -80,7 +81,8 @@ REMEDY = (
     "or from a wheel"
 )
 FUNCTIONS = (
-    "rs_version rs_set rs_set_name rs_scan rs_scan_floats rs_distances rs_turn rs_encode rs_gather"
+    *("rs_version", "rs_set", "rs_set_name", "rs_scan", "rs_scan_floats", "rs_distances"),
+    *("rs_decide", "rs_turn", "rs_encode", "rs_gather"),
 )
 
 _log = log_of("files")
@@ -98,8 +100,10 @@ class Kernel:
         self.use(self.names[0] if chosen is None else chosen)
         self._scan, self._scan_floats = library.rs_scan, library.rs_scan_floats
         self._distances, self._turn = library.rs_distances, library.rs_turn
+        self._decide = library.rs_decide
         self._encode, self._gather = library.rs_encode, library.rs_gather
-        self._scan.argtypes = self._scan_floats.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+        for function in (self._scan, self._scan_floats, self._decide):
+            function.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
         for function in (self._distances, self._encode, self._gather):
             function.argtypes = [ctypes.c_void_p]
         pointer, number = ctypes.c_void_p, ctypes.c_double
@@ -123,8 +127,8 @@ class Kernel:
             pass
 
     def scan_floats(self, scan: int) -> None:
-        """Look at vectors, as the FLOAT_SCAN at this address says; IndexError for slots of no
-        row."""
+        """Look at vectors, as the FLOAT_SCAN at this address says, and decide about those that may
+        be near; IndexError for slots of no row."""
         while (state := self._scan_floats(self._set, scan)) == MORE:
             pass
         if state != DONE:
@@ -133,6 +137,13 @@ class Kernel:
     def distances(self, wanted: Bytes) -> None:
         """Fill in the distances of a DISTANCES; IndexError for slots of no row."""
         if self._distances(address(wanted)) != DONE:
+            raise IndexError("a slot lies outside of the vectors")
+
+    def decide(self, wanted: int, sought: int) -> None:
+        """Decide by distances in float64 about what a search by codes has found. wanted: the
+        address of a DISTANCES, of which slots and distances aren't looked at; sought: of a SOUGHT;
+        IndexError for slots of no row."""
+        if self._decide(wanted, sought) != DONE:
             raise IndexError("a slot lies outside of the vectors")
 
     def encode(self, encoding: Bytes) -> None:
@@ -170,10 +181,7 @@ def kernel() -> Kernel | None:
     except OSError:
         _warn("it wasn't compiled when the package was installed")
         return None
-    if (
-        not all(hasattr(library, name) for name in FUNCTIONS.split())
-        or _version(library) != VERSION
-    ):
+    if not all(hasattr(library, name) for name in FUNCTIONS) or _version(library) != VERSION:
         _warn("what is there was compiled of other sources")
         return None
     return Kernel(library, chosen)

@@ -96,7 +96,7 @@ def ranked(leaves: Leaves, step: Step, name: str = "") -> list[Ranked]:
     in an explanation."""
     if not step.prefetch:
         found = leaves.rank(step)
-        if not name and isinstance(step.scoring, Text | Sparse):
+        if leaves.trace.is_kept and not name and isinstance(step.scoring, Text | Sparse):
             _note(leaves.trace, _leg_names([step], ""), [found])
     else:
         names = _leg_names(step.prefetch, name)
@@ -186,7 +186,8 @@ def _fused_each(
     leaves: Leaves, step: Step, scoring: Fused, each: Sequence[Sequence[Ranked]]
 ) -> list[Ranked]:
     weights = [_weights(scoring, legs) for legs in each]
-    leaves.trace.alphas = [one[0] for one in weights if one is not None]
+    if leaves.trace.is_kept:
+        leaves.trace.alphas = [one[0] for one in weights if one is not None]
     found = []
     for legs, its in zip(each, weights, strict=True):
         rankings = [(leg.items, leg.scores) for leg in legs]
@@ -210,6 +211,8 @@ def _weights(scoring: Fused, legs: Sequence[Ranked]) -> tuple[float, ...] | None
 def _note(trace: Trace, names: Sequence[str], found: Sequence[Sequence[Ranked]]) -> None:
     """Record in the trace how many hits each step gave for each query: where it was asked several
     times, to fill groups, the most that it gave at once."""
+    if not trace.is_kept:
+        return
     for name, each in zip(names, found, strict=True):
         counts = [len(one.items) for one in each]
         trace.legs[name] = [*map(max, trace.legs.get(name, counts), counts)]

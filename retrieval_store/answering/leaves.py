@@ -46,10 +46,12 @@ class Ranked:
 
 @dataclass(slots=True)
 class Trace:
-    """How a question was answered, for `explain`. legs: for each prefetch, or for a step without
-    prefetches that ranks by text or sparse vectors, the number of hits per query; alphas: the
-    weight of the vectors against the words in adaptive fusion, per query."""
+    """How a question was answered, for `explain`. is_kept: whether it is recorded at all; else all
+    but the methods is left alone. legs: for each prefetch, or for a step without prefetches that
+    ranks by text or sparse vectors, the number of hits per query; alphas: the weight of the vectors
+    against the words in adaptive fusion, per query."""
 
+    is_kept: bool = True
     legs: dict[str, list[int]] = field(default_factory=dict)
     alphas: list[float] = field(default_factory=list)
 

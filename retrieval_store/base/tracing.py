@@ -114,6 +114,11 @@ def span(operation: str, collection: str, system: System = OURS) -> Iterator[Non
         started.end()
 
 
+def is_recording() -> bool:
+    """Whether there is a span under way that is recorded."""
+    return _recording.get() is not None
+
+
 def note(tell: Callable[[], Attributes]) -> None:
     """Add attributes to the span under way; they are worked out only if there is one."""
     recording = _recording.get()

@@ -273,6 +273,8 @@ def filter_of(
 ) -> Expression | None:
     """Both filters and the ids in one expression; None when there is no restriction. `where` may be
     an expression already."""
+    if where is None and where_document is None and ids is None:
+        return None
     return all_of(
         None if ids is None else HasId(tuple(ids)),
         None if where is None else _expression_of(where),

@@ -156,7 +156,8 @@ class QuerySources:
         return "query_embeddings", vectors
 
     def _given(self) -> dict[str, Any]:
-        kinds = zip(self.__slots__, _values_of(self), strict=True)
+        values = _values_of(self)
+        kinds = zip(self.__slots__, values, strict=True)
         return {name: value for name, value in kinds if value is not None}
 
 

@@ -1,6 +1,6 @@
 """PointStore: the points of one collection, as `interface.stores` promises them."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -66,7 +66,7 @@ T = TypeVar("T")
 MAINTENANCE_EVERY = 2_000  # points written
 # The hits, the trace, the state, and the keys of what maintenance should build or save: lists of
 # words that would have been of use, derived data without a file.
-_Answered: TypeAlias = tuple[list[Hits], Trace, State, list[Hashable]]
+_Answered: TypeAlias = tuple[list[Hits], Trace, State]
 
 
 class PointStore:
@@ -261,7 +261,7 @@ class PointStore:
     @traced("explain")
     def explain(self, question: Question) -> Payload:
         """How `ask` finds what it finds; see `report.explanation`."""
-        _, trace, state, _ = self._answer(question, explains=True)
+        _, trace, state = self._answer(question, explains=True)
         return explanation(trace, state)
 
     def stats(self) -> Payload:
@@ -269,18 +269,23 @@ class PointStore:
         return self.access.read(lambda view: statistics(view, self.access.directory))
 
     def _answer(self, question: Question, explains: bool = False) -> _Answered:
+        """Hits, and how they were found, which is only recorded for an explanation or a span."""
+
         def look(view: SearchView) -> _Answered:
-            trace = Trace(remarks=view.remarks)
+            trace = Trace(is_kept)
+            if is_kept:
+                view.remarks = trace.remarks
             hits = answer(EngineLeaves(view, trace), question)
             if explains:  # of the same state; not every way of ranking counts what a filter allows
                 trace.matching = count_matching(view, question.steps)
-            return hits, trace, view.state, [*view.kept.unsaved, *view.kept.lists.demand.wanted()]
+            self._attend_if_wanted(view, trace.lacking_cells > FRESH_CELLS)
+            return hits, trace, view.state
 
+        is_kept = explains or tracing.is_recording()
         answered = self.access.read(look)
-        _, trace, state, wanted = answered
-        tracing.note(lambda: of_search(trace, state))
-        if wanted or trace.lacking_cells > FRESH_CELLS:
-            self.access.schedule_maintenance()
+        if is_kept:
+            _, trace, state = answered
+            tracing.note(lambda: of_search(trace, state))
         return answered
 
     def _maintain_now_and_then(self, written: int) -> None:
@@ -350,8 +355,10 @@ class PointStore:
 
         return self.access.read(look)
 
-    def _attend_if_wanted(self, view: SearchView) -> None:
-        if view.kept.unsaved or view.kept.lists.demand.wanted():
+    def _attend_if_wanted(self, view: SearchView, is_lacking: bool = False) -> None:
+        """Tell the store if there is something to save, or to make for later calls. is_lacking:
+        whether many vectors have no codes, or aren't in the index."""
+        if is_lacking or view.kept.unsaved or view.kept.lists.demand.wanted():
             self.access.schedule_maintenance()
 
     def mark_dropped(self) -> None:

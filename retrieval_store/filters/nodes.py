@@ -90,10 +90,10 @@ def terms_of(node: Expression) -> tuple[Expression, ...]:
 
 def all_of(*terms: Expression | None) -> Expression | None:
     """All of the terms that aren't None at once; None when no term is left."""
-    given = tuple(term for term in terms if term is not None)
+    given = [term for term in terms if term is not None]
     if len(given) <= 1:
         return given[0] if given else None
-    return And(given)
+    return And(tuple(given))
 
 
 Asked = TypeVar("Asked", bool, Bools)  # one candidate, or a mask of many

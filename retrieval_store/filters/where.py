@@ -50,6 +50,7 @@ JUNCTIONS: dict[Any, Callable[[tuple[Expression, ...]], Expression]] = {
     "$nor": lambda terms: Not(Or(terms)),
 }
 MAPPINGS = (dict, Mapping)  # a dict is seen at once, whatever else is a mapping takes longer
+SCALARS = {str, int, bool}  # what needn't be looked at further, as most don't
 Place: TypeAlias = tuple[Any, ...]  # the argument, and the steps into it; named in errors alone
 Leaf: TypeAlias = Callable[[str, Any, Place], Expression]
 
@@ -96,6 +97,8 @@ def _metadata_leaf(key: str, operand: Any, place: Place) -> Expression:
             f"{_named(place)}: {shortened(key)} is neither a metadata key nor one of '$and', "
             "'$or', '$nor' and '$not'"
         )
+    if type(operand) in SCALARS:
+        return OneOf((key,), (operand,))
     if isinstance(operand, list | tuple):
         raise _invalid(place, operand, "expected a scalar, or {'$in': […]} for one of several")
     if not isinstance(operand, MAPPINGS):
@@ -193,8 +196,8 @@ def _unknown(operator: Any, known: str, place: Place) -> InvalidFilterError:
 
 
 def _scalar(value: Any, place: Place) -> Scalar:
-    if type(value) is str or type(value) is int:  # most are
-        return value
+    if type(value) in SCALARS:
+        return value  # type: ignore[no-any-return]
     value = value if isinstance(value, MAPPINGS) else as_stored(value)
     if isinstance(value, bool | int | str):
         return value

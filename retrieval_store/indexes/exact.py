@@ -161,7 +161,7 @@ def _by_pass(
         return None
     most = min(count, most_left(count, MOST_SHARE, k))
     wide = 4 * dimension + 4 * (dimension % 2)  # in whole words
-    sought = Sought(1, k, most, FLOAT_SCAN.size + 2 * wide)
+    sought = Sought.of(1, k, most, FLOAT_SCAN.size + 2 * wide)
     at_query, slots = sought.room_offset + FLOAT_SCAN.size, _in_one_piece(slots)
     sought.put_vector(at_query, query)
     own = sought.at + at_query, sought.at + at_query + wide
@@ -184,7 +184,7 @@ def _by_pass(
         *what,
         length,
     )
-    compiled.scan_floats(sought.room)
+    compiled.scan_floats(sought.room_at)
     found = sought.decided(0)
     sought.let_go()
     return found

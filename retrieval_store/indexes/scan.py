@@ -158,7 +158,7 @@ def _decide(
     what = len(matrix), 0, dimension, DATATYPES[matrix.dtype.char]
     metric = METRIC_NUMBERS[pieces.frames[0].metric]
     sought.put(DISTANCES, sought.room_offset, *where, *what, metric, length)
-    compiled.decide(sought.room, sought.at + SOUGHT.size * query)
+    compiled.decide(sought.room_at, sought.at + SOUGHT.size * query)
 
 
 def _passes(
@@ -201,8 +201,8 @@ def _scan(
     each = TURNED.size + CHUNK * chunks
     turned_size = len(pieces.frames) * count * TURNED.size
     room = DISTANCES.size + WORD * dimension + len(pieces.frames) * count * each
-    sought = Sought(count, k, most, room, floor)
-    scan, wide = sought.room, sought.room + SCAN.size
+    sought = Sought.of(count, k, most, room, floor)
+    scan, wide = sought.room_at, sought.room_at + SCAN.size
     turned = wide + WORD * dimension
     digits, at_queries = turned + turned_size, address(queries)
     number = 0

@@ -1,7 +1,7 @@
 """What queries look for in a pass over codes or vectors, and what they have found.
 
-Everything lies in one buffer, which later passes use again: allocating and addressing a dozen small
-arrays takes longer than looking at thousands of rows.
+Everything lies in one buffer, which later passes use again as it is: to allocate, address and fill
+in a dozen small arrays takes longer than to look at thousands of rows.
 """
 
 from struct import Struct
@@ -14,11 +14,11 @@ from retrieval_store.indexes.native.library import SOUGHT, WORD, address
 
 NOTED_FACTOR = 8  # rows noted, against how many there may be at last: the best may come last
 FOR_EACH, LEAST_MOST = 4, 64  # rows are left for each hit, even where they are easy to tell apart
-LEAST_BUFFER, LARGEST_KEPT, MOST_KEPT = 16_384, 1_048_576, 16  # bytes; bytes; buffers
 Candidates = Ints | None
-# Buffers that no pass is using, with their addresses. A pass takes one out and puts it back: each
-# is a single step, so that threads, and signal handlers that search too, don't share one.
-_kept: list[tuple[Bytes, int]] = []
+LARGEST_KEPT, MOST_KEPT = 1_048_576, 16  # bytes of a buffer that is kept; buffers
+# Those that no pass is using, the last used last. A pass takes one out and puts it back: each is a
+# single step, so that threads, and signal handlers that search too, don't share one.
+_kept: "list[Sought]" = []
 
 
 class Decided(NamedTuple):
@@ -51,18 +51,19 @@ class Sought:
     """The SOUGHTs of some queries, and room behind them for what else a pass is told.
 
     queries: how many; k: of how many nearest; most: how many rows may be left of a query before it
-    is hard; floor: of the scores looked for. at: the address of the first SOUGHT; room: of what
-    comes behind.
+    is hard; room: bytes; floor: of the scores looked for. at: the address of the first SOUGHT;
+    room_at: of what comes behind, room_offset: its place in the buffer.
     """
 
-    def __init__(
-        self, queries: int, k: int, most: int, room: int = 0, floor: float = -np.inf
-    ) -> None:
+    def __init__(self, queries: int, k: int, most: int, room: int, floor: float) -> None:
         self.queries, self._most, self._capacity = queries, most, NOTED_FACTOR * most + 1
+        self._size = queries, k, most, room, floor
         row = WORD * (2 * self._capacity + k)
         heads = SOUGHT.size * queries
         self.room_offset = heads + queries * row
-        self.buffer, self.at = _buffer(self.room_offset + room)
+        self.buffer: Bytes = np.empty(self.room_offset + room, np.uint8)
+        self.at = address(self.buffer)
+        self.room_at = self.at + self.room_offset
         self._memory = self.buffer.data
         for query in range(queries):
             slots = heads + query * row
@@ -72,11 +73,19 @@ class Sought:
             limits = self._capacity, most * (NOTED_FACTOR - 1), most  # of rows at any time; at last
             state = (floor, self.at + best, k, 0, *places, 0, *limits, 0, 0, 0)
             self.put(SOUGHT, SOUGHT.size * query, *state)
+        self._heads = bytes(self._memory[:heads])
 
-    @property
-    def room(self) -> int:
-        """The address of the room."""
-        return self.at + self.room_offset
+    @classmethod
+    def of(cls, queries: int, k: int, most: int, room: int = 0, floor: float = -np.inf) -> "Sought":
+        """One of these sizes in which nothing is found yet, perhaps one that was used before."""
+        try:
+            kept = _kept.pop()
+        except IndexError:
+            return cls(queries, k, most, room, floor)
+        if kept._size != (queries, k, most, room, floor):
+            return cls(queries, k, most, room, floor)
+        kept._memory[: len(kept._heads)] = kept._heads
+        return kept
 
     def put(self, kind: Struct, offset: int, *values: float) -> None:
         """Write a structure into the buffer."""
@@ -87,9 +96,9 @@ class Sought:
         self._memory[offset : offset + vector.nbytes] = vector.tobytes()
 
     def let_go(self) -> None:
-        """Leave the buffer to later passes; nothing of this one is asked for any more."""
+        """Leave it to later passes; nothing of this one is asked for any more."""
         if len(self.buffer) <= LARGEST_KEPT and len(_kept) < MOST_KEPT:
-            _kept.append((self.buffer, self.at))
+            _kept.append(self)
 
     def candidates(self) -> list[Candidates]:
         """For each query the slots of rows that may be among the nearest, in no order; None for
@@ -101,7 +110,10 @@ class Sought:
         floor, hard = state[0], state[10]
         if hard:
             return None
-        slots, bounds = self._found(state)
+        first, found = state[4] - self.at, state[6]
+        uppers = first + WORD * self._capacity
+        bounds: Floats = self.buffer[uppers : uppers + WORD * found].view(np.float64)
+        slots: Ints = self.buffer[first : first + WORD * found].view(np.int64)
         kept: Ints = slots[~(bounds < floor)]
         return kept if len(kept) <= self._most else None
 
@@ -110,24 +122,11 @@ class Sought:
         state = SOUGHT.unpack_from(self._memory, SOUGHT.size * query)
         if state[10]:
             return None
-        slots, distances = self._found(state)
-        return Decided(slots.copy(), distances.copy(), state[11], bool(state[12]))
-
-    def _found(self, state: tuple[float, ...]) -> tuple[Ints, Floats]:
-        first, found = int(state[4]) - self.at, int(state[6])
+        first, size = state[4] - self.at, WORD * state[6]
         uppers = first + WORD * self._capacity
-        bounds: Floats = self.buffer[uppers : uppers + WORD * found].view(np.float64)
-        slots: Ints = self.buffer[first : first + WORD * found].view(np.int64)
-        return slots, bounds
-
-
-def _buffer(size: int) -> tuple[Bytes, int]:
-    """At least so many bytes, and their address."""
-    try:
-        kept = _kept.pop()
-    except IndexError:
-        kept = None
-    if kept is not None and len(kept[0]) >= size:
-        return kept
-    buffer = np.empty(max(size, LEAST_BUFFER), np.uint8)
-    return buffer, address(buffer)
+        return Decided(
+            np.frombuffer(bytes(self._memory[first : first + size]), np.int64),
+            np.frombuffer(bytes(self._memory[uppers : uppers + size]), np.float64),
+            state[11],
+            state[12] != 0,
+        )

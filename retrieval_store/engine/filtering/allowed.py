@@ -7,8 +7,8 @@ sequentially.
 """
 
 import threading
-from collections.abc import Mapping
-from typing import Protocol, TypeAlias
+from collections.abc import Hashable, Mapping
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import orjson
@@ -49,6 +49,7 @@ class FilterResult:
         self._slots: dict[str, Ints] = {}
         self._bits: dict[str, Bits] = {}
         self._packed: dict[str, Packed] = {}
+        self.plans: dict[Hashable, Any] = {}
 
     def slots(self, space: SpaceState) -> Ints | None:
         """The slots of allowed points that have a vector in the space, in the order of rows; None
@@ -144,10 +145,11 @@ class AllowedCache:
     def at(self, key: Key | None, state: State) -> tuple[FilterResult | None, Ints]:
         """The cached result, None without one, and the stale rows: those for which it may be wrong
         in this state."""
-        if key is None or not self._kept.holds(key):
+        if key is None:
             return None, NOTHING_STALE
-        layers: Layers[FilterResult] = self._kept.at(key, state.head.seq, len(state.pks))
-        return (layers.segments[0] if layers.segments else None), layers.stale
+        layers: Layers[FilterResult] | None
+        layers = self._kept.there(key, state.head.seq, len(state.pks))
+        return (None, NOTHING_STALE) if layers is None else (layers.segments[0], layers.stale)
 
     def keep(self, allowed: FilterResult, state: State) -> None:
         """Cache the result of a filter in a state."""

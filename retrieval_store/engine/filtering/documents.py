@@ -122,7 +122,8 @@ def _pks_containing(view: FilterView, text: str, rows: Ints) -> list[int]:
     by_trigrams = _with_trigrams_of(view, text, len(rows))
     if by_trigrams is not None:
         rows = rows[by_trigrams[rows]]
-        view.remarks.append(f"{shortened(text)}: {len(rows)} candidates by trigrams")
+        if view.remarks is not None:
+            view.remarks.append(f"{shortened(text)}: {len(rows)} candidates by trigrams")
     if len(rows) == view.state.count:
         query = "SELECT pk FROM points WHERE instr(document, ?)"
         pieces = iter([select(view.connection, query, text)])

@@ -106,10 +106,11 @@ def is_worth_looking(
         spent.clear()
     for key in building:
         spent[key] = spent.get(key, 0.0) + price / len(building)
-    first = ".".join(map(str, keys_of(lacking[0])))
-    view.remarks.append(
-        f"{count} points were read for {first!r}: the values of all aren't kept yet"
-    )
+    if view.remarks is not None:
+        first = ".".join(map(str, keys_of(lacking[0])))
+        view.remarks.append(
+            f"{count} points were read for {first!r}: the values of all aren't kept yet"
+        )
     return True
 
 

@@ -3,7 +3,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
@@ -41,31 +41,56 @@ class Caches(KeptFilters):
 SearchView: TypeAlias = View[Caches]
 
 
-@dataclass(slots=True)
 class Trace(answering.Trace):
     """Adds the engine's part to the trace. plans: one for each query; matching: points that the
-    filter allows; fresh: vectors that the index lacks; uncoded: vectors without codes;
-    lacking_cells: the size of the larger burden of these two, in numbers of vectors; steps:
-    milliseconds by step; remarks: sentences for `explain`; last: when the last lap ended."""
+    filter allows; fresh: vectors that the index lacks; uncoded: vectors without codes; steps:
+    milliseconds by step; remarks: sentences for `explain`; last: when the last lap ended.
 
-    plans: list[Plan] = field(default_factory=list)
-    matching: int = 0
-    fresh: int = 0
-    uncoded: int = 0
-    lacking_cells: int = 0
-    steps: dict[str, float] = field(default_factory=dict)
-    remarks: list[str] = field(default_factory=list)
-    last: float = field(default_factory=time.perf_counter)
+    lacking_cells, which is noted for every call, since it is what starts maintenance: the larger
+    burden of fresh and uncoded vectors, in numbers of vectors.
+    """
+
+    __slots__ = (
+        *("fresh", "lacking_cells", "last", "matching", "plans", "remarks", "steps", "uncoded"),
+    )
+
+    def __init__(self, is_kept: bool = True) -> None:
+        self.is_kept, self.lacking_cells = is_kept, 0
+        if is_kept:
+            super().__init__()
+            self.matching = self.fresh = self.uncoded = 0
+            self.plans: list[Plan] = []
+            self.steps: dict[str, float] = {}
+            self.remarks: list[str] = []
+            self.last = time.perf_counter()
+
+    def note_filter(self, matching: int) -> None:
+        """Note how many points the filter allows, of which all was asked that takes time."""
+        if self.is_kept:
+            self.matching = matching
+            self.lap("filter")
+
+    def note_plan(self, plan: Plan, queries: int) -> None:
+        """Note how some queries are answered."""
+        if self.is_kept:
+            self.plans += [plan] * queries
 
     def note_fresh(self, vectors: int, dimension: int) -> None:
         """Note how many vectors the index lacks."""
-        self.fresh = vectors
+        if self.is_kept:
+            self.fresh = vectors
         self.lacking_cells = max(self.lacking_cells, vectors * dimension)
 
     def note_uncoded(self, vectors: int, dimension: int) -> None:
         """Note how many vectors have no codes."""
-        self.uncoded = vectors
+        if self.is_kept:
+            self.uncoded = vectors
         self.lacking_cells = max(self.lacking_cells, UNCODED * vectors * dimension)
+
+    def remark(self, sentence: str) -> None:
+        """Note a sentence."""
+        if self.is_kept:
+            self.remarks.append(sentence)
 
     def of_plans(self, first: int, k: int) -> Attributes:
         """Attributes for spans: the plans from the `first` on, and the largest number of vectors
@@ -84,9 +109,10 @@ class Trace(answering.Trace):
 
     def lap(self, step: str) -> None:
         """Attribute the time since the last lap to this step."""
-        now = time.perf_counter()
-        self.steps[step] = self.steps.get(step, 0.0) + (now - self.last) * 1e3
-        self.last = now
+        if self.is_kept:
+            now = time.perf_counter()
+            self.steps[step] = self.steps.get(step, 0.0) + (now - self.last) * 1e3
+            self.last = now
 
 
 Neighbors: TypeAlias = tuple[Ints, Floats]  # rows and distances, nearest first
@@ -97,7 +123,7 @@ MANY, MANY_FOR_EACH = 256, 4  # more slots than these (or per k) are searched in
 class SearchContext:
     """One call: its query vectors, (q, dim) float32, the space that is searched for the k nearest
     of each, and the points that the filter allows. within: a distance beyond which hits may be left
-    out."""
+    out; slots: of the space, dead ones included; matrix: (slots, dim) the vectors."""
 
     def __init__(
         self,
@@ -111,20 +137,10 @@ class SearchContext:
     ) -> None:
         self.view, self.space, self.vectors, self.k, self.within = view, space, vectors, k, within
         self.allowed, self.trace = allowed, trace
-        self.matrix = space.vectors.rows(space.space.slots)
-        self.metric = space.space.metric
+        self.slots, self.metric = space.space.slots, space.space.metric
+        self.matrix = space.vectors.rows(self.slots)
+        self.dimension: int = vectors.shape[1]
         self.lengths = [length_of(vector) for vector in vectors]
-
-    @property
-    def slots(self) -> int:
-        """The number of slots in the space, dead ones included."""
-        return self.space.space.slots
-
-    @property
-    def dimension(self) -> int:
-        """The dimension of the vectors."""
-        dimension: int = self.matrix.shape[1]
-        return dimension
 
     def may_keep(self, row_bytes: int) -> bool:
         """Whether to keep a copy of the allowed points' vectors or codes, of `row_bytes` each: only

@@ -16,8 +16,8 @@ differ little between processors.
 """
 
 import math
-from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
 
 from retrieval_store.indexes.native.library import kernel
 
@@ -49,8 +49,7 @@ TRUST = 0.5  # a last hit below this share of the candidates isn't trusted to be
 WIDER = 3  # then the index is queried for so many times as many candidates
 
 
-@dataclass(frozen=True, slots=True)
-class CostInputs:
+class CostInputs(NamedTuple):
     """The inputs of the cost estimates.
 
     slots: vectors in the space, dead ones included; matching: how many of them the filter allows;
@@ -113,7 +112,7 @@ def _gains(index: float, best: float) -> bool:
 
 def index_cost(at: CostInputs) -> float:
     """The cost of a search through an index, if there were one."""
-    return candidates(replace(at, ef_search=USUAL_EF)) * _candidate(at.dimension)
+    return candidates(at._replace(ef_search=USUAL_EF)) * _candidate(at.dimension)
 
 
 def _candidate(dimension: int) -> float:

@@ -1,8 +1,6 @@
 """Search in a dense space: the points nearest to a query vector, among those that a filter
 allows."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from retrieval_store.base import tracing
@@ -34,6 +32,7 @@ from retrieval_store.indexes.native.library import REMEDY, kernel
 from retrieval_store.interface.questions import Near
 from retrieval_store.interface.spaces import index_settings
 
+PLANS_KEPT = 64  # with one filter: then they are made anew
 NO_HELP = "codes told too few vectors apart of late: floats are searched"
 UNCOMPILED = f"there is no compiled part, and numpy searches the vectors; {REMEDY}"
 
@@ -58,12 +57,12 @@ def nearest_rows(
             f"vectors of {space.space.dimension} (its dimension)"
         )
     allowed = allowed_by(view, expression)
-    trace.matching = allowed.count
-    trace.lap("filter")
-    planned = len(trace.plans)
+    trace.note_filter(allowed.count)
+    planned = len(trace.plans) if trace.is_kept else 0
     context = SearchContext(view, space, vectors, k, within, allowed, trace)
     found = _Search(context, near).run()
-    tracing.event("plan", lambda: trace.of_plans(planned, k))
+    if trace.is_kept:
+        tracing.event("plan", lambda: trace.of_plans(planned, k))
     return found
 
 
@@ -84,10 +83,10 @@ class _Search:
             covered = min(self._index.covered, self._context.slots)
             if self._index.installed and not (self._index.full or self._index.rests):
                 self._trace.note_fresh(self._context.slots - covered, self._context.dimension)
-            if covered and choose(self._cost_inputs(covered)).method == "over-fetch":
+            if covered and self._plan(covered).method == "over-fetch":
                 self._index.searched(self._through_index, None)
-        if self._left():
-            self._by_products()
+        if left := self._left():
+            self._by_products(left)
         return [answer for answer in self._answers if answer is not None]
 
     def _left(self) -> list[int]:
@@ -98,7 +97,7 @@ class _Search:
         """The codes that may be used; NOTHING_CODED if none."""
         context, codes = self._context, self._codes
         if context.slots * context.dimension >= WORTH_CELLS and kernel() is None:
-            self._trace.remarks.append(UNCOMPILED)
+            self._trace.remark(UNCOMPILED)
         if not codes.worth(context.slots):
             return NOTHING_CODED
         codes.load_saved(context.view.connection, context.slots)
@@ -109,7 +108,7 @@ class _Search:
         if not any(can_use_codes(context, i) for i in range(len(context.lengths))):
             return NOTHING_CODED
         if not codes.are_effective():
-            self._trace.remarks.append(NO_HELP)
+            self._trace.remark(NO_HELP)
             return NOTHING_CODED
         return coded
 
@@ -117,16 +116,31 @@ class _Search:
         cells = vectors * self._context.dimension
         self._trace.note_uncoded(vectors, self._context.dimension)
         if cells > FRESH_CELLS:
-            remark = f"{vectors} vectors have no codes yet, and are searched as floats"
-            self._trace.remarks.append(remark)
+            self._trace.remark(f"{vectors} vectors have no codes yet, and are searched as floats")
 
     def _may_use_index(self) -> bool:
         """Whether an index, if there is one, may answer."""
-        context = self._context
-        worth = is_worth_an_index(context.slots, context.dimension, context.metric)
-        if self._near.exact or not (worth or self._index.covered > 0):
+        context, index = self._context, self._index
+        if self._near.exact or not index.wanted:
             return False
-        return self._index.wanted and all(map(is_safe_length, context.lengths))
+        worth = index.covered > 0 or is_worth_an_index(
+            context.slots, context.dimension, context.metric
+        )
+        return worth and all(map(is_safe_length, context.lengths))
+
+    def _plan(self, covered: int, wider: int = 1, without_codes: bool = False) -> Plan:
+        """The plan if `covered` of the vectors are in the index; made once, and kept with the
+        filter as long as nothing that it depends on changes. wider: see `planner.choose`."""
+        inputs = self._cost_inputs(covered)
+        if without_codes:
+            inputs = inputs._replace(coded=0)
+        plans = self._context.allowed.plans
+        plan: Plan | None = plans.get((inputs, wider))
+        if plan is None:
+            if len(plans) >= PLANS_KEPT:
+                plans.clear()
+            plan = plans[inputs, wider] = choose(inputs, wider)
+        return plan
 
     def _cost_inputs(self, covered: int) -> CostInputs:
         """The planner's inputs, if `covered` of the vectors are in the index."""
@@ -136,14 +150,14 @@ class _Search:
             usual = stored if isinstance(stored, int) else self._index.ef_search
             ef = max(1, self._near.ef or usual)
         return CostInputs(
-            slots=context.slots,
-            matching=min(context.allowed.count, context.slots - context.space.dead),
-            dimension=context.dimension,
-            k=self._context.k,
-            contiguous=self._lies_together(),
-            coded=self._coded.count_below(context.slots),
-            indexed=covered,
-            ef_search=ef,
+            context.slots,
+            min(context.allowed.count, context.slots - context.space.dead),
+            context.dimension,
+            context.k,
+            self._lies_together(),
+            self._coded.count_below(context.slots) if self._coded.pieces else 0,
+            covered,
+            ef,
         )
 
     def _lies_together(self) -> bool:
@@ -158,18 +172,14 @@ class _Search:
             return True
         return may_keep_codes(context) if coded else context.may_keep(4 * context.dimension)
 
-    def _note(self, plan: Plan, queries: int) -> None:
-        self._trace.plans += [plan] * queries
-
     def _through_index(self, index: VectorIndex, held: int) -> None:
         """Answer, through the index, the queries for which that is cheapest."""
-        covered = min(held, self._context.slots)
-        inputs, wider = self._cost_inputs(covered), 1
+        covered, wider = min(held, self._context.slots), 1
         while left := self._left():
-            plan = choose(inputs, wider)
+            plan = self._plan(covered, wider)
             if plan.method != "over-fetch":
                 break
-            self._note(plan, len(left))
+            self._trace.note_plan(plan, len(left))
             try:
                 over_fetch(self._context, index, covered, plan.ef, left, self._answers)
             except UselessError:
@@ -177,24 +187,23 @@ class _Search:
             self._trace.lap("over-fetch")
             wider *= WIDER
 
-    def _by_products(self) -> None:
+    def _by_products(self, left: list[int]) -> None:
         """Answer the remaining queries by codes or floats."""
-        inputs = self._cost_inputs(0)
-        plan = choose(inputs)
-        if self._index.rests and plan.costs and not self._near.exact:
-            lost = plan.costs[plan.method] - index_cost(inputs)
-            self._index.missed += max(0.0, lost) * len(self._left())
+        plan = self._plan(0)
+        if self._index.pays_from and self._index.rests and plan.costs and not self._near.exact:
+            lost = plan.costs[plan.method] - index_cost(self._cost_inputs(0))
+            self._index.missed += max(0.0, lost) * len(left)
         if plan.method == "codes":
-            left = [i for i in self._left() if can_use_codes(self._context, i)]
-            self._note(plan, len(left))
-            found = by_codes(self._context, self._codes, self._coded, left)
-            for i, answer in zip(left, found, strict=True):
+            coded = [i for i in left if can_use_codes(self._context, i)]
+            self._trace.note_plan(plan, len(coded))
+            found = by_codes(self._context, self._codes, self._coded, coded)
+            for i, answer in zip(coded, found, strict=True):
                 self._answers[i] = answer
             self._trace.lap("codes")
-        if left := self._left():
-            if plan.method == "codes":
-                plan = choose(replace(inputs, coded=0))
-            self._note(plan, len(left))
-            for i, answer in zip(left, by_floats(self._context, left), strict=True):
-                self._answers[i] = answer
-            self._trace.lap("exact")
+            if not (left := self._left()):
+                return
+            plan = self._plan(0, without_codes=True)
+        self._trace.note_plan(plan, len(left))
+        for i, nearest in zip(left, by_floats(self._context, left), strict=True):
+            self._answers[i] = nearest
+        self._trace.lap("exact")

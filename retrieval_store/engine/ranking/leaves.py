@@ -149,8 +149,7 @@ class EngineLeaves:
     def _allowed(self, step: Step) -> Bools | None:
         """The step's filter as a mask over rows; None if it allows all."""
         allowed = allowed_by(self._view, step.expression)
-        self.trace.matching = allowed.count
-        self.trace.lap("filter")
+        self.trace.note_filter(allowed.count)
         return allowed.mask
 
     def _rows(self, step: Step, within: Within) -> Ints:

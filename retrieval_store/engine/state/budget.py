@@ -55,23 +55,25 @@ class Budget:
         self._settled += 1
         if self._settled % COUNTED_EVERY == 0:  # an interrupt may have come while adding up
             self.ledger = deque([self.held])
-        if self._added_up() - in_use.nbytes > self.limit:
+        held = self._added_up()
+        if held > self.limit and held - in_use.nbytes > self.limit:
             for evict in self._over(in_use):
                 evict()
 
     def _added_up(self) -> int:
         """What is held, by the ledger, which is left with one entry."""
-        with suppress(IndexError):  # another thread may be at it
-            if len(self.ledger) == 1:
-                return self.ledger[0]
-        total = 0
+        ledger = self.ledger
         try:
-            while self.ledger:
-                total += self.ledger.popleft()
+            total = ledger.popleft()
+        except IndexError:  # another thread is at it
+            total = 0
+        try:
+            while ledger:
+                total += ledger.popleft()
         except IndexError:
             pass
         finally:
-            self.ledger.append(total)
+            ledger.append(total)
         return total
 
     def _there(self) -> "list[Cache[Any, Any]]":

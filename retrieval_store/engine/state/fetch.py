@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import accumulate, chain, repeat
+from itertools import accumulate, compress, repeat
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from retrieval_store.base.arrays import Ints, Matrix, as_float32
 from retrieval_store.engine.state.view import AnyView
 from retrieval_store.engine.storage.non_dense import read_non_dense
-from retrieval_store.engine.storage.records import decode_payloads, read_records
+from retrieval_store.engine.storage.records import decode_payloads, read_many
 from retrieval_store.engine.storage.schema import has_versions, to_id
 from retrieval_store.errors import DamagedError
 from retrieval_store.interface.points import Fields, PointId, Points, VectorsRead
@@ -21,8 +21,8 @@ _TEXTS: set[type] = {str, type(None)}
 
 def fetch(view: AnyView, rows: Ints, fields: Fields) -> Points:
     """The points at these rows of the state, in that order."""
-    names, sql = _names(fields, fields.version and has_versions(view.connection))
-    records = list(chain.from_iterable(read_records(view.connection, sql, view.state.pks[rows])))
+    names, sql = _names(fields, view)
+    records = read_many(view.connection, sql, view.state.pks[rows])
     if len(records) != len(rows):
         raise DamagedError("points.sqlite lacks points that it says are there")
     columns = dict(zip(names, zip(*records, strict=True) if records else repeat(()), strict=False))
@@ -59,16 +59,22 @@ def _part(points: Points, span: slice) -> Points:
     )
 
 
-@lru_cache(maxsize=64)
-def _names(fields: Fields, has_versions: bool) -> tuple[tuple[str, ...], str]:
+def _names(fields: Fields, view: AnyView) -> tuple[tuple[str, ...], str]:
     """The columns to read, one by one and as SQL."""
-    chosen = {"payload": fields.payload, "document": fields.document, "uri": fields.uri}
-    names = ["id", *(name for name, wanted in chosen.items() if wanted)]
-    sql = list(names)
-    if fields.version:
-        names.append("version")
-        sql.append("version" if has_versions else "0")
-    return tuple(names), ", ".join(sql)
+    wanted = fields.payload, fields.document, fields.uri
+    if not fields.version:
+        return _columns(wanted, "")
+    return _columns(wanted, "version" if has_versions(view.connection) else "0")
+
+
+@lru_cache(maxsize=64)
+def _columns(wanted: tuple[bool, bool, bool], version: str) -> tuple[tuple[str, ...], str]:
+    """Beside the id those of payload, document and uri that are wanted, and what stands for the
+    version, nothing where it isn't wanted."""
+    names = ["id", *compress(("payload", "document", "uri"), wanted)]
+    if not version:
+        return tuple(names), ", ".join(names)
+    return (*names, "version"), ", ".join([*names, version])
 
 
 def _ids(keys: Sequence[Any]) -> list[PointId]:

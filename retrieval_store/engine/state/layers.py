@@ -186,20 +186,22 @@ class LayerCache:
     def at(self, key: Hashable, seq: int, height: int) -> Layers[Any]:
         """The layers for a state at `seq` with `height` rows, and their stale rows; all rows are
         stale where there are no layers."""
+        return self.there(key, seq, height) or Layers((), np.arange(height))
+
+    def there(self, key: Hashable, seq: int, height: int) -> Layers[Any] | None:
+        """The same; None where there are no layers."""
         with self._lock:
-            built, layers = self._layers.get(key) or (-1, None)
+            held = self._layers.get(key)
+            if held is None:
+                return None
+            built, layers = held
+            if built == seq:
+                return layers
             first, last = min(built, seq), max(built, seq)
-            if layers is None or first < self._log.floor:
-                return Layers((), np.arange(height))
-            if first == last:
-                return Layers(layers.segments, NOTHING_STALE)
+            if first < self._log.floor:
+                return None
             stale = self._log.between(first, last)
         return Layers(layers.segments, stale[stale < height])
-
-    def holds(self, key: Hashable) -> bool:
-        """Whether there are layers of this key, however old."""
-        with self._lock:
-            return self._layers.get(key) is not None
 
     def has(self, key: Hashable, seq: int, height: int) -> bool:
         """Whether there are layers of this key with few stale rows: at most one in eight."""

@@ -1,6 +1,6 @@
 """What a call that reads is given."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
@@ -17,7 +17,8 @@ class View(Generic[Kept_co]):
 
     kept: what was worked out of the state before. Each room that keeps something says what; to this
     one it is nothing. directory: where there are derived files to be used, if anywhere; name: of
-    the collection, for messages; remarks: what an explanation should tell besides.
+    the collection, for messages; remarks: what an explanation should tell besides, None where none
+    is asked for.
     """
 
     connection: apsw.Connection
@@ -25,7 +26,7 @@ class View(Generic[Kept_co]):
     kept: Kept_co
     directory: Path | None = None
     name: str = ""
-    remarks: list[str] = field(default_factory=list)
+    remarks: list[str] | None = None
 
 
 AnyView: TypeAlias = View[object]

@@ -7,7 +7,7 @@ A bare str, dict or vector stands for a list of one.
 import math
 import re
 from collections.abc import Collection as Container
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -28,7 +28,7 @@ from retrieval_store.filters.documents import DOCUMENT, URI
 from retrieval_store.filters.expression import Expression, HasId, all_of
 from retrieval_store.filters.limits import checked_expression
 from retrieval_store.filters.where import DOCUMENT_KEY, parse_where, parse_where_document
-from retrieval_store.interface.points import PointId
+from retrieval_store.interface.points import ShownIds
 
 FIELDS = ("embeddings", "metadatas", "documents", "images", "uris", "sparse_embeddings")
 RESERVED_KEYS = (DOCUMENT, URI, DOCUMENT_KEY)
@@ -111,6 +111,11 @@ def ids_of(ids: Any, name: str = "ids") -> list[str]:
         twice = [item for item in items if item in seen or seen.add(item)]  # type: ignore[func-returns-value]
         raise DuplicateIDError(f"{name} given more than once: {listed(list(dict.fromkeys(twice)))}")
     return items
+
+
+def named_by(ids: Any, name: str = "ids") -> ShownIds | None:
+    """The ids that name points, checked; None where none are given."""
+    return None if ids is None else ShownIds(ids_of(ids, name))
 
 
 def matrix_of(vectors: Any, name: str) -> Matrix:
@@ -268,15 +273,13 @@ def images_of(images: Any, name: str) -> list[Any]:
     return arrays
 
 
-def filter_of(
-    where: Any, where_document: Any, ids: Sequence[PointId] | None = None
-) -> Expression | None:
+def filter_of(where: Any, where_document: Any, ids: ShownIds | None = None) -> Expression | None:
     """Both filters and the ids in one expression; None when there is no restriction. `where` may be
     an expression already."""
     if where is None and where_document is None and ids is None:
         return None
     return all_of(
-        None if ids is None else HasId(tuple(ids)),
+        None if ids is None else HasId(tuple(ids), are_shown=True),
         None if where is None else _expression_of(where),
         None if where_document is None else parse_where_document(where_document),
     )

@@ -20,9 +20,9 @@ from retrieval_store.direct.arguments import (
     Records,
     collection_name,
     filter_of,
-    ids_of,
     include_of,
     metadata_key,
+    named_by,
     records_of,
 )
 from retrieval_store.direct.batches import (
@@ -84,6 +84,7 @@ from retrieval_store.interface.points import (
     Fields,
     PointId,
     Points,
+    ShownIds,
     WriteRules,
 )
 from retrieval_store.interface.questions import Question
@@ -186,7 +187,7 @@ class Collection:
     def __contains__(self, point_id: object) -> bool:
         """Whether there is a point of this id."""
         try:
-            named = self._named([point_id])
+            named = named_by([point_id])
         except InvalidArgumentError:  # no point can have it
             return False
         return bool(self._backend.points.get(named, None, None, 0, Fields()).ids)
@@ -335,7 +336,7 @@ class Collection:
         wanted = include_of(include, GET_FIELDS)
         most = None if limit is None else whole_number(limit, "limit", 0)
         skipped = 0 if offset is None else whole_number(offset, "offset", 0)
-        named = self._named(ids)
+        named = named_by(ids)
         fields = fields_for(wanted)
         if order_by is None:
             expression = filter_of(where, where_document)
@@ -386,7 +387,7 @@ class Collection:
         sources = QuerySources(
             query_embeddings, query_texts, query_images, query_uris, query_sparse
         )
-        expression = filter_of(where, where_document, self._named(ids))
+        expression = filter_of(where, where_document, named_by(ids))
         if like is not None or unlike is not None:
             if mode != "dense":
                 raise InvalidArgumentError(f"like goes with mode 'dense', not {mode!r}")
@@ -404,9 +405,9 @@ class Collection:
     ) -> tuple[QuerySources, Expression]:
         """A vector to search for that is like those of some points, and whom it shouldn't find."""
         sources.refuse_beside("like")
-        near, far = self._named(like, "like") or [], self._named(unlike, "unlike") or []
+        near, far = named_by(like, "like") or (), named_by(unlike, "unlike") or ()
         vector = vector_like(self._backend, self._metric(), near, far)
-        return QuerySources(vector, None, None, None), Not(HasId((*near, *far)))
+        return QuerySources(vector, None, None, None), Not(HasId((*near, *far), are_shown=True))
 
     def _records(self, *given: Any) -> Records:
         records = records_of(*given)
@@ -503,7 +504,7 @@ class Collection:
         with a filter or without.
         """
         expression = filter_of(where, where_document)
-        named = self._named(ids)
+        named = named_by(ids)
         if expression is None:
             if named is None:
                 raise InvalidArgumentError("delete needs ids, where or where_document")
@@ -607,10 +608,6 @@ class Collection:
             raise InvalidArgumentError(f"kind is {shown(kind)}, expected one of {INDEX_KINDS}")
         self._backend.points.create_index((key,), kind)
 
-    def _named(self, ids: Any, name: str = "ids") -> Sequence[PointId] | None:
-        """The ids that are given, as points have them."""
-        return None if ids is None else self._backend.points.resolve_ids(ids_of(ids, name))
-
     def _written(self, made: Prepared, rules: WriteRules) -> WriteResult:
         """Write a batch, and tell of it, and in the log, what wasn't written, and what doesn't
         count for vectors."""
@@ -618,7 +615,7 @@ class Collection:
             _tell_of("records whose uris can't be loaded were left out", made.left_out)
         if made.batch.ids:
             points = self._backend.points
-            ids = points.resolve_ids(cast(Sequence[str], made.batch.ids))
+            ids = ShownIds(cast(Sequence[str], made.batch.ids))
             ignored = points.put(changed(made.batch, ids=ids), rules).ignored
             self._embedder.written()
             if made.embedded is not None:

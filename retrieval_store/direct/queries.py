@@ -304,8 +304,8 @@ def _average(backend: Backend, metric: Metric, ids: Sequence[PointId], name: str
     points = backend.points.get(ids, None, None, 0, Fields(vectors=(SPACE,)))
     column: Any = (points.vectors or {}).get(SPACE)
     there = _with_vector(points.ids, column)
-    known = set(there)
-    lacking = [one for one in ids if one not in known]
+    known = set(map(str, there))
+    lacking = [one for one in ids if str(one) not in known]
     if lacking:
         raise InvalidArgumentError(f"{name} names points without an embedding: {listed(lacking)}")
     wide = column.astype(np.float64)

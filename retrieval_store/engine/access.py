@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TypeVar, TypeVarTuple
 
 import apsw
 
@@ -60,6 +60,7 @@ SHORTEST_PATIENCE_MS, LONGEST_PATIENCE_MS = 50, 1_600
 # accounting takes half as long as the shortest one.
 FIRST_CALLS, ACCOUNTED_EVERY = 4, 16
 Found = TypeVar("Found")
+Ts = TypeVarTuple("Ts")
 A = TypeVar("A", bound="Access")
 
 
@@ -184,6 +185,17 @@ class Access:
                 damage = corruption_error(error, self._database.path)
                 damage.__cause__ = error
                 self._go_on_after(damage, seen)
+
+    def at_once(
+        self, look: Callable[[apsw.Connection, *Ts], Found | None], *arguments: *Ts
+    ) -> Found | None:
+        """What `look` returns, given a connection and these arguments: by a single statement, which
+        shows one state without a transaction. None if it returns that, or fails: then `read` tells
+        what there is, or what is wrong."""
+        try:
+            return self._database.use(look, *arguments)
+        except Exception:
+            return None
 
     def _show(
         self,

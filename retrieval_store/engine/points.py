@@ -25,7 +25,7 @@ from retrieval_store.engine.paging import page
 from retrieval_store.engine.ranking.leaves import EngineLeaves
 from retrieval_store.engine.ranking.pairs import pairs
 from retrieval_store.engine.report import count_matching, explanation, of_search, statistics
-from retrieval_store.engine.state.fetch import fetch
+from retrieval_store.engine.state.fetch import FEW, fetch, fetch_few
 from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage.files import POINTS_NAME
 from retrieval_store.engine.storage.log import changed_since, position
@@ -38,9 +38,7 @@ from retrieval_store.engine.storage.schema import (
     named_space,
     read_head,
     read_spaces,
-    resolve_ids,
     set_index,
-    shows_an_integer,
 )
 from retrieval_store.engine.storage.write import Write, finish
 from retrieval_store.errors import AlreadyExistsError
@@ -174,6 +172,11 @@ class PointStore:
         fields: Fields,
     ) -> Points:
         """The points with these ids that match: in the order of `ids`, or of first insertion."""
+        whole = expression is None and limit is None and not offset and not fields.vectors
+        if whole and ids and len(ids) <= FEW:
+            found = self.access.at_once(fetch_few, ids, fields)
+            if found is not None:
+                return found
 
         def look(view: SearchView) -> Points:
             rows = select(view, ids, expression, limit, offset)
@@ -205,14 +208,11 @@ class PointStore:
         self._attend_if_wanted(view)
         return fetch(view, rows, fields)
 
-    def resolve_ids(self, ids: Sequence[str]) -> Sequence[PointId]:
-        """The actual ids of points, given as strings; see `interface.stores`."""
-        if not any(map(shows_an_integer, ids)):
-            return ids
-        return self.access.read(lambda view: resolve_ids(view.connection, ids))
-
     def count(self) -> int:
         """How many points there are."""
+        cached = self.access.at_once(self.access.memory.now)
+        if cached is not None:
+            return cached.state.count
         return self.access.read(lambda view: view.state.count)
 
     @property

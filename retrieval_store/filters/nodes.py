@@ -57,9 +57,11 @@ class Not(Expression):
 
 @dataclass(frozen=True, slots=True)
 class HasId(Expression):
-    """Points with one of these ids."""
+    """Points with one of these ids. are_shown: the ids are strings as which ids are shown: "7"
+    stands for the integer 7 too, where a point has that id and none the id "7"."""
 
     ids: tuple[str | int, ...]
+    are_shown: bool = False
 
     def check(self) -> None:
         for one in self.ids:

@@ -93,6 +93,9 @@ class Norms:
 
 def length_of(vector: Matrix) -> float:
     """The length of a (dim,) vector, computed in float64."""
+    compiled = kernel()
+    if compiled is not None:
+        return compiled.length(np.ascontiguousarray(vector, np.float32))
     wide = vector.astype(np.float64)
     return math.sqrt(wide @ wide)
 
@@ -119,7 +122,6 @@ def norms_of(rows: Stored) -> Norms:
 
 def nearest(
     queries: Matrix,
-    lengths: Sequence[float],
     matrix: Stored,
     norms: Callable[[], Norms],
     metric: Metric,
@@ -128,18 +130,21 @@ def nearest(
 ) -> list[Decided]:
     """For each query the k nearest rows of `matrix`, and all that tie with the k-th.
 
-    queries: (q, dim) float32; lengths: of each query; matrix: (n, dim); norms: called for the norms
-    of the matrix' rows, only where they are needed; slots: the rows that may be found, None for
-    all. Distances: "l2" squared, "l1" the sum of absolute differences, "ip" 1 - dot, "cosine" 1 -
-    cos (1 when a vector is zero).
+    queries: (q, dim) float32; matrix: (n, dim); norms: called for the norms of the matrix' rows,
+    only where they are needed; slots: the rows that may be found, None for all. Distances: "l2"
+    squared, "l1" the sum of absolute differences, "ip" 1 - dot, "cosine" 1 - cos (1 when a vector
+    is zero).
     """
     compiled = kernel()
     if compiled is not None and (metric == "l1" or len(queries) < MANY_QUERIES):
         found = []
-        for query, length in zip(queries, lengths, strict=True):
-            by_pass = _by_pass(compiled, query, length, matrix, metric, k, slots)
-            found.append(by_pass or _closest(query, length, matrix, slots, metric, k))
+        for query in queries:
+            by_pass = _by_pass(compiled, query, matrix, metric, k, slots)
+            if by_pass is None:
+                by_pass = _closest(query, length_of(query), matrix, slots, metric, k)
+            found.append(by_pass)
         return found
+    lengths = [length_of(query) for query in queries]
     if metric == "l1":
         return [*_nearest_by_differences(queries, lengths, matrix, norms(), k, slots)]
     return [*_nearest_by_products(queries, lengths, matrix, norms(), metric, k, slots)]
@@ -148,7 +153,6 @@ def nearest(
 def _by_pass(
     compiled: Kernel,
     query: Matrix,
-    length: float,
     matrix: Stored,
     metric: Metric,
     k: int,
@@ -157,7 +161,7 @@ def _by_pass(
     """The k nearest by the compiled function; None where it can't bound its errors, or where there
     would be more candidates than one in MOST_SHARE, so that the pass saves too little."""
     count, dimension = (len(matrix) if slots is None else len(slots)), matrix.shape[1]
-    if not (0 < k < count and is_safe_length(length)):
+    if not 0 < k < count:
         return None
     most = min(count, most_left(count, MOST_SHARE, k))
     wide = 4 * dimension + 4 * (dimension % 2)  # in whole words
@@ -182,10 +186,9 @@ def _by_pass(
         *own,
         sought.at,
         *what,
-        length,
+        0.0,
     )
-    compiled.scan_floats(sought.room_at)
-    found = sought.decided(0)
+    found = sought.decided(0) if compiled.scan_floats(sought.room_at) else None
     sought.let_go()
     return found
 

@@ -10,6 +10,16 @@ from retrieval_store.base.json_values import Payload
 from retrieval_store.filters.expression import Expression
 
 PointId: TypeAlias = str | int
+
+
+class ShownIds(tuple[str, ...]):
+    """Ids as they are shown, from a caller to whom all ids are strings: "7" is the id of the point
+    with the integer 7, if there is one and none with the string; else it is the string. A store
+    finds out which in the same state that it uses the ids in."""
+
+    __slots__ = ()
+
+
 NonDenseVector: TypeAlias = SparseVector | Matrix
 
 

@@ -104,10 +104,6 @@ class PointsBackend(Protocol):
         cluster, which can't order points.
         """
 
-    def resolve_ids(self, ids: Sequence[str]) -> Sequence[PointId]:
-        """The actual ids of points, given as strings: for "7" the integer 7, if a point has the id
-        7 and none the id "7"; else the string itself."""
-
     def count(self) -> int:
         """How many points there are."""
 

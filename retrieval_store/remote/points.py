@@ -160,10 +160,6 @@ class RemotePoints:
         """A cluster lists points in the order of insertion alone."""
         raise InvalidArgumentError("order_by isn't supported on a cluster")
 
-    def resolve_ids(self, ids: Sequence[str]) -> Sequence[PointId]:
-        """All ids are strings here."""
-        return ids
-
     def count(self) -> int:
         """How many points there are."""
         return self._indexed(self._collection.count)

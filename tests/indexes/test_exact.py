@@ -8,8 +8,8 @@ import pytest
 
 from retrieval_store.base.metrics import METRICS
 from retrieval_store.indexes import blas
-from retrieval_store.indexes.exact import length_of, norms_of
 from retrieval_store.indexes.exact import nearest as decided_nearest
+from retrieval_store.indexes.exact import norms_of
 from tests.helpers import PATIENCE
 from tests.helpers.oracle import brute_force
 
@@ -44,8 +44,7 @@ def test_neighbours_are_those_of_brute_force(metric, cloud, share):
     rows[10], rows[20] = 0, rows[30]
     queries = np.vstack([CLOUDS[cloud](random, (4, 48)), rows[30:31]]).astype(np.float32)
     slots = None if share is None else np.flatnonzero(random.random(len(rows)) < share)
-    lengths = [length_of(query) for query in queries]
-    answers = nearest(queries, lengths, rows, partial(norms_of, rows), metric, 10, slots)
+    answers = nearest(queries, rows, partial(norms_of, rows), metric, 10, slots)
     for query, (found, distances) in zip(queries, answers, strict=True):
         truth = brute_force(query, rows, metric)
         allowed = np.arange(len(rows)) if slots is None else slots
@@ -64,8 +63,7 @@ def test_neighbours_in_float16_are_those_of_its_numbers(metric, length, share):
     queries = (random.standard_normal((4, 48)) * length).astype(np.float32)
     slots = None if share is None else np.flatnonzero(random.random(len(rows)) < share)
     allowed = np.arange(len(rows)) if slots is None else slots
-    lengths = [length_of(query) for query in queries]
-    answers = nearest(queries, lengths, rows, partial(norms_of, rows), metric, 10, slots)
+    answers = nearest(queries, rows, partial(norms_of, rows), metric, 10, slots)
     for query, (found, distances) in zip(queries, answers, strict=True):
         truth = brute_force(query, rows, metric)
         scale = 1e-9 * float(np.abs(truth).max())
@@ -82,9 +80,7 @@ def test_a_vector_too_short_to_be_squared_is_near_by_its_direction(size):
     rows[500] = 0
     query = random.standard_normal(48).astype(np.float32)
     query[:] = rows[123] / max(np.abs(rows[123]).max(), 1e-45)
-    answer = nearest(
-        query[None], [length_of(query)], rows, partial(norms_of, rows), "cosine", 1, None
-    )
+    answer = nearest(query[None], rows, partial(norms_of, rows), "cosine", 1, None)
     ((found, distances),) = answer
     assert found.tolist() == [123] and distances[0] < 1e-6
 
@@ -95,9 +91,7 @@ def test_equal_vectors_have_equal_distances_wherever_they_stand(metric):
     rows = random.standard_normal((2_001, 37)).astype(np.float32)
     rows[[0, 5, 999, 1_000, 1_999, 2_000]] = rows[0]
     query = rows[:1] + 1
-    ((found, distances),) = nearest(
-        query, [length_of(query[0])], rows, partial(norms_of, rows), metric, 2_001, None
-    )
+    ((found, distances),) = nearest(query, rows, partial(norms_of, rows), metric, 2_001, None)
     same = distances[np.isin(found, [0, 5, 999, 1_000, 1_999, 2_000])]
     assert len(same) == 6
     assert len(np.unique(same)) == 1
@@ -112,8 +106,7 @@ def searched(queries, dtype, share):
     rows = random.integers(-9, 9, (2_000, 64)).astype(dtype)
     slots = None if share is None else np.flatnonzero(random.random(len(rows)) < share)
     queries = random.integers(-9, 9, (queries, 64)).astype(np.float32)
-    lengths = [length_of(query) for query in queries]
-    answers = nearest(queries, lengths, rows, partial(norms_of, rows), "l2", 10, slots)
+    answers = nearest(queries, rows, partial(norms_of, rows), "l2", 10, slots)
     return [sorted(zip(*map(np.ndarray.tolist, answer), strict=True)) for answer in answers]
 
 

@@ -48,6 +48,7 @@ from retrieval_store.filters.nodes import (
 )
 from retrieval_store.filters.paths import PayloadPath, Steps
 from retrieval_store.filters.slices import InSlice
+from retrieval_store.interface.points import ShownIds
 
 # Costs, in units of the time to read one row into a column: starting to read single points, reading
 # each of them; and the number of rows that one unit evaluates a condition for in a column.
@@ -226,8 +227,8 @@ class Evaluation:
                     places = np.flatnonzero(candidates)
                     return _marked(candidates, places, look(self._view, given, self._at(places)))
                 return fulfilled(compiled, candidates, self._answer)
-            case HasId(ids):
-                return self._with_ids(ids, candidates)
+            case HasId(ids, are_shown):
+                return self._with_ids(ShownIds(map(str, ids)) if are_shown else ids, candidates)
         places = np.flatnonzero(candidates)
         return _marked(candidates, places, self._of_points(leaf, places))
 

@@ -140,7 +140,14 @@ class SearchContext:
         self.slots, self.metric = space.space.slots, space.space.metric
         self.matrix = space.vectors.rows(self.slots)
         self.dimension: int = vectors.shape[1]
-        self.lengths = [length_of(vector) for vector in vectors]
+        self._lengths: list[float] | None = None
+
+    @property
+    def lengths(self) -> list[float]:
+        """The length of each query vector."""
+        if self._lengths is None:
+            self._lengths = [length_of(vector) for vector in self.vectors]
+        return self._lengths
 
     def may_keep(self, row_bytes: int) -> bool:
         """Whether to keep a copy of the allowed points' vectors or codes, of `row_bytes` each: only
@@ -156,21 +163,19 @@ class SearchContext:
         """Norms of all vectors, of which only those of these slots are sure to be verified."""
         return self.space.vectors.norms(self.matrix, self.space.checksums, slots)
 
-    def some(self, which: list[int]) -> tuple[Matrix, list[float]]:
-        """The query vectors at these places, and their lengths."""
-        if len(which) == len(self.vectors):
-            return self.vectors, self.lengths
-        return self.vectors[which], [self.lengths[i] for i in which]
+    def some(self, which: list[int]) -> Matrix:
+        """The query vectors at these places."""
+        return self.vectors if len(which) == len(self.vectors) else self.vectors[which]
 
     def ranked(self, i: int, slots: Ints) -> Neighbors:
         """The k nearest of these slots to the i-th query vector, with exact distances."""
         self.admit(slots)
-        vector, length, k = self.vectors[i], self.lengths[i], self.k
+        vector, k = self.vectors[i], self.k
         if len(slots) > max(MANY, MANY_FOR_EACH * k):
             norms = partial(self.norms, slots)
-            some = nearest(vector[None], [length], self.matrix, norms, self.metric, k, slots)
+            some = nearest(vector[None], self.matrix, norms, self.metric, k, slots)
             return self.in_order(some[0])
-        distances = exact_distances(vector, length, self.matrix, slots, self.metric)
+        distances = exact_distances(vector, self.lengths[i], self.matrix, slots, self.metric)
         return self.in_order(decided(slots, distances, k))
 
     def in_order(self, found: Decided, slots: Ints | None = None) -> Neighbors:
@@ -188,6 +193,5 @@ class SearchContext:
         with the k-th."""
         self.admit(slots)
         norms = partial(self.norms, slots)
-        vectors, lengths = self.some(which)
-        found = nearest(vectors, lengths, self.matrix, norms, self.metric, self.k, slots)
+        found = nearest(self.some(which), self.matrix, norms, self.metric, self.k, slots)
         return [one.slots[: one.chosen] for one in found]

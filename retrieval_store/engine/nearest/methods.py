@@ -45,15 +45,14 @@ class PackedFloats:
 def by_floats(context: SearchContext, which: list[int]) -> list[Neighbors]:
     """The k nearest to each of the query vectors at `which`, by a pass over floats."""
     k, slots = context.k, context.allowed.slots(context.space)
-    vectors, lengths = context.some(which)
-    together = _together(context, slots)
+    vectors, together = context.some(which), _together(context, slots)
     if together is None:
         context.admit(slots)
         norms = partial(context.norms, slots)
-        found = nearest(vectors, lengths, context.matrix, norms, context.metric, k, slots)
+        found = nearest(vectors, context.matrix, norms, context.metric, k, slots)
         return [context.in_order(one) for one in found]
     of_rows = partial(getattr, together, "norms")
-    found = nearest(vectors, lengths, together.rows, of_rows, context.metric, k, None)
+    found = nearest(vectors, together.rows, of_rows, context.metric, k, None)
     return [context.in_order(one, slots) for one in found]
 
 
@@ -125,7 +124,7 @@ def _decided(
     context: SearchContext, pieces: Pieces, allowed: Bits | None, most: int, which: list[int]
 ) -> list[Neighbors | None]:
     """The nearest, where all allowed vectors have codes."""
-    vectors, lengths = context.some(which)
+    vectors, lengths = context.some(which), [context.lengths[i] for i in which]
     found = nearest_by_codes(
         vectors, lengths, pieces, context.k, most, context.matrix, allowed, context.within
     )
@@ -139,7 +138,7 @@ def _with_rest(
     context: SearchContext, parts: _Parts, most: int, which: list[int]
 ) -> list[Neighbors | None]:
     """The nearest, where some allowed vectors have no codes."""
-    vectors, lengths = context.some(which)
+    vectors, lengths = context.some(which), [context.lengths[i] for i in which]
     found: list[Ints | None] = [np.empty(0, np.int64)] * len(which)
     if parts.pieces is not None:
         k, within = context.k, context.within

@@ -105,7 +105,7 @@ class _Search:
         if lacking := uncoded(coded, context.space):
             self._note_uncoded(lacking)
         self._trace.lap("codes at hand")
-        if not any(can_use_codes(context, i) for i in range(len(context.lengths))):
+        if not any(can_use_codes(context, i) for i in range(len(context.vectors))):
             return NOTHING_CODED
         if not codes.are_effective():
             self._trace.remark(NO_HELP)

@@ -5,34 +5,66 @@ from functools import lru_cache
 from itertools import accumulate, compress, repeat
 from typing import Any
 
+import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix, as_float32
+from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.state.view import AnyView
 from retrieval_store.engine.storage.non_dense import read_non_dense
 from retrieval_store.engine.storage.records import decode_payloads, read_many
-from retrieval_store.engine.storage.schema import has_versions, to_id
+from retrieval_store.engine.storage.schema import has_versions, shows_an_integer, to_id, to_key
 from retrieval_store.errors import DamagedError
-from retrieval_store.interface.points import Fields, PointId, Points, VectorsRead
+from retrieval_store.interface.points import Fields, PointId, Points, ShownIds, VectorsRead
 
+FEW = 16  # ids that one statement is asked for, which names each of them
 _IDS: set[type] = {str, int}
 _TEXTS: set[type] = {str, type(None)}
 
 
 def fetch(view: AnyView, rows: Ints, fields: Fields) -> Points:
     """The points at these rows of the state, in that order."""
-    names, sql = _names(fields, view)
-    records = read_many(view.connection, sql, view.state.pks[rows])
+    records = read_many(view.connection, _columns(fields, view.connection), view.state.pks[rows])
     if len(records) != len(rows):
         raise DamagedError("points.sqlite lacks points that it says are there")
-    columns = dict(zip(names, zip(*records, strict=True) if records else repeat(()), strict=False))
+    vectors = {name: vectors_read(view, rows, name) for name in fields.vectors} or None
+    return _points(records, fields, vectors)
+
+
+def fetch_few(connection: apsw.Connection, ids: Sequence[PointId], fields: Fields) -> Points | None:
+    """The points with these ids, at most FEW, in that order, without vectors; by one statement,
+    which needs no transaction and no state in memory. None if that can't tell: if the collection is
+    deleted, or none of the ids is there."""
+    keys = {to_key(one): one for one in ids}
+    if isinstance(ids, ShownIds):
+        integers = {to_key(int(one)): one for one in ids if shows_an_integer(one)}
+        keys = {**integers, **keys}
+    marks = ", ".join("?" * len(keys))
+    query = f"SELECT (SELECT dropped FROM head), {_columns(fields, connection)} FROM points"
+    found = select(connection, f"{query} WHERE id IN ({marks})", *keys)
+    if not found or found[0][0]:
+        return None
+    records = {keys[record[1]]: record[1:] for record in _texts_last(found)}
+    return _points([records[one] for one in ids if one in records], fields, None)
+
+
+def _texts_last(found: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Records, in which an id that is a string comes behind the integer that is shown so."""
+    return sorted(found, key=lambda record: isinstance(record[1], str))
+
+
+def _points(
+    records: Sequence[tuple[Any, ...]], fields: Fields, vectors: dict[str, VectorsRead] | None
+) -> Points:
+    """Points of the records that `_columns` names."""
+    columns = iter(zip(*records, strict=True) if records else repeat(()))
     return Points(
-        _ids(columns["id"]),
-        decode_payloads(columns["payload"]) if fields.payload else None,
-        _texts(columns["document"], "document") if fields.document else None,
-        _texts(columns["uri"], "uri") if fields.uri else None,
-        {name: vectors_read(view, rows, name) for name in fields.vectors} or None,
-        np.array(columns["version"], np.int64) if fields.version else None,
+        _ids(next(columns)),
+        decode_payloads(next(columns)) if fields.payload else None,
+        _texts(next(columns), "document") if fields.document else None,
+        _texts(next(columns), "uri") if fields.uri else None,
+        vectors,
+        np.array(next(columns), np.int64) if fields.version else None,
     )
 
 
@@ -59,22 +91,16 @@ def _part(points: Points, span: slice) -> Points:
     )
 
 
-def _names(fields: Fields, view: AnyView) -> tuple[tuple[str, ...], str]:
-    """The columns to read, one by one and as SQL."""
-    wanted = fields.payload, fields.document, fields.uri
-    if not fields.version:
-        return _columns(wanted, "")
-    return _columns(wanted, "version" if has_versions(view.connection) else "0")
+def _columns(fields: Fields, connection: apsw.Connection) -> str:
+    """The columns to read, in the order of `Points`."""
+    version = fields.version and ("version" if has_versions(connection) else "0")
+    return _listed(fields.payload, fields.document, fields.uri, version or "")
 
 
 @lru_cache(maxsize=64)
-def _columns(wanted: tuple[bool, bool, bool], version: str) -> tuple[tuple[str, ...], str]:
-    """Beside the id those of payload, document and uri that are wanted, and what stands for the
-    version, nothing where it isn't wanted."""
-    names = ["id", *compress(("payload", "document", "uri"), wanted)]
-    if not version:
-        return tuple(names), ", ".join(names)
-    return (*names, "version"), ", ".join([*names, version])
+def _listed(payload: bool, document: bool, uri: bool, version: str) -> str:
+    wanted = True, payload, document, uri, version
+    return ", ".join(compress(("id", "payload", "document", "uri", version), wanted))
 
 
 def _ids(keys: Sequence[Any]) -> list[PointId]:

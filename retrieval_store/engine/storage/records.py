@@ -34,7 +34,7 @@ def read_records(
 
 def read_many(connection: apsw.Connection, columns: str, pks: Ints) -> list[tuple[Any, ...]]:
     """The same at once, of all points with these pks."""
-    if len(pks) > ROWS_AT_ONCE:
+    if not 0 < len(pks) <= ROWS_AT_ONCE:
         return list(chain.from_iterable(read_records(connection, columns, pks)))
     query = f"SELECT {columns} FROM carray(?) CROSS JOIN points ON pk = value"
     return select(connection, query, apsw.carray(np.ascontiguousarray(pks, np.int64)))

@@ -31,7 +31,7 @@ from retrieval_store.base.metrics import METRICS, Metric
 from retrieval_store.engine.database.guards import Format
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
-from retrieval_store.interface.points import PointId
+from retrieval_store.interface.points import PointId, ShownIds
 from retrieval_store.interface.spaces import KINDS, Kind, NewSpace
 
 
@@ -282,24 +282,24 @@ def to_id(key: str | int) -> PointId:
 
 def pks_of_ids(connection: apsw.Connection, ids: Sequence[PointId]) -> dict[PointId, int]:
     """id → pk for those of the ids that exist; any strings and integers may be asked for."""
-    texts = [one for one in ids if isinstance(one, str)]
+    if isinstance(ids, ShownIds):
+        texts = _pks_of_texts(connection, ids)
+        return {**texts, **pks_of_shown_integers(connection, ids, texts)}
+    strings = [one for one in ids if isinstance(one, str)]
     numbers = [one for one in ids if not isinstance(one, str)]
-    return {**_pks_of_texts(connection, texts), **_pks_of_numbers(connection, numbers)}
+    return {**_pks_of_texts(connection, strings), **_pks_of_numbers(connection, numbers)}
 
 
-def resolve_ids(connection: apsw.Connection, ids: Sequence[str]) -> Sequence[PointId]:
-    """The ids that points have which show as these strings: an integer for the string that it shows
-    as, where no point has that as it is."""
-    digits = [one for one in ids if shows_an_integer(one)]
+def pks_of_shown_integers(
+    connection: apsw.Connection, ids: ShownIds, texts: Container[PointId] = ()
+) -> dict[PointId, int]:
+    """id → pk for those of the ids, except `texts`, as which integers are shown that points have as
+    their ids."""
+    digits = [one for one in ids if one not in texts and shows_an_integer(one)]
     if not digits or not _has_integers(connection):
-        return ids
-    texts = _pks_of_texts(connection, digits)
-    numbers = _pks_of_numbers(connection, [int(one) for one in digits if one not in texts])
-    return [_kept(one, numbers) for one in ids] if numbers else ids
-
-
-def _kept(shown: str, numbers: Container[PointId]) -> PointId:
-    return int(shown) if shows_an_integer(shown) and int(shown) in numbers else shown
+        return {}
+    found = _pks_of_numbers(connection, [int(one) for one in digits])
+    return {str(number): pk for number, pk in found.items()}
 
 
 def _has_integers(connection: apsw.Connection) -> bool:

@@ -42,6 +42,7 @@ from retrieval_store.engine.storage.schema import (
     Space,
     named_space,
     pks_of_ids,
+    pks_of_shown_integers,
     read_spaces,
     to_key,
     write_head,
@@ -62,6 +63,7 @@ from retrieval_store.interface.points import (
     PointBatch,
     PointId,
     PutResult,
+    ShownIds,
     Vectors,
     WriteRules,
     merged,
@@ -160,8 +162,11 @@ def delete_vectors(write: Write, pks: Ints, spaces: Iterable[Space], known: Know
 def _pks(connection: apsw.Connection, batch: PointBatch, rules: WriteRules) -> Ints:
     """(n,) the pks of the points of a batch, -1 for points that don't exist. With rules that refuse
     existing points and insert others nothing is looked up, all are -1: SQLite's unique ids find
-    the existing ones."""
+    the existing ones, but those that are integers and given as strings."""
     if rules.on_existing == "refuse" and rules.on_missing == "insert":
+        shown = batch.ids if isinstance(batch.ids, ShownIds) else ShownIds()
+        if integers := pks_of_shown_integers(connection, shown):
+            raise _exist(integers)
         return np.full(len(batch.ids), -1, np.int64)
     known = pks_of_ids(connection, batch.ids)
     pks = np.array([known.get(point_id, -1) for point_id in batch.ids], np.int64)

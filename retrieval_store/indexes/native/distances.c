@@ -44,6 +44,18 @@ static double by_product(const float *row, const float *query, int64_t dimension
     return all_of(sums);
 }
 
+double length_of(const float *vector, int64_t dimension)
+{
+    double length;
+    by_product(vector, vector, dimension, &length);
+    return length;
+}
+
+EXPORTED double rs_length(const float *vector, int64_t dimension)
+{
+    return length_of(vector, dimension);
+}
+
 static double distance_of(const Distances *wanted, const float *row)
 {
     double length, product;

@@ -60,6 +60,10 @@ static int has_dotprod(void)
 }
 #endif
 
+/* Of a query: as SAFE_LENGTHS in ../exact.py. */
+#define LEAST_LENGTH 1e-12
+#define GREATEST_LENGTH 1e12
+
 /* The sets of this processor, the best first. */
 static const InstructionSet *set_at(int64_t number)
 {
@@ -94,6 +98,11 @@ EXPORTED int rs_scan(const InstructionSet *set, Scan *scan) { return set->scan(s
 /* When all vectors have been looked at, the rows found are decided. */
 EXPORTED int rs_scan_floats(const InstructionSet *set, FloatScan *scan)
 {
+    if (scan->row == 0) {
+        scan->length = length_of(scan->query, scan->dimension);
+        if (scan->length != 0 && !(scan->length >= LEAST_LENGTH && scan->length <= GREATEST_LENGTH))
+            return UNSAFE;
+    }
     int state = set->scan_floats(scan);
     if (state != DONE || scan->sought->hard)
         return state;

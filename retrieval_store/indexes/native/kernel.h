@@ -17,7 +17,7 @@ enum of_row { SCALE, RESIDUAL, SIDE, REACH, OF_ROW };
 
 enum metric { COSINE, PRODUCT, L2, L1 };
 enum datatype { FLOAT32, FLOAT16, UINT8 };
-enum state { DONE, MORE, OUTSIDE };
+enum state { DONE, MORE, OUTSIDE, UNSAFE };
 
 /* Codes of rows in one frame. Row r is the r % BLOCK-th of the block r / BLOCK.
    high: [blocks][chunks][BLOCK][4] bytes, the upper four bits of the numbers: of chunk j the byte b
@@ -71,8 +71,9 @@ typedef struct {
 
 /* A search by the vectors themselves. rows: [row_count][dimension] of the datatype; slots: [count] of
    the rows to look at, or NULL for the first `count`; room: [dimension], for a row as float32; length:
-   of the query; row: where it goes on; work: how many numbers one call looks at, about. OUTSIDE is
-   returned where there is no row for a slot. */
+   of the query, filled in by the first call; row: where it goes on; work: how many numbers one call
+   looks at, about. OUTSIDE is returned where there is no row for a slot, UNSAFE where the query is so
+   long or short that float32 might over- or underflow. */
 typedef struct {
     const void *rows;
     const int64_t *slots;
@@ -141,6 +142,9 @@ typedef struct {
 /* found.c: what all searches do with a row that may be near. */
 void take(Sought *sought, int64_t slot, double lower, double upper);
 void drop_below_floor(Sought *sought);
+
+/* distances.c: the length of a vector, in float64. */
+double length_of(const float *vector, int64_t dimension);
 
 /* distances.c: decide by distances in float64 which of the rows that may be near are nearest. */
 int decide(const Distances *wanted, Sought *sought);

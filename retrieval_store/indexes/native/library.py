@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.arrays import Bytes
+from retrieval_store.base.arrays import Bytes, Matrix
 from retrieval_store.base.logs import log_of
 from retrieval_store.errors import InvalidArgumentError
 
@@ -75,14 +75,14 @@ def chunks_of(dimension: int) -> int:
 
 
 PATH = Path(__file__).with_name("kernel.dll" if os.name == "nt" else "kernel.so")
-DONE, MORE = 0, 1  # what a search returns that is through, or isn't
+DONE, MORE, OUTSIDE, UNSAFE = range(4)  # what a search returns; see native/kernel.h
 REMEDY = (
     "install the package anew where there is a C compiler (gcc, clang, or Visual Studio's), "
     "or from a wheel"
 )
 FUNCTIONS = (
     *("rs_version", "rs_set", "rs_set_name", "rs_scan", "rs_scan_floats", "rs_distances"),
-    *("rs_decide", "rs_turn", "rs_encode", "rs_gather"),
+    *("rs_decide", "rs_length", "rs_turn", "rs_encode", "rs_gather"),
 )
 
 _log = log_of("files")
@@ -100,7 +100,9 @@ class Kernel:
         self.use(self.names[0] if chosen is None else chosen)
         self._scan, self._scan_floats = library.rs_scan, library.rs_scan_floats
         self._distances, self._turn = library.rs_distances, library.rs_turn
-        self._decide = library.rs_decide
+        self._decide, self._length = library.rs_decide, library.rs_length
+        self._length.argtypes = [ctypes.c_void_p, ctypes.c_int64]
+        self._length.restype = ctypes.c_double
         self._encode, self._gather = library.rs_encode, library.rs_gather
         for function in (self._scan, self._scan_floats, self._decide):
             function.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
@@ -126,13 +128,19 @@ class Kernel:
         while self._scan(self._set, scan) == MORE:
             pass
 
-    def scan_floats(self, scan: int) -> None:
+    def scan_floats(self, scan: int) -> bool:
         """Look at vectors, as the FLOAT_SCAN at this address says, and decide about those that may
-        be near; IndexError for slots of no row."""
+        be near; whether the length of the query allows it. IndexError for slots of no row."""
         while (state := self._scan_floats(self._set, scan)) == MORE:
             pass
-        if state != DONE:
+        if state == OUTSIDE:
             raise IndexError("a slot lies outside of the vectors")
+        return bool(state == DONE)
+
+    def length(self, vector: Matrix) -> float:
+        """The length of a vector that lies in one piece, in float64."""
+        length: float = self._length(address(vector), len(vector))
+        return length
 
     def distances(self, wanted: Bytes) -> None:
         """Fill in the distances of a DISTANCES; IndexError for slots of no row."""

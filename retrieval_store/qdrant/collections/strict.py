@@ -18,7 +18,6 @@ from retrieval_store.interface.points import NonDenseVectors, Vectors
 from retrieval_store.qdrant.collections.configuration import hnsw_of
 from retrieval_store.qdrant.collections.indexed import Use, conditions_of, serves, unserved
 from retrieval_store.qdrant.collections.opened import Opened
-from retrieval_store.qdrant.filters.indexes import by_path
 from retrieval_store.qdrant.filters.paths import parse_path
 from retrieval_store.qdrant.refusals import Refused
 
@@ -111,7 +110,7 @@ def check_filter(opened: Opened, given: Any, updating: bool = False) -> None:
         _check_condition(strict, condition)
     allowed = strict.unindexed_filtering_update if updating else strict.unindexed_filtering_retrieve
     if allowed is False and isinstance(given, models.Filter):
-        found = unserved(given, by_path(opened.configuration.indexes))
+        found = unserved(given, opened.configuration.indexes_by_path)
         if found is not None:
             _refuse_unindexed(*found)
 
@@ -134,7 +133,7 @@ def check_key(opened: Opened, key: str, uses: Sequence[Use]) -> None:
     if opened.configuration.strict.unindexed_filtering_retrieve is not False:
         return
     path = parse_path(key)
-    if not serves(by_path(opened.configuration.indexes).get(path), uses):
+    if not serves(opened.configuration.indexes_by_path.get(path), uses):
         _refuse_unindexed(path, uses)
 
 

@@ -198,9 +198,11 @@ def _shown_column(vector: Vector, points: Points) -> list[Any]:
     if isinstance(column, np.ndarray):
         if not column.shape[1]:
             return [None] * len(points.ids)
-        there = ~np.isnan(column[:, 0])
+        lacking = np.isnan(column[:, 0])
         rows = _listed(vector, normalised(vector, column))
-        return [row if is_there else None for row, is_there in zip(rows, there, strict=True)]
+        for i in np.flatnonzero(lacking).tolist():
+            rows[i] = None
+        return rows
     return [None if one is None else _shown_special(vector, one) for one in column]
 
 
@@ -222,6 +224,8 @@ def normalised(vector: Vector, matrix: Matrix) -> Matrix:
     """The rows at length 1, where a server keeps them so; zeros stay zeros."""
     if not vector.is_normalised:
         return matrix
-    lengths = np.linalg.norm(matrix.astype(np.float64), axis=1, keepdims=True)
-    scaled: Matrix = (matrix / np.where(lengths == 0.0, 1.0, lengths)).astype(np.float32)
-    return scaled
+    wide = matrix.astype(np.float64)
+    lengths = np.sqrt(np.add.reduce(wide * wide, axis=1, keepdims=True))  # as np.linalg.norm does
+    lengths[lengths == 0.0] = 1.0
+    wide /= lengths
+    return wide.astype(np.float32)

@@ -25,7 +25,7 @@ MODELS = (  # arguments that are models, or have some in a list
     *("vectors_config", "sparse_vectors_config", "vector_name_config", "field_schema"),
     *("strict_mode_config", "collection_params", "shard_key_selector", *SELECTORS),
 )
-FLAGS = {bool, type(None)}  # what most of these are
+PLAIN = {type(None), bool, int, float, str}  # most arguments, in which there are no dicts
 WRITTEN = ("upsert", "update_vectors", "upload_points")  # whose points are no selector
 
 
@@ -38,7 +38,7 @@ def reading_models(method: Method) -> Method:
     @functools.wraps(method)
     def reading(*args: Any, **kwargs: Any) -> Any:
         for argument, value in kwargs.items():
-            if argument in named and type(value) not in FLAGS and _has_dicts(argument, value):
+            if type(value) not in PLAIN and argument in named and _has_dicts(argument, value):
                 kwargs[argument] = _as_model(name, argument, value)
         return method(*args, **kwargs)
 

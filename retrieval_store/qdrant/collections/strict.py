@@ -5,7 +5,7 @@ when a collection is made, or first written to by this process, and again at eve
 is compared: counting for each would cost more than the writes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,7 +92,7 @@ def check_scan(opened: Opened, name: str, given: Any) -> None:
 
 
 def _names_a_tenant(opened: Opened, given: Any) -> bool:
-    keys = (getattr(one, "key", None) for one in _conditions(given))
+    keys = (getattr(one, "key", None) for one in conditions_in(given))
     indexes = opened.configuration.indexes
     return any(getattr(indexes.get(key or ""), "is_tenant", None) for key in keys)
 
@@ -147,17 +147,19 @@ def _refuse_unindexed(path: Steps, uses: Sequence[Use]) -> None:
 
 def conditions_in(given: Any) -> list[Any]:
     """The conditions in a filter and in those within it."""
-    return list(_conditions(given))
+    found: list[Any] = []
+    _collect(given, found)
+    return found
 
 
-def _conditions(given: Any) -> Iterator[Any]:
+def _collect(given: Any, found: list[Any]) -> None:
     if isinstance(given, models.Filter):
         for one in conditions_of(given):
-            yield from _conditions(one)
+            _collect(one, found)
     elif isinstance(given, models.NestedCondition):
-        yield from _conditions(given.nested.filter)
+        _collect(given.nested.filter, found)
     elif given is not None:
-        yield given
+        found.append(given)
 
 
 def _size(condition: Any) -> int:

@@ -5,6 +5,7 @@ here, when it is shown.
 """
 
 import math
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -78,6 +79,16 @@ def _as_floats(given: Any) -> Matrix:
         return np.array(given, np.float32, order="C")
 
 
+def _as_row(given: Any) -> Matrix:
+    """(1, n) The same for one vector; a list of numbers, as most are, takes half the time so."""
+    if type(given) is not list:
+        return _as_floats([given])
+    try:
+        return np.frombuffer(array("f", given), np.float32)[None]
+    except (TypeError, ValueError, OverflowError):  # which numpy may yet read, or tells as it does
+        return _as_floats([given])
+
+
 def _matrix(vector: Vector, vectors: Any) -> Matrix:
     try:
         matrix = _as_floats(vectors)
@@ -94,7 +105,7 @@ def _matrix(vector: Vector, vectors: Any) -> Matrix:
 def dense_vector(vector: Vector, given: Any) -> Matrix:
     """(1, dim) One vector, checked."""
     try:
-        row = _as_floats([given])
+        row = _as_row(given)
     except (ValueError, TypeError):
         row = None
     if row is None or row.ndim != 2:

@@ -78,16 +78,22 @@ class OwnModels(Embedder):
         return super().embed(model_name, texts, images, options, is_query, batch_size)
 
 
-class QueryInspector(Inspector):
-    """qdrant-client's, which looks for what is to be embedded, but not into a vector of a query:
-    the most frequent query has nothing else, and looking takes as long as to read it."""
+class NumbersInspector(Inspector):
+    """qdrant-client's, which looks for what is to be embedded; but not where it would find numbers
+    alone, as in most queries and points, since looking takes longer than reading them."""
 
     def inspect(self, points: Any) -> bool:
         if points is None:
             return False
-        if type(points) is models.NearestQuery and type(points.nearest) is list:
-            return False
-        return bool(super().inspect(points))
+        given = points if type(points) is list else (points,)
+        return not all(map(_has_numbers, given)) and bool(super().inspect(points))
+
+
+def _has_numbers(model: Any) -> bool:
+    """Whether it is a query or a point that has no vector but one in numbers."""
+    if type(model) is models.PointStruct:
+        return type(model.vector) is list
+    return type(model) is models.NearestQuery and type(model.nearest) is list
 
 
 class ResolvesInPlace:

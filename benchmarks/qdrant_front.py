@@ -1,13 +1,14 @@
 """Figures of Qdrant's client on our engine, beside its own local mode and our other ways to ask.
 
     python benchmarks/qdrant_front.py [--points 20000] [--dimension 128] [--folder PATH]
-                                      [--output FOLDER]
+                                      [--output FOLDER] [--doors]
 
 The same points and calls go to our QdrantClient and to qdrant_client's, both with `path=`, and
 where it says so to Collection and to the engine, on the same files. What is compared is asked in
 turns, in one run, and what takes little several times in each turn, as who uses it does; figures
 are medians. Filters have a value that none before had, so that no cache helps, but where they are
-called repeated. Prints JSON, and writes it.
+called repeated. Prints JSON, and writes it. With --doors only our own ways to ask are compared,
+which takes seconds, and nothing is written.
 """
 
 import argparse
@@ -138,6 +139,14 @@ class Bench:
             ).items()
         }
 
+    def fill(self) -> None:
+        """Everything in ours alone."""
+        for start in range(0, len(self.vectors), BATCH):
+            ids = list(range(start, min(start + BATCH, len(self.vectors))))
+            payloads = [payload_of(i) for i in ids]
+            vectors = self.vectors[ids].tolist()
+            self.front.upsert(NAME, m.Batch(ids=ids, vectors=vectors, payloads=payloads))
+
     def compared(self, call: Callable[[Any, int], object]) -> dict[str, float]:
         """A call of both clients."""
         others: dict[str, Call] = {"local mode": lambda i: call(self.local, i)}
@@ -227,6 +236,55 @@ class Bench:
             ),
         }
 
+    def short_calls(self) -> dict[str, Any]:
+        """Calls of both our fronts that take so little that what a front does itself shows."""
+        things, front, points = self.client.get_collection(NAME), self.front, len(self.vectors)
+        everything: Any = ["metadatas", "documents", "embeddings"]
+
+        def ten(i: int) -> list[int]:
+            return [(i * 97 + j * 13) % points for j in range(10)]
+
+        def texts(i: int) -> list[str]:
+            return [str(one) for one in ten(i)]
+
+        def point(i: int) -> list[m.PointStruct]:
+            return [m.PointStruct(id=i, vector=self.lists[i], payload={"n": i})]
+
+        calls: dict[str, tuple[Call, str, Call]] = {
+            "retrieve of ten": (
+                lambda i: front.retrieve(NAME, ten(i)),
+                "Collection.get",
+                lambda i: things.get(ids=texts(i)),
+            ),
+            "retrieve of ten, with vectors": (
+                lambda i: front.retrieve(NAME, ten(i), with_vectors=True),
+                "Collection.get",
+                lambda i: things.get(ids=texts(i), include=everything),
+            ),
+            "scroll of ten": (
+                lambda i: front.scroll(NAME, limit=10),
+                "Collection.get",
+                lambda i: things.get(limit=10),
+            ),
+            "count": (lambda i: front.count(NAME), "Collection.count", lambda i: things.count()),
+            "upsert of one": (
+                lambda i: front.upsert(NAME, point(i)),
+                "Collection.upsert",
+                lambda i: things.upsert(
+                    ids=[str(i)], embeddings=[self.lists[i]], metadatas=[{"n": i}]
+                ),
+            ),
+            "payload of one": (
+                lambda i: front.set_payload(NAME, {"n": i}, points=[i]),
+                "Collection.update",
+                lambda i: things.update(ids=[str(i)], metadatas=[{"n": i}]),
+            ),
+        }
+        return {
+            name: inverted(beside(ours, {other: theirs}, 2 * self.rounds))
+            for name, (ours, other, theirs) in calls.items()
+        }
+
     def kinds(self) -> dict[str, Any]:
         """Every other kind of query / a plain one."""
         return {
@@ -314,11 +372,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--folder", help="where the stores are made (default: a temporary folder)")
     parser.add_argument("--output", type=Path, default=Path("benchmark-results"))
+    parser.add_argument("--doors", action="store_true", help="compare only our own ways to ask")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # local mode says that it is for few points
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         bench = Bench(Path(folder), options.points, options.dimension, options.rounds)
+        if options.doors:
+            bench.fill()
+            print(json.dumps(bench.layers() | bench.short_calls(), indent=1))
+            bench.close()
+            return
         figures["upsert"] = bench.ingest()
         gc.collect()
         gc.freeze()  # what local mode holds in memory is no burden of ours
@@ -328,6 +392,7 @@ def main() -> None:
         figures["with payload indexes"] = bench.reading() | bench.filtered()
         figures["by three doors"] = bench.layers()
         figures["beside a plain query"] = bench.kinds()
+        figures["by three doors"] |= bench.short_calls()  # the last, since some of them write
         bench.close()
     figures["late interaction"] = late_interaction(options.points, options.rounds)
     print(json.dumps(figures, indent=1))

@@ -407,7 +407,9 @@ class Store:
     def _read(self, look: Callable[[Entries], T]) -> T:
         """What `look` returns, given the catalog without collections whose deletion was
         interrupted. Mostly there are none, which the same transaction tells."""
-        found = self._catalog.read(lambda entries: () if entries.flagged() else (look(entries),))
+        found = self._catalog.read(
+            lambda entries: () if entries.has_flagged() else (look(entries),)
+        )
         return found[0] if found else self._catalog.read(look, without=self._finish_drops())
 
     def _finish_drops(self) -> list[str]:

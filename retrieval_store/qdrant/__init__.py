@@ -5,8 +5,9 @@ what these answer as models again. It translates, and holds no search. `client` 
 are the classes that users make, `opening` says whether they mean a store here; `embedded` has the
 methods, `snapshots` those of files, and `inference` makes vectors of texts; `collections`, `points`
 and `queries` are rooms for what these need; `serialised` checks JSON; `filters` is the dialect of
-filters, `tokens` splits texts; `refusals` says what is refused. It may use `places`, `plugins`,
-`embeddings`, `interface`, `filters`, `indexes`, `base` and `errors`, and wants qdrant-client."""
+filters, `tokens` splits texts; `refusals` says what is refused, and `instances` makes models of
+values that are valid. It may use `places`, `plugins`, `embeddings`, `interface`, `filters`,
+`indexes`, `base` and `errors`, and wants qdrant-client."""
 
 from retrieval_store.base.telemetry import telemetry_off
 

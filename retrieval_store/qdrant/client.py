@@ -10,6 +10,7 @@ from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.qdrant.embedded import Embedded
 from retrieval_store.qdrant.inference import (
     InferenceEmbedder,
+    NumbersInspector,
     ResolvesInPlace,
     is_ours,
     size_of,
@@ -44,6 +45,7 @@ class QdrantClient(ResolvesInPlace, qdrant_client.QdrantClient):
             raise
         self._init_options.update(options.named)
         self._client = Embedded(session, lock)
+        self._inference_inspector = NumbersInspector(self._inference_inspector.parser)
         self._model_embedder = InferenceEmbedder(self._inference_inspector.parser)
 
     def get_embedding_size(self, model_name: str) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 from qdrant_client import models
 from qdrant_client.embed.embedder import Embedder
 from qdrant_client.embed.model_embedder import ModelEmbedder, ModelEmbedderWorker
+from qdrant_client.embed.type_inspector import Inspector
 
 from retrieval_store import plugins
 from retrieval_store.base.json_values import shown
@@ -77,10 +78,28 @@ class OwnModels(Embedder):
         return super().embed(model_name, texts, images, options, is_query, batch_size)
 
 
+class NumbersInspector(Inspector):
+    """qdrant-client's, which looks for what is to be embedded; but not where it would find numbers
+    alone, as in most queries and points, since looking takes longer than reading them."""
+
+    def inspect(self, points: Any) -> bool:
+        if points is None:
+            return False
+        given = points if type(points) is list else (points,)
+        return not all(map(_has_numbers, given)) and bool(super().inspect(points))
+
+
+def _has_numbers(model: Any) -> bool:
+    """Whether it is a query or a point that has no vector but one in numbers."""
+    if type(model) is models.PointStruct:
+        return type(model.vector) is list
+    return type(model) is models.NearestQuery and type(model.nearest) is list
+
+
 class ResolvesInPlace:
-    """Queries of a batch as the client makes them uniform, but of requests that aren't copied with
-    all that is in them, which takes longer than to answer them. What embeds texts in one copies it.
-    """
+    """Queries as the client makes them uniform: those of a batch without copying requests with all
+    that is in them, which takes longer than to answer them (what embeds texts in one copies it);
+    and a vector without looking first for what else it could be."""
 
     def _resolve_query_request(self, query: Any) -> Any:
         if not isinstance(query, models.QueryRequest):
@@ -89,6 +108,8 @@ class ResolvesInPlace:
 
     def _resolve_query(self, query: Any) -> Any:
         try:
+            if type(query) is list:
+                return models.NearestQuery(nearest=query)
             return super()._resolve_query(query)  # type: ignore[misc]
         except ValueError as error:  # pydantic's, of numbers too large for any float, are such
             raise malformed(

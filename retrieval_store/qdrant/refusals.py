@@ -111,6 +111,11 @@ def answering(method: Method) -> Method:
     @functools.wraps(method)
     def answered(*args: Any, **kwargs: Any) -> Any:
         try:
+            try:
+                return method(*args, **kwargs)
+            except NotFoundError as error:
+                if not error.was_there or not _is_repeatable(*args, *kwargs.values()):
+                    raise
             return again(*args, **kwargs)
         except (Refused, ClientClosedError):
             raise
@@ -129,9 +134,8 @@ def answering(method: Method) -> Method:
 
     def again(*args: Any, **kwargs: Any) -> Any:
         """What the method answers, of the collection that has taken the place of the one that it
-        was asked of, if need be."""
-        repeatable = not any(isinstance(one, Iterator) for one in (*args, *kwargs.values()))
-        for _ in range(REPLACED_AT_MOST if repeatable else 0):
+        was asked of."""
+        for _ in range(REPLACED_AT_MOST - 1):
             try:
                 return method(*args, **kwargs)
             except NotFoundError as error:
@@ -147,6 +151,11 @@ def answering(method: Method) -> Method:
             raise refusal from error
 
     return cast(Method, answered)
+
+
+def _is_repeatable(*arguments: Any) -> bool:
+    """Whether a call with these arguments can be made once more: an iterator is read once."""
+    return not any(isinstance(one, Iterator) for one in arguments)
 
 
 def _refusal(name: str, arguments: Mapping[str, Any]) -> Refused | None:

@@ -25,6 +25,7 @@ MODELS = (  # arguments that are models, or have some in a list
     *("vectors_config", "sparse_vectors_config", "vector_name_config", "field_schema"),
     *("strict_mode_config", "collection_params", "shard_key_selector", *SELECTORS),
 )
+PLAIN = {type(None), bool, int, float, str}  # most arguments, in which there are no dicts
 WRITTEN = ("upsert", "update_vectors", "upload_points")  # whose points are no selector
 
 
@@ -32,13 +33,12 @@ def reading_models(method: Method) -> Method:
     """A method that takes dicts where models are wanted, as qdrant-client's own does, which sends
     them as they are. Refused is what is none of the models there may be, or has other words."""
     name = method.__name__
-    named = [one for one in MODELS if one not in SELECTORS or name not in WRITTEN]
+    named = frozenset(MODELS) - (frozenset(SELECTORS) if name in WRITTEN else frozenset())
 
     @functools.wraps(method)
     def reading(*args: Any, **kwargs: Any) -> Any:
-        for argument in named:
-            value = kwargs.get(argument)
-            if _has_dicts(argument, value):
+        for argument, value in kwargs.items():
+            if type(value) not in PLAIN and argument in named and _has_dicts(argument, value):
                 kwargs[argument] = _as_model(name, argument, value)
         return method(*args, **kwargs)
 

@@ -2,7 +2,7 @@
 
 from retrieval_store.engine.store import Store
 from retrieval_store.interface.points import Fields, PointBatch, WriteRules
-from retrieval_store.qdrant.filters.indexes import parse_facet, parse_order
+from retrieval_store.qdrant.filters.indexes import by_path, parse_facet, parse_order
 from retrieval_store.qdrant.filters.parsing import parse_filter, parse_id
 
 PAYLOADS = Fields(payload=True, document=False, uri=False)
@@ -38,18 +38,18 @@ class Payloads:
 
     def found(self, given):
         """The ids of the points that a filter lets through, in their order."""
-        points = self.points.get(None, parse_filter(given, self.indexes), None, 0, IDS)
+        points = self.points.get(None, parse_filter(given, by_path(self.indexes)), None, 0, IDS)
         return sorted(points.ids, key=lambda one: (isinstance(one, str), one))
 
     def facet(self, key, given=None):
         """Values with how many points have them."""
-        at = parse_facet(key, self.indexes)
-        return self.points.facet(at, parse_filter(given, self.indexes))
+        at = parse_facet(key, by_path(self.indexes))
+        return self.points.facet(at, parse_filter(given, by_path(self.indexes)))
 
     def ordered(self, by, limit=10, given=None):
         """Points, and by which of their values they come."""
-        order = parse_order(by, self.indexes)
-        expression = parse_filter(given, self.indexes)
+        order = parse_order(by, by_path(self.indexes))
+        expression = parse_filter(given, by_path(self.indexes))
         return self.points.ordered(
             order.at, expression, limit, order.descending, order.start, PAYLOADS
         )

@@ -23,6 +23,7 @@ from retrieval_store.filters.expression import (
     TextRange,
 )
 from retrieval_store.filters.predicate import Candidate, fulfils
+from retrieval_store.qdrant.filters.indexes import by_path
 from retrieval_store.qdrant.filters.parsing import parse_filter
 from tests.helpers.filter_strategies import EXAMPLES
 from tests.qdrant import strategies
@@ -42,7 +43,7 @@ loose = st.one_of(
 )
 # Deferred, since what describes these would be long.
 exact = st.deferred(
-    lambda: st.builds(parse_filter, strategies.filters_of_texts, strategies.indexes)
+    lambda: st.builds(parse_filter, strategies.filters_of_texts, strategies.indexes.map(by_path))
 )
 
 

@@ -1,13 +1,18 @@
 """Arguments that aren't what they should be are refused, by name; nothing of them is written, and
 nobody is told that the store is damaged."""
 
+import math
 import threading
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 import retrieval_store
 from retrieval_store.qdrant import QdrantClient, Refused, models
+from retrieval_store.qdrant.collections.configuration import Vector
+from retrieval_store.qdrant.points.vectors import dense_vector
 
 PLANE = models.VectorParams(size=2, distance=models.Distance.DOT)
 OTHER = models.HnswConfigDiff(m=3)
@@ -240,3 +245,25 @@ def test_a_snapshot_is_found_by_its_path_and_both_ways_to_write_its_uri(filled, 
         filled.delete(name, [1])
         filled.recover_snapshot(name, location)
         assert filled.count(name).count == 1
+
+
+ODD = [1e-46, 1e39, -1e300, 3.4028235e38, 3.4028236e38, math.inf, math.nan, 2**70, True, -0.0]
+
+
+@given(st.lists(st.floats() | st.integers() | st.booleans() | st.sampled_from(ODD), min_size=3))
+@example([1.0, "2", "x"])
+@example([1.0, "2", "3"])
+@example([1.0, None, 2.0])
+@example([1.0, [2.0], 3.0])
+@example([np.float64(1e300), np.float32(0.1), np.int64(3)])
+@example([10**400, 1.0, 2.0])
+def test_a_list_of_numbers_is_read_as_any_other_sequence_of_them(numbers):
+    vector = Vector("", "dense", "l2")
+
+    def read(given):
+        try:
+            return dense_vector(vector, given).tolist()
+        except (Refused, OverflowError) as error:
+            return type(error), getattr(error, "status_code", None)
+
+    assert read(numbers) == read(tuple(numbers))

@@ -12,7 +12,7 @@ from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.slices import InSlice
 from retrieval_store.interface.points import PointBatch, Vectors
 from retrieval_store.interface.spaces import NewSpace
-from retrieval_store.qdrant.filters.indexes import parse_facet, parse_order
+from retrieval_store.qdrant.filters.indexes import by_path, parse_facet, parse_order
 from retrieval_store.qdrant.filters.parsing import MOST_LEVELS, parse_filter
 from retrieval_store.qdrant.filters.paths import parse_path
 from retrieval_store.qdrant.refusals import Refused
@@ -219,14 +219,14 @@ def test_kept_filters_tell_nested_conditions_apart(points):
 def test_facets_need_an_index_of_values_that_are_matched(schema):
     indexes = {"v": models.PayloadSchemaType(schema)} if schema else {}
     with pytest.raises(InvalidFilterError, match="facet"):
-        parse_facet("v", indexes)
+        parse_facet("v", by_path(indexes))
 
 
 @pytest.mark.parametrize("schema", ["keyword", "bool", "geo", "uuid", "text", None])
 def test_orders_need_an_index_of_numbers(schema):
     indexes = {"v": models.PayloadSchemaType(schema)} if schema else {}
     with pytest.raises(InvalidFilterError, match="order"):
-        parse_order("v", indexes)
+        parse_order("v", by_path(indexes))
 
 
 def test_facets_count_the_points_that_a_filter_lets_through(points):

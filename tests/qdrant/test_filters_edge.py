@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from qdrant_client import models
 
 from retrieval_store.filters.predicate import Candidate, fulfils
+from retrieval_store.qdrant.filters.indexes import by_path
 from retrieval_store.qdrant.filters.parsing import parse_filter
 from tests.helpers.filter_strategies import EXAMPLES
 from tests.often import times
@@ -74,7 +75,7 @@ def test_points_asked_one_by_one_say_the_same(payloads, filters, indexes):
         if payloads:
             ours.put(payloads)
         for asked in filters:
-            expression = parse_filter(asked, indexes)
+            expression = parse_filter(asked, by_path(indexes))
             said = [i for i, p in payloads.items() if fulfils(Candidate(i, p, None), expression)]
             assert said == ours.found(asked), asked
             named = ours.points.get([*payloads], expression, None, 0, IDS)

@@ -7,17 +7,22 @@ finished.
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import apsw
 import orjson
 
-from retrieval_store.engine.database.failures import corruption_as_damage
+from retrieval_store.engine.database.failures import (
+    CORRUPTION_ERRORS,
+    corruption_as_damage,
+    corruption_error,
+)
 from retrieval_store.engine.database.guards import Format
 from retrieval_store.engine.database.pools import Database, Reason
 from retrieval_store.engine.database.transactions import select
-from retrieval_store.errors import AlreadyExistsError, NotFoundError
+from retrieval_store.errors import AlreadyExistsError, NotFoundError, RetrievalStoreError
 from retrieval_store.interface.records import CollectionRecord
 
 # Directories whose collections were never finished, or aren't yet: named before they are made.
@@ -46,6 +51,7 @@ CATALOG = Format(
     """,
 )
 T = TypeVar("T")
+_NONE = "[]"
 _WITHOUT = "WHERE id NOT IN (SELECT value FROM json_each(?))"
 # All, which SQLite counts by pages, less those without: it needn't look at each row.
 _COUNTED = """
@@ -92,7 +98,7 @@ class Entries:
     ) -> None:
         self._connection = connection
         self._path = path
-        self._without = orjson.dumps(list(without)).decode()
+        self._without = orjson.dumps(list(without)).decode() if without else _NONE
 
     def named(self, name: str) -> CollectionRecord:
         """The collection of this name; raises NotFoundError."""
@@ -159,6 +165,11 @@ class Entries:
     def flagged(self) -> list[CollectionRecord]:
         """Collections whose deletion has begun, and may have been interrupted."""
         return self._records("AND dropping")
+
+    def has_flagged(self) -> bool:
+        """Whether there are any such; asked at each use of the catalog."""
+        query = "SELECT 1 FROM collections WHERE dropping LIMIT 1"
+        return bool(select(self._connection, query))
 
     def unfinished(self) -> list[str]:
         """The ids of collections that were begun, and neither inserted nor given up."""
@@ -228,16 +239,23 @@ class Entries:
             raise AlreadyExistsError(f"alias {record.name!r} already exists")
 
     def _records(self, condition: str, *parameters: Any) -> list[CollectionRecord]:
-        query = f"SELECT id, name, settings FROM collections {_WITHOUT} {condition}"
-        with corruption_as_damage(self._path):
-            rows = select(self._connection, query, self._without, *parameters)
-            return [_record(*row) for row in rows]
+        where = "WHERE true"
+        if self._without is not _NONE:
+            where, parameters = _WITHOUT, (self._without, *parameters)
+        query = f"SELECT id, name, settings FROM collections {where} {condition}"
+        try:
+            return [_record(*row) for row in select(self._connection, query, *parameters)]
+        except RetrievalStoreError:
+            raise
+        except CORRUPTION_ERRORS as error:
+            raise corruption_error(error, self._path) from error
 
 
 def _record(collection_id: str, name: str, settings: bytes) -> CollectionRecord:
     return CollectionRecord(_checked_id(collection_id), name, orjson.loads(settings))
 
 
+@lru_cache(maxsize=1024)
 def _checked_id(collection_id: str) -> str:
     if str(uuid.UUID(collection_id)) != collection_id:  # it names a directory
         raise ValueError(f"{collection_id!r} is no id of a collection")

@@ -20,6 +20,7 @@ derived   files that can be made again from the rest: what each is, up to which 
 
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
+from weakref import WeakSet
 
 import apsw
 import numpy as np
@@ -171,10 +172,20 @@ def write_head(connection: apsw.Connection, head: Head) -> None:
     )
 
 
+# Connections to databases that were seen to have them: formats only grow, and asking takes as long
+# as reading ten points.
+_WITH_VERSIONS: "WeakSet[apsw.Connection]" = WeakSet()
+
+
 def has_versions(connection: apsw.Connection) -> bool:
     """Whether points have versions: those of formats before 5, which may be read as they are, have
     none."""
-    return bool(connection.pragma("user_version") >= 5)
+    if connection in _WITH_VERSIONS:
+        return True
+    if connection.pragma("user_version") < 5:
+        return False
+    _WITH_VERSIONS.add(connection)
+    return True
 
 
 def named_space(connection: apsw.Connection, name: str) -> Space:

@@ -20,6 +20,7 @@ from retrieval_store.indexes import EXACT, HNSW
 from retrieval_store.indexes.hnsw import DEFAULTS as HNSW_DEFAULTS
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.spaces import Kind, NewSpace, SpaceRecord
+from retrieval_store.qdrant.filters.indexes import Indexes, by_path
 
 KEY = "qdrant_front"
 UNNAMED = ""
@@ -101,6 +102,11 @@ class Configuration:
     def indexes(self) -> dict[str, Any]:
         """The payload indexes: for each key the parameters of its index."""
         return {key: index_params(schema) for key, schema in self.payload_schema.items()}
+
+    @cached_property
+    def indexes_by_path(self) -> Indexes:
+        """The same by the paths of their keys."""
+        return by_path(self.indexes)
 
     @property
     def lacks_sizes(self) -> bool:

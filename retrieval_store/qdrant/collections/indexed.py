@@ -74,13 +74,15 @@ def _asked(given: models.Filter, above: tuple[Any, ...]) -> Iterator[tuple[Steps
                 yield Steps((*above, *parse_path(of.key).steps)), EVERY
 
 
-def conditions_of(given: models.Filter) -> Iterator[Any]:
+def conditions_of(given: models.Filter) -> list[Any]:
     """The conditions that stand in a filter itself."""
+    found: list[Any] = []
     for part in (given.must, given.should, given.must_not):
         if part is not None:
-            yield from part if isinstance(part, list) else [part]
+            found += part if isinstance(part, list) else [part]
     if given.min_should is not None:
-        yield from given.min_should.conditions
+        found += given.min_should.conditions
+    return found
 
 
 def _of_field(given: models.FieldCondition) -> Iterator[Use]:

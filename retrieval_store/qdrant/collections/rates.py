@@ -108,15 +108,18 @@ def cost_of_query(given: Any) -> int:
     cost, pending = 0, [given]
     while pending:
         one = pending.pop()
-        sources = one.prefetch or []
-        pending.extend(sources if isinstance(sources, Sequence) else [sources])
-        if not sources:
+        sources = one.prefetch
+        if sources:
+            pending.extend(sources if isinstance(sources, Sequence) else [sources])
+        else:
             cost += _examples(one.query) + len(conditions_in(one.filter))
     return cost
 
 
 def _examples(query: Any) -> int:
     match query:
+        case None | models.NearestQuery():
+            return 1
         case models.RecommendQuery(recommend=asked):
             return max(1, len(asked.positive or ()) + len(asked.negative or ()))
         case models.DiscoverQuery(discover=asked):

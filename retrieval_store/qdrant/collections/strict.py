@@ -5,7 +5,7 @@ when a collection is made, or first written to by this process, and again at eve
 is compared: counting for each would cost more than the writes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,6 @@ from retrieval_store.interface.points import NonDenseVectors, Vectors
 from retrieval_store.qdrant.collections.configuration import hnsw_of
 from retrieval_store.qdrant.collections.indexed import Use, conditions_of, serves, unserved
 from retrieval_store.qdrant.collections.opened import Opened
-from retrieval_store.qdrant.filters.indexes import by_path
 from retrieval_store.qdrant.filters.paths import parse_path
 from retrieval_store.qdrant.refusals import Refused
 
@@ -93,7 +92,7 @@ def check_scan(opened: Opened, name: str, given: Any) -> None:
 
 
 def _names_a_tenant(opened: Opened, given: Any) -> bool:
-    keys = (getattr(one, "key", None) for one in _conditions(given))
+    keys = (getattr(one, "key", None) for one in conditions_in(given))
     indexes = opened.configuration.indexes
     return any(getattr(indexes.get(key or ""), "is_tenant", None) for key in keys)
 
@@ -111,7 +110,7 @@ def check_filter(opened: Opened, given: Any, updating: bool = False) -> None:
         _check_condition(strict, condition)
     allowed = strict.unindexed_filtering_update if updating else strict.unindexed_filtering_retrieve
     if allowed is False and isinstance(given, models.Filter):
-        found = unserved(given, by_path(opened.configuration.indexes))
+        found = unserved(given, opened.configuration.indexes_by_path)
         if found is not None:
             _refuse_unindexed(*found)
 
@@ -134,7 +133,7 @@ def check_key(opened: Opened, key: str, uses: Sequence[Use]) -> None:
     if opened.configuration.strict.unindexed_filtering_retrieve is not False:
         return
     path = parse_path(key)
-    if not serves(by_path(opened.configuration.indexes).get(path), uses):
+    if not serves(opened.configuration.indexes_by_path.get(path), uses):
         _refuse_unindexed(path, uses)
 
 
@@ -148,17 +147,19 @@ def _refuse_unindexed(path: Steps, uses: Sequence[Use]) -> None:
 
 def conditions_in(given: Any) -> list[Any]:
     """The conditions in a filter and in those within it."""
-    return list(_conditions(given))
+    found: list[Any] = []
+    _collect(given, found)
+    return found
 
 
-def _conditions(given: Any) -> Iterator[Any]:
+def _collect(given: Any, found: list[Any]) -> None:
     if isinstance(given, models.Filter):
         for one in conditions_of(given):
-            yield from _conditions(one)
+            _collect(one, found)
     elif isinstance(given, models.NestedCondition):
-        yield from _conditions(given.nested.filter)
+        _collect(given.nested.filter, found)
     elif given is not None:
-        yield given
+        found.append(given)
 
 
 def _size(condition: Any) -> int:

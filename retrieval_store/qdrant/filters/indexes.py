@@ -71,10 +71,10 @@ def places_at(path: Steps, index: Schema) -> PlacesAt:
     return PlacesAt(path, "geo" if kind_of(index) == "geo" else "written place")
 
 
-def parse_facet(key: str, indexes: Mapping[str, Schema]) -> ValuesAt:
+def parse_facet(key: str, indexes: Indexes) -> ValuesAt:
     """The values that a facet of a key counts."""
     path = parse_path(key)
-    index = by_path(indexes).get(path)
+    index = indexes.get(path)
     if looks_up_integers(index):
         return ValuesAt(path, "integer")
     match kind_of(index):
@@ -94,11 +94,11 @@ class Order:
     start: int | float | None
 
 
-def parse_order(given: str | models.OrderBy, indexes: Mapping[str, Schema]) -> Order:
+def parse_order(given: str | models.OrderBy, indexes: Indexes) -> Order:
     """The order of a scroll."""
     asked = models.OrderBy(key=given) if isinstance(given, str) else given
     path = parse_path(asked.key)
-    index = by_path(indexes).get(path)
+    index = indexes.get(path)
     descending = asked.direction is models.Direction.DESC
     match kind_of(index):
         case "float" | "datetime" as kind:
@@ -131,10 +131,10 @@ def parse_filled(key: str, schema: Schema) -> Expression:
             return Differs(ValuesAt(path, cast(ScalarKind, kind)), ())
 
 
-def parse_variable(name: str, indexes: Mapping[str, Schema]) -> Variable:
+def parse_variable(name: str, indexes: Indexes) -> Variable:
     """Where a formula finds a variable: in the index of just that key, or else in the payload."""
     path = parse_path(name)
-    index = by_path(indexes).get(path)
+    index = indexes.get(path)
     match kind_of(index):
         case None | "text":
             return path
@@ -144,12 +144,12 @@ def parse_variable(name: str, indexes: Mapping[str, Schema]) -> Variable:
             return ValuesAt(path, cast(ScalarKind, kind))
 
 
-def parse_scored(key: Any, indexes: Mapping[str, Schema]) -> TokensAt:
+def parse_scored(key: Any, indexes: Indexes) -> TokensAt:
     """The tokens that a query of words is ranked by."""
     if not isinstance(key, str):
         raise InvalidFilterError("a TextQuery needs using: the key whose texts it is about")
     path = parse_path(key)
-    index = by_path(indexes).get(path)
+    index = indexes.get(path)
     if kind_of(index) != "text" or getattr(index, "scoring", None) is None:
         raise InvalidFilterError(f"{key!r} has no index of texts with scoring, which it needs")
     return tokens_at(path, index)

@@ -1,6 +1,6 @@
 """Qdrant's filters as expressions: combinations, and conditions on points and on their payloads."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
@@ -25,20 +25,18 @@ from retrieval_store.qdrant.filters.conditions import (
     one_of,
     other_than,
 )
-from retrieval_store.qdrant.filters.indexes import Indexes, Schema, by_path, kind_of
+from retrieval_store.qdrant.filters.indexes import Indexes, Schema, kind_of
 from retrieval_store.qdrant.filters.paths import parse_path
 from retrieval_store.qdrant.refusals import malformed
 
 MOST_LEVELS = 64  # of filters in filters: servers read JSON of 128 levels
 
 
-def parse_filter(given: models.Filter | None, indexes: Mapping[str, Schema]) -> Expression | None:
+def parse_filter(given: models.Filter | None, indexes: Indexes) -> Expression | None:
     """The filter as an expression, None for none; InvalidFilterError for one that a server refuses.
 
-    indexes: of payloads, by key, as they are described."""
-    if given is None:
-        return None
-    return _Parser(by_path(indexes)).filter(given, 1)
+    indexes: of payloads, by path, as they are described."""
+    return None if given is None else _Parser(indexes).filter(given, 1)
 
 
 def merged(one: models.Filter | None, other: models.Filter | None) -> models.Filter | None:
@@ -80,8 +78,9 @@ class _Parser:
     def filter(self, given: models.Filter, depth: int) -> Expression:
         if depth > MOST_LEVELS:
             raise InvalidFilterError(f"the filter is nested deeper than {MOST_LEVELS} levels")
-        terms = [*self._all(given.must, depth)]
-        terms += [Not(term) for term in self._opposite()._all(given.must_not, depth)]
+        terms = self._all(given.must, depth)
+        if given.must_not is not None:
+            terms += [Not(term) for term in self._opposite()._all(given.must_not, depth)]
         should = self._all(given.should, depth)
         # To servers no alternatives are no condition on a point, but one that no element fulfils.
         if should or (self.inside and given.should is not None):
@@ -153,23 +152,25 @@ class _Parser:
     def _sizes(self, path: Steps, given: models.FieldCondition) -> Expression | None:
         """What is asked of how many values there are, which goes before all else. Where there are
         several, one that is empty or isn't null is enough, unless an index knows of all at once."""
+        if given.is_empty is None and given.is_null is None:
+            count = given.values_count
+            return None if count is None else Between(ValuesAt(path, "size"), **count.model_dump())
         sizes, nulls = ValuesAt(path, "size"), ValuesAt(path, "null")
         indexed = not self.inside and path in self.indexes
         if given.is_empty is not None:
             some = Between(sizes, gte=1)
             return some if not given.is_empty else Not(some) if indexed else Between(sizes, lt=1)
-        if given.is_null is not None:
-            null = Equals(nulls, (True,))
-            return null if given.is_null else Not(null) if indexed else Equals(nulls, (False,))
-        count = given.values_count
-        return None if count is None else Between(sizes, **count.model_dump())
+        null = Equals(nulls, (True,))
+        return null if given.is_null else Not(null) if indexed else Equals(nulls, (False,))
 
     def _index(self, path: Steps) -> Schema:
         """The index that counts: of elements of lists, which are looked at one by one, only that of
         texts does."""
+        if not self.inside:
+            return self.indexes.get(path)
         steps = tuple(step for outer in self.inside for step in outer.steps)
         index = self.indexes.get(Steps((*steps, *path.steps)))
-        return index if not self.inside or kind_of(index) == "text" else None
+        return index if kind_of(index) == "text" else None
 
 
 def parse_id(given: Any) -> int | str:
@@ -190,10 +191,10 @@ def _checked(node: Expression) -> Expression:
     return node
 
 
-def grouping_by(key: str, groups: int, size: int, indexes: Mapping[str, Schema]) -> Groups:
+def grouping_by(key: str, groups: int, size: int, indexes: Indexes) -> Groups:
     """Groups by a key, of which a server asks with conditions on its values."""
     path = parse_path(key)
-    index = by_path(indexes).get(path)
+    index = indexes.get(path)
 
     def by(condition: Callable[..., Expression]) -> Callable[[Sequence[str | int]], Expression]:
         def of(values: Sequence[str | int]) -> Expression:

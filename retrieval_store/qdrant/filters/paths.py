@@ -1,6 +1,7 @@
 """Paths as Qdrant writes them, and as steps."""
 
 import re
+from functools import lru_cache
 
 from retrieval_store.base.json_values import shortened
 from retrieval_store.errors import InvalidFilterError
@@ -13,6 +14,7 @@ _NEXT = re.compile(rf"\.{_KEY}|\[(?P<place>\d*)\]", re.ASCII)
 MOST_PLACES = 2**63
 
 
+@lru_cache(maxsize=1024)
 def parse_path(key: str) -> Steps:
     """`a.b`, `a[].b`, `a[0]`, or keys in double quotes; InvalidFilterError for what is none."""
     found, steps, place = _FIRST.match(key), [], 0

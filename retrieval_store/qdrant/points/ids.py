@@ -1,5 +1,6 @@
 """Ids of points: integers and UUIDs, and on reading whatever the other front has written."""
 
+import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -12,11 +13,15 @@ from retrieval_store.interface.points import PointId
 from retrieval_store.qdrant.collections.opened import check_shard_key
 from retrieval_store.qdrant.refusals import malformed, wrong
 
+# As `uuid.UUID` prints it, which takes four times as long as to see that nothing is to be changed.
+_CANONICAL = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 Selected: TypeAlias = tuple[list[PointId] | None, models.Filter | None]
 
 
 def id_to_write(given: Any) -> PointId:
     """An id that a point can have: an integer from 0 to 2^64-1, or a UUID in its canonical form."""
+    if type(given) is str and _CANONICAL.fullmatch(given):
+        return given
     if isinstance(given, int | np.integer) and not isinstance(given, bool):
         if 0 <= given <= INT_MAX:
             return int(given)
@@ -35,6 +40,10 @@ def id_to_write(given: Any) -> PointId:
 
 def id_to_read(given: Any) -> PointId:
     """An id that a point may have; one that `Collection` has written may be any string."""
+    if type(given) is int and 0 <= given <= INT_MAX:
+        return given
+    if type(given) is str and _CANONICAL.fullmatch(given):
+        return given
     if isinstance(given, str):
         try:
             return str(uuid.UUID(given))

@@ -37,22 +37,28 @@ def _text(payload: Payload, name: str) -> str | None:
     raise wrong(f"payload[{name!r}] is {value!r}: expected a string; the name is reserved")
 
 
-def with_reserved_keys(payload: Payload | None, document: str | None, uri: str | None) -> Payload:
-    """A payload with document and uri in it."""
-    found = {} if payload is None else payload
-    if document is None and uri is None:
-        return found
-    extra = {DOCUMENT: document, URI: uri}
-    return {**found, **{name: value for name, value in extra.items() if value is not None}}
+def with_reserved_keys(
+    payloads: Sequence[Payload | None],
+    documents: Sequence[str | None] | None,
+    uris: Sequence[str | None] | None,
+) -> list[Payload]:
+    """Payloads of some points with document and uri in them; mostly no point has any."""
+    found = [payload or {} for payload in payloads]
+    for name, texts in ((DOCUMENT, documents), (URI, uris)):
+        if texts is not None and texts.count(None) < len(texts):
+            found = [
+                payload if text is None else {**payload, name: text}
+                for payload, text in zip(found, texts, strict=True)
+            ]
+    return found
 
 
 def edited(change: Callable[[Payload], Payload]) -> Callable[[Content], Content]:
     """An edit of a payload as it shows."""
 
     def edit(content: Content) -> Content:
-        return content_of(
-            change(with_reserved_keys(content.payload, content.document, content.uri))
-        )
+        (shown,) = with_reserved_keys([content.payload], [content.document], [content.uri])
+        return content_of(change(shown))
 
     return edit
 
@@ -117,7 +123,7 @@ def _without(value: Any, path: Path) -> Any:
 def selecting(with_payload: Any) -> Shown | None:
     """What is shown of a payload; None when nothing of it is."""
     if isinstance(with_payload, bool) or with_payload is None:
-        return _all if with_payload else None
+        return every_key if with_payload else None
     if isinstance(with_payload, models.PayloadSelectorInclude):
         return _included(with_payload.include)
     if isinstance(with_payload, models.PayloadSelectorExclude):
@@ -127,7 +133,8 @@ def selecting(with_payload: Any) -> Shown | None:
     raise wrong(f"with_payload is {with_payload!r}: expected a bool, keys, or a PayloadSelector")
 
 
-def _all(payload: Payload) -> Payload:
+def every_key(payload: Payload) -> Payload:
+    """All that is in a payload."""
     return payload
 
 

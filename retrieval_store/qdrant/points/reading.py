@@ -1,9 +1,10 @@
 """Points as they are read: retrieved by id, scrolled, counted, and their values counted."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from functools import lru_cache
+from itertools import repeat
+from typing import Any
 
-from pydantic import BaseModel
 from qdrant_client import models
 
 from retrieval_store.base.json_values import shown
@@ -13,27 +14,11 @@ from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.collections.strict import check_exact, check_filter, check_limit
 from retrieval_store.qdrant.filters.indexes import parse_facet, parse_order
 from retrieval_store.qdrant.filters.parsing import parse_filter
+from retrieval_store.qdrant.instances import made
 from retrieval_store.qdrant.points.ids import id_to_read, ids_to_read
-from retrieval_store.qdrant.points.payloads import selecting, with_reserved_keys
+from retrieval_store.qdrant.points.payloads import every_key, selecting, with_reserved_keys
 from retrieval_store.qdrant.points.vectors import names_of, shown_vectors
 from retrieval_store.qdrant.refusals import malformed, wrong
-
-Made = TypeVar("Made", bound=BaseModel)
-
-
-def made(kind: type[Made], **values: Any) -> Made:
-    """A model with these values, of which none is left out: what its `model_construct` makes, in a
-    third of the time, since nothing is looked up. It is how models come out of pickles."""
-    model = kind.__new__(kind)
-    model.__setstate__(
-        {
-            "__dict__": values,
-            "__pydantic_fields_set__": set(values),
-            "__pydantic_extra__": None,
-            "__pydantic_private__": None,
-        }
-    )
-    return model
 
 
 class Selection:
@@ -46,8 +31,7 @@ class Selection:
 
     def fields(self, version: bool = False) -> Fields:
         """What is to be read."""
-        payload = self._show is not None
-        return Fields(payload, payload, payload, self._names, version)
+        return _fields(self._show is not None, self._names, version)
 
     def with_those(self, others: Fields) -> Fields:
         """What is to be read for this selection and for others."""
@@ -60,13 +44,8 @@ class Selection:
         if self._show is None:
             return [None] * len(points.ids)
         assert points.payloads is not None
-        documents = points.documents or [None] * len(points.ids)
-        uris = points.uris or [None] * len(points.ids)
-        show = self._show
-        return [
-            show(with_reserved_keys(*one))
-            for one in zip(points.payloads, documents, uris, strict=True)
-        ]
+        payloads = with_reserved_keys(points.payloads, points.documents, points.uris)
+        return payloads if self._show is every_key else list(map(self._show, payloads))
 
     def vectors(self, points: Points) -> Sequence[Any]:
         """The vectors of each, as models."""
@@ -76,24 +55,31 @@ class Selection:
 
     def records(self, points: Points, order: Sequence[Any] | None = None) -> list[models.Record]:
         """The points as models. They are right as they are made, so nothing is validated."""
-        values = [None] * len(points.ids) if order is None else order
-        parts = zip(points.ids, self.payloads(points), self.vectors(points), values, strict=True)
+        values = repeat(None) if order is None else order
+        parts = zip(points.ids, self.payloads(points), self.vectors(points), values, strict=False)
         return [
             made(
                 models.Record,
-                id=point_id,
-                payload=payload,
-                vector=vector,
-                shard_key=None,
-                order_value=value,
+                {
+                    "id": point_id,
+                    "payload": payload,
+                    "vector": vector,
+                    "shard_key": None,
+                    "order_value": value,
+                },
             )
             for point_id, payload, vector, value in parts
         ]
 
 
+@lru_cache(maxsize=64)
+def _fields(payload: bool, vectors: tuple[str, ...], version: bool) -> Fields:
+    return Fields(payload, payload, payload, vectors, version)
+
+
 def expression_of(opened: Opened, given: Any) -> Expression | None:
     """What a filter means in this collection."""
-    return parse_filter(given, opened.configuration.indexes)
+    return parse_filter(given, opened.configuration.indexes_by_path)
 
 
 def retrieve(
@@ -125,7 +111,7 @@ def scroll(
     if order_by is not None:
         if offset is not None:
             raise wrong("Cannot use an `offset` when using `order_by`: go on with its `start_from`")
-        order = parse_order(order_by, opened.configuration.indexes)
+        order = parse_order(order_by, opened.configuration.indexes_by_path)
         points, values = opened.points.ordered(
             order.at, expression, limit, order.descending, order.start, selection.fields()
         )
@@ -154,7 +140,7 @@ def facet(
     check_limit(opened, limit)
     check_exact(opened, exact)
     check_filter(opened, given)
-    values = parse_facet(key, opened.configuration.indexes)
+    values = parse_facet(key, opened.configuration.indexes_by_path)
     counted = opened.points.facet(values, expression_of(opened, given))
     hits = [
         models.FacetValueHit.model_validate({"value": value, "count": number})

@@ -33,6 +33,7 @@ from retrieval_store.qdrant.collections.strict import (
     check_filter,
     check_sizes,
 )
+from retrieval_store.qdrant.instances import made
 from retrieval_store.qdrant.points.ids import Selected, id_to_write, selected, selected_by
 from retrieval_store.qdrant.points.payloads import (
     cleared,
@@ -74,7 +75,10 @@ def carry_out(opened: Opened, operations: Sequence[Operation]) -> list[models.Up
 
 
 def _result(number: int) -> models.UpdateResult:
-    return models.UpdateResult(operation_id=number, status=models.UpdateStatus.COMPLETED)
+    return made(
+        models.UpdateResult,
+        {"operation_id": number, "status": models.UpdateStatus.COMPLETED},
+    )
 
 
 def upserting(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import repeat
 from typing import Any
 
 from qdrant_client import models
@@ -21,11 +22,13 @@ from retrieval_store.qdrant.collections.strict import (
     check_searches,
 )
 from retrieval_store.qdrant.filters.parsing import grouping_by
-from retrieval_store.qdrant.points.reading import Selection, expression_of, made, retrieve
+from retrieval_store.qdrant.instances import made
+from retrieval_store.qdrant.points.reading import Selection, expression_of, retrieve
 from retrieval_store.qdrant.queries.steps import step_of
 from retrieval_store.qdrant.refusals import malformed
 
 GROUPS, SIZE, SAMPLE, NEAREST = 10, 3, 10, 3
+_NOTHING_ASKED: dict[str, Any] = dict.fromkeys(models.QueryRequest.model_fields)
 _EXPLAINED: ContextVar[list[Payload] | None] = ContextVar("explained", default=None)
 
 
@@ -49,8 +52,7 @@ def _asked(opened: Opened, question: Question) -> list[Hits]:
 
 def request_of(**fields: Any) -> models.QueryRequest:
     """The arguments of a query as a request; they are checked where they are used."""
-    prefetch = fields.pop("prefetch")
-    return models.QueryRequest.model_construct(prefetch=prefetch, **fields)
+    return made(models.QueryRequest, {**_NOTHING_ASKED, **fields})
 
 
 def query(
@@ -85,10 +87,7 @@ def _ranked(
         fields = selection.with_those(fields)
     found = _asked(opened, Question(tuple(steps), fields)) if fields is not None else []
     return [
-        made(
-            rest.QueryResponse,
-            points=_scored(one, selection, step),
-        )
+        made(rest.QueryResponse, {"points": _scored(one, selection, step)})
         for one, selection, step in zip(found, selections, steps, strict=True)
     ]
 
@@ -102,26 +101,21 @@ def _scored(found: Hits, selection: Selection, step: Step) -> list[models.Scored
     if isinstance(step.scoring, Diverse):
         vectors = [one or None for one in vectors]
     versions = [0] * count if flat or points.versions is None else points.versions.tolist()
-    values = [None] * count if found.values is None else found.values
-    parts = zip(
-        points.ids,
-        versions,
-        found.scores.tolist(),
-        selection.payloads(points),
-        vectors,
-        values,
-        strict=True,
-    )
+    values = repeat(None) if found.values is None else found.values
+    scores, payloads = found.scores.tolist(), selection.payloads(points)
+    parts = zip(points.ids, versions, scores, payloads, vectors, values, strict=False)
     return [
         made(
             models.ScoredPoint,
-            id=point_id,
-            version=version,
-            score=score,
-            payload=payload,
-            vector=vector,
-            shard_key=None,
-            order_value=value,
+            {
+                "id": point_id,
+                "version": version,
+                "score": score,
+                "payload": payload,
+                "vector": vector,
+                "shard_key": None,
+                "order_value": value,
+            },
         )
         for point_id, version, score, payload, vector, value in parts
     ]
@@ -145,14 +139,17 @@ def query_groups(
     check_key(opened, group_by, MATCHED)
     step = step_of(collections, opened, request)
     fields = selection.fields(version=True)
-    grouping = grouping_by(group_by, limit, group_size, opened.configuration.indexes)
+    grouping = grouping_by(group_by, limit, group_size, opened.configuration.indexes_by_path)
     groups = [
-        made(models.PointGroup, hits=_scored(one, selection, step), id=one.group, lookup=None)
+        made(
+            models.PointGroup,
+            {"hits": _scored(one, selection, step), "id": one.group, "lookup": None},
+        )
         for one in _asked(opened, Question((step,), fields, grouping))
     ]
     if with_lookup is not None:
         _look_up(collections, groups, with_lookup)
-    return models.GroupsResult.model_construct(groups=groups)
+    return made(models.GroupsResult, {"groups": groups})
 
 
 def _look_up(

@@ -76,7 +76,7 @@ class _Parser:
 
     def _at(self, name: str, uses: Sequence[Use]) -> Variable:
         check_key(self._opened, name, uses)
-        return parse_variable(name, self._opened.configuration.indexes)
+        return parse_variable(name, self._opened.configuration.indexes_by_path)
 
     def _default(self, name: str) -> Any:
         value = self._defaults.get(name)

@@ -69,7 +69,8 @@ class Inputs:
             return as_asked(self.using, several_vectors(self.using, given))
         if isinstance(given, models.SparseVector) or given is None:
             raise wrong(f"the query is {shown(given)}, but vectors {self.using.name!r} are dense")
-        return np.ravel(as_asked(self.using, dense_vector(self.using, given)))
+        row: Example = as_asked(self.using, dense_vector(self.using, given))[0]
+        return row
 
     def examples(self, given: Iterable[Any]) -> list[Example]:
         """Several vectors; those of stored points are read at once."""

@@ -50,6 +50,8 @@ from retrieval_store.qdrant.refusals import Refused, malformed, wrong
 LIMIT, RRF_K = 10, 2
 K1, B, MOST_K1 = 1.2, 0.75, 1e6
 MOST_CANDIDATES = 16_384  # of MMR
+INTEGERS, NUMBERS = (int, np.integer), (int, float, np.number)
+NO_PARAMS = models.SearchParams()
 NEEDS_SOURCES = (models.FusionQuery, models.RrfQuery, models.FormulaQuery)
 
 
@@ -79,6 +81,8 @@ def _joined(parsed: _Parsed, above: Expression | None) -> Step:
     """The step with those before it. No step finds the points that it or those before it have
     named, nor those that the steps behind it have: above, which is asked where points are first
     looked for."""
+    if above is None and not parsed.named and not parsed.prefetch:
+        return parsed.step
     named = Not(HasId(tuple(dict.fromkeys(parsed.named)))) if parsed.named else None
     unnamed = all_of(above, named)
     prefetch = tuple(_joined(one, unnamed) for one in parsed.prefetch)
@@ -98,10 +102,13 @@ class _Parser:
         if depth > MAX_DEPTH:
             raise wrong(f"prefetches are nested deeper than {MAX_DEPTH} levels")
         step, own = self._step(given)
+        sources = _sources(given)
+        if above is None and not sources:
+            return _Parsed(step, tuple(own), ())
         filter_ = merged(above, given.filter)
-        if above is not None and not _sources(given):
+        if not sources:
             step = replace(step, expression=expression_of(self._opened, filter_))
-        prefetch = tuple(self.parsed(one, filter_, depth + 1) for one in _sources(given))
+        prefetch = tuple(self.parsed(one, filter_, depth + 1) for one in sources)
         return _Parsed(step, (*own, *chain.from_iterable(one.named for one in prefetch)), prefetch)
 
     def refuse_unreadable(self, given: Any) -> None:
@@ -126,7 +133,7 @@ class _Parser:
         check_limit(self._opened, limit)
         offset = _number("offset", getattr(given, "offset", None) or 0, 0)
         threshold = given.score_threshold
-        if not isinstance(threshold, int | float | np.number | None):
+        if threshold is not None and not isinstance(threshold, NUMBERS):
             raise malformed(f"score_threshold is {shown(threshold)}, expected a number")
         query, sources = given.query, _sources(given)
         if isinstance(query, models.SampleQuery) and not sources:
@@ -143,6 +150,8 @@ class _Parser:
     ) -> tuple[Scoring, list[PointId]]:
         """How a step ranks, and which points it names."""
         match query:
+            case models.NearestQuery():  # the most frequent
+                pass
             case None:
                 return Unranked(), []
             case models.SampleQuery():
@@ -156,7 +165,7 @@ class _Parser:
             case models.FormulaQuery():
                 return Computed(formula_of(self._opened, query)), []
             case models.OrderByQuery(order_by=order):
-                found = parse_order(order, self._opened.configuration.indexes)
+                found = parse_order(order, self._opened.configuration.indexes_by_path)
                 return Ordered(found.at, found.descending, found.start), []
             case models.TextQuery(text=text):
                 return self._payload_text(text, given), []
@@ -173,7 +182,7 @@ class _Parser:
         k1, b = K1 if scoring.k is None else scoring.k, B if scoring.b is None else scoring.b
         if not 0.0 <= k1 <= MOST_K1 or not 0.0 <= b <= 1.0:
             raise malformed(f"k is {k1} and b is {b}, expected 0 or more, and 0 to 1")
-        at = parse_scored(given.using, self._opened.configuration.indexes)
+        at = parse_scored(given.using, self._opened.configuration.indexes_by_path)
         tokens = tuple(at.tokens.of_query(asked.query))
         return PayloadText(at, tokens, k1, b, self._corpus(given.params))
 
@@ -186,7 +195,7 @@ class _Parser:
         return expression_of(self._opened, idf.corpus)
 
     def _by_vectors(self, query: Any, given: Any, inputs: Inputs, limit: int) -> Scoring:
-        params = given.params or models.SearchParams()
+        params = given.params or NO_PARAMS
         if params.idf is not None and not inputs.using.idf:
             raise wrong(
                 f"params.idf is given, which needs sparse vectors with the modifier idf, and "
@@ -228,7 +237,7 @@ def _near(
 
 
 def _number(name: str, given: Any, least: int) -> int:
-    if not isinstance(given, int | np.integer) or given < least:
+    if not isinstance(given, INTEGERS) or given < least:
         raise malformed(f"{name} is {shown(given)}, expected {least} or more")
     return int(given)
 
@@ -246,7 +255,9 @@ def _check_sources(given: Any) -> None:
 
 def _sources(given: Any) -> Sequence[Any]:
     """The prefetches of a step."""
-    sources = given.prefetch or []
+    sources = given.prefetch
+    if not sources:
+        return ()
     return sources if isinstance(sources, Sequence) else [sources]
 
 

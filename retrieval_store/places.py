@@ -15,7 +15,6 @@ from typing import Any
 from retrieval_store import plugins
 from retrieval_store.base.logs import log_of
 from retrieval_store.engine import registry
-from retrieval_store.engine.snapshots.restoring import restore_store
 from retrieval_store.engine.state.budget import BUDGET
 from retrieval_store.engine.storage.files import CATALOG_NAME
 from retrieval_store.engine.store import Store
@@ -88,6 +87,8 @@ def restore(snapshot: Path, path: Path, name: str | None) -> None:
     if not (path / CATALOG_NAME).exists():
         if name is not None:
             raise InvalidArgumentError(f"there is no store at {path} to add {name!r} to")
+        from retrieval_store.engine.snapshots.restoring import restore_store
+
         restore_store(snapshot, path, plugins.find_index)
         _log.info("made the store in %s of the snapshot %s", path, snapshot)
         return

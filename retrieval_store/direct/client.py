@@ -1,6 +1,5 @@
 """Client: a directory of collections, one in memory, or a cluster."""
 
-import difflib
 import os
 import sys
 import time
@@ -9,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import retrieval_store
 from retrieval_store import places as stores
@@ -24,7 +23,6 @@ from retrieval_store.base.arguments import (
 from retrieval_store.base.json_values import Payload, checked_metadata, listed, shown
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.base.words import Analyzer
-from retrieval_store.copying.stores import Copied, Following, Ways, copy_store
 from retrieval_store.direct.arguments import collection_name
 from retrieval_store.direct.chroma.settings import (
     DEFAULT_DATABASE,
@@ -52,8 +50,6 @@ from retrieval_store.direct.configuration import (
 )
 from retrieval_store.direct.embedder import function_of, space_for, spec_of
 from retrieval_store.direct.results import SPACE, StoreStats, store_stats
-from retrieval_store.direct.sharding import checked_consistency
-from retrieval_store.direct.tables.html import table_of
 from retrieval_store.embeddings import DEFAULT, Default, Embeds
 from retrieval_store.errors import (
     AlreadyExistsError,
@@ -76,6 +72,9 @@ from retrieval_store.places import (
     remote,
     set_memory_budget,
 )
+
+if TYPE_CHECKING:
+    from retrieval_store.copying.stores import Copied
 
 NAMES_SHOWN, NAMES_COMPARED = 10, 1_000  # in a message, nearest first
 ATTEMPTS = 3  # at getting or creating a collection
@@ -155,6 +154,8 @@ class Client:
             set_memory_budget(whole_bytes(memory_budget, "memory_budget"))
         mode: Mode = "read-only" if read_only else durability
         if on_cluster:
+            from retrieval_store.direct.sharding import checked_consistency
+
             read_from = checked_consistency(consistency)
             self._session = remote(url, qdrant_client, read_from, create_indexes, qdrant_options)
         elif path is None:
@@ -335,7 +336,7 @@ class Client:
         on_change: Callable[[str], object] | None = None,
         fail_if_exists: bool = False,
         show_progress: bool = False,
-    ) -> list[Copied]:
+    ) -> "list[Copied]":
         """Copy collections, all if none is named, with all that they hold and their settings, into
         the store of another client: directories, memory and clusters, in any direction. Then as
         many points must be there, and a sample of them must be alike, or it is a StorageError.
@@ -355,6 +356,8 @@ class Client:
         same, and a copy that others have written to since (a ConflictError, where it was broken
         off): a copy replaces nothing.
         """
+        from retrieval_store.copying.stores import Following, Ways, copy_store
+
         if not isinstance(other, Client):
             raise InvalidTypeError(f"other is {shown(other)}, expected a Client")
         names = [collections] if isinstance(collections, str) else collections
@@ -404,6 +407,8 @@ class Client:
         return f"<Client of the store {self._session.place}>"
 
     def _repr_html_(self) -> str:
+        from retrieval_store.direct.tables.html import table_of
+
         collections = self.list_collections(limit=NAMES_COMPARED)
         rows = [(one.name, str(one.id), one.metadata) for one in collections]
         return table_of(("collection", "id", "metadata"), rows, f"Store {self._session.place}")
@@ -488,7 +493,9 @@ class Client:
             names = [record.name for record in self._session.store.page(NAMES_COMPARED, 0)]
         except StorageError:  # a key that may read one collection may not be allowed to list all
             return f"{said}{place}: it does not exist there"
-        near = difflib.get_close_matches(name, names, NAMES_SHOWN, cutoff=0.0)
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, names, NAMES_SHOWN, cutoff=0.0)
         these = listed([*near, *(one for one in names if one not in near)])
         return (
             f"{said}{place}: it does not exist there; "

@@ -74,9 +74,6 @@ from retrieval_store.direct.results import (
     get_result,
     query_result,
 )
-from retrieval_store.direct.tables.html import table_of
-from retrieval_store.direct.tables.results import rows_of, rows_of_copy
-from retrieval_store.direct.tables.sources import batches_from, length_of
 from retrieval_store.embeddings import DEFAULT, Default, Embeds
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
 from retrieval_store.filters.expression import Expression, HasId, Not, all_of
@@ -172,6 +169,8 @@ class Collection:
     def _repr_html_(self) -> str | None:
         if self._record().is_apart:
             return None  # notebooks then show its name
+        from retrieval_store.direct.tables.html import table_of
+
         first = self.get(limit=FIRST, include=["documents", "metadatas", "uris"])
         rows = zip(first["ids"], first["documents"], first["metadatas"], first["uris"], strict=True)
         title = f"Collection {self.name!r}: {self.count():,} points, distance {self._metric()}"
@@ -281,6 +280,8 @@ class Collection:
         so that what was broken off can be begun again. Raises as those two do, and
         InvalidArgumentError for a record that can't be; the batches before it are there then.
         """
+        from retrieval_store.direct.tables.sources import batches_from, length_of
+
         size, done = whole_number(batch, "batch", 1), 0
         bar_of = progress_bar("adding", length_of(source), "record", show_progress)
         with told_together(), bar_of as bar:
@@ -577,6 +578,8 @@ class Collection:
         are read from a copy of the collection's files, which goes when the iterator does; writes go
         on meanwhile. InvalidArgumentError on a cluster.
         """
+        from retrieval_store.direct.tables.results import rows_of, rows_of_copy
+
         size = whole_number(batch, "batch", 1)
         wanted = include_of(include, GET_FIELDS)
         expression, fields = filter_of(where, where_document), fields_for(wanted)

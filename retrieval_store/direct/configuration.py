@@ -16,11 +16,9 @@ from retrieval_store.base.logs import log_of
 from retrieval_store.base.metrics import Metric
 from retrieval_store.base.words import Analyzer, analyzer
 from retrieval_store.direct.results import SPACE, SPARSE
-from retrieval_store.direct.sharding import checked_storage
 from retrieval_store.errors import ConflictError, DamagedError, InvalidArgumentError
-from retrieval_store.indexes import EXACT, HNSW
+from retrieval_store.indexes import EXACT, HNSW, HNSW_DEFAULTS
 from retrieval_store.indexes.exact import BY_PRODUCTS
-from retrieval_store.indexes.hnsw import DEFAULTS as HNSW_DEFAULTS
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.spaces import NewSpace
 
@@ -296,6 +294,8 @@ def _from_configuration(configuration: Any) -> Payload:
     if given.get("sparse") is not None:
         others["sparse"] = _checked_sparse(given["sparse"])
     if given.get("qdrant") is not None:
+        from retrieval_store.direct.sharding import checked_storage
+
         others["qdrant"] = checked_storage(given["qdrant"])
     return others | {
         _ALIASES.get(name, name): _checked(

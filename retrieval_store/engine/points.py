@@ -17,14 +17,10 @@ from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.changes import Transaction, passing_on
 from retrieval_store.engine.database.opening import create
 from retrieval_store.engine.database.pools import MemoryDatabase
-from retrieval_store.engine.filtering.facets import facet, in_order, ordered
 from retrieval_store.engine.filtering.selecting import allowed_by, select
 from retrieval_store.engine.nearest.context import SearchView, Trace
 from retrieval_store.engine.nearest.indexing import FRESH_CELLS
-from retrieval_store.engine.paging import page
 from retrieval_store.engine.ranking.leaves import EngineLeaves
-from retrieval_store.engine.ranking.pairs import pairs
-from retrieval_store.engine.report import count_matching, explanation, of_search, statistics
 from retrieval_store.engine.state.fetch import fetch
 from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage.files import POINTS_NAME
@@ -190,6 +186,7 @@ class PointStore:
         fields: Fields,
     ) -> Points:
         """The points that match in the order of their ids, from `start` on; see `paging`."""
+        from retrieval_store.engine.paging import page
 
         def look(view: SearchView) -> Points:
             return self._fetched(view, page(view, expression, start, limit), fields)
@@ -237,6 +234,8 @@ class PointStore:
     def facet(self, values: ValuesAt, expression: Expression | None) -> list[tuple[Scalar, int]]:
         """Each value with the number of matching points that have it, the most frequent first; of
         equally frequent ones the least first."""
+        from retrieval_store.engine.filtering.facets import facet
+
         return self.access.read_again(lambda view: facet(view, values, expression))
 
     @traced("get", lambda found: returned(found[0]))
@@ -251,6 +250,7 @@ class PointStore:
     ) -> tuple[Points, list[int | float]]:
         """The points that fulfil the expression, in the order of their numbers from `start` on, and
         these numbers; a point with several numbers comes several times."""
+        from retrieval_store.engine.filtering.facets import ordered
 
         def look(view: SearchView) -> tuple[Points, list[int | float]]:
             rows, found = ordered(view, values, expression, limit, descending, start)
@@ -261,11 +261,15 @@ class PointStore:
     @traced("explain")
     def explain(self, question: Question) -> Payload:
         """How `ask` finds what it finds; see `report.explanation`."""
+        from retrieval_store.engine.report import explanation
+
         _, trace, state, _ = self._answer(question, explains=True)
         return explanation(trace, state)
 
     def stats(self) -> Payload:
         """Sizes by part; see `report.statistics`."""
+        from retrieval_store.engine.report import statistics
+
         return self.access.read(lambda view: statistics(view, self.access.directory))
 
     def _answer(self, question: Question, explains: bool = False) -> _Answered:
@@ -273,12 +277,12 @@ class PointStore:
             trace = Trace(remarks=view.remarks)
             hits = answer(EngineLeaves(view, trace), question)
             if explains:  # of the same state; not every way of ranking counts what a filter allows
-                trace.matching = count_matching(view, question.steps)
+                trace.matching = _count_matching(view, question)
             return hits, trace, view.state, [*view.kept.unsaved, *view.kept.lists.demand.wanted()]
 
         answered = self.access.read_again(look)
         _, trace, state, wanted = answered
-        tracing.note(lambda: of_search(trace, state))
+        tracing.note(lambda: _of_search(trace, state))
         if wanted or trace.lacking_cells > FRESH_CELLS:
             self.access.schedule_maintenance()
         return answered
@@ -331,6 +335,7 @@ class PointStore:
     ) -> Points:
         """The points that match and have a number or a date at the path, each once: numbers in
         ascending order, then dates; descending reverses the whole order."""
+        from retrieval_store.engine.filtering.facets import in_order
 
         def look(view: SearchView) -> Points:
             each = in_order(view, path, expression, descending)[offset:]
@@ -343,6 +348,7 @@ class PointStore:
         self, space: str, expression: Expression | None, sample: int, limit: int
     ) -> tuple[list[PointId], Ints, Ints, Floats]:
         """For each point of a random sample its nearest others in it; see `ranking.pairs`."""
+        from retrieval_store.engine.ranking.pairs import pairs
 
         def look(view: SearchView) -> tuple[list[PointId], Ints, Ints, Floats]:
             found = pairs(view, space, expression, sample, limit)
@@ -388,6 +394,20 @@ def _of_write(written: int, before: int, seq: int) -> tracing.Attributes:
         "retrieval_store.operations": seq - before,
         "retrieval_store.seq": seq,
     }
+
+
+def _of_search(trace: Trace, state: State) -> tracing.Attributes:
+    """Those of a search's; see `report.of_search`."""
+    from retrieval_store.engine.report import of_search
+
+    return of_search(trace, state)
+
+
+def _count_matching(view: SearchView, question: Question) -> int:
+    """See `report.count_matching`."""
+    from retrieval_store.engine.report import count_matching
+
+    return count_matching(view, question.steps)
 
 
 def _recorded(view: SearchView, space: Space) -> SpaceRecord:

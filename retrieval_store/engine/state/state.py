@@ -37,6 +37,7 @@ from retrieval_store.engine.storage.vectors import (
     rows_per_block,
 )
 from retrieval_store.engine.storage.write import owners_of
+from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.indexes.native.library import address
 
 NONE = -1
@@ -102,6 +103,14 @@ class State:
     def some_dead(self) -> bool:
         """Whether any row is dead."""
         return self.count < len(self.alive)
+
+
+def known_space(state: State, name: str) -> Space:
+    """The vector space with this name; raises InvalidArgumentError if there is none."""
+    space = state.known.get(name)
+    if space is None:
+        raise InvalidArgumentError(f"there is no vector space {name!r}")
+    return space
 
 
 def state_bytes(state: State) -> int:

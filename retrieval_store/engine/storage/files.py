@@ -21,6 +21,8 @@ LOCK_NAME = "maintenance.lock"
 DERIVED = "derived"
 DROPPED_SUFFIX = ".dropped"
 TEMPORARY = ".new"
+COPY_PREFIX = ".copy-"  # of the names of directories with copies for a while, …
+COPY, COPY_LOCK = "copy", "lock"  # … and what is in them
 _UNFINISHED = r"\.[0-9a-f]{32}(-journal|-wal|-shm)?"  # behind the name of a database being made
 _CATALOG = re.compile(re.escape(CATALOG_NAME) + _UNFINISHED)
 _VECTORS = re.compile(r"([0-9]+)\.([0-9]+)\.vectors")
@@ -72,6 +74,17 @@ class Label:
     name never does, says nothing to a reader."""
 
     name: str
+
+
+def remove_lost_copies(directory: Path) -> None:
+    """Remove private copies of collections (`snapshots.copies`) whose processes have died: the lock
+    of each other one is held."""
+    for folder in directory.glob(f"{COPY_PREFIX}*"):
+        with suppress(OSError), (folder / COPY_LOCK).open("rb") as lock:
+            posix.fcntl.flock(lock, posix.fcntl.LOCK_EX | posix.fcntl.LOCK_NB)
+            remove_collection(folder / COPY)
+            (folder / COPY_LOCK).unlink()
+            folder.rmdir()
 
 
 def remove_collection(directory: Path) -> None:

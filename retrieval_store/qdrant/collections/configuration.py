@@ -16,8 +16,7 @@ from retrieval_store.base.arrays import Datatype
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.metrics import Metric
 from retrieval_store.errors import DamagedError
-from retrieval_store.indexes import EXACT, HNSW
-from retrieval_store.indexes.hnsw import DEFAULTS as HNSW_DEFAULTS
+from retrieval_store.indexes import EXACT, HNSW, HNSW_DEFAULTS
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.spaces import Kind, NewSpace, SpaceRecord
 

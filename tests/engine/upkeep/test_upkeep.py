@@ -10,6 +10,7 @@ import pytest
 import retrieval_store
 from retrieval_store.engine.nearest.indexing import SpaceIndex
 from retrieval_store.engine.upkeep import background as upkeep
+from retrieval_store.engine.upkeep import maintenance
 from retrieval_store.engine.upkeep import filling, maintenance, saving
 from retrieval_store.errors import DamagedError, NotFoundError
 from retrieval_store.indexes.hnsw import HNSWIndex
@@ -54,7 +55,7 @@ def test_a_client_collected_by_the_upkeep_thread_closes_without_a_deadlock(tmp_p
         done.set()
         return tended(points, progress)
 
-    monkeypatch.setattr(upkeep, "tend", collecting)
+    monkeypatch.setattr(maintenance, "tend", collecting)
     client = retrieval_store.Client(tmp_path)
     things = populated(client, 300)
     cycle = [client, things]

@@ -10,7 +10,6 @@ import pytest
 import retrieval_store
 from retrieval_store.engine.nearest.indexing import SpaceIndex
 from retrieval_store.engine.upkeep import background as upkeep
-from retrieval_store.engine.upkeep import maintenance
 from retrieval_store.engine.upkeep import filling, maintenance, saving
 from retrieval_store.errors import DamagedError, NotFoundError
 from retrieval_store.indexes.hnsw import HNSWIndex

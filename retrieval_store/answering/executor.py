@@ -7,7 +7,6 @@ taken. The store computes single rankings (`leaves`); this module combines sever
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 
@@ -16,6 +15,7 @@ import numpy as np
 from retrieval_store.answering.groups import best_of_each, grouped
 from retrieval_store.answering.leaves import Leaves, Ranked, Trace
 from retrieval_store.base.arrays import Bools, Floats
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.metrics import LESS_IS_BETTER
 from retrieval_store.base.ranking import adaptive_alpha, fused
 from retrieval_store.interface.points import Hits

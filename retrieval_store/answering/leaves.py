@@ -5,10 +5,10 @@ are best first, with the scores of the step's scoring; equal scores are in the o
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from retrieval_store.base.arrays import Floats, Ints
+from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.metrics import Metric, server_scores_of
 from retrieval_store.interface.points import Fields, Points
 from retrieval_store.interface.questions import BestOfEach, Groups, GroupValue, Near, Step

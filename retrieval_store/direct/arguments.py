@@ -9,13 +9,13 @@ import re
 from collections.abc import Collection as Container
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix, SparseVector
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload, checked_metadata, listed, shown
 from retrieval_store.errors import (
     DimensionMismatchError,

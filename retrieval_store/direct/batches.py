@@ -1,12 +1,12 @@
 """Records to write, as a store takes them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.direct.arguments import FIELDS, Records
 from retrieval_store.direct.embedder import Embedded
 from retrieval_store.direct.modalities import loaded_from, skipped_in, sources_of

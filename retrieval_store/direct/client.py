@@ -5,7 +5,6 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -20,6 +19,7 @@ from retrieval_store.base.arguments import (
     whole_bytes,
     whole_number,
 )
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload, checked_metadata, listed, shown
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.base.words import Analyzer

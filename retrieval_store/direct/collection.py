@@ -4,12 +4,12 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace as changed
 from functools import partial
 from typing import Any, Literal, TypeAlias, cast
 
 from retrieval_store.base.arguments import path_of, whole_number
 from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.dataclasses import replace as changed
 from retrieval_store.base.json_values import Payload, checked_metadata, shown
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.metrics import Metric

@@ -5,12 +5,12 @@ as "hnsw:space", which stay metadata as well.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal, TypedDict, cast
 
 from retrieval_store.base.arguments import whole_number
 from retrieval_store.base.arrays import Datatype
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.json_values import Payload, checked_object, shown
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.metrics import Metric

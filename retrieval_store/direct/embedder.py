@@ -10,7 +10,6 @@ import os
 import reprlib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from typing import Any, TypeAlias
@@ -21,6 +20,7 @@ import orjson
 from retrieval_store import plugins
 from retrieval_store.base.arguments import check_callable
 from retrieval_store.base.arrays import Floats, Matrix
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import JSONValue, checked_object, is_unicode, shown
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.progress import progress_bar

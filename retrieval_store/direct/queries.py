@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import update_wrapper
 from inspect import signature
 from operator import attrgetter
@@ -13,6 +12,7 @@ import numpy as np
 
 from retrieval_store.base.arguments import fraction, whole_number
 from retrieval_store.base.arrays import Floats, Matrix, SparseVector, plain_scalar
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import listed, shown
 from retrieval_store.base.metrics import Metric
 from retrieval_store.base.ranking import Fusion, usual_fusion

@@ -11,7 +11,6 @@ Locks, in the order in which they are taken:
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -19,6 +18,7 @@ from typing import NoReturn, TypeVar
 import apsw
 
 from retrieval_store.base import tracing
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.concurrency import FifoLock, reset_after_fork, tries
 from retrieval_store.engine.database.failures import (
     CORRUPTION_ERRORS,

@@ -8,12 +8,12 @@ which therefore only moves forward. A thread that holds the lock never waits for
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 import apsw
 
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.engine.codes.segments import SpaceCodes
 from retrieval_store.engine.database.failures import corruption_as_damage
 from retrieval_store.engine.filtering.allowed import AllowedCache

@@ -1,7 +1,6 @@
 """PointStore: the points of one collection, as `interface.stores` promises them."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -10,6 +9,7 @@ import apsw
 from retrieval_store.answering.executor import answer
 from retrieval_store.base import tracing
 from retrieval_store.base.arrays import Floats, Ints
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.patched import NOWHERE
 from retrieval_store.base.tracing import returned, traced

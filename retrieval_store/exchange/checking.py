@@ -7,13 +7,13 @@ refused they are looked at one by one, so that the error can name the first that
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 
 from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import shown
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.direct.arguments import records_of

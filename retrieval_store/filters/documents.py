@@ -1,9 +1,9 @@
 """Conditions on documents, each one class; see `leaves`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, final
 
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import is_unicode, shown
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.leaves import Bound, Pushdown

@@ -6,9 +6,9 @@ step. A point whose payload has nothing (or null) at the path matches no leaf; n
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.filters.documents import DocumentContains, DocumentLeaf, DocumentMatches
 from retrieval_store.filters.geo import InBox, InCircle, InPolygon
 from retrieval_store.filters.leaves import ColumnLeaf, ValueLeaf

@@ -6,10 +6,10 @@ a function that evaluates leaves, for one point or for many rows at once.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar, final
 
 from retrieval_store.base.arrays import Bools
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import INT_MAX, is_unicode, shown
 from retrieval_store.errors import InvalidFilterError
 

@@ -13,7 +13,6 @@ pickle 400 and 40.
 
 import math
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints, Matrix
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload, shown
 from retrieval_store.base.metrics import Metric
 from retrieval_store.errors import PluginError

@@ -6,10 +6,10 @@ run before it) ranks only the points that any of them has found. `answering` exe
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, cast
 
 from retrieval_store.base.arrays import Matrix, SparseVector
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.ranking import RRF_K, FusionKind
 from retrieval_store.base.words import Analyzer
 from retrieval_store.filters.columns import TokensAt, ValuesAt

@@ -11,7 +11,6 @@ have no files for them. Nor has any where the compiled part is missing.
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -20,6 +19,7 @@ import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, Stored
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.metrics import Metric
 from retrieval_store.engine.codes.files import Mapped, OlderError, read_segments, write_segments

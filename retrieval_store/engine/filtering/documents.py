@@ -6,13 +6,13 @@ points alone leaves the others for the next.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import shortened
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.filtering.kept import KEYS_NOTED, FilterView

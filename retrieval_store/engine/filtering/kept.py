@@ -1,8 +1,8 @@
 """What filtering keeps between calls."""
 
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.engine.filtering.allowed import AllowedCache
 from retrieval_store.engine.state.layers import LayerCache
 from retrieval_store.engine.state.view import View

@@ -11,12 +11,12 @@ node, and orders the terms of each And and Or by cost:
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.filtering.columns import (
     Columns,
     column_mask,

@@ -2,12 +2,12 @@
 them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Floats, Ints
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.filtering.groups import Chosen
 from retrieval_store.engine.filtering.postings import NO_POSTINGS, Postings, build, constant
 from retrieval_store.engine.filtering.token_segments import TokenSegment, build_tokens

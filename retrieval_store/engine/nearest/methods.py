@@ -6,12 +6,12 @@ more candidates than are wanted (over-fetch), and those that the filter doesn't 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix, Stored
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.codes.segments import Coded, SpaceCodes
 from retrieval_store.engine.nearest.context import Neighbors, SearchContext
 from retrieval_store.engine.nearest.planner import TRUST

@@ -16,9 +16,9 @@ differ little between processors.
 """
 
 import math
-from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.indexes.native.library import kernel
 
 Method: TypeAlias = Literal["nothing matches", "exact", "codes", "over-fetch"]

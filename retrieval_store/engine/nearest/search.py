@@ -1,11 +1,10 @@
 """Search in a dense space: the points nearest to a query vector, among those that a filter
 allows."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from retrieval_store.base import tracing
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.engine.codes.segments import NOTHING_CODED, WORTH_CELLS, Coded, uncoded
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.context import Neighbors, SearchContext, SearchView, Trace

@@ -1,11 +1,11 @@
 """Pairs of points that are near to each other."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, Ints
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.metrics import server_scores_of
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.context import SearchView

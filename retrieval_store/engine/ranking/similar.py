@@ -6,7 +6,6 @@ any of the point's vectors (late interaction).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from retrieval_store.base.arrays import (
     Stored,
     as_float32,
 )
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.metrics import similarity_of
 from retrieval_store.engine.filtering.masks import have_vector
 from retrieval_store.engine.nearest.context import SearchView

@@ -7,7 +7,6 @@ each state has only one successor, made under one lock.
 """
 
 import mmap
-from dataclasses import dataclass, replace
 from typing import Any
 
 import apsw
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints, appended, distinct
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.patched import NOTHING, NOWHERE, Patched
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.derived import is_whole

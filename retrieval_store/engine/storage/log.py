@@ -2,12 +2,12 @@
 otherwise than at an earlier position."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, distinct
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.schema import EVERY_PART, Head, read_head, to_id
 from retrieval_store.interface.points import Changed, PointId, Position

@@ -6,7 +6,6 @@ Before the commit no reader sees any of it; after it all readers see all.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any, Protocol
 
@@ -27,6 +26,7 @@ from retrieval_store.base.arrays import (
     as_float32,
     distinct,
 )
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.json_values import Payload, existing_ids, listed
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.non_dense import delete_non_dense, put_non_dense

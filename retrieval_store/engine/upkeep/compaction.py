@@ -1,13 +1,13 @@
 """Compaction: the vectors that live go into files of the next generation; the rest goes away."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from retrieval_store.base import tracing
 from retrieval_store.base.arrays import Ints, Stored, as_float32
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.logs import log_of
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.database.transactions import select

@@ -6,12 +6,12 @@ sparse space) there is one, for all states that number their rows alike.
 
 import hashlib
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
 
 from retrieval_store.base.arrays import Ints
+from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.words import Analyzer
 from retrieval_store.engine.state.layers import LayerCache, Layers, current
 from retrieval_store.engine.state.saved import saved

@@ -2,11 +2,11 @@
 are; brought up to date with what writes have changed."""
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
 
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints, distinct
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.patched import NOWHERE, Patched
 from retrieval_store.engine.state.layers import Layers, outside
 from retrieval_store.engine.words.lists import Lists

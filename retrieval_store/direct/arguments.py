@@ -34,7 +34,7 @@ FIELDS = ("embeddings", "metadatas", "documents", "images", "uris", "sparse_embe
 RESERVED_KEYS = (DOCUMENT, URI, DOCUMENT_KEY)
 MOST_INDICES = 2**32  # that a sparse vector can have
 MOST_OF_SPARSE = 1e15  # a value, so that products and their sums stay in float32
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]")
+_NAME = r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +305,7 @@ def _set_of(names: tuple[str, ...]) -> frozenset[str]:
 
 def collection_name(name: Any) -> str:
     """A name for a collection."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not re.fullmatch(_NAME, name):
         raise InvalidArgumentError(
             f"name is {shown(name)}; names of collections have 3 to 512 characters of "
             "[a-zA-Z0-9._-], the first and the last of [a-zA-Z0-9]"

@@ -22,7 +22,6 @@ from retrieval_store.base.arguments import (
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload, checked_metadata, listed, shown
 from retrieval_store.base.progress import progress_bar
-from retrieval_store.base.words import Analyzer
 from retrieval_store.direct.arguments import collection_name
 from retrieval_store.direct.chroma.settings import (
     DEFAULT_DATABASE,
@@ -74,6 +73,7 @@ from retrieval_store.places import (
 )
 
 if TYPE_CHECKING:
+    from retrieval_store.base.words import Analyzer
     from retrieval_store.copying.stores import Copied
 
 NAMES_SHOWN, NAMES_COMPARED = 10, 1_000  # in a message, nearest first
@@ -546,7 +546,7 @@ def _spaces_of(record: CollectionRecord) -> Mapping[str, NewSpace]:
     return spaces_of(all_settings(record))
 
 
-def _analyzer_of(record: CollectionRecord) -> Analyzer:
+def _analyzer_of(record: CollectionRecord) -> "Analyzer":
     return analyzer_of({} if record.is_apart else stored_settings(record))
 
 

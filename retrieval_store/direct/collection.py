@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from retrieval_store.base.arguments import path_of, whole_number
 from retrieval_store.base.arrays import Matrix
@@ -15,7 +15,6 @@ from retrieval_store.base.logs import log_of
 from retrieval_store.base.metrics import Metric
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.base.ranking import Fusion
-from retrieval_store.base.words import Analyzer
 from retrieval_store.direct.arguments import (
     Records,
     collection_name,
@@ -45,9 +44,7 @@ from retrieval_store.direct.configuration import (
     stored_settings,
     to_store,
 )
-from retrieval_store.direct.counting import note, texts_cut, told_together
 from retrieval_store.direct.embedder import Embedder
-from retrieval_store.direct.modalities import load
 from retrieval_store.direct.probing import ProbedEmbedder, without_probe
 from retrieval_store.direct.queries import (
     Asker,
@@ -87,6 +84,9 @@ from retrieval_store.interface.questions import Question
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.stores import INDEX_KINDS, Backend, PointsBackend
 from retrieval_store.loaders import DataLoader
+
+if TYPE_CHECKING:
+    from retrieval_store.base.words import Analyzer
 
 Request: TypeAlias = tuple[Question, frozenset[str]]  # and the names in `include`
 FIRST = 5  # points that a notebook shows of a collection
@@ -280,6 +280,7 @@ class Collection:
         so that what was broken off can be begun again. Raises as those two do, and
         InvalidArgumentError for a record that can't be; the batches before it are there then.
         """
+        from retrieval_store.direct.counting import told_together
         from retrieval_store.direct.tables.sources import batches_from, length_of
 
         size, done = whole_number(batch, "batch", 1), 0
@@ -486,6 +487,8 @@ class Collection:
         forks and snapshots of the collection go on from it. None on a cluster, and as long as none
         was counted with a function that doesn't tell: one that asks a server, and most of your own.
         """
+        from retrieval_store.direct.counting import texts_cut
+
         told = cast(Stats, self._backend.points.stats())
         told["texts_cut"] = None if self._backend.on_cluster else texts_cut(self._record())
         return told
@@ -625,6 +628,8 @@ class Collection:
             ignored = points.put(changed(made.batch, ids=ids), rules).ignored
             self._embedder.written()
             if made.embedded is not None:
+                from retrieval_store.direct.counting import note
+
                 note(self._backend, made.embedded.texts, made.embedded.cut)
             if ignored:
                 _tell_of("update ignored ids that don't exist", ignored)
@@ -633,10 +638,12 @@ class Collection:
     def _prepared(self, records: Records, show_progress: bool) -> Prepared:
         return prepared(records, self._embedder, self._loader, show_progress)
 
-    def _analyzer(self) -> Analyzer:
+    def _analyzer(self) -> "Analyzer":
         return analyzer_of(stored_settings(self._record()))
 
     def _load(self, uris: Sequence[str | None] | None) -> list[Any]:
+        from retrieval_store.direct.modalities import load
+
         return load(list(uris or ()), self._loader)
 
 

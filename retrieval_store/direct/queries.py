@@ -6,7 +6,7 @@ from functools import update_wrapper
 from inspect import signature
 from operator import attrgetter
 from types import FunctionType
-from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, get_args
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import listed, shown
 from retrieval_store.base.metrics import Metric
 from retrieval_store.base.ranking import Fusion, usual_fusion
-from retrieval_store.base.words import Analyzer
 from retrieval_store.direct.arguments import complete_texts_of, images_of, matrix_of, sparse_of
 from retrieval_store.direct.probing import ProbedEmbedder
 from retrieval_store.direct.results import SPACE, SPARSE
@@ -33,6 +32,9 @@ from retrieval_store.interface.questions import (
     Text,
 )
 from retrieval_store.interface.stores import Backend
+
+if TYPE_CHECKING:
+    from retrieval_store.base.words import Analyzer
 
 # Each side of a hybrid query is asked for 100, 400, 1,600 … hits, the least of these that is 4 k:
 # in steps, so that most pages of hits are of one ranking.
@@ -212,7 +214,7 @@ class Asker:
 
     embedder: ProbedEmbedder
     load: Callable[[list[str | None]], list[Any]]
-    analyzer: Callable[[], Analyzer]
+    analyzer: "Callable[[], Analyzer]"
 
     def question(
         self,

@@ -33,7 +33,7 @@ from retrieval_store.engine.state.state import (
 from retrieval_store.engine.storage.files import Label
 from retrieval_store.engine.storage.schema import Head, Space, read_seq
 from retrieval_store.engine.storage.vectors import VectorArray, VectorFile, Vectors
-from retrieval_store.engine.words.measures import after
+from retrieval_store.engine.words.cache import after
 
 ReadHead: TypeAlias = Callable[[apsw.Connection], Head]
 

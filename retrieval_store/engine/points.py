@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import apsw
 
@@ -14,7 +14,6 @@ from retrieval_store.base.json_values import Payload
 from retrieval_store.base.patched import NOWHERE
 from retrieval_store.base.tracing import returned, traced
 from retrieval_store.engine.access import Access, StoreHooks
-from retrieval_store.engine.changes import Transaction, passing_on
 from retrieval_store.engine.database.opening import create
 from retrieval_store.engine.database.pools import MemoryDatabase
 from retrieval_store.engine.filtering.selecting import allowed_by, select
@@ -57,6 +56,9 @@ from retrieval_store.interface.questions import Question
 from retrieval_store.interface.records import Mode
 from retrieval_store.interface.spaces import NewSpace, SpaceRecord
 from retrieval_store.interface.stores import Changes, IndexKind
+
+if TYPE_CHECKING:
+    from retrieval_store.engine.changes import Transaction
 
 T = TypeVar("T")
 MAINTENANCE_EVERY = 2_000  # points written
@@ -147,9 +149,13 @@ class PointStore:
     def transact(self, change: Callable[[Changes], T]) -> T:
         """Run `change` in one transaction and return its result; if it raises, nothing is
         written."""
+        from retrieval_store.engine.changes import passing_on
+
         return passing_on(lambda: self._changed(lambda transaction: transaction.run(change)))
 
-    def _changed(self, change: Callable[[Transaction], T]) -> T:
+    def _changed(self, change: "Callable[[Transaction], T]") -> T:
+        from retrieval_store.engine.changes import Transaction
+
         def work(write: Write) -> tuple[T, int]:
             transaction, before = Transaction(self.access, write), write.head.seq
             result = change(transaction)

@@ -5,12 +5,11 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from retrieval_store.base.json_values import Payload, is_unicode
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.posix import sync_directory, sync_file
-from retrieval_store.base.words import Analyzer
 from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.database.opening import create
@@ -37,6 +36,9 @@ from retrieval_store.errors import (
 from retrieval_store.interface.records import CollectionRecord, FileReport, Gauges, Mode, Progress
 from retrieval_store.interface.spaces import NewSpace
 from retrieval_store.interface.stores import EmbeddedStore
+
+if TYPE_CHECKING:
+    from retrieval_store.base.words import Analyzer
 
 T = TypeVar("T")
 _log = log_of("store")
@@ -348,7 +350,7 @@ class Store:
             with contextlib.suppress(NotFoundError):  # deleted meanwhile
                 forget_derived(self.points(record.id).access)
 
-    def verify(self, analyzer_of: Callable[[CollectionRecord], Analyzer]) -> Iterator[FileReport]:
+    def verify(self, analyzer_of: "Callable[[CollectionRecord], Analyzer]") -> Iterator[FileReport]:
         """Look at every byte; a report for each file. In memory there is none. analyzer_of: how a
         collection finds words."""
         from retrieval_store.engine.upkeep.verify import verify_catalog, verify_collection

@@ -15,12 +15,20 @@ from retrieval_store.errors import InvalidFilterError
 
 Scalar: TypeAlias = bool | int | float | str
 MAX_DEPTH = 200  # levels of nesting: evaluation is recursive
+_OURS = __name__.removesuffix("nodes")
+# The language's own classes, each from when it is loaded. What is in nodes of others isn't known.
+NODES: set[type] = set()
 
 
 class Expression:
     """A condition that a point fulfils or doesn't."""
 
     __slots__ = ()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__.startswith(_OURS):
+            NODES.add(cls)
 
     def check(self) -> None:
         """Raise InvalidFilterError if this node, apart from its terms, can't be evaluated."""

@@ -30,7 +30,7 @@ from retrieval_store.errors import DamagedError
 
 _log = log_of("files")
 PIECE = 1 << 22
-_NAME = re.compile(r"[a-z0-9]+(\.[a-z0-9]+)*")
+_NAME = r"[a-z0-9]+(\.[a-z0-9]+)*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def _records(connection: apsw.Connection, condition: str, *parameters: str) -> l
     query = f"SELECT key, file, seq, size, checksum, covered FROM derived {condition}"
     files = [DerivedFile(*row) for row in select(connection, query, *parameters)]
     for made in files:
-        if not _NAME.fullmatch(made.file):
+        if not re.fullmatch(_NAME, made.file):
             raise ValueError(f"{made.file!r} is no name of a derived file")
     return files
 

@@ -41,7 +41,7 @@ from retrieval_store.engine.upkeep.point_checks import (
     refuse_false_state,
 )
 from retrieval_store.engine.upkeep.vector_checks import refuse_false_codes, refuse_false_index
-from retrieval_store.engine.words.kept import TRIGRAMS, ListKey, file_key
+from retrieval_store.engine.words.cache import TRIGRAMS, ListKey, file_key
 from retrieval_store.errors import (
     ClientClosedError,
     DamagedError,

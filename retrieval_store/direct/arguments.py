@@ -26,7 +26,6 @@ from retrieval_store.errors import (
 )
 from retrieval_store.filters.documents import DOCUMENT, URI
 from retrieval_store.filters.expression import Expression, HasId, all_of
-from retrieval_store.filters.limits import checked_expression
 from retrieval_store.filters.where import DOCUMENT_KEY, parse_where, parse_where_document
 from retrieval_store.interface.points import PointId
 
@@ -281,7 +280,11 @@ def filter_of(
 
 
 def _expression_of(where: Any) -> Expression:
-    return checked_expression(where) if isinstance(where, Expression) else parse_where(where)
+    if not isinstance(where, Expression):
+        return parse_where(where)
+    from retrieval_store.filters.limits import checked_expression
+
+    return checked_expression(where)
 
 
 def include_of(include: Any, allowed: Container[str]) -> frozenset[str]:

@@ -36,13 +36,13 @@ from retrieval_store.engine.state.budget import BUDGET, Cache
 from retrieval_store.engine.state.state import State, load, numbers_of
 from retrieval_store.engine.state.view import View
 from retrieval_store.engine.storage.files import POINTS_NAME, Label
+from retrieval_store.engine.storage.log import Write
 from retrieval_store.engine.storage.schema import (
     POINTS,
     Head,
     numbers_of_spaces,
     read_head,
 )
-from retrieval_store.engine.storage.write import Write
 from retrieval_store.errors import (
     DamagedError,
     LockTimeoutError,

@@ -23,7 +23,7 @@ from retrieval_store.engine.ranking.leaves import EngineLeaves
 from retrieval_store.engine.state.fetch import fetch
 from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage.files import POINTS_NAME
-from retrieval_store.engine.storage.log import changed_since, position
+from retrieval_store.engine.storage.log import Write, changed_since, finish, position
 from retrieval_store.engine.storage.non_dense import count_non_dense
 from retrieval_store.engine.storage.schema import (
     POINTS,
@@ -37,7 +37,6 @@ from retrieval_store.engine.storage.schema import (
     set_index,
     shows_an_integer,
 )
-from retrieval_store.engine.storage.write import Write, finish
 from retrieval_store.errors import AlreadyExistsError
 from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.expression import Expression, PayloadPath, Scalar

@@ -143,3 +143,17 @@ def fulfilled(
 
 def _is_number(one: object) -> bool:
     return isinstance(one, int) and 0 <= one <= INT_MAX
+
+
+def asking(leaf: Expression, ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Asks, and tells errors of nodes of a user's own as such: others are of what is stored."""
+    if type(leaf) in NODES:
+        return ask
+
+    def asked(about: Any) -> Any:
+        try:
+            return ask(about)
+        except Exception as error:
+            raise InvalidFilterError(f"{type(leaf).__name__} in the filter: {error!r}") from error
+
+    return asked

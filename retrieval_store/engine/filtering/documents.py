@@ -5,8 +5,7 @@ after a write only the rows that it changed are asked again, and a reader that n
 points alone leaves the others for the next.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +19,8 @@ from retrieval_store.engine.state.layers import NOTHING_STALE, Layers
 from retrieval_store.engine.storage.derived import find
 from retrieval_store.engine.storage.records import read_records
 from retrieval_store.engine.words.cache import TRIGRAMS, file_key
-from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.documents import DocumentContains, DocumentLeaf
-from retrieval_store.filters.nodes import NODES, Expression
+from retrieval_store.filters.nodes import NODES, asking
 
 TRIGRAMS_WORTH = 20_000  # documents; fewer are looked at in two milliseconds
 UNKNOWN = -1
@@ -101,20 +99,6 @@ def _ask(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
     found = np.zeros(len(rows), np.bool_)
     found[np.searchsorted(view.state.pks[rows], np.array(pks, np.int64))] = True
     return found
-
-
-def asking(leaf: Expression, ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Asks, and tells errors of nodes of a user's own as such: others are of what is stored."""
-    if type(leaf) in NODES:
-        return ask
-
-    def asked(about: Any) -> Any:
-        try:
-            return ask(about)
-        except Exception as error:
-            raise InvalidFilterError(f"{type(leaf).__name__} in the filter: {error!r}") from error
-
-    return asked
 
 
 def _pks_containing(view: FilterView, text: str, rows: Ints) -> list[int]:

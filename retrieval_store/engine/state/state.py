@@ -34,9 +34,9 @@ from retrieval_store.engine.storage.vectors import (
     Checksums,
     OpenVectors,
     Vectors,
+    owners_of,
     rows_per_block,
 )
-from retrieval_store.engine.storage.write import owners_of
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.indexes.native.library import address
 

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from retrieval_store import plugins
 from retrieval_store.base.logs import log_of
 from retrieval_store.engine import registry
 from retrieval_store.engine.state.budget import BUDGET
@@ -89,7 +88,7 @@ def restore(snapshot: Path, path: Path, name: str | None) -> None:
             raise InvalidArgumentError(f"there is no store at {path} to add {name!r} to")
         from retrieval_store.engine.snapshots.restoring import restore_store
 
-        restore_store(snapshot, path, plugins.find_index)
+        restore_store(snapshot, path, _find_index)
         _log.info("made the store in %s of the snapshot %s", path, snapshot)
         return
     session = embedded(path, "full", rebuild=False)
@@ -106,7 +105,7 @@ def set_memory_budget(limit: int) -> None:
 
 def in_memory(mode: Mode) -> Session:
     """A new store in memory."""
-    share = registry.Share(Store(None, mode, plugins.find_index))
+    share = registry.Share(Store(None, mode, _find_index))
     return Session(share.store, partial(registry.release, share), "in memory")
 
 
@@ -118,7 +117,7 @@ def embedded(path: Path, mode: Mode, rebuild: bool, create: bool = True) -> Sess
     if mode == "read-only" or not create:
         _refuse_missing(path, mode)
     ignored = rebuild and mode == "read-only"
-    share = registry.acquire(path, mode, plugins.find_index, uses_derived=not ignored)
+    share = registry.acquire(path, mode, _find_index, uses_derived=not ignored)
     session = Session(
         share.store,
         partial(registry.release, share),
@@ -167,6 +166,13 @@ def remote(
         return Session(RemoteStore(cluster, how), _leave_open, cluster.place)
     cluster = Cluster.at(url, options)
     return Session(RemoteStore(cluster, how), cluster.close, cluster.place)
+
+
+def _find_index(name: str) -> Any:
+    """The class of an index; see `plugins.find_index`. Plugins are loaded with the first index."""
+    from retrieval_store.plugins import find_index
+
+    return find_index(name)
 
 
 def _leave_open() -> None:

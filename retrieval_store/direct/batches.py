@@ -1,6 +1,6 @@
 """Records to write, as a store takes them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.direct.arguments import FIELDS, Records
 from retrieval_store.direct.embedder import Embedded
+from retrieval_store.direct.modalities import loaded_from, skipped_in, sources_of
 from retrieval_store.direct.probing import ProbedEmbedder
 from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import InvalidArgumentError
@@ -27,13 +28,14 @@ class Prepared:
 
 
 def prepared(
-    records: Records, embedder: ProbedEmbedder, loader: DataLoader | None, show_progress: bool
+    records: Records,
+    embedder: Callable[[], ProbedEmbedder],
+    loader: DataLoader | None,
+    show_progress: bool,
 ) -> Prepared:
     """The records as a batch, with vectors for all that they give a source of."""
     if records.embeddings is not None:
         return _with_vectors(records, records.embeddings)
-    from retrieval_store.direct.modalities import loaded_from, skipped_in
-
     loaded = loaded_from(records, loader)
     skipped = skipped_in(records, loaded, loader)
     left_out = [records.ids[i] for i in sorted(skipped)]
@@ -55,15 +57,16 @@ def _with_vectors(records: Records, embeddings: Matrix) -> Prepared:
 
 
 def _embedded(
-    records: Records, loaded: list[Any], embedder: ProbedEmbedder, show_progress: bool
+    records: Records,
+    loaded: list[Any],
+    embedder: Callable[[], ProbedEmbedder],
+    show_progress: bool,
 ) -> Prepared:
-    from retrieval_store.direct.modalities import sources_of
-
     payloads, vectors = _or_unset(records.metadatas), _sparse_vectors(records)
     sources = sources_of(records, loaded)
     if not sources.inputs:
         return Prepared(PointBatch(records.ids, vectors, payloads))
-    embedded = embedder.embed(sources.inputs, show_progress)
+    embedded = embedder().embed(sources.inputs, show_progress)
     vectors[SPACE] = Vectors(embedded.matrix, sources.positions)
     batch = PointBatch(records.ids, vectors, payloads, sources.documents, sources.uris)
     return Prepared(batch, embedded)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import retrieval_store
 from retrieval_store import places as stores
-from retrieval_store import plugins
 from retrieval_store.base.arguments import (
     check_callable,
     path_of,
@@ -47,7 +46,6 @@ from retrieval_store.direct.configuration import (
     to_store,
     with_given,
 )
-from retrieval_store.direct.embedder import function_of, space_for, spec_of
 from retrieval_store.direct.results import SPACE, StoreStats, store_stats
 from retrieval_store.embeddings import DEFAULT, Default, Embeds
 from retrieval_store.errors import (
@@ -207,7 +205,7 @@ class Client:
         isn't known.
         """
         collection_name(name)
-        function = function_of(embedding_function, "embedding_function")
+        function = _function_of(embedding_function)
         check_callable(data_loader, "data_loader")
         checked = None if metadata is None else checked_metadata(metadata, "metadata")
         given = given_settings(configuration, checked)
@@ -251,7 +249,7 @@ class Client:
         with another embedding function: another registered one, other settings, or a model of
         another name. embedding_function: as of `create_collection`; left out, the one that the
         collection remembers. check_model: False to use another all the same."""
-        function = function_of(embedding_function, "embedding_function")
+        function = _function_of(embedding_function)
         check_callable(data_loader, "data_loader")
         use = _Using(function, data_loader, self._trust, check_model)
         return self._collection(self._named(name), use)
@@ -265,7 +263,7 @@ class Client:
         check_model: bool = True,
     ) -> Collection:
         """The collection of this id, whatever its name is now; raises as `get_collection`."""
-        function = function_of(embedding_function, "embedding_function")
+        function = _function_of(embedding_function)
         check_callable(data_loader, "data_loader")
         use = _Using(function, data_loader, self._trust, check_model)
         return self._collection(self._session.store.record(_id_of(collection_id)), use)
@@ -437,6 +435,8 @@ class Client:
         metadata: Payload | None,
         use: "_Using",
     ) -> Collection:
+        from retrieval_store.direct.embedder import space_for, spec_of
+
         space = space_for(use.embedding_function, cast(str | None, given.get("space")))
         given = given if space is None else {**given, "space": checked_space(space)}
         chosen = with_given(ALL_DEFAULTS, given)
@@ -542,6 +542,17 @@ class _Using:
     check_model: bool = True
 
 
+def _function_of(given: Embeds | str | Default | None) -> Embeds | Default | None:
+    """What is given as an embedding function, callable; see `embedder.function_of`. For the usual
+    one, or none, nothing is loaded."""
+    if given is None or isinstance(given, Default):
+        return given
+    from retrieval_store.direct.embedder import function_of
+
+    function: Embeds = function_of(given, "embedding_function")
+    return function
+
+
 def _spaces_of(record: CollectionRecord) -> Mapping[str, NewSpace]:
     return spaces_of(all_settings(record))
 
@@ -552,6 +563,8 @@ def _analyzer_of(record: CollectionRecord) -> "Analyzer":
 
 def _refuse_bad_index(space: NewSpace) -> None:
     if index_name(space) != EXACT:
+        from retrieval_store import plugins
+
         make = plugins.find_index(index_name(space))
         try:
             make(2, space.metric, index_settings(space))

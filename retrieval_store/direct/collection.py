@@ -9,28 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from retrieval_store.base.arguments import path_of, whole_number
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.dataclasses import replace as changed
 from retrieval_store.base.json_values import Payload, checked_metadata, shown
-from retrieval_store.base.logs import log_of
 from retrieval_store.base.metrics import Metric
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.base.ranking import Fusion
 from retrieval_store.direct.arguments import (
-    Records,
     collection_name,
     filter_of,
     ids_of,
     include_of,
     metadata_key,
-    records_of,
-)
-from retrieval_store.direct.batches import (
-    Prepared,
-    is_whole,
-    prepared,
-    require_change,
-    require_sources,
-    whole,
 )
 from retrieval_store.direct.configuration import (
     Configuration,
@@ -44,8 +32,7 @@ from retrieval_store.direct.configuration import (
     stored_settings,
     to_store,
 )
-from retrieval_store.direct.embedder import Embedder
-from retrieval_store.direct.probing import ProbedEmbedder, without_probe
+from retrieval_store.direct.embedding import Embedding
 from retrieval_store.direct.queries import (
     Asker,
     Mode,
@@ -78,7 +65,6 @@ from retrieval_store.interface.points import (
     Fields,
     PointId,
     Points,
-    WriteRules,
 )
 from retrieval_store.interface.questions import Question
 from retrieval_store.interface.records import CollectionRecord
@@ -87,13 +73,10 @@ from retrieval_store.loaders import DataLoader
 
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
+    from retrieval_store.direct.writing import Writer
 
 Request: TypeAlias = tuple[Question, frozenset[str]]  # and the names in `include`
 FIRST = 5  # points that a notebook shows of a collection
-_log = log_of()
-_ADD = WriteRules(on_existing="refuse", on_missing="insert", needs_vector=SPACE)
-_UPDATE = WriteRules(on_existing="update", on_missing="ignore")
-_UPSERT = WriteRules(on_existing="update", on_missing="insert", needs_vector=SPACE)
 
 
 class Collection:
@@ -115,8 +98,8 @@ class Collection:
     ) -> None:
         self._backend = backend
         self._opened_as = record.name
-        embedder = Embedder(embedding_function, _spec_in(record), trust, check_model)
-        self._embedder = ProbedEmbedder(backend, embedder, check_model)
+        spec = _spec_in(record)
+        self._embedding = Embedding(backend, embedding_function, spec, trust, check_model)
         self._loader = data_loader
 
     @property
@@ -143,6 +126,8 @@ class Collection:
         those of "text" search; what "vectors" are kept as; and what is remembered of the embedding
         function."""
         record = self._record()
+        from retrieval_store.direct.probing import without_probe
+
         spec = without_probe(_spec_in(record))
         return {**to_store(all_settings(record)), "embedding_function": spec}
 
@@ -155,7 +140,7 @@ class Collection:
     def _embedding_function(self) -> Embeds | None:
         """The embedding function, under the name by which code for Chroma asks for it; None without
         one."""
-        return self._embedder.function
+        return self._embedding.embedder().function
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Collection) and other._backend.id == self._backend.id
@@ -230,9 +215,7 @@ class Collection:
         DimensionMismatchError, and InvalidArgumentError for anything malformed.
         """
         given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings
-        records = self._records(*given)
-        require_sources(records)
-        return self._written(self._prepared(records, show_progress), _ADD)
+        return self._writer().add(given, show_progress)
 
     def upsert(
         self,
@@ -254,14 +237,7 @@ class Collection:
         `replace` everything is: afterwards the points hold what is given here and nothing else.
         """
         given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings
-        records = self._records(*given)
-        require_change(records)
-        made = self._prepared(records, show_progress)
-        rules = changed(_UPSERT, merge_payloads=not (replace_metadata or replace))
-        if replace:
-            made = changed(made, batch=whole(made.batch))
-            rules = changed(rules, on_existing="replace" if is_whole(made.batch) else "update")
-        return self._written(made, rules)
+        return self._writer().upsert(given, show_progress, replace_metadata, replace)
 
     def add_from(
         self,
@@ -311,9 +287,7 @@ class Collection:
         replace what the point held of the other two.
         """
         given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings
-        records = self._records(*given)
-        require_change(records)
-        return self._written(self._prepared(records, show_progress), _UPDATE)
+        return self._writer().update(given, show_progress)
 
     def get(
         self,
@@ -395,7 +369,7 @@ class Collection:
             sources, others = self._like(sources, like, unlike)
             expression = all_of(expression, others)
         options = QueryOptions(mode, alpha, fusion, exact, ef, depth)
-        asker = Asker(self._embedder, self._load, self._analyzer)
+        asker = Asker(self._embedding.embedder, self._load, self._analyzer)
         return asker.question(sources, expression, window, fields_for(wanted), options), wanted
 
     def _like(
@@ -409,12 +383,6 @@ class Collection:
         near, far = self._named(like, "like") or [], self._named(unlike, "unlike") or []
         vector = vector_like(self._backend, self._metric(), near, far)
         return QuerySources(vector, None, None, None), Not(HasId((*near, *far)))
-
-    def _records(self, *given: Any) -> Records:
-        records = records_of(*given)
-        if records.sparse_embeddings is not None:
-            refuse_no_sparse("sparse_embeddings", self._record())
-        return records
 
     def _record(self) -> CollectionRecord:
         """Name and settings as they are now."""
@@ -565,7 +533,7 @@ class Collection:
         InvalidArgumentError on a cluster."""
         backend = self._backend.fork(collection_name(new_name))
         forked = Collection(backend, backend.record(), data_loader=self._loader)
-        forked._embedder = self._embedder.of(backend)
+        forked._embedding = self._embedding.of(backend)
         return forked
 
     def iterate(
@@ -617,26 +585,11 @@ class Collection:
         """The ids that are given, as points have them."""
         return None if ids is None else self._backend.points.resolve_ids(ids_of(ids, name))
 
-    def _written(self, made: Prepared, rules: WriteRules) -> WriteResult:
-        """Write a batch, and tell of it, and in the log, what wasn't written, and what doesn't
-        count for vectors."""
-        if made.left_out:
-            _tell_of("records whose uris can't be loaded were left out", made.left_out)
-        if made.batch.ids:
-            points = self._backend.points
-            ids = points.resolve_ids(cast(Sequence[str], made.batch.ids))
-            ignored = points.put(changed(made.batch, ids=ids), rules).ignored
-            self._embedder.written()
-            if made.embedded is not None:
-                from retrieval_store.direct.counting import note
+    def _writer(self) -> "Writer":
+        """What writes records: its modules are loaded with the first write."""
+        from retrieval_store.direct.writing import Writer
 
-                note(self._backend, made.embedded.texts, made.embedded.cut)
-            if ignored:
-                _tell_of("update ignored ids that don't exist", ignored)
-        return WriteResult(left_out=[*made.left_out])
-
-    def _prepared(self, records: Records, show_progress: bool) -> Prepared:
-        return prepared(records, self._embedder, self._loader, show_progress)
+        return Writer(self._backend, self._record, self._embedding, self._loader)
 
     def _analyzer(self) -> "Analyzer":
         return analyzer_of(stored_settings(self._record()))
@@ -650,17 +603,13 @@ class Collection:
 def can_embed(collection: Collection) -> bool:
     """Whether a collection has an embedding function, given or remembered; it may still have to be
     made."""
-    return collection._embedder.is_there
+    return collection._embedding.embedder().is_there
 
 
 def embedded_queries(collection: Collection, texts: Sequence[str]) -> Matrix:
     """(n, dim) float32 for n queries, as `query` makes them: for those who ask the same in several
     ways, which needn't cost several calls of a model."""
-    return collection._embedder.embed_query(texts)
-
-
-def _tell_of(what: str, ids: Sequence[PointId]) -> None:
-    _log.warning("%s: %d, such as %r", what, len(ids), ids[0])
+    return collection._embedding.embedder().embed_query(texts)
 
 
 def _spec_in(record: CollectionRecord) -> Any:

@@ -17,7 +17,6 @@ from retrieval_store.base.json_values import listed, shown
 from retrieval_store.base.metrics import Metric
 from retrieval_store.base.ranking import Fusion, usual_fusion
 from retrieval_store.direct.arguments import complete_texts_of, images_of, matrix_of, sparse_of
-from retrieval_store.direct.probing import ProbedEmbedder
 from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.expression import Expression
@@ -35,6 +34,7 @@ from retrieval_store.interface.stores import Backend
 
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
+    from retrieval_store.direct.probing import ProbedEmbedder
 
 # Each side of a hybrid query is asked for 100, 400, 1,600 … hits, the least of these that is 4 k:
 # in steps, so that most pages of hits are of one ranking.
@@ -209,10 +209,11 @@ class Window:
 
 @dataclass(slots=True)
 class Asker:
-    """Makes queries for a store of what users of a collection pass. embedder: its embedding
-    function; load: what its data loader makes of uris; analyzer: tells how it finds words."""
+    """Makes queries for a store of what users of a collection pass. embedder: returns the one
+    of its embedding function; load: what its data loader makes of uris; analyzer: tells how it
+    finds words."""
 
-    embedder: ProbedEmbedder
+    embedder: "Callable[[], ProbedEmbedder]"
     load: Callable[[list[str | None]], list[Any]]
     analyzer: "Callable[[], Analyzer]"
 
@@ -284,7 +285,7 @@ class Asker:
                     raise DataLoaderError(f"not all of {name} can be loaded")
         if not inputs:
             raise InvalidArgumentError(f"{name} is empty, expected at least one query")
-        return self.embedder.embed_query(inputs)
+        return self.embedder().embed_query(inputs)
 
 
 def vector_like(

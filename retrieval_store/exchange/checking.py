@@ -17,7 +17,7 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import shown
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.direct.arguments import records_of
-from retrieval_store.direct.collection import Collection
+from retrieval_store.direct.collection import Collection, can_embed
 from retrieval_store.errors import (
     DimensionMismatchError,
     DuplicateIDError,
@@ -84,7 +84,7 @@ def expected_by(collection: Collection | None) -> Expected:
         spaces.get("", {}).get("dimension"),
         settings["vectors"]["datatype"] == "float16",
         bool(settings.get("sparse")),
-        collection._embedder.is_there,
+        can_embed(collection),
         collection._loader is not None,
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from retrieval_store.base.logs import log_of
 from retrieval_store.engine import registry
@@ -24,7 +24,9 @@ from retrieval_store.errors import (
     NotFoundError,
 )
 from retrieval_store.interface.records import CollectionRecord, Mode, Progress
-from retrieval_store.interface.stores import CollectionStore, EmbeddedStore, PointsBackend
+
+if TYPE_CHECKING:
+    from retrieval_store.interface.stores import CollectionStore, EmbeddedStore, PointsBackend
 
 _log = log_of("store")
 
@@ -34,7 +36,7 @@ class Session:
 
     def __init__(
         self,
-        store: CollectionStore,
+        store: "CollectionStore",
         release: Callable[[], object],
         place: str,
         read_only: bool = False,
@@ -45,7 +47,7 @@ class Session:
         self.place = place
 
     @property
-    def store(self) -> CollectionStore:
+    def store(self) -> "CollectionStore":
         """The store; raises ClientClosedError after `close`."""
         if not self._finalizer.alive:
             raise ClientClosedError(f"the client of the store {self.place} has been closed")
@@ -71,7 +73,7 @@ class Session:
         self._finalizer()
 
 
-def embedded_store(session: Session) -> EmbeddedStore:
+def embedded_store(session: Session) -> "EmbeddedStore":
     """The store of a client, if it is one of this process; InvalidArgumentError for a cluster."""
     store = session.store.embedded
     if store is None:
@@ -195,7 +197,7 @@ class StoredCollection:
         return self._session.on_cluster
 
     @property
-    def points(self) -> PointsBackend:
+    def points(self) -> "PointsBackend":
         return self._session.store.points(self._id)
 
     def record(self) -> CollectionRecord:
@@ -213,10 +215,10 @@ class StoredCollection:
     def fork(self, name: str) -> "StoredCollection":
         return StoredCollection(self._session, self._here("fork").fork(self._id, name).id)
 
-    def copied(self) -> AbstractContextManager[PointsBackend]:
+    def copied(self) -> "AbstractContextManager[PointsBackend]":
         return self._here("iterate").copied(self._id)
 
-    def _here(self, asked: str) -> EmbeddedStore:
+    def _here(self, asked: str) -> "EmbeddedStore":
         """The store that holds it, if it is one of this process."""
         store = self._session.store.embedded
         if store is None:

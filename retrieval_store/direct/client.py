@@ -59,7 +59,6 @@ from retrieval_store.errors import (
 from retrieval_store.indexes import EXACT
 from retrieval_store.interface.records import CollectionRecord, FileReport, Mode
 from retrieval_store.interface.spaces import NewSpace, index_name, index_settings
-from retrieval_store.interface.stores import PointsBackend
 from retrieval_store.loaders import DataLoader
 from retrieval_store.places import (
     StoredCollection,
@@ -73,6 +72,7 @@ from retrieval_store.places import (
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
     from retrieval_store.copying.stores import Copied
+    from retrieval_store.interface.stores import PointsBackend
 
 NAMES_SHOWN, NAMES_COMPARED = 10, 1_000  # in a message, nearest first
 ATTEMPTS = 3  # at getting or creating a collection
@@ -520,7 +520,7 @@ class _OfQdrantClient(StoredCollection):
     compacted, saved and deleted; who wants its points is told why that isn't possible."""
 
     @property
-    def points(self) -> PointsBackend:
+    def points(self) -> "PointsBackend":
         stored_settings(self.record())
         return super().points
 

@@ -68,12 +68,12 @@ from retrieval_store.interface.points import (
 )
 from retrieval_store.interface.questions import Question
 from retrieval_store.interface.records import CollectionRecord
-from retrieval_store.interface.stores import INDEX_KINDS, Backend, PointsBackend
 from retrieval_store.loaders import DataLoader
 
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
     from retrieval_store.direct.writing import Writer
+    from retrieval_store.interface.stores import Backend, PointsBackend
 
 Request: TypeAlias = tuple[Question, frozenset[str]]  # and the names in `include`
 FIRST = 5  # points that a notebook shows of a collection
@@ -89,7 +89,7 @@ class Collection:
 
     def __init__(
         self,
-        backend: Backend,
+        backend: "Backend",
         record: CollectionRecord,
         embedding_function: Embeds | Default | None = DEFAULT,
         data_loader: DataLoader | None = None,
@@ -558,7 +558,7 @@ class Collection:
         if len(first.ids) <= size:
             return rows_of(self._shown(first, wanted))
 
-        def page(points: PointsBackend, start: int) -> list[dict[str, Any]]:
+        def page(points: "PointsBackend", start: int) -> list[dict[str, Any]]:
             found = points.get(None, expression, size, start, fields)
             return list(rows_of(self._shown(found, wanted)))
 
@@ -575,6 +575,8 @@ class Collection:
         the server is in strict mode. A key has one index: "keyword" for equality of strings,
         "float" for numbers, "bool" for truths; None: by what the first points have under the key.
         In a directory, which needs no such index, there is nothing to do."""
+        from retrieval_store.interface.stores import INDEX_KINDS
+
         if not isinstance(key, str) or not key:
             raise InvalidTypeError(f"key is {shown(key)}, expected a metadata key")
         if kind is not None and kind not in INDEX_KINDS:

@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING
 
 from retrieval_store.embeddings import Default, Embeds
-from retrieval_store.interface.stores import Backend
 
 if TYPE_CHECKING:
     from retrieval_store.direct.embedder import Spec
     from retrieval_store.direct.probing import ProbedEmbedder
+    from retrieval_store.interface.stores import Backend
 
 
 class Embedding:
@@ -20,7 +20,7 @@ class Embedding:
 
     def __init__(
         self,
-        backend: Backend,
+        backend: "Backend",
         given: Embeds | Default | None,
         spec: "Spec | None",
         trust: bool = False,
@@ -43,7 +43,7 @@ class Embedding:
             self.made = ProbedEmbedder(self._backend, own, self._check)
         return self.made
 
-    def of(self, backend: Backend) -> "Embedding":
+    def of(self, backend: "Backend") -> "Embedding":
         """The same of another collection that was made of this one."""
         other = Embedding(backend, None, self._spec, self._trust, self._check)
         other.made = self.embedder().of(backend)

@@ -30,11 +30,11 @@ from retrieval_store.interface.questions import (
     Step,
     Text,
 )
-from retrieval_store.interface.stores import Backend
 
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
     from retrieval_store.direct.probing import ProbedEmbedder
+    from retrieval_store.interface.stores import Backend
 
 # Each side of a hybrid query is asked for 100, 400, 1,600 … hits, the least of these that is 4 k:
 # in steps, so that most pages of hits are of one ranking.
@@ -289,7 +289,7 @@ class Asker:
 
 
 def vector_like(
-    backend: Backend, metric: Metric, like: Sequence[PointId], unlike: Sequence[PointId]
+    backend: "Backend", metric: Metric, like: Sequence[PointId], unlike: Sequence[PointId]
 ) -> Matrix:
     """(1, dim) float32 p + (p - u): p the average of the vectors of the first, u of the second, of
     cosine those at length 1; p alone without second ones. As Qdrant recommends by averages."""
@@ -302,7 +302,7 @@ def vector_like(
     return (near + near - far)[None].astype(np.float32)
 
 
-def _average(backend: Backend, metric: Metric, ids: Sequence[PointId], name: str) -> Floats:
+def _average(backend: "Backend", metric: Metric, ids: Sequence[PointId], name: str) -> Floats:
     points = backend.points.get(ids, None, None, 0, Fields(vectors=(SPACE,)))
     column: Any = (points.vectors or {}).get(SPACE)
     there = _with_vector(points.ids, column)

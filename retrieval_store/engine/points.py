@@ -54,10 +54,10 @@ from retrieval_store.interface.points import (
 from retrieval_store.interface.questions import Question
 from retrieval_store.interface.records import Mode
 from retrieval_store.interface.spaces import NewSpace, SpaceRecord
-from retrieval_store.interface.stores import Changes, IndexKind
 
 if TYPE_CHECKING:
     from retrieval_store.engine.changes import Transaction
+    from retrieval_store.interface.stores import Changes, IndexKind
 
 T = TypeVar("T")
 MAINTENANCE_EVERY = 2_000  # points written
@@ -145,7 +145,7 @@ class PointStore:
         return self._changed(lambda transaction: transaction.delete_points(ids, expression, limit))
 
     @traced("transact")
-    def transact(self, change: Callable[[Changes], T]) -> T:
+    def transact(self, change: "Callable[[Changes], T]") -> T:
         """Run `change` in one transaction and return its result; if it raises, nothing is
         written."""
         from retrieval_store.engine.changes import passing_on
@@ -375,7 +375,7 @@ class PointStore:
 
         self.access.write(change)
 
-    def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
+    def create_index(self, path: PayloadPath, kind: "IndexKind | None") -> None:
         """Does nothing: the first filter on a key builds its column."""
 
     def configure_index(self, space: str, index: Payload) -> None:

@@ -35,10 +35,10 @@ from retrieval_store.errors import (
 )
 from retrieval_store.interface.records import CollectionRecord, FileReport, Gauges, Mode, Progress
 from retrieval_store.interface.spaces import NewSpace
-from retrieval_store.interface.stores import EmbeddedStore
 
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
+    from retrieval_store.interface.stores import EmbeddedStore
 
 T = TypeVar("T")
 _log = log_of("store")
@@ -143,7 +143,7 @@ class Store:
         return record
 
     def adopt_collection(
-        self, source: EmbeddedStore, collection_id: str, record: CollectionRecord
+        self, source: "EmbeddedStore", collection_id: str, record: CollectionRecord
     ) -> None:
         """Make, under this record, a collection that holds what one of another store, or of this
         one, holds at one moment; AlreadyExistsError for a name that is taken."""

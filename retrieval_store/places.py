@@ -10,12 +10,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from retrieval_store import plugins
 from retrieval_store.base.logs import log_of
 from retrieval_store.engine import registry
-from retrieval_store.engine.snapshots.restoring import restore_store
 from retrieval_store.engine.state.budget import BUDGET
 from retrieval_store.engine.storage.files import CATALOG_NAME
 from retrieval_store.engine.store import Store
@@ -26,7 +24,9 @@ from retrieval_store.errors import (
     NotFoundError,
 )
 from retrieval_store.interface.records import CollectionRecord, Mode, Progress
-from retrieval_store.interface.stores import CollectionStore, EmbeddedStore, PointsBackend
+
+if TYPE_CHECKING:
+    from retrieval_store.interface.stores import CollectionStore, EmbeddedStore, PointsBackend
 
 _log = log_of("store")
 
@@ -36,7 +36,7 @@ class Session:
 
     def __init__(
         self,
-        store: CollectionStore,
+        store: "CollectionStore",
         release: Callable[[], object],
         place: str,
         read_only: bool = False,
@@ -47,7 +47,7 @@ class Session:
         self.place = place
 
     @property
-    def store(self) -> CollectionStore:
+    def store(self) -> "CollectionStore":
         """The store; raises ClientClosedError after `close`."""
         if not self._finalizer.alive:
             raise ClientClosedError(f"the client of the store {self.place} has been closed")
@@ -73,7 +73,7 @@ class Session:
         self._finalizer()
 
 
-def embedded_store(session: Session) -> EmbeddedStore:
+def embedded_store(session: Session) -> "EmbeddedStore":
     """The store of a client, if it is one of this process; InvalidArgumentError for a cluster."""
     store = session.store.embedded
     if store is None:
@@ -88,7 +88,9 @@ def restore(snapshot: Path, path: Path, name: str | None) -> None:
     if not (path / CATALOG_NAME).exists():
         if name is not None:
             raise InvalidArgumentError(f"there is no store at {path} to add {name!r} to")
-        restore_store(snapshot, path, plugins.find_index)
+        from retrieval_store.engine.snapshots.restoring import restore_store
+
+        restore_store(snapshot, path, _find_index)
         _log.info("made the store in %s of the snapshot %s", path, snapshot)
         return
     session = embedded(path, "full", rebuild=False)
@@ -105,7 +107,7 @@ def set_memory_budget(limit: int) -> None:
 
 def in_memory(mode: Mode) -> Session:
     """A new store in memory."""
-    share = registry.Share(Store(None, mode, plugins.find_index))
+    share = registry.Share(Store(None, mode, _find_index))
     return Session(share.store, partial(registry.release, share), "in memory")
 
 
@@ -117,7 +119,7 @@ def embedded(path: Path, mode: Mode, rebuild: bool, create: bool = True) -> Sess
     if mode == "read-only" or not create:
         _refuse_missing(path, mode)
     ignored = rebuild and mode == "read-only"
-    share = registry.acquire(path, mode, plugins.find_index, uses_derived=not ignored)
+    share = registry.acquire(path, mode, _find_index, uses_derived=not ignored)
     session = Session(
         share.store,
         partial(registry.release, share),
@@ -168,6 +170,13 @@ def remote(
     return Session(RemoteStore(cluster, how), cluster.close, cluster.place)
 
 
+def _find_index(name: str) -> Any:
+    """The class of an index; see `plugins.find_index`. Plugins are loaded with the first index."""
+    from retrieval_store.plugins import find_index
+
+    return find_index(name)
+
+
 def _leave_open() -> None:
     """What is done to a client that isn't ours."""
 
@@ -188,7 +197,7 @@ class StoredCollection:
         return self._session.on_cluster
 
     @property
-    def points(self) -> PointsBackend:
+    def points(self) -> "PointsBackend":
         return self._session.store.points(self._id)
 
     def record(self) -> CollectionRecord:
@@ -206,10 +215,10 @@ class StoredCollection:
     def fork(self, name: str) -> "StoredCollection":
         return StoredCollection(self._session, self._here("fork").fork(self._id, name).id)
 
-    def copied(self) -> AbstractContextManager[PointsBackend]:
+    def copied(self) -> "AbstractContextManager[PointsBackend]":
         return self._here("iterate").copied(self._id)
 
-    def _here(self, asked: str) -> EmbeddedStore:
+    def _here(self, asked: str) -> "EmbeddedStore":
         """The store that holds it, if it is one of this process."""
         store = self._session.store.embedded
         if store is None:

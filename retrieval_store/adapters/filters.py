@@ -5,9 +5,9 @@ how a refusal begins, is the framework's; that a refusal names what would be rig
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidFilterError, InvalidTypeError
 from retrieval_store.filters.expression import (

@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from retrieval_store.adapters.sparse import sparse_settings
+from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.json_values import shown
 from retrieval_store.direct.client import ATTEMPTS, Client
 from retrieval_store.direct.collection import Collection

@@ -7,15 +7,14 @@ taken. The store computes single rankings (`leaves`); this module combines sever
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 
 import numpy as np
 
-from retrieval_store.answering.groups import best_of_each, grouped
 from retrieval_store.answering.leaves import Leaves, Ranked, Trace
 from retrieval_store.base.arrays import Bools, Floats
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.metrics import LESS_IS_BETTER
 from retrieval_store.base.ranking import adaptive_alpha, fused
 from retrieval_store.interface.points import Hits
@@ -62,8 +61,12 @@ def _found(
         case None:
             found = list(chain.from_iterable(ranked_each(leaves, question.steps)))
         case BestOfEach() as kinds:
+            from retrieval_store.answering.groups import best_of_each
+
             found = best_of_each(leaves, partial(ranked, leaves), question.steps[0], kinds)
         case Groups() as groups:
+            from retrieval_store.answering.groups import grouped
+
             step, rank = question.steps[0], partial(ranked, leaves)
             each = grouped(leaves, rank, step, groups, less_is_better(leaves, step))
             return [one for _, one in each], [value for value, _ in each]

@@ -9,13 +9,13 @@ second series of rounds is restricted to the groups that aren't full.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from retrieval_store.answering.leaves import Label, Labelling, Leaves, Ranked
+from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.expression import Expression, HasId, Not, all_of
 from retrieval_store.filters.values import Between

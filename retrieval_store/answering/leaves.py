@@ -5,11 +5,11 @@ are best first, with the scores of the step's scoring; equal scores are in the o
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from retrieval_store.base.arrays import Floats, Ints
-from retrieval_store.base.metrics import Metric
+from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.metrics import Metric, server_scores_of
 from retrieval_store.interface.points import Fields, Points
 from retrieval_store.interface.questions import BestOfEach, Groups, GroupValue, Near, Step
 
@@ -42,6 +42,10 @@ class Ranked:
         distances = None if self.distances is None else self.distances[places]
         items, scores = self.items[places], self.scores[places]
         return Ranked(items, scores, distances, values, self.share, self.is_cut)
+
+    def on_server(self, metric: Metric) -> "Ranked":
+        """The same hits, with similarities converted into a server's scores."""
+        return Ranked(self.items, server_scores_of(self.scores, metric))
 
 
 @dataclass(slots=True)

@@ -1,10 +1,11 @@
 """Names for the array types used everywhere, and the few array operations numpy lacks."""
 
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
+
+from retrieval_store.base.dataclasses import dataclass
 
 Matrix: TypeAlias = npt.NDArray[np.float32]
 Halves: TypeAlias = npt.NDArray[np.float16]

@@ -8,7 +8,6 @@ alone would turn a NaN into null and a UUID into a string; a store must not chan
 import math
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
 from datetime import date
 from enum import Enum
 from pathlib import PurePath
@@ -18,6 +17,7 @@ from uuid import UUID
 import orjson
 
 from retrieval_store.base.arrays import plain_scalar
+from retrieval_store.base.dataclasses import dataclass, is_dataclass
 from retrieval_store.errors import InvalidMetadataError
 
 JSONValue: TypeAlias = "None | bool | int | float | str | list[JSONValue] | dict[str, JSONValue]"

@@ -5,13 +5,13 @@ others. So a change of one number costs the same however long the array is; only
 become long, a version gets an array of its own.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints, appended
+from retrieval_store.base.dataclasses import dataclass
 
 LONGEST_PATCH = 1_024
 FEW = 64  # one in so many numbers: more are taken from a copy without patch

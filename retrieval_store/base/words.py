@@ -9,13 +9,13 @@ there is no query syntax.
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, distinct
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 
 _BREAK = "\0"  # between texts; within one it separates words like any other control character

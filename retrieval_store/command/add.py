@@ -5,12 +5,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.command import models, options
 from retrieval_store.command.output import complain, counted, has_bar, say
 from retrieval_store.command.places import collection_of, has_catalog, is_url, opened

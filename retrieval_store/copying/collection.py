@@ -7,9 +7,9 @@ one state where the source is of this process, from a cluster as they are listed
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import replace
 from typing import TypeAlias
 
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.copying import spaces

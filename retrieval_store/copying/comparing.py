@@ -2,8 +2,8 @@
 of a collection that no journal says is a copy."""
 
 import random
-from dataclasses import dataclass
 
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.copying.pages import ROUNDED, Spaces, differing, everything, pages
 from retrieval_store.errors import StorageError
 from retrieval_store.interface.points import PointId

@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.copying import spaces
 from retrieval_store.copying.journal import Entry, Journal
 from retrieval_store.copying.pages import append, delete_others, write_named

@@ -12,13 +12,13 @@ import os
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from retrieval_store.base import posix
+from retrieval_store.base.dataclasses import asdict, dataclass, field, replace
 from retrieval_store.base.posix import sync_directory
 from retrieval_store.errors import ConflictError, DamagedError, StorageError
 from retrieval_store.interface.points import Position

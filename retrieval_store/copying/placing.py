@@ -7,8 +7,8 @@ and a copy that others have written to, or renamed, is theirs from then on.
 
 import uuid
 from collections.abc import Collection
-from dataclasses import replace
 
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.copying.following import begin_writing
 from retrieval_store.copying.journal import Entry, Journal
 from retrieval_store.errors import (

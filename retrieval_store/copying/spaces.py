@@ -6,8 +6,8 @@ has changed since before that copies all of it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload
 from retrieval_store.interface.spaces import NewSpace, SpaceRecord
 from retrieval_store.interface.stores import EmbeddedPoints

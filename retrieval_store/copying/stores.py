@@ -5,8 +5,8 @@ off goes on, and one that was finished is brought level.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.copying import journal as journals
 from retrieval_store.copying.collection import SpacesOf
 from retrieval_store.copying.following import follow

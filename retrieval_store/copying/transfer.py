@@ -1,9 +1,9 @@
 """Copying the points of a collection in pages, resuming after an earlier transfer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.copying.following import split
 from retrieval_store.copying.journal import Entry, Journal

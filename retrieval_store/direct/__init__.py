@@ -2,9 +2,10 @@
 
 In come a user's arguments, whatever they are. `arguments`, `queries`, `configuration` and, for
 clusters, `sharding` make checked, uniform values of them or raise an error that names the argument;
-`modalities` and `embedder` make vectors of documents, images and uris, `batches` what is written of
-them; `probing` tells functions apart, `counting` tells of texts that they cut. Then a store is
-asked through `interface`, and `results` makes of an answer what users get. The room `chroma` has
-what only Chroma's users ask for by name, `tables` leads to data frames and from them. It may use
-every room but the stores themselves (`engine`, `remote`): which of them is meant, `places` says.
+`modalities` and `embedder` make vectors of documents, images and uris, which `embedding` loads when
+the first is to be made; `batches` makes of them what is written, `writing` writes it; `probing`
+tells functions apart, `counting` tells of texts that they cut. Then a store is asked through
+`interface`, and `results` makes of an answer what users get. The room `chroma` has what only
+Chroma's users ask for by name, `tables` leads to data frames and from them. It may use every room
+but the stores themselves (`engine`, `remote`): which of them is meant, `places` says.
 """

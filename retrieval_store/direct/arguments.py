@@ -9,13 +9,13 @@ import re
 from collections.abc import Collection as Container
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix, SparseVector
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload, checked_metadata, listed, shown
 from retrieval_store.errors import (
     DimensionMismatchError,
@@ -26,7 +26,6 @@ from retrieval_store.errors import (
 )
 from retrieval_store.filters.documents import DOCUMENT, URI
 from retrieval_store.filters.expression import Expression, HasId, all_of
-from retrieval_store.filters.limits import checked_expression
 from retrieval_store.filters.where import DOCUMENT_KEY, parse_where, parse_where_document
 from retrieval_store.interface.points import ShownIds
 
@@ -34,7 +33,7 @@ FIELDS = ("embeddings", "metadatas", "documents", "images", "uris", "sparse_embe
 RESERVED_KEYS = (DOCUMENT, URI, DOCUMENT_KEY)
 MOST_INDICES = 2**32  # that a sparse vector can have
 MOST_OF_SPARSE = 1e15  # a value, so that products and their sums stay in float32
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]")
+_NAME = r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +285,11 @@ def filter_of(where: Any, where_document: Any, ids: ShownIds | None = None) -> E
 
 
 def _expression_of(where: Any) -> Expression:
-    return checked_expression(where) if isinstance(where, Expression) else parse_where(where)
+    if not isinstance(where, Expression):
+        return parse_where(where)
+    from retrieval_store.filters.limits import checked_expression
+
+    return checked_expression(where)
 
 
 def include_of(include: Any, allowed: Container[str]) -> frozenset[str]:
@@ -310,7 +313,7 @@ def _set_of(names: tuple[str, ...]) -> frozenset[str]:
 
 def collection_name(name: Any) -> str:
     """A name for a collection."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not re.fullmatch(_NAME, name):
         raise InvalidArgumentError(
             f"name is {shown(name)}; names of collections have 3 to 512 characters of "
             "[a-zA-Z0-9._-], the first and the last of [a-zA-Z0-9]"

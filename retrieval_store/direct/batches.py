@@ -1,12 +1,12 @@
 """Records to write, as a store takes them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.direct.arguments import FIELDS, Records
 from retrieval_store.direct.embedder import Embedded
 from retrieval_store.direct.modalities import loaded_from, skipped_in, sources_of
@@ -28,7 +28,10 @@ class Prepared:
 
 
 def prepared(
-    records: Records, embedder: ProbedEmbedder, loader: DataLoader | None, show_progress: bool
+    records: Records,
+    embedder: Callable[[], ProbedEmbedder],
+    loader: DataLoader | None,
+    show_progress: bool,
 ) -> Prepared:
     """The records as a batch, with vectors for all that they give a source of."""
     if records.embeddings is not None:
@@ -54,13 +57,16 @@ def _with_vectors(records: Records, embeddings: Matrix) -> Prepared:
 
 
 def _embedded(
-    records: Records, loaded: list[Any], embedder: ProbedEmbedder, show_progress: bool
+    records: Records,
+    loaded: list[Any],
+    embedder: Callable[[], ProbedEmbedder],
+    show_progress: bool,
 ) -> Prepared:
     payloads, vectors = _or_unset(records.metadatas), _sparse_vectors(records)
     sources = sources_of(records, loaded)
     if not sources.inputs:
         return Prepared(PointBatch(records.ids, vectors, payloads))
-    embedded = embedder.embed(sources.inputs, show_progress)
+    embedded = embedder().embed(sources.inputs, show_progress)
     vectors[SPACE] = Vectors(embedded.matrix, sources.positions)
     batch = PointBatch(records.ids, vectors, payloads, sources.documents, sources.uris)
     return Prepared(batch, embedded)

@@ -1,19 +1,16 @@
 """Client: a directory of collections, one in memory, or a cluster."""
 
-import difflib
 import os
 import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import retrieval_store
 from retrieval_store import places as stores
-from retrieval_store import plugins
 from retrieval_store.base.arguments import (
     check_callable,
     path_of,
@@ -21,10 +18,9 @@ from retrieval_store.base.arguments import (
     whole_bytes,
     whole_number,
 )
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload, checked_metadata, listed, shown
 from retrieval_store.base.progress import progress_bar
-from retrieval_store.base.words import Analyzer
-from retrieval_store.copying.stores import Copied, Following, Ways, copy_store
 from retrieval_store.direct.arguments import collection_name
 from retrieval_store.direct.chroma.settings import (
     DEFAULT_DATABASE,
@@ -50,10 +46,7 @@ from retrieval_store.direct.configuration import (
     to_store,
     with_given,
 )
-from retrieval_store.direct.embedder import function_of, space_for, spec_of
 from retrieval_store.direct.results import SPACE, StoreStats, store_stats
-from retrieval_store.direct.sharding import checked_consistency
-from retrieval_store.direct.tables.html import table_of
 from retrieval_store.embeddings import DEFAULT, Default, Embeds
 from retrieval_store.errors import (
     AlreadyExistsError,
@@ -66,7 +59,6 @@ from retrieval_store.errors import (
 from retrieval_store.indexes import EXACT
 from retrieval_store.interface.records import CollectionRecord, FileReport, Mode
 from retrieval_store.interface.spaces import NewSpace, index_name, index_settings
-from retrieval_store.interface.stores import PointsBackend
 from retrieval_store.loaders import DataLoader
 from retrieval_store.places import (
     StoredCollection,
@@ -76,6 +68,11 @@ from retrieval_store.places import (
     remote,
     set_memory_budget,
 )
+
+if TYPE_CHECKING:
+    from retrieval_store.base.words import Analyzer
+    from retrieval_store.copying.stores import Copied
+    from retrieval_store.interface.stores import PointsBackend
 
 NAMES_SHOWN, NAMES_COMPARED = 10, 1_000  # in a message, nearest first
 ATTEMPTS = 3  # at getting or creating a collection
@@ -155,6 +152,8 @@ class Client:
             set_memory_budget(whole_bytes(memory_budget, "memory_budget"))
         mode: Mode = "read-only" if read_only else durability
         if on_cluster:
+            from retrieval_store.direct.sharding import checked_consistency
+
             read_from = checked_consistency(consistency)
             self._session = remote(url, qdrant_client, read_from, create_indexes, qdrant_options)
         elif path is None:
@@ -206,7 +205,7 @@ class Client:
         isn't known.
         """
         collection_name(name)
-        function = function_of(embedding_function, "embedding_function")
+        function = _function_of(embedding_function)
         check_callable(data_loader, "data_loader")
         checked = None if metadata is None else checked_metadata(metadata, "metadata")
         given = given_settings(configuration, checked)
@@ -250,7 +249,7 @@ class Client:
         with another embedding function: another registered one, other settings, or a model of
         another name. embedding_function: as of `create_collection`; left out, the one that the
         collection remembers. check_model: False to use another all the same."""
-        function = function_of(embedding_function, "embedding_function")
+        function = _function_of(embedding_function)
         check_callable(data_loader, "data_loader")
         use = _Using(function, data_loader, self._trust, check_model)
         return self._collection(self._named(name), use)
@@ -264,7 +263,7 @@ class Client:
         check_model: bool = True,
     ) -> Collection:
         """The collection of this id, whatever its name is now; raises as `get_collection`."""
-        function = function_of(embedding_function, "embedding_function")
+        function = _function_of(embedding_function)
         check_callable(data_loader, "data_loader")
         use = _Using(function, data_loader, self._trust, check_model)
         return self._collection(self._session.store.record(_id_of(collection_id)), use)
@@ -335,7 +334,7 @@ class Client:
         on_change: Callable[[str], object] | None = None,
         fail_if_exists: bool = False,
         show_progress: bool = False,
-    ) -> list[Copied]:
+    ) -> "list[Copied]":
         """Copy collections, all if none is named, with all that they hold and their settings, into
         the store of another client: directories, memory and clusters, in any direction. Then as
         many points must be there, and a sample of them must be alike, or it is a StorageError.
@@ -355,6 +354,8 @@ class Client:
         same, and a copy that others have written to since (a ConflictError, where it was broken
         off): a copy replaces nothing.
         """
+        from retrieval_store.copying.stores import Following, Ways, copy_store
+
         if not isinstance(other, Client):
             raise InvalidTypeError(f"other is {shown(other)}, expected a Client")
         names = [collections] if isinstance(collections, str) else collections
@@ -404,6 +405,8 @@ class Client:
         return f"<Client of the store {self._session.place}>"
 
     def _repr_html_(self) -> str:
+        from retrieval_store.direct.tables.html import table_of
+
         collections = self.list_collections(limit=NAMES_COMPARED)
         rows = [(one.name, str(one.id), one.metadata) for one in collections]
         return table_of(("collection", "id", "metadata"), rows, f"Store {self._session.place}")
@@ -432,6 +435,8 @@ class Client:
         metadata: Payload | None,
         use: "_Using",
     ) -> Collection:
+        from retrieval_store.direct.embedder import space_for, spec_of
+
         space = space_for(use.embedding_function, cast(str | None, given.get("space")))
         given = given if space is None else {**given, "space": checked_space(space)}
         chosen = with_given(ALL_DEFAULTS, given)
@@ -488,7 +493,9 @@ class Client:
             names = [record.name for record in self._session.store.page(NAMES_COMPARED, 0)]
         except StorageError:  # a key that may read one collection may not be allowed to list all
             return f"{said}{place}: it does not exist there"
-        near = difflib.get_close_matches(name, names, NAMES_SHOWN, cutoff=0.0)
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, names, NAMES_SHOWN, cutoff=0.0)
         these = listed([*near, *(one for one in names if one not in near)])
         return (
             f"{said}{place}: it does not exist there; "
@@ -513,7 +520,7 @@ class _OfQdrantClient(StoredCollection):
     compacted, saved and deleted; who wants its points is told why that isn't possible."""
 
     @property
-    def points(self) -> PointsBackend:
+    def points(self) -> "PointsBackend":
         stored_settings(self.record())
         return super().points
 
@@ -535,16 +542,29 @@ class _Using:
     check_model: bool = True
 
 
+def _function_of(given: Embeds | str | Default | None) -> Embeds | Default | None:
+    """What is given as an embedding function, callable; see `embedder.function_of`. For the usual
+    one, or none, nothing is loaded."""
+    if given is None or isinstance(given, Default):
+        return given
+    from retrieval_store.direct.embedder import function_of
+
+    function: Embeds = function_of(given, "embedding_function")
+    return function
+
+
 def _spaces_of(record: CollectionRecord) -> Mapping[str, NewSpace]:
     return spaces_of(all_settings(record))
 
 
-def _analyzer_of(record: CollectionRecord) -> Analyzer:
+def _analyzer_of(record: CollectionRecord) -> "Analyzer":
     return analyzer_of({} if record.is_apart else stored_settings(record))
 
 
 def _refuse_bad_index(space: NewSpace) -> None:
     if index_name(space) != EXACT:
+        from retrieval_store import plugins
+
         make = plugins.find_index(index_name(space))
         try:
             make(2, space.metric, index_settings(space))

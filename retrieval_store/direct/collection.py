@@ -4,34 +4,21 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace as changed
 from functools import partial
-from typing import Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from retrieval_store.base.arguments import path_of, whole_number
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.json_values import Payload, checked_metadata, shown
-from retrieval_store.base.logs import log_of
 from retrieval_store.base.metrics import Metric
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.base.ranking import Fusion
-from retrieval_store.base.words import Analyzer
 from retrieval_store.direct.arguments import (
-    Records,
     collection_name,
     filter_of,
     include_of,
     metadata_key,
     named_by,
-    records_of,
-)
-from retrieval_store.direct.batches import (
-    Prepared,
-    is_whole,
-    prepared,
-    require_change,
-    require_sources,
-    whole,
 )
 from retrieval_store.direct.configuration import (
     Configuration,
@@ -45,10 +32,7 @@ from retrieval_store.direct.configuration import (
     stored_settings,
     to_store,
 )
-from retrieval_store.direct.counting import note, texts_cut, told_together
-from retrieval_store.direct.embedder import Embedder
-from retrieval_store.direct.modalities import load
-from retrieval_store.direct.probing import ProbedEmbedder, without_probe
+from retrieval_store.direct.embedding import Embedding
 from retrieval_store.direct.queries import (
     Asker,
     Mode,
@@ -74,30 +58,24 @@ from retrieval_store.direct.results import (
     get_result,
     query_result,
 )
-from retrieval_store.direct.tables.html import table_of
-from retrieval_store.direct.tables.results import rows_of, rows_of_copy
-from retrieval_store.direct.tables.sources import batches_from, length_of
 from retrieval_store.embeddings import DEFAULT, Default, Embeds
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
 from retrieval_store.filters.expression import Expression, HasId, Not, all_of
 from retrieval_store.interface.points import (
     Fields,
-    PointId,
     Points,
-    ShownIds,
-    WriteRules,
 )
 from retrieval_store.interface.questions import Question
 from retrieval_store.interface.records import CollectionRecord
-from retrieval_store.interface.stores import INDEX_KINDS, Backend, PointsBackend
 from retrieval_store.loaders import DataLoader
+
+if TYPE_CHECKING:
+    from retrieval_store.base.words import Analyzer
+    from retrieval_store.direct.writing import Writer
+    from retrieval_store.interface.stores import Backend, PointsBackend
 
 Request: TypeAlias = tuple[Question, frozenset[str]]  # and the names in `include`
 FIRST = 5  # points that a notebook shows of a collection
-_log = log_of()
-_ADD = WriteRules(on_existing="refuse", on_missing="insert", needs_vector=SPACE)
-_UPDATE = WriteRules(on_existing="update", on_missing="ignore")
-_UPSERT = WriteRules(on_existing="update", on_missing="insert", needs_vector=SPACE)
 
 
 class Collection:
@@ -110,7 +88,7 @@ class Collection:
 
     def __init__(
         self,
-        backend: Backend,
+        backend: "Backend",
         record: CollectionRecord,
         embedding_function: Embeds | Default | None = DEFAULT,
         data_loader: DataLoader | None = None,
@@ -119,8 +97,8 @@ class Collection:
     ) -> None:
         self._backend = backend
         self._opened_as = record.name
-        embedder = Embedder(embedding_function, _spec_in(record), trust, check_model)
-        self._embedder = ProbedEmbedder(backend, embedder, check_model)
+        spec = _spec_in(record)
+        self._embedding = Embedding(backend, embedding_function, spec, trust, check_model)
         self._loader = data_loader
 
     @property
@@ -147,6 +125,8 @@ class Collection:
         those of "text" search; what "vectors" are kept as; and what is remembered of the embedding
         function."""
         record = self._record()
+        from retrieval_store.direct.probing import without_probe
+
         spec = without_probe(_spec_in(record))
         return {**to_store(all_settings(record)), "embedding_function": spec}
 
@@ -159,7 +139,7 @@ class Collection:
     def _embedding_function(self) -> Embeds | None:
         """The embedding function, under the name by which code for Chroma asks for it; None without
         one."""
-        return self._embedder.function
+        return self._embedding.embedder().function
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Collection) and other._backend.id == self._backend.id
@@ -173,6 +153,8 @@ class Collection:
     def _repr_html_(self) -> str | None:
         if self._record().is_apart:
             return None  # notebooks then show its name
+        from retrieval_store.direct.tables.html import table_of
+
         first = self.get(limit=FIRST, include=["documents", "metadatas", "uris"])
         rows = zip(first["ids"], first["documents"], first["metadatas"], first["uris"], strict=True)
         title = f"Collection {self.name!r}: {self.count():,} points, distance {self._metric()}"
@@ -232,9 +214,7 @@ class Collection:
         DimensionMismatchError, and InvalidArgumentError for anything malformed.
         """
         given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings
-        records = self._records(*given)
-        require_sources(records)
-        return self._written(self._prepared(records, show_progress), _ADD)
+        return self._writer().add(given, show_progress)
 
     def upsert(
         self,
@@ -256,14 +236,7 @@ class Collection:
         `replace` everything is: afterwards the points hold what is given here and nothing else.
         """
         given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings
-        records = self._records(*given)
-        require_change(records)
-        made = self._prepared(records, show_progress)
-        rules = changed(_UPSERT, merge_payloads=not (replace_metadata or replace))
-        if replace:
-            made = changed(made, batch=whole(made.batch))
-            rules = changed(rules, on_existing="replace" if is_whole(made.batch) else "update")
-        return self._written(made, rules)
+        return self._writer().upsert(given, show_progress, replace_metadata, replace)
 
     def add_from(
         self,
@@ -282,6 +255,9 @@ class Collection:
         so that what was broken off can be begun again. Raises as those two do, and
         InvalidArgumentError for a record that can't be; the batches before it are there then.
         """
+        from retrieval_store.direct.counting import told_together
+        from retrieval_store.direct.tables.sources import batches_from, length_of
+
         size, done = whole_number(batch, "batch", 1), 0
         bar_of = progress_bar("adding", length_of(source), "record", show_progress)
         with told_together(), bar_of as bar:
@@ -310,9 +286,7 @@ class Collection:
         replace what the point held of the other two.
         """
         given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings
-        records = self._records(*given)
-        require_change(records)
-        return self._written(self._prepared(records, show_progress), _UPDATE)
+        return self._writer().update(given, show_progress)
 
     def get(
         self,
@@ -394,7 +368,7 @@ class Collection:
             sources, others = self._like(sources, like, unlike)
             expression = all_of(expression, others)
         options = QueryOptions(mode, alpha, fusion, exact, ef, depth)
-        asker = Asker(self._embedder, self._load, self._analyzer)
+        asker = Asker(self._embedding.embedder, self._load, self._analyzer)
         return asker.question(sources, expression, window, fields_for(wanted), options), wanted
 
     def _like(
@@ -408,12 +382,6 @@ class Collection:
         near, far = named_by(like, "like") or (), named_by(unlike, "unlike") or ()
         vector = vector_like(self._backend, self._metric(), near, far)
         return QuerySources(vector, None, None, None), Not(HasId((*near, *far), are_shown=True))
-
-    def _records(self, *given: Any) -> Records:
-        records = records_of(*given)
-        if records.sparse_embeddings is not None:
-            refuse_no_sparse("sparse_embeddings", self._record())
-        return records
 
     def _record(self) -> CollectionRecord:
         """Name and settings as they are now."""
@@ -486,6 +454,8 @@ class Collection:
         forks and snapshots of the collection go on from it. None on a cluster, and as long as none
         was counted with a function that doesn't tell: one that asks a server, and most of your own.
         """
+        from retrieval_store.direct.counting import texts_cut
+
         told = cast(Stats, self._backend.points.stats())
         told["texts_cut"] = None if self._backend.on_cluster else texts_cut(self._record())
         return told
@@ -562,7 +532,7 @@ class Collection:
         InvalidArgumentError on a cluster."""
         backend = self._backend.fork(collection_name(new_name))
         forked = Collection(backend, backend.record(), data_loader=self._loader)
-        forked._embedder = self._embedder.of(backend)
+        forked._embedding = self._embedding.of(backend)
         return forked
 
     def iterate(
@@ -578,6 +548,8 @@ class Collection:
         are read from a copy of the collection's files, which goes when the iterator does; writes go
         on meanwhile. InvalidArgumentError on a cluster.
         """
+        from retrieval_store.direct.tables.results import rows_of, rows_of_copy
+
         size = whole_number(batch, "batch", 1)
         wanted = include_of(include, GET_FIELDS)
         expression, fields = filter_of(where, where_document), fields_for(wanted)
@@ -585,7 +557,7 @@ class Collection:
         if len(first.ids) <= size:
             return rows_of(self._shown(first, wanted))
 
-        def page(points: PointsBackend, start: int) -> list[dict[str, Any]]:
+        def page(points: "PointsBackend", start: int) -> list[dict[str, Any]]:
             found = points.get(None, expression, size, start, fields)
             return list(rows_of(self._shown(found, wanted)))
 
@@ -602,52 +574,39 @@ class Collection:
         the server is in strict mode. A key has one index: "keyword" for equality of strings,
         "float" for numbers, "bool" for truths; None: by what the first points have under the key.
         In a directory, which needs no such index, there is nothing to do."""
+        from retrieval_store.interface.stores import INDEX_KINDS
+
         if not isinstance(key, str) or not key:
             raise InvalidTypeError(f"key is {shown(key)}, expected a metadata key")
         if kind is not None and kind not in INDEX_KINDS:
             raise InvalidArgumentError(f"kind is {shown(kind)}, expected one of {INDEX_KINDS}")
         self._backend.points.create_index((key,), kind)
 
-    def _written(self, made: Prepared, rules: WriteRules) -> WriteResult:
-        """Write a batch, and tell of it, and in the log, what wasn't written, and what doesn't
-        count for vectors."""
-        if made.left_out:
-            _tell_of("records whose uris can't be loaded were left out", made.left_out)
-        if made.batch.ids:
-            points = self._backend.points
-            ids = ShownIds(cast(Sequence[str], made.batch.ids))
-            ignored = points.put(changed(made.batch, ids=ids), rules).ignored
-            self._embedder.written()
-            if made.embedded is not None:
-                note(self._backend, made.embedded.texts, made.embedded.cut)
-            if ignored:
-                _tell_of("update ignored ids that don't exist", ignored)
-        return WriteResult(left_out=[*made.left_out])
+    def _writer(self) -> "Writer":
+        """What writes records: its modules are loaded with the first write."""
+        from retrieval_store.direct.writing import Writer
 
-    def _prepared(self, records: Records, show_progress: bool) -> Prepared:
-        return prepared(records, self._embedder, self._loader, show_progress)
+        return Writer(self._backend, self._record, self._embedding, self._loader)
 
-    def _analyzer(self) -> Analyzer:
+    def _analyzer(self) -> "Analyzer":
         return analyzer_of(stored_settings(self._record()))
 
     def _load(self, uris: Sequence[str | None] | None) -> list[Any]:
+        from retrieval_store.direct.modalities import load
+
         return load(list(uris or ()), self._loader)
 
 
 def can_embed(collection: Collection) -> bool:
     """Whether a collection has an embedding function, given or remembered; it may still have to be
     made."""
-    return collection._embedder.is_there
+    return collection._embedding.embedder().is_there
 
 
 def embedded_queries(collection: Collection, texts: Sequence[str]) -> Matrix:
     """(n, dim) float32 for n queries, as `query` makes them: for those who ask the same in several
     ways, which needn't cost several calls of a model."""
-    return collection._embedder.embed_query(texts)
-
-
-def _tell_of(what: str, ids: Sequence[PointId]) -> None:
-    _log.warning("%s: %d, such as %r", what, len(ids), ids[0])
+    return collection._embedding.embedder().embed_query(texts)
 
 
 def _spec_in(record: CollectionRecord) -> Any:

@@ -5,24 +5,24 @@ as "hnsw:space", which stay metadata as well.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from retrieval_store.base.arguments import whole_number
 from retrieval_store.base.arrays import Datatype
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.json_values import Payload, checked_object, shown
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.metrics import Metric
-from retrieval_store.base.words import Analyzer, analyzer
 from retrieval_store.direct.results import SPACE, SPARSE
-from retrieval_store.direct.sharding import checked_storage
 from retrieval_store.errors import ConflictError, DamagedError, InvalidArgumentError
-from retrieval_store.indexes import EXACT, HNSW
+from retrieval_store.indexes import EXACT, HNSW, HNSW_DEFAULTS
 from retrieval_store.indexes.exact import BY_PRODUCTS
-from retrieval_store.indexes.hnsw import DEFAULTS as HNSW_DEFAULTS
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.spaces import NewSpace
+
+if TYPE_CHECKING:
+    from retrieval_store.base.words import Analyzer
 
 
 class HnswConfiguration(TypedDict, total=False):
@@ -168,7 +168,7 @@ def with_given(settings: Payload, given: Payload) -> Payload:
     merged: dict[str, Any] = {**settings, **given}
     for part in ("text", "vectors"):
         merged[part] = {**_part(settings, part), **_part(given, part)}
-    analyzer(**merged["text"])  # refuses what doesn't go together
+    analyzer_of(merged)  # refuses what doesn't go together
     return merged
 
 
@@ -296,6 +296,8 @@ def _from_configuration(configuration: Any) -> Payload:
     if given.get("sparse") is not None:
         others["sparse"] = _checked_sparse(given["sparse"])
     if given.get("qdrant") is not None:
+        from retrieval_store.direct.sharding import checked_storage
+
         others["qdrant"] = checked_storage(given["qdrant"])
     return others | {
         _ALIASES.get(name, name): _checked(
@@ -356,7 +358,7 @@ def _checked_sparse(value: Any) -> Payload:
     return {"idf": idf}
 
 
-def analyzer_of(settings: Payload) -> Analyzer:
+def analyzer_of(settings: Payload) -> "Analyzer":
     """How the words of a collection with these stored settings are found."""
     text = _part(settings, "text") or dict(TEXT_DEFAULTS)
     return _analyzer_of(text["language"], text["stemming"], _hashable(text["stopwords"]))
@@ -366,7 +368,11 @@ def _hashable(stopwords: Any) -> Any:
     return tuple(stopwords) if isinstance(stopwords, list) else stopwords
 
 
-_analyzer_of = lru_cache(maxsize=64)(analyzer)
+@lru_cache(maxsize=64)
+def _analyzer_of(language: str | None, stemming: bool, stopwords: Any) -> "Analyzer":
+    from retrieval_store.base.words import analyzer
+
+    return analyzer(language, stemming, stopwords)
 
 
 def _checked_index(value: Any) -> Payload:

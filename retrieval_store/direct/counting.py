@@ -9,12 +9,12 @@ is counted.
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from typing import Any
 
 from retrieval_store import plugins
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.logs import log_of
 from retrieval_store.embeddings.lengths import Cut, collected
 from retrieval_store.errors import RetrievalStoreError

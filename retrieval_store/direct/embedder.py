@@ -10,10 +10,9 @@ import os
 import reprlib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import orjson
@@ -21,6 +20,7 @@ import orjson
 from retrieval_store import plugins
 from retrieval_store.base.arguments import check_callable
 from retrieval_store.base.arrays import Floats, Matrix
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import JSONValue, checked_object, is_unicode, shown
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.progress import progress_bar
@@ -31,7 +31,6 @@ from retrieval_store.embeddings import (
     Embeds,
     QueryEmbedding,
 )
-from retrieval_store.embeddings.lengths import Cut, collected
 from retrieval_store.errors import (
     ConflictError,
     EmbeddingFunctionError,
@@ -39,6 +38,9 @@ from retrieval_store.errors import (
     MissingDependencyError,
     RetrievalStoreError,
 )
+
+if TYPE_CHECKING:
+    from retrieval_store.embeddings.lengths import Cut
 
 _log = log_of()
 BATCH_SIZE = 512
@@ -154,7 +156,7 @@ class Embedded:
 
     matrix: Matrix
     texts: int
-    cut: Cut | None
+    cut: "Cut | None"
 
 
 class Embedder:
@@ -196,6 +198,8 @@ class Embedder:
 
     def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> Embedded:
         """The vectors of documents or images."""
+        from retrieval_store.embeddings.lengths import collected
+
         with collected() as cuts:
             matrix = _in_batches(self._ready(), inputs, show_progress)
         texts = sum(isinstance(one, str) for one in inputs)
@@ -210,6 +214,8 @@ class Embedder:
 
     def vector_of(self, text: str) -> Floats | None:
         """The vector of one text; None where the function makes none of it, whatever its reason."""
+        from retrieval_store.embeddings.lengths import collected
+
         vector: Floats | None = None
         with (
             suppress(Exception),

@@ -3,12 +3,12 @@
 A point has one modality at a time: what it is embedded from replaces what it held of the others.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from retrieval_store.base.arrays import Ints
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.direct.arguments import Records
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError
 from retrieval_store.interface.points import UNSET, MaybeText

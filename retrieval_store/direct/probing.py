@@ -7,12 +7,12 @@ embedded anyway, and never when a collection is opened, since a call may cost mo
 
 import base64
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, Matrix
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.logs import log_of
 from retrieval_store.direct.configuration import stored_settings
 from retrieval_store.direct.embedder import Embedded, Embedder

@@ -2,23 +2,21 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import update_wrapper
 from inspect import signature
 from operator import attrgetter
 from types import FunctionType
-from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, get_args
 
 import numpy as np
 
 from retrieval_store.base.arguments import fraction, whole_number
 from retrieval_store.base.arrays import Floats, Matrix, SparseVector, plain_scalar
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import listed, shown
 from retrieval_store.base.metrics import Metric
 from retrieval_store.base.ranking import Fusion, usual_fusion
-from retrieval_store.base.words import Analyzer
 from retrieval_store.direct.arguments import complete_texts_of, images_of, matrix_of, sparse_of
-from retrieval_store.direct.probing import ProbedEmbedder
 from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.expression import Expression
@@ -32,7 +30,11 @@ from retrieval_store.interface.questions import (
     Step,
     Text,
 )
-from retrieval_store.interface.stores import Backend
+
+if TYPE_CHECKING:
+    from retrieval_store.base.words import Analyzer
+    from retrieval_store.direct.probing import ProbedEmbedder
+    from retrieval_store.interface.stores import Backend
 
 # Each side of a hybrid query is asked for 100, 400, 1,600 … hits, the least of these that is 4 k:
 # in steps, so that most pages of hits are of one ranking.
@@ -208,12 +210,13 @@ class Window:
 
 @dataclass(slots=True)
 class Asker:
-    """Makes queries for a store of what users of a collection pass. embedder: its embedding
-    function; load: what its data loader makes of uris; analyzer: tells how it finds words."""
+    """Makes queries for a store of what users of a collection pass. embedder: returns the one
+    of its embedding function; load: what its data loader makes of uris; analyzer: tells how it
+    finds words."""
 
-    embedder: ProbedEmbedder
+    embedder: "Callable[[], ProbedEmbedder]"
     load: Callable[[list[str | None]], list[Any]]
-    analyzer: Callable[[], Analyzer]
+    analyzer: "Callable[[], Analyzer]"
 
     def question(
         self,
@@ -283,11 +286,11 @@ class Asker:
                     raise DataLoaderError(f"not all of {name} can be loaded")
         if not inputs:
             raise InvalidArgumentError(f"{name} is empty, expected at least one query")
-        return self.embedder.embed_query(inputs)
+        return self.embedder().embed_query(inputs)
 
 
 def vector_like(
-    backend: Backend, metric: Metric, like: Sequence[PointId], unlike: Sequence[PointId]
+    backend: "Backend", metric: Metric, like: Sequence[PointId], unlike: Sequence[PointId]
 ) -> Matrix:
     """(1, dim) float32 p + (p - u): p the average of the vectors of the first, u of the second, of
     cosine those at length 1; p alone without second ones. As Qdrant recommends by averages."""
@@ -300,7 +303,7 @@ def vector_like(
     return (near + near - far)[None].astype(np.float32)
 
 
-def _average(backend: Backend, metric: Metric, ids: Sequence[PointId], name: str) -> Floats:
+def _average(backend: "Backend", metric: Metric, ids: Sequence[PointId], name: str) -> Floats:
     points = backend.points.get(ids, None, None, 0, Fields(vectors=(SPACE,)))
     column: Any = (points.vectors or {}).get(SPACE)
     there = _with_vector(points.ids, column)

@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeAlias, TypedDict, cast, get_args
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix, SparseVector
-from retrieval_store.direct.tables.html import Shown
 from retrieval_store.interface.points import Fields, Hits, Points
 from retrieval_store.interface.records import Gauges
 
@@ -197,6 +196,15 @@ def fields_for(include: frozenset[str]) -> Fields:
         uri="uris" in include or "data" in include,
         vectors=tuple(space for name, space in _SPACES.items() if name in include),
     )
+
+
+class Shown(dict[str, Any]):
+    """A result: a dict like any other, which notebooks show as a table."""
+
+    def _repr_html_(self) -> str:
+        from retrieval_store.direct.tables.html import table_of_result
+
+        return table_of_result(self)
 
 
 def get_result(points: Points, include: frozenset[str], data: list[Any] | None) -> GetResult:

@@ -19,7 +19,6 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 import numpy as np
 
 from retrieval_store.base.arrays import SparseVector, plain_scalar
-from retrieval_store.embeddings.lengths import known_tokens
 
 MODEL_NAMES = ("model_name", "model", "model_id")  # as which functions say what model they run
 Input = TypeVar("Input")
@@ -126,6 +125,8 @@ def max_tokens_of(function: Any) -> int | None:
     told: Any = None
     with suppress(Exception):  # a model that can't be loaded says so when it is used
         told = getattr(function, "max_tokens", None)
+    from retrieval_store.embeddings.lengths import known_tokens
+
     return known_tokens(plain_scalar(told))
 
 

@@ -4,10 +4,10 @@ yours."""
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.json_values import shown
 from retrieval_store.embeddings.arguments import at_least, prefixed, prefixes
 from retrieval_store.embeddings.lengths import known_tokens

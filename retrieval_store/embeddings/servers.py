@@ -12,12 +12,12 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix, plain_scalar
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import shown
 from retrieval_store.embeddings.arguments import at_least
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError

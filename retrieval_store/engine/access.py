@@ -11,7 +11,6 @@ Locks, in the order in which they are taken:
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar, TypeVarTuple
@@ -19,6 +18,7 @@ from typing import NoReturn, TypeVar, TypeVarTuple
 import apsw
 
 from retrieval_store.base import tracing
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.concurrency import FifoLock, reset_after_fork, tries
 from retrieval_store.engine.database.failures import (
     CORRUPTION_ERRORS,
@@ -37,13 +37,13 @@ from retrieval_store.engine.state.budget import BUDGET, Cache
 from retrieval_store.engine.state.state import State, load, numbers_of
 from retrieval_store.engine.state.view import View
 from retrieval_store.engine.storage.files import POINTS_NAME, Label
+from retrieval_store.engine.storage.log import Write
 from retrieval_store.engine.storage.schema import (
     POINTS,
     Head,
     numbers_of_spaces,
     read_head,
 )
-from retrieval_store.engine.storage.write import Write
 from retrieval_store.errors import (
     DamagedError,
     LockTimeoutError,

@@ -25,10 +25,9 @@ from retrieval_store.engine.state.layers import outside
 from retrieval_store.engine.state.state import advanced, rows_of
 from retrieval_store.engine.state.view import View
 from retrieval_store.engine.storage import write as storage
-from retrieval_store.engine.storage.log import read_changes
+from retrieval_store.engine.storage.log import Write, finish, read_changes
 from retrieval_store.engine.storage.presence import present_pks
 from retrieval_store.engine.storage.schema import named_space, pks_of_ids
-from retrieval_store.engine.storage.write import Write
 from retrieval_store.errors import NotFoundError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.interface.points import Content, PointBatch, PointId, PutResult, WriteRules
@@ -224,7 +223,7 @@ class Transaction:
         try:
             result = change()
             if self._write.head.seq == before:
-                storage.finish(self._write, NOWHERE, 0, 0)
+                finish(self._write, NOWHERE, 0, 0)
         except CalledBackError as passing:
             self._failed = passing
             raise passing.error from passing.error.__cause__

@@ -8,12 +8,12 @@ which therefore only moves forward. A thread that holds the lock never waits for
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 import apsw
 
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.engine.codes.segments import SpaceCodes
 from retrieval_store.engine.database.failures import corruption_as_damage
 from retrieval_store.engine.filtering.allowed import AllowedCache
@@ -33,7 +33,7 @@ from retrieval_store.engine.state.state import (
 from retrieval_store.engine.storage.files import Label
 from retrieval_store.engine.storage.schema import Head, Space, read_seq
 from retrieval_store.engine.storage.vectors import VectorArray, VectorFile, Vectors
-from retrieval_store.engine.words.measures import after
+from retrieval_store.engine.words.cache import after
 
 ReadHead: TypeAlias = Callable[[apsw.Connection], Head]
 

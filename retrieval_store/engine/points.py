@@ -1,34 +1,29 @@
 """PointStore: the points of one collection, as `interface.stores` promises them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import apsw
 
 from retrieval_store.answering.executor import answer
 from retrieval_store.base import tracing
 from retrieval_store.base.arrays import Floats, Ints
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.patched import NOWHERE
 from retrieval_store.base.tracing import returned, traced
 from retrieval_store.engine.access import Access, StoreHooks
-from retrieval_store.engine.changes import Transaction, passing_on
 from retrieval_store.engine.database.opening import create
 from retrieval_store.engine.database.pools import MemoryDatabase
-from retrieval_store.engine.filtering.facets import facet, in_order, ordered
 from retrieval_store.engine.filtering.selecting import allowed_by, select
 from retrieval_store.engine.nearest.context import SearchView, Trace
 from retrieval_store.engine.nearest.indexing import FRESH_CELLS
-from retrieval_store.engine.paging import page
 from retrieval_store.engine.ranking.leaves import EngineLeaves
-from retrieval_store.engine.ranking.pairs import pairs
-from retrieval_store.engine.report import count_matching, explanation, of_search, statistics
 from retrieval_store.engine.state.fetch import FEW, fetch, fetch_few
 from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage.files import POINTS_NAME
-from retrieval_store.engine.storage.log import changed_since, position
+from retrieval_store.engine.storage.log import Write, changed_since, finish, position
 from retrieval_store.engine.storage.non_dense import count_non_dense
 from retrieval_store.engine.storage.schema import (
     POINTS,
@@ -40,7 +35,6 @@ from retrieval_store.engine.storage.schema import (
     read_spaces,
     set_index,
 )
-from retrieval_store.engine.storage.write import Write, finish
 from retrieval_store.errors import AlreadyExistsError
 from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.expression import Expression, PayloadPath, Scalar
@@ -58,7 +52,10 @@ from retrieval_store.interface.points import (
 from retrieval_store.interface.questions import Question
 from retrieval_store.interface.records import Mode
 from retrieval_store.interface.spaces import NewSpace, SpaceRecord
-from retrieval_store.interface.stores import Changes, IndexKind
+
+if TYPE_CHECKING:
+    from retrieval_store.engine.changes import Transaction
+    from retrieval_store.interface.stores import Changes, IndexKind
 
 T = TypeVar("T")
 MAINTENANCE_EVERY = 2_000  # points written
@@ -146,12 +143,16 @@ class PointStore:
         return self._changed(lambda transaction: transaction.delete_points(ids, expression, limit))
 
     @traced("transact")
-    def transact(self, change: Callable[[Changes], T]) -> T:
+    def transact(self, change: "Callable[[Changes], T]") -> T:
         """Run `change` in one transaction and return its result; if it raises, nothing is
         written."""
+        from retrieval_store.engine.changes import passing_on
+
         return passing_on(lambda: self._changed(lambda transaction: transaction.run(change)))
 
-    def _changed(self, change: Callable[[Transaction], T]) -> T:
+    def _changed(self, change: "Callable[[Transaction], T]") -> T:
+        from retrieval_store.engine.changes import Transaction
+
         def work(write: Write) -> tuple[T, int]:
             transaction, before = Transaction(self.access, write), write.head.seq
             result = change(transaction)
@@ -193,6 +194,7 @@ class PointStore:
         fields: Fields,
     ) -> Points:
         """The points that match in the order of their ids, from `start` on; see `paging`."""
+        from retrieval_store.engine.paging import page
 
         def look(view: SearchView) -> Points:
             return self._fetched(view, page(view, expression, start, limit), fields)
@@ -237,6 +239,8 @@ class PointStore:
     def facet(self, values: ValuesAt, expression: Expression | None) -> list[tuple[Scalar, int]]:
         """Each value with the number of matching points that have it, the most frequent first; of
         equally frequent ones the least first."""
+        from retrieval_store.engine.filtering.facets import facet
+
         return self.access.read(lambda view: facet(view, values, expression))
 
     @traced("get", lambda found: returned(found[0]))
@@ -251,6 +255,7 @@ class PointStore:
     ) -> tuple[Points, list[int | float]]:
         """The points that fulfil the expression, in the order of their numbers from `start` on, and
         these numbers; a point with several numbers comes several times."""
+        from retrieval_store.engine.filtering.facets import ordered
 
         def look(view: SearchView) -> tuple[Points, list[int | float]]:
             rows, found = ordered(view, values, expression, limit, descending, start)
@@ -261,11 +266,15 @@ class PointStore:
     @traced("explain")
     def explain(self, question: Question) -> Payload:
         """How `ask` finds what it finds; see `report.explanation`."""
+        from retrieval_store.engine.report import explanation
+
         _, trace, state = self._answer(question, explains=True)
         return explanation(trace, state)
 
     def stats(self) -> Payload:
         """Sizes by part; see `report.statistics`."""
+        from retrieval_store.engine.report import statistics
+
         return self.access.read(lambda view: statistics(view, self.access.directory))
 
     def _answer(self, question: Question, explains: bool = False) -> _Answered:
@@ -277,7 +286,7 @@ class PointStore:
                 view.remarks = trace.remarks
             hits = answer(EngineLeaves(view, trace), question)
             if explains:  # of the same state; not every way of ranking counts what a filter allows
-                trace.matching = count_matching(view, question.steps)
+                trace.matching = _count_matching(view, question)
             self._attend_if_wanted(view, trace.lacking_cells > FRESH_CELLS)
             return hits, trace, view.state
 
@@ -285,7 +294,7 @@ class PointStore:
         answered = self.access.read(look)
         if is_kept:
             _, trace, state = answered
-            tracing.note(lambda: of_search(trace, state))
+            tracing.note(lambda: _of_search(trace, state))
         return answered
 
     def _maintain_now_and_then(self, written: int) -> None:
@@ -336,6 +345,7 @@ class PointStore:
     ) -> Points:
         """The points that match and have a number or a date at the path, each once: numbers in
         ascending order, then dates; descending reverses the whole order."""
+        from retrieval_store.engine.filtering.facets import in_order
 
         def look(view: SearchView) -> Points:
             each = in_order(view, path, expression, descending)[offset:]
@@ -348,6 +358,7 @@ class PointStore:
         self, space: str, expression: Expression | None, sample: int, limit: int
     ) -> tuple[list[PointId], Ints, Ints, Floats]:
         """For each point of a random sample its nearest others in it; see `ranking.pairs`."""
+        from retrieval_store.engine.ranking.pairs import pairs
 
         def look(view: SearchView) -> tuple[list[PointId], Ints, Ints, Floats]:
             found = pairs(view, space, expression, sample, limit)
@@ -371,7 +382,7 @@ class PointStore:
 
         self.access.write(change)
 
-    def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
+    def create_index(self, path: PayloadPath, kind: "IndexKind | None") -> None:
         """Does nothing: the first filter on a key builds its column."""
 
     def configure_index(self, space: str, index: Payload) -> None:
@@ -395,6 +406,20 @@ def _of_write(written: int, before: int, seq: int) -> tracing.Attributes:
         "retrieval_store.operations": seq - before,
         "retrieval_store.seq": seq,
     }
+
+
+def _of_search(trace: Trace, state: State) -> tracing.Attributes:
+    """Those of a search's; see `report.of_search`."""
+    from retrieval_store.engine.report import of_search
+
+    return of_search(trace, state)
+
+
+def _count_matching(view: SearchView, question: Question) -> int:
+    """See `report.count_matching`."""
+    from retrieval_store.engine.report import count_matching
+
+    return count_matching(view, question.steps)
 
 
 def _recorded(view: SearchView, space: Space) -> SpaceRecord:

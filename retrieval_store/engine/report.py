@@ -32,7 +32,7 @@ from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.files import DERIVED, POINTS_NAME
 from retrieval_store.engine.storage.presence import are_present, count_present
 from retrieval_store.engine.storage.schema import POINTS, Space, read_head, read_spaces
-from retrieval_store.engine.storage.write import owners_of
+from retrieval_store.engine.storage.vectors import owners_of
 from retrieval_store.errors import ClientClosedError, FormatError, NotFoundError, StorageError
 from retrieval_store.indexes import EXACT, is_installed
 from retrieval_store.indexes.exact import BY_PRODUCTS

@@ -5,12 +5,11 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from retrieval_store.base.json_values import Payload, is_unicode
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.posix import sync_directory, sync_file
-from retrieval_store.base.words import Analyzer
 from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.database.opening import create
@@ -18,20 +17,15 @@ from retrieval_store.engine.database.pools import FileDatabase, MemoryDatabase
 from retrieval_store.engine.nearest.indexing import FindClass, built_in
 from retrieval_store.engine.opened import OpenCollections
 from retrieval_store.engine.points import PointStore
-from retrieval_store.engine.report import gauges, on_disk
-from retrieval_store.engine.snapshots.copies import private_copy, remove_lost_copies
-from retrieval_store.engine.snapshots.restoring import unpacked
-from retrieval_store.engine.snapshots.taking import take
 from retrieval_store.engine.storage.catalog import CATALOG, Catalog, Entries
 from retrieval_store.engine.storage.files import (
     CATALOG_NAME,
     DROPPED_SUFFIX,
     refuse_foreign,
     remove_collection,
+    remove_lost_copies,
 )
 from retrieval_store.engine.upkeep import background as upkeep
-from retrieval_store.engine.upkeep.maintenance import forget_derived, optimize, save_indexes
-from retrieval_store.engine.upkeep.verify import verify_catalog, verify_collection
 from retrieval_store.errors import (
     ClientClosedError,
     DamagedError,
@@ -41,7 +35,10 @@ from retrieval_store.errors import (
 )
 from retrieval_store.interface.records import CollectionRecord, FileReport, Gauges, Mode, Progress
 from retrieval_store.interface.spaces import NewSpace
-from retrieval_store.interface.stores import EmbeddedStore
+
+if TYPE_CHECKING:
+    from retrieval_store.base.words import Analyzer
+    from retrieval_store.interface.stores import EmbeddedStore
 
 T = TypeVar("T")
 _log = log_of("store")
@@ -106,6 +103,8 @@ class Store:
 
     def snapshot(self, target: Path, collection_id: str | None = None) -> None:
         """Write a snapshot of a collection, or of the whole store, into a file that isn't there."""
+        from retrieval_store.engine.snapshots.taking import take
+
         if collection_id is None:
             take(target, self.page(None, 0), self.aliases(), self._access, whole=True)
         else:
@@ -117,6 +116,8 @@ class Store:
     ) -> CollectionRecord:
         """Add the collection of a snapshot, by the name that it had or another; AlreadyExistsError
         for one that is taken, unless the collection of that name is to be replaced."""
+        from retrieval_store.engine.snapshots.restoring import unpacked
+
         if self.directory is None:
             raise InvalidArgumentError("a snapshot isn't restored into memory; name a directory")
         with unpacked(snapshot, self.directory / RESTORING, self._hooks.find_class) as found:
@@ -142,7 +143,7 @@ class Store:
         return record
 
     def adopt_collection(
-        self, source: EmbeddedStore, collection_id: str, record: CollectionRecord
+        self, source: "EmbeddedStore", collection_id: str, record: CollectionRecord
     ) -> None:
         """Make, under this record, a collection that holds what one of another store, or of this
         one, holds at one moment; AlreadyExistsError for a name that is taken."""
@@ -154,6 +155,8 @@ class Store:
                 record, lambda _, hooks: PointStore.copied_in_memory(points, record.name, hooks)
             )
             return
+        from retrieval_store.engine.snapshots.copies import private_copy
+
         self._catalog.refuse_if_read_only()
         with private_copy(source.points(collection_id).access, self.directory) as files:
             for file in files.iterdir():
@@ -167,6 +170,8 @@ class Store:
     @contextlib.contextmanager
     def copied(self, collection_id: str) -> Iterator[PointStore]:
         """The points of a collection as they are now, in a copy that goes afterwards."""
+        from retrieval_store.engine.snapshots.copies import private_copy
+
         beside = None if self.mode == "read-only" else self.directory
         hooks = StoreHooks(self._hooks.find_class, uses_derived=False)
         with private_copy(self.points(collection_id).access, beside) as files:
@@ -316,6 +321,8 @@ class Store:
 
     def gauges(self) -> Iterator[tuple[str, Gauges]]:
         """What is watched of each collection, by their names; loads nothing."""
+        from retrieval_store.engine.report import gauges
+
         for record in self.page(None, 0):
             try:
                 points = self._open.get(record.id) or self._reopened(record.id)
@@ -327,19 +334,27 @@ class Store:
 
     def own_bytes(self) -> int:
         """What the catalog takes on disk."""
-        return 0 if self.directory is None else on_disk(self.directory, f"{CATALOG_NAME}*")
+        if self.directory is None:
+            return 0
+        from retrieval_store.engine.report import on_disk
+
+        return on_disk(self.directory, f"{CATALOG_NAME}*")
 
     def forget_derived(self) -> None:
         """Drop all derived files, and what is in memory of them; they are made again as they are
         needed."""
+        from retrieval_store.engine.upkeep.maintenance import forget_derived
+
         _log.info("derived files in %s are made again as they are needed", self.directory)
         for record in self.page(None, 0):
             with contextlib.suppress(NotFoundError):  # deleted meanwhile
                 forget_derived(self.points(record.id).access)
 
-    def verify(self, analyzer_of: Callable[[CollectionRecord], Analyzer]) -> Iterator[FileReport]:
+    def verify(self, analyzer_of: "Callable[[CollectionRecord], Analyzer]") -> Iterator[FileReport]:
         """Look at every byte; a report for each file. In memory there is none. analyzer_of: how a
         collection finds words."""
+        from retrieval_store.engine.upkeep.verify import verify_catalog, verify_collection
+
         if self.directory is not None:
             report = verify_catalog(self.directory / CATALOG_NAME, self.mode)
             yield report
@@ -377,6 +392,8 @@ class Store:
 
     def optimize(self, collection_id: str, progress: Progress) -> None:
         """Compact a collection and let go of all that was deleted."""
+        from retrieval_store.engine.upkeep.maintenance import optimize
+
         optimize(self.points(collection_id).access, progress)
 
     def is_in_place(self) -> bool:
@@ -394,7 +411,7 @@ class Store:
 
     def _save_indexes(self, points: PointStore) -> None:
         if self.directory is not None and self.mode != "read-only":
-            save_indexes(points.access)
+            upkeep.save_and_stop(points.access)
 
     def _reopened(self, collection_id: str) -> PointStore:
         record = self._catalog.read(lambda entries: entries.with_id(collection_id))

@@ -2,12 +2,12 @@
 asked in."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.direct.collection import Collection, can_embed, embedded_queries
 from retrieval_store.errors import EmbeddingFunctionError
 from retrieval_store.evaluation.questions import Question

@@ -2,12 +2,12 @@
 settings differ in."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from retrieval_store.base.arrays import Floats
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import shown
 from retrieval_store.direct.tables.html import table_of
 from retrieval_store.direct.tables.results import frame_of

@@ -7,17 +7,17 @@ refused they are looked at one by one, so that the error can name the first that
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 
 from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import shown
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.direct.arguments import records_of
-from retrieval_store.direct.collection import Collection
+from retrieval_store.direct.collection import Collection, can_embed
 from retrieval_store.errors import (
     DimensionMismatchError,
     DuplicateIDError,
@@ -84,7 +84,7 @@ def expected_by(collection: Collection | None) -> Expected:
         spaces.get("", {}).get("dimension"),
         settings["vectors"]["datatype"] == "float16",
         bool(settings.get("sparse")),
-        collection._embedder.is_there,
+        can_embed(collection),
         collection._loader is not None,
     )
 

@@ -1,8 +1,8 @@
 """What a file says of the collection that it was written of."""
 
-from dataclasses import dataclass
 from typing import Any
 
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import checked_object, shown
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.arrays import ABOUT, about_arrays

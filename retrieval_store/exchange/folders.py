@@ -4,11 +4,11 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from retrieval_store.base.arguments import path_of, whole_number
+from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.json_values import is_unicode, shown
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.direct.collection import Collection

@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from retrieval_store.base.arguments import path_of, whole_number
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.exchange.formats import arrays

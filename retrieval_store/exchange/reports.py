@@ -1,7 +1,8 @@
 """What exports, checks, additions and imports tell of themselves."""
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from retrieval_store.base.dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,24 +2,29 @@
 
 import re
 from datetime import UTC, date, datetime
+from functools import cache
 
 _DAY = r"\s*([+-]\d{1,9}|\d{1,4})-\s*(\d{1,2})-\s*(\d\d|\d(?!\d))"
 _CLOCK = r"\s*(\d{1,2}):\s*(\d{1,2})"
 _SECOND = r":\s*(\d{1,2})(?:\.(\d+))?"
 _ZONE = r"\s*(?:([Zz]|UTC|utc)|([-+\u2212])(\d\d)(?:[: ]*(\d\d))?)\s*"
 # Days, or times at the place where they were written, or anywhere. These come with seconds.
-_TIME = re.compile(
-    rf"{_DAY}(?:T?{_CLOCK}(?:{_SECOND})?)?|{_DAY}[Tt]?{_CLOCK}{_SECOND}{_ZONE}", re.ASCII
-)
-_FOUR_DIGITS = re.compile(r"\s*\d{4}-", re.ASCII)
+_TIME = rf"{_DAY}(?:T?{_CLOCK}(?:{_SECOND})?)?|{_DAY}[Tt]?{_CLOCK}{_SECOND}{_ZONE}"
+_FOUR_DIGITS = r"\s*\d{4}-"
 SECOND = 1_000_000
 MOST_YEARS = 262_142
 _MONTHS = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Compiled when the first time is read: that takes a millisecond."""
+    return re.compile(pattern, re.ASCII)
+
+
 def micros_in(text: str) -> int | None:
     """Microseconds since 1970 in UTC; None for what is no time."""
-    found = _TIME.fullmatch(text)
+    found = _compiled(_TIME).fullmatch(text)
     if found is None:
         return None
     parts = found.groups()
@@ -40,7 +45,7 @@ def micros_in(text: str) -> int | None:
 def time_in(text: str) -> int | None:
     """The same, of years that are written with four digits: "10-1-01" is a version, or a code, and
     no day of the year 10."""
-    return micros_in(text) if _FOUR_DIGITS.match(text) else None
+    return micros_in(text) if _compiled(_FOUR_DIGITS).match(text) else None
 
 
 def _minutes_east(sign: str | None, hours: str | None, minutes: str | None) -> int | None:

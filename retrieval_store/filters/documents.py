@@ -1,14 +1,13 @@
 """Conditions on documents, each one class; see `leaves`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, final
 
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import is_unicode, shown
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.leaves import Bound, Pushdown
 from retrieval_store.filters.nodes import Expression
-from retrieval_store.filters.patterns import compile_pattern
 
 DOCUMENT, URI = "_document", "_uri"  # keys as which they show where a payload is all there is
 
@@ -61,11 +60,18 @@ class DocumentMatches(DocumentLeaf):
     pattern: str
 
     def check(self) -> None:
-        compile_pattern(self.pattern)
+        _compiled(self.pattern)
 
     def holds(self, document: str) -> bool:
         return self.test()(document) is not None
 
     def test(self) -> Callable[[str], Any]:
-        search: Callable[[str], Any] = compile_pattern(self.pattern).search
+        search: Callable[[str], Any] = _compiled(self.pattern).search
         return search
+
+
+def _compiled(pattern: str) -> Any:
+    """See `patterns.compile_pattern`: RE2 is loaded when the first pattern comes."""
+    from retrieval_store.filters.patterns import compile_pattern
+
+    return compile_pattern(pattern)

@@ -6,13 +6,12 @@ step. A point whose payload has nothing (or null) at the path matches no leaf; n
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.filters.documents import DocumentContains, DocumentLeaf, DocumentMatches
-from retrieval_store.filters.geo import InBox, InCircle, InPolygon
 from retrieval_store.filters.leaves import ColumnLeaf, ValueLeaf
-from retrieval_store.filters.nested import AnyElement, walk
+from retrieval_store.filters.nested import walk
 from retrieval_store.filters.nodes import (
     MAX_DEPTH,
     And,
@@ -28,16 +27,9 @@ from retrieval_store.filters.nodes import (
 from retrieval_store.filters.paths import PayloadPath, dotted, value_at
 from retrieval_store.filters.slices import InSlice
 from retrieval_store.filters.values import (
-    Beginning,
-    Between,
-    Containing,
-    Differs,
     Equality,
-    Equals,
     Exists,
     HasLength,
-    HasPhrase,
-    HasTokens,
     ListHas,
     OneOf,
     Range,
@@ -76,15 +68,6 @@ __all__ = [
     "value_at",
     "walk",
 ]
-# Conditions on columns that are given, for fronts that have such: a user's filter has none of them.
-_OF_FRONTS = (
-    *(AnyElement, Beginning, Between, Containing, Differs, Equals),
-    *(HasPhrase, HasTokens, InBox, InCircle, InPolygon),
-)
-# The classes that are imported here: the language's own. What others hold isn't known.
-NODES = frozenset(
-    one for one in [*globals().values()] if isinstance(one, type) and issubclass(one, Expression)
-)
 every = all_of  # its older name, which users may know
 
 

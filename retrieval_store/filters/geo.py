@@ -1,13 +1,13 @@
 """Conditions on places: in a box, a circle, a polygon. No border belongs to what it encloses."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias, final
 
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Floats
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.filters.columns import PlacesAt
 from retrieval_store.filters.leaves import ColumnLeaf, KeptPlaces, RowSet
 from retrieval_store.filters.readings import Place

@@ -4,8 +4,7 @@ Evaluating an expression is recursive, one call for each level, and visits a ter
 place where it occurs. So both depth and size are limited here, before anything is evaluated.
 """
 
-from dataclasses import dataclass
-
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import (

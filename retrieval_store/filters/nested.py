@@ -1,9 +1,9 @@
 """Conditions that one object in a list must fulfil all at once, and all nodes of an expression."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, final
 
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.filters.columns import ElementsAt
 from retrieval_store.filters.leaves import (
     ColumnLeaf,

@@ -6,21 +6,29 @@ a function that evaluates leaves, for one point or for many rows at once.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar, final
 
 from retrieval_store.base.arrays import Bools
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import INT_MAX, is_unicode, shown
 from retrieval_store.errors import InvalidFilterError
 
 Scalar: TypeAlias = bool | int | float | str
 MAX_DEPTH = 200  # levels of nesting: evaluation is recursive
+_OURS = __name__.removesuffix("nodes")
+# The language's own classes, each from when it is loaded. What is in nodes of others isn't known.
+NODES: set[type] = set()
 
 
 class Expression:
     """A condition that a point fulfils or doesn't."""
 
     __slots__ = ()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__.startswith(_OURS):
+            NODES.add(cls)
 
     def check(self) -> None:
         """Raise InvalidFilterError if this node, apart from its terms, can't be evaluated."""
@@ -137,3 +145,17 @@ def fulfilled(
 
 def _is_number(one: object) -> bool:
     return isinstance(one, int) and 0 <= one <= INT_MAX
+
+
+def asking(leaf: Expression, ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Asks, and tells errors of nodes of a user's own as such: others are of what is stored."""
+    if type(leaf) in NODES:
+        return ask
+
+    def asked(about: Any) -> Any:
+        try:
+            return ask(about)
+        except Exception as error:
+            raise InvalidFilterError(f"{type(leaf).__name__} in the filter: {error!r}") from error
+
+    return asked

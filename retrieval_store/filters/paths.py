@@ -9,9 +9,9 @@ in `a.b`, `a[].b`, `a[0]`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload
 
 PayloadPath: TypeAlias = tuple[str, ...]

@@ -3,8 +3,7 @@
 The engine never does this: it evaluates an expression to a mask over all points at once.
 """
 
-from dataclasses import dataclass
-
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload
 from retrieval_store.filters.documents import DOCUMENT, URI, DocumentLeaf
 from retrieval_store.filters.leaves import ColumnLeaf, ValueLeaf, is_fulfilled

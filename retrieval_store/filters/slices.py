@@ -1,7 +1,6 @@
 """Parts of all ids, by hash."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias, final
 from uuid import UUID
 
@@ -9,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.readings import uuid_in

@@ -10,10 +10,10 @@ Qdrant front, which distinguishes types; and nodes with a path, whose class fixe
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 from retrieval_store.base.arrays import plain_scalar
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import is_unicode, shown
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.columns import TokensAt, ValuesAt

@@ -39,7 +39,6 @@ from retrieval_store.filters.expression import (
     Scalar,
     TextRange,
 )
-from retrieval_store.filters.patterns import compile_pattern
 
 DOCUMENT_KEY = "#document"  # as which Chroma has the document in `where`
 OPERATORS = "$eq $ne $gt $gte $lt $lte $in $nin $contains $not_contains $exists $size $not"
@@ -244,7 +243,7 @@ def _unicode(text: str, place: Place) -> str:
 def _pattern(value: Any, place: Place) -> str:
     pattern = _text(value, place)
     try:
-        compile_pattern(pattern)
+        DocumentMatches(pattern).check()
     except InvalidFilterError as error:
         raise _invalid(place, value, str(error)) from None
     return pattern

@@ -17,6 +17,7 @@ from retrieval_store.base.json_values import Payload
 from retrieval_store.base.metrics import Metric
 
 HNSW = "hnsw"
+HNSW_DEFAULTS: Payload = {"ef_construction": 200, "max_neighbors": 16, "ef_search": 140}
 EXACT = "exact"  # the name that stands for no index at all
 # Looked for once, here: an interrupt while Python looks for a module would leave its import lock
 # taken, for which every other thread would wait for ever.

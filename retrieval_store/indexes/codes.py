@@ -29,12 +29,12 @@ Rows whose products would leave float32's range get an infinite r, so that a sea
 them. Roundings while coding are added to r; `native/codes.c` counts them.
 """
 
-from dataclasses import dataclass, field
 from hashlib import shake_128
 
 import numpy as np
 
 from retrieval_store.base.arrays import Bytes, Floats, Ints, Matrix, Stored, as_float32
+from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.metrics import Metric
 from retrieval_store.indexes.exact import SAFE_LENGTHS
 from retrieval_store.indexes.native.library import (

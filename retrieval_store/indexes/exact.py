@@ -35,11 +35,11 @@ approximation, and e a bound of the error, |a - d| ≤ e.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, Ints, Matrix, Stored, as_float32
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.metrics import METRICS, Metric
 from retrieval_store.indexes.blas import dot_products
 from retrieval_store.indexes.native.library import (

@@ -13,7 +13,6 @@ pickle 400 and 40.
 
 import math
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,15 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints, Matrix
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload, shown
 from retrieval_store.base.metrics import Metric
 from retrieval_store.errors import PluginError
+from retrieval_store.indexes import HNSW_DEFAULTS
 from retrieval_store.indexes.exact import UNIT_ROUNDOFF, norms_of
 
 # With these, recall@10 on real embeddings of 256 dimensions is .993 over 50,000 points. More links
 # (max_neighbors = 24) and a smaller ef_construction build faster, but search a quarter slower.
-DEFAULTS: Payload = {"ef_construction": 200, "max_neighbors": 16, "ef_search": 140}
 MOST = 1_000_000  # of any setting
 SMALLEST = 1024
 UNDERFLOW = 1e-25  # what a number can lose where float32 ends, in a vector of length 1
@@ -71,7 +71,7 @@ class HNSWIndex:
     installed."""
 
     def __init__(self, dimension: int, metric: Metric, settings: Payload) -> None:
-        unknown = set(settings) - set(DEFAULTS)
+        unknown = set(settings) - set(HNSW_DEFAULTS)
         if unknown:
             raise ValueError(f"hnsw has no setting {shown(min(unknown))}")
         for name, least in (("max_neighbors", 2), ("ef_construction", 1), ("ef_search", 1)):
@@ -82,7 +82,7 @@ class HNSWIndex:
                 )
         self._dimension = dimension
         self._metric = metric
-        self._settings: dict[str, Any] = {**DEFAULTS, **settings}
+        self._settings: dict[str, Any] = {**HNSW_DEFAULTS, **settings}
         self._graph: Any = None
 
     def __len__(self) -> int:

@@ -42,13 +42,13 @@ When rows are bounded again by both halves, everything but r and c·y is float64
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bytes, Matrix, Stored
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.metrics import Metric
 from retrieval_store.indexes.codes import Codes, Frame
 from retrieval_store.indexes.native.library import (

@@ -1,11 +1,11 @@
 """Points that go into a store and come out of it: in columns, rather than one by one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, TypeAlias
 
 from retrieval_store.base.arrays import Floats, Ints, Matrix, SparseVector
+from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.json_values import Payload
 from retrieval_store.filters.expression import Expression
 

@@ -6,17 +6,19 @@ run before it) ranks only the points that any of them has found. `answering` exe
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from retrieval_store.base.arrays import Matrix, SparseVector
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.ranking import RRF_K, FusionKind
-from retrieval_store.base.words import Analyzer
 from retrieval_store.filters.columns import TokensAt, ValuesAt
 from retrieval_store.filters.expression import Expression, PayloadPath
 from retrieval_store.filters.paths import Steps
-from retrieval_store.interface.formulas import Formula
 from retrieval_store.interface.points import Fields
+
+if TYPE_CHECKING:
+    from retrieval_store.base.words import Analyzer
+    from retrieval_store.interface.formulas import Formula
 
 Example: TypeAlias = Matrix | SparseVector
 """What a vector space holds for a point: (dim,) float32 in a dense space, (m, dim) float32 in a
@@ -66,7 +68,7 @@ class Text:
     share of the text that the best documents hold, which adaptive fusion needs."""
 
     texts: tuple[str, ...]
-    analyzer: Analyzer
+    analyzer: "Analyzer"
     weighs_identifiers: bool = False
 
 
@@ -152,7 +154,7 @@ class Ordered:
 class Computed:
     """By a formula, over what the prefetches have found."""
 
-    formula: Formula
+    formula: "Formula"
 
 
 @dataclass(frozen=True, slots=True)

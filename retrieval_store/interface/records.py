@@ -1,10 +1,10 @@
 """What a store says of itself: its collections, and the state of its files."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.json_values import Payload
 
 TEXTS_CUT = "texts_cut"  # in settings, how many texts were: what happened, and nothing asked for

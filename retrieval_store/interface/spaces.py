@@ -1,9 +1,9 @@
 """Vector spaces: what vectors points have, how far these are apart, and how they are indexed."""
 
-from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias, get_args
 
 from retrieval_store.base.arrays import Datatype
+from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.metrics import Metric
 from retrieval_store.indexes import HNSW

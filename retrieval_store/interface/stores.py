@@ -10,11 +10,10 @@ those that fulfil it; None restricts nothing.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar, get_args
 
 from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.json_values import Payload
-from retrieval_store.base.words import Analyzer
 from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.expression import Expression, PayloadPath, Scalar
 from retrieval_store.interface.points import (
@@ -32,6 +31,9 @@ from retrieval_store.interface.points import (
 from retrieval_store.interface.questions import Question
 from retrieval_store.interface.records import CollectionRecord, FileReport, Gauges, Progress
 from retrieval_store.interface.spaces import NewSpace, SpaceRecord
+
+if TYPE_CHECKING:
+    from retrieval_store.base.words import Analyzer
 
 IndexKind: TypeAlias = Literal["keyword", "float", "bool"]
 INDEX_KINDS: tuple[IndexKind, ...] = get_args(IndexKind)
@@ -294,7 +296,7 @@ class CollectionStore(Protocol):
     def optimize(self, collection_id: str, progress: Progress) -> None:
         """Compact a collection, so that nothing deleted is left in its files."""
 
-    def verify(self, analyzer_of: Callable[[CollectionRecord], Analyzer]) -> Iterable[FileReport]:
+    def verify(self, analyzer_of: "Callable[[CollectionRecord], Analyzer]") -> Iterable[FileReport]:
         """Verify every byte of the store; a report for each file. analyzer_of: the analyzer of a
         collection's words."""
 

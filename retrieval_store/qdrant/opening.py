@@ -4,12 +4,12 @@ this front opens, of which it keeps the local mode of qdrant-client out.
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from retrieval_store.base import posix
 from retrieval_store.base.arguments import path_of
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.errors import FormatError, InvalidArgumentError
 from retrieval_store.places import Session, embedded, in_memory
 

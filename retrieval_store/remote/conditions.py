@@ -10,11 +10,11 @@ its index doesn't serve (`indexes`), is left out likewise.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from qdrant_client import models
 
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import is_unicode
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import (

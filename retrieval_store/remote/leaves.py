@@ -8,7 +8,6 @@ with the hits, and they are kept until the question is answered, so `fetch` need
 import sys
 from collections.abc import Hashable, Sequence
 from copy import deepcopy
-from dataclasses import replace
 from typing import NoReturn
 
 import numpy as np
@@ -16,6 +15,7 @@ from qdrant_client import models
 
 from retrieval_store.answering.leaves import Label, Ranked
 from retrieval_store.base.arrays import Floats, Ints, Matrix, SparseVector
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.json_values import kind_of
 from retrieval_store.base.metrics import Metric, similarity_of
 from retrieval_store.base.ranking import FIRST, IDENTIFIER_WEIGHT

@@ -8,11 +8,11 @@ that comes back.
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from qdrant_client import models
 
+from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.remote.conditions import Bound, Condition, all_of, any_of, none_of
 
 MOST_LEFT_OUT = 10_000  # points that a request names, to be asked for those after them

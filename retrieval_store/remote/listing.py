@@ -1,12 +1,12 @@
 """Points of a collection in the order of first insertion, in pages."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
 from qdrant_client import models
 
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.interface.points import PointId
 from retrieval_store.remote.kept.payloads import ORDER, Held, decoded, point_id
 from retrieval_store.remote.limits import within

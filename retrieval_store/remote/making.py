@@ -6,12 +6,12 @@ only, which adds them (`make_room`).
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from qdrant_client import models
 
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload, shown
 from retrieval_store.base.metrics import Metric
 from retrieval_store.errors import (

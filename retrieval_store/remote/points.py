@@ -4,12 +4,12 @@ import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import TypeVar
 
 from retrieval_store.answering.executor import answer
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import JSONValue, Payload, shown
 from retrieval_store.base.tracing import note, returned, traced
 from retrieval_store.errors import ClusterError, InvalidArgumentError

@@ -1,13 +1,13 @@
 """One Qdrant collection as a Collection uses it: its vectors, and what is known of them here."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from qdrant_client import models
 
 from retrieval_store.base.arrays import Floats, Matrix, SparseVector
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.metrics import Metric
 from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import (

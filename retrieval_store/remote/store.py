@@ -4,11 +4,11 @@ import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from qdrant_client import models
 
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.words import Analyzer
 from retrieval_store.embeddings.bm25 import BM25Embedding

@@ -7,7 +7,6 @@ the server has no more.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, TypeAlias
 
@@ -16,6 +15,7 @@ from qdrant_client import models
 
 from retrieval_store.answering import leaves
 from retrieval_store.base.arrays import Floats
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.errors import ClusterError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.filters.predicate import fulfils

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -11,6 +10,7 @@ import orjson
 from qdrant_client import models
 
 from retrieval_store.base.arrays import Matrix, SparseVector
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import existing_ids, listed
 from retrieval_store.errors import (
     ClusterError,

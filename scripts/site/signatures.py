@@ -2,13 +2,16 @@
 
 `@asks(_question)` makes `Collection.query` of a method with one parameter, the question; whoever
 calls it passes those of `_question`. What reads the source for the site doesn't run it, so it is
-told here. And where a docstring says "ef: how many candidates", the name stands out.
+told here; and which classes are dataclasses. And where a docstring says "ef: how many candidates",
+the name stands out.
 """
 
 import re
 from typing import Any
 
 import griffe
+
+OURS = "retrieval_store.base.dataclasses.dataclass"
 
 
 class AskedParameters(griffe.Extension):
@@ -34,6 +37,15 @@ class AskedParameters(griffe.Extension):
         """Mark names in the docstrings of functions, too."""
         if func.parent and func.parent.is_module:
             _mark(func, func)
+
+
+class OurDataclasses(griffe.Extension):
+    """Classes of our own `dataclass` are read as those of the standard library."""
+
+    def on_alias_instance(self, *, alias: griffe.Alias, **_: Any) -> None:
+        """Let its name stand for the standard library's where a module imports it."""
+        if alias.target_path == OURS:
+            alias.target_path = "dataclasses.dataclass"
 
 
 def _mark(described: griffe.Object, function: griffe.Function) -> None:

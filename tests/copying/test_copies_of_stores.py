@@ -308,8 +308,8 @@ def test_what_was_broken_off_goes_on_with_what_the_source_is_then(
         things.add(["new"], [[5, 5]])
         things.update(["p1", "p650"], documents=["one", "two"], embeddings=[[1, 1], [2, 2]])
     if meanwhile == "more than the log holds":
-        monkeypatch.setattr("retrieval_store.engine.storage.write.LOG_WRITES", 2)
-        monkeypatch.setattr("retrieval_store.engine.storage.write.TRIM_EVERY", 1)
+        monkeypatch.setattr("retrieval_store.engine.storage.log.LOG_WRITES", 2)
+        monkeypatch.setattr("retrieval_store.engine.storage.log.TRIM_EVERY", 1)
         for turn in range(4):
             things.update([f"p{turn + 1}"], metadatas=[{"turn": turn}])
     with monkeypatch.context() as patched:
@@ -362,8 +362,8 @@ def test_settings_that_change_meanwhile_follow(client, monkeypatch):
 @pytest.mark.embedded
 def test_a_log_that_is_cut_off_meanwhile_is_no_loss(client, other, monkeypatch):
     things, turn = filled(client), iter(range(10**6))
-    monkeypatch.setattr("retrieval_store.engine.storage.write.LOG_WRITES", 2)
-    monkeypatch.setattr("retrieval_store.engine.storage.write.TRIM_EVERY", 1)
+    monkeypatch.setattr("retrieval_store.engine.storage.log.LOG_WRITES", 2)
+    monkeypatch.setattr("retrieval_store.engine.storage.log.TRIM_EVERY", 1)
     catch_up = following.Follower.catch_up
 
     def with_writes(follower):
@@ -451,8 +451,8 @@ def test_a_log_that_is_cut_off_before_the_last_pages_loses_nothing(tmp_path, mon
             with pytest.raises(KeyboardInterrupt):
                 source.copy_to(target)
         things.update([f"p{i}" for i in range(1, 9)], metadatas=[{"v": 1}] * 8)
-        monkeypatch.setattr("retrieval_store.engine.storage.write.LOG_WRITES", 2)
-        monkeypatch.setattr("retrieval_store.engine.storage.write.TRIM_EVERY", 1)
+        monkeypatch.setattr("retrieval_store.engine.storage.log.LOG_WRITES", 2)
+        monkeypatch.setattr("retrieval_store.engine.storage.log.TRIM_EVERY", 1)
         write = transfer.write_each
 
         def with_writes(target, found):

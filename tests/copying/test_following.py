@@ -340,8 +340,8 @@ def test_a_renaming_that_was_broken_off_is_known_again(source, there, monkeypatc
 def test_points_that_are_added_again_when_the_log_is_cut_off(source, target, monkeypatch):
     things = filled(source, count=200)
     breaks_off(monkeypatch, 3, lambda: source.copy_to(target))
-    monkeypatch.setattr("retrieval_store.engine.storage.write.LOG_WRITES", 2)
-    monkeypatch.setattr("retrieval_store.engine.storage.write.TRIM_EVERY", 1)
+    monkeypatch.setattr("retrieval_store.engine.storage.log.LOG_WRITES", 2)
+    monkeypatch.setattr("retrieval_store.engine.storage.log.TRIM_EVERY", 1)
     again(things, "p3", "p70")
     for i in range(20, 24):
         things.update([f"p{i}"], metadatas=[{"i": i}])
@@ -420,8 +420,8 @@ def test_a_copy_that_is_made_again_as_a_whole_and_broken_off_is_not_taken_for_on
     things = filled(source, count=300)
     with pytest.raises(KeyboardInterrupt):
         source.copy_to(there, follow=True, on_level=interrupted)
-    monkeypatch.setattr("retrieval_store.engine.storage.write.LOG_WRITES", 2)
-    monkeypatch.setattr("retrieval_store.engine.storage.write.TRIM_EVERY", 1)
+    monkeypatch.setattr("retrieval_store.engine.storage.log.LOG_WRITES", 2)
+    monkeypatch.setattr("retrieval_store.engine.storage.log.TRIM_EVERY", 1)
     for i in range(5):
         things.update([f"p{250 + i}"], documents=f"new {i}", embeddings=[[i, i]])
     with monkeypatch.context() as patched:

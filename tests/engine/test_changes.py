@@ -257,8 +257,8 @@ def test_vectors_that_are_lost_while_others_are_copied_stay_lost(tmp_path, writt
 
 
 def test_so_many_operations_that_the_log_lacks_some_still_see_all_of_them(points, monkeypatch):
-    monkeypatch.setattr("retrieval_store.engine.storage.write.LOG_WRITES", 4)
-    monkeypatch.setattr("retrieval_store.engine.storage.write.TRIM_EVERY", 2)
+    monkeypatch.setattr("retrieval_store.engine.storage.log.LOG_WRITES", 4)
+    monkeypatch.setattr("retrieval_store.engine.storage.log.TRIM_EVERY", 2)
 
     def change(changes):
         changes.edit([3], None, lambda c: Content({"n": -1}, None, None), True)

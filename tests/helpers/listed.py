@@ -8,7 +8,7 @@ import retrieval_store
 from retrieval_store.engine.filtering import documents
 from retrieval_store.engine.state import layers
 from retrieval_store.engine.words import kept
-from retrieval_store.engine.words.kept import TRIGRAMS
+from retrieval_store.engine.words.cache import TRIGRAMS
 from tests.helpers.indexed import until
 
 DOCUMENTS = [

@@ -18,16 +18,14 @@ ROWS, CHARACTERS = 20, 200  # of a table, and of what stands in a cell
 THUMBNAIL = 96  # pixels
 
 
-class Shown(dict[str, Any]):
-    """A result: a dict like any other, which notebooks show as a table."""
-
-    def _repr_html_(self) -> str:
-        columns = columns_of(self)
-        first = {name: values[:ROWS] for name, values in columns.items()}
-        if "embedding" in first:
-            first["embedding"] = [_shape(one) for one in first["embedding"]]
-        rows = list(zip(*first.values(), strict=True))
-        return table_of(list(columns), rows, total=len(columns["id"]))
+def table_of_result(result: dict[str, Any]) -> str:
+    """A table of what `get` or `query` returned."""
+    columns = columns_of(result)
+    first = {name: values[:ROWS] for name, values in columns.items()}
+    if "embedding" in first:
+        first["embedding"] = [_shape(one) for one in first["embedding"]]
+    rows = list(zip(*first.values(), strict=True))
+    return table_of(list(columns), rows, total=len(columns["id"]))
 
 
 def table_of(

@@ -1,10 +1,10 @@
 """Any model that was saved in the ONNX format."""
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.json_values import shown
 from retrieval_store.embeddings.onnx.building import onnx_package
 from retrieval_store.embeddings.onnx.cache import cached_file

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import listed, shown
 from retrieval_store.errors import EmbeddingFunctionError
 

@@ -10,12 +10,12 @@ so that all processes share them.
 import mmap
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from retrieval_store.base.arrays import Bytes, Matrix
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.metrics import METRICS, Metric
 from retrieval_store.engine.storage.derived import is_whole
 from retrieval_store.indexes.codes import Codes, Frame

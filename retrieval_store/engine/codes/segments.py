@@ -11,18 +11,18 @@ have no files for them. Nor has any where the compiled part is missing.
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, Stored
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.metrics import Metric
-from retrieval_store.engine.codes.files import Mapped, OlderError, read_segments, write_segments
 from retrieval_store.engine.concurrency import FifoLock
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import (
@@ -49,6 +49,9 @@ from retrieval_store.indexes.codes import (
 from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.indexes.native.library import kernel
 from retrieval_store.indexes.scan import Pieces
+
+if TYPE_CHECKING:
+    from retrieval_store.engine.codes.files import Mapped
 
 SEGMENT = 16_384  # slots
 LONGEST_NUMBER = 18  # digits
@@ -194,6 +197,8 @@ class SpaceCodes:
         self._looked = True
 
     def _load(self, directory: Path, number: int, found: DerivedFile) -> None:
+        from retrieval_store.engine.codes.files import OlderError
+
         try:
             self._use(number, self.read(directory, found))
             _log.debug("loaded %s: codes of %d vectors", found.file, found.covered)
@@ -212,8 +217,10 @@ class SpaceCodes:
         said = "codes of collection %r can't be used and will be made again: %s"
         _log.warning(said, self._label.name, why)
 
-    def read(self, directory: Path, found: DerivedFile) -> Mapped:
+    def read(self, directory: Path, found: DerivedFile) -> "Mapped":
         """What a file holds, mapped; raises DamagedError or ValueError."""
+        from retrieval_store.engine.codes.files import read_segments
+
         path = path_of(directory, found)
         if found not in self._verified and checksum_of(path) != found.checksum:
             raise DamagedError(f"{path} is damaged: its checksum is wrong")
@@ -224,7 +231,7 @@ class SpaceCodes:
         assert self._space.dimension is not None
         return read_segments(path, count, SEGMENT, self._space.dimension, self._space.metric)
 
-    def _use(self, number: int, mapped: Mapped) -> None:
+    def _use(self, number: int, mapped: "Mapped") -> None:
         """Take full segments from their file; `_show` has to follow."""
         for at, codes in enumerate(mapped.segments):
             self._segments[number * FILE_SEGMENTS + at] = self._sharing_frame(codes)
@@ -332,6 +339,8 @@ class SpaceCodes:
 
     def write(self, number: int, path: Path) -> int:
         """Write a file, and say how many slots are in it."""
+        from retrieval_store.engine.codes.files import write_segments
+
         segments = self._of_file(number)
         if not segments:
             raise StorageError("the codes were closed before they were saved")

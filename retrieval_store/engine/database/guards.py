@@ -9,12 +9,12 @@ import os
 import stat
 from collections.abc import Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 import apsw
 
+from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.errors import DamagedError
 
 # Of SQLite's virtual machine, some 10 ns each: how often Ctrl-C is looked for; and how many one use

@@ -16,7 +16,8 @@ import orjson
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.engine.state.layers import NOTHING_STALE, LayerCache, Layers
 from retrieval_store.engine.state.state import SpaceState, State
-from retrieval_store.filters.expression import NODES, Expression, walk
+from retrieval_store.filters.nested import walk
+from retrieval_store.filters.nodes import NODES, Expression
 from retrieval_store.indexes.native.library import BLOCK
 from retrieval_store.indexes.scan import Bits
 

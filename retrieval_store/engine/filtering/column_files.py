@@ -7,7 +7,6 @@ its checksum, is a ValueError here.
 """
 
 import hashlib
-from dataclasses import dataclass
 from functools import partial
 from itertools import compress
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import orjson
 
 from retrieval_store.base.arrays import Ints
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import is_unicode
 from retrieval_store.engine.filtering.kept import FilterView
 from retrieval_store.engine.state.saved import saved as saved_file

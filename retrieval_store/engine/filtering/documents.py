@@ -5,25 +5,22 @@ after a write only the rows that it changed are asked again, and a reader that n
 points alone leaves the others for the next.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import shortened
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.filtering.kept import KEYS_NOTED, FilterView
 from retrieval_store.engine.state.layers import NOTHING_STALE, Layers
 from retrieval_store.engine.storage.derived import find
 from retrieval_store.engine.storage.records import read_records
-from retrieval_store.engine.words.kept import TRIGRAMS, file_key
-from retrieval_store.engine.words.lists import trigrams_of
-from retrieval_store.engine.words.ranked import rows_with_all
-from retrieval_store.errors import InvalidFilterError
-from retrieval_store.filters.expression import NODES, DocumentContains, DocumentLeaf, Expression
+from retrieval_store.engine.words.cache import TRIGRAMS, file_key
+from retrieval_store.filters.documents import DocumentContains, DocumentLeaf
+from retrieval_store.filters.nodes import NODES, asking
 
 TRIGRAMS_WORTH = 20_000  # documents; fewer are looked at in two milliseconds
 UNKNOWN = -1
@@ -104,20 +101,6 @@ def _ask(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
     return found
 
 
-def asking(leaf: Expression, ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Asks, and tells errors of nodes of a user's own as such: others are of what is stored."""
-    if type(leaf) in NODES:
-        return ask
-
-    def asked(about: Any) -> Any:
-        try:
-            return ask(about)
-        except Exception as error:
-            raise InvalidFilterError(f"{type(leaf).__name__} in the filter: {error!r}") from error
-
-    return asked
-
-
 def _pks_containing(view: FilterView, text: str, rows: Ints) -> list[int]:
     by_trigrams = _with_trigrams_of(view, text, len(rows))
     if by_trigrams is not None:
@@ -135,8 +118,16 @@ def _pks_containing(view: FilterView, text: str, rows: Ints) -> list[int]:
 
 def is_listed(view: FilterView, leaf: DocumentLeaf) -> bool:
     """Whether lists of trigrams find the few documents that may fulfil the condition."""
-    listed = isinstance(leaf, DocumentContains) and bool(trigrams_of(leaf.text))
-    return listed and view.state.count >= TRIGRAMS_WORTH and _are_there(view)
+    if view.state.count < TRIGRAMS_WORTH or not isinstance(leaf, DocumentContains):
+        return False
+    return _has_trigrams(leaf.text) and _are_there(view)
+
+
+def _has_trigrams(text: str) -> bool:
+    """Whether a text is long enough for lists of trigrams to say anything."""
+    from retrieval_store.engine.words.lists import trigrams_of
+
+    return bool(trigrams_of(text))
 
 
 def _are_there(view: FilterView) -> bool:
@@ -146,8 +137,13 @@ def _are_there(view: FilterView) -> bool:
 def _with_trigrams_of(view: FilterView, text: str, count: int) -> Bools | None:
     """Rows whose documents may contain the text; None when looking at so many of them is as well,
     or there are no lists of trigrams yet: they are built when they are wanted often enough."""
+    if view.state.count < TRIGRAMS_WORTH or count < TRIGRAMS_WORTH // 10:
+        return None
+    from retrieval_store.engine.words.lists import trigrams_of
+    from retrieval_store.engine.words.ranked import rows_with_all
+
     kept, trigrams = view.kept, trigrams_of(text)
-    if view.state.count < TRIGRAMS_WORTH or count < TRIGRAMS_WORTH // 10 or not trigrams:
+    if not trigrams:
         return None
     if not _are_there(view):
         times = kept.lists.demand.ask(TRIGRAMS)

@@ -1,13 +1,13 @@
 """What values points have at a path: how many have which, and the points in their order."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Ints
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.filtering.columns import current_columns
 from retrieval_store.engine.filtering.kept import FilterView
 from retrieval_store.engine.filtering.postings import Postings

@@ -5,13 +5,13 @@ rows are compared: a row costs a tenth of a nanosecond then, where setting one c
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints, stable_order
+from retrieval_store.base.dataclasses import dataclass
 
 Run: TypeAlias = tuple[int, int]  # numbers from the first on, up to but without the second
 Numbers32: TypeAlias = npt.NDArray[np.int32]

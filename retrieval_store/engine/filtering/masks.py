@@ -11,12 +11,12 @@ node, and orders the terms of each And and Or by cost:
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.filtering.columns import (
     Columns,
     column_mask,
@@ -25,7 +25,6 @@ from retrieval_store.engine.filtering.columns import (
     current_columns,
     note_use,
 )
-from retrieval_store.engine.filtering.documents import asking, holding, is_listed
 from retrieval_store.engine.filtering.kept import KEYS_NOTED, FilterView
 from retrieval_store.engine.filtering.segments import keys_of
 from retrieval_store.engine.state.state import rows_of
@@ -44,6 +43,7 @@ from retrieval_store.filters.nodes import (
     HasVector,
     Not,
     Or,
+    asking,
     fulfilled,
 )
 from retrieval_store.filters.paths import PayloadPath, Steps
@@ -135,6 +135,8 @@ def _parted(
             if isinstance(node, ColumnLeaf):
                 reads = reads or not _is_looked_up(node) or len(columns[column_of(node)].stale) > 0
             elif isinstance(node, DocumentLeaf):
+                from retrieval_store.engine.filtering.documents import is_listed
+
                 documents = True
                 reads = reads or not is_listed(view, node)
         parts[2 * reads + documents].append(term)
@@ -279,6 +281,8 @@ class Evaluation:
             case InSlice():
                 return leaf.of(self._ids(places))
             case DocumentLeaf():
+                from retrieval_store.engine.filtering.documents import holding
+
                 return holding(self._view, leaf, self._at(places))
         raise TypeError(f"no mask is defined for {leaf!r}")
 

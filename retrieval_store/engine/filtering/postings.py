@@ -6,7 +6,6 @@ Rows here are whatever integers the caller numbers its points with. Equality is 
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain, compress
 from typing import Any, TypeAlias
 
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Ints
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.filtering.groups import Chosen, Groups, Run, grouped, runs_of
 from retrieval_store.filters.leaves import Interval
 from retrieval_store.filters.nodes import Scalar

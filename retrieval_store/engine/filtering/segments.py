@@ -2,20 +2,22 @@
 them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Floats, Ints
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.filtering.groups import Chosen
 from retrieval_store.engine.filtering.postings import NO_POSTINGS, Postings, build, constant
-from retrieval_store.engine.filtering.token_segments import TokenSegment, build_tokens
 from retrieval_store.filters.columns import Column, ElementsAt, PlacesAt, TokensAt, ValuesAt
 from retrieval_store.filters.leaves import ColumnLeaf, Interval, column_of
 from retrieval_store.filters.nodes import Expression, Scalar, fulfilled
 from retrieval_store.filters.paths import Found, Step, Steps, found_in
 from retrieval_store.filters.readings import NOTHING, places, read
+
+if TYPE_CHECKING:
+    from retrieval_store.engine.filtering.token_segments import TokenSegment
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ class Either:
             one.mark(mask)
 
 
-Segment: TypeAlias = ValueSegment | PlaceSegment | TokenSegment | ElementSegment
+Segment: TypeAlias = "ValueSegment | PlaceSegment | TokenSegment | ElementSegment"
 
 
 def build_segment(
@@ -155,6 +157,8 @@ def build_segment(
             owners, items = _items(owners, values)
             return _places(rows, owners, places(kind, items))
         case TokensAt():
+            from retrieval_store.engine.filtering.token_segments import build_tokens
+
             return build_tokens(column, rows, *_items(owners, values))
         case ElementsAt(asked=asked):
             return _elements(asked, rows, owners, values)

@@ -1,7 +1,6 @@
 """Inverted lists of the tokens of texts in payloads: which texts have which token, and where."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import reduce
 from itertools import chain
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints, stable_order
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.filters.columns import TokensAt
 
 

@@ -3,7 +3,6 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from retrieval_store.answering import leaves as answering
 from retrieval_store.base.arrays import Floats, Ints, Matrix
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import Attributes
 from retrieval_store.engine.codes.segments import SpaceCodes
 from retrieval_store.engine.filtering.allowed import FilterResult

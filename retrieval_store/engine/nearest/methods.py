@@ -5,12 +5,12 @@ for the few that are left. Vectors without codes are searched as floats. An inde
 more candidates than are wanted (over-fetch), and those that the filter doesn't allow are dropped.
 """
 
-from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix, Stored
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.codes.segments import Coded, SpaceCodes
 from retrieval_store.engine.nearest.context import Neighbors, SearchContext
 from retrieval_store.engine.nearest.planner import TRUST

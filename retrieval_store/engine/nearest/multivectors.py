@@ -6,11 +6,11 @@ decides, as it does among single vectors.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.metrics import Metric
 from retrieval_store.base.ranking import Ranking
 from retrieval_store.engine.database.transactions import select

@@ -16,9 +16,9 @@ differ little between processors.
 """
 
 import math
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.indexes.native.library import kernel
 
 Method: TypeAlias = Literal["nothing matches", "exact", "codes", "over-fetch"]

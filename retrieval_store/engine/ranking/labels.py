@@ -3,7 +3,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from retrieval_store.answering.leaves import Label
 from retrieval_store.base.arrays import Ints
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import kind_of
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.state.layers import current

@@ -1,11 +1,11 @@
 """Pairs of points that are near to each other."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, Ints
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.metrics import server_scores_of
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.context import SearchView
@@ -14,11 +14,11 @@ from retrieval_store.engine.ranking.similar import (
     approximate_scores,
     best_of,
     examples_of,
-    known_space,
     rows_with_vector,
     similarities,
 )
 from retrieval_store.engine.state.fetch import fetch
+from retrieval_store.engine.state.state import known_space
 from retrieval_store.filters.expression import Expression
 from retrieval_store.interface.points import Fields, PointId
 from retrieval_store.interface.questions import Example
@@ -50,7 +50,7 @@ def pairs(
     most = min(limit, max(0, len(rows) - 1))
     b, alike = _others(view, space, rows, most)
     a = np.repeat(np.arange(len(rows)), most)
-    return Pairs(ids, a, b, server_scores_of(alike, known_space(view, space).metric))
+    return Pairs(ids, a, b, server_scores_of(alike, known_space(view.state, space).metric))
 
 
 def _others(view: SearchView, space: str, rows: Ints, most: int) -> tuple[Ints, Floats]:

@@ -8,12 +8,12 @@ keep them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Floats, Ints
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.ranking import Ranking
 from retrieval_store.engine.filtering.columns import current_columns
 from retrieval_store.engine.filtering.selecting import allowed_by

@@ -6,7 +6,6 @@ any of the point's vectors (late interaction).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,15 +17,15 @@ from retrieval_store.base.arrays import (
     Stored,
     as_float32,
 )
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.metrics import similarity_of
 from retrieval_store.engine.filtering.masks import have_vector
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.nearest.multivectors import counting, multivectors_in_memory, rank_multi
 from retrieval_store.engine.state.fetch import vectors_read
-from retrieval_store.engine.state.state import SpaceState
+from retrieval_store.engine.state.state import SpaceState, known_space
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.engine.words.ranked import sparse_scores
-from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.indexes.blas import products_of_few
 from retrieval_store.indexes.exact import Norms, exact_distances, length_of
 from retrieval_store.interface.questions import Example
@@ -39,20 +38,12 @@ ROUNDINGS = 8  # those besides the product's
 SPREAD = 2  # slots are dense where at least one in so many is wanted
 
 
-def known_space(view: SearchView, name: str) -> Space:
-    """The vector space with this name; raises InvalidArgumentError if there is none."""
-    space = view.state.known.get(name)
-    if space is None:
-        raise InvalidArgumentError(f"there is no vector space {name!r}")
-    return space
-
-
 def rows_with_vector(view: SearchView, name: str, rows: Ints) -> Ints:
     """The rows among these whose points have a vector in the space."""
     space = view.state.spaces.get(name)
     if space is not None:
         return rows[space.slot_of_row[rows] >= 0]
-    other = known_space(view, name)
+    other = known_space(view.state, name)
     held = multivectors_in_memory(view, other, len(rows)) if other.kind == "multi" else None
     if held is None:
         return rows[have_vector(view, name, rows)]
@@ -72,7 +63,7 @@ def similarities(
     space = view.state.spaces.get(name)
     if space is not None:
         return np.stack([_dense(space, rows, one) for one in examples])
-    other = known_space(view, name)
+    other = known_space(view.state, name)
     if other.kind == "multi":
         return np.stack([_multi(view, other, rows, one) for one in examples])
     return np.stack([sparse_scores(view, other, one, rows, weighted) for one in _sparse(examples)])

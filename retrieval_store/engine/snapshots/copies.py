@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -16,12 +16,16 @@ from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.database.opening import begun_copy
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.storage import derived
-from retrieval_store.engine.storage.files import LOCK_NAME, POINTS_NAME, remove_collection
+from retrieval_store.engine.storage.files import (
+    COPY,
+    COPY_LOCK,
+    COPY_PREFIX,
+    LOCK_NAME,
+    POINTS_NAME,
+)
 from retrieval_store.engine.upkeep.compaction import compact, give_back_space, remove_leftovers
 from retrieval_store.errors import ClientClosedError, StorageError
 
-PREFIX = ".copy-"  # of the names of directories with copies for a while, …
-COPY, LOCK = "copy", "lock"  # … and what is in them
 _CLOSE = partial(ClientClosedError, "the copy is finished")
 
 
@@ -40,8 +44,8 @@ def private_copy(points: Access, beside: Path | None) -> Iterator[Path]:
     temporary files; what isn't taken away from there goes afterwards."""
     if not posix.IS_THERE:
         raise StorageError("copies of collections work on Linux and macOS so far")
-    folder, process = Path(tempfile.mkdtemp(prefix=PREFIX, dir=beside)), os.getpid()
-    with (folder / LOCK).open("wb") as lock:
+    folder, process = Path(tempfile.mkdtemp(prefix=COPY_PREFIX, dir=beside)), os.getpid()
+    with (folder / COPY_LOCK).open("wb") as lock:
         posix.fcntl.flock(lock, posix.fcntl.LOCK_EX)
         try:
             copy_collection(points, folder / COPY)
@@ -49,16 +53,6 @@ def private_copy(points: Access, beside: Path | None) -> Iterator[Path]:
         finally:
             if os.getpid() == process:  # in a forked child it is the parent's
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def remove_lost_copies(directory: Path) -> None:
-    """Remove private copies of processes that have died: the lock of each other one is held."""
-    for folder in directory.glob(f"{PREFIX}*"):
-        with suppress(OSError), (folder / LOCK).open("rb") as lock:
-            posix.fcntl.flock(lock, posix.fcntl.LOCK_EX | posix.fcntl.LOCK_NB)
-            remove_collection(folder / COPY)
-            (folder / LOCK).unlink()
-            folder.rmdir()
 
 
 def _copy(view: SearchView, directory: Path) -> None:

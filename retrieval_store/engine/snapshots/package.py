@@ -13,13 +13,13 @@ import uuid
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 import orjson
 
 from retrieval_store.base import posix
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.posix import sync_directory, sync_file
 from retrieval_store.engine.storage.files import POINTS_NAME

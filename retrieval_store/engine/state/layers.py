@@ -9,13 +9,13 @@ O(log n) reads of a row.
 
 import threading
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints, distinct
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.state.budget import Cache
 
 CHANGES_KEPT = 1024  # steps in the log before they are merged into one

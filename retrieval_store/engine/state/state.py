@@ -7,7 +7,6 @@ each state has only one successor, made under one lock.
 """
 
 import mmap
-from dataclasses import dataclass, replace
 from typing import Any
 
 import apsw
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints, appended, distinct
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.patched import NOTHING, NOWHERE, Patched
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.derived import is_whole
@@ -34,9 +34,10 @@ from retrieval_store.engine.storage.vectors import (
     Checksums,
     OpenVectors,
     Vectors,
+    owners_of,
     rows_per_block,
 )
-from retrieval_store.engine.storage.write import owners_of
+from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.indexes.native.library import address
 
 NONE = -1
@@ -102,6 +103,14 @@ class State:
     def some_dead(self) -> bool:
         """Whether any row is dead."""
         return self.count < len(self.alive)
+
+
+def known_space(state: State, name: str) -> Space:
+    """The vector space with this name; raises InvalidArgumentError if there is none."""
+    space = state.known.get(name)
+    if space is None:
+        raise InvalidArgumentError(f"there is no vector space {name!r}")
+    return space
 
 
 def state_bytes(state: State) -> int:

@@ -13,7 +13,6 @@ says of rows and slots is looked at as far as an array would be read outside of 
 
 import mmap
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,6 +22,7 @@ import numpy.typing as npt
 import orjson
 
 from retrieval_store.base.arrays import Ints
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.patched import NOWHERE, Patched
 from retrieval_store.engine.state.saved import OutdatedError, in_file
 from retrieval_store.engine.state.state import (

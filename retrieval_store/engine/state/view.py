@@ -1,11 +1,11 @@
 """What a call that reads is given."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
 import apsw
 
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.state.state import State
 
 Kept_co = TypeVar("Kept_co", covariant=True)

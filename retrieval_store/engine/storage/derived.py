@@ -17,11 +17,11 @@ import uuid
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
 
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.posix import sync_directory
 from retrieval_store.engine.database.transactions import select
@@ -30,7 +30,7 @@ from retrieval_store.errors import DamagedError
 
 _log = log_of("files")
 PIECE = 1 << 22
-_NAME = re.compile(r"[a-z0-9]+(\.[a-z0-9]+)*")
+_NAME = r"[a-z0-9]+(\.[a-z0-9]+)*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def _records(connection: apsw.Connection, condition: str, *parameters: str) -> l
     query = f"SELECT key, file, seq, size, checksum, covered FROM derived {condition}"
     files = [DerivedFile(*row) for row in select(connection, query, *parameters)]
     for made in files:
-        if not _NAME.fullmatch(made.file):
+        if not re.fullmatch(_NAME, made.file):
             raise ValueError(f"{made.file!r} is no name of a derived file")
     return files
 

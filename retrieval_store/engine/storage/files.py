@@ -8,10 +8,10 @@ import os
 import re
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from retrieval_store.base import posix
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.logs import log_of
 from retrieval_store.errors import FormatError
 
@@ -21,13 +21,14 @@ LOCK_NAME = "maintenance.lock"
 DERIVED = "derived"
 DROPPED_SUFFIX = ".dropped"
 TEMPORARY = ".new"
+COPY_PREFIX = ".copy-"  # of the names of directories with copies for a while, …
+COPY, COPY_LOCK = "copy", "lock"  # … and what is in them
 _UNFINISHED = r"\.[0-9a-f]{32}(-journal|-wal|-shm)?"  # behind the name of a database being made
-_CATALOG = re.compile(re.escape(CATALOG_NAME) + _UNFINISHED)
-_VECTORS = re.compile(r"([0-9]+)\.([0-9]+)\.vectors")
-_OF_COLLECTION = re.compile(
-    rf"points\.sqlite(-wal|-shm|-journal|{_UNFINISHED})?|{_VECTORS.pattern}|maintenance\.lock"
-)
-_OF_DERIVED = re.compile(r"[a-z0-9]+(\.[a-z0-9]+)*\.[0-9a-f]{32}(\.new)?")
+# Patterns, which `re` compiles when they are first needed, and keeps.
+_CATALOG = re.escape(CATALOG_NAME) + _UNFINISHED
+_VECTORS = r"([0-9]+)\.([0-9]+)\.vectors"
+_OF_COLLECTION = rf"points\.sqlite(-wal|-shm|-journal|{_UNFINISHED})?|{_VECTORS}|maintenance\.lock"
+_OF_DERIVED = r"[a-z0-9]+(\.[a-z0-9]+)*\.[0-9a-f]{32}(\.new)?"
 _FOLDER = os.O_RDONLY | posix.DIRECTORY | posix.NO_FOLLOW | posix.CLOSE_ON_EXEC
 _NAMED = 4  # of what was found, in a message
 _log = log_of("files")
@@ -51,8 +52,10 @@ def refuse_foreign(directory: Path) -> None:
     """Raise FormatError for a directory without a store that isn't empty: what is there is another
     program's. Hidden files don't count."""
     names = sorted(os.listdir(directory))
+    if CATALOG_NAME in names:
+        return
     foreign = [name for name in names if not _may_be_there(name)]
-    if CATALOG_NAME not in names and foreign:
+    if foreign:
         shown = ", ".join(foreign[:_NAMED]) + (" and others" if len(foreign) > _NAMED else "")
         hints = [hint for end, hint in _HINTS.items() if any(n.endswith(end) for n in foreign)]
         hint = hints[0] if hints else "Name a directory that is empty, or that isn't there yet"
@@ -62,7 +65,7 @@ def refuse_foreign(directory: Path) -> None:
 
 
 def _may_be_there(name: str) -> bool:
-    made_now = _CATALOG.fullmatch(name)  # by another process that is making the store too
+    made_now = re.fullmatch(_CATALOG, name)  # by another process that is making the store too
     return bool(made_now) or name.startswith(".") or name == "lost+found"
 
 
@@ -72,6 +75,17 @@ class Label:
     name never does, says nothing to a reader."""
 
     name: str
+
+
+def remove_lost_copies(directory: Path) -> None:
+    """Remove private copies of collections (`snapshots.copies`) whose processes have died: the lock
+    of each other one is held."""
+    for folder in directory.glob(f"{COPY_PREFIX}*"):
+        with suppress(OSError), (folder / COPY_LOCK).open("rb") as lock:
+            posix.fcntl.flock(lock, posix.fcntl.LOCK_EX | posix.fcntl.LOCK_NB)
+            remove_collection(folder / COPY)
+            (folder / COPY_LOCK).unlink()
+            folder.rmdir()
 
 
 def remove_collection(directory: Path) -> None:
@@ -105,7 +119,9 @@ def remove_vector_files(directory: Path, but_of: int, gone: Callable[[int], bool
 
 def vector_files(directory: Path) -> set[int]:
     """The numbers of the vector spaces of which a collection has files."""
-    return {int(name.split(".")[0]) for name in os.listdir(directory) if _VECTORS.fullmatch(name)}
+    return {
+        int(name.split(".")[0]) for name in os.listdir(directory) if re.fullmatch(_VECTORS, name)
+    }
 
 
 def remove_derived(directory: Path, kept: Collection[str]) -> None:
@@ -115,7 +131,7 @@ def remove_derived(directory: Path, kept: Collection[str]) -> None:
 
 
 def _remove(
-    directory: Path, pattern: re.Pattern[str], keep: Callable[[str], bool] = lambda name: False
+    directory: Path, pattern: str, keep: Callable[[str], bool] = lambda name: False
 ) -> None:
     """Remove the files of a directory whose whole names match, but those to keep. By a descriptor,
     so that a link put in its place meanwhile leads nowhere."""
@@ -124,7 +140,7 @@ def _remove(
         with os.scandir(folder) as entries:
             names = [e.name for e in entries if not e.is_dir(follow_symlinks=False)]
         for name in names:
-            if pattern.fullmatch(name) and not keep(name):
+            if re.fullmatch(pattern, name) and not keep(name):
                 with suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=folder)
         os.fsync(folder)

@@ -1,16 +1,31 @@
 """The change log: which points writes have updated or deleted, and, as users see it, what is
-otherwise than at an earlier position."""
+otherwise than at an earlier position. Each operation of a write ends with an entry in it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, distinct
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.engine.database.transactions import select
-from retrieval_store.engine.storage.schema import EVERY_PART, Head, read_head, to_id
+from retrieval_store.engine.storage.schema import EVERY_PART, Head, read_head, to_id, write_head
+from retrieval_store.engine.storage.vectors import OpenVectors
 from retrieval_store.interface.points import Changed, PointId, Position
+
+LOG_WRITES = 4096  # the change log keeps at most so many writes,
+LOG_PKS = 1_000_000  # and about so many pks
+TRIM_EVERY = 256  # writes
+
+
+@dataclass(slots=True)
+class Write:
+    """A write transaction that has begun. head: the collection's head as the transaction's last
+    operation has left it; open_vectors: opens the vectors of a space in a generation."""
+
+    connection: apsw.Connection
+    head: Head
+    open_vectors: OpenVectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +78,29 @@ def _ids(connection: apsw.Connection, condition: str, value: object) -> Sequence
         value = apsw.carray(np.ascontiguousarray(value))
     found = select(connection, f"SELECT id FROM points WHERE {condition} ORDER BY pk", value)
     return [to_id(key) for (key,) in found]
+
+
+def finish(write: Write, changed: Ints, parts: int, inserted: int) -> None:
+    """End an operation: write the change log and the head, by which readers notice the write.
+    changed: pks; parts: bits of what changed of them; inserted: how many points were inserted."""
+    connection, head = write.connection, write.head
+    seq, floor = head.seq + 1, head.log_floor
+    if len(changed):
+        blob = np.sort(changed).astype("<i8").tobytes()
+        connection.execute("INSERT INTO changes VALUES (?, ?, ?)", (seq, blob, parts))
+    if seq % TRIM_EVERY == 0 or len(changed) > LOG_PKS // 8:
+        floor = max(floor, _untrimmed(connection, seq))
+        connection.execute("DELETE FROM changes WHERE seq <= ?", (floor,))
+    write.head = replace(head, seq=seq, next_pk=head.next_pk + inserted, log_floor=floor)
+    write_head(connection, write.head)
+
+
+def _untrimmed(connection: apsw.Connection, seq: int) -> int:
+    """The `seq` up to which the change log is cut off."""
+    query = "SELECT seq, length(pks) / 8 FROM changes WHERE seq > ? ORDER BY seq DESC"
+    held = 0
+    for at, pks in select(connection, query, seq - LOG_WRITES):
+        held += pks
+        if held > LOG_PKS:
+            return int(at)
+    return max(0, seq - LOG_WRITES)

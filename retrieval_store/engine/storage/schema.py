@@ -19,7 +19,6 @@ derived   files that can be made again from the rest: what each is, up to which 
 """
 
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, field
 from weakref import WeakSet
 
 import apsw
@@ -27,6 +26,7 @@ import numpy as np
 import orjson
 
 from retrieval_store.base.arrays import DATATYPES, Datatype
+from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.metrics import METRICS, Metric
 from retrieval_store.engine.database.guards import Format

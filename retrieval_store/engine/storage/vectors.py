@@ -18,12 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+import apsw
 import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base import posix
 from retrieval_store.base.arrays import AnyArray, Datatype, Floats, Ints, Stored, distinct
 from retrieval_store.base.posix import sync_directory
+from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DamagedError, StorageError
 from retrieval_store.indexes.exact import Norms, norms_of
@@ -315,3 +317,16 @@ def _sync_data(descriptor: int) -> None:
         os.fdatasync(descriptor)
     else:
         posix.fcntl.fcntl(descriptor, full_sync)
+
+
+def owners_of(connection: apsw.Connection, space: Space, generation: int, slots: Ints) -> Ints:
+    """(n,) the owners of these slots as stored in the database: a pk, or ~pk for a lost vector."""
+    block_rows = rows_per_block(space.row_bytes)
+    query = """SELECT block, owners FROM blocks
+               WHERE space = ? AND generation = ? AND block IN carray(?) ORDER BY block"""
+    blocks = distinct(slots // block_rows)
+    found = select(connection, query, space.number, generation, apsw.carray(blocks))
+    starts = np.cumsum([0, *(len(blob) // 8 for _, blob in found)])[:-1]
+    owners = np.frombuffer(b"".join([blob for _, blob in found]), "<i8")
+    at = np.searchsorted(np.array([block for block, _ in found], np.int64), slots // block_rows)
+    return owners[starts[at] + slots % block_rows]

@@ -6,7 +6,6 @@ Before the commit no reader sees any of it; after it all readers see all.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any, Protocol
 
@@ -27,8 +26,10 @@ from retrieval_store.base.arrays import (
     as_float32,
     distinct,
 )
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.json_values import Payload, existing_ids, listed
 from retrieval_store.engine.database.transactions import select
+from retrieval_store.engine.storage.log import Write, finish
 from retrieval_store.engine.storage.non_dense import delete_non_dense, put_non_dense
 from retrieval_store.engine.storage.presence import set_present
 from retrieval_store.engine.storage.records import decode_payloads, read_records
@@ -38,16 +39,14 @@ from retrieval_store.engine.storage.schema import (
     LOST,
     NON_DENSE,
     PAYLOAD,
-    Head,
     Space,
     named_space,
     pks_of_ids,
     pks_of_shown_integers,
     read_spaces,
     to_key,
-    write_head,
 )
-from retrieval_store.engine.storage.vectors import OpenVectors, checksums_after, rows_per_block
+from retrieval_store.engine.storage.vectors import checksums_after, owners_of, rows_per_block
 from retrieval_store.errors import (
     DimensionMismatchError,
     IDAlreadyExistsError,
@@ -68,20 +67,6 @@ from retrieval_store.interface.points import (
     WriteRules,
     merged,
 )
-
-LOG_WRITES = 4096  # the change log keeps at most so many writes,
-LOG_PKS = 1_000_000  # and about so many pks
-TRIM_EVERY = 256  # writes
-
-
-@dataclass(slots=True)
-class Write:
-    """A write transaction that has begun. head: the collection's head as the transaction's last
-    operation has left it; open_vectors: opens the vectors of a space in a generation."""
-
-    connection: apsw.Connection
-    head: Head
-    open_vectors: OpenVectors
 
 
 class Known(Protocol):
@@ -438,19 +423,6 @@ def disown(connection: apsw.Connection, space: Space, generation: int, slots: In
         connection.execute(f"UPDATE blocks SET owners = ? {key}", (owners.tobytes(), *which))
 
 
-def owners_of(connection: apsw.Connection, space: Space, generation: int, slots: Ints) -> Ints:
-    """(n,) the owners of these slots as stored in the database: a pk, or ~pk for a lost vector."""
-    block_rows = rows_per_block(space.row_bytes)
-    query = """SELECT block, owners FROM blocks
-               WHERE space = ? AND generation = ? AND block IN carray(?) ORDER BY block"""
-    blocks = distinct(slots // block_rows)
-    found = select(connection, query, space.number, generation, apsw.carray(blocks))
-    starts = np.cumsum([0, *(len(blob) // 8 for _, blob in found)])[:-1]
-    owners = np.frombuffer(b"".join([blob for _, blob in found]), "<i8")
-    at = np.searchsorted(np.array([block for block, _ in found], np.int64), slots // block_rows)
-    return owners[starts[at] + slots % block_rows]
-
-
 def _last_block(
     connection: apsw.Connection, number: int, generation: int
 ) -> tuple[int, int, bytes]:
@@ -468,29 +440,3 @@ def _parts(batch: PointBatch) -> int:
     payload = PAYLOAD if any(part is not None for part in shown) else 0
     document = DOCUMENT if batch.documents is not None else 0
     return payload | document | (NON_DENSE if non_dense else 0)
-
-
-def finish(write: Write, changed: Ints, parts: int, inserted: int) -> None:
-    """End an operation: write the change log and the head, by which readers notice the write.
-    changed: pks; parts: bits of what changed of them; inserted: how many points were inserted."""
-    connection, head = write.connection, write.head
-    seq, floor = head.seq + 1, head.log_floor
-    if len(changed):
-        blob = np.sort(changed).astype("<i8").tobytes()
-        connection.execute("INSERT INTO changes VALUES (?, ?, ?)", (seq, blob, parts))
-    if seq % TRIM_EVERY == 0 or len(changed) > LOG_PKS // 8:
-        floor = max(floor, _untrimmed(connection, seq))
-        connection.execute("DELETE FROM changes WHERE seq <= ?", (floor,))
-    write.head = replace(head, seq=seq, next_pk=head.next_pk + inserted, log_floor=floor)
-    write_head(connection, write.head)
-
-
-def _untrimmed(connection: apsw.Connection, seq: int) -> int:
-    """The `seq` up to which the change log is cut off."""
-    query = "SELECT seq, length(pks) / 8 FROM changes WHERE seq > ? ORDER BY seq DESC"
-    held = 0
-    for at, pks in select(connection, query, seq - LOG_WRITES):
-        held += pks
-        if held > LOG_PKS:
-            return int(at)
-    return max(0, seq - LOG_WRITES)

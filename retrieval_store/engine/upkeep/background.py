@@ -15,12 +15,13 @@ from queue import Empty, SimpleQueue
 
 from retrieval_store.base.logs import log_of
 from retrieval_store.engine.access import Access
-from retrieval_store.engine.concurrency import reset_after_fork
-from retrieval_store.engine.upkeep.maintenance import tend
+from retrieval_store.engine.concurrency import reset_after_fork, unforkable
 from retrieval_store.errors import RetrievalStoreError
+from retrieval_store.interface.records import Progress
 
 AGAIN_AFTER = 1.0  # seconds, when another process or thread was at it
 EXIT_WAITS = 1.0  # seconds
+CLOSING_WAITS = 2.0  # seconds, for what is under way in a collection to stop
 _log = log_of("maintenance")
 
 
@@ -125,7 +126,7 @@ class Upkeep:
                 raise _Stop
 
         try:
-            return tend(points, progress)
+            return unforkable(_loaded)(points, progress)
         except _Stop:
             return False
         except RetrievalStoreError as error:
@@ -142,6 +143,29 @@ class Upkeep:
 def _is_gone(points: Access) -> bool:
     """Whether the collection was deleted, by a process that hasn't told this one."""
     return points.directory is not None and not points.directory.exists()
+
+
+def _loaded() -> Callable[[Access, Progress], bool]:
+    """What maintenance does, whose module a process that only reads never loads. Forks wait for
+    it: in a child, a module that another thread was loading would be waited for for ever."""
+    from retrieval_store.engine.upkeep.maintenance import tend
+
+    return tend
+
+
+def save_and_stop(points: Access) -> None:
+    """What is done for a collection, whose files can be written to, that is being closed: what its
+    indexes have grown by is saved, and the background stops with it."""
+    if points.memory.has_something_to_save():
+        from retrieval_store.engine.upkeep.maintenance import save_indexes
+
+        save_indexes(points, CLOSING_WAITS)
+    # From here on the background finds it closing, so nothing is written after this.
+    points.maintaining.take_within(CLOSING_WAITS, _nothing, _nothing)
+
+
+def _nothing() -> None:
+    """The turn is over at once."""
 
 
 _upkeep = Upkeep()

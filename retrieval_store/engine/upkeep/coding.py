@@ -12,7 +12,7 @@ from retrieval_store.engine.memory import CachedState
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.derived import DerivedFile
-from retrieval_store.engine.storage.write import Write
+from retrieval_store.engine.storage.log import Write
 from retrieval_store.errors import DamagedError
 from retrieval_store.interface.records import Progress
 

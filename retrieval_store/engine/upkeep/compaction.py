@@ -1,13 +1,13 @@
 """Compaction: the vectors that live go into files of the next generation; the rest goes away."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from retrieval_store.base import tracing
 from retrieval_store.base.arrays import Ints, Stored, as_float32
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.logs import log_of
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.database.transactions import select
@@ -17,9 +17,10 @@ from retrieval_store.engine.state import state_files
 from retrieval_store.engine.state.state import SpaceState, State, advanced, rows_of
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.files import remove_vector_files, vector_files
+from retrieval_store.engine.storage.log import Write
 from retrieval_store.engine.storage.schema import Space, dropped_spaces, write_head
 from retrieval_store.engine.storage.vectors import rows_per_block
-from retrieval_store.engine.storage.write import Write, append_rows, disown
+from retrieval_store.engine.storage.write import append_rows, disown
 from retrieval_store.engine.upkeep.filling import FILLED_AT_ONCE
 from retrieval_store.engine.upkeep.saving import sweep
 from retrieval_store.indexes.exact import norms_of

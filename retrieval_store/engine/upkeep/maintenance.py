@@ -60,7 +60,6 @@ from retrieval_store.interface.records import Progress
 _log = log_of("maintenance")
 T = TypeVar("T")
 GLANCE = 0.1  # seconds between two looks at what another thread gets done
-CLOSING_WAITS = 2.0  # seconds, for the background to stop
 
 
 class _Overgrown(Exception):  # noqa: N818 (it isn't an error)
@@ -212,9 +211,10 @@ def _as_only_process(points: Access, milliseconds: int, work: Callable[[bool], T
     return as_only_process(points, milliseconds, again)
 
 
-def save_indexes(points: Access) -> None:
-    """Save what indexes have grown by, before the collection is closed; if no other process does.
-    Lists of many words were saved by the background soon after they were made, or are left."""
+def save_indexes(points: Access, seconds: float) -> None:
+    """Save what indexes have grown by, before the collection is closed; if no other process does,
+    and the background stops within so many seconds. Lists of many words were saved by the
+    background soon after they were made, or are left."""
 
     def work(alone: bool) -> None:
         if alone:
@@ -224,21 +224,12 @@ def save_indexes(points: Access) -> None:
             save_small_state(points)
             save_small_lists(points)
 
-    if points.memory.has_something_to_save():
-        try:
-            points.maintaining.take_within(
-                CLOSING_WAITS, lambda: as_only_process(points, 0, work), lambda: None
-            )
-        except Exception as error:  # a plugin's, say; whatever it is, the index is made again
-            _log.warning(
-                "an index of collection %r wasn't saved on closing: %s", points.name, error
-            )
-    # From here on the background finds it closing, so nothing is written after this.
-    points.maintaining.take_within(CLOSING_WAITS, _nothing, _nothing)
-
-
-def _nothing() -> None:
-    """The turn is over at once."""
+    try:
+        points.maintaining.take_within(
+            seconds, lambda: as_only_process(points, 0, work), lambda: None
+        )
+    except Exception as error:  # a plugin's, say; whatever it is, the index is made again
+        _log.warning("an index of collection %r wasn't saved on closing: %s", points.name, error)
 
 
 def forget_derived(points: Access) -> None:

@@ -24,7 +24,8 @@ from retrieval_store.engine.storage.derived import DerivedFile, forged_file_erro
 from retrieval_store.engine.storage.records import read_values
 from retrieval_store.engine.storage.vectors import OpenVectors
 from retrieval_store.engine.words import list_files
-from retrieval_store.engine.words.kept import ListKey, in_pieces
+from retrieval_store.engine.words.cache import ListKey
+from retrieval_store.engine.words.kept import in_pieces
 from retrieval_store.engine.words.lists import Lists
 from retrieval_store.filters.expression import PayloadPath
 

@@ -16,20 +16,12 @@ from retrieval_store.engine.state import state_files
 from retrieval_store.engine.state.layers import Layers
 from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage import derived
-from retrieval_store.engine.storage.log import read_changes
+from retrieval_store.engine.storage.log import LOG_PKS, LOG_WRITES, Write, read_changes
 from retrieval_store.engine.storage.records import read_values
 from retrieval_store.engine.storage.schema import LISTED, PAYLOAD, Head
-from retrieval_store.engine.storage.write import LOG_PKS, LOG_WRITES, Write
 from retrieval_store.engine.words import kept as words
-from retrieval_store.engine.words.kept import (
-    TRIGRAMS,
-    GoingOn,
-    ListKey,
-    file_key,
-    lists_for,
-    pure,
-    renewed,
-)
+from retrieval_store.engine.words.cache import TRIGRAMS, ListKey, file_key
+from retrieval_store.engine.words.kept import GoingOn, lists_for, pure, renewed
 from retrieval_store.engine.words.list_files import write as write_lists
 from retrieval_store.engine.words.lists import Lists
 from retrieval_store.filters.expression import PayloadPath

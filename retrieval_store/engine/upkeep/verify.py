@@ -7,7 +7,6 @@ say (`point_checks`, `vector_checks`).
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -15,6 +14,7 @@ from typing import TypeAlias
 import apsw
 import numpy as np
 
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.words import Analyzer
 from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.codes.segments import FILE_SEGMENTS, SEGMENT
@@ -41,7 +41,7 @@ from retrieval_store.engine.upkeep.point_checks import (
     refuse_false_state,
 )
 from retrieval_store.engine.upkeep.vector_checks import refuse_false_codes, refuse_false_index
-from retrieval_store.engine.words.kept import TRIGRAMS, ListKey, file_key
+from retrieval_store.engine.words.cache import TRIGRAMS, ListKey, file_key
 from retrieval_store.errors import (
     ClientClosedError,
     DamagedError,

@@ -4,43 +4,24 @@ Of each kind (the words of documents as an analyzer finds them, their trigrams, 
 sparse space) there is one, for all states that number their rows alike.
 """
 
-import hashlib
-from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import numpy as np
 
 from retrieval_store.base.arrays import Ints
-from retrieval_store.base.words import Analyzer
-from retrieval_store.engine.state.layers import LayerCache, Layers, current
+from retrieval_store.engine.state.layers import Layers, current
 from retrieval_store.engine.state.saved import saved
-from retrieval_store.engine.state.view import AnyView, View
+from retrieval_store.engine.state.view import AnyView
 from retrieval_store.engine.storage.non_dense import read_blobs
 from retrieval_store.engine.storage.records import read_records
 from retrieval_store.engine.words import list_files, lists
+from retrieval_store.engine.words.cache import ListKey, ListView, file_key
 from retrieval_store.engine.words.lists import Lists
-from retrieval_store.engine.words.measures import Known
 
 LISTS_WORTH = 20_000  # points; the lists of fewer are made anew in a moment
 ROWS_A_PIECE, BYTES_A_PIECE = 20_000, 8_000_000
-ListKey: TypeAlias = tuple[str, Analyzer | int | None]  # of words, trigrams, a sparse space
 GoingOn: TypeAlias = Callable[[], object]
-TRIGRAMS: ListKey = ("trigrams", None)
-
-
-@dataclass(frozen=True, slots=True)
-class KeptLists:
-    """What this room keeps. lists: by kind, for all states that number their rows alike; measures:
-    what else was worked out of them, in one state; unsaved: what was made lately and may be worth a
-    file."""
-
-    lists: LayerCache
-    measures: Known
-    unsaved: set[Hashable] = field(default_factory=set, kw_only=True)
-
-
-ListView: TypeAlias = View[KeptLists]
 
 
 def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
@@ -98,17 +79,6 @@ def _by_size(view: AnyView, rows: Ints) -> Iterator[Ints]:
     found = read_records(view.connection, "octet_length(document)", view.state.pks[rows])
     ends = np.cumsum([size or 0 for piece in found for (size,) in piece]) // BYTES_A_PIECE
     yield from np.split(rows, np.flatnonzero(np.diff(ends)) + 1)
-
-
-def file_key(key: ListKey) -> str:
-    """Under which key the file of these lists is recorded."""
-    kind, what = key
-    if what is None:
-        return kind
-    if isinstance(what, int):
-        return f"{kind}.{what}"
-    told = repr((what.language, sorted(what.stopwords)))
-    return f"{kind}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 
 def _saved(view: ListView, key: ListKey) -> Layers[Lists] | None:

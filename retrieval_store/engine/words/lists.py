@@ -6,13 +6,13 @@ All kinds are kept current as `layers` and ranked by the same code (`ranked.py`)
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints, Matrix, distinct, stable_order
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.words import Analyzer
 from retrieval_store.engine.state.layers import Layers, outside
 

@@ -1,49 +1,17 @@
 """What ranking wants to know of all that is listed: how much each row has, and how many rows there
 are; brought up to date with what writes have changed."""
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Hashable
 
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints, distinct
 from retrieval_store.base.patched import NOWHERE, Patched
 from retrieval_store.engine.state.layers import Layers, outside
+from retrieval_store.engine.words.cache import Known, Measures
 from retrieval_store.engine.words.lists import Lists
 
-FOLLOWED = 1_024  # rows that are looked at again one by one; where there are more, all are
 ROOM = 8_192  # rows that may come before all are looked at again
-
-
-@dataclass(frozen=True, slots=True)
-class Measures:
-    """segments: the lists that are measured; above: see `Layers.above`; sizes: of the rows there
-    are, and some room, how many words each has, or numbers of a sparse vector; holders: how many
-    rows have any; total: of all sizes; changed: rows to be looked at again."""
-
-    segments: tuple[Lists, ...]
-    above: list[Ints | None]
-    sizes: Patched
-    holders: int
-    total: int
-    changed: Ints
-
-    @property
-    def average(self) -> float:
-        """The size of a row that has any."""
-        return self.total / max(1, self.holders)
-
-
-Known = dict[Hashable, Measures]
-
-
-def after(known: Mapping[Hashable, Measures], listed: Ints) -> Known:
-    """What is still of use once what is listed of these rows has changed."""
-    there = list(known.items())  # a reader of the state before may add to it meanwhile
-    both = [(key, one, np.concatenate([one.changed, listed])) for key, one in there]
-    return {
-        key: replace(one, changed=changed) for key, one, changed in both if len(changed) <= FOLLOWED
-    }
 
 
 def measured(known: Known, key: Hashable, layers: Layers[Lists], alive: Bools) -> Measures:

@@ -15,9 +15,10 @@ from retrieval_store.base.words import Analyzer, is_identifier
 from retrieval_store.engine.state.layers import Layers
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.engine.words import lists
-from retrieval_store.engine.words.kept import TRIGRAMS, ListKey, ListView, lists_for
+from retrieval_store.engine.words.cache import TRIGRAMS, ListKey, ListView, Measures
+from retrieval_store.engine.words.kept import lists_for
 from retrieval_store.engine.words.lists import Lists, Rows32
-from retrieval_store.engine.words.measures import Measures, measured
+from retrieval_store.engine.words.measures import measured
 
 K1, B = 1.2, 0.75
 RAREST = 6  # trigrams of a text that are looked at; the document decides anyway

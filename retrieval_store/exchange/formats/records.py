@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.direct.collection import Collection
 

@@ -3,11 +3,11 @@
 import base64
 import binascii
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import listed, shown
 from retrieval_store.errors import InvalidArgumentError
 

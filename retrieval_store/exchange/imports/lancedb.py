@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from retrieval_store.base.arguments import whole_number
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import listed
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.direct.arguments import collection_name

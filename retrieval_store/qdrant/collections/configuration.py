@@ -6,18 +6,17 @@ collection that was made by `Client` has none; what it reports is made of its sp
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from qdrant_client import models
 
 from retrieval_store.base.arrays import Datatype
+from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.metrics import Metric
 from retrieval_store.errors import DamagedError
-from retrieval_store.indexes import EXACT, HNSW
-from retrieval_store.indexes.hnsw import DEFAULTS as HNSW_DEFAULTS
+from retrieval_store.indexes import EXACT, HNSW, HNSW_DEFAULTS
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.spaces import Kind, NewSpace, SpaceRecord
 from retrieval_store.qdrant.filters.indexes import Indexes, by_path

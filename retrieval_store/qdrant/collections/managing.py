@@ -3,11 +3,11 @@ aliases."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from qdrant_client import models
 
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.json_values import Payload
 from retrieval_store.errors import AlreadyExistsError, NotFoundError
 from retrieval_store.interface.spaces import NewSpace

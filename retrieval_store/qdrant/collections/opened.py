@@ -4,9 +4,9 @@ Shard keys are refused: a node that is no cluster has none.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload, shown
 from retrieval_store.errors import NotFoundError
 from retrieval_store.interface.records import CollectionRecord

@@ -11,11 +11,11 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from qdrant_client import models
 
+from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.collections.strict import conditions_in
 from retrieval_store.qdrant.refusals import RateLimited, Refused

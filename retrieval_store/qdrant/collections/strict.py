@@ -6,13 +6,13 @@ is compared: counting for each would cost more than the writes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from qdrant_client import models
 
 from retrieval_store.base.arrays import SparseVector
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.filters.paths import Steps
 from retrieval_store.interface.points import NonDenseVectors, Vectors
 from retrieval_store.qdrant.collections.configuration import hnsw_of

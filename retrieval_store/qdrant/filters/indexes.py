@@ -5,12 +5,12 @@ has. So each becomes one of a column, of the values that would be asked there.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from typing import Any, TypeAlias, cast
 
 from qdrant_client import models
 
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.columns import PlacesAt, TokensAt, ValuesAt
 from retrieval_store.filters.dates import micros_of

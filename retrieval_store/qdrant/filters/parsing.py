@@ -1,12 +1,12 @@
 """Qdrant's filters as expressions: combinations, and conditions on points and on their payloads."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
 from qdrant_client import models
 
+from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.columns import ValuesAt

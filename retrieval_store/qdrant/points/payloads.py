@@ -5,11 +5,11 @@ and in writing.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 from qdrant_client import models
 
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.json_values import Payload
 from retrieval_store.filters.documents import DOCUMENT, URI
 from retrieval_store.filters.paths import EACH, Step

@@ -3,7 +3,6 @@ engine is asked for. Several are one transaction, so what is refused has written
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +11,7 @@ from pydantic import BaseModel
 from qdrant_client import models
 
 from retrieval_store.base.arrays import Ints
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload, shown
 from retrieval_store.errors import NotFoundError
 from retrieval_store.filters.expression import Expression

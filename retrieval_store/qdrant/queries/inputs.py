@@ -2,13 +2,13 @@
 
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from qdrant_client import models
 
 from retrieval_store.base.arrays import Matrix, SparseVector, as_bytes, as_float32
+from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.json_values import shown
 from retrieval_store.interface.points import Fields, PointId
 from retrieval_store.interface.questions import Example

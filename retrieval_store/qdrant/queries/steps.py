@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from http import HTTPStatus
 from itertools import chain
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from qdrant_client import models
 
 from retrieval_store.base.arrays import SparseVector
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import RetrievalStoreError
 from retrieval_store.filters.expression import Expression, HasId, Not, all_of

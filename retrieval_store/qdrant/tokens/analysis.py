@@ -1,10 +1,10 @@
 """Tokens of texts, as an index of texts makes them of what is kept and of what is looked for."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias, final
 
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.errors import MissingDependencyError
 from retrieval_store.qdrant.tokens.folding import fold
 from retrieval_store.qdrant.tokens.letters import (

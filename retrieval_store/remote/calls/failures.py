@@ -7,7 +7,6 @@ HTTP that it gives over REST. Where nothing was answered, a word stands in the p
 import json
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import grpc
@@ -19,6 +18,8 @@ from qdrant_client.http.exceptions import (
     ResponseHandlingException,
     UnexpectedResponse,
 )
+
+from retrieval_store.base.dataclasses import dataclass
 
 FAILURES = (
     ApiException,

@@ -3,10 +3,10 @@ help, and how much may have been done all the same."""
 
 import re
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.errors import (
     AccessDeniedError,
     AlreadyExistsError,

@@ -7,10 +7,10 @@ beside it under reserved keys.
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha1
 from typing import Any
 
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload
 from retrieval_store.errors import DamagedError, InvalidMetadataError
 from retrieval_store.filters.predicate import Candidate

@@ -64,8 +64,8 @@ def test_many_deletions_make_a_reader_number_its_rows_anew(tmp_path, monkeypatch
 
 
 def test_a_reader_behind_the_change_log_loads_anew(tmp_path, monkeypatch):
-    monkeypatch.setattr("retrieval_store.engine.storage.write.LOG_WRITES", 4)
-    monkeypatch.setattr("retrieval_store.engine.storage.write.TRIM_EVERY", 2)
+    monkeypatch.setattr("retrieval_store.engine.storage.log.LOG_WRITES", 4)
+    monkeypatch.setattr("retrieval_store.engine.storage.log.TRIM_EVERY", 2)
     store = Store(tmp_path, "full")
     points = points_of(store, v="l2")
     points.put(batch([1, 2, 3], v=[[1], [2], [3]]), ADD)

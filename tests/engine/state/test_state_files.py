@@ -237,8 +237,8 @@ TestSavedStates = SavedStates.TestCase
 
 
 def test_a_file_to_which_the_change_log_does_not_reach_back_is_not_used(folder, monkeypatch):
-    monkeypatch.setattr("retrieval_store.engine.storage.write.LOG_WRITES", 4)
-    monkeypatch.setattr("retrieval_store.engine.storage.write.TRIM_EVERY", 2)
+    monkeypatch.setattr("retrieval_store.engine.storage.log.LOG_WRITES", 4)
+    monkeypatch.setattr("retrieval_store.engine.storage.log.TRIM_EVERY", 2)
     store, points = opened(folder)
     for value in range(20):
         points.put(batch([3], v=[[value]]), UPSERT)

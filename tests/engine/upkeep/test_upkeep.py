@@ -54,7 +54,7 @@ def test_a_client_collected_by_the_upkeep_thread_closes_without_a_deadlock(tmp_p
         done.set()
         return tended(points, progress)
 
-    monkeypatch.setattr(upkeep, "tend", collecting)
+    monkeypatch.setattr(maintenance, "tend", collecting)
     client = retrieval_store.Client(tmp_path)
     things = populated(client, 300)
     cycle = [client, things]

@@ -122,8 +122,8 @@ def test_lists_that_are_too_old_to_be_caught_up_are_made_again_without_a_warning
         things.query(query_texts="w5", mode="text")
         things.optimize()
     assert list(tmp_path.glob("*/derived/words.*"))
-    monkeypatch.setattr("retrieval_store.engine.storage.write.LOG_WRITES", 2)
-    monkeypatch.setattr("retrieval_store.engine.storage.write.TRIM_EVERY", 1)
+    monkeypatch.setattr("retrieval_store.engine.storage.log.LOG_WRITES", 2)
+    monkeypatch.setattr("retrieval_store.engine.storage.log.TRIM_EVERY", 1)
     monkeypatch.setattr(background._upkeep, "_stopping", True)  # nobody saves them anew
     with retrieval_store.Client(tmp_path) as client:
         things = client.get_collection("texts", embedding_function=None)

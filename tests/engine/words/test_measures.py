@@ -4,7 +4,7 @@ import numpy as np
 
 from retrieval_store.base.patched import NOTHING, NOWHERE
 from retrieval_store.engine.words import measures
-from retrieval_store.engine.words.measures import Measures, after
+from retrieval_store.engine.words.cache import Measures, after
 
 
 def test_a_reader_may_measure_other_lists_while_a_step_is_made(monkeypatch):

@@ -13,7 +13,13 @@ from retrieval_store.direct.modalities import loaded_from, skipped_in, sources_o
 from retrieval_store.direct.probing import ProbedEmbedder
 from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.interface.points import UNSET, NonDenseVectors, PointBatch, Vectors
+from retrieval_store.interface.points import (
+    UNSET,
+    NonDenseVectors,
+    PointBatch,
+    ShownIds,
+    Vectors,
+)
 from retrieval_store.loaders import DataLoader
 
 
@@ -47,7 +53,7 @@ def prepared(
 
 def _with_vectors(records: Records, embeddings: Matrix) -> Prepared:
     batch = PointBatch(
-        records.ids,
+        ShownIds(records.ids),
         {**_sparse_vectors(records), SPACE: Vectors(embeddings)},
         _or_unset(records.metadatas),
         _or_unset(records.documents),
@@ -65,10 +71,10 @@ def _embedded(
     payloads, vectors = _or_unset(records.metadatas), _sparse_vectors(records)
     sources = sources_of(records, loaded)
     if not sources.inputs:
-        return Prepared(PointBatch(records.ids, vectors, payloads))
+        return Prepared(PointBatch(ShownIds(records.ids), vectors, payloads))
     embedded = embedder().embed(sources.inputs, show_progress)
     vectors[SPACE] = Vectors(embedded.matrix, sources.positions)
-    batch = PointBatch(records.ids, vectors, payloads, sources.documents, sources.uris)
+    batch = PointBatch(ShownIds(records.ids), vectors, payloads, sources.documents, sources.uris)
     return Prepared(batch, embedded)
 
 

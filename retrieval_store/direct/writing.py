@@ -1,7 +1,7 @@
 """Writing records to a collection: checked, embedded, written, and told of."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.logs import log_of
@@ -18,7 +18,7 @@ from retrieval_store.direct.configuration import refuse_no_sparse
 from retrieval_store.direct.counting import note
 from retrieval_store.direct.embedding import Embedding
 from retrieval_store.direct.results import SPACE, WriteResult
-from retrieval_store.interface.points import PointId, ShownIds, WriteRules
+from retrieval_store.interface.points import PointId, WriteRules
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.stores import Backend
 from retrieval_store.loaders import DataLoader
@@ -28,6 +28,8 @@ _log = log_of()
 _ADD = WriteRules(on_existing="refuse", on_missing="insert", needs_vector=SPACE)
 _UPDATE = WriteRules(on_existing="update", on_missing="ignore")
 _UPSERT = WriteRules(on_existing="update", on_missing="insert", needs_vector=SPACE)
+_NEW_METADATA = replace(_UPSERT, merge_payloads=False)
+_REPLACE = replace(_NEW_METADATA, on_existing="replace")
 
 
 @dataclass(slots=True)
@@ -59,11 +61,10 @@ class Writer:
         records = self._records(given)
         require_change(records)
         made = self._prepared(records, show_progress)
-        rules = replace(_UPSERT, merge_payloads=not (replaces_metadata or replaces))
-        if replaces:
-            made = replace(made, batch=whole(made.batch))
-            rules = replace(rules, on_existing="replace" if is_whole(made.batch) else "update")
-        return self._written(made, rules)
+        if not replaces:
+            return self._written(made, _NEW_METADATA if replaces_metadata else _UPSERT)
+        made = replace(made, batch=whole(made.batch))
+        return self._written(made, _REPLACE if is_whole(made.batch) else _NEW_METADATA)
 
     def _records(self, given: Given) -> Records:
         records = records_of(*given)
@@ -81,8 +82,7 @@ class Writer:
             _tell_of("records whose uris can't be loaded were left out", made.left_out)
         if made.batch.ids:
             points = self.backend.points
-            ids = ShownIds(cast(Sequence[str], made.batch.ids))
-            ignored = points.put(replace(made.batch, ids=ids), rules).ignored
+            ignored = points.put(made.batch, rules).ignored
             if self.embedding.made is not None:
                 self.embedding.made.written()
             if made.embedded is not None:

@@ -216,10 +216,9 @@ def closes_before_fork(holder: ClosesBeforeFork) -> None:
     _closing.add(holder)
 
 
-def unforkable(work: Callable[[*Ts], T], *arguments: *Ts) -> T:
-    """What `work` returns, called with these arguments, which is inside SQLite or changes an index:
-    other threads' forks wait for it."""
-    return _gate.share(work, *arguments)
+# unforkable(work, *arguments): what `work` returns, called with these arguments, which is inside
+# SQLite or changes an index: other threads' forks wait for it.
+unforkable = _gate.share
 
 
 def is_unforkable() -> bool:

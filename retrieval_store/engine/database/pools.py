@@ -112,11 +112,12 @@ class FileDatabase:
             raise self._closed()
         self._refuse_replaced()
         try:
-            _move_last(self._idle, mine)
+            mine.extend(map(list.pop, [self._idle]))  # see _move_last
         except IndexError:
             mine.append(connect(self.path, self._format, self._mode))
-        mine[-1].steps.taken = 0
-        return mine[-1].connection
+        lease = mine[-1]
+        lease.steps.taken = 0
+        return lease.connection
 
     def _give_back(self, mine: list[Lease], closings: int) -> None:
         """The opposite of `_take`."""

@@ -90,17 +90,20 @@ def put(write: Write, batch: PointBatch, rules: WriteRules, known: Known) -> Put
     if inserting:
         _require_vectors(batch, is_new, rules.needs_vector)
         pks[is_new] = write.head.next_pk + np.arange(np.count_nonzero(is_new))
-        _insert(write, batch, pks, is_new)
+        if is_new.any():
+            _insert(write, batch, pks, is_new)
     parts = _parts(batch)
     if rules.on_existing == "replace":
         parts |= _take_the_rest(write, batch, pks, changed, known)
         batch = _with_nothing_unset(batch)
-    _update(write, batch, pks, changed, rules)
+    if changed.any():
+        _update(write, batch, pks, changed, rules)
     for name in batch.vectors:
         _put_vectors(write, name, batch, pks)
     new_pks, old_pks = pks[is_new & (pks >= 0)], pks[changed]
     if len(new_pks) or len(old_pks):
-        set_present(write.connection, new_pks, True)
+        if len(new_pks):
+            set_present(write.connection, new_pks, True)
         finish(write, old_pks, parts, len(new_pks))
     ignored = [batch.ids[i] for i in np.flatnonzero(pks < 0).tolist()]
     return PutResult(len(new_pks), len(old_pks), ignored)
@@ -262,24 +265,24 @@ def _exist(ids: Iterable[PointId]) -> IDAlreadyExistsError:
 
 
 def _update(write: Write, batch: PointBatch, pks: Ints, changed: Bools, rules: WriteRules) -> None:
-    places = np.flatnonzero(changed).tolist()
-    columns: dict[str, Sequence[Any] | None] = {
-        "payload": batch.payloads,
-        "document": batch.documents,
-        "uri": batch.uris,
+    """Change what is given of each of these points, and their versions, row by row: one statement
+    for all points of which the same is given."""
+    columns = {"payload": batch.payloads, "document": batch.documents, "uri": batch.uris}
+    given: dict[str, Sequence[Any]] = {
+        name: values for name, values in columns.items() if values is not None
     }
-    for column, values in columns.items():
-        if values is None:
-            continue
-        given = {int(pks[i]): values[i] for i in places if values[i] is not UNSET}
-        if column == "payload":
-            merge = rules.merge_payloads and rules.on_existing != "replace"
-            given = _encoded(write.connection, given, merge)
-        write.connection.executemany(
-            f"UPDATE points SET {column} = ? WHERE pk = ?",
-            [(value, pk) for pk, value in given.items()],
-        )
-    _set_version(write, np.sort(pks[changed]))
+    places = np.flatnonzero(changed).tolist()
+    if "payload" in given:
+        merges = rules.merge_payloads and rules.on_existing != "replace"
+        given["payload"] = _encoded(write.connection, batch, pks, places, merges)
+    records: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
+    version, numbers = write.head.seq + 1, pks.tolist()
+    for i in places:
+        set_of = {name: values[i] for name, values in given.items() if values[i] is not UNSET}
+        records.setdefault((*set_of,), []).append((*set_of.values(), version, numbers[i]))
+    for names, rows in records.items():
+        parts = ", ".join(f"{name} = ?" for name in (*names, "version"))
+        write.connection.executemany(f"UPDATE points SET {parts} WHERE pk = ?", rows)
 
 
 def _set_version(write: Write, pks: Ints) -> None:
@@ -290,16 +293,23 @@ def _set_version(write: Write, pks: Ints) -> None:
 
 
 def _encoded(
-    connection: apsw.Connection, given: dict[int, Payload | None], merge: bool
-) -> dict[int, bytes | None]:
-    if merge and given:
-        pks = np.sort(np.fromiter(given, np.int64))
-        pieces = read_records(connection, "pk, payload", pks)
-        records = [record for piece in pieces for record in piece]
-        old = decode_payloads(blob for _, blob in records)
-        for (pk, _), payload in zip(records, old, strict=True):
-            given[pk] = merged(payload, given[pk])
-    return {pk: _as_json(new) for pk, new in given.items()}
+    connection: apsw.Connection, batch: PointBatch, pks: Ints, places: list[int], merges: bool
+) -> Sequence[Any]:
+    """The payloads of the batch at these places as they are stored, UNSET as it is. merges: their
+    keys are put into the payloads that there are."""
+    assert batch.payloads is not None
+    made: list[Any] = [*batch.payloads]
+    given = [i for i in places if made[i] is not UNSET]
+    if merges and given:
+        stored = np.array([pks[i] for i in given], np.int64)
+        order = np.argsort(stored)
+        pieces = read_records(connection, "payload", stored[order])
+        old = decode_payloads(blob for piece in pieces for (blob,) in piece)
+        for place, payload in zip(order.tolist(), old, strict=True):
+            made[given[place]] = merged(payload, made[given[place]])
+    for i in given:
+        made[i] = _as_json(made[i])
+    return made
 
 
 def _as_json(payload: Payload | None) -> bytes | None:

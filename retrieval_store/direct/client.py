@@ -59,7 +59,6 @@ from retrieval_store.errors import (
 from retrieval_store.indexes import EXACT
 from retrieval_store.interface.records import CollectionRecord, FileReport, Mode
 from retrieval_store.interface.spaces import NewSpace, index_name, index_settings
-from retrieval_store.loaders import DataLoader
 from retrieval_store.places import (
     StoredCollection,
     embedded,
@@ -73,6 +72,7 @@ if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
     from retrieval_store.copying.stores import Copied
     from retrieval_store.interface.stores import PointsBackend
+    from retrieval_store.loaders import DataLoader
 
 NAMES_SHOWN, NAMES_COMPARED = 10, 1_000  # in a message, nearest first
 ATTEMPTS = 3  # at getting or creating a collection
@@ -184,7 +184,7 @@ class Client:
         configuration: Configuration | None = None,
         metadata: Mapping[str, Any] | None = None,
         embedding_function: Embeds | str | Default | None = DEFAULT,
-        data_loader: DataLoader | None = None,
+        data_loader: "DataLoader | None" = None,
         get_or_create: bool = False,
         *,
         check_model: bool = True,
@@ -220,7 +220,7 @@ class Client:
         configuration: Configuration | None = None,
         metadata: Mapping[str, Any] | None = None,
         embedding_function: Embeds | str | Default | None = DEFAULT,
-        data_loader: DataLoader | None = None,
+        data_loader: "DataLoader | None" = None,
         *,
         check_model: bool = True,
     ) -> Collection:
@@ -241,7 +241,7 @@ class Client:
         self,
         name: str,
         embedding_function: Embeds | str | Default | None = DEFAULT,
-        data_loader: DataLoader | None = None,
+        data_loader: "DataLoader | None" = None,
         *,
         check_model: bool = True,
     ) -> Collection:
@@ -258,7 +258,7 @@ class Client:
         self,
         collection_id: uuid.UUID | str,
         embedding_function: Embeds | str | Default | None = DEFAULT,
-        data_loader: DataLoader | None = None,
+        data_loader: "DataLoader | None" = None,
         *,
         check_model: bool = True,
     ) -> Collection:
@@ -537,7 +537,7 @@ class _Using:
     """What a collection is to be used with, and whether that is checked."""
 
     embedding_function: Embeds | Default | None
-    data_loader: DataLoader | None
+    data_loader: "DataLoader | None"
     trust: bool
     check_model: bool = True
 

@@ -67,12 +67,12 @@ from retrieval_store.interface.points import (
 )
 from retrieval_store.interface.questions import Question
 from retrieval_store.interface.records import CollectionRecord
-from retrieval_store.loaders import DataLoader
 
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
     from retrieval_store.direct.writing import Writer
     from retrieval_store.interface.stores import Backend, PointsBackend
+    from retrieval_store.loaders import DataLoader
 
 Request: TypeAlias = tuple[Question, frozenset[str]]  # and the names in `include`
 FIRST = 5  # points that a notebook shows of a collection
@@ -91,7 +91,7 @@ class Collection:
         backend: "Backend",
         record: CollectionRecord,
         embedding_function: Embeds | Default | None = DEFAULT,
-        data_loader: DataLoader | None = None,
+        data_loader: "DataLoader | None" = None,
         trust: bool = False,
         check_model: bool = True,
     ) -> None:

@@ -24,7 +24,6 @@ from retrieval_store.engine.state.fetch import FEW, fetch, fetch_few
 from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage.files import POINTS_NAME
 from retrieval_store.engine.storage.log import Write, changed_since, finish, position
-from retrieval_store.engine.storage.non_dense import count_non_dense
 from retrieval_store.engine.storage.schema import (
     POINTS,
     Space,
@@ -425,6 +424,8 @@ def _count_matching(view: SearchView, question: Question) -> int:
 def _recorded(view: SearchView, space: Space) -> SpaceRecord:
     dense = view.state.spaces.get(space.name)
     if space.kind != "dense":
+        from retrieval_store.engine.storage.non_dense import count_non_dense
+
         count = count_non_dense(view.connection, space)
     else:
         count = 0 if dense is None else dense.space.slots - dense.dead

@@ -24,7 +24,6 @@ from functools import cache
 from typing import Any, Literal, TypeAlias, TypeGuard
 from uuid import UUID
 
-from retrieval_store.filters.dates import micros_in, time_in
 from retrieval_store.filters.paths import items_of
 
 ScalarKind: TypeAlias = Literal[
@@ -133,6 +132,18 @@ def _read_by(read: Callable[[str], Any]) -> Callable[[Sequence[Any]], list[Any]]
     return all_read
 
 
+def _times(items: Sequence[Any]) -> list[Any]:
+    from retrieval_store.filters.dates import micros_in
+
+    return _read_by(micros_in)(items)
+
+
+def _whole_times(items: Sequence[Any]) -> list[Any]:
+    from retrieval_store.filters.dates import time_in
+
+    return _read_by(time_in)(items)
+
+
 _PARTS = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
@@ -176,8 +187,8 @@ _HELD: dict[ScalarKind, Callable[[Sequence[Any]], list[Any]]] = {
     "written integer": _written_integers,
     "float": _floats,
     "bool": _by_type(bool),
-    "datetime": _read_by(micros_in),
-    "time": _read_by(time_in),
+    "datetime": _times,
+    "time": _whole_times,
     "uuid": _read_by(uuid_in),
     "anything": list,
 }

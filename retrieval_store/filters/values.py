@@ -17,7 +17,6 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import is_unicode, shown
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.columns import TokensAt, ValuesAt
-from retrieval_store.filters.dates import time_in
 from retrieval_store.filters.leaves import (
     Bound,
     ColumnLeaf,
@@ -281,6 +280,8 @@ class TextRange(ValueLeaf, TextLeaf):
     reading: ClassVar[Reading] = "whole"
 
     def check(self) -> None:
+        from retrieval_store.filters.dates import time_in
+
         for name, _ in _SIDES:
             bound = getattr(self, name)
             if not (bound is None or (isinstance(bound, str) and is_unicode(bound))):
@@ -294,6 +295,8 @@ class TextRange(ValueLeaf, TextLeaf):
                 )
 
     def among(self, texts: Sequence[str]) -> list[bool]:
+        from retrieval_store.filters.dates import time_in
+
         sides = [(getattr(self, name), compare) for name, compare in _SIDES]
         bounds = [(text, time_in(text), compare) for text, compare in sides if text is not None]
         return [

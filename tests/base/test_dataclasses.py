@@ -239,22 +239,21 @@ def test_what_is_shared_by_mistake_is_refused_as_by_the_standard_library() -> No
                 shared: list[int] = []  # noqa: RUF012
 
 
-def test_arrays_are_compared_as_by_the_standard_library() -> None:
-    """The same array is equal to itself; others can't be told."""
+def test_the_same_array_is_equal_to_itself() -> None:
+    """Values are compared as those of tuples, as by the standard library before Python 3.13."""
+
+    @ours(slots=True)
+    class Holds:
+        array: Any
+
     array = np.arange(3)
-    for maker in MAKERS:
-
-        @maker(slots=True)
-        class Holds:
-            array: Any
-
-        assert Holds(array) == Holds(array)
-        with pytest.raises(ValueError, match="ambiguous"):
-            _ = Holds(array) == Holds(array.copy())
+    assert Holds(array) == Holds(array)
+    with pytest.raises(ValueError, match="ambiguous"):
+        _ = Holds(array) == Holds(array.copy())
 
 
 def test_they_are_made_sooner() -> None:
     def seconds(maker: Maker) -> float:
         return min(timeit.repeat(lambda: _plain(maker, frozen=True), number=20))
 
-    assert seconds(ours) * 2 < seconds(dataclasses.dataclass)
+    assert seconds(ours) * 3 < seconds(dataclasses.dataclass)

@@ -327,7 +327,7 @@ def test_stored_names_lead_only_to_installed_plugins(tmp_path, registered, monke
     ):
         with retrieval_store.Client(tmp_path / name) as client:
             monkeypatch.setattr(
-                "retrieval_store.direct.client.spec_of",
+                "retrieval_store.direct.embedder.spec_of",
                 lambda _, n=name: {"name": n, "settings": {}},
             )
             things = client.create_collection("things")

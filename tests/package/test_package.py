@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from importlib.util import find_spec
 
 import pytest
 
@@ -46,6 +47,128 @@ print(*sys.modules)
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert set(modules.stdout.split()).isdisjoint(["wordllama", "torch", "requests", "http.client"])
+
+
+MOST_MODULES = 112  # of ours, for a query; what takes time at the start is how many there are
+NEEDED_LATER = (  # each with what is in it
+    "adapters",
+    "answering.groups",
+    "base.processes",
+    "base.words",
+    "command",
+    "copying",
+    "direct.batches",
+    "direct.counting",
+    "direct.embedder",
+    "direct.modalities",
+    "direct.probing",
+    "direct.sharding",
+    "direct.tables",
+    "direct.writing",
+    "engine.changes",
+    "engine.codes.files",
+    "engine.filtering.documents",
+    "engine.filtering.facets",
+    "engine.filtering.token_segments",
+    "engine.nearest.multivectors",
+    "engine.paging",
+    "engine.ranking.examples",
+    "engine.ranking.formulas",
+    "engine.ranking.labels",
+    "engine.ranking.pairs",
+    "engine.ranking.payload_texts",
+    "engine.ranking.scorings",
+    "engine.ranking.similar",
+    "engine.report",
+    "engine.snapshots",
+    "engine.storage.non_dense",
+    "engine.storage.write",
+    "engine.upkeep.coding",
+    "engine.upkeep.compaction",
+    "engine.upkeep.filling",
+    "engine.upkeep.maintenance",
+    "engine.upkeep.point_checks",
+    "engine.upkeep.saving",
+    "engine.upkeep.vector_checks",
+    "engine.upkeep.verify",
+    "engine.words.kept",
+    "engine.words.lists",
+    "engine.words.list_files",
+    "engine.words.ranked",
+    "evaluation",
+    "exchange",
+    "filters.dates",
+    "filters.geo",
+    "filters.limits",
+    "filters.patterns",
+    "filters.predicate",
+    "indexes.hnsw",
+    "interface.formulas",
+    "loaders",
+    "plugins",
+    "qdrant",
+    "remote",
+)
+OF_OTHERS = (
+    "asyncio",
+    "bz2",
+    "concurrent.futures",
+    "difflib",
+    "hnswlib",
+    "html",
+    "http",
+    "importlib.metadata",
+    "lzma",
+    "multiprocessing",
+    "re2",
+    "shutil",
+    "tempfile",
+    "tqdm",
+    "unittest",
+    "urllib.request",
+    "wordllama",
+    "zipfile",
+)
+PLAIN = """
+import sys, numpy
+before = set(sys.modules)
+import retrieval_store
+with retrieval_store.Client(sys.argv[1]) as client:
+    collection = client.get_collection("notes")
+    assert collection.get(ids=["a"])["documents"] == ["one"]
+    found = collection.query(query_embeddings=[1, 2], n_results=1, where={"year": {"$gt": 1}})
+    assert found["ids"] == [["b"]]
+print(*set(sys.modules) - before)
+"""
+
+
+def test_a_query_loads_what_it_needs_and_nothing_else(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        client.create_collection("notes", embedding_function=None).add(
+            ids=["a", "b"],
+            embeddings=[[1, 2], [3, 4]],
+            documents=["one", "two"],
+            metadatas=[{"year": 1}, {"year": 2}],
+        )
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN, tmp_path], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    ours = {name for name in loaded if name.partition(".")[0] == "retrieval_store"}
+    assert {name for name in loaded if _is_in(name, OF_OTHERS)} == set()
+    later = [f"retrieval_store.{name}" for name in NEEDED_LATER]
+    assert {name for name in ours if _is_in(name, later)} == set()
+    assert len(ours) <= MOST_MODULES, sorted(ours)
+
+
+def _is_in(name, those):
+    return any(name == one or name.startswith(f"{one}.") for one in those)
+
+
+def test_what_is_needed_later_is_there():
+    """Else the test above would hold whatever is loaded."""
+    for name in NEEDED_LATER:
+        assert find_spec(f"retrieval_store.{name}") is not None, name
 
 
 def test_public_names_are_there_and_others_are_not():

@@ -28,7 +28,6 @@ from retrieval_store.engine.filtering.columns import (
 from retrieval_store.engine.filtering.kept import KEYS_NOTED, FilterView
 from retrieval_store.engine.filtering.segments import keys_of
 from retrieval_store.engine.state.state import rows_of
-from retrieval_store.engine.storage.non_dense import read_blobs
 from retrieval_store.engine.storage.records import read_records, read_values
 from retrieval_store.engine.storage.schema import pks_of_ids, to_id
 from retrieval_store.filters.columns import Column
@@ -310,6 +309,8 @@ def _of_one(kind: type[And] | type[Or], terms: list[Expression]) -> Expression:
 def have_vector(view: FilterView, space: str, rows: Ints) -> Bools:
     """(n,) bool: for each of these rows, whether the point has a vector in the space."""
     if space in view.state.non_dense:
+        from retrieval_store.engine.storage.non_dense import read_blobs
+
         pks = view.state.pks[rows]
         found = [pk for pk, _ in read_blobs(view.connection, view.state.non_dense[space], pks)]
         return np.isin(pks, np.array(found, np.int64))

@@ -11,7 +11,6 @@ import numpy as np
 from retrieval_store.base.arrays import Ints, Matrix, as_float32
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.state.view import AnyView
-from retrieval_store.engine.storage.non_dense import read_non_dense
 from retrieval_store.engine.storage.records import decode_payloads, read_many
 from retrieval_store.engine.storage.schema import has_versions, shows_an_integer, to_id, to_key
 from retrieval_store.errors import DamagedError
@@ -123,6 +122,8 @@ def _refuse_odd(kinds: set[type], known: set[type], name: str) -> None:
 def vectors_read(view: AnyView, rows: Ints, name: str) -> VectorsRead:
     """The vectors of rows in a space of any kind."""
     if name in view.state.non_dense:
+        from retrieval_store.engine.storage.non_dense import read_non_dense
+
         pks = view.state.pks[rows]
         found = dict(read_non_dense(view.connection, view.state.non_dense[name], np.sort(pks)))
         return [found.get(pk) for pk in pks.tolist()]

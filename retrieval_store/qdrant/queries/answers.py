@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from itertools import repeat
 from typing import Any
 
 from qdrant_client import models
@@ -101,9 +100,9 @@ def _scored(found: Hits, selection: Selection, step: Step) -> list[models.Scored
     if isinstance(step.scoring, Diverse):
         vectors = [one or None for one in vectors]
     versions = [0] * count if flat or points.versions is None else points.versions.tolist()
-    values = repeat(None) if found.values is None else found.values
+    values = [None] * count if found.values is None else found.values
     scores, payloads = found.scores.tolist(), selection.payloads(points)
-    parts = zip(points.ids, versions, scores, payloads, vectors, values, strict=False)
+    parts = zip(points.ids, versions, scores, payloads, vectors, values, strict=True)
     return [
         made(
             models.ScoredPoint,

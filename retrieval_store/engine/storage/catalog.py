@@ -169,7 +169,7 @@ class Entries:
     def has_flagged(self) -> bool:
         """Whether there are any such; asked at each use of the catalog."""
         query = "SELECT 1 FROM collections WHERE dropping LIMIT 1"
-        return bool(select(self._connection, query))
+        return self._connection.execute(query).get is not None
 
     def unfinished(self) -> list[str]:
         """The ids of collections that were begun, and neither inserted nor given up."""

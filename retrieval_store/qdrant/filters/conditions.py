@@ -123,7 +123,8 @@ def other_than(path: Steps, index: Schema, values: Sequence[Scalar]) -> Expressi
 def _range(path: Steps, index: Schema, given: Any) -> Expression:
     """Between bounds, as the index reads them: an index of numbers takes times for microseconds,
     and one of times takes numbers for these."""
-    bounds = {name: _bound(value) for name, value in given if value is not None}
+    given_bounds = vars(given).items()
+    bounds = {name: _bound(value) for name, value in given_bounds if value is not None}
     kind: ScalarKind = "datetime" if isinstance(given, models.DatetimeRange) else "float"
     if kind_of(index) == "float":
         kind = "float"

@@ -90,7 +90,7 @@ class _Parser:
         return terms[0] if len(terms) == 1 else And(tuple(terms))
 
     def _opposite(self) -> "_Parser":
-        return replace(self, negated=True)
+        return _Parser(self.indexes, self.inside, True, self.count)
 
     def _all(self, given: Any, depth: int) -> list[Expression]:
         conditions = given if isinstance(given, list) else [] if given is None else [given]
@@ -138,7 +138,7 @@ class _Parser:
         if sizes is not None:
             return sizes
         index = self._index(path)
-        if not self.negated and is_missed(index, given.match):
+        if index is not None and not self.negated and is_missed(index, given.match):
             return NONE
         said = [
             parse(path, index, value)
@@ -166,6 +166,8 @@ class _Parser:
     def _index(self, path: Steps) -> Schema:
         """The index that counts: of elements of lists, which are looked at one by one, only that of
         texts does."""
+        if not self.indexes:
+            return None
         if not self.inside:
             return self.indexes.get(path)
         steps = tuple(step for outer in self.inside for step in outer.steps)

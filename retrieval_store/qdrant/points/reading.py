@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import repeat
 from typing import Any
 
 from qdrant_client import models
@@ -55,8 +54,8 @@ class Selection:
 
     def records(self, points: Points, order: Sequence[Any] | None = None) -> list[models.Record]:
         """The points as models. They are right as they are made, so nothing is validated."""
-        values = repeat(None) if order is None else order
-        parts = zip(points.ids, self.payloads(points), self.vectors(points), values, strict=False)
+        values = [None] * len(points.ids) if order is None else order
+        parts = zip(points.ids, self.payloads(points), self.vectors(points), values, strict=True)
         return [
             made(
                 models.Record,

@@ -211,7 +211,7 @@ def _shown_column(vector: Vector, points: Points) -> list[Any]:
             return [None] * len(points.ids)
         lacking = np.isnan(column[:, 0])
         rows = _listed(vector, normalised(vector, column))
-        for i in np.flatnonzero(lacking).tolist():
+        for i in lacking.nonzero()[0].tolist():
             rows[i] = None
         return rows
     return [None if one is None else _shown_special(vector, one) for one in column]
@@ -237,6 +237,7 @@ def normalised(vector: Vector, matrix: Matrix) -> Matrix:
         return matrix
     wide = matrix.astype(np.float64)
     lengths = np.sqrt(np.add.reduce(wide * wide, axis=1, keepdims=True))  # as np.linalg.norm does
-    lengths[lengths == 0.0] = 1.0
+    if np.count_nonzero(lengths) < len(lengths):
+        lengths[lengths == 0.0] = 1.0
     wide /= lengths
     return wide.astype(np.float32)

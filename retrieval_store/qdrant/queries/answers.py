@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from itertools import repeat
 from typing import Any
 
 from qdrant_client import models
@@ -28,6 +27,7 @@ from retrieval_store.qdrant.queries.steps import step_of
 from retrieval_store.qdrant.refusals import malformed
 
 GROUPS, SIZE, SAMPLE, NEAREST = 10, 3, 10, 3
+UNSCORED = Ordered, Unranked
 _NOTHING_ASKED: dict[str, Any] = dict.fromkeys(models.QueryRequest.model_fields)
 _EXPLAINED: ContextVar[list[Payload] | None] = ContextVar("explained", default=None)
 
@@ -81,7 +81,8 @@ def _ranked(
     selections: Sequence[Selection],
 ) -> list[rest.QueryResponse]:
     steps = [step_of(collections, opened, request) for request in requests]
-    fields = selections[0].fields(version=True) if selections else None
+    versions = any(_has_versions(step) for step in steps)
+    fields = selections[0].fields(versions) if selections else None
     for selection in selections[1:]:
         assert fields is not None
         fields = selection.with_those(fields)
@@ -92,18 +93,24 @@ def _ranked(
     ]
 
 
+def _has_versions(step: Step) -> bool:
+    """Whether the points that a step finds show their versions."""
+    return not isinstance(step.scoring, UNSCORED)
+
+
 def _scored(found: Hits, selection: Selection, step: Step) -> list[models.ScoredPoint]:
     """The points that a step finds as models. Those that aren't ranked by a score have no version
     there; those that are chosen for being different have None for no vectors, and not {}."""
     points = found.points
-    count, flat = len(points.ids), isinstance(step.scoring, Ordered | Unranked)
+    count = len(points.ids)
     vectors = selection.vectors(points)
     if isinstance(step.scoring, Diverse):
         vectors = [one or None for one in vectors]
-    versions = [0] * count if flat or points.versions is None else points.versions.tolist()
-    values = repeat(None) if found.values is None else found.values
+    known = points.versions if _has_versions(step) else None
+    versions = [0] * count if known is None else known.tolist()
+    values = [None] * count if found.values is None else found.values
     scores, payloads = found.scores.tolist(), selection.payloads(points)
-    parts = zip(points.ids, versions, scores, payloads, vectors, values, strict=False)
+    parts = zip(points.ids, versions, scores, payloads, vectors, values, strict=True)
     return [
         made(
             models.ScoredPoint,
@@ -138,7 +145,7 @@ def query_groups(
     check_limit(opened, limit * group_size)
     check_key(opened, group_by, MATCHED)
     step = step_of(collections, opened, request)
-    fields = selection.fields(version=True)
+    fields = selection.fields(_has_versions(step))
     grouping = grouping_by(group_by, limit, group_size, opened.configuration.indexes_by_path)
     groups = [
         made(

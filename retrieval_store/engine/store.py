@@ -388,7 +388,7 @@ class Store:
     def _forget(self, collection_id: str) -> None:
         points = self._open.get(collection_id)
         if points is not None:
-            points.access.evict()
+            points.access.forget()  # even what maintenance is just making something of
 
     def optimize(self, collection_id: str, progress: Progress) -> None:
         """Compact a collection and let go of all that was deleted."""

@@ -9,13 +9,13 @@ import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix, as_float32
-from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.state.view import AnyView
 from retrieval_store.engine.storage.records import decode_payloads, read_many
 from retrieval_store.engine.storage.schema import has_versions, shows_an_integer, to_id, to_key
 from retrieval_store.errors import DamagedError
 from retrieval_store.interface.points import Fields, PointId, Points, ShownIds, VectorsRead
 
+_FEW = "SELECT {}, (SELECT dropped FROM head) FROM points WHERE id IN ({}) LIMIT {}"
 FEW = 16  # ids that one statement is asked for, which names each of them
 _IDS: set[type] = {str, int}
 _TEXTS: set[type] = {str, type(None)}
@@ -34,22 +34,20 @@ def fetch_few(connection: apsw.Connection, ids: Sequence[PointId], fields: Field
     """The points with these ids, at most FEW, in that order, without vectors; by one statement,
     which needs no transaction and no state in memory. None if that can't tell: if the collection is
     deleted, or none of the ids is there."""
-    keys = {to_key(one): one for one in ids}
+    keys: dict[Any, PointId] = {to_key(one): one for one in ids}
     if isinstance(ids, ShownIds):
         integers = {to_key(int(one)): one for one in ids if shows_an_integer(one)}
-        keys = {**integers, **keys}
-    marks = ", ".join("?" * len(keys))
-    query = f"SELECT (SELECT dropped FROM head), {_columns(fields, connection)} FROM points"
-    found = select(connection, f"{query} WHERE id IN ({marks})", *keys)
-    if not found or found[0][0]:
+        keys = {**keys, **integers} if integers else keys
+    query = _FEW.format(_columns(fields, connection), "?" + ", ?" * (len(keys) - 1), len(keys))
+    found = connection.execute(query, (*keys,)).fetchall()
+    if not found or found[0][-1]:
         return None
-    records = {keys[record[1]]: record[1:] for record in _texts_last(found)}
+    records: dict[PointId, tuple[Any, ...]] = {}
+    for record in found:
+        shown = keys[record[0]]
+        if isinstance(record[0], str) or shown not in records:  # "7" comes before 7
+            records[shown] = record
     return _points([records[one] for one in ids if one in records], fields, None)
-
-
-def _texts_last(found: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Records, in which an id that is a string comes behind the integer that is shown so."""
-    return sorted(found, key=lambda record: isinstance(record[1], str))
 
 
 def _points(

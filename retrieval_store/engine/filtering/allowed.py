@@ -37,7 +37,9 @@ class FilterResult:
     """The points that a filter allows, in one state.
 
     mask: (rows,) bool, None when there is no filter; count: how many points are allowed; key: of
-    the filter, see `key_of`; uses: how often the cached result was used again.
+    the filter, see `key_of`; uses: how often the cached result was used again;
+    plans: how points were searched for under this filter, by all that this depends on; passes: the
+    last search in each vector space, made ready to be done again.
     """
 
     rows = NOTHING_STALE  # results of filters are never merged
@@ -51,6 +53,7 @@ class FilterResult:
         self._bits: dict[str, Bits] = {}
         self._packed: dict[str, Packed] = {}
         self.plans: dict[Hashable, Any] = {}
+        self.passes: dict[str, Any] = {}
 
     def slots(self, space: SpaceState) -> Ints | None:
         """The slots of allowed points that have a vector in the space, in the order of rows; None

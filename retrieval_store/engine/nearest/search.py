@@ -4,12 +4,20 @@ allows."""
 import numpy as np
 
 from retrieval_store.base import tracing
+from retrieval_store.base.arrays import Matrix
 from retrieval_store.engine.codes.segments import NOTHING_CODED, WORTH_CELLS, Coded, uncoded
 from retrieval_store.engine.filtering.selecting import allowed_by
-from retrieval_store.engine.nearest.context import Neighbors, SearchContext, SearchView, Trace
-from retrieval_store.engine.nearest.indexing import FRESH_CELLS, is_worth_an_index
+from retrieval_store.engine.nearest.context import (
+    Neighbors,
+    SearchContext,
+    SearchView,
+    Trace,
+    in_order,
+)
+from retrieval_store.engine.nearest.indexing import FRESH_CELLS, SpaceIndex, is_worth_an_index
 from retrieval_store.engine.nearest.methods import (
     PackedCodes,
+    PackedFloats,
     UselessError,
     by_codes,
     by_floats,
@@ -24,10 +32,11 @@ from retrieval_store.engine.nearest.planner import (
     choose,
     index_cost,
 )
+from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.errors import DimensionMismatchError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.indexes import VectorIndex
-from retrieval_store.indexes.exact import is_safe_length
+from retrieval_store.indexes.exact import FloatPass, is_safe_length
 from retrieval_store.indexes.native.library import REMEDY, kernel
 from retrieval_store.interface.questions import Near
 from retrieval_store.interface.spaces import index_settings
@@ -57,6 +66,9 @@ def nearest_rows(
             f"vectors of {space.space.dimension} (its dimension)"
         )
     allowed = allowed_by(view, expression)
+    kept: KeptPass | None = allowed.passes.get(near.space)
+    if kept is not None and len(vectors) == 1 and not trace.is_kept and kept.serves(view, space, k):
+        return [kept.nearest(vectors[0])]
     trace.note_filter(allowed.count)
     planned = len(trace.plans) if trace.is_kept else 0
     context = SearchContext(view, space, vectors, k, within, allowed, trace)
@@ -64,6 +76,37 @@ def nearest_rows(
     if trace.is_kept:
         tracing.event("plan", lambda: trace.of_plans(planned, k))
     return found
+
+
+class KeptPass:
+    """A search by a pass over floats, kept with its filter and made ready for the next query, where
+    neither codes nor an index come into question before the state changes."""
+
+    __slots__ = ("_copy", "_floats", "_index", "_slots", "_space")
+
+    def __init__(self, context: SearchContext, index: SpaceIndex) -> None:
+        slots = context.allowed.slots(context.space)
+        together = context.allowed.packed(context.space.space.name)
+        self._space, self._index = context.space, index
+        self._copy, self._slots, matrix = None, None, context.matrix
+        if isinstance(together, PackedFloats):
+            self._copy = matrix = together.rows
+            self._slots, slots = slots, None
+        self._floats = FloatPass(matrix, context.metric, context.k, slots)
+
+    def serves(self, view: SearchView, space: SpaceState, k: int) -> bool:
+        """Whether it is right for this state and as many hits."""
+        if self._space is not space or self._floats.k != k:
+            return False
+        return view.kept.indexes[space.space.name] is self._index and not self._index.covered
+
+    def nearest(self, vector: Matrix) -> Neighbors:
+        """The rows of the nearest points, all of whose vectors this process has verified."""
+        space = self._space
+        # Which is DamagedError if the file was cut off meanwhile, whatever is searched.
+        matrix = space.vectors.rows(space.space.slots)
+        found = self._floats.nearest(vector, matrix if self._copy is None else self._copy)
+        return in_order(space, self._floats.k, found, self._slots)
 
 
 class _Search:
@@ -120,13 +163,18 @@ class _Search:
 
     def _may_use_index(self) -> bool:
         """Whether an index, if there is one, may answer."""
-        context, index = self._context, self._index
-        if self._near.exact or not index.wanted:
+        if self._near.exact or not self._has_index():
             return False
-        worth = index.covered > 0 or is_worth_an_index(
+        return all(map(is_safe_length, self._context.lengths))
+
+    def _has_index(self) -> bool:
+        """Whether there is an index, or should be."""
+        context, index = self._context, self._index
+        if not index.wanted:
+            return False
+        return index.covered > 0 or is_worth_an_index(
             context.slots, context.dimension, context.metric
         )
-        return worth and all(map(is_safe_length, context.lengths))
 
     def _plan(self, covered: int, wider: int = 1, without_codes: bool = False) -> Plan:
         """The plan if `covered` of the vectors are in the index; made once, and kept with the
@@ -207,3 +255,12 @@ class _Search:
         for i, nearest in zip(left, by_floats(self._context, left), strict=True):
             self._answers[i] = nearest
         self._trace.lap("exact")
+        self._keep_pass()
+
+    def _keep_pass(self) -> None:
+        """Keep the pass over floats for the next query, if that can't be searched otherwise: from
+        the second use of a filter on, when its vectors have been copied together."""
+        context, index = self._context, self._index
+        others = index.covered or self._has_index() or self._codes.worth(context.slots)
+        if context.allowed.uses > 1 and not others and kernel() is not None:
+            context.allowed.passes[self._near.space] = KeptPass(context, index)

@@ -17,7 +17,7 @@ from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.engine.state.layers import NOTHING_STALE, LayerCache, Layers
 from retrieval_store.engine.state.state import SpaceState, State
 from retrieval_store.filters.nested import walk
-from retrieval_store.filters.nodes import NODES, Expression
+from retrieval_store.filters.nodes import NODES, Expression, HasId
 from retrieval_store.indexes.native.library import BLOCK
 from retrieval_store.indexes.scan import Bits
 
@@ -171,12 +171,22 @@ class AllowedCache:
 
 def key_of(expression: Expression | None) -> Key | None:
     """The cache key of a filter: the types and contents of its nodes. (Contents alone won't do, as
-    True equals 1 in Python but not in a filter.) None for a filter that can't be a key, or that has
-    nodes of the user's own classes, which may hold anything."""
+    True equals 1 in Python but not in a filter.) None for a filter that can't be a key; that has
+    nodes of the user's own classes, which may hold anything; or that names points by how integers
+    are shown, of which a point fulfils it or not as another one comes or goes."""
     if expression is None:
         return (), b""
-    types = tuple(map(type, walk(expression, within=True)))
+    nodes = [*walk(expression, within=True)]
+    types = tuple(map(type, nodes))
+    if not NODES.issuperset(types) or (HasId in types and any(map(_may_mean_integers, nodes))):
+        return None
     try:
-        return (types, orjson.dumps(expression)) if NODES.issuperset(types) else None
+        return types, orjson.dumps(expression)
     except TypeError:
         return None
+
+
+def _may_mean_integers(node: Expression) -> bool:
+    if not isinstance(node, HasId) or not node.are_shown:
+        return False
+    return any(str(one).isdigit() for one in node.ids)

@@ -74,7 +74,7 @@ class Catalog:
 
     def at_once(self, name: str) -> CollectionRecord | None:
         """The collection of this name, by a single statement, which needs no transaction. None
-        where that doesn't tell: if there is none, or a deletion was interrupted, or anything is
+        where that doesn't tell: if there is none, or its deletion was interrupted, or anything is
         wrong; then `read` does."""
         try:
             found = self._database.use(_named_at_once, name)
@@ -262,9 +262,8 @@ class Entries:
 
 
 def _named_at_once(connection: apsw.Connection, name: str) -> tuple[Any, ...] | None:
-    """Of the collection of this name id, name and settings, and whether any deletion has begun."""
-    query = """SELECT id, name, settings, EXISTS (SELECT 1 FROM collections WHERE dropping)
-               FROM collections WHERE name = ? LIMIT 1"""
+    """Of the collection of this name id, name and settings, and whether its deletion has begun."""
+    query = "SELECT id, name, settings, dropping FROM collections WHERE name = ? LIMIT 1"
     found: tuple[Any, ...] | None = connection.execute(query, (name,)).get
     return found
 

@@ -17,11 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from retrieval_store import embeddings, errors, filters, loaders, plugins
     from retrieval_store.base.arrays import SparseVector
-    from retrieval_store.direct.chroma.settings import (
-        DEFAULT_DATABASE,
-        DEFAULT_TENANT,
-        Settings,
-    )
+    from retrieval_store.direct.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
+    from retrieval_store.direct.chroma.settings import Settings
     from retrieval_store.direct.chroma.types import (
         URI,
         CollectionMetadata,
@@ -140,8 +137,8 @@ __all__ = [
 _HOMES = {
     "to_arrow": "retrieval_store.direct.tables.results",
     "to_pandas": "retrieval_store.direct.tables.results",
-    "DEFAULT_DATABASE": "retrieval_store.direct.chroma.settings",
-    "DEFAULT_TENANT": "retrieval_store.direct.chroma.settings",
+    "DEFAULT_DATABASE": "retrieval_store.direct.arguments",
+    "DEFAULT_TENANT": "retrieval_store.direct.arguments",
     "Settings": "retrieval_store.direct.chroma.settings",
     "CollectionMetadata": "retrieval_store.direct.chroma.types",
     "Metadata": "retrieval_store.direct.chroma.types",

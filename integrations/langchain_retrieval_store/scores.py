@@ -6,7 +6,7 @@ smaller is better in every mode.
 
 from collections.abc import Callable
 
-from retrieval_store.base.ranking import RRF_K
+from retrieval_store.base.metrics import RRF_K
 
 
 def relevance_of_words(mode: str, fusion: str) -> Callable[[float], float]:

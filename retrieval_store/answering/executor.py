@@ -16,7 +16,6 @@ from retrieval_store.answering.leaves import Leaves, Ranked, Trace
 from retrieval_store.base.arrays import Bools, Floats
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.metrics import LESS_IS_BETTER
-from retrieval_store.base.ranking import adaptive_alpha, fused
 from retrieval_store.interface.points import Hits
 from retrieval_store.interface.questions import (
     BestOfEach,
@@ -188,6 +187,8 @@ def less_is_better(leaves: Leaves, step: Step) -> bool:
 def _fused_each(
     leaves: Leaves, step: Step, scoring: Fused, each: Sequence[Sequence[Ranked]]
 ) -> list[Ranked]:
+    from retrieval_store.base.ranking import fused
+
     weights = [_weights(scoring, legs) for legs in each]
     if leaves.trace.is_kept:
         leaves.trace.alphas = [one[0] for one in weights if one is not None]
@@ -204,6 +205,8 @@ def _weights(scoring: Fused, legs: Sequence[Ranked]) -> tuple[float, ...] | None
     the share of the query text that the best documents hold (`Ranked.share`)."""
     weights = scoring.weights
     if scoring.kind == "adaptive" and weights is not None:
+        from retrieval_store.base.ranking import adaptive_alpha
+
         for leg in legs:
             if leg.share is not None:
                 alpha = adaptive_alpha(leg.share, weights[0])

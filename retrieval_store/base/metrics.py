@@ -1,4 +1,4 @@
-"""How far vectors are apart, and what scores are made of it."""
+"""How far vectors are apart, what scores are made of it, and the ways to fuse rankings by name."""
 
 from typing import Literal, TypeAlias, get_args
 
@@ -9,6 +9,9 @@ from retrieval_store.base.arrays import Floats
 Metric: TypeAlias = Literal["l2", "ip", "cosine", "l1"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 LESS_IS_BETTER = ("l2", "l1")  # of a server's scores: these are distances
+Fusion: TypeAlias = Literal["rrf", "weighted", "adaptive"]
+FusionKind: TypeAlias = Fusion | Literal["server_rrf", "dbsf"]  # see `ranking.fused`
+RRF_K = 60
 
 
 def similarity_of(distances: Floats, metric: Metric) -> Floats:

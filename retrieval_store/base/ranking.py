@@ -4,15 +4,13 @@ Everything here is a function of arrays; nothing is fetched.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, Ints, Matrix
+from retrieval_store.base.metrics import RRF_K, FusionKind
 
-Fusion: TypeAlias = Literal["rrf", "weighted", "adaptive"]
-FusionKind: TypeAlias = Fusion | Literal["server_rrf", "dbsf"]
-RRF_K = 60
 # Of adaptive fusion; found on half of the questions of benchmarks/quality.py, and reported on the
 # other.
 IDENTIFIER_WEIGHT = 4.0  # times the idf of words that `words.is_identifier`

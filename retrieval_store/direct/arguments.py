@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection as Container
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from enum import Enum
 from functools import lru_cache, partial
 from typing import Any
 
@@ -29,11 +30,21 @@ from retrieval_store.filters.expression import Expression, HasId, all_of
 from retrieval_store.filters.where import DOCUMENT_KEY, parse_where, parse_where_document
 from retrieval_store.interface.points import ShownIds
 
+DEFAULT_TENANT, DEFAULT_DATABASE = "default_tenant", "default_database"  # as Chroma has it
 FIELDS = ("embeddings", "metadatas", "documents", "images", "uris", "sparse_embeddings")
 RESERVED_KEYS = (DOCUMENT, URI, DOCUMENT_KEY)
 MOST_INDICES = 2**32  # that a sparse vector can have
 MOST_OF_SPARSE = 1e15  # a value, so that products and their sums stay in float32
 _NAME = r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]"
+
+
+class Default(Enum):
+    """Stands for "the embedding function was left out"."""
+
+    DEFAULT = "default"
+
+
+DEFAULT = Default.DEFAULT
 
 
 @dataclass(frozen=True, slots=True)

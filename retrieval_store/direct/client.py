@@ -20,16 +20,12 @@ from retrieval_store.base.arguments import (
 )
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload, checked_metadata, listed, shown
-from retrieval_store.base.progress import progress_bar
-from retrieval_store.direct.arguments import collection_name
-from retrieval_store.direct.chroma.settings import (
+from retrieval_store.direct.arguments import (
+    DEFAULT,
     DEFAULT_DATABASE,
     DEFAULT_TENANT,
-    Settings,
-    checked_settings,
-    directory_in,
-    is_settings,
-    refuse_persistent,
+    Default,
+    collection_name,
 )
 from retrieval_store.direct.collection import Collection
 from retrieval_store.direct.configuration import (
@@ -47,7 +43,6 @@ from retrieval_store.direct.configuration import (
     with_given,
 )
 from retrieval_store.direct.results import SPACE, StoreStats, store_stats
-from retrieval_store.embeddings import DEFAULT, Default, Embeds
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
@@ -71,6 +66,8 @@ from retrieval_store.places import (
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
     from retrieval_store.copying.stores import Copied
+    from retrieval_store.direct.chroma.settings import Settings
+    from retrieval_store.embeddings import Embeds
     from retrieval_store.interface.stores import PointsBackend
     from retrieval_store.loaders import DataLoader
 
@@ -111,7 +108,7 @@ class Client:
 
     def __init__(
         self,
-        path: str | os.PathLike[str] | Settings | None = None,
+        path: "str | os.PathLike[str] | Settings | None" = None,
         *,
         create: bool = True,
         durability: Literal["full", "relaxed"] = "full",
@@ -129,12 +126,17 @@ class Client:
         database: str = DEFAULT_DATABASE,
         **qdrant_options: Any,
     ) -> None:
-        if is_settings(path):  # as Chroma's Client has them first
+        if hasattr(path, "persist_directory"):  # settings, which Chroma's Client has first
             if settings is not None:
                 raise InvalidTypeError("settings is given twice, first and as settings=")
             path, settings = None, path
-        known = checked_settings(settings, tenant, database)
-        path = directory_in(known, path) if url is None and qdrant_client is None else path
+        is_left_out = settings is None and tenant is DEFAULT_TENANT
+        if not (is_left_out and database is DEFAULT_DATABASE):
+            from retrieval_store.direct.chroma.settings import checked_settings, directory_in
+
+            known = checked_settings(settings, tenant, database)
+            allow_reset = allow_reset or known.allow_reset
+            path = directory_in(known, path) if url is None and qdrant_client is None else path
         _refuse_no_flags(create=create, trust=trust, rebuild=rebuild, create_indexes=create_indexes)
         on_cluster = _is_on_cluster(path, url, qdrant_client, qdrant_options)
         _refuse_misplaced(
@@ -160,7 +162,7 @@ class Client:
             self._session = in_memory(mode)
         else:
             self._session = embedded(path_of(path, "path"), mode, rebuild, create)
-        self._allow_reset = allow_reset or known.allow_reset
+        self._allow_reset = allow_reset
         self._trust = trust
 
     @property
@@ -183,7 +185,7 @@ class Client:
         name: str,
         configuration: Configuration | None = None,
         metadata: Mapping[str, Any] | None = None,
-        embedding_function: Embeds | str | Default | None = DEFAULT,
+        embedding_function: "Embeds | str | Default | None" = DEFAULT,
         data_loader: "DataLoader | None" = None,
         get_or_create: bool = False,
         *,
@@ -219,7 +221,7 @@ class Client:
         name: str,
         configuration: Configuration | None = None,
         metadata: Mapping[str, Any] | None = None,
-        embedding_function: Embeds | str | Default | None = DEFAULT,
+        embedding_function: "Embeds | str | Default | None" = DEFAULT,
         data_loader: "DataLoader | None" = None,
         *,
         check_model: bool = True,
@@ -240,7 +242,7 @@ class Client:
     def get_collection(
         self,
         name: str,
-        embedding_function: Embeds | str | Default | None = DEFAULT,
+        embedding_function: "Embeds | str | Default | None" = DEFAULT,
         data_loader: "DataLoader | None" = None,
         *,
         check_model: bool = True,
@@ -257,7 +259,7 @@ class Client:
     def get_collection_by_id(
         self,
         collection_id: uuid.UUID | str,
-        embedding_function: Embeds | str | Default | None = DEFAULT,
+        embedding_function: "Embeds | str | Default | None" = DEFAULT,
         data_loader: "DataLoader | None" = None,
         *,
         check_model: bool = True,
@@ -293,6 +295,8 @@ class Client:
         file is whole, and, of codes, indexes and lists of words, where it says what the points say.
         progress: show a bar of the files. Others may use the store meanwhile; of a store in memory,
         or on a cluster, there is nothing to report."""
+        from retrieval_store.base.progress import progress_bar
+
         reports = []
         with progress_bar("verifying", None, "file", progress) as bar:
             for report in self._session.store.verify(_analyzer_of):
@@ -383,8 +387,10 @@ class Client:
         """How many records a call takes: any number."""
         return sys.maxsize
 
-    def get_settings(self) -> Settings:
+    def get_settings(self) -> "Settings":
         """Those of Chroma's that mean something here."""
+        from retrieval_store.direct.chroma.settings import Settings
+
         where = {} if self.path is None else {"persist_directory": str(self.path)}
         return Settings(allow_reset=self._allow_reset, is_persistent=bool(where), **where)
 
@@ -536,13 +542,13 @@ ClientAPI = Client  # under the name of Chroma's protocol, which programs ask `i
 class _Using:
     """What a collection is to be used with, and whether that is checked."""
 
-    embedding_function: Embeds | Default | None
+    embedding_function: "Embeds | Default | None"
     data_loader: "DataLoader | None"
     trust: bool
     check_model: bool = True
 
 
-def _function_of(given: Embeds | str | Default | None) -> Embeds | Default | None:
+def _function_of(given: "Embeds | str | Default | None") -> "Embeds | Default | None":
     """What is given as an embedding function, callable; see `embedder.function_of`. For the usual
     one, or none, nothing is loaded."""
     if given is None or isinstance(given, Default):
@@ -659,5 +665,7 @@ def EphemeralClient(
     settings: Any = None, tenant: str = DEFAULT_TENANT, database: str = DEFAULT_DATABASE
 ) -> Client:
     """A client of a new store in memory, under the name that users of Chroma know."""
+    from retrieval_store.direct.chroma.settings import refuse_persistent
+
     refuse_persistent(settings)
     return Client(settings=settings, tenant=tenant, database=database)

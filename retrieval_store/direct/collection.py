@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 from retrieval_store.base.arguments import path_of, whole_number
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.json_values import Payload, checked_metadata, shown
-from retrieval_store.base.metrics import Metric
-from retrieval_store.base.progress import progress_bar
-from retrieval_store.base.ranking import Fusion
+from retrieval_store.base.metrics import Fusion, Metric
 from retrieval_store.direct.arguments import (
+    DEFAULT,
+    Default,
     collection_name,
     filter_of,
     include_of,
@@ -58,7 +58,6 @@ from retrieval_store.direct.results import (
     get_result,
     query_result,
 )
-from retrieval_store.embeddings import DEFAULT, Default, Embeds
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
 from retrieval_store.filters.expression import Expression, HasId, Not, all_of
 from retrieval_store.interface.points import (
@@ -71,6 +70,7 @@ from retrieval_store.interface.records import CollectionRecord
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
     from retrieval_store.direct.writing import Writer
+    from retrieval_store.embeddings import Embeds
     from retrieval_store.interface.stores import Backend, PointsBackend
     from retrieval_store.loaders import DataLoader
 
@@ -90,7 +90,7 @@ class Collection:
         self,
         backend: "Backend",
         record: CollectionRecord,
-        embedding_function: Embeds | Default | None = DEFAULT,
+        embedding_function: "Embeds | Default | None" = DEFAULT,
         data_loader: "DataLoader | None" = None,
         trust: bool = False,
         check_model: bool = True,
@@ -136,7 +136,7 @@ class Collection:
         return self.configuration
 
     @property
-    def _embedding_function(self) -> Embeds | None:
+    def _embedding_function(self) -> "Embeds | None":
         """The embedding function, under the name by which code for Chroma asks for it; None without
         one."""
         return self._embedding.embedder().function
@@ -255,6 +255,7 @@ class Collection:
         so that what was broken off can be begun again. Raises as those two do, and
         InvalidArgumentError for a record that can't be; the batches before it are there then.
         """
+        from retrieval_store.base.progress import progress_bar
         from retrieval_store.direct.counting import told_together
         from retrieval_store.direct.tables.sources import batches_from, length_of
 
@@ -511,6 +512,8 @@ class Collection:
         """Compact the collection: afterwards no byte of what was deleted or replaced is left in its
         files, they are as small as can be, and codes and index have all points and are saved.
         Others may read and write meanwhile. On a cluster, which sees to itself, it does nothing."""
+        from retrieval_store.base.progress import progress_bar
+
         with progress_bar("optimizing", None, "vector", show_progress) as bar:
 
             def advance(done: int, total: int) -> None:

@@ -24,13 +24,8 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import JSONValue, checked_object, is_unicode, shown
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.progress import progress_bar
-from retrieval_store.direct.arguments import matrix_of
-from retrieval_store.embeddings import (
-    MODEL_NAMES,
-    Default,
-    Embeds,
-    QueryEmbedding,
-)
+from retrieval_store.direct.arguments import Default, matrix_of
+from retrieval_store.embeddings import MODEL_NAMES, Embeds, QueryEmbedding
 from retrieval_store.errors import (
     ConflictError,
     EmbeddingFunctionError,

@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from retrieval_store.embeddings import Default, Embeds
+from retrieval_store.direct.arguments import Default
 
 if TYPE_CHECKING:
     from retrieval_store.direct.embedder import Spec
     from retrieval_store.direct.probing import ProbedEmbedder
+    from retrieval_store.embeddings import Embeds
     from retrieval_store.interface.stores import Backend
 
 
@@ -21,7 +22,7 @@ class Embedding:
     def __init__(
         self,
         backend: "Backend",
-        given: Embeds | Default | None,
+        given: "Embeds | Default | None",
         spec: "Spec | None",
         trust: bool = False,
         check: bool = True,

@@ -14,8 +14,7 @@ from retrieval_store.base.arguments import fraction, whole_number
 from retrieval_store.base.arrays import Floats, Matrix, SparseVector, plain_scalar
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import listed, shown
-from retrieval_store.base.metrics import Metric
-from retrieval_store.base.ranking import Fusion, usual_fusion
+from retrieval_store.base.metrics import Fusion, Metric
 from retrieval_store.direct.arguments import complete_texts_of, images_of, matrix_of, sparse_of
 from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError, InvalidTypeError
@@ -67,6 +66,8 @@ class QueryOptions:
     def fused(self, by_words: bool) -> tuple[Fusion, float]:
         """The fusion and the weight of the vectors. by_words: whether the other side are the words
         of texts, which adaptive fusion looks at; sparse vectors have none."""
+        from retrieval_store.base.ranking import usual_fusion
+
         alpha = 0.5 if self.alpha is None else float(self.alpha)
         if self.fusion == "adaptive" and not by_words:
             raise InvalidArgumentError(

@@ -12,7 +12,6 @@ LangChain and LlamaIndex. It may use `base` and `errors`.
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from enum import Enum
 from functools import wraps
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -128,12 +127,3 @@ def max_tokens_of(function: Any) -> int | None:
     from retrieval_store.embeddings.lengths import known_tokens
 
     return known_tokens(plain_scalar(told))
-
-
-class Default(Enum):
-    """Stands for "the embedding function was left out"."""
-
-    DEFAULT = "default"
-
-
-DEFAULT = Default.DEFAULT

@@ -8,16 +8,16 @@ which therefore only moves forward. A thread that holds the lock never waits for
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import apsw
 
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.engine.codes.segments import SpaceCodes
 from retrieval_store.engine.database.failures import corruption_as_damage
 from retrieval_store.engine.filtering.allowed import AllowedCache
-from retrieval_store.engine.nearest.context import Caches
+from retrieval_store.engine.nearest.context import Caches, OpenSpace
 from retrieval_store.engine.nearest.indexing import FindClass, SpaceIndex
 from retrieval_store.engine.state import state_files
 from retrieval_store.engine.state.layers import LayerCache
@@ -35,6 +35,9 @@ from retrieval_store.engine.storage.schema import Head, Space, read_seq
 from retrieval_store.engine.storage.vectors import VectorArray, VectorFile, Vectors
 from retrieval_store.engine.words.cache import after
 
+if TYPE_CHECKING:
+    from retrieval_store.engine.codes.segments import SpaceCodes
+
 ReadHead: TypeAlias = Callable[[apsw.Connection], Head]
 
 
@@ -44,15 +47,6 @@ class CachedState:
 
     state: State
     kept: Caches
-
-
-@dataclass(frozen=True, slots=True)
-class OpenSpace:
-    """One vector space in one generation, as this process has it open."""
-
-    vectors: Vectors
-    codes: SpaceCodes
-    index: SpaceIndex
 
 
 class Memory:
@@ -149,8 +143,8 @@ class Memory:
         if held is None:
             index = SpaceIndex(space, generation, self._derived_from, self._find_class, self._label)
             vectors = self._vectors(space, generation)
-            codes = SpaceCodes(space, generation, self._derived_from, self._label)
-            held = self._spaces.setdefault(key, OpenSpace(vectors, codes, index))
+            make_codes = partial(_codes_of, space, generation, self._derived_from, self._label)
+            held = self._spaces.setdefault(key, OpenSpace(vectors, index, make_codes))
         return held
 
     def _vectors(self, space: Space, generation: int) -> Vectors:
@@ -176,16 +170,13 @@ class Memory:
         self._spaces = {k: v for k, v in spaces if ours and k[1] >= generation}
         for key, space in spaces:
             if key not in self._spaces:
-                space.index.close()
-                space.codes.close()
+                space.let_go()
 
     def _let_go_of_dropped(self, state: State) -> None:
         """Drop vector spaces that were deleted; readers keep the ones they use."""
         there = numbers_of(state)
         for key in [key for key in list(self._spaces) if key[0] not in there]:
-            space = self._spaces.pop(key)
-            space.index.close()
-            space.codes.close()
+            self._spaces.pop(key).let_go()
 
     def has_something_to_save(self) -> bool:
         """Whether there are lists of words in memory, a state large enough for a file, or an index
@@ -195,8 +186,7 @@ class Memory:
             cached.kept.lists.held() or cached.state.count >= state_files.STATES_WORTH
         ):
             return True
-        spaces = list(self._spaces.values())
-        return any(s.index.covered > s.index.saved or s.codes.unsaved(True) for s in spaces)
+        return any(space.has_something_to_save for space in list(self._spaces.values()))
 
     def close_idle(self) -> None:
         """Close files; they are opened again when they are needed."""
@@ -204,8 +194,7 @@ class Memory:
             if self._maps_state:
                 self._cached = None
         for space in list(self._spaces.values()):
-            space.vectors.close()
-            space.codes.close_idle()
+            space.close_idle()
 
     @property
     def held(self) -> CachedState | None:
@@ -219,14 +208,14 @@ class Memory:
         cached = self._cached
         if cached is None or self._directory is None:
             return 0
-        held = sum(_bytes_of(space) for space in list(self._spaces.values()))
+        held = sum(space.nbytes for space in list(self._spaces.values()))
         return held + state_bytes(cached.state)
 
     @property
     def descriptors(self) -> int:
         """How many file descriptors the open files take."""
         spaces = list(self._spaces.values())
-        return self._maps_state + sum(1 + space.codes.files for space in spaces)
+        return self._maps_state + sum(space.descriptors for space in spaces)
 
     @property
     def _maps_state(self) -> bool:
@@ -250,15 +239,13 @@ class Memory:
 
 def empty_caches(seq: int, held: Mapping[str, OpenSpace]) -> Caches:
     """Empty caches for a state as of the write `seq`. held: the open spaces by name."""
-    indexes, codes = _of_spaces(held)
     return Caches(
         lists=LayerCache(seq),
         measures={},
         columns=LayerCache(seq),
         answers=LayerCache(seq),
         allowed=AllowedCache(seq),
-        indexes=indexes,
-        codes=codes,
+        spaces=held,
         several=LayerCache(seq),
     )
 
@@ -270,24 +257,17 @@ def caches_after(kept: Caches, seq: int, changed: Changed, held: Mapping[str, Op
     kept.allowed.note(seq, changed.anything)
     for cache in (kept.lists, kept.answers, kept.several):
         cache.note(seq, changed.listed)
-    indexes, codes = _of_spaces(held)
     measures = after(kept.measures, changed.listed)
-    return replace(kept, measures=measures, indexes=indexes, codes=codes)
+    return replace(kept, measures=measures, spaces=held)
 
 
-def _of_spaces(
-    held: Mapping[str, OpenSpace],
-) -> tuple[dict[str, SpaceIndex], dict[str, SpaceCodes]]:
-    indexes = {name: space.index for name, space in held.items()}
-    return indexes, {name: space.codes for name, space in held.items()}
+def _codes_of(space: Space, generation: int, directory: Path | None, label: Label) -> "SpaceCodes":
+    from retrieval_store.engine.codes.segments import SpaceCodes
 
-
-def _bytes_of(space: OpenSpace) -> int:
-    return space.vectors.nbytes + space.codes.nbytes + space.index.nbytes
+    return SpaceCodes(space, generation, directory, label)
 
 
 def _close(spaces: Iterable[OpenSpace]) -> None:
     for space in spaces:
         space.vectors.close()
-        space.codes.close()
-        space.index.close()
+        space.let_go()

@@ -16,16 +16,18 @@ from retrieval_store.engine.codes.segments import (
     FILE_SEGMENTS,
     LEAST_CELLS,
     NO_SLOTS,
+    NOTHING_CODED,
     SEGMENT,
-    is_worth_codes,
+    Coded,
     number_of,
 )
 from retrieval_store.engine.database.failures import corruption_as_damage
 from retrieval_store.engine.database.pools import FileDatabase
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.filtering.selecting import allowed_by
-from retrieval_store.engine.nearest.context import Caches, SearchView, Trace
+from retrieval_store.engine.nearest.context import Caches, OpenSpace, SearchView, Trace
 from retrieval_store.engine.nearest.indexing import is_worth_an_index
+from retrieval_store.engine.nearest.planner import is_worth_codes
 from retrieval_store.engine.state.budget import BUDGET
 from retrieval_store.engine.state.state import SpaceState, State, state_bytes
 from retrieval_store.engine.storage import derived
@@ -146,8 +148,8 @@ def _behind(
     _refuse_other_slots(connection, space, generation)
     file = derived.find(connection, f"index.{space.number}.{generation}")
     indexed = 0 if file is None else min(file.covered, slots)
-    if kept is not None and space.name in kept.indexes:
-        indexed = max(indexed, kept.indexes[space.name].covered)
+    if kept is not None and space.name in kept.spaces:
+        indexed = max(indexed, kept.spaces[space.name].index.covered)
     possible = index_at_hand(space) != EXACT
     wanted = possible and (indexed > 0 or is_worth_an_index(slots, dimension, space.metric))
     fresh = np.arange(indexed, slots) if wanted else NO_SLOTS
@@ -177,8 +179,8 @@ def _uncoded(
     """The slots without codes, neither in files, where there are full segments only, nor in
     memory."""
     covered = _coded_in_files(connection, space, generation)
-    if kept is not None and space.name in kept.codes:
-        shown, should_be = kept.codes[space.name].shown(), space.slots
+    if kept is not None and space.name in kept.spaces:
+        shown, should_be = _shown(kept.spaces[space.name]), space.slots
         if shown.count_below(space.slots) > sum(map(len, covered)):
             return shown.lacking(space.slots)
     else:
@@ -187,6 +189,12 @@ def _uncoded(
     for slots in covered:
         lacking[slots.start : slots.stop] = False
     return np.flatnonzero(lacking)
+
+
+def _shown(space: OpenSpace) -> Coded:
+    """The codes of a space that are in memory."""
+    codes = space.codes_at_hand
+    return NOTHING_CODED if codes is None else codes.shown()
 
 
 def _coded_in_files(connection: apsw.Connection, space: Space, generation: int) -> list[range]:
@@ -248,8 +256,8 @@ def _in_memory(state: State, kept: Caches, directory: Path | None) -> dict[str, 
         "words": kept.lists.nbytes,
         "filters": kept.allowed.nbytes + kept.answers.nbytes,
         "several": kept.several.nbytes,
-        "codes": sum(codes.nbytes for codes in kept.codes.values()),
-        "indexes": sum(index.nbytes for index in kept.indexes.values()),
+        "codes": sum(space.codes_nbytes for space in kept.spaces.values()),
+        "indexes": sum(space.index.nbytes for space in kept.spaces.values()),
     }
     if directory is None:
         spaces = [space.space for space in state.spaces.values()]
@@ -262,6 +270,7 @@ def _of_space(view: SearchView, space: SpaceState) -> Payload:
     an index those at hand, since to load one takes seconds."""
     name, slots, kept = space.space.name, space.space.slots, view.kept
     generation, index = view.state.head.generation, index_at_hand(space.space)
+    held = kept.spaces[name]
     coded = 0
     if view.directory is not None:
         coded = sum(map(len, _coded_in_files(view.connection, space.space, generation)))
@@ -270,9 +279,9 @@ def _of_space(view: SearchView, space: SpaceState) -> Payload:
         "vectors": space.space.slots - space.dead,
         "dead_slots": space.dead,
         "index": index,
-        "indexed_slots": kept.indexes[name].covered,
-        "index_seconds_left": kept.indexes[name].seconds_left(slots),
-        "coded_slots": max(coded, kept.codes[name].shown().count_below(slots)),
+        "indexed_slots": held.index.covered,
+        "index_seconds_left": held.index.seconds_left(slots),
+        "coded_slots": max(coded, _shown(held).count_below(slots)),
     }
 
 

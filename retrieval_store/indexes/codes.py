@@ -53,8 +53,6 @@ from retrieval_store.indexes.native.library import (
     records,
 )
 
-MOST_DIMENSIONS = 32_768  # the count of a rotation's roundings holds up to here
-LEAST_DIMENSIONS = 20  # below, a pass over floats is as quick
 ENCODED_AT_ONCE = 262_144  # numbers: a few milliseconds
 CENTRE_SERVES = 1.1  # a shared frame may leave residual parts y longer by this factor
 SAMPLE = 1_024  # rows by which that is judged

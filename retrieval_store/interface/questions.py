@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.ranking import RRF_K, FusionKind
+from retrieval_store.base.metrics import RRF_K, FusionKind
 from retrieval_store.filters.columns import TokensAt, ValuesAt
 from retrieval_store.filters.expression import Expression, PayloadPath
 from retrieval_store.filters.paths import Steps

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from retrieval_store.base.arrays import SparseVector
-from retrieval_store.engine.codes import segments
+from retrieval_store.engine.nearest import planner
 from retrieval_store.engine.state.fetch import fetch_vectors
 from retrieval_store.engine.store import Store
 from retrieval_store.engine.upkeep.compaction import remove_leftovers
@@ -58,7 +58,7 @@ def test_neighbours_are_those_of_the_numbers_that_are_kept(store, metric, dataty
 
 
 def test_no_codes_and_no_index_are_made_for_what_they_cannot_tell(store, eager, monkeypatch):
-    monkeypatch.setattr(segments, "WORTH_CELLS", 1)
+    monkeypatch.setattr(planner, "CODED_CELLS", 1)
     points = points_of(store, far="l1", near="l2")
     points.put(batch(list(range(300)), far=cloud(300), near=cloud(300)), ADD)
     store.optimize(store.named("things").id, lambda *_: None)

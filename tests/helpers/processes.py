@@ -74,18 +74,19 @@ def eager_codes(set_attribute) -> None:
     used."""
     from retrieval_store.engine import points, report
     from retrieval_store.engine.codes import segments
-    from retrieval_store.engine.nearest import methods, planner
+    from retrieval_store.engine.nearest import by_codes, planner, search
     from retrieval_store.engine.upkeep import vector_checks, verify
 
-    set_attribute(segments, "WORTH_CELLS", 1)
-    set_attribute(segments, "LEAST_DIMENSIONS", 1)
+    for module in (planner, search):
+        set_attribute(module, "CODED_CELLS", 1)
+    set_attribute(planner, "LEAST_DIMENSIONS", 1)
     for module in (segments, report):
         set_attribute(module, "LEAST_CELLS", 0)
     set_attribute(points, "FRESH_CELLS", 0)
     set_attribute(points, "MAINTENANCE_EVERY", 1)
     set_attribute(planner, "PASS", -1e9)
     set_attribute(planner, "FEW_OF_ALL", 1)
-    set_attribute(methods, "MOST_SHARE", 1)
+    set_attribute(by_codes, "MOST_SHARE", 1)
     for module in (segments, report, vector_checks, verify):
         set_attribute(module, "SEGMENT", 128)
         set_attribute(module, "FILE_SEGMENTS", 2)

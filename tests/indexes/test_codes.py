@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from retrieval_store.engine.upkeep.vector_checks import rotated
 from retrieval_store.indexes import scan
 from retrieval_store.indexes.codes import (
-    MOST_DIMENSIONS,
     Frame,
     best_frame,
     encode_into,
@@ -18,7 +17,7 @@ from retrieval_store.indexes.codes import (
     serves,
 )
 from retrieval_store.indexes.exact import BY_PRODUCTS, is_safe_length, length_of
-from retrieval_store.indexes.native.library import BLOCK, kernel
+from retrieval_store.indexes.native.library import BLOCK, MOST_DIMENSIONS, kernel
 from tests.helpers.indexed import with_codes
 from tests.helpers.oracle import brute_force
 from tests.indexes.test_exact import CLOUDS

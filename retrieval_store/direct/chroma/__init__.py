@@ -1,3 +1,4 @@
 """What only users of Chroma know, and their code names: `settings`, tenants and databases, and the
-names of `types`. It may use `base`, `errors` and nothing else.
+names of `types`. Nothing of it is loaded before it is asked for. It may use `direct.arguments`,
+`base` and `errors`.
 """

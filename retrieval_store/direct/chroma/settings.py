@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import Any
 
 from retrieval_store.base.json_values import shown
+from retrieval_store.direct.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 
-DEFAULT_TENANT, DEFAULT_DATABASE = "default_tenant", "default_database"
 # What is so here whatever they say: there is no telemetry, and one way of doing things.
 MEANINGLESS = frozenset({"anonymized_telemetry", "chroma_product_telemetry_impl", "environment"})
 
@@ -27,11 +27,6 @@ class Settings:
     def __repr__(self) -> str:
         told = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
         return f"Settings({told})"
-
-
-def is_settings(given: Any) -> bool:
-    """Whether it is settings, ours or Chroma's, where a path may stand too."""
-    return isinstance(given, Settings) or hasattr(given, "persist_directory")
 
 
 def directory_in(settings: Settings, path: Any) -> Any:

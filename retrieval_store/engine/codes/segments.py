@@ -5,8 +5,9 @@ slots each. One that is full is immutable, and comes into a derived file, writte
 that does maintenance and mapped by all. The vectors behind the last full one, the *tail*, are coded
 in memory. What isn't coded yet, or any more, is searched as floats, with the same result.
 
-A collection that is small has no codes, since floats are as fast there; thousands of small ones
-have no files for them. Nor has any where the compiled part is missing.
+A collection that is small has no codes (`planner.is_worth_codes`), since floats are as fast there;
+thousands of small ones have no files for them, and for them this module isn't loaded. Nor has any
+collection codes where the compiled part is missing.
 """
 
 import os
@@ -36,8 +37,6 @@ from retrieval_store.engine.storage.files import Label
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DamagedError, StorageError
 from retrieval_store.indexes.codes import (
-    LEAST_DIMENSIONS,
-    MOST_DIMENSIONS,
     Codes,
     Frame,
     best_frame,
@@ -46,8 +45,6 @@ from retrieval_store.indexes.codes import (
     room_for,
     serves,
 )
-from retrieval_store.indexes.exact import BY_PRODUCTS
-from retrieval_store.indexes.native.library import kernel
 from retrieval_store.indexes.scan import Pieces
 
 if TYPE_CHECKING:
@@ -56,7 +53,6 @@ if TYPE_CHECKING:
 SEGMENT = 16_384  # slots
 LONGEST_NUMBER = 18  # digits
 FILE_SEGMENTS = 8  # in a file at most: each takes a descriptor, of which there may be few
-WORTH_CELLS = 500_000  # numbers: fewer are searched as fast as they are
 LEAST_CELLS = 32_768  # numbers, of vectors without codes: fewer are left for later
 HARD_AFTER = 3  # queries whose candidates were too many, and no others: then codes are no help …
 TRY_AGAIN = 256  # … until so many have been answered without
@@ -101,17 +97,16 @@ class Coded:
         ranges.append(np.arange(at, slots))
         return np.concatenate(ranges)
 
+    def uncoded(self, space: SpaceState) -> int:
+        """How many vectors of points have no code; those of dead slots need none."""
+        slots = space.space.slots
+        if not self.count:
+            return slots - space.dead
+        lacking = self.lacking(slots)
+        return int(np.count_nonzero(space.row_of_slot[lacking] >= 0)) if len(lacking) else 0
+
 
 NOTHING_CODED = Coded((), None, 0, 0)
-
-
-def uncoded(coded: Coded, space: SpaceState) -> int:
-    """How many vectors of points have no code; those of dead slots need none."""
-    slots = space.space.slots
-    if not coded.count:
-        return slots - space.dead
-    lacking = coded.lacking(slots)
-    return int(np.count_nonzero(space.row_of_slot[lacking] >= 0)) if len(lacking) else 0
 
 
 _log = log_of("files")
@@ -140,11 +135,6 @@ class SpaceCodes:
         self._useless: set[DerivedFile] = set()
         self._verified: set[DerivedFile] = set()  # they may be let go of and mapped again
         self._strikes = self._spared = 0
-
-    def worth(self, slots: int) -> bool:
-        """Whether so many vectors should have codes."""
-        dimension, metric = self._space.dimension or 0, self._space.metric
-        return not self.closed and is_worth_codes(slots, dimension, metric)
 
     def key_of(self, number: int) -> str:
         """Under which a file is recorded."""
@@ -391,9 +381,3 @@ def number_of(file: DerivedFile) -> int:
     name = file.key.rpartition(".")[2]
     number = int(name) if len(name) < LONGEST_NUMBER and name.isdecimal() else -1
     return number if str(number) == name else -1
-
-
-def is_worth_codes(slots: int, dimension: int, metric: Metric) -> bool:
-    """Whether so many vectors should have codes, where there is what makes and reads them."""
-    fits = metric in BY_PRODUCTS and LEAST_DIMENSIONS <= dimension <= MOST_DIMENSIONS
-    return fits and slots * dimension >= WORTH_CELLS and kernel() is not None

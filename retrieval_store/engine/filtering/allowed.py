@@ -8,7 +8,7 @@ sequentially.
 
 import threading
 from collections.abc import Hashable, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import orjson
@@ -19,7 +19,9 @@ from retrieval_store.engine.state.state import SpaceState, State
 from retrieval_store.filters.nested import walk
 from retrieval_store.filters.nodes import NODES, Expression, HasId
 from retrieval_store.indexes.native.library import BLOCK
-from retrieval_store.indexes.scan import Bits
+
+if TYPE_CHECKING:
+    from retrieval_store.indexes.scan import Bits
 
 FEW = 16  # up to so many changed rows are checked for whether copies of vectors can be kept
 Key: TypeAlias = tuple[tuple[type, ...], bytes]
@@ -70,7 +72,7 @@ class FilterResult:
             self._slots[name] = slots
         return self._slots[name]
 
-    def bits(self, space: SpaceState, stop: int) -> Bits:
+    def bits(self, space: SpaceState, stop: int) -> "Bits":
         """A bit for each slot below `stop`, and for the rest of the last word, 32 to a number: 1
         for vectors of allowed points, 0 for others, dead slots and slots newer than the state."""
         name, words = space.space.name, -(-stop // BLOCK)

@@ -1,10 +1,11 @@
-"""What all search methods share: the caches kept between calls (`Caches`), one call
-(`SearchContext`), and its record for `explain` and spans (`Trace`)."""
+"""What all search methods share: the vector spaces that are open (`OpenSpace`) and the other caches
+kept between calls (`Caches`), one call (`SearchContext`), and its record for `explain` and spans
+(`Trace`)."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -12,7 +13,6 @@ from retrieval_store.answering import leaves as answering
 from retrieval_store.base.arrays import Floats, Ints, Matrix
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import Attributes
-from retrieval_store.engine.codes.segments import SpaceCodes
 from retrieval_store.engine.filtering.allowed import FilterResult
 from retrieval_store.engine.filtering.kept import KeptFilters
 from retrieval_store.engine.nearest.indexing import SpaceIndex
@@ -21,20 +21,95 @@ from retrieval_store.engine.state.budget import BUDGET
 from retrieval_store.engine.state.layers import LayerCache
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.state.view import View
-from retrieval_store.indexes.exact import Norms, exact_distances, length_of, nearest
+from retrieval_store.engine.storage.vectors import Vectors
+from retrieval_store.indexes.exact import (
+    Norms,
+    exact_distances,
+    is_safe_length,
+    length_of,
+    nearest,
+)
 from retrieval_store.indexes.sought import Decided, decided
+
+if TYPE_CHECKING:
+    from retrieval_store.engine.codes.segments import SpaceCodes
 
 UNCODED = 8  # one vector without a code costs as much as so many that the index lacks
 
 
+class OpenSpace:
+    """One dense vector space in one generation, as this process has it open. make_codes: returns
+    the space's codes, none yet, when they are first asked for: most spaces are too small for codes,
+    and nothing of what handles them is loaded then."""
+
+    def __init__(
+        self, vectors: Vectors, index: SpaceIndex, make_codes: "Callable[[], SpaceCodes]"
+    ) -> None:
+        self.vectors, self.index, self._make_codes = vectors, index, make_codes
+        self._closed = False
+        self._made: dict[str, SpaceCodes] = {}  # one at most
+
+    @property
+    def codes(self) -> "SpaceCodes":
+        """The codes of the space, which are closed once the space was let go of."""
+        held = self._made.get("codes")
+        if held is None:
+            held = self._made.setdefault("codes", self._make_codes())  # two threads may be at it
+            if self._closed:
+                held.close()
+        return held
+
+    @property
+    def codes_at_hand(self) -> "SpaceCodes | None":
+        """The same; None where they were never asked for."""
+        return self._made.get("codes")
+
+    @property
+    def has_something_to_save(self) -> bool:
+        """Whether the index or the codes have grown since they were saved."""
+        codes = self.codes_at_hand
+        grown = self.index.covered > self.index.saved
+        return grown or (codes is not None and bool(codes.unsaved(True)))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in use."""
+        return self.vectors.nbytes + self.index.nbytes + self.codes_nbytes
+
+    @property
+    def codes_nbytes(self) -> int:
+        """Bytes of memory in use for codes."""
+        codes = self.codes_at_hand
+        return 0 if codes is None else codes.nbytes
+
+    @property
+    def descriptors(self) -> int:
+        """How many file descriptors the open files take."""
+        codes = self.codes_at_hand
+        return 1 + (0 if codes is None else codes.files)
+
+    def close_idle(self) -> None:
+        """Close files; they are opened again when they are needed."""
+        self.vectors.close()
+        for codes in list(self._made.values()):
+            codes.close_idle()
+
+    def let_go(self) -> None:
+        """Let go of the index and the codes for good; searches under way keep what they use, and
+        the vectors."""
+        self.index.close()
+        self._closed = True
+        for codes in list(self._made.values()):
+            codes.close()
+
+
 @dataclass(frozen=True, slots=True)
 class Caches(KeptFilters):
-    """All caches kept beside a state. indexes, codes: of the dense spaces, by name, in one
-    generation; several: the vectors of multivector spaces, by the numbers of the spaces, valid for
-    all states that number their rows alike."""
+    """All caches kept beside a state. spaces: the dense spaces, by name, in one generation, with
+    their indexes and codes; several: the vectors of multivector spaces, by the numbers of the
+    spaces, valid for all states that number their rows alike."""
 
-    indexes: Mapping[str, SpaceIndex]
-    codes: Mapping[str, SpaceCodes]
+    spaces: Mapping[str, OpenSpace]
     several: LayerCache
 
 
@@ -117,6 +192,7 @@ class Trace(answering.Trace):
 
 Neighbors: TypeAlias = tuple[Ints, Floats]  # rows and distances, nearest first
 MOST_TOGETHER = 16  # what is copied together for one filter may take this part of the budget
+BESIDES = 32  # bytes that are stored with a code
 MANY, MANY_FOR_EACH = 256, 4  # more slots than these (or per k) are searched in float32 first
 
 
@@ -149,7 +225,20 @@ class SearchContext:
             self._lengths = [length_of(vector) for vector in self.vectors]
         return self._lengths
 
-    def may_keep(self, row_bytes: int) -> bool:
+    def can_use_codes(self, i: int) -> bool:
+        """Whether codes can bound the scores for the i-th query vector."""
+        length = self.lengths[i]
+        return is_safe_length(length) and (length > 0 or self.metric == "l2")
+
+    def may_keep_floats(self) -> bool:
+        """Whether to keep a copy of the allowed points' vectors, stored together."""
+        return self._may_keep(4 * self.dimension)
+
+    def may_keep_codes(self) -> bool:
+        """Whether to keep a copy of the allowed points' codes, stored together."""
+        return self._may_keep(self.dimension + BESIDES)
+
+    def _may_keep(self, row_bytes: int) -> bool:
         """Whether to keep a copy of the allowed points' vectors or codes, of `row_bytes` each: only
         if the filter has been used before, and the copy fits its part of the budget."""
         allowed = self.allowed

@@ -20,9 +20,8 @@ import apsw
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.metrics import Metric
-from retrieval_store.engine.codes.segments import is_worth_codes
 from retrieval_store.engine.concurrency import FifoLock, SharedLock, unforkable
-from retrieval_store.engine.nearest.planner import gains_by_an_index
+from retrieval_store.engine.nearest.planner import gains_by_an_index, is_worth_codes
 from retrieval_store.engine.storage.derived import (
     DerivedFile,
     find,

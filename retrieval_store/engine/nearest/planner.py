@@ -19,7 +19,9 @@ import math
 from typing import Literal, NamedTuple, TypeAlias
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.indexes.native.library import kernel
+from retrieval_store.base.metrics import Metric
+from retrieval_store.indexes.exact import BY_PRODUCTS
+from retrieval_store.indexes.native.library import MOST_DIMENSIONS, kernel
 
 Method: TypeAlias = Literal["nothing matches", "exact", "codes", "over-fetch"]
 METHODS: tuple[Method, ...] = ("exact", "codes", "over-fetch")
@@ -37,6 +39,8 @@ STRAY_ROW, FAR_ROW, FAR_BYTES = 1e-2, 3e-2, 16_000_000
 PASS, PASS_ROW, PASS_NUMBER = 25.0, 1e-3, 1e-5
 ROW_BYTES, NUMBER_BYTES, BYTE, CACHED_BYTES = 16, 0.5, 5e-5, 32_000_000
 BLOCK = 32  # rows that are scanned together
+CODED_CELLS = 500_000  # numbers of all vectors: fewer are searched as fast without codes
+LEAST_DIMENSIONS = 20  # below, a pass over floats is as quick
 FEW_OF_ALL = 16  # codes are used if k is at most one in so many; else too many candidates are left
 # A candidate of an index: a fixed cost, and a cost per number of its vector.
 CANDIDATE, CANDIDATE_CELL = 1.6, 2.5e-3
@@ -95,6 +99,12 @@ def choose(at: CostInputs, wider: int = 1) -> Plan:
         if _gains(costs["over-fetch"], costs[best]):
             best = "over-fetch"
     return Plan(best, ef if best == "over-fetch" else 0, costs)
+
+
+def is_worth_codes(slots: int, dimension: int, metric: Metric) -> bool:
+    """Whether so many vectors should have codes, where there is what makes and reads them."""
+    fits = metric in BY_PRODUCTS and LEAST_DIMENSIONS <= dimension <= MOST_DIMENSIONS
+    return fits and slots * dimension >= CODED_CELLS and kernel() is not None
 
 
 def gains_by_an_index(slots: int, dimension: int, coded: bool) -> bool:

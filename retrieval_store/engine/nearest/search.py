@@ -1,45 +1,34 @@
 """Search in a dense space: the points nearest to a query vector, among those that a filter
 allows."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from retrieval_store.base import tracing
-from retrieval_store.base.arrays import Matrix
-from retrieval_store.engine.codes.segments import NOTHING_CODED, WORTH_CELLS, Coded, uncoded
 from retrieval_store.engine.filtering.selecting import allowed_by
-from retrieval_store.engine.nearest.context import (
-    Neighbors,
-    SearchContext,
-    SearchView,
-    Trace,
-    in_order,
-)
-from retrieval_store.engine.nearest.indexing import FRESH_CELLS, SpaceIndex, is_worth_an_index
-from retrieval_store.engine.nearest.methods import (
-    PackedCodes,
-    PackedFloats,
-    UselessError,
-    by_codes,
-    by_floats,
-    can_use_codes,
-    may_keep_codes,
-    over_fetch,
-)
+from retrieval_store.engine.nearest.by_floats import KeptPass, PackedFloats, by_floats
+from retrieval_store.engine.nearest.context import Neighbors, SearchContext, SearchView, Trace
+from retrieval_store.engine.nearest.indexing import FRESH_CELLS, is_worth_an_index
 from retrieval_store.engine.nearest.planner import (
+    CODED_CELLS,
     WIDER,
     CostInputs,
     Plan,
     choose,
     index_cost,
+    is_worth_codes,
 )
-from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.errors import DimensionMismatchError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.indexes import VectorIndex
-from retrieval_store.indexes.exact import FloatPass, is_safe_length
+from retrieval_store.indexes.exact import is_safe_length
 from retrieval_store.indexes.native.library import REMEDY, kernel
 from retrieval_store.interface.questions import Near
 from retrieval_store.interface.spaces import index_settings
+
+if TYPE_CHECKING:
+    from retrieval_store.engine.codes.segments import Coded
 
 PLANS_KEPT = 64  # with one filter: then they are made anew
 NO_HELP = "codes told too few vectors apart of late: floats are searched"
@@ -78,45 +67,14 @@ def nearest_rows(
     return found
 
 
-class KeptPass:
-    """A search by a pass over floats, kept with its filter and made ready for the next query, where
-    neither codes nor an index come into question before the state changes."""
-
-    __slots__ = ("_copy", "_floats", "_index", "_slots", "_space")
-
-    def __init__(self, context: SearchContext, index: SpaceIndex) -> None:
-        slots = context.allowed.slots(context.space)
-        together = context.allowed.packed(context.space.space.name)
-        self._space, self._index = context.space, index
-        self._copy, self._slots, matrix = None, None, context.matrix
-        if isinstance(together, PackedFloats):
-            self._copy = matrix = together.rows
-            self._slots, slots = slots, None
-        self._floats = FloatPass(matrix, context.metric, context.k, slots)
-
-    def serves(self, view: SearchView, space: SpaceState, k: int) -> bool:
-        """Whether it is right for this state and as many hits."""
-        if self._space is not space or self._floats.k != k:
-            return False
-        return view.kept.indexes[space.space.name] is self._index and not self._index.covered
-
-    def nearest(self, vector: Matrix) -> Neighbors:
-        """The rows of the nearest points, all of whose vectors this process has verified."""
-        space = self._space
-        # Which is DamagedError if the file was cut off meanwhile, whatever is searched.
-        matrix = space.vectors.rows(space.space.slots)
-        found = self._floats.nearest(vector, matrix if self._copy is None else self._copy)
-        return in_order(space, self._floats.k, found, self._slots)
-
-
 class _Search:
     """One call. Its queries are answered by the cheapest method; a query for which the index finds
     too few hits, or codes leave too many candidates, is answered by the cheapest other method."""
 
     def __init__(self, context: SearchContext, near: Near) -> None:
         self._context, self._near, self._trace = context, near, context.trace
-        self._index = context.view.kept.indexes[near.space]
-        self._codes = context.view.kept.codes[near.space]
+        self._open = context.view.kept.spaces[near.space]
+        self._index = self._open.index
         self._answers: list[Neighbors | None] = [None] * len(context.vectors)
 
     def run(self) -> list[Neighbors]:
@@ -136,24 +94,27 @@ class _Search:
         """The places of queries without an answer yet."""
         return [i for i, answer in enumerate(self._answers) if answer is None]
 
-    def _at_hand(self) -> Coded:
-        """The codes that may be used; NOTHING_CODED if none."""
-        context, codes = self._context, self._codes
-        if context.slots * context.dimension >= WORTH_CELLS and kernel() is None:
+    def _at_hand(self) -> "Coded | None":
+        """The codes that may be used; None if none."""
+        context = self._context
+        if context.slots * context.dimension >= CODED_CELLS and kernel() is None:
             self._trace.remark(UNCOMPILED)
-        if not codes.worth(context.slots):
-            return NOTHING_CODED
+        if not is_worth_codes(context.slots, context.dimension, context.metric):
+            return None
+        codes = self._open.codes
+        if codes.closed:
+            return None
         codes.load_saved(context.view.connection, context.slots)
         coded = codes.shown()
-        if lacking := uncoded(coded, context.space):
+        if lacking := coded.uncoded(context.space):
             self._note_uncoded(lacking)
         self._trace.lap("codes at hand")
-        if not any(can_use_codes(context, i) for i in range(len(context.vectors))):
-            return NOTHING_CODED
+        if not any(context.can_use_codes(i) for i in range(len(context.vectors))):
+            return None
         if not codes.are_effective():
             self._trace.remark(NO_HELP)
-            return NOTHING_CODED
-        return coded
+            return None
+        return coded if coded.pieces else None
 
     def _note_uncoded(self, vectors: int) -> None:
         cells = vectors * self._context.dimension
@@ -203,7 +164,7 @@ class _Search:
             context.dimension,
             context.k,
             self._lies_together(),
-            self._coded.count_below(context.slots) if self._coded.pieces else 0,
+            0 if self._coded is None else self._coded.count_below(context.slots),
             covered,
             ef,
         )
@@ -215,13 +176,15 @@ class _Search:
         whole = context.allowed.mask is None and not context.space.dead
         if whole:
             return True
-        kept, coded = context.allowed.packed(self._near.space), bool(self._coded.pieces)
-        if kept is not None and isinstance(kept, PackedCodes) == coded:
+        kept, coded = context.allowed.packed(self._near.space), self._coded is not None
+        if kept is not None and isinstance(kept, PackedFloats) != coded:
             return True
-        return may_keep_codes(context) if coded else context.may_keep(4 * context.dimension)
+        return context.may_keep_codes() if coded else context.may_keep_floats()
 
     def _through_index(self, index: VectorIndex, held: int) -> None:
         """Answer, through the index, the queries for which that is cheapest."""
+        from retrieval_store.engine.nearest.over_fetch import UselessError, over_fetch
+
         covered, wider = min(held, self._context.slots), 1
         while left := self._left():
             plan = self._plan(covered, wider)
@@ -242,12 +205,7 @@ class _Search:
             lost = plan.costs[plan.method] - index_cost(self._cost_inputs(0))
             self._index.missed += max(0.0, lost) * len(left)
         if plan.method == "codes":
-            coded = [i for i in left if can_use_codes(self._context, i)]
-            self._trace.note_plan(plan, len(coded))
-            found = by_codes(self._context, self._codes, self._coded, coded)
-            for i, answer in zip(coded, found, strict=True):
-                self._answers[i] = answer
-            self._trace.lap("codes")
+            self._by_codes(plan, left)
             if not (left := self._left()):
                 return
             plan = self._plan(0, without_codes=True)
@@ -260,7 +218,20 @@ class _Search:
     def _keep_pass(self) -> None:
         """Keep the pass over floats for the next query, if that can't be searched otherwise: from
         the second use of a filter on, when its vectors have been copied together."""
-        context, index = self._context, self._index
-        others = index.covered or self._has_index() or self._codes.worth(context.slots)
+        context = self._context
+        by_codes = is_worth_codes(context.slots, context.dimension, context.metric)
+        others = self._index.covered or by_codes or self._has_index()
         if context.allowed.uses > 1 and not others and kernel() is not None:
-            context.allowed.passes[self._near.space] = KeptPass(context, index)
+            context.allowed.passes[self._near.space] = KeptPass(context, self._index)
+
+    def _by_codes(self, plan: Plan, left: list[int]) -> None:
+        """Answer those of the remaining queries that codes can answer."""
+        from retrieval_store.engine.nearest.by_codes import by_codes
+
+        assert self._coded is not None
+        usable = [i for i in left if self._context.can_use_codes(i)]
+        self._trace.note_plan(plan, len(usable))
+        found = by_codes(self._context, self._open.codes, self._coded, usable)
+        for i, answer in zip(usable, found, strict=True):
+            self._answers[i] = answer
+        self._trace.lap("codes")

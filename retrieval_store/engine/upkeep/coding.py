@@ -10,6 +10,8 @@ from retrieval_store.engine.codes.segments import SpaceCodes
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.memory import CachedState
 from retrieval_store.engine.nearest.context import SearchView
+from retrieval_store.engine.nearest.planner import is_worth_codes
+from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.engine.storage.log import Write
@@ -23,10 +25,11 @@ FILES_AT_ONCE = 4  # recorded in one transaction
 def code(points: Access, name: str, progress: Progress) -> None:
     """Let the codes of a space take in the vectors that they lack, from files if there are any."""
     cached = _with_files(points, name)
-    codes, space = cached.kept.codes.get(name), cached.state.spaces.get(name)
-    if codes is None or space is None or not codes.worth(space.space.slots):
+    space = cached.state.spaces.get(name)
+    if space is None or not _should_have_codes(space):
         return
-    if not codes.lacks(space.space.slots):
+    codes = cached.kept.spaces[name].codes
+    if codes.closed or not codes.lacks(space.space.slots):
         return
     try:
         with tracing.span("code", points.name):
@@ -43,19 +46,24 @@ def _with_files(points: Access, name: str) -> CachedState:
     """What is in memory of the collection now, with the codes of all files that there are."""
 
     def look(view: SearchView) -> CachedState:
-        codes = view.kept.codes.get(name)
-        if codes is not None:
-            codes.load_saved(view.connection, view.state.spaces[name].space.slots, newer=True)
+        space = view.state.spaces.get(name)
+        if space is not None and _should_have_codes(space):
+            codes = view.kept.spaces[name].codes
+            codes.load_saved(view.connection, space.space.slots, newer=True)
         return CachedState(view.state, view.kept)
 
     return points.read(look)
+
+
+def _should_have_codes(space: SpaceState) -> bool:
+    return is_worth_codes(space.space.slots, space.space.dimension or 0, space.space.metric)
 
 
 def save_codes(points: Access, name: str, every: bool = False) -> None:
     """Write files of full segments that are in none, where they have grown enough, or of `every`
     one; only the one process that does maintenance may."""
     cached = _with_files(points, name)  # another process may have saved more than this one has
-    codes = cached.kept.codes.get(name)
+    codes = cached.kept.spaces[name].codes_at_hand if name in cached.kept.spaces else None
     if codes is None or points.directory is None:
         return
     unsaved = codes.unsaved(every)

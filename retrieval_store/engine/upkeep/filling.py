@@ -87,8 +87,8 @@ def _tell_of(points: Access, before: int, index: SpaceIndex) -> None:
 
 def _wanted(view: SearchView, name: str) -> SpaceIndex | None:
     """The index of a space, if the space should have one and is large enough to gain from it."""
-    index, space = view.kept.indexes.get(name), view.state.spaces.get(name)
-    if index is None or space is None or not index.wanted:
+    space = view.state.spaces.get(name)
+    if space is None or not (index := view.kept.spaces[name].index).wanted:
         return None
     worth = is_worth_an_index(space.space.slots, space.space.dimension or 0, space.space.metric)
     return index if worth or index.covered else None

@@ -47,9 +47,9 @@ def save_index(points: Access, name: str, growth: float) -> None:
     """Save the index of a space if it has grown by more than this share since; only the one process
     that does maintenance may."""
     cached = points.cached()
-    index = cached.kept.indexes.get(name)
-    if index is None or points.directory is None:
+    if name not in cached.kept.spaces or points.directory is None:
         return
+    index = cached.kept.spaces[name].index
     save = partial(_save_grown, points, points.directory, index, cached.state.head.seq, growth)
     if index.filling.take(save):
         sweep(points)

@@ -145,7 +145,7 @@ def _comparisons(
     indexes = {
         index.key: partial(refuse_false_index, directory, space, index)
         for space in sound
-        if (index := view.kept.indexes[space.space.name]).wanted
+        if (index := view.kept.spaces[space.space.name].index).wanted
     }
     columns = {
         made.key: partial(refuse_false_column, view)
@@ -155,7 +155,7 @@ def _comparisons(
 
 
 def _of_codes(view: SearchView, directory: Path, sound: list[SpaceState]) -> dict[str, Comparison]:
-    every = [(space, view.kept.codes[space.space.name]) for space in sound]
+    every = [(space, view.kept.spaces[space.space.name].codes) for space in sound]
     return {
         codes.key_of(number): partial(refuse_false_codes, directory, space, codes, number)
         for space, codes in every

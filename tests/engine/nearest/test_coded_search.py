@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.engine.codes import segments
-from retrieval_store.engine.nearest import methods as ways
-from retrieval_store.engine.nearest import search
+from retrieval_store.engine.nearest import by_codes as ways
+from retrieval_store.engine.nearest import planner, search
 from retrieval_store.engine.upkeep import background
 from retrieval_store.engine.upkeep.coding import code
 from retrieval_store.errors import StorageError
@@ -131,7 +130,7 @@ def test_filters_are_exact_the_first_time_and_when_they_come_again(client, share
 
 def test_a_filter_used_before_there_were_codes_has_its_codes_kept_too(client, monkeypatch):
     with monkeypatch.context() as without:
-        without.setattr(segments, "WORTH_CELLS", 10**12)
+        without.setattr(planner, "CODED_CELLS", 10**12)
         things = populated(client)
         where = {"n": {"$lt": 300}}
         allowed = [str(i) for i in range(300)]
@@ -196,7 +195,7 @@ def test_whole_segments_are_files_that_the_next_process_uses(tmp_path):
 
 
 def test_small_collections_have_no_codes(tmp_path, monkeypatch):
-    monkeypatch.setattr(segments, "WORTH_CELLS", 500_000)
+    monkeypatch.setattr(planner, "CODED_CELLS", 500_000)
     with retrieval_store.Client(tmp_path) as client:
         things = populated(client)
         things.optimize()
@@ -286,7 +285,7 @@ def test_codes_that_are_let_go_meanwhile_are_not_saved_as_nothing(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         things = populated(client)
         things.optimize()
-        codes = things._backend.points.access.cached().kept.codes[""]
+        codes = things._backend.points.access.cached().kept.spaces[""].codes
         codes.close()
         with pytest.raises(StorageError, match="closed before"):
             codes.write(0, tmp_path / "empty")
@@ -294,7 +293,7 @@ def test_codes_that_are_let_go_meanwhile_are_not_saved_as_nothing(tmp_path):
 
 def test_a_store_without_codes_answers_at_once_and_gains_them(tmp_path, monkeypatch):
     with monkeypatch.context() as before:
-        before.setattr(segments, "WORTH_CELLS", 10**12)
+        before.setattr(planner, "CODED_CELLS", 10**12)
         with retrieval_store.Client(tmp_path) as client:
             populated(client).optimize()
     assert not code_files(tmp_path)
@@ -348,7 +347,7 @@ def test_verify_finds_codes_that_prove_what_is_false(tmp_path):
 
 
 def test_vectors_that_codes_cannot_tell_apart_are_searched_as_they_are(client, monkeypatch):
-    monkeypatch.setattr("retrieval_store.engine.nearest.methods.MOST_SHARE", 16)
+    monkeypatch.setattr("retrieval_store.engine.nearest.by_codes.MOST_SHARE", 16)
     monkeypatch.setattr("retrieval_store.indexes.sought.LEAST_MOST", 1)
     things = populated(client, 50)
     things.add(ids=[f"same {i}" for i in range(900)], embeddings=[cloud(1, 5)[0]] * 900)

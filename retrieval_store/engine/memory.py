@@ -203,6 +203,9 @@ class Memory:
         with self._advancing:
             if self._maps_state:
                 self._cached = None
+            elif self._cached is not None:
+                for cache in _with_files(self._cached.kept):
+                    cache.unmap()
         for space in list(self._spaces.values()):
             space.vectors.close()
             space.codes.close_idle()
@@ -226,7 +229,10 @@ class Memory:
     def descriptors(self) -> int:
         """How many file descriptors the open files take."""
         spaces = list(self._spaces.values())
-        return self._maps_state + sum(1 + space.codes.files for space in spaces)
+        cached = self._cached
+        held = () if cached is None else _with_files(cached.kept)
+        mapped = self._maps_state + sum(cache.files for cache in held)
+        return mapped + sum(1 + space.codes.files for space in spaces)
 
     @property
     def _maps_state(self) -> bool:
@@ -273,6 +279,11 @@ def caches_after(kept: Caches, seq: int, changed: Changed, held: Mapping[str, Op
     indexes, codes = _of_spaces(held)
     measures = after(kept.measures, changed.listed)
     return replace(kept, measures=measures, indexes=indexes, codes=codes)
+
+
+def _with_files(kept: Caches) -> tuple[LayerCache, ...]:
+    """The caches whose layers may lie in mapped files."""
+    return kept.lists, kept.columns
 
 
 def _of_spaces(

@@ -69,6 +69,15 @@ from retrieval_store.interface.points import (
 )
 
 
+_CHANGE_BLOCK = """
+    UPDATE blocks SET checksum = ?, owners = ? WHERE space = ? AND generation = ? AND block = ?
+"""
+_ADD_BLOCK = """
+    INSERT OR REPLACE INTO blocks (checksum, owners, space, generation, block)
+    VALUES (?, ?, ?, ?, ?)
+"""
+
+
 class Known(Protocol):
     """What an operation needs to know about points, as the operations before it have left them."""
 
@@ -411,9 +420,12 @@ def append_rows(write: Write, space: Space, generation: int, rows: Stored, owner
     records = []
     for block, start, stop, total in checksums_after(space.slots, rows, checksum):
         blob = last_owners + owners[start:stop].astype("<i8").tobytes()
-        records.append((space.number, generation, block, total, blob))
+        records.append((total, blob, space.number, generation, block))
         last_owners = b""
-    write.connection.executemany("INSERT OR REPLACE INTO blocks VALUES (?, ?, ?, ?, ?)", records)
+    if space.slots % block_rows:  # replaced, it would change the table's index too
+        write.connection.execute(_CHANGE_BLOCK, records.pop(0))
+    if records:
+        write.connection.executemany(_ADD_BLOCK, records)
     return replace(space, slots=space.slots + len(rows))
 
 

@@ -1,23 +1,7 @@
 """Databases as pools of connections, each lent to one thread at a time, by calling back.
 
-What a call of `use` holds, from the outside in, and what happens to it there. Each is held by a
-`with` or `finally` in the frame of one function (see `concurrency` for why):
-
-| state                | held                      | Ctrl-C, or an error    | another thread forks | `close`         |
-|----------------------|---------------------------|------------------------|----------------------|-----------------|
-| before `unforkable`  | nothing                   | leaves nothing         | goes on; connections | raises the      |
-|                      |                           |                        | are closed before    | reason          |
-| in `_lend`           | the thread's own lock     | `with` lets it go      | waits                | the same        |
-| connection taken     | the lease, in `_lent`     | `finally` gives it     | waits                | it is closed    |
-|                      |                           | back; if that is cut   |                      | when it is      |
-|                      |                           | short, the next use    |                      | given back      |
-|                      |                           | closes it              |                      |                 |
-| in a transaction     | the transaction, by       | `with` rolls it back   | waits                | the same        |
-|                      | `with` on the connection  |                        |                      |                 |
-| in `work`            | what `work` itself holds  | comes out; errors of   | waits                | the same        |
-|                      |                           | SQLite come out as ours|                      |                 |
-
-A fork from within `work` itself closes all other connections, and the child gives none back.
+What a call of `use` holds at each moment, and what an interrupt, a fork and `close` do to it there,
+is a table in ARCHITECTURE.md.
 """
 
 import os

@@ -68,7 +68,6 @@ from retrieval_store.interface.points import (
     merged,
 )
 
-
 _CHANGE_BLOCK = """
     UPDATE blocks SET checksum = ?, owners = ? WHERE space = ? AND generation = ? AND block = ?
 """

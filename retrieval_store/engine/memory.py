@@ -193,6 +193,9 @@ class Memory:
         with self._advancing:
             if self._maps_state:
                 self._cached = None
+            elif self._cached is not None:
+                for cache in _with_files(self._cached.kept):
+                    cache.unmap()
         for space in list(self._spaces.values()):
             space.close_idle()
 
@@ -215,7 +218,10 @@ class Memory:
     def descriptors(self) -> int:
         """How many file descriptors the open files take."""
         spaces = list(self._spaces.values())
-        return self._maps_state + sum(space.descriptors for space in spaces)
+        cached = self._cached
+        held = () if cached is None else _with_files(cached.kept)
+        mapped = self._maps_state + sum(cache.files for cache in held)
+        return mapped + sum(space.descriptors for space in spaces)
 
     @property
     def _maps_state(self) -> bool:
@@ -259,6 +265,11 @@ def caches_after(kept: Caches, seq: int, changed: Changed, held: Mapping[str, Op
         cache.note(seq, changed.listed)
     measures = after(kept.measures, changed.listed)
     return replace(kept, measures=measures, spaces=held)
+
+
+def _with_files(kept: Caches) -> tuple[LayerCache, ...]:
+    """The caches whose layers may lie in mapped files."""
+    return kept.lists, kept.columns
 
 
 def _codes_of(space: Space, generation: int, directory: Path | None, label: Label) -> "SpaceCodes":

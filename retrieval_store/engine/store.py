@@ -265,7 +265,8 @@ class Store:
 
     def resolved(self, name: str) -> CollectionRecord:
         """The collection of this name, or that an alias of this name leads to; NotFoundError."""
-        return self._read(lambda entries: entries.resolved(name))
+        found = self._catalog.at_once(name)
+        return found or self._read(lambda entries: entries.resolved(name))
 
     def aliases(self) -> dict[str, str]:
         """The name of the collection that each alias leads to, in the order of aliases."""

@@ -47,7 +47,6 @@ from retrieval_store.indexes.native.library import (
     DISTANCES,
     FLOAT_SCAN,
     METRIC_NUMBERS,
-    Kernel,
     address,
     kernel,
     record,
@@ -137,60 +136,52 @@ def nearest(
     """
     compiled = kernel()
     if compiled is not None and (metric == "l1" or len(queries) < MANY_QUERIES):
-        found = []
-        for query in queries:
-            by_pass = _by_pass(compiled, query, matrix, metric, k, slots)
-            if by_pass is None:
-                by_pass = _closest(query, length_of(query), matrix, slots, metric, k)
-            found.append(by_pass)
-        return found
+        one_pass = FloatPass(matrix, metric, k, slots)
+        return [one_pass.nearest(query, matrix) for query in queries]
     lengths = [length_of(query) for query in queries]
     if metric == "l1":
         return [*_nearest_by_differences(queries, lengths, matrix, norms(), k, slots)]
     return [*_nearest_by_products(queries, lengths, matrix, norms(), metric, k, slots)]
 
 
-def _by_pass(
-    compiled: Kernel,
-    query: Matrix,
-    matrix: Stored,
-    metric: Metric,
-    k: int,
-    slots: Ints | None,
-) -> Decided | None:
-    """The k nearest by the compiled function; None where it can't bound its errors, or where there
-    would be more candidates than one in MOST_SHARE, so that the pass saves too little."""
-    count, dimension = (len(matrix) if slots is None else len(slots)), matrix.shape[1]
-    if not 0 < k < count:
-        return None
-    most = min(count, most_left(count, MOST_SHARE, k))
-    wide = 4 * dimension + 4 * (dimension % 2)  # in whole words
-    sought = Sought.of(1, k, most, FLOAT_SCAN.size + 2 * wide)
-    at_query, slots = sought.room_offset + FLOAT_SCAN.size, _in_one_piece(slots)
-    sought.put_vector(at_query, query)
-    own = sought.at + at_query, sought.at + at_query + wide
-    what = (
-        len(matrix),
-        count,
-        dimension,
-        DATATYPES[matrix.dtype.char],
-        METRIC_NUMBERS[metric],
-        0,
-        CALL_NUMBERS,
-    )
-    sought.put(
-        FLOAT_SCAN,
-        sought.room_offset,
-        address(matrix),
-        address(slots),
-        *own,
-        sought.at,
-        *what,
-        0.0,
-    )
-    found = sought.decided(0) if compiled.scan_floats(sought.room_at) else None
-    sought.let_go()
-    return found
+class FloatPass:
+    """A compiled pass over the same rows for any number of queries, one at a time, in any number of
+    threads. The arguments are those of `nearest`; the matrix itself isn't kept."""
+
+    def __init__(self, matrix: Stored, metric: Metric, k: int, slots: Ints | None) -> None:
+        self._metric, self.k = metric, k
+        self._slots = _in_one_piece(slots)
+        count, dimension = (len(matrix) if slots is None else len(slots)), matrix.shape[1]
+        self._selects = 0 < k < count
+        self._most = min(count, most_left(count, MOST_SHARE, k))
+        self._wide = 4 * dimension + 4 * (dimension % 2)  # in whole words
+        self._at_slots = address(self._slots)
+        kinds = DATATYPES[matrix.dtype.char], METRIC_NUMBERS[metric]
+        self._what = len(matrix), count, dimension, *kinds, 0, CALL_NUMBERS, 0.0
+
+    def nearest(self, query: Matrix, matrix: Stored) -> Decided:
+        """The k nearest rows, and all that tie with the k-th. matrix: the same as at first, but it
+        may lie elsewhere."""
+        found = self._by_pass(query, matrix) if self._selects else None
+        if found is None:
+            length = length_of(query)
+            return _closest(query, length, matrix, self._slots, self._metric, self.k)
+        return found
+
+    def _by_pass(self, query: Matrix, matrix: Stored) -> Decided | None:
+        """None where errors can't be bounded, or where there would be more candidates than one in
+        MOST_SHARE, so that the pass saves too little."""
+        compiled = kernel()
+        assert compiled is not None
+        sought = Sought.of(1, self.k, self._most, FLOAT_SCAN.size + 2 * self._wide)
+        offset = sought.room_offset + FLOAT_SCAN.size
+        sought.put_vector(offset, query)
+        at = sought.at + offset
+        where = address(matrix), self._at_slots, at, at + self._wide, sought.at
+        sought.put(FLOAT_SCAN, sought.room_offset, *where, *self._what)
+        found = sought.decided(0) if compiled.scan_floats(sought.room_at) else None
+        sought.let_go()
+        return found
 
 
 def _nearest_by_products(

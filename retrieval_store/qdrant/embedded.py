@@ -4,7 +4,7 @@ Each method names what it needs and hands it on: collections are in `collections
 `points`. What a server refuses is refused here, and nothing is written then.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from typing import IO, Any
 
@@ -18,7 +18,12 @@ from retrieval_store.places import Session, embedded_store
 from retrieval_store.qdrant import snapshots
 from retrieval_store.qdrant.collections import managing
 from retrieval_store.qdrant.collections.opened import Collections, Opened, check_shard_key
-from retrieval_store.qdrant.collections.rates import cost_of_filter, cost_of_query, spend
+from retrieval_store.qdrant.collections.rates import (
+    cost_of_filter,
+    cost_of_queries,
+    cost_of_query,
+    spend,
+)
 from retrieval_store.qdrant.collections.reports import collection_info
 from retrieval_store.qdrant.collections.strict import check_timeout
 from retrieval_store.qdrant.points import reading, writing
@@ -66,13 +71,18 @@ class Embedded(QdrantBase):
         return opened
 
     def _reading(
-        self, collection_name: str, timeout: int | None, asked: dict[str, Any], cost: int = 1
+        self,
+        collection_name: str,
+        timeout: int | None,
+        asked: dict[str, Any],
+        cost_of: Callable[[Any], int] = cost_of_filter,
+        given: Any = None,
     ) -> Opened:
-        """The collection for a call that reads. asked: its further arguments; cost: for how many
-        reads it counts."""
+        """The collection for a call that reads. asked: its further arguments; cost_of: returns for
+        how many reads it counts, called with `given` where their rate is limited."""
         opened = self._opened(collection_name, timeout)
         check_shard_key(asked.get("shard_key_selector"))
-        spend(opened, "read", cost)
+        spend(opened, "read", cost_of, given)
         return opened
 
     def _writing(self, collection_name: str, timeout: int | None, asked: dict[str, Any]) -> Opened:
@@ -343,7 +353,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> list[models.Record]:
-        opened = self._reading(collection_name, timeout, kwargs, len(ids))
+        opened = self._reading(collection_name, timeout, kwargs, len, ids)
         return reading.retrieve(opened, ids, with_payload, with_vectors)
 
     def scroll(
@@ -358,7 +368,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> tuple[list[models.Record], Any]:
-        opened = self._reading(collection_name, timeout, kwargs, cost_of_filter(scroll_filter))
+        opened = self._reading(collection_name, timeout, kwargs, cost_of_filter, scroll_filter)
         return reading.scroll(
             opened, scroll_filter, limit, order_by, offset, with_payload, with_vectors
         )
@@ -371,7 +381,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.CountResult:
-        opened = self._reading(collection_name, timeout, kwargs, cost_of_filter(count_filter))
+        opened = self._reading(collection_name, timeout, kwargs, cost_of_filter, count_filter)
         return reading.count(opened, count_filter, exact)
 
     def facet(
@@ -384,7 +394,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.FacetResponse:
-        opened = self._reading(collection_name, timeout, kwargs, cost_of_filter(facet_filter))
+        opened = self._reading(collection_name, timeout, kwargs, cost_of_filter, facet_filter)
         return reading.facet(opened, key, facet_filter, limit, exact)
 
     def query_points(
@@ -415,7 +425,7 @@ class Embedded(QdrantBase):
             score_threshold=score_threshold,
             lookup_from=lookup_from,
         )
-        opened = self._reading(collection_name, timeout, kwargs, cost_of_query(request))
+        opened = self._reading(collection_name, timeout, kwargs, cost_of_query, request)
         selection = reading.Selection(opened, with_payload, with_vectors)
         return answers.query(self._collections, opened, request, selection)
 
@@ -426,10 +436,9 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> list[rest.QueryResponse]:
-        cost = sum(map(cost_of_query, requests))
         for request in requests:
             check_shard_key(request.shard_key)
-        opened = self._reading(collection_name, timeout, kwargs, cost)
+        opened = self._reading(collection_name, timeout, kwargs, cost_of_queries, requests)
         return answers.query_batch(self._collections, opened, requests)
 
     def query_points_groups(
@@ -462,7 +471,7 @@ class Embedded(QdrantBase):
             score_threshold=score_threshold,
             lookup_from=lookup_from,
         )
-        opened = self._reading(collection_name, timeout, kwargs, cost_of_query(request))
+        opened = self._reading(collection_name, timeout, kwargs, cost_of_query, request)
         selection = reading.Selection(opened, with_payload, with_vectors)
         return answers.query_groups(
             self._collections,
@@ -485,7 +494,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.SearchMatrixPairsResponse:
-        opened = self._reading(collection_name, timeout, kwargs, cost_of_filter(query_filter))
+        opened = self._reading(collection_name, timeout, kwargs, cost_of_filter, query_filter)
         return answers.as_pairs(answers.matrix(opened, query_filter, sample, limit, using))
 
     def search_matrix_offsets(
@@ -498,7 +507,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.SearchMatrixOffsetsResponse:
-        opened = self._reading(collection_name, timeout, kwargs, cost_of_filter(query_filter))
+        opened = self._reading(collection_name, timeout, kwargs, cost_of_filter, query_filter)
         return answers.as_offsets(answers.matrix(opened, query_filter, sample, limit, using))
 
     # Snapshots

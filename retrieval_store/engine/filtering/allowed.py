@@ -17,7 +17,7 @@ from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.engine.state.layers import NOTHING_STALE, LayerCache, Layers
 from retrieval_store.engine.state.state import SpaceState, State
 from retrieval_store.filters.nested import walk
-from retrieval_store.filters.nodes import NODES, Expression
+from retrieval_store.filters.nodes import NODES, Expression, HasId
 from retrieval_store.indexes.native.library import BLOCK
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ class FilterResult:
     """The points that a filter allows, in one state.
 
     mask: (rows,) bool, None when there is no filter; count: how many points are allowed; key: of
-    the filter, see `key_of`; uses: how often the cached result was used again.
+    the filter, see `key_of`; uses: how often the cached result was used again;
+    plans: how points were searched for under this filter, by all that this depends on; passes: the
+    last search in each vector space, made ready to be done again.
     """
 
     rows = NOTHING_STALE  # results of filters are never merged
@@ -53,6 +55,7 @@ class FilterResult:
         self._bits: dict[str, Bits] = {}
         self._packed: dict[str, Packed] = {}
         self.plans: dict[Hashable, Any] = {}
+        self.passes: dict[str, Any] = {}
 
     def slots(self, space: SpaceState) -> Ints | None:
         """The slots of allowed points that have a vector in the space, in the order of rows; None
@@ -170,12 +173,22 @@ class AllowedCache:
 
 def key_of(expression: Expression | None) -> Key | None:
     """The cache key of a filter: the types and contents of its nodes. (Contents alone won't do, as
-    True equals 1 in Python but not in a filter.) None for a filter that can't be a key, or that has
-    nodes of the user's own classes, which may hold anything."""
+    True equals 1 in Python but not in a filter.) None for a filter that can't be a key; that has
+    nodes of the user's own classes, which may hold anything; or that names points by how integers
+    are shown, of which a point fulfils it or not as another one comes or goes."""
     if expression is None:
         return (), b""
-    types = tuple(map(type, walk(expression, within=True)))
+    nodes = [*walk(expression, within=True)]
+    types = tuple(map(type, nodes))
+    if not NODES.issuperset(types) or (HasId in types and any(map(_may_mean_integers, nodes))):
+        return None
     try:
-        return (types, orjson.dumps(expression)) if NODES.issuperset(types) else None
+        return types, orjson.dumps(expression)
     except TypeError:
         return None
+
+
+def _may_mean_integers(node: Expression) -> bool:
+    if not isinstance(node, HasId) or not node.are_shown:
+        return False
+    return any(str(one).isdigit() for one in node.ids)

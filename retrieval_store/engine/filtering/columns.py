@@ -11,7 +11,7 @@ import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints
-from retrieval_store.engine.filtering.column_files import Values, saved
+from retrieval_store.engine.filtering.column_files import saved
 from retrieval_store.engine.filtering.kept import KEYS_NOTED, FilterView
 from retrieval_store.engine.filtering.segments import Segment, build_segment, keys_of
 from retrieval_store.engine.state.layers import (
@@ -29,7 +29,7 @@ from retrieval_store.engine.storage.records import (
 )
 from retrieval_store.filters.columns import Column, ValuesAt
 from retrieval_store.filters.leaves import ColumnLeaf
-from retrieval_store.filters.paths import Path, PayloadPath, Steps
+from retrieval_store.filters.paths import PayloadPath, Steps
 from retrieval_store.filters.readings import NOTHING
 
 COLUMNS_WORTH, USES_WORTH = 20_000, 2  # points and uses from which on columns are saved
@@ -136,16 +136,17 @@ def _either(rows: Ints, others: Ints) -> Ints:
 
 
 def _saved(view: FilterView, columns: Sequence[Column]) -> Columns:
-    """The columns that are saved in files; the file of a path serves all its readings. Paths of
-    `Steps` have no files."""
+    """The columns that are saved in files; one file has all readings of a path. Paths of `Steps`
+    have no files."""
     by_key = (column.path for column in columns if not isinstance(column.path, Steps))
-    files: dict[Path, Values | None] = {path: saved(view, path) for path in dict.fromkeys(by_key)}
-    found = [(column, files.get(column.path)) for column in columns]
-    return {
-        column: Layers((build_segment(column, values.rows, values.values),), values.stale)
-        for column, values in found
-        if values is not None
-    }
+    found: Columns = {}
+    for path in dict.fromkeys(by_key):
+        columns_there = saved(view, path)
+        if columns_there is not None:
+            stale, memory = columns_there.stale, columns_there.memory
+            for column, segment in columns_there.by_column.items():
+                found[column] = Layers((segment,), stale, memory)
+    return {column: found[column] for column in columns if column in found}
 
 
 def note_use(view: FilterView, path: PayloadPath) -> None:

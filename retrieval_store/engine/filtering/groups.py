@@ -12,9 +12,11 @@ import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints, stable_order
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.engine.state.array_files import own_bytes
 
 Run: TypeAlias = tuple[int, int]  # numbers from the first on, up to but without the second
 Numbers32: TypeAlias = npt.NDArray[np.int32]
+Whole: TypeAlias = npt.NDArray[np.integer[Any]]
 Unsigned: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 SPREAD = 2  # rows lie close together where they are at least one in so many
 COMPARED = 16  # bytes of numbers that are compared while one row is set (measured: 12 to 29)
@@ -35,9 +37,9 @@ class Groups:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in its arrays."""
+        """Bytes of memory in its arrays, without those in a mapped file."""
         dense = 0 if self.dense is None else self.dense.nbytes
-        return self.rows.nbytes + self.offsets.nbytes + dense
+        return own_bytes(self.rows, self.offsets) + dense
 
     def mark(self, mask: Bools, runs: Sequence[Run]) -> None:
         """Set the mask, over rows, where the number is in one of the runs."""
@@ -70,9 +72,29 @@ def grouped(rows: Ints, numbers: Ints, count: int) -> Groups:
     """The groups of rows, ascending, of which rows[i] has numbers[i], which is below `count`."""
     offsets = np.zeros(count + 1, np.int32)
     np.cumsum(np.bincount(numbers, minlength=count), out=offsets[1:])
-    first = int(rows[0]) if len(rows) else 0
     in_order = rows[stable_order(numbers)].astype(np.int32)
-    return Groups(in_order, offsets, first, _dense(rows, numbers, count))
+    return Groups(in_order, offsets, *_dense(rows, numbers, count))
+
+
+def regrouped(rows: Numbers32, offsets: Numbers32) -> Groups:
+    """The groups whose rows and offsets these are; see `refuse_disorder`."""
+    count = len(offsets) - 1
+    numbers = np.repeat(np.arange(count, dtype=np.min_scalar_type(count)), np.diff(offsets))
+    return Groups(rows, offsets, *_dense(rows, numbers, count))
+
+
+def refuse_disorder(rows: Numbers32, offsets: Numbers32, height: int) -> None:
+    """Raise ValueError unless they are those of groups, of rows below `height`, each ascending."""
+    follow = len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == len(rows)
+    if not follow or (offsets[1:] < offsets[:-1]).any():
+        raise ValueError("its groups don't follow one another")
+    if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < height:
+        raise ValueError("it has rows that aren't there")
+    ascending = np.ones(len(rows) + 1, np.bool_)
+    ascending[1:-1] = rows[1:] >= rows[:-1]
+    ascending[offsets] = True
+    if not ascending.all():
+        raise ValueError("its rows are out of order")
 
 
 def runs_of(numbers: Sequence[int]) -> list[Run]:
@@ -86,13 +108,17 @@ def runs_of(numbers: Sequence[int]) -> list[Run]:
     return runs
 
 
-def _dense(rows: Ints, numbers: Ints, count: int) -> Unsigned | None:
-    span = int(rows[-1] - rows[0]) + 1 if len(rows) else 0
-    if span > SPREAD * len(rows) or (rows[1:] == rows[:-1]).any():
-        return None
-    dense = np.full(span, count, np.min_scalar_type(count))
-    dense[rows - rows[:1]] = numbers
-    return dense
+def _dense(rows: Whole, numbers: Whole, count: int) -> tuple[int, Unsigned | None]:
+    """The least of the rows, and by row the number of each; see `Groups`."""
+    if not len(rows):
+        return 0, np.empty(0, np.min_scalar_type(count))
+    first, last = int(rows.min()), int(rows.max())
+    if last - first + 1 > SPREAD * len(rows):
+        return first, None
+    dense = np.full(last - first + 1, count, np.min_scalar_type(count))
+    dense[rows - first if first else rows] = numbers
+    several = int(np.count_nonzero(dense != count)) < len(rows)  # numbers of one row
+    return first, None if several else dense
 
 
 def _within(numbers: Unsigned, start: int, stop: int) -> Bools:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from retrieval_store.base.arrays import Ints
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.filtering.groups import Chosen, Groups, Run, grouped, runs_of
+from retrieval_store.engine.state.array_files import own_bytes
 from retrieval_store.filters.leaves import Interval
 from retrieval_store.filters.nodes import Scalar
 
@@ -82,8 +83,8 @@ class Postings:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in its arrays."""
-        return self.groups.nbytes + sum(part.values.nbytes for part in self.numbers)
+        """Bytes of memory in its arrays, without those in a mapped file."""
+        return self.groups.nbytes + own_bytes(*(part.values for part in self.numbers))
 
     def equal(self, values: Sequence[Scalar], loose: bool) -> Chosen:
         """The rows of any of the values; unless `loose`, integers equal no floats."""

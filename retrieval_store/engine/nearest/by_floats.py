@@ -5,10 +5,17 @@ Where a filter is used again, the vectors that it allows are copied together.
 
 from functools import cached_property, partial
 
-from retrieval_store.base.arrays import Ints, Stored
+from retrieval_store.base.arrays import Ints, Matrix, Stored
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.engine.nearest.context import Neighbors, SearchContext
-from retrieval_store.indexes.exact import Norms, nearest, norms_of
+from retrieval_store.engine.nearest.context import (
+    Neighbors,
+    SearchContext,
+    SearchView,
+    in_order,
+)
+from retrieval_store.engine.nearest.indexing import SpaceIndex
+from retrieval_store.engine.state.state import SpaceState
+from retrieval_store.indexes.exact import FloatPass, Norms, nearest, norms_of
 
 
 @dataclass(frozen=True)
@@ -52,3 +59,34 @@ def _together(context: SearchContext, slots: Ints | None) -> PackedFloats | None
         kept = PackedFloats(context.matrix[slots])
         context.view.kept.allowed.keep_packed(context.allowed, name, kept, context.view.state)
     return kept if isinstance(kept, PackedFloats) else None
+
+
+class KeptPass:
+    """A search by a pass over floats, kept with its filter and made ready for the next query, where
+    neither codes nor an index come into question before the state changes."""
+
+    __slots__ = ("_copy", "_floats", "_index", "_slots", "_space")
+
+    def __init__(self, context: SearchContext, index: SpaceIndex) -> None:
+        slots = context.allowed.slots(context.space)
+        together = context.allowed.packed(context.space.space.name)
+        self._space, self._index = context.space, index
+        self._copy, self._slots, matrix = None, None, context.matrix
+        if isinstance(together, PackedFloats):
+            self._copy = matrix = together.rows
+            self._slots, slots = slots, None
+        self._floats = FloatPass(matrix, context.metric, context.k, slots)
+
+    def serves(self, view: SearchView, space: SpaceState, k: int) -> bool:
+        """Whether it is right for this state and as many hits."""
+        if self._space is not space or self._floats.k != k:
+            return False
+        return view.kept.spaces[space.space.name].index is self._index and not self._index.covered
+
+    def nearest(self, vector: Matrix) -> Neighbors:
+        """The rows of the nearest points, all of whose vectors this process has verified."""
+        space = self._space
+        # Which is DamagedError if the file was cut off meanwhile, whatever is searched.
+        matrix = space.vectors.rows(space.space.slots)
+        found = self._floats.nearest(vector, matrix if self._copy is None else self._copy)
+        return in_order(space, self._floats.k, found, self._slots)

@@ -268,14 +268,8 @@ class SearchContext:
         return self.in_order(decided(slots, distances, k))
 
     def in_order(self, found: Decided, slots: Ints | None = None) -> Neighbors:
-        """The rows of the k nearest, nearest first; at equal distances, first inserted first.
-        slots: what the slots that were found are places in, if they are."""
-        chosen, distances = found.slots[: found.chosen], found.distances[: found.chosen]
-        rows = self.space.row_of_slot[chosen if slots is None else slots[chosen]]
-        if found.tied:
-            order = np.lexsort((rows, distances))[: self.k]
-            return rows[order], distances[order]
-        return rows, distances
+        """See `in_order`."""
+        return in_order(self.space, self.k, found, slots)
 
     def nearest_of(self, which: list[int], slots: Ints) -> list[Ints]:
         """For each of the query vectors at `which`, the k nearest of these slots and all that tie
@@ -284,3 +278,16 @@ class SearchContext:
         norms = partial(self.norms, slots)
         found = nearest(self.some(which), self.matrix, norms, self.metric, self.k, slots)
         return [one.slots[: one.chosen] for one in found]
+
+
+def in_order(space: SpaceState, k: int, found: Decided, slots: Ints | None) -> Neighbors:
+    """The rows of the k nearest of what was found, nearest first; at equal distances, first
+    inserted first. slots: what the slots that were found are places in, if they are."""
+    chosen, distances = found.slots, found.distances
+    if found.chosen < len(chosen):
+        chosen, distances = chosen[: found.chosen], distances[: found.chosen]
+    rows = space.row_of_slot[chosen if slots is None else slots[chosen]]
+    if found.tied:
+        order = np.lexsort((rows, distances))[:k]
+        return rows[order], distances[order]
+    return rows, distances

@@ -7,7 +7,7 @@ import numpy as np
 
 from retrieval_store.base import tracing
 from retrieval_store.engine.filtering.selecting import allowed_by
-from retrieval_store.engine.nearest.by_floats import PackedFloats, by_floats
+from retrieval_store.engine.nearest.by_floats import KeptPass, PackedFloats, by_floats
 from retrieval_store.engine.nearest.context import Neighbors, SearchContext, SearchView, Trace
 from retrieval_store.engine.nearest.indexing import FRESH_CELLS, is_worth_an_index
 from retrieval_store.engine.nearest.planner import (
@@ -55,6 +55,9 @@ def nearest_rows(
             f"vectors of {space.space.dimension} (its dimension)"
         )
     allowed = allowed_by(view, expression)
+    kept: KeptPass | None = allowed.passes.get(near.space)
+    if kept is not None and len(vectors) == 1 and not trace.is_kept and kept.serves(view, space, k):
+        return [kept.nearest(vectors[0])]
     trace.note_filter(allowed.count)
     planned = len(trace.plans) if trace.is_kept else 0
     context = SearchContext(view, space, vectors, k, within, allowed, trace)
@@ -121,13 +124,18 @@ class _Search:
 
     def _may_use_index(self) -> bool:
         """Whether an index, if there is one, may answer."""
-        context, index = self._context, self._index
-        if self._near.exact or not index.wanted:
+        if self._near.exact or not self._has_index():
             return False
-        worth = index.covered > 0 or is_worth_an_index(
+        return all(map(is_safe_length, self._context.lengths))
+
+    def _has_index(self) -> bool:
+        """Whether there is an index, or should be."""
+        context, index = self._context, self._index
+        if not index.wanted:
+            return False
+        return index.covered > 0 or is_worth_an_index(
             context.slots, context.dimension, context.metric
         )
-        return worth and all(map(is_safe_length, context.lengths))
 
     def _plan(self, covered: int, wider: int = 1, without_codes: bool = False) -> Plan:
         """The plan if `covered` of the vectors are in the index; made once, and kept with the
@@ -205,6 +213,16 @@ class _Search:
         for i, nearest in zip(left, by_floats(self._context, left), strict=True):
             self._answers[i] = nearest
         self._trace.lap("exact")
+        self._keep_pass()
+
+    def _keep_pass(self) -> None:
+        """Keep the pass over floats for the next query, if that can't be searched otherwise: from
+        the second use of a filter on, when its vectors have been copied together."""
+        context = self._context
+        by_codes = is_worth_codes(context.slots, context.dimension, context.metric)
+        others = self._index.covered or by_codes or self._has_index()
+        if context.allowed.uses > 1 and not others and kernel() is not None:
+            context.allowed.passes[self._near.space] = KeptPass(context, self._index)
 
     def _by_codes(self, plan: Plan, left: list[int]) -> None:
         """Answer those of the remaining queries that codes can answer."""

@@ -157,6 +157,10 @@ class Cache(Generic[K, V]):
         """What there is, the last used last."""
         return [key for key, _ in sorted(self.uses(), key=itemgetter(1))]
 
+    def items(self) -> list[tuple[K, V]]:
+        """All there is, none of which is used by that."""
+        return [(key, entry.value) for key, entry in self._entries.copy().items()]
+
     def uses(self) -> list[tuple[K, int]]:
         """When each was used last."""
         return [(key, entry.used) for key, entry in self._entries.copy().items()]

@@ -7,8 +7,9 @@ into a new segment, and small segments below are merged into it. So keeping up w
 O(log n) reads of a row.
 """
 
+import mmap
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from retrieval_store.base.arrays import Bools, Ints, distinct
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.state.budget import Cache
+from retrieval_store.engine.storage.derived import is_whole
 
 CHANGES_KEPT = 1024  # steps in the log before they are merged into one
 NOTED_KEPT = 1_000_000  # rows in the log before its steps are merged
@@ -38,10 +40,17 @@ S = TypeVar("S", bound=Segment)
 
 @dataclass(frozen=True, slots=True)
 class Layers(Generic[S]):
-    """Segments from the bottom up, valid for all rows except the stale ones."""
+    """Segments from the bottom up, valid for all rows except the stale ones. memory: the map of the
+    file in which arrays of the lowest lie, if there is one."""
 
     segments: tuple[S, ...]
     stale: Ints
+    memory: mmap.mmap | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether their arrays can be read."""
+        return self.memory is None or is_whole(self.memory)
 
     def above(self) -> list[Ints | None]:
         """For each segment the rows that segments above it contain, ascending; None for none."""
@@ -84,7 +93,8 @@ def plan_refresh(layers: Layers[S], height: int) -> tuple[int, Ints]:
 
 def refreshed(layers: Layers[S], kept: int, segment: S) -> Layers[S]:
     """The layers with the lowest `kept` segments and a new one above, without stale rows."""
-    return Layers((*layers.segments[:kept], segment), np.empty(0, np.int64))
+    memory = layers.memory if kept else None
+    return Layers((*layers.segments[:kept], segment), np.empty(0, np.int64), memory)
 
 
 class ChangeLog:
@@ -195,13 +205,16 @@ class LayerCache:
             if held is None:
                 return None
             built, layers = held
+            if not layers.is_whole:  # its file was cut off
+                self._layers.drop(key)
+                return None
             if built == seq:
                 return layers
             first, last = min(built, seq), max(built, seq)
             if first < self._log.floor:
                 return None
             stale = self._log.between(first, last)
-        return Layers(layers.segments, stale[stale < height])
+        return Layers(layers.segments, stale[stale < height], layers.memory)
 
     def has(self, key: Hashable, seq: int, height: int) -> bool:
         """Whether there are layers of this key with few stale rows: at most one in eight."""
@@ -225,6 +238,24 @@ class LayerCache:
     def held(self) -> list[Any]:
         """The keys of all layers, the last used last."""
         return self._layers.keys()
+
+    @property
+    def files(self) -> int:
+        """In how many mapped files some of them lie."""
+        maps = (layers.memory for _, (_, layers) in self._layers.items())
+        return len({id(memory) for memory in maps if memory is not None})
+
+    def unmap(self, keys: Collection[Hashable] | None = None) -> None:
+        """Let go of those that lie in files, of these keys or of all; they are loaded again when
+        they are needed."""
+        for key, (_, layers) in self._layers.items():
+            if layers.memory is not None and (keys is None or key in keys):
+                self._layers.drop(key)
+
+    def forget(self, keys: Iterable[Hashable]) -> None:
+        """Let go of the layers of some keys, where there are any."""
+        for key in keys:
+            self._layers.drop(key)
 
     @property
     def nbytes(self) -> int:

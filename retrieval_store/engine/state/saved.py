@@ -21,7 +21,8 @@ _log = log_of("files")
 
 
 class OutdatedError(ValueError):
-    """So much has been written since a file was that the change log doesn't tell what."""
+    """A file is of no use any more, though nothing is wrong with it: so much has been written since
+    that the change log doesn't tell what, or it was written as files were before."""
 
 
 def saved(

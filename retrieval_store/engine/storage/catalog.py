@@ -72,6 +72,16 @@ class Catalog:
         path = self._database.path
         return self._database.read(lambda connection: look(Entries(connection, path, without)))
 
+    def at_once(self, name: str) -> CollectionRecord | None:
+        """The collection of this name, by a single statement, which needs no transaction. None
+        where that doesn't tell: if there is none, or its deletion was interrupted, or anything is
+        wrong; then `read` does."""
+        try:
+            found = self._database.use(_named_at_once, name)
+            return None if found is None or found[-1] else _record(*found[:3])
+        except Exception:
+            return None
+
     def write(self, change: Callable[["Entries"], T]) -> T:
         """The same in a write transaction; only one process is in one at a time."""
         path = self._database.path
@@ -249,6 +259,13 @@ class Entries:
             raise
         except CORRUPTION_ERRORS as error:
             raise corruption_error(error, self._path) from error
+
+
+def _named_at_once(connection: apsw.Connection, name: str) -> tuple[Any, ...] | None:
+    """Of the collection of this name id, name and settings, and whether its deletion has begun."""
+    query = "SELECT id, name, settings, dropping FROM collections WHERE name = ? LIMIT 1"
+    found: tuple[Any, ...] | None = connection.execute(query, (name,)).get
+    return found
 
 
 def _record(collection_id: str, name: str, settings: bytes) -> CollectionRecord:

@@ -154,7 +154,7 @@ def _pks(connection: apsw.Connection, batch: PointBatch, rules: WriteRules) -> I
     if rules.on_existing == "refuse" and rules.on_missing == "insert":
         shown = batch.ids if isinstance(batch.ids, ShownIds) else ShownIds()
         if integers := pks_of_shown_integers(connection, shown):
-            raise _exist(integers)
+            raise _exist([int(one) for one in integers])
         return np.full(len(batch.ids), -1, np.int64)
     known = pks_of_ids(connection, batch.ids)
     pks = np.array([known.get(point_id, -1) for point_id in batch.ids], np.int64)

@@ -41,10 +41,10 @@ from retrieval_store.engine.upkeep.compaction import (
 )
 from retrieval_store.engine.upkeep.filling import fill, load
 from retrieval_store.engine.upkeep.maintenance_lock import as_only_process
+from retrieval_store.engine.upkeep.renewing import renew
 from retrieval_store.engine.upkeep.saving import (
     GROWTH_TO_SAVE,
     build_lists,
-    renew_lists,
     save_columns,
     save_index,
     save_lists,
@@ -87,8 +87,8 @@ def optimize(points: Access, progress: Progress) -> None:
                 pass  # the collection was put to rest meanwhile
             save_index(points, name, 0)
         save_state(points, every=True)
-        renew_lists(points, held)
         save_columns(points, lambda: None)
+        renew(points, held)
         give_back_space(points)
 
     def filling(done: int, total: int) -> None:

@@ -6,15 +6,18 @@ they were written after it, are left out.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-import orjson
 
 from retrieval_store.base.arrays import Bools, Ints, Matrix
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.engine.database.failures import CORRUPTION_ERRORS
 from retrieval_store.engine.filtering import column_files
-from retrieval_store.engine.filtering.column_files import Values
+from retrieval_store.engine.filtering.column_files import SavedColumns
 from retrieval_store.engine.filtering.kept import FilterView
+from retrieval_store.engine.filtering.postings import Postings
+from retrieval_store.engine.filtering.segments import ValueSegment, build_segment
 from retrieval_store.engine.state import state_files
 from retrieval_store.engine.state.layers import Layers
 from retrieval_store.engine.state.saved import OutdatedError
@@ -24,10 +27,10 @@ from retrieval_store.engine.storage.derived import DerivedFile, forged_file_erro
 from retrieval_store.engine.storage.records import read_values
 from retrieval_store.engine.storage.vectors import OpenVectors
 from retrieval_store.engine.words import list_files
-from retrieval_store.engine.words.cache import ListKey
+from retrieval_store.engine.words.cache import ListKey, file_key
 from retrieval_store.engine.words.kept import in_pieces
 from retrieval_store.engine.words.lists import Lists
-from retrieval_store.filters.expression import PayloadPath
+from retrieval_store.engine.words.vocabulary import Vocabulary
 
 POSTINGS_AT_ONCE = 4_000_000
 VALUES_AT_ONCE = 20_000
@@ -43,7 +46,11 @@ def refuse_false_lists(view: AnyView, key: ListKey, made: DerivedFile) -> None:
         return  # nothing tells any more what has changed since, so it isn't used
     try:
         _refuse_later(view, made)
+        if file_key(list_files.key_in(path)) != made.key:
+            raise ValueError("it is recorded as lists of something else")
         _refuse_other_lists(view, key, list_files.read(path, view, made.seq, made.covered))
+    except OutdatedError:
+        return  # so it isn't used
     except CORRUPTION_ERRORS as error:
         raise forged_file_error(path, error) from error
 
@@ -57,12 +64,12 @@ def refuse_false_column(view: FilterView, made: DerivedFile) -> None:
         return
     try:
         _refuse_later(view, made)
-        path, told = column_files.read(file, view, made.seq, made.covered)
-        if column_files.file_key(path) != made.key:
+        told = column_files.read(file, view, made.seq, made.covered)
+        if column_files.file_key(told.path) != made.key:
             raise ValueError("it is recorded as the column of another key")
-        others = sum(_other_values(view, path, told))
-        if others:
-            raise ValueError(f"of {others} points it says what they don't hold")
+        _refuse_other_values(view, told)
+    except OutdatedError:
+        return
     except CORRUPTION_ERRORS as error:
         raise forged_file_error(file, error) from error
 
@@ -72,18 +79,54 @@ def _refuse_later(view: AnyView, made: DerivedFile) -> None:
         raise ValueError("it claims to know of writes that never were")
 
 
-def _other_values(view: FilterView, path: PayloadPath, told: Values) -> Iterator[int]:
-    """Of how many points something else is told, block by block."""
-    rows = np.flatnonzero(_decided(view, told.stale))
-    missing = object()
+def _refuse_other_values(view: FilterView, told: SavedColumns) -> None:
+    """Raise ValueError unless a file has of the points, block by block, exactly the postings that
+    are made of their payloads."""
+    decided = _decided(view, told.stale)
+    covered = np.zeros_like(decided)
+    covered[told.by_column[column_files.columns_of(told.path)[0]].rows] = True
+    if (decided & ~covered).any():
+        raise ValueError("it says nothing of some points")
+    pairs = {column: _pairs(one.values, decided) for column, one in told.by_column.items()}
+    rows = np.flatnonzero(decided)
     for start in range(0, len(rows), VALUES_AT_ONCE):
         some = rows[start : start + VALUES_AT_ONCE]
-        within = slice(*np.searchsorted(told.rows, [some[0], some[-1] + 1]).tolist())
-        of_row = dict(zip(told.rows[within].tolist(), told.values[within], strict=True))
-        (true,) = read_values(view.connection, view.state.pks[some], [path])
-        pairs = zip((of_row.get(row, missing) for row in some.tolist()), true, strict=True)
-        # As JSON, where 1, 1.0 and true differ.
-        yield sum(one is missing or orjson.dumps(one) != orjson.dumps(two) for one, two in pairs)
+        (values,) = read_values(view.connection, view.state.pks[some], [told.path])
+        for column, segment in told.by_column.items():
+            true = build_segment(column, some, values)
+            assert isinstance(true, ValueSegment)
+            found = _pairs(true.values, decided)
+            found[1] = _numbers_among(segment.values, true.values)[found[1]]
+            first, stop = np.searchsorted(pairs[column][0], [some[0], some[-1] + 1]).tolist()
+            if not np.array_equal(_in_order(found), pairs[column][:, first:stop]):
+                raise ValueError(
+                    f"of the rows {some[0]} to {some[-1]} it says what they don't hold"
+                )
+
+
+def _pairs(postings: Postings, decided: Bools) -> Ints:
+    """(2, n) the rows, of those that count, that have values, and the numbers of these; by row."""
+    groups = postings.groups
+    numbers = np.repeat(np.arange(len(groups.offsets) - 1), np.diff(groups.offsets))
+    return _in_order(np.stack([groups.rows, numbers])[:, decided[groups.rows]])
+
+
+def _in_order(pairs: Ints) -> Ints:
+    return pairs[:, np.lexsort((pairs[1], pairs[0]))]
+
+
+def _numbers_among(told: Postings, true: Postings) -> Ints:
+    """For each of the scalars the number that a file gives it, -1 for one that it hasn't. Numbers
+    of other types differ, as 1, 1.0 and true do."""
+    found = [told.texts.get(text, -1) for text in true.texts]
+    by_type = {part.values.dtype: part for part in told.numbers}
+    for part in true.numbers:
+        there = by_type.get(part.values.dtype)
+        known: dict[Any, int] = {}
+        if there is not None:
+            known = {value: there.first + i for i, value in enumerate(there.values.tolist())}
+        found += [known.get(value, -1) for value in part.values.tolist()]
+    return np.array([*found, told.false, told.false + 1], np.int64)
 
 
 def _decided(view: AnyView, stale: Ints) -> Bools:
@@ -97,12 +140,12 @@ def _decided(view: AnyView, stale: Ints) -> Bools:
 def _refuse_other_lists(view: AnyView, key: ListKey, layers: Layers[Lists]) -> None:
     decided = _decided(view, layers.stale)
     uppermost = np.full(len(decided), -1)
-    for number, segment in enumerate(layers.segments):
-        _refuse_disorder(segment)
+    segments = [*map(_in_good_order, layers.segments)]
+    for number, segment in enumerate(segments):
         uppermost[segment.rows] = number
     if (uppermost[decided] < 0).any():
         raise ValueError("it says nothing of some points")
-    for number, segment in enumerate(layers.segments):
+    for number, segment in enumerate(segments):
         rows = np.flatnonzero(decided & (uppermost == number))
         for some in _by_postings(segment, rows):
             _refuse_other_postings(view, key, segment, some)
@@ -166,18 +209,20 @@ def _sizes(lists: Lists, rows: Ints) -> Matrix:
     return lists.sizes[np.searchsorted(lists.rows, rows)] if len(lists.sizes) else lists.sizes
 
 
-def _refuse_disorder(lists: Lists) -> None:
-    """Raise ValueError where a reader would be misled by the order of what it looks at."""
+def _in_good_order(lists: Lists) -> Lists:
+    """The same lists, of whose words a dict is made, since all are looked up; ValueError where a
+    reader would be misled by the order of what it looks at."""
     starts: Bools = np.zeros(len(lists.owners) + 1, np.bool_)
     starts[lists.offsets] = True
     ascending = starts[1:-1] | (np.diff(lists.owners) > 0)
-    numbered = lists.codes is None or list(lists.codes.values()) == list(range(len(lists.codes)))
-    if lists.offsets[0] != 0 or not ascending.all() or not numbered:
+    if not ascending.all():
         raise ValueError("its lists are out of order")
     if (np.diff(lists.terms) <= 0).any():
         raise ValueError("its terms are out of order")
-    if len(lists.weights) not in (0, len(lists.owners)):
-        raise ValueError("it has other weights than postings")
+    if isinstance(lists.codes, Vocabulary):
+        lists.codes.refuse_disorder()
+        return replace(lists, codes={word: code for code, word in enumerate(lists.codes)})
+    return lists
 
 
 def refuse_false_state(view: AnyView, open_vectors: OpenVectors, made: DerivedFile) -> None:

@@ -12,7 +12,7 @@ from retrieval_store.engine.filtering import column_files, columns
 from retrieval_store.engine.memory import CachedState
 from retrieval_store.engine.nearest.context import Caches, SearchView
 from retrieval_store.engine.nearest.indexing import SpaceIndex
-from retrieval_store.engine.state import state_files
+from retrieval_store.engine.state import array_files, state_files
 from retrieval_store.engine.state.layers import Layers
 from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage import derived
@@ -33,8 +33,6 @@ GROWTH_TO_SAVE = 0.1
 CLOSING_BYTES, CLOSING_POINTS = 32 << 20, 10_000
 CLOSING_STATE = 500_000  # points, whose state is written then
 MOST_COLUMNS, MOST_BYTES = 32, 256 << 20  # of columns of one collection, in files
-# What is derived from vectors and numbers alone, and keeps nothing of what was deleted for long.
-_NO_CONTENT = ("index.", "codes.", f"{state_files.KIND}.")
 LOG_LEFT = 0.5  # of what the change log holds: where more was written a state is saved again …
 STATE_PAUSE = 50  # … but no sooner than after so many times as long as that took
 
@@ -115,7 +113,7 @@ def _state_has_changed(view: SearchView, rejected: bool, every: bool) -> bool:
     if known is None or every or head.seq - known.seq > LOG_LEFT * LOG_WRITES:
         return known is None or head.seq != known.seq or rejected
     most = min(GROWTH_TO_SAVE * view.state.count, LOG_LEFT * LOG_PKS)
-    return _changed_since_saved(view, key, None, rejected) > most
+    return changed_since_saved(view, key, None, rejected) > most
 
 
 def build_lists(points: Access) -> None:
@@ -135,7 +133,7 @@ def save_lists(points: Access, going_on: GoingOn) -> None:
     for key in worth_saving(points.cached()):
         # Of each a look of its own, since writing one takes a while.
         if points.read(partial(_has_grown, key=key)):
-            _save_list(points, key, going_on)
+            save_list(points, key, going_on)
     sweep(points)
 
 
@@ -143,24 +141,7 @@ def save_small_lists(points: Access) -> None:
     """Save those of them that are written in a moment."""
     for key in worth_saving(points.cached()):
         if points.read(partial(_is_small, key=key)) and points.read(partial(_has_grown, key=key)):
-            _save_list(points, key)
-    sweep(points)
-
-
-def renew_lists(points: Access, held: list[ListKey]) -> None:
-    """Write those of the lists that are held anew, and forget the files of all others: nothing of
-    what was deleted is left in them."""
-    kept = {file_key(key): key for key in held}
-    for key in held:
-        _save_list(points, key)
-
-    def forget_others(write: Write) -> None:
-        files = derived.all_files(write.connection)
-        lists = [f.key for f in files if not f.key.startswith(_NO_CONTENT)]
-        others = [key for key in lists if key not in kept]
-        derived.forget(write.connection, others)
-
-    points.write(forget_others)
+            save_list(points, key)
     sweep(points)
 
 
@@ -182,11 +163,11 @@ def _is_small(view: SearchView, key: ListKey) -> bool:
 
 def _has_grown(view: SearchView, key: ListKey) -> bool:
     rejected = key in view.kept.lists.demand.rejected
-    changed = _changed_since_saved(view, file_key(key), LISTED, rejected)
+    changed = changed_since_saved(view, file_key(key), LISTED, rejected)
     return changed > GROWTH_TO_SAVE * view.state.count
 
 
-def _changed_since_saved(view: SearchView, key: str, parts: int | None, rejected: bool) -> int:
+def changed_since_saved(view: SearchView, key: str, parts: int | None, rejected: bool) -> int:
     """Of how many points such parts, or any, have been written since the file of this key was; all,
     if it is of no use."""
     known = derived.find(view.connection, key)
@@ -197,7 +178,9 @@ def _changed_since_saved(view: SearchView, key: str, parts: int | None, rejected
     return changed + view.state.head.next_pk - known.covered
 
 
-def _save_list(points: Access, key: ListKey, going_on: GoingOn = _nothing) -> None:
+def save_list(points: Access, key: ListKey, going_on: GoingOn = _nothing) -> None:
+    """Save lists as they are held, if nothing of what was deleted or replaced is in them; else made
+    anew. going_on: called now and then; it may raise."""
     if points.directory is None:
         return
 
@@ -206,10 +189,11 @@ def _save_list(points: Access, key: ListKey, going_on: GoingOn = _nothing) -> No
 
     layers, state, kept = points.read(current)
     with translated(points.directory):
-        fill = partial(write_lists, layers=layers, state=state, going_on=going_on)
+        fill = partial(write_lists, key=key, layers=layers, state=state, going_on=going_on)
         made = derived.write_file(points.directory, file_key(key), fill, state.head.seq)
     points.write(lambda write: derived.record(write.connection, made))
     kept.lists.demand.rejected.discard(key)
+    kept.lists.unmap([key])  # of the file before
 
 
 def save_columns(points: Access, going_on: GoingOn) -> None:
@@ -222,50 +206,59 @@ def save_columns(points: Access, going_on: GoingOn) -> None:
     for path in points.read(_columns_worth_saving):
         going_on()
         if points.read(partial(_column_has_grown, path=path)):
-            _save_column(points, path)
+            save_column(points, path)
     if len(points.read(lambda view: _column_files(view.connection))) > MOST_COLUMNS:
         points.write(_forget_those_beyond)
     sweep(points)
 
 
 def _columns_worth_saving(view: SearchView) -> list[PayloadPath]:
+    """Those of the columns in memory that were used more than once, or that have a file."""
     if view.state.count < columns.COLUMNS_WORTH:
         return []
-    uses = view.kept.uses
+    uses, files = view.kept.uses, {made.key for made in _column_files(view.connection)}
     held = dict.fromkeys(column.path for column in reversed(view.kept.columns.held()))
-    used = [path for path in held if uses.get(path, 0) >= columns.USES_WORTH]
-    return [*filter(column_files.may_have_file, used)][:MOST_COLUMNS]
+    possible = filter(column_files.may_have_file, held)
+    return [
+        path
+        for path in possible
+        if uses.get(path, 0) >= columns.USES_WORTH or column_files.file_key(path) in files
+    ][:MOST_COLUMNS]
 
 
 def _column_has_grown(view: SearchView, path: PayloadPath) -> bool:
     rejected = path in view.kept.columns.demand.rejected
-    changed = _changed_since_saved(view, column_files.file_key(path), PAYLOAD, rejected)
+    changed = changed_since_saved(view, column_files.file_key(path), PAYLOAD, rejected)
     return changed > GROWTH_TO_SAVE * view.state.count
 
 
-def _save_column(points: Access, path: PayloadPath) -> None:
-    """Unless there is no room. The values are read again, so that those of the living points alone
-    are in the file."""
+def save_column(points: Access, path: PayloadPath) -> bool:
+    """Save the columns of a path, unless there is no room; returns whether it was
+    done. The values are read again, so that those of the living points alone are in the file."""
     assert points.directory is not None
     key = column_files.file_key(path)
 
-    def encoded(view: SearchView) -> tuple[bytes, Head, int]:
+    def encoded(view: SearchView) -> tuple[list[bytes], Head, int]:
         pks = view.state.pks[view.state.alive]
         (values,) = read_values(view.connection, pks, [path])
         others = [f.size for f in _column_files(view.connection) if f.key != key]
         return column_files.encoded(path, pks, values), view.state.head, MOST_BYTES - sum(others)
 
     content, head, room = points.read(encoded)
-    if len(content) <= room:
-        with translated(points.directory):
-            fill = partial(_fill, content=content, covered=head.next_pk)
-            made = derived.write_file(points.directory, key, fill, head.seq)
-        points.write(lambda write: derived.record(write.connection, made))
-        points.cached().kept.columns.demand.rejected.discard(path)
+    if sum(map(len, content)) > room:
+        return False
+    with translated(points.directory):
+        fill = partial(_fill, content=content, covered=head.next_pk)
+        made = derived.write_file(points.directory, key, fill, head.seq)
+    points.write(lambda write: derived.record(write.connection, made))
+    kept = points.cached().kept.columns
+    kept.demand.rejected.discard(path)
+    kept.unmap(column_files.columns_of(path))  # of the file before
+    return True
 
 
-def _fill(file: Path, content: bytes, covered: int) -> int:
-    file.write_bytes(content)
+def _fill(file: Path, content: list[bytes], covered: int) -> int:
+    array_files.write(file, iter(content), _nothing)
     return covered
 
 

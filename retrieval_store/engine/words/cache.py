@@ -3,7 +3,7 @@ themselves are no concern of this module, and it needs none of the others."""
 
 import hashlib
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -31,6 +31,30 @@ def file_key(key: ListKey) -> str:
         return f"{kind}.{what}"
     told = repr((what.language, sorted(what.stopwords)))
     return f"{kind}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+
+
+def told_of(key: ListKey) -> list[object]:
+    """What a file says of the key of its lists, in JSON."""
+    kind, what = key
+    if what is None or isinstance(what, int):
+        return [kind, what]
+    return [kind, [what.language, sorted(what.stopwords)]]
+
+
+def key_told(told: Any) -> ListKey:
+    """The key that a file speaks of. A name of a language is no more than looked up, when words are
+    split by it; so a false one is an error then."""
+    from retrieval_store.base.words import Analyzer
+
+    kind, what = told
+    if kind == "words":
+        language, stopwords = what
+        words = set(map(type, stopwords)) <= {str}
+        if words and (language is None or type(language) is str):
+            return kind, Analyzer(language, frozenset(stopwords))
+    elif (kind == "sparse" and type(what) is int) or told == [*TRIGRAMS]:
+        return kind, what
+    raise ValueError(f"it has lists of {kind!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ weight.
 All kinds are kept current as `layers` and ranked by the same code (`ranked.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from retrieval_store.base.arrays import Bools, Ints, Matrix, distinct, stable_order
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.words import Analyzer
+from retrieval_store.engine.state.array_files import own_bytes
 from retrieval_store.engine.state.layers import Layers, outside
 
 LOOKED_FOR = 1_000  # characters
@@ -35,7 +36,7 @@ class Lists:
 
     rows: Ints
     sizes: Matrix
-    codes: dict[str, int] | None
+    codes: Mapping[str, int] | None
     terms: Ints
     offsets: Ints
     owners: Rows32
@@ -44,9 +45,10 @@ class Lists:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in its arrays; of a vocabulary, a guess."""
+        """Bytes of memory in its arrays, without those in a mapped file; of words, a guess."""
         arrays = (self.rows, self.sizes, self.terms, self.offsets, self.owners, self.weights)
-        return sum(array.nbytes for array in arrays) + 100 * len(self.codes or ())
+        words = len(self.codes) if isinstance(self.codes, dict) else 0
+        return own_bytes(*arrays) + 100 * words
 
     def find(self, term: Term) -> tuple[Rows32, Matrix]:
         """The rows that have the term, and their weights."""

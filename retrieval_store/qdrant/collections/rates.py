@@ -10,7 +10,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
 
 from qdrant_client import models
@@ -77,13 +77,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_buckets.forget_after_fork)
 
 
-def spend(opened: Opened, kind: Kind, cost: int) -> None:
-    """Refuse what is too much for this minute. cost: how many operations it counts for."""
+def spend(opened: Opened, kind: Kind, cost_of: Callable[[Any], int], given: Any) -> None:
+    """Refuse what is too much for this minute. cost_of: returns for how many operations what is
+    given counts, which is asked only where there is a limit."""
     strict = opened.configuration.strict
     most = strict.read_rate_limit if kind == "read" else strict.write_rate_limit
     if most is None:
         return
-    setting = f"{kind}_rate_limit"
+    setting, cost = f"{kind}_rate_limit", cost_of(given)
     if cost > most:
         raise Refused(
             TOO_MANY,
@@ -114,6 +115,11 @@ def cost_of_query(given: Any) -> int:
         else:
             cost += _examples(one.query) + len(conditions_in(one.filter))
     return cost
+
+
+def cost_of_queries(given: Sequence[Any]) -> int:
+    """Of several queries in one call."""
+    return sum(map(cost_of_query, given))
 
 
 def _examples(query: Any) -> int:

@@ -61,7 +61,7 @@ def carry_out(opened: Opened, operations: Sequence[Operation]) -> list[models.Up
     if not operations:
         return []
     check_sharding(opened)
-    spend(opened, "write", sum(operation.cost for operation in operations))
+    spend(opened, "write", _cost_of_all, operations)
 
     def change(changes: Changes) -> list[int]:
         numbers = []
@@ -303,6 +303,10 @@ def _editing(
         _of_known(lambda: changes.edit(ids, expression, edit, strict))
 
     return Operation(change, _cost(opened, ids, expression))
+
+
+def _cost_of_all(operations: Sequence[Operation]) -> int:
+    return sum(operation.cost for operation in operations)
 
 
 def _cost(opened: Opened, ids: Sequence[PointId] | None, expression: Expression | None) -> int:

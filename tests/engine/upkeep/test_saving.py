@@ -1,15 +1,23 @@
 """Lists of words, and columns, in files: when they are written, and what of them is."""
 
+import os
+import random
 import zlib
 
+import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.filtering import columns
+from retrieval_store.base.words import Analyzer
+from retrieval_store.engine.filtering import column_files, columns
+from retrieval_store.engine.state import array_files
 from retrieval_store.engine.upkeep import background as upkeep
 from retrieval_store.engine.upkeep import saving
 from retrieval_store.engine.upkeep.maintenance_lock import as_only_process
 from retrieval_store.engine.words import kept as words
+from retrieval_store.engine.words import list_files
+from retrieval_store.engine.words.cache import file_key
+from retrieval_store.errors import RetrievalStoreError
 from retrieval_store.filters import expression
 from tests.helpers.indexed import until
 from tests.helpers.listed import texts_of, use_trigrams
@@ -199,14 +207,13 @@ def with_columns(tmp_path, columns_of_few, in_background):
     ],
     ids=["cut off", "flipped", "empty", "nothing", "endless", "fewer"],
 )
-@pytest.mark.parametrize("sealed", [False, True])
-def test_damaged_columns_are_made_again(with_columns, damage, sealed):
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_damaged_columns_are_made_again(with_columns, damage, is_sealed):
     for file in files(with_columns):
         data = damage(file.read_bytes())
         file.write_bytes(data)
-        if sealed:
-            query = "UPDATE derived SET size = ?, checksum = ? WHERE file = ?"
-            sql(points_file(with_columns), query, len(data), zlib.crc32(data), file.name)
+        if is_sealed:
+            sealed(file, data)
     with retrieval_store.Client(with_columns) as client:
         assert len([report for report in client.verify() if report.problem]) == 2
         things = client.get_collection("things", embedding_function=None)
@@ -224,19 +231,131 @@ def save_columns(things):
     )
 
 
-def test_verify_finds_out_columns_that_say_what_is_not_so(with_columns):
-    (file,) = [file for file in files(with_columns) if b'[["n"]' in file.read_bytes()]
-    data = file.read_bytes().replace(b",77,", b",78,")
+def sealed(file, data):
+    """Put other content in a derived file, and its size and checksum on record."""
     file.write_bytes(data)
     query = "UPDATE derived SET size = ?, checksum = ? WHERE file = ?"
-    sql(points_file(with_columns), query, len(data), zlib.crc32(data), file.name)
+    sql(file.parent.parent / "points.sqlite", query, len(data), zlib.crc32(data), file.name)
+
+
+def file_of(folder, path):
+    """The file of the columns of a path, its header and its arrays."""
+    for file in files(folder):
+        found = array_files.read(file, column_files.MAGIC)
+        if found.header[0] == [path]:
+            return file, found.header, [array.copy() for array in found.arrays]
+    raise AssertionError(f"there is no file of {path}")
+
+
+PKS, INTEGERS, ROWS, OFFSETS = 0, 1, 4, 5  # of the first reading, "whole"
+
+
+def another_number(header, arrays):
+    arrays[INTEGERS][-1] += 1
+
+
+def others_rows(header, arrays):
+    """Two points have exchanged their numbers."""
+    arrays[ROWS][[7, 8]] = arrays[ROWS][[8, 7]]
+
+
+def fewer_points(header, arrays):
+    """One point is not said anything of; all others are what they were."""
+    for i, array in enumerate(arrays):
+        if i % 5 == ROWS:
+            arrays[i] = array[array < len(arrays[PKS]) - 1]
+        elif i and i % 5 == 0:
+            arrays[i] = np.minimum(array, len(arrays[i - 1])).astype(np.int32)
+    arrays[PKS] = arrays[PKS][:-1]
+
+
+def another_string(header, arrays):
+    header[1][0][0] += "!"
+
+
+def points_in_disorder(header, arrays):
+    """Two points of one value stand in the wrong order."""
+    arrays[ROWS][-1], arrays[ROWS][-2] = arrays[ROWS][-2], arrays[ROWS][-1]
+
+
+@pytest.mark.parametrize(
+    ("path", "lie", "said"),
+    [
+        ("n", another_number, "of the rows 0 to 399 it says what they don't hold"),
+        ("n", others_rows, "of the rows 0 to 399 it says what they don't hold"),
+        ("n", fewer_points, "it says nothing of some points"),
+        ("kind", another_string, "of the rows 0 to 399 it says what they don't hold"),
+        ("kind", points_in_disorder, "out of order"),
+    ],
+)
+def test_verify_finds_out_columns_that_say_what_is_not_so(with_columns, path, lie, said):
+    with retrieval_store.Client(with_columns) as client:
+        assert all(report.problem is None for report in client.verify())
+    file, header, arrays = file_of(with_columns, path)
+    lie(header, arrays)
+    sealed(file, b"".join(array_files.pieces(column_files.MAGIC, header, arrays)))
     with retrieval_store.Client(with_columns) as client:
         (problem,) = [report.problem for report in client.verify() if report.problem]
-        assert "of 1 points it says what they don't hold" in problem
+        assert said in problem
     with retrieval_store.Client(with_columns, rebuild=True) as client:
         things = client.get_collection("things", embedding_function=None)
-        assert things.get(where={"n": 77})["ids"] == ["77"]
+        assert things.get(where={"n": 399})["ids"] == ["399"]
         assert files(with_columns) == []
+
+
+def test_columns_with_right_checksums_that_mean_harm_do_none(with_columns):
+    """Whatever is in them, answers come, or an error that says what is damaged."""
+    whole = {file: file.read_bytes() for file in files(with_columns)}
+    for seed in range(60):
+        moves = random.Random(seed)
+        for file, before in whole.items():
+            data = bytearray(before)
+            for _ in range(moves.randint(1, 4)):
+                place = moves.randrange(8, len(data) - 4)
+                data[place : place + 4] = moves.choice([bytes(4), b"\xff" * 4, moves.randbytes(4)])
+            sealed(file, bytes(data))
+        with retrieval_store.Client(with_columns, read_only=True) as client:
+            try:
+                answers(client.get_collection("things", embedding_function=None))
+            except RetrievalStoreError as error:
+                assert "damaged" in str(error)
+
+
+def test_files_of_columns_and_lists_as_they_were_before_are_made_anew(with_columns, caplog):
+    for file in files(with_columns):
+        (magic,) = column_files.MAGICS_BEFORE
+        sealed(file, magic + file.read_bytes()[8:])
+    with retrieval_store.Client(with_columns) as client:
+        assert all(report.problem is None for report in client.verify())
+        things = client.get_collection("things", embedding_function=None)
+        expected = answers(things_with_keys(retrieval_store.Client()))
+        assert answers(things) == expected
+        save_columns(things)
+        assert not caplog.records, "nothing is wrong with them"
+    for path in ("n", "kind"):
+        assert file_of(with_columns, path)
+
+
+def test_columns_whose_file_is_cut_off_while_it_is_mapped_are_made_again(with_columns):
+    with retrieval_store.Client(with_columns) as client:
+        things = client.get_collection("things", embedding_function=None)
+        expected = answers(things)
+        assert things._backend.points.access.memory.descriptors > 1
+        for file in files(with_columns):
+            os.truncate(file, 16)
+        things.get(where={"n": 3})
+        assert answers(things) == expected
+
+
+def test_columns_are_let_go_of_with_their_files_and_loaded_again(with_columns, payloads_read):
+    with retrieval_store.Client(with_columns) as client:
+        things = client.get_collection("things", embedding_function=None)
+        expected, access = answers(things), things._backend.points.access
+        held = access.memory.descriptors
+        access.close_idle()
+        assert access.memory.descriptors == held - 2
+        assert answers(things) == expected
+    assert sum(payloads_read) == 0, "the files were not used"
 
 
 @pytest.mark.usefixtures("columns_of_few", "in_background")
@@ -271,3 +390,101 @@ def test_nothing_deleted_is_left_in_files_of_columns(with_columns):
         things.update(ids=["1"], metadatas=[{"n": 1}])
         things.optimize()
     assert not any(b"zz" in file.read_bytes() for file in with_columns.rglob("*") if file.is_file())
+
+
+# What `optimize` makes of files that its process never used
+
+
+@pytest.fixture
+def with_files(tmp_path, columns_of_few, in_background):
+    """A closed store with the files of a column and of words."""
+    with retrieval_store.Client(tmp_path / "store") as client:
+        things = texts_of(client)
+        ids = things.get(include=[])["ids"]
+        things.update(ids=ids, metadatas=[{"n": i} for i in range(len(ids))])
+        for n in range(2):
+            things.get(where={"n": n})
+        things.query(query_texts="w5", mode="text")
+        things.optimize()
+    assert kinds(tmp_path / "store") == ["columns", "words"]
+    return tmp_path / "store"
+
+
+def kinds(store):
+    return [file.name.split(".")[0] for file in files(store)]
+
+
+def optimized(store, change=lambda things: None):
+    with retrieval_store.Client(store) as client:
+        things = client.get_collection("texts", embedding_function=None)
+        change(things)
+        things.optimize()
+        assert things._backend.points.access.cached().kept.lists.held() == [], (
+            "nothing asked for it"
+        )
+
+
+def change_text(things, point_id, document, n):
+    vector, metadata = [[1, 1]], [{"n": n}]
+    things.update(ids=point_id, documents=document, metadatas=metadata, embeddings=vector)
+
+
+def test_optimizing_leaves_files_as_they_are_of_which_nothing_has_changed(with_files):
+    before = files(with_files)
+
+    def write_a_vector(things):
+        things.update(ids="1", embeddings=[[3, 3]])
+
+    for change in (lambda things: None, write_a_vector):
+        optimized(with_files, change)
+        assert files(with_files) == before
+
+
+def test_optimizing_makes_files_anew_that_the_process_never_used(with_files, documents_read):
+    before = files(with_files)
+
+    def change(things):
+        change_text(things, "1", "zzanother", "zzanother")
+        change_text(things, "2", "zzreplaced", "zzreplaced")
+        change_text(things, "2", "w5", 7)
+        things.delete(ids="3")
+
+    optimized(with_files, change)
+    assert kinds(with_files) == ["columns", "words"]
+    assert not set(files(with_files)) & set(before)
+    content = b"".join(file.read_bytes() for file in files(with_files))
+    assert b"zzanother" in content
+    assert b"zzreplaced" not in content
+    del documents_read[:]
+    with retrieval_store.Client(with_files) as client:
+        things = client.get_collection("texts", embedding_function=None)
+        assert things.query(query_texts="zzanother", mode="text")["ids"] == [["1"]]
+        assert things.get(where={"n": "zzanother"})["ids"] == ["1"]
+        assert sum(documents_read) == 0, "the file was not used"
+        assert all(report.problem is None for report in client.verify())
+
+
+def test_optimizing_forgets_files_that_cannot_be_made_anew(with_files):
+    (columns_file, words_file) = files(with_files)
+    found = array_files.read(words_file, list_files.MAGIC)
+    (kind, (_, stopwords)), segments = found.header
+    header = [[kind, ["no such language", stopwords]], segments]
+    data = b"".join(array_files.pieces(list_files.MAGIC, header, found.arrays))
+    sealed(words_file, data)
+    key = file_key(("words", Analyzer("no such language", frozenset(stopwords))))
+    sql(points_file(with_files), "UPDATE derived SET key = ? WHERE key LIKE 'words%'", key)
+    sealed(columns_file, b"nothing")
+    optimized(with_files, lambda things: change_text(things, "1", "another", 7))
+    assert files(with_files) == []
+
+
+def test_lists_of_words_as_another_analyzer_finds_them_go_once_the_words_are_used(with_files):
+    before = files(with_files)
+    with retrieval_store.Client(with_files) as client:
+        things = client.get_collection("texts", embedding_function=None)
+        things.modify(configuration={"text": {"stopwords": ["w1"]}})
+        things.query(query_texts="w5", mode="text")
+        things.optimize()
+    assert kinds(with_files) == ["columns", "words"]
+    assert files(with_files)[0] == before[0]
+    assert files(with_files)[1] != before[1]

@@ -7,17 +7,17 @@ import random
 import zlib
 
 import numpy as np
-import orjson
 import pytest
 
 import retrieval_store
 from retrieval_store.base.words import Analyzer
 from retrieval_store.engine.filtering import documents
 from retrieval_store.engine.nearest.indexing import built_in
-from retrieval_store.engine.state import layers
+from retrieval_store.engine.state import array_files, layers
 from retrieval_store.engine.store import Store
 from retrieval_store.engine.upkeep import maintenance, vector_checks, verify
-from retrieval_store.engine.words.list_files import _TYPES, MAGIC
+from retrieval_store.engine.words.list_files import MAGIC
+from retrieval_store.engine.words.vocabulary import Vocabulary
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.indexes.hnsw import HEADER, HNSWIndex
 from retrieval_store.interface.points import Fields
@@ -416,35 +416,36 @@ def listed(tmp_path):
     return tmp_path / "store"
 
 
-def taken_apart(data):
+PARTS = (
+    *("pks", "sizes", "terms", "offsets", "owners", "weights"),
+    *("vocabulary", "starts", "order"),  # of words
+)
+
+
+def taken_apart(file):
     """The one segment of a file of lists, as arrays."""
-    start = len(MAGIC) + 8
-    stop = start + int.from_bytes(data[len(MAGIC) : start], "little")
-    (named,) = orjson.loads(data[start:stop])
-    arrays = {}
-    for name, length in named:
-        dtype = np.dtype(_TYPES[name])
-        arrays[name] = np.frombuffer(data, dtype, length, stop).copy()
-        stop += length * dtype.itemsize
-    return arrays
+    found = array_files.read(file, MAGIC)
+    return dict(zip(PARTS, [array.copy() for array in found.arrays], strict=True))
 
 
-def put_together(*segments):
-    header = orjson.dumps([[(name, len(array)) for name, array in s.items()] for s in segments])
-    content = b"".join(array.tobytes() for s in segments for array in s.values())
-    return MAGIC + len(header).to_bytes(8, "little") + header + content
+def put_together(file, *segments):
+    """What would be in the file, of the same key, with these segments."""
+    told, (has_words,) = array_files.read(file, MAGIC).header
+    header = [told, [has_words] * len(segments)]
+    arrays = [segment[name] for segment in segments for name in PARTS]
+    return b"".join(array_files.pieces(MAGIC, header, arrays))
 
 
 def empty(arrays):
     for name in arrays:
         arrays[name] = arrays[name][:0]
-    arrays["offsets"] = np.zeros(1, np.int64)
+    arrays["offsets"] = arrays["starts"] = np.zeros(1, np.int64)
 
 
 def without_postings(arrays):
-    for name in ("terms", "owners", "weights", "vocabulary"):
+    for name in ("terms", "owners", "weights", "vocabulary", "order"):
         arrays[name] = arrays[name][:0]
-    arrays["offsets"] = np.zeros(1, np.int64)
+    arrays["offsets"] = arrays["starts"] = np.zeros(1, np.int64)
 
 
 def move_one_posting(arrays):
@@ -467,12 +468,23 @@ def leave_one_out(arrays):
 
 
 def exchange_terms(arrays):
-    if len(arrays["vocabulary"]):
-        words = arrays["vocabulary"].tobytes().split(b"\0")
+    if len(arrays["order"]):
+        words = words_of(arrays)
         words[2], words[5] = words[5], words[2]
-        arrays["vocabulary"] = np.frombuffer(b"\0".join(words), np.uint8)
+        named = zip(PARTS[-3:], Vocabulary.arrays_of(words), strict=True)
+        arrays.update(named)
     else:
         arrays["terms"][2], arrays["terms"][5] = arrays["terms"][5], arrays["terms"][2]
+
+
+def words_of(arrays):
+    return [*Vocabulary(*(arrays[name] for name in PARTS[-3:]))]
+
+
+def disorder_of_terms(arrays):
+    """Two terms aren't found, since they aren't where they are looked for."""
+    name = "order" if len(arrays["order"]) else "terms"
+    arrays[name][[0, -1]] = arrays[name][[-1, 0]]
 
 
 def disorder(arrays):
@@ -490,13 +502,14 @@ FALSE_LISTS = [
     leave_one_out,
     exchange_terms,
     disorder,
+    disorder_of_terms,
 ]
 
 
 def change_lists(file, change):
-    arrays = taken_apart(file.read_bytes())
+    arrays = taken_apart(file)
     change(arrays)
-    replaced(file, put_together(arrays))
+    replaced(file, put_together(file, arrays))
 
 
 @pytest.mark.parametrize("name", ["sizes", "weights"])
@@ -554,10 +567,10 @@ def test_such_lists_would_give_wrong_answers(listed):
 
 def test_a_layer_on_top_that_hides_the_one_below_is_a_problem(listed):
     file = derived_file(listed, "words")
-    below = taken_apart(file.read_bytes())
+    below = taken_apart(file)
     above = {name: array.copy() for name, array in below.items()}
     without_postings(above)
-    replaced(file, put_together(below, above))
+    replaced(file, put_together(file, below, above))
     assert list(problems(listed)) == ["words"]
 
 

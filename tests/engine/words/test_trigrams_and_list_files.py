@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
+from retrieval_store.engine.words import list_files
 from tests.helpers.listed import filled, ready, use_trigrams
 from tests.often import up_to
 
@@ -98,7 +99,7 @@ def damages(file):
     yield "truncated", data[: len(data) // 2]
     yield "flipped", bytes([*data[:200], data[200] ^ 1, *data[201:]])
     yield "empty", b""
-    yield "something else", b"RSlists1" + bytes(len(data) - 8)
+    yield "something else", list_files.MAGIC + bytes(len(data) - 8)
     yield "missing", None
 
 

@@ -1,6 +1,7 @@
 """What POSIX has and Windows hasn't, where stores in memory work all the same: None and 0 there.
-And how files, and their names, are made durable."""
+And how files, and their names, are made durable, and whether one that is mapped is still whole."""
 
+import mmap
 import os
 from pathlib import Path
 from types import ModuleType
@@ -38,6 +39,12 @@ def sync_directory(path: Path) -> None:
 def sync_file(path: Path) -> None:
     """Make what is in a file durable, whichever process has written it."""
     _sync(path)
+
+
+def is_whole(memory: mmap.mmap) -> bool:
+    """Whether a file that is mapped is as long as it was: to read a map behind its end kills the
+    process."""
+    return memory.size() >= len(memory)
 
 
 def _sync(path: Path) -> None:

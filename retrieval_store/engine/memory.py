@@ -19,13 +19,14 @@ from retrieval_store.engine.database.failures import corruption_as_damage
 from retrieval_store.engine.filtering.allowed import AllowedCache
 from retrieval_store.engine.nearest.context import Caches, OpenSpace
 from retrieval_store.engine.nearest.indexing import FindClass, SpaceIndex
-from retrieval_store.engine.state import state_files
 from retrieval_store.engine.state.layers import LayerCache
 from retrieval_store.engine.state.state import (
+    FILE_KIND,
     Changed,
     State,
     Step,
     followed,
+    is_worth_a_file,
     load,
     numbers_of,
     state_bytes,
@@ -49,6 +50,19 @@ class CachedState:
     kept: Caches
 
 
+@dataclass(slots=True)
+class StateFile:
+    """What this process knows of the file of a collection's state. rejected: it was of no use;
+    rests_until: by the clock, when it may be written again."""
+
+    rejected: bool = False
+    rests_until: float = 0.0
+
+    def reject(self) -> None:
+        """Note that it was of no use."""
+        self.rejected = True
+
+
 class Memory:
     """One collection in memory. directory: of its files, None for a collection in memory only;
     derived_from: the directory whose derived files may be used, None for none; find_class: returns
@@ -68,7 +82,7 @@ class Memory:
         self._find_class, self._database, self._label = find_class, database, label
         self._spaces: dict[tuple[int, int, int], OpenSpace] = {}
         self._cached: CachedState | None = None
-        self.state_file = state_files.Known()
+        self.state_file = StateFile()
         self._new_locks()
 
     def _new_locks(self) -> None:
@@ -116,15 +130,21 @@ class Memory:
         held = {s.space.name: self._open(s.space, head.generation) for s in spaces}
         if old is None or step.changed is None:
             kept = empty_caches(head.seq, held)
-            if self._derived_from is not None and state_files.lacks_file(step.state):
-                kept.unsaved.add(state_files.KIND)
+            lacks_file = step.state.mapped is None and is_worth_a_file(step.state.count)
+            if self._derived_from is not None and lacks_file:
+                kept.unsaved.add(FILE_KIND)
             return CachedState(step.state, kept)
         return CachedState(step.state, caches_after(old.kept, head.seq, step.changed, held))
 
     def _loaded(self, connection: apsw.Connection, head: Head) -> Step:
         """The state, loaded from its derived file if that is usable, else from the database."""
-        directory, name, known = self._derived_from, self._label.name, self.state_file
-        saved = state_files.saved_step(connection, head, self.open_vectors, directory, name, known)
+        self.state_file.rejected, directory = False, self._derived_from
+        saved = None
+        if directory is not None and is_worth_a_file(head.next_pk):
+            from retrieval_store.engine.state.state_files import saved_step
+
+            name, reject = self._label.name, self.state_file.reject
+            saved = saved_step(connection, head, self.open_vectors, directory, name, reject)
         return saved or load(connection, head, self.open_vectors)
 
     def open_vectors(self, space: Space, generation: int) -> Vectors:
@@ -182,9 +202,7 @@ class Memory:
         """Whether there are lists of words in memory, a state large enough for a file, or an index
         or codes that have grown since they were saved."""
         cached = self._cached
-        if cached is not None and (
-            cached.kept.lists.held() or cached.state.count >= state_files.STATES_WORTH
-        ):
+        if cached is not None and (cached.kept.lists.held() or is_worth_a_file(cached.state.count)):
             return True
         return any(space.has_something_to_save for space in list(self._spaces.values()))
 

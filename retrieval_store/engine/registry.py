@@ -12,12 +12,11 @@ from typing import TypeAlias
 
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.posix import sync_directory
-from retrieval_store.engine.concurrency import reset_after_fork
+from retrieval_store.engine.concurrency import call_outside, reset_after_fork
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.nearest.indexing import FindClass, built_in
 from retrieval_store.engine.storage.filesystems import warn_of_network
 from retrieval_store.engine.store import Store
-from retrieval_store.engine.upkeep import background as upkeep
 from retrieval_store.errors import ConflictError, StorageError
 from retrieval_store.interface.records import Mode
 
@@ -116,8 +115,8 @@ def release(share: Share) -> None:
                 if shared.shares:
                     return
                 del _open.stores[key]
-    # A client may be collected while the upkeep thread is at work in its store.
-    upkeep.outside(share.store.close)
+    # A client may be collected while the thread of the upkeep is at work in its store.
+    call_outside(share.store.close)
 
 
 def _key(path: Path, mode: Mode, uses_derived: bool) -> _Key:

@@ -25,7 +25,6 @@ from retrieval_store.engine.storage.files import (
     remove_collection,
     remove_lost_copies,
 )
-from retrieval_store.engine.upkeep import background as upkeep
 from retrieval_store.errors import (
     ClientClosedError,
     DamagedError,
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _log = log_of("store")
+CLOSING_WAITS = 2.0  # seconds, for what is under way in a collection to stop
 RESTORING = "restoring"  # in the names of directories that a snapshot is unpacked to
 
 
@@ -56,7 +56,7 @@ class Store:
         uses_derived: bool = True,
     ) -> None:
         self.directory = directory
-        self._hooks = StoreHooks(find_class, upkeep.want, uses_derived)
+        self._hooks = StoreHooks(find_class, _look_after, uses_derived)
         self.mode: Mode = mode
         self.is_new = False  # on disk
         self._open = OpenCollections()
@@ -406,13 +406,22 @@ class Store:
         where = "in memory" if self.directory is None else f"at {self.directory}"
         reason = partial(ClientClosedError, f"the store {where} has been closed")
         try:
-            self._open.close(reason, self._save_indexes)
+            self._open.close(reason, self._save_and_stop)
         finally:
             self._catalog.close(reason)
 
-    def _save_indexes(self, points: PointStore) -> None:
-        if self.directory is not None and self.mode != "read-only":
-            upkeep.save_and_stop(points.access)
+    def _save_and_stop(self, points: PointStore) -> None:
+        """What is done for a collection that is being closed: what its indexes have grown by is
+        saved, if its files can be written to, and the background stops with it."""
+        access = points.access
+        if self.directory is None or self.mode == "read-only":
+            return
+        if access.memory.has_something_to_save():
+            from retrieval_store.engine.upkeep.maintenance import save_indexes
+
+            save_indexes(access, CLOSING_WAITS)
+        # From here on the background finds it closing, so nothing is written after this.
+        access.maintaining.take_within(CLOSING_WAITS, _nothing, _nothing)
 
     def _reopened(self, collection_id: str) -> PointStore:
         record = self._catalog.read(lambda entries: entries.with_id(collection_id))
@@ -469,6 +478,18 @@ class Store:
 
     def _directory_of(self, collection_id: str) -> Path | None:
         return None if self.directory is None else self.directory / collection_id
+
+
+def _look_after(points: Access) -> None:
+    """Let the background look after a collection; it is loaded when the first collection wants
+    it."""
+    from retrieval_store.engine.upkeep.background import want
+
+    want(points)
+
+
+def _nothing() -> None:
+    """The turn is over at once."""
 
 
 def _give_up(directory: Path, collection_id: str, entries: Entries) -> None:

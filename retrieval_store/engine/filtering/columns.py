@@ -11,7 +11,6 @@ import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints
-from retrieval_store.engine.filtering.column_files import saved
 from retrieval_store.engine.filtering.kept import KEYS_NOTED, FilterView
 from retrieval_store.engine.filtering.segments import Segment, build_segment, keys_of
 from retrieval_store.engine.state.layers import (
@@ -137,7 +136,11 @@ def _either(rows: Ints, others: Ints) -> Ints:
 
 def _saved(view: FilterView, columns: Sequence[Column]) -> Columns:
     """The columns that are saved in files; one file has all readings of a path. Paths of `Steps`
-    have no files."""
+    have no files, nor have small collections."""
+    if view.directory is None or view.state.count < COLUMNS_WORTH:
+        return {}
+    from retrieval_store.engine.filtering.column_files import saved
+
     by_key = (column.path for column in columns if not isinstance(column.path, Steps))
     found: Columns = {}
     for path in dict.fromkeys(by_key):

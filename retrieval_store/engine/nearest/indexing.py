@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import apsw
 
@@ -22,19 +22,15 @@ from retrieval_store.base.logs import log_of
 from retrieval_store.base.metrics import Metric
 from retrieval_store.engine.concurrency import FifoLock, SharedLock, unforkable
 from retrieval_store.engine.nearest.planner import gains_by_an_index, is_worth_codes
-from retrieval_store.engine.storage.derived import (
-    DerivedFile,
-    find,
-    is_there,
-    path_of,
-    refuse_damaged,
-)
 from retrieval_store.engine.storage.files import Label
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DamagedError, PluginError, StorageError
 from retrieval_store.indexes import EXACT, HNSW, VectorIndex, is_installed
 from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.interface.spaces import index_name, index_settings
+
+if TYPE_CHECKING:
+    from retrieval_store.engine.storage.derived import DerivedFile
 
 SLICE_CELLS = 262_144  # numbers added at once: 1,024 vectors of 256, some 0.1 s. Forks wait
 WORTH_CELLS = 3_000_000  # below, the exact search is as fast on any machine
@@ -166,17 +162,21 @@ class SpaceIndex:
 
         return self._sharing.share(save)
 
-    def recorded(self, connection: apsw.Connection) -> DerivedFile | None:
+    def recorded(self, connection: apsw.Connection) -> "DerivedFile | None":
         """The recorded file of the index, if it holds clearly more slots than the index in
         memory."""
+        from retrieval_store.engine.storage.derived import find
+
         found = None if self._directory is None else find(connection, self.key)
         if found is None or found == self._useless:
             return None
         return found if found.covered >= self.covered * MUCH_MORE + 1 else None
 
-    def load(self, found: DerivedFile) -> None:
+    def load(self, found: "DerivedFile") -> None:
         """Replace the index by that in a file, if the file is whole; meanwhile other threads search
         the present one."""
+        from retrieval_store.engine.storage.derived import is_there
+
         assert self._directory is not None
         try:
             self._index, self.saved = self.read(self._directory, found), found.covered
@@ -193,9 +193,11 @@ class SpaceIndex:
                     error,
                 )
 
-    def read(self, directory: Path, found: DerivedFile) -> VectorIndex:
+    def read(self, directory: Path, found: "DerivedFile") -> VectorIndex:
         """The index in a file. Raises DamagedError or ValueError for a damaged file, PluginError
         when the index class is missing."""
+        from retrieval_store.engine.storage.derived import path_of, refuse_damaged
+
         index, path = self.made(), path_of(directory, found)
         refuse_damaged(path, found, lambda: index.load(path, found.covered))
         if len(index) != found.covered:

@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints, distinct
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.posix import is_whole
 from retrieval_store.engine.state.budget import Cache
-from retrieval_store.engine.storage.derived import is_whole
 
 CHANGES_KEPT = 1024  # steps in the log before they are merged into one
 NOTED_KEPT = 1_000_000  # rows in the log before its steps are merged

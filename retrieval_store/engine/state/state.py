@@ -16,8 +16,8 @@ import numpy.typing as npt
 from retrieval_store.base.arrays import Bools, Ints, appended, distinct
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.patched import NOTHING, NOWHERE, Patched
+from retrieval_store.base.posix import is_whole
 from retrieval_store.engine.database.transactions import select
-from retrieval_store.engine.storage.derived import is_whole
 from retrieval_store.engine.storage.log import read_changes
 from retrieval_store.engine.storage.presence import are_present, present_pks
 from retrieval_store.engine.storage.schema import (
@@ -42,6 +42,8 @@ from retrieval_store.indexes.native.library import address
 
 NONE = -1
 TOLERATED_DEAD_ROWS = 10_000
+FILE_KIND = "state"  # of derived files, those that hold a state (`state_files`)
+STATES_WORTH = 200_000  # points; the state of fewer is read from the database in 15 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,11 @@ class State:
     def some_dead(self) -> bool:
         """Whether any row is dead."""
         return self.count < len(self.alive)
+
+
+def is_worth_a_file(points: int) -> bool:
+    """Whether the state of so many points is saved, and mapped rather than made anew."""
+    return points >= STATES_WORTH
 
 
 def known_space(state: State, name: str) -> Space:

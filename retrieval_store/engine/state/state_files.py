@@ -22,10 +22,11 @@ import numpy.typing as npt
 import orjson
 
 from retrieval_store.base.arrays import Ints
-from retrieval_store.base.dataclasses import dataclass, replace
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.patched import NOWHERE, Patched
 from retrieval_store.engine.state.saved import OutdatedError, in_file
 from retrieval_store.engine.state.state import (
+    FILE_KIND,
     NONE,
     Mapped,
     SpaceState,
@@ -40,31 +41,15 @@ from retrieval_store.engine.storage.vectors import Checksums, OpenVectors, Vecto
 from retrieval_store.indexes.native.library import address
 
 MAGIC = b"RSstate1"
-KIND = "state"
-STATES_WORTH = 200_000  # points; the state of fewer is read from the database in 15 ms
 PAGE = 4096
 ROOM_SHARE = 16  # room behind an array for one number in so many
 _TYPES = ("<i8", "<i8", "<u4")  # of the arrays of a space
 Array: TypeAlias = npt.NDArray[Any]
 
 
-@dataclass(slots=True)
-class Known:
-    """What a process knows of the file. rejected: it was of no use; rests_until: by the clock, when
-    it may be written again."""
-
-    rejected: bool = False
-    rests_until: float = 0.0
-
-
 def file_key(generation: int) -> str:
     """Under which key the file of a generation is recorded."""
-    return f"{KIND}.{generation}"
-
-
-def lacks_file(state: State) -> bool:
-    """Whether it was made without a file, though it is worth one."""
-    return state.mapped is None and state.count >= STATES_WORTH
+    return f"{FILE_KIND}.{generation}"
 
 
 def write(path: Path, state: State, going_on: Callable[[], object] = lambda: None) -> int:
@@ -123,16 +108,13 @@ def saved_step(
     connection: apsw.Connection,
     head: Head,
     open_vectors: OpenVectors,
-    directory: Path | None,
+    directory: Path,
     name: str,
-    known: Known,
+    reject: Callable[[], object],
 ) -> Step | None:
     """The state at `head`, made of what was saved and of what was written since; None where nothing
-    of use was. directory: where there are derived files to be used, if anywhere; name: of the
-    collection."""
-    known.rejected = False
-    if directory is None or head.next_pk < STATES_WORTH:
-        return None
+    of use was. directory: where derived files are; name: of the collection; reject: told of a file
+    that is of no use."""
 
     def read_and_follow(path: Path, found: DerivedFile) -> Step:
         state = read(path, found, connection, head, open_vectors)
@@ -140,9 +122,6 @@ def saved_step(
         if has_too_many_dead(state):
             raise OutdatedError("so much was deleted since that to load is less work")
         return Step(state, None)
-
-    def reject() -> None:
-        known.rejected = True
 
     key = file_key(head.generation)
     return in_file(connection, directory, name, key, "the state", read_and_follow, reject)

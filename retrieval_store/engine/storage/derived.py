@@ -9,7 +9,6 @@ What is found here is never trusted: a file that is missing, or of another size 
 good as none, and is made again.
 """
 
-import mmap
 import os
 import re
 import threading
@@ -115,12 +114,6 @@ def sweep(directory: Path, files: list[DerivedFile]) -> None:
 def is_there(directory: Path, made: DerivedFile) -> bool:
     """Whether there is a file of this name, whole or not."""
     return (directory / DERIVED / made.file).exists()
-
-
-def is_whole(memory: mmap.mmap) -> bool:
-    """Whether a file that is mapped is as long as it was: to read a map behind its end kills the
-    process."""
-    return memory.size() >= len(memory)
 
 
 def path_of(directory: Path, made: DerivedFile) -> Path:

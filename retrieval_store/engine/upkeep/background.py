@@ -2,7 +2,8 @@
 something to do.
 
 It never keeps the process alive: it is a daemon, and at exit it is told to stop, which it does
-within milliseconds. In a forked child it begins anew.
+within milliseconds. In a forked child it begins anew. A process in which nothing was ever to be
+done doesn't load this module.
 """
 
 import atexit
@@ -15,13 +16,12 @@ from queue import Empty, SimpleQueue
 
 from retrieval_store.base.logs import log_of
 from retrieval_store.engine.access import Access
-from retrieval_store.engine.concurrency import reset_after_fork, unforkable
+from retrieval_store.engine.concurrency import put_off_here, reset_after_fork, unforkable
 from retrieval_store.errors import RetrievalStoreError
 from retrieval_store.interface.records import Progress
 
 AGAIN_AFTER = 1.0  # seconds, when another process or thread was at it
 EXIT_WAITS = 1.0  # seconds
-CLOSING_WAITS = 2.0  # seconds, for what is under way in a collection to stop
 _log = log_of("maintenance")
 
 
@@ -36,7 +36,6 @@ class Upkeep:
         self._lock = threading.RLock()  # a signal's handler may use a collection too
         self._calls: SimpleQueue[None] = SimpleQueue()  # to the thread, to look again what is due
         self._due: dict[weakref.ref[Access], float] = {}
-        self._later: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
         self._stopping = False
         reset_after_fork(self)
@@ -55,14 +54,6 @@ class Upkeep:
     def _is_running(self) -> bool:
         thread = self._thread
         return thread is not None and thread.is_alive()
-
-    def outside(self, call: Callable[[], None]) -> None:
-        """Call it, in this thread unless that is the one of the upkeep: there when it has finished
-        what it is at, which may hold locks that the call needs."""
-        if threading.current_thread() is self._thread:
-            self._later.append(call)
-        else:
-            call()
 
     def _start(self) -> None:
         self._thread = threading.Thread(
@@ -90,14 +81,15 @@ class Upkeep:
         self._due, self._thread = {}, None
 
     def _run(self) -> None:
+        later = put_off_here()
         while True:
             points = self._next()
             if points is not None and self._tended(points):
                 self.want(points, AGAIN_AFTER)
             ended = points is None
             del points  # it may be collected while this thread waits
-            while self._later:
-                self._later.pop()()
+            while later:
+                later.pop()()
             if ended:
                 return
 
@@ -153,22 +145,6 @@ def _loaded() -> Callable[[Access, Progress], bool]:
     return tend
 
 
-def save_and_stop(points: Access) -> None:
-    """What is done for a collection, whose files can be written to, that is being closed: what its
-    indexes have grown by is saved, and the background stops with it."""
-    if points.memory.has_something_to_save():
-        from retrieval_store.engine.upkeep.maintenance import save_indexes
-
-        save_indexes(points, CLOSING_WAITS)
-    # From here on the background finds it closing, so nothing is written after this.
-    points.maintaining.take_within(CLOSING_WAITS, _nothing, _nothing)
-
-
-def _nothing() -> None:
-    """The turn is over at once."""
-
-
 _upkeep = Upkeep()
 want = _upkeep.want
-outside = _upkeep.outside
 atexit.register(_upkeep.stop)

@@ -14,7 +14,7 @@ from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.nearest.indexing import SpaceIndex, is_worth_an_index
 from retrieval_store.engine.state import state_files
-from retrieval_store.engine.state.state import SpaceState, State, advanced, rows_of
+from retrieval_store.engine.state.state import FILE_KIND, SpaceState, State, advanced, rows_of
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.files import remove_vector_files, vector_files
 from retrieval_store.engine.storage.log import Write
@@ -226,7 +226,7 @@ def _is_of_other(key: str, generation: int, gone: Callable[[int], bool]) -> bool
     lists of sparse vectors, and of a space that isn't there any more."""
     kind, *rest = key.split(".")
     other = kind in OF_GENERATIONS and rest[1:2] != [str(generation)]
-    other = other or (kind == state_files.KIND and key != state_files.file_key(generation))
+    other = other or (kind == FILE_KIND and key != state_files.file_key(generation))
     return other or gone(_space_of(key))
 
 

@@ -12,7 +12,7 @@ from retrieval_store.engine.access import Access
 from retrieval_store.engine.database.failures import CORRUPTION_ERRORS
 from retrieval_store.engine.filtering import column_files
 from retrieval_store.engine.nearest.context import SearchView
-from retrieval_store.engine.state import state_files
+from retrieval_store.engine.state.state import FILE_KIND
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.engine.storage.log import Write
@@ -24,7 +24,7 @@ from retrieval_store.errors import DamagedError, InvalidArgumentError, MissingDe
 from retrieval_store.filters.expression import PayloadPath
 
 # What is derived from vectors and numbers alone, and keeps nothing of what was deleted for long.
-_NO_CONTENT = ("index.", "codes.", f"{state_files.KIND}.")
+_NO_CONTENT = ("index.", "codes.", f"{FILE_KIND}.")
 
 
 def renew(points: Access, held: list[ListKey]) -> None:

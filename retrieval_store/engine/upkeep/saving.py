@@ -14,7 +14,7 @@ from retrieval_store.engine.nearest.context import Caches, SearchView
 from retrieval_store.engine.nearest.indexing import SpaceIndex
 from retrieval_store.engine.state import array_files, state_files
 from retrieval_store.engine.state.layers import Layers
-from retrieval_store.engine.state.state import State
+from retrieval_store.engine.state.state import State, is_worth_a_file
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.log import LOG_PKS, LOG_WRITES, Write, read_changes
 from retrieval_store.engine.storage.records import read_values
@@ -77,7 +77,7 @@ def save_state(
 
     def wanted(view: SearchView) -> State | None:
         count = view.state.count
-        few = count < state_files.STATES_WORTH or (most is not None and count > most)
+        few = not is_worth_a_file(count) or (most is not None and count > most)
         if few or not _state_has_changed(view, known.rejected, every):
             return None
         # What one file says isn't written to the next: if it was false, that ends here.

@@ -12,7 +12,7 @@ from hypothesis.stateful import initialize, rule
 
 import retrieval_store
 from retrieval_store.base.words import Analyzer
-from retrieval_store.engine.state import state_files
+from retrieval_store.engine.state import state as states
 from retrieval_store.engine.store import Store
 from retrieval_store.engine.upkeep import background as upkeep
 from retrieval_store.engine.upkeep import saving
@@ -33,7 +33,7 @@ COUNT = 3_000
 
 @pytest.fixture(autouse=True)
 def _states_of_few_are_worth_a_file(monkeypatch):
-    monkeypatch.setattr(state_files, "STATES_WORTH", 1)
+    monkeypatch.setattr(states, "STATES_WORTH", 1)
     monkeypatch.setattr(upkeep._upkeep, "_stopping", True)  # nothing is done unasked
 
 
@@ -210,7 +210,7 @@ class SavedStates(TwoStores):
 
     @initialize()
     def start(self):
-        self.eager = mock.patch.object(state_files, "STATES_WORTH", 1)
+        self.eager = mock.patch.object(states, "STATES_WORTH", 1)
         self.eager.start()
         super().start()
 

@@ -35,7 +35,8 @@ from retrieval_store.direct.results import SPACE
 from retrieval_store.engine.database.opening import CHECKSUM_BYTES, CHECKSUM_VFS
 from retrieval_store.engine.filtering import columns, documents
 from retrieval_store.engine.nearest import planner
-from retrieval_store.engine.state import layers, state_files
+from retrieval_store.engine.state import layers
+from retrieval_store.engine.state import state as states
 from retrieval_store.engine.storage.vectors import rows_per_block
 from retrieval_store.engine.upkeep import background as upkeep
 from retrieval_store.engine.upkeep.filling import load
@@ -70,7 +71,7 @@ EAGER_LISTS = [
     (layers, "WANTED_AFTER"),
     (kept, "LISTS_WORTH"),
     (columns, "COLUMNS_WORTH"),
-    (state_files, "STATES_WORTH"),
+    (states, "STATES_WORTH"),
 ]
 EVERYTHING = ["metadatas", "documents", "embeddings", "uris"]
 

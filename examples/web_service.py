@@ -85,7 +85,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.notes = client.get_or_create_collection(
             "notes", configuration={"hnsw": {"space": "cosine"}}
         )
-        # The model is loaded before the first request, not by it.
+        # What requests need is loaded before the first one, not by it: the data, and the model.
+        app.state.notes.warm(keys=["topic", "year"], text=True)
         app.state.notes.query(query_texts="warm up", n_results=1)
         yield
 

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         QueryResult,
         Stats,
         StoreStats,
+        Warmed,
         WriteResult,
     )
     from retrieval_store.direct.tables.results import to_arrow, to_pandas
@@ -118,6 +119,7 @@ __all__ = [
     "URIs",
     "UpdateCollectionMetadata",
     "UpdateMetadata",
+    "Warmed",
     "Where",
     "WhereDocument",
     "WordLlamaEmbedding",
@@ -169,6 +171,7 @@ _HOMES = {
     "Explanation": "retrieval_store.direct.results",
     "Stats": "retrieval_store.direct.results",
     "StoreStats": "retrieval_store.direct.results",
+    "Warmed": "retrieval_store.direct.results",
     "WriteResult": "retrieval_store.direct.results",
     "GetResult": "retrieval_store.direct.results",
     "QueryResult": "retrieval_store.direct.results",

@@ -356,3 +356,12 @@ def metadata_key(key: Any, name: str) -> str:
     if not isinstance(key, str) or not key:
         raise InvalidTypeError(f"{name} is {shown(key)}, expected a metadata key")
     return key
+
+
+def metadata_keys(keys: Any, name: str) -> list[str]:
+    """Keys of metadata, each once."""
+    items = [keys] if isinstance(keys, str) else _listlike(keys, name, "a str or a list of str")
+    for i, key in enumerate(items):
+        metadata_key(key, f"{name}[{i}]")
+        _refuse_surrogates(key, name, i)
+    return [*dict.fromkeys(map(str.__str__, items))]

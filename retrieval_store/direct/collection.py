@@ -18,6 +18,7 @@ from retrieval_store.direct.arguments import (
     filter_of,
     include_of,
     metadata_key,
+    metadata_keys,
     named_by,
 )
 from retrieval_store.direct.configuration import (
@@ -53,6 +54,7 @@ from retrieval_store.direct.results import (
     QueryField,
     QueryResult,
     Stats,
+    Warmed,
     WriteResult,
     fields_for,
     get_result,
@@ -460,6 +462,24 @@ class Collection:
         told = cast(Stats, self._backend.points.stats())
         told["texts_cut"] = None if self._backend.on_cluster else texts_cut(self._record())
         return told
+
+    def warm(self, keys: str | Sequence[str] | None = None, text: bool = False) -> Warmed:
+        """Load what the first queries would load, so that none of them waits for it: which points
+        there are, codes and index of the vectors, and the lists of sparse vectors; with `keys`,
+        what filters on these metadata keys need, and with `text` the lists of words that text and
+        hybrid queries need. What is in no file yet is built from the points, and saved in the
+        background if the collection is large: then the next process maps it. Calling it again does
+        nothing that is done already.
+
+        For services, when they start. Returns what was loaded, what was built, and how long each
+        part took. On a cluster there is nothing to load: nothing is asked of it.
+        InvalidTypeError for `keys` that are no strings or empty, and for `text` that is no bool.
+        """
+        if type(text) is not bool:
+            raise InvalidTypeError(f"text is {shown(text)}, expected a bool")
+        paths = [(key,) for key in metadata_keys(() if keys is None else keys, "keys")]
+        analyzer = self._analyzer() if text and not self._backend.on_cluster else None
+        return cast(Warmed, self._backend.points.warm(paths, analyzer))
 
     def delete(
         self,

@@ -110,6 +110,36 @@ class Stats(_KnownOfClusters):
     disk: dict[str, int]
 
 
+HowLoaded: TypeAlias = Literal["kept", "loaded", "built"]
+
+
+class WarmedSpace(TypedDict):
+    """Of a dense vector space: how many vectors there are, and of how many slots, dead ones
+    included, codes and an index are at hand."""
+
+    vectors: int
+    coded_slots: int
+    indexed_slots: int
+
+
+class _CountedHere(TypedDict, total=False):
+    points: int
+
+
+class Warmed(_CountedHere):
+    """What `Collection.warm` has loaded. spaces: the dense vector spaces by name, of which a
+    Collection has one, "", once it has vectors; keys: what was asked for, and lists: "words", if
+    asked for, and "sparse", if the collection has sparse vectors, each with how it came to be in
+    memory: "kept" for what was there before, "loaded" from a file, "built" from the points;
+    milliseconds: what "state", "spaces", "keys" and "lists" took. On a cluster all of these are
+    empty, and there is no `points`."""
+
+    spaces: dict[str, WarmedSpace]
+    keys: dict[str, HowLoaded]
+    lists: dict[str, HowLoaded]
+    milliseconds: dict[str, float]
+
+
 class CollectionGauges(TypedDict):
     """What is watched of a collection: see `Client.stats`."""
 

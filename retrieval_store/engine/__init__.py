@@ -4,8 +4,8 @@ A call enters by `registry` (one open store for each directory), goes through `s
 by name, of which some are `opened`) to `points` (one collection). Its `access` reads and writes in
 transactions, over what `memory` has made of the database as of one write; `changes` are operations
 on points, `paging` goes through them in the order of their ids, `report` tells how a question was
-answered; `concurrency` has locks, and what a fork must not break. Its rooms, each of which may use
-those below it and none of those above:
+answered, `warming` loads what the first question would; `concurrency` has locks, and what a fork
+must not break. Its rooms, each of which may use those below it and none of those above:
 
     snapshots    collections in one state, in one file, and back
     ranking      what a question asks: points ranked by vectors, words, examples, formulas

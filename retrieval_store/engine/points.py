@@ -53,6 +53,7 @@ from retrieval_store.interface.records import Mode
 from retrieval_store.interface.spaces import NewSpace, SpaceRecord
 
 if TYPE_CHECKING:
+    from retrieval_store.base.words import Analyzer
     from retrieval_store.engine.changes import Transaction
     from retrieval_store.interface.stores import Changes, IndexKind
 
@@ -275,6 +276,13 @@ class PointStore:
         from retrieval_store.engine.report import statistics
 
         return self.access.read(lambda view: statistics(view, self.access.directory))
+
+    @traced("warm")
+    def warm(self, paths: Sequence[PayloadPath], analyzer: "Analyzer | None") -> Payload:
+        """Load what the first queries would load; see `warming.warm`."""
+        from retrieval_store.engine.warming import warm
+
+        return warm(self.access, paths, analyzer)
 
     def _answer(self, question: Question, explains: bool = False) -> _Answered:
         """Hits, and how they were found, which is only recorded for an explanation or a span."""

@@ -233,7 +233,7 @@ def statistics(view: SearchView, directory: Path | None) -> Payload:
     state, kept = view.state, view.kept
     return {
         "points": state.count,
-        "spaces": {name: _of_space(view, s) for name, s in state.spaces.items()},
+        "spaces": {name: of_space(view, s) for name, s in state.spaces.items()},
         "memory": {**_in_memory(state, kept, directory)},
         "budget": {**BUDGET.told},
         "compiled": {**compiled()},
@@ -265,7 +265,7 @@ def _in_memory(state: State, kept: Caches, directory: Path | None) -> dict[str, 
     return memory
 
 
-def _of_space(view: SearchView, space: SpaceState) -> Payload:
+def of_space(view: SearchView, space: SpaceState) -> Payload:
     """Of codes as many slots as are at hand or in files, which are mapped when they are wanted; of
     an index those at hand, since to load one takes seconds."""
     name, slots, kept = space.space.name, space.space.slots, view.kept

@@ -83,6 +83,11 @@ class PointsBackend(Protocol):
     def stats(self) -> Payload:
         """Numbers of vectors, and sizes in bytes by part."""
 
+    def warm(self, paths: Sequence[PayloadPath], analyzer: "Analyzer | None") -> Payload:
+        """Load what the first queries would load: vector spaces, the columns of these paths, and,
+        with an analyzer, the lists of words as it finds them. Returns what was done; nothing on a
+        cluster, where there is nothing to load."""
+
     def configure_index(self, space: str, index: Payload) -> None:
         """Replace the index settings of a vector space; only settings for searching may differ."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from retrieval_store.answering.executor import answer
 from retrieval_store.base.dataclasses import dataclass
@@ -38,6 +38,9 @@ from retrieval_store.remote.listing import PAGE, ListedPoint, Listing, by_id
 from retrieval_store.remote.sending import Sending
 from retrieval_store.remote.space import QdrantCollection, Spaces, points_of
 from retrieval_store.remote.verified import Trace
+
+if TYPE_CHECKING:
+    from retrieval_store.base.words import Analyzer
 
 ATTEMPTS = 3  # at a filter for which indexes are wanted
 T = TypeVar("T")
@@ -163,6 +166,10 @@ class RemotePoints:
     def count(self) -> int:
         """How many points there are."""
         return self._indexed(self._collection.count)
+
+    def warm(self, paths: Sequence[PayloadPath], analyzer: "Analyzer | None") -> Payload:
+        """Nothing is loaded, and no request is made: what queries need is kept by Qdrant."""
+        return {"spaces": {}, "keys": {}, "lists": {}, "milliseconds": {}}
 
     def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
         """Have Qdrant index a key of the metadata; raises InvalidArgumentError for one that Qdrant

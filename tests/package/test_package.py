@@ -90,6 +90,7 @@ NEEDED_LATER = (  # each with what is in it
     "engine.upkeep.point_checks",
     "engine.upkeep.saving",
     "engine.upkeep.vector_checks",
+    "engine.warming",
     "engine.upkeep.verify",
     "engine.words.kept",
     "engine.words.lists",

@@ -103,6 +103,13 @@ def test_indexes_are_made_beforehand_by_what_points_have(qdrant, things):
         things.create_index("t", "tree")
 
 
+def test_there_is_nothing_to_warm_and_nothing_is_asked_for(server, things):
+    server.requests.clear()
+    empty = {"spaces": {}, "keys": {}, "lists": {}, "milliseconds": {}}
+    assert things.warm(["k", "t"], text=True) == empty
+    assert len(server.requests) == 0
+
+
 @pytest.mark.parametrize("key", ['a"b', "a\\b", "\ud800"])
 def test_keys_that_qdrant_cannot_write_are_refused_an_index_and_filtered_all_the_same(things, key):
     with pytest.raises(errors.InvalidArgumentError, match="key is .*without quotation marks"):

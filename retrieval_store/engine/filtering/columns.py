@@ -152,13 +152,14 @@ def _saved(view: FilterView, columns: Sequence[Column]) -> Columns:
     return {column: found[column] for column in columns if column in found}
 
 
-def note_use(view: FilterView, path: PayloadPath) -> None:
-    """Count a use of a column; at the second, mark it to be saved if the collection is large."""
+def note_use(view: FilterView, path: PayloadPath, times: int = 1) -> None:
+    """Count uses of a column; at the second, mark it to be saved if the collection is large."""
     uses = view.kept.uses
     if len(uses) > KEYS_NOTED:
         uses.clear()
-    uses[path] = times = uses.get(path, 0) + 1
-    if times == USES_WORTH and view.state.count >= COLUMNS_WORTH:
+    before = uses.get(path, 0)
+    uses[path] = before + times
+    if before < USES_WORTH <= before + times and view.state.count >= COLUMNS_WORTH:
         view.kept.unsaved.add(path)
 
 

@@ -138,19 +138,26 @@ def refuse_damaged(path: Path, made: DerivedFile, use: Callable[[], None] | None
         with suppress(OSError):
             found.append(checksum_of(path))
 
+    if use is None:  # a thread more would only be waited for
+        read()
+    else:
+        _beside(read, use)
+    if found != [made.checksum]:
+        raise DamagedError(f"{path} is damaged: its checksum is wrong")
+
+
+def _beside(read: Callable[[], None], use: Callable[[], None]) -> None:
+    """Call both, `read` in a thread of its own if one can be started."""
     reader = threading.Thread(target=read)
     try:
         reader.start()
-    except RuntimeError:  # no thread can be started
+    except RuntimeError:
         read()
     try:
-        if use is not None:
-            use()
+        use()
     finally:
         if reader.ident is not None:
             reader.join()
-    if found != [made.checksum]:
-        raise DamagedError(f"{path} is damaged: its checksum is wrong")
 
 
 def checksum_of(path: Path) -> int:

@@ -29,10 +29,11 @@ _told: set[Told] = set()  # collections of which it was said that they lack an i
 _log = log_of("maintenance")
 
 
-def load(points: Access, name: str, at_once: bool = True) -> None:
+def load(points: Access, name: str, at_once: bool = True, waits: bool = True) -> None:
     """Load the file of the index of a space, if there is one that holds much more than what is in
     memory, and the space is large enough to gain from it; if not `at_once`, only when queries have
-    lost as much time without it as loading takes."""
+    lost as much time without it as loading takes. waits: for another thread that loads, or fills,
+    the index just now, which may take minutes; if not, it is left to that."""
 
     def look(view: SearchView) -> tuple[SpaceIndex, DerivedFile | None] | None:
         index = _wanted(view, name)
@@ -46,7 +47,11 @@ def load(points: Access, name: str, at_once: bool = True) -> None:
     match points.read(look):
         case (index, DerivedFile() as found):
             # Outside of the transaction, which forks wait for, and the emptying of the log.
-            index.filling.take(partial(index.load, found))
+            loading = partial(index.load, found)
+            if waits:
+                index.filling.take(loading)
+            else:
+                index.filling.take_within(0, loading, lambda: None)
 
 
 def fill(

@@ -45,6 +45,7 @@ from retrieval_store.engine.upkeep.renewing import renew
 from retrieval_store.engine.upkeep.saving import (
     GROWTH_TO_SAVE,
     build_lists,
+    columns_worth_saving,
     save_columns,
     save_index,
     save_lists,
@@ -76,7 +77,7 @@ def optimize(points: Access, progress: Progress) -> None:
         if not alone:
             _refuse_to_wait(points)
         cached = points.cached()
-        state, held = cached.state, worth_saving(cached)
+        state, held, used = cached.state, worth_saving(cached), points.read(columns_worth_saving)
         remove_leftovers(points, state.head.generation)
         if any(space.dead for space in state.spaces.values()):
             compact(points, tell)
@@ -87,8 +88,7 @@ def optimize(points: Access, progress: Progress) -> None:
                 pass  # the collection was put to rest meanwhile
             save_index(points, name, 0)
         save_state(points, every=True)
-        save_columns(points, lambda: None)
-        renew(points, held)
+        renew(points, held, used)
         give_back_space(points)
 
     def filling(done: int, total: int) -> None:
@@ -147,7 +147,7 @@ def tend(points: Access, progress: Progress) -> bool:
 
     def work(alone: bool) -> bool:
         cached = points.cached()
-        state = cached.state
+        state, used = cached.state, points.read(columns_worth_saving)
         cached.kept.unsaved.clear()  # also where another process saves, or none can
         code_all(state)
         for name in state.spaces:  # early, since queries could use what is in files already
@@ -170,7 +170,7 @@ def tend(points: Access, progress: Progress) -> bool:
         if alone:
             save_state(points, partial(progress, 0, 0))
             save_lists(points, partial(progress, 0, 0))
-            save_columns(points, partial(progress, 0, 0))
+            save_columns(points, partial(progress, 0, 0), used)
         return left
 
     def code_all(state: State) -> None:

@@ -17,7 +17,13 @@ from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.engine.storage.log import Write
 from retrieval_store.engine.storage.schema import LISTED, PAYLOAD
-from retrieval_store.engine.upkeep.saving import changed_since_saved, save_column, save_list, sweep
+from retrieval_store.engine.upkeep.saving import (
+    MOST_COLUMNS,
+    changed_since_saved,
+    save_column,
+    save_list,
+    sweep,
+)
 from retrieval_store.engine.words import list_files
 from retrieval_store.engine.words.cache import ListKey, file_key
 from retrieval_store.errors import DamagedError, InvalidArgumentError, MissingDependencyError
@@ -27,15 +33,18 @@ from retrieval_store.filters.expression import PayloadPath
 _NO_CONTENT = ("index.", "codes.", f"{FILE_KIND}.")
 
 
-def renew(points: Access, held: list[ListKey]) -> None:
-    """Write the lists that are held, and what there are files of, anew where points have changed
-    since, and forget all other files of lists and columns. Only the one process that does
-    maintenance may."""
+def renew(points: Access, held: list[ListKey], used: list[PayloadPath]) -> None:
+    """Write the lists that are held, the columns of the paths that are used, and what there are
+    files of, anew where points have changed since, as far as there is room, and forget all other
+    files of lists and columns. Only the one process that does maintenance may."""
+    if points.directory is None:
+        return
     kept: set[str] = set()
     for key in points.read(partial(_lists_wanted, held=held)):
         if points.read(partial(_is_current_list, key=key)) or _save(points, key, key in held):
             kept.add(file_key(key))
-    for path in points.read(_columns_saved):
+    paths = dict.fromkeys([*used, *reversed(points.read(_columns_saved))])
+    for path in [*paths][:MOST_COLUMNS]:
         current = points.read(partial(_is_current_column, path=path))
         if current or save_column(points, path):
             kept.add(column_files.file_key(path))

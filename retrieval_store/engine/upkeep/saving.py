@@ -1,6 +1,7 @@
 """Saving what can be made again: indexes, the state, lists of words and trigrams, and columns."""
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -196,14 +197,15 @@ def save_list(points: Access, key: ListKey, going_on: GoingOn = _nothing) -> Non
     kept.lists.unmap([key])  # of the file before
 
 
-def save_columns(points: Access, going_on: GoingOn) -> None:
+def save_columns(points: Access, going_on: GoingOn, before: Sequence[PayloadPath] = ()) -> None:
     """Save the columns that were used more than once, and of which enough has changed since they
     were saved, the last used first, as far as there is room; only the one process that does
     maintenance may. What has been deleted or replaced goes from a file when it is written.
-    going_on: called now and then; it may raise."""
+    going_on: called now and then; it may raise; before: the paths of those that were used before
+    compaction, which lets go of what is in memory."""
     if points.directory is None:
         return
-    for path in points.read(_columns_worth_saving):
+    for path in dict.fromkeys([*points.read(columns_worth_saving), *before][:MOST_COLUMNS]):
         going_on()
         if points.read(partial(_column_has_grown, path=path)):
             save_column(points, path)
@@ -212,7 +214,7 @@ def save_columns(points: Access, going_on: GoingOn) -> None:
     sweep(points)
 
 
-def _columns_worth_saving(view: SearchView) -> list[PayloadPath]:
+def columns_worth_saving(view: SearchView) -> list[PayloadPath]:
     """Those of the columns in memory that were used more than once, or that have a file."""
     if view.state.count < columns.COLUMNS_WORTH:
         return []

@@ -100,8 +100,7 @@ def fill(folder):
         things.delete(ids=["3", "70"])
         things.update(ids=["5", "6"], embeddings=cloud(2, 9))
         things.query(query_texts="x", mode="text")
-        for n in (1, 2):
-            things.get(where={"n": n, "kind": "a"})
+        things.warm(["n", "kind", "list"])
         things.optimize()
         lose_some(client)
     with retrieval_store.Client(folder / "made") as client:
@@ -195,6 +194,8 @@ def read(client):
             yield partial(things.query, cloud(3, 5), n_results=90, where={"n": {"$gte": 20}})
             yield partial(things.query, cloud(1, 5), exact=True, include=EVERYTHING)
             yield partial(things.get, where={"kind": {"$in": ["a", "b"]}}, limit=5)
+            yield partial(things.get, where={"list": {"$contains": 7}})
+            yield partial(things.warm, ["n", "kind", "list", "new"], text=True)
             yield partial(things.get, where_document={"$contains": "words and"})
             yield partial(things.get, where_document={"$regex": "5 of w"})
             yield partial(things.get, ids=["5", "7", "none"], include=EVERYTHING)
@@ -611,6 +612,7 @@ TARGETS = {
     "logs": (logs, 18),
     "graphs": (derived_of("index"), 10),
     "lists": (derived_of("[tw]"), 10),
+    "columns": (derived_of("columns"), 10),
     "states": (derived_of("state"), 12),
     "vectors": (vectors, 8),
 }

@@ -488,3 +488,35 @@ def test_lists_of_words_as_another_analyzer_finds_them_go_once_the_words_are_use
     assert kinds(with_files) == ["columns", "words"]
     assert files(with_files)[0] == before[0]
     assert files(with_files)[1] != before[1]
+
+
+@pytest.mark.usefixtures("columns_of_few", "in_background")
+def test_what_was_used_before_a_compaction_is_saved_after_it(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        things = things_with_keys(client)
+        things.delete(ids=["5"])
+        answers(things)
+        things.get(where={"n": 7})
+        before = things._backend.points.access.cached().state.head.generation
+        things.optimize()
+        assert things._backend.points.access.cached().state.head.generation > before
+        assert len(files(tmp_path)) == 2
+        assert all(report.problem is None for report in client.verify())
+
+
+@pytest.mark.usefixtures("columns_of_few", "in_background")
+def test_optimizing_keeps_to_the_room_for_columns(tmp_path, monkeypatch):
+    with retrieval_store.Client(tmp_path) as client:
+        things = things_with_keys(client)
+        things.warm(["kind", "n"])
+        things.optimize()
+        assert len(files(tmp_path)) == 2
+        monkeypatch.setattr("retrieval_store.engine.upkeep.renewing.MOST_COLUMNS", 1)
+        things.get(where={"kind": 1})
+        things.optimize()
+        (file,) = files(tmp_path)
+        assert array_files.read(file, column_files.MAGIC).header[0] == ["kind"]
+        things.update(ids=["1"], metadatas=[{"n": 5}])
+        monkeypatch.setattr(saving, "MOST_BYTES", 100)
+        things.optimize()
+        assert files(tmp_path) == [], "what can't be written anew doesn't stay as it was"

@@ -249,6 +249,25 @@ def test_a_file_that_verify_finds_damaged_is_not_used_any_more(tmp_path):
             check_answers(opened(client), as_held(700), seed=seed)
 
 
+def test_a_file_that_verify_finds_damaged_is_let_go_of_even_during_maintenance(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        populated(client).optimize()
+    with retrieval_store.Client(tmp_path) as client:
+        things = opened(client)
+        check_answers(things, as_held(700))
+        (file, *_) = code_files(tmp_path)
+
+        def damage_and_verify():
+            with file.open("r+b") as stream:
+                stream.seek(file.stat().st_size // 2)
+                stream.write(bytes(range(256)) * (file.stat().st_size // 600))
+            assert [report.file for report in client.verify() if report.problem] == [file]
+            for seed in range(3):
+                check_answers(things, as_held(700), seed=seed)
+
+        things._backend.points.access.maintaining.take(damage_and_verify)
+
+
 def test_a_file_that_is_cut_off_while_it_is_open_is_let_go(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         populated(client).optimize()

@@ -1,0 +1,171 @@
+"""Filters that are used again and again, whose searches are kept ready: right whatever is written
+between two of them."""
+
+import contextlib
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import retrieval_store
+from retrieval_store.engine.nearest.by_floats import KeptPass
+from retrieval_store.errors import DamagedError
+from tests.helpers.oracle import brute_force
+from tests.often import up_to
+
+DIMENSION = 6
+FILTERS = (None, {"kind": "a"}, {"kind": {"$ne": "a"}}, {"kind": "nothing"})
+pytestmark = pytest.mark.embedded
+
+
+def cloud(count, seed):
+    random = np.random.default_rng(seed)
+    return random.integers(-3, 4, (count, DIMENSION)).astype(np.float32)  # with many ties
+
+
+def made(client, space="l2"):
+    return client.create_collection("things", {"hnsw": {"space": space}}, embedding_function=None)
+
+
+def put(things, held, ids, seed, kind):
+    vectors = cloud(len(ids), seed)
+    things.upsert(ids=ids, embeddings=vectors, metadatas=[{"kind": kind}] * len(ids))
+    for point_id, vector in zip(ids, vectors, strict=True):
+        held[point_id] = vector, kind
+
+
+def allowed(held, where):
+    if where is None:
+        return dict(held)
+    wanted = where["kind"]
+    if isinstance(wanted, dict):
+        return {one: value for one, value in held.items() if value[1] != wanted["$ne"]}
+    return {one: value for one, value in held.items() if value[1] == wanted}
+
+
+def check(things, held, where, metric, seed, k=4):
+    """The hits are those of brute force; of equally near ones those that were inserted first."""
+    query = cloud(1, seed)[0] + np.float32(0.25)
+    some = allowed(held, where)
+    found = things.query(query_embeddings=query, n_results=k, where=where)
+    ids, distances = found["ids"][0], found["distances"][0]
+    assert len(ids) == min(k, len(some))
+    if ids:
+        truth = brute_force(query, np.array([vector for vector, _ in some.values()]), metric)
+        order = sorted(range(len(truth)), key=lambda i: (round(float(truth[i]), 9), i))
+        assert ids == [list(some)[i] for i in order[:k]]
+        assert np.allclose(distances, np.sort(truth)[:k], rtol=1e-9, atol=1e-12)
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("ask"), st.integers(0, len(FILTERS) - 1), st.integers(3, 5)),
+        st.tuples(st.just("put"), st.integers(0, 39), st.sampled_from("ab")),
+        st.tuples(st.just("delete"), st.integers(0, 39), st.none()),
+        st.tuples(st.just("rest"), st.none(), st.none()),
+    ),
+    max_size=24,
+)
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
+@settings(max_examples=up_to(60))
+@given(steps=steps)
+def test_what_is_kept_of_a_search_is_never_asked_of_another_state(tmp_path_factory, metric, steps):
+    held = {}
+    with retrieval_store.Client(tmp_path_factory.mktemp("store")) as client:
+        things = made(client, metric)
+        put(things, held, [f"id-{i}" for i in range(30)], 0, "a")
+        put(things, held, [f"id-{i}" for i in range(20, 40)], 1, "b")
+        held = {f"id-{i}": held[f"id-{i}"] for i in range(40)}
+        for number, (step, which, value) in enumerate(steps):
+            if step == "ask":
+                for again in range(4):  # of which the last are answered by what is kept
+                    check(things, held, FILTERS[which], metric, number + 100 * again, value)
+            elif step == "put":
+                put(things, held, [f"id-{which}"], number, value)
+            elif step == "delete":
+                things.delete(ids=[f"id-{which}"])
+                held.pop(f"id-{which}", None)
+            else:
+                things._backend.points.access.close_idle()
+
+
+def kept_passes(things):
+    """Whether the searches by each of the filters are kept, after they were used often enough."""
+    found = []
+
+    def look(view):
+        for where in FILTERS[:2]:
+            from retrieval_store.engine.filtering.selecting import allowed_by
+            from retrieval_store.filters.where import parse_where
+
+            expression = None if where is None else parse_where(where)
+            found.append(isinstance(allowed_by(view, expression).passes.get(""), KeptPass))
+
+    things._backend.points.access.read(look)
+    return found
+
+
+def test_searches_are_kept_by_which_this_is_tested(tmp_path):
+    held = {}
+    with retrieval_store.Client(tmp_path) as client:
+        things = made(client)
+        put(things, held, [f"id-{i}" for i in range(40)], 0, "a")
+        for again in range(4):
+            for where in FILTERS:
+                check(things, held, where, "l2", again)
+        assert kept_passes(things) == [True, True]
+
+
+def open_files():
+    """The ends of the names of the files that this process has open."""
+    found = set()
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # of the listing itself
+            found.add(link.readlink().suffix)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files can't be listed")
+def test_a_kept_search_finds_a_file_cut_off_and_keeps_none_open(tmp_path):
+    held = {}
+    with retrieval_store.Client(tmp_path) as client:
+        things = made(client)
+        put(things, held, [f"id-{i}" for i in range(400)], 0, "a")
+        for again in range(4):
+            check(things, held, None, "l2", again)
+        assert ".vectors" in open_files()
+        things._backend.points.access.close_idle()
+        assert ".vectors" not in open_files()
+        check(things, held, None, "l2", 9)
+        (vectors,) = tmp_path.glob("*/*.vectors")
+        with vectors.open("r+b") as file:
+            file.truncate(100)
+        with pytest.raises(DamagedError, match="cut off"):
+            things.query(query_embeddings=cloud(1, 3))
+
+
+def test_threads_share_what_is_kept(tmp_path):
+    held, wrong = {}, []
+    with retrieval_store.Client(tmp_path) as client:
+        things = made(client)
+        put(things, held, [f"id-{i}" for i in range(300)], 0, "a")
+
+        def ask(seed):
+            try:
+                for number in range(60):
+                    k = 2 + (seed + number) % 3
+                    check(things, held, FILTERS[number % 3], "l2", seed * 1_000 + number, k)
+            except AssertionError as error:
+                wrong.append(error)
+
+        threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []

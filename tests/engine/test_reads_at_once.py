@@ -1,0 +1,114 @@
+"""Reads that are one statement: a few points by their ids, the count, a collection by its name.
+They tell the same as reads in a transaction, of one state."""
+
+import subprocess
+import sys
+
+import apsw
+import numpy as np
+import pytest
+
+import retrieval_store
+from retrieval_store.engine.state.fetch import FEW
+from retrieval_store.errors import NotFoundError, StorageError
+from retrieval_store.interface.points import Fields, PointBatch, ShownIds, Vectors, WriteRules
+
+pytestmark = pytest.mark.embedded
+TEXTS = Fields(payload=True, document=True)
+PUT = WriteRules(on_existing="update", on_missing="insert")
+
+
+@pytest.fixture(params=[True, False], ids=["disk", "memory"])
+def things(request, tmp_path):
+    with retrieval_store.Client(tmp_path / "store" if request.param else None) as client:
+        yield client.create_collection("things", embedding_function=None)
+
+
+def filled(things, ids):
+    """Points with these ids, strings and integers, each with its own id in its payload."""
+    points = things._backend.points
+    vectors = {"": Vectors(np.arange(len(ids), dtype=np.float32)[:, None] + 1)}
+    payloads = [{"id": repr(one)} for one in ids]
+    points.put(PointBatch(ids, vectors, payloads, [f"document {one}" for one in ids]), PUT)
+    return points
+
+
+def statements(points, use):
+    """The statements that SQLite runs in the collection for what is called."""
+    seen = []
+
+    def trace(flags):
+        note = (lambda event: seen.append(event["sql"])) if flags else None
+        points.access._database.use(lambda connection: connection.trace_v2(flags, note))
+
+    trace(apsw.SQLITE_TRACE_STMT)
+    use()
+    trace(0)
+    return seen
+
+
+def read(points, ids, fields=TEXTS):
+    """What is got by few ids; the same ids among many that aren't there tell the truth."""
+    found = points.get(ids, None, None, 0, fields)
+    others = [f"not there {i}" for i in range(FEW)]
+    among_many = points.get(type(ids)([*ids, *others]), None, None, 0, fields)
+    assert (found.ids, found.payloads, found.documents) == (
+        among_many.ids,
+        among_many.payloads,
+        among_many.documents,
+    )
+    return found.ids
+
+
+def test_few_ids_tell_what_many_tell(things):
+    points = filled(things, ["a", "7", 7, 8, 2**64 - 1, "été", "b"])
+    assert read(points, ["b", "missing", 7, "a", 2**64 - 1]) == ["b", 7, "a", 2**64 - 1]
+    assert read(points, [7, "7"]) == [7, "7"]
+    assert read(points, ShownIds(["8", "7", "été", "07", "1e3"])) == [8, "7", "été"]
+    assert read(points, ShownIds([str(2**64 - 1), str(2**64)])) == [2**64 - 1]
+    assert read(points, ["nothing", "of these"]) == []
+    assert read(points, [2**70, -1, "a\0b", "a"]) == ["a"]
+    assert read(points, ["a", "b"], Fields()) == ["a", "b"]
+
+
+def test_ids_are_understood_in_the_state_that_they_are_used_in(things):
+    points = filled(things, [5, "x"])
+    assert len(statements(points, lambda: things.get(ids=["5", "x"]))) == 1
+    assert len(statements(points, lambda: things.get(ids="x", include=[]))) == 1
+    found = statements(points, lambda: things.get(ids=["5"], include=["embeddings"]))
+    assert sum("FROM head" in one for one in found) == 1  # so one transaction
+
+
+def test_counting_asks_for_the_last_write_alone(things):
+    points = filled(things, ["a", "b"])
+    assert things.count() == 2
+    assert len(statements(points, things.count)) == 1
+    filled(things, ["c"])
+    assert things.count() == 3
+
+
+def test_what_another_process_deletes_is_gone_at_once(tmp_path):
+    code = "import sys, retrieval_store\n"
+    code += "retrieval_store.Client(sys.argv[1]).delete_collection('things')"
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        filled(things, ["a", "b"])
+        assert (things.count(), things.get(ids="a")["ids"]) == (2, ["a"])
+        subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+        for use in (things.count, lambda: things.get(ids="a"), lambda: things.get(ids="none")):
+            with pytest.raises(NotFoundError, match="does not exist"):
+                use()
+
+
+def test_a_file_that_was_replaced_is_an_error_of_theirs_too(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        filled(things, ["a"])
+        assert things.count() == 1
+        (file,) = tmp_path.glob("*/points.sqlite")
+        content = file.read_bytes()
+        file.unlink()
+        file.write_bytes(content)
+        for use in (things.count, lambda: things.get(ids="a")):
+            with pytest.raises(StorageError, match="replaced"):
+                use()

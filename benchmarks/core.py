@@ -108,13 +108,15 @@ class Bare:
         self.connection.execute("COMMIT")
         return found
 
-    def get(self, point_id: str) -> Any:
-        """One point by its id."""
+    def get(self, ids: tuple[str, ...]) -> list[Any]:
+        """Some points by their ids."""
         self.connection.execute("BEGIN")
-        query = "SELECT id, payload, document FROM points WHERE id = ?"
-        ((key, payload, document),) = self.connection.execute(query, (point_id,)).fetchall()
+        marks = "?" + ", ?" * (len(ids) - 1)
+        query = f"SELECT id, payload, document FROM points WHERE id IN ({marks})"
+        rows = self.connection.execute(query, ids).fetchall()
+        found = [(key, orjson.loads(payload), document) for key, payload, document in rows]
         self.connection.execute("COMMIT")
-        return key, orjson.loads(payload), document
+        return found
 
     def empty(self) -> None:
         """A read transaction that reads one number."""
@@ -167,6 +169,7 @@ def calls(folder: str) -> dict[str, Any]:
             collection = client.create_collection("bench-calls", embedding_function=None)
             ingest(collection, vectors)
     (points,) = directories[1].glob("*/points.sqlite")
+    ten = tuple(f"id-{i}" for i in range(7, 17))
     bare, query, new = Bare(points.parent, vectors), vectors[5] + np.float32(0.01), count()
     with retrieval_store.Client(directories[0]) as client:
         collection, rows = client.get_collection("bench-calls"), count()
@@ -198,11 +201,8 @@ def calls(folder: str) -> dict[str, Any]:
                     new_filter,
                     bare_query,
                 ),
-                "get of one id": (lambda: collection.get(ids="id-7"), lambda: bare.get("id-7")),
-                "get of ten ids": (
-                    lambda: collection.get(ids=[f"id-{i}" for i in range(7, 17)]),
-                    lambda: bare.get("id-7"),
-                ),
+                "get of one id": (lambda: collection.get(ids="id-7"), lambda: bare.get(("id-7",))),
+                "get of ten ids": (lambda: collection.get(ids=ten), lambda: bare.get(ten)),
                 "count": (collection.count, bare.empty),
                 "upsert of one": (upsert, lambda: bare.upsert(next(rows), vectors[0])),
             }

@@ -17,7 +17,7 @@ import numpy as np
 from retrieval_store.answering.leaves import Label, Labelling, Leaves, Ranked
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.filters.columns import ValuesAt
-from retrieval_store.filters.expression import Expression, HasId, Not, all_of
+from retrieval_store.filters.nodes import Expression, HasId, Not, all_of
 from retrieval_store.filters.values import Between
 from retrieval_store.interface.points import Fields, PointId
 from retrieval_store.interface.questions import (

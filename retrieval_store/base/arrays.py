@@ -1,5 +1,6 @@
 """Names for the array types used everywhere, and the few array operations numpy lacks."""
 
+import mmap
 from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args
 
 import numpy as np
@@ -133,3 +134,15 @@ def stable_order(numbers: npt.NDArray[np.integer[Any]]) -> Ints:
         digits = ((numbers >> shift) & 0xFFFF).astype(np.uint16)
         order = order[np.argsort(digits[order], kind="stable")]
     return order
+
+
+def own_bytes(*arrays: npt.NDArray[Any]) -> int:
+    """The bytes of memory of the process' own in some arrays: none for those in a mapped file."""
+    return sum(array.nbytes for array in arrays if not _is_mapped(array))
+
+
+def _is_mapped(array: npt.NDArray[Any]) -> bool:
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return isinstance(base, memoryview) and isinstance(base.obj, mmap.mmap)

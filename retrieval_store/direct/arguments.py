@@ -25,8 +25,8 @@ from retrieval_store.errors import (
     InvalidMetadataError,
     InvalidTypeError,
 )
-from retrieval_store.filters.documents import DOCUMENT, URI
-from retrieval_store.filters.expression import Expression, HasId, all_of
+from retrieval_store.filters.nodes import Expression, HasId, all_of
+from retrieval_store.filters.paths import DOCUMENT, URI
 from retrieval_store.filters.where import DOCUMENT_KEY, parse_where, parse_where_document
 from retrieval_store.interface.points import ShownIds
 

@@ -61,7 +61,7 @@ from retrieval_store.direct.results import (
     query_result,
 )
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
-from retrieval_store.filters.expression import Expression, HasId, Not, all_of
+from retrieval_store.filters.nodes import Expression, HasId, Not, all_of
 from retrieval_store.interface.points import (
     Fields,
     Points,

@@ -18,7 +18,7 @@ from retrieval_store.base.metrics import Fusion, Metric
 from retrieval_store.direct.arguments import complete_texts_of, images_of, matrix_of, sparse_of
 from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError, InvalidTypeError
-from retrieval_store.filters.expression import Expression
+from retrieval_store.filters.nodes import Expression
 from retrieval_store.interface.points import Fields, PointId
 from retrieval_store.interface.questions import (
     BestOfEach,

@@ -34,8 +34,7 @@ from retrieval_store.engine.memory import CachedState, Memory
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.nearest.indexing import FindClass, built_in
 from retrieval_store.engine.state.budget import BUDGET, Cache
-from retrieval_store.engine.state.state import State, load, numbers_of
-from retrieval_store.engine.state.view import View
+from retrieval_store.engine.state.state import State, View, load, numbers_of
 from retrieval_store.engine.storage.files import POINTS_NAME, Label
 from retrieval_store.engine.storage.log import Write
 from retrieval_store.engine.storage.schema import (

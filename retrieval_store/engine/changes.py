@@ -22,14 +22,13 @@ from retrieval_store.engine.filtering.selecting import select
 from retrieval_store.engine.memory import CachedState, caches_after, empty_caches
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.state.layers import outside
-from retrieval_store.engine.state.state import advanced, rows_of
-from retrieval_store.engine.state.view import View
+from retrieval_store.engine.state.state import View, advanced, rows_of
 from retrieval_store.engine.storage import write as storage
 from retrieval_store.engine.storage.log import Write, finish, read_changes
 from retrieval_store.engine.storage.presence import present_pks
 from retrieval_store.engine.storage.schema import named_space, pks_of_ids
 from retrieval_store.errors import NotFoundError
-from retrieval_store.filters.expression import Expression
+from retrieval_store.filters.nodes import Expression
 from retrieval_store.interface.points import Content, PointBatch, PointId, PutResult, WriteRules
 from retrieval_store.interface.stores import Changes
 

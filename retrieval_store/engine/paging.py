@@ -17,7 +17,7 @@ from retrieval_store.engine.filtering.masks import among, matching, split
 from retrieval_store.engine.filtering.selecting import FOLLOWED, allowed_by
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.schema import to_key
-from retrieval_store.filters.expression import Expression
+from retrieval_store.filters.nodes import Expression
 from retrieval_store.interface.points import PointId
 
 FIRST_STEPS, MOST_STEPS = 256, 65_536  # of the index, that are walked at once

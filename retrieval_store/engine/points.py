@@ -36,7 +36,8 @@ from retrieval_store.engine.storage.schema import (
 )
 from retrieval_store.errors import AlreadyExistsError
 from retrieval_store.filters.columns import ValuesAt
-from retrieval_store.filters.expression import Expression, PayloadPath, Scalar
+from retrieval_store.filters.nodes import Expression, Scalar
+from retrieval_store.filters.paths import PayloadPath
 from retrieval_store.interface.points import (
     Changed,
     Fields,

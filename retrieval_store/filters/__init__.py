@@ -15,6 +15,18 @@ an expression of one point. Stores evaluate expressions in their own way: the en
 `base` and `errors`.
 """
 
-from retrieval_store.filters import expression
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from retrieval_store.filters import expression
 
 __all__ = ["expression"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """The language as a whole, for users; what is in here takes of it what it needs."""
+    if name == "expression":
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

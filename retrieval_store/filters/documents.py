@@ -9,8 +9,6 @@ from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.leaves import Bound, Pushdown
 from retrieval_store.filters.nodes import Expression
 
-DOCUMENT, URI = "_document", "_uri"  # keys as which they show where a payload is all there is
-
 
 class DocumentLeaf(Expression):
     """A condition on the document of a point; one without a document fulfils none."""

@@ -5,13 +5,8 @@ evaluates them to masks, and other backends translate them. A *path* leads into 
 step. A point whose payload has nothing (or null) at the path matches no leaf; negate with `Not`.
 """
 
-from collections.abc import Sequence
-from typing import Any
-
-from retrieval_store.base.dataclasses import replace
 from retrieval_store.filters.documents import DocumentContains, DocumentLeaf, DocumentMatches
 from retrieval_store.filters.leaves import ColumnLeaf, ValueLeaf
-from retrieval_store.filters.nested import walk
 from retrieval_store.filters.nodes import (
     MAX_DEPTH,
     And,
@@ -23,11 +18,11 @@ from retrieval_store.filters.nodes import (
     Or,
     Scalar,
     all_of,
+    walk,
 )
 from retrieval_store.filters.paths import PayloadPath, dotted, value_at
 from retrieval_store.filters.slices import InSlice
 from retrieval_store.filters.values import (
-    Equality,
     Exists,
     HasLength,
     ListHas,
@@ -35,6 +30,7 @@ from retrieval_store.filters.values import (
     Range,
     TextIn,
     TextRange,
+    joined,
 )
 
 __all__ = [
@@ -69,30 +65,3 @@ __all__ = [
     "walk",
 ]
 every = all_of  # its older name, which users may know
-
-
-def joined(terms: Sequence[Expression], negated: bool) -> list[Expression]:
-    """The terms of an Or with equalities on one column made one (`a = 1 or a = 2`: a is one of 1,
-    2); with `negated` those of an And likewise (neither 1 nor 2)."""
-    groups: dict[Any, list[Equality]] = {}
-    others: list[Expression] = []
-    for term in terms:
-        leaf = term.term if negated and isinstance(term, Not) else term
-        if isinstance(leaf, Equality) and (leaf is not term) == negated:
-            groups.setdefault(_place(leaf), []).append(leaf)
-        else:
-            others.append(term)
-    leaves = [_united(some) for some in groups.values()]
-    return others + ([Not(leaf) for leaf in leaves] if negated else leaves)
-
-
-def _place(leaf: Equality) -> Any:
-    """The same for all that are asked of the same column in the same way."""
-    return type(leaf), leaf.path if isinstance(leaf, ValueLeaf) else leaf.at
-
-
-def _united(leaves: list[Equality]) -> Equality:
-    if len(leaves) == 1:
-        return leaves[0]
-    values = tuple(value for leaf in leaves for value in leaf.values)
-    return replace(leaves[0], values=values)  # type: ignore[type-var]

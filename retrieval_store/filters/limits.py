@@ -7,14 +7,9 @@ place where it occurs. So both depth and size are limited here, before anything 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.filters.expression import (
-    MAX_DEPTH,
-    DocumentLeaf,
-    Expression,
-    HasId,
-    ValueLeaf,
-)
-from retrieval_store.filters.nodes import COMBINATIONS, terms_of
+from retrieval_store.filters.documents import DocumentLeaf
+from retrieval_store.filters.leaves import ValueLeaf
+from retrieval_store.filters.nodes import COMBINATIONS, MAX_DEPTH, Expression, HasId, terms_of
 
 MAX_NODES = 1_000_000
 

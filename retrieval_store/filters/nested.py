@@ -1,6 +1,5 @@
-"""Conditions that one object in a list must fulfil all at once, and all nodes of an expression."""
+"""Conditions that one object in a list must fulfil all at once."""
 
-from collections.abc import Iterator
 from typing import Any, final
 
 from retrieval_store.base.dataclasses import dataclass
@@ -12,7 +11,7 @@ from retrieval_store.filters.leaves import (
     column_of,
     is_fulfilled,
 )
-from retrieval_store.filters.nodes import COMBINATIONS, Expression, fulfilled, terms_of
+from retrieval_store.filters.nodes import Expression, fulfilled, walk
 from retrieval_store.filters.paths import Steps
 
 
@@ -33,6 +32,9 @@ class AnyElement(ColumnLeaf):
 
         return fulfilled(self.expression, True, answer)
 
+    def of_elements(self) -> Expression:
+        return self.expression
+
     def found_in(self, kept: KeptElements) -> RowSet:
         return kept.fulfilling(self.expression)
 
@@ -41,16 +43,3 @@ def any_element(path: Steps, expression: Expression) -> AnyElement:
     """The condition on elements of the lists at a path."""
     columns = (column_of(leaf) for leaf in walk(expression) if isinstance(leaf, ColumnLeaf))
     return AnyElement(ElementsAt(path, tuple(dict.fromkeys(columns))), expression)
-
-
-def walk(expression: Expression, within: bool = False) -> Iterator[Expression]:
-    """The node and all below it, without recursion; with `within`, those too that are asked of
-    elements of lists."""
-    pending = [expression]
-    while pending:
-        node = pending.pop()
-        yield node
-        if isinstance(node, COMBINATIONS):
-            pending.extend(terms_of(node))
-        elif within and isinstance(node, AnyElement):
-            pending.append(node.expression)

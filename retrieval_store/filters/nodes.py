@@ -5,7 +5,7 @@ combination is a *leaf*. `fulfilled` alone defines the meaning of combinations; 
 a function that evaluates leaves, for one point or for many rows at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar, final
 
 from retrieval_store.base.arrays import Bools
@@ -32,6 +32,10 @@ class Expression:
 
     def check(self) -> None:
         """Raise InvalidFilterError if this node, apart from its terms, can't be evaluated."""
+
+    def of_elements(self) -> "Expression | None":
+        """What is asked of the elements of lists, if the node is a leaf that asks them."""
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,16 @@ class HasId(Expression):
                 )
 
 
+class IdLeaf(Expression):
+    """A condition on the id of a point alone."""
+
+    __slots__ = ()
+
+    def of(self, ids: Sequence[int | str]) -> Bools:
+        """(n,) which of the ids fulfil it."""
+        raise NotImplementedError
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class HasVector(Expression):
@@ -96,6 +110,19 @@ def terms_of(node: Expression) -> tuple[Expression, ...]:
     if isinstance(node, (And, Or, AtLeast)):
         return node.terms
     return (node.term,) if isinstance(node, Not) else ()
+
+
+def walk(expression: Expression, within: bool = False) -> Iterator[Expression]:
+    """The node and all below it, without recursion; with `within`, those too that are asked of
+    elements of lists."""
+    pending = [expression]
+    while pending:
+        node = pending.pop()
+        yield node
+        if isinstance(node, COMBINATIONS):
+            pending.extend(terms_of(node))
+        elif within and (inner := node.of_elements()) is not None:
+            pending.append(inner)
 
 
 def all_of(*terms: Expression | None) -> Expression | None:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload
 
+DOCUMENT, URI = "_document", "_uri"  # keys as which they show where a payload is all there is
 PayloadPath: TypeAlias = tuple[str, ...]
 EACH = None  # the step into all elements of a list
 Step: TypeAlias = str | int | None  # a key, an element, or each element

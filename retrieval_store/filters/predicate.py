@@ -5,10 +5,10 @@ The engine never does this: it evaluates an expression to a mask over all points
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload
-from retrieval_store.filters.documents import DOCUMENT, URI, DocumentLeaf
+from retrieval_store.filters.documents import DocumentLeaf
 from retrieval_store.filters.leaves import ColumnLeaf, ValueLeaf, is_fulfilled
-from retrieval_store.filters.nodes import Expression, HasId, fulfilled
-from retrieval_store.filters.slices import InSlice
+from retrieval_store.filters.nodes import Expression, HasId, IdLeaf, fulfilled
+from retrieval_store.filters.paths import DOCUMENT, URI
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Candidate:
                 return is_fulfilled(leaf, self.payload)
             case ColumnLeaf():
                 return is_fulfilled(leaf, self.shown)
-            case InSlice():
+            case IdLeaf():
                 return bool(leaf.of([self.id])[0])
         raise TypeError(f"nothing is defined for {leaf!r}")
 

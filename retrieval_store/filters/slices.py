@@ -10,7 +10,7 @@ import numpy.typing as npt
 from retrieval_store.base.arrays import Bools
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.filters.nodes import Expression
+from retrieval_store.filters.nodes import IdLeaf
 from retrieval_store.filters.readings import uuid_in
 
 Word: TypeAlias = npt.NDArray[np.uint64]
@@ -18,7 +18,7 @@ Word: TypeAlias = npt.NDArray[np.uint64]
 
 @final
 @dataclass(frozen=True, slots=True)
-class InSlice(Expression):
+class InSlice(IdLeaf):
     """Points of one of `total` parts of all ids, about as many in each: of those whose hash leaves
     `index`, divided by `total`."""
 
@@ -33,7 +33,6 @@ class InSlice(Expression):
             )
 
     def of(self, ids: Sequence[int | str]) -> Bools:
-        """(n,) which of the ids are in it."""
         found = np.zeros(len(ids), np.bool_)
         contents = [_content(one) for one in ids]
         sizes = np.array([len(content) for content in contents], np.int64)

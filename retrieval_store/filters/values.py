@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, final
 
 from retrieval_store.base.arrays import plain_scalar
-from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.json_values import is_unicode, shown
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.columns import TokensAt, ValuesAt
@@ -28,7 +28,7 @@ from retrieval_store.filters.leaves import (
     ValueLeaf,
     column_of,
 )
-from retrieval_store.filters.nodes import Scalar
+from retrieval_store.filters.nodes import Expression, Not, Scalar
 from retrieval_store.filters.paths import PayloadPath
 from retrieval_store.filters.readings import Reading
 
@@ -379,3 +379,30 @@ def _is_number(value: Any) -> bool:
 
 def _is_finite(value: Any) -> bool:
     return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def joined(terms: Sequence[Expression], negated: bool) -> list[Expression]:
+    """The terms of an Or with equalities on one column made one (`a = 1 or a = 2`: a is one of 1,
+    2); with `negated` those of an And likewise (neither 1 nor 2)."""
+    groups: dict[Any, list[Equality]] = {}
+    others: list[Expression] = []
+    for term in terms:
+        leaf = term.term if negated and isinstance(term, Not) else term
+        if isinstance(leaf, Equality) and (leaf is not term) == negated:
+            groups.setdefault(_place(leaf), []).append(leaf)
+        else:
+            others.append(term)
+    leaves = [_united(some) for some in groups.values()]
+    return others + ([Not(leaf) for leaf in leaves] if negated else leaves)
+
+
+def _place(leaf: Equality) -> Any:
+    """The same for all that are asked of the same column in the same way."""
+    return type(leaf), leaf.path if isinstance(leaf, ValueLeaf) else leaf.at
+
+
+def _united(leaves: list[Equality]) -> Equality:
+    if len(leaves) == 1:
+        return leaves[0]
+    values = tuple(value for leaf in leaves for value in leaf.values)
+    return replace(leaves[0], values=values)  # type: ignore[type-var]

@@ -22,23 +22,10 @@ import numpy as np
 from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.json_values import as_stored, is_unicode, shortened
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.filters.expression import (
-    MAX_DEPTH,
-    And,
-    DocumentContains,
-    DocumentMatches,
-    Exists,
-    Expression,
-    HasLength,
-    ListHas,
-    Not,
-    OneOf,
-    Or,
-    PayloadPath,
-    Range,
-    Scalar,
-    TextRange,
-)
+from retrieval_store.filters.documents import DocumentContains, DocumentMatches
+from retrieval_store.filters.nodes import MAX_DEPTH, And, Expression, Not, Or, Scalar
+from retrieval_store.filters.paths import PayloadPath
+from retrieval_store.filters.values import Exists, HasLength, ListHas, OneOf, Range, TextRange
 
 DOCUMENT_KEY = "#document"  # as which Chroma has the document in `where`
 OPERATORS = "$eq $ne $gt $gte $lt $lte $in $nin $contains $not_contains $exists $size $not"

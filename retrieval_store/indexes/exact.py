@@ -41,7 +41,6 @@ import numpy as np
 from retrieval_store.base.arrays import Floats, Ints, Matrix, Stored, as_float32
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.metrics import METRICS, Metric
-from retrieval_store.indexes.blas import dot_products
 from retrieval_store.indexes.native.library import (
     DATATYPES,
     DISTANCES,
@@ -302,6 +301,8 @@ def _products(queries: Matrix, matrix: Stored, slots: Ints | None) -> Matrix:
 
 
 def _products_of_all(queries: Matrix, matrix: Stored) -> Matrix:
+    from retrieval_store.indexes.blas import dot_products
+
     products = np.empty((len(queries), len(matrix)), np.float32)
     if matrix.dtype == np.float32:
         dot_products(queries, as_float32(matrix), products)
@@ -314,6 +315,8 @@ def _products_of_all(queries: Matrix, matrix: Stored) -> Matrix:
 
 
 def _products_of_some(queries: Matrix, matrix: Stored, slots: Ints) -> Matrix:
+    from retrieval_store.indexes.blas import dot_products
+
     products = np.empty((len(queries), len(slots)), np.float32)
     wide = np.empty((_at_once(matrix), matrix.shape[1]), np.float32)
     gathered = np.empty(wide.shape, matrix.dtype)

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.filters.columns import PlacesAt, ValuesAt
-from retrieval_store.filters.expression import Expression
+from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.paths import Steps
 
 Variable: TypeAlias = Steps | ValuesAt | PlacesAt

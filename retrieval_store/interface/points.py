@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 from retrieval_store.base.arrays import Floats, Ints, Matrix, SparseVector
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.json_values import Payload
-from retrieval_store.filters.expression import Expression
+from retrieval_store.filters.nodes import Expression
 
 PointId: TypeAlias = str | int
 

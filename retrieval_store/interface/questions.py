@@ -12,8 +12,8 @@ from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.metrics import RRF_K, FusionKind
 from retrieval_store.filters.columns import TokensAt, ValuesAt
-from retrieval_store.filters.expression import Expression, PayloadPath
-from retrieval_store.filters.paths import Steps
+from retrieval_store.filters.nodes import Expression
+from retrieval_store.filters.paths import PayloadPath, Steps
 from retrieval_store.interface.points import Fields
 
 if TYPE_CHECKING:

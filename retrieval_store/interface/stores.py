@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar, get_arg
 from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.json_values import Payload
 from retrieval_store.filters.columns import ValuesAt
-from retrieval_store.filters.expression import Expression, PayloadPath, Scalar
+from retrieval_store.filters.nodes import Expression, Scalar
+from retrieval_store.filters.paths import PayloadPath
 from retrieval_store.interface.points import (
     Changed,
     Content,

@@ -16,8 +16,7 @@ import orjson
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.engine.state.layers import NOTHING_STALE, LayerCache, Layers
 from retrieval_store.engine.state.state import SpaceState, State
-from retrieval_store.filters.nested import walk
-from retrieval_store.filters.nodes import NODES, Expression, HasId
+from retrieval_store.filters.nodes import NODES, Expression, HasId, walk
 from retrieval_store.indexes.native.library import BLOCK
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.engine.storage.schema import PAYLOAD
 from retrieval_store.filters.columns import ValuesAt
-from retrieval_store.filters.expression import PayloadPath
+from retrieval_store.filters.paths import PayloadPath
 
 MAGIC = b"RScolum3"
 MAGICS_BEFORE = (b"RScolum2",)  # of columns as they were before they were mapped

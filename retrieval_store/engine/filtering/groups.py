@@ -10,9 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.arrays import Bools, Ints, stable_order
+from retrieval_store.base.arrays import Bools, Ints, own_bytes, stable_order
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.engine.state.array_files import own_bytes
 
 Run: TypeAlias = tuple[int, int]  # numbers from the first on, up to but without the second
 Numbers32: TypeAlias = npt.NDArray[np.int32]

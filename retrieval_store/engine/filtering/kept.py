@@ -5,7 +5,7 @@ from typing import TypeAlias
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.engine.filtering.allowed import AllowedCache
 from retrieval_store.engine.state.layers import LayerCache
-from retrieval_store.engine.state.view import View
+from retrieval_store.engine.state.state import View
 from retrieval_store.engine.words.cache import KeptLists
 from retrieval_store.filters.documents import DocumentLeaf
 from retrieval_store.filters.paths import PayloadPath

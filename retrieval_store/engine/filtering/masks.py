@@ -32,7 +32,6 @@ from retrieval_store.engine.storage.records import read_records, read_values
 from retrieval_store.engine.storage.schema import pks_of_ids, to_id
 from retrieval_store.filters.columns import Column
 from retrieval_store.filters.documents import DocumentLeaf
-from retrieval_store.filters.expression import joined, walk
 from retrieval_store.filters.leaves import ColumnLeaf, ValueLeaf, column_of
 from retrieval_store.filters.nodes import (
     And,
@@ -40,13 +39,15 @@ from retrieval_store.filters.nodes import (
     Expression,
     HasId,
     HasVector,
+    IdLeaf,
     Not,
     Or,
     asking,
     fulfilled,
+    walk,
 )
 from retrieval_store.filters.paths import PayloadPath, Steps
-from retrieval_store.filters.slices import InSlice
+from retrieval_store.filters.values import joined
 from retrieval_store.interface.points import ShownIds
 
 # Costs, in units of the time to read one row into a column: starting to read single points, reading
@@ -277,7 +278,7 @@ class Evaluation:
         match leaf:
             case HasVector(space):
                 return have_vector(self._view, space, self._at(places))
-            case InSlice():
+            case IdLeaf():
                 return leaf.of(self._ids(places))
             case DocumentLeaf():
                 from retrieval_store.engine.filtering.documents import holding

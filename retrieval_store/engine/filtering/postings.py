@@ -12,10 +12,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.arrays import Ints
+from retrieval_store.base.arrays import Ints, own_bytes
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.filtering.groups import Chosen, Groups, Run, grouped, runs_of
-from retrieval_store.engine.state.array_files import own_bytes
 from retrieval_store.filters.leaves import Interval
 from retrieval_store.filters.nodes import Scalar
 

@@ -10,7 +10,7 @@ from retrieval_store.engine.filtering.kept import FilterView
 from retrieval_store.engine.filtering.masks import among, matching, split
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.schema import pks_of_ids
-from retrieval_store.filters.expression import Expression
+from retrieval_store.filters.nodes import Expression
 from retrieval_store.interface.points import PointId
 
 FIRST_LOOK = 1024  # rows in the first piece where only the first few matches are wanted

@@ -19,8 +19,7 @@ from retrieval_store.engine.nearest.indexing import SpaceIndex
 from retrieval_store.engine.nearest.planner import Plan
 from retrieval_store.engine.state.budget import BUDGET
 from retrieval_store.engine.state.layers import LayerCache
-from retrieval_store.engine.state.state import SpaceState
-from retrieval_store.engine.state.view import View
+from retrieval_store.engine.state.state import SpaceState, View
 from retrieval_store.engine.storage.vectors import Vectors
 from retrieval_store.indexes.exact import (
     Norms,

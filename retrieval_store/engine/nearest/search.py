@@ -20,7 +20,7 @@ from retrieval_store.engine.nearest.planner import (
     is_worth_codes,
 )
 from retrieval_store.errors import DimensionMismatchError
-from retrieval_store.filters.expression import Expression
+from retrieval_store.filters.nodes import Expression
 from retrieval_store.indexes import VectorIndex
 from retrieval_store.indexes.exact import is_safe_length
 from retrieval_store.indexes.native.library import REMEDY, kernel

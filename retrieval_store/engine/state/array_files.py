@@ -89,18 +89,6 @@ def read(path: Path, magic: bytes, before: Collection[bytes] = ()) -> Arrays:
     return Arrays(header, arrays, memory)
 
 
-def own_bytes(*arrays: Array) -> int:
-    """The bytes of memory of the process' own in some arrays: none for those in a mapped file."""
-    return sum(array.nbytes for array in arrays if not _is_mapped(array))
-
-
-def _is_mapped(array: Array) -> bool:
-    base: object = array
-    while isinstance(base, np.ndarray):
-        base = base.base
-    return isinstance(base, memoryview) and isinstance(base.obj, mmap.mmap)
-
-
 def _type_of(array: Array) -> str:
     return array.dtype.newbyteorder("<").str
 

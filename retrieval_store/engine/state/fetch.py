@@ -9,7 +9,7 @@ import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix, as_float32
-from retrieval_store.engine.state.view import AnyView
+from retrieval_store.engine.state.state import AnyView
 from retrieval_store.engine.storage.records import decode_payloads, read_many
 from retrieval_store.engine.storage.schema import has_versions, shows_an_integer, to_id, to_key
 from retrieval_store.errors import DamagedError

@@ -10,8 +10,7 @@ import numpy as np
 from retrieval_store.base.arrays import Ints
 from retrieval_store.base.logs import log_of
 from retrieval_store.engine.state.layers import united
-from retrieval_store.engine.state.state import rows_of
-from retrieval_store.engine.state.view import AnyView
+from retrieval_store.engine.state.state import AnyView, rows_of
 from retrieval_store.engine.storage.derived import DerivedFile, find, path_of, refuse_damaged
 from retrieval_store.engine.storage.log import read_changes
 from retrieval_store.errors import DamagedError

@@ -1,4 +1,5 @@
-"""The in-memory state of a collection at one `seq`, and how it follows the database.
+"""The in-memory state of a collection at one `seq`, how it follows the database, and the `View` of
+it that a call is given.
 
 A *row* is a point's place in this state: the position of its pk in `pks`. pks have gaps, since they
 are never reused; rows have none. Readers never change a state; `advanced` makes the next one from
@@ -7,7 +8,8 @@ each state has only one successor, made under one lock.
 """
 
 import mmap
-from typing import Any
+from pathlib import Path
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import apsw
 import numpy as np
@@ -41,6 +43,7 @@ from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.indexes.native.library import address
 
 NONE = -1
+Kept_co = TypeVar("Kept_co", covariant=True)
 TOLERATED_DEAD_ROWS = 10_000
 FILE_KIND = "state"  # of derived files, those that hold a state (`state_files`)
 STATES_WORTH = 200_000  # points; the state of fewer is read from the database in 15 ms
@@ -105,6 +108,27 @@ class State:
     def some_dead(self) -> bool:
         """Whether any row is dead."""
         return self.count < len(self.alive)
+
+
+@dataclass(slots=True)  # it isn't changed; frozen, it would take three times as long to make
+class View(Generic[Kept_co]):
+    """What a call reads: the state in memory, and a transaction that shows the same `seq`.
+
+    kept: what was worked out of the state before. Each room that keeps something says what; to this
+    one it is nothing. directory: where there are derived files to be used, if anywhere; name: of
+    the collection, for messages; remarks: what an explanation should tell besides, None where none
+    is asked for.
+    """
+
+    connection: apsw.Connection
+    state: State
+    kept: Kept_co
+    directory: Path | None = None
+    name: str = ""
+    remarks: list[str] | None = None
+
+
+AnyView: TypeAlias = View[object]
 
 
 def is_worth_a_file(points: int) -> bool:

@@ -11,9 +11,7 @@ import orjson
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.base.json_values import Payload
 from retrieval_store.engine.database.transactions import select
-from retrieval_store.filters.documents import DOCUMENT, URI
-from retrieval_store.filters.expression import PayloadPath, dotted, value_at
-from retrieval_store.filters.paths import found_in
+from retrieval_store.filters.paths import DOCUMENT, URI, PayloadPath, dotted, found_in, value_at
 
 ROWS_AT_ONCE = 20_000
 FEW_ROWS = 256  # so few that what is made of each needn't be looked at by the garbage collector

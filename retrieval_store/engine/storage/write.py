@@ -53,7 +53,7 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
-from retrieval_store.filters.expression import Expression
+from retrieval_store.filters.nodes import Expression
 from retrieval_store.interface.points import (
     UNSET,
     Content,

@@ -21,8 +21,7 @@ from retrieval_store.engine.filtering.segments import ValueSegment, build_segmen
 from retrieval_store.engine.state import state_files
 from retrieval_store.engine.state.layers import Layers
 from retrieval_store.engine.state.saved import OutdatedError
-from retrieval_store.engine.state.state import NONE, SpaceState, State, caught_up
-from retrieval_store.engine.state.view import AnyView
+from retrieval_store.engine.state.state import NONE, AnyView, SpaceState, State, caught_up
 from retrieval_store.engine.storage.derived import DerivedFile, forged_file_error, path_of
 from retrieval_store.engine.storage.records import read_values
 from retrieval_store.engine.storage.vectors import OpenVectors

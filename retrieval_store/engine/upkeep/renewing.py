@@ -27,7 +27,7 @@ from retrieval_store.engine.upkeep.saving import (
 from retrieval_store.engine.words import list_files
 from retrieval_store.engine.words.cache import ListKey, file_key
 from retrieval_store.errors import DamagedError, InvalidArgumentError, MissingDependencyError
-from retrieval_store.filters.expression import PayloadPath
+from retrieval_store.filters.paths import PayloadPath
 
 # What is derived from vectors and numbers alone, and keeps nothing of what was deleted for long.
 _NO_CONTENT = ("index.", "codes.", f"{FILE_KIND}.")

@@ -25,7 +25,7 @@ from retrieval_store.engine.words.cache import TRIGRAMS, ListKey, file_key
 from retrieval_store.engine.words.kept import GoingOn, lists_for, pure, renewed
 from retrieval_store.engine.words.list_files import write as write_lists
 from retrieval_store.engine.words.lists import Lists
-from retrieval_store.filters.expression import PayloadPath
+from retrieval_store.filters.paths import PayloadPath
 
 GROWTH_TO_SAVE = 0.1
 # Bytes of lists that are written, and points whose documents are read for it, while a caller waits

@@ -1,7 +1,6 @@
 """What this room keeps between calls, of which a collection without words has nothing: so the lists
 themselves are no concern of this module, and it needs none of the others."""
 
-import hashlib
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -11,7 +10,7 @@ from retrieval_store.base.arrays import Ints
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.patched import Patched
 from retrieval_store.engine.state.layers import LayerCache
-from retrieval_store.engine.state.view import View
+from retrieval_store.engine.state.state import View
 
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
@@ -29,6 +28,8 @@ def file_key(key: ListKey) -> str:
         return kind
     if isinstance(what, int):
         return f"{kind}.{what}"
+    import hashlib  # which takes 3 ms, and not all that asks for words asks for a file
+
     told = repr((what.language, sorted(what.stopwords)))
     return f"{kind}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 

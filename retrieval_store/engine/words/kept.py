@@ -12,7 +12,7 @@ import numpy as np
 from retrieval_store.base.arrays import Ints
 from retrieval_store.engine.state.layers import Layers, current
 from retrieval_store.engine.state.saved import saved
-from retrieval_store.engine.state.view import AnyView
+from retrieval_store.engine.state.state import AnyView
 from retrieval_store.engine.storage.non_dense import read_blobs
 from retrieval_store.engine.storage.records import read_records
 from retrieval_store.engine.words import list_files, lists

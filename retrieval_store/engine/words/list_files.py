@@ -18,8 +18,7 @@ from retrieval_store.engine.state import array_files
 from retrieval_store.engine.state.array_files import Array
 from retrieval_store.engine.state.layers import Layers
 from retrieval_store.engine.state.saved import stale_since
-from retrieval_store.engine.state.state import State, rows_of
-from retrieval_store.engine.state.view import AnyView
+from retrieval_store.engine.state.state import AnyView, State, rows_of
 from retrieval_store.engine.storage.schema import LISTED
 from retrieval_store.engine.words.cache import ListKey, key_told, told_of
 from retrieval_store.engine.words.lists import Lists

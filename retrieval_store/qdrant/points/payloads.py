@@ -11,8 +11,7 @@ from qdrant_client import models
 
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.json_values import Payload
-from retrieval_store.filters.documents import DOCUMENT, URI
-from retrieval_store.filters.paths import EACH, Step
+from retrieval_store.filters.paths import DOCUMENT, EACH, URI, Step
 from retrieval_store.interface.points import Content
 from retrieval_store.qdrant.filters.paths import parse_path
 from retrieval_store.qdrant.refusals import malformed, wrong

@@ -15,10 +15,11 @@ from retrieval_store.indexes.native.library import SOUGHT, WORD, address
 NOTED_FACTOR = 8  # rows noted, against how many there may be at last: the best may come last
 FOR_EACH, LEAST_MOST = 4, 64  # rows are left for each hit, even where they are easy to tell apart
 Candidates = Ints | None
-LARGEST_KEPT, MOST_KEPT = 1_048_576, 16  # bytes of a buffer that is kept; buffers
-# Those that no pass is using, the last used last. A pass takes one out and puts it back: each is a
+LARGEST_KEPT = 1_048_576  # bytes of one that is kept, with others of its sizes:
+KEPT_OF_SIZES, MOST_SIZES = 4, 8
+# Those that no pass is using, by their sizes. A pass takes one out and puts it back: each is a
 # single step, so that threads, and signal handlers that search too, don't share one.
-_kept: "list[Sought]" = []
+_kept: "dict[tuple[float, ...], list[Sought]]" = {}
 
 
 class Decided(NamedTuple):
@@ -79,10 +80,8 @@ class Sought:
     def of(cls, queries: int, k: int, most: int, room: int = 0, floor: float = -np.inf) -> "Sought":
         """One of these sizes in which nothing is found yet, perhaps one that was used before."""
         try:
-            kept = _kept.pop()
-        except IndexError:
-            return cls(queries, k, most, room, floor)
-        if kept._size != (queries, k, most, room, floor):
+            kept = _kept[queries, k, most, room, floor].pop()
+        except (KeyError, IndexError):
             return cls(queries, k, most, room, floor)
         kept._memory[: len(kept._heads)] = kept._heads
         return kept
@@ -97,8 +96,13 @@ class Sought:
 
     def let_go(self) -> None:
         """Leave it to later passes; nothing of this one is asked for any more."""
-        if len(self.buffer) <= LARGEST_KEPT and len(_kept) < MOST_KEPT:
-            _kept.append(self)
+        if len(self.buffer) > LARGEST_KEPT:
+            return
+        if len(_kept) > MOST_SIZES:
+            _kept.clear()
+        alike = _kept.setdefault(self._size, [])
+        if len(alike) < KEPT_OF_SIZES:
+            alike.append(self)
 
     def candidates(self) -> list[Candidates]:
         """For each query the slots of rows that may be among the nearest, in no order; None for

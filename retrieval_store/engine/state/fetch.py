@@ -15,7 +15,6 @@ from retrieval_store.engine.storage.schema import has_versions, shows_an_integer
 from retrieval_store.errors import DamagedError
 from retrieval_store.interface.points import Fields, PointId, Points, ShownIds, VectorsRead
 
-_FEW = "SELECT {}, (SELECT dropped FROM head) FROM points WHERE id IN ({}) LIMIT {}"
 FEW = 16  # ids that one statement is asked for, which names each of them
 _IDS: set[type] = {str, int}
 _TEXTS: set[type] = {str, type(None)}
@@ -38,7 +37,7 @@ def fetch_few(connection: apsw.Connection, ids: Sequence[PointId], fields: Field
     if isinstance(ids, ShownIds):
         integers = {to_key(int(one)): one for one in ids if shows_an_integer(one)}
         keys = {**keys, **integers} if integers else keys
-    query = _FEW.format(_columns(fields, connection), "?" + ", ?" * (len(keys) - 1), len(keys))
+    query = _asking_for(_columns(fields, connection), len(keys))
     found = connection.execute(query, (*keys,)).fetchall()
     if not found or found[0][-1]:
         return None
@@ -48,6 +47,16 @@ def fetch_few(connection: apsw.Connection, ids: Sequence[PointId], fields: Field
         if isinstance(record[0], str) or shown not in records:  # "7" comes before 7
             records[shown] = record
     return _points([records[one] for one in ids if one in records], fields, None)
+
+
+@lru_cache(maxsize=256)
+def _asking_for(columns: str, count: int) -> str:
+    """A query for so many points by their ids, and whether the collection has been deleted."""
+    marks = ", ".join("?" * count)
+    return (
+        f"SELECT {columns}, (SELECT dropped FROM head) FROM points "
+        f"WHERE id IN ({marks}) LIMIT {count}"
+    )
 
 
 def _points(

@@ -242,6 +242,8 @@ class LayerCache:
     @property
     def files(self) -> int:
         """In how many mapped files some of them lie."""
+        if not len(self._layers):  # of most of the collections that are asked this at once
+            return 0
         maps = (layers.memory for _, (_, layers) in self._layers.items())
         return len({id(memory) for memory in maps if memory is not None})
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import retrieval_store
 from retrieval_store.engine.nearest.by_floats import KeptPass
 from retrieval_store.errors import DamagedError
+from retrieval_store.indexes.native.library import kernel
 from tests.helpers.oracle import brute_force
 from tests.often import up_to
 
@@ -110,6 +111,7 @@ def kept_passes(things):
     return found
 
 
+@pytest.mark.skipif(kernel() is None, reason="no pass is compiled")
 def test_searches_are_kept_by_which_this_is_tested(tmp_path):
     held = {}
     with retrieval_store.Client(tmp_path) as client:

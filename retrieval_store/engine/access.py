@@ -171,7 +171,10 @@ class Access:
 
     def read(self, look: Callable[[SearchView], Found]) -> Found:
         """Call `look` with one consistent state, and return its result. `look` is called again if
-        maintenance has removed a file after the state was read and before the file was opened."""
+        maintenance has removed a file after the state was read and before the file was opened; and
+        once more, with everything loaded anew, if what it meets contradicts itself, as it does
+        where a derived file was overwritten while it was mapped."""
+        is_new = self.directory is None
         while True:
             seen: list[State] = []
             try:
@@ -181,6 +184,10 @@ class Access:
             except RetrievalStoreError as error:
                 self._go_on_after(error, seen)
             except CORRUPTION_ERRORS as error:
+                if not is_new:
+                    self.memory.forget()
+                    is_new = True
+                    continue
                 damage = corruption_error(error, self._database.path)
                 damage.__cause__ = error
                 self._go_on_after(damage, seen)
@@ -193,6 +200,8 @@ class Access:
         what there is, or what is wrong."""
         try:
             return self._database.use(look, *arguments)
+        except LockTimeoutError:  # `read` would wait as long again
+            raise
         except Exception:
             return None
 

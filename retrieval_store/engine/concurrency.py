@@ -14,10 +14,12 @@ inside, is noted nowhere but asked of the locks themselves.
 And SQLite notes for each file which locks this process holds, and a child that inherits such a note
 takes no locks of its own. So a fork waits until no thread is inside SQLite, and closes all
 connections first; the child opens stores anew by path. A store in memory can't be opened so: there
-its use is an error.
+its use is an error. Nor may any thread be loading a module of ours, whose lock the child would
+inherit.
 """
 
 import os
+import sys
 import threading
 import time
 import weakref
@@ -26,6 +28,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Protocol, TypeAlias, TypeVar, TypeVarTuple
 
+PACKAGE, LONGEST_IMPORT_MS = "retrieval_store", 10_000
 LOOK_AGAIN = 0.05  # seconds, in case the call of who went before was lost
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -263,8 +266,21 @@ def _before() -> None:
     for holder in list(_closing):
         with suppress(Exception):
             holder.close_before_fork()
+    _wait_for_imports()
     if interrupt is not None:
         raise interrupt
+
+
+def _wait_for_imports() -> None:
+    """Return when no other thread is loading a module of ours. A child would inherit the lock of
+    that module, which no thread of its own would ever release."""
+    # importlib has a lock for each module as long as any thread loads it, and tells nobody else.
+    locks = getattr(sys.modules["_frozen_importlib"], "_module_locks", {})
+    for _ in tries(LONGEST_IMPORT_MS):
+        held = [lock() for name, lock in [*locks.items()] if name.startswith(PACKAGE)]
+        owners = {getattr(lock, "owner", None) for lock in held}
+        if owners <= {None, threading.get_ident()}:
+            return
 
 
 def _in_child() -> None:

@@ -232,6 +232,13 @@ def test_settings_are_updated_one_by_one(things):
         things.update_collection("things", vectors_config={"z": models.VectorParamsDiff()})
 
 
+def test_metadata_that_equals_what_was_there_is_shown_as_it_is_now(things):
+    for value in (1, True, 1.0):
+        things.update_collection("things", metadata={"v": value})
+        shown = things.get_collection("things").config.metadata["v"]
+        assert (shown, type(shown)) == (value, type(value))
+
+
 def test_metadata_is_merged_and_null_takes_a_key_away(things):
     assert things.get_collection("things").config.metadata is None
     things.update_collection("things", metadata={"a": 1, "b": {"c": 2}})

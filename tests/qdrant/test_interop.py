@@ -111,6 +111,8 @@ def test_collection_names_integer_ids_as_it_shows_them(qdrant, ours):
     collection.upsert(ids=["9", "10"], embeddings=[[5, 5], [6, 6]], metadatas=[{"n": 90}, {}])
     with pytest.raises(IDAlreadyExistsError, match=r"exist \(1\): 7"):
         collection.add(ids=["7", "11"], embeddings=[[0, 0]] * 2)
+    with pytest.raises(IDAlreadyExistsError, match=r"exist \(2\): '10', 7;"):
+        collection.add(ids=["7", "11", "10"], embeddings=[[0, 0]] * 3)
     assert ids(qdrant) == [7, 9, UUID, "10"]
     assert [one.payload["n"] for one in qdrant.retrieve("things", [7, 9])] == [70, 90]
     qdrant.upsert("things", [point(10, {"n": 1}, [0, 0])])  # "10" is a point of its own

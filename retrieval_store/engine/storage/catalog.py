@@ -22,7 +22,12 @@ from retrieval_store.engine.database.failures import (
 from retrieval_store.engine.database.guards import Format
 from retrieval_store.engine.database.pools import Database, Reason
 from retrieval_store.engine.database.transactions import select
-from retrieval_store.errors import AlreadyExistsError, NotFoundError, RetrievalStoreError
+from retrieval_store.errors import (
+    AlreadyExistsError,
+    LockTimeoutError,
+    NotFoundError,
+    RetrievalStoreError,
+)
 from retrieval_store.interface.records import CollectionRecord
 
 # Directories whose collections were never finished, or aren't yet: named before they are made.
@@ -79,6 +84,8 @@ class Catalog:
         try:
             found = self._database.use(_named_at_once, name)
             return None if found is None or found[-1] else _record(*found[:3])
+        except LockTimeoutError:  # `read` would wait as long again
+            raise
         except Exception:
             return None
 

@@ -161,8 +161,8 @@ def _pks(connection: apsw.Connection, batch: PointBatch, rules: WriteRules) -> I
     the existing ones, but those that are integers and given as strings."""
     if rules.on_existing == "refuse" and rules.on_missing == "insert":
         shown = batch.ids if isinstance(batch.ids, ShownIds) else ShownIds()
-        if integers := pks_of_shown_integers(connection, shown):
-            raise _exist([int(one) for one in integers])
+        if pks_of_shown_integers(connection, shown):
+            _refuse_existing(connection, shown)
         return np.full(len(batch.ids), -1, np.int64)
     known = pks_of_ids(connection, batch.ids)
     pks = np.array([known.get(point_id, -1) for point_id in batch.ids], np.int64)
@@ -172,6 +172,14 @@ def _pks(connection: apsw.Connection, batch: PointBatch, rules: WriteRules) -> I
     if rules.on_existing == "refuse" and known:
         raise _exist(known)
     return pks
+
+
+def _refuse_existing(connection: apsw.Connection, ids: ShownIds) -> None:
+    """Raise IDAlreadyExistsError for the points with these ids, strings and integers, if any."""
+    texts = pks_of_ids(connection, [*ids])
+    integers = [int(one) for one in pks_of_shown_integers(connection, ids, texts)]
+    if texts or integers:
+        raise _exist([*texts, *integers])
 
 
 def _changed(pks: Ints, is_known: Bools, rules: WriteRules, known: Known) -> Bools:

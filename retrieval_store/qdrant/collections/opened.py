@@ -66,7 +66,7 @@ class Collections:
         points = store.points(record.id)
         last = self._last.get(name)
         if last is not None and last.points is points and last.record == record:
-            return last
+            return Opened(record, last.configuration, points)  # equal isn't the same: 1 == True
         configuration = self._configuration(record, points)
         opened = Opened(record, configuration, points)
         if not configuration.lacks_sizes and stored_of(record) is not None:

@@ -243,3 +243,44 @@ def test_a_child_searches_although_another_thread_was_multiplying_when_it_forked
         with blas._turn.lock:
             child = in_child(lambda: things.query(query_embeddings=cloud(3, 1), n_results=5))
         assert child == 0
+
+
+LOADING = """
+import importlib.abc, os, signal, sys, threading, time
+import retrieval_store
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == sys.argv[2]:
+            loading.set()
+            time.sleep(0.3)
+
+def write(client, point_id):
+    things = client.get_or_create_collection("things", embedding_function=None)
+    things.upsert(ids=point_id, embeddings=[1, 2])
+
+assert sys.argv[2] not in sys.modules
+loading = threading.Event()
+sys.meta_path.insert(0, Slow())
+thread = threading.Thread(target=write, args=(retrieval_store.Client(sys.argv[1]), "a"))
+thread.start()
+assert loading.wait(60)
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    write(retrieval_store.Client(sys.argv[1]), "b")
+    os._exit(0)
+thread.join()
+print(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.parametrize(
+    "module", ["retrieval_store.engine.changes", "retrieval_store.direct.writing"]
+)
+def test_a_child_writes_although_another_thread_was_loading_what_writes(tmp_path, module):
+    command = [sys.executable, "-c", LOADING, str(tmp_path), module]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.stdout.split() == ["0"], done.stderr
+    with retrieval_store.Client(tmp_path) as client:
+        assert client.get_collection("things", embedding_function=None).count() == 2

@@ -10,7 +10,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.engine.state.fetch import FEW
-from retrieval_store.errors import NotFoundError, StorageError
+from retrieval_store.errors import DamagedError, NotFoundError, StorageError
 from retrieval_store.interface.points import Fields, PointBatch, ShownIds, Vectors, WriteRules
 
 pytestmark = pytest.mark.embedded
@@ -112,3 +112,23 @@ def test_a_file_that_was_replaced_is_an_error_of_theirs_too(tmp_path):
         for use in (things.count, lambda: things.get(ids="a")):
             with pytest.raises(StorageError, match="replaced"):
                 use()
+
+
+def test_a_read_that_meets_a_contradiction_looks_once_more_at_what_is_loaded_anew(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        points, seen = filled(things, ["a", "b"]), []
+
+        def look(view, failures):
+            seen.append(view.kept)
+            if len(seen) <= failures:
+                raise IndexError("index 7 is out of bounds")
+            return view.state.count
+
+        assert points.access.read(lambda view: look(view, 1)) == 2
+        assert len(seen) == 2 and seen[0] is not seen[1]
+        seen.clear()
+        with pytest.raises(DamagedError, match=r"points.sqlite is damaged: .* out of bounds"):
+            points.access.read(lambda view: look(view, 9))
+        assert len(seen) == 2
+        assert things.count() == 2

@@ -347,6 +347,22 @@ def test_columns_whose_file_is_cut_off_while_it_is_mapped_are_made_again(with_co
         assert answers(things) == expected
 
 
+def test_columns_whose_file_is_overwritten_while_it_is_mapped_are_let_go_of_by_verify(with_columns):
+    with retrieval_store.Client(with_columns) as client:
+        things = client.get_collection("things", embedding_function=None)
+        expected = answers(things)
+        for file in files(with_columns):
+            size = file.stat().st_size
+            with file.open("r+b") as stream:  # in place, as a failing disk does
+                stream.seek(size // 4)
+                stream.write(b"\x7f" * (size - size // 4))
+        assert {report.file for report in client.verify() if report.problem} == set(
+            files(with_columns)
+        )
+        assert things.get(where={"n": {"$lt": 49}})["ids"] == [str(i) for i in range(49)]
+        assert answers(things) == expected
+
+
 def test_columns_are_let_go_of_with_their_files_and_loaded_again(with_columns, payloads_read):
     with retrieval_store.Client(with_columns) as client:
         things = client.get_collection("things", embedding_function=None)

@@ -159,8 +159,7 @@ class QuerySources:
         return "query_embeddings", vectors
 
     def _given(self) -> dict[str, Any]:
-        values = _values_of(self)
-        kinds = zip(self.__slots__, values, strict=True)
+        kinds = zip(self.__slots__, _values_of(self), strict=True)
         return {name: value for name, value in kinds if value is not None}
 
 

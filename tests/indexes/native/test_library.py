@@ -47,5 +47,6 @@ def test_a_set_that_the_processor_lacks_is_refused_with_those_that_it_has():
     done = used("mmx")
     assert done.returncode == 1
     # The background may meet the same at the end of the process, and log it behind.
-    (message,) = (line for line in done.stderr.splitlines() if "InvalidArgumentError" in line)
+    said = done.stderr.splitlines()
+    (message,) = (line for line in said if line.startswith("retrieval_store.errors.Invalid"))
     assert "is 'mmx'" in message and "'scalar'" in message

@@ -5,8 +5,8 @@ Locks, in the order in which they are taken:
 1. `_writers`: one writing thread of this process at a time; the others queue here instead of
    polling SQLite's lock, which keeps other processes' writers out.
 2. a connection, lent by the database (in memory there is only one).
-3. `Memory._advancing`: held while a transaction starts and the state in memory is brought to the
-   transaction's `seq` (the number of the last write that it shows).
+3. `Memory._advancing`: held where the state in memory has to move, while a transaction starts and
+   the state is brought to its `seq` (the number of the last write that it shows).
 """
 
 import weakref
@@ -198,12 +198,7 @@ class Access:
         """What `look` returns, given a connection and these arguments: by a single statement, which
         shows one state without a transaction. None if it returns that, or fails: then `read` tells
         what there is, or what is wrong."""
-        try:
-            return self._database.use(look, *arguments)
-        except LockTimeoutError:  # `read` would wait as long again
-            raise
-        except Exception:
-            return None
+        return self._database.at_once(look, *arguments)
 
     def _show(
         self,

@@ -1,9 +1,10 @@
 """One collection's data in the memory of this process, and how it follows the database.
 
 The *cached state* is the state as of one write (its `seq`), with the caches derived from it. A
-reader starts its transaction and brings the cached state to the transaction's `seq` under one lock
-(`_advancing`). As all read transactions start under that lock, none is older than the cached state,
-which therefore only moves forward. A thread that holds the lock never waits for a writer.
+reader whose transaction shows that write uses it as it is (`now`). Any other starts a transaction
+anew and brings the cached state to its `seq` under one lock (`_advancing`, in `at`). As all
+transactions that move it start under that lock, none of them is older than the cached state, which
+therefore only moves forward. A thread that holds the lock never waits for a writer.
 """
 
 import threading

@@ -60,8 +60,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MAINTENANCE_EVERY = 2_000  # points written
-# The hits, the trace, the state, and the keys of what maintenance should build or save: lists of
-# words that would have been of use, derived data without a file.
 _Answered: TypeAlias = tuple[list[Hits], Trace, State]
 
 

@@ -11,7 +11,6 @@ from retrieval_store.base.json_values import Payload, is_unicode
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.posix import sync_directory, sync_file
 from retrieval_store.engine.access import Access, StoreHooks
-from retrieval_store.engine.concurrency import unforkable
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.database.opening import create
 from retrieval_store.engine.database.pools import FileDatabase, MemoryDatabase
@@ -482,17 +481,10 @@ class Store:
 
 
 def _look_after(points: Access) -> None:
-    """Let the background look after a collection."""
-    unforkable(_background)(points)
-
-
-def _background() -> Callable[[Access], None]:
-    """What lets the background look after a collection, loaded when the first collection wants it.
-    Forks wait meanwhile: in a child, a module that another thread was loading would be waited for
-    for ever."""
+    """Let the background look after a collection; it is loaded when the first one wants it."""
     from retrieval_store.engine.upkeep.background import want
 
-    return want
+    want(points)
 
 
 def _nothing() -> None:

@@ -7,6 +7,7 @@ is a table in ARCHITECTURE.md.
 import os
 import stat
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -33,6 +34,7 @@ from retrieval_store.engine.database.opening import (
 from retrieval_store.engine.database.transactions import in_transaction, writing
 from retrieval_store.errors import (
     DamagedError,
+    LockTimeoutError,
     ReadOnlyError,
     RetrievalStoreError,
     StorageError,
@@ -48,7 +50,53 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class FileDatabase:
+class _Pool(ABC):
+    """What databases in files and in memory have in common."""
+
+    path: Path
+    _format: Format
+
+    @abstractmethod
+    def use(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
+        """What `work` returns, given a connection and these arguments."""
+
+    @abstractmethod
+    def refuse_if_read_only(self) -> None:
+        """Raise ReadOnlyError when the store was opened so."""
+
+    def _translating(self, lend: Callable[[*Ts], T], *arguments: *Ts) -> T:
+        """What `lend` returns, with no fork meanwhile; errors of SQLite and the system come out as
+        ours."""
+        try:
+            return unforkable(lend, *arguments)
+        except RetrievalStoreError:
+            raise
+        except (apsw.Error, OSError) as error:
+            raise translation(error, self.path) from error
+
+    def at_once(
+        self, look: Callable[[apsw.Connection, *Ts], T | None], *arguments: *Ts
+    ) -> T | None:
+        """What `look` returns, by a single statement, which shows one state without a transaction.
+        None if it returns that, or fails: then a read tells what there is, or what is wrong."""
+        try:
+            return self.use(look, *arguments)
+        except LockTimeoutError:  # a read would wait as long again
+            raise
+        except Exception:
+            return None
+
+    def read(self, work: Callable[[apsw.Connection], T]) -> T:
+        """What `work` returns, given a connection in a read transaction."""
+        return self.use(in_transaction, work)
+
+    def write(self, work: Callable[[apsw.Connection], T]) -> T:
+        """The same, in a write transaction; only one process is in one at a time."""
+        self.refuse_if_read_only()
+        return self.use(writing, self._format, work)
+
+
+class FileDatabase(_Pool):
     """A pool of connections to one database file; `close` closes the idle ones at once and those in
     use when they come back."""
 
@@ -75,12 +123,7 @@ class FileDatabase:
         thread = threading.get_ident()
         if self._lent.get(thread) and not is_unforkable():
             self._close_lost(thread)
-        try:
-            return unforkable(self._lend, thread, work, arguments)
-        except RetrievalStoreError:
-            raise
-        except (apsw.Error, OSError) as error:
-            raise translation(error, self.path) from error
+        return self._translating(self._lend, thread, work, arguments)
 
     def _lend(
         self, thread: int, work: Callable[[apsw.Connection, *Ts], T], arguments: tuple[*Ts]
@@ -100,15 +143,6 @@ class FileDatabase:
             raise first from first.__cause__
         finally:
             self._give_back(mine, closings)
-
-    def read(self, work: Callable[[apsw.Connection], T]) -> T:
-        """The same, in a read transaction."""
-        return self.use(in_transaction, work)
-
-    def write(self, work: Callable[[apsw.Connection], T]) -> T:
-        """The same, in a write transaction; only one process is in one at a time."""
-        self.refuse_if_read_only()
-        return self.use(writing, self._format, work)
 
     def _take(self, mine: list[Lease]) -> apsw.Connection:
         """A connection, which is among `mine` until it is given back."""
@@ -208,7 +242,7 @@ def _lacks_space(connection: apsw.Connection, error: apsw.IOError) -> bool:
     return wrote and connection.system_errno in NO_SPACE
 
 
-class MemoryDatabase:
+class MemoryDatabase(_Pool):
     """The same for a database in memory: one connection, for one thread at a time."""
 
     path = Path(":memory:")
@@ -235,12 +269,7 @@ class MemoryDatabase:
     def use(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
         """What `work` returns, given the connection and these arguments. In the middle of a write
         of this thread it is an error: it would show what the write has done so far."""
-        try:
-            return unforkable(self._lend, work, arguments)
-        except RetrievalStoreError:
-            raise
-        except (apsw.Error, OSError) as error:
-            raise translation(error, self.path) from error
+        return self._translating(self._lend, work, arguments)
 
     def _lend(self, work: Callable[[apsw.Connection, *Ts], T], arguments: tuple[*Ts]) -> T:
         with self._lock:
@@ -249,14 +278,6 @@ class MemoryDatabase:
             if self._connection.txn_state() == apsw.SQLITE_TXN_WRITE:
                 raise StorageError("what is in memory can't be read in the middle of a write")
             return work(self._connection, *arguments)
-
-    def read(self, work: Callable[[apsw.Connection], T]) -> T:
-        """The same, in a read transaction."""
-        return self.use(in_transaction, work)
-
-    def write(self, work: Callable[[apsw.Connection], T]) -> T:
-        """The same, in a write transaction."""
-        return self.use(writing, self._format, work)
 
     def refuse_if_read_only(self) -> None:
         """Memory can be written to."""

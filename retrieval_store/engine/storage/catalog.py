@@ -24,7 +24,6 @@ from retrieval_store.engine.database.pools import Database, Reason
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.errors import (
     AlreadyExistsError,
-    LockTimeoutError,
     NotFoundError,
     RetrievalStoreError,
 )
@@ -81,13 +80,7 @@ class Catalog:
         """The collection of this name, by a single statement, which needs no transaction. None
         where that doesn't tell: if there is none, or its deletion was interrupted, or anything is
         wrong; then `read` does."""
-        try:
-            found = self._database.use(_named_at_once, name)
-            return None if found is None or found[-1] else _record(*found[:3])
-        except LockTimeoutError:  # `read` would wait as long again
-            raise
-        except Exception:
-            return None
+        return self._database.at_once(_named_at_once, name)
 
     def write(self, change: Callable[["Entries"], T]) -> T:
         """The same in a write transaction; only one process is in one at a time."""
@@ -268,11 +261,11 @@ class Entries:
             raise corruption_error(error, self._path) from error
 
 
-def _named_at_once(connection: apsw.Connection, name: str) -> tuple[Any, ...] | None:
-    """Of the collection of this name id, name and settings, and whether its deletion has begun."""
-    query = "SELECT id, name, settings, dropping FROM collections WHERE name = ? LIMIT 1"
-    found: tuple[Any, ...] | None = connection.execute(query, (name,)).get
-    return found
+def _named_at_once(connection: apsw.Connection, name: str) -> CollectionRecord | None:
+    """The collection of this name; None where there is none, or its deletion has begun."""
+    query = "SELECT id, name, settings FROM collections WHERE name = ? AND NOT dropping LIMIT 1"
+    found: Any = connection.execute(query, (name,)).get
+    return None if found is None else _record(*found)
 
 
 def _record(collection_id: str, name: str, settings: bytes) -> CollectionRecord:

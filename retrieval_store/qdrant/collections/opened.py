@@ -49,7 +49,6 @@ class Collections:
     def __init__(self, store: Callable[[], EmbeddedStore]) -> None:
         self._store = store
         self._configurations: dict[str, tuple[object, Configuration]] = {}
-        self._last: dict[str, Opened] = {}
 
     @property
     def store(self) -> EmbeddedStore:
@@ -64,16 +63,7 @@ class Collections:
         except NotFoundError:
             raise missing(f"Not found: Collection `{name}` doesn't exist!") from None
         points = store.points(record.id)
-        last = self._last.get(name)
-        if last is not None and last.points is points and last.record == record:
-            return Opened(record, last.configuration, points)  # equal isn't the same: 1 == True
-        configuration = self._configuration(record, points)
-        opened = Opened(record, configuration, points)
-        if not configuration.lacks_sizes and stored_of(record) is not None:
-            if len(self._last) >= KEPT:
-                self._last.clear()
-            self._last[name] = opened
-        return opened
+        return Opened(record, self._configuration(record, points), points)
 
     def name_of(self, name: str) -> str:
         """The name of the collection that an alias leads to; another is its own."""

@@ -10,11 +10,12 @@ import logging
 from typing import Literal, TypeAlias
 
 ROOT = "retrieval_store"
-Part: TypeAlias = Literal["store", "maintenance", "files", "cluster"]
+Part: TypeAlias = Literal["store", "maintenance", "files", "cluster", "server", "access"]
 
 
 def log_of(part: Part | None = None) -> logging.Logger:
     """The logger of a part: `store` tells of stores and collections that come and go, `maintenance`
     of compaction, codes and indexes, `files` of derived files that are loaded or of no use,
-    `cluster` of calls; None for what concerns the call that a user makes."""
+    `cluster` of calls, `server` of requests that failed, `access` of all requests; None for what
+    concerns the call that a user makes."""
     return logging.getLogger(ROOT if part is None else f"{ROOT}.{part}")

@@ -14,6 +14,7 @@ from retrieval_store.command.inspect import count, info, list_
 from retrieval_store.command.maintain import optimize, restore, snapshot, verify
 from retrieval_store.command.moving import copy, export
 from retrieval_store.command.output import DAMAGED, complain
+from retrieval_store.command.serve import serve
 from retrieval_store.command.writing import delete, drop, rename
 from retrieval_store.errors import (
     DamagedError,
@@ -87,7 +88,7 @@ def completion(shell: str) -> None:
 COMPLETE = "_RETRIEVAL_STORE_COMPLETE"
 for _command in (info, list_, count, peek, get, query, evaluate, add, delete, rename, drop):
     commands.add_command(_command)
-for _command in (copy, import_, export, snapshot, restore, optimize, verify, completion):
+for _command in (copy, import_, export, snapshot, restore, optimize, verify, serve, completion):
     commands.add_command(_command)
 
 

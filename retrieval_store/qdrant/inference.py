@@ -74,7 +74,7 @@ class OwnModels(Embedder):
         if is_bm25(model_name):
             return bm25_vectors(inputs, options or {}, is_query)
         if is_ours(model_name):
-            return _embedded(model_name, inputs, options or {}, is_query)
+            return vectors_by(model_name, inputs, options or {}, is_query)
         return super().embed(model_name, texts, images, options, is_query, batch_size)
 
 
@@ -129,10 +129,12 @@ def is_ours(model_name: str) -> bool:
 
 def size_of(name: str) -> int:
     """How many numbers the vectors of an embedding function of ours have."""
-    return len(_embedded(name, ["a"], {}, is_query=False)[0])
+    return len(vectors_by(name, ["a"], {}, is_query=False)[0])
 
 
-def _embedded(name: str, inputs: Sequence[Any], options: dict[str, Any], is_query: bool) -> Any:
+def vectors_by(name: str, inputs: Sequence[Any], options: dict[str, Any], is_query: bool) -> Any:
+    """Vectors that an embedding function of ours, made with these options, gives of texts or
+    images."""
     function = _function(name, json.dumps(options, sort_keys=True))
     if is_query and isinstance(function, QueryEmbedding):
         return np.asarray(function.embed_query(inputs)).tolist()

@@ -27,11 +27,16 @@ LONGEST = 100  # characters of a name in the name of a file
 _NAME = re.compile(r"[A-Za-z0-9%._~-]+\.snapshot")
 
 
-def folder_of(store: EmbeddedStore, opened: Opened | None) -> Path:
-    """Where snapshots of a collection lie, or those of the whole store."""
+def root_of(store: EmbeddedStore) -> Path:
+    """The directory in which all snapshots lie."""
     if store.directory is None:
         raise wrong("a store in memory has no directory for snapshots; give path")
-    folder = store.directory / FOLDER
+    return store.directory / FOLDER
+
+
+def folder_of(store: EmbeddedStore, opened: Opened | None) -> Path:
+    """Where snapshots of a collection lie, or those of the whole store."""
+    folder = root_of(store)
     return folder / FULL if opened is None else folder / f"collection-{_as_file(opened)}"
 
 
@@ -85,13 +90,14 @@ def listed(store: EmbeddedStore, opened: Opened | None) -> list[models.SnapshotD
 @_of_files()
 def delete(store: EmbeddedStore, opened: Opened | None, name: str) -> bool:
     """Delete the one of this name."""
-    path = _named(store, opened, name)
+    path = path_of(store, opened, name)
     path.unlink()
     path.with_name(path.name + CHECKSUM).unlink(missing_ok=True)
     return True
 
 
-def _named(store: EmbeddedStore, opened: Opened | None, name: Any) -> Path:
+def path_of(store: EmbeddedStore, opened: Opened | None, name: Any) -> Path:
+    """Where the one of this name lies; refused where there is none."""
     path = folder_of(store, opened) / str(name)
     if not (isinstance(name, str) and _NAME.fullmatch(name) and path.is_file()):
         raise missing(f"Not found: there is no snapshot {name!r}")

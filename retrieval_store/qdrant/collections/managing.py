@@ -62,6 +62,8 @@ def planned(vectors: Any, sparse_vectors: Any, metadata: Any, settings: Mapping[
 def create(collections: Collections, name: str, plan: Plan) -> bool:
     """A new, empty collection."""
     checked_name(name)
+    if name in collections.store.aliases():
+        raise wrong(f"Wrong input: Can't create collection with name {name}: it is an alias")
     if exists(collections, name):
         raise Refused(409, f"Wrong input: Collection `{name}` already exists!")
     record = collections.store.create(name, plan.settings, plan.spaces)

@@ -146,7 +146,7 @@ class _Parser:
             if (value := getattr(given, name)) is not None
         ]
         if not said:
-            raise InvalidFilterError(f"the condition on {given.key!r} says nothing")
+            raise malformed(f"the condition on {given.key!r} says nothing")
         return said[0] if len(said) == 1 else Or(tuple(said))
 
     def _sizes(self, path: Steps, given: models.FieldCondition) -> Expression | None:

@@ -7,6 +7,7 @@ from typing import Any
 from qdrant_client import models
 
 from retrieval_store.base.json_values import shown
+from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.interface.points import Fields, Points
 from retrieval_store.qdrant.collections.opened import Opened
@@ -139,7 +140,12 @@ def facet(
     check_limit(opened, limit)
     check_exact(opened, exact)
     check_filter(opened, given)
-    values = parse_facet(key, opened.configuration.indexes_by_path)
+    try:
+        values = parse_facet(key, opened.configuration.indexes_by_path)
+    except InvalidFilterError:
+        if opened.points.number(None):
+            raise
+        return models.FacetResponse(hits=[])  # where there are no points, a server asks no index
     counted = opened.points.facet(values, expression_of(opened, given))
     hits = [
         models.FacetValueHit.model_validate({"value": value, "count": number})

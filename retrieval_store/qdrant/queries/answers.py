@@ -178,9 +178,9 @@ def matrix(
     opened: Opened, given: Any, sample: Any, limit: Any, using: str | None
 ) -> tuple[list[Any], list[int], list[int], list[float]]:
     """Ids of some points, and pairs of places among them, with scores."""
-    for name, number in (("sample", sample), ("limit", limit)):
-        if not isinstance(number, int) or number < 1:
-            raise malformed(f"{name} is {shown(number)}, expected 1 or more")
+    for name, number, least in (("sample", sample, 2), ("limit", limit, 1)):
+        if not isinstance(number, int) or number < least:
+            raise malformed(f"{name} is {shown(number)}, expected {least} or more")
     check_limit(opened, sample)
     check_filter(opened, given)
     name = opened.vector(using or UNNAMED).name

@@ -1,0 +1,91 @@
+"""`serve`: a store over HTTP."""
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from retrieval_store.command.options import FILE
+from retrieval_store.command.output import say
+from retrieval_store.errors import MissingDependencyError
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("store", required=False)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option("--port", default=6333, show_default=True, help="0 for any that is free.")
+@click.option("--temporary", is_flag=True, help="A new store, which goes when the server ends.")
+@click.option("--read-only", is_flag=True, help="Nothing is written.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
+@click.option("--tls-cert", type=PEM, help="A certificate, with its chain, in PEM.")
+@click.option("--tls-key", type=PEM, help="Its private key.")
+@click.option("--api-key-file", type=FILE, help="Keys, one a line; 'read-only KEY' may read only.")
+@click.option("--no-auth", is_flag=True, help="Let anyone who reaches --host in, without a key.")
+@click.option("--allow-host", multiple=True, metavar="NAME", help="May be in Host without keys.")
+@click.option("--cors", multiple=True, metavar="ORIGIN", help="Its pages may ask.")
+@click.option("--trust", is_flag=True, help="Texts may be embedded by any registered function.")
+@click.option("--image-root", type=FOLDER, help="Images in bodies may be named below it.")
+@click.option("--dashboard", type=FOLDER, help="Qdrant's web page, served at /dashboard.")
+@click.option("--access-log", is_flag=True, help="Log each request.")
+def serve(
+    store: str | None,
+    host: str,
+    port: int,
+    temporary: bool,
+    read_only: bool,
+    workers: int,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    api_key_file: Path | None,
+    no_auth: bool,
+    allow_host: tuple[str, ...],
+    cors: tuple[str, ...],
+    trust: bool,
+    image_root: Path | None,
+    dashboard: Path | None,
+    access_log: bool,
+) -> None:
+    """Serve a store over HTTP, as a Qdrant does, until the process is told to end.
+
+    STORE is a directory, made if there is none, or ":memory:". Keys are read from
+    RETRIEVAL_STORE_API_KEYS and RETRIEVAL_STORE_READ_ONLY_API_KEYS, with commas between them, from
+    QDRANT__SERVICE__API_KEY and QDRANT__SERVICE__READ_ONLY_API_KEY, and from --api-key-file.
+    """
+    if (store is None) != temporary:
+        raise click.UsageError("give STORE, or --temporary")
+    if (tls_cert is None) != (tls_key is None):
+        raise click.UsageError("--tls-cert and --tls-key need each other")
+    try:
+        from retrieval_store.server import starting
+        from retrieval_store.server.settings import Settings, check_reach, keys_of
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f'a server needs {error.name}: pip install "retrieval-store[server]"'
+        ) from error
+    keys, reader_keys = keys_of(os.environ, api_key_file)
+    check_reach(host, bool(keys or reader_keys), no_auth)
+    settings = Settings(
+        keys=keys,
+        reader_keys=reader_keys,
+        allow_hosts=allow_host,
+        cors=cors,
+        read_only=read_only,
+        trust=trust,
+        image_root=image_root,
+        dashboard=dashboard,
+        access_log=access_log,
+        durability="relaxed" if temporary else "full",
+    )
+    listening = starting.Listening(host, port, tls_cert, tls_key)
+    with ExitStack() as stack:
+        if store is None:
+            store = stack.enter_context(TemporaryDirectory(prefix="retrieval-store-"))
+        place = store
+        starting.serve(
+            place, settings, listening, workers, lambda url: say(f"serving {place} at {url}")
+        )

@@ -1,0 +1,38 @@
+"""Served over HTTP: a store answers Qdrant's REST protocol, so that what speaks to Qdrant by HTTP
+speaks to it.
+
+A request comes in, an answer goes out. `routes` is the table of what can be asked; `application`
+takes a request through it: `gate` lets it in, `receiving` reads its body, `bodies`, `points` and
+`older` make of that what qdrant-client's models are, a thread of `pool` calls one of `methods`, and
+`answers` writes what comes back as a server does. `parameters` are those of URLs, `inference` makes
+vectors of texts and images in bodies, `snapshots` are files that come and go, `counts` and
+`monitoring` what is said of the process, `served` the store itself. `settings` are what is given on
+the command line; `starting` starts and ends servers, and `fixtures` is for pytest.
+
+It may use the Qdrant front and all below it. Of starlette and uvicorn nothing is loaded before a
+server is made.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from retrieval_store.server.application import Application, app
+    from retrieval_store.server.starting import running
+
+__all__ = ["Application", "app", "running"]
+_HOMES = {"Application": "application", "app": "application", "running": "starting"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    from retrieval_store.errors import MissingDependencyError
+
+    try:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f'a server needs {error.name}: pip install "retrieval-store[server]"'
+        ) from error

@@ -1,0 +1,161 @@
+"""What is answered, as a server writes it: JSON in which vectors and scores are the shortest
+numbers that are the same float32, and what isn't set is left out, but for what a server shows as
+null."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+from pydantic import BaseModel
+from qdrant_client import models
+from qdrant_client.http import models as rest
+
+from retrieval_store.base.dataclasses import dataclass
+
+JSON, TEXT = "application/json", "text/plain; charset=utf-8"
+OPTIONS = orjson.OPT_SERIALIZE_NUMPY
+SHOWN_AS_NULL = (  # settings of a collection, by where they stand
+    *(("optimizer_config", name) for name in ("max_segment_size", "memmap_threshold")),
+    *(("optimizer_config", name) for name in ("max_optimization_threads", "prevent_unoptimized")),
+    ("quantization_config",),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A body of one piece. retry_after: in how many seconds it can be asked again; headers: more of
+    them."""
+
+    status: int
+    body: bytes
+    media_type: str | None = JSON
+    retry_after: int | None = None
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FileAnswer:
+    """A file. temporary: whether it is deleted once it was sent, or wasn't."""
+
+    path: Any
+    name: str
+    temporary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Something that goes on after the answer (202). job: what is left to do."""
+
+    job: Callable[[], object]
+
+
+def answer_of(result: Any, seconds: float) -> Answer:
+    """What a method returns, as the answer to its request."""
+    if isinstance(result, Answer):
+        return result
+    body = {"result": result, "status": "ok", "time": seconds}
+    return Answer(200, orjson.dumps(body, written, OPTIONS))
+
+
+def accepted(seconds: float) -> Answer:
+    """That something will be done."""
+    return Answer(202, orjson.dumps({"status": "accepted", "time": seconds}))
+
+
+def refusal(status: int, message: str, retry_after: int | None = None) -> Answer:
+    """Why something isn't done."""
+    message = message.encode("utf-8", "replace").decode()  # a lone surrogate is no JSON
+    body = orjson.dumps({"status": {"error": message}, "time": 0.0})
+    return Answer(status, body, retry_after=retry_after)
+
+
+def text(status: int, said: str) -> Answer:
+    """An answer that isn't JSON."""
+    return Answer(status, said.encode("utf-8", "replace"), TEXT)
+
+
+def nothing(status: int) -> Answer:
+    """An answer without a body, as to routes that there aren't."""
+    return Answer(status, b"", None)
+
+
+def written(value: Any) -> Any:
+    """A model as what orjson can write, which asks for it."""
+    write = _WRITERS.get(type(value))
+    if write is not None:
+        return write(value)
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True, exclude_none=True)
+    raise TypeError(f"{type(value)} is no part of an answer")
+
+
+def _scored(point: models.ScoredPoint) -> dict[str, Any]:
+    found = {"id": point.id, "version": point.version, "score": np.float32(point.score)}
+    return _with_parts(found, point)
+
+
+def _record(point: models.Record) -> dict[str, Any]:
+    return _with_parts({"id": point.id}, point)
+
+
+def _with_parts(found: dict[str, Any], point: Any) -> dict[str, Any]:
+    if point.payload is not None:
+        found["payload"] = point.payload
+    if point.vector is not None:
+        found["vector"] = vectors(point.vector)
+    if point.order_value is not None:
+        found["order_value"] = point.order_value
+    return found
+
+
+def vectors(given: Any) -> Any:
+    """Vectors of a point as float32, of which the shortest numbers are written."""
+    if isinstance(given, Mapping):
+        return {name: vectors(one) for name, one in given.items()}
+    if isinstance(given, models.SparseVector):
+        return {"indices": given.indices, "values": np.array(given.values, np.float32)}
+    if any(one is None for one in given):  # numbers that float16 doesn't hold
+        return [None if one is None else np.float32(one) for one in given]
+    if given and any(isinstance(one, list) and None in one for one in given):
+        return [vectors(one) for one in given]
+    return np.array(given, np.float32)
+
+
+def _group(group: models.PointGroup) -> dict[str, Any]:
+    found = {"hits": group.hits, "id": group.id}
+    return found if group.lookup is None else {**found, "lookup": group.lookup}
+
+
+def _pairs(found: models.SearchMatrixPairsResponse) -> Any:
+    return {"pairs": [{**vars(one), "score": np.float32(one.score)} for one in found.pairs]}
+
+
+def _offsets(found: models.SearchMatrixOffsetsResponse) -> Any:
+    return {**vars(found), "scores": np.array(found.scores, np.float32)}
+
+
+def _collection(found: models.CollectionInfo) -> Any:
+    shown = found.model_dump(mode="json", by_alias=True, exclude_none=True)
+    for *path, name in SHOWN_AS_NULL:
+        inner = shown["config"]
+        for step in path:
+            inner = inner[step]
+        inner.setdefault(name, None)
+    return shown
+
+
+_WRITERS: Mapping[type, Callable[[Any], Any]] = {
+    models.CollectionInfo: _collection,
+    models.GroupsResult: lambda found: {"groups": found.groups},
+    models.PointGroup: _group,
+    models.Record: _record,
+    models.ScoredPoint: _scored,
+    models.SearchMatrixOffsetsResponse: _offsets,
+    models.SearchMatrixPairsResponse: _pairs,
+    models.UpdateResult: lambda found: {
+        "operation_id": found.operation_id,
+        "status": found.status.value,
+    },
+    rest.QueryResponse: lambda found: {"points": found.points},
+}

@@ -1,0 +1,26 @@
+"""Fixtures for pytest, which finds them by an entry point. Until one is used nothing of a server is
+loaded."""
+
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def _qdrant_server() -> Iterator[str]:
+    from retrieval_store.server.starting import running
+
+    with running() as url:
+        yield url
+
+
+@pytest.fixture
+def qdrant_url(_qdrant_server: str) -> Iterator[str]:
+    """The URL of a server that speaks Qdrant's REST API, with no collections; one server for all
+    tests of a process."""
+    yield _qdrant_server
+    import httpx
+
+    with httpx.Client(base_url=_qdrant_server) as client:
+        for one in client.get("/collections").json()["result"]["collections"]:
+            client.delete(f"/collections/{one['name']}")

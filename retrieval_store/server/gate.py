@@ -1,0 +1,122 @@
+"""Who is let in: by keys, and without them by where a request comes from."""
+
+import hmac
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+from retrieval_store.server.answers import Answer, refusal, text
+from retrieval_store.server.routes import Access
+from retrieval_store.server.settings import Settings, is_loopback
+
+NO_KEY = "Must provide an API key or an Authorization bearer token"
+WRONG_KEY = "Invalid API key or JWT"
+NO_WRITES = "Forbidden: Global write access is required"
+PREFLIGHT = b"access-control-request-method"
+
+
+class Gate:
+    """Looks at the headers of requests."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._full = [key.encode() for key in settings.keys]
+        self._readers = [key.encode() for key in settings.reader_keys]
+        self._hosts = {name.lower() for name in settings.allow_hosts}
+        self._origins = set(settings.cors)
+
+    def refused(self, headers: dict[bytes, bytes], access: Access | None) -> Answer | None:
+        """Why a request isn't let in; None if it is. access: that of its route, or None where there
+        is no such route. What only others may do is refused by `may`, once the body was read."""
+        if not self._settings.has_keys:
+            return self._misled(headers)
+        if access == "open":
+            return None
+        key = _key(headers)
+        if key is None:
+            return text(401, NO_KEY)
+        if not (self._is_one_of(key, self._full) | self._is_one_of(key, self._readers)):
+            return text(401, WRONG_KEY)
+        return None
+
+    def may(self, headers: dict[bytes, bytes], access: Access) -> bool:
+        """Whether a request that was let in may do what its route does."""
+        if access in ("open", "read"):
+            return True
+        if self._settings.read_only:
+            return False
+        if not self._settings.has_keys:
+            return True
+        key = _key(headers)
+        return key is not None and self._is_one_of(key, self._full)
+
+    def cors(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+        """Headers that let the page of an allowed origin read the answer."""
+        origin = headers.get(b"origin", b"")
+        if origin.decode("latin-1") not in self._origins and "*" not in self._origins:
+            return []
+        return [(b"access-control-allow-origin", origin or b"*"), (b"vary", b"Origin")]
+
+    def preflight(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]] | None:
+        """Headers that say what an allowed origin may ask; None for what isn't asked so."""
+        allowed = self.cors(headers)
+        if not allowed or PREFLIGHT not in headers:
+            return None
+        return [
+            *allowed,
+            (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE"),
+            (b"access-control-allow-headers", b"api-key, authorization, content-type"),
+            (b"access-control-max-age", b"600"),
+        ]
+
+    def _misled(self, headers: dict[bytes, bytes]) -> Answer | None:
+        """Refuse what a page in a browser was made to send: by the name that it called the server
+        by, which can be made to lead here, and by its origin."""
+        host = _name_in(headers.get(b"host", b""))
+        if host is None or not (is_loopback(host) or host in self._hosts):
+            return refusal(
+                HTTPStatus.FORBIDDEN,
+                "Forbidden: without keys, the server answers to loopback's names alone, and to "
+                "those of --allow-host",
+            )
+        origin = headers.get(b"origin")
+        if origin is None or self.cors(headers):
+            return None
+        if urlsplit(origin.decode("latin-1")).netloc.encode() == headers.get(b"host"):
+            return None
+        return refusal(
+            HTTPStatus.FORBIDDEN, "Forbidden: pages of other origins may not ask, but for --cors"
+        )
+
+    @staticmethod
+    def _is_one_of(given: bytes, keys: list[bytes]) -> bool:
+        """Compared in constant time, with each."""
+        found = False
+        for key in keys:
+            found |= hmac.compare_digest(given, key)
+        return found
+
+
+def _key(headers: dict[bytes, bytes]) -> bytes | None:
+    """The key that a request has."""
+    key = headers.get(b"api-key")
+    if key is not None:
+        return key
+    kind, _, token = headers.get(b"authorization", b"").partition(b" ")
+    return token if kind.lower() == b"bearer" else None
+
+
+def _name_in(host: bytes) -> str | None:
+    """The name in a Host header, without its port."""
+    try:
+        return urlsplit(f"//{host.decode('ascii')}").hostname
+    except (UnicodeDecodeError, ValueError):
+        return None
+
+
+def headers_of(scope: Any) -> dict[bytes, bytes]:
+    """Headers by name; of those that stand there twice the first."""
+    found: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        found.setdefault(name, value)
+    return found

@@ -1,0 +1,165 @@
+"""Texts and images in bodies, of which the server makes vectors, so that any language can send
+them.
+
+A stranger's body names a model. BM25 and the embedding functions that reach no host, variable or
+file are made by their names; others only where whoever starts the server trusts those who ask. No
+body says how a function is made, since that could be the URL of a host or the path of a file: the
+options of BM25 alone are taken. Images are data, or uris below a folder of the server's.
+"""
+
+import binascii
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from pydantic import BaseModel
+from qdrant_client import models
+
+from retrieval_store import plugins
+from retrieval_store.base.json_values import shown
+from retrieval_store.errors import PluginError, RetrievalStoreError
+from retrieval_store.loaders.images import ImageLoader
+from retrieval_store.qdrant.inference import BM25, bm25_vectors, is_bm25, is_ours, vectors_by
+from retrieval_store.qdrant.refusals import wrong
+
+MARK = b'"model"'  # which a body holds in which there is something to embed
+INFERRED = (models.Document, models.Image, models.InferenceObject)
+Place: TypeAlias = tuple[Any, Callable[[Any], None]]
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]{16,}=*")
+
+
+class Inference:
+    """Embeds what is in bodies. trust: whether functions may be used that reach hosts, variables
+    and files; image_root: the folder below which images may be."""
+
+    def __init__(self, trust: bool = False, image_root: Path | None = None) -> None:
+        self._trust = trust
+        self._root = image_root
+        self._loader = ImageLoader(root=image_root)
+
+    def embed(self, body: Any, is_query: bool) -> None:
+        """Replace what is to be embedded in a body by its vectors."""
+        groups: dict[tuple[str, str, str], list[Place]] = {}
+        for one, put in list(_found(body, _not_there)):
+            kind = "image" if isinstance(one, models.Image) else "text"
+            key = (one.model, kind, repr(_options(one)))
+            groups.setdefault(key, []).append((one, put))
+        for places in groups.values():
+            vectors = self._vectors([one for one, _ in places], is_query)
+            for (_, put), vector in zip(places, vectors, strict=True):
+                put(vector)
+
+    def _vectors(self, given: Sequence[Any], is_query: bool) -> Sequence[Any]:
+        """Vectors by one model, of things of one kind."""
+        first = given[0]
+        name, options = first.model, _options(first)
+        if is_bm25(name):
+            return bm25_vectors([_text(one) for one in given], options, is_query)
+        self._check(name, options)
+        inputs = self._inputs(given)
+        try:
+            vectors: Sequence[Any] = vectors_by(name, inputs, {}, is_query)
+        except RetrievalStoreError:
+            raise
+        except Exception as error:  # of a model, for what it can't read
+            raise wrong(f"the model {name!r} failed: {error}") from error
+        return vectors
+
+    def _check(self, name: str, options: Any) -> None:
+        """Refuse a model that may not be used."""
+        if not is_ours(name):
+            raise wrong(
+                f"Bad request: there is no model {shown(name)}; there is {BM25!r}, and "
+                "embedding functions by the names that they are registered under"
+            )
+        if options:
+            raise wrong(
+                f"Bad request: options of {name!r} are {shown(options)}; they are for the "
+                f"server to choose, but those of {BM25!r}"
+            )
+        if self._trust:
+            return
+        try:
+            kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, name)
+        except (PluginError, ImportError) as error:
+            raise wrong(f"Bad request: {error}") from error
+        if not plugins.is_self_contained(kind):
+            raise wrong(
+                f"Bad request: the model {name!r} may reach hosts and files, which this "
+                "server wasn't started for (--trust)"
+            )
+
+    def _inputs(self, given: Sequence[Any]) -> list[Any]:
+        if not isinstance(given[0], models.Image):
+            return [_text(one) for one in given]
+        return self._loader([self._uri(one.image) for one in given])
+
+    def _uri(self, image: Any) -> str:
+        """Where an image is: in a uri of data, or below the folder for them."""
+        if not isinstance(image, str):
+            raise wrong(f"an image is {shown(image)}, expected a text in base64 or a uri")
+        if image.startswith("data:"):
+            return image
+        if _BASE64.fullmatch(image) and (self._root is None or not (self._root / image).exists()):
+            try:
+                binascii.a2b_base64(image)
+            except binascii.Error as error:
+                raise wrong(f"an image is {shown(image)}, which is no base64: {error}") from None
+            return f"data:;base64,{image}"
+        if self._root is None:
+            raise wrong(
+                f"an image is at {shown(image)}; this server reads no files and hosts for "
+                "others (--image-root): send it in base64"
+            )
+        return image
+
+
+def _options(one: Any) -> dict[str, Any]:
+    options = one.options
+    if isinstance(options, BaseModel):
+        return options.model_dump(mode="json", exclude_none=True)
+    return dict(options or {})
+
+
+def _text(one: Any) -> str:
+    text = one.object if isinstance(one, models.InferenceObject) else one.text
+    if not isinstance(text, str):
+        raise wrong(f"the model {one.model!r} is given {shown(text)}, expected a text")
+    return text
+
+
+def _not_there(_: Any) -> None:
+    raise wrong("a text alone is no body")
+
+
+def _found(value: Any, put: Callable[[Any], None]) -> Iterator[Place]:
+    """What is to be embedded in models, lists of them and dicts, each with what puts another thing
+    in its place. Payloads hold no models, so nothing is found in them."""
+    if isinstance(value, INFERRED):
+        yield value, put
+    elif isinstance(value, BaseModel):
+        fields = vars(value)
+        for name, one in fields.items():
+            if isinstance(one, BaseModel | list | dict) and name not in _WITHOUT:
+                yield from _found(one, _putting(fields, name))
+    elif isinstance(value, list):
+        for i, one in enumerate(value):
+            if type(one) is float:  # and so all others of a vector
+                break
+            if isinstance(one, BaseModel | list | dict):
+                yield from _found(one, _putting(value, i))
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            if isinstance(one, BaseModel | list | dict):
+                yield from _found(one, _putting(value, name))
+
+
+_WITHOUT = {"filter", "payload", "payloads", "update_filter"}
+
+
+def _putting(holder: Any, at: Any) -> Callable[[Any], None]:
+    def put(vector: Any) -> None:
+        holder[at] = vector
+
+    return put

@@ -1,0 +1,281 @@
+"""What answers each route about collections and points: Qdrant's methods, called with what a
+request names and holds.
+
+Each takes the request that was read and returns a result, which `answers` writes; or raises what
+the method raises.
+"""
+
+import uuid
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from qdrant_client import models
+
+from retrieval_store.base.json_values import INT_MAX
+from retrieval_store.interface.points import PointId
+from retrieval_store.qdrant.instances import made
+from retrieval_store.qdrant.refusals import Refused, missing, wrong
+from retrieval_store.server.older import as_grouped_query, as_query
+from retrieval_store.server.served import Asked
+
+# What fields of bodies are called as arguments of the methods.
+RENAMED = {"shard_key": "shard_key_selector", "with_vector": "with_vectors"}
+STANDALONE = "Qdrant is running in standalone mode"
+
+
+def arguments(body: Any, renamed: Mapping[str, str]) -> dict[str, Any]:
+    """What is set in a body, by the names of a method's arguments."""
+    names = {**RENAMED, **renamed}
+    return {names.get(key, key): one for key, one in vars(body).items() if one is not None}
+
+
+# Collections
+
+
+def create_collection(asked: Asked) -> bool:
+    """A new collection."""
+    _refuse_dots(asked.collection)
+    renamed = {"vectors": "vectors_config", "sparse_vectors": "sparse_vectors_config"}
+    return asked.embedded.create_collection(asked.collection, **arguments(asked.body, renamed))
+
+
+def update_collection(asked: Asked) -> bool:
+    """Other settings."""
+    renamed = {
+        "vectors": "vectors_config",
+        "sparse_vectors": "sparse_vectors_config",
+        "params": "collection_params",
+    }
+    return asked.embedded.update_collection(asked.collection, **arguments(asked.body, renamed))
+
+
+def delete_collection(asked: Asked) -> bool:
+    """One collection less; false where there is none."""
+    _refuse_dots(asked.collection)
+    return asked.embedded.delete_collection(asked.collection)
+
+
+def _refuse_dots(name: str) -> None:
+    if name in (".", ".."):
+        raise wrong(f"Validation error in path parameters: collection_name is {name!r}")
+
+
+def collection_exists(asked: Asked) -> Any:
+    """Whether it is there."""
+    return {"exists": asked.embedded.collection_exists(asked.collection)}
+
+
+def aliases_of(asked: Asked) -> Any:
+    """The aliases of a collection; none of one that isn't there."""
+    try:
+        return asked.embedded.get_collection_aliases(asked.collection)
+    except Refused as error:
+        if error.status_code != HTTPStatus.NOT_FOUND:
+            raise
+        return {"aliases": []}
+
+
+def change_aliases(asked: Asked) -> bool:
+    """Aliases made, renamed and deleted: all, or none."""
+    return asked.embedded.update_collection_aliases(asked.body.actions)
+
+
+def create_index(asked: Asked) -> Any:
+    """A payload index."""
+    if asked.body.field_schema is None:
+        raise wrong("Bad request: field_schema isn't given, and kinds of values aren't guessed")
+    found = asked.embedded.create_payload_index(
+        asked.collection, asked.body.field_name, asked.body.field_schema
+    )
+    return waited(asked, found)
+
+
+def delete_index(asked: Asked) -> Any:
+    """No payload index any more."""
+    try:
+        found = asked.embedded.delete_payload_index(asked.collection, asked.names["field_name"])
+    except Refused as error:
+        if error.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:  # the path in the URL is none
+            raise wrong(error.message) from error
+        raise
+    return waited(asked, found)
+
+
+def create_vector(asked: Asked) -> Any:
+    """Vectors of one name more."""
+    name = asked.names["vector_name"]
+    return waited(asked, asked.embedded.create_vector_name(asked.collection, name, asked.body))
+
+
+def delete_vector(asked: Asked) -> Any:
+    """No vectors of this name any more."""
+    name = asked.names["vector_name"]
+    return waited(asked, asked.embedded.delete_vector_name(asked.collection, name))
+
+
+def waited(asked: Asked, found: Any) -> Any:
+    """The results of writes, as they are told to who waits for them or doesn't. They are done
+    either way."""
+    if not asked.waits:
+        for one in found if isinstance(found, list) else [found]:
+            one.status = models.UpdateStatus.ACKNOWLEDGED
+    return found
+
+
+# Writing points
+
+
+def changing(operation: type[Any]) -> Callable[[Asked], Any]:
+    """A route whose body is that of one operation."""
+    (name,) = operation.model_fields
+
+    def change(asked: Asked) -> Any:
+        (found,) = _changed(asked, [made(operation, {name: asked.body})])
+        return waited(asked, found)
+
+    return change
+
+
+def change_several(asked: Asked) -> Any:
+    """Several operations, all or none."""
+    return waited(asked, _changed(asked, asked.body.operations))
+
+
+def _changed(asked: Asked, operations: list[Any]) -> list[models.UpdateResult]:
+    asked.embed(is_query=False)
+    refuse_unknown(asked)
+    return asked.embedded.batch_update_points(asked.collection, operations, timeout=asked.timeout)
+
+
+# Reading points
+
+
+def reading(method: str, **renamed: str) -> Callable[[Asked], Any]:
+    """A route whose body has the arguments of a method."""
+
+    def read(asked: Asked) -> Any:
+        asked.embed(is_query=True)
+        refuse_unknown(asked)
+        return _read(asked, method, asked.body, renamed)
+
+    return read
+
+
+def _read(asked: Asked, method: str, body: Any, renamed: Mapping[str, str]) -> Any:
+    given = arguments(body, renamed)
+    return getattr(asked.embedded, method)(asked.collection, timeout=asked.timeout, **given)
+
+
+_QUERY = {"filter": "query_filter", "params": "search_params"}
+
+
+def scroll(asked: Asked) -> Any:
+    """A page of points, and where the next one begins."""
+    points, following = reading("scroll", filter="scroll_filter")(asked)
+    return {"points": points, "next_page_offset": following}
+
+
+def get_point(asked: Asked) -> Any:
+    """One point by its id."""
+    point_id = _id_in_path(asked)
+    found = asked.embedded.retrieve(
+        asked.collection, [point_id], with_vectors=True, timeout=asked.timeout
+    )
+    if not found:
+        raise missing(f"Not found: Point with id {point_id} does not exists!")
+    return found[0]
+
+
+def _id_in_path(asked: Asked) -> PointId:
+    given = asked.names["id"]
+    if given.isascii() and given.isdigit() and int(given) <= INT_MAX:
+        return int(given)
+    try:
+        return str(uuid.UUID(given))
+    except ValueError:
+        asked.strings.append(given)
+        try:
+            refuse_unknown(asked)
+        except Refused:
+            raise wrong(f"Wrong input: Can not recognize {given!r} as point id") from None
+        return given
+
+
+def query_points(asked: Asked) -> Any:
+    """The points that a query asks for."""
+    return _query(asked, asked.body)
+
+
+def _query(asked: Asked, body: Any) -> Any:
+    asked.embed(is_query=True)
+    refuse_unknown(asked)
+    if body.with_payload is None:
+        body.with_payload = False
+    return _read(asked, "query_points", body, _QUERY)
+
+
+def query_batch(asked: Asked) -> Any:
+    """Several queries of one state of the collection."""
+    return _queries(asked, asked.body.searches)
+
+
+def _queries(asked: Asked, requests: list[Any]) -> Any:
+    asked.embed(is_query=True)
+    refuse_unknown(asked)
+    return asked.embedded.query_batch_points(asked.collection, requests, timeout=asked.timeout)
+
+
+def query_groups(asked: Asked) -> Any:
+    """The points that a query asks for, in groups."""
+    return _grouped(asked, asked.body)
+
+
+def _grouped(asked: Asked, body: Any) -> Any:
+    asked.embed(is_query=True)
+    refuse_unknown(asked)
+    if body.with_payload is None:
+        body.with_payload = False
+    return _read(asked, "query_points_groups", body, _QUERY)
+
+
+def search(asked: Asked) -> Any:
+    """One of the older requests."""
+    return _query(asked, as_query(asked.body)).points
+
+
+def search_batch(asked: Asked) -> Any:
+    """Several of them."""
+    found = _queries(asked, [as_query(one) for one in asked.body.searches])
+    return [one.points for one in found]
+
+
+def search_groups(asked: Asked) -> Any:
+    """One of them in groups."""
+    return _grouped(asked, as_grouped_query(asked.body))
+
+
+def refuse_unknown(asked: Asked) -> None:
+    """Refuse ids that are neither numbers nor UUIDs, but for those of points that Collection has
+    written."""
+    if asked.strings:
+        known = asked.embedded.retrieve(asked.collection, asked.strings, with_payload=False)
+        unknown = set(asked.strings).difference(one.id for one in known)
+        if unknown:
+            raise wrong(
+                f"Format error in JSON body: value {min(unknown)} is not a valid point ID, valid "
+                "values are either an unsigned integer or a UUID"
+            )
+
+
+# One node, out of cluster mode
+
+
+def get_collection_shards(asked: Asked) -> Any:
+    """The shard keys of a collection: there are none."""
+    return asked.embedded.list_shard_keys(asked.collection)
+
+
+def refuse_cluster(asked: Asked) -> Any:
+    """What a cluster alone can do."""
+    raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, STANDALONE)

@@ -1,0 +1,314 @@
+"""What is said of the server itself: its version, whether it is well, how often it was asked what,
+and what it holds. Each process tells of its own; of several workers that one tells that is asked.
+"""
+
+import os
+import resource
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version as version_of
+from typing import Any
+
+from retrieval_store.qdrant.embedded import OURS, TITLE
+from retrieval_store.qdrant.refusals import wrong
+from retrieval_store.server.answers import TEXT, Answer, text
+from retrieval_store.server.counts import BUCKETS, Monitor
+from retrieval_store.server.served import Asked
+
+SPOKEN = "1.20.0"  # the version of Qdrant's API that is spoken
+NO_QUOTAS = {"enabled": False}
+NOT_EXCEEDED = {"resident_memory": None, "disk_usage": None}  # which isn't looked at
+
+
+def version(asked: Asked) -> Answer:
+    """The version of the API that is spoken, and ours."""
+    import orjson
+
+    said = {"title": TITLE, "version": SPOKEN, OURS: version_of(OURS)}
+    return Answer(200, orjson.dumps(said))
+
+
+def health(asked: Asked) -> Answer:
+    """That the process answers."""
+    return text(200, "healthz check passed")
+
+
+def readiness(asked: Asked) -> Answer:
+    """That the store can be read."""
+    asked.served.store.count()
+    return text(200, "all shards are ready")
+
+
+def issues(asked: Asked) -> Any:
+    """What should be changed: nothing is ever found."""
+    return {"issues": []}
+
+
+def forget_issues(asked: Asked) -> bool:
+    """There are none to forget."""
+    return True
+
+
+def quotas(asked: Asked) -> Any:
+    """That no quota is enforced, and how much is used."""
+    place = asked.served.store.directory
+    disk = None if place is None else shutil.disk_usage(place)
+    percent = None if disk is None else round(100 * disk.used / disk.total)
+    usage = {"resident_memory_percent": None, "disk_usage_percent": percent}
+    return {"config": NO_QUOTAS, "usage": usage, "peers": {}}
+
+
+def set_quotas(asked: Asked) -> bool:
+    """None can be set."""
+    if asked.body.enabled or any(
+        one is not None for name, one in vars(asked.body).items() if name != "enabled"
+    ):
+        raise wrong("Bad request: quotas aren't enforced here: limit the process and the disk")
+    return True
+
+
+def optimizations(asked: Asked) -> Any:
+    """Nothing is ever waited for."""
+    found = asked.embedded.get_optimizations(asked.collection)
+    wanted = set(asked.query.get("with", "").split(","))
+    return {
+        **found.model_dump(mode="json", exclude_none=True),
+        **{name: [] for name in ("queued", "completed", "idle_segments") if name in wanted},
+    }
+
+
+# Telemetry
+
+
+def telemetry(asked: Asked) -> Any:
+    """What Qdrant's web page reads: the version, collections, and how often what was asked."""
+    monitor = asked.served.monitor
+    level = int(asked.query.get("details_level", "0") or 0)
+    collections: dict[str, Any] = {"number_of_collections": asked.served.store.count()}
+    if level > 0 and asked.query.get("anonymize") != "true":
+        collections["collections"] = [_told(asked, name) for name in _names(asked)]
+    return {
+        "id": monitor.id,
+        "app": {
+            "name": "qdrant",
+            "version": SPOKEN,
+            "startup": monitor.started.isoformat().replace("+00:00", "Z"),
+        },
+        "collections": collections,
+        "cluster": {"enabled": False, "resharding_enabled": False},
+        "requests": {"rest": {"responses": _responses(monitor)}, "grpc": {"responses": {}}},
+        "quota": {"config": NO_QUOTAS, "exceeded": NOT_EXCEEDED},
+    }
+
+
+def _told(asked: Asked, name: str) -> dict[str, Any]:
+    points = asked.embedded.count(name).count
+    return {"vectors": points, "optimizers_status": "ok", "params": {}}
+
+
+def _names(asked: Asked) -> list[str]:
+    return [record.name for record in asked.served.store.page(None, 0)]
+
+
+def _responses(monitor: Monitor) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for route, status, one in monitor.counts():
+        found.setdefault(route, {})[str(status)] = {
+            "count": one.times,
+            "avg_duration_micros": one.seconds * 1e6 / one.times,
+            "min_duration_micros": one.least * 1e6,
+            "max_duration_micros": one.most * 1e6,
+            "total_duration_micros": int(one.seconds * 1e6),
+        }
+    return found
+
+
+# Metrics, in the text format of Prometheus
+
+
+def metrics(asked: Asked) -> Answer:
+    """Those of Qdrant's metrics that mean something here, by their names."""
+    lines = [*_of_app(), *_of_collections(asked), *_of_answers(asked.served.monitor)]
+    lines += [*_of_memory(asked), *_of_process()]
+    return Answer(200, ("\n".join(lines) + "\n").encode(), TEXT)
+
+
+def _metric(
+    name: str, kind: str, said: str, values: Mapping[tuple[tuple[str, str], ...], float]
+) -> Iterator[str]:
+    yield f"# HELP {name} {said}"
+    yield f"# TYPE {name} {kind}"
+    for labels, value in values.items():
+        shown = ",".join(f'{key}="{_escaped(one)}"' for key, one in labels)
+        yield f"{name}{{{shown}}} {value:g}" if labels else f"{name} {_number(value)}"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def _of_app() -> Iterator[str]:
+    labels = (("name", "qdrant"), ("version", SPOKEN))
+    yield from _metric("app_info", "gauge", "information about the server", {labels: 1})
+
+
+def _of_collections(asked: Asked) -> Iterator[str]:
+    names = _names(asked)
+    points = {name: asked.embedded.count(name).count for name in names}
+    yield from _metric("collections_total", "gauge", "number of collections", {(): len(names)})
+    yield from _metric(
+        "collection_points",
+        "gauge",
+        "number of points by collection",
+        {(("id", name),): count for name, count in points.items()},
+    )
+
+
+def _of_answers(monitor: Monitor) -> Iterator[str]:
+    counts = monitor.counts()
+
+    def labels(route: str, status: int) -> tuple[tuple[str, str], ...]:
+        method, _, endpoint = route.partition(" ")
+        return (("method", method), ("endpoint", endpoint), ("status", str(status)))
+
+    named = {labels(route, status): one for route, status, one in counts}
+    yield from _metric(
+        "rest_responses_total",
+        "counter",
+        "number of answers",
+        {key: one.times for key, one in named.items()},
+    )
+    for name, said, seconds in (
+        ("avg", "average", {key: one.seconds / one.times for key, one in named.items()}),
+        ("min", "least", {key: one.least for key, one in named.items()}),
+        ("max", "most", {key: one.most for key, one in named.items()}),
+    ):
+        title = f"rest_responses_{name}_duration_seconds"
+        yield from _metric(title, "gauge", f"{said} time that answers took", seconds)
+    name = "rest_responses_duration_seconds"
+    yield f"# HELP {name} time that answers took"
+    yield f"# TYPE {name} histogram"
+    for key, one in named.items():
+        shown = ",".join(f'{label}="{_escaped(value)}"' for label, value in key)
+        for bound, times in zip(BUCKETS, one.within, strict=True):
+            yield f'{name}_bucket{{{shown},le="{bound:g}"}} {times}'
+        yield f'{name}_bucket{{{shown},le="+Inf"}} {one.times}'
+        yield f"{name}_sum{{{shown}}} {one.seconds!r}"
+        yield f"{name}_count{{{shown}}} {one.times}"
+
+
+def _of_memory(asked: Asked) -> Iterator[str]:
+    held = asked.served.budget
+    yield from _metric(
+        "memory_resident_bytes", "gauge", "memory that the process holds", {(): _resident()}
+    )
+    yield from _metric(
+        "memory_allocated_bytes",
+        "gauge",
+        "memory that caches of the store hold",
+        {(): held.get("held", 0)},
+    )
+
+
+def _of_process() -> Iterator[str]:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    yield from _metric(
+        "process_threads", "gauge", "threads of the process", {(): threading.active_count()}
+    )
+    yield from _metric(
+        "process_open_fds", "gauge", "file descriptors that are open", {(): _descriptors()}
+    )
+    yield from _metric(
+        "process_max_fds",
+        "gauge",
+        "most file descriptors that may be open",
+        {(): resource.getrlimit(resource.RLIMIT_NOFILE)[0]},
+    )
+    yield from _metric(
+        "process_minor_page_faults_total", "counter", "minor page faults", {(): usage.ru_minflt}
+    )
+    yield from _metric(
+        "process_major_page_faults_total", "counter", "major page faults", {(): usage.ru_majflt}
+    )
+    yield from _metric(
+        "process_cpu_seconds_total",
+        "counter",
+        "time on processors",
+        {(): usage.ru_utime + usage.ru_stime},
+    )
+    yield from _metric(
+        "process_uptime_seconds", "gauge", "since when the process runs", {(): _uptime()}
+    )
+
+
+_BEGAN = time.monotonic()
+
+
+def _uptime() -> float:
+    return round(time.monotonic() - _BEGAN, 3)
+
+
+def _resident() -> int:
+    """Bytes of memory that are in use; on macOS, which tells no more, the most that were."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024
+
+
+def _descriptors() -> int:
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        try:
+            return len(os.listdir(folder))
+        except OSError:
+            continue
+    return 0
+
+
+# One collection
+
+
+def memory_of(asked: Asked) -> Any:
+    """What a collection holds in memory and on disk, by part."""
+    opened = asked.served.opened(asked.collection)
+    stats: Any = opened.points.stats()
+    memory, disk = stats["memory"], stats.get("disk") or {}
+    vectors = {one.name: one for one in opened.points.spaces()}
+    total = sum((one.count * (one.dimension or 0) for one in vectors.values()), 0) or 1
+    shown: dict[str, list[Any]] = {"dense": [], "sparse": []}
+    for name, one in vectors.items():
+        share = one.count * (one.dimension or 0) / total
+        kind = "sparse" if one.kind == "sparse" else "dense"
+        on_disk = int(disk.get("vectors", 0) * share)
+        shown[kind].append({"name": name, "storage": _bytes(disk=on_disk, expected=on_disk)})
+    return {
+        "total": _bytes(
+            disk=sum(disk.values()), ram=sum(memory.values()), expected=disk.get("vectors", 0)
+        ),
+        "vectors": shown["dense"],
+        "sparse_vectors": shown["sparse"],
+        "payload": _bytes(disk=disk.get("points", 0)),
+        "payload_index": [],
+        "other": {
+            "derived": _bytes(disk=disk.get("derived", 0)),
+            **{name: _bytes(ram=held) for name, held in memory.items()},
+        },
+    }
+
+
+def _bytes(disk: int = 0, ram: int = 0, expected: int = 0) -> dict[str, int]:
+    return {
+        "disk_bytes": disk,
+        "ram_bytes": ram,
+        "cached_bytes": 0,
+        "expected_cache_bytes": expected,
+    }

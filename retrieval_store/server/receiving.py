@@ -1,0 +1,207 @@
+"""Bodies as they come in: read whole, inflated and bounded, or streamed into a file."""
+
+import asyncio
+import zlib
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import orjson
+
+from retrieval_store.qdrant.refusals import Refused, wrong
+
+Receive: TypeAlias = Callable[[], Awaitable[Any]]
+ENCODINGS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 47, b"identity": None, b"": None}
+PART = 1 << 16
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection before its body had come."""
+
+
+class PlainRefusedError(Exception):
+    """A refusal that is told in plain text."""
+
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(said)
+        self.status, self.said = status, said
+
+
+async def whole_body(
+    receive: Receive, headers: dict[bytes, bytes], most: int, seconds: float
+) -> bytes:
+    """The bytes of a body, inflated. Refused where it is too large (413), can't be inflated (400,
+    415) or doesn't come in time (408)."""
+    length = headers.get(b"content-length", b"")
+    if length.isdigit() and int(length) > most:
+        raise too_large(most)
+    encoding = headers.get(b"content-encoding", b"").strip().lower()
+    if encoding not in ENCODINGS:
+        raise Refused(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the encoding {encoding!r} isn't known; send gzip"
+        )
+    message = await received(receive, seconds)
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        parts, size = [body], len(body)
+        async with _deadline(seconds):
+            while message.get("more_body"):
+                message = await received(receive, seconds)
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > most:
+                    raise too_large(most)
+        body = b"".join(parts)
+    if len(body) > most:
+        raise too_large(most)
+    window = ENCODINGS[encoding]
+    if window is None or not body:
+        return body
+    return await asyncio.to_thread(_inflated, body, window, most)
+
+
+async def received(receive: Receive, seconds: float) -> Any:
+    """The next part of a body."""
+    async with _deadline(seconds):
+        message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGoneError
+    return message
+
+
+class _deadline:  # noqa: N801  used as a function
+    """Refused (408) for what takes longer."""
+
+    def __init__(self, seconds: float) -> None:
+        self._timeout = asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+
+    async def __aexit__(self, *error: Any) -> None:
+        try:
+            await self._timeout.__aexit__(*error)
+        except TimeoutError:
+            raise Refused(HTTPStatus.REQUEST_TIMEOUT, "the body didn't come in time") from None
+
+
+def too_large(most: int) -> Refused:
+    """What is said of a body that has too many bytes."""
+    return Refused(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"Payload error: JSON payload is larger than allowed (limit: {most} bytes)",
+    )
+
+
+def _inflated(body: bytes, window: int, most: int) -> bytes:
+    inflater = zlib.decompressobj(window)
+    try:
+        found = inflater.decompress(body, most + 1)
+    except zlib.error as error:
+        raise wrong(f"Payload error: the body can't be inflated: {error}") from None
+    if len(found) > most:
+        raise too_large(most)
+    if not inflater.eof:
+        raise wrong("Payload error: the inflated body isn't complete")
+    return found
+
+
+def as_json(body: bytes) -> Any:
+    """A body as JSON; Refused (400) where it is none."""
+    if not body:
+        raise wrong("Format error in JSON body: EOF while parsing a value at line 1 column 0")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise wrong(f"Format error in JSON body: {error}") from None
+
+
+# Snapshots
+
+
+def boundary_of(headers: dict[bytes, bytes]) -> bytes:
+    """What separates the parts of a body; PlainRefusedError where it has none."""
+    from python_multipart.multipart import parse_options_header
+
+    given = headers.get(b"content-type")
+    if given is None:
+        raise PlainRefusedError(400, "Could not find Content-Type header")
+    kind, options = parse_options_header(given)
+    if not kind.startswith(b"multipart/"):
+        said = "Parsed Content-Type did not have 'multipart' top-level media type"
+        raise PlainRefusedError(415, said)
+    boundary = options.get(b"boundary")
+    if not boundary:
+        raise PlainRefusedError(400, "Could not find the boundary in Content-Type header")
+    return boundary
+
+
+async def streamed(
+    receive: Receive, headers: dict[bytes, bytes], path: Path, seconds: float
+) -> None:
+    """Write the part `snapshot` of a body to a new file, as it comes. PlainRefusedError for a body
+    without one (400)."""
+    from python_multipart.exceptions import FormParserError
+    from python_multipart.multipart import MultipartParser
+
+    boundary = boundary_of(headers)
+    with path.open("xb") as file:
+        part = _Part(file)
+        try:
+            parser = MultipartParser(boundary, part.callbacks())
+            more = True
+            async with _deadline(seconds):
+                while more:
+                    message = await received(receive, seconds)
+                    more = message.get("more_body", False)
+                    body = message.get("body", b"")
+                    if body:
+                        await asyncio.to_thread(parser.write, body)
+            parser.finalize()
+        except FormParserError as error:
+            raise PlainRefusedError(400, f"the multipart body can't be read: {error}") from None
+        if not part.was_found:
+            raise PlainRefusedError(400, "Field 'snapshot' is required")
+
+
+class _Part:
+    """Writes what belongs to the wanted part of a body."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._header, self._value = b"", b""
+        self._is_wanted = False
+        self.was_found = False
+
+    def callbacks(self) -> Any:
+        """What the parser calls."""
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._on_field,
+            "on_header_value": self._on_value,
+            "on_header_end": self._end_header,
+            "on_part_data": self._on_data,
+        }
+
+    def _begin(self) -> None:
+        self._is_wanted = False
+
+    def _on_field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _on_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _end_header(self) -> None:
+        from python_multipart.multipart import parse_options_header
+
+        if self._header.lower() == b"content-disposition":
+            _, options = parse_options_header(self._value)
+            self._is_wanted = options.get(b"name") == b"snapshot" and not self.was_found
+            self.was_found |= self._is_wanted
+        self._header, self._value = b"", b""
+
+    def _on_data(self, data: bytes, start: int, end: int) -> None:
+        if self._is_wanted:
+            self._file.write(memoryview(data)[start:end])

@@ -1,0 +1,91 @@
+"""The store that is served, and what is known of one request to it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.interface.stores import EmbeddedStore
+from retrieval_store.places import Session, embedded_store
+from retrieval_store.qdrant.collections.opened import Collections, Opened
+from retrieval_store.qdrant.embedded import Embedded
+from retrieval_store.server.counts import Monitor
+from retrieval_store.server.inference import Inference
+
+
+class Served:
+    """A store with what answers for it. session: the share in it; close: gives that back, which is
+    nothing for a client that is the caller's."""
+
+    def __init__(self, session: Session, close: Callable[[], object], inference: Inference) -> None:
+        self._session, self._close = session, close
+        self.embedded = Embedded(session, None)
+        self._collections = Collections(lambda: self.store)
+        self.inference = inference
+        self.monitor = Monitor()
+
+    @property
+    def store(self) -> EmbeddedStore:
+        """The store itself; raises ClientClosedError once it was closed."""
+        return embedded_store(self._session)
+
+    @property
+    def budget(self) -> dict[str, int]:
+        """Bytes that caches may hold, and hold."""
+        return self._session.budget
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed."""
+        return self._session.closed
+
+    def opened(self, name: str) -> Opened:
+        """A collection by its name or an alias; Refused where there is none."""
+        return self._collections.opened(name)
+
+    def name_of(self, name: str) -> str:
+        """The name of the collection that an alias leads to; another is its own."""
+        return self._collections.name_of(name)
+
+    def close(self) -> None:
+        """Give the store back."""
+        self._close()
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request that was read. names: what the path names, by the names in the route; query: the
+    parameters of the URL; body: as the route has it, whose vectors are to be made first if it
+    `infers`; strings: ids in it that are neither numbers nor UUIDs."""
+
+    served: Served
+    names: Mapping[str, str]
+    query: Mapping[str, str]
+    body: Any = None
+    infers: bool = False
+    strings: list[str] = field(default_factory=list)
+
+    @property
+    def embedded(self) -> Embedded:
+        """Qdrant's methods."""
+        return self.served.embedded
+
+    @property
+    def collection(self) -> str:
+        """The collection that is named."""
+        return self.names["collection_name"]
+
+    def embed(self, is_query: bool) -> None:
+        """Make vectors of the texts and images in the body, if there may be some."""
+        if self.infers:
+            self.served.inference.embed(self.body, is_query)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the caller wants to know when it is done."""
+        return self.query.get("wait") == "true"
+
+    @property
+    def timeout(self) -> int | None:
+        """In how many seconds it is to be done."""
+        given = self.query.get("timeout")
+        return None if given is None else int(given)

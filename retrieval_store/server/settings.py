@@ -1,0 +1,125 @@
+"""What a server is started with, checked: keys, who may ask, and limits."""
+
+import ipaddress
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.json_values import shown
+from retrieval_store.errors import InvalidArgumentError
+
+KEY_VARIABLES = ("RETRIEVAL_STORE_API_KEYS", "QDRANT__SERVICE__API_KEY")
+READER_VARIABLES = (
+    "RETRIEVAL_STORE_READ_ONLY_API_KEYS",
+    "QDRANT__SERVICE__READ_ONLY_API_KEY",
+)
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is taken at once. body: bytes of one, inflated; body_seconds: in which it must have
+    come; upload_seconds: the same of snapshots; parsed_at_once: bytes of a body that the loop reads
+    itself; threads: that work in the store; queue: requests that wait for one; queue_seconds: for
+    how long."""
+
+    body: int = 32 * MEBIBYTE
+    body_seconds: float = 60.0
+    upload_seconds: float = 3600.0
+    parsed_at_once: int = 64 * 1024
+    threads: int = field(default_factory=lambda: min(8, 2 + (os.cpu_count() or 1)))
+    queue: int = 512
+    queue_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Who may ask for what. keys: that may do everything; reader_keys: that may read; allow_hosts:
+    names by which the server may be called without keys, besides those of loopback; cors: origins
+    whose pages may ask; read_only: nothing is written; trust: texts may be embedded by functions
+    that reach hosts and files; image_root: where images may be that bodies name; dashboard: a
+    folder with Qdrant's web page; access_log: whether each request is logged."""
+
+    keys: tuple[str, ...] = ()
+    reader_keys: tuple[str, ...] = ()
+    allow_hosts: tuple[str, ...] = ()
+    cors: tuple[str, ...] = ()
+    read_only: bool = False
+    trust: bool = False
+    image_root: Path | None = None
+    dashboard: Path | None = None
+    access_log: bool = False
+    durability: str = "full"
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether a key is needed."""
+        return bool(self.keys or self.reader_keys)
+
+
+def keys_of(
+    environment: Mapping[str, str], file: Path | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The keys that may do everything, and those that may read: from variables, which may hold
+    several with commas between them, and from a file with one a line, of which those for reading
+    begin with "read-only ". InvalidArgumentError for a file that can't be read or has no key."""
+    full = [key for name in KEY_VARIABLES for key in _several(environment.get(name, ""))]
+    readers = [key for name in READER_VARIABLES for key in _several(environment.get(name, ""))]
+    if file is not None:
+        for line in _lines(file):
+            key = line.removeprefix("read-only ").strip()
+            (readers if line.startswith("read-only ") else full).append(key)
+    return checked_keys("keys", full), checked_keys("keys for reading", readers)
+
+
+def checked_keys(what: str, given: Sequence[Any]) -> tuple[str, ...]:
+    """Keys, each once; InvalidArgumentError for one that no header could hold."""
+    if isinstance(given, str):
+        raise InvalidArgumentError(f"{what} is one str, expected several, as in [key]")
+    for key in given:
+        if not isinstance(key, str) or not key or not key.isascii() or not key.isprintable():
+            raise InvalidArgumentError(f"{what} has one that isn't printable ASCII")
+        if key != key.strip():
+            raise InvalidArgumentError(f"{what} has one with spaces around it")
+    return tuple(dict.fromkeys(given))
+
+
+def _several(value: str) -> list[str]:
+    return [key.strip() for key in value.split(",") if key.strip()]
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArgumentError(f"--api-key-file {file} can't be read: {error}") from error
+    lines = [line.strip() for line in text.splitlines()]
+    found = [line for line in lines if line and not line.startswith("#")]
+    if not found:
+        raise InvalidArgumentError(f"--api-key-file {file} holds no key")
+    return found
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address, or a name, leads to this machine alone."""
+    name = host.strip("[]").lower()
+    if name in LOOPBACK_NAMES or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def check_reach(host: str, has_keys: bool, no_auth: bool) -> None:
+    """Raise InvalidArgumentError where others would reach a store that needs no key."""
+    if has_keys or no_auth or is_loopback(host):
+        return
+    raise InvalidArgumentError(
+        f"--host is {shown(host)}, which others reach, and there is no key: set "
+        f"{KEY_VARIABLES[0]} or --api-key-file, or say --no-auth to let anyone read and write"
+    )

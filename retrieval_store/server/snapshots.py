@@ -1,0 +1,137 @@
+"""Snapshots that are taken, sent, received and put in the place of collections.
+
+All of them lie in the store's directory for them. What is to be recovered must be one of those, or
+be sent here: no path elsewhere is read, and nothing is fetched.
+"""
+
+import os
+import tempfile
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from retrieval_store.errors import DamagedError, FormatError, InvalidArgumentError
+from retrieval_store.qdrant import snapshots
+from retrieval_store.qdrant.refusals import Refused, missing, wrong
+from retrieval_store.server.answers import Accepted, FileAnswer
+from retrieval_store.server.served import Asked
+
+UPLOADS = "uploads"
+
+
+def _opened(asked: Asked) -> Any:
+    """The collection that is named, or None for the whole store."""
+    if "shard_id" in asked.names and asked.names["shard_id"] != "0":
+        if not asked.names["shard_id"].isdigit():
+            raise wrong("Deserialize error in path parameters: shard_id is no number")
+        raise missing(f"Not found: shard {asked.names['shard_id']}; there is shard 0 alone")
+    if "collection_name" not in asked.names:
+        return None
+    return asked.served.opened(asked.collection)
+
+
+def listed(asked: Asked) -> Any:
+    """Those that there are."""
+    return snapshots.listed(asked.served.store, _opened(asked))
+
+
+def create(asked: Asked) -> Any:
+    """One is taken now; or later, where the caller doesn't wait."""
+    opened = _opened(asked)
+    snapshots.folder_of(asked.served.store, opened)
+    if asked.query.get("wait") == "false":
+        return Accepted(lambda: snapshots.create(asked.served.store, opened))
+    return snapshots.create(asked.served.store, opened)
+
+
+def delete(asked: Asked) -> Any:
+    """One less."""
+    opened, name = _opened(asked), asked.names["snapshot_name"]
+    snapshots.path_of(asked.served.store, opened, name)
+    if asked.query.get("wait") == "false":
+        return Accepted(lambda: snapshots.delete(asked.served.store, opened, name))
+    return snapshots.delete(asked.served.store, opened, name)
+
+
+def file_of(asked: Asked) -> FileAnswer:
+    """One as a file."""
+    name = asked.names["snapshot_name"]
+    return FileAnswer(snapshots.path_of(asked.served.store, _opened(asked), name), name)
+
+
+def taken_now(asked: Asked) -> FileAnswer:
+    """One that is taken for this request alone."""
+    opened = _opened(asked)
+    name = f"{opened.record.name}.snapshot"
+    path = upload_path(asked)
+    asked.served.store.snapshot(path, opened.record.id)
+    return FileAnswer(path, name, temporary=True)
+
+
+def upload_path(asked: Asked) -> Path:
+    """Where a file may be written that goes again."""
+    folder = snapshots.root_of(asked.served.store) / UPLOADS
+    folder.mkdir(parents=True, exist_ok=True)
+    file, path = tempfile.mkstemp(".part", dir=folder)
+    os.close(file)
+    os.unlink(path)  # the name alone is wanted: who writes makes it anew, and replaces nothing
+    return Path(path)
+
+
+def recover(asked: Asked) -> Any:
+    """One of ours in the place of a collection."""
+    path = _located(asked, asked.body.location)
+    return _recovered(asked, path, asked.body.checksum, lambda: None)
+
+
+def recover_uploaded(asked: Asked) -> Any:
+    """One that was sent."""
+    path: Path = asked.body
+    return _recovered(asked, path, asked.query.get("checksum"), path.unlink)
+
+
+def _recovered(asked: Asked, path: Path, checksum: str | None, done: Any) -> Any:
+    def job() -> bool:
+        try:
+            return _in_place(asked, path, checksum)
+        finally:
+            done()
+
+    return Accepted(job) if asked.query.get("wait") == "false" else job()
+
+
+def _in_place(asked: Asked, path: Path, checksum: str | None) -> bool:
+    name = asked.served.name_of(asked.collection)
+    try:
+        return snapshots.recover(asked.served.store, name, path, checksum)
+    except (FormatError, DamagedError, InvalidArgumentError) as error:
+        raise wrong(f"Wrong input: the snapshot can't be used: {error}") from error
+
+
+def _located(asked: Asked, location: str) -> Path:
+    """The file that a location names: one of the collection's by its name, or any of the store's by
+    its path. Refused (403) for all others."""
+    try:
+        url = urlparse(location)
+    except ValueError:
+        raise wrong(f"location is {location!r}, expected a snapshot's name or path") from None
+    root = snapshots.root_of(asked.served.store)
+    if url.scheme in ("http", "https"):
+        raise Refused(HTTPStatus.FORBIDDEN, f"Forbidden: {location} isn't fetched; upload the file")
+    if url.scheme not in ("", "file"):
+        raise Refused(HTTPStatus.FORBIDDEN, f"Forbidden: {location} isn't read")
+    path = Path(unquote(url.path) if url.scheme == "file" else location)
+    if len(path.parts) == 1:
+        return snapshots.path_of(asked.served.store, _opened(asked), str(path))
+    try:
+        path = path.resolve()
+        inside = path.is_relative_to(root.resolve())
+    except (OSError, ValueError, RuntimeError):
+        inside = False
+    if not inside:
+        raise Refused(
+            HTTPStatus.FORBIDDEN,
+            "Forbidden: a snapshot must be in the directory for them",
+        )
+    return path

@@ -1,0 +1,184 @@
+"""Servers that run: from the command line, with several processes if need be, and in a thread of a
+program or a test."""
+
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.logs import log_of
+from retrieval_store.errors import InvalidArgumentError, StorageError
+from retrieval_store.server.application import Application, app
+from retrieval_store.server.settings import Settings
+
+END_WITHIN = 30  # seconds that requests under way have
+KEPT_OPEN = 75  # seconds that an idle connection stays; clients keep theirs for less
+STARTS_WITHIN = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where a server listens: port 0 for any that is free; tls_cert and tls_key: files in PEM."""
+
+    host: str = "127.0.0.1"
+    port: int = 6333
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Makes the application, in each process its own."""
+
+    store: str
+    settings: Settings
+
+    def __call__(self) -> Application:
+        if self.settings.access_log:
+            log_accesses()
+        return Application(self.store, self.settings)
+
+
+def log_accesses() -> None:
+    """Write a line for each request to the standard error."""
+    logger = log_of("access")
+    logger.setLevel(logging.INFO)
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False
+
+
+class _Server(uvicorn.Server):
+    """One that tells when it listens, and if it never will."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listens = threading.Event()
+
+    async def startup(self, sockets: Any = None) -> None:
+        try:
+            await super().startup(sockets)
+        finally:
+            self.listens.set()
+
+
+def serve(
+    store: str,
+    settings: Settings,
+    listening: Listening,
+    workers: int,
+    announce: Callable[[str], object],
+) -> None:
+    """Serve a store until the process is told to end (SIGINT, SIGTERM): requests under way have 30
+    seconds, then the store is closed. announce: called with the URL once there is a socket.
+
+    Raises InvalidArgumentError for what can't be served so, StorageError where nothing can listen.
+    """
+    if workers > 1 and store == ":memory:":
+        raise InvalidArgumentError("workers is more than 1: a store in memory has one process")
+    config = _config(Made(store, settings), listening, workers)
+    if workers == 1:
+        # Opened before anything is announced, so that what is wrong with the store is said at once.
+        made = Made(store, settings)()
+        config.app, config.factory = made, False
+    with _bound(listening) as bound:
+        announce(_url(bound, listening))
+        if workers == 1:
+            uvicorn.Server(config).run(sockets=[bound])
+        else:
+            Multiprocess(config, [bound]).run()
+
+
+@contextmanager
+def running(
+    store: Any = None, *, host: str = "127.0.0.1", port: int = 0, **options: Any
+) -> Iterator[str]:
+    """Serve a store in a thread of this process while the body runs; gives the URL.
+
+    store: as for `app`; None for one in a temporary directory, which goes with it. port: 0 for any
+    that is free. options: those of `app`. Raises what that raises, and StorageError where nothing
+    can listen.
+    """
+    with ExitStack() as stack:
+        if store is None:
+            store = stack.enter_context(TemporaryDirectory(prefix="retrieval-store-"))
+            options = {"durability": "relaxed", **options}
+        made = app(store, **options)
+        yield stack.enter_context(_in_thread(made, Listening(host, port)))
+
+
+@contextmanager
+def _in_thread(made: Application, listening: Listening) -> Iterator[str]:
+    try:
+        config = _config(made, listening, 1)
+        with _bound(listening) as bound:
+            server = _Server(config)
+            thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
+            thread.start()
+            try:
+                if not server.listens.wait(STARTS_WITHIN) or not server.started:
+                    raise StorageError(f"the server at {_url(bound, listening)} didn't start")
+                yield _url(bound, listening)
+            finally:
+                server.should_exit = True
+                thread.join(END_WITHIN + STARTS_WITHIN)
+    finally:
+        made.close()
+
+
+def _config(made: Any, listening: Listening, workers: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        made,
+        factory=isinstance(made, Made),
+        host=listening.host,
+        port=listening.port,
+        workers=workers,
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEPT_OPEN,
+        timeout_graceful_shutdown=END_WITHIN,
+        ssl_certfile=listening.tls_cert,
+        ssl_keyfile=listening.tls_key,
+    )
+
+
+def _bound(listening: Listening) -> socket.socket:
+    """A socket that listens, which processes may share."""
+    try:
+        family, *_, address = socket.getaddrinfo(
+            listening.host, listening.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise StorageError(f"there is no address {listening.host!r}: {error}") from error
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        bound.set_inheritable(True)
+    except OSError as error:
+        bound.close()
+        raise StorageError(
+            f"{listening.host}:{listening.port} can't be listened at: {error.strerror}"
+        ) from error
+    return bound
+
+
+def _url(bound: socket.socket, listening: Listening) -> str:
+    host, port = bound.getsockname()[:2]
+    scheme = "http" if listening.tls_cert is None else "https"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -37,7 +37,6 @@ from retrieval_store.server.receiving import (
     ClientGoneError,
     PlainRefusedError,
     Receive,
-    as_json,
     boundary_of,
     streamed,
     whole_body,
@@ -215,7 +214,7 @@ class Application:
             if len(body) > limits.parsed_at_once:
                 work = partial(_read_and_work, route, asked, body, may, began)
             else:
-                asked.body = route.read(as_json(body), asked.strings)
+                asked.body = route.read(body, asked.strings)
                 _check_may(may)
         else:
             _check_may(self._gate.may(headers, route.access))
@@ -341,7 +340,7 @@ def _work(route: Route, asked: Asked, began: float) -> Work:
 
 def _read_and_work(route: Route, asked: Asked, body: bytes, may: bool, began: float) -> Work:
     """The same for a body that takes its time to read."""
-    asked.body = route.read(as_json(body), asked.strings)
+    asked.body = route.read(body, asked.strings)
     _check_may(may)
     return _work(route, asked, began)
 

@@ -13,6 +13,7 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.server import methods, monitoring, older, snapshots
 from retrieval_store.server.bodies import read
 from retrieval_store.server.points import points_to_write
+from retrieval_store.server.receiving import as_json
 from retrieval_store.server.served import Asked
 
 Access: TypeAlias = Literal["open", "read", "write", "manage"]
@@ -44,10 +45,11 @@ class Route:
         """Whether a file is answered, and so in plain text that there is none."""
         return self.answer is snapshots.file_of
 
-    def read(self, given: Any, strings: list[str]) -> Any:
-        """JSON as the body that it should be; Refused where it is none."""
+    def read(self, sent: bytes, strings: list[str]) -> Any:
+        """What was sent as the body that it should be; Refused where it is none."""
+        given = as_json(sent)
         if self.body == models.PointInsertOperations:
-            return points_to_write(given, strings)
+            return points_to_write(given, strings, b"true" in sent or b"false" in sent)
         return read(self.body, given, strings)
 
 

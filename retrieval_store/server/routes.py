@@ -47,10 +47,9 @@ class Route:
 
     def read(self, sent: bytes, strings: list[str]) -> Any:
         """What was sent as the body that it should be; Refused where it is none."""
-        given = as_json(sent)
         if self.body == models.PointInsertOperations:
-            return points_to_write(given, strings, b"true" in sent or b"false" in sent)
-        return read(self.body, given, strings)
+            return points_to_write(sent, strings)
+        return read(self.body, as_json(sent), strings)
 
 
 C = "/collections/{collection_name}"

@@ -1,0 +1,282 @@
+"""What serving a store over HTTP costs, beside the same calls in process, and Qdrant Edge's.
+
+    python benchmarks/server.py [--points 5000] [--dimension 384] [--seconds 3] [--output FOLDER]
+
+A server of one worker, then one of two, on the directory that this process has open too. Requests
+are prepared bytes on bare sockets, so what is measured is the server, the system's sockets and the
+wake-ups of two processes, and no client library; calls in process and requests are made in turns,
+in one run, and all figures are medians in microseconds unless they say otherwise. k = 10, with
+payloads. Prints JSON, and writes it.
+
+Where a request's time goes is told by requests that stop at a place on the way: a route that there
+isn't is answered on the loop; /healthz in a thread besides, without work; a count reads a body, and
+the store for a moment; a query does all.
+"""
+
+import argparse
+import json
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from qdrant_client import models as m
+from runs import save
+
+from retrieval_store.qdrant import QdrantClient
+
+NAME, PARTS = "things", 1_000
+QUERIES, ROUNDS, UPLOADS = 50, 600, 8
+CONNECTIONS = (1, 4, 16)
+QUERY = f"/collections/{NAME}/points/query"
+
+
+class Connection:
+    """One that is kept open, and speaks as little HTTP as there needs to be."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def ask(self, request: bytes) -> bytes:
+        """The body of the answer."""
+        self._socket.sendall(request)
+        found = self._socket.recv(1 << 20)
+        while b"\r\n\r\n" not in found:
+            found += self._socket.recv(1 << 20)
+        head, _, body = found.partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        while len(body) < length:
+            body += self._socket.recv(1 << 20)
+        if not head.startswith((b"HTTP/1.1 200", b"HTTP/1.1 404")):
+            raise RuntimeError(f"{head!r} {body[:200]!r}")
+        return body
+
+    def close(self) -> None:
+        """Close it."""
+        self._socket.close()
+
+
+def request(method: str, path: str, body: Any = None) -> bytes:
+    """A request as it is sent."""
+    sent = b"" if body is None else orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(sent)}\r\n\r\n"
+    return head.encode() + sent
+
+
+@contextmanager
+def served(folder: str, workers: int) -> Iterator[int]:
+    """A server of a directory; gives its port."""
+    command = [sys.executable, "-m", "retrieval_store", "serve", folder, "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--workers", str(workers)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().rpartition(":")[2])
+        _wait_for(port)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(200):
+        try:
+            Connection(port).ask(request("GET", "/healthz"))
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError("the server didn't start")
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Microseconds that a call takes."""
+    began = time.perf_counter()
+    call()
+    return (time.perf_counter() - began) * 1e6
+
+
+def stages(port: int, in_process: QdrantClient, edge: Any, queries: list[Any]) -> dict[str, float]:
+    """Medians of what is asked in turns."""
+    connection = Connection(port)
+    nothing, health = request("GET", "/nothing"), request("GET", "/healthz")
+    count = request("POST", f"/collections/{NAME}/points/count", {})
+    asked = [request("POST", QUERY, {"query": q, "with_payload": True}) for q in queries]
+    took: dict[str, list[float]] = {}
+    for i in range(ROUNDS):
+        query, sent = queries[i % QUERIES], asked[i % QUERIES]
+        calls = {
+            "no route": lambda: connection.ask(nothing),
+            "health": lambda: connection.ask(health),
+            "count": lambda: connection.ask(count),
+            "query": lambda sent=sent: connection.ask(sent),
+            "count in process": lambda: in_process.count(NAME),
+            "query in process": lambda query=query: in_process.query_points(NAME, query),
+            "Edge's query in process": lambda query=query: edge(query),
+        }
+        for name, call in calls.items():
+            call()  # so that each is measured as who asks it again and again finds it
+            took.setdefault(name, []).append(timed(call))
+    connection.close()
+    return {name: round(statistics.median(one[50:])) for name, one in took.items()}
+
+
+def rates(port: int, queries: list[Any], seconds: float) -> dict[str, int]:
+    """Queries a second, of one connection and of several at once, each in a thread."""
+    asked = [request("POST", QUERY, {"query": q, "with_payload": True}) for q in queries]
+    found = {}
+    for connections in CONNECTIONS:
+        counts = [0] * connections
+        ends = time.perf_counter() + seconds
+
+        def work(i: int, ends: float = ends, counts: list[int] = counts) -> None:
+            connection = Connection(port)
+            while time.perf_counter() < ends:
+                connection.ask(asked[counts[i] % QUERIES])
+                counts[i] += 1
+            connection.close()
+
+        _in_threads(work, connections)
+        found[str(connections)] = round(sum(counts) / seconds)
+    return found
+
+
+def _in_threads(work: Callable[[int], object], count: int) -> None:
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def uploads(port: int, in_process: QdrantClient, rng: Any, dimension: int) -> dict[str, float]:
+    """Milliseconds of a batch of a thousand points, by HTTP and in process, in turns."""
+    connection, by_http, with_path = Connection(port), [], []
+    for i in range(UPLOADS):
+        vectors = rng.normal(size=(PARTS, dimension)).astype(np.float32)
+        ids = range(1_000_000 + i * PARTS, 1_000_000 + (i + 1) * PARTS)
+        points = [
+            {"id": one, "vector": row, "payload": payload_of(one)}
+            for one, row in zip(ids, vectors, strict=True)
+        ]
+        sent = request("PUT", f"/collections/{NAME}/points?wait=true", {"points": points})
+        models = [m.PointStruct(id=p["id"], vector=p["vector"].tolist(), payload=p["payload"])
+                  for p in points]  # fmt: skip
+        by_http.append(timed(lambda sent=sent: connection.ask(sent)))
+        with_path.append(timed(lambda models=models: in_process.upsert(NAME, models)))
+    connection.close()
+    http, path = statistics.median(by_http) / 1e3, statistics.median(with_path) / 1e3
+    return {"HTTP ms": round(http, 1), "path= ms": round(path, 1), "ratio": round(path / http, 2)}
+
+
+def health_under_load(port: int, queries: list[Any], dimension: int, seconds: float) -> float:
+    """Milliseconds within which 99 of 100 requests for /healthz are answered, while eight
+    connections upload and eight query."""
+    asked = [request("POST", QUERY, {"query": q, "with_payload": True}) for q in queries]
+    rng, ends, took = np.random.default_rng(1), time.perf_counter() + seconds, []
+    points = [
+        {"id": i, "vector": rng.normal(size=dimension).astype(np.float32)} for i in range(100)
+    ]
+    upload = request("PUT", f"/collections/{NAME}/points?wait=true", {"points": points})
+
+    def work(i: int) -> None:
+        connection = Connection(port)
+        while time.perf_counter() < ends:
+            connection.ask(upload if i % 2 else asked[i])
+        connection.close()
+
+    def look() -> None:
+        connection, health = Connection(port), request("GET", "/healthz")
+        while time.perf_counter() < ends:
+            took.append(timed(lambda: connection.ask(health)))
+            time.sleep(0.01)
+        connection.close()
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    _in_threads(work, 16)
+    looking.join()
+    return round(float(np.percentile(took, 99)) / 1e3, 1)
+
+
+def payload_of(i: int) -> dict[str, Any]:
+    """The payload of a point."""
+    return {"n": i, "text": f"The thing with the number {i} has a text of its own."}
+
+
+def fill(client: QdrantClient, vectors: Any) -> None:
+    """A collection of these vectors."""
+    params = m.VectorParams(size=vectors.shape[1], distance=m.Distance.COSINE)
+    client.create_collection(NAME, params)
+    for at in range(0, len(vectors), PARTS):
+        ids = list(range(at, min(at + PARTS, len(vectors))))
+        payloads = [payload_of(i) for i in ids]
+        client.upsert(NAME, m.Batch(ids=ids, vectors=vectors[ids].tolist(), payloads=payloads))
+
+
+def edge_query(folder: Path, vectors: Any) -> Callable[[Any], object]:
+    """What asks Qdrant Edge, in process, for the same of the same points."""
+    import qdrant_edge as e  # of the extra bench
+
+    params = e.EdgeVectorParams(size=vectors.shape[1], distance=e.Distance.Cosine)
+    shard = e.EdgeShard.create(str(folder), e.EdgeConfig(vectors={"": params}))
+    for at in range(0, len(vectors), PARTS):
+        points = [
+            e.Point(i, vectors[i].tolist(), payload_of(i))
+            for i in range(at, min(at + PARTS, len(vectors)))
+        ]
+        shard.update(e.UpdateOperation.upsert_points(points))
+    shard.optimize()
+
+    def ask(query: Any) -> object:
+        return shard.query(
+            e.QueryRequest(query=e.Query.Nearest(query), limit=10, with_payload=True)
+        )
+
+    return ask
+
+
+def main() -> None:
+    """Measure, print and save."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--points", type=int, default=5_000)
+    parser.add_argument("--dimension", type=int, default=384)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--output", type=Path, default=Path("benchmark-results"))
+    given = parser.parse_args()
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(given.points, given.dimension)).astype(np.float32)
+    queries = rng.normal(size=(QUERIES, given.dimension)).astype(np.float32).tolist()
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other:
+        client = QdrantClient(path=folder)
+        fill(client, vectors)
+        edge = edge_query(Path(other), vectors)
+        found: dict[str, Any] = {"points": given.points, "dimension": given.dimension}
+        for workers in (1, 2):
+            with served(folder, workers) as port:
+                told: dict[str, Any] = {"queries a second": rates(port, queries, given.seconds)}
+                if workers == 1:
+                    told["us"] = stages(port, client, edge, queries)
+                    told["upload of 1,000"] = uploads(port, client, rng, given.dimension)
+                told["health, p99 ms under load"] = health_under_load(
+                    port, queries, given.dimension, given.seconds
+                )
+                found[f"{workers} worker" + "s" * (workers > 1)] = told
+        client.close()
+    print(json.dumps(found, indent=2))
+    save(given.output, "server", found, ["qdrant-client", "qdrant-edge-py", "uvicorn", "uvloop"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,10 @@
 """`serve`: a store over HTTP."""
 
 import os
-from contextlib import ExitStack
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -83,9 +86,21 @@ def serve(
     )
     listening = starting.Listening(host, port, tls_cert, tls_key)
     with ExitStack() as stack:
+        stack.enter_context(_sigterm_exits())
         if store is None:
             store = stack.enter_context(TemporaryDirectory(prefix="retrieval-store-"))
         place = store
         starting.serve(
             place, settings, listening, workers, lambda url: say(f"serving {place} at {url}")
         )
+
+
+@contextmanager
+def _sigterm_exits() -> Iterator[None]:
+    """Let SIGTERM end the process as an exit does, so that what is open is cleaned up: uvicorn
+    raises it again once the server has ended, which would end the process where it stands."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -29,7 +29,7 @@ from retrieval_store.errors import (
 from retrieval_store.qdrant.refusals import RateLimited, Refused
 from retrieval_store.server import answers, snapshots
 from retrieval_store.server.answers import Accepted, Answer, FileAnswer, refusal
-from retrieval_store.server.gate import NO_WRITES, Gate, headers_of
+from retrieval_store.server.gate import NO_ACCESS, Gate, headers_of
 from retrieval_store.server.inference import MARK, Inference
 from retrieval_store.server.parameters import parameters
 from retrieval_store.server.pool import BusyError, GoneError, Pool, WaitedTooLongError
@@ -215,9 +215,9 @@ class Application:
                 work = partial(_read_and_work, route, asked, body, may, began)
             else:
                 asked.body = route.read(body, asked.strings)
-                _check_may(may)
+                _check_may(may, route)
         else:
-            _check_may(self._gate.may(headers, route.access))
+            _check_may(self._gate.may(headers, route.access), route)
         return await self._in_thread(pool, work, receive)
 
     async def _uploaded(
@@ -229,7 +229,7 @@ class Application:
         began: float,
     ) -> Answer | FileAnswer:
         """What becomes of a file that is sent."""
-        _check_may(self._gate.may(headers, route.access))
+        _check_may(self._gate.may(headers, route.access), route)
         boundary_of(headers)
         path: Path = await asyncio.to_thread(snapshots.upload_path, asked)
         try:
@@ -322,9 +322,12 @@ def _check_names(names: Mapping[str, str]) -> None:
         )
 
 
-def _check_may(may: bool) -> None:
-    if not may:
-        raise Refused(HTTPStatus.FORBIDDEN, NO_WRITES)
+def _check_may(may: bool, route: Route) -> None:
+    if may:
+        return
+    if route.moves_file:
+        raise PlainRefusedError(HTTPStatus.FORBIDDEN, NO_ACCESS)
+    raise Refused(HTTPStatus.FORBIDDEN, NO_ACCESS)
 
 
 def _work(route: Route, asked: Asked, began: float) -> Work:
@@ -341,7 +344,7 @@ def _work(route: Route, asked: Asked, began: float) -> Work:
 def _read_and_work(route: Route, asked: Asked, body: bytes, may: bool, began: float) -> Work:
     """The same for a body that takes its time to read."""
     asked.body = route.read(body, asked.strings)
-    _check_may(may)
+    _check_may(may, route)
     return _work(route, asked, began)
 
 

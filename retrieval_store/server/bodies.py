@@ -50,10 +50,8 @@ CLOSED = {
 OLDER = "retrieval_store.server.older"  # whose models are read as they are
 
 
-def as_id(given: Any, info: ValidationInfo | None = None) -> Any:
-    """An id of a point: an unsigned integer of 64 bits or a UUID; or another string, which only a
-    point that Collection has written can have. Those go to the list `context["strings"]`, for whom
-    knows the collection to look up."""
+def as_id(given: Any) -> Any:
+    """An id of a point: an unsigned integer of 64 bits or a UUID; ValueError for anything else."""
     if type(given) is int and 0 <= given <= INT_MAX:
         return given
     if type(given) is not str:
@@ -61,13 +59,22 @@ def as_id(given: Any, info: ValidationInfo | None = None) -> Any:
     try:
         uuid.UUID(given)
     except ValueError:
-        strings = info.context.get("strings") if info and info.context else None
-        if strings is None:
-            raise ValueError(
-                f"{given} is not a valid point ID: an unsigned integer or a UUID"
-            ) from None
-        strings.append(given)
+        raise ValueError(
+            f"{given} is not a valid point ID: an unsigned integer or a UUID"
+        ) from None
     return given
+
+
+def _as_known_id(given: Any, info: ValidationInfo) -> Any:
+    """The same; or another string, which only a point that Collection has written can have. Such go
+    to the list `context["strings"]`, to be looked up where the collection is known."""
+    try:
+        return as_id(given)
+    except ValueError:
+        if type(given) is not str or not info.context:
+            raise
+        info.context["strings"].append(given)
+        return given
 
 
 def _as_text(given: Any) -> Any:
@@ -78,7 +85,7 @@ def _as_text(given: Any) -> Any:
 
 
 Count: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=INT_MAX)]
-PointId: TypeAlias = Annotated[Any, AfterValidator(as_id)]
+PointId: TypeAlias = Annotated[Any, AfterValidator(_as_known_id)]
 SCALARS: Mapping[Any, Any] = {
     int: Count,
     float: StrictFloat,
@@ -217,7 +224,8 @@ def adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def read(kind: Any, given: Any, strings: list[str]) -> Any:
-    """A body as an instance of `kind`; Refused (400) where it is none. strings: see `as_id`."""
+    """A body as an instance of `kind`; Refused (400) where it is none. strings: takes the ids in it
+    that are neither integers nor UUIDs."""
     try:
         return adapter(kind).validate_python(given, context={"strings": strings})
     except ValidationError as error:

@@ -11,7 +11,7 @@ from retrieval_store.server.settings import Settings, is_loopback
 
 NO_KEY = "Must provide an API key or an Authorization bearer token"
 WRONG_KEY = "Invalid API key or JWT"
-NO_WRITES = "Forbidden: Global write access is required"
+NO_ACCESS = "Forbidden: Global manage access is required"
 PREFLIGHT = b"access-control-request-method"
 
 
@@ -58,12 +58,11 @@ class Gate:
         return [(b"access-control-allow-origin", origin or b"*"), (b"vary", b"Origin")]
 
     def preflight(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]] | None:
-        """Headers that say what an allowed origin may ask; None for what isn't asked so."""
-        allowed = self.cors(headers)
-        if not allowed or PREFLIGHT not in headers:
+        """Headers that say what an allowed origin may ask, besides those of `cors`; None for what
+        isn't asked so."""
+        if PREFLIGHT not in headers or not self.cors(headers):
             return None
         return [
-            *allowed,
             (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE"),
             (b"access-control-allow-headers", b"api-key, authorization, content-type"),
             (b"access-control-max-age", b"600"),

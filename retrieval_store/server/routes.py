@@ -45,6 +45,11 @@ class Route:
         """Whether a file is answered, and so in plain text that there is none."""
         return self.answer is snapshots.file_of
 
+    @property
+    def moves_file(self) -> bool:
+        """Whether a file is taken or made for the request, and so in plain text that it may not."""
+        return self.body == UPLOAD or self.answer is snapshots.taken_now
+
     def read(self, sent: bytes, strings: list[str]) -> Any:
         """What was sent as the body that it should be; Refused where it is none."""
         if self.body == models.PointInsertOperations:

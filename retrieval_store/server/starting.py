@@ -3,8 +3,8 @@ program or a test."""
 
 import gc
 import logging
-import signal
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,6 +24,8 @@ from retrieval_store.server.settings import Settings
 END_WITHIN = 30  # seconds that requests under way have
 KEPT_OPEN = 75  # seconds that an idle connection stays; clients keep theirs for less
 STARTS_WITHIN = 60.0
+LAST_PORT = 65_535
+BACKLOG = 2048  # connections that wait to be accepted, where the system allows so many
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,27 +96,26 @@ def serve(
     """Serve a store until the process is told to end (SIGINT, SIGTERM): requests under way have 30
     seconds, then the store is closed. announce: called with the URL once there is a socket.
 
-    Raises InvalidArgumentError for what can't be served so, StorageError where nothing can listen.
+    Raises InvalidArgumentError for what can't be served so, StorageError where nothing can listen,
+    and what opening a store raises.
     """
     if workers > 1 and store == ":memory:":
         raise InvalidArgumentError("workers is more than 1: a store in memory has one process")
+    _check_certificate(listening)
     config = _config(Made(store, settings), listening, workers)
+    # Opened before anything is announced, so that what is wrong with the store is said at once, and
+    # not by workers, which would be started again and again.
+    made = Made(store, settings)()
     if workers == 1:
-        # Opened before anything is announced, so that what is wrong with the store is said at once.
-        made = Made(store, settings)()
         config.app, config.factory = made, False
-    for ending in (signal.SIGINT, signal.SIGTERM):  # which uvicorn raises again once it has ended
-        signal.signal(ending, _end)
+    else:
+        made.close()
     with _bound(listening) as bound:
         announce(_url(bound, listening))
         if workers == 1:
             uvicorn.Server(config).run(sockets=[bound])
         else:
             Multiprocess(config, [bound]).run()
-
-
-def _end(*_: object) -> None:
-    """The process has done what it should at its end, and exits with 0."""
 
 
 @contextmanager
@@ -175,8 +176,25 @@ def _config(made: Any, listening: Listening, workers: int) -> uvicorn.Config:
     )
 
 
+def _check_certificate(listening: Listening) -> None:
+    """Raise InvalidArgumentError for files that TLS can't be spoken with."""
+    cert, key = listening.tls_cert, listening.tls_key
+    if cert is None:
+        return
+    try:  # without a passphrase, which OpenSSL would wait for on the terminal
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
+    except OSError as error:
+        raise InvalidArgumentError(
+            f"--tls-cert {cert} and --tls-key {key} are no certificate and its key, in PEM and "
+            f"without a passphrase: {error}"
+        ) from error
+
+
 def _bound(listening: Listening) -> socket.socket:
-    """A socket that listens, which processes may share."""
+    """A socket that listens, which processes may share. Who connects before one of them has started
+    waits for it."""
+    if not 0 <= listening.port <= LAST_PORT:  # of a larger one the system takes some of the bits
+        raise InvalidArgumentError(f"port is {listening.port}, expected 0 to {LAST_PORT}")
     try:
         family, *_, address = socket.getaddrinfo(
             listening.host, listening.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -187,6 +205,7 @@ def _bound(listening: Listening) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
+        bound.listen(BACKLOG)
         bound.set_inheritable(True)
     except OSError as error:
         bound.close()

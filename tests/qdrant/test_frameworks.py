@@ -1,6 +1,9 @@
-"""The Qdrant stores of LangChain and LlamaIndex, on our client."""
+"""The Qdrant stores of LangChain and LlamaIndex, on our client and, by network, on a server."""
+
+from uuid import UUID
 
 import pytest
+import qdrant_client
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_qdrant import FastEmbedSparse, QdrantVectorStore, RetrievalMode
@@ -51,11 +54,29 @@ def _sparse(vector):
     return SparseVector(indices=vector.indices, values=vector.values)
 
 
-@pytest.fixture(params=["memory", "directory"])
+@pytest.fixture(params=["memory", "directory", "server"])
 def qdrant(request, tmp_path):
+    if request.param == "server":
+        client = qdrant_client.QdrantClient(url=request.getfixturevalue("qdrant_url"))
+        yield client
+        client.close()
+        return
     where = {"location": ":memory:"} if request.param == "memory" else {"path": tmp_path / "store"}
     with QdrantClient(**where) as client:
         yield client
+
+
+@pytest.fixture(params=["directory", "server"])
+async def both(request, tmp_path):
+    """A client of each kind, of one place."""
+    if request.param == "server":
+        url = request.getfixturevalue("qdrant_url")
+        client, asynchronous = qdrant_client.QdrantClient(url), qdrant_client.AsyncQdrantClient(url)
+    else:
+        client, asynchronous = QdrantClient(path=tmp_path), AsyncQdrantClient(path=tmp_path)
+    yield client, asynchronous
+    await asynchronous.close()
+    client.close()
 
 
 @pytest.mark.parametrize("mode", list(RetrievalMode))
@@ -89,6 +110,27 @@ def test_langchain(qdrant, mode):
     assert FastEmbedSparse is not None
 
 
+@pytest.mark.parametrize("mode", list(RetrievalMode))
+async def test_langchain_makes_its_collection_at_a_url(qdrant_url, mode):
+    options = {"collection_name": "texts", "retrieval_mode": mode, "url": qdrant_url}
+    options |= {"embedding": Words(), "sparse_embedding": Bm25()}
+    metadatas = [{"kind": kind} for kind in TEXTS.values()]
+    made = await QdrantVectorStore.afrom_texts(list(TEXTS), metadatas=metadatas, **options)
+    store = QdrantVectorStore.from_existing_collection(**options)
+    found = await store.asimilarity_search("interest rates of banks", k=1)
+    assert [d.page_content for d in found] == ["Banks raise their interest rates."]
+    (found,) = await made.aadd_documents([Document("Coins are of metal.", metadata={"kind": 1})])
+    only = models.Filter(
+        must=[models.FieldCondition(key="metadata.kind", match=models.MatchValue(value=1))]
+    )
+    (coins,) = store.similarity_search("coins", filter=only)
+    assert (coins.page_content, coins.metadata["_id"]) == ("Coins are of metal.", str(UUID(found)))
+    assert await store.adelete([found])
+    assert store.similarity_search("coins", filter=only) == []
+    made.client.close()
+    store.client.close()
+
+
 def _nodes():
     words = Words()
     return [
@@ -111,34 +153,32 @@ def _function(is_query):
 
 
 @pytest.mark.parametrize("hybrid", [False, True])
-async def test_llama_index(tmp_path, hybrid):
-    with QdrantClient(path=tmp_path / "store") as client:
-        asynchronous = AsyncQdrantClient(path=tmp_path / "store")
-        options = {"enable_hybrid": True} if hybrid else {}
-        if hybrid:
-            options["sparse_doc_fn"] = _function(is_query=False)
-            options["sparse_query_fn"] = _function(is_query=True)
-        store = LlamaQdrant("texts", client=client, aclient=asynchronous, **options)
-        nodes = _nodes()
-        store.add(nodes)
-        question = "interest rates of banks"
-        query = VectorStoreQuery(
-            query_embedding=Words().embed_query(question),
-            query_str=question,
-            similarity_top_k=2,
-            sparse_top_k=3,
-            mode=VectorStoreQueryMode.HYBRID if hybrid else VectorStoreQueryMode.DEFAULT,
-        )
-        assert store.query(query).nodes[0].get_content() == "Banks raise their interest rates."
-        assert (await store.aquery(query)).ids == store.query(query).ids
-        query.filters = MetadataFilters(
-            filters=[MetadataFilter(key="kind", value=["food"], operator=FilterOperator.IN)]
-        )
-        assert [n.metadata["kind"] for n in store.query(query).nodes] == ["food"]
-        assert len(store.get_nodes([nodes[0].node_id])) == 1
-        await store.adelete("money")
-        assert client.count("texts").count == 3
-        await asynchronous.close()
+async def test_llama_index(both, hybrid):
+    client, asynchronous = both
+    options = {"enable_hybrid": True} if hybrid else {}
+    if hybrid:
+        options["sparse_doc_fn"] = _function(is_query=False)
+        options["sparse_query_fn"] = _function(is_query=True)
+    store = LlamaQdrant("texts", client=client, aclient=asynchronous, **options)
+    nodes = _nodes()
+    store.add(nodes)
+    question = "interest rates of banks"
+    query = VectorStoreQuery(
+        query_embedding=Words().embed_query(question),
+        query_str=question,
+        similarity_top_k=2,
+        sparse_top_k=3,
+        mode=VectorStoreQueryMode.HYBRID if hybrid else VectorStoreQueryMode.DEFAULT,
+    )
+    assert store.query(query).nodes[0].get_content() == "Banks raise their interest rates."
+    assert (await store.aquery(query)).ids == store.query(query).ids
+    query.filters = MetadataFilters(
+        filters=[MetadataFilter(key="kind", value=["food"], operator=FilterOperator.IN)]
+    )
+    assert [n.metadata["kind"] for n in store.query(query).nodes] == ["food"]
+    assert len(store.get_nodes([nodes[0].node_id])) == 1
+    await store.adelete("money")
+    assert client.count("texts").count == 3
 
 
 def test_the_first_steps_of_a_program_run_by_changing_one_import():

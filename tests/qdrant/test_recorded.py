@@ -6,12 +6,7 @@ from typing import Any
 import pytest
 
 from retrieval_store.qdrant import QdrantClient
-from tests.helpers.recorded import RECORDINGS, agrees, answered, calls_of
-
-# Of the calls of a recording, and of each of its parts. In `e`, vectors are deleted and written
-# again: then a server's sparse index finds points by what they had, and four answers are of that.
-AGREEING = {**dict.fromkeys(RECORDINGS, 0.995), "e": 0.993}
-AGREEING_IN_EACH = 0.98
+from tests.helpers.recorded import RECORDINGS, agrees, answered, assert_agreeing, calls_of
 
 
 @pytest.fixture(params=["directory", pytest.param("memory", marks=pytest.mark.slow)])
@@ -32,11 +27,4 @@ def replayed(recording: str, place: str) -> list[tuple[int, Any, bool]]:
 
 @pytest.mark.parametrize("recording", RECORDINGS)
 def test_it_answers_what_a_real_server_answered(recording, place):
-    calls = replayed(recording, place)
-    for part in {call["part"] for _, call, _ in calls}:
-        different = [i for i, call, same in calls if call["part"] == part and not same]
-        count = sum(call["part"] == part for _, call, _ in calls)
-        assert count - len(different) >= AGREEING_IN_EACH * count, f"{part}: lines {different}"
-    different = [i for i, _, same in calls if not same]
-    least = AGREEING[recording] * len(calls)
-    assert len(calls) - len(different) >= least, f"lines {different}"
+    assert_agreeing(recording, replayed(recording, place))

@@ -1,0 +1,55 @@
+"""Qdrant's client for JavaScript, in node, against a server."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from retrieval_store.server import running
+from tests.helpers import PATIENCE
+
+CLIENT = "@qdrant/js-client-rest@1.18.0"
+SCRIPT = Path(__file__).parent / "javascript" / "client.mjs"
+OLDEST = 20  # of node: before it, tests can't be run by `node FILE`
+INSTALL = ("install", "--no-audit", "--no-fund", "--no-save", "--legacy-peer-deps", CLIENT)
+
+
+def run(*command: str, folder: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+
+
+@pytest.fixture
+def node(tmp_path) -> str:
+    """The program; skipped where it isn't there, with npm, and new enough."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        pytest.skip("node and npm aren't both installed")
+    version = run(node, "-v", folder=tmp_path).stdout.strip()
+    if int(version.lstrip("v").split(".")[0]) < OLDEST:
+        pytest.skip(f"node is {version}; {OLDEST} or newer is needed")
+    return node
+
+
+@pytest.fixture
+def folder(node, request, tmp_path) -> Path:
+    """Where the client is installed, once for all runs, and the script is copied to."""
+    cached = request.config.cache.mkdir("js-client-rest-1.18.0")
+    if not (cached / "installed").exists():
+        (cached / "package.json").write_text("{}")
+        done = run(shutil.which("npm"), *INSTALL, folder=cached)
+        if done.returncode:
+            pytest.skip(f"npm can't install {CLIENT}: {done.stderr[-500:]}")
+        (cached / "installed").touch()
+    (tmp_path / "node_modules").symlink_to(cached / "node_modules")
+    shutil.copy(SCRIPT, tmp_path)
+    return tmp_path
+
+
+def test_the_client_finds_what_it_wrote(node, folder):
+    with running() as url:
+        done = run(node, SCRIPT.name, url, folder=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "# pass 16\n" in done.stdout  # none was left out

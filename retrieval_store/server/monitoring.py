@@ -18,7 +18,9 @@ from retrieval_store.server.answers import TEXT, Answer, text
 from retrieval_store.server.counts import BUCKETS, Monitor
 from retrieval_store.server.served import Asked
 
-SPOKEN = "1.20.0"  # the version of Qdrant's API that is spoken
+# The version of Qdrant's API that is spoken: of the server whose answers were recorded. Clients of
+# one version more or less take it for compatible.
+SPOKEN = "1.19.0"
 NO_QUOTAS = {"enabled": False}
 NOT_EXCEEDED = {"resident_memory": None, "disk_usage": None}  # which isn't looked at
 

@@ -271,7 +271,7 @@ test('what is wrong is refused, and nothing is written', async () => {
     await refused(client.getCollection('nothing'), 404, /Collection `nothing` doesn't exist/);
     await refused(client.query('cities', {query: [1, 2, 3]}), 400, /dimension/i);
     await refused(client.query('cities', {query: [1, 2], using: 'other'}), 400, /other/);
-    await refused(client.query('cities', {query: {nearest: 'x'}}), 400, /query/);
+    await refused(client.query('cities', {query: {nearest: 'x'}}), 400, /point ID/);
     await refused(client.upsert('cities', {points: [{id: -1, vector: [1, 0]}]}), 400, /ID/);
     const points = [{id: 9, vector: [1, 0]}, {id: 10, vector: [1]}];
     await refused(client.upsert('cities', {points}), 400, /dimension/i);

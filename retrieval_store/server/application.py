@@ -34,6 +34,7 @@ from retrieval_store.server.inference import MARK, Inference
 from retrieval_store.server.parameters import parameters
 from retrieval_store.server.pool import BusyError, GoneError, Pool, WaitedTooLongError
 from retrieval_store.server.receiving import (
+    BodyBudget,
     ClientGoneError,
     PlainRefusedError,
     Receive,
@@ -110,6 +111,7 @@ class Application:
         # Health answers while all threads are busy.
         self._aside = Pool(1, self._limits.queue)
         self._jobs = ThreadPoolExecutor(1, "server-jobs")  # what goes on after its answer
+        self._bodies = BodyBudget(self._limits.bodies, self._limits.body)
         self._page = _page(settings.dashboard)
         self._closed = False
 
@@ -200,25 +202,36 @@ class Application:
         began: float,
     ) -> Answer | FileAnswer:
         _check_names(names)
-        query = parameters(scope["query_string"])
+        query = parameters(scope["query_string"], route.access in ("open", "read"))
         asked = Asked(self.served, names, query)
         if route.body == UPLOAD:
             return await self._uploaded(receive, headers, route, asked, began)
-        pool = self._aside if route.access == "open" else self._pool
-        work = partial(_work, route, asked, began)
         if route.body is not None:
-            limits = self._limits
-            body = await whole_body(receive, headers, limits.body, limits.body_seconds)
-            may = self._gate.may(headers, route.access)
-            asked.infers = MARK in body or b"\\u" in body
-            if len(body) > limits.parsed_at_once:
-                work = partial(_read_and_work, route, asked, body, may, began)
-            else:
-                asked.body = route.read(body, asked.strings)
-                _check_may(may, route)
-        else:
-            _check_may(self._gate.may(headers, route.access), route)
-        return await self._in_thread(pool, work, receive)
+            with self._bodies.held(headers):
+                return await self._with_body(receive, headers, route, asked, began)
+        _check_may(self._gate.may(headers, route.access), route)
+        pool = self._aside if route.access == "open" else self._pool
+        return await self._in_thread(pool, partial(_work, route, asked, began), receive)
+
+    async def _with_body(
+        self,
+        receive: Receive,
+        headers: dict[bytes, bytes],
+        route: Route,
+        asked: Asked,
+        began: float,
+    ) -> Answer | FileAnswer:
+        """What is answered to JSON, which is read here where it is short."""
+        limits = self._limits
+        body = await whole_body(receive, headers, limits.body, limits.body_seconds)
+        may = self._gate.may(headers, route.access)
+        asked.infers = MARK in body or b"\\u" in body
+        work = partial(_read_and_work, route, asked, body, may, began)
+        if len(body) <= limits.parsed_at_once:
+            asked.body = route.read(body, asked.strings)
+            _check_may(may, route)
+            work = partial(_work, route, asked, began)
+        return await self._in_thread(self._pool, work, receive)
 
     async def _uploaded(
         self,
@@ -234,11 +247,11 @@ class Application:
         path: Path = await asyncio.to_thread(snapshots.upload_path, asked)
         try:
             await streamed(receive, headers, path, self._limits.upload_seconds)
-        except BaseException:
+            asked.body = path
+            return await self._in_thread(self._pool, partial(_work, route, asked, began), receive)
+        except BaseException:  # of what was begun, which removes it itself, too
             path.unlink(missing_ok=True)
             raise
-        asked.body = path
-        return await self._in_thread(self._pool, partial(_work, route, asked, began), receive)
 
     async def _in_thread(
         self, pool: Pool, work: Callable[[], Any], receive: Receive
@@ -373,7 +386,7 @@ def _refusal(error: Exception, route: Route) -> Answer:
     if isinstance(error, PlainRefusedError):
         return answers.text(error.status, error.said)
     if isinstance(error, BusyError):
-        return refusal(429, "all threads are busy, and too many requests wait", RETRY_AFTER)
+        return refusal(429, "too many requests are under way", RETRY_AFTER)
     if isinstance(error, WaitedTooLongError):
         return refusal(408, "no thread became free in time; nothing was done")
     for kind, status in STATUSES:

@@ -1,26 +1,26 @@
 """Parameters in the URL of a request, as a node alone reads them."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 from urllib.parse import parse_qsl
 
-from retrieval_store.qdrant.refusals import Refused, malformed, wrong
+from retrieval_store.qdrant.refusals import Refused, wrong
 
 MOST = 2**64 - 1
 ORDERINGS, CONSISTENCIES = ("weak", "medium", "strong"), ("majority", "quorum", "all")
 
 
-def parameters(given: bytes) -> dict[str, str]:
+def parameters(given: bytes, reads: bool) -> dict[str, str]:
     """The parameters of a URL, checked; Refused where one can't be read. Of a name that is there
-    twice the last counts."""
+    twice the last counts. reads: whether the route only reads, for which other parameters count."""
     if not given:
         return {}
     try:
         found = dict(parse_qsl(given.decode(), keep_blank_values=True, errors="strict"))
     except (UnicodeDecodeError, ValueError) as error:
         raise _unreadable(str(error)) from None
+    checks = _OF_READS if reads else _OF_WRITES
     for name, value in found.items():
-        check = _CHECKS.get(name)
+        check = checks.get(name)
         if check is not None:
             check(name, value)
     return found
@@ -45,21 +45,29 @@ def _ordering(name: str, value: str) -> None:
         raise _unreadable(f"{name} is {value!r}, expected one of {', '.join(ORDERINGS)}")
 
 
+def _positive(name: str, value: str) -> None:
+    _number(name, value)
+    if int(value) == 0:
+        raise _unreadable(f"{name} is 0, expected 1 or more")
+
+
 def _consistency(name: str, value: str) -> None:
-    if value in CONSISTENCIES:
+    if value in CONSISTENCIES or value == "":
         return
-    if not (value.isascii() and value.isdigit() and int(value) <= MOST):
+    if not (value.isascii() and value.isdigit() and 0 < int(value) <= MOST):
         raise _unreadable(f"{name} is {value!r}, expected {', '.join(CONSISTENCIES)} or a number")
-    if value == "0":
-        raise malformed("Validation error in query parameters: consistency is 0, not 1 or more")
 
 
-_CHECKS: Mapping[str, Callable[[str, str], Any]] = {
+_OF_READS: Mapping[str, Callable[[str, str], None]] = {
     "anonymize": _boolean,
     "consistency": _consistency,
+    "details_level": _number,
+    "per_collection": _boolean,
+    "timeout": _positive,
+}
+_OF_WRITES: Mapping[str, Callable[[str, str], None]] = {
     "force": _boolean,
     "ordering": _ordering,
-    "per_collection": _boolean,
     "timeout": _number,
     "wait": _boolean,
 }

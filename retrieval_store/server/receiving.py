@@ -2,7 +2,8 @@
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -10,6 +11,7 @@ from typing import Any, BinaryIO, TypeAlias
 import orjson
 
 from retrieval_store.qdrant.refusals import Refused, wrong
+from retrieval_store.server.pool import BusyError
 
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
 ENCODINGS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 47, b"identity": None, b"": None}
@@ -26,6 +28,32 @@ class PlainRefusedError(Exception):
     def __init__(self, status: int, said: str) -> None:
         super().__init__(said)
         self.status, self.said = status, said
+
+
+class BodyBudget:
+    """Bounds the memory that bodies take which are under way, all together. most: bytes; largest:
+    of one."""
+
+    def __init__(self, most: int, largest: int) -> None:
+        self._most, self._largest = most, largest
+        self._held = 0
+
+    @contextmanager
+    def held(self, headers: dict[bytes, bytes]) -> Iterator[None]:
+        """Counts a body while it is worked with: as it is declared, or as the largest that there
+        may be where it isn't, or is compressed. BusyError where there is no room for it."""
+        length = headers.get(b"content-length", b"")
+        known = length.isdigit() and b"content-encoding" not in headers
+        size = min(int(length), self._largest) if known else self._largest
+        if b"content-length" not in headers and b"transfer-encoding" not in headers:
+            size = 0
+        if self._held + size > self._most:
+            raise BusyError
+        self._held += size
+        try:
+            yield
+        finally:
+            self._held -= size
 
 
 async def whole_body(

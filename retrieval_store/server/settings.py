@@ -21,12 +21,13 @@ MEBIBYTE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much is taken at once. body: bytes of one, inflated; body_seconds: in which it must have
-    come; upload_seconds: the same of snapshots; parsed_at_once: bytes of a body that the loop reads
-    itself; threads: that work in the store; queue: requests that wait for one; queue_seconds: for
-    how long."""
+    """How much is taken at once. body: bytes of one, inflated; bodies: of all that are under way;
+    body_seconds: in which one must have come; upload_seconds: the same of snapshots;
+    parsed_at_once: bytes of a body that the loop reads itself; threads: that work in the store;
+    queue: requests that wait for one; queue_seconds: for how long."""
 
     body: int = 32 * MEBIBYTE
+    bodies: int = 512 * MEBIBYTE
     body_seconds: float = 60.0
     upload_seconds: float = 3600.0
     parsed_at_once: int = 64 * 1024

@@ -6,6 +6,7 @@ be sent here: no path elsewhere is read, and nothing is fetched.
 
 import os
 import tempfile
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,9 @@ def recover(asked: Asked) -> Any:
 def recover_uploaded(asked: Asked) -> Any:
     """One that was sent."""
     path: Path = asked.body
-    return _recovered(asked, path, asked.query.get("checksum"), path.unlink)
+    return _recovered(
+        asked, path, asked.query.get("checksum"), partial(path.unlink, missing_ok=True)
+    )
 
 
 def _recovered(asked: Asked, path: Path, checksum: str | None, done: Any) -> Any:

@@ -41,7 +41,15 @@ class Asking:
         sent = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
         return self.loop.run_until_complete(self.ask(method, path, sent, headers))
 
-    async def ask(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answered:
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: dict[str, str],
+        leaves: bool = False,
+    ) -> Answered | None:
+        """leaves: the client closes its connection when it has sent its request."""
         named = {**self.headers, **{name.replace("_", "-"): one for name, one in headers.items()}}
         where, _, query = path.partition("?")
         scope = {
@@ -59,6 +67,8 @@ class Asking:
         async def receive() -> Any:
             if come:
                 return come.pop()
+            if leaves:
+                return {"type": "http.disconnect"}
             await asyncio.Event().wait()
             raise AssertionError("nothing more comes")
 
@@ -66,6 +76,8 @@ class Asking:
             went.append(message)
 
         await self.application(scope, receive, send)
+        if not went:
+            return None
         start, *parts = went
         told = {name.decode().lower(): one.decode() for name, one in start["headers"]}
         return Answered(start["status"], told, b"".join(one.get("body", b"") for one in parts))

@@ -28,8 +28,10 @@ PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--tls-cert", type=PEM, help="A certificate, with its chain, in PEM.")
 @click.option("--tls-key", type=PEM, help="Its private key.")
 @click.option("--api-key-file", type=FILE, help="Keys, one a line; 'read-only KEY' may read only.")
-@click.option("--no-auth", is_flag=True, help="Let anyone who reaches --host in, without a key.")
-@click.option("--allow-host", multiple=True, metavar="NAME", help="May be in Host without keys.")
+@click.option("--no-auth", is_flag=True, help="Others may reach it without a key.")
+@click.option(
+    "--allow-host", multiple=True, metavar="NAME", help="It may be called so without keys."
+)
 @click.option("--cors", multiple=True, metavar="ORIGIN", help="Its pages may ask.")
 @click.option("--trust", is_flag=True, help="Texts may be embedded by any registered function.")
 @click.option("--image-root", type=FOLDER, help="Images in bodies may be named below it.")

@@ -1,12 +1,8 @@
 """Servers as the command starts and ends them."""
 
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -15,27 +11,7 @@ from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.server import running
 from tests.command.terminals import run
 from tests.helpers import PATIENCE
-
-
-@contextmanager
-def served(*words, cwd, **variables):
-    """A process that serves, and its URL."""
-    environment = {**os.environ, "TMPDIR": str(cwd), "PYTHONUNBUFFERED": "1", **variables}
-    with subprocess.Popen(
-        [sys.executable, "-m", "retrieval_store", "serve", "--port", "0", *map(str, words)],
-        cwd=cwd,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            line = process.stdout.readline()
-            found = re.search(r"at (https?://\S+)", line)
-            assert found, line + process.stderr.read()
-            yield process, found[1]
-        finally:
-            process.kill()
+from tests.server.serving import served
 
 
 def answered(url):

@@ -1,0 +1,122 @@
+"""What docs/serve.md says of servers: each command is run against the server that stands above it,
+and units and images name options that there are."""
+
+import re
+import shlex
+import shutil
+import subprocess
+
+import click
+import pytest
+
+from retrieval_store.command.serve import serve
+from tests.command.terminals import on_terminal
+from tests.command.test_page import matches
+from tests.helpers import PATIENCE, ROOT
+from tests.server.serving import served
+
+PAGE = (ROOT / "docs" / "serve.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BEGIN = "retrieval-store serve "
+
+
+def blocks():
+    """The page's blocks of code: their kind and their text."""
+    return re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def parts():
+    """Servers of the page, each with the blocks that follow it up to the next."""
+    found = []
+    for kind, text in blocks():
+        line = text.strip().splitlines()[-1]
+        if kind == "sh" and line.startswith(BEGIN):
+            found.append((shlex.split(line.removeprefix(BEGIN)), []))
+        elif kind in ("console", "js") and found:
+            found[-1][1].append((kind, text))
+    return found
+
+
+def sessions(text):
+    """Each command of a block with what it prints. A line that begins with > continues it."""
+    for session in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        lines = session.splitlines()
+        count = 1
+        while lines[count : count + 1] and lines[count].startswith("> "):
+            count += 1
+        command = "\n".join([lines[0], *(line[2:] for line in lines[1:count])])
+        yield command, "\n".join(lines[count:])
+
+
+@pytest.mark.models
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_each_command_of_the_page_prints_what_it_says(tmp_path):
+    count = 0
+    for words, following in parts():
+        with served(*words, cwd=tmp_path) as (_, url):
+            for kind, text in following:
+                here = text.replace("localhost:6333", url.removeprefix("http://"))
+                if kind == "js":
+                    check_javascript(here)
+                    continue
+                for command, expected in sessions(here):
+                    printed = on_terminal(command, tmp_path, tmp_path / ".program")
+                    assert matches(printed, expected), f"$ {command}\n{printed}\nnot:\n{expected}"
+                    count += 1
+    assert count >= 20
+
+
+def check_javascript(program):
+    """Run it, where there is a Node; `// → x` says what a line prints."""
+    if shutil.which("node") is None:
+        return
+    done = subprocess.run(
+        ["node", "--input-type=module", "-e", program],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.stdout.splitlines() == re.findall(r"// → (.*)", program), done.stderr
+
+
+def commands_on(page):
+    """All commands on a page that serve, in units and images too."""
+    text = page.read_text()
+    found = re.findall(r"(?:^|/|\$ )retrieval-store serve ([^\n`&|]*)", text, re.MULTILINE)
+    found += re.findall(r"`(?:retrieval-store )?serve ([^`…]+)`", text)
+    for array in re.findall(r'"retrieval-store", "serve", ([^\]]+)\]', text):
+        found.append(array.replace(",", " "))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_that_serve_have_options_that_there_are(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "keys").write_text("s3cret")
+    for command in commands_on(page):
+        words = shlex.split(command.replace("%d/", ""))
+        with click.Context(serve) as context:
+            serve.parse_args(context, words)
+            assert context.params["store"] or context.params["temporary"], command
+
+
+def test_there_are_commands_to_look_at():
+    assert len(commands_on(ROOT / "docs" / "serve.md")) >= 6
+
+
+def test_every_option_stands_on_the_page():
+    for parameter in serve.params:
+        if isinstance(parameter, click.Option):
+            assert f"`{parameter.opts[0]}" in PAGE, parameter.opts[0]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd")
+def test_systemd_understands_the_unit(tmp_path):
+    (unit,) = [text for kind, text in blocks() if kind == "ini"]
+    program = re.search(r"ExecStart=(\S+)", unit)[1]
+    file = tmp_path / "retrieval-store.service"
+    file.write_text(unit.replace(program, "/bin/true"))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", file], capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert (done.returncode, done.stderr) == (0, "")

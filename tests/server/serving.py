@@ -1,0 +1,28 @@
+"""Servers in processes of their own, as the command starts them."""
+
+import os
+import re
+import subprocess
+import sys
+from contextlib import contextmanager
+
+
+@contextmanager
+def served(*words, cwd, **variables):
+    """A process that serves, and its URL."""
+    environment = {**os.environ, "TMPDIR": str(cwd), "PYTHONUNBUFFERED": "1", **variables}
+    with subprocess.Popen(
+        [sys.executable, "-m", "retrieval_store", "serve", "--port", "0", *map(str, words)],
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            line = process.stdout.readline()
+            found = re.search(r"at (https?://\S+)", line)
+            assert found, line + process.stderr.read()
+            yield process, found[1]
+        finally:
+            process.kill()

@@ -218,6 +218,53 @@ def models() -> str:
     return markdown(["", *names], rows)
 
 
+def server_times() -> str:
+    """Where the time of a request goes, beside the same calls in process."""
+    found = run_of("server")["results"]
+    names = {
+        "no route": "a route that there isn't: the loop alone",
+        "health": "`/healthz`: a thread besides",
+        "count": "a count",
+        "count in process": "the same in process",
+        "query": "a query",
+        "query in process": "the same in process",
+        "Edge's query in process": "Qdrant Edge's, in process",
+    }
+    rows = [
+        [shown, *(f"{one['us'][name]:,}" for one in found.values())]
+        for name, shown in names.items()
+    ]
+    return markdown(["median, µs", *found], rows)
+
+
+def server_rates() -> str:
+    """How many queries a second, how long uploads take, and health under load."""
+    found = run_of("server")["results"]
+    rows = [
+        [
+            f"{connections} connections, {workers}",
+            *(f"{one[key][connections]:,}" for one in found.values()),
+        ]
+        for workers, key in (
+            ("one worker", "one worker, a second"),
+            ("two workers", "two workers, a second"),
+        )
+        for connections in next(iter(found.values()))[key]
+    ]
+    rows += [
+        [shown, *(str(one["upload"][name]) for one in found.values())]
+        for name, shown in (
+            ("HTTP ms", "an upload of 1,000 points, ms"),
+            ("path= ms", "the same with `path=`, ms"),
+        )
+    ]
+    load = "health under load, p99 ms"
+    rows.append(
+        ["`/healthz` under load, 99 % within ms", *(str(one[load]) for one in found.values())]
+    )
+    return markdown(["queries a second, unless it says otherwise", *found], rows)
+
+
 def sizing() -> str:
     """What a collection needs, by its number of points."""
     return table(run_of("sizing")["results"]) + "\n"
@@ -235,6 +282,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "qdrant-kinds": qdrant_kinds,
     "quality": quality,
     "models": models,
+    "server-times": server_times,
+    "server-rates": server_rates,
     "sizing": sizing,
 }
 

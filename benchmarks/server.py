@@ -1,6 +1,6 @@
 """What serving a store over HTTP costs, beside the same calls in process, and Qdrant Edge's.
 
-    python benchmarks/server.py [--points 5000] [--dimension 384] [--seconds 3] [--output FOLDER]
+    python benchmarks/server.py [--seconds 3] [--output FOLDER]
 
 A server of one worker, then one of two, on the directory that this process has open too. Requests
 are prepared bytes on bare sockets, so what is measured is the server, the system's sockets and the
@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+from compare import embedded, texts
 from qdrant_client import models as m
 from runs import save
 
@@ -247,35 +248,50 @@ def edge_query(folder: Path, vectors: Any) -> Callable[[Any], object]:
     return ask
 
 
-def main() -> None:
-    """Measure, print and save."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--points", type=int, default=5_000)
-    parser.add_argument("--dimension", type=int, default=384)
-    parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--output", type=Path, default=Path("benchmark-results"))
-    given = parser.parse_args()
-    rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(given.points, given.dimension)).astype(np.float32)
-    queries = rng.normal(size=(QUERIES, given.dimension)).astype(np.float32).tolist()
+def measured(vectors: Any, queries: list[Any], seconds: float) -> dict[str, Any]:
+    """All figures of one collection."""
+    found: dict[str, Any] = {"points": len(vectors), "dimension": vectors.shape[1]}
+    dimension, rng = vectors.shape[1], np.random.default_rng(2)
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other:
         client = QdrantClient(path=folder)
         fill(client, vectors)
         edge = edge_query(Path(other), vectors)
-        found: dict[str, Any] = {"points": given.points, "dimension": given.dimension}
-        for workers in (1, 2):
-            with served(folder, workers) as port:
-                told: dict[str, Any] = {"queries a second": rates(port, queries, given.seconds)}
-                if workers == 1:
-                    told["us"] = stages(port, client, edge, queries)
-                    told["upload of 1,000"] = uploads(port, client, rng, given.dimension)
-                told["health, p99 ms under load"] = health_under_load(
-                    port, queries, given.dimension, given.seconds
-                )
-                found[f"{workers} worker" + "s" * (workers > 1)] = told
+        with served(folder, 1) as port:
+            found["us"] = stages(port, client, edge, queries)
+            found["one worker, a second"] = rates(port, queries, seconds)
+        with served(folder, 2) as port:
+            found["two workers, a second"] = rates(port, queries, seconds)
+            load = health_under_load(port, queries, dimension, seconds)
+            found["health under load, p99 ms"] = load
+        with served(folder, 1) as port:
+            found["upload"] = uploads(port, client, rng, dimension)
         client.close()
+    return found
+
+
+def main() -> None:
+    """Measure, print and save."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each count of queries")
+    parser.add_argument("--output", type=Path, default=Path("benchmark-results"))
+    given = parser.parse_args()
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(5_000, 384)).astype(np.float32)
+    queries = rng.normal(size=(QUERIES, 384)).astype(np.float32).tolist()
+    glosses = embedded(texts(50_000 + QUERIES), 256)
+    found = {
+        "5,000 x 384, random": measured(vectors, queries, given.seconds),
+        "50,000 x 256, glosses": measured(
+            glosses[QUERIES:], glosses[:QUERIES].tolist(), given.seconds
+        ),
+    }
     print(json.dumps(found, indent=2))
-    save(given.output, "server", found, ["qdrant-client", "qdrant-edge-py", "uvicorn", "uvloop"])
+    save(
+        given.output,
+        "server",
+        found,
+        ["qdrant-client", "qdrant-edge-py", "uvicorn", "uvloop", "pysimdjson"],
+    )
 
 
 if __name__ == "__main__":

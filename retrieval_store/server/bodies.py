@@ -214,20 +214,19 @@ def served(kind: Any) -> Any:
     return _derived.of(kind)
 
 
-def adapter(kind: Any) -> TypeAdapter[Any]:
-    """What validates such a type, or a model of `older`."""
-    known = _adapters.get(kind)
-    if known is None:
+def prepare(*kinds: Any) -> None:
+    """Make what reads such types, or models of `older`: while modules are loaded, since two threads
+    can't make classes that refer to each other at once."""
+    for kind in kinds:
         is_own = getattr(kind, "__module__", "") == OLDER
-        known = _adapters[kind] = TypeAdapter(kind if is_own else served(kind))
-    return known
+        _adapters[kind] = TypeAdapter(kind if is_own else served(kind))
 
 
 def read(kind: Any, given: Any, strings: list[str]) -> Any:
-    """A body as an instance of `kind`; Refused (400) where it is none. strings: takes the ids in it
+    """A body as an instance of a `kind` that was prepared; Refused (400) where it is none. strings: takes the ids in it
     that are neither integers nor UUIDs."""
     try:
-        return adapter(kind).validate_python(given, context={"strings": strings})
+        return _adapters[kind].validate_python(given, context={"strings": strings})
     except ValidationError as error:
         raise unreadable(error) from None
 

@@ -17,7 +17,7 @@ from qdrant_client import models
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.qdrant.instances import made
 from retrieval_store.qdrant.refusals import Refused, malformed, wrong
-from retrieval_store.server.bodies import as_id, read
+from retrieval_store.server.bodies import as_id, prepare, read
 from retrieval_store.server.receiving import as_json
 
 try:
@@ -30,6 +30,7 @@ _NUMBERS = {float, int}
 LARGE = 64 * 1024  # bytes of a body for which a second parser is worth its memory
 KEPT = 8 << 20  # bytes of a body after which a parser is kept, which has thrice as much memory
 _kept = threading.local()  # a parser for each thread
+prepare(models.PointsList, models.PointsBatch, models.VectorStruct, models.BatchVectorStruct)
 
 
 def points_to_write(sent: bytes, strings: Strings) -> Any:

@@ -11,7 +11,7 @@ from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.server import methods, monitoring, older, snapshots
-from retrieval_store.server.bodies import read
+from retrieval_store.server.bodies import prepare, read
 from retrieval_store.server.points import points_to_write
 from retrieval_store.server.receiving import as_json
 from retrieval_store.server.served import Asked
@@ -210,6 +210,8 @@ def _parts(path: str) -> list[str]:
 _TREE = _Tree()
 for _route in ROUTES:
     _TREE.add(_route)
+    if _route.body not in (None, UPLOAD):
+        prepare(_route.body)
 
 
 def found(method: str, parts: list[str]) -> tuple[Route, Mapping[str, str]] | None:

@@ -3,6 +3,8 @@
 import asyncio
 import gzip
 import json
+import subprocess
+import sys
 import threading
 import zlib
 from contextlib import contextmanager
@@ -215,3 +217,26 @@ def test_bodies_under_way_are_bounded_together(ask):
 
     assert ask.loop.run_until_complete(all_at_once()) == ([429], [200, 200])
     assert count(ask) == 0
+
+
+def test_the_first_requests_may_come_together(tmp_path):
+    """Each process reads bodies of each kind for the first time."""
+    code = """
+import sys, threading
+from retrieval_store.server import app
+from retrieval_store.server.routes import ROUTES
+barrier, failed = threading.Barrier(8), []
+def read(route):
+    barrier.wait()
+    try:
+        route.read(b"{}", [])
+    except Exception as error:
+        if type(error).__name__ != "Refused":
+            failed.append((route.name, repr(error)))
+for route in ROUTES:
+    if route.body not in (None, "upload"):
+        threads = [threading.Thread(target=read, args=(route,)) for _ in range(8)]
+        [one.start() for one in threads], [one.join() for one in threads]
+sys.exit(str(failed) if failed else 0)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

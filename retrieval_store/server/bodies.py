@@ -223,8 +223,8 @@ def prepare(*kinds: Any) -> None:
 
 
 def read(kind: Any, given: Any, strings: list[str]) -> Any:
-    """A body as an instance of a `kind` that was prepared; Refused (400) where it is none. strings: takes the ids in it
-    that are neither integers nor UUIDs."""
+    """A body as an instance of a `kind` that was prepared; Refused (400) where it is none. strings:
+    takes the ids in it that are neither integers nor UUIDs."""
     try:
         return _adapters[kind].validate_python(given, context={"strings": strings})
     except ValidationError as error:

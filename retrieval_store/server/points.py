@@ -60,6 +60,8 @@ def _with_arrays(sent: bytes) -> Any:
     try:
         body = parser.parse(sent)
         points = body["points"]
+        if not isinstance(points, simdjson.Array):
+            return None
         # A list within a list of numbers would be read as if its numbers stood in that one.
         is_flat = sent.count(b"[") == 1 + len(points)
         found = {name: _plain(body[name]) for name in body.keys() if name != "points"}  # noqa: SIM118

@@ -219,7 +219,7 @@ def test_bodies_under_way_are_bounded_together(ask):
     assert count(ask) == 0
 
 
-def test_the_first_requests_may_come_together(tmp_path):
+def test_the_first_requests_may_come_together():
     """Each process reads bodies of each kind for the first time."""
     code = """
 import sys, threading

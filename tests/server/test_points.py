@@ -1,0 +1,119 @@
+"""Bodies with points are read alike by both parsers, and as they were sent."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from qdrant_client import models
+
+from retrieval_store.qdrant.refusals import Refused
+from retrieval_store.server import points
+from tests.often import up_to
+
+numbers = st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(2**70), 2**70))
+odd = st.one_of(st.booleans(), st.none(), st.text(max_size=3), st.just([1]), st.just({}))
+dense = st.lists(numbers, max_size=4)
+vectors = st.one_of(
+    dense,
+    st.lists(st.one_of(numbers, odd), max_size=4),
+    st.lists(dense, max_size=3),
+    st.dictionaries(st.sampled_from(["", "a", "b"]), st.one_of(dense, st.lists(dense), odd)),
+    st.just({"s": {"indices": [1, 5], "values": [0.5, 2]}}),
+    st.just({"text": "words", "model": "qdrant/bm25"}),
+    odd,
+)
+values = st.recursive(
+    st.one_of(numbers, odd), lambda inner: st.lists(inner, max_size=3), max_leaves=6
+)
+ids = st.one_of(
+    st.integers(-2, 2**65),
+    st.uuids().map(str),
+    st.sampled_from(["cat", "1", 1.0, 1.5, True, None, []]),
+)
+one = st.fixed_dictionaries(
+    {"id": ids, "vector": vectors},
+    optional={
+        "payload": st.one_of(st.none(), st.dictionaries(st.text(max_size=3), values), odd),
+        "more": odd,
+    },
+)
+bodies = st.one_of(
+    st.fixed_dictionaries(
+        {"points": st.one_of(st.lists(st.one_of(one, odd), max_size=4), odd)},
+        optional={"update_mode": st.sampled_from(["insert_only", "x"]), "shard_key": odd},
+    ),
+    st.fixed_dictionaries(
+        {
+            "batch": st.fixed_dictionaries(
+                {"ids": st.lists(ids, max_size=3), "vectors": st.lists(dense, max_size=3)},
+                optional={"payloads": st.lists(st.one_of(st.none(), st.just({"a": 1})))},
+            )
+        }
+    ),
+    odd,
+)
+
+
+def read(sent, parser):
+    """What comes of a body; the status where it is refused."""
+    before = points.simdjson, points.LARGE
+    points.simdjson, points.LARGE = parser, 0
+    try:
+        return plain(points.points_to_write(sent, []))
+    except Refused as refused:
+        return refused.status_code
+    finally:
+        points.simdjson, points.LARGE = before
+
+
+def plain(value, is_vector=False):
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if hasattr(value, "model_dump"):
+        return {n: plain(one, is_vector or n == "vectors") for n, one in vars(value).items()}
+    if isinstance(value, dict):
+        return {name: plain(one, is_vector) for name, one in value.items()}
+    if isinstance(value, list):
+        return [plain(one, is_vector) for one in value]
+    if is_vector and type(value) in (int, float):
+        with np.errstate(over="ignore"):
+            return repr(np.float32(value))
+    return repr(value)
+
+
+@given(bodies)
+@settings(max_examples=up_to(2_000), deadline=None)
+@example({"points": [{"id": 1, "vector": [1, [2]]}]})
+@example({"points": [{"id": 1, "vector": [[1], [2]], "payload": {"a": [1, [2]]}}]})
+@example({"points": [{"id": 1, "vector": [1, True]}]})
+@example({"points": [{"id": 1, "vector": {"a": [1, 2], "b": [[1, 2]]}}]})
+def test_both_parsers_read_the_same(body):
+    simdjson = pytest.importorskip("simdjson")
+    sent = json.dumps(body).encode()
+    assert read(sent, simdjson) == read(sent, None)
+
+
+@given(st.binary(max_size=30), st.integers(0, 200))
+@settings(max_examples=up_to(1_000), deadline=None)
+def test_both_refuse_the_same_broken_bodies(noise, at):
+    simdjson = pytest.importorskip("simdjson")
+    whole = json.dumps({"points": [{"id": i, "vector": [1.5, i]} for i in range(6)]}).encode()
+    sent = whole[:at] + noise + whole[at + len(noise) :]
+    assert read(sent, simdjson) == read(sent, None)
+
+
+@given(st.lists(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=3, max_size=3), min_size=1, max_size=5))  # fmt: skip
+@settings(max_examples=up_to(500), deadline=None)
+def test_numbers_arrive_as_they_were_sent(rows):
+    simdjson = pytest.importorskip("simdjson")
+    body = {"points": [{"id": i, "vector": row} for i, row in enumerate(rows)]}
+    for parser in (simdjson, None):
+        points.simdjson, before = parser, points.simdjson
+        try:
+            found = points.points_to_write(json.dumps(body).encode(), [])
+        finally:
+            points.simdjson = before
+        assert isinstance(found.points, models.Batch)
+        assert [vector.tolist() for vector in found.points.vectors] == rows

@@ -233,13 +233,14 @@ class Application:
         _check_may(self._gate.may(headers, route.access), route)
         boundary_of(headers)
         path: Path = await asyncio.to_thread(snapshots.upload_path, asked)
+        asked.body = path
         try:
             await streamed(receive, headers, path, self._limits.upload_seconds)
+            work = partial(_work, route, asked, began)
+            return await self._in_thread(self._pool, work, receive)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        asked.body = path
-        return await self._in_thread(self._pool, partial(_work, route, asked, began), receive)
 
     async def _in_thread(
         self, pool: Pool, work: Callable[[], Any], receive: Receive

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import orjson
 
+from retrieval_store.engine.database.failures import translated
 from retrieval_store.qdrant.refusals import Refused, wrong
 
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
@@ -141,12 +142,12 @@ async def streamed(
     receive: Receive, headers: dict[bytes, bytes], path: Path, seconds: float
 ) -> None:
     """Write the part `snapshot` of a body to a new file, as it comes. PlainRefusedError for a body
-    without one (400)."""
+    without one (400), StorageFullError where the disk is full."""
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser
 
     boundary = boundary_of(headers)
-    with path.open("xb") as file:
+    with translated(path), path.open("xb") as file:
         part = _Part(file)
         try:
             parser = MultipartParser(boundary, part.callbacks())

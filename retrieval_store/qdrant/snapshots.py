@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlparse
@@ -81,7 +82,7 @@ def listed(store: EmbeddedStore, opened: Opened | None) -> list[models.SnapshotD
     folder = folder_of(store, opened)
     paths = folder.glob(f"*{SUFFIX}") if folder.is_dir() else ()
     found = []
-    for path in sorted(paths):
+    for path in filter(partial(_is_own, store), sorted(paths)):
         with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
             found.append(_described(path))
     return found
@@ -99,9 +100,15 @@ def delete(store: EmbeddedStore, opened: Opened | None, name: str) -> bool:
 def path_of(store: EmbeddedStore, opened: Opened | None, name: Any) -> Path:
     """Where the one of this name lies; refused where there is none."""
     path = folder_of(store, opened) / str(name)
-    if not (isinstance(name, str) and _NAME.fullmatch(name) and path.is_file()):
+    if not (isinstance(name, str) and _NAME.fullmatch(name) and _is_own(store, path)):
         raise missing(f"Not found: there is no snapshot {name!r}")
     return path
+
+
+def _is_own(store: EmbeddedStore, path: Path) -> bool:
+    """Whether a file is there, and no link that leads out of the directory for snapshots: who made
+    the store may have put it there."""
+    return path.is_file() and path.resolve().is_relative_to(root_of(store).resolve())
 
 
 @_of_files()
@@ -147,9 +154,11 @@ def _described(path: Path) -> models.SnapshotDescription:
 def _written_in(path: Path) -> str | None:
     """A checksum that is written beside a snapshot; None before it is, and after."""
     try:
-        return path.read_text(encoding="ascii")
+        if not path.is_symlink():  # which isn't of our making
+            return path.read_text(encoding="ascii")
     except FileNotFoundError:
-        return None
+        pass
+    return None
 
 
 def _checksum(path: Path) -> str:

@@ -245,11 +245,12 @@ class Application:
         _check_may(self._gate.may(headers, route.access), route)
         boundary_of(headers)
         path: Path = await asyncio.to_thread(snapshots.upload_path, asked)
+        asked.body = path
         try:
             await streamed(receive, headers, path, self._limits.upload_seconds)
-            asked.body = path
-            return await self._in_thread(self._pool, partial(_work, route, asked, began), receive)
-        except BaseException:  # of what was begun, which removes it itself, too
+            work = partial(_work, route, asked, began)
+            return await self._in_thread(self._pool, work, receive)
+        except BaseException:  # what was begun removes it itself, too
             path.unlink(missing_ok=True)
             raise
 

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import orjson
 
+from retrieval_store.engine.database.failures import translated
 from retrieval_store.qdrant.refusals import Refused, wrong
 from retrieval_store.server.pool import BusyError
 
@@ -169,12 +170,12 @@ async def streamed(
     receive: Receive, headers: dict[bytes, bytes], path: Path, seconds: float
 ) -> None:
     """Write the part `snapshot` of a body to a new file, as it comes. PlainRefusedError for a body
-    without one (400)."""
+    without one (400), StorageFullError where the disk is full."""
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser
 
     boundary = boundary_of(headers)
-    with path.open("xb") as file:
+    with translated(path), path.open("xb") as file:
         part = _Part(file)
         try:
             parser = MultipartParser(boundary, part.callbacks())

@@ -2,12 +2,13 @@
 speaks to it.
 
 A request comes in, an answer goes out. `routes` is the table of what can be asked; `application`
-takes a request through it: `gate` lets it in, `receiving` reads its body, `bodies`, `points` and
-`older` make of that what qdrant-client's models are, a thread of `pool` calls one of `methods`, and
-`answers` writes what comes back as a server does. `parameters` are those of URLs, `inference` makes
-vectors of texts and images in bodies, `snapshots` are files that come and go, `counts` and
-`monitoring` what is said of the process, `served` the store itself. `settings` are what is given on
-the command line; `starting` starts and ends servers, and `fixtures` is for pytest.
+takes one of the `requests` through it: `gate` lets it in, `receiving` reads its body, `bodies`,
+`points` and `older` make of that what qdrant-client's models are, a thread of `pool` calls one of
+`methods`, `answers` writes what comes back as a server does, and `sending` sends it. `parameters`
+are those of URLs, `inference` makes vectors of texts and images in bodies, `snapshots` are files
+that come and go, `counts` and `monitoring` what is said of the process, `served` the store itself.
+`settings` are what is given on the command line; `starting` starts and ends servers, and `fixtures`
+is for pytest.
 
 It may use the Qdrant front and all below it. Of starlette and uvicorn nothing is loaded before a
 server is made.

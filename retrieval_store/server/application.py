@@ -6,33 +6,24 @@ holds no thread.
 """
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import unquote_to_bytes
 
 from retrieval_store import places
 from retrieval_store.base.arguments import path_of
 from retrieval_store.base.logs import log_of
-from retrieval_store.errors import (
-    ClientClosedError,
-    InvalidArgumentError,
-    LockTimeoutError,
-    ReadOnlyError,
-    RetrievalStoreError,
-    StorageFullError,
-)
-from retrieval_store.qdrant.refusals import RateLimited, Refused
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.qdrant.refusals import Refused
 from retrieval_store.server import answers, snapshots
-from retrieval_store.server.answers import Accepted, Answer, FileAnswer, refusal
-from retrieval_store.server.gate import NO_ACCESS, Gate, headers_of
+from retrieval_store.server.answers import Accepted, Answer, FileAnswer
+from retrieval_store.server.gate import NO_ACCESS, Gate
 from retrieval_store.server.inference import MARK, Inference
 from retrieval_store.server.parameters import parameters
-from retrieval_store.server.pool import BusyError, GoneError, Pool, WaitedTooLongError
+from retrieval_store.server.pool import GoneError, Pool
 from retrieval_store.server.receiving import (
     BodyBudget,
     ClientGoneError,
@@ -42,23 +33,14 @@ from retrieval_store.server.receiving import (
     streamed,
     whole_body,
 )
-from retrieval_store.server.routes import UPLOAD, Route, found
+from retrieval_store.server.requests import Request, Scope
+from retrieval_store.server.routes import UPLOAD, Route
+from retrieval_store.server.sending import Send, refusal_of, send_answer
 from retrieval_store.server.served import Asked, Served
 from retrieval_store.server.settings import Settings, checked_keys
 
-Send: TypeAlias = Callable[[Any], Awaitable[None]]
-Scope: TypeAlias = Any
-Work: TypeAlias = tuple[Answer | FileAnswer, Callable[[], object] | None]
+Job: TypeAlias = Callable[[], object]
 _log, _access = log_of("server"), log_of("access")
-STATUSES: tuple[tuple[type[RetrievalStoreError], HTTPStatus], ...] = (
-    (ReadOnlyError, HTTPStatus.FORBIDDEN),
-    (StorageFullError, HTTPStatus.INSUFFICIENT_STORAGE),
-    (LockTimeoutError, HTTPStatus.SERVICE_UNAVAILABLE),
-    (ClientClosedError, HTTPStatus.SERVICE_UNAVAILABLE),
-    (InvalidArgumentError, HTTPStatus.BAD_REQUEST),
-)
-RETRY_AFTER = 1  # seconds, when all threads are busy
-LONGEST_PATH = 16_384
 
 
 def app(
@@ -126,7 +108,7 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await self._answer(scope, receive, send)
+            await self._answer(Request.of(scope, receive), send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "websocket":
@@ -142,145 +124,106 @@ class Application:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, request: Request, send: Send) -> None:
         """One request."""
-        began = time.perf_counter()
-        headers, method = headers_of(scope), scope["method"]
-        parts = _parts(scope)
-        route, names = (None if parts is None else found(method, parts)) or (None, {})
         try:
-            answer = await self._answered(scope, receive, headers, route, names, parts, began)
+            answer = await self._answered(request)
         except (ClientGoneError, GoneError):
             return
         if answer is None:
-            await self._page(scope, receive, send)
+            await self._page(request.scope, request.receive, send)
             return
-        status = answer.status if isinstance(answer, Answer) else 200
-        await self._sent(scope, receive, send, answer, self._gate.cors(headers))
-        seconds = time.perf_counter() - began
-        self.served.monitor.count(route.name if route else f"{method} unknown", status, seconds)
+        await send_answer(request, send, answer, self._gate.cors(request.headers))
+        status = answer.status if isinstance(answer, Answer) else HTTPStatus.OK
+        seconds = request.seconds
+        self.served.monitor.count(request.name, status, seconds)
         if self._settings.access_log:
-            _access.info("%s %s %d %.1f ms", method, _logged(scope), status, seconds * 1e3)
+            milliseconds = seconds * 1e3
+            _access.info("%s %s %d %.1f ms", request.method, request.logged, status, milliseconds)
 
-    async def _answered(
-        self,
-        scope: Scope,
-        receive: Receive,
-        headers: dict[bytes, bytes],
-        route: Route | None,
-        names: Mapping[str, str],
-        parts: list[str] | None,
-        began: float,
-    ) -> Answer | FileAnswer | None:
+    async def _answered(self, request: Request) -> Answer | FileAnswer | None:
         """What is answered; None for what the folder of the page answers."""
-        preflight = scope["method"] == "OPTIONS" and self._gate.preflight(headers)
+        preflight = request.method == "OPTIONS" and self._gate.preflight(request.headers)
         if preflight:
             return Answer(204, b"", None, headers=tuple(preflight))
+        parts, route = request.parts, request.route
         is_page = self._page is not None and parts is not None and parts[0] == "dashboard"
-        access = route.access if route else None
-        refused = self._gate.refused(headers, "open" if is_page else access)
+        refused = self._gate.refused(request.headers, "open" if is_page else request.access)
         if refused is not None:
             return refused
-        if is_page and scope["method"] in ("GET", "HEAD"):
+        if is_page and request.method in ("GET", "HEAD"):
             return None
-        if parts is None or route is None:
+        if route is None:
             return answers.nothing(HTTPStatus.NOT_FOUND)
         try:
-            return await self._of_route(scope, receive, headers, route, names, began)
+            return await self._of_route(request, route)
         except (ClientGoneError, GoneError):
             raise
         except Exception as error:
-            return _refusal(error, route)
+            return refusal_of(error, route)
 
-    async def _of_route(
-        self,
-        scope: Scope,
-        receive: Receive,
-        headers: dict[bytes, bytes],
-        route: Route,
-        names: Mapping[str, str],
-        began: float,
-    ) -> Answer | FileAnswer:
-        _check_names(names)
-        query = parameters(scope["query_string"], route.access in ("open", "read"))
-        asked = Asked(self.served, names, query)
+    async def _of_route(self, request: Request, route: Route) -> Answer | FileAnswer:
+        _check_names(request)
+        query = parameters(request.scope["query_string"], route.access in ("open", "read"))
+        asked = Asked(self.served, request.names, query)
         if route.body == UPLOAD:
-            return await self._uploaded(receive, headers, route, asked, began)
+            return await self._with_file(request, route, asked)
         if route.body is not None:
-            with self._bodies.held(headers):
-                return await self._with_body(receive, headers, route, asked, began)
-        _check_may(self._gate.may(headers, route.access), route)
+            with self._bodies.held(request.headers):
+                return await self._with_body(request, route, asked)
+        self._check_may(request, route)
         pool = self._aside if route.access == "open" else self._pool
-        return await self._in_thread(pool, partial(_work, route, asked, began), receive)
+        return await self._in_thread(request, partial(_work, request, route, asked), pool)
 
-    async def _with_body(
-        self,
-        receive: Receive,
-        headers: dict[bytes, bytes],
-        route: Route,
-        asked: Asked,
-        began: float,
-    ) -> Answer | FileAnswer:
+    async def _with_body(self, request: Request, route: Route, asked: Asked) -> Answer | FileAnswer:
         """What is answered to JSON, which is read here where it is short."""
         limits = self._limits
-        body = await whole_body(receive, headers, limits.body, limits.body_seconds)
-        may = self._gate.may(headers, route.access)
+        body = await whole_body(request.receive, request.headers, limits.body, limits.body_seconds)
         asked.infers = MARK in body or b"\\u" in body
-        work = partial(_read_and_work, route, asked, body, may, began)
-        if len(body) <= limits.parsed_at_once:
-            asked.body = route.read(body, asked.strings)
-            _check_may(may, route)
-            work = partial(_work, route, asked, began)
-        return await self._in_thread(self._pool, work, receive)
 
-    async def _uploaded(
-        self,
-        receive: Receive,
-        headers: dict[bytes, bytes],
-        route: Route,
-        asked: Asked,
-        began: float,
-    ) -> Answer | FileAnswer:
+        def read() -> None:
+            asked.body = route.read(body, asked.strings)
+            self._check_may(request, route)
+
+        def read_and_work() -> Any:
+            read()
+            return _work(request, route, asked)
+
+        if len(body) > limits.parsed_at_once:
+            return await self._in_thread(request, read_and_work, self._pool)
+        read()
+        return await self._in_thread(request, partial(_work, request, route, asked), self._pool)
+
+    async def _with_file(self, request: Request, route: Route, asked: Asked) -> Answer | FileAnswer:
         """What becomes of a file that is sent."""
-        _check_may(self._gate.may(headers, route.access), route)
-        boundary_of(headers)
+        self._check_may(request, route)
+        boundary_of(request.headers)
         path: Path = await asyncio.to_thread(snapshots.upload_path, asked)
         asked.body = path
         try:
-            await streamed(receive, headers, path, self._limits.upload_seconds)
-            work = partial(_work, route, asked, began)
-            return await self._in_thread(self._pool, work, receive)
+            seconds = self._limits.upload_seconds
+            await streamed(request.receive, request.headers, path, seconds)
+            return await self._in_thread(request, partial(_work, request, route, asked), self._pool)
         except BaseException:  # what was begun removes it itself, too
             path.unlink(missing_ok=True)
             raise
 
     async def _in_thread(
-        self, pool: Pool, work: Callable[[], Any], receive: Receive
+        self, request: Request, work: Callable[[], Any], pool: Pool
     ) -> Answer | FileAnswer:
         """The answer that work in a thread gives; what it leaves to do is done afterwards."""
-        answer, job = await pool.run(work, partial(_gone, receive), self._limits.queue_seconds)
+        answer, job = await pool.run(work, request.gone, self._limits.queue_seconds)
         if job is not None:
             self._jobs.submit(_done_later, job)
         return answer  # type: ignore[no-any-return]
 
-    async def _sent(
-        self,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        answer: Answer | FileAnswer,
-        more: list[tuple[bytes, bytes]],
-    ) -> None:
-        if isinstance(answer, FileAnswer):
-            await _send_file(scope, receive, send, answer, more)
+    def _check_may(self, request: Request, route: Route) -> None:
+        """Refuse what a reader may not do."""
+        if self._gate.may(request.headers, route.access):
             return
-        headers = [(b"content-length", b"%d" % len(answer.body)), *more, *answer.headers]
-        if answer.media_type is not None:
-            headers.append((b"content-type", answer.media_type.encode()))
-        if answer.retry_after is not None:
-            headers.append((b"retry-after", b"%d" % answer.retry_after))
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
+        if route.moves_file:
+            raise PlainRefusedError(HTTPStatus.FORBIDDEN, NO_ACCESS)
+        raise Refused(HTTPStatus.FORBIDDEN, NO_ACCESS)
 
 
 def _opened(store: Any, settings: Settings) -> tuple[places.Session, Callable[[], object]]:
@@ -303,31 +246,8 @@ def _leave_open() -> None:
     """What is done to a client that isn't ours."""
 
 
-def _parts(scope: Scope) -> list[str] | None:
-    """The parts of a path, decoded one by one; None where one isn't UTF-8, or it is too long."""
-    raw: bytes = scope.get("raw_path") or scope["path"].encode()
-    raw = raw.partition(b"?")[0].removeprefix(scope.get("root_path", "").encode())
-    if len(raw) > LONGEST_PATH or not raw.startswith(b"/"):
-        return None
-    if b"%" not in raw:
-        try:
-            return raw.decode().split("/")[1:]
-        except UnicodeDecodeError:
-            return None
-    try:
-        return [unquote_to_bytes(part).decode() for part in raw.split(b"/")[1:]]
-    except UnicodeDecodeError:
-        return None
-
-
-def _logged(scope: Scope) -> str:
-    """A path as it was sent, in which nothing can pass for a line of its own."""
-    raw: bytes = scope.get("raw_path") or b""
-    return ascii(raw.decode("ascii", "backslashreplace"))[1:-1]
-
-
-def _check_names(names: Mapping[str, str]) -> None:
-    name = names.get("collection_name", "")
+def _check_names(request: Request) -> None:
+    name = request.names.get("collection_name", "")
     if len(name) > 255 or "\0" in name:
         raise Refused(
             HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -336,86 +256,21 @@ def _check_names(names: Mapping[str, str]) -> None:
         )
 
 
-def _check_may(may: bool, route: Route) -> None:
-    if may:
-        return
-    if route.moves_file:
-        raise PlainRefusedError(HTTPStatus.FORBIDDEN, NO_ACCESS)
-    raise Refused(HTTPStatus.FORBIDDEN, NO_ACCESS)
-
-
-def _work(route: Route, asked: Asked, began: float) -> Work:
+def _work(request: Request, route: Route, asked: Asked) -> tuple[Answer | FileAnswer, Job | None]:
     """In a thread: the answer, with its JSON written; and what is left to do, if something is."""
     result = route.answer(asked)
     if isinstance(result, FileAnswer):
         return result, None
-    seconds = time.perf_counter() - began
     if isinstance(result, Accepted):
-        return answers.accepted(seconds), result.job
-    return answers.answer_of(result, seconds), None
+        return answers.accepted(request.seconds), result.job
+    return answers.answer_of(result, request.seconds), None
 
 
-def _read_and_work(route: Route, asked: Asked, body: bytes, may: bool, began: float) -> Work:
-    """The same for a body that takes its time to read."""
-    asked.body = route.read(body, asked.strings)
-    _check_may(may, route)
-    return _work(route, asked, began)
-
-
-def _done_later(job: Callable[[], object]) -> None:
+def _done_later(job: Job) -> None:
     try:
         job()
     except Exception as error:
         _log.warning("what was accepted failed: %s", error)
-
-
-async def _gone(receive: Receive) -> None:
-    """Wait until the client has closed its connection."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-def _refusal(error: Exception, route: Route) -> Answer:
-    """What is answered for an error."""
-    if isinstance(error, RateLimited):
-        return refusal(error.status_code or 429, error.message, error.retry_after_s)
-    if isinstance(error, Refused):
-        plain = error.status_code == HTTPStatus.NOT_FOUND and route.sends_file
-        if plain and "Collection" not in error.message:
-            return answers.text(404, error.message)
-        return refusal(error.status_code or 400, error.message)
-    if isinstance(error, PlainRefusedError):
-        return answers.text(error.status, error.said)
-    if isinstance(error, BusyError):
-        return refusal(429, "too many requests are under way", RETRY_AFTER)
-    if isinstance(error, WaitedTooLongError):
-        return refusal(408, "no thread became free in time; nothing was done")
-    for kind, status in STATUSES:
-        if isinstance(error, kind):
-            return refusal(status, str(error))
-    if isinstance(error, RetrievalStoreError):
-        _log.error("%s failed: %s", route.name, error)
-        return refusal(500, f"Service internal error: {error}")
-    _log.exception("%s failed", route.name, exc_info=error)
-    return refusal(500, f"Service internal error: {type(error).__name__}, see the server's log")
-
-
-async def _send_file(
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-    answer: FileAnswer,
-    more: list[tuple[bytes, bytes]],
-) -> None:
-    from starlette.responses import FileResponse
-
-    response = FileResponse(answer.path, filename=answer.name)
-    response.raw_headers.extend(more)
-    try:
-        await response(scope, receive, send)
-    finally:
-        if answer.temporary:
-            answer.path.unlink(missing_ok=True)
 
 
 def _page(folder: Path | None) -> Any:

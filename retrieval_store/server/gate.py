@@ -2,7 +2,6 @@
 
 import hmac
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import urlsplit
 
 from retrieval_store.server.answers import Answer, refusal, text
@@ -111,11 +110,3 @@ def _name_in(host: bytes) -> str | None:
         return urlsplit(f"//{host.decode('ascii')}").hostname
     except (UnicodeDecodeError, ValueError):
         return None
-
-
-def headers_of(scope: Any) -> dict[bytes, bytes]:
-    """Headers by name; of those that stand there twice the first."""
-    found: dict[bytes, bytes] = {}
-    for name, value in scope["headers"]:
-        found.setdefault(name, value)
-    return found

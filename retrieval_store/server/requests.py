@@ -1,0 +1,86 @@
+"""One request, as it is known before its body is read."""
+
+import time
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.server.receiving import Receive
+from retrieval_store.server.routes import Access, Route, found
+
+Scope: TypeAlias = Any  # a request as ASGI describes it
+LONGEST_PATH = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """parts: of the path, decoded; None where one isn't UTF-8. route: None where there is none;
+    names: what its names stand for; began: when it came, by time.perf_counter."""
+
+    scope: Scope
+    receive: Receive
+    headers: dict[bytes, bytes]
+    parts: list[str] | None
+    route: Route | None
+    names: Mapping[str, str]
+    began: float = field(default_factory=time.perf_counter)
+
+    @classmethod
+    def of(cls, scope: Scope, receive: Receive) -> "Request":
+        """What is known of a request at first."""
+        parts = _parts(scope)
+        route, names = (None if parts is None else found(scope["method"], parts)) or (None, {})
+        return cls(scope, receive, _headers(scope), parts, route, names)
+
+    @property
+    def method(self) -> str:
+        """GET, POST and so on."""
+        return str(self.scope["method"])
+
+    @property
+    def access(self) -> Access | None:
+        """What its route does; None where there is none."""
+        return None if self.route is None else self.route.access
+
+    @property
+    def name(self) -> str:
+        """As what it is counted."""
+        return f"{self.method} unknown" if self.route is None else self.route.name
+
+    @property
+    def logged(self) -> str:
+        """The path as it was sent, in which nothing can pass for a line of its own."""
+        raw: bytes = self.scope.get("raw_path") or b""
+        return ascii(raw.decode("ascii", "backslashreplace"))[1:-1]
+
+    @property
+    def seconds(self) -> float:
+        """Since it came."""
+        return time.perf_counter() - self.began
+
+    async def gone(self) -> None:
+        """Returns once the client has closed its connection."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+
+def _headers(scope: Scope) -> dict[bytes, bytes]:
+    """Headers by name; of those that stand there twice the first."""
+    found: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        found.setdefault(name, value)
+    return found
+
+
+def _parts(scope: Scope) -> list[str] | None:
+    """The parts of a path, decoded one by one; None where one isn't UTF-8, or it is too long."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    raw = raw.partition(b"?")[0].removeprefix(scope.get("root_path", "").encode())
+    if len(raw) > LONGEST_PATH or not raw.startswith(b"/"):
+        return None
+    parts = raw.split(b"/")[1:]
+    try:
+        return [(unquote_to_bytes(part) if b"%" in part else part).decode() for part in parts]
+    except UnicodeDecodeError:
+        return None

@@ -85,6 +85,7 @@ class Application:
     """Serves one store; see `app`."""
 
     def __init__(self, store: Any, settings: Settings) -> None:
+        self._page = _page(settings.dashboard)
         inference = Inference(settings.trust, settings.image_root)
         self.served = Served(*_opened(store, settings), inference)
         self._settings, self._limits = settings, settings.limits
@@ -94,7 +95,6 @@ class Application:
         self._aside = Pool(1, self._limits.queue)
         self._jobs = ThreadPoolExecutor(1, "server-jobs")  # what goes on after its answer
         self._bodies = BodyBudget(self._limits.bodies, self._limits.body)
-        self._page = _page(settings.dashboard)
         self._closed = False
 
     def close(self) -> None:

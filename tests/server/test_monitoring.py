@@ -1,0 +1,136 @@
+"""What a server tells of itself, and the page that reads it."""
+
+import re
+
+import pytest
+from qdrant_client.http import models
+
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.server import Application, app
+from retrieval_store.server.settings import Settings
+from tests.server.asked import Asking
+
+SAMPLE = re.compile(r'^(\w+)(\{(?:\w+="(?:[^"\\]|\\.)*",?)*\})? (-?[\d.e+-]+|\+Inf|NaN)$')
+
+
+@pytest.fixture
+def ask(tmp_path):
+    asks = Asking(app(tmp_path / "store", durability="relaxed"))
+    vectors = {"dense": {"size": 4, "distance": "Cosine"}}
+    asks("PUT", "/collections/c", {"vectors": vectors, "sparse_vectors": {"sparse": {}}})
+    points = [{"id": i, "vector": {"dense": [1, i, 0, 0]}, "payload": {"n": i}} for i in range(5)]
+    assert asks("PUT", "/collections/c/points?wait=true", {"points": points}).status == 200
+    yield asks
+    asks.close()
+
+
+def metrics_of(ask):
+    answer = ask("GET", "/metrics")
+    assert answer.type == "text/plain; charset=utf-8"
+    found, kinds = {}, {}
+    for line in answer.body.decode().splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ")
+            kinds[name] = kind
+        elif not line.startswith("#"):
+            name, labels, value = SAMPLE.match(line).groups()
+            assert name in kinds or re.sub("_(bucket|sum|count)$", "", name) in kinds
+            found[name + (labels or "")] = float(value)
+    return found
+
+
+def test_metrics_count_collections_points_and_answers(ask):
+    ask("POST", "/collections/c/points/count", {})
+    ask("POST", "/collections/c/points/count", {})
+    ask("GET", "/collections/nothing")
+    found = metrics_of(ask)
+    assert found["collections_total"] == 1
+    assert found['collection_points{id="c"}'] == 5
+    count = 'method="POST",endpoint="/collections/{collection_name}/points/count",status="200"'
+    assert found[f"rest_responses_total{{{count}}}"] == 2
+    least = found[f"rest_responses_min_duration_seconds{{{count}}}"]
+    most = found[f"rest_responses_max_duration_seconds{{{count}}}"]
+    assert 0 < least <= found[f"rest_responses_avg_duration_seconds{{{count}}}"] <= most
+    assert found[f'rest_responses_duration_seconds_bucket{{{count},le="+Inf"}}'] == 2
+    missing = 'method="GET",endpoint="/collections/{collection_name}",status="404"'
+    assert found[f"rest_responses_total{{{missing}}}"] == 1
+    assert found["memory_resident_bytes"] > 1e7
+    assert found["process_threads"] >= 1
+    assert found["process_open_fds"] > 3
+
+
+def test_names_of_collections_are_escaped_in_metrics(ask):
+    name = "a%0Ab%7B%3D"  # a line break and what a label ends with
+    assert ask("PUT", f"/collections/{name}", {}).status == 200
+    assert metrics_of(ask)['collection_points{id="a\\nb{="}'] == 0
+
+
+def test_paths_that_there_are_not_are_not_counted_one_by_one(ask):
+    for i in range(20):
+        ask("GET", f"/nothing/{i}")
+    found = metrics_of(ask)
+    unknown = 'method="GET",endpoint="unknown",status="404"'
+    assert found[f"rest_responses_total{{{unknown}}}"] == 20
+
+
+def test_telemetry_is_what_a_client_reads(ask):
+    ask("POST", "/collections/c/points/count", {})
+    for path in ("/telemetry", "/telemetry?details_level=3", "/telemetry?anonymize=true"):
+        told = models.TelemetryData.model_validate(
+            {"hardware": None, **ask("GET", path).json["result"]}
+        )
+        assert told.collections.number_of_collections == 1
+        counted = told.requests.rest.responses["POST /collections/{collection_name}/points/count"]
+        assert counted["200"].count == 1
+
+
+def test_a_collection_tells_what_it_holds(ask):
+    told = ask("GET", "/collections/c/memory").json["result"]
+    assert {one["name"] for one in told["vectors"]} == {"dense"}
+    assert {one["name"] for one in told["sparse_vectors"]} == {"sparse"}
+    assert told["total"]["disk_bytes"] > told["payload"]["disk_bytes"] > 0
+    assert told["total"]["ram_bytes"] == sum(one["ram_bytes"] for one in told["other"].values())
+    assert ask("GET", "/collections/nothing/memory").status == 404
+
+
+def test_quotas_are_none_and_none_can_be_set(ask):
+    told = models.QuotaStatus.model_validate(ask("GET", "/quotas").json["result"])
+    assert told.config.enabled is False
+    assert ask("PUT", "/quotas", {"enabled": False}).status == 200
+    assert ask("PUT", "/quotas", {"enabled": True}).status == 400
+    assert ask("PUT", "/quotas", {"max_disk_usage_percent": 5}).status == 400
+
+
+def test_optimizations_that_are_asked_for_are_none(ask):
+    told = ask("GET", "/collections/c/optimizations?with=queued,completed").json["result"]
+    assert models.OptimizationsResponse.model_validate(told).queued == []
+    assert told["running"] == told["completed"] == []
+    assert "idle_segments" not in told
+
+
+def test_a_page_is_served_at_dashboard_and_nothing_beside_it(tmp_path):
+    folder = tmp_path / "page"
+    (folder / "assets").mkdir(parents=True)
+    (folder / "index.html").write_text("<h1>page</h1>")
+    (folder / "assets" / "a.js").write_text("1")
+    (tmp_path / "secret").write_text("secret")
+    ask = Asking(Application(":memory:", Settings(keys=("k",), dashboard=folder)))
+    assert ask("GET", "/dashboard/").body == b"<h1>page</h1>"  # which asks for the key itself
+    assert ask("GET", "/dashboard/assets/a.js").type.startswith(("text/javascript", "application/"))
+    for path in ("/dashboard/../secret", "/dashboard/%2e%2e/secret", "/dashboard/..%2fsecret"):
+        answer = ask("GET", path)
+        assert answer.status in (401, 404)
+        assert b"secret" not in answer.body
+    assert ask("POST", "/dashboard/").status == 404
+    ask.close()
+
+
+def test_without_a_page_there_is_no_dashboard():
+    ask = Asking(app(":memory:"))
+    assert ask("GET", "/dashboard").status == 404
+    ask.close()
+
+
+def test_a_page_must_be_a_folder(tmp_path):
+    with pytest.raises(InvalidArgumentError, match="no folder"):
+        Application(":memory:", Settings(dashboard=tmp_path / "nothing"))

@@ -222,8 +222,8 @@ def server_times() -> str:
     """Where the time of a request goes, beside the same calls in process."""
     found = run_of("server")["results"]
     names = {
-        "no route": "a route that there isn't: the loop alone",
-        "health": "`/healthz`: a thread besides",
+        "health": "`/healthz`: the loop alone",
+        "readiness": "`/readyz`: a thread besides",
         "count": "a count",
         "count in process": "the same in process",
         "query": "a query",

@@ -91,7 +91,7 @@ class Application:
         self._settings, self._limits = settings, settings.limits
         self._gate = Gate(settings)
         self._pool = Pool(self._limits.threads, self._limits.queue)
-        # Health answers while all threads are busy.
+        # Whether the store can be read is told while all threads are busy.
         self._aside = Pool(1, self._limits.queue)
         self._jobs = ThreadPoolExecutor(1, "server-jobs")  # what goes on after its answer
         self._bodies = BodyBudget(self._limits.bodies, self._limits.body)
@@ -172,6 +172,8 @@ class Application:
             with self._bodies.held(request.headers):
                 return await self._with_body(request, route, asked)
         self._check_may(request, route)
+        if route.at_once:
+            return _work(request, route, asked)[0]
         pool = self._aside if route.access == "open" else self._pool
         return await self._in_thread(request, partial(_work, request, route, asked), pool)
 

@@ -26,14 +26,16 @@ UPLOAD = "upload"  # a body of several parts, of which one is a file
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One of them. answer: called in a thread with the request that was read; body: the type of its
-    JSON, `UPLOAD`, or None where there is none."""
+    """One of them. answer: called in a thread with the request that was read; or on the loop, where
+    it is answered `at_once`, without the store; body: the type of its JSON, `UPLOAD`, or None where
+    there is none."""
 
     method: str
     path: str
     access: Access
     answer: Callable[[Asked], Any]
     body: Any = None
+    at_once: bool = False
 
     @property
     def name(self) -> str:
@@ -62,9 +64,9 @@ P = f"{C}/points"
 S = f"{C}/shards/{{shard_id}}"
 ROUTES: tuple[Route, ...] = (
     # The server
-    Route("GET", "/", OPEN, monitoring.version),
-    Route("GET", "/healthz", OPEN, monitoring.health),
-    Route("GET", "/livez", OPEN, monitoring.health),
+    Route("GET", "/", OPEN, monitoring.version, at_once=True),
+    Route("GET", "/healthz", OPEN, monitoring.health, at_once=True),
+    Route("GET", "/livez", OPEN, monitoring.health, at_once=True),
     Route("GET", "/readyz", OPEN, monitoring.readiness),
     Route("GET", "/telemetry", READ, monitoring.telemetry),
     Route("GET", "/metrics", READ, monitoring.metrics),

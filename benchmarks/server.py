@@ -8,9 +8,9 @@ wake-ups of two processes, and no client library; calls in process and requests 
 in one run, and all figures are medians in microseconds unless they say otherwise. k = 10, with
 payloads. Prints JSON, and writes it.
 
-Where a request's time goes is told by requests that stop at a place on the way: /healthz is answered
-on the loop; /readyz in a thread besides, with a look at the store; a count reads a body, and the
-store for a moment; a query does all.
+Where a request's time goes is told by requests that stop at a place on the way: /healthz is
+answered on the loop; /readyz in a thread besides, with a look at the store; a count reads a body,
+and the store for a moment; a query does all.
 """
 
 import argparse
@@ -58,7 +58,7 @@ class Connection:
         length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
         while len(body) < length:
             body += self._socket.recv(1 << 20)
-        if not head.startswith((b"HTTP/1.1 200")):
+        if not head.startswith(b"HTTP/1.1 200"):
             raise RuntimeError(f"{head!r} {body[:200]!r}")
         return body
 

@@ -158,9 +158,9 @@ def bm25_vectors(
     """
     try:
         config = models.Bm25Config.model_validate(options)
+        tokens = _tokens(config)
     except ValueError as error:
         raise wrong(f"options of {BM25} are {options!r}: {error}") from error
-    tokens = _tokens(config)
     if is_query:
         return [_sparse(dict.fromkeys(tokens.of_query(text), 1.0)) for text in texts]
     return [_document(config, tokens.of_text(text)) for text in texts]

@@ -18,10 +18,10 @@ from qdrant_client import models
 
 from retrieval_store import plugins
 from retrieval_store.base.json_values import shown
-from retrieval_store.errors import PluginError, RetrievalStoreError
+from retrieval_store.errors import DataLoaderError, PluginError
 from retrieval_store.loaders.images import ImageLoader
 from retrieval_store.qdrant.inference import BM25, bm25_vectors, is_bm25, is_ours, vectors_by
-from retrieval_store.qdrant.refusals import wrong
+from retrieval_store.qdrant.refusals import Refused, wrong
 
 MARK = b'"model"'  # which a body holds in which there is something to embed
 INFERRED = (models.Document, models.Image, models.InferenceObject)
@@ -60,9 +60,9 @@ class Inference:
         inputs = self._inputs(given)
         try:
             vectors: Sequence[Any] = vectors_by(name, inputs, {}, is_query)
-        except RetrievalStoreError:
+        except Refused:
             raise
-        except Exception as error:  # of a model, for what it can't read
+        except Exception as error:  # of a model, for what it can't read or what isn't installed
             raise wrong(f"the model {name!r} failed: {error}") from error
         return vectors
 
@@ -93,7 +93,14 @@ class Inference:
     def _inputs(self, given: Sequence[Any]) -> list[Any]:
         if not isinstance(given[0], models.Image):
             return [_text(one) for one in given]
-        return self._loader([self._uri(one.image) for one in given])
+        uris = [self._uri(one.image) for one in given]
+        try:
+            return self._loader(uris)
+        except DataLoaderError as error:
+            if all(uri.startswith("data:") for uri in uris):
+                raise wrong(f"an image can't be read: {error}") from error
+            # What the loader says names the folder, which isn't for others to know.
+            raise wrong(f"{shown(uris)} can't be read below this server's folder") from error
 
     def _uri(self, image: Any) -> str:
         """Where an image is: in a uri of data, or below the folder for them."""

@@ -37,7 +37,7 @@ from retrieval_store.server.requests import Request, Scope
 from retrieval_store.server.routes import UPLOAD, Route
 from retrieval_store.server.sending import Send, refusal_of, send_answer
 from retrieval_store.server.served import Asked, Served
-from retrieval_store.server.settings import Settings, checked_keys
+from retrieval_store.server.settings import Settings, checked_keys, checked_names
 
 Job: TypeAlias = Callable[[], object]
 _log, _access = log_of("server"), log_of("access")
@@ -71,8 +71,8 @@ def app(
     settings = Settings(
         keys=checked_keys("api_keys", api_keys),
         reader_keys=checked_keys("read_only_api_keys", read_only_api_keys),
-        allow_hosts=tuple(allow_hosts),
-        cors=tuple(cors),
+        allow_hosts=checked_names("allow_hosts", allow_hosts),
+        cors=checked_names("cors", cors),
         read_only=read_only,
         trust=trust,
         image_root=None if image_root is None else path_of(image_root, "image_root"),

@@ -89,6 +89,13 @@ def checked_keys(what: str, given: Sequence[Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(given))
 
 
+def checked_names(what: str, given: Any) -> tuple[str, ...]:
+    """Names of hosts, or origins; InvalidArgumentError for one alone, and for what is no text."""
+    if isinstance(given, str) or not all(isinstance(one, str) for one in given):
+        raise InvalidArgumentError(f"{what} is {shown(given)}, expected several texts, as in [one]")
+    return tuple(given)
+
+
 def _several(value: str) -> list[str]:
     return [key.strip() for key in value.split(",") if key.strip()]
 

@@ -24,6 +24,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    FailFast,
     Field,
     StrictBool,
     StrictFloat,
@@ -36,7 +37,7 @@ from pydantic import (
 from qdrant_client.http.models import models
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import INT_MAX
+from retrieval_store.base.json_values import INT_MAX, shown
 from retrieval_store.qdrant.refusals import Refused, wrong
 
 CLOSED = {
@@ -55,7 +56,7 @@ def as_id(given: Any) -> Any:
     if type(given) is int and 0 <= given <= INT_MAX:
         return given
     if type(given) is not str:
-        raise ValueError(f"{given!r} is not a valid point ID: an unsigned integer or a UUID")
+        raise ValueError(f"{shown(given)} is not a valid point ID: an unsigned integer or a UUID")
     try:
         uuid.UUID(given)
     except ValueError:
@@ -95,6 +96,21 @@ SCALARS: Mapping[Any, Any] = {
     datetime.date: Annotated[datetime.date, BeforeValidator(_as_text)],
 }
 _ID_TYPES = (StrictInt, StrictStr, uuid.UUID)
+
+
+class _UntilOne(FailFast):
+    """Ends the reading of a list at the first thing in it that is wrong: with thousands of them,
+    all that each isn't would be written down, for seconds."""
+
+    __hash__ = object.__hash__  # as the members of unions must be
+
+
+_UNTIL_ONE = _UntilOne()
+
+
+def several(kind: Any) -> Any:
+    """The type of a list of such, read until one is wrong."""
+    return Annotated[list[kind], _UNTIL_ONE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +170,7 @@ class _Derived:
         if origin in (typing.Union, types.UnionType):
             return typing.Union[tuple(self._members(arguments))]  # noqa: UP007  made here
         if origin is list:
-            return list[self.annotation(arguments[0])]  # type: ignore[misc]
+            return several(self.annotation(arguments[0]))
         if origin is dict:
             return dict[StrictStr, self.annotation(arguments[1])]  # type: ignore[misc]
         if inspect.isclass(kind) and issubclass(kind, BaseModel):

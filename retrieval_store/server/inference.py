@@ -54,12 +54,15 @@ class Inference:
         """Vectors by one model, of things of one kind."""
         first = given[0]
         name, options = first.model, _options(first)
-        if is_bm25(name):
-            return bm25_vectors([_text(one) for one in given], options, is_query)
-        self._check(name, options)
+        if not is_bm25(name):
+            self._check(name, options)
         inputs = self._inputs(given)
         try:
-            vectors: Sequence[Any] = vectors_by(name, inputs, {}, is_query)
+            vectors: Sequence[Any] = (
+                bm25_vectors(inputs, options, is_query)
+                if is_bm25(name)
+                else vectors_by(name, inputs, {}, is_query)
+            )
         except Refused:
             raise
         except Exception as error:  # of a model, for what it can't read or what isn't installed
@@ -108,7 +111,7 @@ class Inference:
             raise wrong(f"an image is {shown(image)}, expected a text in base64 or a uri")
         if image.startswith("data:"):
             return image
-        if _BASE64.fullmatch(image) and (self._root is None or not (self._root / image).exists()):
+        if _BASE64.fullmatch(image) and not self._is_file(image):
             try:
                 binascii.a2b_base64(image)
             except binascii.Error as error:
@@ -120,6 +123,13 @@ class Inference:
                 "others (--image-root): send it in base64"
             )
         return image
+
+    def _is_file(self, image: str) -> bool:
+        """Whether base64, which may hold slashes, is the path of a file below the folder."""
+        try:
+            return self._root is not None and (self._root / image.lstrip("/")).exists()
+        except OSError:  # too long for a name
+            return False
 
 
 def _options(one: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StrictFloat, St
 from qdrant_client.http.models import models
 
 from retrieval_store.qdrant.refusals import malformed
-from retrieval_store.server.bodies import Count, PointId, served
+from retrieval_store.server.bodies import Count, PointId, served, several
 
 _CONFIG = ConfigDict(extra="ignore")
 _Filter: Any = served(models.Filter)
@@ -21,9 +21,10 @@ _Lookup: Any = served(models.LookupLocation)
 _WithLookup: Any = served(models.WithLookup)
 _Include: Any = served(models.PayloadSelectorInclude)
 _Exclude: Any = served(models.PayloadSelectorExclude)
-_Numbers = list[StrictFloat]
-_Vector: Any = _Numbers | list[_Numbers] | _Sparse
+_Numbers: Any = several(StrictFloat)
+_Vector: Any = _Numbers | several(_Numbers) | _Sparse
 _Example: Any = _Vector | PointId
+_Examples: Any = several(_Example)
 _Limit = Annotated[Count, Field(validation_alias=AliasChoices("limit", "top"))]
 
 
@@ -44,6 +45,9 @@ class _Pair(BaseModel):
     model_config = _CONFIG
     positive: _Example
     negative: _Example
+
+
+_Pairs: Any = several(_Pair)
 
 
 class _Asked(BaseModel):
@@ -102,8 +106,8 @@ class _ByExamples(_Asked):
 
 
 class _Recommend(_ByExamples):
-    positive: list[_Example] = Field(default_factory=list)
-    negative: list[_Example] = Field(default_factory=list)
+    positive: _Examples = Field(default_factory=list)
+    negative: _Examples = Field(default_factory=list)
     strategy: models.RecommendStrategy | None = None
 
     def query(self) -> Any:
@@ -115,7 +119,7 @@ class _Recommend(_ByExamples):
 
 class _Discover(_ByExamples):
     target: _Example | None = None
-    context: list[_Pair] | None = None
+    context: _Pairs | None = None
 
     def query(self) -> Any:
         pairs = [
@@ -150,25 +154,30 @@ class Discover(_Discover, _Limited):
     """Points on one side of pairs, near a target."""
 
 
+_Searches: Any = several(Search)
+_Recommendations: Any = several(Recommend)
+_Discoveries: Any = several(Discover)
+
+
 class SearchBatch(BaseModel):
     """Several searches."""
 
     model_config = _CONFIG
-    searches: list[Search]
+    searches: _Searches
 
 
 class RecommendBatch(BaseModel):
     """Several recommendations."""
 
     model_config = _CONFIG
-    searches: list[Recommend]
+    searches: _Recommendations
 
 
 class DiscoverBatch(BaseModel):
     """Several discoveries."""
 
     model_config = _CONFIG
-    searches: list[Discover]
+    searches: _Discoveries
 
 
 _SHARED = ("filter", "params", "with_payload", "with_vector", "score_threshold", "shard_key")

@@ -139,3 +139,18 @@ async def test_calls_that_are_cancelled_leave_nothing_locked(tmp_path):
         assert before % 500 == 0
         await client.upsert("x", [models.PointStruct(id=10**6, vector=vectors[0])])
         assert (await client.retrieve("x", [10**6]))[0].id == 10**6
+
+
+@pytest.mark.parametrize("path", [98, 99, 100, 300])
+def test_a_path_makes_no_payload_deeper_than_one_may_be(filled, path):
+    def written():
+        return filled.set_payload("x", {"v": [1]}, points=[1], key=".".join("a" * path))
+
+    if path <= 98:  # with the payload itself and the list in it, a hundred
+        assert written().status == "completed"
+    else:
+        with pytest.raises(Refused, match="deeper than 100 levels"):
+            written()
+    (found,) = filled.retrieve("x", [1])
+    assert ("a" in found.payload) == (path <= 98)
+    filled.upsert("x", [models.PointStruct(id=1, vector=[0.0] * DIMENSION, payload=found.payload)])

@@ -198,3 +198,34 @@ def test_images_may_be_named_below_a_folder_and_nowhere_else(tmp_path, registere
         assert found.status == status, name
         assert str(root).encode() not in found.body
     ask.close()
+
+
+def test_base64_is_taken_for_no_path_where_there_is_a_folder(tmp_path, registered):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "named0as0base64").write_bytes(picture(240))
+    ask = Asking(app(":memory:", image_root=tmp_path))
+    ask("PUT", "/collections/t", {"vectors": {"i": {"size": 2, "distance": "Dot"}}})
+    noise = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(noise, "PNG")  # longer than any name of a file
+    for image, status in {
+        base64.b64encode(noise.getvalue()).decode(): 200,
+        "a/b/named0as0base64": 200,
+        "/usr/bin/nothing0of0this0name": 400,
+    }.items():
+        found = query(ask, query={"image": image, "model": "brightness"}, using="i")
+        assert found.status == status, image
+    ask.close()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        words("a", avg_len=0), words("a", language="keyword"), words("a", k="x"),
+        {"image": base64.b64encode(picture(1)).decode(), "model": "Qdrant/bm25"},
+        {"object": ["a"], "model": "Qdrant/bm25"},
+    ],
+)  # fmt: skip
+def test_what_bm25_makes_no_vector_of_is_refused(ask, given):
+    points = [{"id": 1, "vector": {"s": given}}]
+    assert ask("PUT", "/collections/t/points?wait=true", {"points": points}).status == 400
+    assert ask("POST", "/collections/t/points/count", {}).json["result"]["count"] == 0

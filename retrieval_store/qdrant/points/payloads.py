@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from qdrant_client import models
 
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.json_values import Payload
+from retrieval_store.base.json_values import MAX_DEPTH, Payload, shown
 from retrieval_store.filters.paths import DOCUMENT, EACH, URI, Step
 from retrieval_store.interface.points import Content
 from retrieval_store.qdrant.filters.paths import parse_path
@@ -68,7 +68,17 @@ def setting(new: Payload, key: str | None) -> Callable[[Payload], Payload]:
     if key is None:
         return lambda old: _merged(old, new)
     path = parse_path(key).steps
+    if len(path) + _levels(new) > MAX_DEPTH:
+        raise wrong(f"the payload would be nested deeper than {MAX_DEPTH} levels at {shown(key)}")
     return lambda old: _set(old, path, new)
+
+
+def _levels(value: Any) -> int:
+    """How many lists and objects lie in each other."""
+    if not isinstance(value, list | dict):
+        return 0
+    within = value.values() if isinstance(value, dict) else value
+    return 1 + max(map(_levels, within), default=0)
 
 
 def _merged(old: Any, new: Payload) -> Payload:

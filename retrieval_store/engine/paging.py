@@ -29,6 +29,8 @@ def page(
 ) -> Ints:
     """Rows of the points that fulfil the expression, in the order of their ids from `start` on, at
     most `limit` of them."""
+    if limit is not None:
+        limit = min(limit, view.state.count)  # SQLite takes no integer beyond 64 bits
     if expression is None:
         return _rows(view, _ids_from(view.connection, start, limit))
     if limit is None or _is_known(view, expression):

@@ -154,3 +154,13 @@ def test_a_path_makes_no_payload_deeper_than_one_may_be(filled, path):
     (found,) = filled.retrieve("x", [1])
     assert ("a" in found.payload) == (path <= 98)
     filled.upsert("x", [models.PointStruct(id=1, vector=[0.0] * DIMENSION, payload=found.payload)])
+
+
+@pytest.mark.parametrize("limit", [2**63 - 2, 2**63 - 1])
+def test_the_largest_limits_are_for_all_points(filled, limit):
+    some = models.Filter(must=[models.FieldCondition(key="n", range=models.Range(gte=100))])
+    for given, count in ((None, 200), (some, 100)):
+        assert len(filled.scroll("x", given, limit=limit)[0]) == count
+        found = filled.query_points("x", query_filter=given, limit=limit, offset=5)
+        assert len(found.points) == count - 5
+        assert not filled.query_points("x", query_filter=given, limit=1, offset=limit).points

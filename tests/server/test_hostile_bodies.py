@@ -60,13 +60,17 @@ class Hostile:
     def state(self, collection: str) -> Any:
         """What is in the store, and all that is in one collection."""
         at = f"/collections/{collection}"
-        info = self.asking("GET", at).json.get("result", {})
+        info = self._result("GET", at) or {}
         return (
-            self.asking("GET", "/aliases").json["result"],
-            self.asking("GET", "/collections").json["result"],
+            self._result("GET", "/aliases"),
+            self._result("GET", "/collections"),
             {name: info.get(name) for name in ("config", "payload_schema")},
-            self.asking("POST", f"{at}/points/scroll", EVERYTHING).json.get("result"),
+            self._result("POST", f"{at}/points/scroll", EVERYTHING),
         )
+
+    def _result(self, *request: Any) -> Any:
+        answered = self.asking(*request)
+        return answered.json["result"] if answered.status == 200 else None
 
 
 @pytest.fixture(scope="module")

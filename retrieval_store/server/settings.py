@@ -2,7 +2,7 @@
 
 import ipaddress
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,23 +77,25 @@ def keys_of(
     return checked_keys("keys", full), checked_keys("keys for reading", readers)
 
 
-def checked_keys(what: str, given: Sequence[Any]) -> tuple[str, ...]:
+def checked_keys(what: str, given: Iterable[Any]) -> tuple[str, ...]:
     """Keys, each once; InvalidArgumentError for one that no header could hold."""
     if isinstance(given, str):
         raise InvalidArgumentError(f"{what} is one str, expected several, as in [key]")
-    for key in given:
+    keys = tuple(given)  # an iterator gives them once: without them all would be let in
+    for key in keys:
         if not isinstance(key, str) or not key or not key.isascii() or not key.isprintable():
             raise InvalidArgumentError(f"{what} has one that isn't printable ASCII")
         if key != key.strip():
             raise InvalidArgumentError(f"{what} has one with spaces around it")
-    return tuple(dict.fromkeys(given))
+    return tuple(dict.fromkeys(keys))
 
 
 def checked_names(what: str, given: Any) -> tuple[str, ...]:
     """Names of hosts, or origins; InvalidArgumentError for one alone, and for what is no text."""
-    if isinstance(given, str) or not all(isinstance(one, str) for one in given):
+    names = () if isinstance(given, str) else tuple(given)
+    if isinstance(given, str) or not all(isinstance(one, str) for one in names):
         raise InvalidArgumentError(f"{what} is {shown(given)}, expected several texts, as in [one]")
-    return tuple(given)
+    return names
 
 
 def _several(value: str) -> list[str]:

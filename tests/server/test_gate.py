@@ -432,6 +432,24 @@ def test_keys_that_no_header_could_hold_are_refused(keys):
         app(":memory:", api_keys=keys)
 
 
+def test_keys_and_names_may_come_from_an_iterator():
+    ask = Asking(
+        app(
+            ":memory:",
+            api_keys=(key for key in [FULL]),
+            read_only_api_keys=iter([LOOK]),
+            cors=iter(["https://page.example"]),
+        )
+    )
+    try:
+        assert ask("GET", "/collections").status == 401
+        assert ask("GET", "/collections", api_key=LOOK).status == 200
+        assert ask("PUT", "/collections/c", NEW, api_key=FULL).status == 200
+        assert preflight(ask, "https://page.example").status == 204
+    finally:
+        ask.close()
+
+
 def test_a_refused_key_is_not_shown():
     with pytest.raises(InvalidArgumentError) as refused:
         checked_keys("api_keys", ["sec\nret"])

@@ -15,6 +15,7 @@ READER_VARIABLES = (
     "RETRIEVAL_STORE_READ_ONLY_API_KEYS",
     "QDRANT__SERVICE__READ_ONLY_API_KEY",
 )
+READ_ONLY = "read-only"  # what lines of a file begin with whose keys may read
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 MEBIBYTE = 1 << 20
 
@@ -67,13 +68,16 @@ def keys_of(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The keys that may do everything, and those that may read: from variables, which may hold
     several with commas between them, and from a file with one a line, of which those for reading
-    begin with "read-only ". InvalidArgumentError for a file that can't be read or has no key."""
+    begin with "read-only ". InvalidArgumentError for a file that can't be read or has no key, and
+    for a line "read-only" without one, which would else be a key that may do everything."""
     full = [key for name in KEY_VARIABLES for key in _several(environment.get(name, ""))]
     readers = [key for name in READER_VARIABLES for key in _several(environment.get(name, ""))]
     if file is not None:
         for line in _lines(file):
-            key = line.removeprefix("read-only ").strip()
-            (readers if line.startswith("read-only ") else full).append(key)
+            if line == READ_ONLY:
+                raise InvalidArgumentError(f"--api-key-file {file} has a {READ_ONLY!r} without key")
+            key = line.removeprefix(f"{READ_ONLY} ").strip()
+            (full if key == line else readers).append(key)
     return checked_keys("keys", full), checked_keys("keys for reading", readers)
 
 

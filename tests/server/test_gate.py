@@ -414,7 +414,9 @@ def test_keys_are_read_from_variables_and_a_file(tmp_path):
     assert keys_of({}, None) == ((), ())
 
 
-@pytest.mark.parametrize("content", ["", "# nothing\n\n", "na\u00efve\n", "a\tb\n"])
+@pytest.mark.parametrize(
+    "content", ["", "# nothing\n\n", "na\u00efve\n", "a\tb\n", "one\nread-only \n"]
+)
 def test_a_file_without_a_key_that_a_header_could_hold_is_refused(tmp_path, content):
     file = tmp_path / "keys"
     file.write_text(content)

@@ -175,7 +175,7 @@ class Application:
         if route.at_once:
             return _work(request, route, asked)[0]
         pool = self._aside if route.access == "open" else self._pool
-        return await self._in_thread(request, partial(_work, request, route, asked), pool)
+        return await self._in_thread(request, asked, partial(_work, request, route, asked), pool)
 
     async def _with_body(self, request: Request, route: Route, asked: Asked) -> Answer | FileAnswer:
         """What is answered to JSON, which is read here where it is short."""
@@ -192,9 +192,10 @@ class Application:
             return _work(request, route, asked)
 
         if len(body) > limits.parsed_at_once:
-            return await self._in_thread(request, read_and_work, self._pool)
+            return await self._in_thread(request, asked, read_and_work, self._pool)
         read()
-        return await self._in_thread(request, partial(_work, request, route, asked), self._pool)
+        work = partial(_work, request, route, asked)
+        return await self._in_thread(request, asked, work, self._pool)
 
     async def _with_file(self, request: Request, route: Route, asked: Asked) -> Answer | FileAnswer:
         """What becomes of a file that is sent."""
@@ -205,16 +206,19 @@ class Application:
         try:
             seconds = self._limits.upload_seconds
             await streamed(request.receive, request.headers, path, seconds)
-            return await self._in_thread(request, partial(_work, request, route, asked), self._pool)
+            work = partial(_work, request, route, asked)
+            return await self._in_thread(request, asked, work, self._pool)
         except BaseException:  # what was begun removes it itself, too
             path.unlink(missing_ok=True)
             raise
 
     async def _in_thread(
-        self, request: Request, work: Callable[[], Any], pool: Pool
+        self, request: Request, asked: Asked, work: Callable[[], Any], pool: Pool
     ) -> Answer | FileAnswer:
         """The answer that work in a thread gives; what it leaves to do is done afterwards."""
-        answer, job = await pool.run(work, request.gone, self._limits.queue_seconds)
+        longest = self._limits.queue_seconds
+        seconds = min(asked.timeout or longest, longest)
+        answer, job = await pool.run(work, request.gone, seconds)
         if job is not None:
             self._jobs.submit(_done_later, job)
         return answer  # type: ignore[no-any-return]

@@ -16,7 +16,6 @@ from retrieval_store.server.pool import BusyError
 
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
 ENCODINGS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 47, b"identity": None, b"": None}
-PART = 1 << 16
 
 
 class ClientGoneError(Exception):

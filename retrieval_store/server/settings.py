@@ -2,7 +2,7 @@
 
 import ipaddress
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ READER_VARIABLES = (
     "RETRIEVAL_STORE_READ_ONLY_API_KEYS",
     "QDRANT__SERVICE__READ_ONLY_API_KEY",
 )
+READ_ONLY = "read-only"  # what lines of a file begin with whose keys may read
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 MEBIBYTE = 1 << 20
 
@@ -67,33 +68,38 @@ def keys_of(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The keys that may do everything, and those that may read: from variables, which may hold
     several with commas between them, and from a file with one a line, of which those for reading
-    begin with "read-only ". InvalidArgumentError for a file that can't be read or has no key."""
+    begin with "read-only ". InvalidArgumentError for a file that can't be read or has no key, and
+    for a line "read-only" without one, which would else be a key that may do everything."""
     full = [key for name in KEY_VARIABLES for key in _several(environment.get(name, ""))]
     readers = [key for name in READER_VARIABLES for key in _several(environment.get(name, ""))]
     if file is not None:
         for line in _lines(file):
-            key = line.removeprefix("read-only ").strip()
-            (readers if line.startswith("read-only ") else full).append(key)
+            if line == READ_ONLY:
+                raise InvalidArgumentError(f"--api-key-file {file} has a {READ_ONLY!r} without key")
+            key = line.removeprefix(f"{READ_ONLY} ").strip()
+            (full if key == line else readers).append(key)
     return checked_keys("keys", full), checked_keys("keys for reading", readers)
 
 
-def checked_keys(what: str, given: Sequence[Any]) -> tuple[str, ...]:
+def checked_keys(what: str, given: Iterable[Any]) -> tuple[str, ...]:
     """Keys, each once; InvalidArgumentError for one that no header could hold."""
     if isinstance(given, str):
         raise InvalidArgumentError(f"{what} is one str, expected several, as in [key]")
-    for key in given:
+    keys = tuple(given)  # an iterator gives them once: without them all would be let in
+    for key in keys:
         if not isinstance(key, str) or not key or not key.isascii() or not key.isprintable():
             raise InvalidArgumentError(f"{what} has one that isn't printable ASCII")
         if key != key.strip():
             raise InvalidArgumentError(f"{what} has one with spaces around it")
-    return tuple(dict.fromkeys(given))
+    return tuple(dict.fromkeys(keys))
 
 
 def checked_names(what: str, given: Any) -> tuple[str, ...]:
     """Names of hosts, or origins; InvalidArgumentError for one alone, and for what is no text."""
-    if isinstance(given, str) or not all(isinstance(one, str) for one in given):
+    names = () if isinstance(given, str) else tuple(given)
+    if isinstance(given, str) or not all(isinstance(one, str) for one in names):
         raise InvalidArgumentError(f"{what} is {shown(given)}, expected several texts, as in [one]")
-    return tuple(given)
+    return names
 
 
 def _several(value: str) -> list[str]:

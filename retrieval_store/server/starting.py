@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
 from retrieval_store.base.dataclasses import dataclass
@@ -25,6 +26,7 @@ END_WITHIN = 30  # seconds that requests under way have
 KEPT_OPEN = 75  # seconds that an idle connection stays; clients keep theirs for less
 STARTS_WITHIN = 60.0
 LAST_PORT = 65_535
+LONGEST_HEAD = 128 * 1024  # bytes of a request before its body, whose parts all are kept
 BACKLOG = 2048  # connections that wait to be accepted, where the system allows so many
 
 
@@ -70,6 +72,27 @@ def log_accesses() -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         logger.addHandler(handler)
         logger.propagate = False
+
+
+class _Protocol(HttpToolsProtocol):
+    """Bounds what comes of a request besides its body: URL, headers and trailers. uvicorn keeps all
+    of it, before the application is asked whether there is a key."""
+
+    _unended = 0  # bytes since a head was complete, or a part of a body came
+
+    def data_received(self, data: bytes) -> None:
+        self._unended += len(data)
+        super().data_received(data)
+        if self._unended > LONGEST_HEAD and not self.transport.is_closing():
+            self.send_400_response("The request's head is too large.")
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._unended = 0
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        self._unended = 0
 
 
 class _Server(uvicorn.Server):
@@ -162,7 +185,7 @@ def _config(made: Any, listening: Listening, workers: int) -> uvicorn.Config:
         host=listening.host,
         port=listening.port,
         workers=workers,
-        http="httptools",
+        http=_Protocol,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -414,7 +414,9 @@ def test_keys_are_read_from_variables_and_a_file(tmp_path):
     assert keys_of({}, None) == ((), ())
 
 
-@pytest.mark.parametrize("content", ["", "# nothing\n\n", "na\u00efve\n", "a\tb\n"])
+@pytest.mark.parametrize(
+    "content", ["", "# nothing\n\n", "na\u00efve\n", "a\tb\n", "one\nread-only \n"]
+)
 def test_a_file_without_a_key_that_a_header_could_hold_is_refused(tmp_path, content):
     file = tmp_path / "keys"
     file.write_text(content)
@@ -430,6 +432,24 @@ def test_keys_that_no_header_could_hold_are_refused(keys):
         checked_keys("api_keys", keys)
     with pytest.raises(InvalidArgumentError):
         app(":memory:", api_keys=keys)
+
+
+def test_keys_and_names_may_come_from_an_iterator():
+    ask = Asking(
+        app(
+            ":memory:",
+            api_keys=(key for key in [FULL]),
+            read_only_api_keys=iter([LOOK]),
+            cors=iter(["https://page.example"]),
+        )
+    )
+    try:
+        assert ask("GET", "/collections").status == 401
+        assert ask("GET", "/collections", api_key=LOOK).status == 200
+        assert ask("PUT", "/collections/c", NEW, api_key=FULL).status == 200
+        assert preflight(ask, "https://page.example").status == 204
+    finally:
+        ask.close()
 
 
 def test_a_refused_key_is_not_shown():

@@ -179,15 +179,16 @@ def test_a_queued_request_whose_client_has_gone_is_not_begun(ask):
     assert count(ask) == 0
 
 
-def test_one_that_waited_too_long_is_not_begun():
-    ask = asking(queue_seconds=0.1)
+@pytest.mark.parametrize(("limit", "path"), [(0.1, POINTS), (30.0, f"{POINTS}&timeout=1")])
+def test_one_that_waited_too_long_is_not_begun(limit, path):
+    ask = asking(queue_seconds=limit)
 
     async def wait():
         with held_up(ask) as (begun, go_on):
             busy = [asyncio.ensure_future(counting(ask)) for _ in range(2)]
             while not begun.acquire(blocking=False):
                 await asyncio.sleep(0.01)
-            found = await ask.ask("PUT", POINTS, json.dumps(point()).encode(), {})
+            found = await ask.ask("PUT", path, json.dumps(point()).encode(), {})
             go_on.set()
             await asyncio.gather(*busy)
             return found.status

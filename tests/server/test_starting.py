@@ -2,7 +2,9 @@
 
 import re
 import signal
+import socket
 import time
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -71,3 +73,41 @@ def test_a_port_that_there_is_not_is_refused(tmp_path, port):
     assert b"65535" in done.stderr
     with pytest.raises(InvalidArgumentError, match="65535"), running(":memory:", port=port):
         pass
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"GET /",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ",
+        b"POST /collections/c/points/count HTTP/1.1\r\nHost: localhost\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX: ",
+    ],
+    ids=["path", "header", "trailer"],
+)
+def test_what_comes_besides_a_body_is_bounded(begun):
+    with running(":memory:") as url:
+        place = urlsplit(url)
+        with socket.create_connection((place.hostname, place.port), timeout=PATIENCE) as connection:
+            connection.sendall(begun)
+            with pytest.raises(OSError):  # the server closes the connection
+                for _ in range(1_000):
+                    connection.sendall(b"a" * 65_536)
+        assert answered(url).status_code == 200
+
+
+def test_heads_and_bodies_that_are_long_but_not_too_long_are_read():
+    with running(":memory:") as url, httpx.Client(base_url=url, timeout=PATIENCE) as client:
+        client.put("/collections/c", json={"vectors": {"size": 2, "distance": "Dot"}})
+
+        def body():
+            yield b"{"
+            for _ in range(1_000):
+                yield b" " * 1_000
+            yield b"}"
+
+        for _ in range(3):  # by one connection
+            answer = client.post(
+                "/collections/c/points/count", content=body(), headers={"x": "a" * 60_000}
+            )
+            assert answer.json()["result"] == {"count": 0}

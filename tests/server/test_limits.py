@@ -239,6 +239,13 @@ def test_bodies_under_way_are_bounded_together(ask):
     assert count(ask) == 0
 
 
+def test_a_mounted_application_that_was_closed_says_so(ask):
+    ask.application.close()
+    for method, path in (("GET", "/collections"), ("GET", "/readyz"), ("PUT", POINTS)):
+        assert ask(method, path, point() if method == "PUT" else None).status == 503
+    assert ask("GET", "/healthz").status == 200
+
+
 def test_the_first_requests_may_come_together():
     """Each process reads bodies of each kind for the first time."""
     code = """

@@ -108,7 +108,7 @@ class Inference:
             raise wrong(f"an image is {shown(image)}, expected a text in base64 or a uri")
         if image.startswith("data:"):
             return image
-        if _BASE64.fullmatch(image) and (self._root is None or not (self._root / image).exists()):
+        if _BASE64.fullmatch(image) and not self._is_there(image):
             try:
                 binascii.a2b_base64(image)
             except binascii.Error as error:
@@ -120,6 +120,17 @@ class Inference:
                 "others (--image-root): send it in base64"
             )
         return image
+
+    def _is_there(self, image: str) -> bool:
+        """Whether what may be base64 is a path below the folder. Others aren't looked at: the
+        answer would tell whether there is such a file."""
+        if self._root is None:
+            return False
+        path = self._root / image
+        try:
+            return path.is_relative_to(self._root) and path.exists()
+        except OSError:  # longer than a path may be
+            return False
 
 
 def _options(one: Any) -> dict[str, Any]:

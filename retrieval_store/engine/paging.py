@@ -21,6 +21,7 @@ from retrieval_store.filters.nodes import Expression
 from retrieval_store.interface.points import PointId
 
 FIRST_STEPS, MOST_STEPS = 256, 65_536  # of the index, that are walked at once
+MOST = 2**63 - 1  # points that SQLite can be asked for
 READ = 4.0  # what it costs to read an id and put it in its place, against one step in the index
 
 
@@ -29,8 +30,7 @@ def page(
 ) -> Ints:
     """Rows of the points that fulfil the expression, in the order of their ids from `start` on, at
     most `limit` of them."""
-    if limit is not None:
-        limit = min(limit, view.state.count)  # SQLite takes no integer beyond 64 bits
+    limit = None if limit is None else min(limit, MOST)
     if expression is None:
         return _rows(view, _ids_from(view.connection, start, limit))
     if limit is None or _is_known(view, expression):

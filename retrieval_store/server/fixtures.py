@@ -19,8 +19,11 @@ def qdrant_url(_qdrant_server: str) -> Iterator[str]:
     """The URL of a server that speaks Qdrant's REST API, with no collections; one server for all
     tests of a process."""
     yield _qdrant_server
+    from urllib.parse import quote
+
     import httpx
 
     with httpx.Client(base_url=_qdrant_server) as client:
         for one in client.get("/collections").json()["result"]["collections"]:
-            client.delete(f"/collections/{one['name']}")
+            path = f"/collections/{quote(one['name'], safe='')}"
+            client.delete(path).raise_for_status()

@@ -111,7 +111,7 @@ class Inference:
             raise wrong(f"an image is {shown(image)}, expected a text in base64 or a uri")
         if image.startswith("data:"):
             return image
-        if _BASE64.fullmatch(image) and not self._is_file(image):
+        if _BASE64.fullmatch(image) and not self._is_there(image):
             try:
                 binascii.a2b_base64(image)
             except binascii.Error as error:
@@ -124,11 +124,15 @@ class Inference:
             )
         return image
 
-    def _is_file(self, image: str) -> bool:
-        """Whether base64, which may hold slashes, is the path of a file below the folder."""
+    def _is_there(self, image: str) -> bool:
+        """Whether what may be base64 is a path below the folder. Others aren't looked at: the
+        answer would tell whether there is such a file."""
+        if self._root is None:
+            return False
+        path = self._root / image
         try:
-            return self._root is not None and (self._root / image.lstrip("/")).exists()
-        except OSError:  # too long for a name
+            return path.is_relative_to(self._root) and path.exists()
+        except OSError:  # longer than a path may be
             return False
 
 

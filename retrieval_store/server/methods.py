@@ -12,11 +12,11 @@ from typing import Any
 
 from qdrant_client import models
 
-from retrieval_store.base.json_values import INT_MAX
 from retrieval_store.interface.points import PointId
 from retrieval_store.qdrant.instances import made
 from retrieval_store.qdrant.refusals import Refused, missing, wrong
 from retrieval_store.server.older import as_grouped_query, as_query
+from retrieval_store.server.parameters import is_unsigned
 from retrieval_store.server.served import Asked
 
 # What fields of bodies are called as arguments of the methods.
@@ -189,7 +189,7 @@ def get_point(asked: Asked) -> Any:
 
 def _id_in_path(asked: Asked) -> PointId:
     given = asked.names["id"]
-    if given.isascii() and given.isdigit() and int(given) <= INT_MAX:
+    if is_unsigned(given):
         return int(given)
     try:
         return str(uuid.UUID(given))

@@ -9,11 +9,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib.metadata import version as version_of
 from typing import Any
 
 from retrieval_store.qdrant.embedded import OURS, TITLE
-from retrieval_store.qdrant.refusals import wrong
+from retrieval_store.qdrant.refusals import Refused, wrong
 from retrieval_store.server.answers import TEXT, Answer, text
 from retrieval_store.server.counts import BUCKETS, Monitor
 from retrieval_store.server.served import Asked
@@ -91,7 +92,10 @@ def telemetry(asked: Asked) -> Any:
     level = int(asked.query.get("details_level", "0") or 0)
     collections: dict[str, Any] = {"number_of_collections": asked.served.store.count()}
     if level > 0 and asked.query.get("anonymize") != "true":
-        collections["collections"] = [_told(asked, name) for name in _names(asked)]
+        collections["collections"] = [
+            {"vectors": count, "optimizers_status": "ok", "params": {}}
+            for count in _points(asked).values()
+        ]
     return {
         "id": monitor.id,
         "app": {
@@ -106,13 +110,14 @@ def telemetry(asked: Asked) -> Any:
     }
 
 
-def _told(asked: Asked, name: str) -> dict[str, Any]:
-    points = asked.embedded.count(name).count
-    return {"vectors": points, "optimizers_status": "ok", "params": {}}
-
-
-def _names(asked: Asked) -> list[str]:
-    return [record.name for record in asked.served.store.page(None, 0)]
+def _points(asked: Asked) -> dict[str, int]:
+    """How many points each collection has, of those that aren't deleted meanwhile. Asked of the
+    store, since a collection may bound how often it is read."""
+    found = {}
+    for record in asked.served.store.page(None, 0):
+        with suppress(Refused):
+            found[record.name] = asked.served.opened(record.name).points.number(None)
+    return found
 
 
 def _responses(monitor: Monitor) -> dict[str, dict[str, Any]]:
@@ -145,7 +150,7 @@ def _metric(
     yield f"# TYPE {name} {kind}"
     for labels, value in values.items():
         shown = ",".join(f'{key}="{_escaped(one)}"' for key, one in labels)
-        yield f"{name}{{{shown}}} {value:g}" if labels else f"{name} {_number(value)}"
+        yield f"{name}{{{shown}}} {_number(value)}" if labels else f"{name} {_number(value)}"
 
 
 def _number(value: float) -> str:
@@ -162,9 +167,8 @@ def _of_app() -> Iterator[str]:
 
 
 def _of_collections(asked: Asked) -> Iterator[str]:
-    names = _names(asked)
-    points = {name: asked.embedded.count(name).count for name in names}
-    yield from _metric("collections_total", "gauge", "number of collections", {(): len(names)})
+    points = _points(asked)
+    yield from _metric("collections_total", "gauge", "number of collections", {(): len(points)})
     yield from _metric(
         "collection_points",
         "gauge",

@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl
 from retrieval_store.qdrant.refusals import Refused, wrong
 
 MOST = 2**64 - 1
+DIGITS = len(str(MOST))  # Python makes no int of thousands of them
 ORDERINGS, CONSISTENCIES = ("weak", "medium", "strong"), ("majority", "quorum", "all")
 
 
@@ -35,8 +36,13 @@ def _boolean(name: str, value: str) -> None:
         raise _unreadable(f"{name} is {value!r}, expected `true` or `false`")
 
 
+def is_unsigned(value: str) -> bool:
+    """Whether a text is an unsigned integer of 64 bits."""
+    return len(value) <= DIGITS and value.isascii() and value.isdigit() and int(value) <= MOST
+
+
 def _number(name: str, value: str) -> None:
-    if not (value.isascii() and value.isdigit() and int(value) <= MOST):
+    if not is_unsigned(value):
         raise _unreadable(f"{name} is {value!r}, expected an unsigned integer")
 
 
@@ -54,7 +60,7 @@ def _positive(name: str, value: str) -> None:
 def _consistency(name: str, value: str) -> None:
     if value in CONSISTENCIES or value == "":
         return
-    if not (value.isascii() and value.isdigit() and 0 < int(value) <= MOST):
+    if not is_unsigned(value) or int(value) == 0:
         raise _unreadable(f"{name} is {value!r}, expected {', '.join(CONSISTENCIES)} or a number")
 
 

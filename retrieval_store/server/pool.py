@@ -12,6 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
 
+from retrieval_store.errors import ClientClosedError
+
 
 class BusyError(Exception):
     """Too many requests wait."""
@@ -33,13 +35,17 @@ class Pool:
         self._threads, self._most = threads, threads + waiting
         self._executor = ThreadPoolExecutor(threads, "server")
         self._under_way = 0
+        self._closed = False
 
     async def run(
         self, call: Callable[[], Any], gone: Callable[[], Awaitable[object]], seconds: float
     ) -> Any:
         """What the call returns or raises, in a thread. gone: returns once the client has gone; it
         is called where the call doesn't begin at once; seconds: for how long it may wait then.
-        Raises BusyError, WaitedTooLongError or GoneError for a call that is never begun."""
+        Raises BusyError, WaitedTooLongError, GoneError, or ClientClosedError after `close`, for a
+        call that is never begun."""
+        if self._closed:
+            raise ClientClosedError("the server has ended")
         if self._under_way >= self._most:
             raise BusyError
         waits = self._under_way >= self._threads
@@ -55,6 +61,7 @@ class Pool:
 
     def close(self) -> None:
         """End the threads, once they have done what was begun or waits."""
+        self._closed = True
         self._executor.shutdown()
 
 

@@ -52,7 +52,7 @@ def points(store):
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS.values(), ids=[*EXPRESSIONS])
-@pytest.mark.parametrize("limit", [1, 10, 700, None])
+@pytest.mark.parametrize("limit", [1, 10, 700, 2**64, None])
 def test_pages_one_after_another_are_all_that_match_in_the_order_of_ids(points, expression, limit):
     wanted = points.get(None, expression, None, 0, Fields()).ids
     found, start = [], None

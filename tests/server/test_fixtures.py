@@ -22,6 +22,7 @@ def put(url):
 
 def test_one(qdrant_url):
     assert put(qdrant_url) is True
+    assert httpx.put(f"{qdrant_url}/collections/of%231%2520", json={}).json()["result"] is True
 
 def test_another(qdrant_url):  # finds nothing of the first
     assert httpx.get(f"{qdrant_url}/collections").json()["result"] == {"collections": []}

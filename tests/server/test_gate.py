@@ -289,7 +289,9 @@ def test_a_request_without_a_name_is_refused(unlocked):
     assert answered_unread(unlocked) == 403
 
 
-@pytest.mark.parametrize("origin", ["https://elsewhere.example", "null", "", "http://localhost:80"])
+@pytest.mark.parametrize(
+    "origin", ["https://elsewhere.example", "null", "", "http://localhost:80", "http://["]
+)
 def test_pages_of_other_origins_may_not_ask(unlocked, origin):
     answer = unlocked("PUT", "/collections/c", NEW, origin=origin)
     assert answer.status == 403

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -197,6 +198,30 @@ def test_images_may_be_named_below_a_folder_and_nowhere_else(tmp_path, registere
         found = query(ask, query={"image": name, "model": "brightness"}, using="i")
         assert found.status == status, name
         assert str(root).encode() not in found.body
+    # One that is too long for a path is data, as it is without a folder.
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    large = base64.b64encode(file.getvalue()).decode()
+    found = query(ask, query={"image": large, "model": "brightness"}, using="i")
+    assert (len(large) > 4096, found.status) == (True, 200)
+    ask.close()
+
+
+def test_no_answer_tells_whether_a_file_is_there(tmp_path, registered):
+    # Paths that pass for base64.
+    there = next(
+        str(one) for one in Path("/usr/share").iterdir() if one.name.isalnum() and len(one.name) > 5
+    )
+    ask = Asking(app(":memory:", image_root=tmp_path))
+    ask("PUT", "/collections/t", {"vectors": {"i": {"size": 2, "distance": "Dot"}}})
+    told = [
+        query(ask, query={"image": path, "model": "brightness"}, using="i").body.replace(
+            path.encode(), b"PATH"
+        )
+        for path in (there, there[:-1] + ("A" if there[-1] != "A" else "B"))
+    ]
+    assert told[0] == told[1]
     ask.close()
 
 

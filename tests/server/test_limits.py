@@ -8,6 +8,7 @@ import sys
 import threading
 import zlib
 from contextlib import contextmanager
+from urllib.parse import quote
 
 import pytest
 
@@ -90,6 +91,25 @@ def test_what_inflates_beyond_the_limit_is_refused(ask):
 def test_what_cannot_be_inflated_is_refused(ask, sent):
     assert ask("PUT", POINTS, raw=sent, content_encoding="gzip").status == 400
     assert ask("PUT", POINTS, raw=sent, content_encoding="zork").status == 415
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("GET", "/collections/c/points/N"),
+        ("POST", "/collections/c/points/count?timeout=N", {}),
+        ("POST", "/collections/c/points/count?consistency=N", {}),
+        ("PUT", "/collections/c/points?timeout=N", {"points": [{"id": 1, "vector": [1, 2]}]}),
+        ("GET", "/telemetry?details_level=N"),
+    ],
+    ids=lambda asked: asked[1],
+)
+def test_numbers_in_urls_are_of_64_bits(ask, asked):
+    method, path, *body = asked
+    for number in (str(2**64), "9" * 5_000, "0" * 5_000, "-1", "1.0", "\u0661"):
+        answer = ask(method, path.replace("N", quote(number)), *body)
+        assert answer.status == 400, number
+    assert ask(method, path.replace("N", str(2**64 - 1)), *body).status in (200, 404)
 
 
 @pytest.mark.parametrize("brackets", [("[", "]"), ('{"a":', "}")])
@@ -218,6 +238,13 @@ def test_bodies_under_way_are_bounded_together(ask):
 
     assert ask.loop.run_until_complete(all_at_once()) == ([429], [200, 200])
     assert count(ask) == 0
+
+
+def test_a_mounted_application_that_was_closed_says_so(ask):
+    ask.application.close()
+    for method, path in (("GET", "/collections"), ("GET", "/readyz"), ("PUT", POINTS)):
+        assert ask(method, path, point() if method == "PUT" else None).status == 503
+    assert ask("GET", "/healthz").status == 200
 
 
 def test_the_first_requests_may_come_together():

@@ -59,6 +59,35 @@ def test_metrics_count_collections_points_and_answers(ask):
     assert found["process_open_fds"] > 3
 
 
+def test_large_numbers_are_told_to_the_last_digit(ask):
+    ask.application.served.monitor.count("GET /collections", 200, 0.001)
+    ((counted, _, found), *_) = reversed(ask.application.served.monitor.counts())
+    assert counted == "GET /collections"
+    found.times = 1_234_567
+    labels = 'method="GET",endpoint="/collections",status="200"'
+    assert metrics_of(ask)[f"rest_responses_total{{{labels}}}"] == 1_234_567
+
+
+def test_collections_that_are_deleted_meanwhile_or_bound_their_readers_are_no_failure(ask):
+    strict = {"enabled": True, "read_rate_limit": 1}
+    assert ask("PUT", "/collections/bounded", {"strict_mode_config": strict}).status == 200
+    for _ in range(3):
+        assert metrics_of(ask)['collection_points{id="bounded"}'] == 0
+    store = ask.application.served.store
+    page = store.page
+
+    def page_and_delete(*args):
+        found = page(*args)
+        ask.application.served.embedded.delete_collection("bounded")
+        return found
+
+    store.page = page_and_delete
+    try:
+        assert metrics_of(ask)["collections_total"] == 1
+    finally:
+        del store.page
+
+
 def test_names_of_collections_are_escaped_in_metrics(ask):
     name = "a%0Ab%7B%3D"  # a line break and what a label ends with
     assert ask("PUT", f"/collections/{name}", {}).status == 200

@@ -32,9 +32,13 @@ class Writer:
         self.broken = 0  # connections
 
     async def work(self, until: float) -> None:
-        async with httpx.AsyncClient(base_url=self.url, timeout=PATIENCE) as client:
-            while time.monotonic() < until:
-                await self._one(client)
+        while (
+            time.monotonic() < until
+        ):  # another connection now and then, which either process may take
+            async with httpx.AsyncClient(base_url=self.url, timeout=PATIENCE) as client:
+                for _ in range(10):
+                    if time.monotonic() < until:
+                        await self._one(client)
 
     async def _one(self, client: httpx.AsyncClient) -> None:
         point = self.number * EACH + len(self.acknowledged)
@@ -73,6 +77,15 @@ def _command(process: int) -> bytes:
         return b""
 
 
+async def both_answer(url: str, until: float) -> None:
+    """Wait until each process, which has an id of its own, has answered."""
+    seen: set[str] = set()
+    while len(seen) < 2:
+        assert time.monotonic() < until
+        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client:
+            seen.add((await client.get("/telemetry")).json()["result"]["id"])
+
+
 async def kill_again_and_again(process: int, until: float, each: float) -> set[int]:
     killed: set[int] = set()
     draw = random.Random(DAY)
@@ -96,6 +109,7 @@ async def test_no_acknowledged_write_is_lost(tmp_path, connections, seconds, kil
     with served(store, "--workers", 2, cwd=tmp_path) as (process, url):
         async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client:
             assert (await client.put("/collections/c", json=COLLECTION)).status_code == 200
+            await both_answer(url, time.monotonic() + PATIENCE)
             writers = [Writer(i, url) for i in range(connections)]
             until = time.monotonic() + seconds
             killed, *_ = await asyncio.gather(
@@ -105,9 +119,7 @@ async def test_no_acknowledged_write_is_lost(tmp_path, connections, seconds, kil
             assert len(killed) >= kills
             written = {point for writer in writers for point in writer.acknowledged}
             count = (await client.post("/collections/c/points/count", json={})).json()
-            while len(set(workers_of(process.pid)) - killed) < 2:  # others come for those killed
-                assert time.monotonic() < until + PATIENCE
-                await asyncio.sleep(0.1)
+            await both_answer(url, time.monotonic() + PATIENCE)  # others came for those killed
         assert any(writer.broken for writer in writers)
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0

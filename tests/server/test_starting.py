@@ -35,17 +35,23 @@ def test_a_server_ends_by_sigterm_and_a_temporary_store_goes_with_it(tmp_path, w
 
 
 def test_a_request_under_way_is_answered_before_the_end(tmp_path):
+    first, rest = b'{"vectors": {"size": 2,', b' "distance": "Dot"}}'
+    head = (
+        "PUT /collections/late HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+        f"Content-Length: {len(first + rest)}\r\n\r\n"
+    )
     with served("--temporary", cwd=tmp_path) as (process, url):
-        with httpx.Client(base_url=url, timeout=PATIENCE) as client:
-
-            def body():
-                yield b'{"vectors": {"size": 2,'
-                process.send_signal(signal.SIGTERM)
-                time.sleep(0.5)  # so that the signal comes before the rest of the body does
-                yield b' "distance": "Dot"}}'
-
-            answer = client.put("/collections/late", content=body())
-        assert answer.json()["result"] is True
+        address = (httpx.URL(url).host, httpx.URL(url).port)
+        with socket.create_connection(address, timeout=PATIENCE) as connection:
+            connection.sendall(head.encode())
+            assert connection.recv(1024).startswith(b"HTTP/1.1 100")  # so the body is waited for
+            connection.sendall(first)
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)  # so that the signal comes before the rest of the body does
+            connection.sendall(rest)
+            answer = connection.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b'"result":true' in answer
         assert process.wait(PATIENCE) == 0
 
 

@@ -15,6 +15,8 @@ from retrieval_store.qdrant.refusals import Refused, wrong
 from retrieval_store.server.pool import BusyError
 
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
+DEEPEST = 128  # levels of JSON, as serde_json reads them, and so a server
+_NESTING = {dict, list}
 ENCODINGS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 47, b"identity": None, b"": None}
 
 
@@ -136,13 +138,29 @@ def _inflated(body: bytes, window: int, most: int) -> bytes:
 
 
 def as_json(body: bytes) -> Any:
-    """A body as JSON; Refused (400) where it is none."""
+    """A body as JSON; Refused (400) where it is none, or nested too deep."""
     if not body:
         raise wrong("Format error in JSON body: EOF while parsing a value at line 1 column 0")
     try:
-        return orjson.loads(body)
+        found = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise wrong(f"Format error in JSON body: {error}") from None
+    if body.count(b"[") + body.count(b"{") > DEEPEST and _is_deeper(found):
+        raise wrong(f"Format error in JSON body: it is nested deeper than {DEEPEST} levels")
+    return found
+
+
+def _is_deeper(given: Any) -> bool:
+    """Whether lists and objects lie in each other deeper than a server reads them: what reads
+    bodies takes time that grows with the square of that."""
+    level = [given]
+    for _ in range(DEEPEST):
+        within = [one.values() if type(one) is dict else one for one in level]
+        deeper = [several for several in within if not _NESTING.isdisjoint(map(type, several))]
+        level = [one for several in deeper for one in several if type(one) in _NESTING]
+        if not level:
+            return False
+    return True
 
 
 # Snapshots

@@ -126,6 +126,16 @@ def test_depth_is_bounded(ask, brackets):
         )  # fmt: skip
 
 
+@pytest.mark.parametrize(("depth", "status"), [(20, 200), (63, 200), (64, 400), (300, 400)])
+def test_filters_may_be_nested_as_deep_as_a_server_reads_json(ask, depth, status):
+    """Each level of the filter is two of JSON, and the body is one."""
+    has_id = '{"has_id":[1]}'
+    nested = '{"must":[' * (depth - 1) + has_id + "]}" * (depth - 1)
+    sent = f'{{"filter":{nested}}}' if depth > 1 else ""
+    answer = ask("POST", "/collections/c/points/count", raw=sent.encode())
+    assert answer.status == status
+
+
 def test_a_body_that_does_not_come_is_given_up(ask):
     async def slow():
         return {"type": "http.request", "body": b"{", "more_body": True}

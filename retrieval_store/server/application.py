@@ -29,6 +29,7 @@ from retrieval_store.server.receiving import (
     ClientGoneError,
     PlainRefusedError,
     Receive,
+    Take,
     boundary_of,
     streamed,
     whole_body,
@@ -94,7 +95,7 @@ class Application:
         # Whether the store can be read is told while all threads are busy.
         self._aside = Pool(1, self._limits.queue)
         self._jobs = ThreadPoolExecutor(1, "server-jobs")  # what goes on after its answer
-        self._bodies = BodyBudget(self._limits.bodies, self._limits.body)
+        self._bodies = BodyBudget(self._limits.bodies)
         self._closed = False
 
     def close(self) -> None:
@@ -169,18 +170,22 @@ class Application:
         if route.body == UPLOAD:
             return await self._with_file(request, route, asked)
         if route.body is not None:
-            with self._bodies.held(request.headers):
-                return await self._with_body(request, route, asked)
+            with self._bodies.held() as take:
+                return await self._with_body(request, route, asked, take)
         self._check_may(request, route)
         if route.at_once:
             return _work(request, route, asked)[0]
         pool = self._aside if route.access == "open" else self._pool
         return await self._in_thread(request, asked, partial(_work, request, route, asked), pool)
 
-    async def _with_body(self, request: Request, route: Route, asked: Asked) -> Answer | FileAnswer:
+    async def _with_body(
+        self, request: Request, route: Route, asked: Asked, take: Take
+    ) -> Answer | FileAnswer:
         """What is answered to JSON, which is read here where it is short."""
         limits = self._limits
-        body = await whole_body(request.receive, request.headers, limits.body, limits.body_seconds)
+        body = await whole_body(
+            request.receive, request.headers, limits.body, limits.body_seconds, take
+        )
         asked.infers = MARK in body or b"\\u" in body
 
         def read() -> None:

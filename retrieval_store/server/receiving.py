@@ -15,9 +15,11 @@ from retrieval_store.qdrant.refusals import Refused, wrong
 from retrieval_store.server.pool import BusyError
 
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
+Take: TypeAlias = Callable[[int], None]
+ENCODINGS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 47, b"identity": None, b"": None}
+INFLATES = 1_032  # times as many bytes as there were is the most that DEFLATE gives
 DEEPEST = 128  # levels of JSON, as serde_json reads them, and so a server
 _NESTING = {dict, list}
-ENCODINGS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 47, b"identity": None, b"": None}
 
 
 class ClientGoneError(Exception):
@@ -33,36 +35,37 @@ class PlainRefusedError(Exception):
 
 
 class BodyBudget:
-    """Bounds the memory that bodies take which are under way, all together. most: bytes; largest:
-    of one."""
+    """Bounds the memory that bodies take which are under way, all together. most: bytes."""
 
-    def __init__(self, most: int, largest: int) -> None:
-        self._most, self._largest = most, largest
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._held = 0
 
     @contextmanager
-    def held(self, headers: dict[bytes, bytes]) -> Iterator[None]:
-        """Counts a body while it is worked with: as it is declared, or as the largest that there
-        may be where it isn't, or is compressed. BusyError where there is no room for it."""
-        length = headers.get(b"content-length", b"")
-        known = length.isdigit() and b"content-encoding" not in headers
-        size = min(int(length), self._largest) if known else self._largest
-        if b"content-length" not in headers and b"transfer-encoding" not in headers:
-            size = 0
-        if self._held + size > self._most:
-            raise BusyError
-        self._held += size
+    def held(self) -> Iterator[Take]:
+        """For one body, while it is worked with: what is to be called with each number of bytes
+        that it takes more, before it takes them. It raises BusyError where there is no room. What
+        has only been declared takes nothing, so that clients which send nothing keep nobody out."""
+        held = 0
+
+        def take(size: int) -> None:
+            nonlocal held
+            if self._held + size > self._most:
+                raise BusyError
+            self._held += size
+            held += size
+
         try:
-            yield
+            yield take
         finally:
-            self._held -= size
+            self._held -= held
 
 
 async def whole_body(
-    receive: Receive, headers: dict[bytes, bytes], most: int, seconds: float
+    receive: Receive, headers: dict[bytes, bytes], most: int, seconds: float, take: Take
 ) -> bytes:
-    """The bytes of a body, inflated. Refused where it is too large (413), can't be inflated (400,
-    415) or doesn't come in time (408)."""
+    """The bytes of a body, inflated. take: of a `BodyBudget`. Refused where it is too large (413),
+    can't be inflated (400, 415) or doesn't come in time (408); BusyError by `take`."""
     length = headers.get(b"content-length", b"")
     if length.isdigit() and int(length) > most:
         raise too_large(most)
@@ -73,6 +76,9 @@ async def whole_body(
         )
     message = await received(receive, seconds)
     body: bytes = message.get("body", b"")
+    if len(body) > most:
+        raise too_large(most)
+    take(len(body))
     if message.get("more_body"):
         parts, size = [body], len(body)
         async with _deadline(seconds):
@@ -82,12 +88,12 @@ async def whole_body(
                 size += len(parts[-1])
                 if size > most:
                     raise too_large(most)
+                take(len(parts[-1]))
         body = b"".join(parts)
-    if len(body) > most:
-        raise too_large(most)
     window = ENCODINGS[encoding]
     if window is None or not body:
         return body
+    take(min(most, INFLATES * len(body)))
     return await asyncio.to_thread(_inflated, body, window, most)
 
 

@@ -3,21 +3,25 @@
 import asyncio
 import gzip
 import json
+import socket
 import subprocess
 import sys
 import threading
 import zlib
-from contextlib import contextmanager
-from urllib.parse import quote
+from contextlib import ExitStack, contextmanager
+from urllib.parse import quote, urlsplit
 
+import httpx
 import pytest
 
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.server import Application
+from retrieval_store.server import Application, running
 from retrieval_store.server.settings import Limits, Settings
+from tests.helpers import PATIENCE
 from tests.server.asked import Asking
 
 POINTS = "/collections/c/points?wait=true"
+COUNT = "/collections/c/points/count"
 FEW = Limits(body=100_000, bodies=250_000, body_seconds=0.2, threads=2, queue=2, queue_seconds=5.0)
 
 
@@ -248,6 +252,37 @@ def test_bodies_under_way_are_bounded_together(ask):
 
     assert ask.loop.run_until_complete(all_at_once()) == ([429], [200, 200])
     assert count(ask) == 0
+
+
+def test_clients_that_send_nothing_of_their_bodies_keep_nobody_out():
+    with running(":memory:") as url, httpx.Client(base_url=url, timeout=PATIENCE) as client:
+        client.put("/collections/c", json={"vectors": {"size": 2, "distance": "Dot"}})
+        place = urlsplit(url)
+        limits = Limits()
+        with ExitStack() as connections:
+            for declared in (f"Content-Length: {limits.body}", "Transfer-Encoding: chunked"):
+                for _ in range(limits.bodies // limits.body):
+                    connection = connections.enter_context(
+                        socket.create_connection((place.hostname, place.port), timeout=PATIENCE)
+                    )
+                    connection.sendall(
+                        f"POST {COUNT} HTTP/1.1\r\nHost: localhost\r\n{declared}\r\n"
+                        "Expect: 100-continue\r\n\r\n".encode()
+                    )
+                    assert b"100 Continue" in connection.recv(100)
+            for _ in range(3):
+                assert client.post(COUNT, json={}).status_code == 200
+
+
+def test_what_a_body_may_inflate_to_counts(ask):
+    asking = ask.application._bodies
+    with asking.held() as take:
+        take(FEW.bodies - 50_000)
+        compressed = gzip.compress(b"{}" + b" " * 60_000)
+        assert ask("POST", COUNT, raw=compressed, content_encoding="gzip").status == 429
+        assert ask("POST", COUNT, raw=b"{}" + b" " * 40_000).status == 200
+        assert ask("POST", COUNT, raw=b"{}" + b" " * 60_000).status == 429
+    assert ask("POST", COUNT, raw=compressed, content_encoding="gzip").status == 200
 
 
 def test_a_mounted_application_that_was_closed_says_so(ask):

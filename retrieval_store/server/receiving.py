@@ -2,8 +2,8 @@
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -74,22 +74,18 @@ async def whole_body(
         raise Refused(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the encoding {encoding!r} isn't known; send gzip"
         )
-    message = await received(receive, seconds)
-    body: bytes = message.get("body", b"")
-    if len(body) > most:
-        raise too_large(most)
-    take(len(body))
-    if message.get("more_body"):
-        parts, size = [body], len(body)
-        async with _deadline(seconds):
-            while message.get("more_body"):
-                message = await received(receive, seconds)
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > most:
-                    raise too_large(most)
-                take(len(parts[-1]))
-        body = b"".join(parts)
+    parts: list[bytes] = []
+    size, more = 0, True
+    async with _deadline(seconds):
+        while more:
+            message = await _received(receive)
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > most:
+                raise too_large(most)
+            take(len(parts[-1]))
+            more = message.get("more_body", False)
+    body = parts[0] if len(parts) == 1 else b"".join(parts)
     window = ENCODINGS[encoding]
     if window is None or not body:
         return body
@@ -97,29 +93,22 @@ async def whole_body(
     return await asyncio.to_thread(_inflated, body, window, most)
 
 
-async def received(receive: Receive, seconds: float) -> Any:
+async def _received(receive: Receive) -> Any:
     """The next part of a body."""
-    async with _deadline(seconds):
-        message = await receive()
+    message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientGoneError
     return message
 
 
-class _deadline:  # noqa: N801  used as a function
+@asynccontextmanager
+async def _deadline(seconds: float) -> AsyncIterator[None]:
     """Refused (408) for what takes longer."""
-
-    def __init__(self, seconds: float) -> None:
-        self._timeout = asyncio.timeout(seconds)
-
-    async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
-
-    async def __aexit__(self, *error: Any) -> None:
-        try:
-            await self._timeout.__aexit__(*error)
-        except TimeoutError:
-            raise Refused(HTTPStatus.REQUEST_TIMEOUT, "the body didn't come in time") from None
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise Refused(HTTPStatus.REQUEST_TIMEOUT, "the body didn't come in time") from None
 
 
 def too_large(most: int) -> Refused:
@@ -205,7 +194,7 @@ async def streamed(
             more = True
             async with _deadline(seconds):
                 while more:
-                    message = await received(receive, seconds)
+                    message = await _received(receive)
                     more = message.get("more_body", False)
                     body = message.get("body", b"")
                     if body:

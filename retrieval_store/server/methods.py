@@ -16,7 +16,7 @@ from retrieval_store.interface.points import PointId
 from retrieval_store.qdrant.instances import made
 from retrieval_store.qdrant.refusals import Refused, missing, wrong
 from retrieval_store.server.older import as_grouped_query, as_query
-from retrieval_store.server.parameters import is_unsigned
+from retrieval_store.server.parameters import is_unsigned, refuse_dots
 from retrieval_store.server.served import Asked
 
 # What fields of bodies are called as arguments of the methods.
@@ -35,7 +35,7 @@ def arguments(body: Any, renamed: Mapping[str, str]) -> dict[str, Any]:
 
 def create_collection(asked: Asked) -> bool:
     """A new collection."""
-    _refuse_dots(asked.collection)
+    refuse_dots(asked.collection)
     renamed = {"vectors": "vectors_config", "sparse_vectors": "sparse_vectors_config"}
     return asked.embedded.create_collection(asked.collection, **arguments(asked.body, renamed))
 
@@ -52,13 +52,8 @@ def update_collection(asked: Asked) -> bool:
 
 def delete_collection(asked: Asked) -> bool:
     """One collection less; false where there is none."""
-    _refuse_dots(asked.collection)
+    refuse_dots(asked.collection)
     return asked.embedded.delete_collection(asked.collection)
-
-
-def _refuse_dots(name: str) -> None:
-    if name in (".", ".."):
-        raise wrong(f"Validation error in path parameters: collection_name is {name!r}")
 
 
 def collection_exists(asked: Asked) -> Any:

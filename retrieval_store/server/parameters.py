@@ -1,4 +1,4 @@
-"""Parameters in the URL of a request, as a node alone reads them."""
+"""Parameters in the URL of a request, as a node alone reads them, and names in its path."""
 
 from collections.abc import Callable, Mapping
 from urllib.parse import parse_qsl
@@ -77,3 +77,9 @@ _OF_WRITES: Mapping[str, Callable[[str, str], None]] = {
     "timeout": _number,
     "wait": _boolean,
 }
+
+
+def refuse_dots(name: str) -> None:
+    """Refuse the names of collections that most clients take out of a path."""
+    if name in (".", ".."):
+        raise wrong(f"Validation error in path parameters: collection_name is {name!r}")

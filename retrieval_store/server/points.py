@@ -36,8 +36,7 @@ prepare(models.PointsList, models.PointsBatch, models.VectorStruct, models.Batch
 def points_to_write(sent: bytes, strings: Strings) -> Any:
     """The body of an upsert, as models.PointsList or PointsBatch."""
     given = _with_arrays(sent) if len(sent) > LARGE and simdjson is not None else None
-    # In a list they would pass for numbers; in an array there are none.
-    booleans = given is None and (b"true" in sent or b"false" in sent)
+    booleans = b"true" in sent or b"false" in sent
     if given is None:
         given = as_json(sent)
     if not isinstance(given, dict) or not {"points", "batch"} & given.keys():
@@ -67,7 +66,9 @@ def _with_arrays(sent: bytes) -> Any:
         found = {name: _plain(body[name]) for name in body.keys() if name != "points"}  # noqa: SIM118
         with np.errstate(over="ignore"):  # infinite numbers are refused with the vector's name
             found["points"] = [_with_array(one, is_flat) for one in points]
-        return found
+        # There may be a list in a list after all, where another point has none.
+        is_wrong = is_flat and sum(map(_arrays_of, found["points"])) != len(points)
+        return None if is_wrong else found
     except (ValueError, TypeError, LookupError, RuntimeError):
         return None
 
@@ -80,6 +81,13 @@ def _with_array(point: Any, is_flat: bool) -> dict[str, Any]:
     else:
         vector = _array(vector, is_flat)
     return {"id": point["id"], "vector": vector, "payload": _plain(point.get("payload"))}
+
+
+def _arrays_of(point: dict[str, Any]) -> int:
+    """How many vectors of a point are arrays."""
+    vector = point["vector"]
+    vectors = vector.values() if type(vector) is dict else [vector]
+    return sum(type(one) is np.ndarray for one in vectors)
 
 
 def _array(given: Any, is_flat: bool) -> Any:

@@ -7,6 +7,7 @@ gone while it waited isn't begun.
 """
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
@@ -28,12 +29,12 @@ class GoneError(Exception):
 
 
 class Pool:
-    """Threads that wait for calls, of one loop; they end with `close`. waiting: how many calls may
-    wait."""
+    """Threads that wait for calls; they end with `close`. waiting: how many calls may wait."""
 
     def __init__(self, threads: int, waiting: int) -> None:
         self._threads, self._most = threads, threads + waiting
         self._executor = ThreadPoolExecutor(threads, "server")
+        self._lock = threading.Lock()
         self._under_way = 0
         self._closed = False
 
@@ -46,17 +47,30 @@ class Pool:
         call that is never begun."""
         if self._closed:
             raise ClientClosedError("the server has ended")
-        if self._under_way >= self._most:
-            raise BusyError
-        waits = self._under_way >= self._threads
-        self._under_way += 1
+        held = [call]  # the executor keeps what it was given, also of a call that was given up
+
+        def begun() -> Any:
+            return held.pop()()
+
+        with self._lock:
+            if self._under_way >= self._most:
+                raise BusyError
+            waits = self._under_way >= self._threads
+            future = self._executor.submit(copy_context().run, begun)
+            self._under_way += 1
+        future.add_done_callback(self._ended)
+        answer = asyncio.wrap_future(future)
         try:
-            future = self._executor.submit(copy_context().run, call)
-            answer = asyncio.wrap_future(future)
             if waits:
                 await _until_begun(future, answer, gone, seconds)
             return await answer
         finally:
+            if future.cancel():  # which a call that has begun can't be
+                held.clear()
+
+    def _ended(self, _: "Future[Any]") -> None:
+        """One call less. One that has begun counts until it is done, awaited or not."""
+        with self._lock:
             self._under_way -= 1
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from retrieval_store.errors import DamagedError, FormatError, InvalidArgumentErr
 from retrieval_store.qdrant import snapshots
 from retrieval_store.qdrant.refusals import Refused, missing, wrong
 from retrieval_store.server.answers import Accepted, FileAnswer
+from retrieval_store.server.parameters import refuse_dots
 from retrieval_store.server.served import Asked
 
 UPLOADS = "uploads"
@@ -95,6 +96,8 @@ def recover_uploaded(asked: Asked) -> Any:
 
 
 def _recovered(asked: Asked, path: Path, checksum: str | None, done: Any) -> Any:
+    refuse_dots(asked.collection)
+
     def job() -> bool:
         try:
             return _in_place(asked, path, checksum)

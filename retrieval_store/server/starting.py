@@ -1,6 +1,7 @@
 """Servers that run: from the command line, with several processes if need be, and in a thread of a
 program or a test."""
 
+import asyncio
 import gc
 import logging
 import socket
@@ -26,6 +27,7 @@ END_WITHIN = 30  # seconds that requests under way have
 KEPT_OPEN = 75  # seconds that an idle connection stays; clients keep theirs for less
 STARTS_WITHIN = 60.0
 LAST_PORT = 65_535
+HEAD_WITHIN = 60.0  # seconds in which a connection's first request, and each once begun, has a head
 LONGEST_HEAD = 128 * 1024  # bytes of a request before its body, whose parts all are kept
 BACKLOG = 2048  # connections that wait to be accepted, where the system allows so many
 
@@ -75,10 +77,20 @@ def log_accesses() -> None:
 
 
 class _Protocol(HttpToolsProtocol):
-    """Bounds what comes of a request besides its body: URL, headers and trailers. uvicorn keeps all
-    of it, before the application is asked whether there is a key."""
+    """Bounds what comes of a request besides its body (URL, headers and trailers) and for how long
+    a head is waited for. uvicorn keeps all of it, and waits for ever, before the application is
+    asked whether there is a key."""
 
     _unended = 0  # bytes since a head was complete, or a part of a body came
+    _waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait_no_more()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._unended += len(data)
@@ -86,13 +98,27 @@ class _Protocol(HttpToolsProtocol):
         if self._unended > LONGEST_HEAD and not self.transport.is_closing():
             self.send_400_response("The request's head is too large.")
 
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._wait()
+
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         self._unended = 0
+        self._wait_no_more()
 
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
         self._unended = 0
+
+    def _wait(self) -> None:
+        if self._waiting is None:
+            self._waiting = self.loop.call_later(HEAD_WITHIN, self.transport.close)
+
+    def _wait_no_more(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
 
 
 class _Server(uvicorn.Server):

@@ -89,6 +89,10 @@ def plain(value, is_vector=False):
 @example({"points": [{"id": 1, "vector": [[1], [2]], "payload": {"a": [1, [2]]}}]})
 @example({"points": [{"id": 1, "vector": [1, True]}]})
 @example({"points": [{"id": 1, "vector": {"a": [1, 2], "b": [[1, 2]]}}]})
+@example({"points": [{"id": 1, "vector": [True, 2]}]})
+@example({"points": [{"id": 1, "vector": {"a": [True, False]}}]})
+@example({"points": [{"id": 1, "vector": {}}, {"id": 2, "vector": [1, [2]]}]})
+@example({"points": [{"id": 1, "vector": {}}, {"id": 2, "vector": {"a": [1], "b": [2]}}]})
 def test_both_parsers_read_the_same(body):
     simdjson = pytest.importorskip("simdjson")
     sent = json.dumps(body).encode()

@@ -256,6 +256,17 @@ def test_what_was_accepted_and_fails_leaves_nothing_and_is_in_the_log(ask, uploa
 # What is refused
 
 
+@pytest.mark.parametrize("name", [".", ".."])
+def test_no_collection_is_recovered_by_a_name_that_cannot_be_deleted(ask, directory, uploads, name):
+    snapshot, file = taken(ask)
+    for query in ("", "?wait=false"):
+        at = f"/collections/{name}/snapshots"
+        assert upload(ask, file, query, path=f"{at}/upload").status == 400
+        location = {"location": str(directory / "snapshots" / "collection-k" / snapshot)}
+        assert ask("PUT", f"{at}/recover{query}", location).status == 400
+    assert ask("GET", "/collections").json["result"] == {"collections": [{"name": "k"}]}
+
+
 def test_a_checksum_decides(ask, uploads):
     name, file = taken(ask)
     right = hashlib.sha256(file).hexdigest()

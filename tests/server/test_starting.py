@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.server import running
+from retrieval_store.server import running, starting
 from tests.command.terminals import run
 from tests.helpers import PATIENCE
 from tests.server.serving import served
@@ -117,3 +117,31 @@ def test_heads_and_bodies_that_are_long_but_not_too_long_are_read():
                 "/collections/c/points/count", content=body(), headers={"x": "a" * 60_000}
             )
             assert answer.json()["result"] == {"count": 0}
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET / HT", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET"],
+    ids=["nothing", "a part", "a part of the second"],
+)  # fmt: skip
+def test_a_head_that_does_not_come_is_given_up(monkeypatch, sent):
+    monkeypatch.setattr(starting, "HEAD_WITHIN", 0.3)
+    with running(":memory:") as url:
+        place = urlsplit(url)
+        with socket.create_connection((place.hostname, place.port), timeout=PATIENCE) as connection:
+            connection.sendall(sent)
+            answered = b"".join(iter(lambda: connection.recv(65_536), b""))  # until it is closed
+            assert answered.count(b"HTTP/1.1 200") == sent.count(b"healthz")
+
+
+def test_an_answer_may_take_longer_than_a_head(monkeypatch):
+    monkeypatch.setattr(starting, "HEAD_WITHIN", 0.3)
+    with running(":memory:") as url, httpx.Client(base_url=url, timeout=PATIENCE) as client:
+
+        def body():
+            yield b'{"vectors": {"size": 2,'
+            time.sleep(1)
+            yield b' "distance": "Dot"}}'
+
+        assert client.put("/collections/c", content=body()).status_code == 200
+        time.sleep(1)  # an idle connection stays open
+        assert client.get("/collections").status_code == 200

@@ -23,7 +23,7 @@ from retrieval_store.server.answers import Accepted, Answer, FileAnswer
 from retrieval_store.server.gate import NO_ACCESS, Gate
 from retrieval_store.server.inference import MARK, Inference
 from retrieval_store.server.parameters import parameters
-from retrieval_store.server.pool import GoneError, Pool
+from retrieval_store.server.pool import BusyError, GoneError, Pool
 from retrieval_store.server.receiving import (
     BodyBudget,
     ClientGoneError,
@@ -42,6 +42,7 @@ from retrieval_store.server.settings import Settings, checked_keys, checked_name
 
 Job: TypeAlias = Callable[[], object]
 _log, _access = log_of("server"), log_of("access")
+MOST_LEFT = 16  # jobs that go on after their answers
 
 
 def app(
@@ -95,6 +96,7 @@ class Application:
         # Whether the store can be read is told while all threads are busy.
         self._aside = Pool(1, self._limits.queue)
         self._jobs = ThreadPoolExecutor(1, "server-jobs")  # what goes on after its answer
+        self._left = 0  # of these
         self._bodies = BodyBudget(self._limits.bodies)
         self._closed = False
 
@@ -225,8 +227,20 @@ class Application:
         seconds = min(asked.timeout or longest, longest)
         answer, job = await pool.run(work, request.gone, seconds)
         if job is not None:
-            self._jobs.submit(_done_later, job)
+            self._do_later(job)
         return answer  # type: ignore[no-any-return]
+
+    def _do_later(self, job: Job) -> None:
+        """Do what was accepted; BusyError where too much of that is left already."""
+        if self._left >= MOST_LEFT:
+            raise BusyError
+
+        def ended(_: Any) -> None:
+            self._left -= 1
+
+        self._left += 1
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(self._jobs, _done_later, job).add_done_callback(ended)
 
     def _check_may(self, request: Request, route: Route) -> None:
         """Refuse what a reader may not do."""

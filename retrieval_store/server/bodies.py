@@ -38,6 +38,7 @@ from qdrant_client.http.models import models
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import INT_MAX, shown
+from retrieval_store.qdrant.points.ids import uuid_of
 from retrieval_store.qdrant.refusals import Refused, wrong
 
 CLOSED = {
@@ -57,12 +58,8 @@ def as_id(given: Any) -> Any:
         return given
     if type(given) is not str:
         raise ValueError(f"{shown(given)} is not a valid point ID: an unsigned integer or a UUID")
-    try:
-        uuid.UUID(given)
-    except ValueError:
-        raise ValueError(
-            f"{given} is not a valid point ID: an unsigned integer or a UUID"
-        ) from None
+    if uuid_of(given) is None:
+        raise ValueError(f"{given} is not a valid point ID: an unsigned integer or a UUID")
     return given
 
 

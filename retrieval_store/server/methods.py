@@ -5,7 +5,6 @@ Each takes the request that was read and returns a result, which `answers` write
 the method raises.
 """
 
-import uuid
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -14,6 +13,7 @@ from qdrant_client import models
 
 from retrieval_store.interface.points import PointId
 from retrieval_store.qdrant.instances import made
+from retrieval_store.qdrant.points.ids import uuid_of
 from retrieval_store.qdrant.refusals import Refused, missing, wrong
 from retrieval_store.server.older import as_grouped_query, as_query
 from retrieval_store.server.parameters import is_unsigned, refuse_dots
@@ -186,15 +186,15 @@ def _id_in_path(asked: Asked) -> PointId:
     given = asked.names["id"]
     if is_unsigned(given):
         return int(given)
+    known = uuid_of(given)
+    if known is not None:
+        return known
+    asked.strings.append(given)
     try:
-        return str(uuid.UUID(given))
-    except ValueError:
-        asked.strings.append(given)
-        try:
-            refuse_unknown(asked)
-        except Refused:
-            raise wrong(f"Wrong input: Can not recognize {given!r} as point id") from None
-        return given
+        refuse_unknown(asked)
+    except Refused:
+        raise wrong(f"Wrong input: Can not recognize {given!r} as point id") from None
+    return given
 
 
 def query_points(asked: Asked) -> Any:

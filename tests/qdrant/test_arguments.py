@@ -30,7 +30,7 @@ WRONG = {
         lambda c: c.create_collection("new", PLANE, shard_number="two"),
     ),
     "a word that no filter has": ("count_filter", lambda c: c.count("c", {"musst": []})),
-    "a huge limit": ("limit", lambda c: c.scroll("c", limit=2**63)),
+    "a huge limit": ("limit", lambda c: c.scroll("c", limit=2**64)),
     "a negative offset": ("offset", lambda c: c.query_points("c", [1.0, 2.0], offset=-3)),
     "a word for a score": (
         "score_threshold",
@@ -267,3 +267,32 @@ def test_a_list_of_numbers_is_read_as_any_other_sequence_of_them(numbers):
             return type(error), getattr(error, "status_code", None)
 
     assert read(numbers) == read(tuple(numbers))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "1234567_8123456781234567812345678",
+        "+2345678-1234-5678-1234-567812345678",
+        "{12345678-1234-5678-1234-567812345678",
+        "uuid:12345678-1234-5678-1234-567812345678",
+        "12345678-12345678-1234-5678-12345678",
+    ],
+)
+def test_what_python_takes_for_a_uuid_and_a_server_does_not_is_refused(given):
+    with QdrantClient(":memory:") as client:
+        client.create_collection("c", {})
+        with pytest.raises(ValueError, match="UUID"):
+            client.upsert("c", [models.PointStruct(id=given, vector={})])
+        assert client.count("c").count == 0
+
+
+@pytest.mark.parametrize("form", ["{}", "urn:uuid:{}", "{{{}}}"])
+def test_a_uuid_is_read_in_each_of_its_forms(form):
+    known = "0123abcd-1234-5678-1234-567812345678"
+    with QdrantClient(":memory:") as client:
+        client.create_collection("c", {})
+        client.upsert("c", [models.PointStruct(id=form.format(known.upper()), vector={})])
+        client.upsert("c", [models.PointStruct(id=known.replace("-", ""), vector={})])
+        assert [one.id for one in client.retrieve("c", [form.format(known)])] == [known]
+        assert client.count("c").count == 1

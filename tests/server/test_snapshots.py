@@ -8,12 +8,14 @@ import json
 import os
 import re
 import resource
+import threading
 from urllib.parse import quote
 
 import pytest
 
-from retrieval_store.qdrant import QdrantClient, models
+from retrieval_store.qdrant import QdrantClient, models, snapshots
 from retrieval_store.server import app
+from retrieval_store.server.application import MOST_LEFT
 from retrieval_store.server.pool import BusyError, GoneError, WaitedTooLongError
 from tests.helpers import PATIENCE
 from tests.server.asked import Answered, Asking
@@ -481,3 +483,19 @@ def test_no_name_of_a_collection_passes_for_a_line_of_metrics_or_a_header(ask):
         assert line.startswith(("# HELP ", "# TYPE ")) or sample.fullmatch(line), line
     shown = re.findall(rf"collection_points\{{id=({value})\}} (\d)", "\n".join(lines))
     assert {json.loads(one, strict=False) for one, _ in shown} == {*names, "k"}
+
+
+def test_what_is_left_to_do_is_bounded(ask, monkeypatch):
+    go_on, taken = threading.Event(), snapshots.create
+
+    def slow(*args):
+        assert go_on.wait(PATIENCE)
+        return taken(*args)
+
+    monkeypatch.setattr(snapshots, "create", slow)
+    answers = [ask("POST", f"{K}/snapshots?wait=false").status for _ in range(MOST_LEFT + 2)]
+    assert answers == [202] * MOST_LEFT + [429] * 2
+    go_on.set()
+    while len(ask("GET", f"{K}/snapshots").json["result"]) < MOST_LEFT:
+        ask.loop.run_until_complete(asyncio.sleep(0.05))
+    assert ask("POST", f"{K}/snapshots?wait=false").status == 202

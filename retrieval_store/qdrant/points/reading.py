@@ -6,7 +6,7 @@ from typing import Any
 
 from qdrant_client import models
 
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.json_values import INT_MAX, shown
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.interface.points import Fields, Points
@@ -102,8 +102,8 @@ def scroll(
 ) -> tuple[list[models.Record], Any]:
     """A page of points in the order of ids, and the id with which the next begins; or in the order
     of a key, without a next."""
-    if not isinstance(limit, int) or limit < 1:
-        raise malformed(f"limit is {shown(limit)}, expected 1 or more")
+    if not isinstance(limit, int) or not 1 <= limit <= INT_MAX:
+        raise malformed(f"limit is {shown(limit)}, expected 1 to 2^64-1")
     check_limit(opened, limit)
     check_filter(opened, given)
     selection = Selection(opened, with_payload, with_vectors)

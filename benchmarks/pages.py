@@ -242,7 +242,7 @@ def server_rates() -> str:
     found = run_of("server")["results"]
     rows = [
         [
-            f"{connections} connections, {workers}",
+            f"{connections} at once, {workers}",
             *(f"{one[key][connections]:,}" for one in found.values()),
         ]
         for workers, key in (

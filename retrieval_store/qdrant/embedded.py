@@ -48,12 +48,12 @@ def _every_method(cls: type) -> type:
 @_every_method
 class Embedded(QdrantBase):
     """The methods of a store in this process. session: the share in it; lock: a file that is held
-    open with it."""
+    open with it; collections: what its methods open."""
 
     def __init__(self, session: Session, lock: IO[str] | None) -> None:
         super().__init__()
         self._session, self._lock = session, lock
-        self._collections = Collections(lambda: embedded_store(session))
+        self.collections = Collections(lambda: embedded_store(session))
 
     @property
     def closed(self) -> bool:
@@ -66,7 +66,7 @@ class Embedded(QdrantBase):
             self._lock.close()
 
     def _opened(self, collection_name: str, timeout: int | None = None) -> Opened:
-        opened = self._collections.opened(collection_name)
+        opened = self.collections.opened(collection_name)
         check_timeout(opened, timeout)
         return opened
 
@@ -103,7 +103,7 @@ class Embedded(QdrantBase):
         **settings: Any,
     ) -> bool:
         plan = managing.planned(vectors_config, sparse_vectors_config, metadata, settings)
-        return managing.create(self._collections, collection_name, plan)
+        return managing.create(self.collections, collection_name, plan)
 
     def recreate_collection(
         self,
@@ -115,8 +115,8 @@ class Embedded(QdrantBase):
         **settings: Any,
     ) -> bool:
         plan = managing.planned(vectors_config, sparse_vectors_config, metadata, settings)
-        managing.delete(self._collections, collection_name)
-        return managing.create(self._collections, collection_name, plan)
+        managing.delete(self.collections, collection_name)
+        return managing.create(self.collections, collection_name, plan)
 
     def update_collection(
         self,
@@ -129,20 +129,20 @@ class Embedded(QdrantBase):
     ) -> bool:
         opened = self._opened(collection_name)
         return managing.update(
-            self._collections, opened, vectors_config, sparse_vectors_config, metadata, settings
+            self.collections, opened, vectors_config, sparse_vectors_config, metadata, settings
         )
 
     def delete_collection(self, collection_name: str, **kwargs: Any) -> bool:
-        return managing.delete(self._collections, collection_name)
+        return managing.delete(self.collections, collection_name)
 
     def collection_exists(self, collection_name: str, **kwargs: Any) -> bool:
-        return managing.exists(self._collections, collection_name)
+        return managing.exists(self.collections, collection_name)
 
     def get_collection(self, collection_name: str, **kwargs: Any) -> models.CollectionInfo:
         return collection_info(self._opened(collection_name))
 
     def get_collections(self, **kwargs: Any) -> models.CollectionsResponse:
-        names = [record.name for record in self._collections.store.page(None, 0)]
+        names = [record.name for record in self.collections.store.page(None, 0)]
         return models.CollectionsResponse(
             collections=[models.CollectionDescription(name=name) for name in names]
         )
@@ -150,31 +150,31 @@ class Embedded(QdrantBase):
     def update_collection_aliases(
         self, change_aliases_operations: Sequence[Any], **kwargs: Any
     ) -> bool:
-        managing.change_aliases(self._collections.store, change_aliases_operations)
+        managing.change_aliases(self.collections.store, change_aliases_operations)
         return True
 
     def get_collection_aliases(
         self, collection_name: str, **kwargs: Any
     ) -> models.CollectionsAliasesResponse:
         name = self._opened(collection_name).record.name
-        aliases = self._collections.store.aliases()
+        aliases = self.collections.store.aliases()
         return managing.described({alias: to for alias, to in aliases.items() if to == name})
 
     def get_aliases(self, **kwargs: Any) -> models.CollectionsAliasesResponse:
-        return managing.described(self._collections.store.aliases())
+        return managing.described(self.collections.store.aliases())
 
     def create_vector_name(
         self, collection_name: str, vector_name: str, vector_name_config: Any, **kwargs: Any
     ) -> models.UpdateResult:
         opened = self._opened(collection_name)
-        managing.add_vector(self._collections, opened, vector_name, vector_name_config)
+        managing.add_vector(self.collections, opened, vector_name, vector_name_config)
         return _completed(opened)
 
     def delete_vector_name(
         self, collection_name: str, vector_name: str, **kwargs: Any
     ) -> models.UpdateResult:
         opened = self._opened(collection_name)
-        managing.drop_vector(self._collections, opened, vector_name)
+        managing.drop_vector(self.collections, opened, vector_name)
         return _completed(opened)
 
     def create_payload_index(
@@ -187,14 +187,14 @@ class Embedded(QdrantBase):
     ) -> models.UpdateResult:
         opened = self._opened(collection_name)
         schema = field_type if field_schema is None else field_schema
-        managing.add_index(self._collections, opened, field_name, schema)
+        managing.add_index(self.collections, opened, field_name, schema)
         return _completed(opened)
 
     def delete_payload_index(
         self, collection_name: str, field_name: str, **kwargs: Any
     ) -> models.UpdateResult:
         opened = self._opened(collection_name)
-        managing.drop_index(self._collections, opened, field_name)
+        managing.drop_index(self.collections, opened, field_name)
         return _completed(opened)
 
     # Writing points
@@ -427,7 +427,7 @@ class Embedded(QdrantBase):
         )
         opened = self._reading(collection_name, timeout, kwargs, cost_of_query, request)
         selection = reading.Selection(opened, with_payload, with_vectors)
-        return answers.query(self._collections, opened, request, selection)
+        return answers.query(self.collections, opened, request, selection)
 
     def query_batch_points(
         self,
@@ -439,7 +439,7 @@ class Embedded(QdrantBase):
         for request in requests:
             check_shard_key(request.shard_key)
         opened = self._reading(collection_name, timeout, kwargs, cost_of_queries, requests)
-        return answers.query_batch(self._collections, opened, requests)
+        return answers.query_batch(self.collections, opened, requests)
 
     def query_points_groups(
         self,
@@ -474,7 +474,7 @@ class Embedded(QdrantBase):
         opened = self._reading(collection_name, timeout, kwargs, cost_of_query, request)
         selection = reading.Selection(opened, with_payload, with_vectors)
         return answers.query_groups(
-            self._collections,
+            self.collections,
             opened,
             request,
             group_by,
@@ -515,29 +515,29 @@ class Embedded(QdrantBase):
     def list_snapshots(
         self, collection_name: str, **kwargs: Any
     ) -> list[models.SnapshotDescription]:
-        return snapshots.listed(self._collections.store, self._opened(collection_name))
+        return snapshots.listed(self.collections.store, self._opened(collection_name))
 
     def create_snapshot(self, collection_name: str, **kwargs: Any) -> models.SnapshotDescription:
-        return snapshots.create(self._collections.store, self._opened(collection_name))
+        return snapshots.create(self.collections.store, self._opened(collection_name))
 
     def delete_snapshot(self, collection_name: str, snapshot_name: str, **kwargs: Any) -> bool:
         opened = self._opened(collection_name)
-        return snapshots.delete(self._collections.store, opened, snapshot_name)
+        return snapshots.delete(self.collections.store, opened, snapshot_name)
 
     def recover_snapshot(
         self, collection_name: str, location: str, checksum: str | None = None, **kwargs: Any
     ) -> bool:
-        name = self._collections.name_of(collection_name)
-        return snapshots.recover(self._collections.store, name, location, checksum)
+        name = self.collections.name_of(collection_name)
+        return snapshots.recover(self.collections.store, name, location, checksum)
 
     def list_full_snapshots(self, **kwargs: Any) -> list[models.SnapshotDescription]:
-        return snapshots.listed(self._collections.store, None)
+        return snapshots.listed(self.collections.store, None)
 
     def create_full_snapshot(self, **kwargs: Any) -> models.SnapshotDescription:
-        return snapshots.create(self._collections.store, None)
+        return snapshots.create(self.collections.store, None)
 
     def delete_full_snapshot(self, snapshot_name: str, **kwargs: Any) -> bool:
-        return snapshots.delete(self._collections.store, None, snapshot_name)
+        return snapshots.delete(self.collections.store, None, snapshot_name)
 
     def list_shard_snapshots(
         self, collection_name: str, shard_id: int, **kwargs: Any
@@ -571,7 +571,7 @@ class Embedded(QdrantBase):
     # One node, out of cluster mode
 
     def info(self) -> models.VersionInfo:
-        self._collections.store  # noqa: B018  raises when closed
+        self.collections.store  # noqa: B018  raises when closed
         return models.VersionInfo(title=TITLE, version=version(OURS))
 
     def cluster_status(self) -> models.ClusterStatus:

@@ -54,13 +54,14 @@ class Inference:
         """Vectors by one model, of things of one kind."""
         first = given[0]
         name, options = first.model, _options(first)
-        if not is_bm25(name):
+        sparse = is_bm25(name)
+        if not sparse:
             self._check(name, options)
         inputs = self._inputs(given)
         try:
             vectors: Sequence[Any] = (
                 bm25_vectors(inputs, options, is_query)
-                if is_bm25(name)
+                if sparse
                 else vectors_by(name, inputs, {}, is_query)
             )
         except Refused:

@@ -138,8 +138,7 @@ def change_several(asked: Asked) -> Any:
 
 
 def _changed(asked: Asked, operations: list[Any]) -> list[models.UpdateResult]:
-    asked.embed(is_query=False)
-    refuse_unknown(asked)
+    _prepare(asked, is_query=False)
     return asked.embedded.batch_update_points(asked.collection, operations, timeout=asked.timeout)
 
 
@@ -150,8 +149,7 @@ def reading(method: str, **renamed: str) -> Callable[[Asked], Any]:
     """A route whose body has the arguments of a method."""
 
     def read(asked: Asked) -> Any:
-        asked.embed(is_query=True)
-        refuse_unknown(asked)
+        _prepare(asked, is_query=True)
         return _read(asked, method, asked.body, renamed)
 
     return read
@@ -191,7 +189,7 @@ def _id_in_path(asked: Asked) -> PointId:
         return known
     asked.strings.append(given)
     try:
-        refuse_unknown(asked)
+        _refuse_unknown(asked)
     except Refused:
         raise wrong(f"Wrong input: Can not recognize {given!r} as point id") from None
     return given
@@ -199,15 +197,14 @@ def _id_in_path(asked: Asked) -> PointId:
 
 def query_points(asked: Asked) -> Any:
     """The points that a query asks for."""
-    return _query(asked, asked.body)
+    return _query(asked, asked.body, "query_points")
 
 
-def _query(asked: Asked, body: Any) -> Any:
-    asked.embed(is_query=True)
-    refuse_unknown(asked)
+def _query(asked: Asked, body: Any, method: str) -> Any:
+    _prepare(asked, is_query=True)
     if body.with_payload is None:
         body.with_payload = False
-    return _read(asked, "query_points", body, _QUERY)
+    return _read(asked, method, body, _QUERY)
 
 
 def query_batch(asked: Asked) -> Any:
@@ -216,27 +213,18 @@ def query_batch(asked: Asked) -> Any:
 
 
 def _queries(asked: Asked, requests: list[Any]) -> Any:
-    asked.embed(is_query=True)
-    refuse_unknown(asked)
+    _prepare(asked, is_query=True)
     return asked.embedded.query_batch_points(asked.collection, requests, timeout=asked.timeout)
 
 
 def query_groups(asked: Asked) -> Any:
     """The points that a query asks for, in groups."""
-    return _grouped(asked, asked.body)
-
-
-def _grouped(asked: Asked, body: Any) -> Any:
-    asked.embed(is_query=True)
-    refuse_unknown(asked)
-    if body.with_payload is None:
-        body.with_payload = False
-    return _read(asked, "query_points_groups", body, _QUERY)
+    return _query(asked, asked.body, "query_points_groups")
 
 
 def search(asked: Asked) -> Any:
     """One of the older requests."""
-    return _query(asked, as_query(asked.body)).points
+    return _query(asked, as_query(asked.body), "query_points").points
 
 
 def search_batch(asked: Asked) -> Any:
@@ -247,10 +235,16 @@ def search_batch(asked: Asked) -> Any:
 
 def search_groups(asked: Asked) -> Any:
     """One of them in groups."""
-    return _grouped(asked, as_grouped_query(asked.body))
+    return _query(asked, as_grouped_query(asked.body), "query_points_groups")
 
 
-def refuse_unknown(asked: Asked) -> None:
+def _prepare(asked: Asked, is_query: bool) -> None:
+    """Make vectors of what is to be embedded, and refuse ids that can't be any."""
+    asked.embed(is_query)
+    _refuse_unknown(asked)
+
+
+def _refuse_unknown(asked: Asked) -> None:
     """Refuse ids that are neither numbers nor UUIDs, but for those of points that Collection has
     written."""
     if asked.strings:

@@ -10,8 +10,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import version as version_of
 from typing import Any
+
+import orjson
 
 from retrieval_store.qdrant.embedded import OURS, TITLE
 from retrieval_store.qdrant.refusals import Refused, wrong
@@ -28,10 +31,12 @@ NOT_EXCEEDED = {"resident_memory": None, "disk_usage": None}  # which isn't look
 
 def version(asked: Asked) -> Answer:
     """The version of the API that is spoken, and ours."""
-    import orjson
+    return Answer(200, _version())
 
-    said = {"title": TITLE, "version": SPOKEN, OURS: version_of(OURS)}
-    return Answer(200, orjson.dumps(said))
+
+@cache
+def _version() -> bytes:
+    return orjson.dumps({"title": TITLE, "version": SPOKEN, OURS: version_of(OURS)})
 
 
 def health(asked: Asked) -> Answer:

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from urllib.parse import parse_qsl
 
+from retrieval_store.base.json_values import INT_MAX
 from retrieval_store.qdrant.refusals import Refused, wrong
 
-MOST = 2**64 - 1
-DIGITS = len(str(MOST))  # Python makes no int of thousands of them
+DIGITS = len(str(INT_MAX))  # Python makes no int of thousands of them
 ORDERINGS, CONSISTENCIES = ("weak", "medium", "strong"), ("majority", "quorum", "all")
 
 
@@ -38,7 +38,7 @@ def _boolean(name: str, value: str) -> None:
 
 def is_unsigned(value: str) -> bool:
     """Whether a text is an unsigned integer of 64 bits."""
-    return len(value) <= DIGITS and value.isascii() and value.isdigit() and int(value) <= MOST
+    return len(value) <= DIGITS and value.isascii() and value.isdigit() and int(value) <= INT_MAX
 
 
 def _number(name: str, value: str) -> None:

@@ -67,10 +67,10 @@ class Request:
 
 def _headers(scope: Scope) -> dict[bytes, bytes]:
     """Headers by name; of those that stand there twice the first."""
-    found: dict[bytes, bytes] = {}
+    headers: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
-        found.setdefault(name, value)
-    return found
+        headers.setdefault(name, value)
+    return headers
 
 
 def _parts(scope: Scope) -> list[str] | None:

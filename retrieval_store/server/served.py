@@ -6,7 +6,7 @@ from typing import Any
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.interface.stores import EmbeddedStore
 from retrieval_store.places import Session, embedded_store
-from retrieval_store.qdrant.collections.opened import Collections, Opened
+from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.embedded import Embedded
 from retrieval_store.server.counts import Monitor
 from retrieval_store.server.inference import Inference
@@ -19,7 +19,6 @@ class Served:
     def __init__(self, session: Session, close: Callable[[], object], inference: Inference) -> None:
         self._session, self._close = session, close
         self.embedded = Embedded(session, None)
-        self._collections = Collections(lambda: self.store)
         self.inference = inference
         self.monitor = Monitor()
 
@@ -40,11 +39,11 @@ class Served:
 
     def opened(self, name: str) -> Opened:
         """A collection by its name or an alias; Refused where there is none."""
-        return self._collections.opened(name)
+        return self.embedded.collections.opened(name)
 
     def name_of(self, name: str) -> str:
         """The name of the collection that an alias leads to; another is its own."""
-        return self._collections.name_of(name)
+        return self.embedded.collections.name_of(name)
 
     def close(self) -> None:
         """Give the store back."""

@@ -4,13 +4,13 @@ All of them lie in the store's directory for them. What is to be recovered must 
 be sent here: no path elsewhere is read, and nothing is fetched.
 """
 
-import os
-import tempfile
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
+from uuid import uuid4
 
 from retrieval_store.errors import DamagedError, FormatError, InvalidArgumentError
 from retrieval_store.qdrant import snapshots
@@ -33,6 +33,11 @@ def _opened(asked: Asked) -> Any:
     return asked.served.opened(asked.collection)
 
 
+def _now_or_later(asked: Asked, job: Callable[[], Any]) -> Any:
+    """What a job gives; or that it will be done, where the caller doesn't wait."""
+    return Accepted(job) if asked.query.get("wait") == "false" else job()
+
+
 def listed(asked: Asked) -> Any:
     """Those that there are."""
     return snapshots.listed(asked.served.store, _opened(asked))
@@ -42,18 +47,14 @@ def create(asked: Asked) -> Any:
     """One is taken now; or later, where the caller doesn't wait."""
     opened = _opened(asked)
     snapshots.folder_of(asked.served.store, opened)
-    if asked.query.get("wait") == "false":
-        return Accepted(lambda: snapshots.create(asked.served.store, opened))
-    return snapshots.create(asked.served.store, opened)
+    return _now_or_later(asked, lambda: snapshots.create(asked.served.store, opened))
 
 
 def delete(asked: Asked) -> Any:
     """One less."""
     opened, name = _opened(asked), asked.names["snapshot_name"]
     snapshots.path_of(asked.served.store, opened, name)
-    if asked.query.get("wait") == "false":
-        return Accepted(lambda: snapshots.delete(asked.served.store, opened, name))
-    return snapshots.delete(asked.served.store, opened, name)
+    return _now_or_later(asked, lambda: snapshots.delete(asked.served.store, opened, name))
 
 
 def file_of(asked: Asked) -> FileAnswer:
@@ -75,10 +76,7 @@ def upload_path(asked: Asked) -> Path:
     """Where a file may be written that goes again."""
     folder = snapshots.root_of(asked.served.store) / UPLOADS
     folder.mkdir(parents=True, exist_ok=True)
-    file, path = tempfile.mkstemp(".part", dir=folder)
-    os.close(file)
-    os.unlink(path)  # the name alone is wanted: who writes makes it anew, and replaces nothing
-    return Path(path)
+    return folder / f"{uuid4().hex}.part"
 
 
 def recover(asked: Asked) -> Any:
@@ -104,7 +102,7 @@ def _recovered(asked: Asked, path: Path, checksum: str | None, done: Any) -> Any
         finally:
             done()
 
-    return Accepted(job) if asked.query.get("wait") == "false" else job()
+    return _now_or_later(asked, job)
 
 
 def _in_place(asked: Asked, path: Path, checksum: str | None) -> bool:

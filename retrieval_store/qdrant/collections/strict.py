@@ -19,7 +19,7 @@ from retrieval_store.qdrant.collections.configuration import hnsw_of
 from retrieval_store.qdrant.collections.indexed import Use, conditions_of, serves, unserved
 from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.filters.paths import parse_path
-from retrieval_store.qdrant.refusals import Refused, malformed
+from retrieval_store.qdrant.refusals import Refused
 
 FORBIDDEN = 400
 MEASURED_EACH = 32
@@ -43,8 +43,6 @@ def check_search(opened: Opened, params: models.SearchParams | None) -> None:
     strict = opened.configuration.strict
     if params is None:
         return
-    if params.hnsw_ef is not None and params.hnsw_ef < 1:
-        raise malformed(f"hnsw_ef is {params.hnsw_ef}, expected 1 or more")
     if params.exact and strict.search_allow_exact is False:
         _refuse("exact", True, False, "search_allow_exact")
     oversampling = params.quantization.oversampling if params.quantization else None

@@ -128,6 +128,8 @@ class _Parser:
     def _step(self, given: Any) -> tuple[Step, list[PointId]]:
         """One step without those before it, and the points that it names."""
         check_filter(self._opened, given.filter)
+        if given.params is not None and given.params.hnsw_ef is not None:
+            _number("hnsw_ef", given.params.hnsw_ef, 1)
         check_search(self._opened, given.params)
         limit = _number("limit", LIMIT if given.limit is None else given.limit, 1)
         check_limit(self._opened, limit)

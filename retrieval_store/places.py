@@ -1,12 +1,13 @@
 """The places where collections live, and a client's share in one of them.
 
-There are two: the engine in this process, on disk or in memory, and a Qdrant cluster. Neither knows
-of the other; what they have in common is `interface.stores`, and only here is one of them chosen.
+There are three: the engine in this process, on disk or in memory; a store of our engine that a
+server serves; and a Qdrant cluster. None knows of the others; what they have in common is
+`interface.stores`, and only here is one of them chosen.
 """
 
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -26,22 +27,33 @@ from retrieval_store.errors import (
 from retrieval_store.interface.records import CollectionRecord, Mode, Progress
 
 if TYPE_CHECKING:
-    from retrieval_store.interface.stores import CollectionStore, EmbeddedStore, PointsBackend
+    from retrieval_store.interface.stores import (
+        CollectionStore,
+        EmbeddedStore,
+        EngineStore,
+        PointsBackend,
+    )
 
 _log = log_of("store")
 
 
 class Session:
-    """A client's share in a store; when it is closed, or collected, `release` is called."""
+    """A client's share in a store; when it is closed, or collected, `release` is called. store: a
+    function where it has to be found first."""
 
     def __init__(
         self,
-        store: "CollectionStore",
+        store: "CollectionStore | Callable[[], CollectionStore]",
         release: Callable[[], object],
         place: str,
         read_only: bool = False,
     ) -> None:
-        self._store = store
+        self._store: CollectionStore | None = None
+        self._find: Callable[[], CollectionStore] | None = None
+        if callable(store):
+            self._find = store
+        else:
+            self._store = store
         self.read_only = read_only
         self._finalizer = weakref.finalize(self, release)
         self.place = place
@@ -51,12 +63,16 @@ class Session:
         """The store; raises ClientClosedError after `close`."""
         if not self._finalizer.alive:
             raise ClientClosedError(f"the client of the store {self.place} has been closed")
-        return self._store
+        return self._store or self._found()
+
+    def _found(self) -> "CollectionStore":
+        assert self._find is not None
+        return self._find()
 
     @property
     def on_cluster(self) -> bool:
-        """Whether the store is a cluster; `store.embedded` is what other stores can do besides."""
-        return self._store.embedded is None
+        """Whether the store is a cluster; `store.engine` is what other stores can do besides."""
+        return self.store.engine is None
 
     @property
     def closed(self) -> bool:
@@ -64,9 +80,9 @@ class Session:
         return not self._finalizer.alive
 
     @property
-    def budget(self) -> dict[str, int]:
-        """What the stores of this process may hold in memory, and hold; nothing of a cluster."""
-        return {} if self.on_cluster else BUDGET.told
+    def budget(self) -> Mapping[str, int]:
+        """What the stores of its process may hold in memory, and hold; nothing of a cluster."""
+        return self.store.budget()
 
     def close(self) -> None:
         """Give the store back; a second call does nothing."""
@@ -74,11 +90,20 @@ class Session:
 
 
 def embedded_store(session: Session) -> "EmbeddedStore":
-    """The store of a client, if it is one of this process; InvalidArgumentError for a cluster."""
+    """The store of a client, if it is one of this process; else InvalidArgumentError."""
     store = session.store.embedded
     if store is None:
-        raise InvalidArgumentError(f"the store {session.place} makes snapshots of its own")
+        raise InvalidArgumentError(f"the store {session.place} isn't one of this process")
     return store
+
+
+def snapshot(session: Session, target: Path, collection_id: str | None = None) -> None:
+    """Write a snapshot of a collection, or of the whole store, to a new file; InvalidArgumentError
+    for a cluster."""
+    store = session.store.engine
+    if store is None:
+        raise InvalidArgumentError(f"the store {session.place} makes snapshots of its own")
+    store.snapshot(target, collection_id)
 
 
 def restore(snapshot: Path, path: Path, name: str | None) -> None:
@@ -145,29 +170,88 @@ def _refuse_missing(path: Path, mode: Mode) -> None:
         raise NotFoundError(f"there is no store at {path}; {how} one is made there") from None
 
 
-def remote(
-    url: str | None,
-    qdrant_client: Any,
-    consistency: Any,
-    creates_indexes: bool,
-    options: dict[str, Any],
+def elsewhere(
+    url: Any, consistency: Any, creates_indexes: bool, options: Mapping[str, Any]
 ) -> Session:
-    """A cluster: the one at a URL, or that of a client which stays the caller's to close. The rest
-    is as `Client` takes it."""
+    """The store at a URL: one that a server of ours serves, or a cluster. options: further
+    arguments of whatever client that wants; the rest is as `Client` takes it.
+
+    What is there is looked at once; where nothing answers, again when the store is used.
+    """
+    from retrieval_store.served.opening import address_of
+
+    address = address_of(url, options)
+    if address is None:  # options of a client of a cluster's
+        return cluster_at(url, consistency, creates_indexes, options)
+    from retrieval_store.served.connection import Connection, is_ours_at
+
+    is_ours = is_ours_at(address)
+    if is_ours is None:
+        return _undecided(address, url, consistency, creates_indexes, options)
+    if not is_ours:
+        return cluster_at(url, consistency, creates_indexes, options)
+    if consistency is not None or not creates_indexes:
+        raise InvalidArgumentError("consistency and create_indexes go with a cluster")
+    from retrieval_store.served.store import ServedStore
+
+    connection = Connection(address)
+    return Session(ServedStore(connection), connection.close, connection.place)
+
+
+def _undecided(
+    address: Any, url: Any, consistency: Any, creates_indexes: bool, options: Mapping[str, Any]
+) -> Session:
+    """A URL where nothing answers yet. Until something does, what is asked fails as on a cluster
+    that can't be reached, or, without qdrant-client, as on a server."""
+    from retrieval_store.served.connection import Connection, is_ours_at
+    from retrieval_store.served.store import ServedStore
+
+    try:  # whatever is wrong with the options is told
+        for_now = cluster_at(url, consistency, creates_indexes, options)
+    except MissingDependencyError:
+        connection = Connection(address)
+        for_now = Session(ServedStore(connection), connection.close, connection.place)
+    found: list[Session] = []
+
+    def find() -> "CollectionStore":
+        if not found and is_ours_at(address) is not None:
+            found.append(elsewhere(url, consistency, creates_indexes, options))
+        return (found or [for_now])[0].store
+
+    def release() -> None:
+        for session in (*found, for_now):
+            session.close()
+
+    return Session(find, release, address.place)
+
+
+def cluster_at(
+    url: str, consistency: Any, creates_indexes: bool, options: Mapping[str, Any]
+) -> Session:
+    """The cluster at a URL."""
+    remote = _remote()
+    cluster = remote.Cluster.at(url, dict(options))
+    store = remote.RemoteStore(cluster, remote.Options(consistency, creates_indexes))
+    return Session(store, cluster.close, cluster.place)
+
+
+def cluster_of(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> Session:
+    """The cluster of a client which stays the caller's to close."""
+    remote = _remote()
+    cluster = remote.Cluster(qdrant_client, "behind qdrant_client")
+    store = remote.RemoteStore(cluster, remote.Options(consistency, creates_indexes))
+    return Session(store, _leave_open, cluster.place)
+
+
+def _remote() -> Any:
+    """What clusters are reached by."""
     try:
-        from retrieval_store.remote.calls.cluster import Cluster
-        from retrieval_store.remote.space import Options
-        from retrieval_store.remote.store import RemoteStore
+        from retrieval_store.remote import store
     except ImportError as error:
         raise MissingDependencyError(
             'a cluster needs qdrant-client: pip install "retrieval-store[qdrant]"'
         ) from error
-    how = Options(consistency, creates_indexes)
-    if url is None:
-        cluster = Cluster(qdrant_client, "behind qdrant_client")
-        return Session(RemoteStore(cluster, how), _leave_open, cluster.place)
-    cluster = Cluster.at(url, options)
-    return Session(RemoteStore(cluster, how), cluster.close, cluster.place)
+    return store
 
 
 def _find_index(name: str) -> Any:
@@ -210,7 +294,7 @@ class StoredCollection:
         self._session.store.optimize(self._id, progress)
 
     def snapshot(self, target: Path) -> None:
-        embedded_store(self._session).snapshot(target, self._id)
+        snapshot(self._session, target, self._id)
 
     def fork(self, name: str) -> "StoredCollection":
         return StoredCollection(self._session, self._here("fork").fork(self._id, name).id)
@@ -218,9 +302,9 @@ class StoredCollection:
     def copied(self) -> "AbstractContextManager[PointsBackend]":
         return self._here("iterate").copied(self._id)
 
-    def _here(self, asked: str) -> "EmbeddedStore":
-        """The store that holds it, if it is one of this process."""
-        store = self._session.store.embedded
+    def _here(self, asked: str) -> "EngineStore":
+        """The store that holds it, if it is our engine's."""
+        store = self._session.store.engine
         if store is None:
             place = self._session.place
             raise InvalidArgumentError(f"{asked}() isn't supported on a cluster, as {place}")

@@ -128,12 +128,12 @@ def _bytes_of(session: "Session") -> int:
 )
 def snapshot(store: str, target: Path, collection: str | None) -> None:
     """Write a store, or one collection, into a new file TARGET, while others go on writing."""
-    from retrieval_store.places import embedded_store
+    from retrieval_store import places
 
     with looked_at(store) as session:
         chosen = None if collection is None else record_of(session, collection).id
         options.refuse_taken(target)
-        embedded_store(session).snapshot(target, chosen)
+        places.snapshot(session, target, chosen)
     say(f"{target}, {size(target.stat().st_size)}")
 
 

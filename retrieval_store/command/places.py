@@ -79,7 +79,7 @@ def looked_at(store: str, *, writes: bool = False, rebuild: bool = False) -> Ite
 
     _refuse_missing(store)
     if is_url(store):
-        session = places.remote(store, None, None, False, _key())
+        session = places.elsewhere(store, None, True, _key())
     else:
         mode: Mode = "full" if writes else "read-only"
         session = places.embedded(Path(store).resolve(), mode, rebuild=rebuild, create=False)

@@ -18,7 +18,7 @@ class Aliases:
     """The aliases of both stores; where one is a cluster nothing is known of them, nor done."""
 
     def __init__(self, source: Session, target: Session, journal: Journal, tell: Tell) -> None:
-        here, there = source.store.embedded, target.store.embedded
+        here, there = source.store.engine, target.store.engine
         self._stores = None if here is None or there is None else (here, there)
         self._place = target.place
         self._journal = journal

@@ -21,7 +21,7 @@ from retrieval_store.copying.transfer import Transfer
 from retrieval_store.errors import NotFoundError, RetrievalStoreError, StorageError
 from retrieval_store.interface.records import TEXTS_CUT, CollectionRecord
 from retrieval_store.interface.spaces import NewSpace
-from retrieval_store.interface.stores import EmbeddedPoints, EmbeddedStore, PointsBackend
+from retrieval_store.interface.stores import EmbeddedStore, EnginePoints, PointsBackend
 from retrieval_store.places import Session
 
 SpacesOf: TypeAlias = Callable[[CollectionRecord], Mapping[str, NewSpace]]
@@ -111,7 +111,7 @@ class CollectionCopy:
     @property
     def _spaces(self) -> Mapping[str, NewSpace]:
         """The vector spaces of the source."""
-        points = self._points.embedded
+        points = self._points.engine
         if points is None:
             return self._spaces_of(self.place.record)
         return {one.name: spaces.as_new(one) for one in points.spaces()}
@@ -123,7 +123,7 @@ class CollectionCopy:
         if there is None or _asked_for(there) != _asked_for(wanted):
             return False
         target, rounds = self._target.store.points(there.id), True
-        source_points, target_points = self._points.embedded, target.embedded
+        source_points, target_points = self._points.engine, target.engine
         if source_points is not None and target_points is not None:
             rounds = False
             if spaces.steps(source_points.spaces(), None, target_points.spaces()):
@@ -144,7 +144,7 @@ class CollectionCopy:
             self._copy_rest()
             if self._look_again():  # it has got other settings meanwhile, and vector spaces perhaps
                 self._settle()
-                if self._engines is not None:
+                if None not in (self._source.store.engine, self._target.store.engine):
                     self.catch_up()
         finally:  # broken off, too
             if self.place.known.kept is None:
@@ -173,7 +173,7 @@ class CollectionCopy:
         if self.alike is not None:
             return False
         changed = self._settle()
-        points = self._points.embedded
+        points = self._points.engine
         if points is None:  # a cluster doesn't tell what has changed: all is compared
             self._copy_points()
             return not self.is_level
@@ -186,7 +186,7 @@ class CollectionCopy:
         self.is_level = self.is_level and not changed
         return changed
 
-    def _following(self, points: EmbeddedPoints) -> Follower:
+    def _following(self, points: EnginePoints) -> Follower:
         if self._follower is None:
             self._follower = Follower(points, self._copied, self._journal, self.id)
         return self._follower
@@ -221,7 +221,7 @@ class CollectionCopy:
 
     def _copy_files(self) -> None:
         """Have the target's store make a collection of the source's files, at once."""
-        points, engines, self.is_level = self._points.embedded, self._engines, False
+        points, engines, self.is_level = self._points.engine, self._engines, False
         assert points is not None and engines is not None  # both have directories
         with progress_bar(self.name, points.count(), "point", self._shown) as bar:
             # In this order: all that new vector spaces will hold is written after the position.
@@ -239,7 +239,7 @@ class CollectionCopy:
         resumed = self.place.called is not None
         if not resumed:
             self._make()
-        points = self._points.embedded
+        points = self._points.engine
         position = None if points is None else points.position()
         with self._frozen() as frozen:
             moved = Transfer(
@@ -266,12 +266,12 @@ class CollectionCopy:
 
     def _frozen(self) -> AbstractContextManager[PointsBackend]:
         """The points in one state, where that can be had."""
-        store = self._source.store.embedded
+        store = self._source.store.engine
         return nullcontext(self._points) if store is None else store.copied(self.id)
 
     def _level_spaces(self, points: PointsBackend) -> list[str]:
         """The names of the vector spaces of the source, which the copy has then."""
-        source, target = points.embedded, self._copied.embedded
+        source, target = points.engine, self._copied.engine
         if source is None or target is None:
             return [*self._spaces]
         there = source.spaces()
@@ -294,7 +294,7 @@ class CollectionCopy:
 
     def _compared(self) -> int:
         entry, since = self.place.entry, Since(frozenset(), rests=True)
-        points = self._points.embedded
+        points = self._points.engine
         if points is not None and entry is not None and entry.position is not None:
             changed = points.changed_since(entry.position)
             ids = None if changed.ids is None else frozenset(changed.ids)

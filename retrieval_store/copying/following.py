@@ -10,7 +10,7 @@ from retrieval_store.copying.pages import append, delete_others, write_named
 from retrieval_store.errors import RetrievalStoreError
 from retrieval_store.interface.points import Changed, PointId
 from retrieval_store.interface.spaces import SpaceRecord
-from retrieval_store.interface.stores import EmbeddedPoints, PointsBackend
+from retrieval_store.interface.stores import EnginePoints, PointsBackend
 
 PAUSE = 0.05  # seconds between two looks at a source that rests
 
@@ -24,7 +24,7 @@ class Follower:
     """One collection and its copy. followed: how many points were copied again since; looked:
     whether the vector spaces of both have been compared."""
 
-    source: EmbeddedPoints
+    source: EnginePoints
     target: PointsBackend
     journal: Journal
     collection_id: str
@@ -64,7 +64,7 @@ class Follower:
 
     def _level_spaces(self, there: Sequence[SpaceRecord]) -> bool:
         """Before any points: these may have vectors in new spaces."""
-        target, numbers = self.target.embedded, spaces.numbers(there)
+        target, numbers = self.target.engine, spaces.numbers(there)
         if target is None:  # a cluster has those that it was made with
             return False
         if steps := spaces.steps(there, self._entry.spaces, target.spaces()):
@@ -112,8 +112,8 @@ def begin_writing(journal: Journal, collection_id: str) -> None:
 
 def note_left(journal: Journal, collection_id: str, copied: PointsBackend) -> None:
     """Note what the copy is, so that it is seen whether others write to it."""
-    embedded = copied.embedded
-    left = None if embedded is None else embedded.position()
+    engine = copied.engine
+    left = None if engine is None else engine.position()
     journal.advance(collection_id, left=left, kept=copied.count())
 
 

@@ -8,6 +8,7 @@ import orjson
 
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.interface.points import (
+    WHOLE,
     Fields,
     NonDenseVectors,
     PointBatch,
@@ -15,14 +16,12 @@ from retrieval_store.interface.points import (
     Points,
     Vectors,
     VectorsRead,
-    WriteRules,
 )
-from retrieval_store.interface.stores import Changes, PointsBackend
+from retrieval_store.interface.stores import PointsBackend
 
 PAGE, FIRST = 1_000, 16  # points that are read and written at once, at most and at first
 BYTES = 32_000_000  # that these have, about
 ROUNDED = 1e-5  # of a number, that a server's float32 may be off by
-WHOLE = WriteRules(on_existing="replace", on_missing="insert", merge_payloads=False)
 Spaces: TypeAlias = Sequence[str]
 
 
@@ -83,13 +82,8 @@ def append(target: PointsBackend, points: Points) -> None:
     there = target.get(points.ids, None, None, 0, Fields()).ids
     if not there:
         write(target, points)
-    elif (embedded := target.embedded) is not None:
-
-        def replaced(changes: Changes) -> None:
-            changes.delete(there, None)
-            changes.put(batch_of(points), WHOLE)
-
-        embedded.transact(replaced)
+    elif (engine := target.engine) is not None:
+        engine.append(batch_of(points))
     else:
         target.delete(there, None, None)
         write(target, points)

@@ -121,7 +121,7 @@ class Place:
 
     def _has_moved(self, left: Position | None) -> bool:
         """Whether the copy tells of changes since its log had come so far."""
-        points = self.points.embedded
+        points = self.points.engine
         if points is None or left is None:
             return False
         return points.changed_since(left).ids != []

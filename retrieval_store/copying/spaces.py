@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload
 from retrieval_store.interface.spaces import NewSpace, SpaceRecord
-from retrieval_store.interface.stores import EmbeddedPoints
+from retrieval_store.interface.stores import EnginePoints
 
 
 def numbers(spaces: Sequence[SpaceRecord]) -> dict[str, int]:
@@ -35,7 +35,7 @@ class Steps:
     def __bool__(self) -> bool:
         return bool(self.dropped or self.added or self.changed)
 
-    def take(self, target: EmbeddedPoints) -> None:
+    def take(self, target: EnginePoints) -> None:
         """Do all that; what a process that died has done already isn't asked for again."""
         for name in self.dropped:
             target.drop_space(name)

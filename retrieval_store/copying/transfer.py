@@ -63,7 +63,7 @@ class Transfer:
         Points are copied in the order of insertion. Of the `entry.done` points copied before the
         transfer was interrupted some may have been deleted since, so the first done - deleted
         points are certain to be copied. All numbers are read from one state, that of `source`."""
-        entry, points = self.journal.entries[self.collection_id], self.source.embedded
+        entry, points = self.journal.entries[self.collection_id], self.source.engine
         if points is None or self.position is None:
             return entry, None
         count = points.count()

@@ -56,10 +56,10 @@ from retrieval_store.interface.records import CollectionRecord, FileReport, Mode
 from retrieval_store.interface.spaces import NewSpace, index_name, index_settings
 from retrieval_store.places import (
     StoredCollection,
+    cluster_of,
+    elsewhere,
     embedded,
-    embedded_store,
     in_memory,
-    remote,
     set_memory_budget,
 )
 
@@ -124,7 +124,7 @@ class Client:
         settings: Any = None,
         tenant: str = DEFAULT_TENANT,
         database: str = DEFAULT_DATABASE,
-        **qdrant_options: Any,
+        **options: Any,
     ) -> None:
         if hasattr(path, "persist_directory"):  # settings, which Chroma's Client has first
             if settings is not None:
@@ -138,9 +138,9 @@ class Client:
             allow_reset = allow_reset or known.allow_reset
             path = directory_in(known, path) if url is None and qdrant_client is None else path
         _refuse_no_flags(create=create, trust=trust, rebuild=rebuild, create_indexes=create_indexes)
-        on_cluster = _is_on_cluster(path, url, qdrant_client, qdrant_options)
+        is_elsewhere = _is_elsewhere(path, url, qdrant_client, options)
         _refuse_misplaced(
-            on_cluster,
+            is_elsewhere,
             path,
             durability,
             path_only={"create": not create, "read_only": read_only, "rebuild": rebuild},
@@ -153,11 +153,14 @@ class Client:
         if memory_budget is not None:
             set_memory_budget(whole_bytes(memory_budget, "memory_budget"))
         mode: Mode = "read-only" if read_only else durability
-        if on_cluster:
+        if is_elsewhere:
             from retrieval_store.direct.sharding import checked_consistency
 
             read_from = checked_consistency(consistency)
-            self._session = remote(url, qdrant_client, read_from, create_indexes, qdrant_options)
+            if url is None:
+                self._session = cluster_of(qdrant_client, read_from, create_indexes)
+            else:
+                self._session = elsewhere(url, read_from, create_indexes, options)
         elif path is None:
             self._session = in_memory(mode)
         else:
@@ -325,7 +328,7 @@ class Client:
         """Write all collections into one file, each as it is at one moment, while others go on
         writing. `retrieval_store.restore` makes a store of it again; InvalidArgumentError for a
         path that exists, and on a cluster."""
-        embedded_store(self._session).snapshot(path_of(path, "path"))
+        stores.snapshot(self._session, path_of(path, "path"))
 
     def copy_to(
         self,
@@ -584,8 +587,8 @@ def _refuse_no_flags(**flags: Any) -> None:
             raise InvalidArgumentError(f"{name} is {shown(flag)}, expected True or False")
 
 
-def _is_on_cluster(path: Any, url: Any, qdrant_client: Any, options: Mapping[str, Any]) -> bool:
-    """Whether a client is for a cluster; refuses more than one place."""
+def _is_elsewhere(path: Any, url: Any, qdrant_client: Any, options: Mapping[str, Any]) -> bool:
+    """Whether a client is for a server or a cluster; refuses more than one place."""
     places = {"path": path, "url": url, "qdrant_client": qdrant_client}
     given = [name for name, place in places.items() if place is not None]
     if len(given) > 1:
@@ -596,7 +599,7 @@ def _is_on_cluster(path: Any, url: Any, qdrant_client: Any, options: Mapping[str
 
 
 def _refuse_misplaced(
-    on_cluster: bool,
+    is_elsewhere: bool,
     path: Any,
     durability: Any,
     *,
@@ -607,16 +610,16 @@ def _refuse_misplaced(
     """Refuse what is given, each by its name, where it has no meaning."""
     if durability not in ("full", "relaxed"):
         raise InvalidArgumentError(f"durability is {durability!r}, expected 'full' or 'relaxed'")
-    if on_cluster and durability != "full":
-        raise InvalidArgumentError("durability goes with path; on a cluster it is Qdrant's")
+    if is_elsewhere and durability != "full":
+        raise InvalidArgumentError("durability goes with path; elsewhere it is the server's")
     kinds = (
         (path_only, path is None, "{} goes with path: elsewhere there are no such files"),
-        (here_only, on_cluster, "{} goes with stores in this process"),
-        (cluster_only, not on_cluster, "consistency and create_indexes go with a cluster"),
+        (here_only, is_elsewhere, "{} goes with stores in this process"),
+        (cluster_only, not is_elsewhere, "consistency and create_indexes go with a cluster"),
     )
-    for given, is_elsewhere, message in kinds:
+    for given, is_wrong, message in kinds:
         misplaced = [name for name, is_given in given.items() if is_given]
-        if misplaced and is_elsewhere:
+        if misplaced and is_wrong:
             raise InvalidArgumentError(message.format(" and ".join(misplaced)))
 
 

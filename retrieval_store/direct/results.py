@@ -106,7 +106,7 @@ class Stats(_KnownOfClusters):
     texts_cut: int | None
     spaces: dict[str, dict[str, Any]]
     memory: dict[str, int]
-    budget: dict[str, int]
+    budget: Mapping[str, int]
     disk: dict[str, int]
 
 
@@ -160,7 +160,7 @@ class StoreStats(TypedDict):
     collections: int
     points: int
     memory: dict[str, int]
-    budget: dict[str, int]
+    budget: Mapping[str, int]
     disk: dict[str, int]
     by_collection: dict[str, CollectionGauges]
 
@@ -178,7 +178,7 @@ class DeleteResult(TypedDict):
 
 
 def store_stats(
-    each: Iterable[tuple[str, Gauges]], catalog: int, budget: dict[str, int]
+    each: Iterable[tuple[str, Gauges]], catalog: int, budget: Mapping[str, int]
 ) -> StoreStats:
     """What is watched of collections, added up, with the bytes of the catalog of the store."""
     gauges = dict(each)

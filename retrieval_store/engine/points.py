@@ -39,6 +39,7 @@ from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.nodes import Expression, Scalar
 from retrieval_store.filters.paths import PayloadPath
 from retrieval_store.interface.points import (
+    WHOLE,
     Changed,
     Fields,
     Hits,
@@ -110,6 +111,11 @@ class PointStore:
         """The object itself: its methods beyond `PointsBackend` are available in this process."""
         return self
 
+    @property
+    def engine(self) -> "PointStore":
+        """The object itself."""
+        return self
+
     @classmethod
     def copied_in_memory(cls, source: "PointStore", name: str, hooks: StoreHooks) -> "PointStore":
         """A collection in memory with the present content of another one in memory."""
@@ -140,6 +146,15 @@ class PointStore:
     ) -> int:
         """Delete the first `limit` points with these ids that match; returns how many."""
         return self._changed(lambda transaction: transaction.delete_points(ids, expression, limit))
+
+    def append(self, batch: PointBatch) -> None:
+        """Make these the last points, in this order; those that exist are deleted first."""
+
+        def replaced(changes: "Changes") -> None:
+            changes.delete(batch.ids, None)
+            changes.put(batch, WHOLE)
+
+        self.transact(replaced)
 
     @traced("transact")
     def transact(self, change: "Callable[[Changes], T]") -> T:
@@ -225,9 +240,9 @@ class PointStore:
         """The present position of the change log."""
         return self.access.read(lambda view: position(view.state.head))
 
-    def changed_since(self, since: Position) -> Changed:
+    def changed_since(self, position: Position) -> Changed:
         """The points inserted or changed since this position of the change log."""
-        return self.access.read(lambda view: changed_since(view.connection, since))
+        return self.access.read(lambda view: changed_since(view.connection, position))
 
     @traced("query", lambda found: returned(*(hits.points for hits in found)))
     def ask(self, question: Question) -> list[Hits]:

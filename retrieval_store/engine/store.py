@@ -17,6 +17,7 @@ from retrieval_store.engine.database.pools import FileDatabase, MemoryDatabase
 from retrieval_store.engine.nearest.indexing import FindClass, built_in
 from retrieval_store.engine.opened import OpenCollections
 from retrieval_store.engine.points import PointStore
+from retrieval_store.engine.state.budget import BUDGET
 from retrieval_store.engine.storage.catalog import CATALOG, Catalog, Entries
 from retrieval_store.engine.storage.files import (
     CATALOG_NAME,
@@ -76,6 +77,11 @@ class Store:
     @property
     def embedded(self) -> "Store":
         """Itself, with what only a store in this process can do."""
+        return self
+
+    @property
+    def engine(self) -> "Store":
+        """Itself."""
         return self
 
     def create(
@@ -340,6 +346,10 @@ class Store:
         from retrieval_store.engine.report import on_disk
 
         return on_disk(self.directory, f"{CATALOG_NAME}*")
+
+    def budget(self) -> dict[str, int]:
+        """What the stores of this process may hold in memory, and hold."""
+        return BUDGET.told
 
     def forget_derived(self) -> None:
         """Drop all derived files, and what is in memory of them; they are made again as they are

@@ -89,6 +89,10 @@ class WriteRules:
     where: Expression | None = None
 
 
+# Points are what the batch says, and nothing else.
+WHOLE = WriteRules(on_existing="replace", on_missing="insert", merge_payloads=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """What a point says besides its vectors."""

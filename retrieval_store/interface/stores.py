@@ -46,9 +46,14 @@ class PointsBackend(Protocol):
     NotFoundError once the collection has been deleted."""
 
     @property
+    def engine(self) -> "EnginePoints | None":
+        """The same points with the methods that they have where they are in our engine, in this
+        process or a server's; None on a cluster."""
+
+    @property
     def embedded(self) -> "EmbeddedPoints | None":
-        """The same points with the methods that only a store in this process has; None on a
-        cluster."""
+        """The same points with the methods that only a store in this process has; None
+        elsewhere."""
 
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points as the rules say."""
@@ -152,8 +157,32 @@ class Changes(Protocol):
         `edit`."""
 
 
-class EmbeddedPoints(PointsBackend, Protocol):
-    """Points of a store in this process, which have more methods than those of a cluster."""
+class EnginePoints(PointsBackend, Protocol):
+    """Points in our engine, which have more methods than those of a cluster."""
+
+    def append(self, batch: PointBatch) -> None:
+        """Make these the last points, in this order, which hold what the batch says and nothing
+        else: those that exist are deleted first, in the same transaction."""
+
+    def position(self) -> Position:
+        """The present position of the change log."""
+
+    def changed_since(self, position: Position) -> Changed:
+        """The points inserted or changed since this position of the change log; deleted ones aren't
+        reported."""
+
+    def spaces(self) -> list[SpaceRecord]:
+        """The vector spaces, in the order in which they were added."""
+
+    def add_space(self, name: str, space: NewSpace) -> None:
+        """A new vector space, in which no point has a vector; raises AlreadyExistsError."""
+
+    def drop_space(self, name: str) -> None:
+        """Delete a vector space with all vectors in it; raises NotFoundError."""
+
+
+class EmbeddedPoints(EnginePoints, Protocol):
+    """Points of a store in this process, which have more methods than those of a server."""
 
     @property
     def operation(self) -> int:
@@ -172,22 +201,6 @@ class EmbeddedPoints(PointsBackend, Protocol):
     ) -> Points:
         """The points that match in the order of their ids, from `start` on: integers, ascending,
         and then strings, by their bytes."""
-
-    def position(self) -> Position:
-        """The present position of the change log."""
-
-    def changed_since(self, position: Position) -> Changed:
-        """The points inserted or changed since this position of the change log; deleted ones aren't
-        reported."""
-
-    def spaces(self) -> list[SpaceRecord]:
-        """The vector spaces, in the order in which they were added."""
-
-    def add_space(self, name: str, space: NewSpace) -> None:
-        """A new vector space, in which no point has a vector; raises AlreadyExistsError."""
-
-    def drop_space(self, name: str) -> None:
-        """Delete a vector space with all vectors in it; raises NotFoundError."""
 
     def pairs(
         self, space: str, expression: Expression | None, sample: int, limit: int
@@ -252,9 +265,14 @@ class CollectionStore(Protocol):
     """Collections by name and by id."""
 
     @property
+    def engine(self) -> "EngineStore | None":
+        """The same store with the methods that it has where it is our engine's, in this process or
+        a server's; None for a cluster."""
+
+    @property
     def embedded(self) -> "EmbeddedStore | None":
-        """The same store with the methods that only a store in this process has; None for a
-        cluster."""
+        """The same store with the methods that only a store in this process has; None
+        elsewhere."""
 
     @property
     def directory(self) -> Path | None:
@@ -299,6 +317,10 @@ class CollectionStore(Protocol):
     def own_bytes(self) -> int:
         """The bytes that the store takes on disk, without its collections."""
 
+    def budget(self) -> Mapping[str, int]:
+        """The bytes that stores of the process may hold in memory, and hold; nothing of a
+        cluster."""
+
     def optimize(self, collection_id: str, progress: Progress) -> None:
         """Compact a collection, so that nothing deleted is left in its files."""
 
@@ -307,10 +329,10 @@ class CollectionStore(Protocol):
         collection's words."""
 
 
-class EmbeddedStore(CollectionStore, Protocol):
-    """A store in this process, which has more methods than a cluster."""
+class EngineStore(CollectionStore, Protocol):
+    """A store of our engine, which has more methods than a cluster."""
 
-    def points(self, collection_id: str) -> EmbeddedPoints:
+    def points(self, collection_id: str) -> EnginePoints:
         """The points of a collection; raises NotFoundError."""
 
     def resolved(self, name: str) -> CollectionRecord:
@@ -319,25 +341,13 @@ class EmbeddedStore(CollectionStore, Protocol):
     def fork(self, collection_id: str, name: str) -> CollectionRecord:
         """A copy of a collection under another name; AlreadyExistsError for one that is taken."""
 
-    def copied(self, collection_id: str) -> AbstractContextManager[EmbeddedPoints]:
+    def copied(self, collection_id: str) -> AbstractContextManager[EnginePoints]:
         """The points of a collection as they are now, in a temporary copy, deleted at the end of
         the context."""
-
-    def adopt_collection(
-        self, source: "EmbeddedStore", collection_id: str, record: CollectionRecord
-    ) -> None:
-        """Make, under this record, a collection that holds what one of another store on disk, or of
-        this one, holds at one moment; AlreadyExistsError for a name that is taken."""
 
     def snapshot(self, target: Path, collection_id: str | None = None) -> None:
         """Write a snapshot of a collection, or of the whole store if None, to a file that doesn't
         exist yet."""
-
-    def restore(
-        self, snapshot: Path, name: str | None = None, replace: bool = False
-    ) -> CollectionRecord:
-        """Add the collection of a snapshot, under its own name or another. replace: replace the
-        collection that has this name; else a name that is taken raises AlreadyExistsError."""
 
     def aliases(self) -> dict[str, str]:
         """The name of each alias' collection, by alias, in the order of aliases."""
@@ -345,3 +355,22 @@ class EmbeddedStore(CollectionStore, Protocol):
     def change_aliases(self, edit: Callable[[dict[str, str]], dict[str, str]]) -> None:
         """Replace the aliases by what `edit` makes of them, in one transaction. NotFoundError for a
         collection that isn't there, AlreadyExistsError for an alias that is a collection's name."""
+
+
+class EmbeddedStore(EngineStore, Protocol):
+    """A store in this process, which has more methods than a server's."""
+
+    def points(self, collection_id: str) -> EmbeddedPoints:
+        """The points of a collection; raises NotFoundError."""
+
+    def adopt_collection(
+        self, source: "EmbeddedStore", collection_id: str, record: CollectionRecord
+    ) -> None:
+        """Make, under this record, a collection that holds what one of another store on disk, or of
+        this one, holds at one moment; AlreadyExistsError for a name that is taken."""
+
+    def restore(
+        self, snapshot: Path, name: str | None = None, replace: bool = False
+    ) -> CollectionRecord:
+        """Add the collection of a snapshot, under its own name or another. replace: replace the
+        collection that has this name; else a name that is taken raises AlreadyExistsError."""

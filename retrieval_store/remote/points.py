@@ -81,6 +81,11 @@ class RemotePoints:
         return None
 
     @property
+    def engine(self) -> None:
+        """Nor in our engine."""
+        return None
+
+    @property
     def name(self) -> str:
         """The name of the collection."""
         return self._collection.settings.record.name

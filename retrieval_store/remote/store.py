@@ -38,7 +38,7 @@ class RemoteStore:
     """
 
     directory: Path | None = None
-    embedded = None  # it isn't in this process
+    embedded = engine = None  # it isn't in this process, nor of our engine
 
     def __init__(self, cluster: Cluster, options: Options) -> None:
         self.cluster = cluster
@@ -160,6 +160,10 @@ class RemoteStore:
     def own_bytes(self) -> int:
         """Its files are Qdrant's."""
         return 0
+
+    def budget(self) -> dict[str, int]:
+        """What it holds in memory is Qdrant's."""
+        return {}
 
     def optimize(self, collection_id: str, progress: Progress) -> None:
         """Qdrant does so by itself."""

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from retrieval_store import places
 from retrieval_store.base.arguments import path_of
 from retrieval_store.base.logs import log_of
-from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.errors import InvalidArgumentError, ReadOnlyError
 from retrieval_store.qdrant.refusals import Refused
 from retrieval_store.server import answers, snapshots
 from retrieval_store.server.answers import Accepted, Answer, FileAnswer
@@ -185,10 +185,9 @@ class Application:
     ) -> Answer | FileAnswer:
         """What is answered to JSON, which is read here where it is short."""
         limits = self._limits
-        body = await whole_body(
-            request.receive, request.headers, limits.body, limits.body_seconds, take
-        )
-        asked.infers = MARK in body or b"\\u" in body
+        most = limits.bodies if route.is_own else limits.body
+        body = await whole_body(request.receive, request.headers, most, limits.body_seconds, take)
+        asked.infers = not route.is_own and (MARK in body or b"\\u" in body)
 
         def read() -> None:
             asked.body = route.read(body, asked.strings)
@@ -246,6 +245,8 @@ class Application:
         """Refuse what a reader may not do."""
         if self._gate.may(request.headers, route.access):
             return
+        if route.is_own and self._settings.read_only:
+            raise ReadOnlyError("the store is served read-only")
         if route.moves_file:
             raise PlainRefusedError(HTTPStatus.FORBIDDEN, NO_ACCESS)
         raise Refused(HTTPStatus.FORBIDDEN, NO_ACCESS)

@@ -10,11 +10,12 @@ from typing import Any, Literal, TypeAlias
 from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.server import methods, monitoring, older, snapshots
+from retrieval_store.server import methods, monitoring, older, own, snapshots
 from retrieval_store.server.bodies import prepare, read
 from retrieval_store.server.points import points_to_write
 from retrieval_store.server.receiving import as_json
 from retrieval_store.server.served import Asked
+from retrieval_store.wire import api
 
 Access: TypeAlias = Literal["open", "read", "write", "manage"]
 READ: Access = "read"
@@ -22,6 +23,7 @@ WRITE: Access = "write"
 MANAGE: Access = "manage"
 OPEN: Access = "open"
 UPLOAD = "upload"  # a body of several parts, of which one is a file
+MESSAGE = "message"  # of `wire`, and answered by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,11 @@ class Route:
         return f"{self.method} {self.path}"
 
     @property
+    def is_own(self) -> bool:
+        """Whether it is of ours rather than of Qdrant's."""
+        return bool(self.body == MESSAGE)
+
+    @property
     def sends_file(self) -> bool:
         """Whether a file is answered, and so in plain text that there is none."""
         return self.answer is snapshots.file_of
@@ -54,6 +61,8 @@ class Route:
 
     def read(self, sent: bytes, strings: list[str]) -> Any:
         """What was sent as the body that it should be; Refused where it is none."""
+        if self.body == MESSAGE:
+            return sent  # which is read where it is answered
         if self.body == models.PointInsertOperations:
             return points_to_write(sent, strings)
         return read(self.body, as_json(sent), strings)
@@ -166,6 +175,12 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", f"{C}/shards", READ, methods.get_collection_shards),
     Route("PUT", f"{C}/shards", MANAGE, methods.refuse_cluster, models.CreateShardingKey),
     Route("POST", f"{C}/shards/delete", MANAGE, methods.refuse_cluster, models.DropShardingKey),
+    # Of our own, for Client(url=)
+    *(Route("POST", f"{api.ROOT}/store/{one.name}", one.access, own.of_store(one.name), MESSAGE)
+      for one in api.STORE.values()),
+    *(Route("POST", f"{api.ROOT}/points/{{collection_id}}/{one.name}", one.access,
+            own.of_points(one.name), MESSAGE)
+      for one in api.POINTS.values()),
 )  # fmt: skip
 
 
@@ -212,7 +227,7 @@ def _parts(path: str) -> list[str]:
 _TREE = _Tree()
 for _route in ROUTES:
     _TREE.add(_route)
-    if _route.body not in (None, UPLOAD):
+    if _route.body not in (None, UPLOAD, MESSAGE):
         prepare(_route.body)
 
 

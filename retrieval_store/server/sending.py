@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
+import orjson
+
 from retrieval_store.base.logs import log_of
 from retrieval_store.errors import (
     ClientClosedError,
@@ -11,6 +13,7 @@ from retrieval_store.errors import (
     LockTimeoutError,
     ReadOnlyError,
     RetrievalStoreError,
+    StorageError,
     StorageFullError,
 )
 from retrieval_store.qdrant.refusals import RateLimited, Refused
@@ -19,6 +22,8 @@ from retrieval_store.server.pool import BusyError, WaitedTooLongError
 from retrieval_store.server.receiving import PlainRefusedError
 from retrieval_store.server.requests import Request
 from retrieval_store.server.routes import Route
+from retrieval_store.wire import failures
+from retrieval_store.wire.message import MalformedError
 
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
 Headers: TypeAlias = list[tuple[bytes, bytes]]
@@ -76,14 +81,27 @@ def refusal_of(error: Exception, route: Route) -> Answer:
             return refusal(429, "too many requests are under way", RETRY_AFTER)
         case WaitedTooLongError():
             return refusal(408, "no thread became free in time; nothing was done")
-    for kind, status in STATUSES:
-        if isinstance(error, kind):
-            return refusal(status, str(error))
+        case MalformedError():
+            error = InvalidArgumentError(f"the message can't be read: {error}")
     if isinstance(error, RetrievalStoreError):
-        _log.error("%s failed: %s", route.name, error)
-        return refusal(500, f"Service internal error: {error}")
+        return _of_ours(error, route)
     _log.exception("%s failed", route.name, exc_info=error)
     return refusal(500, f"Service internal error: {type(error).__name__}, see the server's log")
+
+
+def _of_ours(error: RetrievalStoreError, route: Route) -> Answer:
+    """What is answered for an error of the store: in words, or such that `Client` raises the
+    same."""
+    status = next((status for kind, status in STATUSES if isinstance(error, kind)), None)
+    if route.is_own:
+        usual = HTTPStatus.BAD_REQUEST
+        if isinstance(error, StorageError):
+            usual = HTTPStatus.INTERNAL_SERVER_ERROR
+        return Answer(status or usual, orjson.dumps(failures.told(error)))
+    if status is not None:
+        return refusal(status, str(error))
+    _log.error("%s failed: %s", route.name, error)
+    return refusal(500, f"Service internal error: {error}")
 
 
 def _is_of_file(error: Refused) -> bool:

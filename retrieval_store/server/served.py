@@ -8,6 +8,7 @@ from retrieval_store.interface.stores import EmbeddedStore
 from retrieval_store.places import Session, embedded_store
 from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.embedded import Embedded
+from retrieval_store.server.copies import Copies
 from retrieval_store.server.counts import Monitor
 from retrieval_store.server.inference import Inference
 
@@ -21,6 +22,7 @@ class Served:
         self.embedded = Embedded(session, None)
         self.inference = inference
         self.monitor = Monitor()
+        self.copies = Copies()
 
     @property
     def store(self) -> EmbeddedStore:
@@ -28,9 +30,14 @@ class Served:
         return embedded_store(self._session)
 
     @property
-    def budget(self) -> dict[str, int]:
+    def budget(self) -> Mapping[str, int]:
         """Bytes that caches may hold, and hold."""
         return self._session.budget
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether nothing can be written to it."""
+        return self._session.read_only
 
     @property
     def closed(self) -> bool:
@@ -47,6 +54,7 @@ class Served:
 
     def close(self) -> None:
         """Give the store back."""
+        self.copies.close()
         self._close()
 
 

@@ -1,0 +1,263 @@
+"""The collections of a served store."""
+
+import errno
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
+
+from retrieval_store.base.json_values import Payload
+from retrieval_store.base.posix import sync_directory
+from retrieval_store.errors import (
+    ConflictError,
+    InvalidArgumentError,
+    NotFoundError,
+    RetrievalStoreError,
+    StorageError,
+    StorageFullError,
+)
+from retrieval_store.interface.records import CollectionRecord, FileReport, Gauges, Progress
+from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.served.connection import Connection, requested
+from retrieval_store.served.points import ServedPoints
+from retrieval_store.wire.api import STORE
+
+if TYPE_CHECKING:
+    from retrieval_store.base.words import Analyzer
+
+ATTEMPTS = 100  # at a change that others are faster with
+PIECE = 1 << 20  # bytes of a file at once
+T = TypeVar("T")
+DOING = {
+    "aliases": "reading aliases",
+    "compact": "compacting",
+    "copy": "copying points",
+    "count": "counting collections",
+    "create": "creating a collection",
+    "drop": "deleting a collection",
+    "exchange": "changing a collection",
+    "exchange_aliases": "changing aliases",
+    "fork": "copying a collection",
+    "page": "listing collections",
+    "record": "looking at a collection",
+    "saved": "taking a snapshot",
+    "verified": "verifying",
+}
+
+
+class ServedStore:
+    """An `EngineStore` that another process serves."""
+
+    directory: Path | None = None
+    embedded = None  # it isn't in this process
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._names: dict[str, str] = {}  # by ids, as they were seen last
+
+    @property
+    def engine(self) -> "ServedStore":
+        """The object itself: it is our engine's."""
+        return self
+
+    def _call(self, method: str, **given: Any) -> Any:
+        doing = DOING.get(method, "looking at a collection")
+        return self._connection.call(STORE[method], f"/store/{method}", given, doing)
+
+    def _seen(self, record: CollectionRecord) -> CollectionRecord:
+        self._names[record.id] = record.name
+        return record
+
+    def create(
+        self,
+        name: str,
+        settings: Payload,
+        spaces: Mapping[str, NewSpace],
+        collection_id: str | None = None,
+    ) -> CollectionRecord:
+        """A new collection with these vector spaces; raises AlreadyExistsError."""
+        given = {"name": name, "settings": settings, "spaces": spaces}
+        return self._seen(self._call("create", **given, collection_id=collection_id))
+
+    def named(self, name: str) -> CollectionRecord:
+        """The collection of this name; raises NotFoundError."""
+        with _only_unicode(name):
+            return self._seen(self._call("named", name=name))
+
+    def resolved(self, name: str) -> CollectionRecord:
+        """The collection of this name, or that an alias of this name leads to; NotFoundError."""
+        with _only_unicode(name):
+            return self._seen(self._call("resolved", name=name))
+
+    def record(self, collection_id: str) -> CollectionRecord:
+        """Name and settings of a collection; raises NotFoundError."""
+        return self._seen(self._call("record", collection_id=collection_id))
+
+    def change(
+        self, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
+    ) -> CollectionRecord:
+        """Replace name and settings by what `edit` makes of them; raises AlreadyExistsError."""
+
+        def exchange(before: CollectionRecord, after: CollectionRecord) -> bool:
+            given = {"collection_id": collection_id, "before": before, "after": after}
+            return cast(bool, self._call("exchange", **given))
+
+        return self._seen(_changed(partial(self.record, collection_id), edit, exchange))
+
+    def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
+        """Collections in the order of their names."""
+        found = cast(list[CollectionRecord], self._call("page", limit=limit, offset=offset))
+        return [self._seen(record) for record in found]
+
+    def count(self) -> int:
+        """How many collections there are."""
+        return cast(int, self._call("count"))
+
+    def drop(self, name: str) -> None:
+        """Delete a collection with all that is in it; raises NotFoundError."""
+        self._call("drop", name=name)
+
+    def points(self, collection_id: str) -> ServedPoints:
+        """The points of a collection. Whether it is there is found out with the first call."""
+        name = self._names.get(collection_id, collection_id)
+        return ServedPoints(self._connection, collection_id, name)
+
+    def gauges(self) -> Iterator[tuple[str, Gauges]]:
+        """What is watched of each collection, by their names."""
+        return iter(self._call("gauges"))
+
+    def own_bytes(self) -> int:
+        """The bytes that the store takes on the server's disk, without its collections."""
+        return cast(int, self._call("own_bytes"))
+
+    def budget(self) -> Mapping[str, int]:
+        """The bytes that stores of the server's process may hold in memory, and hold."""
+        return cast(Mapping[str, int], self._call("budget"))
+
+    def optimize(self, collection_id: str, progress: Progress) -> None:
+        """Have the server compact a collection."""
+        self._call("compact", collection_id=collection_id)
+
+    def verify(self, analyzer_of: "Callable[[CollectionRecord], Analyzer]") -> Iterator[FileReport]:
+        """Have the server look at every byte. Files are named by their paths in the store."""
+        analyzers = {record.id: analyzer_of(record) for record in self.page(None, 0)}
+        for file, size, problem in self._call("verified", analyzers=analyzers):
+            yield FileReport(Path(file), size, problem)
+
+    def fork(self, collection_id: str, name: str) -> CollectionRecord:
+        """A copy of a collection under another name; AlreadyExistsError for one that is taken."""
+        return self._seen(self._call("fork", collection_id=collection_id, name=name))
+
+    @contextmanager
+    def copied(self, collection_id: str) -> Iterator[ServedPoints]:
+        """The points of a collection as they are now, in a copy on the server, which goes at the
+        end, or when nothing is asked of it for ten minutes. It is that of one of its processes, and
+        so all is asked on one connection."""
+        with self._connection.alone() as line:
+            given = {"collection_id": collection_id}
+            copy = line.call(STORE["copy"], "/store/copy", given, DOING["copy"])
+            try:
+                yield ServedPoints(line, collection_id, collection_id, copy)
+            finally:
+                with suppress(RetrievalStoreError):  # it goes by itself
+                    line.call(STORE["forget_copy"], "/store/forget_copy", {"name": copy}, "ending")
+
+    def snapshot(self, target: Path, collection_id: str | None = None) -> None:
+        """Write a snapshot, which the server takes, into a file of this process."""
+        if os.path.lexists(target):
+            raise _taken(target)
+        if not target.parent.is_dir():
+            raise InvalidArgumentError(f"there is no directory {target.parent}")
+        given = {"collection_id": collection_id}
+        request = requested(STORE["saved"], "/store/saved", given, DOING["saved"])
+        with _new_file(target) as file:
+            self._connection.sent(request, partial(_written, file, target))
+
+    def aliases(self) -> dict[str, str]:
+        """The name of each alias' collection, by alias, in the order of aliases."""
+        return cast(dict[str, str], self._call("aliases"))
+
+    def change_aliases(self, edit: Callable[[dict[str, str]], dict[str, str]]) -> None:
+        """Replace the aliases by what `edit` makes of them, in one transaction."""
+
+        def exchange(before: dict[str, str], after: dict[str, str]) -> bool:
+            return cast(bool, self._call("exchange_aliases", before=before, after=after))
+
+        _changed(self.aliases, edit, exchange)
+
+
+def _changed(look: Callable[[], T], edit: Callable[[T], T], exchange: Callable[[T, T], bool]) -> T:
+    """What `edit` makes of what is there, put in its place unless that has changed meanwhile: then
+    it is edited again."""
+    for _ in range(ATTEMPTS):
+        before = look()
+        after = edit(before)
+        if after == before or exchange(before, after):
+            return after
+    raise ConflictError(f"others change the same all the time: {ATTEMPTS} attempts were in vain")
+
+
+@contextmanager
+def _only_unicode(name: str) -> Iterator[None]:
+    """A name that can't be sent is that of no collection."""
+    try:
+        yield
+    except InvalidArgumentError as error:
+        raise NotFoundError(f"there is no collection {name!r}") from error
+
+
+@contextmanager
+def _new_file(target: Path) -> Iterator[BinaryIO]:
+    """A file that takes its place when it is whole and durable."""
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        with _told_of(target), part.open("w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            _give_name(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _give_name(part: Path, target: Path) -> None:
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise _taken(target) from None
+    sync_directory(target.parent)
+
+
+def _taken(target: Path) -> InvalidArgumentError:
+    return InvalidArgumentError(f"{target} is there already; a snapshot replaces nothing")
+
+
+def _written(file: BinaryIO, target: Path, response: HTTPResponse) -> None:
+    """Write what comes into a file, from its beginning; raises OSError where it is cut off, and
+    StorageError where the file can't be written to."""
+    left = response.length
+    with _told_of(target):
+        file.seek(0)
+        file.truncate()
+    while piece := response.read(PIECE):
+        with _told_of(target):
+            file.write(piece)
+        left = None if left is None else left - len(piece)
+    if left:
+        raise ConnectionResetError("the answer was cut off")
+
+
+@contextmanager
+def _told_of(target: Path) -> Iterator[None]:
+    """Errors of the system with a file of the caller's, as ours."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, RetrievalStoreError):
+            raise
+        kind = StorageFullError if error.errno == errno.ENOSPC else StorageError
+        raise kind(f"{target}: {error.strerror}") from error

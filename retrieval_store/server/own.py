@@ -1,0 +1,188 @@
+"""Routes of our own, by which a `Client` of a URL works with a store as with a directory: they
+carry the data of `interface` itself, in messages of `wire`."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from retrieval_store import plugins
+from retrieval_store.base.json_values import checked_object, is_unicode
+from retrieval_store.base.words import Analyzer
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.indexes import EXACT
+from retrieval_store.interface.records import CollectionRecord
+from retrieval_store.interface.spaces import NewSpace, index_name, index_settings
+from retrieval_store.interface.stores import EnginePoints
+from retrieval_store.qdrant.tokens.analysis import Tokens
+from retrieval_store.server import snapshots
+from retrieval_store.server.answers import Answer, FileAnswer
+from retrieval_store.server.served import Asked
+from retrieval_store.wire.api import POINTS, STORE, Method
+from retrieval_store.wire.codec import learn
+from retrieval_store.wire.limits import check_arguments
+from retrieval_store.wire.message import MEDIA_TYPE
+
+LONGEST_NAME = 512
+learn(Tokens)
+
+
+def of_points(name: str) -> Callable[[Asked], Any]:
+    """The route of a method of a collection's points, or of those of a private copy."""
+    method = POINTS[name]
+
+    def call(asked: Asked) -> Answer:
+        given = _arguments(method, asked)
+        if name == "add_space":
+            _check_space(given["space"])
+        return _answered(method, getattr(_points(asked), name)(**given))
+
+    return call
+
+
+def of_store(name: str) -> Callable[[Asked], Any]:
+    """The route of a method of the store."""
+    method = STORE[name]
+
+    def call(asked: Asked) -> Answer | FileAnswer:
+        given = _arguments(method, asked)
+        own = _INSTEAD.get(name)
+        if own is None:
+            return _answered(method, getattr(asked.served.store, name)(**given))
+        result = own(asked, **given)
+        return result if isinstance(result, FileAnswer) else _answered(method, result)
+
+    return call
+
+
+def _arguments(method: Method, asked: Asked) -> dict[str, Any]:
+    given = method.arguments(asked.body)
+    check_arguments(given)
+    return given
+
+
+def _answered(method: Method, result: Any) -> Answer:
+    return Answer(200, method.answered(result), MEDIA_TYPE)
+
+
+def _points(asked: Asked) -> EnginePoints:
+    copy = asked.query.get("copy")
+    if copy is not None:
+        return asked.served.copies.points(copy)
+    return asked.served.store.points(asked.names["collection_id"])
+
+
+def _create(
+    asked: Asked,
+    name: str,
+    settings: dict[str, Any],
+    spaces: Mapping[str, NewSpace],
+    collection_id: str | None,
+) -> CollectionRecord:
+    checked_object(settings, "settings")
+    _check_name(name)
+    for space in spaces.values():
+        _check_space(space)
+    return asked.served.store.create(name, settings, spaces, collection_id)
+
+
+def _check_name(name: str) -> None:
+    if not 0 < len(name) <= LONGEST_NAME or "\0" in name or not is_unicode(name):
+        raise InvalidArgumentError(f"name is {name!r}, expected 1 to {LONGEST_NAME} characters")
+
+
+def _check_space(space: NewSpace) -> None:
+    """Refuse what no index can be made of here."""
+    if space.dimension is not None and space.dimension < 1:
+        raise InvalidArgumentError(f"dimension is {space.dimension}, expected 1 or more")
+    if space.kind == "dense" and index_name(space) != EXACT:
+        make = plugins.find_index(index_name(space))
+        try:
+            make(2, space.metric, index_settings(space))
+        except ValueError as error:
+            raise InvalidArgumentError(f"configuration['index']: {error}") from error
+
+
+def _exchange(
+    asked: Asked, collection_id: str, before: CollectionRecord, after: CollectionRecord
+) -> bool:
+    _check_name(after.name)
+    checked_object(after.settings, "settings")
+    found = asked.served.store.change(
+        collection_id,
+        lambda there: (
+            CollectionRecord(there.id, after.name, after.settings) if there == before else there
+        ),
+    )
+    return (found.name, found.settings) == (after.name, after.settings)
+
+
+def _exchange_aliases(asked: Asked, before: dict[str, str], after: dict[str, str]) -> bool:
+    for alias in after:
+        _check_name(alias)
+    taken: list[bool] = []
+
+    def edit(there: dict[str, str]) -> dict[str, str]:
+        taken.append(there == before)
+        return after if there == before else there
+
+    asked.served.store.change_aliases(edit)
+    return taken[-1]
+
+
+def _compact(asked: Asked, collection_id: str) -> None:
+    asked.served.store.optimize(collection_id, lambda done, total: None)
+
+
+def _verified(asked: Asked, analyzers: Mapping[str, Analyzer]) -> list[tuple[str, int, str | None]]:
+    store = asked.served.store
+    root = store.directory
+    reports = store.verify(lambda record: analyzers.get(record.id, Analyzer()))
+    return [
+        (str(one.file if root is None else one.file.relative_to(root)), one.bytes, one.problem)
+        for one in reports
+    ]
+
+
+def _budget(asked: Asked) -> Mapping[str, int]:
+    return asked.served.store.budget()
+
+
+def _saved(asked: Asked, collection_id: str | None) -> FileAnswer:
+    """A snapshot that is taken for this request alone, and goes once it was sent."""
+    store = asked.served.store
+    path = (
+        _own_file()
+        if asked.served.is_read_only or store.directory is None
+        else (snapshots.upload_path(asked))
+    )
+    store.snapshot(path, collection_id)
+    return FileAnswer(path, "snapshot.zip", temporary=True)
+
+
+def _own_file() -> Path:
+    """A file that isn't there, where nothing of the store lies."""
+    return Path(tempfile.gettempdir()) / f"retrieval-store-{uuid4().hex}.zip"
+
+
+def _copy(asked: Asked, collection_id: str) -> str:
+    return asked.served.copies.begin(partial(asked.served.store.copied, collection_id))
+
+
+def _forget_copy(asked: Asked, name: str) -> None:
+    asked.served.copies.end(name)
+
+
+_INSTEAD: Mapping[str, Callable[..., Any]] = {
+    "budget": _budget,
+    "compact": _compact,
+    "copy": _copy,
+    "create": _create,
+    "exchange": _exchange,
+    "exchange_aliases": _exchange_aliases,
+    "forget_copy": _forget_copy,
+    "saved": _saved,
+    "verified": _verified,
+}

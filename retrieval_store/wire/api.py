@@ -1,0 +1,143 @@
+"""What one process can ask another of a store: methods of the protocols in `interface.stores`,
+whose types say how arguments and results are written; and a few that take the place of those that
+call back."""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, Literal, TypeAlias, get_type_hints
+
+from retrieval_store.base.words import Analyzer
+from retrieval_store.interface.records import CollectionRecord
+from retrieval_store.interface.stores import EnginePoints, EngineStore
+from retrieval_store.wire import columns  # noqa: F401 (whose coders are those of points)
+from retrieval_store.wire.codec import decode, encode, names_for_types
+from retrieval_store.wire.message import Array, Buffer, MalformedError, packed, unpacked
+
+Access: TypeAlias = Literal["read", "write", "manage"]
+ROOT = "/retrieval-store/v1"
+OURS = "retrieval-store"  # the field of `GET /` that has the version of this package
+
+
+class Method:
+    """One of them. function: whose types tell how it is called; access: what a key must allow;
+    long: whether it may take minutes."""
+
+    def __init__(self, function: Callable[..., Any], access: Access, *, long: bool = False) -> None:
+        self.name = function.__name__
+        self.access: Access = access
+        self.long = long
+        self._function = function
+
+    @cached_property
+    def _hints(self) -> Mapping[str, Any]:
+        return get_type_hints(self._function, localns=names_for_types())
+
+    def asked(self, given: Mapping[str, Any]) -> bytes:
+        """A message with these arguments; InvalidArgumentError for what can't be sent."""
+        arrays: list[Array] = []
+        hints = self._hints
+        return packed({name: encode(v, hints[name], arrays) for name, v in given.items()}, arrays)
+
+    def arguments(self, message: Buffer) -> dict[str, Any]:
+        """The arguments in a message; MalformedError where they aren't those of the method."""
+        said, arrays = unpacked(message)
+        hints = self._hints
+        if not isinstance(said, dict) or said.keys() != hints.keys() - {"return"}:
+            raise MalformedError(f"these aren't the arguments of {self.name}")
+        return {name: decode(one, hints[name], arrays) for name, one in said.items()}
+
+    def answered(self, result: Any) -> bytes:
+        """A message with a result."""
+        arrays: list[Array] = []
+        return packed(encode(result, self._hints["return"], arrays), arrays)
+
+    def result(self, message: Buffer) -> Any:
+        """The result in a message; MalformedError where it is none of the method."""
+        said, arrays = unpacked(message)
+        return decode(said, self._hints["return"], arrays)
+
+
+class Calls:
+    """What takes the place of methods that call back, or write to files of the caller's."""
+
+    def exchange(
+        self, collection_id: str, before: CollectionRecord, after: CollectionRecord
+    ) -> bool:
+        """Replace name and settings, unless they aren't what they were before; whether so."""
+        raise NotImplementedError
+
+    def exchange_aliases(self, before: dict[str, str], after: dict[str, str]) -> bool:
+        """The same of all aliases."""
+        raise NotImplementedError
+
+    def compact(self, collection_id: str) -> None:
+        """`optimize`, without progress."""
+        raise NotImplementedError
+
+    def verified(self, analyzers: dict[str, Analyzer]) -> list[tuple[str, int, str | None]]:
+        """`verify`: of each file its path in the store, its bytes, and what is wrong. analyzers: by
+        ids of collections."""
+        raise NotImplementedError
+
+    def budget(self) -> dict[str, int]:
+        """Bytes that caches of the server's process may hold, and hold."""
+        raise NotImplementedError
+
+    def saved(self, collection_id: str | None) -> None:
+        """`snapshot`: what is answered is the file."""
+        raise NotImplementedError
+
+    def copy(self, collection_id: str) -> str:
+        """Make a private copy of a collection as it is now, which goes when it isn't asked for a
+        while; its name, which calls on the same connection give."""
+        raise NotImplementedError
+
+    def forget_copy(self, name: str) -> None:
+        """Let go of it."""
+        raise NotImplementedError
+
+
+def _by_name(*methods: Method) -> Mapping[str, Method]:
+    return {one.name: one for one in methods}
+
+
+POINTS = _by_name(
+    Method(EnginePoints.get, "read"),
+    Method(EnginePoints.ask, "read"),
+    Method(EnginePoints.explain, "read"),
+    Method(EnginePoints.stats, "read"),
+    Method(EnginePoints.warm, "read", long=True),
+    Method(EnginePoints.number, "read"),
+    Method(EnginePoints.count, "read"),
+    Method(EnginePoints.in_order, "read"),
+    Method(EnginePoints.put, "write"),
+    Method(EnginePoints.append, "write"),
+    Method(EnginePoints.delete, "write"),
+    Method(EnginePoints.configure_index, "manage"),
+    Method(EnginePoints.position, "read"),
+    Method(EnginePoints.changed_since, "read"),
+    Method(EnginePoints.spaces, "read"),
+    Method(EnginePoints.add_space, "manage"),
+    Method(EnginePoints.drop_space, "manage"),
+)
+STORE = _by_name(
+    Method(EngineStore.create, "manage"),
+    Method(EngineStore.named, "read"),
+    Method(EngineStore.resolved, "read"),
+    Method(EngineStore.record, "read"),
+    Method(EngineStore.page, "read"),
+    Method(EngineStore.count, "read"),
+    Method(EngineStore.drop, "manage"),
+    Method(EngineStore.gauges, "read"),
+    Method(EngineStore.own_bytes, "read"),
+    Method(EngineStore.fork, "manage", long=True),
+    Method(EngineStore.aliases, "read"),
+    Method(Calls.exchange, "manage"),
+    Method(Calls.exchange_aliases, "manage"),
+    Method(Calls.compact, "manage", long=True),
+    Method(Calls.verified, "read", long=True),
+    Method(Calls.budget, "read"),
+    Method(Calls.saved, "read", long=True),
+    Method(Calls.copy, "read", long=True),
+    Method(Calls.forget_copy, "read"),
+)

@@ -1,0 +1,276 @@
+"""Points in columns, which may be long: what is JSON already goes as it is, and vectors as arrays.
+
+Vectors of a space that isn't dense stand one behind the other, with the length of each; -1 where a
+point has none.
+"""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from retrieval_store.base.arrays import Ints, Matrix, SparseVector
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.interface.points import (
+    UNSET,
+    Hits,
+    NonDenseVector,
+    NonDenseVectors,
+    PointBatch,
+    PointId,
+    Points,
+    ShownIds,
+    Vectors,
+    VectorsRead,
+)
+from retrieval_store.wire.codec import write_by
+from retrieval_store.wire.message import Array, MalformedError
+
+_LEFT = False  # stands for UNSET, which is neither text, object nor null
+
+
+class _Ids:
+    """Ids of points, which may be those that are shown."""
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, list | tuple)
+
+    def encode(self, value: Any, arrays: list[Array]) -> Any:
+        return {"shown" if isinstance(value, ShownIds) else "ids": [*value]}
+
+    def fits(self, given: Any) -> bool:
+        return type(given) is dict and given.keys() <= {"shown", "ids"}
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
+        if not self.fits(given) or len(given) != 1:
+            raise MalformedError("ids are no list of ids")
+        ((kind, ids),) = given.items()
+        types = set(map(type, _list(ids)))
+        if not types <= ({str} if kind == "shown" else {str, int}):
+            raise MalformedError("ids are neither strings nor integers")
+        return ShownIds(ids) if kind == "shown" else ids
+
+
+class _Batch:
+    """Points to write."""
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, PointBatch)
+
+    def encode(self, value: PointBatch, arrays: list[Array]) -> Any:
+        return {
+            "ids": _IDS.encode(value.ids, arrays),
+            "vectors": {name: _given(one, arrays) for name, one in value.vectors.items()},
+            "payloads": _marked(value.payloads),
+            "documents": _marked(value.documents),
+            "uris": _marked(value.uris),
+        }
+
+    def fits(self, given: Any) -> bool:
+        return type(given) is dict
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> PointBatch:
+        given = _object(given)
+        vectors = _object(given.get("vectors"))
+        return PointBatch(
+            _IDS.decode(given.get("ids"), arrays),
+            {name: _taken(one, arrays) for name, one in vectors.items()},
+            _unmarked(given.get("payloads"), dict),
+            _unmarked(given.get("documents"), str),
+            _unmarked(given.get("uris"), str),
+        )
+
+
+class _Points:
+    """Points that were read."""
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, Points)
+
+    def encode(self, value: Points, arrays: list[Array]) -> Any:
+        found: dict[str, Any] = {"ids": value.ids}
+        for name in ("payloads", "documents", "uris"):
+            column = getattr(value, name)
+            if column is not None:
+                found[name] = column
+        if value.vectors is not None:
+            found["vectors"] = {name: _read(one, arrays) for name, one in value.vectors.items()}
+        if value.versions is not None:
+            found["versions"] = _put(np.asarray(value.versions, np.int64), arrays)
+        return found
+
+    def fits(self, given: Any) -> bool:
+        return type(given) is dict
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Points:
+        given = _object(given)
+        vectors, versions = given.get("vectors"), given.get("versions")
+        return Points(
+            _list(given.get("ids")),
+            given.get("payloads"),
+            given.get("documents"),
+            given.get("uris"),
+            None
+            if vectors is None
+            else {name: _column(one, arrays) for name, one in _object(vectors).items()},
+            None if versions is None else _at(versions, arrays, np.int64, 1),
+        )
+
+
+class _Hits:
+    """The answer to one query."""
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, Hits)
+
+    def encode(self, value: Hits, arrays: list[Array]) -> Any:
+        found = {
+            "points": _POINTS.encode(value.points, arrays),
+            "scores": _put(np.asarray(value.scores, np.float64), arrays),
+        }
+        if value.distances is not None:
+            found["distances"] = _put(np.asarray(value.distances, np.float64), arrays)
+        if value.values is not None:
+            found["values"] = value.values
+        if value.group is not None:
+            found["group"] = value.group
+        return found
+
+    def fits(self, given: Any) -> bool:
+        return type(given) is dict
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Hits:
+        given = _object(given)
+        distances = given.get("distances")
+        return Hits(
+            _POINTS.decode(given.get("points"), arrays),
+            None if distances is None else _at(distances, arrays, np.float64, 1),
+            _at(given.get("scores"), arrays, np.float64, 1),
+            given.get("values"),
+            given.get("group"),
+        )
+
+
+_IDS, _POINTS = _Ids(), _Points()
+write_by(Sequence[PointId], _IDS)
+write_by(PointBatch, _Batch())
+write_by(Points, _POINTS)
+write_by(Hits, _Hits())
+
+
+def _marked(column: Sequence[Any] | None) -> list[Any] | None:
+    if column is None:
+        return None
+    return [_LEFT if one is UNSET else one for one in column]
+
+
+def _unmarked(given: Any, kind: type) -> list[Any] | None:
+    if given is None:
+        return None
+    types = set(map(type, _list(given)))
+    if not types <= {kind, type(None), bool}:
+        raise MalformedError(f"a column holds what is no {kind.__name__}")
+    return [UNSET if one is _LEFT else one for one in given] if bool in types else list(given)
+
+
+def _given(column: Vectors | NonDenseVectors, arrays: list[Array]) -> Any:
+    places = None if column.positions is None else _put(column.positions, arrays)
+    if isinstance(column, Vectors):
+        return {"matrix": _put(column.matrix, arrays), "positions": places}
+    return {**_listed(column.items, arrays), "positions": places}
+
+
+def _taken(given: Any, arrays: Sequence[Array]) -> Vectors | NonDenseVectors:
+    given = _object(given)
+    places = given.get("positions")
+    positions = None if places is None else _at(places, arrays, np.int64, 1)
+    if "matrix" in given:
+        return Vectors(_at(given["matrix"], arrays, np.float32, 2), positions)
+    items = [one for one in _unlisted(given, arrays) if one is not None]
+    return NonDenseVectors(items, positions)
+
+
+def _read(column: VectorsRead, arrays: list[Array]) -> Any:
+    if isinstance(column, np.ndarray):
+        return {"matrix": _put(column, arrays)}
+    return _listed(column, arrays)
+
+
+def _column(given: Any, arrays: Sequence[Array]) -> VectorsRead:
+    given = _object(given)
+    if "matrix" in given:
+        matrix: Matrix = _at(given["matrix"], arrays, np.float32, 2)
+        return matrix
+    return _unlisted(given, arrays)
+
+
+def _listed(items: Sequence[NonDenseVector | None], arrays: list[Array]) -> Any:
+    """Vectors one behind the other."""
+    held = [one for one in items if one is not None]
+    if all(isinstance(one, np.ndarray) for one in held) and held:
+        lengths = [-1 if one is None else len(one) for one in items]  # type: ignore[arg-type]
+        rows: Matrix = np.concatenate(cast(list[Matrix], held))
+        return {"lengths": _put(np.array(lengths, np.int64), arrays), "rows": _put(rows, arrays)}
+    sparse = [one for one in held if isinstance(one, SparseVector)]
+    if len(sparse) != len(held):
+        raise InvalidArgumentError("vectors of one space are partly sparse")
+    lengths = [len(one.values) if isinstance(one, SparseVector) else -1 for one in items]
+    empty: list[Any] = [np.empty(0)]
+    indices = np.concatenate([*empty, *(one.indices for one in sparse)]).astype(np.uint32)
+    values = np.concatenate([*empty, *(one.values for one in sparse)]).astype(np.float32)
+    return {
+        "lengths": _put(np.array(lengths, np.int64), arrays),
+        "indices": _put(indices, arrays),
+        "values": _put(values, arrays),
+    }
+
+
+def _unlisted(given: Any, arrays: Sequence[Array]) -> list[NonDenseVector | None]:
+    lengths: Ints = _at(given.get("lengths"), arrays, np.int64, 1)
+    stops = np.cumsum(np.maximum(lengths, 0))
+    total = int(stops[-1]) if len(stops) else 0
+    starts = (stops - np.maximum(lengths, 0)).tolist()
+    spans = [slice(a, b) for a, b in zip(starts, stops.tolist(), strict=True)]
+    there = (lengths >= 0).tolist()
+    if "rows" in given:
+        rows = _at(given["rows"], arrays, np.float32, 2)
+        _refuse_other(total, len(rows))
+        return [rows[span] if held else None for span, held in zip(spans, there, strict=True)]
+    indices = _at(given.get("indices"), arrays, np.uint32, 1)
+    values = _at(given.get("values"), arrays, np.float32, 1)
+    _refuse_other(total, len(indices), len(values))
+    return [
+        SparseVector(indices[span], values[span]) if held else None
+        for span, held in zip(spans, there, strict=True)
+    ]
+
+
+def _refuse_other(total: int, *lengths: int) -> None:
+    if any(length != total for length in lengths):
+        raise MalformedError(f"there are {lengths} numbers, expected {total} of each")
+
+
+def _put(array: Array, arrays: list[Array]) -> int:
+    arrays.append(array)
+    return len(arrays) - 1
+
+
+def _at(place: Any, arrays: Sequence[Array], kind: Any, dimensions: int) -> Any:
+    if type(place) is not int or not 0 <= place < len(arrays):
+        raise MalformedError("an array is missing")
+    found = arrays[place]
+    if found.dtype != kind or found.ndim != dimensions:
+        raise MalformedError(f"an array is {found.ndim}-dimensional {found.dtype}")
+    return found
+
+
+def _object(given: Any) -> dict[str, Any]:
+    if type(given) is not dict:
+        raise MalformedError("an object is missing")
+    return given
+
+
+def _list(given: Any) -> list[Any]:
+    if type(given) is not list:
+        raise MalformedError("a list is missing")
+    return given

@@ -1,0 +1,233 @@
+"""What is refused of what comes in a message. Its types are right, as the codec has seen to; but no
+front of this process has checked it."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from retrieval_store.base.arrays import Ints, Matrix, SparseVector
+from retrieval_store.base.dataclasses import fields, is_dataclass
+from retrieval_store.base.json_values import INT_MAX, checked_object, listed
+from retrieval_store.errors import (
+    DuplicateIDError,
+    InvalidArgumentError,
+    InvalidFilterError,
+)
+from retrieval_store.filters.limits import MAX_NODES
+from retrieval_store.filters.nested import AnyElement, any_element
+from retrieval_store.filters.nodes import MAX_DEPTH, Expression
+from retrieval_store.filters.paths import Steps
+from retrieval_store.interface.points import NonDenseVectors, PointBatch, PointId, Vectors
+from retrieval_store.interface.questions import (
+    BestOfEach,
+    Diverse,
+    Near,
+    Question,
+    Sparse,
+    Step,
+    Text,
+)
+
+MOST = 2**63 - 1  # of what is counted
+_COUNTS = ("limit", "offset", "sample")  # arguments
+
+
+def check_arguments(given: Mapping[str, Any]) -> None:
+    """Raise InvalidArgumentError for arguments of a method that a store of this process wouldn't
+    take from a front."""
+    for name, value in given.items():
+        if name in _COUNTS:
+            _check_count(name, value)
+        elif isinstance(value, PointBatch):
+            _check_batch(value)
+        elif name == "ids" and value is not None:
+            _check_ids(value)
+        elif is_dataclass(value):
+            _check_tree(value)
+
+
+def _check_tree(root: Any) -> None:
+    """All that a question, a filter or a rule is made of."""
+    for node in _nodes(root):
+        if isinstance(node, np.ndarray):
+            _check_finite(node)
+        elif isinstance(node, float) and math.isnan(node):
+            raise InvalidArgumentError("a number is NaN")
+        elif isinstance(node, Expression):
+            _check_condition(node)
+        elif type(node) in _CHECKS:
+            _CHECKS[type(node)](node)
+
+
+def _nodes(root: Any) -> Iterator[Any]:
+    """The parts of a tree of dataclasses, level by level; InvalidFilterError where there are too
+    many."""
+    level, count = [root], 0
+    for _ in range(3 * MAX_DEPTH):  # a term of a filter is two levels below the next
+        if not level:
+            return
+        count += len(level)
+        if count > MAX_NODES:
+            raise InvalidFilterError(f"the filter has more than {MAX_NODES} conditions")
+        yield from level
+        level = [part for node in level for part in _parts(node)]
+    raise InvalidFilterError(f"the filter is nested deeper than {MAX_DEPTH} levels")
+
+
+def _parts(node: Any) -> Sequence[Any]:
+    if type(node) in (tuple, list):
+        return node  # type: ignore[no-any-return]
+    if is_dataclass(node):
+        return [getattr(node, one.name) for one in fields(node)]
+    return ()
+
+
+def _check_condition(node: Expression) -> None:
+    node.check()
+    if isinstance(node, AnyElement) and any_element(node.at.path, node.expression) != node:
+        raise InvalidFilterError("the condition on elements contradicts itself")
+    path = getattr(node, "path", None) or getattr(getattr(node, "at", None), "path", None)
+    if path is not None and not (path.steps if isinstance(path, Steps) else path):
+        raise InvalidFilterError(f"the path of {type(node).__name__} is empty")
+
+
+def _check_question(question: Question) -> None:
+    if not question.steps:
+        raise InvalidArgumentError("the question has no steps")
+    if question.groups is not None and len(question.steps) > 1:
+        raise InvalidArgumentError("groups go with a single step")
+    if question.measured is not None and len(question.steps[0].prefetch) == 0:
+        raise InvalidArgumentError("what is measured is a prefetch, of which there is none")
+
+
+def _check_step(step: Step) -> None:
+    _check_count("limit", step.limit)
+    _check_count("offset", step.offset)
+    if step.depth > MOST:
+        raise InvalidArgumentError(f"limit and offset are {step.depth}, expected at most {MOST}")
+
+
+def _check_near(near: Near) -> None:
+    if isinstance(near.vectors, np.ndarray):
+        _check_rows(near.vectors)
+    for one in near.vectors if isinstance(near.vectors, tuple) else ():
+        _check_rows(one)
+    if not len(near.vectors):
+        raise InvalidArgumentError("there are no vectors to be near to")
+    if near.ef is not None and near.ef < 1:
+        raise InvalidArgumentError(f"ef is {near.ef}, expected 1 or more")
+
+
+def _check_rows(matrix: Matrix) -> None:
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise InvalidArgumentError(
+            f"vectors have the shape {matrix.shape}, expected (n, dimension)"
+        )
+
+
+def _check_diverse(diverse: Diverse) -> None:
+    _check_count("candidates", diverse.candidates)
+    if not 0 <= diverse.diversity <= 1:
+        raise InvalidArgumentError(f"diversity is {diverse.diversity}, expected 0 to 1")
+
+
+def _check_some(scoring: Sparse | Text) -> None:
+    if not (scoring.vectors if isinstance(scoring, Sparse) else scoring.texts):
+        raise InvalidArgumentError("there is nothing to be sought")
+
+
+def _check_groups(groups: BestOfEach) -> None:
+    if not groups.path or groups.size < 1:
+        raise InvalidArgumentError("groups have no path, or a size below 1")
+
+
+def _check_sparse(vector: SparseVector) -> None:
+    alike = vector.indices.ndim == 1 and vector.indices.shape == vector.values.shape
+    if not alike or (np.diff(vector.indices.astype(np.int64)) <= 0).any():
+        raise InvalidArgumentError(
+            "a sparse vector needs as many indices, ascending and each once, as values"
+        )
+
+
+_CHECKS: Mapping[type, Any] = {
+    Question: _check_question,
+    Step: _check_step,
+    Near: _check_near,
+    Diverse: _check_diverse,
+    Sparse: _check_some,
+    Text: _check_some,
+    BestOfEach: _check_groups,
+    SparseVector: _check_sparse,
+}
+
+
+def _check_count(name: str, value: Any) -> None:
+    if value is not None and not 0 <= value <= MOST:
+        raise InvalidArgumentError(f"{name} is {value}, expected 0 to {MOST}")
+
+
+def _check_finite(array: Any) -> None:
+    if array.dtype.kind != "f" or (
+        array.dtype == np.float32 and math.isfinite(np.vdot(array, array))
+    ):
+        return
+    if not np.isfinite(array).all():
+        raise InvalidArgumentError("vectors hold a number that isn't finite")
+
+
+def _check_ids(ids: Sequence[PointId]) -> None:
+    for one in ids:
+        if one == "" or (type(one) is int and not 0 <= one <= INT_MAX):
+            raise InvalidArgumentError(
+                f"ids has {one!r}, expected strings and integers from 0 to 2**64 - 1"
+            )
+
+
+def _check_batch(batch: PointBatch) -> None:
+    """Columns of one length, with one point for each id."""
+    size = len(batch.ids)
+    _check_ids(batch.ids)
+    if len(set(batch.ids)) < size:
+        seen: set[PointId] = set()
+        twice = [one for one in batch.ids if one in seen or seen.add(one)]  # type: ignore[func-returns-value]
+        raise DuplicateIDError(f"ids given more than once: {listed(twice)}")
+    for name in ("payloads", "documents", "uris"):
+        column = getattr(batch, name)
+        if column is not None and len(column) != size:
+            raise InvalidArgumentError(f"{name} has {len(column)} items, but ids has {size}")
+    for i, payload in enumerate(batch.payloads or ()):
+        if type(payload) is dict:
+            checked_object(payload, "payloads", i)
+    for name, column in batch.vectors.items():
+        _check_vectors(name, column, size)
+
+
+def _check_vectors(name: str, column: Vectors | NonDenseVectors, size: int) -> None:
+    if isinstance(column, Vectors):
+        _check_rows(column.matrix)
+        _check_finite(column.matrix)
+        count = len(column.matrix)
+    else:
+        count = len(column.items)
+        for one in column.items:
+            if isinstance(one, SparseVector):
+                _check_sparse(one)
+                _check_finite(one.values)
+            else:
+                _check_rows(one)
+                _check_finite(one)
+    if not _are_places(column.positions, count, size):
+        raise InvalidArgumentError(
+            f"vectors {name!r} are {count}, whose positions aren't {count} of {size}, ascending"
+        )
+
+
+def _are_places(positions: Ints | None, count: int, size: int) -> bool:
+    if positions is None:
+        return count == size
+    if len(positions) != count:
+        return False
+    inside = not count or (positions[0] >= 0 and positions[-1] < size)
+    return bool(inside and (np.diff(positions) > 0).all())

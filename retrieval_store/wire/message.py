@@ -1,0 +1,73 @@
+"""A message: JSON, and arrays behind it, as they lie in memory.
+
+Eight bytes say what it is and how long the JSON is; then come the JSON, an object with the `data`
+and for each of the `arrays` its type and shape, and the arrays, each at a multiple of 16 bytes.
+Numbers are little-endian.
+"""
+
+import math
+import struct
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+Array: TypeAlias = npt.NDArray[Any]
+Buffer: TypeAlias = bytes | bytearray
+MEDIA_TYPE = "application/x-retrieval-store"
+DTYPES = {name: np.dtype(name) for name in ("<f4", "<f8", "<i8", "<u4", "|b1")}
+_HEAD = struct.Struct("<4sI")
+_MARK = b"rsw1"
+_ALIGNED = 16  # bytes: what any of the types, and the scan, could want
+_DEEPEST_SHAPE = 3
+
+
+class MalformedError(ValueError):
+    """Bytes that are no message, or data in it that isn't what it should be."""
+
+
+def packed(data: Any, arrays: Sequence[Array] = ()) -> bytes:
+    """A message of JSON values and arrays."""
+    said = orjson.dumps({"data": data, "arrays": [[one.dtype.str, one.shape] for one in arrays]})
+    parts: list[Any] = [_HEAD.pack(_MARK, len(said)), said]
+    size = _HEAD.size + len(said)
+    for one in arrays:
+        parts += [bytes(-size % _ALIGNED), np.ascontiguousarray(one).data]
+        size += -size % _ALIGNED + one.nbytes
+    return b"".join(parts)
+
+
+def unpacked(message: Buffer) -> tuple[Any, list[Array]]:
+    """The data and the arrays of a message; these share its memory, and can be written to where it
+    can. MalformedError for what is none."""
+    if len(message) < _HEAD.size:
+        raise MalformedError("it is too short")
+    mark, length = _HEAD.unpack_from(message)
+    if mark != _MARK:
+        raise MalformedError("it isn't one of retrieval-store")
+    start = _HEAD.size
+    try:
+        said = orjson.loads(memoryview(message)[start : start + length])
+        data, described = said["data"], said["arrays"]
+        return data, _arrays(message, described, start + length)
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise MalformedError(str(error)) from None
+
+
+def _arrays(message: Buffer, described: Any, start: int) -> list[Array]:
+    found = []
+    for name, shape in described:
+        dtype = DTYPES[name]
+        if len(shape) > _DEEPEST_SHAPE or not all(type(n) is int and n >= 0 for n in shape):
+            raise MalformedError(f"there is no array of the shape {shape!r}")
+        start += -start % _ALIGNED
+        count = math.prod(shape)
+        found.append(
+            np.frombuffer(message, dtype, count, start).reshape(shape)
+            if count
+            else np.empty(shape, dtype)
+        )
+        start += count * dtype.itemsize
+    return found

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         Client,
         ClientAPI,
         EphemeralClient,
+        HttpClient,
         PersistentClient,
         restore,
     )
@@ -96,6 +97,7 @@ __all__ = [
     "Explanation",
     "FastEmbedEmbeddingFunction",
     "GetResult",
+    "HttpClient",
     "IDs",
     "ImageLoader",
     "Images",
@@ -163,6 +165,7 @@ _HOMES = {
     "ClientAPI": "retrieval_store.direct.client",
     "PersistentClient": "retrieval_store.direct.client",
     "EphemeralClient": "retrieval_store.direct.client",
+    "HttpClient": "retrieval_store.direct.client",
     "Collection": "retrieval_store.direct.collection",
     "DataLoader": "retrieval_store.loaders",
     "EmbeddingFunction": "retrieval_store.embeddings",

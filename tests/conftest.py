@@ -32,12 +32,31 @@ def cluster() -> Iterator[retrieval_store.Client]:
         yield retrieval_store.Client(qdrant_client=qdrant_client)
 
 
+@pytest.fixture(scope="session")
+def _served_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    from retrieval_store.server import running
+
+    path = tmp_path_factory.mktemp("served")
+    with running(str(path / "store"), durability="relaxed") as url:
+        yield url
+
+
+@pytest.fixture
+def served(_served_url: str) -> Iterator[retrieval_store.Client]:
+    """A client of an empty store that a server serves, one for all tests of a process."""
+    with retrieval_store.Client(url=_served_url, allow_reset=True) as client:
+        yield client
+    with retrieval_store.Client(url=_served_url, allow_reset=True) as client:
+        client.reset()
+
+
 @pytest.fixture
 def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[retrieval_store.Client]:
-    """A client of an empty store, of each kind: in memory, on disk, and on a cluster. Tests marked
-    `embedded` do without the last."""
-    if request.param == "cluster":
-        yield request.getfixturevalue("cluster")
+    """A client of an empty store, of each kind: in memory, on disk, served, and on a cluster. Tests
+    marked `embedded` do without the last, and those marked `local`, or of the engine, without the
+    one before."""
+    if request.param in ("cluster", "served"):
+        yield request.getfixturevalue(request.param)
         return
     path = tmp_path / "store" if request.param == "disk" else None
     with retrieval_store.Client(path) as client:
@@ -79,8 +98,10 @@ def pytest_report_header() -> list[str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """The kinds of stores that a test is run with."""
     if "client" in metafunc.fixturenames:
-        embedded = metafunc.definition.get_closest_marker("embedded")
-        kinds = ["memory", "disk"] if embedded else ["memory", "disk", "cluster"]
+        has = metafunc.definition.get_closest_marker
+        is_local = has("local") or "engine" in metafunc.definition.path.parts
+        kinds = ["memory", "disk", *([] if is_local else ["served"])]
+        kinds += [] if has("embedded") else ["cluster"]
         metafunc.parametrize("client", kinds, indirect=True)
 
 

@@ -1,4 +1,4 @@
-"""Client: a directory of collections, one in memory, or a cluster."""
+"""Client: a directory of collections, one in memory, one that is served, or a cluster."""
 
 import os
 import sys
@@ -72,12 +72,13 @@ if TYPE_CHECKING:
     from retrieval_store.loaders import DataLoader
 
 NAMES_SHOWN, NAMES_COMPARED = 10, 1_000  # in a message, nearest first
+LAST_PORT = 65_535
 ATTEMPTS = 3  # at getting or creating a collection
 
 
 class Client:
-    """A store of collections: in the directory `path`, on the Qdrant cluster at `url`, or in
-    memory.
+    """A store of collections: in the directory `path`, in memory, or at `url`: one that
+    `retrieval-store serve` serves, or a Qdrant cluster.
 
     Clients of one path share the store, in this process and with others. A store in memory is its
     client's own. create: whether a store is made where there is none; if not, that is a
@@ -93,13 +94,20 @@ class Client:
     it sets it; a quarter of the memory that the process may use, if none does. Close it, or use it
     in a `with` statement.
 
+    A store that is served is the same as in a directory; embedding functions and loaders stay in
+    this process. With `url` go api_key, headers (of each request, a dict), timeout (30 seconds
+    without an answer; None for any number) and verify (False, or a file of certificates that are
+    trusted). What `url` leads to is found out when the client is made, or, where nothing answers
+    yet, when it is used. Where the server can't be reached, or ends, reads are tried again for ten
+    seconds; a write is where it is certain that nothing was done, and else an UnavailableError
+    says that it may have been, as a whole or not at all.
+
     On a cluster collections mean the same, but a batch isn't one transaction, and what is written
-    survives what Qdrant says it does. With `url` go further arguments of
-    qdrant_client.QdrantClient's, such as api_key and timeout (in seconds); a client that is there
-    already is given as `qdrant_client` instead, and stays open. consistency: how many replicas a
-    read asks: a number, "majority", "quorum" or "all"; None for one of them. create_indexes:
-    whether payload indexes are made, once, that a server in strict mode wants for a filter; if not,
-    such a filter is refused.
+    survives what Qdrant says it does. With `url` go then further arguments of
+    qdrant_client.QdrantClient's; a client that is there already is given as `qdrant_client`
+    instead, and stays open. consistency: how many replicas a read asks: a number, "majority",
+    "quorum" or "all"; None for one of them. create_indexes: whether payload indexes are made, once,
+    that a server in strict mode wants for a filter; if not, such a filter is refused.
 
     settings, tenant and database are Chroma's: of settings, which may stand in the place of path,
     `allow_reset`, `is_persistent` and `persist_directory` are taken, and of the others what says no
@@ -672,3 +680,35 @@ def EphemeralClient(
 
     refuse_persistent(settings)
     return Client(settings=settings, tenant=tenant, database=database)
+
+
+def HttpClient(
+    host: str = "localhost",
+    port: int = 6333,
+    ssl: bool = False,
+    headers: Mapping[str, str] | None = None,
+    settings: Any = None,
+    tenant: str = DEFAULT_TENANT,
+    database: str = DEFAULT_DATABASE,
+    *,
+    trust: bool = False,
+    **options: Any,
+) -> Client:
+    """A client of the store, or the cluster, that a server at a host and a port has, under the name
+    that users of Chroma know. headers: of each request; options: those that `Client` takes with
+    url, such as api_key and timeout."""
+    if not isinstance(host, str) or not host or "/" in host.partition("://")[2].rstrip("/"):
+        raise InvalidTypeError(f"host is {shown(host)}, expected the name of a host")
+    name = host.partition("://")[2].rstrip("/") or host
+    scheme = "https" if ssl or host.startswith("https://") else "http"
+    where = f"[{name}]" if name.count(":") > 1 and not name.startswith("[") else name
+    if headers is not None:
+        options = {**options, "headers": dict(headers)}
+    return Client(
+        url=f"{scheme}://{where}:{whole_number(port, 'port', 1, LAST_PORT)}",
+        trust=trust,
+        settings=settings,
+        tenant=tenant,
+        database=database,
+        **options,
+    )

@@ -6,6 +6,7 @@ it is made: all of it is of the classes that a table names, and nothing else.
 """
 
 import math
+import re
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING
@@ -17,16 +18,28 @@ import numpy as np
 
 from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.dataclasses import fields, is_dataclass
-from retrieval_store.base.json_values import is_unicode
-from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.base.json_values import INT_MAX, INT_MIN, is_unicode
+from retrieval_store.errors import InvalidArgumentError, InvalidFilterError
+from retrieval_store.filters.limits import MAX_NODES
+from retrieval_store.filters.nodes import (
+    COMBINATIONS,
+    MAX_DEPTH,
+    AtLeast,
+    Expression,
+    Not,
+    terms_of,
+)
 from retrieval_store.wire.message import Array, MalformedError
 
 NAME = "~"
+LONGEST = 100_000  # digits of an integer
+DEEPEST = 3 * MAX_DEPTH  # levels of a filter, of which a level of `where` may mean several
+_HEX = re.compile("-?[0-9a-f]+")
 _PACKAGE = "retrieval_store."
 _HOMES: Mapping[str, Sequence[str]] = {
     "base.words": ("Analyzer",),
     "base.arrays": ("SparseVector",),
-    "filters.nodes": ("And", "Or", "AtLeast", "Not", "HasId", "HasVector"),
+    "filters.nodes": ("HasId", "HasVector"),
     "filters.paths": ("Steps",),
     "filters.columns": ("ValuesAt", "PlacesAt", "TokensAt", "ElementsAt"),
     "filters.documents": ("DocumentContains", "DocumentMatches"),
@@ -122,6 +135,28 @@ class _Text(_Plain):
         if not text.isascii() and not is_unicode(text):
             raise InvalidArgumentError(f"{text!r} holds a lone surrogate, which isn't Unicode")
         return text
+
+
+class _Integer(_Plain):
+    """Integers, also those that are too long for JSON as it is read everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__(int)
+
+    def encode(self, value: Any, arrays: list[Array]) -> Any:
+        number = super().encode(value, arrays)
+        return number if INT_MIN <= number <= INT_MAX else {NAME: "int", "is": f"{number:x}"}
+
+    def fits(self, given: Any) -> bool:
+        return type(given) is int or _name_in(given) == "int"
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
+        if _name_in(given) != "int":
+            return super().decode(given, arrays)
+        digits = given.get("is")
+        if not isinstance(digits, str) or len(digits) > LONGEST or not _HEX.fullmatch(digits):
+            raise _not(digits, "an integer")
+        return int(digits, 16)
 
 
 class _Float(_Plain):
@@ -374,6 +409,75 @@ class _Family:
         return coder_of(kind).decode(given, arrays)
 
 
+class _Tree(_Family):
+    """Filters, whose nodes stand in one list, each after its terms, since they may be nested deeper
+    than JSON may be; a node that occurs several times stands there once."""
+
+    def __init__(self) -> None:
+        super().__init__(Expression)
+
+    def encode(self, value: Any, arrays: list[Array]) -> Any:
+        nodes: list[Any] = []
+        places: dict[int, int] = {}
+        pending = [value]
+        while pending:
+            node = pending[-1]
+            left = [one for one in terms_of(node) if id(one) not in places]
+            if left:
+                pending += left
+                continue
+            pending.pop()
+            if id(node) not in places:
+                places[id(node)] = len(nodes)
+                nodes.append(self._node(node, places, arrays))
+        is_leaf = not isinstance(value, COMBINATIONS)
+        return nodes[0] if is_leaf else {NAME: "tree", "nodes": nodes}
+
+    def _node(self, node: Expression, places: Mapping[int, int], arrays: list[Array]) -> Any:
+        if not isinstance(node, COMBINATIONS):
+            return super().encode(node, arrays)
+        said = {NAME: type(node).__name__, "terms": [places[id(one)] for one in terms_of(node)]}
+        return {**said, "count": node.count} if isinstance(node, AtLeast) else said
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
+        if _name_in(given) != "tree":
+            return super().decode(given, arrays)
+        found: list[Expression] = []
+        depths: list[int] = []
+        sizes: list[int] = []
+        for node in _list(given.get("nodes")):
+            terms = _list(node.get("terms")) if _name_in(node) in _COMBINATIONS else []
+            if not all(type(one) is int and 0 <= one < len(found) for one in terms):
+                raise MalformedError("a term of a filter is missing")
+            depths.append(1 + max((depths[one] for one in terms), default=0))
+            sizes.append(1 + sum(sizes[one] for one in terms))
+            if depths[-1] > DEEPEST or sizes[-1] > MAX_NODES:
+                raise InvalidFilterError(
+                    f"the filter has more than {DEEPEST} levels or {MAX_NODES} conditions"
+                )
+            found.append(self._made(node, [found[one] for one in terms], arrays))
+        if not found:
+            raise _not(given, "a filter")
+        return found[-1]
+
+    def _made(self, node: Any, terms: list[Expression], arrays: Sequence[Array]) -> Expression:
+        kind: Any = _COMBINATIONS.get(_name_in(node) or "")
+        if kind is None:
+            leaf: Expression = super().decode(node, arrays)
+            return leaf
+        if kind is Not:
+            if len(terms) != 1:
+                raise _not(node, "a single term")
+            return Not(terms[0])
+        if kind is AtLeast:
+            return AtLeast(tuple(terms), _CODERS[int].decode(node.get("count"), arrays))
+        combined: Expression = kind(tuple(terms))
+        return combined
+
+
+_COMBINATIONS: Mapping[str, type] = {one.__name__: one for one in COMBINATIONS}
+
+
 class _OneOf:
     """Values of any of some types."""
 
@@ -418,9 +522,10 @@ class _Never:
 _CODERS: dict[Any, Coder] = {
     type(None): _Nothing(),
     bool: _Plain(bool),
-    int: _Plain(int),
+    int: _Integer(),
     float: _Float(),
     str: _Text(),
+    Expression: _Tree(),
 }
 
 
@@ -487,6 +592,12 @@ def _name_in(given: Any) -> str | None:
 def _key(given: Any, among: Mapping[str, Any]) -> str:
     if not isinstance(given, str) or given not in among:
         raise _not(given, f"one of {', '.join(among)}")
+    return given
+
+
+def _list(given: Any) -> list[Any]:
+    if type(given) is not list:
+        raise _not(given, "a list")
     return given
 
 

@@ -15,9 +15,8 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidFilterError,
 )
-from retrieval_store.filters.limits import MAX_NODES
 from retrieval_store.filters.nested import AnyElement, any_element
-from retrieval_store.filters.nodes import MAX_DEPTH, Expression
+from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.paths import Steps
 from retrieval_store.interface.points import NonDenseVectors, PointBatch, PointId, Vectors
 from retrieval_store.interface.questions import (
@@ -62,18 +61,15 @@ def _check_tree(root: Any) -> None:
 
 
 def _nodes(root: Any) -> Iterator[Any]:
-    """The parts of a tree of dataclasses, level by level; InvalidFilterError where there are too
-    many."""
-    level, count = [root], 0
-    for _ in range(3 * MAX_DEPTH):  # a term of a filter is two levels below the next
-        if not level:
-            return
-        count += len(level)
-        if count > MAX_NODES:
-            raise InvalidFilterError(f"the filter has more than {MAX_NODES} conditions")
-        yield from level
-        level = [part for node in level for part in _parts(node)]
-    raise InvalidFilterError(f"the filter is nested deeper than {MAX_DEPTH} levels")
+    """The parts of a tree of dataclasses, each once; of filters the codec has seen to the size."""
+    seen: set[int] = set()
+    pending = [root]
+    while pending:
+        node = pending.pop()
+        if id(node) not in seen:
+            seen.add(id(node))
+            yield node
+            pending.extend(_parts(node))
 
 
 def _parts(node: Any) -> Sequence[Any]:

@@ -55,7 +55,7 @@ def test_a_missing_collection_is_told_with_those_that_are_there(client, tmp_path
     for name in ("books", "notes", "pictures"):
         client.create_collection(name, embedding_function=None)
     there = "'notes', 'books', 'pictures'"
-    place = "in memory" if client.path is None else str(client.path)
+    place = client._session.place
     for call in (client.get_collection, client.delete_collection):
         with pytest.raises(NotFoundError, match=f"'nots' .*{place}.*does not exist.*{there}"):
             call("nots")

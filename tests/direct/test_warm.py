@@ -78,6 +78,7 @@ def test_the_first_queries_find_everything_ready(client, nothing_read):
     assert answers(things) == expected
 
 
+@pytest.mark.local
 @pytest.mark.embedded
 def test_without_arguments_only_vectors_are_loaded(client):
     things = filled(client)

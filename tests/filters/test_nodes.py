@@ -94,6 +94,7 @@ class EndsWith(DocumentLeaf):
         (And((Odd(("n",)), Odd(("nothing",)))), []),
     ],
 )
+@pytest.mark.local  # what a user's own class means can't be sent
 def test_what_a_node_means_is_enough_for_a_right_answer_anywhere(populated, node, expected):
     assert populated.get(where=node)["ids"] == expected
     assert sorted(populated.query(query_embeddings=[0, 0], where=node)["ids"][0]) == expected
@@ -105,6 +106,7 @@ def test_what_a_node_means_is_enough_for_a_right_answer_anywhere(populated, node
     )
 
 
+@pytest.mark.local  # what a user's own class means can't be sent
 def test_a_node_is_asked_of_the_values_that_its_reading_sees(populated):
     metadatas = [{"n": n} for n in (1, [2, 3], [2, 4, None], [], [[1]])]
     populated.update(ids=[f"p{i}" for i in range(5)], metadatas=metadatas)
@@ -130,6 +132,7 @@ class Divides(ValueLeaf):
 
 
 @pytest.mark.parametrize("by", [2, 3])
+@pytest.mark.local  # what a user's own class means can't be sent
 def test_nodes_of_a_users_own_are_asked_anew(populated, by):
     multiples = [f"p{i}" for i in range(5) if i % by == 0]
     for _ in range(3):
@@ -151,6 +154,7 @@ class Failing(ValueLeaf):
 
 
 @pytest.mark.embedded
+@pytest.mark.local  # what a user's own class means can't be sent
 def test_the_mistakes_of_a_node_are_no_damage(populated):
     with pytest.raises(InvalidFilterError, match=r"Failing in the filter: TypeError\(.*'str'"):
         populated.get(where=Failing(("n",)))

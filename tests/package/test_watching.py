@@ -63,6 +63,7 @@ def secrets(count=4):
     }
 
 
+@pytest.mark.local  # a server in this process makes spans too
 def test_a_query_is_a_span_with_its_plan_and_numbers(client, spans):
     collection = client.create_collection("points", embedding_function=None)
     collection.add(**secrets())
@@ -85,6 +86,7 @@ def test_a_query_is_a_span_with_its_plan_and_numbers(client, spans):
 
 
 @pytest.mark.embedded
+@pytest.mark.local
 def test_a_write_is_a_span_with_what_it_wrote(client, spans):
     collection = client.create_collection("points", embedding_function=None)
     collection.add(**secrets())
@@ -133,6 +135,7 @@ def test_an_error_is_told_by_its_kind_alone(client, spans):
 
 
 @pytest.mark.embedded
+@pytest.mark.local
 def test_spans_are_below_those_of_the_application(client, monkeypatch):
     spans, provider = provided(monkeypatch)
     collection = client.create_collection("points", embedding_function=None)
@@ -279,6 +282,7 @@ def test_rare_events_of_a_store_are_told_and_what_maintenance_does_besides(tmp_p
     assert names == {"retrieval_store.store", "retrieval_store.maintenance"}
 
 
+@pytest.mark.local
 def test_gauges_add_up(client):
     for name, count in (("some", 4), ("more", 6)):
         collection = client.create_collection(name, embedding_function=None)

@@ -23,6 +23,7 @@ from retrieval_store.errors import (
     UnavailableError,
 )
 from retrieval_store.wire.failures import understood
+from retrieval_store.wire.message import Buffer, Parts
 
 PATIENCE = 10.0  # seconds in which a server that is started anew is waited for
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
@@ -39,7 +40,7 @@ class Request:
     not be done twice; long: whether an answer may take minutes."""
 
     path: str
-    message: bytes
+    message: Parts
     doing: str
     writes: bool = False
     long: bool = False
@@ -122,7 +123,7 @@ def broken(error: Exception, place: str, doing: str) -> Failure:
 
 
 def answered(
-    status: int, headers: Mapping[str, str], body: bytes | bytearray, place: str, doing: str
+    status: int, headers: Mapping[str, str], body: Buffer, place: str, doing: str
 ) -> Failure:
     """What an answer means that isn't the one that was asked for."""
     said = _said(body)
@@ -157,7 +158,7 @@ def _cannot(place: str, why: str) -> str:
     return f"the server {place} can't be reached: {why}"
 
 
-def _said(body: bytes | bytearray) -> object:
+def _said(body: Buffer) -> object:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -1,79 +1,37 @@
 """Requests to a server, over connections that are kept open."""
 
 import os
-import select
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from contextlib import contextmanager
+from http.client import HTTPException, HTTPResponse
 from typing import Any, TypeVar
 
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.errors import ClientClosedError, RetrievalStoreError
-from retrieval_store.served.attempts import (
-    Attempts,
-    FailedError,
-    Request,
-    answered,
-    broken,
-    garbled,
-    unreached,
-)
+from retrieval_store.errors import ClientClosedError
+from retrieval_store.served.attempts import Attempts, FailedError, Request, garbled
+from retrieval_store.served.lines import Line, body_of, connected
 from retrieval_store.served.opening import LOOKED_WITHIN, Address, is_ours
+from retrieval_store.wire import frames
 from retrieval_store.wire.api import ROOT, Method
-from retrieval_store.wire.message import MEDIA_TYPE, MalformedError
+from retrieval_store.wire.message import Buffer, MalformedError, size_of
 
-KEPT_SECONDS = 60.0  # that a connection may be idle; the server closes it after 75
-KEPT = 32  # idle connections
-_ALIVE_AFTER = 30  # seconds after which the system asks whether the other side is still there
+KEPT = 32  # idle connections of each kind
+ASKED_AGAIN = 60.0  # seconds after which a server that took none is asked for one of our own again
 T = TypeVar("T")
-Read = Callable[[HTTPResponse], T]
-
-
-class _Line(HTTPConnection):
-    """One connection. A request's head and its body go out together: sent one after the other they
-    would wake the server twice."""
-
-    def __init__(self, address: Address) -> None:
-        super().__init__(address.host, address.port, timeout=address.timeout)
-        self._context = address.context
-        self._unsent: list[Any] = []
-        self.used = time.monotonic()
-
-    def connect(self) -> None:
-        super().connect()
-        with suppress(OSError):
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _ALIVE_AFTER)
-        if self._context is not None:
-            self.sock = self._context.wrap_socket(self.sock, server_hostname=self.host)
-
-    def send(self, data: Any) -> None:
-        self._unsent.append(data)
-
-    def flush(self) -> None:
-        """Send what was said so far."""
-        data, self._unsent = b"".join(self._unsent), []
-        self.sock.sendall(data)
-
-    @property
-    def is_fresh(self) -> bool:
-        """Whether it can be used once more: the server hasn't closed it, nor will just now. What
-        comes unasked is no answer."""
-        return time.monotonic() - self.used < KEPT_SECONDS and not _has_something(self.sock)
 
 
 class Connection:
-    """Connections to one server, for any number of threads."""
+    """Connections to one server, for any number of threads: of our own for what is short, by HTTP
+    for all else, and where the server, or what stands before it, knows no other."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._idle: list[_Line] = []
+        self._idle: dict[bool, list[Line]] = {True: [], False: []}  # by whether it is our own
         self._lock = threading.Lock()
         self._process = os.getpid()
+        self._by_http_until = 0.0 if address.context is None else float("inf")
         self._closed = False
 
     @property
@@ -84,31 +42,87 @@ class Connection:
     def call(self, method: Method, path: str, given: Mapping[str, Any], doing: str) -> Any:
         """The result of a method."""
         request = requested(method, path, given, doing)
-        return self.sent(request, partial_read(method, self.place, doing))
+        body = self._sent(request, lambda: self._body(request))
+        return understood(method, body, self.place, doing)
 
-    def sent(self, request: Request, read: "Read[T]") -> T:
-        """What `read` makes of the answer to a request; raises what `Attempts` says."""
+    def received(self, request: Request, read: Callable[[HTTPResponse], T]) -> T:
+        """What `read` makes of an answer as it comes."""
+        return self._sent(request, lambda: self._by_http(request, read))
+
+    def _sent(self, request: Request, attempt: Callable[[], T]) -> T:
+        """What an attempt at a request gives; raises what `Attempts` says."""
         attempts = Attempts(request, self.place)
         while True:
             try:
-                return self._tried(request, read)
+                return attempt()
             except FailedError as failed:
                 pause = attempts.pause_after(failed.failure)
             time.sleep(pause)
 
-    def _tried(self, request: Request, read: "Read[T]") -> T:
-        line = self._taken()
+    def _body(self, request: Request) -> Buffer:
+        is_short = not request.long and size_of(request.message) <= frames.LARGEST
+        own = self._own() if is_short else None
+        if own is None:
+            return self._by_http(request, body_of)
         try:
-            return exchanged(line, self._address, request, read)
+            return own.exchange_alone(request)
         finally:
-            self._given_back(line)
+            self._give_back(own)
+
+    def _by_http(self, request: Request, read: Callable[[HTTPResponse], T]) -> T:
+        line = self._kept(is_own=False) or connected(self._address)
+        try:
+            return line.exchange(request, read)
+        finally:
+            self._give_back(line)
+
+    def _own(self) -> Line | None:
+        """A connection of our own; None where the server gives none."""
+        kept = self._kept(is_own=True)
+        if kept is not None or time.monotonic() < self._by_http_until:
+            return kept
+        line = connected(self._address)
+        try:
+            if line.become_own():
+                return line
+        except (OSError, HTTPException):  # what is wrong is found out by HTTP
+            line.close()
+        self._by_http_until = time.monotonic() + ASKED_AGAIN
+        self._give_back(line)
+        return None
+
+    def _kept(self, is_own: bool) -> Line | None:
+        """One that was used before."""
+        if self._closed:
+            raise ClientClosedError(f"the client of the server {self.place} has been closed")
+        with self._lock:
+            if self._process != os.getpid():  # those of the parent are the parent's
+                self._process, self._idle = os.getpid(), {True: [], False: []}
+            idle = self._idle[is_own]
+            while idle:
+                line = idle.pop()
+                if line.is_fresh:
+                    return line
+                line.close()
+        return None
+
+    def _give_back(self, line: Line) -> None:
+        with self._lock:
+            idle = self._idle[line.is_own]
+            if line.rest() and not self._closed and len(idle) < KEPT:
+                idle.append(line)
+                return
+        line.close()
 
     @contextmanager
-    def alone(self) -> Iterator["Line"]:
-        """One connection of the caller's own, which leads to one process of the server."""
-        line = _connected(self._address)
+    def alone(self) -> Iterator["Alone"]:
+        """One connection of the caller's, which leads to one process of the server."""
         try:
-            yield Line(line, self._address)
+            line = connected(self._address)
+        except FailedError as failed:
+            raise failed.failure.error from failed.__cause__
+        try:
+            yield Alone(line, self.place)
         finally:
             line.close()
 
@@ -116,52 +130,26 @@ class Connection:
         """Close all connections; calls raise ClientClosedError from here on."""
         self._closed = True
         with self._lock:
-            idle, self._idle = self._idle, []
+            idle, self._idle = [*self._idle[True], *self._idle[False]], {True: [], False: []}
         for line in idle:
             line.close()
 
-    def _taken(self) -> _Line:
-        if self._closed:
-            raise ClientClosedError(f"the client of the server {self.place} has been closed")
-        with self._lock:
-            if self._process != os.getpid():  # those of the parent are the parent's
-                self._process, self._idle = os.getpid(), []
-            while self._idle:
-                line = self._idle.pop()
-                if line.is_fresh:
-                    return line
-                line.close()
-        return _connected(self._address)
 
-    def _given_back(self, line: _Line) -> None:
-        line.used = time.monotonic()
-        with self._lock:
-            if not self._closed and len(self._idle) < KEPT and line.sock is not None:
-                self._idle.append(line)
-                return
-        line.close()
-
-
-@dataclass(slots=True)
-class Line:
+@dataclass(frozen=True, slots=True)
+class Alone:
     """One connection, on which nothing is tried again: who asks for one wants what is there."""
 
-    line: _Line
-    address: Address
-
-    @property
-    def place(self) -> str:
-        """Where it leads."""
-        return self.address.place
+    line: Line
+    place: str
 
     def call(self, method: Method, path: str, given: Mapping[str, Any], doing: str) -> Any:
         """The result of a method."""
         request = requested(method, path, given, doing)
         try:
-            read = partial_read(method, self.place, doing)
-            return exchanged(self.line, self.address, request, read)
+            body = self.line.exchange(request, body_of)
         except FailedError as failed:
             raise failed.failure.error from failed.__cause__
+        return understood(method, body, self.place, doing)
 
 
 def requested(method: Method, path: str, given: Mapping[str, Any], doing: str) -> Request:
@@ -170,80 +158,21 @@ def requested(method: Method, path: str, given: Mapping[str, Any], doing: str) -
     return Request(f"{ROOT}{path}", message, doing, method.access != "read", method.long)
 
 
-def partial_read(method: Method, place: str, doing: str) -> "Read[Any]":
-    """Reads the result of a method."""
-
-    def read(response: HTTPResponse) -> Any:
-        body = body_of(response)
-        try:
-            return method.result(body)
-        except MalformedError as error:
-            raise garbled(place, doing) from error
-
-    return read
-
-
-def exchanged(line: _Line, address: Address, request: Request, read: "Read[T]") -> T:
-    """Send a request and read the answer; raises FailedError. The line is closed unless the whole
-    answer came."""
-    headers = {**address.headers, "content-type": MEDIA_TYPE}
+def understood(method: Method, body: Buffer, place: str, doing: str) -> Any:
+    """The result in an answer; raises ClusterError where it can't be read."""
     try:
-        line.sock.settimeout(None if request.long else address.timeout)
-        line.request("POST", f"{address.prefix}{request.path}", request.message, headers)
-        line.flush()
-        response = line.getresponse()
-        result = read(response) if response.status == HTTPStatus.OK else None
-        refusal = b"" if response.status == HTTPStatus.OK else response.read()
-    except RetrievalStoreError:  # of who reads; some of these are errors of the system, too
-        line.close()
-        raise
-    except (OSError, HTTPException, AttributeError) as error:
-        line.close()
-        raise FailedError(broken(error, address.place, request.doing)) from error
-    except BaseException:
-        line.close()
-        raise
-    if response.status != HTTPStatus.OK:
-        told = {name.lower(): value for name, value in response.headers.items()}
-        raise FailedError(answered(response.status, told, refusal, address.place, request.doing))
-    return result  # type: ignore[return-value]
-
-
-def body_of(response: HTTPResponse) -> bytes | bytearray:
-    """The body of an answer, in memory of its own that can be written to; raises OSError where it
-    was cut off."""
-    if response.length is None:
-        return bytearray(response.read())
-    body = bytearray(response.length)
-    view, have = memoryview(body), 0
-    while have < len(body):
-        count = response.readinto(view[have:])
-        if not count:
-            raise ConnectionResetError("the answer was cut off")
-        have += count
-    response.read()  # so that it knows that it is at its end
-    return body
-
-
-def _connected(address: Address) -> _Line:
-    line = _Line(address)
-    try:
-        line.connect()
-    except OSError as error:
-        line.close()
-        raise FailedError(unreached(error, address.place)) from error
-    return line
+        return method.result(body)
+    except MalformedError as error:
+        raise garbled(place, doing) from error
 
 
 def is_ours_at(address: Address) -> bool | None:
     """Whether there is a server of ours; None where nothing answers that could be one."""
     within = min(LOOKED_WITHIN, address.timeout or LOOKED_WITHIN)
-    line = _Line(replace(address, timeout=within))
+    line = Line(replace(address, timeout=within))
     try:
         line.connect()
-        line.request("GET", f"{address.prefix}/", headers=dict(address.headers))
-        line.flush()
-        response = line.getresponse()
+        response = line.asked("GET", "/", None)
         return is_ours(response.status, response.read())
     except OSError:
         return None
@@ -251,12 +180,3 @@ def is_ours_at(address: Address) -> bool | None:
         return False
     finally:
         line.close()
-
-
-def _has_something(sock: socket.socket) -> bool:
-    """Whether there is something to read, which an end is too."""
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(sock, select.POLLIN)
-        return bool(poll.poll(0))
-    return bool(select.select([sock], [], [], 0)[0])

@@ -175,7 +175,7 @@ class ServedStore:
         given = {"collection_id": collection_id}
         request = requested(STORE["saved"], "/store/saved", given, DOING["saved"])
         with _new_file(target) as file:
-            self._connection.sent(request, partial(_written, file, target))
+            self._connection.received(request, partial(_written, file, target))
 
     def aliases(self) -> dict[str, str]:
         """The name of each alias' collection, by alias, in the order of aliases."""

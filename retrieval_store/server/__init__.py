@@ -7,8 +7,9 @@ takes one of the `requests` through it: `gate` lets it in, `receiving` reads its
 `methods`, `answers` writes what comes back as a server does, and `sending` sends it. `parameters`
 are those of URLs, `inference` makes vectors of texts and images in bodies, `snapshots` are files
 that come and go, `counts` and `monitoring` what is said of the process, `served` the store itself.
-`settings` are what is given on the command line; `starting` starts and ends servers, and `fixtures`
-is for pytest.
+`own` are routes by which a `Client` of a URL works with the store itself, `lines` connections that
+it has to itself for that, and `copies` what it reads in pages. `settings` are what is given on the
+command line; `starting` starts and ends servers, and `fixtures` is for pytest.
 
 It may use the Qdrant front and all below it. Of starlette and uvicorn nothing is loaded before a
 server is made.

@@ -12,6 +12,7 @@ from qdrant_client import models
 from qdrant_client.http import models as rest
 
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.wire.message import Parts
 
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
 OPTIONS = orjson.OPT_SERIALIZE_NUMPY
@@ -24,14 +25,20 @@ SHOWN_AS_NULL = (  # settings of a collection, by where they stand
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A body of one piece. retry_after: in how many seconds it can be asked again; headers: more of
-    them."""
+    """A body of one piece, or in several `parts`. retry_after: in how many seconds it can be asked
+    again; headers: more of them."""
 
     status: int
     body: bytes
     media_type: str | None = JSON
     retry_after: int | None = None
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    parts: Parts = ()
+
+    @property
+    def whole(self) -> bytes:
+        """The body in one piece."""
+        return b"".join(self.parts) if self.parts else self.body
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ holds no thread.
 """
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,12 +20,13 @@ from retrieval_store.base.arguments import path_of
 from retrieval_store.base.logs import log_of
 from retrieval_store.errors import InvalidArgumentError, ReadOnlyError
 from retrieval_store.qdrant.refusals import Refused
-from retrieval_store.server import answers, snapshots
+from retrieval_store.server import answers, own, snapshots
 from retrieval_store.server.answers import Accepted, Answer, FileAnswer
 from retrieval_store.server.gate import NO_ACCESS, Gate
 from retrieval_store.server.inference import MARK, Inference
+from retrieval_store.server.lines import Lines
 from retrieval_store.server.parameters import parameters
-from retrieval_store.server.pool import BusyError, GoneError, Pool
+from retrieval_store.server.pool import BusyError, GoneError, Pool, WaitedTooLongError
 from retrieval_store.server.receiving import (
     BodyBudget,
     ClientGoneError,
@@ -35,13 +38,17 @@ from retrieval_store.server.receiving import (
     whole_body,
 )
 from retrieval_store.server.requests import Request, Scope
-from retrieval_store.server.routes import UPLOAD, Route
+from retrieval_store.server.routes import UPLOAD, Route, found
 from retrieval_store.server.sending import Send, refusal_of, send_answer
 from retrieval_store.server.served import Asked, Served
 from retrieval_store.server.settings import Settings, checked_keys, checked_names
+from retrieval_store.wire.frames import UPGRADE
+from retrieval_store.wire.message import Buffer
 
 Job: TypeAlias = Callable[[], object]
 _log, _access = log_of("server"), log_of("access")
+HANDED_OVER = Answer(HTTPStatus.SWITCHING_PROTOCOLS, b"")  # to a thread, which says so itself
+LINE = "retrieval-store.line"  # among the extensions of a scope: gives the connection away
 MOST_LEFT = 16  # jobs that go on after their answers
 
 
@@ -98,12 +105,15 @@ class Application:
         self._jobs = ThreadPoolExecutor(1, "server-jobs")  # what goes on after its answer
         self._left = 0  # of these
         self._bodies = BodyBudget(self._limits.bodies)
+        self._lines = Lines(self._bodies)
+        self._on_lines = threading.BoundedSemaphore(self._limits.threads)
         self._closed = False
 
     def close(self) -> None:
         """End what is under way, and give the store back."""
         if not self._closed:
             self._closed = True
+            self._lines.close()
             self._pool.close()
             self._aside.close()
             self._jobs.shutdown()
@@ -136,13 +146,17 @@ class Application:
         if answer is None:
             await self._page(request.scope, request.receive, send)
             return
+        if answer is HANDED_OVER:
+            return
         await send_answer(request, send, answer, self._gate.cors(request.headers))
         status = answer.status if isinstance(answer, Answer) else HTTPStatus.OK
-        seconds = request.seconds
-        self.served.monitor.count(request.name, status, seconds)
+        self._note(request.name, request.method, request.logged, status, request.seconds)
+
+    def _note(self, name: str, method: str, path: str, status: int, seconds: float) -> None:
+        """Count an answer, and log it where that is wanted."""
+        self.served.monitor.count(name, status, seconds)
         if self._settings.access_log:
-            milliseconds = seconds * 1e3
-            _access.info("%s %s %d %.1f ms", request.method, request.logged, status, milliseconds)
+            _access.info("%s %s %d %.1f ms", method, path, status, seconds * 1e3)
 
     async def _answered(self, request: Request) -> Answer | FileAnswer | None:
         """What is answered; None for what the folder of the page answers."""
@@ -166,6 +180,8 @@ class Application:
             return refusal_of(error, route)
 
     async def _of_route(self, request: Request, route: Route) -> Answer | FileAnswer:
+        if route.answer is own.line:
+            return self._handed_over(request)
         _check_names(request)
         query = parameters(request.scope["query_string"], route.access in ("open", "read"))
         asked = Asked(self.served, request.names, query)
@@ -174,11 +190,45 @@ class Application:
         if route.body is not None:
             with self._bodies.held() as take:
                 return await self._with_body(request, route, asked, take)
-        self._check_may(request, route)
+        self._check_may(request.headers, route)
         if route.at_once:
             return _work(request, route, asked)[0]
         pool = self._aside if route.access == "open" else self._pool
         return await self._in_thread(request, asked, partial(_work, request, route, asked), pool)
+
+    def _handed_over(self, request: Request) -> Answer:
+        """Give a connection to a thread of its own, if it can be."""
+        give = request.scope.get("extensions", {}).get(LINE)
+        if give is None or request.headers.get(b"upgrade") != UPGRADE.encode():
+            return answers.nothing(HTTPStatus.UPGRADE_REQUIRED)
+        if not self._lines.has_room:
+            raise BusyError
+        self._lines.take(give(), partial(self._answered_on_line, request.headers))
+        return HANDED_OVER
+
+    def _answered_on_line(self, headers: dict[bytes, bytes], path: str, message: Buffer) -> Answer:
+        """In a thread of a connection: what is answered to a message."""
+        began = time.perf_counter()
+        where, _, query = path.partition("?")
+        route, names = found("POST", where.split("/")[1:]) or (None, {})
+        if route is None or not route.is_own:
+            return answers.nothing(HTTPStatus.NOT_FOUND)
+        try:
+            self._check_may(headers, route)
+            asked = Asked(self.served, names, parameters(query.encode(), reads=True), message)
+            if not self._on_lines.acquire(timeout=self._limits.queue_seconds):
+                raise WaitedTooLongError
+            try:
+                answer = route.answer(asked)
+            finally:
+                self._on_lines.release()
+        except Exception as error:
+            answer = refusal_of(error, route)
+        if not isinstance(answer, Answer):
+            raise TypeError(f"{route.name} can't be answered on a connection of its own")
+        shown = ascii(where)[1:-1]
+        self._note(route.name, "POST", shown, answer.status, time.perf_counter() - began)
+        return answer
 
     async def _with_body(
         self, request: Request, route: Route, asked: Asked, take: Take
@@ -191,7 +241,7 @@ class Application:
 
         def read() -> None:
             asked.body = route.read(body, asked.strings)
-            self._check_may(request, route)
+            self._check_may(request.headers, route)
 
         def read_and_work() -> Any:
             read()
@@ -205,7 +255,7 @@ class Application:
 
     async def _with_file(self, request: Request, route: Route, asked: Asked) -> Answer | FileAnswer:
         """What becomes of a file that is sent."""
-        self._check_may(request, route)
+        self._check_may(request.headers, route)
         boundary_of(request.headers)
         path: Path = await asyncio.to_thread(snapshots.upload_path, asked)
         asked.body = path
@@ -241,9 +291,9 @@ class Application:
         loop = asyncio.get_running_loop()
         loop.run_in_executor(self._jobs, _done_later, job).add_done_callback(ended)
 
-    def _check_may(self, request: Request, route: Route) -> None:
+    def _check_may(self, headers: dict[bytes, bytes], route: Route) -> None:
         """Refuse what a reader may not do."""
-        if self._gate.may(request.headers, route.access):
+        if self._gate.may(headers, route.access):
             return
         if route.is_own and self._settings.read_only:
             raise ReadOnlyError("the store is served read-only")

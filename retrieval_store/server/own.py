@@ -4,6 +4,7 @@ carry the data of `interface` itself, in messages of `wire`."""
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,7 +19,7 @@ from retrieval_store.interface.spaces import NewSpace, index_name, index_setting
 from retrieval_store.interface.stores import EnginePoints
 from retrieval_store.qdrant.tokens.analysis import Tokens
 from retrieval_store.server import snapshots
-from retrieval_store.server.answers import Answer, FileAnswer
+from retrieval_store.server.answers import Answer, FileAnswer, nothing
 from retrieval_store.server.served import Asked
 from retrieval_store.wire.api import POINTS, STORE, Method
 from retrieval_store.wire.codec import learn
@@ -57,6 +58,11 @@ def of_store(name: str) -> Callable[[Asked], Any]:
     return call
 
 
+def line(asked: Asked) -> Answer:
+    """The route by which a connection becomes the client's own; see `application`."""
+    return nothing(HTTPStatus.UPGRADE_REQUIRED)
+
+
 def _arguments(method: Method, asked: Asked) -> dict[str, Any]:
     given = method.arguments(asked.body)
     check_arguments(given)
@@ -64,7 +70,7 @@ def _arguments(method: Method, asked: Asked) -> dict[str, Any]:
 
 
 def _answered(method: Method, result: Any) -> Answer:
-    return Answer(200, method.answered(result), MEDIA_TYPE)
+    return Answer(200, b"", MEDIA_TYPE, parts=method.answered(result))
 
 
 def _points(asked: Asked) -> EnginePoints:

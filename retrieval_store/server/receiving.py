@@ -1,6 +1,7 @@
 """Bodies as they come in: read whole, inflated and bounded, or streamed into a file."""
 
 import asyncio
+import threading
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -40,6 +41,7 @@ class BodyBudget:
     def __init__(self, most: int) -> None:
         self._most = most
         self._held = 0
+        self._lock = threading.Lock()
 
     @contextmanager
     def held(self) -> Iterator[Take]:
@@ -50,15 +52,17 @@ class BodyBudget:
 
         def take(size: int) -> None:
             nonlocal held
-            if self._held + size > self._most:
-                raise BusyError
-            self._held += size
+            with self._lock:
+                if self._held + size > self._most:
+                    raise BusyError
+                self._held += size
             held += size
 
         try:
             yield take
         finally:
-            self._held -= held
+            with self._lock:
+                self._held -= held
 
 
 async def whole_body(

@@ -15,7 +15,7 @@ from retrieval_store.server.bodies import prepare, read
 from retrieval_store.server.points import points_to_write
 from retrieval_store.server.receiving import as_json
 from retrieval_store.server.served import Asked
-from retrieval_store.wire import api
+from retrieval_store.wire import api, frames
 
 Access: TypeAlias = Literal["open", "read", "write", "manage"]
 READ: Access = "read"
@@ -176,6 +176,7 @@ ROUTES: tuple[Route, ...] = (
     Route("PUT", f"{C}/shards", MANAGE, methods.refuse_cluster, models.CreateShardingKey),
     Route("POST", f"{C}/shards/delete", MANAGE, methods.refuse_cluster, models.DropShardingKey),
     # Of our own, for Client(url=)
+    Route("GET", f"{api.ROOT}{frames.PATH}", READ, own.line, at_once=True),
     *(Route("POST", f"{api.ROOT}/store/{one.name}", one.access, own.of_store(one.name), MESSAGE)
       for one in api.STORE.values()),
     *(Route("POST", f"{api.ROOT}/points/{{collection_id}}/{one.name}", one.access,

@@ -45,13 +45,14 @@ async def send_answer(
     if isinstance(answer, FileAnswer):
         await _send_file(request, send, answer, more)
         return
-    headers = [(b"content-length", b"%d" % len(answer.body)), *more, *answer.headers]
+    body = answer.whole
+    headers = [(b"content-length", b"%d" % len(body)), *more, *answer.headers]
     if answer.media_type is not None:
         headers.append((b"content-type", answer.media_type.encode()))
     if answer.retry_after is not None:
         headers.append((b"retry-after", b"%d" % answer.retry_after))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+    await send({"type": "http.response.body", "body": body})
 
 
 async def _send_file(request: Request, send: Send, answer: FileAnswer, more: Headers) -> None:

@@ -20,7 +20,8 @@ from uvicorn.supervisors import Multiprocess
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.logs import log_of
 from retrieval_store.errors import InvalidArgumentError, StorageError
-from retrieval_store.server.application import Application, app
+from retrieval_store.server.application import LINE, Application, app
+from retrieval_store.server.lines import handed_over
 from retrieval_store.server.settings import Settings
 
 END_WITHIN = 30  # seconds that requests under way have
@@ -103,9 +104,19 @@ class _Protocol(HttpToolsProtocol):
         self._wait()
 
     def on_headers_complete(self) -> None:
+        if self.scheme == "http":  # what is encrypted can't be handed to a thread
+            self.scope["extensions"] = {LINE: self._hand_over}  # type: ignore[dict-item]
         super().on_headers_complete()
         self._unended = 0
         self._wait_no_more()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """What a connection is asked to become is said to the application."""
+
+    def _hand_over(self) -> socket.socket:
+        """The connection, which is no longer this server's."""
+        self.cycle.disconnected = True  # so that no answer is missed
+        return handed_over(self.transport)
 
     def on_body(self, body: bytes) -> None:
         super().on_body(body)

@@ -11,7 +11,7 @@ from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.stores import EnginePoints, EngineStore
 from retrieval_store.wire import columns  # noqa: F401 (whose coders are those of points)
 from retrieval_store.wire.codec import decode, encode, names_for_types
-from retrieval_store.wire.message import Array, Buffer, MalformedError, packed, unpacked
+from retrieval_store.wire.message import Array, Buffer, MalformedError, Parts, packed, unpacked
 
 Access: TypeAlias = Literal["read", "write", "manage"]
 ROOT = "/retrieval-store/v1"
@@ -32,7 +32,7 @@ class Method:
     def _hints(self) -> Mapping[str, Any]:
         return get_type_hints(self._function, localns=names_for_types())
 
-    def asked(self, given: Mapping[str, Any]) -> bytes:
+    def asked(self, given: Mapping[str, Any]) -> Parts:
         """A message with these arguments; InvalidArgumentError for what can't be sent."""
         arrays: list[Array] = []
         hints = self._hints
@@ -46,7 +46,7 @@ class Method:
             raise MalformedError(f"these aren't the arguments of {self.name}")
         return {name: decode(one, hints[name], arrays) for name, one in said.items()}
 
-    def answered(self, result: Any) -> bytes:
+    def answered(self, result: Any) -> Parts:
         """A message with a result."""
         arrays: list[Array] = []
         return packed(encode(result, self._hints["return"], arrays), arrays)

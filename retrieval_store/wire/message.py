@@ -15,7 +15,9 @@ import numpy.typing as npt
 import orjson
 
 Array: TypeAlias = npt.NDArray[Any]
-Buffer: TypeAlias = bytes | bytearray
+Buffer: TypeAlias = bytes | bytearray | memoryview
+Parts: TypeAlias = Sequence[Buffer]
+COPIED = 64 * 1024  # bytes of a message that is made one part
 MEDIA_TYPE = "application/x-retrieval-store"
 DTYPES = {name: np.dtype(name) for name in ("<f4", "<f8", "<i8", "<u4", "|b1")}
 _HEAD = struct.Struct("<4sI")
@@ -28,15 +30,27 @@ class MalformedError(ValueError):
     """Bytes that are no message, or data in it that isn't what it should be."""
 
 
-def packed(data: Any, arrays: Sequence[Array] = ()) -> bytes:
-    """A message of JSON values and arrays."""
+def packed(data: Any, arrays: Sequence[Array] = ()) -> Parts:
+    """A message of JSON values and arrays, in parts: a large array is one, and isn't copied."""
     said = orjson.dumps({"data": data, "arrays": [[one.dtype.str, one.shape] for one in arrays]})
-    parts: list[Any] = [_HEAD.pack(_MARK, len(said)), said]
+    parts: list[Buffer] = [_HEAD.pack(_MARK, len(said)), said]
     size = _HEAD.size + len(said)
     for one in arrays:
-        parts += [bytes(-size % _ALIGNED), np.ascontiguousarray(one).data]
+        parts += [
+            bytes(-size % _ALIGNED),
+            memoryview(np.ascontiguousarray(one).reshape(-1)).cast("B"),
+        ]
         size += -size % _ALIGNED + one.nbytes
-    return b"".join(parts)
+    return parts if size > COPIED else [b"".join(parts)]
+
+
+def _bytes_of(array: Any) -> memoryview:
+    return memoryview(array.reshape(-1)).cast("B")
+
+
+def size_of(parts: Parts) -> int:
+    """Bytes of a message in parts."""
+    return sum(map(len, parts))
 
 
 def unpacked(message: Buffer) -> tuple[Any, list[Array]]:

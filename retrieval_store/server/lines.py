@@ -1,0 +1,98 @@
+"""Connections that clients of ours have made theirs by HTTP's `Upgrade`, each with a thread that
+answers it: the event loop and its threads, which a short request waits for longer than for its
+answer, have nothing to do with it."""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+from retrieval_store.base.logs import log_of
+from retrieval_store.server.answers import Answer
+from retrieval_store.server.pool import BusyError
+from retrieval_store.server.receiving import BodyBudget
+from retrieval_store.wire.frames import UPGRADE, receive_request, send_answer
+from retrieval_store.wire.message import Buffer
+
+AGREED = (
+    "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: " + UPGRADE + "\r\n\r\n"
+)
+MOST = 64  # at a time: each has a thread
+IDLE_SECONDS = 75.0  # after which one is closed; clients give theirs up before
+END_WITHIN = 30.0  # seconds that requests under way have
+Work: TypeAlias = Callable[[str, Buffer], Answer]
+_log = log_of("server")
+
+
+class Lines:
+    """Those that this process answers. bodies: bounds what the requests take together; where there
+    is no room for one, its connection is closed before it is read."""
+
+    def __init__(self, bodies: BodyBudget) -> None:
+        self._bodies = bodies
+        self._lock = threading.Lock()
+        self._open: dict[socket.socket, threading.Thread] = {}
+        self._closed = False
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another is taken."""
+        return len(self._open) < MOST and not self._closed
+
+    def take(self, line: socket.socket, work: Work) -> None:
+        """Answer what comes on a connection, in a thread. work: makes the answer to a path and a
+        message."""
+        thread = threading.Thread(target=self._serve, args=(line, work), daemon=True)
+        with self._lock:
+            self._open[line] = thread
+        thread.start()
+
+    def _serve(self, line: socket.socket, work: Work) -> None:
+        try:
+            line.settimeout(IDLE_SECONDS)
+            line.sendall(AGREED.encode())
+            while not self._closed and self._answer(line, work):
+                pass
+        except (OSError, BusyError) as error:  # gone, idle for too long, or too large for now
+            _log.debug("a connection ended: %s", error)
+        finally:
+            with self._lock:
+                self._open.pop(line, None)
+            line.close()
+
+    def _answer(self, line: socket.socket, work: Work) -> bool:
+        """Answer one request; False at the end of the connection."""
+        with self._bodies.held() as take:
+            asked = receive_request(line, take)
+            if asked is None:
+                return False
+            answer = work(*asked)
+        del asked  # an answer may be sent for long
+        send_answer(line, answer.status, answer.parts or [answer.body])
+        return True
+
+    def close(self) -> None:
+        """End all of them: those that wait at once, those that answer once they have."""
+        self._closed = True
+        with self._lock:
+            left = [*self._open.items()]
+        for line, _ in left:
+            with suppress(OSError):
+                line.shutdown(socket.SHUT_RD)
+        until = time.monotonic() + END_WITHIN
+        for _, thread in left:
+            thread.join(max(0.0, until - time.monotonic()))
+
+
+def handed_over(transport: Any) -> socket.socket:
+    """The connection of a transport, which lets go of it."""
+    transport.pause_reading()
+    line = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+    line.setblocking(True)
+    transport.abort()
+    with suppress(OSError):
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return line

@@ -1,0 +1,95 @@
+"""Requests and answers on a connection that carries nothing else, once both sides have agreed on it
+by HTTP's `Upgrade`: one after the other, each behind eight bytes that say how long it is.
+
+It saves the parsing of HTTP on both sides, and lets the server answer in a thread that waits for
+nothing but this connection. What is larger, or may take long, goes by a POST instead.
+"""
+
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from retrieval_store.wire.message import COPIED, Buffer, Parts, size_of
+
+PATH = "/line"  # below the root of the routes
+UPGRADE = "retrieval-store-1"
+LARGEST = 16 << 20  # bytes of a message that is sent so; answers may be longer
+LONGEST_PATH = 4_096
+_REQUEST = struct.Struct("<HHI")  # bytes of the path, nothing yet, bytes of the message
+_ANSWER = struct.Struct("<HHI")  # status, nothing yet, bytes of the body
+_AT_ONCE = 64 * 1024  # bytes that are looked for first
+
+
+def send_request(line: socket.socket, path: str, message: Parts) -> None:
+    """Send a request."""
+    where = path.encode()
+    _send(line, _REQUEST.pack(len(where), 0, size_of(message)) + where, message)
+
+
+def receive_request(line: socket.socket, take: Callable[[int], None]) -> tuple[str, Buffer] | None:
+    """Path and message of the next request; None at the end of the connection. take: called with
+    the number of bytes before they are received, and raises what it likes. ConnectionError for a
+    request that is cut off, or too long."""
+    head = _start(line, _REQUEST.size)
+    if not head:
+        return None
+    length, _, size = _REQUEST.unpack_from(head)
+    if length > LONGEST_PATH or size > LARGEST:
+        raise ConnectionError("a request is too long")
+    take(length + size)
+    body = _rest(line, head[_REQUEST.size :], length + size)
+    return bytes(body[:length]).decode("utf-8", "replace"), body[length:]
+
+
+def send_answer(line: socket.socket, status: int, body: Parts) -> None:
+    """Send an answer."""
+    _send(line, _ANSWER.pack(status, 0, size_of(body)), body)
+
+
+def _send(line: socket.socket, head: bytes, body: Parts) -> None:
+    if len(body) == 1 and len(body[0]) <= COPIED:
+        line.sendall(head + body[0])
+        return
+    line.sendall(head)
+    for part in body:
+        line.sendall(part)
+
+
+def receive_answer(line: socket.socket) -> tuple[int, Buffer]:
+    """Status and body of an answer; ConnectionError where it is cut off."""
+    head = _start(line, _ANSWER.size)
+    if not head:
+        raise ConnectionResetError("the connection was closed")
+    status, _, size = _ANSWER.unpack_from(head)
+    return status, _rest(line, head[_ANSWER.size :], size)
+
+
+def _start(line: socket.socket, least: int) -> bytes:
+    """What comes first, at least so many bytes; nothing at the end of the connection."""
+    data = line.recv(_AT_ONCE)
+    while data and len(data) < least:
+        more = line.recv(_AT_ONCE)
+        if not more:
+            raise ConnectionResetError("the connection was cut")
+        data += more
+    return data
+
+
+def _rest(line: socket.socket, have: bytes, size: int) -> Buffer:
+    """So many bytes, of which some have come already, in memory of their own."""
+    if len(have) == size:
+        return bytearray(have)
+    if len(have) > size:
+        raise ConnectionError("there is more than was said")
+    body: Any = np.empty(size, np.uint8)  # which isn't filled with zeros first
+    view, filled = memoryview(body), len(have)
+    view[:filled] = have
+    while filled < size:
+        count = line.recv_into(view[filled:])
+        if not count:
+            raise ConnectionResetError("the connection was cut")
+        filled += count
+    return view

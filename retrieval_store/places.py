@@ -6,6 +6,7 @@ server serves; and a Qdrant cluster. None knows of the others; what they have in
 """
 
 import os
+import threading
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         EngineStore,
         PointsBackend,
     )
+    from retrieval_store.served.opening import Address
 
 _log = log_of("store")
 
@@ -176,7 +178,7 @@ def elsewhere(
     """The store at a URL: one that a server of ours serves, or a cluster. options: further
     arguments of whatever client that wants; the rest is as `Client` takes it.
 
-    What is there is looked at once; where nothing answers, again when the store is used.
+    What is there is looked at once; where nothing answers, when the store is used.
     """
     from retrieval_store.served.opening import address_of
 
@@ -184,42 +186,35 @@ def elsewhere(
     if address is None:  # options of a client of a cluster's
         return cluster_at(url, consistency, creates_indexes, options)
     from retrieval_store.served.connection import Connection, is_ours_at
+    from retrieval_store.served.store import ServedStore
+
+    def found(is_ours: bool) -> Session:
+        if not is_ours:
+            return cluster_at(url, consistency, creates_indexes, options)
+        if consistency is not None or not creates_indexes:
+            raise InvalidArgumentError("consistency and create_indexes go with a cluster")
+        connection = Connection(address)
+        return Session(ServedStore(connection), connection.close, connection.place)
 
     is_ours = is_ours_at(address)
-    if is_ours is None:
-        return _undecided(address, url, consistency, creates_indexes, options)
-    if not is_ours:
-        return cluster_at(url, consistency, creates_indexes, options)
-    if consistency is not None or not creates_indexes:
-        raise InvalidArgumentError("consistency and create_indexes go with a cluster")
-    from retrieval_store.served.store import ServedStore
-
-    connection = Connection(address)
-    return Session(ServedStore(connection), connection.close, connection.place)
+    return _undecided(address, found) if is_ours is None else found(is_ours)
 
 
-def _undecided(
-    address: Any, url: Any, consistency: Any, creates_indexes: bool, options: Mapping[str, Any]
-) -> Session:
-    """A URL where nothing answers yet. Until something does, what is asked fails as on a cluster
-    that can't be reached, or, without qdrant-client, as on a server."""
-    from retrieval_store.served.connection import Connection, is_ours_at
-    from retrieval_store.served.store import ServedStore
+def _undecided(address: "Address", found: Callable[[bool], Session]) -> Session:
+    """A URL where nothing answers yet; `found` opens the one or the other when something does."""
+    from retrieval_store.served.connection import is_ours_in_time
 
-    try:  # whatever is wrong with the options is told
-        for_now = cluster_at(url, consistency, creates_indexes, options)
-    except MissingDependencyError:
-        connection = Connection(address)
-        for_now = Session(ServedStore(connection), connection.close, connection.place)
-    found: list[Session] = []
+    decided: list[Session] = []
+    lock = threading.Lock()
 
     def find() -> "CollectionStore":
-        if not found and is_ours_at(address) is not None:
-            found.append(elsewhere(url, consistency, creates_indexes, options))
-        return (found or [for_now])[0].store
+        with lock:
+            if not decided:
+                decided.append(found(is_ours_in_time(address)))
+        return decided[0].store
 
     def release() -> None:
-        for session in (*found, for_now):
+        for session in decided:
             session.close()
 
     return Session(find, release, address.place)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.errors import ClientClosedError
-from retrieval_store.served.attempts import Attempts, FailedError, Request, garbled
+from retrieval_store.served.attempts import Attempts, FailedError, Request, garbled, unreached
 from retrieval_store.served.lines import Line, body_of, connected
 from retrieval_store.served.opening import LOOKED_WITHIN, Address, is_ours
 from retrieval_store.wire import frames
@@ -168,14 +168,31 @@ def understood(method: Method, body: Buffer, place: str, doing: str) -> Any:
 
 def is_ours_at(address: Address) -> bool | None:
     """Whether there is a server of ours; None where nothing answers that could be one."""
+    try:
+        return _looked_at(address)
+    except OSError:
+        return None
+
+
+def is_ours_in_time(address: Address) -> bool:
+    """The same, of one that may be just starting; raises UnavailableError where nothing answers."""
+    attempts = Attempts(Request("/", (), "looking what is there"), address.place)
+    while True:
+        try:
+            return _looked_at(address)
+        except OSError as error:
+            pause = attempts.pause_after(unreached(error, address.place))
+        time.sleep(pause)
+
+
+def _looked_at(address: Address) -> bool:
+    """Whether what answers is a server of ours; raises OSError where nothing does."""
     within = min(LOOKED_WITHIN, address.timeout or LOOKED_WITHIN)
     line = Line(replace(address, timeout=within))
     try:
         line.connect()
         response = line.asked("GET", "/", None)
         return is_ours(response.status, response.read())
-    except OSError:
-        return None
     except HTTPException:
         return False
     finally:

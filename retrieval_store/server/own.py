@@ -3,16 +3,22 @@ carry the data of `interface` itself, in messages of `wire`."""
 
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from retrieval_store import plugins
 from retrieval_store.base.json_values import checked_object, is_unicode
 from retrieval_store.base.words import Analyzer
-from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.errors import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    InvalidUUIDError,
+    NotFoundError,
+)
 from retrieval_store.indexes import EXACT
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.spaces import NewSpace, index_name, index_settings
@@ -89,9 +95,25 @@ def _create(
 ) -> CollectionRecord:
     checked_object(settings, "settings")
     _check_name(name)
+    if collection_id is not None:
+        _check_new_id(asked, collection_id)
     for space in spaces.values():
         _check_space(space)
     return asked.served.store.create(name, settings, spaces, collection_id)
+
+
+def _check_new_id(asked: Asked, collection_id: str) -> None:
+    """Refuse an id that isn't a UUID as it is written here, or that a collection has: it becomes
+    the name of a directory."""
+    try:
+        is_one = str(UUID(collection_id)) == collection_id
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise InvalidUUIDError(f"collection_id is {collection_id!r}, expected a UUID")
+    with suppress(NotFoundError):
+        asked.served.store.record(collection_id)
+        raise AlreadyExistsError(f"there is a collection with the id {collection_id}")
 
 
 def _check_name(name: str) -> None:

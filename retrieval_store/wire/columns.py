@@ -170,7 +170,11 @@ def _unmarked(given: Any, kind: type) -> list[Any] | None:
     types = set(map(type, _list(given)))
     if not types <= {kind, type(None), bool}:
         raise MalformedError(f"a column holds what is no {kind.__name__}")
-    return [UNSET if one is _LEFT else one for one in given] if bool in types else list(given)
+    if bool not in types:
+        return list(given)
+    if any(one is True for one in given):
+        raise MalformedError(f"a column holds what is no {kind.__name__}")
+    return [UNSET if one is _LEFT else one for one in given]
 
 
 def _given(column: Vectors | NonDenseVectors, arrays: list[Array]) -> Any:

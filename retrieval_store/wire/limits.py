@@ -17,11 +17,11 @@ from retrieval_store.errors import (
 )
 from retrieval_store.filters.nested import AnyElement, any_element
 from retrieval_store.filters.nodes import Expression
-from retrieval_store.filters.paths import Steps
+from retrieval_store.filters.paths import PayloadPath, Steps
 from retrieval_store.interface.points import NonDenseVectors, PointBatch, PointId, Vectors
 from retrieval_store.interface.questions import (
     BestOfEach,
-    Diverse,
+    Fused,
     Near,
     Question,
     Sparse,
@@ -30,6 +30,7 @@ from retrieval_store.interface.questions import (
 )
 
 MOST = 2**63 - 1  # of what is counted
+_SCORINGS = (Near, Sparse, Text, Fused)  # that `Collection` asks for
 _COUNTS = ("limit", "offset", "sample")  # arguments
 
 
@@ -39,6 +40,8 @@ def check_arguments(given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         if name in _COUNTS:
             _check_count(name, value)
+        elif name in ("path", "paths"):
+            _check_paths([value] if name == "path" else value)
         elif isinstance(value, PointBatch):
             _check_batch(value)
         elif name == "ids" and value is not None:
@@ -80,6 +83,11 @@ def _parts(node: Any) -> Sequence[Any]:
     return ()
 
 
+def _check_paths(paths: Sequence[PayloadPath]) -> None:
+    if not all(paths):
+        raise InvalidArgumentError("a path into metadata is empty")
+
+
 def _check_condition(node: Expression) -> None:
     node.check()
     if isinstance(node, AnyElement) and any_element(node.at.path, node.expression) != node:
@@ -99,10 +107,20 @@ def _check_question(question: Question) -> None:
 
 
 def _check_step(step: Step) -> None:
+    if type(step.scoring) not in _SCORINGS:
+        raise InvalidArgumentError(
+            f"{type(step.scoring).__name__} is asked for by a QdrantClient alone, which speaks to "
+            "a server in Qdrant's protocol"
+        )
+    if isinstance(step.scoring, Fused) and not step.prefetch:
+        raise InvalidArgumentError("there is nothing to be fused")
     _check_count("limit", step.limit)
     _check_count("offset", step.offset)
-    if step.depth > MOST:
-        raise InvalidArgumentError(f"limit and offset are {step.depth}, expected at most {MOST}")
+    if not 0 < step.depth <= MOST or not step.limit:
+        raise InvalidArgumentError(
+            f"limit and offset are {step.limit} and {step.offset}, expected a limit of 1 or more, "
+            f"and {MOST} together at most"
+        )
 
 
 def _check_near(near: Near) -> None:
@@ -121,12 +139,6 @@ def _check_rows(matrix: Matrix) -> None:
         raise InvalidArgumentError(
             f"vectors have the shape {matrix.shape}, expected (n, dimension)"
         )
-
-
-def _check_diverse(diverse: Diverse) -> None:
-    _check_count("candidates", diverse.candidates)
-    if not 0 <= diverse.diversity <= 1:
-        raise InvalidArgumentError(f"diversity is {diverse.diversity}, expected 0 to 1")
 
 
 def _check_some(scoring: Sparse | Text) -> None:
@@ -151,7 +163,6 @@ _CHECKS: Mapping[type, Any] = {
     Question: _check_question,
     Step: _check_step,
     Near: _check_near,
-    Diverse: _check_diverse,
     Sparse: _check_some,
     Text: _check_some,
     BestOfEach: _check_groups,

@@ -36,10 +36,7 @@ def packed(data: Any, arrays: Sequence[Array] = ()) -> Parts:
     parts: list[Buffer] = [_HEAD.pack(_MARK, len(said)), said]
     size = _HEAD.size + len(said)
     for one in arrays:
-        parts += [
-            bytes(-size % _ALIGNED),
-            memoryview(np.ascontiguousarray(one).reshape(-1)).cast("B"),
-        ]
+        parts += [bytes(-size % _ALIGNED), _bytes_of(np.ascontiguousarray(one))]
         size += -size % _ALIGNED + one.nbytes
     return parts if size > COPIED else [b"".join(parts)]
 

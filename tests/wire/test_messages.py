@@ -1,0 +1,306 @@
+"""What is written into messages is read from them as it was; what is no message is refused."""
+
+import math
+import struct
+from contextlib import suppress
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrieval_store.base.arrays import SparseVector
+from retrieval_store.base.dataclasses import dataclass, fields, is_dataclass
+from retrieval_store.base.words import Analyzer
+from retrieval_store.errors import InvalidArgumentError, InvalidFilterError, RetrievalStoreError
+from retrieval_store.filters.expression import And, AtLeast, HasId, InSlice, Not, OneOf, Or, Range
+from retrieval_store.filters.nested import any_element
+from retrieval_store.filters.nodes import Expression, walk
+from retrieval_store.filters.paths import EACH, Steps
+from retrieval_store.filters.where import parse_where, parse_where_document
+from retrieval_store.interface.formulas import Apply, Combine, Constant, NumberAt, ScoreOf, Whether
+from retrieval_store.interface.points import (
+    UNSET,
+    Fields,
+    Hits,
+    NonDenseVectors,
+    PointBatch,
+    Points,
+    ShownIds,
+    Vectors,
+    WriteRules,
+)
+from retrieval_store.interface.questions import (
+    BestOfEach,
+    Computed,
+    Diverse,
+    Fused,
+    Groups,
+    Near,
+    Question,
+    Recommended,
+    Sparse,
+    Step,
+    Text,
+)
+from retrieval_store.wire.api import POINTS, STORE
+from retrieval_store.wire.codec import decode, encode
+from retrieval_store.wire.failures import told, understood
+from retrieval_store.wire.limits import check_arguments
+from retrieval_store.wire.message import MalformedError, packed, unpacked
+from tests.helpers.filter_strategies import metadatas, texts, where_documents, wheres
+
+
+def through(value, hint):
+    """A value that was written and read."""
+    arrays = []
+    data = encode(value, hint, arrays)
+    data, arrays = unpacked(b"".join(packed(data, arrays)))
+    return decode(data, hint, arrays)
+
+
+def plain(value):
+    """What can be compared, with the types that there are."""
+    if isinstance(value, np.ndarray):
+        return ("array", str(value.dtype), value.shape, value.tobytes())
+    if is_dataclass(value):
+        return (type(value), *(plain(getattr(value, one.name)) for one in fields(value)))
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value), [plain(one) for one in value]
+    return repr(value)
+
+
+def same(value, hint):
+    assert plain(through(value, hint)) == plain(value)
+
+
+def sparse(size):
+    return SparseVector(np.arange(size, dtype=np.uint32) * 3, np.ones(size, np.float32))
+
+
+@given(wheres)
+def test_filters_come_as_they_go(where):
+    same(parse_where(where), Expression)
+
+
+@given(where_documents)
+def test_filters_of_documents_come_as_they_go(where):
+    same(parse_where_document(where), Expression)
+
+
+A = OneOf(("a",), (1, "x", True, 0.5))
+QUESTIONS = [
+    Near("", np.ones((2, 3), np.float32), exact=True, ef=7),
+    Near("m", (np.ones((2, 3), np.float32), np.zeros((1, 3), np.float32)), "server"),
+    Sparse("sparse", (sparse(3), sparse(0)), A),
+    Text(("río", "a\0b"), Analyzer("english", frozenset(["the", "a"])), True),
+    Fused("adaptive", (0.3, 0.7), has_fixed_limits=True),
+    Recommended("", (np.ones(3, np.float32),), (sparse(2),), best=True),
+    Diverse(Near("", np.ones((1, 3), np.float32)), 0.5, 100),
+    Computed(
+        Combine(
+            "sum",
+            (
+                Constant(1.5),
+                ScoreOf(0, math.inf),
+                Apply("ln", NumberAt(Steps(("a", EACH, 0)), None)),
+                Whether(Not(A)),
+            ),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("scoring", QUESTIONS, ids=lambda one: type(one).__name__)
+def test_questions_come_as_they_go(scoring):
+    inner = Step(Near("", np.ones((1, 3), np.float32)), 5, threshold=0.25)
+    step = Step(scoring, 10, Or((A, HasId(("x", 7), are_shown=False))), (inner,), offset=3)
+    fields = Fields(payload=True, vectors=("", "sparse"))
+    groups = BestOfEach(("book",), 2)
+    same(Question((step,), fields, groups, QUESTIONS[0]), Question)
+
+
+FILTERS = [
+    And(()),
+    AtLeast((A, Not(A), Range(("n",), gt=10**400, lte=-(10**300))), 2),
+    any_element(Steps(("a", EACH)), And((A, Or((A,))))),
+    InSlice(7, 3),
+    parse_where({"$nor": [{"n": {"$lt": 2**64}}, {"d": {"$gte": "2024-05-01"}}]}),
+]
+
+
+@pytest.mark.parametrize("expression", FILTERS, ids=lambda one: type(one).__name__)
+def test_other_filters_come_as_they_go(expression):
+    same(expression, Expression)
+
+
+def test_a_filter_may_be_as_deep_as_where_allows():
+    expression = A
+    for _ in range(400):
+        expression = Not(expression)
+    assert sum(1 for _ in walk(through(expression, Expression))) == 401
+    for _ in range(400):
+        expression = Not(expression)
+    with pytest.raises(InvalidFilterError, match="600 levels"):
+        through(expression, Expression)
+
+
+def test_a_filter_that_doubles_at_each_level_is_refused_before_it_is_walked():
+    expression = A
+    for _ in range(100):
+        expression = And((expression, expression))
+    arrays = []
+    said = encode(expression, Expression, arrays)
+    assert len(orjson.dumps(said)) < 20_000
+    with pytest.raises(InvalidFilterError, match="1000000 conditions"):
+        decode(said, Expression, arrays)
+
+
+columns = st.lists(st.one_of(st.none(), st.just(UNSET), texts), min_size=3, max_size=3)
+payloads = st.lists(st.one_of(st.just(UNSET), metadatas), min_size=3, max_size=3)
+VECTORS = [
+    {},
+    {"": Vectors(np.arange(6, dtype=np.float32).reshape(3, 2))},
+    {"": Vectors(np.ones((1, 2), np.float32), np.array([1]))},
+    {"s": NonDenseVectors([sparse(2), sparse(0)], np.array([0, 2]))},
+    {"m": NonDenseVectors([np.ones((2, 3), np.float32), np.ones((1, 3), np.float32)] * 2, None)},
+]
+
+
+@given(payloads, columns, columns, st.sampled_from(VECTORS))
+def test_batches_come_as_they_go(payloads, documents, uris, vectors):
+    for ids in (ShownIds(("7", "b", "ключ")), [7, "7", 2**64 - 1]):
+        same(PointBatch(ids, vectors, payloads, documents, uris), PointBatch)
+
+
+def test_points_and_hits_come_as_they_go():
+    vectors = {
+        "": np.array([[1, 2], [np.nan, np.nan]], np.float32),
+        "s": [sparse(2), None],
+        "m": [None, np.ones((3, 2), np.float32)],
+        "none": [None, None],
+    }
+    points = Points([1, "a"], [{"~": 1, "=": {"at": 0}}, None], None, ["u", None], vectors)
+    same(points, Points)
+    hits = Hits(points, None, np.array([0.5, -math.inf]), [1, 2.5], "group")
+    same([hits, Hits(points, np.array([0.0, 1.0]), np.array([1.0, 0.0]))], list[Hits])
+
+
+def test_what_cannot_be_sent_is_refused():
+    @dataclass(frozen=True, slots=True)
+    class Own(Expression):
+        path: tuple[str, ...]
+
+    groups = Groups(Steps(("a",)), 3, 2, lambda values: A, lambda values: A)
+    near = Near("", np.ones((1, 3), np.float32))
+    with pytest.raises(InvalidArgumentError, match="can't be sent"):
+        through(Question((Step(near, 1),), Fields(), groups), Question)
+    with pytest.raises(InvalidArgumentError, match="Own .*can't be sent"):
+        through(And((A, Own(("a",)))), Expression)
+    with pytest.raises(InvalidArgumentError, match="surrogate"):
+        through(OneOf(("a",), ("\ud800",)), Expression)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"~": "Popen", "args": ["true"]},
+        {"~": "Expression"},
+        {"~": "Question", "steps": []},
+        {"~": "OneOf", "path": ["a"], "values": [1], "more": 2},
+        {"~": "OneOf", "path": "a", "values": [1]},
+        {"~": "OneOf", "path": ["a"], "values": [[1]]},
+        {"~": "OneOf", "path": ["a"]},
+        {"~": "HasId", "ids": [1], "are_shown": 1},
+        {"~": "tree", "nodes": []},
+        {"~": "tree", "nodes": [{"~": "And", "terms": [0]}]},
+        {"~": "tree", "nodes": [{"~": "Not", "terms": []}]},
+        {"~": "Range", "path": ["a"], "gt": {"~": "int", "is": "0x7"}},
+        {"~": ["OneOf"]},
+        [],
+        None,
+    ],
+)
+def test_what_stands_for_no_filter_is_refused(said):
+    with pytest.raises(MalformedError):
+        decode(said, Expression, [])
+
+
+def near_of(array):
+    return Question((Step(Near("", array), 3),), Fields())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("ask", {"question": near_of(np.ones(3, np.float32))}),
+        ("ask", {"question": near_of(np.full((1, 3), np.nan, np.float32))}),
+        ("ask", {"question": Question((), Fields())}),
+        ("ask", {"question": Question((Step(QUESTIONS[0], -1),), Fields())}),
+        ("ask", {"question": Question((Step(QUESTIONS[0], 1, threshold=math.nan),), Fields())}),
+        ("get", {"limit": -1}),
+        ("get", {"ids": [-1]}),
+        ("get", {"ids": ShownIds(("",))}),
+        ("delete", {"expression": InSlice(3, 7)}),
+        ("put", {"batch": PointBatch(["a", "a"])}),
+        ("put", {"batch": PointBatch(["a"], documents=["x", "y"])}),
+        ("put", {"batch": PointBatch(["a"], {"": Vectors(np.ones((2, 2), np.float32))})}),
+        ("put", {"batch": PointBatch(["a"], {"": Vectors(np.ones((1, 2), np.float32), [3])})}),
+    ],
+)
+def test_arguments_that_no_front_would_pass_are_refused(name, arguments):
+    with pytest.raises(InvalidArgumentError):
+        check_arguments(arguments)
+
+
+MESSAGES = [
+    (
+        POINTS["ask"],
+        {"question": Question((Step(QUESTIONS[0], 3, And((A, Not(A)))),), Fields(payload=True))},
+    ),
+    (
+        POINTS["put"],
+        {
+            "batch": PointBatch(["a", 7], VECTORS[3], [{"a": 1}, UNSET]),
+            "rules": WriteRules("update", "insert"),
+        },
+    ),
+    (STORE["page"], {"limit": 3, "offset": 0}),
+]
+
+
+@given(st.sampled_from(MESSAGES), st.data())
+def test_a_damaged_message_is_refused_or_means_something(message, data):
+    method, arguments = message
+    sent = bytearray(b"".join(method.asked(arguments)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        sent[data.draw(st.integers(0, len(sent) - 1))] = data.draw(st.integers(0, 255))
+    sent = sent[: data.draw(st.integers(0, len(sent)))] if data.draw(st.booleans()) else sent
+    with suppress(MalformedError, RetrievalStoreError):
+        check_arguments(method.arguments(bytes(sent)))
+
+
+def test_arrays_that_are_not_there_are_refused():
+    for described in (
+        [["<f4", [2**40]]],
+        [["<f4", [-1]]],
+        [["|O8", [1]]],
+        [[3, [1]]],
+        [["<f4", 1]],
+    ):
+        said = orjson.dumps({"data": 1, "arrays": described})
+        with pytest.raises(MalformedError):
+            unpacked(struct.pack("<4sI", b"rsw1", len(said)) + said)
+
+
+def test_errors_come_as_they_go():
+    for error in (InvalidFilterError("where"), KeyError("x")):
+        if isinstance(error, RetrievalStoreError):
+            found = understood(told(error))
+            assert (type(found), str(found)) == (type(error), str(error))
+    assert understood({"error": "SystemExit", "message": "x"}) is None
+    assert understood({"error": ["x"]}) is None
+    assert understood(None) is None

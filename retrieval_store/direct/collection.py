@@ -216,7 +216,8 @@ class Collection:
         DimensionMismatchError, and InvalidArgumentError for anything malformed.
         """
         given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings
-        return self._writer().add(given, show_progress)
+        writer = self._writer()
+        return writer.write(writer.add(given, show_progress))
 
     def upsert(
         self,
@@ -238,7 +239,8 @@ class Collection:
         `replace` everything is: afterwards the points hold what is given here and nothing else.
         """
         given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings
-        return self._writer().upsert(given, show_progress, replace_metadata, replace)
+        writer = self._writer()
+        return writer.write(writer.upsert(given, show_progress, replace_metadata, replace))
 
     def add_from(
         self,
@@ -289,7 +291,8 @@ class Collection:
         replace what the point held of the other two.
         """
         given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings
-        return self._writer().update(given, show_progress)
+        writer = self._writer()
+        return writer.write(writer.update(given, show_progress))
 
     def get(
         self,

@@ -18,12 +18,13 @@ from retrieval_store.direct.configuration import refuse_no_sparse
 from retrieval_store.direct.counting import note
 from retrieval_store.direct.embedding import Embedding
 from retrieval_store.direct.results import SPACE, WriteResult
-from retrieval_store.interface.points import PointId, WriteRules
+from retrieval_store.interface.points import PointId, PutResult, WriteRules
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.stores import Backend
 from retrieval_store.loaders import DataLoader
 
 Given: TypeAlias = tuple[Any, ...]  # the arguments of `records_of`, in their order
+Write: TypeAlias = tuple[Prepared, WriteRules]
 _log = log_of()
 _ADD = WriteRules(on_existing="refuse", on_missing="insert", needs_vector=SPACE)
 _UPDATE = WriteRules(on_existing="update", on_missing="ignore")
@@ -34,37 +35,37 @@ _REPLACE = replace(_NEW_METADATA, on_existing="replace")
 
 @dataclass(slots=True)
 class Writer:
-    """Writes what users of a collection pass. record: returns its name and settings as they are
-    now; loader: its data loader."""
+    """Makes of what users of a collection pass what is to be written, and writes it. record:
+    returns its name and settings as they are now; loader: its data loader."""
 
     backend: Backend
     record: Callable[[], CollectionRecord]
     embedding: Embedding
     loader: DataLoader | None
 
-    def add(self, given: Given, show_progress: bool) -> WriteResult:
-        """Insert points; see `Collection.add`."""
+    def add(self, given: Given, show_progress: bool) -> Write:
+        """What inserts points; see `Collection.add`."""
         records = self._records(given)
         require_sources(records)
-        return self._written(self._prepared(records, show_progress), _ADD)
+        return self._prepared(records, show_progress), _ADD
 
-    def update(self, given: Given, show_progress: bool) -> WriteResult:
-        """Change points that exist; see `Collection.update`."""
+    def update(self, given: Given, show_progress: bool) -> Write:
+        """What changes points that exist; see `Collection.update`."""
         records = self._records(given)
         require_change(records)
-        return self._written(self._prepared(records, show_progress), _UPDATE)
+        return self._prepared(records, show_progress), _UPDATE
 
     def upsert(
         self, given: Given, show_progress: bool, replaces_metadata: bool, replaces: bool
-    ) -> WriteResult:
-        """Insert points, or change those that exist; see `Collection.upsert`."""
+    ) -> Write:
+        """What inserts points, or changes those that exist; see `Collection.upsert`."""
         records = self._records(given)
         require_change(records)
         made = self._prepared(records, show_progress)
         if not replaces:
-            return self._written(made, _NEW_METADATA if replaces_metadata else _UPSERT)
+            return made, _NEW_METADATA if replaces_metadata else _UPSERT
         made = replace(made, batch=whole(made.batch))
-        return self._written(made, _REPLACE if is_whole(made.batch) else _NEW_METADATA)
+        return made, _REPLACE if is_whole(made.batch) else _NEW_METADATA
 
     def _records(self, given: Given) -> Records:
         records = records_of(*given)
@@ -75,20 +76,25 @@ class Writer:
     def _prepared(self, records: Records, show_progress: bool) -> Prepared:
         return prepared(records, self.embedding.embedder, self.loader, show_progress)
 
-    def _written(self, made: Prepared, rules: WriteRules) -> WriteResult:
-        """Write a batch, and tell of it, and in the log, what wasn't written, and what doesn't
-        count for vectors."""
+    def write(self, write: Write) -> WriteResult:
+        """Write what one of the others has made."""
+        made, rules = write
+        if not made.batch.ids:
+            return self.told(made, None)
+        return self.told(made, self.backend.points.put(made.batch, rules))
+
+    def told(self, made: Prepared, result: PutResult | None) -> WriteResult:
+        """Tell of a batch that was written, and in the log of what wasn't, and of what doesn't
+        count for vectors. result: None where there was nothing to write."""
         if made.left_out:
             _tell_of("records whose uris can't be loaded were left out", made.left_out)
-        if made.batch.ids:
-            points = self.backend.points
-            ignored = points.put(made.batch, rules).ignored
+        if result is not None:
             if self.embedding.made is not None:
                 self.embedding.made.written()
             if made.embedded is not None:
                 note(self.backend, made.embedded.texts, made.embedded.cut)
-            if ignored:
-                _tell_of("update ignored ids that don't exist", ignored)
+            if result.ignored:
+                _tell_of("update ignored ids that don't exist", result.ignored)
         return WriteResult(left_out=[*made.left_out])
 
 

@@ -97,7 +97,7 @@ class Line(HTTPConnection):
         """The answer to a request by messages alone; raises as `exchange`."""
         place, doing = self._address.place, request.doing
         try:
-            frames.send_request(self.sock, request.path, request.message)
+            frames.send(self.sock, frames.request_of(request.path, request.message))
             status, body = frames.receive_answer(self.sock)
         except (OSError, AttributeError) as error:
             self.close()

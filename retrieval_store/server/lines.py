@@ -14,7 +14,7 @@ from retrieval_store.base.logs import log_of
 from retrieval_store.server.answers import Answer
 from retrieval_store.server.pool import BusyError
 from retrieval_store.server.receiving import BodyBudget
-from retrieval_store.wire.frames import UPGRADE, receive_request, send_answer
+from retrieval_store.wire.frames import UPGRADE, answer_of, receive_request, send
 from retrieval_store.wire.message import Buffer
 
 AGREED = (
@@ -71,7 +71,7 @@ class Lines:
                 return False
             answer = work(*asked)
         del asked  # an answer may be sent for long
-        send_answer(line, answer.status, answer.parts or [answer.body])
+        send(line, answer_of(answer.status, answer.parts or [answer.body]))
         return True
 
     def close(self) -> None:

@@ -20,13 +20,37 @@ LARGEST = 16 << 20  # bytes of a message that is sent so; answers may be longer
 LONGEST_PATH = 4_096
 _REQUEST = struct.Struct("<HHI")  # bytes of the path, nothing yet, bytes of the message
 _ANSWER = struct.Struct("<HHI")  # status, nothing yet, bytes of the body
+HEAD = _ANSWER.size
 _AT_ONCE = 64 * 1024  # bytes that are looked for first
 
 
-def send_request(line: socket.socket, path: str, message: Parts) -> None:
-    """Send a request."""
+def request_of(path: str, message: Parts) -> Parts:
+    """A request, in parts that are sent one after the other."""
     where = path.encode()
-    _send(line, _REQUEST.pack(len(where), 0, size_of(message)) + where, message)
+    return _behind(_REQUEST.pack(len(where), 0, size_of(message)) + where, message)
+
+
+def answer_of(status: int, body: Parts) -> Parts:
+    """An answer, in parts."""
+    return _behind(_ANSWER.pack(status, 0, size_of(body)), body)
+
+
+def answer_head(head: bytes) -> tuple[int, int]:
+    """The status, and the bytes of the body, of an answer that begins so."""
+    status, _, size = _ANSWER.unpack_from(head)
+    return status, size
+
+
+def _behind(head: bytes, body: Parts) -> Parts:
+    if len(body) == 1 and len(body[0]) <= COPIED:
+        return [head + body[0]]
+    return [head, *body]
+
+
+def send(line: socket.socket, parts: Parts) -> None:
+    """Send a request or an answer."""
+    for part in parts:
+        line.sendall(part)
 
 
 def receive_request(line: socket.socket, take: Callable[[int], None]) -> tuple[str, Buffer] | None:
@@ -44,27 +68,13 @@ def receive_request(line: socket.socket, take: Callable[[int], None]) -> tuple[s
     return bytes(body[:length]).decode("utf-8", "replace"), body[length:]
 
 
-def send_answer(line: socket.socket, status: int, body: Parts) -> None:
-    """Send an answer."""
-    _send(line, _ANSWER.pack(status, 0, size_of(body)), body)
-
-
-def _send(line: socket.socket, head: bytes, body: Parts) -> None:
-    if len(body) == 1 and len(body[0]) <= COPIED:
-        line.sendall(head + body[0])
-        return
-    line.sendall(head)
-    for part in body:
-        line.sendall(part)
-
-
 def receive_answer(line: socket.socket) -> tuple[int, Buffer]:
     """Status and body of an answer; ConnectionError where it is cut off."""
-    head = _start(line, _ANSWER.size)
+    head = _start(line, HEAD)
     if not head:
         raise ConnectionResetError("the connection was closed")
-    status, _, size = _ANSWER.unpack_from(head)
-    return status, _rest(line, head[_ANSWER.size :], size)
+    status, size = answer_head(head)
+    return status, _rest(line, head[HEAD:], size)
 
 
 def _start(line: socket.socket, least: int) -> bytes:

@@ -70,7 +70,7 @@ def plain(value):
         return {name: plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return type(value), [plain(one) for one in value]
-    return repr(value)
+    return repr(sorted(value) if isinstance(value, frozenset) else value)
 
 
 def same(value, hint):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from retrieval_store import embeddings, errors, filters, loaders, plugins
     from retrieval_store.base.arrays import SparseVector
     from retrieval_store.direct.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
+    from retrieval_store.direct.asynchronous import AsyncClient, AsyncCollection, AsyncHttpClient
     from retrieval_store.direct.chroma.settings import Settings
     from retrieval_store.direct.chroma.types import (
         URI,
@@ -80,6 +81,9 @@ __all__ = [
     "DEFAULT_DATABASE",
     "DEFAULT_TENANT",
     "URI",
+    "AsyncClient",
+    "AsyncCollection",
+    "AsyncHttpClient",
     "Client",
     "ClientAPI",
     "Collection",
@@ -161,6 +165,9 @@ _HOMES = {
     "URIs": "retrieval_store.direct.chroma.types",
     "Where": "retrieval_store.direct.chroma.types",
     "WhereDocument": "retrieval_store.direct.chroma.types",
+    "AsyncClient": "retrieval_store.direct.asynchronous",
+    "AsyncCollection": "retrieval_store.direct.asynchronous",
+    "AsyncHttpClient": "retrieval_store.direct.asynchronous",
     "Client": "retrieval_store.direct.client",
     "ClientAPI": "retrieval_store.direct.client",
     "PersistentClient": "retrieval_store.direct.client",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         EngineStore,
         PointsBackend,
     )
+    from retrieval_store.served.asynchronous import AsyncCalls
     from retrieval_store.served.opening import Address
 
 _log = log_of("store")
@@ -218,6 +219,16 @@ def _undecided(address: "Address", found: Callable[[bool], Session]) -> Session:
             session.close()
 
     return Session(find, release, address.place)
+
+
+def asynchronous(session: Session) -> "AsyncCalls | None":
+    """Calls of a served store for an event loop, which have connections of their own; None for a
+    store that isn't one."""
+    from retrieval_store.served.asynchronous import AsyncCalls
+    from retrieval_store.served.store import ServedStore
+
+    store = session.store
+    return AsyncCalls(store.address) if isinstance(store, ServedStore) else None
 
 
 def cluster_at(

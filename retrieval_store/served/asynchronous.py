@@ -19,8 +19,10 @@ from retrieval_store.served.attempts import (
 from retrieval_store.served.connection import ASKED_AGAIN, KEPT, requested, understood
 from retrieval_store.served.lines import KEPT_SECONDS
 from retrieval_store.served.opening import Address
+from retrieval_store.served.points import DOING as OF_POINTS
+from retrieval_store.served.store import DOING as OF_STORE
 from retrieval_store.wire import frames
-from retrieval_store.wire.api import ROOT, Method
+from retrieval_store.wire.api import POINTS, ROOT, STORE, Method
 from retrieval_store.wire.message import MEDIA_TYPE, Buffer, size_of
 
 _Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -155,6 +157,28 @@ class AsyncConnection:
             cause = TimeoutError() if isinstance(error, httpx.TimeoutException) else error
             raise FailedError(broken(cause, self.place, request.doing)) from error
         return self._taken(response.status_code, response.headers, response.content, request)
+
+
+class AsyncCalls:
+    """The methods that `wire.api` names, of one server."""
+
+    def __init__(self, address: Address) -> None:
+        self._connection = AsyncConnection(address)
+
+    async def points(self, collection_id: str, name: str, given: Mapping[str, Any]) -> Any:
+        """What a method of a collection's points returns."""
+        path = f"/points/{collection_id}/{name}"
+        doing = OF_POINTS.get(name, name)
+        return await self._connection.call(POINTS[name], path, given, doing)
+
+    async def store(self, name: str, given: Mapping[str, Any]) -> Any:
+        """What a method of the store returns."""
+        doing = OF_STORE.get(name, name)
+        return await self._connection.call(STORE[name], f"/store/{name}", given, doing)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._connection.close()
 
 
 async def _exchanged(

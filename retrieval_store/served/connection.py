@@ -27,7 +27,7 @@ class Connection:
     for all else, and where the server, or what stands before it, knows no other."""
 
     def __init__(self, address: Address) -> None:
-        self._address = address
+        self.address = address
         self._idle: dict[bool, list[Line]] = {True: [], False: []}  # by whether it is our own
         self._lock = threading.Lock()
         self._process = os.getpid()
@@ -37,7 +37,7 @@ class Connection:
     @property
     def place(self) -> str:
         """Where it leads, for messages."""
-        return self._address.place
+        return self.address.place
 
     def call(self, method: Method, path: str, given: Mapping[str, Any], doing: str) -> Any:
         """The result of a method."""
@@ -70,7 +70,7 @@ class Connection:
             self._give_back(own)
 
     def _by_http(self, request: Request, read: Callable[[HTTPResponse], T]) -> T:
-        line = self._kept(is_own=False) or connected(self._address)
+        line = self._kept(is_own=False) or connected(self.address)
         try:
             return line.exchange(request, read)
         finally:
@@ -81,7 +81,7 @@ class Connection:
         kept = self._kept(is_own=True)
         if kept is not None or time.monotonic() < self._by_http_until:
             return kept
-        line = connected(self._address)
+        line = connected(self.address)
         try:
             if line.become_own():
                 return line
@@ -118,7 +118,7 @@ class Connection:
     def alone(self) -> Iterator["Alone"]:
         """One connection of the caller's, which leads to one process of the server."""
         try:
-            line = connected(self._address)
+            line = connected(self.address)
         except FailedError as failed:
             raise failed.failure.error from failed.__cause__
         try:

@@ -23,6 +23,7 @@ from retrieval_store.errors import (
 from retrieval_store.interface.records import CollectionRecord, FileReport, Gauges, Progress
 from retrieval_store.interface.spaces import NewSpace
 from retrieval_store.served.connection import Connection, requested
+from retrieval_store.served.opening import Address
 from retrieval_store.served.points import ServedPoints
 from retrieval_store.wire.api import STORE
 
@@ -58,6 +59,11 @@ class ServedStore:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._names: dict[str, str] = {}  # by ids, as they were seen last
+
+    @property
+    def address(self) -> Address:
+        """Where the server is."""
+        return self._connection.address
 
     @property
     def engine(self) -> "ServedStore":

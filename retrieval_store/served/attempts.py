@@ -145,7 +145,7 @@ def answered(
     if status in (*_BETWEEN, HTTPStatus.SERVICE_UNAVAILABLE):
         told = f"what stands before the server {place} can't reach it ({status})"
         return Failure(UnavailableError(told), again=True, begun=status in _BETWEEN)
-    told = f"the server {place} answers {status} when {doing}: it serves no store of ours, or fails"
+    told = f"the server {place} answers {status} when {doing}{_sentence(said)}"
     return Failure(ClusterError(told), again=False, begun=status >= 500)
 
 
@@ -163,6 +163,13 @@ def _said(body: Buffer) -> object:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
+
+
+def _sentence(said: object) -> str:
+    """Why a request was refused, as far as that is said."""
+    status = said.get("status") if isinstance(said, dict) else None
+    why = status.get("error") if isinstance(status, dict) else None
+    return f": {why}" if isinstance(why, str) else ""
 
 
 def _seconds(headers: Mapping[str, str]) -> float | None:

@@ -99,14 +99,14 @@ def _of_store(store: str, session: "Session") -> dict[str, Any]:
         "points": sum(one.points or 0 for one in gauges),
         "models": models.installed() or None,
     }
-    if directory is None:
+    if session.on_cluster:
         return told
-    return told | {
-        "bytes": session.store.own_bytes() + sum(sum(one.disk.values()) for one in gauges),
-        "format": _format_of(directory / "catalog.sqlite"),
-        "open_in": users_of(directory),
-        "damaged": [one.problem for one in gauges if one.problem] or None,
-    }
+    told["bytes"] = session.store.own_bytes() + sum(sum(one.disk.values()) for one in gauges)
+    if directory is not None:
+        told["format"] = _format_of(directory / "catalog.sqlite")
+        told["open_in"] = users_of(directory)
+    told["damaged"] = [one.problem for one in gauges if one.problem] or None
+    return told
 
 
 def _format_of(file: Path) -> int:
@@ -121,7 +121,7 @@ def _of_one(session: "Session", name: str) -> dict[str, Any]:
     gauges = dict(session.store.gauges())[name]
     directory = session.store.directory
     told = _row(record, gauges) | {"id": record.id, "metadata": record.settings.get("metadata")}
-    if directory is None:
+    if session.on_cluster:
         return told
     points: Any = session.store.points(record.id)
     spaces: dict[str, Any] = points.stats()["spaces"]
@@ -131,15 +131,17 @@ def _of_one(session: "Session", name: str) -> dict[str, Any]:
     }
     if record.is_apart:  # of which there may be several, each of its own kind
         spaces = {name: one | spaces.get(name, {}) for name, one in kinds.items()}
-    return told | {
+    told |= {
         "vectors": spaces,
         "disk": dict(gauges.disk),
         "operations": gauges.seq,
         "uncoded": gauges.uncoded,
         "index_lag": gauges.index_lag,
         "texts_cut": None if record.is_apart else texts_cut(record),
-        "format": _format_of(directory / record.id / "points.sqlite"),
     }
+    if directory is not None:
+        told["format"] = _format_of(directory / record.id / "points.sqlite")
+    return told
 
 
 def _show(told: dict[str, Any]) -> None:

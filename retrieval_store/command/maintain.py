@@ -47,9 +47,9 @@ BEGINNING = b"PK\x03\x04"  # of a snapshot
 @click.pass_context
 def verify(ctx: click.Context, store: str, as_json: bool, quiet: bool) -> None:
     """Look at every byte of a store's files; the exit code is 3 where one is damaged."""
-    if is_url(store):
-        raise click.UsageError("a cluster looks at its files itself")
     with opened(store) as client:
+        if client._session.on_cluster:
+            raise click.UsageError("a cluster looks at its files itself")
         reports = client.verify(progress=has_bar(quiet or as_json))
         root = client.path or Path()
     damaged = [one for one in reports if one.problem]
@@ -97,9 +97,11 @@ def optimize(store: str, collections: tuple[str, ...], rebuild: bool, quiet: boo
     codes and indexes are whole."""
     from retrieval_store.base.progress import progress_bar
 
-    if is_url(store):
-        raise click.UsageError("a cluster sees to its collections itself")
+    if rebuild and is_url(store):
+        raise click.UsageError("--rebuild goes with a directory, where no server has it open")
     with looked_at(store, writes=True, rebuild=rebuild) as session:
+        if session.on_cluster:
+            raise click.UsageError("a cluster sees to its collections itself")
         found = [record_of(session, name) for name in collections]
         before = _bytes_of(session)
         for record in found or session.store.page(None, 0):

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from retrieval_store.interface.records import CollectionRecord, Mode
     from retrieval_store.places import Session
 
-KEY = "QDRANT_API_KEY"
+KEYS = ("RETRIEVAL_STORE_API_KEY", "QDRANT_API_KEY")  # of a server; the first that is set
 LOOKED_EVERY = 0.3  # seconds
 CATALOG = "catalog.sqlite"  # which makes a directory a store
 
 
 def is_url(store: str) -> bool:
-    """Whether it is the URL of a cluster, rather than a directory."""
+    """Whether it is the URL of a server or a cluster, rather than a directory."""
     return store.startswith(("http://", "https://"))
 
 
@@ -96,7 +96,8 @@ def _refuse_missing(store: str) -> None:
 
 
 def _key() -> dict[str, Any]:
-    key = os.environ.get(KEY)
+    keys = (os.environ.get(name) for name in KEYS)
+    key = next((one for one in keys if one), None)
     return {"api_key": key} if key else {}
 
 

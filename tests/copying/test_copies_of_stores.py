@@ -20,6 +20,7 @@ from retrieval_store.errors import (
     StorageError,
 )
 from retrieval_store.qdrant import QdrantClient
+from retrieval_store.server import running
 
 EVERYTHING = ["documents", "metadatas", "uris", "embeddings", "sparse_embeddings"]
 CONFIGURATION = {
@@ -66,7 +67,7 @@ def opened(client, name="things"):
     return client.get_collection(name, embedding_function=None)
 
 
-@pytest.fixture(params=["memory", "disk", "cluster"])
+@pytest.fixture(params=["memory", "disk", "served", "cluster"])
 def other(request, tmp_path):
     """The client of another store."""
     if request.param == "cluster":
@@ -74,6 +75,10 @@ def other(request, tmp_path):
 
         with qdrant() as qdrant_client:
             yield retrieval_store.Client(qdrant_client=qdrant_client)
+        return
+    if request.param == "served":
+        with running(":memory:") as url, retrieval_store.Client(url=url) as client:
+            yield client
         return
     path = tmp_path / "other" if request.param == "disk" else None
     with retrieval_store.Client(path) as client:

@@ -38,10 +38,10 @@ def qdrant(source, tmp_path):
         yield client
 
 
-@pytest.fixture(params=["memory", "disk", "cluster"])
+@pytest.fixture(params=["memory", "disk", "served", "cluster"])
 def target(request, tmp_path):
-    if request.param == "cluster":
-        yield request.getfixturevalue("cluster")
+    if request.param in ("served", "cluster"):
+        yield request.getfixturevalue(request.param)
         return
     with retrieval_store.Client(tmp_path / "b" if request.param == "disk" else None) as client:
         yield client

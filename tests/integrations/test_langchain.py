@@ -34,17 +34,18 @@ from retrieval_store.errors import (
 from retrieval_store.filters.expression import Not, OneOf, Range
 
 
-@pytest.fixture(params=["memory", "disk", "client", "collection", "cluster"])
+@pytest.fixture(params=["memory", "disk", "client", "collection", "served", "cluster"])
 def make(request, tmp_path):
     """Makes stores of each kind; closed at the end."""
     stores, client = [], retrieval_store.Client(tmp_path / "given")
-    cluster = request.getfixturevalue("cluster") if request.param == "cluster" else None
+    is_elsewhere = request.param in ("served", "cluster")
+    elsewhere = request.getfixturevalue(request.param) if is_elsewhere else None
 
     def made(embedding=None, **kwargs):
         if request.param == "disk":
             kwargs["path"] = tmp_path / "store"
-        elif request.param in ("client", "cluster"):
-            kwargs["client"] = client if request.param == "client" else cluster
+        elif request.param == "client" or is_elsewhere:
+            kwargs["client"] = elsewhere or client
         elif request.param == "collection":
             settings = {"hnsw": {"space": kwargs.pop("distance", "cosine")}}
             kwargs["collection"] = client.get_or_create_collection(

@@ -39,9 +39,9 @@ from tests.integrations.test_langchain import METADATAS, TEXTS, Letters, ids_of
 IDS = ["a", "b", "c", "d"]
 
 
-@pytest.fixture(params=["memory", "cluster"])
+@pytest.fixture(params=["memory", "served", "cluster"])
 def filled(request):
-    client = request.getfixturevalue("cluster") if request.param == "cluster" else None
+    client = None if request.param == "memory" else request.getfixturevalue(request.param)
     with RetrievalStore(Letters(), client=client) as store:
         store.add_texts(TEXTS, METADATAS, ids=IDS)
         yield store
@@ -278,9 +278,9 @@ def lengths():
     return Lengths()
 
 
-@pytest.mark.parametrize("place", ["memory", "cluster"])
+@pytest.mark.parametrize("place", ["memory", "served", "cluster"])
 def test_sparse_models_of_langchain_qdrant_find_and_fuse(place, request, lengths):
-    client = request.getfixturevalue("cluster") if place == "cluster" else None
+    client = None if place == "memory" else request.getfixturevalue(place)
     mode = pytest.importorskip("langchain_qdrant").RetrievalMode.HYBRID
     with RetrievalStore(
         Letters(), client=client, sparse_embedding=lengths, retrieval_mode=mode

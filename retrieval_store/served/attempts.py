@@ -108,7 +108,10 @@ def unreached(error: Exception, place: str) -> Failure:
     if isinstance(error, TimeoutError):
         said = "nothing answers there in time (timeout= of Client says how long)"
         return Failure(ClusterTimeoutError(_cannot(place, said)), again=False, begun=False)
-    return Failure(UnavailableError(_cannot(place, "nothing answers there")), True, begun=False)
+    said = "nothing answers there"
+    if isinstance(error, ConnectionResetError):
+        said = "connections are closed there: is it https:// instead of http://?"
+    return Failure(UnavailableError(_cannot(place, said)), again=True, begun=False)
 
 
 def broken(error: Exception, place: str, doing: str) -> Failure:

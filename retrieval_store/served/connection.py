@@ -193,7 +193,9 @@ def _looked_at(address: Address) -> bool:
         line.connect()
         response = line.asked("GET", "/", None)
         return is_ours(response.status, response.read())
-    except HTTPException:
+    except HTTPException as error:
+        if isinstance(error, OSError):  # it ended just then
+            raise
         return False
     finally:
         line.close()

@@ -265,6 +265,14 @@ def server_rates() -> str:
     return markdown(["queries a second, unless it says otherwise", *found], rows)
 
 
+def served() -> str:
+    """What a client of a served store costs, beside the same calls on a directory."""
+    found = run_of("served")["results"]
+    names = next(iter(found.values()))
+    rows = [[call, *(f"{one[name]:,}" for name in names)] for call, one in found.items()]
+    return markdown(["median, ms", *names], rows)
+
+
 def sizing() -> str:
     """What a collection needs, by its number of points."""
     return table(run_of("sizing")["results"]) + "\n"
@@ -284,6 +292,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "models": models,
     "server-times": server_times,
     "server-rates": server_rates,
+    "served": served,
     "sizing": sizing,
 }
 

@@ -29,6 +29,7 @@ from retrieval_store.interface.questions import (
     Text,
 )
 
+_FLAT = frozenset((str, int, float, bool, type(None)))
 MOST = 2**63 - 1  # of what is counted
 _SCORINGS = (Near, Sparse, Text, Fused)  # that `Collection` asks for
 _COUNTS = ("limit", "offset", "sample")  # arguments
@@ -205,7 +206,8 @@ def _check_batch(batch: PointBatch) -> None:
         if column is not None and len(column) != size:
             raise InvalidArgumentError(f"{name} has {len(column)} items, but ids has {size}")
     for i, payload in enumerate(batch.payloads or ()):
-        if type(payload) is dict:
+        # What is read of JSON can be stored, unless it is nested too deep.
+        if type(payload) is dict and not _FLAT.issuperset(map(type, payload.values())):
             checked_object(payload, "payloads", i)
     for name, column in batch.vectors.items():
         _check_vectors(name, column, size)

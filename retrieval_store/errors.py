@@ -22,7 +22,7 @@ RetrievalStoreError
     ├── LockTimeoutError (TimeoutError)    another writer held the lock for too long
     ├── StorageFullError                   no space is left
     ├── ReadOnlyError                      the store was opened with read_only=True
-    └── ClusterError                       a Qdrant cluster refused or failed; says what came of it
+    └── ClusterError                       a server or a cluster refused or failed; says what came of it
         ├── AccessDeniedError (PermissionError)  no key, a wrong one, or one without the right
         └── UnavailableError (ConnectionError)   it can't be reached, or a shard of it can't
             └── ClusterTimeoutError (TimeoutError)  it took too long
@@ -128,20 +128,20 @@ class StorageFullError(StorageError):
 
 
 class ClusterError(StorageError):
-    """A Qdrant cluster refused a call, or failed at it; the message says whether a write may have
-    been done all the same."""
+    """A server, or a Qdrant cluster, refused a call, or failed at it; the message says whether a
+    write may have been done all the same."""
 
 
 class AccessDeniedError(ClusterError, PermissionError):
-    """The cluster wants a key, another one, or one with more rights."""
+    """The server or cluster wants a key, another one, or one with more rights."""
 
 
 class UnavailableError(ClusterError, ConnectionError):
-    """The cluster can't be reached, is too busy, or a shard of it has no living replica."""
+    """It can't be reached, is too busy, or a shard of a cluster has no living replica."""
 
 
 class ClusterTimeoutError(UnavailableError, TimeoutError):
-    """The cluster took too long."""
+    """The server or cluster took too long."""
 
 
 class InvalidUUIDError(InvalidArgumentError):

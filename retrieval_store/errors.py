@@ -22,7 +22,7 @@ RetrievalStoreError
     ├── LockTimeoutError (TimeoutError)    another writer held the lock for too long
     ├── StorageFullError                   no space is left
     ├── ReadOnlyError                      the store was opened with read_only=True
-    └── ClusterError                       a server or a cluster refused or failed; says what came of it
+    └── ClusterError                       a server or cluster refused or failed; says what came
         ├── AccessDeniedError (PermissionError)  no key, a wrong one, or one without the right
         └── UnavailableError (ConnectionError)   it can't be reached, or a shard of it can't
             └── ClusterTimeoutError (TimeoutError)  it took too long

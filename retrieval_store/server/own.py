@@ -28,7 +28,7 @@ from retrieval_store.server import snapshots
 from retrieval_store.server.answers import Answer, FileAnswer, nothing
 from retrieval_store.server.served import Asked
 from retrieval_store.wire.api import POINTS, STORE, Method
-from retrieval_store.wire.codec import learn
+from retrieval_store.wire.classes import learn
 from retrieval_store.wire.limits import check_arguments
 from retrieval_store.wire.message import MEDIA_TYPE
 

@@ -5,20 +5,15 @@ becomes its place among the arrays of the message. What comes back is checked ag
 it is made: all of it is of the classes that a table names, and nothing else.
 """
 
-import math
-import re
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING
 from functools import cache
-from importlib import import_module
-from typing import Any, Literal, Protocol, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.dataclasses import fields, is_dataclass
-from retrieval_store.base.json_values import INT_MAX, INT_MIN, is_unicode
 from retrieval_store.errors import InvalidArgumentError, InvalidFilterError
 from retrieval_store.filters.limits import MAX_NODES
 from retrieval_store.filters.nodes import (
@@ -29,47 +24,30 @@ from retrieval_store.filters.nodes import (
     Not,
     terms_of,
 )
+from retrieval_store.wire.classes import PACKAGE, class_of, is_learnt
+from retrieval_store.wire.coders import (
+    NAME,
+    ByName,
+    Choice,
+    Coder,
+    Float,
+    Integer,
+    Items,
+    Never,
+    Nothing,
+    Numbers,
+    Object,
+    OneOf,
+    Plain,
+    Several,
+    Text,
+    list_in,
+    name_in,
+    no_such,
+)
 from retrieval_store.wire.message import Array, MalformedError
 
-NAME = "~"
-LONGEST = 100_000  # digits of an integer
 DEEPEST = 3 * MAX_DEPTH  # levels of a filter, of which a level of `where` may mean several
-_HEX = re.compile("-?[0-9a-f]+")
-_PACKAGE = "retrieval_store."
-_HOMES: Mapping[str, Sequence[str]] = {
-    "base.words": ("Analyzer",),
-    "base.arrays": ("SparseVector",),
-    "filters.nodes": ("HasId", "HasVector"),
-    "filters.paths": ("Steps",),
-    "filters.columns": ("ValuesAt", "PlacesAt", "TokensAt", "ElementsAt"),
-    "filters.documents": ("DocumentContains", "DocumentMatches"),
-    "filters.geo": ("InBox", "InCircle", "InPolygon"),
-    "filters.nested": ("AnyElement",),
-    "filters.slices": ("InSlice",),
-    "filters.values": (
-        *("Beginning", "Between", "Containing", "Differs", "Equals", "Exists", "HasLength"),
-        *("HasPhrase", "HasTokens", "ListHas", "OneOf", "Range", "TextIn", "TextRange"),
-    ),
-    "interface.formulas": (
-        *("Apply", "Combine", "Constant", "Decayed", "DistanceTo", "NumberAt", "Power"),
-        *("Quotient", "ScoreOf", "TimeAt", "Whether"),
-    ),
-    "interface.points": ("Changed", "Fields", "Position", "PutResult", "WriteRules"),
-    "interface.questions": (
-        *("BestOfEach", "Computed", "Discovered", "Diverse", "Fused", "Near", "Ordered"),
-        *("PayloadText", "Question", "Recommended", "RelevanceFeedback", "Sparse", "Step"),
-        *("Text", "Unranked"),
-    ),
-    "interface.records": ("CollectionRecord", "Gauges"),
-    "interface.spaces": ("NewSpace", "SpaceRecord"),
-}
-_HOME_OF = {name: _PACKAGE + home for home, names in _HOMES.items() for name in names}
-_LEARNT: dict[str, type] = {}
-
-
-def learn(kind: type) -> None:
-    """Take a dataclass of a room above for one that may come in a message."""
-    _LEARNT[kind.__name__] = kind
 
 
 def write_by(hint: Any, coder: "Coder") -> None:
@@ -89,246 +67,6 @@ def decode(given: Any, hint: Any, arrays: Sequence[Array]) -> Any:
         return coder_of(hint).decode(given, arrays)
     except RecursionError:
         raise MalformedError("it is nested too deep") from None
-
-
-class Coder(Protocol):
-    """Writes and reads values of one type. takes: whether a value is of it; fits: whether JSON
-    could be."""
-
-    def takes(self, value: Any) -> bool: ...
-    def encode(self, value: Any, arrays: list[Array]) -> Any: ...
-    def fits(self, given: Any) -> bool: ...
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any: ...
-
-
-class _Plain:
-    """What JSON has itself."""
-
-    def __init__(self, kind: type) -> None:
-        self.kind = kind
-
-    def takes(self, value: Any) -> bool:
-        value = plain_scalar(value)
-        return isinstance(value, self.kind) and (self.kind is bool or type(value) is not bool)
-
-    def encode(self, value: Any, arrays: list[Array]) -> Any:
-        value = plain_scalar(value)
-        return value if type(value) is self.kind else self.kind(value)
-
-    def fits(self, given: Any) -> bool:
-        return type(given) is self.kind
-
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        if type(given) is not self.kind:
-            raise _not(given, f"a value of type {self.kind.__name__}")
-        return given
-
-
-class _Text(_Plain):
-    """Strings, of which Python has some that JSON hasn't."""
-
-    def __init__(self) -> None:
-        super().__init__(str)
-
-    def encode(self, value: Any, arrays: list[Array]) -> Any:
-        text = str.__str__(value)
-        if not text.isascii() and not is_unicode(text):
-            raise InvalidArgumentError(f"{text!r} holds a lone surrogate, which isn't Unicode")
-        return text
-
-
-class _Integer(_Plain):
-    """Integers, also those that are too long for JSON as it is read everywhere."""
-
-    def __init__(self) -> None:
-        super().__init__(int)
-
-    def encode(self, value: Any, arrays: list[Array]) -> Any:
-        number = super().encode(value, arrays)
-        return number if INT_MIN <= number <= INT_MAX else {NAME: "int", "is": f"{number:x}"}
-
-    def fits(self, given: Any) -> bool:
-        return type(given) is int or _name_in(given) == "int"
-
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        if _name_in(given) != "int":
-            return super().decode(given, arrays)
-        digits = given.get("is")
-        if not isinstance(digits, str) or len(digits) > LONGEST or not _HEX.fullmatch(digits):
-            raise _not(digits, "an integer")
-        return int(digits, 16)
-
-
-class _Float(_Plain):
-    """Numbers, also those that JSON hasn't."""
-
-    def __init__(self) -> None:
-        super().__init__(float)
-
-    def takes(self, value: Any) -> bool:
-        value = plain_scalar(value)
-        return isinstance(value, float | int) and type(value) is not bool
-
-    def encode(self, value: Any, arrays: list[Array]) -> Any:
-        number = float(value)
-        return number if math.isfinite(number) else {NAME: "float", "is": str(number)}
-
-    def fits(self, given: Any) -> bool:
-        return type(given) in (float, int) or _name_in(given) == "float"
-
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        if _name_in(given) == "float":
-            return _NOT_FINITE[_key(given.get("is"), _NOT_FINITE)]
-        if type(given) not in (float, int):
-            raise _not(given, "a number")
-        return float(given)
-
-
-_NOT_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
-
-
-class _Object:
-    """An object of JSON's, of whatever kind."""
-
-    def takes(self, value: Any) -> bool:
-        return isinstance(value, Mapping)
-
-    def encode(self, value: Any, arrays: list[Array]) -> Any:
-        return dict(value)
-
-    def fits(self, given: Any) -> bool:
-        return type(given) is dict
-
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        if type(given) is not dict:
-            raise _not(given, "an object")
-        return given
-
-
-class _Choice:
-    """One of some values."""
-
-    def __init__(self, values: tuple[Any, ...]) -> None:
-        self.values = values
-
-    def takes(self, value: Any) -> bool:
-        return value in self.values
-
-    def encode(self, value: Any, arrays: list[Array]) -> Any:
-        return value
-
-    def fits(self, given: Any) -> bool:
-        return isinstance(given, str) and given in self.values
-
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        if not self.fits(given):
-            raise _not(given, f"one of {self.values}")
-        return given
-
-
-class _Nothing:
-    """None."""
-
-    def takes(self, value: Any) -> bool:
-        return value is None
-
-    def encode(self, value: Any, arrays: list[Array]) -> Any:
-        return None
-
-    def fits(self, given: Any) -> bool:
-        return given is None
-
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        if given is not None:
-            raise _not(given, "null")
-
-
-class _ArrayCoder:
-    """An array of numbers of one type, by its place in the message."""
-
-    def __init__(self, kind: Any) -> None:
-        self.dtype = np.dtype(kind)
-
-    def takes(self, value: Any) -> bool:
-        return isinstance(value, np.ndarray)
-
-    def encode(self, value: Any, arrays: list[Array]) -> Any:
-        arrays.append(np.asarray(value, self.dtype))
-        return {NAME: "array", "at": len(arrays) - 1}
-
-    def fits(self, given: Any) -> bool:
-        return _name_in(given) == "array"
-
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        place = given.get("at") if self.fits(given) else None
-        if type(place) is not int or not 0 <= place < len(arrays):
-            raise _not(given, "an array")
-        if arrays[place].dtype != self.dtype:
-            raise MalformedError(f"an array is {arrays[place].dtype}, expected {self.dtype}")
-        return arrays[place]
-
-
-class _Items:
-    """Any number of values of one type."""
-
-    def __init__(self, each: Coder, make: Callable[[Any], Any]) -> None:
-        self.each, self.make = each, make
-
-    def takes(self, value: Any) -> bool:
-        return isinstance(value, Iterable) and not isinstance(value, str | Mapping)
-
-    def encode(self, value: Any, arrays: list[Array]) -> Any:
-        return [self.each.encode(one, arrays) for one in value]
-
-    def fits(self, given: Any) -> bool:
-        return type(given) is list
-
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        if type(given) is not list:
-            raise _not(given, "a list")
-        return self.make([self.each.decode(one, arrays) for one in given])
-
-
-class _Several:
-    """As many values as there are types."""
-
-    def __init__(self, each: Sequence[Coder]) -> None:
-        self.each = each
-
-    def takes(self, value: Any) -> bool:
-        return isinstance(value, tuple) and len(value) == len(self.each)
-
-    def encode(self, value: Any, arrays: list[Array]) -> Any:
-        return [one.encode(v, arrays) for one, v in zip(self.each, value, strict=True)]
-
-    def fits(self, given: Any) -> bool:
-        return type(given) is list and len(given) == len(self.each)
-
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        if not self.fits(given):
-            raise _not(given, f"{len(self.each)} values")
-        return tuple(one.decode(v, arrays) for one, v in zip(self.each, given, strict=True))
-
-
-class _ByName:
-    """Values of one type by names."""
-
-    def __init__(self, each: Coder) -> None:
-        self.each = each
-
-    def takes(self, value: Any) -> bool:
-        return isinstance(value, Mapping)
-
-    def encode(self, value: Any, arrays: list[Array]) -> Any:
-        return {name: self.each.encode(one, arrays) for name, one in value.items()}
-
-    def fits(self, given: Any) -> bool:
-        return type(given) is dict
-
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        if type(given) is not dict:
-            raise _not(given, "an object")
-        return {name: self.each.decode(one, arrays) for name, one in given.items()}
 
 
 class _Record:
@@ -360,11 +98,11 @@ class _Record:
         return found
 
     def fits(self, given: Any) -> bool:
-        return _name_in(given) == self.kind.__name__
+        return name_in(given) == self.kind.__name__
 
     def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
         if not self.fits(given):
-            raise _not(given, f"a {self.kind.__name__}")
+            raise no_such(given, f"a {self.kind.__name__}")
         held = {
             name: coder.decode(given[name], arrays) for name, _, coder in self.each if name in given
         }
@@ -389,7 +127,7 @@ class _Family:
 
     def encode(self, value: Any, arrays: list[Array]) -> Any:
         kind = type(value)
-        if not (is_dataclass(kind) and kind.__module__.startswith(_PACKAGE)):
+        if not (is_dataclass(kind) and kind.__module__.startswith(PACKAGE)):
             raise InvalidArgumentError(
                 f"{kind.__name__} is no condition of this package's: one of your own can't be sent "
                 "to a server"
@@ -397,16 +135,18 @@ class _Family:
         return coder_of(kind).encode(value, arrays)
 
     def fits(self, given: Any) -> bool:
-        return _name_in(given) is not None
+        return name_in(given) is not None
 
     def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        name = _name_in(given)
-        kind = None if name is None else _class_of(name)
-        if kind is None or not (
-            name in _LEARNT if self.is_protocol else issubclass(kind, self.base)
-        ):
-            raise _not(given, f"a known kind of {self.base.__name__}")
+        name = name_in(given) or ""
+        kind = class_of(name)
+        if kind is None or not self._has(name, kind):
+            raise no_such(given, f"a known kind of {self.base.__name__}")
         return coder_of(kind).decode(given, arrays)
+
+    def _has(self, name: str, kind: type) -> bool:
+        """Whether a class is one of them; of a protocol those are that a room above has learnt."""
+        return is_learnt(name) if self.is_protocol else issubclass(kind, self.base)
 
 
 class _Tree(_Family):
@@ -440,13 +180,13 @@ class _Tree(_Family):
         return {**said, "count": node.count} if isinstance(node, AtLeast) else said
 
     def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        if _name_in(given) != "tree":
+        if name_in(given) != "tree":
             return super().decode(given, arrays)
         found: list[Expression] = []
         depths: list[int] = []
         sizes: list[int] = []
-        for node in _list(given.get("nodes")):
-            terms = _list(node.get("terms")) if _name_in(node) in _COMBINATIONS else []
+        for node in list_in(given.get("nodes")):
+            terms = list_in(node.get("terms")) if name_in(node) in _COMBINATIONS else []
             if not all(type(one) is int and 0 <= one < len(found) for one in terms):
                 raise MalformedError("a term of a filter is missing")
             depths.append(1 + max((depths[one] for one in terms), default=0))
@@ -457,17 +197,17 @@ class _Tree(_Family):
                 )
             found.append(self._made(node, [found[one] for one in terms], arrays))
         if not found:
-            raise _not(given, "a filter")
+            raise no_such(given, "a filter")
         return found[-1]
 
     def _made(self, node: Any, terms: list[Expression], arrays: Sequence[Array]) -> Expression:
-        kind: Any = _COMBINATIONS.get(_name_in(node) or "")
+        kind: Any = _COMBINATIONS.get(name_in(node) or "")
         if kind is None:
             leaf: Expression = super().decode(node, arrays)
             return leaf
         if kind is Not:
             if len(terms) != 1:
-                raise _not(node, "a single term")
+                raise no_such(node, "a single term")
             return Not(terms[0])
         if kind is AtLeast:
             return AtLeast(tuple(terms), _CODERS[int].decode(node.get("count"), arrays))
@@ -478,53 +218,12 @@ class _Tree(_Family):
 _COMBINATIONS: Mapping[str, type] = {one.__name__: one for one in COMBINATIONS}
 
 
-class _OneOf:
-    """Values of any of some types."""
-
-    def __init__(self, each: Sequence[Coder]) -> None:
-        self.each = each
-
-    def takes(self, value: Any) -> bool:
-        return any(one.takes(value) for one in self.each)
-
-    def encode(self, value: Any, arrays: list[Array]) -> Any:
-        for one in self.each:
-            if one.takes(value):
-                return one.encode(value, arrays)
-        raise InvalidArgumentError(f"{type(value).__name__} can't be sent to a server")
-
-    def fits(self, given: Any) -> bool:
-        return any(one.fits(given) for one in self.each)
-
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        for one in self.each:
-            if one.fits(given):
-                return one.decode(given, arrays)
-        raise _not(given, "one of the types that there can be")
-
-
-class _Never:
-    """What can't be sent."""
-
-    def takes(self, value: Any) -> bool:
-        return True
-
-    def encode(self, value: Any, arrays: list[Array]) -> Any:
-        raise InvalidArgumentError(f"{type(value).__name__} can't be sent to a server")
-
-    def fits(self, given: Any) -> bool:
-        return False
-
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        raise _not(given, "nothing")
-
-
 _CODERS: dict[Any, Coder] = {
-    type(None): _Nothing(),
-    bool: _Plain(bool),
-    int: _Integer(),
-    float: _Float(),
-    str: _Text(),
+    type(None): Nothing(),
+    bool: Plain(bool),
+    int: Integer(),
+    float: Float(),
+    str: Text(),
     Expression: _Tree(),
 }
 
@@ -538,22 +237,22 @@ def coder_of(hint: Any) -> Coder:
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         # Integers before floats, which take them too.
-        return _OneOf([coder_of(one) for one in sorted(inner, key=lambda one: one is float)])
+        return OneOf([coder_of(one) for one in sorted(inner, key=lambda one: one is float)])
     if origin is Literal:
-        return _Choice(inner)
+        return Choice(inner)
     if origin is np.ndarray:
-        return _ArrayCoder(get_args(inner[1])[0])
+        return Numbers(get_args(inner[1])[0])
     if origin is dict and inner[1] is Any:
-        return _Object()
+        return Object()
     if origin in (dict, Mapping):
-        return _ByName(coder_of(inner[1]))
+        return ByName(coder_of(inner[1]))
     if origin is tuple and inner[-1] is not Ellipsis:
-        return _Several([coder_of(one) for one in inner])
+        return Several([coder_of(one) for one in inner])
     if origin in _MADE:
-        return _Items(coder_of(inner[0]), _MADE[origin])
+        return Items(coder_of(inner[0]), _MADE[origin])
     if is_dataclass(hint):
         return _Record(cast(type, hint))
-    return _Family(hint) if isinstance(hint, type) else _Never()
+    return _Family(hint) if isinstance(hint, type) else Never()
 
 
 _MADE: Mapping[Any, Callable[[Any], Any]] = {
@@ -572,34 +271,3 @@ def names_for_types() -> dict[str, Any]:
     from retrieval_store.interface.formulas import Formula
 
     return {"Analyzer": Analyzer, "Formula": Formula, "JSONValue": Any}
-
-
-@cache
-def _class_of(name: str) -> type | None:
-    """The class that a name stands for; None if it stands for none."""
-    if name in _LEARNT:
-        return _LEARNT[name]
-    home = _HOME_OF.get(name)
-    found: type | None = None if home is None else getattr(import_module(home), name)
-    return found
-
-
-def _name_in(given: Any) -> str | None:
-    name = given.get(NAME) if type(given) is dict else None
-    return name if isinstance(name, str) else None
-
-
-def _key(given: Any, among: Mapping[str, Any]) -> str:
-    if not isinstance(given, str) or given not in among:
-        raise _not(given, f"one of {', '.join(among)}")
-    return given
-
-
-def _list(given: Any) -> list[Any]:
-    if type(given) is not list:
-        raise _not(given, "a list")
-    return given
-
-
-def _not(given: Any, wanted: str) -> MalformedError:
-    return MalformedError(f"{str(given)[:80]!r} is there, expected {wanted}")

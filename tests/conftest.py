@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import retrieval_store
-from tests.often import DAY, FULL, up_to
+from tests.often import DAY, FULL, is_turn_of, up_to
 
 pytest.register_assert_rewrite("tests.helpers")
 settings.register_profile(  # an example may take as long as a busy machine needs for it
@@ -99,9 +99,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """The kinds of stores that a test is run with."""
     if "client" in metafunc.fixturenames:
         has = metafunc.definition.get_closest_marker
-        is_local = has("local") or "engine" in metafunc.definition.path.parts
-        kinds = ["memory", "disk", *([] if is_local else ["served"])]
-        kinds += [] if has("embedded") else ["cluster"]
+        is_engines = "engine" in metafunc.definition.path.parts
+        name = metafunc.definition.nodeid
+        kinds = ["disk"] + ([] if has("embedded") else ["cluster"])
+        if is_engines or is_turn_of(name, 3):  # elsewhere it is the same engine as on disk
+            kinds.insert(0, "memory")
+        if not (is_engines or has("local")) and is_turn_of(name, 2):
+            kinds.append("served")
         metafunc.parametrize("client", kinds, indirect=True)
 
 

@@ -5,6 +5,7 @@ By default a few times, others each day: what is rarely wrong is found by the ru
 
 import os
 from datetime import date
+from zlib import crc32
 
 FULL = "TEST_FULL" in os.environ
 EXAMPLES = 25  # of hypothesis
@@ -26,3 +27,9 @@ def turn(of: int) -> int:
     """A number from 0 to `of` - 1, another each day: which share of what is left out by default is
     tried today; 0 in full runs. TEST_TURN names another day's."""
     return 0 if FULL else DAY % of
+
+
+def is_turn_of(name: str, of: int) -> bool:
+    """Whether a test of this name is tried today, which it is every so many days; in full runs all
+    are."""
+    return FULL or crc32(name.encode()) % of == DAY % of

@@ -3,6 +3,7 @@ front of this process has checked it."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,8 @@ from retrieval_store.interface.questions import (
     Text,
 )
 
-_FLAT = frozenset((str, int, float, bool, type(None)))
+_PLAIN = frozenset((str, int, bool, type(None)))
+_FLAT = _PLAIN | {float}
 MOST = 2**63 - 1  # of what is counted
 _SCORINGS = (Near, Sparse, Text, Fused)  # that `Collection` asks for
 _COUNTS = ("limit", "offset", "sample")  # arguments
@@ -65,7 +67,8 @@ def _check_tree(root: Any) -> None:
 
 
 def _nodes(root: Any) -> Iterator[Any]:
-    """The parts of a tree of dataclasses, each once; of filters the codec has seen to the size."""
+    """The parts of a tree of dataclasses that may be wrong, each once; the codec has seen to the
+    size of filters."""
     seen: set[int] = set()
     pending = [root]
     while pending:
@@ -73,15 +76,20 @@ def _nodes(root: Any) -> Iterator[Any]:
         if id(node) not in seen:
             seen.add(id(node))
             yield node
-            pending.extend(_parts(node))
+            pending += [part for part in _parts(node) if type(part) not in _PLAIN]
 
 
 def _parts(node: Any) -> Sequence[Any]:
     if type(node) in (tuple, list):
         return node  # type: ignore[no-any-return]
-    if is_dataclass(node):
-        return [getattr(node, one.name) for one in fields(node)]
-    return ()
+    kind: type = type(node)
+    return [getattr(node, name) for name in _names_of(kind)]
+
+
+@cache
+def _names_of(kind: type) -> tuple[str, ...]:
+    """The fields of a dataclass; none of another."""
+    return tuple(one.name for one in fields(kind)) if is_dataclass(kind) else ()
 
 
 def _check_paths(paths: Sequence[PayloadPath]) -> None:

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
+import numpy.typing as npt
 
 from retrieval_store.base.dataclasses import fields, is_dataclass
 from retrieval_store.errors import InvalidArgumentError, InvalidFilterError
@@ -242,6 +243,8 @@ def coder_of(hint: Any) -> Coder:
         return Choice(inner)
     if origin is np.ndarray:
         return Numbers(get_args(inner[1])[0])
+    if origin is npt.NDArray:  # as newer releases of numpy have it
+        return Numbers(inner[0])
     if origin is dict and inner[1] is Any:
         return Object()
     if origin in (dict, Mapping):

@@ -21,6 +21,7 @@ class Served:
         self.embedded = Embedded(session, None)
         self.inference = inference
         self.monitor = Monitor()
+        self.rpc_monitor = Monitor()  # of what is asked over gRPC
 
     @property
     def store(self) -> EmbeddedStore:

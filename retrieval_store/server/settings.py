@@ -63,6 +63,23 @@ class Settings:
         return bool(self.keys or self.reader_keys)
 
 
+@dataclass(frozen=True, slots=True)
+class RpcListening:
+    """Where calls over gRPC are listened for. host: an address in numbers; shared: whether other
+    processes listen at the same port; tls_cert and tls_key: files in PEM."""
+
+    host: str
+    port: int
+    shared: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+    @property
+    def address(self) -> str:
+        """Host and port in one."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
 def keys_of(
     environment: Mapping[str, str], file: Path | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -1,0 +1,205 @@
+"""A call's way through the server, as `application` has it for a request over HTTP.
+
+On the loop: the gate, the message, and reading it where it is short. In a thread: reading a long
+one, what is asked for, and writing the answer. Calls over HTTP and gRPC wait for the same threads.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from functools import partial
+from http import HTTPStatus
+from typing import Any, TypeAlias
+
+import grpc
+from grpc import StatusCode
+
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.logs import log_of
+from retrieval_store.qdrant.refusals import Refused, wrong
+from retrieval_store.server.gate import NO_ACCESS, Gate
+from retrieval_store.server.pool import GoneError, Pool
+from retrieval_store.server.receiving import BodyBudget, PlainRefusedError
+from retrieval_store.server.routes import ROUTES, Access, Route
+from retrieval_store.server.rpc.table import PROCEDURES, Procedure
+from retrieval_store.server.sending import Told, told_of
+from retrieval_store.server.served import Asked, Served
+from retrieval_store.server.settings import Settings
+
+Context: TypeAlias = Any  # grpc.aio.ServicerContext
+_access = log_of("access")
+PACKAGE = "/qdrant."
+LONGEST_SAID = 400  # characters of a refusal, which goes into a header
+CODES: Mapping[int, StatusCode] = {
+    400: StatusCode.INVALID_ARGUMENT,
+    401: StatusCode.UNAUTHENTICATED,
+    403: StatusCode.PERMISSION_DENIED,
+    404: StatusCode.NOT_FOUND,
+    405: StatusCode.UNIMPLEMENTED,
+    408: StatusCode.DEADLINE_EXCEEDED,
+    409: StatusCode.ALREADY_EXISTS,
+    413: StatusCode.RESOURCE_EXHAUSTED,
+    422: StatusCode.INVALID_ARGUMENT,
+    429: StatusCode.RESOURCE_EXHAUSTED,
+    503: StatusCode.UNAVAILABLE,
+    507: StatusCode.RESOURCE_EXHAUSTED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What calls share with requests over HTTP: the store, who is let in, the threads, and how much
+    is taken at once."""
+
+    served: Served
+    settings: Settings
+    gate: Gate
+    pool: Pool
+    bodies: BodyBudget
+
+
+class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
+    """Answers the calls of all procedures."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared, self._limits = shared, shared.settings.limits
+        # A message comes in one piece, of which only its end tells the size: so many are taken at
+        # once that their largest have room together.
+        self._reading = asyncio.Semaphore(max(1, self._limits.bodies // self._limits.body))
+        self._handlers = {
+            f"{PACKAGE}{route.rpc}": _handler(partial(self._call, route, PROCEDURES[route.rpc]))
+            for route in ROUTES
+            if route.rpc
+        }
+        self._refusing = _handler(self._refuse)
+
+    def service(self, details: Any) -> Any:
+        """What answers a call; None where there is no such procedure, of which those alone are told
+        who are let in."""
+        found = self._handlers.get(details.method)
+        if found is None and self.refused(details.invocation_metadata, None):
+            return self._refusing
+        return found
+
+    def refused(self, metadata: Any, access: Access | None) -> PlainRefusedError | None:
+        """Why a call isn't let in."""
+        answer = self._shared.gate.refused_call(_headers(metadata), access)
+        return None if answer is None else PlainRefusedError(answer.status, answer.body.decode())
+
+    async def _refuse(self, _: Any, context: Context) -> None:
+        refused = self.refused(context.invocation_metadata(), None)
+        assert refused is not None
+        await _abort(context, told_of(refused, "unknown"))
+
+    async def _call(self, route: Route, procedure: Procedure, _: Any, context: Context) -> bytes:
+        """The answer to one call."""
+        began = time.perf_counter()
+        try:
+            answer = await self._answered(route, procedure, context, began)
+        except GoneError:
+            raise asyncio.CancelledError from None
+        except Exception as error:
+            told = told_of(error, route.rpc)
+            self._count(route, _code(told), began)
+            await _abort(context, told)
+            raise
+        self._count(route, StatusCode.OK, began)
+        return answer
+
+    def _count(self, route: Route, code: StatusCode, began: float) -> None:
+        seconds = time.perf_counter() - began
+        self._shared.served.rpc_monitor.count(f"{PACKAGE}{route.rpc}", code.value[0], seconds)
+        if self._shared.settings.access_log:
+            name = f"{PACKAGE}{route.rpc}"
+            _access.info("gRPC %s %s %.1f ms", name, code.name, seconds * 1e3)
+
+    async def _answered(
+        self, route: Route, procedure: Procedure, context: Context, began: float
+    ) -> bytes:
+        headers = _headers(context.invocation_metadata())
+        refused = self._shared.gate.refused_call(headers, route.access)
+        if refused is not None:
+            raise PlainRefusedError(refused.status, refused.body.decode())
+        may = self._shared.gate.may(headers, route.access)
+        async with self._reading:
+            sent = await self._message(context)
+        with self._shared.bodies.held() as take:
+            take(len(sent))
+            return await self._of_message(route, procedure, context, began, sent, may)
+
+    async def _message(self, context: Context) -> bytes:
+        """The bytes of a call's message."""
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                sent = await context.read()
+        except TimeoutError:
+            raise Refused(HTTPStatus.REQUEST_TIMEOUT, "the message didn't come in time") from None
+        if sent is grpc.aio.EOF:
+            raise wrong("the call has no message")
+        return sent  # type: ignore[no-any-return]
+
+    async def _of_message(
+        self,
+        route: Route,
+        procedure: Procedure,
+        context: Context,
+        began: float,
+        sent: bytes,
+        may: bool,
+    ) -> bytes:
+        def read() -> Asked:
+            message = procedure.parsed(sent)
+            asked = procedure.asked(message, self._shared.served, route.access == "read")
+            if not may:
+                raise Refused(HTTPStatus.FORBIDDEN, NO_ACCESS)
+            return asked
+
+        def work(asked: Asked) -> bytes:
+            result = route.answer(asked)
+            written = procedure.write(result, time.perf_counter() - began)
+            return written.SerializeToString()  # type: ignore[no-any-return]
+
+        if len(sent) > self._limits.parsed_at_once:
+            return await self._in_thread(context, None, lambda: work(read()))
+        asked = read()
+        if route.at_once:
+            return work(asked)
+        return await self._in_thread(context, asked.timeout, partial(work, asked))
+
+    async def _in_thread(self, context: Context, timeout: int | None, work: Any) -> bytes:
+        longest = self._limits.queue_seconds
+        left = context.time_remaining()
+        seconds = min(timeout or longest, longest, longest if left is None else max(left, 0.0))
+        return await self._shared.pool.run(work, _never, seconds)  # type: ignore[no-any-return]
+
+
+def _handler(call: Any) -> Any:
+    """What answers a call with one message. It is registered as one that takes several, of which it
+    takes one, so that it can refuse a call before its message has come."""
+    return grpc.stream_unary_rpc_method_handler(call)
+
+
+async def _never() -> None:
+    """A call whose client has gone is cancelled by gRPC: nothing else tells of that."""
+    await asyncio.get_running_loop().create_future()
+
+
+def _headers(metadata: Any) -> dict[bytes, bytes]:
+    """What was sent with a call, by name; of what stands there twice the first."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in metadata:
+        sent = value if isinstance(value, bytes) else value.encode()
+        headers.setdefault(name.encode(), sent)
+    return headers
+
+
+def _code(told: Told) -> StatusCode:
+    return CODES.get(told.status, StatusCode.INTERNAL)
+
+
+async def _abort(context: Context, told: Told) -> None:
+    """End a call with what is told of an error."""
+    said = told.said if len(told.said) <= LONGEST_SAID else f"{told.said[:LONGEST_SAID]}…"
+    said = said.encode("utf-8", "replace").decode()
+    after = () if told.retry_after is None else (("retry-after", str(told.retry_after)),)
+    await context.abort(_code(told), said, after)

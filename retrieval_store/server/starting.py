@@ -210,32 +210,36 @@ def running(
         if store is None:
             store = stack.enter_context(TemporaryDirectory(prefix="retrieval-store-"))
             options = {"durability": "relaxed", **options}
-        listening = Listening(host, port, grpc_port)
-        rpc = stack.enter_context(_bound_for_rpc(listening, shared=False))
         made = app(store, **options)
-        made.rpc = rpc
+        yield stack.enter_context(served(made, Listening(host, port, grpc_port)))
+
+
+@contextmanager
+def served(made: Application, listening: Listening) -> Iterator[ServedUrl]:
+    """Serve an application in a thread of this process while the body runs, and close it."""
+    with ExitStack() as stack:
+        stack.callback(made.close)
+        _check_certificate(listening)
+        made.rpc = stack.enter_context(_bound_for_rpc(listening, shared=False))
         url = stack.enter_context(_in_thread(made, listening))
-        yield ServedUrl.of(url, rpc)
+        yield ServedUrl.of(url, made.rpc)
 
 
 @contextmanager
 def _in_thread(made: Application, listening: Listening) -> Iterator[str]:
-    try:
-        config = _config(made, listening, 1)
-        with _bound(listening) as bound:
-            server = _Server(config)
-            thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
-            thread.start()
-            try:
-                if not server.listens.wait(STARTS_WITHIN) or not server.started:
-                    raise StorageError(f"the server at {_url(bound, listening)} didn't start")
-                yield _url(bound, listening)
-            finally:
-                server.should_exit = True
-                made.begin_end()
-                thread.join(END_WITHIN + STARTS_WITHIN)
-    finally:
-        made.close()
+    config = _config(made, listening, 1)
+    with _bound(listening) as bound:
+        server = _Server(config)
+        thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
+        thread.start()
+        try:
+            if not server.listens.wait(STARTS_WITHIN) or not server.started:
+                raise StorageError(f"the server at {_url(bound, listening)} didn't start")
+            yield _url(bound, listening)
+        finally:
+            server.should_exit = True
+            made.begin_end()
+            thread.join(END_WITHIN + STARTS_WITHIN)
 
 
 def _config(made: Any, listening: Listening, workers: int) -> uvicorn.Config:

@@ -18,7 +18,7 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.logs import log_of
 from retrieval_store.qdrant.refusals import Refused, wrong
 from retrieval_store.server.gate import NO_ACCESS, Gate
-from retrieval_store.server.pool import GoneError, Pool
+from retrieval_store.server.pool import Pool
 from retrieval_store.server.receiving import BodyBudget, PlainRefusedError
 from retrieval_store.server.routes import ROUTES, Access, Route
 from retrieval_store.server.rpc.table import PROCEDURES, Procedure
@@ -96,8 +96,6 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
         began = time.perf_counter()
         try:
             answer = await self._answered(route, procedure, context, began)
-        except GoneError:
-            raise asyncio.CancelledError from None
         except Exception as error:
             told = told_of(error, route.rpc)
             self._count(route, _code(told), began)

@@ -71,14 +71,14 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
             for route in ROUTES
             if route.rpc
         }
-        self._refusing = _handler(self._refuse)
+        self.refusing = _handler(self._refuse)
 
     def service(self, details: Any) -> Any:
         """What answers a call; None where there is no such procedure, of which those alone are told
         who are let in."""
         found = self._handlers.get(details.method)
         if found is None and self.refused(details.invocation_metadata, None):
-            return self._refusing
+            return self.refusing
         return found
 
     def refused(self, metadata: Any, access: Access | None) -> PlainRefusedError | None:
@@ -88,7 +88,7 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
 
     async def _refuse(self, _: Any, context: Context) -> None:
         refused = self.refused(context.invocation_metadata(), None)
-        assert refused is not None
+        assert refused is not None  # it is asked for nothing else
         await _abort(context, told_of(refused, "unknown"))
 
     async def _call(self, route: Route, procedure: Procedure, _: Any, context: Context) -> bytes:

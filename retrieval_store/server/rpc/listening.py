@@ -29,7 +29,7 @@ class RpcServer:
         )
         self._health = health.aio.HealthServicer()
         calls = Calls(shared)
-        self._server.add_generic_rpc_handlers((calls, _Health(self._health, calls)))
+        self._server.add_generic_rpc_handlers((_Health(self._health, calls), calls))
         self._listening = listening
         self._ending: asyncio.Future[Any] | None = None
 
@@ -85,7 +85,10 @@ class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no typ
         """What answers a call."""
         if details.method == f"{HEALTH}Check":
             return self._check
-        return self._watch if details.method == f"{HEALTH}Watch" else None
+        if details.method != f"{HEALTH}Watch":
+            return None
+        refused = self._calls.refused(details.invocation_metadata, "read")
+        return self._calls.refusing if refused else self._watch
 
 
 def _options(body: int, shared: bool) -> list[tuple[str, Any]]:

@@ -87,3 +87,17 @@ def make_collection(calling: Calls, name: str = "c", size: int = 2) -> None:
 
 def count(calling: Calls) -> int:
     return calling.points.Count(q.CountPoints(collection_name="c")).result.count
+
+
+def varint(number: int) -> bytes:
+    """A number as it is on the wire."""
+    parts = []
+    while number > 127:
+        parts.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*parts, number])
+
+
+def within(number: int, sent: bytes) -> bytes:
+    """Bytes as a field of a message."""
+    return varint(number << 3 | 2) + varint(len(sent)) + sent

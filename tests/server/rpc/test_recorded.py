@@ -27,7 +27,7 @@ DIFFERENT: dict[str, dict[int, str]] = {
         40: "is_null of a key without index finds [null] here, as it does there over HTTP",
         670: "the same",
         671: "the same",
-        1727: "an index of texts counts a point with an empty text, once in a while",
+        1727: "an index of texts counts a point without a word there, also over HTTP",
         2949: INFINITE,
         3004: "float16 keeps what it can't hold as infinite there",
         3044: "the commit of the server's sources",

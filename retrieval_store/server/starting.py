@@ -7,8 +7,10 @@ import logging
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -128,15 +130,18 @@ class _Protocol(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    """One that tells when it listens, and if it never will."""
+    """One that tells when it listens, and if it never will. begun: called when it does."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, begun: Callable[[], object] = lambda: None) -> None:
         super().__init__(config)
         self.listens = threading.Event()
+        self._begun = begun
 
     async def startup(self, sockets: Any = None) -> None:
         try:
             await super().startup(sockets)
+            if self.started:
+                self._begun()
         finally:
             self.listens.set()
 
@@ -150,7 +155,7 @@ def serve(
 ) -> None:
     """Serve a store until the process is told to end (SIGINT, SIGTERM): requests under way have 30
     seconds, then the store is closed. announce: called with the URL, and the address for gRPC where
-    that is served, once there are sockets.
+    that is served, once both can be asked.
 
     Raises InvalidArgumentError for what can't be served so, StorageError where nothing can listen,
     and what opening a store raises.
@@ -169,11 +174,25 @@ def serve(
         else:
             made.close()
         with _bound(listening) as bound:
-            announce(_url(bound, listening), None if rpc is None else rpc.address)
+            served = partial(announce, _url(bound, listening), None if rpc is None else rpc.address)
             if workers == 1:
-                uvicorn.Server(config).run(sockets=[bound])
-            else:
+                _Server(config, served).run(sockets=[bound])
+            elif rpc is None:  # who connects before a worker has started waits for it
+                served()
                 Multiprocess(config, [bound]).run()
+            else:
+                threading.Thread(target=_once_listening, args=(rpc, served), daemon=True).start()
+                Multiprocess(config, [bound]).run()
+
+
+def _once_listening(rpc: RpcListening, call: Callable[[], object]) -> None:
+    """Call this once a worker listens for gRPC, whose sockets no connection waits for."""
+    ends = time.monotonic() + STARTS_WITHIN
+    while time.monotonic() < ends:
+        with suppress(OSError), socket.create_connection((rpc.host, rpc.port), timeout=1):
+            break
+        time.sleep(0.05)
+    call()
 
 
 class ServedUrl(str):

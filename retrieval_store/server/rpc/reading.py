@@ -31,7 +31,7 @@ from retrieval_store.server.rpc.values import (
 
 # What is raised for messages that are none of a server's: a value that an enum hasn't, a time that
 # there isn't, nothing where one of several is needed.
-MISREAD = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+MISREAD = (ArithmeticError, RecursionError, ValueError)
 
 
 @dataclass(slots=True)
@@ -168,9 +168,16 @@ class Reading(GrpcToRest):
         return {
             "filter": cls.filter(model),
             "params": cls.convert_search_params(model.params) if has("params") else None,
-            "score_threshold": _set(model, "score_threshold"),
+            "score_threshold": _set(model, "score_threshold")
+            if cls._has_threshold(model)
+            else None,
             **cls.shown(model),
         }
+
+    @staticmethod
+    def _has_threshold(model: Message) -> bool:
+        """Whether there can be one: discoveries have none."""
+        return "score_threshold" in model.DESCRIPTOR.fields_by_name
 
     @classmethod
     def shown(cls, model: Message) -> dict[str, Any]:

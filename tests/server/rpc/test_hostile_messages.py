@@ -26,7 +26,25 @@ BAD = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNAVAI
 NUMBERS = (0, 1, 2, 3, 10, 255, 2**31 - 1, 2**31, 2**32 - 1, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1)
 FLOATS = (0.0, -0.0, 0.5, -1.5, 1e-320, 1e39, 1e308, float("inf"), float("-inf"), float("nan"))
 TEXTS = (
-    *("", "c", "c", "c", "d", "m", "s", "n", "t", "at", "a[].b", "[", "\0", "ü😀", "1", "..", "new"),
+    *(
+        "",
+        "c",
+        "c",
+        "c",
+        "d",
+        "m",
+        "s",
+        "n",
+        "t",
+        "at",
+        "a[].b",
+        "[",
+        "\0",
+        "ü😀",
+        "1",
+        "..",
+        "new",
+    ),
     *("Cosine", "2024-01-01", "2024-13-45", "x" * 10_000, "qdrant/bm25", "wordllama"),
     *("5c56c793-69f3-4fbf-87e6-c4bf54c28c26", "5C56C79369F34FBF87E6C4BF54C28C26", "cat"),
 )

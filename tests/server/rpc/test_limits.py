@@ -198,15 +198,14 @@ def test_a_write_that_was_begun_is_ended_though_its_client_has_gone(few):
 
 
 def test_calls_under_way_are_answered_before_the_end():
-    with ThreadPoolExecutor(1) as threads:
-        with calling() as few, held_up(few) as (begun, go_on):
-            waiting = counting(few)
-            assert begun.acquire(timeout=PATIENCE)
-            few.application.begin_end()
-            time.sleep(0.3)
-            assert code(few.points.Count, q.CountPoints(collection_name="c")) == "UNAVAILABLE"
-            threads.submit(lambda: (time.sleep(0.2), go_on.set()))
-            assert waiting.result(timeout=PATIENCE).result.count == 0
+    with ThreadPoolExecutor(1) as threads, calling() as few, held_up(few) as (begun, go_on):
+        waiting = counting(few)
+        assert begun.acquire(timeout=PATIENCE)
+        few.application.begin_end()
+        time.sleep(0.3)
+        assert code(few.points.Count, q.CountPoints(collection_name="c")) == "UNAVAILABLE"
+        threads.submit(lambda: (time.sleep(0.2), go_on.set()))
+        assert waiting.result(timeout=PATIENCE).result.count == 0
 
 
 def test_a_timeout_of_nothing_is_refused_for_reads(few):

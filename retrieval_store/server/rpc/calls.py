@@ -118,12 +118,19 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
         refused = self._shared.gate.refused_call(headers, route.access)
         if refused is not None:
             raise PlainRefusedError(refused.status, refused.body.decode())
+        if route.at_once:
+            return self._at_once(route, procedure, began)
         may = self._shared.gate.may(headers, route.access)
         async with self._reading:
             sent = await self._message(context)
         with self._shared.bodies.held() as take:
             take(len(sent))
             return await self._of_message(route, procedure, context, began, sent, may)
+
+    def _at_once(self, route: Route, procedure: Procedure, began: float) -> bytes:
+        """The answer to what holds nothing and needs no key. Its message isn't read: others wait
+        for room for theirs, and whose call is let in without a key must not keep them waiting."""
+        return _written(procedure, route.answer(Asked(self._shared.served, {}, {})), began)
 
     async def _message(self, context: Context) -> bytes:
         """The bytes of a call's message."""
@@ -153,15 +160,11 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
             return asked
 
         def work(asked: Asked) -> bytes:
-            result = route.answer(asked)
-            written = procedure.write(result, time.perf_counter() - began)
-            return written.SerializeToString()  # type: ignore[no-any-return]
+            return _written(procedure, route.answer(asked), began)
 
         if len(sent) > self._limits.parsed_at_once:
             return await self._in_thread(context, None, lambda: work(read()))
         asked = read()
-        if route.at_once:
-            return work(asked)
         return await self._in_thread(context, asked.timeout, partial(work, asked))
 
     async def _in_thread(self, context: Context, timeout: int | None, work: Any) -> bytes:
@@ -169,6 +172,12 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
         left = context.time_remaining()
         seconds = min(timeout or longest, longest, longest if left is None else max(left, 0.0))
         return await self._shared.pool.run(work, _never, seconds)  # type: ignore[no-any-return]
+
+
+def _written(procedure: Procedure, result: Any, began: float) -> bytes:
+    """What a method returns, as it is sent."""
+    message = procedure.write(result, time.perf_counter() - began)
+    return message.SerializeToString()  # type: ignore[no-any-return]
 
 
 def _handler(call: Any) -> Any:

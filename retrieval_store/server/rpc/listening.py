@@ -1,6 +1,7 @@
 """The server that listens for calls: its port, TLS, health, start and end."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -14,6 +15,7 @@ END_WITHIN = 30.0  # seconds that calls under way have
 HEALTH = "/grpc.health.v1.Health/"
 SERVICES = ("", "qdrant.Points", "qdrant.Collections", "qdrant.Snapshots", "qdrant.Qdrant")
 MOST_CALLS = 2  # times as many calls as there may be requests under way and waiting
+READ_AT_ONCE, READ_WITHIN = 4, 5.0  # messages that ask for health, and seconds for one to come
 HANDSHAKE_MS, IDLE_MS, PING_MS = 60_000, 600_000, 120_000
 STREAMS = 1_024  # calls at once of one connection
 
@@ -69,17 +71,30 @@ class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no typ
     since that holds a call open."""
 
     def __init__(self, servicer: Any, calls: Calls) -> None:
-        self._calls = calls
-        self._check = grpc.unary_unary_rpc_method_handler(
-            servicer.Check,
-            health_pb2.HealthCheckRequest.FromString,
-            health_pb2.HealthCheckResponse.SerializeToString,
+        self._calls, self._servicer = calls, servicer
+        self._reading = asyncio.Semaphore(READ_AT_ONCE)
+        self._check = grpc.stream_unary_rpc_method_handler(
+            self._checked, None, health_pb2.HealthCheckResponse.SerializeToString
         )
         self._watch = grpc.unary_stream_rpc_method_handler(
             servicer.Watch,
             health_pb2.HealthCheckRequest.FromString,
             health_pb2.HealthCheckResponse.SerializeToString,
         )
+
+    async def _checked(self, _: Any, context: Any) -> Any:
+        """How a service is. While as many messages as may be wait to be read, which those without
+        a key can bring about, and for one that doesn't come: how the server is."""
+        sent = b""
+        if not self._reading.locked():
+            async with self._reading:
+                with suppress(TimeoutError):
+                    sent = await asyncio.wait_for(context.read(), READ_WITHIN)
+        try:
+            asked = health_pb2.HealthCheckRequest.FromString(sent or b"")
+        except Exception:  # google.protobuf's, of which there is one class
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "failed to decode the message")
+        return await self._servicer.Check(asked, context)
 
     def service(self, details: Any) -> Any:
         """What answers a call."""

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import grpc
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_health.v1.health_pb2_grpc import HealthStub
 from qdrant_client import grpc as q
 
 from retrieval_store.base.dataclasses import replace
@@ -116,6 +118,29 @@ def test_a_message_that_does_not_come_is_given_up_and_holds_up_no_other(few):
         assert {one.result()[0] for one in told} == {"DEADLINE_EXCEEDED"}
         silent.set()
     assert count(few) == 0
+
+
+def test_calls_without_a_key_hold_up_none_with_one():
+    """Health needs no key: messages that ask for it and don't come take no room of others."""
+    silent = threading.Event()
+
+    def nothing():
+        silent.wait(PATIENCE)
+        yield from ()
+
+    with calls(limits=replace(FEW, body_seconds=30.0), keys=("secret",)) as few:
+        names = ("/qdrant.Qdrant/HealthCheck", "/grpc.health.v1.Health/Check")
+        slow = [few.channel.stream_unary(name) for name in names]
+        with ThreadPoolExecutor(24) as threads:
+            told = [threads.submit(refusal, one, nothing(), timeout=20) for one in slow * 12]
+            time.sleep(0.3)
+            known = Calls(few.channel, api_key="secret")
+            began = time.monotonic()
+            assert code(known, "Collections/List", timeout=5) == "OK"
+            assert code(HealthStub(few.channel).Check, HealthCheckRequest(), timeout=5) == "OK"
+            assert time.monotonic() - began < 3
+            silent.set()
+            assert {one.result()[0] for one in told} == {"OK"}
 
 
 def test_one_that_waits_is_answered_in_its_turn_and_too_many_are_refused(few):

@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.logs import log_of
 from retrieval_store.errors import (
     ClientClosedError,
@@ -32,16 +31,6 @@ STATUSES: tuple[tuple[type[RetrievalStoreError], HTTPStatus], ...] = (
     (ClientClosedError, HTTPStatus.SERVICE_UNAVAILABLE),
     (InvalidArgumentError, HTTPStatus.BAD_REQUEST),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What is told of an error, as a status of HTTP and words; retry_after: in how many seconds the
-    same may be taken."""
-
-    status: int
-    said: str
-    retry_after: int | None = None
 
 
 async def send_answer(
@@ -74,35 +63,27 @@ async def _send_file(request: Request, send: Send, answer: FileAnswer, more: Hea
 
 def refusal_of(error: Exception, route: Route) -> Answer:
     """What is answered for an error."""
-    told = told_of(error, route.name)
-    if isinstance(error, PlainRefusedError):
-        return text(told.status, told.said)
-    if isinstance(error, Refused) and route.sends_file and _is_of_file(error):
-        return text(HTTPStatus.NOT_FOUND, told.said)
-    return refusal(told.status, told.said, told.retry_after)
-
-
-def told_of(error: Exception, name: str) -> Told:
-    """What is told of an error. name: what failed, for the log."""
     match error:
         case RateLimited():
-            return Told(error.status_code or 429, error.message, error.retry_after_s)
+            return refusal(error.status_code or 429, error.message, error.retry_after_s)
+        case Refused() if route.sends_file and _is_of_file(error):
+            return text(HTTPStatus.NOT_FOUND, error.message)
         case Refused():
-            return Told(error.status_code or 400, error.message)
+            return refusal(error.status_code or 400, error.message)
         case PlainRefusedError():
-            return Told(error.status, error.said)
+            return text(error.status, error.said)
         case BusyError():
-            return Told(429, "too many requests are under way", RETRY_AFTER)
+            return refusal(429, "too many requests are under way", RETRY_AFTER)
         case WaitedTooLongError():
-            return Told(408, "no thread became free in time; nothing was done")
+            return refusal(408, "no thread became free in time; nothing was done")
     for kind, status in STATUSES:
         if isinstance(error, kind):
-            return Told(status, str(error))
+            return refusal(status, str(error))
     if isinstance(error, RetrievalStoreError):
-        _log.error("%s failed: %s", name, error)
-        return Told(500, f"Service internal error: {error}")
-    _log.exception("%s failed", name, exc_info=error)
-    return Told(500, f"Service internal error: {type(error).__name__}, see the server's log")
+        _log.error("%s failed: %s", route.name, error)
+        return refusal(500, f"Service internal error: {error}")
+    _log.exception("%s failed", route.name, exc_info=error)
+    return refusal(500, f"Service internal error: {type(error).__name__}, see the server's log")
 
 
 def _is_of_file(error: Refused) -> bool:

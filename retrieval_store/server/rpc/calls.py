@@ -12,17 +12,19 @@ from http import HTTPStatus
 from typing import Any, TypeAlias
 
 import grpc
+import orjson
 from grpc import StatusCode
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.logs import log_of
 from retrieval_store.qdrant.refusals import Refused, wrong
+from retrieval_store.server.answers import TEXT, Answer
 from retrieval_store.server.gate import NO_ACCESS, Gate
 from retrieval_store.server.pool import Pool
-from retrieval_store.server.receiving import BodyBudget, PlainRefusedError
+from retrieval_store.server.receiving import BodyBudget
 from retrieval_store.server.routes import ROUTES, Access, Route
 from retrieval_store.server.rpc.table import PROCEDURES, Procedure
-from retrieval_store.server.sending import Told, told_of
+from retrieval_store.server.sending import refusal_of
 from retrieval_store.server.served import Asked, Served
 from retrieval_store.server.settings import Settings
 
@@ -81,15 +83,14 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
             return self.refusing
         return found
 
-    def refused(self, metadata: Any, access: Access | None) -> PlainRefusedError | None:
+    def refused(self, metadata: Any, access: Access | None) -> Answer | None:
         """Why a call isn't let in."""
-        answer = self._shared.gate.refused_call(_headers(metadata), access)
-        return None if answer is None else PlainRefusedError(answer.status, answer.body.decode())
+        return self._shared.gate.refused_call(_headers(metadata), access)
 
     async def _refuse(self, _: Any, context: Context) -> None:
         refused = self.refused(context.invocation_metadata(), None)
         assert refused is not None  # it is asked for nothing else
-        await _abort(context, told_of(refused, "unknown"))
+        await _abort(context, refused)
 
     async def _call(self, route: Route, procedure: Procedure, _: Any, context: Context) -> bytes:
         """The answer to one call."""
@@ -97,10 +98,11 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
         try:
             answer = await self._answered(route, procedure, context, began)
         except Exception as error:
-            told = told_of(error, route.rpc)
-            self._count(route, _code(told), began)
-            await _abort(context, told)
-            raise
+            answer = refusal_of(error, route)
+        if isinstance(answer, Answer):
+            self._count(route, _code(answer), began)
+            await _abort(context, answer)
+            raise AssertionError("a call that was ended goes on")
         self._count(route, StatusCode.OK, began)
         return answer
 
@@ -113,11 +115,12 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
 
     async def _answered(
         self, route: Route, procedure: Procedure, context: Context, began: float
-    ) -> bytes:
+    ) -> bytes | Answer:
+        """The message that answers a call; or why it isn't let in."""
         headers = _headers(context.invocation_metadata())
         refused = self._shared.gate.refused_call(headers, route.access)
         if refused is not None:
-            raise PlainRefusedError(refused.status, refused.body.decode())
+            return refused
         if route.at_once:
             return self._at_once(route, procedure, began)
         may = self._shared.gate.may(headers, route.access)
@@ -200,13 +203,15 @@ def _headers(metadata: Any) -> dict[bytes, bytes]:
     return headers
 
 
-def _code(told: Told) -> StatusCode:
-    return CODES.get(told.status, StatusCode.INTERNAL)
+def _code(refusal: Answer) -> StatusCode:
+    return CODES.get(refusal.status, StatusCode.INTERNAL)
 
 
-async def _abort(context: Context, told: Told) -> None:
-    """End a call with what is told of an error."""
-    said = told.said if len(told.said) <= LONGEST_SAID else f"{told.said[:LONGEST_SAID]}…"
-    said = said.encode("utf-8", "replace").decode()
-    after = () if told.retry_after is None else (("retry-after", str(told.retry_after)),)
-    await context.abort(_code(told), said, after)
+async def _abort(context: Context, refusal: Answer) -> None:
+    """End a call with what a request over HTTP would be refused with."""
+    is_text = refusal.media_type == TEXT
+    said = refusal.body.decode() if is_text else orjson.loads(refusal.body)["status"]["error"]
+    if len(said) > LONGEST_SAID:
+        said = f"{said[:LONGEST_SAID]}…"
+    after = () if refusal.retry_after is None else (("retry-after", str(refusal.retry_after)),)
+    await context.abort(_code(refusal), said, after)

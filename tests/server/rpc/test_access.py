@@ -119,7 +119,8 @@ def test_pages_are_kept_out_but_those_that_are_allowed():
         allowed = with_headers(calling, origin="https://page.example")
         assert code(allowed, "Collections/List") == "OK"
         other = with_headers(calling, origin="https://other.example")
-        assert code(other, "Collections/List") == "PERMISSION_DENIED"
+        told = refusal(other, "Collections/List")
+        assert told[0] == "PERMISSION_DENIED" and told[1].startswith("Forbidden: pages of other")
         assert code(other, "Points/Nothing") == "PERMISSION_DENIED"
 
 

@@ -18,6 +18,7 @@ READER_VARIABLES = (
 READ_ONLY = "read-only"  # what lines of a file begin with whose keys may read
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 MEBIBYTE = 1 << 20
+END_WITHIN = 30  # seconds that requests under way have when the server is to end
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,8 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.logs import log_of
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError, StorageError
 from retrieval_store.server.application import Application, app
-from retrieval_store.server.settings import RpcListening, Settings
+from retrieval_store.server.settings import END_WITHIN, RpcListening, Settings
 
-END_WITHIN = 30  # seconds that requests under way have
 KEPT_OPEN = 75  # seconds that an idle connection stays; clients keep theirs for less
 STARTS_WITHIN = 60.0
 LAST_PORT = 65_535
@@ -334,29 +333,34 @@ def _bound_for_rpc(listening: Listening, shared: bool) -> Iterator[RpcListening 
     if listening.grpc_port is None:
         yield None
         return
-    host, port = check_rpc(listening.host, listening.grpc_port)
+    host, port = listening.host, listening.grpc_port
     option = getattr(socket, "SO_REUSEPORT", None)
     if option is None and shared:
         raise InvalidArgumentError(
             "workers is more than 1, and this system lets no processes share a port "
             "(SO_REUSEPORT), which gRPC needs: serve it by one, or not (--grpc-port 0)"
         )
+    host, port = check_rpc(host, port, port != 0 or option is None)
     with ExitStack() as stack:
         if option is not None:
-            stack.enter_context(_bound_to(host, port, option))
+            held = stack.enter_context(_bound_to(host, port, option))
+            host, port = held.getsockname()[:2]
         yield RpcListening(host, port, option is not None, listening.tls_cert, listening.tls_key)
 
 
-def check_rpc(host: str, port: int) -> tuple[str, int]:
-    """The address in numbers and the port at which gRPC can be served. Raises
-    MissingDependencyError where it isn't installed, StorageError where nothing can listen, and
-    InvalidArgumentError for what is no port."""
+def check_rpc(host: str, port: int, looks: bool = True) -> tuple[str, int]:
+    """The address in numbers and the port at which gRPC can be served. looks: whether the port is
+    looked at, which needn't be for any that is free. Raises MissingDependencyError where gRPC isn't
+    installed, StorageError where nothing can listen, and InvalidArgumentError for what is no
+    port."""
     try:
         import_module("grpc_health.v1.health")
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f'gRPC needs {error.name}: pip install "retrieval-store[server]"'
         ) from error
+    if not looks:
+        return host, port
     with _bound_to(host, port, socket.SO_REUSEADDR) as free:
         found: tuple[str, int] = free.getsockname()[:2]
         return found

@@ -97,6 +97,9 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
         began = time.perf_counter()
         try:
             answer = await self._answered(route, procedure, context, began)
+        except asyncio.CancelledError:  # its client has gone, or its deadline has passed
+            self._count(route, StatusCode.CANCELLED, began)
+            raise
         except Exception as error:
             answer = refusal_of(error, route)
         if isinstance(answer, Answer):

@@ -9,9 +9,8 @@ from grpc_health.v1 import health, health_pb2
 
 from retrieval_store.errors import StorageError
 from retrieval_store.server.rpc.calls import Calls, Shared
-from retrieval_store.server.settings import RpcListening
+from retrieval_store.server.settings import END_WITHIN, RpcListening
 
-END_WITHIN = 30.0  # seconds that calls under way have
 HEALTH = "/grpc.health.v1.Health/"
 SERVICES = ("", "qdrant.Points", "qdrant.Collections", "qdrant.Snapshots", "qdrant.Qdrant")
 MOST_CALLS = 2  # times as many calls as there may be requests under way and waiting

@@ -200,6 +200,14 @@ def test_what_waits_is_not_begun_once_its_client_has_gone(few, how):
         go_on.set()
         assert [one.result().result.count for one in busy] == [0, 0]
     assert count(few) == 0
+    (counted,) = (
+        number
+        for name, number, _ in few.application.served.rpc_monitor.counts()
+        if name == "/qdrant.Points/Upsert"
+    )
+    # Whether the wait is over, or gRPC tells of the end of the call, may come first.
+    codes = {"deadline": {1, 4}, "cancelled": {grpc.StatusCode.CANCELLED.value[0]}}
+    assert counted in codes[how]
 
 
 def test_a_write_that_was_begun_is_ended_though_its_client_has_gone(few):

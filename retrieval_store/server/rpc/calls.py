@@ -131,7 +131,7 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
             sent = await self._message(context)
         with self._shared.bodies.held() as take:
             take(len(sent))
-            return await self._of_message(route, procedure, context, began, sent, may)
+            return await self._of_message(route, procedure, began, sent, may)
 
     def _at_once(self, route: Route, procedure: Procedure, began: float) -> bytes:
         """The answer to what holds nothing and needs no key. Its message isn't read: others wait
@@ -153,7 +153,6 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
         self,
         route: Route,
         procedure: Procedure,
-        context: Context,
         began: float,
         sent: bytes,
         may: bool,
@@ -169,14 +168,15 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
             return _written(procedure, route.answer(asked), began)
 
         if len(sent) > self._limits.parsed_at_once:
-            return await self._in_thread(context, None, lambda: work(read()))
+            return await self._in_thread(None, lambda: work(read()))
         asked = read()
-        return await self._in_thread(context, asked.timeout, partial(work, asked))
+        return await self._in_thread(asked.timeout, partial(work, asked))
 
-    async def _in_thread(self, context: Context, timeout: int | None, work: Any) -> bytes:
+    async def _in_thread(self, timeout: int | None, work: Any) -> bytes:
+        """The answer that work in a thread gives. Its call is cancelled by gRPC when the client has
+        gone or the deadline has passed: then it isn't begun if it waits."""
         longest = self._limits.queue_seconds
-        left = context.time_remaining()
-        seconds = min(timeout or longest, longest, longest if left is None else max(left, 0.0))
+        seconds = min(timeout or longest, longest)
         return await self._shared.pool.run(work, _never, seconds)  # type: ignore[no-any-return]
 
 

@@ -229,6 +229,11 @@ def server_times() -> str:
         "query": "a query",
         "query in process": "the same in process",
         "Edge's query in process": "Qdrant Edge's, in process",
+        "gRPC health": "gRPC's stub, `HealthCheck`: the loop alone",
+        "gRPC count": "gRPC's stub, a count",
+        "gRPC query": "gRPC's stub, a query",
+        "query by qdrant-client": "qdrant-client, a query over HTTP",
+        "gRPC query by qdrant-client": "qdrant-client, a query over gRPC",
     }
     rows = [
         [shown, *(f"{one['us'][name]:,}" for one in found.values())]
@@ -255,6 +260,7 @@ def server_rates() -> str:
         [shown, *(str(one["upload"][name]) for one in found.values())]
         for name, shown in (
             ("HTTP ms", "an upload of 1,000 points, ms"),
+            ("gRPC ms", "the same over gRPC, ms"),
             ("path= ms", "the same with `path=`, ms"),
         )
     ]

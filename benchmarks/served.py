@@ -36,6 +36,7 @@ EVERYTHING = ["documents", "metadatas", "embeddings"]
 def served(folder: str) -> Iterator[str]:
     """A server of a directory; gives its URL."""
     command = [sys.executable, "-m", "retrieval_store", "serve", folder, "--port", "0"]
+    command += ["--grpc-port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""What serving a store over HTTP costs, beside the same calls in process, and Qdrant Edge's.
+"""What a store costs that is served over HTTP and gRPC, beside calls in process and Qdrant Edge's.
 
     python benchmarks/server.py [--seconds 3] [--output FOLDER]
 
@@ -7,6 +7,9 @@ are prepared bytes on bare sockets, so what is measured is the server, the syste
 wake-ups of two processes, and no client library; calls in process and requests are made in turns,
 in one run, and all figures are medians in microseconds unless they say otherwise. k = 10, with
 payloads. Prints JSON, and writes it.
+
+Calls over gRPC are made by gRPC's own stub for Python with messages that are made before; its share
+is that of a client library. Besides, a query is asked by qdrant-client over both.
 
 Where a request's time goes is told by requests that stop at a place on the way: /healthz is
 answered on the loop; /readyz in a thread besides, with a look at the store; a count reads a body,
@@ -27,9 +30,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import orjson
 from compare import embedded, texts
+from qdrant_client import QdrantClient as RemoteClient
+from qdrant_client import grpc as q
 from qdrant_client import models as m
 from runs import save
 
@@ -75,17 +81,19 @@ def request(method: str, path: str, body: Any = None) -> bytes:
 
 
 @contextmanager
-def served(folder: str, workers: int) -> Iterator[int]:
-    """A server of a directory; gives its port."""
+def served(folder: str, workers: int) -> Iterator[tuple[int, int]]:
+    """A server of a directory; gives its ports for HTTP and gRPC."""
     command = [sys.executable, "-m", "retrieval_store", "serve", folder, "--port", "0"]
     process = subprocess.Popen(
-        [*command, "--workers", str(workers)], stdout=subprocess.PIPE, text=True
+        [*command, "--grpc-port", "any", "--workers", str(workers)],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert process.stdout is not None
-        port = int(process.stdout.readline().rpartition(":")[2])
+        port, grpc_port = (int(process.stdout.readline().rpartition(":")[2]) for _ in range(2))
         _wait_for(port)
-        yield port
+        yield port, grpc_port
     finally:
         process.terminate()
         process.wait()
@@ -108,20 +116,53 @@ def timed(call: Callable[[], object]) -> float:
     return (time.perf_counter() - began) * 1e6
 
 
-def stages(port: int, in_process: QdrantClient, edge: Any, queries: list[Any]) -> dict[str, float]:
+class Calls:
+    """Calls over gRPC, with messages that are made before."""
+
+    def __init__(self, port: int) -> None:
+        options = [("grpc.max_send_message_length", -1)]
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=options)
+        self.points, self.server = q.PointsStub(self._channel), q.QdrantStub(self._channel)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+
+def query_message(vector: list[float]) -> Any:
+    """A query as it is sent over gRPC."""
+    nearest = q.Query(nearest=q.VectorInput(dense=q.DenseVector(data=vector)))
+    shown = q.WithPayloadSelector(enable=True)
+    return q.QueryPoints(collection_name=NAME, query=nearest, limit=10, with_payload=shown)
+
+
+def stages(
+    ports: tuple[int, int], in_process: QdrantClient, edge: Any, queries: list[Any]
+) -> dict[str, float]:
     """Medians of what is asked in turns."""
-    connection = Connection(port)
+    port, grpc_port = ports
+    connection, rpc = Connection(port), Calls(grpc_port)
+    where = {"url": f"http://127.0.0.1:{port}", "grpc_port": grpc_port, "timeout": 60}
+    by_http = RemoteClient(**where)
+    by_grpc = RemoteClient(**where, prefer_grpc=True)
+    no_message, counted = q.HealthCheckRequest(), q.CountPoints(collection_name=NAME)
+    messages = [query_message(vector) for vector in queries]
     health, ready = request("GET", "/healthz"), request("GET", "/readyz")
     count = request("POST", f"/collections/{NAME}/points/count", {})
     asked = [request("POST", QUERY, {"query": q, "with_payload": True}) for q in queries]
     took: dict[str, list[float]] = {}
     for i in range(ROUNDS):
-        query, sent = queries[i % QUERIES], asked[i % QUERIES]
+        query, sent, message = queries[i % QUERIES], asked[i % QUERIES], messages[i % QUERIES]
         calls = {
             "health": lambda: connection.ask(health),
             "readiness": lambda: connection.ask(ready),
             "count": lambda: connection.ask(count),
             "query": lambda sent=sent: connection.ask(sent),
+            "gRPC health": lambda: rpc.server.HealthCheck(no_message),
+            "gRPC count": lambda: rpc.points.Count(counted),
+            "gRPC query": lambda message=message: rpc.points.Query(message),
+            "query by qdrant-client": lambda query=query: by_http.query_points(NAME, query),
+            "gRPC query by qdrant-client": lambda query=query: by_grpc.query_points(NAME, query),
             "count in process": lambda: in_process.count(NAME),
             "query in process": lambda query=query: in_process.query_points(NAME, query),
             "Edge's query in process": lambda query=query: edge(query),
@@ -129,7 +170,8 @@ def stages(port: int, in_process: QdrantClient, edge: Any, queries: list[Any]) -
         for name, call in calls.items():
             call()  # so that each is measured as who asks it again and again finds it
             took.setdefault(name, []).append(timed(call))
-    connection.close()
+    for one in (connection, rpc, by_http, by_grpc):
+        one.close()
     return {name: round(statistics.median(one[50:])) for name, one in took.items()}
 
 
@@ -161,9 +203,30 @@ def _in_threads(work: Callable[[int], object], count: int) -> None:
         thread.join()
 
 
-def uploads(port: int, in_process: QdrantClient, rng: Any, dimension: int) -> dict[str, float]:
-    """Milliseconds of a batch of a thousand points, by HTTP and in process, in turns."""
-    connection, by_http, with_path = Connection(port), [], []
+def points_message(ids: Any, vectors: Any) -> Any:
+    """An upsert as it is sent over gRPC."""
+    points = [
+        {
+            "id": {"num": one},
+            "vectors": {"vector": {"dense": {"data": row}}},
+            "payload": {
+                "n": {"integer_value": one},
+                "text": {"string_value": payload_of(one)["text"]},
+            },
+        }
+        for one, row in zip(ids, vectors.tolist(), strict=True)
+    ]
+    return q.UpsertPoints(collection_name=NAME, wait=True, points=points)
+
+
+def uploads(
+    ports: tuple[int, int], in_process: QdrantClient, rng: Any, dimension: int
+) -> dict[str, float]:
+    """Milliseconds of a batch of a thousand points, by HTTP, gRPC and in process, in turns."""
+    connection, calls = Connection(ports[0]), Calls(ports[1])
+    by_http: list[float] = []
+    by_grpc: list[float] = []
+    with_path: list[float] = []
     for i in range(UPLOADS):
         vectors = rng.normal(size=(PARTS, dimension)).astype(np.float32)
         ids = range(1_000_000 + i * PARTS, 1_000_000 + (i + 1) * PARTS)
@@ -174,11 +237,19 @@ def uploads(port: int, in_process: QdrantClient, rng: Any, dimension: int) -> di
         sent = request("PUT", f"/collections/{NAME}/points?wait=true", {"points": points})
         models = [m.PointStruct(id=p["id"], vector=p["vector"].tolist(), payload=p["payload"])
                   for p in points]  # fmt: skip
+        message = points_message(ids, vectors)
         by_http.append(timed(lambda sent=sent: connection.ask(sent)))
+        by_grpc.append(timed(lambda message=message: calls.points.Upsert(message)))
         with_path.append(timed(lambda models=models: in_process.upsert(NAME, models)))
     connection.close()
+    calls.close()
     http, path = statistics.median(by_http) / 1e3, statistics.median(with_path) / 1e3
-    return {"HTTP ms": round(http, 1), "path= ms": round(path, 1), "ratio": round(path / http, 2)}
+    return {
+        "HTTP ms": round(http, 1),
+        "gRPC ms": round(statistics.median(by_grpc) / 1e3, 1),
+        "path= ms": round(path, 1),
+        "ratio": round(path / http, 2),
+    }
 
 
 def health_under_load(port: int, queries: list[Any], dimension: int, seconds: float) -> float:
@@ -256,15 +327,15 @@ def measured(vectors: Any, queries: list[Any], seconds: float) -> dict[str, Any]
         client = QdrantClient(path=folder)
         fill(client, vectors)
         edge = edge_query(Path(other), vectors)
-        with served(folder, 1) as port:
-            found["us"] = stages(port, client, edge, queries)
+        with served(folder, 1) as (port, grpc_port):
+            found["us"] = stages((port, grpc_port), client, edge, queries)
             found["one worker, a second"] = rates(port, queries, seconds)
-        with served(folder, 2) as port:
+        with served(folder, 2) as (port, _):
             found["two workers, a second"] = rates(port, queries, seconds)
             load = health_under_load(port, queries, dimension, seconds)
             found["health under load, p99 ms"] = load
-        with served(folder, 1) as port:
-            found["upload"] = uploads(port, client, rng, dimension)
+        with served(folder, 1) as ports:
+            found["upload"] = uploads(ports, client, rng, dimension)
         client.close()
     return found
 
@@ -290,7 +361,7 @@ def main() -> None:
         given.output,
         "server",
         found,
-        ["qdrant-client", "qdrant-edge-py", "uvicorn", "uvloop", "pysimdjson"],
+        ["grpcio", "qdrant-client", "qdrant-edge-py", "uvicorn", "uvloop", "pysimdjson"],
     )
 
 

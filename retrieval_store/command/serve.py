@@ -1,4 +1,4 @@
-"""`serve`: a store over HTTP."""
+"""`serve`: a store over HTTP and gRPC."""
 
 import os
 import signal
@@ -11,17 +11,23 @@ from tempfile import TemporaryDirectory
 import click
 
 from retrieval_store.command.options import FILE
-from retrieval_store.command.output import say
-from retrieval_store.errors import MissingDependencyError
+from retrieval_store.command.output import complain, say
+from retrieval_store.errors import MissingDependencyError, StorageError
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
+GRPC_PORT = 6334
 
 
 @click.command()
 @click.argument("store", required=False)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @click.option("--port", default=6333, show_default=True, help="0 for any that is free.")
+@click.option(
+    "--grpc-port",
+    metavar="PORT",
+    help='For gRPC: 6334 if it is free; 0 for none, "any" for any that is free.',
+)
 @click.option("--temporary", is_flag=True, help="A new store, which goes when the server ends.")
 @click.option("--read-only", is_flag=True, help="Nothing is written.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
@@ -41,6 +47,7 @@ def serve(
     store: str | None,
     host: str,
     port: int,
+    grpc_port: str | None,
     temporary: bool,
     read_only: bool,
     workers: int,
@@ -55,7 +62,7 @@ def serve(
     dashboard: Path | None,
     access_log: bool,
 ) -> None:
-    """Serve a store over HTTP, as a Qdrant does, until the process is told to end.
+    """Serve a store over HTTP and gRPC, as a Qdrant does, until the process is told to end.
 
     STORE is a directory, made if there is none, or ":memory:". Keys are read from
     RETRIEVAL_STORE_API_KEYS and RETRIEVAL_STORE_READ_ONLY_API_KEYS, with commas between them, from
@@ -86,15 +93,38 @@ def serve(
         access_log=access_log,
         durability="relaxed" if temporary else "full",
     )
-    listening = starting.Listening(host, port, tls_cert, tls_key)
+    rpc = _grpc_port(grpc_port, host)
+    listening = starting.Listening(host, port, rpc, tls_cert, tls_key)
     with ExitStack() as stack:
         stack.enter_context(_sigterm_exits())
         if store is None:
             store = stack.enter_context(TemporaryDirectory(prefix="retrieval-store-"))
         place = store
-        starting.serve(
-            place, settings, listening, workers, lambda url: say(f"serving {place} at {url}")
-        )
+
+        def announce(url: str, grpc_address: str | None) -> None:
+            say(f"serving {place} at {url}")
+            if grpc_address is not None:
+                say(f"and over gRPC at {grpc_address}")
+
+        starting.serve(place, settings, listening, workers, announce)
+
+
+def _grpc_port(given: str | None, host: str) -> int | None:
+    """The port for gRPC: 0 for any that is free, None for no gRPC. The one that is taken if none is
+    given must not keep HTTP from being served."""
+    if given is not None:
+        try:
+            return 0 if given == "any" else int(given) or None
+        except ValueError:
+            raise click.UsageError(f'--grpc-port is {given!r}, expected a port or "any"') from None
+    from retrieval_store.server.starting import check_rpc
+
+    try:
+        check_rpc(host, GRPC_PORT)
+    except (MissingDependencyError, StorageError) as error:
+        complain(f"gRPC isn't served: {error}")
+        return None
+    return GRPC_PORT
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Served over HTTP: a store answers Qdrant's REST protocol, so that what speaks to Qdrant by HTTP
+"""Served over HTTP and gRPC: a store answers Qdrant's protocols, so that what speaks to Qdrant
 speaks to it.
 
 A request comes in, an answer goes out. `routes` is the table of what can be asked; `application`
@@ -9,10 +9,11 @@ are those of URLs, `inference` makes vectors of texts and images in bodies, `sna
 that come and go, `counts` and `monitoring` what is said of the process, `served` the store itself.
 `own` are routes by which a `Client` of a URL works with the store itself, `lines` connections that
 it has to itself for that, and `copies` what it reads in pages. `settings` are what is given on the
-command line; `starting` starts and ends servers, and `fixtures` is for pytest.
+command line; `starting` starts and ends servers, and `fixtures` is for pytest. The room `rpc`
+answers calls over gRPC by the same table and the same methods.
 
 It may use the Qdrant front and all below it. Of starlette and uvicorn nothing is loaded before a
-server is made.
+server is made, and nothing of `rpc` before gRPC is served.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -6,10 +6,12 @@ holds no thread.
 """
 
 import asyncio
+import signal
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -41,7 +43,7 @@ from retrieval_store.server.requests import Request, Scope
 from retrieval_store.server.routes import UPLOAD, Route, found
 from retrieval_store.server.sending import Send, refusal_of, send_answer
 from retrieval_store.server.served import Asked, Served
-from retrieval_store.server.settings import Settings, checked_keys, checked_names
+from retrieval_store.server.settings import RpcListening, Settings, checked_keys, checked_names
 from retrieval_store.wire.frames import UPGRADE
 from retrieval_store.wire.message import Buffer
 
@@ -91,7 +93,9 @@ def app(
 
 
 class Application:
-    """Serves one store; see `app`."""
+    """Serves one store; see `app`. rpc: where it is to speak gRPC too, once it is started."""
+
+    rpc: RpcListening | None = None
 
     def __init__(self, store: Any, settings: Settings) -> None:
         self._page = _page(settings.dashboard)
@@ -107,6 +111,8 @@ class Application:
         self._bodies = BodyBudget(self._limits.bodies)
         self._lines = Lines(self._bodies)
         self._on_lines = threading.BoundedSemaphore(self._limits.threads)
+        self._calls: Any = None  # answers those over gRPC
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
     def close(self) -> None:
@@ -131,11 +137,36 @@ class Application:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                await self._start_rpc()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
+                if self._calls is not None:
+                    await self._calls.ended()
                 await asyncio.to_thread(self.close)
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+    async def _start_rpc(self) -> None:
+        """Serve gRPC too, where that is wanted. Its calls end together with requests over HTTP, for
+        which the server waits before it ends the application."""
+        if self.rpc is None:
+            return
+        from retrieval_store.server.rpc.calls import Shared
+        from retrieval_store.server.rpc.listening import RpcServer
+
+        shared = Shared(self.served, self._settings, self._gate, self._pool, self._bodies)
+        self._calls = RpcServer(shared, self.rpc)
+        await self._calls.start()
+        self._loop = asyncio.get_running_loop()
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                _call_too(number, self.begin_end)
+
+    def begin_end(self) -> None:
+        """Take no more calls over gRPC. May be called in any thread."""
+        if self._loop is not None and self._calls is not None:
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._calls.begin_end)
 
     async def _answer(self, request: Request, send: Send) -> None:
         """One request."""
@@ -300,6 +331,18 @@ class Application:
         if route.moves_file:
             raise PlainRefusedError(HTTPStatus.FORBIDDEN, NO_ACCESS)
         raise Refused(HTTPStatus.FORBIDDEN, NO_ACCESS)
+
+
+def _call_too(number: int, call: Callable[[], object]) -> None:
+    """When a signal comes, call this after what is called already."""
+    before = signal.getsignal(number)
+
+    def handle(number: int, frame: Any) -> None:
+        if callable(before):
+            before(number, frame)
+        call()
+
+    signal.signal(number, handle)
 
 
 def _opened(store: Any, settings: Settings) -> tuple[places.Session, Callable[[], object]]:

@@ -29,6 +29,19 @@ class Gate:
         is no such route. What only others may do is refused by `may`, once the body was read."""
         if not self._settings.has_keys:
             return self._misled(headers)
+        return self._without_key(headers, access)
+
+    def refused_call(self, headers: dict[bytes, bytes], access: Access | None) -> Answer | None:
+        """The same of a call over gRPC, of which Python isn't told by which name the server was
+        called. No page can make such a call: browsers speak no HTTP/2 without TLS, where the name
+        must be the certificate's, and send no `te: trailers`, without which gRPC refuses a call.
+        Should one be able to one day, it would send its origin."""
+        if not self._settings.has_keys:
+            return None if b"origin" not in headers or self.cors(headers) else _foreign()
+        return self._without_key(headers, access)
+
+    def _without_key(self, headers: dict[bytes, bytes], access: Access | None) -> Answer | None:
+        """Refuse what has no key, or a wrong one, where it needs one."""
         if access == "open":
             return None
         key = _key(headers)
@@ -80,11 +93,7 @@ class Gate:
         origin = headers.get(b"origin")
         if origin is None or self.cors(headers):
             return None
-        if origin.partition(b"://")[2] == headers[b"host"]:
-            return None
-        return refusal(
-            HTTPStatus.FORBIDDEN, "Forbidden: pages of other origins may not ask, but for --cors"
-        )
+        return None if origin.partition(b"://")[2] == headers[b"host"] else _foreign()
 
     @staticmethod
     def _is_one_of(given: bytes, keys: list[bytes]) -> bool:
@@ -93,6 +102,13 @@ class Gate:
         for key in keys:
             found |= hmac.compare_digest(given, key)
         return found
+
+
+def _foreign() -> Answer:
+    """What is answered to a page of another origin."""
+    return refusal(
+        HTTPStatus.FORBIDDEN, "Forbidden: pages of other origins may not ask, but for --cors"
+    )
 
 
 def _key(headers: dict[bytes, bytes]) -> bytes | None:

@@ -110,7 +110,10 @@ def telemetry(asked: Asked) -> Any:
         },
         "collections": collections,
         "cluster": {"enabled": False, "resharding_enabled": False},
-        "requests": {"rest": {"responses": _responses(monitor)}, "grpc": {"responses": {}}},
+        "requests": {
+            "rest": {"responses": _responses(monitor)},
+            "grpc": {"responses": _responses(asked.served.rpc_monitor)},
+        },
         "quota": {"config": NO_QUOTAS, "exceeded": NOT_EXCEEDED},
     }
 
@@ -143,7 +146,8 @@ def _responses(monitor: Monitor) -> dict[str, dict[str, Any]]:
 
 def metrics(asked: Asked) -> Answer:
     """Those of Qdrant's metrics that mean something here, by their names."""
-    lines = [*_of_app(), *_of_collections(asked), *_of_answers(asked.served.monitor)]
+    lines = [*_of_app(), *_of_collections(asked), *_of_answers("rest", asked.served.monitor)]
+    lines += _of_answers("grpc", asked.served.rpc_monitor)
     lines += [*_of_memory(asked), *_of_process()]
     return Answer(200, ("\n".join(lines) + "\n").encode(), TEXT)
 
@@ -182,16 +186,19 @@ def _of_collections(asked: Asked) -> Iterator[str]:
     )
 
 
-def _of_answers(monitor: Monitor) -> Iterator[str]:
-    counts = monitor.counts()
+def _labels(route: str, status: int) -> tuple[tuple[str, str], ...]:
+    """Those of a route's answers, or of a procedure's, whose name is no method and path."""
+    method, _, endpoint = route.rpartition(" ")
+    named = (("method", method),) if method else ()
+    return (*named, ("endpoint", endpoint), ("status", str(status)))
 
-    def labels(route: str, status: int) -> tuple[tuple[str, str], ...]:
-        method, _, endpoint = route.partition(" ")
-        return (("method", method), ("endpoint", endpoint), ("status", str(status)))
 
-    named = {labels(route, status): one for route, status, one in counts}
+def _of_answers(protocol: str, monitor: Monitor) -> Iterator[str]:
+    named = {_labels(route, status): one for route, status, one in monitor.counts()}
+    if not named and protocol == "grpc":
+        return
     yield from _metric(
-        "rest_responses_total",
+        f"{protocol}_responses_total",
         "counter",
         "number of answers",
         {key: one.times for key, one in named.items()},
@@ -201,9 +208,9 @@ def _of_answers(monitor: Monitor) -> Iterator[str]:
         ("min", "least", {key: one.least for key, one in named.items()}),
         ("max", "most", {key: one.most for key, one in named.items()}),
     ):
-        title = f"rest_responses_{name}_duration_seconds"
+        title = f"{protocol}_responses_{name}_duration_seconds"
         yield from _metric(title, "gauge", f"{said} time that answers took", seconds)
-    name = "rest_responses_duration_seconds"
+    name = f"{protocol}_responses_duration_seconds"
     yield f"# HELP {name} time that answers took"
     yield f"# TYPE {name} histogram"
     for key, one in named.items():

@@ -28,7 +28,7 @@ _Examples: Any = several(_Example)
 _Limit = Annotated[Count, Field(validation_alias=AliasChoices("limit", "top"))]
 
 
-class _Named(BaseModel):
+class Named(BaseModel):
     """A vector with the name of those that it is compared with."""
 
     model_config = _CONFIG
@@ -86,14 +86,14 @@ class _Grouped(BaseModel):
 
 
 class _Search(_Asked):
-    vector: _Vector | _Named
+    vector: _Vector | Named
 
     def query(self) -> Any:
         vector = self.vector
-        return models.NearestQuery(nearest=vector.vector if isinstance(vector, _Named) else vector)
+        return models.NearestQuery(nearest=vector.vector if isinstance(vector, Named) else vector)
 
     def names(self) -> Mapping[str, Any]:
-        return {"using": self.vector.name} if isinstance(self.vector, _Named) else {}
+        return {"using": self.vector.name} if isinstance(self.vector, Named) else {}
 
 
 class _ByExamples(_Asked):

@@ -1,4 +1,5 @@
-"""The routes, as one table: method and path, what the body is, who may ask, and what answers.
+"""The routes, as one table: method and path, what the body is, who may ask, and what answers; and
+what asks for the same over gRPC.
 
 Access is what decides about keys: `open` needs none, `read` any; `write`, which changes points, and
 `manage`, which changes all else, need one that may.
@@ -30,7 +31,7 @@ MESSAGE = "message"  # of `wire`, and answered by one
 class Route:
     """One of them. answer: called in a thread with the request that was read; or on the loop, where
     it is answered `at_once`, without the store; body: the type of its JSON, `UPLOAD`, or None where
-    there is none."""
+    there is none; rpc: service and method, of the package qdrant, that ask for it over gRPC."""
 
     method: str
     path: str
@@ -38,6 +39,7 @@ class Route:
     answer: Callable[[Asked], Any]
     body: Any = None
     at_once: bool = False
+    rpc: str = ""
 
     @property
     def name(self) -> str:
@@ -73,7 +75,7 @@ P = f"{C}/points"
 S = f"{C}/shards/{{shard_id}}"
 ROUTES: tuple[Route, ...] = (
     # The server
-    Route("GET", "/", OPEN, monitoring.version, at_once=True),
+    Route("GET", "/", OPEN, monitoring.version, at_once=True, rpc="Qdrant/HealthCheck"),
     Route("GET", "/healthz", OPEN, monitoring.health, at_once=True),
     Route("GET", "/livez", OPEN, monitoring.health, at_once=True),
     Route("GET", "/readyz", OPEN, monitoring.readiness),
@@ -84,80 +86,100 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/quotas", READ, monitoring.quotas),
     Route("PUT", "/quotas", MANAGE, monitoring.set_quotas, models.QuotaConfig),
     # Collections
-    Route("GET", "/collections", READ, lambda asked: asked.embedded.get_collections()),
-    Route("GET", C, READ, lambda asked: asked.embedded.get_collection(asked.collection)),
-    Route("PUT", C, MANAGE, methods.create_collection, models.CreateCollection),
-    Route("PATCH", C, MANAGE, methods.update_collection, models.UpdateCollection),
-    Route("DELETE", C, MANAGE, methods.delete_collection),
-    Route("GET", f"{C}/exists", READ, methods.collection_exists),
+    Route("GET", "/collections", READ, lambda asked: asked.embedded.get_collections(),
+          rpc="Collections/List"),
+    Route("GET", C, READ, lambda asked: asked.embedded.get_collection(asked.collection),
+          rpc="Collections/Get"),
+    Route("PUT", C, MANAGE, methods.create_collection, models.CreateCollection,
+          rpc="Collections/Create"),
+    Route("PATCH", C, MANAGE, methods.update_collection, models.UpdateCollection,
+          rpc="Collections/Update"),
+    Route("DELETE", C, MANAGE, methods.delete_collection, rpc="Collections/Delete"),
+    Route("GET", f"{C}/exists", READ, methods.collection_exists,
+          rpc="Collections/CollectionExists"),
     Route("GET", f"{C}/memory", READ, monitoring.memory_of),
     Route("GET", f"{C}/optimizations", READ, monitoring.optimizations),
-    Route("PUT", f"{C}/index", MANAGE, methods.create_index, models.CreateFieldIndex),
-    Route("DELETE", f"{C}/index/{{field_name}}", MANAGE, methods.delete_index),
+    Route("PUT", f"{C}/index", MANAGE, methods.create_index, models.CreateFieldIndex,
+          rpc="Points/CreateFieldIndex"),
+    Route("DELETE", f"{C}/index/{{field_name}}", MANAGE, methods.delete_index,
+          rpc="Points/DeleteFieldIndex"),
     Route("PUT", f"{C}/vectors/{{vector_name}}", MANAGE, methods.create_vector,
-          models.VectorNameConfig),
-    Route("DELETE", f"{C}/vectors/{{vector_name}}", MANAGE, methods.delete_vector),
-    Route("GET", f"{C}/aliases", READ, methods.aliases_of),
-    Route("GET", "/aliases", READ, lambda asked: asked.embedded.get_aliases()),
+          models.VectorNameConfig, rpc="Points/CreateVectorName"),
+    Route("DELETE", f"{C}/vectors/{{vector_name}}", MANAGE, methods.delete_vector,
+          rpc="Points/DeleteVectorName"),
+    Route("GET", f"{C}/aliases", READ, methods.aliases_of, rpc="Collections/ListCollectionAliases"),
+    Route("GET", "/aliases", READ, lambda asked: asked.embedded.get_aliases(),
+          rpc="Collections/ListAliases"),
     Route("POST", "/collections/aliases", MANAGE, methods.change_aliases,
-          models.ChangeAliasesOperation),
+          models.ChangeAliasesOperation, rpc="Collections/UpdateAliases"),
     # Writing points
     Route("PUT", P, WRITE, methods.changing(models.UpsertOperation),
-          models.PointInsertOperations),
+          models.PointInsertOperations, rpc="Points/Upsert"),
     Route("POST", f"{P}/delete", WRITE, methods.changing(models.DeleteOperation),
-          models.PointsSelector),
+          models.PointsSelector, rpc="Points/Delete"),
     Route("PUT", f"{P}/vectors", WRITE, methods.changing(models.UpdateVectorsOperation),
-          models.UpdateVectors),
+          models.UpdateVectors, rpc="Points/UpdateVectors"),
     Route("POST", f"{P}/vectors/delete", WRITE, methods.changing(models.DeleteVectorsOperation),
-          models.DeleteVectors),
+          models.DeleteVectors, rpc="Points/DeleteVectors"),
     Route("POST", f"{P}/payload", WRITE, methods.changing(models.SetPayloadOperation),
-          models.SetPayload),
+          models.SetPayload, rpc="Points/SetPayload"),
     Route("PUT", f"{P}/payload", WRITE, methods.changing(models.OverwritePayloadOperation),
-          models.SetPayload),
+          models.SetPayload, rpc="Points/OverwritePayload"),
     Route("POST", f"{P}/payload/delete", WRITE, methods.changing(models.DeletePayloadOperation),
-          models.DeletePayload),
+          models.DeletePayload, rpc="Points/DeletePayload"),
     Route("POST", f"{P}/payload/clear", WRITE, methods.changing(models.ClearPayloadOperation),
-          models.PointsSelector),
-    Route("POST", f"{P}/batch", WRITE, methods.change_several, models.UpdateOperations),
+          models.PointsSelector, rpc="Points/ClearPayload"),
+    Route("POST", f"{P}/batch", WRITE, methods.change_several, models.UpdateOperations,
+          rpc="Points/UpdateBatch"),
     # Reading points
     Route("GET", f"{P}/{{id}}", READ, methods.get_point),
-    Route("POST", P, READ, methods.reading("retrieve"), models.PointRequest),
-    Route("POST", f"{P}/scroll", READ, methods.scroll, models.ScrollRequest),
+    Route("POST", P, READ, methods.reading("retrieve"), models.PointRequest, rpc="Points/Get"),
+    Route("POST", f"{P}/scroll", READ, methods.scroll, models.ScrollRequest, rpc="Points/Scroll"),
     Route("POST", f"{P}/count", READ, methods.reading("count", filter="count_filter"),
-          models.CountRequest),
+          models.CountRequest, rpc="Points/Count"),
     Route("POST", f"{C}/facet", READ, methods.reading("facet", filter="facet_filter"),
-          models.FacetRequest),
-    Route("POST", f"{P}/query", READ, methods.query_points, models.QueryRequest),
-    Route("POST", f"{P}/query/batch", READ, methods.query_batch, models.QueryRequestBatch),
-    Route("POST", f"{P}/query/groups", READ, methods.query_groups, models.QueryGroupsRequest),
+          models.FacetRequest, rpc="Points/Facet"),
+    Route("POST", f"{P}/query", READ, methods.query_points, models.QueryRequest,
+          rpc="Points/Query"),
+    Route("POST", f"{P}/query/batch", READ, methods.query_batch, models.QueryRequestBatch,
+          rpc="Points/QueryBatch"),
+    Route("POST", f"{P}/query/groups", READ, methods.query_groups, models.QueryGroupsRequest,
+          rpc="Points/QueryGroups"),
     Route("POST", f"{P}/search/matrix/pairs", READ,
           methods.reading("search_matrix_pairs", filter="query_filter"),
-          models.SearchMatrixRequest),
+          models.SearchMatrixRequest, rpc="Points/SearchMatrixPairs"),
     Route("POST", f"{P}/search/matrix/offsets", READ,
           methods.reading("search_matrix_offsets", filter="query_filter"),
-          models.SearchMatrixRequest),
+          models.SearchMatrixRequest, rpc="Points/SearchMatrixOffsets"),
     # As older clients ask
-    Route("POST", f"{P}/search", READ, methods.search, older.Search),
-    Route("POST", f"{P}/search/batch", READ, methods.search_batch, older.SearchBatch),
-    Route("POST", f"{P}/search/groups", READ, methods.search_groups, older.SearchGroups),
-    Route("POST", f"{P}/recommend", READ, methods.search, older.Recommend),
-    Route("POST", f"{P}/recommend/batch", READ, methods.search_batch, older.RecommendBatch),
-    Route("POST", f"{P}/recommend/groups", READ, methods.search_groups, older.RecommendGroups),
-    Route("POST", f"{P}/discover", READ, methods.search, older.Discover),
-    Route("POST", f"{P}/discover/batch", READ, methods.search_batch, older.DiscoverBatch),
+    Route("POST", f"{P}/search", READ, methods.search, older.Search, rpc="Points/Search"),
+    Route("POST", f"{P}/search/batch", READ, methods.search_batch, older.SearchBatch,
+          rpc="Points/SearchBatch"),
+    Route("POST", f"{P}/search/groups", READ, methods.search_groups, older.SearchGroups,
+          rpc="Points/SearchGroups"),
+    Route("POST", f"{P}/recommend", READ, methods.search, older.Recommend, rpc="Points/Recommend"),
+    Route("POST", f"{P}/recommend/batch", READ, methods.search_batch, older.RecommendBatch,
+          rpc="Points/RecommendBatch"),
+    Route("POST", f"{P}/recommend/groups", READ, methods.search_groups, older.RecommendGroups,
+          rpc="Points/RecommendGroups"),
+    Route("POST", f"{P}/discover", READ, methods.search, older.Discover, rpc="Points/Discover"),
+    Route("POST", f"{P}/discover/batch", READ, methods.search_batch, older.DiscoverBatch,
+          rpc="Points/DiscoverBatch"),
     # Snapshots
-    Route("GET", "/snapshots", READ, snapshots.listed),
-    Route("POST", "/snapshots", MANAGE, snapshots.create),
+    Route("GET", "/snapshots", READ, snapshots.listed, rpc="Snapshots/ListFull"),
+    Route("POST", "/snapshots", MANAGE, snapshots.create, rpc="Snapshots/CreateFull"),
     Route("GET", "/snapshots/{snapshot_name}", READ, snapshots.file_of),
-    Route("DELETE", "/snapshots/{snapshot_name}", MANAGE, snapshots.delete),
+    Route("DELETE", "/snapshots/{snapshot_name}", MANAGE, snapshots.delete,
+          rpc="Snapshots/DeleteFull"),
     *(
         route
-        for at in (C, S)
+        for at, rpc in ((C, "Snapshots/{}".format), (S, lambda _: ""))
         for route in (
-            Route("GET", f"{at}/snapshots", READ, snapshots.listed),
-            Route("POST", f"{at}/snapshots", MANAGE, snapshots.create),
+            Route("GET", f"{at}/snapshots", READ, snapshots.listed, rpc=rpc("List")),
+            Route("POST", f"{at}/snapshots", MANAGE, snapshots.create, rpc=rpc("Create")),
             Route("GET", f"{at}/snapshots/{{snapshot_name}}", READ, snapshots.file_of),
-            Route("DELETE", f"{at}/snapshots/{{snapshot_name}}", MANAGE, snapshots.delete),
+            Route("DELETE", f"{at}/snapshots/{{snapshot_name}}", MANAGE, snapshots.delete,
+                  rpc=rpc("Delete")),
             Route("PUT", f"{at}/snapshots/recover", MANAGE, snapshots.recover,
                   models.SnapshotRecover),
             Route("POST", f"{at}/snapshots/upload", MANAGE, snapshots.recover_uploaded, UPLOAD),
@@ -170,11 +192,16 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/cluster/recover", MANAGE, methods.refuse_cluster),
     Route("DELETE", "/cluster/peer/{peer_id}", MANAGE, methods.refuse_cluster),
     Route("GET", f"{C}/cluster", READ,
-          lambda asked: asked.embedded.collection_cluster_info(asked.collection)),
-    Route("POST", f"{C}/cluster", MANAGE, methods.refuse_cluster, models.ClusterOperations),
-    Route("GET", f"{C}/shards", READ, methods.get_collection_shards),
-    Route("PUT", f"{C}/shards", MANAGE, methods.refuse_cluster, models.CreateShardingKey),
-    Route("POST", f"{C}/shards/delete", MANAGE, methods.refuse_cluster, models.DropShardingKey),
+          lambda asked: asked.embedded.collection_cluster_info(asked.collection),
+          rpc="Collections/CollectionClusterInfo"),
+    Route("POST", f"{C}/cluster", MANAGE, methods.refuse_cluster, models.ClusterOperations,
+          rpc="Collections/UpdateCollectionClusterSetup"),
+    Route("GET", f"{C}/shards", READ, methods.get_collection_shards,
+          rpc="Collections/ListShardKeys"),
+    Route("PUT", f"{C}/shards", MANAGE, methods.refuse_cluster, models.CreateShardingKey,
+          rpc="Collections/CreateShardKey"),
+    Route("POST", f"{C}/shards/delete", MANAGE, methods.refuse_cluster, models.DropShardingKey,
+          rpc="Collections/DeleteShardKey"),
     # Of our own, for Client(url=)
     Route("GET", f"{api.ROOT}{frames.PATH}", READ, own.line, at_once=True),
     *(Route("POST", f"{api.ROOT}/store/{one.name}", one.access, own.of_store(one.name), MESSAGE)

@@ -23,6 +23,7 @@ class Served:
         self.inference = inference
         self.monitor = Monitor()
         self.copies = Copies()
+        self.rpc_monitor = Monitor()  # of what is asked over gRPC
 
     @property
     def store(self) -> EmbeddedStore:

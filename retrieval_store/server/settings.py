@@ -18,6 +18,7 @@ READER_VARIABLES = (
 READ_ONLY = "read-only"  # what lines of a file begin with whose keys may read
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 MEBIBYTE = 1 << 20
+END_WITHIN = 30  # seconds that requests under way have when the server is to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,23 @@ class Settings:
     def has_keys(self) -> bool:
         """Whether a key is needed."""
         return bool(self.keys or self.reader_keys)
+
+
+@dataclass(frozen=True, slots=True)
+class RpcListening:
+    """Where calls over gRPC are listened for. host: an address in numbers; shared: whether other
+    processes listen at the same port; tls_cert and tls_key: files in PEM."""
+
+    host: str
+    port: int
+    shared: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+    @property
+    def address(self) -> str:
+        """Host and port in one."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def keys_of(

@@ -7,8 +7,11 @@ import logging
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,12 +22,11 @@ from uvicorn.supervisors import Multiprocess
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.logs import log_of
-from retrieval_store.errors import InvalidArgumentError, StorageError
+from retrieval_store.errors import InvalidArgumentError, MissingDependencyError, StorageError
 from retrieval_store.server.application import LINE, Application, app
 from retrieval_store.server.lines import handed_over
-from retrieval_store.server.settings import Settings
+from retrieval_store.server.settings import END_WITHIN, RpcListening, Settings
 
-END_WITHIN = 30  # seconds that requests under way have
 KEPT_OPEN = 75  # seconds that an idle connection stays; clients keep theirs for less
 STARTS_WITHIN = 60.0
 LAST_PORT = 65_535
@@ -35,10 +37,12 @@ BACKLOG = 2048  # connections that wait to be accepted, where the system allows 
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where a server listens: port 0 for any that is free; tls_cert and tls_key: files in PEM."""
+    """Where a server listens: port 0 for any that is free; grpc_port: the same for gRPC, None where
+    it isn't served; tls_cert and tls_key: files in PEM."""
 
     host: str = "127.0.0.1"
     port: int = 6333
+    grpc_port: int | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
 
@@ -49,12 +53,15 @@ class Made:
 
     store: str
     settings: Settings
+    rpc: RpcListening | None = None
 
     def __call__(self) -> Application:
         tune_collector()
         if self.settings.access_log:
             log_accesses()
-        return Application(self.store, self.settings)
+        made = Application(self.store, self.settings)
+        made.rpc = self.rpc
+        return made
 
 
 def tune_collector() -> None:
@@ -133,15 +140,18 @@ class _Protocol(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    """One that tells when it listens, and if it never will."""
+    """One that tells when it listens, and if it never will. begun: called when it does."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, begun: Callable[[], object] = lambda: None) -> None:
         super().__init__(config)
         self.listens = threading.Event()
+        self._begun = begun
 
     async def startup(self, sockets: Any = None) -> None:
         try:
             await super().startup(sockets)
+            if self.started:
+                self._begun()
         finally:
             self.listens.set()
 
@@ -151,10 +161,11 @@ def serve(
     settings: Settings,
     listening: Listening,
     workers: int,
-    announce: Callable[[str], object],
+    announce: Callable[[str, str | None], object],
 ) -> None:
     """Serve a store until the process is told to end (SIGINT, SIGTERM): requests under way have 30
-    seconds, then the store is closed. announce: called with the URL once there is a socket.
+    seconds, then the store is closed. announce: called with the URL, and the address for gRPC where
+    that is served, once both can be asked.
 
     Raises InvalidArgumentError for what can't be served so, StorageError where nothing can listen,
     and what opening a store raises.
@@ -162,57 +173,102 @@ def serve(
     if workers > 1 and store == ":memory:":
         raise InvalidArgumentError("workers is more than 1: a store in memory has one process")
     _check_certificate(listening)
-    config = _config(Made(store, settings), listening, workers)
-    # Opened before anything is announced, so that what is wrong with the store is said at once, and
-    # not by workers, which would be started again and again.
-    made = Made(store, settings)()
-    if workers == 1:
-        config.app, config.factory = made, False
-    else:
-        made.close()
-    with _bound(listening) as bound:
-        announce(_url(bound, listening))
+    with _bound_for_rpc(listening, workers > 1) as rpc:
+        make = Made(store, settings, rpc)
+        config = _config(make, listening, workers)
+        # Opened before anything is announced, so that what is wrong with the store is said at once,
+        # and not by workers, which would be started again and again.
+        made = make()
         if workers == 1:
-            uvicorn.Server(config).run(sockets=[bound])
+            config.app, config.factory = made, False
         else:
-            Multiprocess(config, [bound]).run()
+            made.close()
+        with _bound(listening) as bound:
+            served = partial(announce, _url(bound, listening), None if rpc is None else rpc.address)
+            if workers == 1:
+                _Server(config, served).run(sockets=[bound])
+            elif rpc is None:  # who connects before a worker has started waits for it
+                served()
+                Multiprocess(config, [bound]).run()
+            else:
+                threading.Thread(target=_once_listening, args=(rpc, served), daemon=True).start()
+                Multiprocess(config, [bound]).run()
+
+
+def _once_listening(rpc: RpcListening, call: Callable[[], object]) -> None:
+    """Call this once a worker listens for gRPC, whose sockets no connection waits for."""
+    ends = time.monotonic() + STARTS_WITHIN
+    while time.monotonic() < ends:
+        with suppress(OSError), socket.create_connection((rpc.host, rpc.port), timeout=1):
+            break
+        time.sleep(0.05)
+    call()
+
+
+class ServedUrl(str):
+    """The URL of a server. grpc_port: where it speaks gRPC, None where it doesn't."""
+
+    grpc_port: int | None = None
+
+    @classmethod
+    def of(cls, url: str, rpc: RpcListening | None) -> "ServedUrl":
+        """The URL of a server that speaks gRPC there."""
+        found = cls(url)
+        found.grpc_port = None if rpc is None else rpc.port
+        return found
 
 
 @contextmanager
 def running(
-    store: Any = None, *, host: str = "127.0.0.1", port: int = 0, **options: Any
-) -> Iterator[str]:
-    """Serve a store in a thread of this process while the body runs; gives the URL.
+    store: Any = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    grpc_port: int | None = None,
+    **options: Any,
+) -> Iterator[ServedUrl]:
+    """Serve a store in a thread of this process while the body runs; gives the URL, a str whose
+    `grpc_port` is the port for gRPC.
 
     store: as for `app`; None for one in a temporary directory, which goes with it. port: 0 for any
-    that is free. options: those of `app`. Raises what that raises, and StorageError where nothing
-    can listen.
+    that is free; grpc_port: the same, None not to serve gRPC. options: those of `app`. Raises what
+    that raises, StorageError where nothing can listen, and MissingDependencyError where gRPC is
+    wanted and isn't installed.
     """
     with ExitStack() as stack:
         if store is None:
             store = stack.enter_context(TemporaryDirectory(prefix="retrieval-store-"))
             options = {"durability": "relaxed", **options}
         made = app(store, **options)
-        yield stack.enter_context(_in_thread(made, Listening(host, port)))
+        yield stack.enter_context(served(made, Listening(host, port, grpc_port)))
+
+
+@contextmanager
+def served(made: Application, listening: Listening) -> Iterator[ServedUrl]:
+    """Serve an application in a thread of this process while the body runs, and close it."""
+    with ExitStack() as stack:
+        stack.callback(made.close)
+        _check_certificate(listening)
+        made.rpc = stack.enter_context(_bound_for_rpc(listening, shared=False))
+        url = stack.enter_context(_in_thread(made, listening))
+        yield ServedUrl.of(url, made.rpc)
 
 
 @contextmanager
 def _in_thread(made: Application, listening: Listening) -> Iterator[str]:
-    try:
-        config = _config(made, listening, 1)
-        with _bound(listening) as bound:
-            server = _Server(config)
-            thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
-            thread.start()
-            try:
-                if not server.listens.wait(STARTS_WITHIN) or not server.started:
-                    raise StorageError(f"the server at {_url(bound, listening)} didn't start")
-                yield _url(bound, listening)
-            finally:
-                server.should_exit = True
-                thread.join(END_WITHIN + STARTS_WITHIN)
-    finally:
-        made.close()
+    config = _config(made, listening, 1)
+    with _bound(listening) as bound:
+        server = _Server(config)
+        thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
+        thread.start()
+        try:
+            if not server.listens.wait(STARTS_WITHIN) or not server.started:
+                raise StorageError(f"the server at {_url(bound, listening)} didn't start")
+            yield _url(bound, listening)
+        finally:
+            server.should_exit = True
+            made.begin_end()
+            thread.join(END_WITHIN + STARTS_WITHIN)
 
 
 def _config(made: Any, listening: Listening, workers: int) -> uvicorn.Config:
@@ -253,26 +309,72 @@ def _check_certificate(listening: Listening) -> None:
 def _bound(listening: Listening) -> socket.socket:
     """A socket that listens, which processes may share. Who connects before one of them has started
     waits for it."""
-    if not 0 <= listening.port <= LAST_PORT:  # of a larger one the system takes some of the bits
-        raise InvalidArgumentError(f"port is {listening.port}, expected 0 to {LAST_PORT}")
+    bound = _bound_to(listening.host, listening.port, socket.SO_REUSEADDR)
+    bound.listen(BACKLOG)
+    bound.set_inheritable(True)
+    return bound
+
+
+def _bound_to(host: str, port: int, option: int) -> socket.socket:
+    """A socket with an address."""
+    if not 0 <= port <= LAST_PORT:  # of a larger one the system takes some of the bits
+        raise InvalidArgumentError(f"port is {port}, expected 0 to {LAST_PORT}")
     try:
         family, *_, address = socket.getaddrinfo(
-            listening.host, listening.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         bound = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
-        raise StorageError(f"there is no address {listening.host!r}: {error}") from error
+        raise StorageError(f"there is no address {host!r}: {error}") from error
     try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, option, 1)
         bound.bind(address)
-        bound.listen(BACKLOG)
-        bound.set_inheritable(True)
     except OSError as error:
         bound.close()
-        raise StorageError(
-            f"{listening.host}:{listening.port} can't be listened at: {error.strerror}"
-        ) from error
+        raise StorageError(f"{host}:{port} can't be listened at: {error.strerror}") from error
     return bound
+
+
+@contextmanager
+def _bound_for_rpc(listening: Listening, shared: bool) -> Iterator[RpcListening | None]:
+    """A port for gRPC, kept for this process and its workers while the body runs; None where gRPC
+    isn't served. gRPC makes its sockets itself, in each process its own, so they share the port by
+    SO_REUSEPORT with one that doesn't listen. As that lets in any server of the same user, it is
+    looked first whether another has the port. shared: whether several processes listen there."""
+    if listening.grpc_port is None:
+        yield None
+        return
+    host, port = listening.host, listening.grpc_port
+    option = getattr(socket, "SO_REUSEPORT", None)
+    if option is None and shared:
+        raise InvalidArgumentError(
+            "workers is more than 1, and this system lets no processes share a port "
+            "(SO_REUSEPORT), which gRPC needs: serve it by one, or not (--grpc-port 0)"
+        )
+    host, port = check_rpc(host, port, port != 0 or option is None)
+    with ExitStack() as stack:
+        if option is not None:
+            held = stack.enter_context(_bound_to(host, port, option))
+            host, port = held.getsockname()[:2]
+        yield RpcListening(host, port, option is not None, listening.tls_cert, listening.tls_key)
+
+
+def check_rpc(host: str, port: int, looks: bool = True) -> tuple[str, int]:
+    """The address in numbers and the port at which gRPC can be served. looks: whether the port is
+    looked at, which needn't be for any that is free. Raises MissingDependencyError where gRPC isn't
+    installed, StorageError where nothing can listen, and InvalidArgumentError for what is no
+    port."""
+    try:
+        import_module("grpc_health.v1.health")
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f'gRPC needs {error.name}: pip install "retrieval-store[server]"'
+        ) from error
+    if not looks:
+        return host, port
+    with _bound_to(host, port, socket.SO_REUSEADDR) as free:
+        found: tuple[str, int] = free.getsockname()[:2]
+        return found
 
 
 def _url(bound: socket.socket, listening: Listening) -> str:

@@ -46,9 +46,15 @@ def group_of(route: Route) -> str:
 def table_of(group: str) -> str:
     """The routes of a group, in the order of the server's table."""
     return markdown(
-        ["method", "path", "key", "body"],
+        ["method", "path", "key", "body", "gRPC"],
         (
-            (route.method, f"`{route.path}`", KEYS[route.access], body_of(route))
+            (
+                route.method,
+                f"`{route.path}`",
+                KEYS[route.access],
+                body_of(route),
+                f"`{route.rpc}`" if route.rpc else "",
+            )
             for route in ROUTES
             if group_of(route) == group
         ),

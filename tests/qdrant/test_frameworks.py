@@ -21,6 +21,7 @@ from llama_index.vector_stores.qdrant import QdrantVectorStore as LlamaQdrant
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
 from retrieval_store.qdrant import AsyncQdrantClient, QdrantClient, models
 from retrieval_store.qdrant.inference import bm25_vectors
+from retrieval_store.server import running
 
 TEXTS = {
     "Cats sleep most of the day.": "animals",
@@ -54,8 +55,14 @@ def _sparse(vector):
     return SparseVector(indices=vector.indices, values=vector.values)
 
 
-@pytest.fixture(params=["memory", "directory", "server"])
+@pytest.fixture(params=["memory", "directory", "server", "gRPC"])
 def qdrant(request, tmp_path):
+    if request.param == "gRPC":
+        with running(tmp_path / "store", durability="relaxed", grpc_port=0) as url:
+            client = qdrant_client.QdrantClient(url, grpc_port=url.grpc_port, prefer_grpc=True)
+            yield client
+            client.close()
+        return
     if request.param == "server":
         client = qdrant_client.QdrantClient(url=request.getfixturevalue("qdrant_url"))
         yield client

@@ -1,6 +1,7 @@
 """What a client says, and does, when a server is gone, slow, full, locked or no server of ours."""
 
 import contextlib
+import signal
 import socket
 import socketserver
 import threading
@@ -307,7 +308,7 @@ def noted(record, key):
 
 def test_processes_that_serve_one_port_answer_together(tmp_path):
     served_by_two = process_that_serves(tmp_path / "s", "--workers", 2, cwd=tmp_path)
-    with served_by_two as (_, url), retrieval_store.Client(url=url) as client:
+    with served_by_two as (process, url), retrieval_store.Client(url=url) as client:
         things, seen = made(client, points=50), []
 
         def look():
@@ -320,6 +321,8 @@ def test_processes_that_serve_one_port_answer_together(tmp_path):
         for thread in threads:
             thread.join(PATIENCE)
         assert seen == [50] * 20
+        process.send_signal(signal.SIGTERM)  # a worker isn't ended by the end of its parent
+        assert process.wait(PATIENCE) == 0
 
 
 def test_a_snapshot_is_written_by_the_client_and_replaces_nothing(served, tmp_path):

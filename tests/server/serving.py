@@ -9,7 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def served(*words, cwd, **variables):
-    """A process that serves, and its URL."""
+    """A process that serves, and its URL; over gRPC only if the words say so, since the port that
+    is taken else may be another's."""
+    words = words if "--grpc-port" in words else (*words, "--grpc-port", 0)
     environment = {**os.environ, "TMPDIR": str(cwd), "PYTHONUNBUFFERED": "1", **variables}
     with subprocess.Popen(
         [sys.executable, "-m", "retrieval_store", "serve", "--port", "0", *map(str, words)],

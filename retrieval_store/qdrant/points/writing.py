@@ -2,7 +2,7 @@
 engine is asked for. Several are one transaction, so what is refused has written nothing.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -196,7 +196,7 @@ def updating_vectors(opened: Opened, points: Sequence[Any], update_filter: Any =
     check_filter(opened, update_filter, updating=True)
     where = expression_of(opened, update_filter)
     points = [models.PointVectors(**one) if isinstance(one, dict) else one for one in points]
-    if not points or any(point.vector == {} for point in points):
+    if not points or any(_has_none(point.vector) for point in points):
         raise malformed("there are no vectors to write" if points else "there are no points")
     check_batch(opened, len(points))
     check_sizes(opened)
@@ -213,6 +213,11 @@ def updating_vectors(opened: Opened, points: Sequence[Any], update_filter: Any =
             changes.put(batch, rules)
 
     return Operation(update, len(points))
+
+
+def _has_none(vectors: Any) -> bool:
+    """Whether vectors by name are none at all."""
+    return isinstance(vectors, Mapping) and not vectors
 
 
 def _vectors_of(opened: Opened, points: Sequence[Any]) -> Columns:

@@ -1,0 +1,220 @@
+"""A call's way through the server, as `application` has it for a request over HTTP.
+
+On the loop: the gate, the message, and reading it where it is short. In a thread: reading a long
+one, what is asked for, and writing the answer. Calls over HTTP and gRPC wait for the same threads.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from functools import partial
+from http import HTTPStatus
+from typing import Any, TypeAlias
+
+import grpc
+import orjson
+from grpc import StatusCode
+
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.logs import log_of
+from retrieval_store.qdrant.refusals import Refused, wrong
+from retrieval_store.server.answers import TEXT, Answer
+from retrieval_store.server.gate import NO_ACCESS, Gate
+from retrieval_store.server.pool import Pool
+from retrieval_store.server.receiving import BodyBudget
+from retrieval_store.server.routes import ROUTES, Access, Route
+from retrieval_store.server.rpc.table import PROCEDURES, Procedure
+from retrieval_store.server.sending import refusal_of
+from retrieval_store.server.served import Asked, Served
+from retrieval_store.server.settings import Settings
+
+Context: TypeAlias = Any  # grpc.aio.ServicerContext
+_access = log_of("access")
+PACKAGE = "/qdrant."
+LONGEST_SAID = 400  # characters of a refusal, which goes into a header
+CODES: Mapping[int, StatusCode] = {
+    400: StatusCode.INVALID_ARGUMENT,
+    401: StatusCode.UNAUTHENTICATED,
+    403: StatusCode.PERMISSION_DENIED,
+    404: StatusCode.NOT_FOUND,
+    405: StatusCode.UNIMPLEMENTED,
+    408: StatusCode.DEADLINE_EXCEEDED,
+    409: StatusCode.ALREADY_EXISTS,
+    413: StatusCode.RESOURCE_EXHAUSTED,
+    422: StatusCode.INVALID_ARGUMENT,
+    429: StatusCode.RESOURCE_EXHAUSTED,
+    503: StatusCode.UNAVAILABLE,
+    507: StatusCode.RESOURCE_EXHAUSTED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What calls share with requests over HTTP: the store, who is let in, the threads, and how much
+    is taken at once."""
+
+    served: Served
+    settings: Settings
+    gate: Gate
+    pool: Pool
+    bodies: BodyBudget
+
+
+class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
+    """Answers the calls of all procedures."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared, self._limits = shared, shared.settings.limits
+        # A message comes in one piece, of which only its end tells the size: so many are taken at
+        # once that their largest have room together.
+        self._reading = asyncio.Semaphore(max(1, self._limits.bodies // self._limits.body))
+        self._handlers = {
+            f"{PACKAGE}{route.rpc}": _handler(partial(self._call, route, PROCEDURES[route.rpc]))
+            for route in ROUTES
+            if route.rpc
+        }
+        self.refusing = _handler(self._refuse)
+
+    def service(self, details: Any) -> Any:
+        """What answers a call; None where there is no such procedure, of which those alone are told
+        who are let in."""
+        found = self._handlers.get(details.method)
+        if found is None and self.refused(details.invocation_metadata, None):
+            return self.refusing
+        return found
+
+    def refused(self, metadata: Any, access: Access | None) -> Answer | None:
+        """Why a call isn't let in."""
+        return self._shared.gate.refused_call(_headers(metadata), access)
+
+    async def _refuse(self, _: Any, context: Context) -> None:
+        refused = self.refused(context.invocation_metadata(), None)
+        assert refused is not None  # it is asked for nothing else
+        await _abort(context, refused)
+
+    async def _call(self, route: Route, procedure: Procedure, _: Any, context: Context) -> bytes:
+        """The answer to one call."""
+        began = time.perf_counter()
+        try:
+            answer = await self._answered(route, procedure, context, began)
+        except asyncio.CancelledError:  # its client has gone, or its deadline has passed
+            self._count(route, StatusCode.CANCELLED, began)
+            raise
+        except Exception as error:
+            answer = refusal_of(error, route)
+        if isinstance(answer, Answer):
+            self._count(route, _code(answer), began)
+            await _abort(context, answer)
+            raise AssertionError("a call that was ended goes on")
+        self._count(route, StatusCode.OK, began)
+        return answer
+
+    def _count(self, route: Route, code: StatusCode, began: float) -> None:
+        seconds = time.perf_counter() - began
+        self._shared.served.rpc_monitor.count(f"{PACKAGE}{route.rpc}", code.value[0], seconds)
+        if self._shared.settings.access_log:
+            name = f"{PACKAGE}{route.rpc}"
+            _access.info("gRPC %s %s %.1f ms", name, code.name, seconds * 1e3)
+
+    async def _answered(
+        self, route: Route, procedure: Procedure, context: Context, began: float
+    ) -> bytes | Answer:
+        """The message that answers a call; or why it isn't let in."""
+        headers = _headers(context.invocation_metadata())
+        refused = self._shared.gate.refused_call(headers, route.access)
+        if refused is not None:
+            return refused
+        if route.at_once:
+            return self._at_once(route, procedure, began)
+        may = self._shared.gate.may(headers, route.access)
+        async with self._reading:
+            sent = await self._message(context)
+        with self._shared.bodies.held() as take:
+            take(len(sent))
+            return await self._of_message(route, procedure, began, sent, may)
+
+    def _at_once(self, route: Route, procedure: Procedure, began: float) -> bytes:
+        """The answer to what holds nothing and needs no key. Its message isn't read: others wait
+        for room for theirs, and whose call is let in without a key must not keep them waiting."""
+        return _written(procedure, route.answer(Asked(self._shared.served, {}, {})), began)
+
+    async def _message(self, context: Context) -> bytes:
+        """The bytes of a call's message."""
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                sent = await context.read()
+        except TimeoutError:
+            raise Refused(HTTPStatus.REQUEST_TIMEOUT, "the message didn't come in time") from None
+        if sent is grpc.aio.EOF:
+            raise wrong("the call has no message")
+        return sent  # type: ignore[no-any-return]
+
+    async def _of_message(
+        self,
+        route: Route,
+        procedure: Procedure,
+        began: float,
+        sent: bytes,
+        may: bool,
+    ) -> bytes:
+        def read() -> Asked:
+            message = procedure.parsed(sent)
+            asked = procedure.asked(message, self._shared.served, route.access == "read")
+            if not may:
+                raise Refused(HTTPStatus.FORBIDDEN, NO_ACCESS)
+            return asked
+
+        def work(asked: Asked) -> bytes:
+            return _written(procedure, route.answer(asked), began)
+
+        if len(sent) > self._limits.parsed_at_once:
+            return await self._in_thread(None, lambda: work(read()))
+        asked = read()
+        return await self._in_thread(asked.timeout, partial(work, asked))
+
+    async def _in_thread(self, timeout: int | None, work: Any) -> bytes:
+        """The answer that work in a thread gives. Its call is cancelled by gRPC when the client has
+        gone or the deadline has passed: then it isn't begun if it waits."""
+        longest = self._limits.queue_seconds
+        seconds = min(timeout or longest, longest)
+        return await self._shared.pool.run(work, _never, seconds)  # type: ignore[no-any-return]
+
+
+def _written(procedure: Procedure, result: Any, began: float) -> bytes:
+    """What a method returns, as it is sent."""
+    message = procedure.write(result, time.perf_counter() - began)
+    return message.SerializeToString()  # type: ignore[no-any-return]
+
+
+def _handler(call: Any) -> Any:
+    """What answers a call with one message. It is registered as one that takes several, of which it
+    takes one, so that it can refuse a call before its message has come."""
+    return grpc.stream_unary_rpc_method_handler(call)
+
+
+async def _never() -> None:
+    """A call whose client has gone is cancelled by gRPC: nothing else tells of that."""
+    await asyncio.get_running_loop().create_future()
+
+
+def _headers(metadata: Any) -> dict[bytes, bytes]:
+    """What was sent with a call, by name; of what stands there twice the first."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in metadata:
+        sent = value if isinstance(value, bytes) else value.encode()
+        headers.setdefault(name.encode(), sent)
+    return headers
+
+
+def _code(refusal: Answer) -> StatusCode:
+    return CODES.get(refusal.status, StatusCode.INTERNAL)
+
+
+async def _abort(context: Context, refusal: Answer) -> None:
+    """End a call with what a request over HTTP would be refused with."""
+    is_text = refusal.media_type == TEXT
+    said = refusal.body.decode() if is_text else orjson.loads(refusal.body)["status"]["error"]
+    if len(said) > LONGEST_SAID:
+        said = f"{said[:LONGEST_SAID]}…"
+    after = () if refusal.retry_after is None else (("retry-after", str(refusal.retry_after)),)
+    await context.abort(_code(refusal), said, after)

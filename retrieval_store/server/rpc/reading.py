@@ -1,0 +1,423 @@
+"""Requests as the models of qdrant-client that bodies over HTTP are read as.
+
+Its own converter makes most of them. What it hasn't, or makes otherwise than a server, or too
+slowly for what is asked most, is made here by methods of the same names.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from qdrant_client import models
+from qdrant_client.conversions.conversion import (
+    GrpcToRest,
+    grpc_field_type_to_payload_schema,
+)
+
+from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.json_values import shown
+from retrieval_store.qdrant.instances import made
+from retrieval_store.qdrant.points.ids import uuid_of
+from retrieval_store.qdrant.refusals import wrong
+from retrieval_store.server.rpc.values import (
+    Message,
+    matrix_of,
+    new_id_of,
+    numbers,
+    payload_of,
+    value_of,
+)
+
+# What is raised for messages that are none of a server's: a value that an enum hasn't, a time that
+# there isn't, nothing where one of several is needed.
+MISREAD = (ArithmeticError, RecursionError, ValueError)
+
+
+@dataclass(slots=True)
+class Noticed:
+    """What was come upon while a message was read. strings: ids that are neither numbers nor UUIDs;
+    infers: whether something is to be embedded."""
+
+    strings: list[str] = field(default_factory=list)
+    infers: bool = False
+
+
+_noticed: ContextVar[Noticed] = ContextVar("noticed")
+
+
+@contextmanager
+def noticing(noticed: Noticed) -> Iterator[None]:
+    """Read a message while this takes what is come upon; Refused (400) where it is misread."""
+    token = _noticed.set(noticed)
+    try:
+        yield
+    except MISREAD as error:
+        raise wrong(f"Wrong input: {shown(str(error)[:300])}") from error
+    finally:
+        _noticed.reset(token)
+
+
+class Reading(GrpcToRest):
+    """Makes models of messages."""
+
+    @classmethod
+    def convert_point_id(cls, model: Message) -> Any:
+        """An id that a point may have; one that no server gives is noted."""
+        if model.WhichOneof("point_id_options") == "num":
+            return model.num
+        given = model.uuid
+        known = uuid_of(given)
+        if known is None:
+            if not given:
+                raise ValueError("an id of a point is empty")
+            _noticed.get().strings.append(given)
+        return known or given
+
+    @classmethod
+    def convert_filter(cls, model: Message) -> models.Filter:
+        """A filter, in which empty lists aren't there."""
+        least = model.min_should
+        return made(
+            models.Filter,
+            {
+                "should": cls._conditions(model.should),
+                "min_should": models.MinShould(
+                    conditions=[cls.convert_condition(one) for one in least.conditions],
+                    min_count=least.min_count,
+                )
+                if model.HasField("min_should")
+                else None,
+                "must": cls._conditions(model.must),
+                "must_not": cls._conditions(model.must_not),
+            },
+        )
+
+    @classmethod
+    def _conditions(cls, given: Any) -> list[Any] | None:
+        return [cls.convert_condition(one) for one in given] if given else None
+
+    @classmethod
+    def convert_payload(cls, model: Any) -> dict[str, Any]:
+        """A payload."""
+        return payload_of(model)
+
+    @classmethod
+    def convert_query(cls, model: Message) -> Any:
+        """A query; a vector is an array, which goes past validation."""
+        nearest = model.nearest
+        if model.WhichOneof("variant") == "nearest" and nearest.WhichOneof("variant") == "dense":
+            return made(models.NearestQuery, {"nearest": numbers(nearest.dense), "mmr": None})
+        return super().convert_query(model)
+
+    @classmethod
+    def convert_document(cls, model: Message) -> Any:
+        """A text to be embedded."""
+        return cls._inferred(models.Document, model, text=model.text)
+
+    @classmethod
+    def convert_image(cls, model: Message) -> Any:
+        """An image to be embedded."""
+        return cls._inferred(models.Image, model, image=value_of(model.image))
+
+    @classmethod
+    def convert_inference_object(cls, model: Message) -> Any:
+        """Something else to be embedded."""
+        return cls._inferred(models.InferenceObject, model, object=value_of(model.object))
+
+    @classmethod
+    def _inferred(cls, kind: Any, model: Message, **given: Any) -> Any:
+        _noticed.get().infers = True
+        return kind(model=model.model, options=payload_of(model.options), **given)
+
+    @classmethod
+    def convert_query_points(cls, model: Message) -> models.QueryRequest:
+        """A query with all that is said of it."""
+        return made(
+            models.QueryRequest,
+            {
+                "shard_key": cls.shard_key(model),
+                **cls._query_fields(model),
+                "limit": _set(model, "limit"),
+                "offset": _set(model, "offset"),
+            },
+        )
+
+    @classmethod
+    def query_groups(cls, model: Message) -> models.QueryGroupsRequest:
+        """The same in groups."""
+        return made(
+            models.QueryGroupsRequest,
+            {"shard_key": cls.shard_key(model), **cls._query_fields(model), **cls.grouped(model)},
+        )
+
+    @classmethod
+    def _query_fields(cls, model: Message) -> dict[str, Any]:
+        return {
+            "prefetch": [cls.convert_prefetch_query(one) for one in model.prefetch] or None,
+            "query": cls.convert_query(model.query) if model.HasField("query") else None,
+            "using": _set(model, "using"),
+            "lookup_from": cls.lookup(model),
+            **cls.searched(model),
+        }
+
+    @classmethod
+    def searched(cls, model: Message) -> dict[str, Any]:
+        """What all searches have."""
+        has = model.HasField
+        return {
+            "filter": cls.filter(model),
+            "params": cls.convert_search_params(model.params) if has("params") else None,
+            "score_threshold": _set(model, "score_threshold")
+            if cls._has_threshold(model)
+            else None,
+            **cls.shown(model),
+        }
+
+    @staticmethod
+    def _has_threshold(model: Message) -> bool:
+        """Whether there can be one: discoveries have none."""
+        return "score_threshold" in model.DESCRIPTOR.fields_by_name
+
+    @classmethod
+    def shown(cls, model: Message) -> dict[str, Any]:
+        """What is shown of points."""
+        has = model.HasField
+        return {
+            "with_vector": cls.convert_with_vectors_selector(model.with_vectors)
+            if has("with_vectors")
+            else None,
+            "with_payload": cls.convert_with_payload_selector(model.with_payload)
+            if has("with_payload")
+            else None,
+        }
+
+    @classmethod
+    def grouped(cls, model: Message) -> dict[str, Any]:
+        """By what points are grouped."""
+        lookup = (
+            cls.convert_with_lookup(model.with_lookup) if model.HasField("with_lookup") else None
+        )
+        return {
+            "group_by": model.group_by,
+            "group_size": _number_of(model, "group_size"),
+            "limit": _number_of(model, "limit"),
+            "with_lookup": lookup,
+        }
+
+    @classmethod
+    def filter(cls, model: Message) -> models.Filter | None:
+        """The filter of a request, if it has one."""
+        return cls.convert_filter(model.filter) if model.HasField("filter") else None
+
+    @classmethod
+    def lookup(cls, model: Message) -> models.LookupLocation | None:
+        """Whose vectors are compared, if others' are."""
+        has = model.HasField("lookup_from")
+        return cls.convert_lookup_location(model.lookup_from) if has else None
+
+    @classmethod
+    def shard_key(cls, model: Message) -> Any:
+        """The shards of a request, if it names some."""
+        has = model.HasField("shard_key_selector")
+        return cls.convert_shard_key_selector(model.shard_key_selector) if has else None
+
+    @classmethod
+    def convert_vector(cls, model: Message) -> Any:
+        """A vector of a point that is written: an array, several of them, a sparse one, or what is
+        to be embedded."""
+        match model.WhichOneof("vector"):
+            case None:
+                return cls._older_vector(model)
+            case "dense":
+                return numbers(model.dense)
+            case "multi_dense":
+                return matrix_of(model.multi_dense)
+        return super().convert_vector(model)
+
+    @classmethod
+    def _older_vector(cls, model: Message) -> Any:
+        """The same as older clients send it."""
+        if model.HasField("indices"):
+            return models.SparseVector(indices=model.indices.data[:], values=model.data[:])
+        if not model.HasField("vectors_count"):
+            return numbers(model)
+        count = model.vectors_count
+        if count == 0 or len(model.data) % count:
+            raise ValueError(f"{len(model.data)} numbers can't be {count} vectors of one length")
+        step = len(model.data) // count
+        return [model.data[i * step : (i + 1) * step] for i in range(count)]
+
+    @classmethod
+    def convert_named_vectors(cls, model: Message) -> dict[str, Any]:
+        """Vectors by their names."""
+        return {name: cls.convert_vector(model.vectors[name]) for name in model.vectors}
+
+    @classmethod
+    def points(cls, given: Any) -> models.Batch:
+        """Points to be written, in columns."""
+        return made(
+            models.Batch,
+            {
+                "ids": [new_id_of(one.id) for one in given],
+                "vectors": [cls._vectors(one) for one in given],
+                "payloads": [payload_of(one.payload) for one in given],
+            },
+        )
+
+    @classmethod
+    def _vectors(cls, point: Message) -> Any:
+        return cls.convert_vectors(point.vectors) if point.HasField("vectors") else {}
+
+    @classmethod
+    def upserted(cls, model: Message) -> models.PointsList:
+        """What an upsert writes."""
+        has = model.HasField
+        return made(
+            models.PointsList,
+            {
+                "points": cls.points(model.points),
+                "shard_key": cls.shard_key(model),
+                "update_filter": cls.convert_filter(model.update_filter)
+                if has("update_filter")
+                else None,
+                "update_mode": cls.convert_update_mode(model.update_mode)
+                if has("update_mode")
+                else None,
+            },
+        )
+
+    @classmethod
+    def vectors_updated(cls, model: Message) -> models.UpdateVectors:
+        """What an update of vectors writes."""
+        has = model.HasField
+        return made(
+            models.UpdateVectors,
+            {
+                "points": [cls._point_vectors(one) for one in model.points],
+                "shard_key": cls.shard_key(model),
+                "update_filter": cls.convert_filter(model.update_filter)
+                if has("update_filter")
+                else None,
+            },
+        )
+
+    @classmethod
+    def _point_vectors(cls, model: Message) -> models.PointVectors:
+        point_id = cls.convert_point_id(model.id)
+        return made(models.PointVectors, {"id": point_id, "vector": cls._vectors(model)})
+
+    @classmethod
+    def selected(cls, selector: Message, model: Message) -> Any:
+        """The points that are named, or a filter for them."""
+        match selector.WhichOneof("points_selector_one_of"):
+            case "points":
+                ids = [cls.convert_point_id(one) for one in selector.points.ids]
+                return models.PointIdsList.model_construct(
+                    points=ids, shard_key=cls.shard_key(model)
+                )
+            case "filter":
+                return models.FilterSelector(
+                    filter=cls.convert_filter(selector.filter), shard_key=cls.shard_key(model)
+                )
+        raise ValueError("neither points nor a filter are given")
+
+    @classmethod
+    def selection(cls, model: Message) -> dict[str, Any]:
+        """The same as the fields of a body that has more."""
+        if not model.HasField("points_selector"):
+            raise ValueError("neither points nor a filter are given")
+        found = cls.selected(model.points_selector, model)
+        return {
+            "points": getattr(found, "points", None),
+            "filter": getattr(found, "filter", None),
+            "shard_key": found.shard_key,
+        }
+
+    @classmethod
+    def payload_set(cls, model: Message) -> models.SetPayload:
+        """What is set in payloads."""
+        return models.SetPayload.model_construct(
+            payload=payload_of(model.payload), key=_set(model, "key"), **cls.selection(model)
+        )
+
+    @classmethod
+    def payload_deleted(cls, model: Message) -> models.DeletePayload:
+        """What is deleted from payloads."""
+        return models.DeletePayload.model_construct(keys=list(model.keys), **cls.selection(model))
+
+    @classmethod
+    def vectors_deleted(cls, model: Message) -> models.DeleteVectors:
+        """Which vectors are deleted."""
+        return models.DeleteVectors.model_construct(
+            vector=list(model.vectors.names), **cls.selection(model)
+        )
+
+    @classmethod
+    def convert_points_update_operation(cls, model: Message) -> Any:
+        """One operation of several."""
+        name = model.WhichOneof("operation")
+        if name is None:
+            raise ValueError("an operation is none of those that there are")
+        given = getattr(model, name)
+        match name:
+            case "upsert":
+                return made(models.UpsertOperation, {"upsert": cls.upserted(given)})
+            case "delete_points":
+                found = cls.selected(given.points, given)
+                return made(models.DeleteOperation, {"delete": found})
+            case "delete_deprecated":
+                return made(models.DeleteOperation, {"delete": cls._selected_alone(given)})
+            case "set_payload":
+                return made(models.SetPayloadOperation, {name: cls.payload_set(given)})
+            case "overwrite_payload":
+                return made(models.OverwritePayloadOperation, {name: cls.payload_set(given)})
+            case "delete_payload":
+                return made(models.DeletePayloadOperation, {name: cls.payload_deleted(given)})
+            case "clear_payload":
+                found = cls.selected(given.points, given)
+                return made(models.ClearPayloadOperation, {name: found})
+            case "clear_payload_deprecated":
+                found = cls._selected_alone(given)
+                return made(models.ClearPayloadOperation, {"clear_payload": found})
+            case "update_vectors":
+                return made(models.UpdateVectorsOperation, {name: cls.vectors_updated(given)})
+            case "delete_vectors":
+                return made(models.DeleteVectorsOperation, {name: cls.vectors_deleted(given)})
+        raise ValueError(f"the operation {name} isn't known")
+
+    @classmethod
+    def _selected_alone(cls, selector: Message) -> Any:
+        """Points of a message that has nothing besides."""
+        return cls.selected(selector, NO_SHARDS)
+
+    @classmethod
+    def field_schema(cls, model: Message) -> Any:
+        """The kind of an index, with its parameters if there are some."""
+        if model.HasField("field_index_params"):
+            return cls.convert_payload_schema_params(model.field_index_params)
+        if not model.HasField("field_type"):
+            return None
+        return cls.convert_payload_schema_type(grpc_field_type_to_payload_schema(model.field_type))
+
+
+class _NoShards:
+    """Stands for a message that names no shards."""
+
+    @staticmethod
+    def HasField(_: str) -> bool:  # noqa: N802  as messages have it
+        return False
+
+
+NO_SHARDS = _NoShards()
+
+
+def _set(model: Message, name: str) -> Any:
+    """A field that may be left out."""
+    return getattr(model, name) if model.HasField(name) else None
+
+
+def _number_of(model: Message, name: str) -> Any:
+    """A number, which some messages must have and others may."""
+    has_presence = model.DESCRIPTOR.fields_by_name[name].has_presence
+    return _set(model, name) if has_presence else getattr(model, name)

@@ -1,0 +1,243 @@
+"""The remote procedures, as one table: of each the message that comes, how it is read, and how the
+answer is written. Who may call it and what answers it stands in the table of routes."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from qdrant_client import grpc as messages
+from qdrant_client import models
+
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.qdrant.refusals import wrong
+from retrieval_store.server.rpc import collections, older, writing
+from retrieval_store.server.rpc.reading import Noticed, Reading, noticing
+from retrieval_store.server.rpc.values import Message
+from retrieval_store.server.served import Asked, Served
+
+Read: TypeAlias = Callable[[Message], Any]
+Write: TypeAlias = Callable[[Any, float], Message]
+LONGEST_NAME = 255  # characters of a collection's name
+PATH_NAMES = ("collection_name", "field_name", "vector_name", "snapshot_name")
+
+
+def _nothing(_: Message) -> None:
+    """There is no body."""
+
+
+def _check_names(names: Mapping[str, str]) -> None:
+    """Refuse names that can't be any, as those in paths are refused."""
+    name = names.get("collection_name", "a name")
+    if not 0 < len(name) <= LONGEST_NAME or "\0" in name:
+        raise wrong(
+            f"Validation error in body: collection_name: expected 1 to {LONGEST_NAME} characters, "
+            "none of them NUL"
+        )
+    if names.get("field_name") == "":
+        raise wrong("Validation error in body: field_name is empty")
+
+
+@dataclass(frozen=True, slots=True)
+class Procedure:
+    """One of them. message: the type of what comes; body: makes of it the body that the route's
+    method takes; write: makes the answer of a result."""
+
+    message: type[Message]
+    write: Write
+    body: Read = _nothing
+
+    def parsed(self, sent: bytes) -> Message:
+        """What was sent as a message; Refused (400) where it is none."""
+        try:
+            return self.message.FromString(sent)
+        except Exception as error:  # google.protobuf's, of which there is one class
+            raise wrong("failed to decode Protobuf message") from error
+
+    def asked(self, message: Message, served: Served, reads: bool) -> Asked:
+        """A message as the request that it is; Refused (400) where it can't be read. reads: whether
+        it only reads, so that it must have time for that."""
+        fields = message.DESCRIPTOR.fields_by_name
+        names = {name: getattr(message, name) for name in PATH_NAMES if name in fields}
+        _check_names(names)
+        query = {}
+        if "wait" in fields and message.wait:
+            query["wait"] = "true"
+        if "timeout" in fields and message.HasField("timeout"):
+            if reads and not message.timeout:
+                raise wrong("Validation error in body: timeout is 0, expected 1 or more")
+            query["timeout"] = str(message.timeout)
+        asked = Asked(served, names, query)
+        noticed = Noticed()
+        with noticing(noticed):
+            asked.body = self.body(message)
+        asked.strings, asked.infers = noticed.strings, noticed.infers
+        return asked
+
+
+def _retrieved(model: Message) -> Any:
+    ids = [Reading.convert_point_id(one) for one in model.ids]
+    return _made(models.PointRequest, model, ids=ids, **_shown(model))
+
+
+def _shown(model: Message) -> dict[str, Any]:
+    return Reading.shown(model)
+
+
+def _made(kind: Any, model: Message, **fields: Any) -> Any:
+    """A body, with the shards that its message names."""
+    return kind.model_construct(shard_key=Reading.shard_key(model), **fields)
+
+
+def _set(model: Message, *names: str) -> dict[str, Any]:
+    """Fields that may be left out."""
+    return {name: getattr(model, name) for name in names if model.HasField(name)}
+
+
+def _scrolled(model: Message) -> Any:
+    offset = Reading.convert_point_id(model.offset) if model.HasField("offset") else None
+    order = Reading.convert_order_by(model.order_by) if model.HasField("order_by") else None
+    return _made(
+        models.ScrollRequest,
+        model,
+        offset=offset,
+        order_by=order,
+        filter=Reading.filter(model),
+        **_set(model, "limit"),
+        **_shown(model),
+    )
+
+
+def _counted(model: Message) -> Any:
+    return _made(models.CountRequest, model, filter=Reading.filter(model), **_set(model, "exact"))
+
+
+def _facet(model: Message) -> Any:
+    return _made(
+        models.FacetRequest,
+        model,
+        key=model.key,
+        filter=Reading.filter(model),
+        **_set(model, "limit", "exact"),
+    )
+
+
+def _matrix(model: Message) -> Any:
+    return _made(
+        models.SearchMatrixRequest,
+        model,
+        filter=Reading.filter(model),
+        **_set(model, "sample", "limit", "using"),
+    )
+
+
+def _queries(model: Message) -> Any:
+    searches = [Reading.convert_query_points(one) for one in model.query_points]
+    return models.QueryRequestBatch.model_construct(searches=searches)
+
+
+def _operations(model: Message) -> Any:
+    every = [Reading.convert_points_update_operation(one) for one in model.operations]
+    if not every:
+        raise ValueError("there are no operations")
+    return models.UpdateOperations.model_construct(operations=every)
+
+
+def _index(model: Message) -> Any:
+    return models.CreateFieldIndex.model_construct(
+        field_name=model.field_name, field_schema=Reading.field_schema(model)
+    )
+
+
+def _selected(model: Message) -> Any:
+    if not model.HasField("points"):
+        raise ValueError("neither points nor a filter are given")
+    return Reading.selected(model.points, model)
+
+
+_m, _read, _w = messages, Reading, writing
+_done = writing.done(messages.CollectionOperationResponse)
+_write = writing.updated
+PROCEDURES: Mapping[str, Procedure] = {
+    "Qdrant/HealthCheck": Procedure(_m.HealthCheckRequest, _w.health),
+    # Collections
+    "Collections/List": Procedure(_m.ListCollectionsRequest, _w.collections),
+    "Collections/Get": Procedure(_m.GetCollectionInfoRequest, _w.collection),
+    "Collections/Create": Procedure(_m.CreateCollection, _done, collections.created),
+    "Collections/Update": Procedure(_m.UpdateCollection, _done, collections.updated),
+    "Collections/Delete": Procedure(_m.DeleteCollection, _done),
+    "Collections/CollectionExists": Procedure(_m.CollectionExistsRequest, _w.exists),
+    "Collections/UpdateAliases": Procedure(_m.ChangeAliases, _done, collections.aliases),
+    "Collections/ListCollectionAliases": Procedure(_m.ListCollectionAliasesRequest, _w.aliases),
+    "Collections/ListAliases": Procedure(_m.ListAliasesRequest, _w.aliases),
+    "Collections/CollectionClusterInfo": Procedure(_m.CollectionClusterInfoRequest, _w.cluster),
+    "Collections/UpdateCollectionClusterSetup": Procedure(
+        _m.UpdateCollectionClusterSetupRequest,
+        _w.done(_m.UpdateCollectionClusterSetupResponse),
+    ),
+    "Collections/CreateShardKey": Procedure(
+        _m.CreateShardKeyRequest, _w.done(_m.CreateShardKeyResponse)
+    ),
+    "Collections/DeleteShardKey": Procedure(
+        _m.DeleteShardKeyRequest, _w.done(_m.DeleteShardKeyResponse)
+    ),
+    "Collections/ListShardKeys": Procedure(_m.ListShardKeysRequest, _w.shard_keys),
+    # Writing points
+    "Points/Upsert": Procedure(_m.UpsertPoints, _write, _read.upserted),
+    "Points/Delete": Procedure(_m.DeletePoints, _write, _selected),
+    "Points/UpdateVectors": Procedure(_m.UpdatePointVectors, _write, _read.vectors_updated),
+    "Points/DeleteVectors": Procedure(_m.DeletePointVectors, _write, _read.vectors_deleted),
+    "Points/SetPayload": Procedure(_m.SetPayloadPoints, _write, _read.payload_set),
+    "Points/OverwritePayload": Procedure(_m.SetPayloadPoints, _write, _read.payload_set),
+    "Points/DeletePayload": Procedure(_m.DeletePayloadPoints, _write, _read.payload_deleted),
+    "Points/ClearPayload": Procedure(_m.ClearPayloadPoints, _write, _selected),
+    "Points/UpdateBatch": Procedure(_m.UpdateBatchPoints, _w.updated_each, _operations),
+    "Points/CreateFieldIndex": Procedure(_m.CreateFieldIndexCollection, _write, _index),
+    "Points/DeleteFieldIndex": Procedure(_m.DeleteFieldIndexCollection, _write),
+    "Points/CreateVectorName": Procedure(
+        _m.CreateVectorNameRequest, _write, collections.vector_name
+    ),
+    "Points/DeleteVectorName": Procedure(_m.DeleteVectorNameRequest, _write),
+    # Reading points
+    "Points/Get": Procedure(_m.GetPoints, _w.records, _retrieved),
+    "Points/Scroll": Procedure(_m.ScrollPoints, _w.page, _scrolled),
+    "Points/Count": Procedure(_m.CountPoints, _w.count, _counted),
+    "Points/Facet": Procedure(_m.FacetCounts, _w.facet, _facet),
+    "Points/Query": Procedure(
+        _m.QueryPoints, _w.scored(_m.QueryResponse), _read.convert_query_points
+    ),
+    "Points/QueryBatch": Procedure(
+        _m.QueryBatchPoints, _w.scored_each(_m.QueryBatchResponse), _queries
+    ),
+    "Points/QueryGroups": Procedure(
+        _m.QueryPointGroups, _w.grouped(_m.QueryGroupsResponse), _read.query_groups
+    ),
+    "Points/SearchMatrixPairs": Procedure(_m.SearchMatrixPoints, _w.pairs, _matrix),
+    "Points/SearchMatrixOffsets": Procedure(_m.SearchMatrixPoints, _w.offsets, _matrix),
+    # As older clients ask
+    "Points/Search": Procedure(_m.SearchPoints, _w.scored(_m.SearchResponse), older.search),
+    "Points/SearchBatch": Procedure(
+        _m.SearchBatchPoints, _w.scored_each(_m.SearchBatchResponse), older.search_batch
+    ),
+    "Points/SearchGroups": Procedure(
+        _m.SearchPointGroups, _w.grouped(_m.SearchGroupsResponse), older.search_groups
+    ),
+    "Points/Recommend": Procedure(
+        _m.RecommendPoints, _w.scored(_m.RecommendResponse), older.recommend
+    ),
+    "Points/RecommendBatch": Procedure(
+        _m.RecommendBatchPoints, _w.scored_each(_m.RecommendBatchResponse), older.recommend_batch
+    ),
+    "Points/RecommendGroups": Procedure(
+        _m.RecommendPointGroups, _w.grouped(_m.RecommendGroupsResponse), older.recommend_groups
+    ),
+    "Points/Discover": Procedure(_m.DiscoverPoints, _w.scored(_m.DiscoverResponse), older.discover),
+    "Points/DiscoverBatch": Procedure(
+        _m.DiscoverBatchPoints, _w.scored_each(_m.DiscoverBatchResponse), older.discover_batch
+    ),
+    # Snapshots
+    "Snapshots/Create": Procedure(_m.CreateSnapshotRequest, _w.snapshot),
+    "Snapshots/List": Procedure(_m.ListSnapshotsRequest, _w.snapshots),
+    "Snapshots/Delete": Procedure(_m.DeleteSnapshotRequest, _w.snapshot_deleted),
+    "Snapshots/CreateFull": Procedure(_m.CreateFullSnapshotRequest, _w.snapshot),
+    "Snapshots/ListFull": Procedure(_m.ListFullSnapshotsRequest, _w.snapshots),
+    "Snapshots/DeleteFull": Procedure(_m.DeleteFullSnapshotRequest, _w.snapshot_deleted),
+}

@@ -206,15 +206,19 @@ def _undecided(address: "Address", found: Callable[[bool], Session]) -> Session:
     from retrieval_store.served.connection import is_ours_in_time
 
     decided: list[Session] = []
-    lock = threading.Lock()
+    lock, is_released = threading.Lock(), threading.Event()
 
     def find() -> "CollectionStore":
+        is_ours = None if decided else is_ours_in_time(address)  # for which all wait at once
         with lock:
-            if not decided:
-                decided.append(found(is_ours_in_time(address)))
+            if not decided and is_ours is not None:
+                decided.append(found(is_ours))
+        if is_released.is_set():
+            release()
         return decided[0].store
 
     def release() -> None:
+        is_released.set()
         for session in decided:
             session.close()
 

@@ -4,6 +4,7 @@ httpx where the server, or what stands before it, knows no other."""
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
@@ -34,16 +35,17 @@ class AsyncConnection:
     cancelled closes its connection; what it asked for may be done all the same."""
 
     def __init__(self, address: Address) -> None:
-        self._address = address
+        self.address = address
         self._idle: list[tuple[float, _Streams]] = []  # and since when
         self._by_http_until = 0.0 if address.context is None else float("inf")
         self._http: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
     @property
     def place(self) -> str:
         """Where it leads, for messages."""
-        return self._address.place
+        return self.address.place
 
     async def call(self, method: Method, path: str, given: Mapping[str, Any], doing: str) -> Any:
         """The result of a method; raises as `Connection.call`."""
@@ -75,14 +77,35 @@ class AsyncConnection:
             return await self._by_http(request)
         whole = False
         try:
-            async with asyncio.timeout(self._address.timeout):
-                status, body = await _exchanged(*streams, request)
+            status, body = await self._exchanged(*streams, request)
             whole = True
-        except (OSError, asyncio.IncompleteReadError) as error:
+        except (OSError, asyncio.IncompleteReadError, MemoryError) as error:
             raise FailedError(broken(error, self.place, request.doing)) from error
         finally:
             self._give_back(streams, whole)
         return self._taken(status, {}, body, request)
+
+    async def _exchanged(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: Request
+    ) -> tuple[int, Buffer]:
+        """Status and body of the answer to a request, which move piece by piece: the time limit is
+        for each of these."""
+        for part in frames.request_of(request.path, request.message):
+            view = memoryview(part)
+            for start in range(0, len(view), frames.PIECE):
+                writer.write(view[start : start + frames.PIECE])
+                async with asyncio.timeout(self.address.timeout):
+                    await writer.drain()
+        async with asyncio.timeout(self.address.timeout):
+            status, size = frames.answer_head(await reader.readexactly(frames.HEAD))
+        body = bytearray()
+        while len(body) < size:
+            async with asyncio.timeout(self.address.timeout):
+                piece = await reader.read(min(frames.PIECE, size - len(body)))
+            if not piece:
+                raise ConnectionResetError("the answer was cut off")
+            body += piece
+        return status, body
 
     def _taken(
         self, status: int, headers: Mapping[str, str], body: Buffer, request: Request
@@ -93,6 +116,7 @@ class AsyncConnection:
 
     async def _own(self) -> _Streams | None:
         """A connection of our own; None where the server gives none."""
+        self._drop_those_of_another_loop()
         while self._idle:
             since, streams = self._idle.pop()
             reader, writer = streams
@@ -108,25 +132,36 @@ class AsyncConnection:
         self._by_http_until = time.monotonic() + ASKED_AGAIN
         return None
 
+    def _drop_those_of_another_loop(self) -> None:
+        """A client that is used in a second event loop begins anew there: the first can't be asked
+        any more."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            for _, (_, writer) in self._idle:
+                with suppress(RuntimeError):  # it is closed
+                    writer.close()
+            self._loop, self._idle, self._http = loop, [], None
+
     async def _connected(self) -> _Streams:
         try:
-            async with asyncio.timeout(self._address.timeout):
+            async with asyncio.timeout(self.address.timeout):
                 return await asyncio.open_connection(
-                    self._address.host, self._address.port, limit=_HEAD_AT_MOST
+                    self.address.host, self.address.port, limit=_HEAD_AT_MOST
                 )
         except OSError as error:
             raise FailedError(unreached(error, self.place)) from error
 
     async def _agreed(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Whether messages alone may go over a connection from here on."""
-        host = f"{self._address.host}:{self._address.port}"
-        headers = {"host": host, "connection": "Upgrade", "upgrade": frames.UPGRADE}
-        said = {**headers, **self._address.headers}
-        lines = [f"GET {self._address.prefix}{ROOT}{frames.PATH} HTTP/1.1"]
+        name = self.address.host
+        host = f"[{name}]" if ":" in name else name
+        asked = {"connection": "Upgrade", "upgrade": frames.UPGRADE}
+        said = {"host": f"{host}:{self.address.port}", **self.address.headers, **asked}
+        lines = [f"GET {self.address.prefix}{ROOT}{frames.PATH} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in said.items()]
         try:
             writer.write("\r\n".join([*lines, "", ""]).encode())
-            async with asyncio.timeout(self._address.timeout):
+            async with asyncio.timeout(self.address.timeout):
                 head = await reader.readuntil(b"\r\n\r\n")
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             return False  # what is wrong is found out by HTTP
@@ -140,18 +175,22 @@ class AsyncConnection:
 
     async def _by_http(self, request: Request) -> Buffer:
         httpx = _httpx()
+        if self._closed:
+            raise ClientClosedError(f"the client of the server {self.place} has been closed")
         if self._http is None:
-            verify = True if self._address.context is None else self._address.context
-            self._http = httpx.AsyncClient(verify=verify, timeout=self._address.timeout)
-        url = f"{self._address.url}{request.path}"
+            verify = True if self.address.context is None else self.address.context
+            self._http = httpx.AsyncClient(
+                verify=verify, timeout=self.address.timeout, trust_env=False
+            )
+        url = f"{self.address.url}{request.path}"
         try:
             response = await self._http.post(
                 url,
                 content=b"".join(request.message),
-                headers={**self._address.headers, "content-type": MEDIA_TYPE},
-                timeout=None if request.long else self._address.timeout,
+                headers={**self.address.headers, "content-type": MEDIA_TYPE},
+                timeout=None if request.long else self.address.timeout,
             )
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise FailedError(unreached(_cause_of(error), self.place)) from error
         except httpx.TransportError as error:
             cause = TimeoutError() if isinstance(error, httpx.TimeoutException) else error
@@ -179,17 +218,6 @@ class AsyncCalls:
     async def close(self) -> None:
         """Close all connections."""
         await self._connection.close()
-
-
-async def _exchanged(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: Request
-) -> tuple[int, bytes]:
-    """Status and body of the answer to a request."""
-    for part in frames.request_of(request.path, request.message):
-        writer.write(part)
-    await writer.drain()
-    status, size = frames.answer_head(await reader.readexactly(frames.HEAD))
-    return status, await reader.readexactly(size)
 
 
 def _cause_of(error: BaseException) -> Exception:

@@ -28,9 +28,14 @@ from retrieval_store.wire.message import Buffer, Parts
 PATIENCE = 10.0  # seconds in which a server that is started anew is waited for
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 _log = log_of("server")
-# Statuses of ours, and of what stands between, that say that a request wasn't begun.
+# That say that a request wasn't begun.
 _NOT_BEGUN = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
-_BETWEEN = (HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT)
+# Of what stands between alone, which may have passed a request on.
+_BETWEEN = (
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.GATEWAY_TIMEOUT,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
 CLOSING = "ClientClosedError"  # of a store that is just being closed, with its server
 
 
@@ -145,11 +150,16 @@ def answered(
     if status == HTTPStatus.FORBIDDEN:
         told = f"the key that is given as api_key= of Client has no right to {doing} {place}"
         return Failure(AccessDeniedError(told), again=False, begun=False)
-    if status in (*_BETWEEN, HTTPStatus.SERVICE_UNAVAILABLE):
+    if status in _BETWEEN:
         told = f"what stands before the server {place} can't reach it ({status})"
-        return Failure(UnavailableError(told), again=True, begun=status in _BETWEEN)
+        return Failure(UnavailableError(told), again=True, begun=True)
     told = f"the server {place} answers {status} when {doing}{_sentence(said)}"
     return Failure(ClusterError(told), again=False, begun=status >= 500)
+
+
+def not_ready(place: str) -> UnavailableError:
+    """Where something answers that isn't what was there, or will be."""
+    return UnavailableError(f"what is {place} isn't ready: something else answers in its place")
 
 
 def garbled(place: str, doing: str) -> ClusterError:

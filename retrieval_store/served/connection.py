@@ -4,18 +4,26 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPException, HTTPResponse
 from typing import Any, TypeVar
 
-from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.errors import ClientClosedError
-from retrieval_store.served.attempts import Attempts, FailedError, Request, garbled, unreached
+from retrieval_store.base.dataclasses import replace
+from retrieval_store.errors import ClientClosedError, ClusterError, InvalidArgumentError
+from retrieval_store.served.attempts import (
+    Attempts,
+    FailedError,
+    Failure,
+    Request,
+    garbled,
+    not_ready,
+    unreached,
+)
 from retrieval_store.served.lines import Line, body_of, connected
 from retrieval_store.served.opening import LOOKED_WITHIN, Address, is_ours
 from retrieval_store.wire import frames
 from retrieval_store.wire.api import ROOT, Method
-from retrieval_store.wire.message import Buffer, MalformedError, size_of
+from retrieval_store.wire.message import LARGEST, Buffer, MalformedError, size_of
 
 KEPT = 32  # idle connections of each kind
 ASKED_AGAIN = 60.0  # seconds after which a server that took none is asked for one of our own again
@@ -42,22 +50,12 @@ class Connection:
     def call(self, method: Method, path: str, given: Mapping[str, Any], doing: str) -> Any:
         """The result of a method."""
         request = requested(method, path, given, doing)
-        body = self._sent(request, lambda: self._body(request))
+        body = tried(request, self.place, lambda: self._body(request))
         return understood(method, body, self.place, doing)
 
     def received(self, request: Request, read: Callable[[HTTPResponse], T]) -> T:
         """What `read` makes of an answer as it comes."""
-        return self._sent(request, lambda: self._by_http(request, read))
-
-    def _sent(self, request: Request, attempt: Callable[[], T]) -> T:
-        """What an attempt at a request gives; raises what `Attempts` says."""
-        attempts = Attempts(request, self.place)
-        while True:
-            try:
-                return attempt()
-            except FailedError as failed:
-                pause = attempts.pause_after(failed.failure)
-            time.sleep(pause)
+        return tried(request, self.place, lambda: self._by_http(request, read))
 
     def _body(self, request: Request) -> Buffer:
         is_short = not request.long and size_of(request.message) <= frames.LARGEST
@@ -95,9 +93,9 @@ class Connection:
         """One that was used before."""
         if self._closed:
             raise ClientClosedError(f"the client of the server {self.place} has been closed")
+        if self._process != os.getpid():
+            self._begin_in_child()
         with self._lock:
-            if self._process != os.getpid():  # those of the parent are the parent's
-                self._process, self._idle = os.getpid(), {True: [], False: []}
             idle = self._idle[is_own]
             while idle:
                 line = idle.pop()
@@ -105,6 +103,14 @@ class Connection:
                     return line
                 line.close()
         return None
+
+    def _begin_in_child(self) -> None:
+        """After a fork: the connections are the parent's, whose lock may have been held just
+        then."""
+        self._process, self._lock = os.getpid(), threading.Lock()
+        idle, self._idle = [*self._idle[True], *self._idle[False]], {True: [], False: []}
+        for line in idle:
+            line.close()  # which ends the child's part in it alone
 
     def _give_back(self, line: Line) -> None:
         with self._lock:
@@ -117,14 +123,11 @@ class Connection:
     @contextmanager
     def alone(self) -> Iterator["Alone"]:
         """One connection of the caller's, which leads to one process of the server."""
+        alone = Alone(self.address)
         try:
-            line = connected(self.address)
-        except FailedError as failed:
-            raise failed.failure.error from failed.__cause__
-        try:
-            yield Alone(line, self.place)
+            yield alone
         finally:
-            line.close()
+            alone.close()
 
     def close(self) -> None:
         """Close all connections; calls raise ClientClosedError from here on."""
@@ -135,26 +138,57 @@ class Connection:
             line.close()
 
 
-@dataclass(frozen=True, slots=True)
 class Alone:
-    """One connection, on which nothing is tried again: who asks for one wants what is there."""
+    """One connection. Where it is cut another takes its place, which leads to the same process
+    where the server has but one."""
 
-    line: Line
-    place: str
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._line: Line | None = None
 
     def call(self, method: Method, path: str, given: Mapping[str, Any], doing: str) -> Any:
-        """The result of a method."""
+        """The result of a method that only reads; raises what `Attempts` says."""
         request = requested(method, path, given, doing)
+        body = tried(request, self._address.place, lambda: self._body(request))
+        return understood(method, body, self._address.place, doing)
+
+    def _body(self, request: Request) -> Buffer:
+        if self._line is None or self._line.sock is None:
+            self._line = connected(self._address)
+            with suppress(OSError, HTTPException):
+                if self._address.context is None and not self._line.become_own():
+                    self._line.close()
+            if self._line.sock is None:  # what is wrong is found out by HTTP
+                self._line = connected(self._address)
+        if self._line.is_own:
+            return self._line.exchange_alone(request)
+        return self._line.exchange(request, body_of)
+
+    def close(self) -> None:
+        """Close it."""
+        if self._line is not None:
+            self._line.close()
+
+
+def tried(request: Request, place: str, attempt: Callable[[], T]) -> T:
+    """What an attempt at a request gives; raises what `Attempts` says."""
+    attempts = Attempts(request, place)
+    while True:
         try:
-            body = self.line.exchange(request, body_of)
+            return attempt()
         except FailedError as failed:
-            raise failed.failure.error from failed.__cause__
-        return understood(method, body, self.place, doing)
+            pause = attempts.pause_after(failed.failure)
+        time.sleep(pause)
 
 
 def requested(method: Method, path: str, given: Mapping[str, Any], doing: str) -> Request:
-    """The request for a method."""
+    """The request for a method; raises InvalidArgumentError for one that is too large."""
     message = method.asked(given)
+    if size_of(message) > LARGEST:
+        raise InvalidArgumentError(
+            f"{doing} takes {size_of(message):,} bytes at once; a server takes {LARGEST:,}: divide "
+            "it into several calls"
+        )
     return Request(f"{ROOT}{path}", message, doing, method.access != "read", method.long)
 
 
@@ -167,35 +201,37 @@ def understood(method: Method, body: Buffer, place: str, doing: str) -> Any:
 
 
 def is_ours_at(address: Address) -> bool | None:
-    """Whether there is a server of ours; None where nothing answers that could be one."""
+    """Whether there is a server of ours, rather than a Qdrant; None where neither answers now."""
     try:
         return _looked_at(address)
-    except OSError:
+    except (OSError, HTTPException):  # errors of ours too, which are told when it is used
         return None
 
 
 def is_ours_in_time(address: Address) -> bool:
-    """The same, of one that may be just starting; raises UnavailableError where nothing answers."""
+    """The same, of one that may be just starting; raises UnavailableError where nothing answers,
+    and ClusterError for what is neither."""
     attempts = Attempts(Request("/", (), "looking what is there"), address.place)
     while True:
         try:
-            return _looked_at(address)
-        except OSError as error:
-            pause = attempts.pause_after(unreached(error, address.place))
-        time.sleep(pause)
+            found = _looked_at(address)
+            if found is not None:
+                return found
+            failure = Failure(not_ready(address.place), again=True, begun=False)
+        except ClusterError:
+            raise
+        except (OSError, HTTPException) as error:
+            failure = unreached(error, address.place)
+        time.sleep(attempts.pause_after(failure))
 
 
-def _looked_at(address: Address) -> bool:
-    """Whether what answers is a server of ours; raises OSError where nothing does."""
+def _looked_at(address: Address) -> bool | None:
+    """What `is_ours` says of what answers; raises OSError or HTTPException where nothing does."""
     within = min(LOOKED_WITHIN, address.timeout or LOOKED_WITHIN)
     line = Line(replace(address, timeout=within))
     try:
         line.connect()
         response = line.asked("GET", "/", None)
-        return is_ours(response.status, response.read())
-    except HTTPException as error:
-        if isinstance(error, OSError):  # it ended just then
-            raise
-        return False
+        return is_ours(response.status, response.read(), address.place)
     finally:
         line.close()

@@ -26,6 +26,9 @@ from retrieval_store.wire.message import MEDIA_TYPE, Buffer
 
 KEPT_SECONDS = 60.0  # that a connection may be idle; the server closes it after 75
 _ALIVE_AFTER = 30  # seconds after which the system asks whether the other side is still there
+# What an exchange ends with where the other side is gone, or says what can't be, such as a length
+# for which there is no memory; AttributeError without a socket.
+_BROKEN = (OSError, HTTPException, AttributeError, ValueError, OverflowError, MemoryError)
 T = TypeVar("T")
 
 
@@ -58,7 +61,7 @@ class Line(HTTPConnection):
         given = {**self._address.headers, **{k.replace("_", "-"): v for k, v in headers.items()}}
         self.request(method, f"{self._address.prefix}{path}", body, given)
         data, self._unsent = b"".join(self._unsent), []
-        self.sock.sendall(data)
+        frames.send(self.sock, [data])
         return self.getresponse()
 
     def become_own(self) -> bool:
@@ -84,7 +87,7 @@ class Line(HTTPConnection):
         except RetrievalStoreError:  # of who reads; some of these are errors of the system, too
             self.close()
             raise
-        except (OSError, HTTPException, AttributeError) as error:
+        except _BROKEN as error:
             self.close()
             raise FailedError(broken(error, place, doing)) from error
         except BaseException:
@@ -99,7 +102,7 @@ class Line(HTTPConnection):
         try:
             frames.send(self.sock, frames.request_of(request.path, request.message))
             status, body = frames.receive_answer(self.sock)
-        except (OSError, AttributeError) as error:
+        except _BROKEN as error:
             self.close()
             raise FailedError(broken(error, place, doing)) from error
         except BaseException:

@@ -4,15 +4,21 @@ import ssl
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import orjson
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import shown
-from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+from retrieval_store.errors import (
+    AccessDeniedError,
+    ClusterError,
+    InvalidArgumentError,
+    InvalidTypeError,
+)
 from retrieval_store.wire.api import OURS
 
+_FOR_NOW = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 PORT = 6333  # where a URL names none, as qdrant-client has it
 TIMEOUT = 30.0  # seconds
 LOOKED_WITHIN = 5.0  # seconds in which it is found out what is there
@@ -48,14 +54,8 @@ def address_of(url: Any, options: Mapping[str, Any]) -> Address | None:
     timeout = _timeout(options.get("timeout", TIMEOUT))
     if not options.keys() <= {*_OURS, *_OF_QDRANT}:
         return None
-    try:
-        parts = urlsplit(url)
-        port, host = parts.port, parts.hostname
-    except ValueError:
-        port, host = None, None
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not host:
-        raise InvalidArgumentError(f"url is {shown(url)}, expected http://HOST:PORT, or https://")
+    parts = _parts_of(url)
+    port, host = parts.port, parts.hostname or ""
     prefix = str(options.get("prefix") or "").strip("/")
     path = "/".join(part for part in (parts.path.strip("/"), prefix) if part)
     port = port or options.get("port") or PORT
@@ -71,13 +71,41 @@ def address_of(url: Any, options: Mapping[str, Any]) -> Address | None:
     )
 
 
-def is_ours(status: int, body: bytes | bytearray) -> bool:
-    """Whether `GET /` was answered by a server of ours."""
+def _parts_of(url: str) -> SplitResult:
+    """A URL, taken apart; raises InvalidArgumentError for what is none that can be used."""
     try:
-        said = orjson.loads(body)
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("idna") if parts.port != 0 else b""
+    except ValueError:  # which a UnicodeError is too
+        parts, host = urlsplit(""), b""
+    if parts.scheme not in ("http", "https") or not host:
+        raise InvalidArgumentError(f"url is {shown(url)}, expected http://HOST:PORT, or https://")
+    if parts.username is not None or parts.password is not None:
+        raise InvalidArgumentError("url holds a name or a password: give api_key= or headers=")
+    if not (url.isascii() and url.isprintable()) or " " in url:
+        raise InvalidArgumentError(f"url is {shown(url)}, expected a path in ASCII, quoted")
+    return parts
+
+
+def is_ours(status: int, body: bytes | bytearray, place: str) -> bool | None:
+    """Whether `GET /` was answered by a server of ours, rather than by a Qdrant; None where what
+    answers may be only in its place just now. Raises ClusterError for what is neither."""
+    if status in _FOR_NOW or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return None
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        raise AccessDeniedError(
+            f"what is {place} lets no one look at it ({status}): a store of ours without keys is to "
+            "be called by a name that it knows (--allow-host); what stands before it may want a key"
+        )
+    try:
+        said = orjson.loads(body) if status == HTTPStatus.OK else None
     except orjson.JSONDecodeError:
-        return False
-    return status == HTTPStatus.OK and isinstance(said, dict) and OURS in said
+        said = None
+    if not isinstance(said, dict) or ("version" not in said and OURS not in said):
+        raise ClusterError(
+            f"there is no Qdrant {place}, and no store of ours (it answers {status})"
+        )
+    return OURS in said
 
 
 def _timeout(given: Any) -> float | None:
@@ -93,7 +121,7 @@ def _headers(options: Mapping[str, Any]) -> dict[str, str]:
     given = options.get("headers") or {}
     if not isinstance(given, Mapping):
         raise InvalidTypeError(f"headers is {shown(given)}, expected a dict of strings")
-    headers = {str(name): value for name, value in given.items()}
+    headers = {str(name).lower(): value for name, value in given.items()}
     if options.get("api_key") is not None:
         headers["api-key"] = options["api_key"]
     for name, value in headers.items():

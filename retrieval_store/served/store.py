@@ -15,7 +15,6 @@ from retrieval_store.base.posix import sync_directory
 from retrieval_store.errors import (
     ConflictError,
     InvalidArgumentError,
-    NotFoundError,
     RetrievalStoreError,
     StorageError,
     StorageFullError,
@@ -91,13 +90,11 @@ class ServedStore:
 
     def named(self, name: str) -> CollectionRecord:
         """The collection of this name; raises NotFoundError."""
-        with _only_unicode(name):
-            return self._seen(self._call("named", name=name))
+        return self._seen(self._call("named", name=name))
 
     def resolved(self, name: str) -> CollectionRecord:
         """The collection of this name, or that an alias of this name leads to; NotFoundError."""
-        with _only_unicode(name):
-            return self._seen(self._call("resolved", name=name))
+        return self._seen(self._call("resolved", name=name))
 
     def record(self, collection_id: str) -> CollectionRecord:
         """Name and settings of a collection; raises NotFoundError."""
@@ -205,15 +202,6 @@ def _changed(look: Callable[[], T], edit: Callable[[T], T], exchange: Callable[[
         if after == before or exchange(before, after):
             return after
     raise ConflictError(f"others change the same all the time: {ATTEMPTS} attempts were in vain")
-
-
-@contextmanager
-def _only_unicode(name: str) -> Iterator[None]:
-    """A name that can't be sent is that of no collection."""
-    try:
-        yield
-    except InvalidArgumentError as error:
-        raise NotFoundError(f"there is no collection {name!r}") from error
 
 
 @contextmanager

@@ -109,7 +109,7 @@ class Application:
         self._jobs = ThreadPoolExecutor(1, "server-jobs")  # what goes on after its answer
         self._left = 0  # of these
         self._bodies = BodyBudget(self._limits.bodies)
-        self._lines = Lines(self._bodies)
+        self._lines = Lines(self._bodies, self._limits.body_seconds)
         self._on_lines = threading.BoundedSemaphore(self._limits.threads)
         self._calls: Any = None  # answers those over gRPC
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -234,19 +234,29 @@ class Application:
             return answers.nothing(HTTPStatus.UPGRADE_REQUIRED)
         if not self._lines.has_room:
             raise BusyError
-        self._lines.take(give(), partial(self._answered_on_line, request.headers))
+        copies: set[str] = set()  # that were begun on it, and end with it
+
+        def end_copies() -> None:
+            for name in copies:
+                self.served.copies.end(name)
+
+        work = partial(self._answered_on_line, request.headers, copies)
+        self._lines.take(give(), work, end_copies)
         return HANDED_OVER
 
-    def _answered_on_line(self, headers: dict[bytes, bytes], path: str, message: Buffer) -> Answer:
+    def _answered_on_line(
+        self, headers: dict[bytes, bytes], copies: set[str], path: str, message: Buffer
+    ) -> Answer:
         """In a thread of a connection: what is answered to a message."""
         began = time.perf_counter()
         where, _, query = path.partition("?")
         route, names = found("POST", where.split("/")[1:]) or (None, {})
-        if route is None or not route.is_own:
+        if route is None or not route.is_own or route.is_own_file:
             return answers.nothing(HTTPStatus.NOT_FOUND)
         try:
             self._check_may(headers, route)
             asked = Asked(self.served, names, parameters(query.encode(), reads=True), message)
+            asked.copies = copies
             if not self._on_lines.acquire(timeout=self._limits.queue_seconds):
                 raise WaitedTooLongError
             try:
@@ -255,8 +265,7 @@ class Application:
                 self._on_lines.release()
         except Exception as error:
             answer = refusal_of(error, route)
-        if not isinstance(answer, Answer):
-            raise TypeError(f"{route.name} can't be answered on a connection of its own")
+        assert isinstance(answer, Answer)  # files are refused above
         shown = ascii(where)[1:-1]
         self._note(route.name, "POST", shown, answer.status, time.perf_counter() - began)
         return answer

@@ -11,7 +11,8 @@ from contextlib import suppress
 from typing import Any, TypeAlias
 
 from retrieval_store.base.logs import log_of
-from retrieval_store.server.answers import Answer
+from retrieval_store.server.answers import Answer, refusal
+from retrieval_store.server.copies import KEPT_SECONDS
 from retrieval_store.server.pool import BusyError
 from retrieval_store.server.receiving import BodyBudget
 from retrieval_store.wire.frames import UPGRADE, answer_of, receive_request, send
@@ -21,18 +22,19 @@ AGREED = (
     "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: " + UPGRADE + "\r\n\r\n"
 )
 MOST = 64  # at a time: each has a thread
-IDLE_SECONDS = 75.0  # after which one is closed; clients give theirs up before
+IDLE_SECONDS = KEPT_SECONDS + 60  # after which one is closed: a copy may be read over it
+BUSY = refusal(429, "too many bodies are under way", 1)
 END_WITHIN = 30.0  # seconds that requests under way have
 Work: TypeAlias = Callable[[str, Buffer], Answer]
 _log = log_of("server")
 
 
 class Lines:
-    """Those that this process answers. bodies: bounds what the requests take together; where there
-    is no room for one, its connection is closed before it is read."""
+    """Those that this process answers. bodies: bounds what the requests take together; seconds: in
+    which one must have come once it has begun."""
 
-    def __init__(self, bodies: BodyBudget) -> None:
-        self._bodies = bodies
+    def __init__(self, bodies: BodyBudget, seconds: float) -> None:
+        self._bodies, self._seconds = bodies, seconds
         self._lock = threading.Lock()
         self._open: dict[socket.socket, threading.Thread] = {}
         self._closed = False
@@ -42,35 +44,46 @@ class Lines:
         """Whether another is taken."""
         return len(self._open) < MOST and not self._closed
 
-    def take(self, line: socket.socket, work: Work) -> None:
+    def take(self, line: socket.socket, work: Work, ended: Callable[[], object]) -> None:
         """Answer what comes on a connection, in a thread. work: makes the answer to a path and a
-        message."""
-        thread = threading.Thread(target=self._serve, args=(line, work), daemon=True)
+        message; ended: called at the end of the connection."""
+        thread = threading.Thread(target=self._serve, args=(line, work, ended), daemon=True)
         with self._lock:
             self._open[line] = thread
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no more threads
+            self._forget(line)
+            raise BusyError from None
 
-    def _serve(self, line: socket.socket, work: Work) -> None:
+    def _forget(self, line: socket.socket) -> None:
+        with self._lock:
+            self._open.pop(line, None)
+        line.close()
+
+    def _serve(self, line: socket.socket, work: Work, ended: Callable[[], object]) -> None:
         try:
             line.settimeout(IDLE_SECONDS)
             line.sendall(AGREED.encode())
             while not self._closed and self._answer(line, work):
                 pass
-        except (OSError, BusyError) as error:  # gone, idle for too long, or too large for now
+        except OSError as error:  # it is gone, idle for too long, or slow
             _log.debug("a connection ended: %s", error)
         finally:
-            with self._lock:
-                self._open.pop(line, None)
-            line.close()
+            self._forget(line)
+            ended()
 
     def _answer(self, line: socket.socket, work: Work) -> bool:
         """Answer one request; False at the end of the connection."""
-        with self._bodies.held() as take:
-            asked = receive_request(line, take)
-            if asked is None:
-                return False
-            answer = work(*asked)
-        del asked  # an answer may be sent for long
+        try:
+            with self._bodies.held() as take:
+                asked = receive_request(line, take, self._seconds)
+                if asked is None:
+                    return False
+                answer = work(*asked)
+        except BusyError:  # there is no room for it, and nothing was done
+            answer = BUSY
+        asked = None  # an answer may be sent for long
         send(line, answer_of(answer.status, answer.parts or [answer.body]))
         return True
 
@@ -95,4 +108,5 @@ def handed_over(transport: Any) -> socket.socket:
     transport.abort()
     with suppress(OSError):
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # so that a dead one is noticed
     return line

@@ -196,7 +196,10 @@ def _own_file() -> Path:
 
 
 def _copy(asked: Asked, collection_id: str) -> str:
-    return asked.served.copies.begin(partial(asked.served.store.copied, collection_id))
+    name = asked.served.copies.begin(partial(asked.served.store.copied, collection_id))
+    if asked.copies is not None:
+        asked.copies.add(name)
+    return name
 
 
 def _forget_copy(asked: Asked, name: str) -> None:

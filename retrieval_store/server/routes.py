@@ -52,6 +52,11 @@ class Route:
         return bool(self.body == MESSAGE)
 
     @property
+    def is_own_file(self) -> bool:
+        """Whether a message is answered by a file."""
+        return self.path == f"{api.ROOT}/store/saved"
+
+    @property
     def sends_file(self) -> bool:
         """Whether a file is answered, and so in plain text that there is none."""
         return self.answer is snapshots.file_of

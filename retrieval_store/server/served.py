@@ -63,13 +63,15 @@ class Served:
 class Asked:
     """A request that was read. names: what the path names, by the names in the route; query: the
     parameters of the URL; body: as the route has it, whose vectors are to be made first if it
-    `infers`; strings: ids in it that are neither numbers nor UUIDs."""
+    `infers`; copies: names of private copies that end with the connection, if they do; strings: ids
+    in it that are neither numbers nor UUIDs."""
 
     served: Served
     names: Mapping[str, str]
     query: Mapping[str, str]
     body: Any = None
     infers: bool = False
+    copies: set[str] | None = None
     strings: list[str] = field(default_factory=list)
 
     @property

@@ -9,6 +9,7 @@ from typing import Any
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.wire.message import LARGEST
 
 KEY_VARIABLES = ("RETRIEVAL_STORE_API_KEYS", "QDRANT__SERVICE__API_KEY")
 READER_VARIABLES = (
@@ -29,7 +30,7 @@ class Limits:
     queue: requests that wait for one; queue_seconds: for how long."""
 
     body: int = 32 * MEBIBYTE
-    bodies: int = 512 * MEBIBYTE
+    bodies: int = LARGEST
     body_seconds: float = 60.0
     upload_seconds: float = 3600.0
     parsed_at_once: int = 64 * 1024

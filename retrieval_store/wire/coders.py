@@ -59,9 +59,20 @@ class Text(Plain):
 
     def encode(self, value: Any, arrays: list[Array]) -> Any:
         text = str.__str__(value)
-        if not text.isascii() and not is_unicode(text):
-            raise InvalidArgumentError(f"{text!r} holds a lone surrogate, which isn't Unicode")
-        return text
+        if text.isascii() or is_unicode(text):
+            return text
+        return {NAME: "str", "is": text.encode("utf-8", "surrogatepass").hex()}
+
+    def fits(self, given: Any) -> bool:
+        return type(given) is str or name_in(given) == "str"
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
+        if name_in(given) != "str":
+            return super().decode(given, arrays)
+        try:
+            return bytes.fromhex(given["is"]).decode("utf-8", "surrogatepass")
+        except (LookupError, TypeError, ValueError):
+            raise no_such(given, "a string") from None
 
 
 class Integer(Plain):

@@ -26,6 +26,7 @@ from retrieval_store.interface.points import (
 from retrieval_store.wire.codec import write_by
 from retrieval_store.wire.message import Array, MalformedError
 
+_MOST = 2**31  # numbers of a vector, of which no sum is too large
 _LEFT = False  # stands for UNSET, which is neither text, object nor null
 
 
@@ -105,16 +106,22 @@ class _Points:
     def decode(self, given: Any, arrays: Sequence[Array]) -> Points:
         given = _object(given)
         vectors, versions = given.get("vectors"), given.get("versions")
-        return Points(
-            _list(given.get("ids")),
-            given.get("payloads"),
-            given.get("documents"),
-            given.get("uris"),
+        ids = _of_types(given.get("ids"), {str, int})
+        found = Points(
+            ids,
+            _optional(given.get("payloads"), dict),
+            _optional(given.get("documents"), str),
+            _optional(given.get("uris"), str),
             None
             if vectors is None
             else {name: _column(one, arrays) for name, one in _object(vectors).items()},
             None if versions is None else _at(versions, arrays, np.int64, 1),
         )
+        columns = (found.payloads, found.documents, found.uris, found.versions)
+        for column in (*columns, *(found.vectors or {}).values()):
+            if column is not None and len(column) != len(ids):
+                raise MalformedError(f"there are {len(column)} values for {len(ids)} points")
+        return found
 
 
 class _Hits:
@@ -141,14 +148,18 @@ class _Hits:
 
     def decode(self, given: Any, arrays: Sequence[Array]) -> Hits:
         given = _object(given)
-        distances = given.get("distances")
-        return Hits(
+        distances, values = given.get("distances"), given.get("values")
+        found = Hits(
             _POINTS.decode(given.get("points"), arrays),
             None if distances is None else _at(distances, arrays, np.float64, 1),
             _at(given.get("scores"), arrays, np.float64, 1),
-            given.get("values"),
+            None if values is None else _of_types(values, {int, float}),
             given.get("group"),
         )
+        for column in (found.distances, found.scores, found.values):
+            if column is not None and len(column) != len(found.points.ids):
+                raise MalformedError("there are other numbers of scores than of points")
+        return found
 
 
 _IDS, _POINTS = _Ids(), _Points()
@@ -175,6 +186,16 @@ def _unmarked(given: Any, kind: type) -> list[Any] | None:
     if any(one is True for one in given):
         raise MalformedError(f"a column holds what is no {kind.__name__}")
     return [UNSET if one is _LEFT else one for one in given]
+
+
+def _of_types(given: Any, types: set[type]) -> list[Any]:
+    if not types.issuperset(map(type, _list(given))):
+        raise MalformedError("a column holds what it can't")
+    return given  # type: ignore[no-any-return]
+
+
+def _optional(given: Any, kind: type) -> list[Any] | None:
+    return None if given is None else _of_types(given, {kind, type(None)})
 
 
 def _given(column: Vectors | NonDenseVectors, arrays: list[Array]) -> Any:
@@ -231,6 +252,8 @@ def _listed(items: Sequence[NonDenseVector | None], arrays: list[Array]) -> Any:
 
 def _unlisted(given: Any, arrays: Sequence[Array]) -> list[NonDenseVector | None]:
     lengths: Ints = _at(given.get("lengths"), arrays, np.int64, 1)
+    if lengths.max(initial=0) > _MOST:
+        raise MalformedError("a vector is longer than all there is")
     stops = np.cumsum(np.maximum(lengths, 0))
     total = int(stops[-1]) if len(stops) else 0
     starts = (stops - np.maximum(lengths, 0)).tolist()

@@ -7,6 +7,7 @@ nothing but this connection. What is larger, or may take long, goes by a POST in
 
 import socket
 import struct
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ LONGEST_PATH = 4_096
 _REQUEST = struct.Struct("<HHI")  # bytes of the path, nothing yet, bytes of the message
 _ANSWER = struct.Struct("<HHI")  # status, nothing yet, bytes of the body
 HEAD = _ANSWER.size
+PIECE = 1 << 18  # bytes
 _AT_ONCE = 64 * 1024  # bytes that are looked for first
 
 
@@ -48,24 +50,60 @@ def _behind(head: bytes, body: Parts) -> Parts:
 
 
 def send(line: socket.socket, parts: Parts) -> None:
-    """Send a request or an answer."""
+    """Send a request or an answer, piece by piece: a connection's time limit is for each, not for
+    all, since what is large may take long."""
     for part in parts:
-        line.sendall(part)
+        if len(part) <= PIECE:
+            line.sendall(part)
+            continue
+        view = memoryview(part)
+        while view:
+            view = view[line.send(view[:PIECE]) :]
 
 
-def receive_request(line: socket.socket, take: Callable[[int], None]) -> tuple[str, Buffer] | None:
+def receive_request(
+    line: socket.socket, take: Callable[[int], None], seconds: float
+) -> tuple[str, Buffer] | None:
     """Path and message of the next request; None at the end of the connection. take: called with
-    the number of bytes before they are received, and raises what it likes. ConnectionError for a
-    request that is cut off, or too long."""
+    numbers of bytes as they come; what it raises is raised once all of the request has come. What
+    has begun must have come in so many seconds. ConnectionError for a request that is cut off, or
+    too long."""
     head = _start(line, _REQUEST.size)
     if not head:
         return None
     length, _, size = _REQUEST.unpack_from(head)
     if length > LONGEST_PATH or size > LARGEST:
         raise ConnectionError("a request is too long")
-    take(length + size)
-    body = _rest(line, head[_REQUEST.size :], length + size)
+    here = head[_REQUEST.size :]
+    if len(here) == length + size:
+        take(len(here))
+        body: Buffer = bytearray(here)
+    else:
+        body = _in_time(line, here, length + size, take, seconds)
     return bytes(body[:length]).decode("utf-8", "replace"), body[length:]
+
+
+def _in_time(
+    line: socket.socket, have: bytes, size: int, take: Callable[[int], None], seconds: float
+) -> Buffer:
+    """The rest of a request, and what of it has come, as `receive_request` has it."""
+    usual, until = line.gettimeout(), time.monotonic() + seconds
+    refused: list[Exception] = []
+
+    def came(count: int) -> None:
+        line.settimeout(max(0.001, until - time.monotonic()))
+        if not refused:
+            try:
+                take(count)
+            except Exception as error:  # so that what follows is no other request
+                refused.append(error)
+
+    came(len(have))
+    body = _rest(line, have, size, came)
+    line.settimeout(usual)
+    if refused:
+        raise refused[0]
+    return body
 
 
 def receive_answer(line: socket.socket) -> tuple[int, Buffer]:
@@ -88,8 +126,11 @@ def _start(line: socket.socket, least: int) -> bytes:
     return data
 
 
-def _rest(line: socket.socket, have: bytes, size: int) -> Buffer:
-    """So many bytes, of which some have come already, in memory of their own."""
+def _rest(
+    line: socket.socket, have: bytes, size: int, came: Callable[[int], None] = lambda count: None
+) -> Buffer:
+    """So many bytes, of which some have come already, in memory of their own. came: told of more
+    that have."""
     if len(have) == size:
         return bytearray(have)
     if len(have) > size:
@@ -102,4 +143,5 @@ def _rest(line: socket.socket, have: bytes, size: int) -> Buffer:
         if not count:
             raise ConnectionResetError("the connection was cut")
         filled += count
+        came(count)
     return view

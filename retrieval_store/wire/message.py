@@ -17,6 +17,7 @@ import orjson
 Array: TypeAlias = npt.NDArray[Any]
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Parts: TypeAlias = Sequence[Buffer]
+LARGEST = 512 << 20  # bytes of a message
 COPIED = 64 * 1024  # bytes of a message that is made one part
 MEDIA_TYPE = "application/x-retrieval-store"
 DTYPES = {name: np.dtype(name) for name in ("<f4", "<f8", "<i8", "<u4", "|b1")}
@@ -75,6 +76,8 @@ def _arrays(message: Buffer, described: Any, start: int) -> list[Array]:
             raise MalformedError(f"there is no array of the shape {shape!r}")
         start += -start % _ALIGNED
         count = math.prod(shape)
+        if start + count * dtype.itemsize > len(message) and count:
+            raise MalformedError(f"an array of the shape {shape!r} is cut off")
         found.append(
             np.frombuffer(message, dtype, count, start).reshape(shape)
             if count

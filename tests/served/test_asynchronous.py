@@ -15,6 +15,7 @@ from retrieval_store.errors import (
     UnavailableError,
 )
 from retrieval_store.served.asynchronous import AsyncConnection
+from retrieval_store.server import running
 
 
 def parts_of(client):
@@ -141,3 +142,25 @@ def test_methods_have_the_parameters_of_the_others():
                 expected = inspect.signature(getattr(other, name)).parameters
                 assert inspect.signature(method).parameters == expected, name
                 assert method.__doc__ == getattr(other, name).__doc__
+
+
+async def test_over_ipv6_it_has_connections_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("retrieval_store.served.asynchronous._httpx", lambda: 1 / 0)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with running(tmp_path / "store", host="::1") as url:
+        port = int(url.rpartition(":")[2])
+        async with await retrieval_store.AsyncHttpClient("::1", port) as client:
+            assert await client.count_collections() == 0
+
+
+async def _made(served):
+    return await retrieval_store.AsyncHttpClient(**parts_of(served))
+
+
+# What the first loop held can't be closed any more.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_client_goes_on_in_a_second_loop(served):
+    made = asyncio.run(_made(served))
+    for _ in range(2):
+        assert asyncio.run(made.count_collections()) == 0

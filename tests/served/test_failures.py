@@ -23,10 +23,13 @@ from retrieval_store.errors import (
     StorageError,
     UnavailableError,
 )
-from retrieval_store.server import running
+from retrieval_store.served.attempts import FailedError, Request
+from retrieval_store.served.lines import connected
+from retrieval_store.server import copies, lines, running
 from retrieval_store.server.pool import BusyError
+from retrieval_store.server.receiving import BodyBudget
 from retrieval_store.wire import frames
-from retrieval_store.wire.api import ROOT
+from retrieval_store.wire.api import ROOT, STORE
 from tests.helpers import PATIENCE
 from tests.server.serving import served as process_that_serves
 
@@ -417,3 +420,154 @@ def test_a_line_that_says_nothing_sensible_is_closed_and_others_go_on(served):
     assert things.count() == 5
     with pytest.raises(NotFoundError):
         served._session.store.points("00000000-0000-0000-0000-000000000000").count()
+
+
+class Gateway(socketserver.BaseRequestHandler):
+    """Answers in the place of a server, and then lets all through to it."""
+
+    def handle(self):
+        if self.server.said is not None:
+            self.request.recv(65536)
+            self.request.sendall(self.server.said)
+            return
+        with socket.create_connection(self.server.behind, PATIENCE) as there:
+            back = threading.Thread(target=pump, args=(there, self.request), daemon=True)
+            back.start()
+            pump(self.request, there)
+            back.join(PATIENCE)
+
+
+def pump(one, other):
+    with contextlib.suppress(OSError):
+        while data := one.recv(65536):
+            other.sendall(data)
+        other.shutdown(socket.SHUT_WR)
+
+
+@contextlib.contextmanager
+def gateway(behind, said):
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Gateway) as server:
+        server.daemon_threads, server.said, server.behind = True, said, behind
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server, f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize("status", [502, 503, 429])
+def test_what_answers_in_the_place_of_a_server_is_taken_for_no_cluster(served, status):
+    things, address = made(served), served._session.store.address
+    said = b"HTTP/1.1 %d Not Now\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status
+    behind = gateway((address.host, address.port), said)
+    with behind as (server, url), retrieval_store.Client(url=url) as client:
+        threading.Timer(0.3, lambda: setattr(server, "said", None)).start()
+        assert client.get_collection("things", embedding_function=None).get() == things.get()
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("said", "error", "match"),
+    [
+        (b"403 Forbidden\r\ncontent-length: 0", AccessDeniedError, "--allow-host"),
+        (b"200 OK\r\ncontent-length: 2\r\n\r\n{}", ClusterError, "no Qdrant .*no store of ours"),
+        (b"503 No\r\ncontent-length: 0", UnavailableError, "isn't ready"),
+    ],
+)
+def test_what_is_neither_is_said_so_and_nothing_is_written(said, error, match):
+    behind = gateway(("127.0.0.1", 9), b"HTTP/1.1 " + said + b"\r\n\r\n")
+    with behind as (_, url), retrieval_store.Client(url=url) as client:
+        with pytest.raises(error, match=match):
+            client.create_collection("things", embedding_function=None)
+
+
+def test_bodies_without_room_are_tried_again(served, monkeypatch):
+    things, left, held = made(served), [3], BodyBudget.held
+
+    @contextlib.contextmanager
+    def full(self):
+        with held(self) as take:
+
+            def refused(size):
+                if size > 10_000 and left[0]:
+                    left[0] -= 1
+                    raise BusyError
+                take(size)
+
+            yield refused
+
+    monkeypatch.setattr(BodyBudget, "held", full)
+    things.count()  # for which the thread of the connection waited before
+    things.add(ids=[f"x{i}" for i in range(40_000)], embeddings=np.ones((40_000, 4)))
+    assert (things.count(), left) == (40_005, [0])
+
+
+def test_bytes_that_are_only_announced_keep_nobody_out(served):
+    things, address = made(served), served._session.store.address
+    with contextlib.ExitStack() as stack:
+        for _ in range(40):
+            line = connected(address)
+            stack.callback(line.close)
+            assert line.become_own()
+            line.sock.sendall(
+                frames.request_of("/x", [b""])[0][:4] + (16 << 20).to_bytes(4, "little")
+            )
+        things.add(ids="new", embeddings=[[1, 2, 3, 4]])
+        assert things.count() == 6
+
+
+def test_a_file_is_not_answered_on_a_connection_of_our_own(served):
+    line = connected(served._session.store.address)
+    assert line.become_own()
+    message = STORE["saved"].asked({"collection_id": None})
+    with pytest.raises(FailedError, match="404"):
+        line.exchange_alone(Request(f"{ROOT}/store/saved", message, "saving"))
+    line.close()
+
+
+def test_copies_are_kept_for_who_reads_slowly_and_end_with_who_reads_them(served):
+    assert lines.IDLE_SECONDS > copies.KEPT_SECONDS >= 600
+    things = made(served, points=20)
+    others = [things.iterate(batch=4) for _ in range(copies.MOST)]
+    for one in others:
+        next(one)
+    threading.Timer(0.3, others[0].close).start()
+    assert len(list(things.iterate(batch=4))) == 20  # once there is room
+    for one in others:
+        one.close()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_all_threads_wait_for_a_server_at_once(monkeypatch):
+    monkeypatch.setattr("retrieval_store.served.attempts.PATIENCE", 1.0)
+    with retrieval_store.Client(url=f"http://127.0.0.1:{free_port()}") as client:
+        failed = []
+
+        def ask():
+            with pytest.raises(UnavailableError) as caught:
+                client.count_collections()
+            failed.append(caught)
+
+        threads = [threading.Thread(target=ask) for _ in range(100)]
+        for thread in threads:
+            thread.start()
+        until = time.monotonic() + 60  # one after the other they would take 100 seconds
+        for thread in threads:
+            thread.join(until - time.monotonic())
+        assert len(failed) == 100
+
+
+def test_what_is_too_large_for_a_message_is_said_before_anything_is_sent(served, monkeypatch):
+    things = made(served)
+    monkeypatch.setattr("retrieval_store.served.connection.LARGEST", 10_000)
+    with pytest.raises(InvalidArgumentError, match="divide it into several calls"):
+        things.add(ids=["x"], embeddings=[[0.5] * 4], documents=["long " * 4_000])
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://.foo:1", f"http://{'a' * 70}:1", "http://h:1/é", "http://h:1/a b", "http://u:p@h:1"],
+)
+def test_urls_that_cannot_be_are_refused(url):
+    with pytest.raises(InvalidArgumentError, match="url"):
+        retrieval_store.Client(url=url)

@@ -200,8 +200,10 @@ def test_what_cannot_be_sent_is_refused():
         through(Question((Step(near, 1),), Fields(), groups), Question)
     with pytest.raises(InvalidArgumentError, match="Own .*can't be sent"):
         through(And((A, Own(("a",)))), Expression)
-    with pytest.raises(InvalidArgumentError, match="surrogate"):
-        through(OneOf(("a",), ("\ud800",)), Expression)
+
+
+def test_a_lone_surrogate_is_sent_as_it_is():
+    same(OneOf(("\ud800",), ("a\udfff", "b")), Expression)
 
 
 @pytest.mark.parametrize(
@@ -285,6 +287,8 @@ def test_a_damaged_message_is_refused_or_means_something(message, data):
 
 def test_arrays_that_are_not_there_are_refused():
     for described in (
+        [["<f4", [2**63]]],
+        [["<f4", [2**40, 2**40]]],
         [["<f4", [2**40]]],
         [["<f4", [-1]]],
         [["|O8", [1]]],
@@ -304,3 +308,23 @@ def test_errors_come_as_they_go():
     assert understood({"error": "SystemExit", "message": "x"}) is None
     assert understood({"error": ["x"]}) is None
     assert understood(None) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"ids": ["a", "b"], "payloads": [None]},
+        {"ids": ["a"], "payloads": 5},
+        {"ids": ["a"], "documents": [{}]},
+        {"ids": [{}]},
+        {"ids": ["a"], "versions": 0},
+        {"ids": ["a"], "vectors": {"": {"matrix": 1}}},
+        {"ids": ["a"] * 4, "vectors": {"": {"lengths": 2, "rows": 1}}},
+    ],
+)
+def test_points_that_contradict_themselves_are_refused(said):
+    arrays = [np.arange(2), np.ones((3, 2), np.float32), np.full(4, 2**62)]
+    with pytest.raises(MalformedError):
+        decode(said, Points, arrays)
+    with pytest.raises(MalformedError):
+        decode({"points": {"ids": ["a", "b"]}, "scores": 0}, Hits, [np.ones(1)])

@@ -94,8 +94,8 @@ def is_ours(status: int, body: bytes | bytearray, place: str) -> bool | None:
         return None
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         raise AccessDeniedError(
-            f"what is {place} lets no one look at it ({status}): a store of ours without keys is to "
-            "be called by a name that it knows (--allow-host); what stands before it may want a key"
+            f"what is {place} lets no one look ({status}): a store of ours without keys has to be "
+            "called by a name that it knows (--allow-host); what stands before it may want a key"
         )
     try:
         said = orjson.loads(body) if status == HTTPStatus.OK else None

@@ -1,6 +1,7 @@
 """`AsyncHttpClient`: the same answers, and a loop that goes on meanwhile."""
 
 import asyncio
+import gc
 import inspect
 
 import numpy as np
@@ -164,3 +165,5 @@ def test_a_client_goes_on_in_a_second_loop(served):
     made = asyncio.run(_made(served))
     for _ in range(2):
         assert asyncio.run(made.count_collections()) == 0
+    del made
+    gc.collect()  # which warns here, where that is expected

@@ -476,9 +476,12 @@ def test_what_answers_in_the_place_of_a_server_is_taken_for_no_cluster(served, s
 )
 def test_what_is_neither_is_said_so_and_nothing_is_written(said, error, match):
     behind = gateway(("127.0.0.1", 9), b"HTTP/1.1 " + said + b"\r\n\r\n")
-    with behind as (_, url), retrieval_store.Client(url=url) as client:
-        with pytest.raises(error, match=match):
-            client.create_collection("things", embedding_function=None)
+    with (
+        behind as (_, url),
+        retrieval_store.Client(url=url) as client,
+        pytest.raises(error, match=match),
+    ):
+        client.create_collection("things", embedding_function=None)
 
 
 def test_bodies_without_room_are_tried_again(served, monkeypatch):

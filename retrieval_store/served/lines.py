@@ -1,10 +1,8 @@
 """One connection to a server: by HTTP, or, once the server has agreed to it, by messages alone."""
 
 import select
-import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any, TypeVar
@@ -25,7 +23,6 @@ from retrieval_store.wire.api import ROOT
 from retrieval_store.wire.message import MEDIA_TYPE, Buffer
 
 KEPT_SECONDS = 60.0  # that a connection may be idle; the server closes it after 75
-_ALIVE_AFTER = 30  # seconds after which the system asks whether the other side is still there
 # What an exchange ends with where the other side is gone, or says what can't be, such as a length
 # for which there is no memory; AttributeError without a socket.
 _BROKEN = (OSError, HTTPException, AttributeError, ValueError, OverflowError, MemoryError)
@@ -45,9 +42,7 @@ class Line(HTTPConnection):
 
     def connect(self) -> None:
         super().connect()
-        with suppress(OSError, AttributeError):  # which not every system has
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _ALIVE_AFTER)
+        frames.keep_alive(self.sock)
         if self._address.context is not None:
             self.sock = self._address.context.wrap_socket(self.sock, server_hostname=self.host)
 
@@ -100,8 +95,12 @@ class Line(HTTPConnection):
         """The answer to a request by messages alone; raises as `exchange`."""
         place, doing = self._address.place, request.doing
         try:
+            if request.long:
+                self.sock.settimeout(None)
             frames.send(self.sock, frames.request_of(request.path, request.message))
             status, body = frames.receive_answer(self.sock)
+            if request.long:
+                self.sock.settimeout(self._address.timeout)
         except _BROKEN as error:
             self.close()
             raise FailedError(broken(error, place, doing)) from error

@@ -15,7 +15,7 @@ from retrieval_store.server.answers import Answer, refusal
 from retrieval_store.server.copies import KEPT_SECONDS
 from retrieval_store.server.pool import BusyError
 from retrieval_store.server.receiving import BodyBudget
-from retrieval_store.wire.frames import UPGRADE, answer_of, receive_request, send
+from retrieval_store.wire.frames import UPGRADE, answer_of, keep_alive, receive_request, send
 from retrieval_store.wire.message import Buffer
 
 AGREED = (
@@ -108,5 +108,5 @@ def handed_over(transport: Any) -> socket.socket:
     transport.abort()
     with suppress(OSError):
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # so that a dead one is noticed
+    keep_alive(line)
     return line

@@ -9,6 +9,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,17 @@ LONGEST_PATH = 4_096
 _REQUEST = struct.Struct("<HHI")  # bytes of the path, nothing yet, bytes of the message
 _ANSWER = struct.Struct("<HHI")  # status, nothing yet, bytes of the body
 HEAD = _ANSWER.size
+_ASKED_AFTER = 30  # seconds
 PIECE = 1 << 18  # bytes
 _AT_ONCE = 64 * 1024  # bytes that are looked for first
+
+
+def keep_alive(line: socket.socket) -> None:
+    """Have the system find out, within minutes, whether the other side of a connection that rests
+    is still there."""
+    with suppress(OSError, AttributeError):  # which not every system has
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _ASKED_AFTER)
 
 
 def request_of(path: str, message: Parts) -> Parts:

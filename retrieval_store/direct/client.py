@@ -387,8 +387,12 @@ class Client:
         return copy_store(self._session, other._session, known, ways)
 
     def heartbeat(self) -> int:
-        """Nanoseconds since 1970, of a client that isn't closed; else ClientClosedError."""
-        return time.time_ns() if self._session.store else 0
+        """Nanoseconds since 1970, of a client that isn't closed, else ClientClosedError; and whose
+        server answers, where it has one, else UnavailableError."""
+        store = self._session.store
+        if store.engine is not None and store.embedded is None:
+            store.count()
+        return time.time_ns()
 
     def get_version(self) -> str:
         """The version of this package."""

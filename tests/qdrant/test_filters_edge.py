@@ -2,6 +2,7 @@
 
 from contextlib import closing, contextmanager
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import models
@@ -112,3 +113,19 @@ def test_points_come_in_the_order_in_which_that_engine_has_them(before, after, d
                 ours.put(after)
             _, values = ours.ordered(models.OrderBy(key="v", direction=direction), None)
             assert values == edge.values_in_order("v", descending)
+
+
+@pytest.mark.parametrize("kind", [None, "integer", "float"])
+def test_of_two_bounds_on_a_side_both_hold_whatever_is_indexed(kind):
+    """Of which that engine, which looks ranges up in indexes, ignores one then."""
+    payloads = {i: {"v": i} for i in range(6)}
+    indexes = {} if kind is None else {"v": models.PayloadSchemaType(kind)}
+    with both(payloads, indexes) as (_, ours):
+        for bounds, expected in (
+            ({"lt": 5, "lte": 2}, [0, 1, 2]),
+            ({"lt": 2, "lte": 5}, [0, 1]),
+            ({"gt": 0, "gte": 4}, [4, 5]),
+            ({"gt": 4, "gte": 0}, [5]),
+        ):
+            field = models.FieldCondition(key="v", range=models.Range(**bounds))
+            assert ours.found(models.Filter(must=[field])) == expected

@@ -94,6 +94,8 @@ def test_a_server_that_ended_is_told_of(tmp_path):
         things.count()
     with pytest.raises(UnavailableError, match="nothing was written"):
         things.add(ids="x", embeddings=[[1, 2, 3, 4]])
+    with pytest.raises(UnavailableError):
+        client.heartbeat()
     client.close()
     with pytest.raises(ClientClosedError):
         things.count()

@@ -217,6 +217,11 @@ def test_many_mistakes_take_no_longer_than_one(path, opening, one, closing, host
     body = f"{opening}{','.join([one] * (60_000 // (len(one) + 1)))}{closing}".encode()
     asking = hostile.asking
     asking("POST", f"/collections/c/points/{path}", raw=body)  # which loads what it needs
-    began = time.process_time()
-    assert asking("POST", f"/collections/c/points/{path}", raw=body).status in (400, 422)
-    assert time.process_time() - began < 0.3  # of which the loop, and all requests, would wait
+
+    def seconds():
+        began = time.process_time()
+        assert asking("POST", f"/collections/c/points/{path}", raw=body).status in (400, 422)
+        return time.process_time() - began
+
+    # For which the loop, and all requests, would wait; other threads may work at the same time.
+    assert min(seconds() for _ in range(5)) < 0.3

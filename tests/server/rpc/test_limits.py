@@ -140,7 +140,9 @@ def test_calls_without_a_key_hold_up_none_with_one():
             assert code(HealthStub(few.channel).Check, HealthCheckRequest(), timeout=5) == "OK"
             assert time.monotonic() - began < 3
             silent.set()
-            assert {one.result()[0] for one in told} == {"OK"}
+            codes = {one.result()[0] for one in told}
+    # All come at once then, of which some may be too many for the short queue.
+    assert "OK" in codes <= {"OK", "RESOURCE_EXHAUSTED"}
 
 
 def test_one_that_waits_is_answered_in_its_turn_and_too_many_are_refused(few):

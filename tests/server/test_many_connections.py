@@ -120,7 +120,8 @@ async def test_no_acknowledged_write_is_lost(tmp_path, connections, seconds, kil
             written = {point for writer in writers for point in writer.acknowledged}
             count = (await client.post("/collections/c/points/count", json={})).json()
             await both_answer(url, time.monotonic() + PATIENCE)  # others came for those killed
-        assert any(writer.broken for writer in writers)
+        # Of few connections the process that is killed may have none just then.
+        assert connections < 100 or any(writer.broken for writer in writers)
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
     with QdrantClient(path=store) as own:

@@ -16,7 +16,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.json_values import Payload, shown
+from retrieval_store.base.metrics import Metric
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, PluginError
 
 if TYPE_CHECKING:
@@ -162,6 +163,15 @@ def find_index(name: str) -> Any:
             "with any settings from a store: self_contained = True"
         )
     return kind
+
+
+def check_index(name: str, metric: Metric, settings: Payload) -> None:
+    """Raise InvalidArgumentError for settings of which no index of this name can be made."""
+    make = find_index(name)
+    try:
+        make(2, metric, settings)
+    except ValueError as error:
+        raise InvalidArgumentError(f"configuration['index']: {error}") from error
 
 
 def is_self_contained(kind: Any) -> bool:

@@ -7,11 +7,11 @@ alone would turn a NaN into null and a UUID into a string; a store must not chan
 
 import math
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import date
 from enum import Enum
 from pathlib import PurePath
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
 import orjson
@@ -219,6 +219,16 @@ def listed(ids: Sequence[str | int]) -> str:
     """The first ten ids, and how many more there are, for a message."""
     more = f" and {len(ids) - LISTED} more" if len(ids) > LISTED else ""
     return ", ".join(map(repr, ids[:LISTED])) + more
+
+
+_Item = TypeVar("_Item", bound=Hashable)
+
+
+def repeated(items: Iterable[_Item]) -> list[_Item]:
+    """The items that are there more than once, each once, in the order in which they come again."""
+    seen: set[_Item] = set()
+    again = [item for item in items if item in seen or seen.add(item)]  # type: ignore[func-returns-value]
+    return list(dict.fromkeys(again))
 
 
 def existing_ids(ids: Sequence[str | int]) -> str:

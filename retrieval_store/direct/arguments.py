@@ -17,7 +17,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import Payload, checked_metadata, listed, shown
+from retrieval_store.base.json_values import Payload, checked_metadata, listed, repeated, shown
 from retrieval_store.errors import (
     DimensionMismatchError,
     DuplicateIDError,
@@ -117,9 +117,7 @@ def ids_of(ids: Any, name: str = "ids") -> list[str]:
         if not item.isascii():
             _refuse_surrogates(item, name, i)
     if len(set(items)) < len(items):
-        seen: set[str] = set()
-        twice = [item for item in items if item in seen or seen.add(item)]  # type: ignore[func-returns-value]
-        raise DuplicateIDError(f"{name} given more than once: {listed(list(dict.fromkeys(twice)))}")
+        raise DuplicateIDError(f"{name} given more than once: {listed(repeated(items))}")
     return items
 
 

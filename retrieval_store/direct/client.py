@@ -586,11 +586,7 @@ def _refuse_bad_index(space: NewSpace) -> None:
     if index_name(space) != EXACT:
         from retrieval_store import plugins
 
-        make = plugins.find_index(index_name(space))
-        try:
-            make(2, space.metric, index_settings(space))
-        except ValueError as error:
-            raise InvalidArgumentError(f"configuration['index']: {error}") from error
+        plugins.check_index(index_name(space), space.metric, index_settings(space))
 
 
 def _refuse_no_flags(**flags: Any) -> None:

@@ -50,7 +50,7 @@ class AsyncConnection:
     async def call(self, method: Method, path: str, given: Mapping[str, Any], doing: str) -> Any:
         """The result of a method; raises as `Connection.call`."""
         request = requested(method, path, given, doing)
-        attempts = Attempts(request, self.place)
+        attempts = Attempts(request)
         while True:
             if self._closed:
                 raise ClientClosedError(f"the client of the server {self.place} has been closed")

@@ -17,6 +17,7 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.logs import log_of
 from retrieval_store.errors import (
     AccessDeniedError,
+    ClientClosedError,
     ClusterError,
     ClusterTimeoutError,
     RetrievalStoreError,
@@ -36,7 +37,7 @@ _BETWEEN = (
     HTTPStatus.GATEWAY_TIMEOUT,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
-CLOSING = "ClientClosedError"  # of a store that is just being closed, with its server
+_IN_TIME = "in time (timeout= of Client says how long)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,10 @@ class FailedError(Exception):
 
 
 class Attempts:
-    """The attempts at one request. place: where the server is, for messages."""
+    """The attempts at one request."""
 
-    def __init__(self, request: Request, place: str) -> None:
-        self._request, self._place = request, place
+    def __init__(self, request: Request) -> None:
+        self._request = request
         self._until = time.monotonic() + PATIENCE
         self._pause = FIRST_PAUSE
         self._was_begun = False
@@ -94,9 +95,10 @@ class Attempts:
         """The error, with what came of a write whose outcome isn't told by its class."""
         if not (isinstance(error, ClusterError) and self._request.writes):
             return error
-        outcome = "may have been done, as a whole or not at all" if self._was_begun else ""
-        said = f"; {self._request.doing} {outcome}" if outcome else "; nothing was written"
-        return type(error)(f"{error}{said}")
+        outcome = "nothing was written"
+        if self._was_begun:
+            outcome = f"{self._request.doing} may have been done, as a whole or not at all"
+        return type(error)(f"{error}; {outcome}")
 
 
 def unreached(error: Exception, place: str) -> Failure:
@@ -111,7 +113,7 @@ def unreached(error: Exception, place: str) -> Failure:
         said = "no host of this name is known here"
         return Failure(UnavailableError(_cannot(place, said)), again=False, begun=False)
     if isinstance(error, TimeoutError):
-        said = "nothing answers there in time (timeout= of Client says how long)"
+        said = f"nothing answers there {_IN_TIME}"
         return Failure(ClusterTimeoutError(_cannot(place, said)), again=False, begun=False)
     said = "nothing answers there"
     if isinstance(error, ConnectionResetError):
@@ -122,9 +124,7 @@ def unreached(error: Exception, place: str) -> Failure:
 def broken(error: Exception, place: str, doing: str) -> Failure:
     """A connection was cut, or nothing came, after something had been sent."""
     if isinstance(error, TimeoutError):
-        said = (
-            f"the server {place} didn't finish {doing} in time (timeout= of Client says how long)"
-        )
+        said = f"the server {place} didn't finish {doing} {_IN_TIME}"
         return Failure(ClusterTimeoutError(said), again=False, begun=True)
     said = f"the connection to the server {place} was cut while {doing}"
     return Failure(UnavailableError(said), again=True, begun=True)
@@ -142,7 +142,7 @@ def answered(
         told = f"the server {place} takes no more requests just now, {doing} neither"
         return Failure(UnavailableError(told), True, begun=False, pause=_seconds(headers))
     error = understood(said)
-    if error is not None and type(error).__name__ == CLOSING:
+    if isinstance(error, ClientClosedError):  # of the store, which is closed with its server
         told = f"the server {place} is ending"
         return Failure(UnavailableError(told), again=True, begun=False)
     if error is not None:

@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from retrieval_store.served.attempts import (
     not_ready,
     unreached,
 )
-from retrieval_store.served.lines import Line, body_of, connected
+from retrieval_store.served.lines import Line, body_of, connected, connected_own
 from retrieval_store.served.opening import LOOKED_WITHIN, Address, is_ours
 from retrieval_store.wire import frames
 from retrieval_store.wire.api import ROOT, Method
@@ -79,12 +79,9 @@ class Connection:
         kept = self._kept(is_own=True)
         if kept is not None or time.monotonic() < self._by_http_until:
             return kept
-        line = connected(self.address)
-        try:
-            if line.become_own():
-                return line
-        except (OSError, HTTPException):  # what is wrong is found out by HTTP
-            line.close()
+        line = connected_own(self.address)
+        if line.is_own:
+            return line
         self._by_http_until = time.monotonic() + ASKED_AGAIN
         self._give_back(line)
         return None
@@ -154,11 +151,9 @@ class Alone:
 
     def _body(self, request: Request) -> Buffer:
         if self._line is None or self._line.sock is None:
-            self._line = connected(self._address)
-            with suppress(OSError, HTTPException):
-                if self._address.context is None and not self._line.become_own():
-                    self._line.close()
-            if self._line.sock is None:  # what is wrong is found out by HTTP
+            may_be_own = self._address.context is None
+            self._line = (connected_own if may_be_own else connected)(self._address)
+            if self._line.sock is None:
                 self._line = connected(self._address)
         if self._line.is_own:
             return self._line.exchange_alone(request)
@@ -172,7 +167,7 @@ class Alone:
 
 def tried(request: Request, place: str, attempt: Callable[[], T]) -> T:
     """What an attempt at a request gives; raises what `Attempts` says."""
-    attempts = Attempts(request, place)
+    attempts = Attempts(request)
     while True:
         try:
             return attempt()
@@ -211,7 +206,7 @@ def is_ours_at(address: Address) -> bool | None:
 def is_ours_in_time(address: Address) -> bool:
     """The same, of one that may be just starting; raises UnavailableError where nothing answers,
     and ClusterError for what is neither."""
-    attempts = Attempts(Request("/", (), "looking what is there"), address.place)
+    attempts = Attempts(Request("/", (), "looking what is there"))
     while True:
         try:
             found = _looked_at(address)

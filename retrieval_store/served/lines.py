@@ -143,6 +143,17 @@ def connected(address: Address) -> Line:
     return line
 
 
+def connected_own(address: Address) -> Line:
+    """A new connection, our own where the server agrees to it; closed where asking for it failed,
+    the cause of which is found out by HTTP."""
+    line = connected(address)
+    try:
+        line.become_own()
+    except (OSError, HTTPException):
+        line.close()
+    return line
+
+
 def body_of(response: HTTPResponse) -> Buffer:
     """The body of an answer, in memory of its own that can be written to; raises OSError where it
     was cut off."""

@@ -126,11 +126,7 @@ def _check_space(space: NewSpace) -> None:
     if space.dimension is not None and space.dimension < 1:
         raise InvalidArgumentError(f"dimension is {space.dimension}, expected 1 or more")
     if space.kind == "dense" and index_name(space) != EXACT:
-        make = plugins.find_index(index_name(space))
-        try:
-            make(2, space.metric, index_settings(space))
-        except ValueError as error:
-            raise InvalidArgumentError(f"configuration['index']: {error}") from error
+        plugins.check_index(index_name(space), space.metric, index_settings(space))
 
 
 def _exchange(

@@ -24,6 +24,7 @@ from retrieval_store.interface.points import (
     VectorsRead,
 )
 from retrieval_store.wire.codec import write_by
+from retrieval_store.wire.coders import list_in
 from retrieval_store.wire.message import Array, MalformedError
 
 _MOST = 2**31  # numbers of a vector, of which no sum is too large
@@ -46,7 +47,7 @@ class _Ids:
         if not self.fits(given) or len(given) != 1:
             raise MalformedError("ids are no list of ids")
         ((kind, ids),) = given.items()
-        types = set(map(type, _list(ids)))
+        types = set(map(type, list_in(ids)))
         if not types <= ({str} if kind == "shown" else {str, int}):
             raise MalformedError("ids are neither strings nor integers")
         return ShownIds(ids) if kind == "shown" else ids
@@ -178,7 +179,7 @@ def _marked(column: Sequence[Any] | None) -> list[Any] | None:
 def _unmarked(given: Any, kind: type) -> list[Any] | None:
     if given is None:
         return None
-    types = set(map(type, _list(given)))
+    types = set(map(type, list_in(given)))
     if not types <= {kind, type(None), bool}:
         raise MalformedError(f"a column holds what is no {kind.__name__}")
     if bool not in types:
@@ -189,7 +190,7 @@ def _unmarked(given: Any, kind: type) -> list[Any] | None:
 
 
 def _of_types(given: Any, types: set[type]) -> list[Any]:
-    if not types.issuperset(map(type, _list(given))):
+    if not types.issuperset(map(type, list_in(given))):
         raise MalformedError("a column holds what it can't")
     return given  # type: ignore[no-any-return]
 
@@ -294,10 +295,4 @@ def _at(place: Any, arrays: Sequence[Array], kind: Any, dimensions: int) -> Any:
 def _object(given: Any) -> dict[str, Any]:
     if type(given) is not dict:
         raise MalformedError("an object is missing")
-    return given
-
-
-def _list(given: Any) -> list[Any]:
-    if type(given) is not list:
-        raise MalformedError("a list is missing")
     return given

@@ -10,7 +10,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix, SparseVector
 from retrieval_store.base.dataclasses import fields, is_dataclass
-from retrieval_store.base.json_values import INT_MAX, checked_object, listed
+from retrieval_store.base.json_values import INT_MAX, checked_object, listed, repeated
 from retrieval_store.errors import (
     DuplicateIDError,
     InvalidArgumentError,
@@ -206,9 +206,7 @@ def _check_batch(batch: PointBatch) -> None:
     size = len(batch.ids)
     _check_ids(batch.ids)
     if len(set(batch.ids)) < size:
-        seen: set[PointId] = set()
-        twice = [one for one in batch.ids if one in seen or seen.add(one)]  # type: ignore[func-returns-value]
-        raise DuplicateIDError(f"ids given more than once: {listed(twice)}")
+        raise DuplicateIDError(f"ids given more than once: {listed(repeated(batch.ids))}")
     for name in ("payloads", "documents", "uris"):
         column = getattr(batch, name)
         if column is not None and len(column) != size:

@@ -12,7 +12,7 @@ from tests.helpers import PATIENCE
 CLIENT = "@qdrant/js-client-rest@1.18.0"
 SCRIPT = Path(__file__).parent / "javascript" / "client.mjs"
 OLDEST = 20  # of node: before it, tests can't be run by `node FILE`
-INSTALL = ("install", "--no-audit", "--no-fund", "--no-save", "--legacy-peer-deps", CLIENT)
+INSTALL = ("install", "--no-audit", "--no-fund", "--no-save", "--legacy-peer-deps")
 
 
 def run(*command: str, folder: Path) -> subprocess.CompletedProcess:
@@ -33,23 +33,22 @@ def node(tmp_path) -> str:
     return node
 
 
-@pytest.fixture
-def folder(node, request, tmp_path) -> Path:
-    """Where the client is installed, once for all runs, and the script is copied to."""
-    cached = request.config.cache.mkdir("js-client-rest-1.18.0")
+def installed(client: str, script: Path, config: pytest.Config, folder: Path) -> None:
+    """Install the client, once for all runs, and put it and the script into the folder."""
+    cached = config.cache.mkdir(client.partition("/")[2].replace("@", "-"))
     if not (cached / "installed").exists():
         (cached / "package.json").write_text("{}")
-        done = run(shutil.which("npm"), *INSTALL, folder=cached)
+        done = run(shutil.which("npm"), *INSTALL, client, folder=cached)
         if done.returncode:
-            pytest.skip(f"npm can't install {CLIENT}: {done.stderr[-500:]}")
+            pytest.skip(f"npm can't install {client}: {done.stderr[-500:]}")
         (cached / "installed").touch()
-    (tmp_path / "node_modules").symlink_to(cached / "node_modules")
-    shutil.copy(SCRIPT, tmp_path)
-    return tmp_path
+    (folder / "node_modules").symlink_to(cached / "node_modules")
+    shutil.copy(script, folder)
 
 
-def test_the_client_finds_what_it_wrote(node, folder):
+def test_the_client_finds_what_it_wrote(node, request, tmp_path):
+    installed(CLIENT, SCRIPT, request.config, tmp_path)
     with running() as url:
-        done = run(node, SCRIPT.name, url, folder=folder)
+        done = run(node, SCRIPT.name, url, folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "# pass 16\n" in done.stdout  # none was left out

@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
     from retrieval_store.evaluation.evaluating import evaluate
     from retrieval_store.evaluation.results import Comparison, Evaluation
+    from retrieval_store.explaining.reasons import Reason, Reasons
     from retrieval_store.loaders import DataLoader
     from retrieval_store.loaders.images import ImageLoader
     from retrieval_store.loaders.texts import TextLoader
@@ -115,6 +116,8 @@ __all__ = [
     "OpenCLIPEmbeddingFunction",
     "PersistentClient",
     "QueryResult",
+    "Reason",
+    "Reasons",
     "SentenceTransformerEmbeddingFunction",
     "Settings",
     "SparseEmbeddingFunction",
@@ -188,6 +191,8 @@ _HOMES = {
     "evaluate": "retrieval_store.evaluation.evaluating",
     "Comparison": "retrieval_store.evaluation.results",
     "Evaluation": "retrieval_store.evaluation.results",
+    "Reason": "retrieval_store.explaining.reasons",
+    "Reasons": "retrieval_store.explaining.reasons",
     "register_embedding_function": "retrieval_store.plugins",
     "restore": "retrieval_store.direct.client",
     "MiniLMEmbedding": "retrieval_store.embeddings.onnx.minilm",

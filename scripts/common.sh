@@ -59,12 +59,25 @@ is_installed() {
     done
 }
 
+constraints=constraints.txt
+# install_into FOLDER ARGUMENT...: packages into a virtual environment, from where pip is told to look, in
+# the versions of $constraints
+install_into() {
+    local folder=$1 told=() link index certificates
+    shift
+    for link in $(told_to_pip find-links); do told+=(--find-links "$link"); done
+    for index in $(told_to_pip index-url); do told+=(--default-index "$index"); done
+    certificates=$(told_to_pip cert | tail -1)
+    [ -z "$certificates" ] || export SSL_CERT_FILE=$certificates
+    "$folder/bin/uv" pip install --quiet --compile-bytecode --python "$folder/bin/python" \
+        ${told[@]+"${told[@]}"} --constraint "$constraints" "$@"
+}
+
 # environment FOLDER REQUIREMENT...: a virtual environment with this project, editable, and what is
 # named, in the versions of $constraints, those it is built with too; of the Python $version, where
 # that is set. Installed anew only when what is needed may have changed, since asking takes seconds.
-constraints=constraints.txt
 environment() {
-    local folder=$1 python told=() link index certificates
+    local folder=$1 python
     shift
     if ! is_python "$folder/bin/python" "${version:-}" || [ ! -x "$folder/bin/uv" ]; then
         python=$(find_python "${version:-}")
@@ -73,12 +86,7 @@ environment() {
             --constraint constraints.txt uv
     fi
     if ! is_installed "$folder"; then
-        for link in $(told_to_pip find-links); do told+=(--find-links "$link"); done
-        for index in $(told_to_pip index-url); do told+=(--default-index "$index"); done
-        certificates=$(told_to_pip cert | tail -1)
-        [ -z "$certificates" ] || export SSL_CERT_FILE=$certificates
-        "$folder/bin/uv" pip install --quiet --compile-bytecode --python "$folder/bin/python" ${told[@]+"${told[@]}"} \
-            --constraint "$constraints" --build-constraint "$constraints" \
+        install_into "$folder" --build-constraint "$constraints" \
             --reinstall-package retrieval-store "$@"
         touch "$folder/installed"
     fi

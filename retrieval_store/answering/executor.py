@@ -99,14 +99,14 @@ def ranked(leaves: Leaves, step: Step, name: str = "") -> list[Ranked]:
     if not step.prefetch:
         found = leaves.rank(step)
         if leaves.trace.is_kept and not name and isinstance(step.scoring, Text | Sparse):
-            _note(leaves.trace, _leg_names([step], ""), [found])
+            _note(leaves.trace, leg_names([step], ""), [found])
     else:
-        names = _leg_names(step.prefetch, name)
+        names = leg_names(step.prefetch, name)
         before = ranked_each(leaves, step.prefetch, names)
         _note(leaves.trace, names, before)
         each = list(zip(*before, strict=True))
         if isinstance(step.scoring, Fused):
-            found = _fused_each(leaves, step, step.scoring, each)
+            found = fused_each(leaves, step, step.scoring, each)
         else:
             found = [
                 leaves.rank_among(_for_one_query(step, i), legs) for i, legs in enumerate(each)
@@ -184,9 +184,10 @@ def less_is_better(leaves: Leaves, step: Step) -> bool:
     )
 
 
-def _fused_each(
+def fused_each(
     leaves: Leaves, step: Step, scoring: Fused, each: Sequence[Sequence[Ranked]]
 ) -> list[Ranked]:
+    """For each query one ranking by fusion of the rankings of its prefetches."""
     from retrieval_store.base.ranking import fused
 
     weights = [_weights(scoring, legs) for legs in each]
@@ -224,7 +225,7 @@ def _note(trace: Trace, names: Sequence[str], found: Sequence[Sequence[Ranked]])
         trace.legs[name] = [*map(max, trace.legs.get(name, counts), counts)]
 
 
-def _leg_names(steps: Sequence[Step], above: str) -> list[str]:
+def leg_names(steps: Sequence[Step], above: str) -> list[str]:
     """The names of steps in an explanation: by their vector spaces, where these have names, behind
     the name of the step that they are prefetches of, and with a number where one comes again."""
     times: Counter[str] = Counter()

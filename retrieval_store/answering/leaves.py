@@ -5,13 +5,17 @@ are best first, with the scores of the step's scoring; equal scores are in the o
 """
 
 from collections.abc import Hashable, Sequence
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from retrieval_store.base.arrays import Floats, Ints
+from retrieval_store.base.arrays import Bools, Floats, Ints
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.metrics import Metric, server_scores_of
+from retrieval_store.filters.nodes import Expression
 from retrieval_store.interface.points import Fields, Points
-from retrieval_store.interface.questions import BestOfEach, Groups, GroupValue, Near, Step
+from retrieval_store.interface.questions import BestOfEach, Groups, GroupValue, Near, Step, Text
+
+if TYPE_CHECKING:
+    from retrieval_store.interface.reasons import WordFindings
 
 Label: TypeAlias = tuple[GroupValue, ...]
 """The groups that a point is in, each once."""
@@ -115,3 +119,12 @@ class Leaves(Protocol):
 
     def fetch(self, each: Sequence[Ints], fields: Fields) -> list[Points]:
         """The points of several lists of items, read at once."""
+
+    def matching(self, expression: Expression, limit: int) -> Ints:
+        """The first `limit` points, in the order of insertion, that fulfil an expression."""
+
+    def fulfilling(self, expression: Expression, items: Ints) -> Bools:
+        """(n,) bool: which of some items fulfil an expression."""
+
+    def words(self, text: Text, items: Ints) -> "list[WordFindings]":
+        """Each distinct word of the first text, and what it adds to the scores of some items."""

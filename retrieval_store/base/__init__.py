@@ -5,8 +5,10 @@ In come plain values: arrays, JSON, texts, rankings. Out come the same, checked,
 memory; `dataclasses` makes the standard library's in less time; `json_values` says which values a
 payload may hold; `arguments` checks numbers and paths that users pass; `words` finds the words of
 texts; `metrics` says how far vectors may be apart and what scores are made of that, and names the
-ways to fuse rankings, which `ranking` does; `progress` shows bars; `printable` says which
-characters are shown; `posix` has what some systems lack, and syncs files; `processes` tells of
-other processes; `logs` has the loggers; `tracing` makes spans for applications that trace
-themselves; `telemetry` keeps onnxruntime from reporting to its makers. It may use `errors` alone.
+ways to fuse rankings, which `ranking` does; `projection` finds the plane in which vectors differ
+most; `progress` shows bars; `printable` says which
+characters are shown; `tables` makes tables of HTML; `posix` has what some systems lack, and syncs
+files; `processes` tells of other processes; `logs` has the loggers; `tracing` makes spans for
+applications that trace themselves; `telemetry` keeps onnxruntime from reporting to its makers. It
+may use `errors` alone.
 """

@@ -162,6 +162,12 @@ def _marks_in(text: str) -> str:
     return "".join(mark for mark in marks if not any(ord(mark) in span for span in _VARIATIONS))
 
 
+def places_of_words(text: str) -> list[tuple[int, int]]:
+    """Where words stand in a text, each from its first character to the one behind its last."""
+    plain = text.replace(_BREAK, " ")
+    return [found.span() for found in _word(_marks_in(plain)).finditer(plain)]
+
+
 @lru_cache(maxsize=64)
 def _word(marks: str) -> re.Pattern[str]:
     """A word, where there are no other marks than these, or a break. Of all the marks of Unicode it
@@ -203,3 +209,13 @@ def analyzer(language: str | None, stemming: bool, stopwords: bool | Sequence[st
     if language is not None and stemming:
         stemmer(language)
     return Analyzer(language if stemming else None, folded)
+
+
+def spellings(analyzer: Analyzer, text: str) -> dict[str, str]:
+    """How a text spells each of the words that the analyzer makes of it, where it stands first."""
+    spelt = list(dict.fromkeys(text[start:end] for start, end in places_of_words(text)))
+    words = analyzer.words(spelt)
+    found: dict[str, str] = {}
+    for code, owner in zip(words.codes.tolist(), words.owners.tolist(), strict=True):
+        found.setdefault(words.vocabulary[code], spelt[owner])
+    return found

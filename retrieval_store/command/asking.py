@@ -1,15 +1,17 @@
-"""What points there are, which are the best, and how often those are the right ones: `peek`, `get`,
-`query`, `evaluate`. They open read-only."""
+"""What points there are, which are the best and why, and how often those are the right ones:
+`peek`, `get`, `query`, `why`, `evaluate`. They open read-only."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from retrieval_store.base.dataclasses import asdict
 from retrieval_store.command import models, options
-from retrieval_store.command.options import Json
+from retrieval_store.command.options import Command, Json
 from retrieval_store.command.output import (
     complain,
     counted,
@@ -21,6 +23,7 @@ from retrieval_store.command.output import (
 from retrieval_store.command.places import collection_of, opened
 
 if TYPE_CHECKING:
+    from retrieval_store.direct.collection import Collection
     from retrieval_store.evaluation.results import Comparison, Evaluation
 
 FIELDS = ("documents", "metadatas", "uris")
@@ -119,39 +122,53 @@ def _missing_of(ids: Sequence[str], found: Sequence[str]) -> list[str]:
     return [one for one in ids if one not in set(found)]
 
 
+def question(command: Command) -> Command:
+    """What a query asks: the parameters of `_asked`."""
+    for one in reversed(_QUESTION):
+        command = one(command)
+    return command
+
+
+_QUESTION: Sequence[Callable[[Any], Any]] = (
+    options.store,
+    options.collection,
+    click.argument("text", type=options.TEXT, required=False),
+    click.option(
+        "--image", type=click.Path(exists=True, dir_okay=False), help="Search by an image."
+    ),
+    click.option(
+        "--vector",
+        type=Json(list, "a list of numbers"),
+        metavar="JSON",
+        help='Search by a vector: a list of numbers, "-" for stdin, or @FILE.',
+    ),
+    click.option(
+        "-k",
+        "--limit",
+        type=click.IntRange(1),
+        default=10,
+        show_default=True,
+        help="How many points.",
+    ),
+    options.filters,
+    click.option(
+        "--mode",
+        type=click.Choice(MODES),
+        default="dense",
+        show_default=True,
+        help="By nearness, by words, or by both.",
+    ),
+    click.option("--alpha", type=float, help="What vectors weigh in hybrid mode, 0 to 1."),
+    click.option("--fusion", type=click.Choice(FUSIONS), help="How both become one ranking."),
+    click.option("--offset", type=click.IntRange(0), default=0, help="But not the best so many."),
+    click.option("--max-distance", type=float, help="Nothing farther than that."),
+    model,
+    click.option("--exact", is_flag=True, help="The very nearest, without the index."),
+)
+
+
 @click.command()
-@options.store
-@options.collection
-@click.argument("text", type=options.TEXT, required=False)
-@click.option("--image", type=click.Path(exists=True, dir_okay=False), help="Search by an image.")
-@click.option(
-    "--vector",
-    type=Json(list, "a list of numbers"),
-    metavar="JSON",
-    help='Search by a vector: a list of numbers, "-" for stdin, or @FILE.',
-)
-@click.option(
-    "-k",
-    "--limit",
-    type=click.IntRange(1),
-    default=10,
-    show_default=True,
-    help="How many points.",
-)
-@options.filters
-@click.option(
-    "--mode",
-    type=click.Choice(MODES),
-    default="dense",
-    show_default=True,
-    help="By nearness, by words, or by both.",
-)
-@click.option("--alpha", type=float, help="What vectors weigh in hybrid mode, 0 to 1.")
-@click.option("--fusion", type=click.Choice(FUSIONS), help="How both become one ranking.")
-@click.option("--offset", type=click.IntRange(0), default=0, help="But not the best so many.")
-@click.option("--max-distance", type=float, help="Nothing farther than that.")
-@model
-@click.option("--exact", is_flag=True, help="The very nearest, without the index.")
+@question
 @click.option("--explain", is_flag=True, help="Say how it was answered, instead of the answer.")
 @embeddings
 @options.trust
@@ -159,13 +176,6 @@ def _missing_of(ids: Sequence[str], found: Sequence[str]) -> list[str]:
 def query(
     store: str,
     collection: str,
-    text: str | None,
-    image: str | None,
-    vector: list[Any] | None,
-    limit: int,
-    where: Any,
-    where_document: Any,
-    model: str | None,
     embeddings: bool,
     explain: bool,
     trust: bool,
@@ -176,6 +186,62 @@ def query(
 
     Texts and images are embedded by the function that the collection remembers.
     """
+    with _asked(store, collection, trust, how) as (found, asked):
+        if explain:
+            print_json(found.explain(**asked)) if as_json else _explain(found.explain(**asked))
+            return
+        include = cast(Any, [*_included(embeddings), "distances"])
+        _show(_records(found.query(include=include, **asked)), as_json)
+
+
+@click.command()
+@question
+@click.option(
+    "--record", "records", type=options.TEXT, multiple=True, metavar="ID", help="This one; several."
+)
+@click.option(
+    "--containing", type=options.TEXT, metavar="PASSAGE", help="Those that have this text."
+)
+@click.option("--same", type=options.TEXT, metavar="KEY", help="Tell of hits with the same value.")
+@options.trust
+@options.as_json
+def why(
+    store: str,
+    collection: str,
+    records: Sequence[str],
+    containing: str | None,
+    same: str | None,
+    trust: bool,
+    as_json: bool,
+    **how: Any,
+) -> None:
+    """Why records are found by a query, or aren't: their exact ranks, what leaves them out, and
+    what would have to change.
+
+    The query is that of the command `query`. Records are named by --record, or by a passage that
+    their documents contain.
+    """
+    if bool(records) == (containing is not None):
+        raise click.UsageError("expected either --record or --containing, to say what is meant")
+    named: Any = {"records": [*records]} if records else {"containing": containing}
+    with _asked(store, collection, trust, how) as (found, asked):
+        told = found.why(**asked, **named, same=same)
+    if as_json:
+        for one in told:
+            print_json(asdict(one))
+    else:
+        click.echo(str(told))
+    if not any(one.exists for one in told):
+        raise click.exceptions.Exit(1)
+
+
+@contextmanager
+def _asked(
+    store: str, collection: str, trust: bool, how: dict[str, Any]
+) -> "Iterator[tuple[Collection, dict[str, Any]]]":
+    """The collection, and what to ask of it."""
+    text, image, vector = (how.pop(name) for name in ("text", "image", "vector"))
+    model, limit = how.pop("model"), how.pop("limit")
     if sum(one is not None for one in (text, image, vector)) != 1 and how["mode"] != "hybrid":
         raise click.UsageError("expected one of TEXT, --image and --vector")
     if text is not None and not text.strip():
@@ -186,7 +252,6 @@ def query(
         "query_embeddings": None if vector is None else [vector],
     }
     asked: dict[str, Any] = {name: one for name, one in sources.items() if one is not None}
-    asked |= {"n_results": limit, "where": where, "where_document": where_document, **how}
     with opened(store, trust=trust) as client:
         embeds = vector is None and how["mode"] != "text"
         found = collection_of(client, collection, embeds=embeds)
@@ -194,11 +259,7 @@ def query(
             models.refuse_images(models.remembered_by(found))
         if embeds and model is not None:
             found = models.collection_by(client, collection, model, False)
-        if explain:
-            print_json(found.explain(**asked)) if as_json else _explain(found.explain(**asked))
-            return
-        include = cast(Any, [*_included(embeddings), "distances"])
-        _show(_records(found.query(include=include, **asked)), as_json)
+        yield found, {**asked, "n_results": limit, **how}
 
 
 @click.command()

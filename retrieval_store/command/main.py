@@ -8,13 +8,14 @@ import click
 from click.shell_completion import get_completion_class
 
 from retrieval_store.command.add import add
-from retrieval_store.command.asking import evaluate, get, peek, query
+from retrieval_store.command.asking import evaluate, get, peek, query, why
 from retrieval_store.command.importing import import_
 from retrieval_store.command.inspect import count, info, list_
 from retrieval_store.command.maintain import optimize, restore, snapshot, verify
 from retrieval_store.command.moving import copy, export
 from retrieval_store.command.output import DAMAGED, complain
 from retrieval_store.command.serve import serve
+from retrieval_store.command.view import view
 from retrieval_store.command.writing import delete, drop, rename
 from retrieval_store.errors import (
     DamagedError,
@@ -29,6 +30,7 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 # Arguments of Python's in messages, and the options that mean the same. In quotes they are data.
 _OPTIONS = {
     "n_results": "--limit",
+    "either records or containing": "either --record or --containing",
     "query_embeddings": "--vector",
     "query_images": "--image",
     "query_texts": "TEXT",
@@ -87,10 +89,11 @@ def completion(shell: str) -> None:
 
 
 COMPLETE = "_RETRIEVAL_STORE_COMPLETE"
-for _command in (info, list_, count, peek, get, query, evaluate, add, delete, rename, drop):
+for _command in (info, list_, count, peek, get, query, why, evaluate, add, delete, rename, drop):
     commands.add_command(_command)
-for _command in (copy, import_, export, snapshot, restore, optimize, verify, serve, completion):
+for _command in (copy, import_, export, snapshot, restore, optimize, verify, serve, view):
     commands.add_command(_command)
+commands.add_command(completion)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

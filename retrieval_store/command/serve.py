@@ -96,7 +96,7 @@ def serve(
     rpc = _grpc_port(grpc_port, host)
     listening = starting.Listening(host, port, rpc, tls_cert, tls_key)
     with ExitStack() as stack:
-        stack.enter_context(_sigterm_exits())
+        stack.enter_context(exits_at_sigterm())
         if store is None:
             store = stack.enter_context(TemporaryDirectory(prefix="retrieval-store-"))
         place = store
@@ -128,7 +128,7 @@ def _grpc_port(given: str | None, host: str) -> int | None:
 
 
 @contextmanager
-def _sigterm_exits() -> Iterator[None]:
+def exits_at_sigterm() -> Iterator[None]:
     """Let SIGTERM end the process as an exit does, so that what is open is cleaned up: uvicorn
     raises it again once the server has ended, which would end the process where it stands."""
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit())

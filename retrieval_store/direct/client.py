@@ -426,7 +426,7 @@ class Client:
         return f"<Client of the store {self._session.place}>"
 
     def _repr_html_(self) -> str:
-        from retrieval_store.direct.tables.html import table_of
+        from retrieval_store.base.tables import table_of
 
         collections = self.list_collections(limit=NAMES_COMPARED)
         rows = [(one.name, str(one.id), one.metadata) for one in collections]

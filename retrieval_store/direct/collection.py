@@ -40,6 +40,7 @@ from retrieval_store.direct.queries import (
     QueryOptions,
     QuerySources,
     asks,
+    asks_besides,
     vector_like,
     window_of,
 )
@@ -54,6 +55,7 @@ from retrieval_store.direct.results import (
     QueryField,
     QueryResult,
     Stats,
+    Told,
     Warmed,
     WriteResult,
     fields_for,
@@ -72,8 +74,10 @@ from retrieval_store.interface.records import CollectionRecord
 
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
+    from retrieval_store.direct.tables.maps import Library
     from retrieval_store.direct.writing import Writer
     from retrieval_store.embeddings import Embeds
+    from retrieval_store.explaining.reasons import Reasons
     from retrieval_store.interface.stores import Backend, PointsBackend
     from retrieval_store.loaders import DataLoader
 
@@ -157,7 +161,7 @@ class Collection:
     def _repr_html_(self) -> str | None:
         if self._record().is_apart:
             return None  # notebooks then show its name
-        from retrieval_store.direct.tables.html import table_of
+        from retrieval_store.base.tables import table_of
 
         first = self.get(limit=FIRST, include=["documents", "metadatas", "uris"])
         rows = zip(first["ids"], first["documents"], first["metadatas"], first["uris"], strict=True)
@@ -438,7 +442,41 @@ class Collection:
         weighed for each query; steps: milliseconds each
         took; remarks: what else there is to know, in words.
         """
-        return cast(Explanation, self._backend.points.explain(request[0]))
+        return cast(Explanation, Told(self._backend.points.explain(request[0])))
+
+    @asks_besides(_question)
+    def why(
+        self,
+        *query: Any,
+        records: str | Sequence[str] | None = None,
+        containing: str | None = None,
+        same: str | None = None,
+        **named: Any,
+    ) -> "Reasons":
+        """Why records are found by a query, or aren't: the same arguments as `query`, for one
+        query, and which records are meant, by their ids or as the first 20 whose documents contain
+        a text.
+
+        For each a `Reason`, in the order of the ids, or of insertion: its exact `rank` and distance
+        by each way of searching and after fusion, the smallest conditions that leave it out with
+        the value that each met, the words that it shares with the query and those that it lacks,
+        what stands before it, and what would have to change. With `query_texts` it is told too how
+        the words of the text rank it, where the query doesn't go by them. same: a metadata key,
+        such as that of the document whose chunks records are: it is told which hits have the
+        record's value there.
+
+        All is measured exactly, over all records, in one state: it takes longer than a query. On a
+        cluster places are told among the first 10,000, and not how much a word weighs. The list
+        prints as a text, and shows as a table in notebooks. InvalidArgumentError for several
+        queries, and where not either `records` or `containing` is given.
+        """
+        from retrieval_store.direct.why import bound, case_of
+        from retrieval_store.explaining.inquiring import reasons_of
+
+        given = bound(Collection._question, query, named)
+        question, _ = self._question(**given)
+        case = case_of(given, question, self._analyzer, records, containing, same)
+        return reasons_of(self._backend.points, case)
 
     def stats(self) -> Stats:
         """How many points, vectors and dead slots there are; how many vectors have codes and how
@@ -453,9 +491,40 @@ class Collection:
         """
         from retrieval_store.direct.counting import texts_cut
 
-        told = cast(Stats, self._backend.points.stats())
+        told = cast(Stats, Told(self._backend.points.stats()))
         told["texts_cut"] = None if self._backend.on_cluster else texts_cut(self._record())
         return told
+
+    def map(
+        self,
+        color: str | None = None,
+        *,
+        where: Mapping[str, Any] | None = None,
+        where_document: Mapping[str, Any] | None = None,
+        mark: str | Sequence[str] | None = None,
+        sample: int = 20_000,
+        seed: int = 0,
+        library: "Library | None" = None,
+    ) -> Any:
+        """A map for notebooks: the records in the plane in which their embeddings differ most (by
+        principal components), each a point, with its id and document.
+
+        color: a metadata key by whose values points are coloured; mark: ids of records that stand
+        out, such as hits; sample: of more records so many are drawn, chosen by `seed`, on a cluster
+        the first 10,000. library: "embedding-atlas", "plotly", "altair" or "matplotlib", whose
+        object is returned (of matplotlib a picture, with `save(path)`); the first of these that is
+        installed, if None. Raises MissingDependencyError where none is, InvalidArgumentError.
+        """
+        from retrieval_store.direct.tables.maps import Asked, drawn, map_of
+
+        asked = Asked(
+            filter_of(where, where_document),
+            None if color is None else metadata_key(color, "color"),
+            named_by(mark, "mark"),
+            whole_number(sample, "sample", 1),
+            whole_number(seed, "seed", 0),
+        )
+        return drawn(map_of(self._backend.points, self.name, self._metric(), asked), library)
 
     def warm(self, keys: str | Sequence[str] | None = None, text: bool = False) -> Warmed:
         """Load what the first queries would load, so that none of them waits for it: which points

@@ -282,7 +282,7 @@ def _is_one_vector(result: Any) -> bool:
 def _restored(spec: Spec, trust: bool) -> Embeds:
     """The function of a spec that comes from a store."""
     kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, str(spec["name"]))
-    if not (trust or plugins.is_self_contained(kind) or _canonical(spec) in _given):
+    if not may_be_made(kind, spec, trust):
         raise EmbeddingFunctionError(
             f"the collection was created with the embedding function {_shown(spec)}. It may reach "
             "the network, the environment or files, so it isn't made of what a store says alone: "
@@ -299,6 +299,11 @@ def _restored(spec: Spec, trust: bool) -> Embeds:
             f"the embedding function {_shown(spec)} that the collection was created with can't be "
             f"made: {_SHORT.repr(str(error))}"
         ) from error
+
+
+def may_be_made(kind: Any, spec: Spec, trust: bool) -> bool:
+    """Whether a function of this class may be made of what a store says."""
+    return trust or plugins.is_self_contained(kind) or _canonical(spec) in _given
 
 
 def made_of(name: Any, settings: Any) -> Embeds:

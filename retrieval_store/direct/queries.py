@@ -145,12 +145,13 @@ class QuerySources:
             )
         return texts, sparse
 
-    def dense_leg(self, texts: list[Any] | None, number: int) -> tuple[str, Any]:
-        """What a hybrid query takes its vectors from: as many embeddings, or the texts."""
+    def dense_leg(self, texts: list[Any] | None, number: int | None) -> tuple[str, Any]:
+        """What a hybrid query takes its vectors from: embeddings, as many if a number is given, or
+        the texts."""
         if self.query_embeddings is None:
             return "query_texts", texts
         vectors = vectors_of(self.query_embeddings)
-        if len(vectors) != number:
+        if number is not None and len(vectors) != number:
             named = "query_sparse" if texts is None else "query_texts"
             what = "vectors" if texts is None else "texts"
             raise InvalidArgumentError(
@@ -212,11 +213,15 @@ class Window:
 class Asker:
     """Makes queries for a store of what users of a collection pass. embedder: returns the one
     of its embedding function; load: what its data loader makes of uris; analyzer: tells how it
-    finds words."""
+    finds words; space, sparse: the vector spaces that are searched; holds_several: whether a point
+    has several vectors in the first, and so all that are given are one query."""
 
     embedder: "Callable[[], ProbedEmbedder]"
     load: Callable[[list[str | None]], list[Any]]
     analyzer: "Callable[[], Analyzer]"
+    space: str = SPACE
+    sparse: str = SPARSE
+    holds_several: bool = False
 
     def question(
         self,
@@ -248,7 +253,8 @@ class Asker:
         fusion, alpha = options.fused(sparse is None)
         if alpha == 0:
             return Step(self._words(texts, sparse, None), depth, expression), None
-        near = self._near(sources.dense_leg(texts, len(sparse or texts or ())), options)
+        number = None if self.holds_several else len(sparse or texts or ())
+        near = self._near(sources.dense_leg(texts, number), options)
         deep, wide = options.depths(depth)
         if alpha == 1:
             return Step(near, depth, expression), None
@@ -263,12 +269,13 @@ class Asker:
     ) -> Text | Sparse:
         """The side of a query that isn't dense vectors."""
         if sparse is not None:
-            return Sparse(SPARSE, tuple(sparse))
+            return Sparse(self.sparse, tuple(sparse))
         return Text(tuple(texts or ()), self.analyzer(), fusion == "adaptive")
 
     def _near(self, source: tuple[str, Any], options: QueryOptions) -> Near:
         vectors = self._vectors(source)
-        return Near(SPACE, vectors, "distance", options.exact, options.checked_ef())
+        each = (vectors,) if self.holds_several else vectors
+        return Near(self.space, each, "distance", options.exact, options.checked_ef())
 
     def _vectors(self, source: tuple[str, Any]) -> Matrix:
         """(q, dim) float32 of one kind of queries."""
@@ -372,6 +379,20 @@ def asks(
         answers = signature(answer).return_annotation
         method.__signature__ = signature(ask).replace(return_annotation=answers)  # type: ignore[attr-defined]
         method.__annotations__ = {**ask.__annotations__, "return": answers}
+        return method
+
+    return decorate
+
+
+def asks_besides(ask: Callable[..., Any]) -> Callable[[R], R]:
+    """Shows a method that passes on `*query` and `**named` to `ask` with the parameters of that,
+    beside those of its own."""
+
+    def decorate(method: R) -> R:
+        own, asked = signature(method), signature(ask)  # type: ignore[arg-type]
+        others = [one for one in own.parameters.values() if one.kind is one.KEYWORD_ONLY]
+        shown = own.replace(parameters=[*asked.parameters.values(), *others])
+        method.__signature__ = shown  # type: ignore[attr-defined]
         return method
 
     return decorate

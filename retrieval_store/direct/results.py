@@ -237,6 +237,15 @@ class Shown(dict[str, Any]):
         return table_of_result(self)
 
 
+class Told(dict[str, Any]):
+    """What a collection tells of itself: a dict like any other, which notebooks show as a table."""
+
+    def _repr_html_(self) -> str:
+        from retrieval_store.direct.tables.html import table_of_facts
+
+        return table_of_facts(self)
+
+
 def get_result(points: Points, include: frozenset[str], data: list[Any] | None) -> GetResult:
     """Points as the result of `get`."""
     result = Shown(

@@ -33,7 +33,8 @@ class EmbeddingFunction(Generic[Input]):
     `supported_spaces`, the distances that its vectors are made for ("cosine", "l2", "ip"), which
     new collections honour; `max_tokens`, an int or a property that gives one: how many tokens of a
     text count, None where that isn't known (see `max_tokens_of`); `tells_of_cuts`, True where it
-    tells of longer ones by `lengths.tell_of_cut`; `comparable`, the names of settings of which
+    tells of longer ones by `lengths.tell_of_cut`; `embeds_images`, True where inputs may be images;
+    `comparable`, the names of settings of which
     another value makes vectors that can be compared; and `settings`, or in Chroma's
     way `name`, `get_config` and `build_from_config`, by which a collection remembers it if it is
     registered.

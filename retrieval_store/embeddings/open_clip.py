@@ -31,6 +31,7 @@ class OpenCLIPEmbeddingFunction:
     """
 
     tells_of_cuts = True
+    embeds_images = True
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ from retrieval_store.base.tracing import returned, traced
 from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.database.opening import create
 from retrieval_store.engine.database.pools import MemoryDatabase
-from retrieval_store.engine.filtering.selecting import allowed_by, select
+from retrieval_store.engine.filtering.selecting import allowed_by, counted, select
 from retrieval_store.engine.nearest.context import SearchView, Trace
 from retrieval_store.engine.nearest.indexing import FRESH_CELLS
 from retrieval_store.engine.ranking.leaves import EngineLeaves
@@ -57,6 +57,8 @@ from retrieval_store.interface.spaces import NewSpace, SpaceRecord
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
     from retrieval_store.engine.changes import Transaction
+    from retrieval_store.interface.projections import Projection
+    from retrieval_store.interface.reasons import Findings, Inquiry
     from retrieval_store.interface.stores import Changes, IndexKind
 
 T = TypeVar("T")
@@ -220,6 +222,27 @@ class PointStore:
         """How many points match."""
         return self.access.read(lambda view: allowed_by(view, expression).count)
 
+    @traced("number")
+    def counted(self, expression: Expression, seconds: float) -> tuple[int, bool]:
+        """How many points match, or as many as are found in so many seconds."""
+        return self.access.read(lambda view: counted(view, expression, seconds))
+
+    @traced("get")
+    def projected(
+        self,
+        space: str,
+        expression: Expression | None,
+        sample: int,
+        seed: int,
+        path: PayloadPath | None,
+    ) -> "Projection":
+        """Points in the plane in which their vectors differ most."""
+        from retrieval_store.engine.ranking.projection import projection
+
+        return self.access.read(
+            lambda view: projection(view, space, expression, sample, seed, path)
+        )
+
     def _fetched(self, view: SearchView, rows: Ints, fields: Fields) -> Points:
         self._attend_if_wanted(view)
         return fetch(view, rows, fields)
@@ -284,6 +307,20 @@ class PointStore:
 
         _, trace, state = self._answer(question, explains=True)
         return explanation(trace, state)
+
+    @traced("why")
+    def why(self, inquiry: "Inquiry") -> "Findings":
+        """Where records stand in the rankings of a question; see `answering.why`."""
+        from retrieval_store.answering.why import why
+
+        def look(view: SearchView) -> "Findings":
+            leaves = EngineLeaves(view, Trace(False))
+            found = why(leaves, inquiry, max(1, view.state.count))
+            found.matching = _count_matching(view, inquiry.question)
+            self._attend_if_wanted(view)
+            return found
+
+        return self.access.read(look)
 
     def stats(self) -> Payload:
         """Sizes by part; see `report.statistics`."""

@@ -197,6 +197,11 @@ class Step:
         return self.offset + self.limit
 
 
+def leaves_of(step: Step) -> list[Step]:
+    """The steps without prefetches of which a step is made, or the step itself."""
+    return [one for before in step.prefetch for one in leaves_of(before)] or [step]
+
+
 def with_limit(step: Step, limit: int) -> Step:
     """The same step with this limit and no offset; limits of prefetches are raised to at least as
     many, unless they are fixed (`Fused.has_fixed_limits`)."""
@@ -247,3 +252,17 @@ class Question:
 def query_of(near: Near, place: int) -> Near:
     """The same scoring with the query at this place alone."""
     return replace(near, vectors=cast(Matrix, near.vectors[place : place + 1]))
+
+
+def queries_of(question: Question) -> int:
+    """How many queries a question has."""
+    count = 0
+    for step in question.steps:
+        scoring = leaves_of(step)[0].scoring
+        near = scoring.near if isinstance(scoring, Diverse) else scoring
+        match near:
+            case Near(vectors=queries) | Sparse(vectors=queries) | Text(texts=queries):
+                count += len(queries)
+            case _:
+                count += 1
+    return count

@@ -35,6 +35,8 @@ from retrieval_store.interface.spaces import NewSpace, SpaceRecord
 
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
+    from retrieval_store.interface.projections import Projection
+    from retrieval_store.interface.reasons import Findings, Inquiry
 
 IndexKind: TypeAlias = Literal["keyword", "float", "bool"]
 INDEX_KINDS: tuple[IndexKind, ...] = get_args(IndexKind)
@@ -86,6 +88,10 @@ class PointsBackend(Protocol):
     def explain(self, question: Question) -> Payload:
         """Answer the question like `ask`, and return how that was done instead of the hits."""
 
+    def why(self, inquiry: "Inquiry") -> "Findings":
+        """Where records stand in the rankings of a question, and which conditions they fulfil, all
+        of one state; InvalidArgumentError for a question that the store can't answer."""
+
     def stats(self) -> Payload:
         """Numbers of vectors, and sizes in bytes by part."""
 
@@ -102,6 +108,22 @@ class PointsBackend(Protocol):
 
     def number(self, expression: Expression | None) -> int:
         """How many points match."""
+
+    def counted(self, expression: Expression, seconds: float) -> tuple[int, bool]:
+        """How many points match, and whether that is all of them: after about so many seconds it is
+        as many as were found."""
+
+    def projected(
+        self,
+        space: str,
+        expression: Expression | None,
+        sample: int,
+        seed: int,
+        path: PayloadPath | None,
+    ) -> "Projection":
+        """The points that match and have a vector in a dense space, in the plane in which these
+        vectors differ most; of more than `sample` so many, drawn by `seed`, on a cluster the first
+        of them; with what they have at the path. InvalidArgumentError for another kind of space."""
 
     def in_order(
         self,

@@ -22,7 +22,7 @@ except ImportError as error:
     ) from error
 
 from retrieval_store.qdrant.async_client import AsyncQdrantClient
-from retrieval_store.qdrant.client import QdrantClient, explain
+from retrieval_store.qdrant.client import QdrantClient, explain, why
 from retrieval_store.qdrant.refusals import Refused
 
-__all__ = ["AsyncQdrantClient", "QdrantClient", "Refused", "explain", "models"]
+__all__ = ["AsyncQdrantClient", "QdrantClient", "Refused", "explain", "models", "why"]

@@ -6,21 +6,23 @@ with the hits, and they are kept until the question is answered, so `fetch` need
 """
 
 import sys
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from copy import deepcopy
+from itertools import islice
 from typing import NoReturn
 
 import numpy as np
 from qdrant_client import models
 
 from retrieval_store.answering.leaves import Label, Ranked
-from retrieval_store.base.arrays import Floats, Ints, Matrix, SparseVector
+from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, SparseVector
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.json_values import kind_of
 from retrieval_store.base.metrics import Metric, similarity_of
 from retrieval_store.base.ranking import FIRST, IDENTIFIER_WEIGHT
 from retrieval_store.errors import ClusterError, InvalidArgumentError
-from retrieval_store.filters.expression import HasId, PayloadPath, value_at
+from retrieval_store.filters.expression import Expression, HasId, PayloadPath, value_at
+from retrieval_store.filters.predicate import fulfils
 from retrieval_store.indexes.exact import exact_distances, length_of
 from retrieval_store.interface.points import Fields, PointId, Points
 from retrieval_store.interface.questions import (
@@ -32,9 +34,12 @@ from retrieval_store.interface.questions import (
     Step,
     Text,
 )
+from retrieval_store.interface.reasons import WordFindings
 from retrieval_store.remote.calls.cluster import VectorMissing
+from retrieval_store.remote.conditions import as_filter, necessary
 from retrieval_store.remote.kept.payloads import Held, point_id
-from retrieval_store.remote.listing import by_id
+from retrieval_store.remote.limits import within
+from retrieval_store.remote.listing import ListedPoint, Listing, by_id
 from retrieval_store.remote.making import DENSE, NO_GRAPH, SPARSE, WORDS
 from retrieval_store.remote.space import (
     QdrantCollection,
@@ -109,6 +114,37 @@ class RemoteLeaves:
         given: set[int] = set()
         return [self._points(items.tolist(), fields, given) for items in each]
 
+    def matching(self, expression: Expression, limit: int) -> Ints:
+        """The first `limit` points, in the order of insertion, that fulfil an expression."""
+        collection = self._collection
+        if isinstance(expression, HasId):
+            points: Iterator[ListedPoint] = by_id(collection, expression.ids)
+            some = sorted(islice(points, limit), key=lambda one: (one.held.order, one.held.id))
+        else:
+            bound = necessary(expression, collection.indexes)
+            if bound is False:
+                return np.empty(0, np.int64)
+            listing = Listing(collection, within(as_filter(bound), collection.limits))
+            passing = (one for one in listing.points() if fulfils(one.held.candidate, expression))
+            some = list(islice(passing, limit))
+        return self._items_of([one.held for one in some], [one.vectors for one in some])
+
+    def fulfilling(self, expression: Expression, items: Ints) -> Bools:
+        """(n,) bool: which of some items fulfil an expression."""
+        held = (self._held[item] for item in items.tolist())
+        return np.array([fulfils(one.candidate, expression) for one in held], np.bool_)
+
+    def words(self, text: Text, items: Ints) -> list[WordFindings]:
+        """Each distinct word of the first text; of the words in a document it isn't known what they
+        add to its score."""
+        analyzer = text.analyzer
+        held = (self._held[item].document or "" for item in items.tolist())
+        there = [set(analyzer.words([document]).vocabulary) for document in held]
+        return [
+            WordFindings(word, np.nan, np.array([np.nan if word in one else 0.0 for one in there]))
+            for word in analyzer.words([text.texts[0]]).vocabulary
+        ]
+
     def _points(self, items: list[int], fields: Fields, given: set[int]) -> Points:
         """The points of one list, copied if an earlier list has them. given: the items of earlier
         lists, to which these are added."""
@@ -146,14 +182,17 @@ class RemoteLeaves:
         return found
 
     def _ranked(self, answer: Answer) -> Ranked:
-        """The ranking of an answer as items. The points are kept."""
-        for held, vectors in zip(answer.held, answer.vectors, strict=True):
-            if held.id not in self._items:
-                self._items[held.id] = len(self._held)
-                self._held.append(held)
-                self._vectors.append(vectors)
-        items = [self._items[held.id] for held in answer.held]
-        return Ranked(np.array(items, np.int64), answer.scores)
+        """The ranking of an answer as items."""
+        return Ranked(self._items_of(answer.held, answer.vectors), answer.scores)
+
+    def _items_of(self, held: Sequence[Held], vectors: Sequence[VectorsHeld]) -> Ints:
+        """The items of points, which are kept."""
+        for one, its in zip(held, vectors, strict=True):
+            if one.id not in self._items:
+                self._items[one.id] = len(self._held)
+                self._held.append(one)
+                self._vectors.append(its)
+        return np.array([self._items[one.id] for one in held], np.int64)
 
     def _text(self, step: Step, text: Text) -> list[Ranked]:
         """The rankings by BM25, as sparse vectors of words."""

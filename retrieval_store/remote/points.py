@@ -1,6 +1,7 @@
 """The points of one collection on a cluster."""
 
 import sys
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -8,9 +9,13 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 from retrieval_store.answering.executor import answer
+from retrieval_store.answering.why import why
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import JSONValue, Payload, shown
+from retrieval_store.base.projection import projected
 from retrieval_store.base.tracing import note, returned, traced
 from retrieval_store.errors import ClusterError, InvalidArgumentError
 from retrieval_store.filters.expression import Expression, PayloadPath, value_at
@@ -24,7 +29,14 @@ from retrieval_store.interface.points import (
     PutResult,
     WriteRules,
 )
+from retrieval_store.interface.projections import (
+    Projection,
+    nothing_in,
+    refuse_other_kind,
+    scalar,
+)
 from retrieval_store.interface.questions import Question
+from retrieval_store.interface.reasons import Findings, Inquiry
 from retrieval_store.interface.records import Gauges
 from retrieval_store.interface.stores import INDEX_KINDS, IndexKind
 from retrieval_store.remote import writing
@@ -35,6 +47,7 @@ from retrieval_store.remote.kept.payloads import RESERVED, Held
 from retrieval_store.remote.leaves import RemoteLeaves
 from retrieval_store.remote.limits import within
 from retrieval_store.remote.listing import PAGE, ListedPoint, Listing, by_id
+from retrieval_store.remote.making import SPARSE
 from retrieval_store.remote.sending import Sending
 from retrieval_store.remote.space import QdrantCollection, Spaces, points_of
 from retrieval_store.remote.verified import Trace
@@ -42,6 +55,8 @@ from retrieval_store.remote.verified import Trace
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
 
+RANKED = 10_000  # points of a ranking in which records are looked for
+PROJECTED = 10_000  # points whose vectors are read to be drawn
 ATTEMPTS = 3  # at a filter for which indexes are wanted
 T = TypeVar("T")
 _traced = partial(traced, system="qdrant")
@@ -156,6 +171,53 @@ class RemotePoints:
         """How many points match: they are asked again here, so they are read."""
         return len(self.get(None, expression, None, 0, Fields()).ids)
 
+    @_traced("number")
+    def counted(self, expression: Expression, seconds: float) -> tuple[int, bool]:
+        """The same, for as long as that may take."""
+        ends = time.monotonic() + seconds
+
+        def ask() -> tuple[int, bool]:
+            count, listing = 0, self._listing(expression)
+            for one in () if listing is None else listing.points():
+                if time.monotonic() >= ends:
+                    return count, False
+                count += fulfils(one.held.candidate, expression)
+            return count, True
+
+        return self._indexed(ask)
+
+    @_traced("get")
+    def projected(
+        self,
+        space: str,
+        expression: Expression | None,
+        sample: int,
+        seed: int,
+        path: PayloadPath | None,
+    ) -> Projection:
+        """The first points that match, in the plane in which their vectors differ most: drawing
+        some of them would mean to read all."""
+        if space not in ("", SPARSE):
+            raise InvalidArgumentError(f"there is no vector space {space!r}")
+        refuse_other_kind(space, "sparse" if space == SPARSE else "dense")
+        most = min(sample, PROJECTED)
+        fields = Fields(payload=path is not None, vectors=(space,))
+        found = self.get(None, expression, most, 0, fields)
+        vectors = (found.vectors or {}).get(space)
+        if not isinstance(vectors, np.ndarray) or not vectors.shape[1]:
+            return nothing_in(path)
+        there = np.flatnonzero(~np.isnan(vectors[:, 0]))
+        vectors, ids = vectors[there], [found.ids[i] for i in there.tolist()]
+        total = len(ids)
+        if len(found.ids) == most:  # there may be more
+            total = max(total, self.count() if expression is None else 0)
+        unit = self._collection.metric == "cosine"
+        places, plane = projected(lambda some: vectors[some], len(ids), seed, unit)
+        values = None
+        if path is not None and found.payloads is not None:
+            values = [scalar(value_at(found.payloads[i], path)) for i in there.tolist()]
+        return Projection(ids, places, plane.axes, plane.explained, total, values)
+
     def in_order(
         self,
         path: PayloadPath,
@@ -220,6 +282,17 @@ class RemotePoints:
             "alphas": [round(alpha, 4) for alpha in trace.alphas],
         }
 
+    @_traced("why")
+    def why(self, inquiry: Inquiry) -> Findings:
+        """Where records stand among the first hits of each ranking: a cluster tells of no places
+        beyond. Its indexes are passed by, and what words weigh isn't known."""
+
+        def ask() -> Findings:
+            leaves = RemoteLeaves(self._collection, (), Trace())
+            return why(leaves, inquiry, max(1, min(RANKED, self._collection.count())))
+
+        return self._indexed(ask)
+
     def stats(self) -> Payload:
         """What the cluster says of the collection."""
         info = self._collection.call("get_collection")
@@ -278,18 +351,25 @@ class RemotePoints:
         if ids is not None:
             points = by_id(self._collection, ids, spaces)
         else:
-            bound = necessary(expression, self._collection.indexes)
-            if bound is False:
+            listing = self._listing(expression, spaces, PAGE if limit is None else limit)
+            if listing is None:
                 return []
-            wanted = PAGE if limit is None else limit
-            condition = within(as_filter(bound), self._collection.limits)
-            listing = Listing(self._collection, condition, spaces, min(PAGE, wanted))
             points = listing.points()
             if expression is None:
                 points, offset = listing.at(offset), 0
         matching = (one for one in points if fulfils(one.held.candidate, expression))
         stop = None if limit is None else min(offset + limit, sys.maxsize)
         return list(islice(matching, offset, stop))
+
+    def _listing(
+        self, expression: Expression | None, spaces: Spaces = (), wanted: int = PAGE
+    ) -> Listing | None:
+        """The points that may match, as the server knows; None where none can."""
+        bound = necessary(expression, self._collection.indexes)
+        if bound is False:
+            return None
+        condition = within(as_filter(bound), self._collection.limits)
+        return Listing(self._collection, condition, spaces, min(PAGE, wanted))
 
 
 def _maker_of(key: str) -> str:

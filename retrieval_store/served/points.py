@@ -18,7 +18,9 @@ from retrieval_store.interface.points import (
     PutResult,
     WriteRules,
 )
+from retrieval_store.interface.projections import Projection
 from retrieval_store.interface.questions import Question
+from retrieval_store.interface.reasons import Findings, Inquiry
 from retrieval_store.interface.spaces import NewSpace, SpaceRecord
 from retrieval_store.interface.stores import IndexKind
 from retrieval_store.wire.api import POINTS, Method
@@ -34,13 +36,16 @@ DOING = {
     "changed_since": "looking for changes",
     "configure_index": "changing settings",
     "count": "counting points",
+    "counted": "counting points",
     "delete": "deleting points",
     "explain": "searching",
     "get": "reading points",
     "in_order": "reading points",
     "number": "counting points",
+    "projected": "reading points",
     "put": "writing points",
     "warm": "loading",
+    "why": "searching",
 }
 
 
@@ -125,6 +130,11 @@ class ServedPoints:
         """How the server finds what it finds."""
         return cast(Payload, self._call("explain", question=question))
 
+    @traced("why")
+    def why(self, inquiry: Inquiry) -> Findings:
+        """Where records stand in the rankings of a question."""
+        return cast(Findings, self._call("why", inquiry=inquiry))
+
     def stats(self) -> Payload:
         """Sizes by part, of the server's process and its files."""
         return cast(Payload, self._call("stats"))
@@ -145,6 +155,27 @@ class ServedPoints:
     def number(self, expression: Expression | None) -> int:
         """How many points match."""
         return cast(int, self._call("number", expression=expression))
+
+    @traced("number")
+    def counted(self, expression: Expression, seconds: float) -> tuple[int, bool]:
+        """How many points match, or as many as are found in so many seconds."""
+        found = self._call("counted", expression=expression, seconds=seconds)
+        return cast(tuple[int, bool], found)
+
+    @traced("get")
+    def projected(
+        self,
+        space: str,
+        expression: Expression | None,
+        sample: int,
+        seed: int,
+        path: PayloadPath | None,
+    ) -> Projection:
+        """Points in the plane in which their vectors differ most."""
+        found = self._call(
+            "projected", space=space, expression=expression, sample=sample, seed=seed, path=path
+        )
+        return cast(Projection, found)
 
     @traced("get", returned)
     def in_order(

@@ -51,6 +51,19 @@ class FileAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Streamed:
+    """What goes on being sent as there is more. first: at once; following: called in a thread
+    again and again, returns what is to be sent next, or None; idle: sent where there was nothing
+    for a while."""
+
+    first: bytes
+    following: Callable[[], bytes | None]
+    idle: bytes
+    media_type: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Accepted:
     """Something that goes on after the answer (202). job: what is left to do."""
 

@@ -9,7 +9,7 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -23,7 +23,7 @@ from retrieval_store.base.logs import log_of
 from retrieval_store.errors import InvalidArgumentError, ReadOnlyError
 from retrieval_store.qdrant.refusals import Refused
 from retrieval_store.server import answers, own, snapshots
-from retrieval_store.server.answers import Accepted, Answer, FileAnswer
+from retrieval_store.server.answers import Accepted, Answer, FileAnswer, Streamed
 from retrieval_store.server.gate import NO_ACCESS, Gate
 from retrieval_store.server.inference import MARK, Inference
 from retrieval_store.server.lines import Lines
@@ -40,10 +40,11 @@ from retrieval_store.server.receiving import (
     whole_body,
 )
 from retrieval_store.server.requests import Request, Scope
-from retrieval_store.server.routes import UPLOAD, Route, found
-from retrieval_store.server.sending import Send, refusal_of, send_answer
+from retrieval_store.server.routes import EVERY, UPLOAD, Route, Table
+from retrieval_store.server.sending import Send, refusal_of, send_answer, send_stream
 from retrieval_store.server.served import Asked, Served
 from retrieval_store.server.settings import RpcListening, Settings, checked_keys, checked_names
+from retrieval_store.view.views import Views
 from retrieval_store.wire.frames import UPGRADE
 from retrieval_store.wire.message import Buffer
 
@@ -52,6 +53,8 @@ _log, _access = log_of("server"), log_of("access")
 HANDED_OVER = Answer(HTTPStatus.SWITCHING_PROTOCOLS, b"")  # to a thread, which says so itself
 LINE = "retrieval-store.line"  # among the extensions of a scope: gives the connection away
 MOST_LEFT = 16  # jobs that go on after their answers
+MOST_STREAMS = 64
+Given: TypeAlias = Answer | FileAnswer | Streamed
 
 
 def app(
@@ -93,14 +96,18 @@ def app(
 
 
 class Application:
-    """Serves one store; see `app`. rpc: where it is to speak gRPC too, once it is started."""
+    """Serves one store; see `app`. store: also a share in one, wherever it lies, for a table of
+    routes that it can answer. rpc: where it is to speak gRPC too, once it is started."""
 
     rpc: RpcListening | None = None
 
-    def __init__(self, store: Any, settings: Settings) -> None:
+    def __init__(self, store: Any, settings: Settings, table: Table = EVERY) -> None:
         self._page = _page(settings.dashboard)
         inference = Inference(settings.trust, settings.image_root)
-        self.served = Served(*_opened(store, settings), inference)
+        session, close = _opened(store, settings)
+        views = Views(session, settings.trust, settings.image_root)
+        self.served = Served(session, close, inference, views)
+        self._table = table
         self._settings, self._limits = settings, settings.limits
         self._gate = Gate(settings)
         self._pool = Pool(self._limits.threads, self._limits.queue)
@@ -113,12 +120,13 @@ class Application:
         self._on_lines = threading.BoundedSemaphore(self._limits.threads)
         self._calls: Any = None  # answers those over gRPC
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False
+        self._streams = 0  # answers that go on
+        self._ends = self._closed = False
 
     def close(self) -> None:
         """End what is under way, and give the store back."""
         if not self._closed:
-            self._closed = True
+            self._ends = self._closed = True
             self._lines.close()
             self._pool.close()
             self._aside.close()
@@ -127,7 +135,7 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await self._answer(Request.of(scope, receive), send)
+            await self._answer(Request.of(scope, receive, self._table), send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "websocket":
@@ -147,8 +155,7 @@ class Application:
                 return
 
     async def _start_rpc(self) -> None:
-        """Serve gRPC too, where that is wanted. Its calls end together with requests over HTTP, for
-        which the server waits before it ends the application."""
+        """Serve gRPC too, where that is wanted."""
         if self.rpc is None:
             return
         from retrieval_store.server.rpc.calls import Shared
@@ -157,13 +164,21 @@ class Application:
         shared = Shared(self.served, self._settings, self._gate, self._pool, self._bodies)
         self._calls = RpcServer(shared, self.rpc)
         await self._calls.start()
-        self._loop = asyncio.get_running_loop()
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                _call_too(number, self.begin_end)
+        self._hear_of_end()
+
+    def _hear_of_end(self) -> None:
+        """Be told when the process is to end: a server waits for what is under way before it ends
+        the application, and so for what goes on being sent, and for calls over gRPC."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            if threading.current_thread() is threading.main_thread():
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    _call_too(number, self.begin_end)
 
     def begin_end(self) -> None:
-        """Take no more calls over gRPC. May be called in any thread."""
+        """Take no more calls over gRPC, and end what goes on being sent. May be called in any
+        thread."""
+        self._ends = True
         if self._loop is not None and self._calls is not None:
             with suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._calls.begin_end)
@@ -179,9 +194,31 @@ class Application:
             return
         if answer is HANDED_OVER:
             return
-        await send_answer(request, send, answer, self._gate.cors(request.headers))
+        if isinstance(answer, Streamed):
+            await self._stream(request, send, answer)
+        else:
+            await send_answer(request, send, answer, self._gate.cors(request.headers))
         status = answer.status if isinstance(answer, Answer) else HTTPStatus.OK
         self._note(request.name, request.method, request.logged, status, request.seconds)
+
+    async def _stream(self, request: Request, send: Send, answer: Streamed) -> None:
+        """Send an answer that goes on until its client or the server ends."""
+
+        async def following(gone: Callable[[], Awaitable[object]]) -> bytes | None:
+            with suppress(BusyError, WaitedTooLongError):
+                found: bytes | None = await self._pool.run(
+                    answer.following, gone, self._limits.queue_seconds
+                )
+                return found
+            return None
+
+        self._hear_of_end()
+        self._streams += 1
+        try:
+            more = self._gate.cors(request.headers)
+            await send_stream(request, send, answer, more, following, lambda: self._ends)
+        finally:
+            self._streams -= 1
 
     def _note(self, name: str, method: str, path: str, status: int, seconds: float) -> None:
         """Count an answer, and log it where that is wanted."""
@@ -189,7 +226,7 @@ class Application:
         if self._settings.access_log:
             _access.info("%s %s %d %.1f ms", method, path, status, seconds * 1e3)
 
-    async def _answered(self, request: Request) -> Answer | FileAnswer | None:
+    async def _answered(self, request: Request) -> Given | None:
         """What is answered; None for what the folder of the page answers."""
         preflight = request.method == "OPTIONS" and self._gate.preflight(request.headers)
         if preflight:
@@ -210,12 +247,14 @@ class Application:
         except Exception as error:
             return refusal_of(error, route)
 
-    async def _of_route(self, request: Request, route: Route) -> Answer | FileAnswer:
+    async def _of_route(self, request: Request, route: Route) -> Given:
         if route.answer is own.line:
             return self._handed_over(request)
         _check_names(request)
         query = parameters(request.scope["query_string"], route.access in ("open", "read"))
-        asked = Asked(self.served, request.names, query)
+        asked = Asked(self.served, request.names, query, headers=request.headers)
+        if route.streams and self._streams >= MOST_STREAMS:
+            return answers.refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many pages are open")
         if route.body == UPLOAD:
             return await self._with_file(request, route, asked)
         if route.body is not None:
@@ -250,7 +289,7 @@ class Application:
         """In a thread of a connection: what is answered to a message."""
         began = time.perf_counter()
         where, _, query = path.partition("?")
-        route, names = found("POST", where.split("/")[1:]) or (None, {})
+        route, names = self._table.found("POST", where.split("/")[1:]) or (None, {})
         if route is None or not route.is_own or route.is_own_file:
             return answers.nothing(HTTPStatus.NOT_FOUND)
         try:
@@ -270,9 +309,7 @@ class Application:
         self._note(route.name, "POST", shown, answer.status, time.perf_counter() - began)
         return answer
 
-    async def _with_body(
-        self, request: Request, route: Route, asked: Asked, take: Take
-    ) -> Answer | FileAnswer:
+    async def _with_body(self, request: Request, route: Route, asked: Asked, take: Take) -> Given:
         """What is answered to JSON, which is read here where it is short."""
         limits = self._limits
         most = limits.bodies if route.is_own else limits.body
@@ -293,7 +330,7 @@ class Application:
         work = partial(_work, request, route, asked)
         return await self._in_thread(request, asked, work, self._pool)
 
-    async def _with_file(self, request: Request, route: Route, asked: Asked) -> Answer | FileAnswer:
+    async def _with_file(self, request: Request, route: Route, asked: Asked) -> Given:
         """What becomes of a file that is sent."""
         self._check_may(request.headers, route)
         boundary_of(request.headers)
@@ -310,7 +347,7 @@ class Application:
 
     async def _in_thread(
         self, request: Request, asked: Asked, work: Callable[[], Any], pool: Pool
-    ) -> Answer | FileAnswer:
+    ) -> Given:
         """The answer that work in a thread gives; what it leaves to do is done afterwards."""
         longest = self._limits.queue_seconds
         seconds = min(asked.timeout or longest, longest)
@@ -343,12 +380,13 @@ class Application:
 
 
 def _call_too(number: int, call: Callable[[], object]) -> None:
-    """When a signal comes, call this after what is called already."""
+    """When a signal comes, call this after what is called already, if something is."""
     before = signal.getsignal(number)
+    if not callable(before):  # it ends the process, or is ignored
+        return
 
     def handle(number: int, frame: Any) -> None:
-        if callable(before):
-            before(number, frame)
+        before(number, frame)
         call()
 
     signal.signal(number, handle)
@@ -356,6 +394,8 @@ def _call_too(number: int, call: Callable[[], object]) -> None:
 
 def _opened(store: Any, settings: Settings) -> tuple[places.Session, Callable[[], object]]:
     """A share in the store, and what gives it back."""
+    if isinstance(store, places.Session):
+        return store, _leave_open
     session = getattr(store, "_session", None) or getattr(
         getattr(store, "_client", None), "_session", None
     )
@@ -384,10 +424,10 @@ def _check_names(request: Request) -> None:
         )
 
 
-def _work(request: Request, route: Route, asked: Asked) -> tuple[Answer | FileAnswer, Job | None]:
+def _work(request: Request, route: Route, asked: Asked) -> tuple[Given, Job | None]:
     """In a thread: the answer, with its JSON written; and what is left to do, if something is."""
     result = route.answer(asked)
-    if isinstance(result, FileAnswer):
+    if isinstance(result, FileAnswer | Streamed):
         return result, None
     if isinstance(result, Accepted):
         return answers.accepted(request.seconds), result.job

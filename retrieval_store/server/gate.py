@@ -27,8 +27,10 @@ class Gate:
     def refused(self, headers: dict[bytes, bytes], access: Access | None) -> Answer | None:
         """Why a request isn't let in; None if it is. access: that of its route, or None where there
         is no such route. What only others may do is refused by `may`, once the body was read."""
-        if not self._settings.has_keys:
-            return self._misled(headers)
+        if self._settings.local or not self._settings.has_keys:
+            misled = self._misled(headers)
+            if misled is not None or not self._settings.has_keys:
+                return misled
         return self._without_key(headers, access)
 
     def refused_call(self, headers: dict[bytes, bytes], access: Access | None) -> Answer | None:

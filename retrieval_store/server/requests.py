@@ -7,7 +7,7 @@ from urllib.parse import unquote_to_bytes
 
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.server.receiving import Receive
-from retrieval_store.server.routes import Access, Route, found
+from retrieval_store.server.routes import Access, Route, Table
 
 Scope: TypeAlias = Any  # a request as ASGI describes it
 LONGEST_PATH = 16_384
@@ -27,10 +27,11 @@ class Request:
     began: float = field(default_factory=time.perf_counter)
 
     @classmethod
-    def of(cls, scope: Scope, receive: Receive) -> "Request":
-        """What is known of a request at first."""
+    def of(cls, scope: Scope, receive: Receive, table: Table) -> "Request":
+        """What is known of a request at first, for a route of a table."""
         parts = _parts(scope)
-        route, names = (None if parts is None else found(scope["method"], parts)) or (None, {})
+        found = None if parts is None else table.found(scope["method"], parts)
+        route, names = found or (None, {})
         return cls(scope, receive, _headers(scope), parts, route, names)
 
     @property

@@ -5,17 +5,18 @@ Access is what decides about keys: `open` needs none, `read` any; `write`, which
 `manage`, which changes all else, need one that may.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.server import methods, monitoring, older, own, snapshots
+from retrieval_store.server import methods, monitoring, older, own, snapshots, view
 from retrieval_store.server.bodies import prepare, read
 from retrieval_store.server.points import points_to_write
 from retrieval_store.server.receiving import as_json
 from retrieval_store.server.served import Asked
+from retrieval_store.view.calls import CALLS
 from retrieval_store.wire import api, frames
 
 Access: TypeAlias = Literal["open", "read", "write", "manage"]
@@ -25,13 +26,15 @@ MANAGE: Access = "manage"
 OPEN: Access = "open"
 UPLOAD = "upload"  # a body of several parts, of which one is a file
 MESSAGE = "message"  # of `wire`, and answered by one
+OBJECT = "object"  # of JSON, which is checked where it is answered
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """One of them. answer: called in a thread with the request that was read; or on the loop, where
-    it is answered `at_once`, without the store; body: the type of its JSON, `UPLOAD`, or None where
-    there is none; rpc: service and method, of the package qdrant, that ask for it over gRPC."""
+    it is answered `at_once`, without the store; body: the type of its JSON, `OBJECT`, `MESSAGE`,
+    `UPLOAD`, or None where there is none; rpc: service and method, of the package qdrant, that ask
+    for it over gRPC."""
 
     method: str
     path: str
@@ -66,10 +69,22 @@ class Route:
         """Whether a file is taken or made for the request, and so in plain text that it may not."""
         return self.body == UPLOAD or self.answer is snapshots.taken_now
 
+    @property
+    def streams(self) -> bool:
+        """Whether what is answered goes on."""
+        return self.path == f"{view.ROOT}/api/live"
+
+    @property
+    def is_of_view(self) -> bool:
+        """Whether the page that looks into the store asks it."""
+        return bool(self.body == OBJECT)
+
     def read(self, sent: bytes, strings: list[str]) -> Any:
         """What was sent as the body that it should be; Refused where it is none."""
         if self.body == MESSAGE:
             return sent  # which is read where it is answered
+        if self.body == OBJECT:
+            return as_json(sent)
         if self.body == models.PointInsertOperations:
             return points_to_write(sent, strings)
         return read(self.body, as_json(sent), strings)
@@ -78,6 +93,13 @@ class Route:
 C = "/collections/{collection_name}"
 P = f"{C}/points"
 S = f"{C}/shards/{{shard_id}}"
+VIEW: tuple[Route, ...] = (
+    Route("GET", view.ROOT, OPEN, view.index, at_once=True),
+    Route("GET", f"{view.ROOT}/", OPEN, view.index, at_once=True),
+    Route("GET", f"{view.ROOT}/{{file}}", OPEN, view.file, at_once=True),
+    Route("GET", f"{view.ROOT}/{{folder}}/{{file}}", OPEN, view.file, at_once=True),
+    *(Route("POST", f"{view.ROOT}/api/{name}", READ, view.asking(name), OBJECT) for name in CALLS),
+)
 ROUTES: tuple[Route, ...] = (
     # The server
     Route("GET", "/", OPEN, monitoring.version, at_once=True, rpc="Qdrant/HealthCheck"),
@@ -207,6 +229,8 @@ ROUTES: tuple[Route, ...] = (
           rpc="Collections/CreateShardKey"),
     Route("POST", f"{C}/shards/delete", MANAGE, methods.refuse_cluster, models.DropShardingKey,
           rpc="Collections/DeleteShardKey"),
+    # The page that looks into the store
+    *VIEW,
     # Of our own, for Client(url=)
     Route("GET", f"{api.ROOT}{frames.PATH}", READ, own.line, at_once=True),
     *(Route("POST", f"{api.ROOT}/store/{one.name}", one.access, own.of_store(one.name), MESSAGE)
@@ -217,39 +241,41 @@ ROUTES: tuple[Route, ...] = (
 )  # fmt: skip
 
 
-class _Tree:
-    """The routes by the parts of their paths. by_name: what follows a part of this name; any: what
-    follows any other; called: as what that is known."""
+class Table:
+    """Routes by the parts of their paths. by_name: what follows a part of this name; any: what
+    follows any other; routes: those that end here, by their methods, and what their paths name."""
 
-    def __init__(self) -> None:
-        self.by_name: dict[str, _Tree] = {}
-        self.any: _Tree | None = None
+    def __init__(self, routes: Iterable[Route] = ()) -> None:
+        self.by_name: dict[str, Table] = {}
+        self.any: Table | None = None
         self.routes: dict[str, tuple[Route, tuple[str, ...]]] = {}
+        for route in routes:
+            self._add(route)
 
-    def add(self, route: Route) -> None:
-        """One more."""
+    def _add(self, route: Route) -> None:
         at, names = self, []
         for part in _parts(route.path):
             if part.startswith("{"):
                 names.append(part[1:-1])
-                at.any = at.any or _Tree()
+                at.any = at.any or Table()
                 at = at.any
             else:
-                at = at.by_name.setdefault(part, _Tree())
+                at = at.by_name.setdefault(part, Table())
         at.routes[route.method] = route, tuple(names)
 
-    def find(
-        self, method: str, parts: list[str], at: int, values: tuple[str, ...]
+    def found(
+        self, method: str, parts: list[str], at: int = 0, values: tuple[str, ...] = ()
     ) -> tuple[Route, Mapping[str, str]] | None:
-        """The route of a request; a part of its own before one that any fits."""
+        """The route for a method and the parts of a path, decoded, from this one on, and what its
+        names stand for; a part of its own before one that any fits."""
         if at == len(parts):
             found = self.routes.get(method)
             return None if found is None else (found[0], dict(zip(found[1], values, strict=True)))
         part = parts[at]
         named = self.by_name.get(part)
-        following = named.find(method, parts, at + 1, values) if named else None
+        following = named.found(method, parts, at + 1, values) if named else None
         if following is None and self.any is not None and part:
-            following = self.any.find(method, parts, at + 1, (*values, part))
+            following = self.any.found(method, parts, at + 1, (*values, part))
         return following
 
 
@@ -257,13 +283,7 @@ def _parts(path: str) -> list[str]:
     return path.split("/")[1:]
 
 
-_TREE = _Tree()
+EVERY, OF_VIEW = Table(ROUTES), Table(VIEW)
 for _route in ROUTES:
-    _TREE.add(_route)
-    if _route.body not in (None, UPLOAD, MESSAGE):
+    if _route.body not in (None, UPLOAD, MESSAGE, OBJECT):
         prepare(_route.body)
-
-
-def found(method: str, parts: list[str]) -> tuple[Route, Mapping[str, str]] | None:
-    """The route for a method and the parts of a path, decoded, and what its names stand for."""
-    return _TREE.find(method, parts, 0, ())

@@ -1,5 +1,7 @@
 """What goes out: answers, files, and what is said of errors."""
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, TypeAlias
@@ -11,14 +13,15 @@ from retrieval_store.errors import (
     ClientClosedError,
     InvalidArgumentError,
     LockTimeoutError,
+    NotFoundError,
     ReadOnlyError,
     RetrievalStoreError,
     StorageError,
     StorageFullError,
 )
 from retrieval_store.qdrant.refusals import RateLimited, Refused
-from retrieval_store.server.answers import Answer, FileAnswer, refusal, text
-from retrieval_store.server.pool import BusyError, WaitedTooLongError
+from retrieval_store.server.answers import Answer, FileAnswer, Streamed, refusal, text
+from retrieval_store.server.pool import BusyError, GoneError, WaitedTooLongError
 from retrieval_store.server.receiving import PlainRefusedError
 from retrieval_store.server.requests import Request
 from retrieval_store.server.routes import Route
@@ -29,6 +32,8 @@ Send: TypeAlias = Callable[[Any], Awaitable[None]]
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 _log = log_of("server")
 RETRY_AFTER = 1  # seconds, when all threads are busy
+FOLLOWED_EVERY, IDLE_AFTER, STREAMED_FOR = 0.5, 10.0, 300.0  # seconds
+Following: TypeAlias = Callable[[Callable[[], Awaitable[object]]], Awaitable[bytes | None]]
 STATUSES: tuple[tuple[type[RetrievalStoreError], HTTPStatus], ...] = (
     (ReadOnlyError, HTTPStatus.FORBIDDEN),
     (StorageFullError, HTTPStatus.INSUFFICIENT_STORAGE),
@@ -53,6 +58,41 @@ async def send_answer(
         headers.append((b"retry-after", b"%d" % answer.retry_after))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+async def send_stream(
+    request: Request,
+    send: Send,
+    answer: Streamed,
+    more: Headers,
+    following: Following,
+    ends: Callable[[], bool],
+) -> None:
+    """Send an answer that goes on, until its client has gone, some minutes have passed, or all is
+    to end. following: what comes next, if something does, for which no thread is held meanwhile;
+    ends: whether all is to end."""
+    headers = [*more, *answer.headers, (b"content-type", answer.media_type.encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.first, "more_body": True})
+    gone = asyncio.ensure_future(request.gone())
+    began = sent = time.monotonic()
+    try:
+        while time.monotonic() - began < STREAMED_FOR and not ends():
+            await asyncio.wait({gone}, timeout=FOLLOWED_EVERY)
+            if gone.done() or ends():
+                break
+            body = await following(lambda: asyncio.wait({gone}))
+            if body is None and time.monotonic() - sent >= IDLE_AFTER:
+                body = answer.idle
+            if body is not None:
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+                sent = time.monotonic()
+        await send({"type": "http.response.body", "body": b""})
+    except (RetrievalStoreError, GoneError) as error:  # the client asks again, and is told
+        _log.info("%s ended: %s", request.name, error)
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        gone.cancel()
 
 
 async def _send_file(request: Request, send: Send, answer: FileAnswer, more: Headers) -> None:
@@ -99,6 +139,9 @@ def _of_ours(error: RetrievalStoreError, route: Route) -> Answer:
         if isinstance(error, StorageError):
             usual = HTTPStatus.INTERNAL_SERVER_ERROR
         return Answer(status or usual, orjson.dumps(failures.told(error)))
+    if route.is_of_view and not isinstance(error, StorageError):
+        missing = isinstance(error, NotFoundError)
+        status = status or (HTTPStatus.NOT_FOUND if missing else HTTPStatus.BAD_REQUEST)
     if status is not None:
         return refusal(status, str(error))
     _log.error("%s failed: %s", route.name, error)

@@ -11,14 +11,19 @@ from retrieval_store.qdrant.embedded import Embedded
 from retrieval_store.server.copies import Copies
 from retrieval_store.server.counts import Monitor
 from retrieval_store.server.inference import Inference
+from retrieval_store.view.views import Views
 
 
 class Served:
     """A store with what answers for it. session: the share in it; close: gives that back, which is
-    nothing for a client that is the caller's."""
+    nothing for a client that is the caller's. Where only the page is served that looks into a
+    store, this may lie elsewhere; then `views` alone answer."""
 
-    def __init__(self, session: Session, close: Callable[[], object], inference: Inference) -> None:
+    def __init__(
+        self, session: Session, close: Callable[[], object], inference: Inference, views: Views
+    ) -> None:
         self._session, self._close = session, close
+        self.views = views
         self.embedded = Embedded(session, None)
         self.inference = inference
         self.monitor = Monitor()
@@ -62,14 +67,15 @@ class Served:
 @dataclass(slots=True)
 class Asked:
     """A request that was read. names: what the path names, by the names in the route; query: the
-    parameters of the URL; body: as the route has it, whose vectors are to be made first if it
-    `infers`; copies: names of private copies that end with the connection, if they do; strings: ids
-    in it that are neither numbers nor UUIDs."""
+    parameters of the URL; headers: by their names, in lower case; body: as the route has it, whose
+    vectors are to be made first if it `infers`; copies: names of private copies that end with the
+    connection, if they do; strings: ids in it that are neither numbers nor UUIDs."""
 
     served: Served
     names: Mapping[str, str]
     query: Mapping[str, str]
     body: Any = None
+    headers: Mapping[bytes, bytes] = field(default_factory=dict)
     infers: bool = False
     copies: set[str] | None = None
     strings: list[str] = field(default_factory=list)

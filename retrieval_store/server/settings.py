@@ -45,7 +45,8 @@ class Settings:
     names by which the server may be called without keys, besides those of loopback; cors: origins
     whose pages may ask; read_only: nothing is written; trust: texts may be embedded by functions
     that reach hosts and files; image_root: where images may be that bodies name; dashboard: a
-    folder with Qdrant's web page; access_log: whether each request is logged."""
+    folder with Qdrant's web page; access_log: whether each request is logged; local: whether it is
+    only called by loopback's names, and asked by no page but its own, with a key, too."""
 
     keys: tuple[str, ...] = ()
     reader_keys: tuple[str, ...] = ()
@@ -56,6 +57,7 @@ class Settings:
     image_root: Path | None = None
     dashboard: Path | None = None
     access_log: bool = False
+    local: bool = False
     durability: str = "full"
     limits: Limits = field(default_factory=Limits)
 

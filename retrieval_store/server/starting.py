@@ -23,9 +23,12 @@ from uvicorn.supervisors import Multiprocess
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.logs import log_of
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError, StorageError
+from retrieval_store.places import Session
 from retrieval_store.server.application import LINE, Application, app
 from retrieval_store.server.lines import handed_over
+from retrieval_store.server.routes import OF_VIEW
 from retrieval_store.server.settings import END_WITHIN, RpcListening, Settings
+from retrieval_store.server.view import ROOT
 
 KEPT_OPEN = 75  # seconds that an idle connection stays; clients keep theirs for less
 STARTS_WITHIN = 60.0
@@ -175,24 +178,42 @@ def serve(
     _check_certificate(listening)
     with _bound_for_rpc(listening, workers > 1) as rpc:
         make = Made(store, settings, rpc)
-        config = _config(make, listening, workers)
         # Opened before anything is announced, so that what is wrong with the store is said at once,
         # and not by workers, which would be started again and again.
         made = make()
         if workers == 1:
-            config.app, config.factory = made, False
-        else:
-            made.close()
+            _run(made, listening, lambda url: announce(url, None if rpc is None else rpc.address))
+            return
+        made.close()
+        config = _config(make, listening, workers)
         with _bound(listening) as bound:
             served = partial(announce, _url(bound, listening), None if rpc is None else rpc.address)
-            if workers == 1:
-                _Server(config, served).run(sockets=[bound])
-            elif rpc is None:  # who connects before a worker has started waits for it
+            if rpc is None:  # who connects before a worker has started waits for it
                 served()
                 Multiprocess(config, [bound]).run()
             else:
                 threading.Thread(target=_once_listening, args=(rpc, served), daemon=True).start()
                 Multiprocess(config, [bound]).run()
+
+
+def view(
+    session: Session, settings: Settings, port: int, announce: Callable[[str], object]
+) -> None:
+    """Serve the page that looks into a store, and nothing else, to this machine alone, until the
+    process is told to end. session: the share in the store, which stays the caller's to close.
+    announce: called with the URL of the page once it can be asked. Raises as `serve` does."""
+    made = Application(session, settings, OF_VIEW)
+    _run(made, Listening(port=port), lambda url: announce(f"{url}{ROOT}"))
+
+
+def _run(made: Application, listening: Listening, announce: Callable[[str], object]) -> None:
+    """Serve an application in this process until it is told to end, which closes it."""
+    try:
+        with _bound(listening) as bound:
+            url = _url(bound, listening)
+            _Server(_config(made, listening, 1), lambda: announce(url)).run(sockets=[bound])
+    finally:
+        made.close()
 
 
 def _once_listening(rpc: RpcListening, call: Callable[[], object]) -> None:

@@ -29,6 +29,7 @@ _HOMES: Mapping[str, Sequence[str]] = {
         *("PayloadText", "Question", "Recommended", "RelevanceFeedback", "Sparse", "Step"),
         *("Text", "Unranked"),
     ),
+    "interface.reasons": ("Findings", "Inquiry", "LegFindings", "WordFindings"),
     "interface.records": ("CollectionRecord", "Gauges"),
     "interface.spaces": ("NewSpace", "SpaceRecord"),
 }

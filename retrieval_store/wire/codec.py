@@ -272,5 +272,9 @@ def names_for_types() -> dict[str, Any]:
     """What types are called that modules import only for type checkers."""
     from retrieval_store.base.words import Analyzer
     from retrieval_store.interface.formulas import Formula
+    from retrieval_store.interface.projections import Projection
+    from retrieval_store.interface.reasons import Findings, Inquiry
 
-    return {"Analyzer": Analyzer, "Formula": Formula, "JSONValue": Any}
+    classes = (Analyzer, Findings, Inquiry, Projection)
+    named = {one.__name__: one for one in classes}
+    return {**named, "Formula": Formula, "JSONValue": Any}

@@ -23,6 +23,7 @@ from retrieval_store.interface.points import (
     Vectors,
     VectorsRead,
 )
+from retrieval_store.interface.projections import Projection
 from retrieval_store.wire.codec import write_by
 from retrieval_store.wire.coders import list_in
 from retrieval_store.wire.message import Array, MalformedError
@@ -163,11 +164,48 @@ class _Hits:
         return found
 
 
+class _Projection:
+    """Points in a plane."""
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, Projection)
+
+    def encode(self, value: Projection, arrays: list[Array]) -> Any:
+        return {
+            "ids": value.ids,
+            "places": _put(np.asarray(value.places, np.float32), arrays),
+            "axes": _put(np.asarray(value.axes, np.float32), arrays),
+            "explained": _put(np.asarray(value.explained, np.float64), arrays),
+            "total": value.total,
+            "values": value.values,
+        }
+
+    def fits(self, given: Any) -> bool:
+        return type(given) is dict
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Projection:
+        given = _object(given)
+        ids, values = _of_types(given.get("ids"), {str, int}), given.get("values")
+        found = Projection(
+            ids,
+            _at(given.get("places"), arrays, np.float32, 2),
+            _at(given.get("axes"), arrays, np.float32, 2),
+            _at(given.get("explained"), arrays, np.float64, 1),
+            _of_types([given.get("total")], {int})[0],
+            None if values is None else _of_types(values, {str, int, float, bool, type(None)}),
+        )
+        shapes = found.places.shape, found.axes.shape[:1], found.explained.shape
+        if shapes != ((len(ids), 2), (3,), (2,)) or len(found.values or ids) != len(ids):
+            raise MalformedError("there are other numbers of places than of points")
+        return found
+
+
 _IDS, _POINTS = _Ids(), _Points()
 write_by(Sequence[PointId], _IDS)
 write_by(PointBatch, _Batch())
 write_by(Points, _POINTS)
 write_by(Hits, _Hits())
+write_by(Projection, _Projection())
 
 
 def _marked(column: Sequence[Any] | None) -> list[Any] | None:

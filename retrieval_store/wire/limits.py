@@ -29,12 +29,13 @@ from retrieval_store.interface.questions import (
     Step,
     Text,
 )
+from retrieval_store.interface.reasons import Inquiry
 
 _PLAIN = frozenset((str, int, bool, type(None)))
 _FLAT = _PLAIN | {float}
 MOST = 2**63 - 1  # of what is counted
 _SCORINGS = (Near, Sparse, Text, Fused)  # that `Collection` asks for
-_COUNTS = ("limit", "offset", "sample")  # arguments
+_COUNTS = ("limit", "offset", "sample", "seed")  # arguments
 
 
 def check_arguments(given: Mapping[str, Any]) -> None:
@@ -44,7 +45,7 @@ def check_arguments(given: Mapping[str, Any]) -> None:
         if name in _COUNTS:
             _check_count(name, value)
         elif name in ("path", "paths"):
-            _check_paths([value] if name == "path" else value)
+            _check_paths([value] if name == "path" and value is not None else value or ())
         elif isinstance(value, PointBatch):
             _check_batch(value)
         elif name == "ids" and value is not None:
@@ -168,7 +169,16 @@ def _check_sparse(vector: SparseVector) -> None:
         )
 
 
+def _check_inquiry(inquiry: Inquiry) -> None:
+    _check_count("ahead", inquiry.ahead)
+    if inquiry.limit < 1 or inquiry.same == ():
+        raise InvalidArgumentError("an inquiry has no records, or an empty path")
+    if any(step.prefetch for step in inquiry.beside):
+        raise InvalidArgumentError("a step beside the question has prefetches")
+
+
 _CHECKS: Mapping[type, Any] = {
+    Inquiry: _check_inquiry,
     Question: _check_question,
     Step: _check_step,
     Near: _check_near,

@@ -16,13 +16,14 @@ from typing import Any
 from annotated_types import Ge
 
 from retrieval_store.server.bodies import CLOSED, DIFFERENCES, OLDER, Difference
-from retrieval_store.server.routes import MESSAGE, ROUTES, UPLOAD, Route
+from retrieval_store.server.routes import MESSAGE, OBJECT, ROUTES, UPLOAD, Route
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "routes.md"
 BLOCK = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 KEYS = {"open": "none", "read": "any", "write": "not read-only", "manage": "not read-only"}
 GROUPS = {  # by what their paths begin with, the first that fits
     "own": r"/retrieval-store/",
+    "view": r"/view\b",
     "snapshots": r".*/(snapshots|snapshot)\b",
     "clusters": r"/cluster|.*/(cluster|shards)\b",
     "older": r".*/points/(search(?!/matrix)|recommend|discover)",
@@ -67,6 +68,8 @@ def body_of(route: Route) -> str:
         return ""
     if route.body == MESSAGE:
         return "a message"
+    if route.body == OBJECT:
+        return "an object"
     if route.body == UPLOAD:
         return "`multipart/form-data` with the file `snapshot`"
     kinds = typing.get_args(route.body) or (route.body,)

@@ -270,3 +270,6 @@ def test_the_wheel_has_the_package_and_both_adapters_and_nothing_else(wheel):
     assert "llama_index/vector_stores/__init__.py" not in names
     assert "llama_index/vector_stores/retrieval_store/__init__.py" in names
     assert "retrieval_store/py.typed" in names
+    page = ROOT / "retrieval_store" / "view" / "page"
+    files = {str(one.relative_to(ROOT)) for one in page.rglob("*") if one.is_file()}
+    assert files and files <= set(names)

@@ -179,13 +179,14 @@ def path_of(route):
     return "/".join(("0" if "{" in part else part) for part in route.path.split("/"))
 
 
-OPEN = {"/", "/healthz", "/livez", "/readyz"}
+OPEN = {"/", "/healthz", "/livez", "/readyz", "/view", "/view/"}
+FILES = {"/view/{file}", "/view/{folder}/{file}"}  # none of which is called 0
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
-def test_health_and_version_alone_need_no_key(locked, route):
+def test_health_version_and_the_files_of_the_page_alone_need_no_key(locked, route):
     answer = locked(route.method, path_of(route), {} if route.body else None)
-    assert answer.status == (200 if route.path in OPEN else 401)
+    assert answer.status == (200 if route.path in OPEN else 404 if route.path in FILES else 401)
 
 
 def test_there_is_nothing_to_be_learned_without_a_key(locked):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from retrieval_store.server import app
-from retrieval_store.server.routes import MESSAGE, ROUTES, UPLOAD, Route
+from retrieval_store.server.routes import MESSAGE, OBJECT, ROUTES, UPLOAD, Route
 from tests.helpers import PATIENCE
 from tests.often import FULL, times, turn
 from tests.server.asked import Answered, Asking
@@ -24,7 +24,8 @@ from tests.server.requests_recorded import requests_of
 from tests.server.schemas_drawn import drawn
 
 SLOWEST = 5.0  # seconds of the processor, for any body here
-WITH_BODIES = tuple(route for route in ROUTES if route.body not in (None, UPLOAD, MESSAGE))
+OTHERS = (None, UPLOAD, MESSAGE, OBJECT)
+WITH_BODIES = tuple(route for route in ROUTES if route.body not in OTHERS)
 SCHEMAS = {route.name: TypeAdapter(route.body).json_schema() for route in WITH_BODIES}
 POINTS = [
     {

@@ -82,6 +82,11 @@ CALLS = [
             "fields": Fields(uri=True, vectors=("",), version=True),
         },
     ),
+    (POINTS["counted"], {"expression": WHERE, "seconds": 0.5}),
+    (
+        POINTS["projected"],
+        {"space": "", "expression": WHERE, "sample": 3, "seed": 1, "path": ("k",)},
+    ),
     (POINTS["warm"], {"paths": [("n",)], "analyzer": Analyzer("english", frozenset())}),
     (POINTS["configure_index"], {"space": "", "index": {"name": "hnsw", "settings": {}}}),
     (POINTS["add_space"], {"name": "more", "space": NewSpace("cosine", {}, "sparse")}),

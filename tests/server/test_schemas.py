@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from qdrant_client.http import models
 
 from retrieval_store.server import app
-from retrieval_store.server.routes import ROUTES, found
+from retrieval_store.server.routes import EVERY, ROUTES
 from tests.often import FULL, turn
 from tests.server.asked import Answered, Asking
 from tests.server.requests_recorded import requests_of
@@ -123,7 +123,7 @@ class Checked:
 
 def route_of(method: str, path: str) -> tuple[str, str] | None:
     parts = [unquote(part) for part in path.partition("?")[0].split("/")[1:]]
-    route = found(method, parts)
+    route = EVERY.found(method, parts)
     return None if route is None else (method, route[0].path)
 
 

@@ -1,21 +1,12 @@
-"""Tables of HTML, as notebooks show them. What is stored may be hostile: all of it is escaped, and
-images are drawn anew."""
+"""Results as tables of HTML, as notebooks show them."""
 
-import base64
-import io
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-import orjson
-
-from retrieval_store.base.json_values import shortened
-from retrieval_store.base.printable import printable
+from retrieval_store.base.tables import ROWS, shape_of, table_of
 from retrieval_store.direct.tables.results import columns_of
 
-ROWS, CHARACTERS = 20, 200  # of a table, and of what stands in a cell
-THUMBNAIL = 96  # pixels
+MOST_FACTS = 200
 
 
 def table_of_result(result: dict[str, Any]) -> str:
@@ -23,68 +14,26 @@ def table_of_result(result: dict[str, Any]) -> str:
     columns = columns_of(result)
     first = {name: values[:ROWS] for name, values in columns.items()}
     if "embedding" in first:
-        first["embedding"] = [_shape(one) for one in first["embedding"]]
+        first["embedding"] = [shape_of(one) for one in first["embedding"]]
     rows = list(zip(*first.values(), strict=True))
     return table_of(list(columns), rows, total=len(columns["id"]))
 
 
-def table_of(
-    names: Sequence[str],
-    rows: Sequence[Sequence[Any]],
-    title: str = "",
-    total: int | None = None,
-) -> str:
-    """A table of the first rows, of so many in total; it says how many more there are."""
-    left = (len(rows) if total is None else total) - min(len(rows), ROWS)
-    head = "".join(f"<th>{_text(name)}</th>" for name in names)
-    body = "".join(f"<tr>{_cells(row)}</tr>" for row in rows[:ROWS])
-    more = f"<p>and {left} more</p>" if left else ""
-    above = f"<p><b>{_text(title)}</b></p>" if title else ""
-    return f"{above}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+def table_of_facts(facts: Mapping[str, Any]) -> str:
+    """A row for each thing that is told, with what stands in objects by the keys that lead
+    there."""
+    return table_of(("", ""), list(_rows_of(facts, "")), most=MOST_FACTS)
 
 
-def _cells(row: Iterable[Any]) -> str:
-    return "".join(f"<td>{_cell(value)}</td>" for value in row)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, np.ndarray):
-        return _thumbnail(value) or escape(_shape(value))
-    if isinstance(value, float):
-        return f"{value + 0.0:.4g}"  # which makes 0 of -0
-    text = _as_json(value) if isinstance(value, Mapping | list) else str(value)
-    short = text if len(text) <= CHARACTERS else text[:CHARACTERS] + "…"
-    return _text(short)
-
-
-def _text(text: str) -> str:
-    return escape(printable(text).encode(errors="replace").decode())
-
-
-def _as_json(value: Any) -> str:
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:  # what a loader makes may be anything
-        return shortened(value)
-
-
-def _shape(value: Any) -> str:
-    return "" if value is None else f"{np.asarray(value).dtype}{list(np.shape(value))}"
-
-
-def _thumbnail(pixels: Any) -> str | None:
-    """An image as a small PNG in the page itself; None for what is no image, or without Pillow."""
-    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or 0 in pixels.shape:
-        return None
-    try:
-        from PIL import Image
-
-        image = Image.fromarray(pixels)
-    except (ImportError, TypeError, ValueError):
-        return None
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    file = io.BytesIO()
-    image.convert("RGB").save(file, "PNG")
-    return f'<img src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
+def _rows_of(facts: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
+    for name, value in facts.items():
+        key = ".".join(filter(None, (above, name)))
+        if isinstance(value, Mapping):
+            yield from _rows_of(value, key)
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            for i, one in enumerate(value):
+                yield from _rows_of(one, f"{key}[{i}]")
+        elif isinstance(value, list):
+            yield key, ", ".join(map(str, value))
+        else:
+            yield key, value

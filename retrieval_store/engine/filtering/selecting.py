@@ -1,5 +1,6 @@
 """Selecting the points of a call: by ids, by a filter, by limit and offset."""
 
+import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -7,13 +8,15 @@ import numpy as np
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.engine.filtering.allowed import FilterResult, Key, key_of
 from retrieval_store.engine.filtering.kept import FilterView
-from retrieval_store.engine.filtering.masks import among, matching, split
+from retrieval_store.engine.filtering.masks import among, look, matching, split
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.schema import pks_of_ids
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.interface.points import PointId
 
 FIRST_LOOK = 1024  # rows in the first piece where only the first few matches are wanted
+SMALL = 20_000  # points, of which all are looked at in a moment
+LOOKED_AT_ONCE = 1_024  # rows whose payloads are read between two looks at the clock
 FOLLOWED = 1_024  # a cached result is updated while at most so many rows have changed since
 COUNTED = 65_536  # rows of a mask that are counted at once
 
@@ -109,11 +112,42 @@ def _first(view: FilterView, expression: Expression, wanted: int) -> Ints:
             pieces.append(rows[among(view, others, rows)])
             if sum(map(len, pieces)) >= wanted:
                 return np.concatenate(pieces)[:wanted]
-        found, mask = np.concatenate([*pieces, np.empty(0, np.int64)]), np.zeros_like(candidates)
-        mask[found] = True
+        found = np.concatenate([*pieces, np.empty(0, np.int64)])
+        mask = _mask_of(found, candidates)
+    _keep(view, expression, mask)
+    return found
+
+
+def _mask_of(rows: Ints, like: Bools) -> Bools:
+    mask = np.zeros_like(like)
+    mask[rows] = True
+    return mask
+
+
+def _keep(view: FilterView, expression: Expression, mask: Bools) -> FilterResult:
     allowed = FilterResult(mask, int(np.count_nonzero(mask)), key_of(expression))
     view.kept.allowed.keep(allowed, view.state)
-    return found
+    return allowed
+
+
+def counted(view: FilterView, expression: Expression, seconds: float) -> tuple[int, bool]:
+    """How many points fulfil the expression, and whether that is all of them: after so many seconds
+    as many as were found. Columns in memory answer at once; where points must be read, these are
+    read piece by piece, since columns of all of them might take longer."""
+    if view.state.count <= SMALL or _is_kept(view, expression):
+        return allowed_by(view, expression).count, True
+    ends = time.monotonic() + seconds
+    known, others = split(view, expression)
+    candidates = matching(view, known)
+    if others is None:
+        return _keep(view, expression, candidates).count, True
+    rows, found = np.flatnonzero(candidates), [np.empty(0, np.int64)]
+    for start in range(0, len(rows), LOOKED_AT_ONCE):
+        if time.monotonic() >= ends:
+            return sum(map(len, found)), False
+        some = rows[start : start + LOOKED_AT_ONCE]
+        found.append(some[look(view, others, some)])
+    return _keep(view, expression, _mask_of(np.concatenate(found), candidates)).count, True
 
 
 def _in_growing_pieces(mask: Bools) -> Iterator[Ints]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retrieval_store.answering.leaves import Labelling, Ranked
-from retrieval_store.base.arrays import Floats, Ints
+from retrieval_store.base.arrays import Bools, Floats, Ints
 from retrieval_store.base.metrics import Metric, similarity_of
 from retrieval_store.engine.filtering.allowed import key_of
 from retrieval_store.engine.nearest.context import SearchView, Trace
@@ -19,10 +19,12 @@ from retrieval_store.engine.nearest.search import nearest_rows
 from retrieval_store.engine.state.fetch import fetch_each
 from retrieval_store.engine.state.state import known_space
 from retrieval_store.interface.points import Fields, Points
-from retrieval_store.interface.questions import BestOfEach, Groups, Near, Step
+from retrieval_store.interface.questions import BestOfEach, Groups, Near, Step, Text
 
 if TYPE_CHECKING:
     from retrieval_store.engine.ranking.scorings import Scorings
+    from retrieval_store.filters.nodes import Expression
+    from retrieval_store.interface.reasons import WordFindings
 
 
 class EngineLeaves:
@@ -91,3 +93,19 @@ class EngineLeaves:
     def fetch(self, each: Sequence[Ints], fields: Fields) -> list[Points]:
         """The points of several lists of rows, read at once."""
         return fetch_each(self._view, each, fields)
+
+    def matching(self, expression: "Expression", limit: int) -> Ints:
+        """The first `limit` rows that fulfil an expression."""
+        from retrieval_store.engine.filtering.selecting import select
+
+        return select(self._view, None, expression, limit)
+
+    def fulfilling(self, expression: "Expression", items: Ints) -> Bools:
+        """(n,) bool: which of some rows, ascending, fulfil an expression."""
+        from retrieval_store.engine.filtering.masks import among
+
+        return among(self._view, expression, items)
+
+    def words(self, text: Text, items: Ints) -> "list[WordFindings]":
+        """Each distinct word of the first text, and what it adds to the scores of some rows."""
+        return self._scorings().words(text, items)

@@ -28,7 +28,12 @@ from retrieval_store.engine.ranking.similar import (
     similarities,
 )
 from retrieval_store.engine.storage.schema import Space
-from retrieval_store.engine.words.ranked import rank_sparse, rank_texts, rank_weighed_texts
+from retrieval_store.engine.words.ranked import (
+    rank_sparse,
+    rank_texts,
+    rank_weighed_texts,
+    word_shares,
+)
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.interface.questions import (
     ByExamples,
@@ -45,6 +50,7 @@ from retrieval_store.interface.questions import (
     Text,
     Unranked,
 )
+from retrieval_store.interface.reasons import WordFindings
 from retrieval_store.interface.spaces import Kind
 
 FLAT = 1.0  # the score of hits that aren't ranked by a score
@@ -160,6 +166,12 @@ class Scorings:
             ranked = [Ranked(*one) for one in rank_texts(*asked)]
         self._trace.lap("text")
         return ranked
+
+    def words(self, text: Text, rows: Ints) -> list[WordFindings]:
+        """Each distinct word of the first text, and what it adds to the scores of some rows."""
+        weight = IDENTIFIER_WEIGHT if text.weighs_identifiers else 1.0
+        shares = word_shares(self._view, text.analyzer, text.texts[0], rows, weight)
+        return [WordFindings(*one) for one in shares]
 
     def _non_dense(self, name: str, kind: Kind) -> Space:
         space = self._view.state.non_dense.get(name)

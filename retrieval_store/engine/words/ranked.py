@@ -4,7 +4,7 @@ Filters act inside: only allowed rows are ranked, with document frequencies of t
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -59,6 +59,20 @@ def rank_weighed_texts(
     return found
 
 
+def word_shares(
+    view: ListView, analyzer: Analyzer, text: str, rows: Ints, identifiers: float
+) -> list[tuple[str, float, Floats]]:
+    """Each distinct word of a text, its idf, and (n,) what it adds to the scores of some rows."""
+    texts_of = _Texts(view, analyzer, identifiers)
+    parts, _ = texts_of.parts(text)
+    found = []
+    for (word, count), (held, often, scale) in zip(texts_of.counted(text), parts, strict=True):
+        by_row = np.zeros(texts_of.height)
+        by_row[held] = often * scale
+        found.append((word, scale / (count * (K1 + 1)), by_row[rows]))
+    return found
+
+
 class _Texts:
     """What ranks documents by texts. identifiers: how many times the idf of such words counts."""
 
@@ -70,12 +84,16 @@ class _Texts:
         self._analyzer, self._identifiers = analyzer, identifiers
         self.height = len(view.state.pks)
 
+    def counted(self, text: str) -> Iterable[tuple[str, int]]:
+        """The distinct words of a text, and how often it has them."""
+        words = self._analyzer.words([text])
+        return Counter(words.vocabulary[code] for code in words.codes.tolist()).items()
+
     def parts(self, text: str) -> tuple[list[Part], list[float]]:
         """Of each distinct word of a text the rows and what they get, and how much it says."""
-        words, known = self._analyzer.words([text]), self._known
-        times = Counter(words.vocabulary[code] for code in words.codes.tolist())
+        known = self._known
         parts, weights = [], []
-        for word, count in times.items():
+        for word, count in self.counted(text):
             rows, often = lists.find_in(self._layers, word, known.above, *self._living)
             idf = _idf(known.holders, max(1, len(rows)))
             idf *= self._identifiers if is_identifier(word) else 1.0

@@ -1,5 +1,5 @@
 """Queries: `inputs` makes vectors of what models name them by, `steps` makes steps of queries,
-`formulas` formulas, and `answers` asks the engine and makes
-models of what it finds. It may use `points`, `collections`, `filters` and what the room above may
-use.
+`formulas` formulas, `answers` asks the engine and makes models of what it finds, and `why` takes
+filters apart for those who ask why. It may use `points`, `collections`, `filters` and what the room
+above may use.
 """

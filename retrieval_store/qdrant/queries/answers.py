@@ -1,14 +1,14 @@
 """Asking the engine, and what it answers as models."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeAlias
 
 from qdrant_client import models
 from qdrant_client.http import models as rest
 
-from retrieval_store.base.json_values import Payload, shown
+from retrieval_store.base.json_values import shown
 from retrieval_store.interface.points import Hits
 from retrieval_store.interface.questions import Diverse, Ordered, Question, Step, Unranked
 from retrieval_store.qdrant.collections.configuration import UNNAMED
@@ -29,24 +29,25 @@ from retrieval_store.qdrant.refusals import malformed
 GROUPS, SIZE, SAMPLE, NEAREST = 10, 3, 10, 3
 UNSCORED = Ordered, Unranked
 _NOTHING_ASKED: dict[str, Any] = dict.fromkeys(models.QueryRequest.model_fields)
-_EXPLAINED: ContextVar[list[Payload] | None] = ContextVar("explained", default=None)
+Look: TypeAlias = Callable[[Opened, Question, Any], object]
+_LOOK: ContextVar[Look | None] = ContextVar("look", default=None)
 
 
 @contextmanager
-def explaining() -> Iterator[list[Payload]]:
-    """How the queries in the body are answered goes to the list."""
-    told: list[Payload] = []
-    token = _EXPLAINED.set(told)
+def looking(look: Look) -> Iterator[None]:
+    """Queries in the body are shown before they are answered: the collection, the question, and of
+    a query alone the request."""
+    token = _LOOK.set(look)
     try:
-        yield told
+        yield
     finally:
-        _EXPLAINED.reset(token)
+        _LOOK.reset(token)
 
 
-def _asked(opened: Opened, question: Question) -> list[Hits]:
-    told = _EXPLAINED.get()
-    if told is not None:
-        told.append(opened.points.explain(question))
+def _asked(opened: Opened, question: Question, request: Any = None) -> list[Hits]:
+    look = _LOOK.get()
+    if look is not None:
+        look(opened, question, request)
     return opened.points.ask(question)
 
 
@@ -86,7 +87,8 @@ def _ranked(
     for selection in selections[1:]:
         assert fields is not None
         fields = selection.with_those(fields)
-    found = _asked(opened, Question(tuple(steps), fields)) if fields is not None else []
+    asked = None if fields is None else Question(tuple(steps), fields)
+    found = [] if asked is None else _asked(opened, asked, requests[0])
     return [
         made(rest.QueryResponse, {"points": _scored(one, selection, step)})
         for one, selection, step in zip(found, selections, steps, strict=True)

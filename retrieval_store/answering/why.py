@@ -1,0 +1,165 @@
+"""Why records are found by a question, or aren't: their exact places in every ranking of it.
+
+Each single ranking is made of all points that its filter allows, without an index, and these are
+combined as the question says, without the limits, thresholds and offsets that it has. What the
+question finds as it was asked is asked besides.
+"""
+
+import numpy as np
+
+from retrieval_store.answering.executor import answer, fused_each, leg_names, less_is_better
+from retrieval_store.answering.leaves import Leaves, Ranked
+from retrieval_store.base.arrays import Floats, Ints
+from retrieval_store.base.dataclasses import replace
+from retrieval_store.base.json_values import kind_of
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.filters.nodes import Expression
+from retrieval_store.filters.paths import value_at
+from retrieval_store.interface.points import Fields, PointId, Points
+from retrieval_store.interface.questions import (
+    Diverse,
+    Fused,
+    Near,
+    Sparse,
+    Step,
+    Text,
+    queries_of,
+)
+from retrieval_store.interface.reasons import Findings, Inquiry, LegFindings, WordFindings
+
+
+def why(leaves: Leaves, inquiry: Inquiry, most: int) -> Findings:
+    """What is told of the records. most: how many points a ranking has at most; those behind them
+    have no rank. InvalidArgumentError for several queries."""
+    question, same = inquiry.question, inquiry.same
+    if (count := queries_of(question)) != 1:
+        raise InvalidArgumentError(f"why is asked of one query, got {count}")
+    items = leaves.matching(inquiry.records, inquiry.limit)
+    hits = answer(leaves, replace(question, fields=Fields(payload=same is not None), measured=None))
+    ways = _Ways(leaves, inquiry.records, items, most)
+    whole = ways.ranked(question.steps[0], "")
+    for step in inquiry.beside:
+        ways.rank_beside(step)
+    ranks = _places(whole.items, items)
+    points, *before = leaves.fetch(
+        [items, *(whole.items[: max(0, rank - 1)][: inquiry.ahead] for rank in ranks.tolist())],
+        Fields(payload=True, document=True, uri=True),
+    )
+    fulfilled = [leaves.fulfilling(one, items) for one in inquiry.conditions]
+    found = [one.points for one in hits]
+    return Findings(
+        points=points,
+        found=[point_id for one in found for point_id in one.ids],
+        matching=None,
+        ranks=ranks,
+        ahead=[one.ids for one in before],
+        legs=ways.legs,
+        words=ways.words,
+        fulfilled=np.array(fulfilled, np.bool_).reshape(len(fulfilled), len(items)),
+        same=[_with_same(points, i, found, inquiry) for i in range(len(items))],
+    )
+
+
+def _places(ranking: Ints, items: Ints) -> Ints:
+    """(n,) the places from 1 of items in a ranking, 0 for one that isn't in it."""
+    places = np.zeros(len(items), np.int64)
+    for i, item in enumerate(items.tolist()):
+        at = np.flatnonzero(ranking == item)
+        places[i] = at[0] + 1 if len(at) else 0
+    return places
+
+
+def _with_same(points: Points, at: int, found: list[Points], inquiry: Inquiry) -> list[PointId]:
+    """The hits, but for the record itself, that have its value at the path."""
+    if inquiry.same is None or points.payloads is None:
+        return []
+    value = kind_of(value_at(points.payloads[at], inquiry.same))
+    if value is None:
+        return []
+    return [
+        point_id
+        for hits in found
+        for point_id, payload in zip(hits.ids, hits.payloads or (), strict=True)
+        if point_id != points.ids[at] and kind_of(value_at(payload, inquiry.same)) == value
+    ]
+
+
+class _Ways:
+    """The single rankings of a question, and what they say of some items. records: what these
+    fulfil, and others perhaps too."""
+
+    def __init__(self, leaves: Leaves, records: Expression, items: Ints, most: int) -> None:
+        self._leaves, self._records, self._items, self._most = leaves, records, items, most
+        self.legs: list[LegFindings] = []
+        self.words: list[WordFindings] = []
+
+    def ranked(self, step: Step, name: str) -> Ranked:
+        """The whole ranking of a step of one query."""
+        if not step.prefetch:
+            (named,) = leg_names([step], "") if not name else [name]
+            return self._rank(step, named, step.depth)
+        names = leg_names(step.prefetch, name)
+        each = [self.ranked(one, named) for one, named in zip(step.prefetch, names, strict=True)]
+        if isinstance(step.scoring, Fused):
+            (found,) = fused_each(self._leaves, step, step.scoring, [each])
+            return found
+        return self._leaves.rank_among(self._whole(step), each)
+
+    def rank_beside(self, step: Step) -> None:
+        """Tell how a step that isn't the question's ranks the items."""
+        (name,) = leg_names([step], "")
+        self._rank(step, name, None)
+
+    def _rank(self, step: Step, name: str, asked: int | None) -> Ranked:
+        whole = self._whole(step)
+        (found,) = self._leaves.rank(whole)
+        found = found.at(slice(whole.limit))
+        self.legs.append(self._told(step, name, asked, found))
+        if isinstance(step.scoring, Text):
+            self.words += self._leaves.words(step.scoring, self._items)
+        return found
+
+    def _whole(self, step: Step) -> Step:
+        """The same step for all that its filter allows, exactly."""
+        scoring, limit = step.scoring, self._most
+        if isinstance(scoring, Near):
+            scoring = replace(scoring, exact=True)
+        elif isinstance(scoring, Diverse):  # which chooses among so many
+            limit = min(limit, max(scoring.candidates, 1))
+        return replace(step, scoring=scoring, limit=limit, offset=0, threshold=None)
+
+    def _told(self, step: Step, name: str, asked: int | None, found: Ranked) -> LegFindings:
+        """Where a ranking has the items, or would have those that its filter leaves out."""
+        ranks, scores = _places(found.items, self._items), np.full(len(self._items), np.nan)
+        distances = np.full(len(self._items), np.nan)
+        alone = self._alone(step, found)
+        places = _places(alone.items, self._items)
+        is_there = places > 0
+        scores[is_there] = alone.scores[places[is_there] - 1]
+        if alone.distances is not None:
+            distances[is_there] = alone.distances[places[is_there] - 1]
+        is_whole = len(found.items) < self._most
+        sign = 1.0 if less_is_better(self._leaves, step) else -1.0
+        for i in np.flatnonzero(is_there & (ranks == 0)).tolist():
+            before = self._count_before(found, self._items[i], sign * scores[i], sign)
+            if is_whole or before < len(found.items):
+                ranks[i] = before + 1
+        return LegFindings(name, asked, len(found.items), ranks, scores, distances)
+
+    def _alone(self, step: Step, found: Ranked) -> Ranked:
+        """The ranking of the records alone, whatever the filter of the step says: none of them is
+        looked for where the ranking has them all."""
+        if (
+            isinstance(step.scoring, Near | Sparse | Text)
+            and not np.isin(self._items, found.items).all()
+        ):
+            (alone,) = self._leaves.rank(replace(self._whole(step), expression=self._records))
+            return alone
+        return found
+
+    def _count_before(self, found: Ranked, item: int, key: float, sign: float) -> int:
+        """How many of a ranking stand before an item with this key, of which less is better."""
+        keys: Floats = sign * found.scores
+        equal = found.items[keys == key]
+        earlier = self._leaves.order(np.append(equal, item))
+        return int(np.count_nonzero(keys < key) + np.count_nonzero(earlier[:-1] < earlier[-1]))

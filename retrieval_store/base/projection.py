@@ -1,0 +1,98 @@
+"""Principal component analysis onto two axes: vectors as points in the plane in which they differ
+most. Of many vectors a sample decides the axes, and all are then projected, block by block.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from retrieval_store.base.arrays import Floats, Ints, Matrix
+from retrieval_store.base.dataclasses import dataclass
+
+Read: TypeAlias = Callable[[Ints], Matrix]
+DECIDING, FEWEST = 20_000, 1_000  # vectors that decide the axes, of short ones and of long ones
+CELLS = 10_000_000_000  # products of two numbers that these take
+BLOCK = 8_192  # vectors that are projected at once
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """axes: (3, d) float32: the mean, and two axes of length 1 or, where vectors don't differ in so
+    many directions, 0; explained: (2,) the share of the variance along each."""
+
+    axes: Matrix
+    explained: Floats
+
+
+def drawn(count: int, sample: int, seed: int) -> Ints:
+    """So many of the places below `count`, ascending, drawn at random; all if there are no more."""
+    if count <= sample:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, sample, replace=False, shuffle=False))
+
+
+def projected(read: Read, count: int, seed: int, unit: bool) -> tuple[Matrix, Plane]:
+    """(count, 2) float32 places of vectors, and the plane. read: (m, d) float32 of the vectors at m
+    of the places below `count`; unit: whether vectors are brought to length 1 first."""
+    dimension = read(np.empty(0, np.int64)).shape[1]
+    most = max(FEWEST, min(DECIDING, CELLS // max(1, dimension**2)))
+    plane = plane_of(read(drawn(count, most, seed)), unit)
+    places = np.empty((count, 2), np.float32)
+    for start in range(0, count, BLOCK):
+        some = np.arange(start, min(start + BLOCK, count))
+        places[some] = places_of(read(some), plane.axes, unit)
+    return places, plane
+
+
+def plane_of(vectors: Matrix, unit: bool) -> Plane:
+    """The plane of (n, d) vectors. The sign of an axis is such that its number of greatest
+    magnitude is positive, so that the same vectors always give the same plane."""
+    count, dimension = vectors.shape
+    axes = np.zeros((3, dimension), np.float32)
+    if not count or not dimension:
+        return Plane(axes, np.zeros(2))
+    wide = _of_length_1(vectors).astype(np.float64) if unit else vectors.astype(np.float64)
+    mean = wide.mean(axis=0)
+    wide -= mean
+    axes[0] = mean
+    variances, directions = _principal(wide)
+    total = float(np.einsum("ij,ij->", wide, wide))
+    explained = np.zeros(2)
+    for i, (variance, direction) in enumerate(zip(variances, directions, strict=True)):
+        if total > 0 and variance > total * np.finfo(np.float64).eps * dimension:
+            axes[1 + i] = direction * np.sign(direction[np.argmax(np.abs(direction))])
+            explained[i] = variance / total
+    return Plane(axes, explained)
+
+
+def _principal(wide: Floats) -> tuple[Any, Any]:
+    """The two greatest variances of centred vectors, and their directions, of length 1. Of fewer
+    vectors than they have numbers the products with each other tell the same."""
+    count, dimension = wide.shape
+    if count >= dimension:
+        values, found = np.linalg.eigh(wide.T @ wide)
+        return values[::-1][:2], found.T[::-1][:2]
+    values, found = np.linalg.eigh(wide @ wide.T)
+    directions = found.T[::-1][:2] @ wide
+    lengths = np.linalg.norm(directions, axis=1, keepdims=True)
+    return values[::-1][:2], np.divide(
+        directions, lengths, out=np.zeros_like(directions), where=lengths > 0
+    )
+
+
+def places_of(vectors: Matrix, axes: Matrix, unit: bool) -> Matrix:
+    """(n, 2) float32: (n, d) vectors along the two axes of a plane."""
+    ready = _of_length_1(vectors) if unit else vectors
+    with np.errstate(over="ignore"):
+        places: Matrix = ready @ axes[1:].T - axes[0] @ axes[1:].T
+    return places
+
+
+def _of_length_1(vectors: Matrix) -> Matrix:
+    """The vectors at length 1; those of length 0 as they are."""
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    scaled: Matrix = np.divide(
+        vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0, casting="same_kind"
+    )
+    return scaled

@@ -1,0 +1,82 @@
+"""Tables of HTML, as notebooks show them. What is stored may be hostile: all of it is escaped, and
+images are drawn anew."""
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+import orjson
+
+from retrieval_store.base.json_values import shortened
+from retrieval_store.base.printable import printable
+
+ROWS, CHARACTERS = 20, 200  # of a table, and of what stands in a cell
+THUMBNAIL = 96  # pixels
+
+
+def table_of(
+    names: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    title: str = "",
+    total: int | None = None,
+    most: int = ROWS,
+) -> str:
+    """A table of the first rows, `most` of them, of so many in total; it says how many more there
+    are."""
+    left = (len(rows) if total is None else total) - min(len(rows), most)
+    head = "".join(f"<th>{_text(name)}</th>" for name in names)
+    body = "".join(f"<tr>{_cells(row)}</tr>" for row in rows[:most])
+    more = f"<p>and {left} more</p>" if left else ""
+    above = f"<p><b>{_text(title)}</b></p>" if title else ""
+    return f"{above}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+
+
+def _cells(row: Iterable[Any]) -> str:
+    return "".join(f"<td>{_cell(value)}</td>" for value in row)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, np.ndarray):
+        return _thumbnail(value) or escape(shape_of(value))
+    if isinstance(value, float):
+        return f"{value + 0.0:.4g}"  # which makes 0 of -0
+    text = _as_json(value) if isinstance(value, Mapping | list) else str(value)
+    short = text if len(text) <= CHARACTERS else text[:CHARACTERS] + "…"
+    return _text(short)
+
+
+def _text(text: str) -> str:
+    return escape(printable(text).encode(errors="replace").decode())
+
+
+def _as_json(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # what a loader makes may be anything
+        return shortened(value)
+
+
+def shape_of(value: Any) -> str:
+    """The type and shape of an array, as text; empty for None."""
+    return "" if value is None else f"{np.asarray(value).dtype}{list(np.shape(value))}"
+
+
+def _thumbnail(pixels: Any) -> str | None:
+    """An image as a small PNG in the page itself; None for what is no image, or without Pillow."""
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or 0 in pixels.shape:
+        return None
+    try:
+        from PIL import Image
+
+        image = Image.fromarray(pixels)
+    except (ImportError, TypeError, ValueError):
+        return None
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    file = io.BytesIO()
+    image.convert("RGB").save(file, "PNG")
+    return f'<img src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'

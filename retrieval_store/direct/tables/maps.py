@@ -1,0 +1,305 @@
+"""Maps of a collection for notebooks: its points in the plane in which their vectors differ most,
+drawn by whatever is installed that draws. What is stored may be hostile: it is shown as text."""
+
+import io
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from retrieval_store.base.arguments import path_of
+from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.json_values import shown
+from retrieval_store.base.metrics import Metric
+from retrieval_store.base.printable import printable
+from retrieval_store.base.projection import places_of
+from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
+from retrieval_store.filters.nodes import Expression
+from retrieval_store.filters.paths import value_at
+from retrieval_store.interface.points import Fields, PointId, ShownIds
+from retrieval_store.interface.projections import scalar
+from retrieval_store.interface.stores import PointsBackend
+
+Library: TypeAlias = Literal["embedding-atlas", "plotly", "altair", "matplotlib"]
+LIBRARIES: tuple[Library, ...] = get_args(Library)
+LONGEST = 100  # characters of a document
+KINDS = 12  # values of a key with a colour of their own
+# Okabe and Ito's colours, which those who see few colours can tell apart, and darker ones of them.
+PALETTE = (
+    *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8c00"),
+    *("#004a73", "#8f6300", "#00634a", "#7d4a67", "#555555"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MapData:
+    """What is drawn. places: (n, 2); values: what each point has under the key whose values are
+    coloured, None where none is; marked: whether a point is to stand out; title: what the map shows
+    of what."""
+
+    ids: Sequence[str]
+    places: Matrix
+    documents: Sequence[str]
+    values: Sequence[Any] | None
+    marked: Sequence[bool]
+    title: str
+    key: str | None
+
+    @property
+    def is_numbers(self) -> bool:
+        """Whether the values are numbers, and many, so that a scale shows them."""
+        known = {one for one in self.values or () if one is not None}
+        numbers = all(isinstance(one, int | float) and one is not True for one in known)
+        return numbers and len(known) > KINDS
+
+    @property
+    def kinds(self) -> list[str]:
+        """The values as text, of which the most frequent have a name, and others are "other"."""
+        told = ["none" if one is None else printable(str(one))[:40] for one in self.values or ()]
+        if self.values is None:
+            return ["all"] * len(self.ids)
+        often = Counter(told)
+        frequent = sorted(often, key=lambda one: (-often[one], one))
+        kept = set(frequent if len(frequent) <= KINDS else frequent[: KINDS - 1])
+        return [one if one in kept else "other" for one in told]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which records are drawn: those that match, or a sample of them, chosen by a seed; those to be
+    marked are drawn in any case. key: whose values are coloured."""
+
+    matching: Expression | None
+    key: str | None
+    marked: ShownIds | None
+    sample: int
+    seed: int
+
+
+def map_of(points: PointsBackend, name: str, metric: Metric, asked: Asked) -> MapData:
+    """The map of a collection's dense vectors."""
+    path = None if asked.key is None else (asked.key,)
+    found = points.projected("", asked.matching, asked.sample, asked.seed, path)
+    ids, places, values = [*found.ids], found.places, found.values
+    if asked.marked:
+        fields = Fields(vectors=("",), payload=path is not None)
+        others = points.get(asked.marked, None, None, 0, fields)
+        vectors, there = (others.vectors or {}).get(""), {*ids}
+        if isinstance(vectors, np.ndarray) and vectors.shape[1] == found.axes.shape[1]:
+            new = [i for i, one in enumerate(others.ids) if one not in there]
+            new = [i for i in new if not np.isnan(vectors[i, 0])]
+            ids += [others.ids[i] for i in new]
+            more = places_of(vectors[new], found.axes, metric == "cosine")
+            places = np.concatenate([places, more])
+            if values is not None and path is not None:
+                payloads = others.payloads or [None] * len(others.ids)
+                values = [*values, *(scalar(value_at(payloads[i], path)) for i in new)]
+    shares = " and ".join(f"{share:.0%}" for share in found.explained)
+    drawn_of = "" if found.total <= len(found.ids) else f", {len(found.ids):,} drawn at random"
+    title = (
+        f"{printable(name)}: {found.total:,} points{drawn_of}; the axes hold {shares} of the "
+        "variance"
+    )
+    return MapData(
+        ids=[printable(str(one)) for one in ids],
+        places=places,
+        documents=_documents(points, ids),
+        values=values,
+        marked=[str(one) in {*(asked.marked or ())} for one in ids],
+        title=title,
+        key=asked.key,
+    )
+
+
+def _documents(points: PointsBackend, ids: list[PointId]) -> list[str]:
+    """The beginnings of their documents."""
+    found = points.get(ids, None, None, 0, Fields(document=True))
+    by_id = dict(zip(found.ids, found.documents or (), strict=True))
+    texts = ((by_id.get(one) or "") for one in ids)
+    return [printable(one[:LONGEST]) + ("…" if len(one) > LONGEST else "") for one in texts]
+
+
+class Picture:
+    """A PNG, which notebooks show. data: its bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def save(self, path: Any) -> Path:
+        """Write it to a file."""
+        target = path_of(path, "path")
+        target.write_bytes(self.data)
+        return target
+
+    def _repr_png_(self) -> bytes:
+        return self.data
+
+
+def drawn(data: MapData, library: Any = None) -> Any:
+    """The map by a library, or by the first that is installed: an object of the library's, which
+    notebooks show. InvalidArgumentError for one that isn't known, MissingDependencyError where it
+    isn't installed, or none is."""
+    if library is not None and library not in LIBRARIES:
+        raise InvalidArgumentError(f"library is {shown(library)}, expected one of {LIBRARIES}")
+    for name in LIBRARIES if library is None else (library,):
+        if all(find_spec(module) is not None for module in _NEEDED[name]):
+            return _DRAW[name](data)
+    wanted = library or "embedding-atlas, plotly, altair or matplotlib"
+    raise MissingDependencyError(f"a map needs {wanted}: pip install {library or 'plotly'}")
+
+
+def _by_atlas(data: MapData) -> Any:
+    import pandas
+    from embedding_atlas.widget import EmbeddingAtlasWidget
+
+    columns: dict[str, Any] = {
+        "id": data.ids,
+        "document": data.documents,
+        "x": data.places[:, 0],
+        "y": data.places[:, 1],
+        "marked": list(data.marked),
+    }
+    if data.key is not None:
+        columns[data.key] = list(data.values or ()) if data.is_numbers else data.kinds
+    return EmbeddingAtlasWidget(pandas.DataFrame(columns), x="x", y="y", text="document")
+
+
+def _by_plotly(data: MapData) -> Any:
+    from plotly import graph_objects
+
+    figure = graph_objects.Figure()
+    hover = [
+        f"{escape(one)}<br>{escape(text)}"
+        for one, text in zip(data.ids, data.documents, strict=True)
+    ]
+
+    def add(which: Sequence[int], name: str, marker: Mapping[str, Any]) -> None:
+        some = list(which)
+        figure.add_trace(
+            graph_objects.Scattergl(
+                x=data.places[some, 0],
+                y=data.places[some, 1],
+                mode="markers",
+                name=escape(name),
+                text=[hover[i] for i in some],
+                hoverinfo="text",
+                marker={"size": 5, "opacity": 0.8, **marker},
+            )
+        )
+
+    if data.is_numbers:
+        numbers = [float("nan") if one is None else one for one in data.values or ()]
+        scale = {"color": numbers, "colorscale": "Viridis", "showscale": True}
+        add(range(len(data.ids)), data.key or "", scale)
+    else:
+        for color, (kind, which) in zip(PALETTE, _by_kind(data).items(), strict=False):
+            add(which, kind, {"color": color})
+    if any(data.marked):
+        ring = {"size": 12, "color": "rgba(0,0,0,0)", "line": {"width": 2, "color": "#d00000"}}
+        add([i for i, one in enumerate(data.marked) if one], "marked", ring)
+    figure.update_layout(title=escape(data.title), template="plotly_white", height=600)
+    figure.update_yaxes(scaleanchor="x")
+    return figure
+
+
+def _by_altair(data: MapData) -> Any:
+    import altair
+
+    kinds = data.values if data.is_numbers else data.kinds
+    rows = [
+        {"id": one, "document": text, "x": x, "y": y, "value": kind, "marked": bool(marked)}
+        for one, text, (x, y), kind, marked in zip(
+            data.ids, data.documents, data.places.tolist(), kinds or (), data.marked, strict=True
+        )
+    ]
+    named = altair.Color(
+        "value",
+        type="quantitative" if data.is_numbers else "nominal",
+        title=data.key or "",
+        scale=altair.Scale(scheme="viridis")
+        if data.is_numbers
+        else altair.Scale(range=list(PALETTE)),
+        legend=altair.Undefined if data.key else None,
+    )
+    axes = {
+        name: altair.X(name, type="quantitative", axis=None)
+        if name == "x"
+        else altair.Y(name, type="quantitative", axis=None)
+        for name in ("x", "y")
+    }
+    chart = altair.Chart(altair.InlineData(values=rows), title=data.title)
+    return (
+        chart.mark_circle(size=20)
+        .encode(
+            **axes,
+            color=named,
+            tooltip=[altair.Tooltip(name, type="nominal") for name in ("id", "document")],
+            size=altair.condition("datum.marked", altair.value(120), altair.value(20)),
+        )
+        .properties(width=700, height=550)
+        .interactive()
+    )
+
+
+def _by_matplotlib(data: MapData) -> Picture:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 6.4), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    x, y = data.places[:, 0], data.places[:, 1]
+    if data.is_numbers:
+        numbers = [float("nan") if one is None else one for one in data.values or ()]
+        points = axes.scatter(x, y, c=numbers, s=8, cmap="viridis", linewidths=0)
+        figure.colorbar(points, ax=axes, label=_plain(data.key or ""))
+    else:
+        for color, (kind, which) in zip(PALETTE, _by_kind(data).items(), strict=False):
+            axes.scatter(x[which], y[which], s=8, color=color, label=_plain(kind), linewidths=0)
+        if data.key is not None:
+            axes.legend(title=_plain(data.key), markerscale=2)
+    for i, one in enumerate(data.marked):
+        if one:
+            axes.annotate(
+                _plain(data.ids[i]), (x[i], y[i]), (8, 4), textcoords="offset points", fontsize=8
+            )
+            axes.scatter(x[i], y[i], s=90, facecolors="none", edgecolors="#d00000")
+    axes.set_title(_plain(data.title), fontsize=10)
+    axes.set_aspect("equal", "datalim")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return Picture(file.getvalue())
+
+
+def _plain(text: str) -> str:
+    """Text in which matplotlib sees no formulas."""
+    return text.replace("$", r"\$")
+
+
+def _by_kind(data: MapData) -> dict[str, list[int]]:
+    """Which points are of each kind, the most frequent first."""
+    found: dict[str, list[int]] = {}
+    for i, kind in enumerate(data.kinds):
+        found.setdefault(kind, []).append(i)
+    return dict(sorted(found.items(), key=lambda one: -len(one[1])))
+
+
+_DRAW: Mapping[Library, Callable[[MapData], Any]] = {
+    "embedding-atlas": _by_atlas,
+    "plotly": _by_plotly,
+    "altair": _by_altair,
+    "matplotlib": _by_matplotlib,
+}
+_NEEDED: Mapping[Library, Sequence[str]] = {
+    "embedding-atlas": ("embedding_atlas", "anywidget", "pandas"),
+    "plotly": ("plotly",),
+    "altair": ("altair",),
+    "matplotlib": ("matplotlib",),
+}

@@ -1,0 +1,142 @@
+"""What `Collection.why` asks: the case of a query, with its filters taken apart."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from retrieval_store.base.words import Analyzer, spellings
+from retrieval_store.direct.arguments import metadata_key, named_by
+from retrieval_store.explaining.conditions import Condition, Kind
+from retrieval_store.explaining.inquiring import Case, check_asked
+from retrieval_store.filters.nodes import And, Expression, HasId, Not
+from retrieval_store.filters.where import parse_where, parse_where_document
+from retrieval_store.interface.questions import Question, Step, Text, leaves_of
+
+Parse = Callable[[Any], Expression]
+
+
+def bound(
+    ask: Callable[..., Any], query: Sequence[Any], named: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a query by their names, with defaults. TypeError as of any call."""
+    given = inspect.signature(ask).bind(None, *query, **named)
+    given.apply_defaults()
+    return {name: value for name, value in given.arguments.items() if name != "self"}
+
+
+def case_of(
+    given: Mapping[str, Any],
+    question: Question,
+    analyzer: Callable[[], Analyzer],
+    records: Any,
+    containing: Any,
+    same: Any,
+) -> Case:
+    """The case of a query. given: its arguments; question: what they ask; analyzer: tells how the
+    collection finds words, where any are in question."""
+    ids = named_by(records, "records")
+    check_asked(ids, containing, "records")
+    text = _text_of(given["query_texts"])
+    beside = () if text is None else words_beside(question, text, analyzer)
+    conditions = chain(
+        _of_ids(given["ids"]),
+        _of_where(given["where"]),
+        conditions_in("where_document", given["where_document"], parse_where_document),
+        _of_like(given),
+    )
+    return Case(
+        question,
+        ids,
+        containing,
+        tuple(conditions),
+        beside,
+        None if same is None else (metadata_key(same, "same"),),
+        {} if text is None else spellings(analyzer(), text),
+    )
+
+
+def words_beside(
+    question: Question, text: str, analyzer: Callable[[], Analyzer]
+) -> tuple[Step, ...]:
+    """How the words of a query's text rank records, where the query doesn't go by them."""
+    (step,) = question.steps
+    leaves = leaves_of(step)
+    if any(isinstance(one.scoring, Text) for one in leaves):
+        return ()
+    return (Step(Text((text,), analyzer()), step.depth, leaves[0].expression),)
+
+
+def _text_of(texts: Any) -> str | None:
+    """The text of a query of one."""
+    return texts if texts is None or isinstance(texts, str) else texts[0]
+
+
+def _of_ids(ids: Any) -> list[Condition]:
+    named = named_by(ids)
+    if named is None:
+        return []
+    return [Condition("ids", list(named), HasId(tuple(named), are_shown=True))]
+
+
+def _of_like(given: Mapping[str, Any]) -> list[Condition]:
+    """A query by likeness finds none of the records that it is made of."""
+    return [
+        Condition(name, list(ids), Not(HasId(tuple(ids), are_shown=True)))
+        for name in ("like", "unlike")
+        if (ids := named_by(given[name], name))
+    ]
+
+
+def _of_where(where: Any) -> list[Condition]:
+    if isinstance(where, Expression):
+        terms = where.terms if isinstance(where, And) else (where,)
+        return [Condition("where", repr(one), one) for one in terms]
+    return conditions_in("where", where, parse_where)
+
+
+def conditions_in(argument: str, filter: Any, parse: Parse) -> list[Condition]:
+    """The parts of a filter of Chroma's dialect; none where there is no filter."""
+    return [] if filter is None else [_part(argument, filter, parse, negated=False)]
+
+
+def _part(argument: str, node: Mapping[str, Any], parse: Parse, negated: bool) -> Condition:
+    """A dict of conditions, all of which are asked."""
+    terms = [_of_key(argument, key, operand, parse, negated) for key, operand in node.items()]
+    if len(terms) == 1:
+        return terms[0]
+    return _combined(argument, node, terms, parse, every=True, negated=negated)
+
+
+def _of_key(argument: str, key: str, operand: Any, parse: Parse, negated: bool) -> Condition:
+    node = {key: operand}
+    match key:
+        case "$and" | "$or" | "$nor":
+            is_nor = key == "$nor"
+            terms = [_part(argument, one, parse, negated != is_nor) for one in operand]
+            return _combined(argument, node, terms, parse, every=key == "$and", negated=negated)
+        case "$not":
+            return _part(argument, operand, parse, not negated)
+    if isinstance(operand, Mapping) and len(operand) > 1:
+        each = ({name: one} for name, one in operand.items())
+        parts = [_of_key(argument, key, one, parse, negated) for one in each]
+        return _combined(argument, node, parts, parse, every=True, negated=negated)
+    written = {"$not": node} if negated else node
+    return Condition(argument, written, parse(written))
+
+
+def _combined(
+    argument: str,
+    node: Mapping[str, Any],
+    terms: Sequence[Condition],
+    parse: Parse,
+    *,
+    every: bool,
+    negated: bool,
+) -> Condition:
+    """Several parts as one. By De Morgan's laws a negation is asked of the parts: so "none of
+    these" is all of their negations, and "not all of these" any of them."""
+    written = {"$not": node} if negated else dict(node)
+    is_nor = "$nor" in node
+    kind: Kind = "all" if (every != negated if not is_nor else not negated) else "any"
+    return Condition(argument, written, parse(written), kind, tuple(terms))

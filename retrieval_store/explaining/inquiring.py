@@ -1,0 +1,152 @@
+"""A case of `why`: what a front asks for, and the reasons of what a store tells."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from retrieval_store.base.arrays import Floats
+from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.json_values import listed
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.explaining.advice import Terms, advice_on
+from retrieval_store.explaining.conditions import (
+    Condition,
+    Excluded,
+    every,
+    expressions_of,
+    failing,
+    value_met,
+)
+from retrieval_store.explaining.reasons import Leg, Reason, Reasons
+from retrieval_store.filters.documents import DocumentContains
+from retrieval_store.filters.nodes import Expression, HasId
+from retrieval_store.filters.paths import PayloadPath
+from retrieval_store.filters.predicate import Candidate
+from retrieval_store.interface.points import PointId, ShownIds
+from retrieval_store.interface.questions import BestOfEach, Question, Step
+from retrieval_store.interface.reasons import Findings, Inquiry
+from retrieval_store.interface.stores import PointsBackend
+
+MOST_RECORDS = 1_000  # that are named
+MOST_CONTAINING = 20  # that contain a text
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A question, and which records are asked about: those with these ids, or the first that
+    contain a text. conditions: the question's filters as they were written; beside: ways of
+    searching that it doesn't use; same: the key that the caller named; spelled: how the query
+    spells words of the analyzer's; terms: what the caller's arguments are called."""
+
+    question: Question
+    ids: Sequence[PointId] | None
+    containing: str | None
+    conditions: tuple[Condition, ...] = ()
+    beside: tuple[Step, ...] = ()
+    same: PayloadPath | None = None
+    spelled: Mapping[str, str] = field(default_factory=dict)
+    terms: Terms = Terms()
+
+
+def reasons_of(points: PointsBackend, case: Case) -> Reasons:
+    """The reasons of the records, in the order of the ids, or of insertion. InvalidArgumentError
+    where it isn't one way of asking about records, and for a question of several queries."""
+    limit = MOST_CONTAINING if case.ids is None else len(case.ids)
+    groups = case.question.groups
+    same = case.same or (groups.path if isinstance(groups, BestOfEach) else None)
+    inquiry = Inquiry(
+        case.question, _records(case), limit, case.beside, expressions_of(case.conditions), same
+    )
+    told = points.why(inquiry)
+    records = _candidates(told)
+    found = [_reason(case, told, i, one) for i, one in enumerate(records)]
+    if case.ids is None:
+        none = None if found else f"no record has {case.containing!r} in its document"
+        return Reasons(found, none)
+    shown = isinstance(case.ids, ShownIds)
+    by_id = {str(one.id) if shown else one.id: one for one in found}
+    lacking = Reason("", exists=False, advice=["there is no record of this id"])
+    return Reasons(by_id.get(one) or _named(lacking, one) for one in case.ids)
+
+
+def check_asked(ids: Sequence[PointId] | None, containing: str | None, named: str) -> None:
+    """Raise InvalidArgumentError where records aren't named in one of both ways. named: what the
+    argument with their ids is called."""
+    if (ids is None) == (containing is None):
+        raise InvalidArgumentError(f"expected either {named} or containing, to say which are meant")
+    if containing is not None and (not isinstance(containing, str) or not containing):
+        raise InvalidArgumentError("containing is empty, expected a text that documents have")
+    if ids is not None and not 0 < len(ids) <= MOST_RECORDS:
+        raise InvalidArgumentError(
+            f"{named} has {len(ids)} ids, expected 1 to {MOST_RECORDS:,}: {listed(ids)}"
+        )
+
+
+def _named(reason: Reason, point_id: PointId) -> Reason:
+    return Reason(point_id, exists=False, advice=reason.advice)
+
+
+def _records(case: Case) -> Expression:
+    if case.ids is None:
+        return DocumentContains(case.containing or "")
+    return HasId(tuple(case.ids), are_shown=isinstance(case.ids, ShownIds))
+
+
+def _candidates(told: Findings) -> list[Candidate]:
+    points = told.points
+    nothing = [None] * len(points.ids)
+    columns = (points.payloads or nothing, points.documents or nothing, points.uris or nothing)
+    return [Candidate(*one) for one in zip(points.ids, *columns, strict=True)]
+
+
+def _reason(case: Case, told: Findings, at: int, record: Candidate) -> Reason:
+    conditions = [*every(case.conditions)]
+    fulfilled = {id(one): bool(told.fulfilled[i, at]) for i, one in enumerate(conditions)}
+    excluded = [
+        Excluded(one.argument, one.written, value_met(one, record))
+        for whole in case.conditions
+        for one in failing(whole, lambda part: fulfilled[id(part)])
+    ]
+    legs = {
+        one.name: Leg(
+            int(one.ranks[at]) or None,
+            _number(one.distances, at),
+            _number(one.scores, at),
+            one.asked,
+        )
+        for one in told.legs
+    }
+    place = told.found.index(record.id) + 1 if record.id in told.found else None
+    rank = None if excluded else int(told.ranks[at]) or None
+    reason = Reason(
+        id=str(record.id) if isinstance(case.ids, ShownIds | None) else record.id,
+        exists=True,
+        found=place is not None,
+        place=place,
+        rank=rank,
+        legs=legs,
+        excluded_by=excluded,
+        shared_words=_shared(case, told, at),
+        missing_words=[
+            case.spelled.get(one.word, one.word) for one in told.words if one.shares[at] == 0
+        ],
+        ahead=[] if rank is None else [*told.ahead[at]],
+        same=[*told.same[at]],
+        document=record.document,
+    )
+    reason.advice.extend(advice_on(reason, case.question, record, case.terms))
+    return reason
+
+
+def _shared(case: Case, told: Findings, at: int) -> dict[str, float | None]:
+    """The words that a record shares with the query, the weightiest first."""
+    shared = {
+        case.spelled.get(one.word, one.word): _number(one.shares, at)
+        for one in told.words
+        if one.shares[at] != 0
+    }
+    return dict(sorted(shared.items(), key=lambda one: -(one[1] or 0.0)))
+
+
+def _number(column: Floats, at: int) -> float | None:
+    return None if np.isnan(column[at]) else float(column[at])

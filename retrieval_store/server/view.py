@@ -1,0 +1,111 @@
+"""The page that looks into the store: its files, which are open, and what it asks."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from http import HTTPStatus
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any
+
+import orjson
+
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.server.answers import JSON, OPTIONS, Answer, Streamed, nothing
+from retrieval_store.server.served import Asked
+from retrieval_store.view.calls import CALLS
+from retrieval_store.view.live import EMPTY, Lines
+from retrieval_store.wire.message import MEDIA_TYPE
+
+ROOT = "/view"
+INDEX = "index.html"
+Headers = tuple[tuple[bytes, bytes], ...]
+# Whatever a store holds is shown as text: nothing of it may run, and nothing leads elsewhere.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+SAFE: Headers = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"x-frame-options", b"DENY"),
+    (b"content-security-policy", POLICY.encode()),
+)
+_KINDS = {
+    "css": "text/css; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "json": JSON,
+    "png": "image/png",
+    "svg": "image/svg+xml",
+    "LICENSE": "text/plain; charset=utf-8",
+}
+_LINES = "application/x-ndjson"
+_ANSWERED: Headers = (*SAFE, (b"cache-control", b"no-store"))
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file of the page. tag: by which a browser asks whether it has changed."""
+
+    body: bytes
+    media_type: str
+    tag: bytes
+
+
+@cache
+def _files() -> Mapping[str, _File]:
+    """The files of the page by their names, all of which are read once: no name that is asked for
+    is ever looked up in a file system."""
+    return dict(_in(files("retrieval_store.view") / "page", ""))
+
+
+def _in(folder: Traversable, before: str) -> Iterator[tuple[str, _File]]:
+    for one in folder.iterdir():
+        if one.is_dir():
+            yield from _in(one, f"{before}{one.name}/")
+        elif one.name.rpartition(".")[2] in _KINDS:
+            body = one.read_bytes()
+            tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'.encode()
+            yield before + one.name, _File(body, _KINDS[one.name.rpartition(".")[2]], tag)
+
+
+def index(asked: Asked) -> Answer:
+    """The page."""
+    return _sent(INDEX, asked)
+
+
+def file(asked: Asked) -> Answer:
+    """A file of it."""
+    return _sent("/".join(asked.names.values()), asked)
+
+
+def _sent(name: str, asked: Asked) -> Answer:
+    found = _files().get(name)
+    if found is None:
+        return nothing(HTTPStatus.NOT_FOUND)
+    headers = (*SAFE, (b"cache-control", b"no-cache"), (b"etag", found.tag))
+    if found.tag in asked.headers.get(b"if-none-match", b""):
+        return Answer(HTTPStatus.NOT_MODIFIED, b"", None, headers=headers)
+    return Answer(HTTPStatus.OK, found.body, found.media_type, headers=headers)
+
+
+def asking(name: str) -> Callable[[Asked], Answer | Streamed]:
+    """The route of what the page asks by this name."""
+    call = CALLS[name]
+
+    def answer(asked: Asked) -> Answer | Streamed:
+        return _answered(name, call(asked.served.views, asked.body))
+
+    return answer
+
+
+def _answered(name: str, result: Any) -> Answer | Streamed:
+    if isinstance(result, Lines):
+        return Streamed(result() or EMPTY, result, EMPTY, _LINES, _ANSWERED)
+    if isinstance(result, bytes):
+        return Answer(HTTPStatus.OK, result, "image/png", headers=_ANSWERED)
+    if isinstance(result, list):  # the parts of a message
+        return Answer(HTTPStatus.OK, b"", MEDIA_TYPE, headers=_ANSWERED, parts=result)
+    return Answer(HTTPStatus.OK, orjson.dumps(result, option=OPTIONS), headers=_ANSWERED)

@@ -1,0 +1,152 @@
+"""What the page sends, checked: types and bounds. Errors name the field."""
+
+import base64
+import binascii
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Any, TypeAlias
+
+from retrieval_store.base.arguments import fraction, whole_number
+from retrieval_store.base.arrays import Matrix, SparseVector
+from retrieval_store.base.json_values import INT_MAX, shown
+from retrieval_store.direct.arguments import matrix_of, sparse_of
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+from retrieval_store.interface.points import PointId
+
+Check: TypeAlias = Callable[[Any, str], Any]
+LONGEST_TEXT = 1_000_000  # characters
+LONGEST_NAME = 10_000
+MOST_KEYS = 10_000
+STRING, INTEGER = "s:", "i:"  # what the key of a record begins with, by the kind of its id
+
+
+def checked(body: Any, checks: Mapping[str, Check], required: Collection[str]) -> dict[str, Any]:
+    """The fields of a body that are given, checked; what is null is left out."""
+    if not isinstance(body, dict):
+        raise InvalidTypeError(f"the body is {shown(body)}, expected an object")
+    for name in body:
+        if name not in checks:
+            known = ", ".join(checks) or "none"
+            raise InvalidArgumentError(f"there is no field {shown(name)}; there are {known}")
+    given = {name: one for name, one in body.items() if one is not None}
+    for name in required:
+        if name not in given:
+            raise InvalidArgumentError(f"{name} is missing")
+    return {name: checks[name](one, name) for name, one in given.items()}
+
+
+def text(value: Any, name: str, most: int = LONGEST_TEXT) -> str:
+    """A text."""
+    if not isinstance(value, str):
+        raise InvalidTypeError(f"{name} is {shown(value)}, expected a text")
+    if len(value) > most:
+        raise InvalidArgumentError(f"{name} has {len(value)} characters, expected at most {most}")
+    return value
+
+
+def some_text(value: Any, name: str) -> str:
+    """A text that isn't empty."""
+    if not (given := text(value, name)):
+        raise InvalidArgumentError(f"{name} is empty")
+    return given
+
+
+name_of_something = partial(text, most=LONGEST_NAME)
+
+
+def flag(value: Any, name: str) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise InvalidTypeError(f"{name} is {shown(value)}, expected true or false")
+    return value
+
+
+def whole(least: int, most: int) -> Check:
+    """A whole number from `least` to `most`."""
+    return partial(whole_number, least=least, most=most)
+
+
+def number(value: Any, name: str) -> float:
+    """A number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidTypeError(f"{name} is {shown(value)}, expected a number")
+    return float(value)
+
+
+def share(value: Any, name: str) -> float:
+    """A number from 0 to 1."""
+    return fraction(value, name)
+
+
+def one_of(names: Collection[str]) -> Check:
+    """One of several words."""
+
+    def check(value: Any, name: str) -> str:
+        if not isinstance(value, str) or value not in names:
+            raise InvalidArgumentError(
+                f"{name} is {shown(value)}, expected one of {', '.join(names)}"
+            )
+        return value
+
+    return check
+
+
+def condition(value: Any, name: str) -> dict[str, Any]:
+    """A filter, whose inside is checked where it is read."""
+    if not isinstance(value, dict):
+        raise InvalidTypeError(f"{name} is {shown(value)}, expected an object")
+    return value
+
+
+def key(value: Any, name: str) -> PointId:
+    """The id of a record that has this key."""
+    given = text(value, name, LONGEST_NAME)
+    if given.startswith(STRING):
+        return given.removeprefix(STRING)
+    digits = given.removeprefix(INTEGER)
+    is_number = digits != given and digits.isascii() and digits.isdigit() and len(digits) <= 20
+    if not is_number or int(digits) > INT_MAX:
+        raise InvalidArgumentError(f"{name} is {shown(given)}, expected {STRING}ID or {INTEGER}ID")
+    return int(digits)
+
+
+def key_of(point_id: PointId) -> str:
+    """The key of a record with this id."""
+    return f"{INTEGER}{point_id}" if isinstance(point_id, int) else f"{STRING}{point_id}"
+
+
+def several(check: Check, most: int = MOST_KEYS) -> Check:
+    """A list of at most so many."""
+
+    def each(value: Any, name: str) -> list[Any]:
+        if not isinstance(value, list):
+            raise InvalidTypeError(f"{name} is {shown(value)}, expected a list")
+        if len(value) > most:
+            raise InvalidArgumentError(f"{name} has {len(value)} items, expected at most {most}")
+        return [check(one, f"{name}[{i}]") for i, one in enumerate(value)]
+
+    return each
+
+
+def vector(value: Any, name: str) -> Matrix:
+    """(m, d) float32: a vector, or several of one query."""
+    if not isinstance(value, list):
+        raise InvalidTypeError(f"{name} is {shown(value)}, expected a list of numbers")
+    return matrix_of(value, name)
+
+
+def sparse(value: Any, name: str) -> SparseVector:
+    """A sparse vector."""
+    if not isinstance(value, dict) or value.keys() != {"indices", "values"}:
+        raise InvalidTypeError(f"{name} is {shown(value)}, expected indices and values")
+    (found,) = sparse_of(value, name)
+    assert found is not None
+    return found
+
+
+def data(value: Any, name: str) -> bytes:
+    """Bytes that come in base64."""
+    try:
+        return base64.b64decode(value, validate=True)
+    except (TypeError, ValueError, binascii.Error):
+        raise InvalidArgumentError(f"{name} is {shown(value)}, expected base64") from None

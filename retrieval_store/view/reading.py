@@ -1,0 +1,300 @@
+"""The store, its collections, and their records."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, cast
+
+import numpy as np
+
+from retrieval_store import plugins
+from retrieval_store.base.arrays import SparseVector
+from retrieval_store.base.json_values import JSONValue, Payload
+from retrieval_store.direct.arguments import filter_of, metadata_key
+from retrieval_store.direct.counting import texts_cut
+from retrieval_store.direct.embedder import may_be_made
+from retrieval_store.errors import NotFoundError, RetrievalStoreError
+from retrieval_store.filters.nodes import Expression, HasId, all_of
+from retrieval_store.interface.points import Fields, Hits, PointId, Points
+from retrieval_store.interface.records import CollectionRecord, Gauges
+from retrieval_store.interface.spaces import SpaceRecord
+from retrieval_store.view.checking import key_of
+from retrieval_store.view.views import Looked, Views, spec_of
+
+SHOWN_IN_LISTS, SHOWN_ALONE = 2_000, 100_000  # characters of a document
+FIRST_NUMBERS = 64  # of a vector
+KEYS_FROM, MOST_KEYS, EXAMPLES, LONGEST_EXAMPLE, DEEPEST_KEY = 300, 200, 5, 80, 5
+SHOWN = Fields(payload=True, document=True, uri=True)
+COUNTED_FOR = 0.15  # seconds
+PACKAGE = "retrieval-store"
+
+
+def store(views: Views) -> Any:
+    """Its collections, as far as is known without loading any."""
+    there = views.store
+    gauges = dict(there.gauges())
+    engine = there.engine
+    return {
+        "place": views.session.place,
+        "version": version(PACKAGE),
+        "read_only": views.session.read_only,
+        "aliases": {} if engine is None else engine.aliases(),
+        "collections": [_summary(one, gauges.get(one.name)) for one in there.page(None, 0)],
+    }
+
+
+def _summary(record: CollectionRecord, gauges: Gauges | None) -> Any:
+    told = gauges or Gauges()
+    return {
+        "collection": record.id,
+        "name": record.name,
+        "points": told.points,
+        "bytes": sum(told.disk.values()),
+        "memory": sum(told.memory.values()),
+        "index_lag": told.index_lag,
+        "uncoded": told.uncoded,
+        "problem": told.problem,
+        "seq": told.seq,
+    }
+
+
+def collection(views: Views, collection: str) -> Any:
+    """What a collection is, and what can be asked of it."""
+    looked = views.collection(collection)
+    record = looked.record
+    stats = looked.points.stats()
+    first = looked.points.get(None, None, KEYS_FROM, 0, Fields(payload=True, uri=True))
+    function, images = _function(views, record)
+    return {
+        "collection": record.id,
+        "name": record.name,
+        "points": stats["points"],
+        "made_by": "QdrantClient" if record.is_apart else "Collection",
+        "metadata": record.settings.get("metadata"),
+        "function": function,
+        "images": images,
+        "loader": views.image_root is not None or any(map(_is_data, first.uris or ())),
+        "words": not record.is_apart,
+        "spaces": [_space(one, stats) for one in looked.spaces],
+        "keys": _keys(first.payloads or ()),
+        "disk": stats.get("disk", {}),
+        "memory": stats.get("memory", {}),
+        "texts_cut": None if record.is_apart or looked.points.engine is None else texts_cut(record),
+    }
+
+
+def _is_data(uri: str | None) -> bool:
+    return uri is not None and uri[:5].lower() == "data:"
+
+
+def _function(views: Views, record: CollectionRecord) -> tuple[Any, bool]:
+    """The embedding function that is remembered, and whether it can be called here; and whether it
+    takes pictures. One that a store alone names is made; one that reaches further isn't before it
+    is used."""
+    spec = spec_of(record)
+    if spec is None:
+        return _unusable(None, "none is remembered with the collection"), False
+    if "name" not in spec:
+        name = str(spec["custom"])
+        why = "it is of the program that filled the collection, and can't be made here"
+        return _unusable(name, why), False
+    name = str(spec["name"])
+    try:
+        kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, name)
+        if not may_be_made(kind, spec, views.trust):
+            why = "it may reach hosts and files, which takes --trust"
+            return _unusable(name, why), False
+        if plugins.is_self_contained(kind):
+            views.embedder(record).function  # noqa: B018 (which may fail)
+    except RetrievalStoreError as error:
+        return _unusable(name, str(error)), False
+    images = getattr(kind, "embeds_images", False) is True
+    return {"name": name, "usable": True, "why": None}, images
+
+
+def _unusable(name: str | None, why: str) -> Any:
+    return {"name": name, "usable": False, "why": why}
+
+
+def _space(space: SpaceRecord, stats: Payload) -> Any:
+    known = cast(dict[str, Any], stats.get("spaces", {})).get(space.name, {})
+    return {
+        "name": space.name,
+        "kind": space.kind,
+        "metric": space.metric,
+        "dimension": space.dimension,
+        "vectors": space.count,
+        "index": known.get("index"),
+        "indexed": known.get("indexed_slots"),
+        "coded": known.get("coded_slots"),
+        "dead": known.get("dead_slots"),
+    }
+
+
+def _keys(payloads: Iterable[Payload | None]) -> list[Any]:
+    """The keys that payloads have, those of objects in them with dots, by how many have them."""
+    kinds: dict[str, dict[str, None]] = {}
+    examples: dict[str, dict[str, None]] = {}
+    for payload in payloads:
+        for name, value in _flat(payload or {}, "", 1):
+            if name not in kinds and len(kinds) >= MOST_KEYS:
+                continue
+            kinds.setdefault(name, {})[_kind(value)] = None
+            some = examples.setdefault(name, {})
+            for one in value if isinstance(value, list) else (value,):
+                if len(some) < EXAMPLES and _is_example(one):
+                    some[one] = None
+    return [{"key": name, "kinds": [*kinds[name]], "examples": [*examples[name]]} for name in kinds]
+
+
+def _flat(payload: Mapping[str, Any], before: str, depth: int) -> Iterable[tuple[str, Any]]:
+    for name, value in payload.items():
+        if isinstance(value, dict) and value and depth < DEEPEST_KEY:
+            yield from _flat(value, f"{before}{name}.", depth + 1)
+        else:
+            yield f"{before}{name}", value
+
+
+def _kind(value: JSONValue) -> str:
+    match value:
+        case bool():
+            return "boolean"
+        case int() | float():
+            return "number"
+        case str():
+            return "string"
+        case list():
+            return "list"
+    return "null" if value is None else "object"
+
+
+def _is_example(value: JSONValue) -> bool:
+    if isinstance(value, str):
+        return len(value) <= LONGEST_EXAMPLE
+    return isinstance(value, int | float)
+
+
+def allowed(where: Any, where_document: Any, keys: Sequence[PointId] | None) -> Expression | None:
+    """What filters allow, of the records that were chosen if some were; None for all."""
+    expression = filter_of(where, where_document)
+    return expression if keys is None else all_of(expression, HasId(tuple(keys)))
+
+
+def records(
+    views: Views,
+    collection: str,
+    where: Any = None,
+    where_document: Any = None,
+    keys: Sequence[PointId] | None = None,
+    offset: int = 0,
+    limit: int = 50,
+    order_by: str | None = None,
+    descending: bool = False,
+) -> Any:
+    """A page of the records that match, in the order of insertion, or of the numbers and dates
+    under a key."""
+    points = views.collection(collection).points
+    expression = allowed(where, where_document, keys)
+    if order_by is None:
+        found = points.get(None, expression, limit + 1, offset, SHOWN)
+    else:
+        path = (metadata_key(order_by, "order_by"),)
+        found = points.in_order(path, expression, limit + 1, offset, descending, SHOWN)
+    return {"records": shown_of(found)[:limit], "more": len(found.ids) > limit}
+
+
+def shown_of(points: Points, most: int = SHOWN_IN_LISTS) -> list[dict[str, Any]]:
+    """Records as lists show them, with so many characters of their documents."""
+    documents = points.documents or [None] * len(points.ids)
+    payloads = points.payloads or [None] * len(points.ids)
+    uris = points.uris or [None] * len(points.ids)
+    each = zip(points.ids, documents, payloads, uris, strict=True)
+    return [
+        {
+            "id": str(point_id),
+            "key": key_of(point_id),
+            "document": None if document is None else document[:most],
+            "length": None if document is None else len(document),
+            "metadata": payload,
+            "uri": uri,
+        }
+        for point_id, document, payload, uri in each
+    ]
+
+
+def shown_hits(hits: Hits) -> list[dict[str, Any]]:
+    """Hits as lists show them; without marks, which `asking` adds."""
+    shown = shown_of(hits.points)
+    distances = [None] * len(shown) if hits.distances is None else hits.distances.tolist()
+    for one, distance, score in zip(shown, distances, hits.scores.tolist(), strict=True):
+        lacks = distance is None or np.isnan(distance)
+        one |= {"distance": None if lacks else distance, "score": score, "marks": []}
+    return shown
+
+
+def one_of(looked: Looked, key: PointId, fields: Fields) -> Points:
+    """A record by its id; raises NotFoundError."""
+    found = looked.points.get([key], None, None, 0, fields)
+    if not found.ids:
+        raise NotFoundError(f"there is no record {key!r} in the collection {looked.record.name!r}")
+    return found
+
+
+def whole_record(looked: Looked, key: PointId) -> dict[str, Any]:
+    """A record with its vectors."""
+    names = tuple(space.name for space in looked.spaces)
+    found = one_of(looked, key, Fields(payload=True, document=True, uri=True, vectors=names))
+    (shown,) = shown_of(found, SHOWN_ALONE)
+    vectors = found.vectors or {}
+    held = {
+        space.name: _vector(space, vectors[space.name][0])
+        for space in looked.spaces
+        if space.name in vectors
+    }
+    cut = (shown["length"] or 0) > SHOWN_ALONE
+    there = {name: one for name, one in held.items() if one is not None}
+    return {**shown, "cut": cut, "vectors": there}
+
+
+def _vector(space: SpaceRecord, held: Any) -> Any:
+    """What is shown of a vector: its length and its first numbers; of several the first, and how
+    many there are. None where there is none."""
+    if held is None:
+        return None
+    if isinstance(held, SparseVector):
+        return {
+            "kind": "sparse",
+            "dimension": None,
+            "length": float(np.linalg.norm(held.values.astype(np.float64))),
+            "number": len(held.indices),
+            "indices": held.indices[:FIRST_NUMBERS].tolist(),
+            "values": held.values[:FIRST_NUMBERS].tolist(),
+        }
+    rows = np.atleast_2d(held)
+    if not rows.size or np.isnan(rows[0, 0]):
+        return None
+    return {
+        "kind": space.kind,
+        "dimension": rows.shape[1],
+        "length": float(np.linalg.norm(rows[0].astype(np.float64))),
+        "number": len(rows),
+        "first": rows[0, :FIRST_NUMBERS].tolist(),
+    }
+
+
+def count(
+    views: Views,
+    collection: str,
+    where: Any = None,
+    where_document: Any = None,
+    keys: Sequence[PointId] | None = None,
+    whole: bool = False,
+) -> Any:
+    """How many records match; without `whole` as many as are found in a moment."""
+    points = views.collection(collection).points
+    expression = allowed(where, where_document, keys)
+    if expression is None:
+        return {"count": points.count(), "whole": True}
+    if whole:
+        return {"count": points.number(expression), "whole": True}
+    found, is_all = points.counted(expression, COUNTED_FOR)
+    return {"count": found, "whole": is_all}

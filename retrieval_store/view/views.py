@@ -1,0 +1,119 @@
+"""The store that is looked at, and what is made for it."""
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.json_values import shown
+from retrieval_store.direct.arguments import DEFAULT
+from retrieval_store.direct.configuration import all_settings, spaces_of, stored_settings
+from retrieval_store.direct.embedding import Embedding
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.interface.records import CollectionRecord
+from retrieval_store.interface.spaces import SpaceRecord
+from retrieval_store.places import Session, StoredCollection
+
+if TYPE_CHECKING:
+    from retrieval_store.direct.probing import ProbedEmbedder
+    from retrieval_store.interface.stores import CollectionStore, PointsBackend
+    from retrieval_store.view.live import Watching
+
+MOST_FUNCTIONS = 8  # embedding functions that are kept, which may hold models
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A collection that is looked at. spaces: in the order in which they were added."""
+
+    record: CollectionRecord
+    points: "PointsBackend"
+    spaces: tuple[SpaceRecord, ...]
+
+    def space(self, name: str | None, kinds: tuple[str, ...], argument: str) -> SpaceRecord:
+        """The vector space of this name, of one of these kinds; the unnamed one, or the first,
+        where no name is given."""
+        there = {one.name: one for one in self.spaces if one.kind in kinds}
+        if name is None and there:
+            return there.get("") or next(iter(there.values()))
+        found = there.get(name or "")
+        if found is None:
+            wanted = " or ".join(kinds)
+            known = ", ".join(map(repr, there)) or "none"
+            raise InvalidArgumentError(
+                f"{argument} is {shown(name)}, which is no {wanted} vector space of the "
+                f"collection; there are {known}"
+            )
+        return found
+
+
+class Views:
+    """Looks into a store.
+
+    session: the share in it, which stays the caller's to close; trust: whether what the store
+    remembers may be made again whatever it reaches; image_root: the folder below which the files
+    may lie that uris point at, None where no file is shown.
+    """
+
+    def __init__(
+        self, session: Session, trust: bool = False, image_root: Path | None = None
+    ) -> None:
+        self.session, self.trust, self.image_root = session, trust, image_root
+        self._functions: OrderedDict[tuple[str, bytes], Embedding] = OrderedDict()
+        self._lock = threading.Lock()
+        self._watching: Watching | None = None
+
+    @property
+    def store(self) -> "CollectionStore":
+        """The store; raises ClientClosedError once it was closed."""
+        return self.session.store
+
+    def collection(self, collection_id: str) -> Looked:
+        """A collection by its id; raises NotFoundError."""
+        record = self.store.record(collection_id)
+        points = self.store.points(collection_id)
+        return Looked(record, points, tuple(_spaces(record, points)))
+
+    def embedder(self, record: CollectionRecord) -> "ProbedEmbedder":
+        """What embeds for a collection, by the function that it remembers."""
+        spec = spec_of(record)
+        key = (record.id, orjson.dumps(spec, option=orjson.OPT_SORT_KEYS))
+        with self._lock:
+            kept = self._functions.get(key)
+            if kept is None:
+                backend = StoredCollection(self.session, record.id)
+                kept = self._functions[key] = Embedding(backend, DEFAULT, spec, self.trust)
+            self._functions.move_to_end(key)
+            if len(self._functions) > MOST_FUNCTIONS:
+                self._functions.popitem(last=False)
+        return kept.embedder()
+
+    @property
+    def watching(self) -> "Watching":
+        """What tells of changes, one for all who ask."""
+        with self._lock:
+            if self._watching is None:
+                from retrieval_store.view.live import Watching
+
+                self._watching = Watching(self)
+            return self._watching
+
+
+def spec_of(record: CollectionRecord) -> Any:
+    """What a collection remembers of its embedding function; nothing of one that QdrantClient
+    made."""
+    return None if record.is_apart else stored_settings(record)["embedding_function"]
+
+
+def _spaces(record: CollectionRecord, points: "PointsBackend") -> list[SpaceRecord]:
+    """The vector spaces; on a cluster, which has no such list, those of the settings."""
+    if points.engine is not None:
+        return points.engine.spaces()
+    count = points.count()
+    return [
+        SpaceRecord(name, one.metric, one.kind, one.datatype, one.dimension, one.index, count)
+        for name, one in spaces_of(all_settings(record)).items()
+    ]

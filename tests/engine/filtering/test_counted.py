@@ -1,0 +1,70 @@
+"""Counting what matches for as long as there is time, without columns of all points."""
+
+import pytest
+
+import retrieval_store
+from retrieval_store.engine.filtering import selecting
+from retrieval_store.filters.where import parse_where, parse_where_document
+
+COUNT = 3_000
+
+
+@pytest.fixture
+def points(monkeypatch):
+    """Points of a collection that is large enough to be read in pieces."""
+    monkeypatch.setattr(selecting, "SMALL", 100)
+    monkeypatch.setattr(selecting, "LOOKED_AT_ONCE", 500)
+    with retrieval_store.Client() as client:
+        collection = client.create_collection("many", embedding_function=None)
+        collection.add(
+            ids=[str(i) for i in range(COUNT)],
+            embeddings=[[i, 1] for i in range(COUNT)],
+            metadatas=[{"n": i, "even": i % 2 == 0} for i in range(COUNT)],
+            documents=[f"document {i}" for i in range(COUNT)],
+        )
+        collection.delete(ids=["0", "1"])
+        yield client._session.store.points(str(collection.id))
+
+
+class Clock:
+    """A second passes between two looks."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        self.now += 1
+        return self.now
+
+
+FILTERS = [
+    (parse_where({"n": {"$lt": 2_500}}), 2_498),
+    (parse_where({"$or": [{"even": True}, {"n": 7}]}), 1_500),
+    (parse_where_document({"$contains": "document 29"}), 111),
+    (parse_where({"n": {"$lt": 0}}), 0),
+]
+
+
+@pytest.mark.parametrize(("expression", "count"), FILTERS)
+def test_with_time_all_are_counted_and_the_result_is_kept(points, expression, count):
+    assert points.counted(expression, 100.0) == (count, True)
+    assert points.counted(expression, 0.0) == (count, True)
+    assert points.number(expression) == count
+
+
+def test_when_the_time_is_over_it_is_what_was_found_so_far(points, monkeypatch):
+    monkeypatch.setattr(selecting, "time", Clock())
+    expression = parse_where({"n": {"$gte": 0}})
+    assert points.counted(expression, 2.5) == (1_000, False)
+    assert points.counted(expression, 0.0) == (0, False)
+    assert points.access.memory.held.kept.columns.nbytes == 0
+    assert points.number(expression) == COUNT - 2
+    assert points.counted(expression, 0.0) == (COUNT - 2, True)
+
+
+def test_columns_that_are_there_answer_at_once(points, monkeypatch):
+    points.number(parse_where({"n": {"$gte": 5}}))
+    points.number(parse_where({"even": True}))
+    monkeypatch.setattr(selecting, "time", Clock())
+    both = parse_where({"$and": [{"n": {"$lt": 10}}, {"even": True}]})
+    assert points.counted(both, 0.0) == (4, True)

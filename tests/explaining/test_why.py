@@ -1,0 +1,289 @@
+"""`Collection.why` against the plainest computation of ranks, distances and reasons."""
+
+import random
+
+import numpy as np
+import pytest
+
+from retrieval_store.errors import InvalidArgumentError
+from tests.helpers.oracle import (
+    bm25,
+    brute_force,
+    document_matches,
+    matches,
+    oracle_rrf,
+    value_of,
+    words_weight,
+)
+from tests.often import up_to
+
+WORDS = ["river", "bank", "loan", "boat", "tax", "rain", "error_42", "tree"]
+
+
+def _random_collection(client, rng, metric):
+    """Records with coordinates that are small integers, so that equal distances are exactly equal."""
+    count = rng.randint(1, 40)
+    ids = [f"r{i}" for i in range(count)]
+    vectors = np.array([[rng.randint(-3, 3) for _ in range(3)] for _ in ids], np.float32)
+    vectors[~vectors.any(axis=1)] = 1
+    documents = [" ".join(rng.choices(WORDS, k=rng.randint(1, 6))) for _ in ids]
+    metadatas = [
+        {
+            key: value
+            for key, value in {
+                "year": rng.randint(2000, 2005),
+                "kind": rng.choice(["a", "b"]),
+                "tags": rng.sample(["x", "y", "z"], 2),
+            }.items()
+            if rng.random() < 0.8
+        }
+        or None
+        for _ in ids
+    ]
+    settings = {"hnsw": {"space": metric}}
+    collection = client.create_collection(
+        f"why-{rng.randrange(10**9)}", embedding_function=None, configuration=settings
+    )
+    collection.add(ids, vectors, metadatas, documents)
+    return collection, ids, vectors, metadatas, documents
+
+
+def _random_where(rng, depth=0):
+    leaves = [
+        {"year": {"$gte": rng.randint(2000, 2005)}},
+        {"year": {"$gte": 2001, "$lt": 2004}},
+        {"kind": rng.choice(["a", "b"])},
+        {"kind": {"$ne": "a"}},
+        {"tags": {"$contains": "x"}},
+        {"tags": {"$exists": False}},
+        {"year": {"$in": [2000, 2002, 2004]}, "kind": "a"},
+    ]
+    if depth > 2 or rng.random() < 0.5:
+        return rng.choice(leaves)
+    terms = [_random_where(rng, depth + 1) for _ in range(rng.randint(1, 3))]
+    return rng.choice([{"$and": terms}, {"$or": terms}, {"$nor": terms}, {"$not": terms[0]}])
+
+
+def _places(keys, allowed):
+    """The place of each record, from 1, by ascending keys, ties in their order, among those allowed;
+    of another the place that it would have there. None for a key of None."""
+    order = sorted((i for i in allowed if keys[i] is not None), key=lambda i: (keys[i], i))
+    return [
+        None if key is None else 1 + sum((keys[j], j) < (key, i) for j in order if j != i)
+        for i, key in enumerate(keys)
+    ]
+
+
+def _fused(dense, text, similarity, scores, allowed, alpha, fusion):
+    """The ids' order after fusion, of whole rankings."""
+    first = sorted((i for i in allowed), key=lambda i: dense[i])
+    second = sorted((i for i in allowed if text[i] is not None), key=lambda i: text[i])
+    if fusion == "rrf":
+        return [i for i, _ in oracle_rrf([first, second], [alpha, 1 - alpha])]
+    totals, ranks = {}, dict(oracle_rrf([first, second], [alpha, 1 - alpha]))
+    for ranking, of, weight in ((first, similarity, alpha), (second, scores, 1 - alpha)):
+        values = [of[i] for i in ranking]
+        span = max(values, default=0) - min(values, default=0)
+        for i in ranking:
+            scaled = (of[i] - min(values)) / span if span else 1
+            totals[i] = totals.get(i, 0) + weight * scaled
+    if fusion == "weighted":
+        return sorted(totals, key=lambda i: (-totals[i], i))
+    return sorted(totals, key=lambda i: (-round(totals[i], 9), -ranks[i], i))
+
+
+@pytest.mark.parametrize("seed", range(up_to(12)))
+def test_ranks_distances_and_reasons_are_those_computed_plainly(client, seed):
+    rng = random.Random(seed)
+    metric = rng.choice(["l2", "ip"])
+    collection, ids, vectors, metadatas, documents = _random_collection(client, rng, metric)
+    for _ in range(4):
+        where = rng.choice([None, _random_where(rng)])
+        where_document = rng.choice([None, None, {"$contains": rng.choice(WORDS)}])
+        vector = np.array([rng.randint(-3, 3) for _ in range(3)], np.float32) + 0.5
+        text = " ".join(rng.choices(WORDS, k=2))
+        mode = rng.choice(["dense", "text", "hybrid"])
+        fusion = rng.choice(["rrf", "weighted", "adaptive"]) if mode == "hybrid" else None
+        asked = {"where": where, "where_document": where_document, "mode": mode, "n_results": 3}
+        if mode != "text":
+            asked["query_embeddings"] = vector[None]
+        if mode != "dense":
+            asked["query_texts"] = text
+        if fusion:
+            asked["fusion"] = fusion
+        allowed = [
+            i
+            for i in range(len(ids))
+            if (where is None or matches(metadatas[i], where))
+            and (where_document is None or document_matches(documents[i], where_document))
+        ]
+        reasons = collection.why(records=ids, **asked)
+        found = collection.query(**asked)["ids"][0]
+        assert [one.id for one in reasons] == ids
+        assert [one.found for one in reasons] == [one in found for one in ids]
+        assert [one.place for one in reasons if one.found] == [
+            found.index(one) + 1 for one in ids if one in found
+        ]
+
+        distances = brute_force(vector, vectors, metric)
+        scores = bm25(documents, text, identifiers=4 if fusion == "adaptive" else 1)
+        by_vector = _places(distances.tolist(), allowed)
+        by_words = _places([-s if s > 0 else None for s in np.round(scores, 12)], allowed)
+        if mode != "text":
+            assert [one.legs["dense"].rank for one in reasons] == by_vector
+            told = [one.legs["dense"].distance for one in reasons]
+            assert np.allclose(told, distances, rtol=1e-5, atol=1e-5)
+        on_cluster = collection._backend.on_cluster
+        if mode != "dense" and not on_cluster:  # whose scores are those of another average length
+            assert [one.legs["text"].rank for one in reasons] == by_words
+            told = [one.legs["text"].score or 0 for one in reasons]
+            assert np.allclose(told, scores, rtol=1e-5, atol=1e-6)
+            for one, document in zip(reasons, documents, strict=True):
+                own = set(document.split())
+                assert {*one.shared_words} == own & {*text.split()}
+                assert {*one.missing_words} == {*text.split()} - own
+                assert sum(one.shared_words.values()) == pytest.approx(one.legs["text"].score or 0)
+        if mode == "dense":
+            order = sorted(allowed, key=lambda i: by_vector[i])
+        elif mode == "text":
+            order = sorted((i for i in allowed if by_words[i]), key=lambda i: by_words[i])
+        else:
+            alpha = 0.5
+            if fusion == "adaptive":
+                best = sorted((i for i in allowed if by_words[i]), key=lambda i: by_words[i])
+                weight = words_weight(documents, text, best[:100]) * 0.5
+                alpha = 0.5 / (0.5 + weight)
+            similarity = [1 - d if metric == "ip" else -d for d in distances]
+            order = _fused(by_vector, by_words, similarity, scores, allowed, alpha, fusion)
+        if mode == "dense" or not on_cluster:
+            ranks = {ids[i]: place for place, i in enumerate(order, start=1)}
+            assert {one.id: one.rank for one in reasons if one.rank} == ranks
+            for one in reasons:
+                if one.rank:
+                    assert one.ahead == [ids[i] for i in order[: one.rank - 1]]
+
+        for one, metadata, document in zip(reasons, metadatas, documents, strict=True):
+            assert bool(one.excluded_by) == (ids.index(one.id) not in allowed)
+            assert not (one.excluded_by and one.rank)
+            for told in one.excluded_by:
+                if told.argument == "where":
+                    assert not matches(metadata, told.condition)
+                    (leaf,) = _leaves(told.condition)
+                    assert told.met == value_of(metadata or {}, leaf)
+                else:
+                    assert not document_matches(document, told.condition)
+                    assert told.met == document
+
+
+def _leaves(condition):
+    """The keys of a condition that can't be taken apart."""
+    if "$not" in condition:
+        return _leaves(condition["$not"])
+    (operand,) = condition.values()
+    assert not isinstance(operand, dict) or len(operand) == 1
+    return list(condition)
+
+
+def test_all_failing_parts_of_a_conjunction_are_named_and_no_other(populated):
+    (reason,) = populated.why(
+        query_embeddings=[[0, 0]],
+        where={"n": {"$gt": 1, "$lt": 9}, "even": False, "$nor": [{"n": 2}, {"n": 7}]},
+        where_document={"$contains": "document", "$regex": "[345]"},
+        records="p2",
+    )
+    assert [(one.argument, one.condition, one.met) for one in reason.excluded_by] == [
+        ("where", {"even": False}, True),
+        ("where", {"$not": {"n": 2}}, 2),
+        ("where_document", {"$regex": "[345]"}, "document 2"),
+    ]
+    assert reason.rank is None and reason.legs["dense"].distance == 4
+    assert "where {'even': False} leaves it out: it has True" in reason.advice
+
+
+def test_advice_says_what_would_have_to_change(populated):
+    vector = [[0.0, 0.0]]
+
+    def advice(record, **query):
+        (reason,) = populated.why(query_embeddings=vector, records=record, **query)
+        found = populated.query(query_embeddings=vector, **query)["ids"][0]
+        assert reason.found == (record in found)
+        return " ".join(reason.advice)
+
+    assert advice("p0") == ""
+    assert "n_results=4 would show it" in advice("p3", n_results=2)
+    assert "max_distance=4 leaves it out: its distance is 9" in advice("p3", max_distance=4)
+    assert "offset=2 skips it: its rank is 1" in advice("p0", offset=2)
+    assert "ids ['p1', 'p2'] leaves it out" in advice("p3", ids=["p1", "p2"])
+    grouped = advice("p2", group_by="even", n_results=2)
+    assert "shows the best 1 of each value" in grouped and "'p0'" in grouped
+    assert "which it lacks" in advice("p1", group_by="absent")
+    (reason,) = populated.why(like="p1", records="p1")
+    assert [(one.argument, one.condition) for one in reason.excluded_by] == [("like", ["p1"])]
+
+
+def test_words_tell_of_a_way_that_the_query_does_not_go(client):
+    collection = client.create_collection("passages")
+    collection.add(
+        ids=["returns", "shop", "parts"],
+        documents=[
+            "You may send goods back within a month",
+            "We are open on weekdays",
+            "Part number ZX-81 is sold out",
+        ],
+    )
+    (reason,) = collection.why(query_texts="ZX", n_results=1, records="parts", where={"a": 1})
+    assert reason.legs["text"].rank == 1 and reason.legs["text"].asked is None
+    assert [*reason.shared_words] == ["ZX"] and reason.missing_words == []
+    (lacking,) = collection.why(query_texts="refund", mode="text", records="returns")
+    assert lacking.rank is None and lacking.missing_words == ["refund"]
+    assert "no word of the query" in lacking.advice[0]
+
+
+def test_records_are_named_by_what_they_contain(populated):
+    reasons = populated.why(query_embeddings=[[0, 0]], n_results=2, containing="ment 3")
+    assert [(one.id, one.rank, one.found) for one in reasons] == [("p3", 4, False)]
+    assert "p3: not found, at rank 4" in str(reasons)
+    nothing = populated.why(query_embeddings=[[0, 0]], containing="no such text")
+    assert list(nothing) == [] and "'no such text'" in str(nothing)
+    (absent,) = populated.why(query_embeddings=[[0, 0]], records="p9")
+    assert not absent.exists and "there is no such record" in str(absent)
+
+
+def test_hits_of_the_same_document_are_told(populated):
+    (reason,) = populated.why(query_embeddings=[[0, 0]], n_results=2, records="p4", same="even")
+    assert reason.same == ["p0"]
+
+
+def test_a_notebook_shows_a_table_with_what_is_stored_escaped(client):
+    collection = client.create_collection("hostile", embedding_function=None)
+    collection.add(
+        ids=["<script>"], embeddings=[[1, 0]], documents=["<b>x"], metadatas=[{"a": "<i>"}]
+    )
+    reasons = collection.why(query_embeddings=[[1, 0]], where={"a": 1}, records="<script>")
+    page = reasons._repr_html_()
+    assert "<script>" not in page and "&lt;script&gt;" in page and "<i>" not in page
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "either records or containing"),
+        ({"records": "p0", "containing": "p"}, "either records or containing"),
+        ({"containing": ""}, "containing is empty"),
+        ({"records": []}, "records has 0 ids"),
+        ({"records": "p0", "query_embeddings": [[0, 0], [1, 1]]}, "one query, got 2"),
+        ({"records": "p0", "same": ""}, "same is ''"),
+        ({"records": "p0", "n_results": 0}, "n_results is 0"),
+    ],
+)
+def test_what_can_not_be_asked_is_refused(populated, given, message):
+    with pytest.raises((InvalidArgumentError, TypeError), match=message):
+        populated.why(**{"query_embeddings": [[0, 0]], **given})
+
+
+def test_a_record_behind_what_each_side_was_asked_for_is_told(populated):
+    query = {"query_embeddings": [[0, 0]], "query_texts": "document", "mode": "hybrid"}
+    (reason,) = populated.why(**query, depth=(1, 1), fusion="rrf", records="p1")
+    assert not reason.found and reason.rank == 2
+    assert "by dense it is at place 2, and 1 are asked for" in reason.advice[0]
+    assert "larger depth" in reason.advice[0]

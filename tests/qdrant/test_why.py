@@ -1,0 +1,95 @@
+"""`retrieval_store.qdrant.why`: the reasons of what a query finds."""
+
+import pytest
+
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.qdrant import QdrantClient, models, why
+
+F, M = models.FieldCondition, models.MatchValue
+
+
+@pytest.fixture
+def things():
+    with QdrantClient(":memory:") as client:
+        client.create_collection(
+            "things",
+            {
+                "image": models.VectorParams(size=2, distance="Euclid"),
+                "text": models.VectorParams(size=2, distance="Dot"),
+            },
+            sparse_vectors_config={"words": models.SparseVectorParams()},
+        )
+        client.upsert(
+            "things",
+            [
+                models.PointStruct(
+                    id=i,
+                    vector={
+                        "image": [float(i), 0.0],
+                        "text": [0.0, float(i)],
+                        **({"words": models.SparseVector(indices=[i], values=[1.0])} if i else {}),
+                    },
+                    payload={"n": i, "nested": {"tags": ["a", str(i)]}},
+                )
+                for i in range(6)
+            ],
+        )
+        yield client
+
+
+def test_distances_that_grow_are_ranked_as_a_server_ranks_them(things):
+    reasons = why(things, "things", query=[0.0, 0.0], using="image", limit=2, records=[0, 3, 99])
+    assert [(one.id, one.rank, one.found) for one in reasons] == [
+        (0, 1, True),
+        (3, 4, False),
+        (99, None, False),
+    ]
+    assert reasons[1].ahead == [0, 1, 2] and reasons[1].legs["image"].score == 3.0
+    assert "limit=4 would show it" in reasons[1].advice[0]
+
+
+def test_the_smallest_conditions_of_a_filter_are_told(things):
+    asked = models.Filter(
+        must=[F(key="n", range=models.Range(gte=2)), F(key="nested.tags[]", match=M(value="a"))],
+        must_not=[F(key="n", match=M(value=1))],
+        should=[F(key="n", match=M(value=4)), models.HasIdCondition(has_id=[5])],
+    )
+    (reason,) = why(
+        things, "things", query=[0.0, 1.0], using="text", query_filter=asked, records=[1]
+    )
+    assert reason.rank is None and not reason.found
+    assert [(one.condition, one.met) for one in reason.excluded_by] == [
+        ({"key": "n", "range": {"gte": 2.0}}, 1),
+        ({"must_not": {"key": "n", "match": {"value": 1}}}, 1),
+        ({"key": "n", "match": {"value": 4}}, 1),
+        ({"has_id": [5]}, 1),
+    ]
+
+
+def test_a_fused_query_tells_of_each_prefetch(things):
+    low = models.Filter(must=[F(key="n", range=models.Range(lt=2))])
+    prefetch = [
+        models.Prefetch(query=[0.0, 0.0], using="image", limit=3, filter=low),
+        models.Prefetch(
+            query=models.SparseVector(indices=[4], values=[1.0]), using="words", filter=low
+        ),
+    ]
+    query = {"query": models.FusionQuery(fusion=models.Fusion.RRF), "prefetch": prefetch}
+    inside, outside = why(things, "things", **query, records=[1, 4])
+    assert inside.found and inside.legs["image"].rank == 2 and inside.legs["words"].rank is None
+    assert [one.argument for one in outside.excluded_by] == [
+        "prefetch[0].filter",
+        "prefetch[1].filter",
+    ]
+    assert outside.legs["words"].score == 1.0 and outside.legs["image"].rank == 3
+
+
+def test_a_query_by_a_point_does_not_find_that_point(things):
+    (reason,) = why(things, "things", query=3, using="text", records=[3])
+    assert [(one.argument, one.condition) for one in reason.excluded_by] == [("query", [3])]
+
+
+def test_a_server_does_not_tell(things):
+    server = QdrantClient(url="http://localhost:1", check_compatibility=False)
+    with pytest.raises(InvalidArgumentError, match="client is that of a server"):
+        why(server, "things", query=[0.0], records=[1])

@@ -279,6 +279,13 @@ def served() -> str:
     return markdown(["median, ms", *names], rows)
 
 
+def looking() -> str:
+    """What looking into a large store costs."""
+    found = run_of("looking")["results"]
+    rows = [[call, *(f"{one[name]:,.0f}" for name in one)] for call, one in found.items()]
+    return markdown(["milliseconds", "the first time", "again"], rows)
+
+
 def sizing() -> str:
     """What a collection needs, by its number of points."""
     return table(run_of("sizing")["results"]) + "\n"
@@ -299,6 +306,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "server-times": server_times,
     "server-rates": server_rates,
     "served": served,
+    "looking": looking,
     "sizing": sizing,
 }
 

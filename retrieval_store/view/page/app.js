@@ -141,8 +141,9 @@ function View({ question, details, store, live, version }) {
 }
 
 /** Which collection's details are shown, and the state of it that is the newest. */
-function useDetails(question, live) {
-  const version = live[question.collection]?.seq ?? null;
+function useDetails(question, store, live) {
+  const listed = store.data?.collections.find((one) => one.collection === question.collection);
+  const version = live[question.collection]?.seq ?? listed?.seq ?? null;
   const body = question.collection ? { collection: question.collection } : null;
   return { version, details: useCall("collection", body, { version: `${version}` }) };
 }
@@ -151,7 +152,7 @@ export function App() {
   const question = useQuestion();
   const store = useStore();
   const { live, isLive } = useLive(question.collection, Boolean(store.data));
-  const { version, details } = useDetails(question, live);
+  const { version, details } = useDetails(question, store, live);
   useEffect(() => store.follow(live), [live]);
   useSlash();
   if (store.error?.status === 401) return html`<${KeyPrompt} error=${store.error} taken=${store.again} />`;

@@ -6,9 +6,12 @@
 import { Grid, WHOLE, moved, toPlane, toWindow, zoomed } from "./plane.js";
 import { canvasPoints } from "./points_canvas.js";
 import { webglPoints } from "./points_webgl.js";
+import { THEME_CHANGED } from "./theme.js";
 
 const REACH = 9; // pixels from a point within which it is pointed at
 const STEP = 60; // pixels that an arrow key moves
+const FAINT = 0x38; // the alpha of points that aren't chosen, when some are
+const MIXING = 1_000_003; // a prime above any number of points, so that its steps meet each once
 
 /** How large points are drawn: smaller where there are more, larger the closer one looks. */
 function sizeOf(count, zoom) {
@@ -19,9 +22,37 @@ function sizeOf(count, zoom) {
 /** @returns {Uint32Array} the colours, faint but for the chosen points */
 function highlighted(colours, chosen) {
   if (!chosen.length) return colours;
-  const found = colours.map((colour) => (colour & 0x00ffffff) | (0x38 << 24));
+  const found = colours.map((colour) => (colour & 0x00ffffff) | (FAINT << 24));
   for (const point of chosen) found[point] = colours[point];
   return found;
+}
+
+/**
+ * The order in which points are drawn: mixed, so that those added last don't cover all others, and
+ * the chosen ones last.
+ */
+function drawingOrder(count, chosen) {
+  const isChosen = new Uint8Array(count);
+  for (const point of chosen) isChosen[point] = 1;
+  const order = new Uint32Array(count);
+  let [first, last] = [0, count - chosen.length];
+  for (let i = 0, point = 0; i < count; i += 1, point = (point + MIXING) % count) {
+    if (isChosen[point]) order[last++] = point;
+    else order[first++] = point;
+  }
+  return order;
+}
+
+/** Gives the renderer the points in the order in which they are drawn. */
+function fill(renderer, places, colours, chosen) {
+  const shades = highlighted(colours, chosen);
+  const order = drawingOrder(colours.length, chosen);
+  const drawn = new Float32Array(places.length);
+  order.forEach((point, i) => {
+    drawn[2 * i] = places[2 * point];
+    drawn[2 * i + 1] = places[2 * point + 1];
+  });
+  renderer.fill(drawn, Uint32Array.from(order, (point) => shades[point]));
 }
 
 export class Board {
@@ -30,12 +61,13 @@ export class Board {
    *   has the focus and the events
    * @param {{hover: Function, choose: Function, press: Function, lasso: Function}} tell hover:
    *   (point, left, top), -1 for none; choose: (line) of the plane; press: (point); lasso: (isOn)
-   * @param {boolean} plain whether to draw without a graphics card
+   * @param {"fast" | "webgl" | "canvas"} how points are drawn: by WebGL where it is fast, or in any
+   *   case, or without it
    */
-  constructor({ points, above }, tell, plain) {
+  constructor({ points, above }, tell, how) {
     [this.below, this.above, this.tell] = [points, above, tell];
     this.frame = above.parentElement;
-    this.renderer = (plain ? null : webglPoints(points)) ?? canvasPoints(points);
+    this.renderer = (how === "canvas" ? null : webglPoints(points, how === "fast")) ?? canvasPoints(points);
     [this.view, this.pointers, this.line, this.isLasso] = [WHOLE, new Map(), null, false];
     [this.places, this.colours, this.chosen, this.hits, this.hovered] = [new Float32Array(0), new Uint32Array(0), [], [], -1];
     this.grid = new Grid(this.places);
@@ -54,14 +86,14 @@ export class Board {
   show(places, colours) {
     [this.places, this.colours, this.chosen, this.hovered] = [places, colours, [], -1];
     this.grid = new Grid(places);
-    this.renderer.fill(places, colours);
+    fill(this.renderer, places, colours, []);
     this.draw();
   }
 
   /** Makes all but these points faint; none chosen makes none faint. */
   choose(points) {
     this.chosen = points;
-    this.renderer.fill(this.places, highlighted(this.colours, points));
+    fill(this.renderer, this.places, this.colours, points);
     this.draw();
   }
 
@@ -182,6 +214,9 @@ export class Board {
     on("pointerleave", () => this.#hover(-1));
     on("wheel", (event) => this.#wheel(event), { passive: false });
     on("keydown", (event) => this.#key(event));
+    for (const source of [matchMedia("(prefers-color-scheme: dark)"), window]) {
+      source.addEventListener(source === window ? THEME_CHANGED : "change", () => this.draw(), { signal });
+    }
     this.below.addEventListener("webglcontextlost", () => this.tell.lost?.(), { signal });
   }
 

@@ -28,12 +28,14 @@ function Categories({ color, values, label }) {
     )}${none > 0 && html`<tr><th scope="row"><${Swatch} colour=${NONE} /> <span class="faint">no value</span></th><td class="number">${counted(none)}</td></tr>`}</tbody></table>`;
 }
 
+const numbered = (number) => (Number.isInteger(number) ? counted(number) : measured(number));
+
 function Numbers({ color, label }) {
   return html`<table class="legend"><caption>Colours, by ${label}</caption>
     <thead class="hidden"><tr><th scope="col">end</th><th scope="col">value</th></tr></thead>
-    <tbody><tr><th scope="row">least</th><td class="number">${measured(color.least)}</td></tr>
+    <tbody><tr><th scope="row">least</th><td class="number">${numbered(color.least)}</td></tr>
       <tr aria-hidden="true"><td colspan="2"><span class="ramp">${rampColours(24).map((colour) => html`<${Swatch} colour=${colour} />`)}</span></td></tr>
-      <tr><th scope="row">greatest</th><td class="number">${measured(color.greatest)}</td></tr></tbody></table>`;
+      <tr><th scope="row">greatest</th><td class="number">${numbered(color.greatest)}</td></tr></tbody></table>`;
 }
 
 /** @param {{color: object | null, values: Float32Array, name: string}} props name: the key */

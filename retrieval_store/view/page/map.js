@@ -6,7 +6,7 @@ import { Board } from "./board.js";
 import { coloursOf } from "./colours.js";
 import { Legend } from "./legend.js";
 import { messageOf } from "./message.js";
-import { Choice, Loading, Problem, Scroll } from "./parts.js";
+import { Changed, Choice, Loading, Problem, Scroll, useSeen } from "./parts.js";
 import { inside, scaled } from "./plane.js";
 import { OpenId } from "./records.js";
 import { recent } from "./recent.js";
@@ -17,7 +17,8 @@ const SAMPLE = 200_000;
 const LISTED = 100;
 const MOST_KEYS = 1000;
 const HOVER_WAIT = 120;
-const IS_PLAIN = new URLSearchParams(location.search).get("canvas") === "1";
+// "1" draws without a graphics card, "0" by WebGL even where it would be slow; for tests.
+const WISH = new URLSearchParams(location.search).get("canvas");
 
 let cached = { of: "", map: null };
 
@@ -64,7 +65,7 @@ async function placed(map, hits, { collection, space }, signal) {
     const { places } = await call("place", body, { signal });
     missing.forEach((key, i) => places[i] && found.set(key, map.to(...places[i])));
   }
-  const numbered = hits.map((hit, i) => ({ hit, place: found.get(hit.key), number: i + 1 }));
+  const numbered = hits.map((hit) => ({ hit, place: found.get(hit.key), number: hit.number }));
   return numbered.filter((one) => one.place);
 }
 
@@ -120,7 +121,7 @@ function useBoard(map, marks, chosen, isLasso, tell, isPlain) {
     const [points, above] = frame.current.querySelectorAll("canvas");
     const names = ["hover", "choose", "press", "lasso", "lost"];
     const told = Object.fromEntries(names.map((name) => [name, (...given) => latest.current[name](...given)]));
-    board.current = new Board({ points, above }, told, isPlain);
+    board.current = new Board({ points, above }, told, isPlain ? "canvas" : WISH === "0" ? "webgl" : "fast");
     setKind(board.current.kind);
     return () => board.current.end();
   }, [isPlain]);
@@ -184,11 +185,11 @@ function Tools({ question, details, isLasso, setLasso, board, seeAll }) {
 function useMap(question, details, version) {
   const spaces = details.spaces.filter((one) => one.kind !== "sparse");
   const space = spaces.some((one) => one.name === question.space) ? question.space : (spaces[0]?.name ?? "");
-  const [seen, setSeen] = useState(version);
+  const { seen, isBehind, update } = useSeen(version, false);
   const color = question.color ? { color: question.color } : {};
   const body = { collection: details.collection, space, ...filterOf(question), sample: SAMPLE, seed: 0, ...color, version: seen };
   const asked = useCall("map", spaces.length ? body : null, { wait: 100, ask: askMap });
-  return { ...asked, space, hasVectors: spaces.length > 0, isBehind: seen !== version, update: () => setSeen(version) };
+  return { ...asked, space, hasVectors: spaces.length > 0, isBehind, update };
 }
 
 /** @param {{question: object, details: object, version: any}} props */
@@ -196,7 +197,7 @@ export function PointMap({ question, details, version }) {
   const { data: map, error, loading, again, space, hasVectors, isBehind, update } = useMap(question, details, version);
   const [chosen, setChosen] = useState([]);
   const [isLasso, setLasso] = useState(false);
-  const [isPlain, setPlain] = useState(IS_PLAIN);
+  const [isPlain, setPlain] = useState(WISH === "1");
   const [hovered, hover] = useHovered(details.collection);
   const marks = useHits(map, details.collection, space);
   useEffect(() => setChosen([]), [map]);
@@ -217,7 +218,7 @@ export function PointMap({ question, details, version }) {
     <${Tools} question=${question} details=${details} isLasso=${isLasso} setLasso=${setLasso} board=${board} seeAll=${() => choose(board.current.seen())} />
     ${!hasVectors && html`<p class="faint">There are no vectors to draw.</p>`}
     <${Problem} error=${error} again=${again} />
-    ${isBehind && html`<p class="changed" role="status">the collection has changed: <button type="button" onClick=${update}>update</button></p>`}
+    <${Changed} when=${isBehind} update=${update} />
     <div class="map-body">
       <div class="board-side">
         <div class=${isLasso ? "board lasso" : "board"} ref=${frame} tabindex="0" role="application"

@@ -107,6 +107,26 @@ export function Choice({ id, value, options, onChange, label, className }) {
   </select>`;
 }
 
+/**
+ * Which state of the collection is shown.
+ * @param {any} version the newest state, null while that isn't known
+ * @param {boolean} follows whether the newest is always shown; else it waits until asked for
+ */
+export function useSeen(version, follows) {
+  const [seen, setSeen] = useState(version);
+  useEffect(() => {
+    if (follows || seen === null) setSeen(version);
+  }, [version, follows]);
+  const update = () => setSeen(version);
+  return { seen, isBehind: seen !== null && version !== seen, update };
+}
+
+/** Says that what is shown is no longer what is there. */
+export function Changed({ when, update, label = "update" }) {
+  if (!when) return null;
+  return html`<p class="changed" role="status">the collection has changed: <button type="button" onClick=${update}>${label}</button></p>`;
+}
+
 /** Moves the focus to an element when it appears. */
 export function useFocus(active = true) {
   const ref = useRef(null);

@@ -68,12 +68,31 @@ function described(gl, program) {
   gl.vertexAttribPointer(color, 4, gl.UNSIGNED_BYTE, true, 12, 8);
 }
 
+let known = null;
+
+/**
+ * Whether WebGL is done by the processor, which takes ten times as long as writing pixels does. A
+ * canvas of its own is asked, since one that has given a context gives no other kind.
+ */
+function isSoftware() {
+  if (known === null) {
+    const gl = document.createElement("canvas").getContext("webgl2");
+    const info = gl?.getExtension("WEBGL_debug_renderer_info");
+    const name = info ? gl.getParameter(info.UNMASKED_RENDERER_WEBGL) : "";
+    known = /swiftshader|llvmpipe|softpipe|software|basic render/i.test(name);
+    gl?.getExtension("WEBGL_lose_context")?.loseContext();
+  }
+  return known;
+}
+
 /**
  * @param {HTMLCanvasElement} canvas
+ * @param {boolean} fast whether it has to be faster than drawing without a graphics card
  * @returns {object | null} `fill(places, colours)`, `draw(view, size)`, `end()`, `kind`; null where
  *   there is no WebGL2
  */
-export function webglPoints(canvas) {
+export function webglPoints(canvas, fast) {
+  if (fast && isSoftware()) return null;
   const gl = canvas.getContext("webgl2", { antialias: false, premultipliedAlpha: true });
   const program = gl && programOf(gl);
   if (!program) return null;

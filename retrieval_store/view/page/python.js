@@ -5,6 +5,7 @@
  */
 
 import { isObject } from "./json.js";
+import { usualSpace } from "./settings.js";
 
 const ESCAPES = { "\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 // What can't be seen, or would change how the code around it reads, is written by its number.
@@ -42,9 +43,16 @@ function called(name, given) {
   return `${name}(\n${lines.map((one) => `    ${one},`).join("\n")}\n)`;
 }
 
-function placeOf(place) {
-  if (place.startsWith("at ")) return { path: place.slice(3) };
-  return /^https?:\/\//.test(place) ? { url: place } : null;
+const LOOPBACK = ["localhost", "127.0.0.1", "[::1]"];
+
+/**
+ * How a program gets to the store, as an argument of a client: by its directory, or by the server
+ * where the page came from another machine. Null for a store in memory.
+ */
+function placeOf({ place }) {
+  if (!LOOPBACK.includes(location.hostname)) return ["url", literal(location.origin)];
+  if (place.startsWith("at ")) return ["path", literal(place.slice(3))];
+  return /^https?:\/\//.test(place) ? ["url", literal(place)] : null;
 }
 
 const idOf = (key) => key.slice(2);
@@ -81,10 +89,10 @@ function againstCollection(body) {
 function ofCollection(store, details, body, picture) {
   const why = againstCollection(body);
   if (why) return { why };
-  const place = placeOf(store.place);
+  const [argument, place] = placeOf(store);
   const imports = ["import retrieval_store as rs"];
   if (body.image !== undefined) imports.unshift("import numpy as np", "from PIL import Image");
-  const client = called("rs.Client", [place.path === undefined ? ["url", literal(place.url)] : ["", literal(place.path)]]);
+  const client = called("rs.Client", [[argument === "path" ? "" : argument, place]]);
   const code = [
     ...imports,
     "",
@@ -109,12 +117,11 @@ function againstQdrant(body) {
 function ofQdrant(store, details, body) {
   const why = againstQdrant(body);
   if (why) return { why };
-  const place = placeOf(store.place);
-  if (place.path === undefined) return { why: "the place of this store is no directory" };
   const id = body.record === undefined ? "" : idOf(body.record);
   const query = body.vector === undefined ? (isText(body.record) ? literal(id) : id) : literal(body.vector);
   const given = [["collection_name", literal(details.name)], ["query", query]];
-  if (body.space) given.push(["using", literal(body.space)]);
+  const space = body.space ?? usualSpace(details, ["dense", "multi"]);
+  if (space) given.push(["using", literal(space)]);
   given.push(["limit", literal(body.k)]);
   if (body.offset) given.push(["offset", literal(body.offset)]);
   const params = [];
@@ -125,7 +132,7 @@ function ofQdrant(store, details, body) {
     ...(params.length ? ["from qdrant_client.models import SearchParams", ""] : []),
     "from retrieval_store.qdrant import QdrantClient",
     "",
-    `client = QdrantClient(path=${literal(place.path)})`,
+    `client = ${called("QdrantClient", [placeOf(store)])}`,
     `result = ${called("client.query_points", given)}`,
     "print([point.id for point in result.points])",
     "",
@@ -141,7 +148,7 @@ function ofQdrant(store, details, body) {
  * @returns {{code?: string, why?: string}}
  */
 export function pythonOf(store, details, body, picture) {
-  if (!placeOf(store.place)) return { why: "a store in memory can't be opened by another program" };
+  if (!placeOf(store)) return { why: "a store in memory can't be opened by another program" };
   const isQdrant = details.made_by === "QdrantClient";
   return isQdrant ? ofQdrant(store, details, body) : ofCollection(store, details, body, picture);
 }

@@ -4,7 +4,7 @@ import { html, useEffect, useRef, useState } from "./vendor/htm-preact-standalon
 import { useCall } from "./api.js";
 import { Chips, Hits, Moved } from "./hits.js";
 import { stringify } from "./json.js";
-import { Copy, Loading, Problem, useId } from "./parts.js";
+import { Changed, Copy, Loading, Problem, useId } from "./parts.js";
 import { Picture } from "./picture.js";
 import { Plan } from "./plan.js";
 import { pythonOf } from "./python.js";
@@ -97,7 +97,7 @@ function useSide(question, subject, settings, details, version) {
   const [seen, setSeen] = useState(version);
   useEffect(() => setSeen(version), [result.data]);
   const isBusy = body !== null && (result.loading || result.of !== stringify(body));
-  return { body, missing: made.missing, ...result, isBusy, isBehind: result.data !== null && seen !== version };
+  return { body, missing: made.missing, ...result, isBusy, isBehind: result.data !== null && seen !== null && seen !== version };
 }
 
 function Result({ name, side, other, question, details, store, wanted, want }) {
@@ -110,7 +110,7 @@ function Result({ name, side, other, question, details, store, wanted, want }) {
       ${python.why && body && html`<span class="faint">no Python: ${python.why}</span>`}
     </header>
     ${missing && html`<p class="remark">${missing}</p>`}
-    ${isBehind && html`<p class="changed" role="status">the collection has changed: <button type="button" onClick=${again}>ask again</button></p>`}
+    <${Changed} when=${isBehind} update=${again} label="ask again" />
     <${Problem} error=${error} again=${again} />
     <${Loading} when=${loading && !data} what="Asking…" />
     ${data && html`<${Plan} result=${data} />
@@ -173,7 +173,7 @@ export function Query({ question, details, store, version }) {
   const isTwo = question.b !== null;
   const a = useSide(question, subject, question.a, details, version);
   const b = useSide(question, subject, question.b, details, version);
-  useEffect(() => a.data && remember(details.collection, a.data.hits), [a.data]);
+  useEffect(() => a.data && remember(details.collection, a.data.hits, a.body?.offset ?? 0), [a.data]);
   const submit = (event) => {
     event.preventDefault();
     ask();

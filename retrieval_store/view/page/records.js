@@ -1,8 +1,8 @@
 /** Records in pages, in the order they came in or by a key; and how one record is shown. */
 
-import { html, useEffect, useState } from "./vendor/htm-preact-standalone.module.js";
+import { html } from "./vendor/htm-preact-standalone.module.js";
 import { useCall } from "./api.js";
-import { Choice, Copy, Loading, Problem } from "./parts.js";
+import { Changed, Choice, Copy, Loading, Problem, useSeen } from "./parts.js";
 import { change, filterOf } from "./state.js";
 import { Inline, Text, counted, plain } from "./text.js";
 import { Thumbnail } from "./thumbnail.js";
@@ -61,17 +61,9 @@ function Order({ question, details }) {
   </div>`;
 }
 
-/** Which state of the collection is shown: the first page follows, others wait until asked. */
-function useSeen(version, follows) {
-  const [seen, setSeen] = useState(version);
-  useEffect(() => {
-    if (follows) setSeen(version);
-  }, [version, follows]);
-  return { seen, isBehind: version !== seen, update: () => setSeen(version) };
-}
-
 /** @param {{question: object, details: object, version: any, points: number}} props */
 export function Records({ question, details, version, points }) {
+  // The first page follows what is written; others would slip away under who reads them.
   const { seen, isBehind, update } = useSeen(version, question.offset === 0);
   const filter = filterOf(question);
   const order = question.order ? { order_by: question.order, descending: question.down } : {};
@@ -82,7 +74,7 @@ export function Records({ question, details, version, points }) {
     <div class="toolbar">
       <${Order} question=${question} details=${details} />
       ${data && html`<${Pages} offset=${question.offset} shown=${data.records.length} more=${data.more} total=${isAll ? points : null} />`}
-      ${isBehind && html`<span class="changed" role="status">the collection has changed: <button type="button" onClick=${update}>update</button></span>`}
+      <${Changed} when=${isBehind} update=${update} />
     </div>
     <${Problem} error=${error} again=${again} />
     <${Loading} when=${loading && !data} />

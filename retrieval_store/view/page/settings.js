@@ -99,6 +99,12 @@ const AGAINST = {
   },
 };
 
+/** The space that is searched where none is named: the unnamed one, or else the first. */
+export function usualSpace(details, kinds) {
+  const spaces = details.spaces.filter((space) => kinds.includes(space.kind));
+  return (spaces.find((space) => !space.name) ?? spaces[0])?.name ?? "";
+}
+
 /** Why texts can't be embedded here. */
 export function functionMissing(details) {
   const { name, why } = details.function;
@@ -125,7 +131,7 @@ export function bodyOf(asked, settings, details) {
   const refused = modesFor(details, asked.by).find((one) => one.mode === mode)?.why;
   if (refused) return { missing: refused };
   const subject = SUBJECTS[asked.by](asked, mode);
-  if (subject.missing) return subject;
+  if ("missing" in subject) return subject;
   const body = { mode, k: settings.k ?? 10, ...subject };
   for (const name of [...ALWAYS, ...KNOWN[mode]]) {
     if (settings[name] !== undefined && settings[name] !== "") body[name] = settings[name];
@@ -154,7 +160,7 @@ function beside({ words, sparse }, mode, subject) {
   if (mode !== "hybrid") return subject;
   if (sparse.trim()) {
     const found = sparseOf(sparse);
-    return found.missing ? found : { ...subject, ...found };
+    return "missing" in found ? found : { ...subject, ...found };
   }
   if (words.trim()) return { ...subject, text: words };
   return { missing: "hybrid search takes words, or a sparse vector, besides" };

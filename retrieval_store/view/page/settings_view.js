@@ -2,7 +2,7 @@
 
 import { html, useEffect, useState } from "./vendor/htm-preact-standalone.module.js";
 import { Choice, Field, useId } from "./parts.js";
-import { KNOWN, MODES, modeOf, modesFor, typedNumber } from "./settings.js";
+import { KNOWN, MODES, modeOf, modesFor, typedNumber, usualSpace } from "./settings.js";
 import { plain } from "./text.js";
 
 function without(settings, name) {
@@ -36,7 +36,7 @@ function Space({ name, label, kinds, settings, set, details }) {
   const spaces = details.spaces.filter((space) => kinds.includes(space.kind));
   if (spaces.length < 2) return null;
   const options = spaces.map((space) => [space.name, plain(space.name || "(unnamed)", 40)]);
-  const value = settings[name] ?? (spaces.find((space) => !space.name) ?? spaces[0]).name;
+  const value = settings[name] ?? usualSpace(details, kinds);
   return html`<${Field} label=${label}>
     ${(id) => html`<${Choice} id=${id} value=${value} options=${options} onChange=${(next) => set({ ...settings, [name]: next })} />`}
   <//>`;

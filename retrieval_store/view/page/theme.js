@@ -1,6 +1,7 @@
 /** Light or dark: as the system says, or as was chosen here. */
 
 const NAME = "retrieval-store:theme";
+export const THEME_CHANGED = "retrieval-store:theme";
 export const THEMES = { "": "as the system", light: "light", dark: "dark" };
 
 /** @returns {string} "", "light" or "dark" */
@@ -16,6 +17,7 @@ export function theme() {
 /** @param {string} chosen */
 export function useTheme(chosen) {
   document.documentElement.dataset.theme = chosen;
+  dispatchEvent(new Event(THEME_CHANGED)); // what is drawn on canvases doesn't change by itself
   try {
     localStorage.setItem(NAME, chosen);
   } catch {

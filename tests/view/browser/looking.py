@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-PATIENCE = 10  # seconds until what is waited for must be there
+PATIENCE = 30  # seconds until what is waited for must be there
 FLAGS = (
     "--headless=new",
     "--no-sandbox",

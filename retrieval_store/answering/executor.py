@@ -148,12 +148,18 @@ def _count_good(leaves: Leaves, step: Step, found: Ranked) -> int:
     """How many hits, best first, precede the first one that is worse than the threshold."""
     if step.threshold is None:
         return len(found.items)
+    bad = are_bad(leaves, step, found)
+    return int(np.argmax(bad)) if bad.any() else len(bad)
+
+
+def are_bad(leaves: Leaves, step: Step, found: Ranked) -> Bools:
+    """(n,) bool: which hits of a step with a threshold are worse than that."""
+    assert step.threshold is not None
     if isinstance(step.scoring, Near) and step.scoring.scale == "distance":
         assert found.distances is not None
         bad: Bools = found.distances > step.threshold
-    else:
-        bad = are_worse(leaves, step.scoring, found.scores, step.threshold)
-    return int(np.argmax(bad)) if bad.any() else len(bad)
+        return bad
+    return are_worse(leaves, step.scoring, found.scores, step.threshold)
 
 
 def are_worse(leaves: Leaves, scoring: Scoring, scores: Floats, threshold: float) -> Bools:

@@ -7,9 +7,15 @@ question finds as it was asked is asked besides.
 
 import numpy as np
 
-from retrieval_store.answering.executor import answer, fused_each, leg_names, less_is_better
+from retrieval_store.answering.executor import (
+    answer,
+    are_bad,
+    fused_each,
+    leg_names,
+    less_is_better,
+)
 from retrieval_store.answering.leaves import Leaves, Ranked
-from retrieval_store.base.arrays import Floats, Ints
+from retrieval_store.base.arrays import Bools, Floats, Ints
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.json_values import kind_of
 from retrieval_store.errors import InvalidArgumentError
@@ -32,8 +38,9 @@ def why(leaves: Leaves, inquiry: Inquiry, most: int) -> Findings:
     """What is told of the records. most: how many points a ranking has at most; those behind them
     have no rank. InvalidArgumentError for several queries."""
     question, same = inquiry.question, inquiry.same
-    if (count := queries_of(question)) != 1:
-        raise InvalidArgumentError(f"why is asked of one query, got {count}")
+    for steps in (question.steps, *((step,) for step in inquiry.beside)):
+        if (count := queries_of(steps)) != 1:
+            raise InvalidArgumentError(f"why is asked of one query, got {count}")
     items = leaves.matching(inquiry.records, inquiry.limit)
     hits = answer(leaves, replace(question, fields=Fields(payload=same is not None), measured=None))
     ways = _Ways(leaves, inquiry.records, items, most)
@@ -41,10 +48,9 @@ def why(leaves: Leaves, inquiry: Inquiry, most: int) -> Findings:
     for step in inquiry.beside:
         ways.rank_beside(step)
     ranks = _places(whole.items, items)
-    points, *before = leaves.fetch(
-        [items, *(whole.items[: max(0, rank - 1)][: inquiry.ahead] for rank in ranks.tolist())],
-        Fields(payload=True, document=True, uri=True),
-    )
+    fields = Fields(payload=True, document=True, uri=True)
+    (points,) = leaves.fetch([items], fields)
+    (first,) = leaves.fetch([whole.items[: inquiry.ahead]], Fields())
     fulfilled = [leaves.fulfilling(one, items) for one in inquiry.conditions]
     found = [one.points for one in hits]
     return Findings(
@@ -52,7 +58,8 @@ def why(leaves: Leaves, inquiry: Inquiry, most: int) -> Findings:
         found=[point_id for one in found for point_id in one.ids],
         matching=None,
         ranks=ranks,
-        ahead=[one.ids for one in before],
+        ahead=[first.ids[: max(0, rank - 1)] for rank in ranks.tolist()],
+        beyond=_beyond(leaves, question.steps[0], whole, ranks),
         legs=ways.legs,
         words=ways.words,
         fulfilled=np.array(fulfilled, np.bool_).reshape(len(fulfilled), len(items)),
@@ -82,6 +89,15 @@ def _with_same(points: Points, at: int, found: list[Points], inquiry: Inquiry) -
         for point_id, payload in zip(hits.ids, hits.payloads or (), strict=True)
         if point_id != points.ids[at] and kind_of(value_at(payload, inquiry.same)) == value
     ]
+
+
+def _beyond(leaves: Leaves, step: Step, found: Ranked, places: Ints) -> Bools:
+    """(n,) which of the hits at these places, from 1, are worse than the threshold of a step."""
+    beyond = np.zeros(len(places), np.bool_)
+    if step.threshold is not None and len(found.items):
+        bad = are_bad(leaves, step, found)
+        beyond[places > 0] = bad[places[places > 0] - 1]
+    return beyond
 
 
 class _Ways:
@@ -138,13 +154,14 @@ class _Ways:
         scores[is_there] = alone.scores[places[is_there] - 1]
         if alone.distances is not None:
             distances[is_there] = alone.distances[places[is_there] - 1]
+        beyond = _beyond(self._leaves, step, alone, places)
         is_whole = len(found.items) < self._most
         sign = 1.0 if less_is_better(self._leaves, step) else -1.0
         for i in np.flatnonzero(is_there & (ranks == 0)).tolist():
             before = self._count_before(found, self._items[i], sign * scores[i], sign)
             if is_whole or before < len(found.items):
                 ranks[i] = before + 1
-        return LegFindings(name, asked, len(found.items), ranks, scores, distances)
+        return LegFindings(name, asked, len(found.items), ranks, scores, distances, beyond)
 
     def _alone(self, step: Step, found: Ranked) -> Ranked:
         """The ranking of the records alone, whatever the filter of the step says: none of them is

@@ -13,6 +13,7 @@ from retrieval_store.base.dataclasses import dataclass
 Read: TypeAlias = Callable[[Ints], Matrix]
 DECIDING, FEWEST = 20_000, 1_000  # vectors that decide the axes, of short ones and of long ones
 CELLS = 10_000_000_000  # products of two numbers that these take
+FARTHEST = 1e38  # from the middle: what float32 can hold
 BLOCK = 8_192  # vectors that are projected at once
 
 
@@ -84,8 +85,11 @@ def _principal(wide: Floats) -> tuple[Any, Any]:
 def places_of(vectors: Matrix, axes: Matrix, unit: bool) -> Matrix:
     """(n, 2) float32: (n, d) vectors along the two axes of a plane."""
     ready = _of_length_1(vectors) if unit else vectors
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         places: Matrix = ready @ axes[1:].T - axes[0] @ axes[1:].T
+        if not np.isfinite(places).all():  # numbers so large that their products aren't float32
+            wide = ready.astype(np.float64) @ axes[1:].T - axes[0].astype(np.float64) @ axes[1:].T
+            places = wide.clip(-FARTHEST, FARTHEST).astype(np.float32)
     return places
 
 

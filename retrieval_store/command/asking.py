@@ -229,6 +229,8 @@ def why(
     if as_json:
         for one in told:
             print_json(asdict(one))
+        if told.note:
+            complain(told.note)
     else:
         click.echo(str(told))
     if not any(one.exists for one in told):

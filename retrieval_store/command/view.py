@@ -46,6 +46,7 @@ def view(store: str, port: int, no_browser: bool, trust: bool, image_root: Path 
             threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
 
     with exits_at_sigterm(), looked_at(store) as session:
+        session.store.count()  # where nothing answers, that is said before a page is shown
         starting.view(session, settings, port, announce)
 
 

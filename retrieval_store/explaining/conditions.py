@@ -4,7 +4,7 @@ out. A front parses its dialect into these; what a part means is an expression."
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, TypeAlias
 
-from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.filters.columns import found_at
 from retrieval_store.filters.documents import DocumentLeaf
 from retrieval_store.filters.leaves import ColumnLeaf, column_of
@@ -12,6 +12,7 @@ from retrieval_store.filters.nodes import Expression, HasId, walk
 from retrieval_store.filters.predicate import Candidate
 
 Kind: TypeAlias = Literal["one", "all", "any"]
+MOST_TOLD = 50  # conditions that leave a record out
 LONGEST = 200  # characters of a document that are shown as the value which a condition met
 
 
@@ -55,7 +56,17 @@ def failing(condition: Condition, holds: Callable[[Condition], bool]) -> list[Co
         return []
     if condition.kind == "one":
         return [condition]
-    return [one for term in condition.terms for one in failing(term, holds)]
+    found = [one for term in condition.terms for one in failing(term, holds)]
+    # Of a condition that wants several of its terms there may be none that fails by itself; and
+    # where it wants any of very many, it says more than all of them.
+    return found if 0 < len(found) <= MOST_TOLD else [condition]
+
+
+def undivided(conditions: Sequence[Condition], most: int) -> tuple[Condition, ...]:
+    """The conditions; each as a whole where they have more than so many parts."""
+    if sum(1 for _ in every(conditions)) <= most:
+        return tuple(conditions)
+    return tuple(replace(one, kind="one", terms=()) for one in conditions[:most])
 
 
 def expressions_of(conditions: Sequence[Condition]) -> tuple[Expression, ...]:

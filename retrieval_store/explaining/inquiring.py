@@ -5,16 +5,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from retrieval_store.base.arrays import Floats
-from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.base.json_values import listed
+from retrieval_store.base.dataclasses import dataclass, field, replace
+from retrieval_store.base.json_values import is_unicode, listed, shown
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.explaining.advice import Terms, advice_on
+from retrieval_store.explaining.advice import About, Terms, advice_on
 from retrieval_store.explaining.conditions import (
     Condition,
     Excluded,
     every,
     expressions_of,
     failing,
+    undivided,
     value_met,
 )
 from retrieval_store.explaining.reasons import Leg, Reason, Reasons
@@ -24,10 +25,9 @@ from retrieval_store.filters.paths import PayloadPath
 from retrieval_store.filters.predicate import Candidate
 from retrieval_store.interface.points import PointId, ShownIds
 from retrieval_store.interface.questions import BestOfEach, Question, Step
-from retrieval_store.interface.reasons import Findings, Inquiry
+from retrieval_store.interface.reasons import MOST_CONDITIONS, MOST_RECORDS, Findings, Inquiry
 from retrieval_store.interface.stores import PointsBackend
 
-MOST_RECORDS = 1_000  # that are named
 MOST_CONTAINING = 20  # that contain a text
 
 
@@ -53,6 +53,7 @@ def reasons_of(points: PointsBackend, case: Case) -> Reasons:
     where it isn't one way of asking about records, and for a question of several queries."""
     limit = MOST_CONTAINING if case.ids is None else len(case.ids)
     groups = case.question.groups
+    case = replace(case, conditions=undivided(case.conditions, MOST_CONDITIONS))
     same = case.same or (groups.path if isinstance(groups, BestOfEach) else None)
     inquiry = Inquiry(
         case.question, _records(case), limit, case.beside, expressions_of(case.conditions), same
@@ -74,8 +75,12 @@ def check_asked(ids: Sequence[PointId] | None, containing: str | None, named: st
     argument with their ids is called."""
     if (ids is None) == (containing is None):
         raise InvalidArgumentError(f"expected either {named} or containing, to say which are meant")
-    if containing is not None and (not isinstance(containing, str) or not containing):
-        raise InvalidArgumentError("containing is empty, expected a text that documents have")
+    if containing is not None and not (isinstance(containing, str) and containing):
+        raise InvalidArgumentError(
+            f"containing is {shown(containing)}, expected a text that documents have"
+        )
+    if containing is not None and not is_unicode(containing):
+        raise InvalidArgumentError("containing has a lone surrogate, which no document has")
     if ids is not None and not 0 < len(ids) <= MOST_RECORDS:
         raise InvalidArgumentError(
             f"{named} has {len(ids)} ids, expected 1 to {MOST_RECORDS:,}: {listed(ids)}"
@@ -102,9 +107,9 @@ def _candidates(told: Findings) -> list[Candidate]:
 def _reason(case: Case, told: Findings, at: int, record: Candidate) -> Reason:
     conditions = [*every(case.conditions)]
     fulfilled = {id(one): bool(told.fulfilled[i, at]) for i, one in enumerate(conditions)}
-    excluded = [
+    excluded = [  # what is ranked was left out by nothing, whatever parts of filters say
         Excluded(one.argument, one.written, value_met(one, record))
-        for whole in case.conditions
+        for whole in ([] if told.ranks[at] else case.conditions)
         for one in failing(whole, lambda part: fulfilled[id(part)])
     ]
     legs = {
@@ -113,6 +118,7 @@ def _reason(case: Case, told: Findings, at: int, record: Candidate) -> Reason:
             _number(one.distances, at),
             _number(one.scores, at),
             one.asked,
+            bool(one.beyond[at]),
         )
         for one in told.legs
     }
@@ -134,7 +140,8 @@ def _reason(case: Case, told: Findings, at: int, record: Candidate) -> Reason:
         same=[*told.same[at]],
         document=record.document,
     )
-    reason.advice.extend(advice_on(reason, case.question, record, case.terms))
+    about = About(case.question, record, bool(told.beyond[at]), case.terms)
+    reason.advice.extend(advice_on(reason, about))
     return reason
 
 

@@ -18,12 +18,14 @@ class Leg:
     for one that a filter leaves out the place that it would have there; None for one that can't be
     ranked so, having no vector or no word of the query, or that stands too far back on a cluster.
     distance: in `dense` of a Collection, else None; score: greater is better. asked: how many
-    candidates the query asks it for; None where the query doesn't search this way."""
+    candidates the query asks it for; None where the query doesn't search this way; beyond: whether
+    it is worse than the threshold that this way has."""
 
     rank: int | None
     distance: float | None
     score: float | None
     asked: int | None
+    beyond: bool = False
 
 
 @dataclass(frozen=True, slots=True)

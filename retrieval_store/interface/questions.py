@@ -254,10 +254,10 @@ def query_of(near: Near, place: int) -> Near:
     return replace(near, vectors=cast(Matrix, near.vectors[place : place + 1]))
 
 
-def queries_of(question: Question) -> int:
-    """How many queries a question has."""
+def queries_of(steps: Sequence[Step]) -> int:
+    """How many queries steps have."""
     count = 0
-    for step in question.steps:
+    for step in steps:
         scoring = leaves_of(step)[0].scoring
         near = scoring.near if isinstance(scoring, Diverse) else scoring
         match near:

@@ -7,6 +7,8 @@ from retrieval_store.filters.paths import PayloadPath
 from retrieval_store.interface.points import PointId, Points
 from retrieval_store.interface.questions import Question, Step
 
+MOST_RECORDS, MOST_AHEAD, MOST_CONDITIONS = 1_000, 100, 500
+
 
 @dataclass(slots=True, eq=False)
 class Inquiry:
@@ -25,7 +27,7 @@ class Inquiry:
     beside: tuple[Step, ...] = ()
     conditions: tuple[Expression, ...] = ()
     same: PayloadPath | None = None
-    ahead: int = 100
+    ahead: int = MOST_AHEAD
 
 
 @dataclass(slots=True, eq=False)
@@ -36,7 +38,8 @@ class LegFindings:
     points it ranks. ranks: (n,) from 1; 0 for a record that it can't rank, as one without a vector
     or without a word of the query, or that stands behind the last that the store looks at. A record
     that the filter leaves out has the rank that it would have beside those that it allows. scores:
-    (n,), and distances: (n,), NaN where there is none.
+    (n,), and distances: (n,), NaN where there is none. beyond: (n,) whether they are worse than the
+    threshold of the step.
     """
 
     name: str
@@ -45,6 +48,7 @@ class LegFindings:
     ranks: Ints
     scores: Floats
     distances: Floats
+    beyond: Bools
 
 
 @dataclass(slots=True, eq=False)
@@ -65,7 +69,8 @@ class Findings:
     points: with payload, document and uri. found: the hits of the question as it was asked.
     matching: how many points its filter allows, None where that isn't counted. ranks: (n,) the
     places from 1 in its exact ranking of all that match, 0 for a record that isn't in it; ahead:
-    the ids before each record in it. legs: the ways of searching; words: of the texts of the query;
+    the ids before each record in it; beyond: (n,) whether the question's threshold is better than
+    its score there. legs: the ways of searching; words: of the texts of the query;
     fulfilled: (conditions, n); same: for each record the hits with its value at the path.
     """
 
@@ -74,6 +79,7 @@ class Findings:
     matching: int | None
     ranks: Ints
     ahead: list[list[PointId]]
+    beyond: Bools
     legs: list[LegFindings]
     words: list[WordFindings]
     fulfilled: Bools

@@ -1,7 +1,6 @@
 """QdrantClient: qdrant-client's own, whose calls go to our engine unless there is a server; and how
 its queries are answered."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import qdrant_client
@@ -9,8 +8,6 @@ import qdrant_client
 from retrieval_store.base.json_values import Payload
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.explaining.reasons import Reasons
-from retrieval_store.interface.questions import Question
-from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.embedded import Embedded
 from retrieval_store.qdrant.inference import (
     InferenceEmbedder,
@@ -20,7 +17,7 @@ from retrieval_store.qdrant.inference import (
     size_of,
 )
 from retrieval_store.qdrant.opening import Options, opened_store
-from retrieval_store.qdrant.queries.answers import looking
+from retrieval_store.qdrant.queries.answers import Asked, looking
 
 
 class QdrantClient(ResolvesInPlace, qdrant_client.QdrantClient):
@@ -77,8 +74,8 @@ def explain(client: QdrantClient, collection_name: str, **arguments: Any) -> Pay
     ask = client.query_points_groups if "group_by" in arguments else client.query_points
     told: list[Payload] = []
 
-    def look(opened: Opened, question: Question, request: Any) -> None:
-        told.append(opened.points.explain(question))
+    def look(asked: Asked) -> None:
+        told.append(asked.opened.points.explain(asked.question))
 
     with looking(look):
         ask(collection_name, **arguments)
@@ -89,7 +86,7 @@ def why(
     client: QdrantClient,
     collection_name: str,
     *,
-    records: Sequence[Any] | None = None,
+    records: Any = None,
     containing: str | None = None,
     same: str | None = None,
     **arguments: Any,
@@ -97,11 +94,12 @@ def why(
     """Why points are found by a query of a client with `path=` or ":memory:", or aren't: what
     `Collection.why` says, of any query.
 
-    arguments: those of `query_points`. records: ids of the points that are meant; containing:
-    instead, a text that the documents of those have that `Collection` has written; same: a key of
-    the payload: it is told which hits have the same value there. Raises InvalidArgumentError for
-    the client of a server, which doesn't tell (a `Client` of its URL does, where it is ours), where
-    not either records or containing is given, and what the query itself raises.
+    arguments: those of `query_points`. records: ids of the points that are meant, or one;
+    containing: instead, a text that the documents of those have that `Collection` has written;
+    same: a key of the payload: it is told which hits have the same value there. Raises
+    InvalidArgumentError for the client of a server, which doesn't tell (a `Client` of its URL does,
+    where it is ours), where not either records or containing is given, and what the query itself
+    raises.
     """
     _refuse_server(client)
     from retrieval_store.explaining.inquiring import reasons_of
@@ -109,9 +107,9 @@ def why(
 
     found: list[Reasons] = []
 
-    def look(opened: Opened, question: Question, request: Any) -> None:
-        case = case_of(opened, request, question, records, containing, same)
-        found.append(reasons_of(opened.points, case))
+    def look(asked: Asked) -> None:
+        case = case_of(asked, records, containing, same)
+        found.append(reasons_of(asked.opened.points, case))
 
     with looking(look):
         client.query_points(collection_name, **arguments)

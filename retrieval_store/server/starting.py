@@ -149,14 +149,27 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.listens = threading.Event()
         self._begun = begun
+        self._untold: OSError | None = None
 
     async def startup(self, sockets: Any = None) -> None:
         try:
             await super().startup(sockets)
             if self.started:
-                self._begun()
+                self._begin()
         finally:
             self.listens.set()
+
+    def _begin(self) -> None:
+        """Tell that it listens; where that can't be told, end in order."""
+        try:
+            self._begun()
+        except OSError as error:
+            self._untold, self.should_exit = error, True
+
+    def run(self, sockets: Any = None) -> None:
+        super().run(sockets)
+        if self._untold is not None:
+            raise self._untold
 
 
 def serve(

@@ -16,7 +16,7 @@ from retrieval_store.direct.queries import (
     QuerySources,
     window_of,
 )
-from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.errors import DataLoaderError, InvalidArgumentError
 from retrieval_store.filters.nodes import HasId, Not, all_of
 from retrieval_store.interface.points import Fields, PointId
 from retrieval_store.interface.questions import Question
@@ -175,11 +175,20 @@ def _near(
         found: Matrix = _vector_of(looked, body["record"], space)
         return found
     if "image" in body:
-        from retrieval_store.loaders.images import decoded
-
-        pixels = decoded(body["image"], MOST_PIXELS)
+        pixels = _pixels_in(body["image"])
         return views.embedder(looked.record).embed_query([pixels])
     return None
+
+
+def _pixels_in(image: bytes) -> Any:
+    from retrieval_store.loaders.images import decoded
+
+    try:
+        return decoded(image, MOST_PIXELS)
+    except DataLoaderError:  # whose message says what a library thinks of it
+        raise InvalidArgumentError(
+            f"image is no picture that can be read, or has more than {MOST_PIXELS:,} pixels"
+        ) from None
 
 
 def _vector_of(looked: Looked, key: PointId, space: SpaceRecord) -> Any:

@@ -1,6 +1,7 @@
 """A map of a collection: its records in the plane in which their vectors differ most, coloured by
 what they hold; and where other records would lie in it."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -58,14 +59,16 @@ def _colored(values: Sequence[Any]) -> tuple[Any, Any]:
     categories, the commonest first."""
     held = [one for one in values if one is not None]
     if held and all(isinstance(one, int | float) and not isinstance(one, bool) for one in held):
-        numbers = np.array([np.nan if one is None else one for one in values], np.float32)
+        numbers = np.array([np.nan if one is None else float(one) for one in values])
         least, greatest = float(np.nanmin(numbers)), float(np.nanmax(numbers))
-        return {"kind": "numbers", "least": least, "greatest": greatest}, numbers
+        halves = (numbers / 2 - least / 2) / ((greatest / 2 - least / 2) or 1.0)  # no overflow
+        return {"kind": "numbers", "least": least, "greatest": greatest}, halves
     spelt = [None if one is None else _spelt(one) for one in values]
     counts = Counter(one for one in spelt if one is not None)
     names = sorted(counts, key=lambda name: (-counts[name], name))
     if len(names) > MOST_NAMES:
-        names = [*names[: MOST_NAMES - 1], OTHER]
+        other = OTHER if OTHER not in counts else f"{OTHER} values"
+        names = [*names[: MOST_NAMES - 1], other]
     places = {name: place for place, name in enumerate(names)}
     rest = float(len(names) - 1)
     colors = [np.nan if one is None else places.get(one, rest) for one in spelt]
@@ -88,7 +91,8 @@ def place(
     vectors: Any = (points.vectors or {}).get(chosen.name, np.empty((len(points.ids), 0)))
     plane = _plane_in(axes, vectors.shape[1])
     found = places_of(vectors, plane, chosen.metric == "cosine").tolist()
-    where = {point_id: at for point_id, at in zip(points.ids, found, strict=True) if at[0] == at[0]}
+    each = zip(points.ids, found, strict=True)
+    where = {point_id: at for point_id, at in each if all(map(math.isfinite, at))}
     return {"places": [where.get(one) for one in keys]}
 
 

@@ -20,7 +20,7 @@ from retrieval_store.places import Session, StoredCollection
 if TYPE_CHECKING:
     from retrieval_store.direct.probing import ProbedEmbedder
     from retrieval_store.interface.stores import CollectionStore, PointsBackend
-    from retrieval_store.view.live import Watching
+    from retrieval_store.view.watching import Watching
 
 MOST_FUNCTIONS = 8  # embedding functions that are kept, which may hold models
 
@@ -42,6 +42,8 @@ class Looked:
         found = there.get(name or "")
         if found is None:
             wanted = " or ".join(kinds)
+            if name is None:
+                raise InvalidArgumentError(f"the collection has no {wanted} vector space")
             known = ", ".join(map(repr, there)) or "none"
             raise InvalidArgumentError(
                 f"{argument} is {shown(name)}, which is no {wanted} vector space of the "
@@ -96,9 +98,9 @@ class Views:
         """What tells of changes, one for all who ask."""
         with self._lock:
             if self._watching is None:
-                from retrieval_store.view.live import Watching
+                from retrieval_store.view.watching import Watching
 
-                self._watching = Watching(self)
+                self._watching = Watching(lambda: self.store)
             return self._watching
 
 

@@ -29,7 +29,12 @@ from retrieval_store.interface.questions import (
     Step,
     Text,
 )
-from retrieval_store.interface.reasons import Inquiry
+from retrieval_store.interface.reasons import (
+    MOST_AHEAD,
+    MOST_CONDITIONS,
+    MOST_RECORDS,
+    Inquiry,
+)
 
 _PLAIN = frozenset((str, int, bool, type(None)))
 _FLAT = _PLAIN | {float}
@@ -170,7 +175,14 @@ def _check_sparse(vector: SparseVector) -> None:
 
 
 def _check_inquiry(inquiry: Inquiry) -> None:
-    _check_count("ahead", inquiry.ahead)
+    for name, value, most in (
+        ("limit", inquiry.limit, MOST_RECORDS),
+        ("ahead", inquiry.ahead, MOST_AHEAD),
+        ("conditions", len(inquiry.conditions), MOST_CONDITIONS),
+        ("beside", len(inquiry.beside), 1),
+    ):
+        if not 0 <= value <= most:
+            raise InvalidArgumentError(f"{name} is {value}, expected 0 to {most}")
     if inquiry.limit < 1 or inquiry.same == ():
         raise InvalidArgumentError("an inquiry has no records, or an empty path")
     if any(step.prefetch for step in inquiry.beside):

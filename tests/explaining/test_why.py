@@ -5,7 +5,12 @@ import random
 import numpy as np
 import pytest
 
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.filters.nodes import HasId
+from retrieval_store.interface.points import Fields
+from retrieval_store.interface.questions import Near, Question, Step
+from retrieval_store.interface.reasons import Inquiry
 from tests.helpers.oracle import (
     bm25,
     brute_force,
@@ -217,6 +222,7 @@ def test_advice_says_what_would_have_to_change(populated):
     grouped = advice("p2", group_by="even", n_results=2)
     assert "shows the best 1 of each value" in grouped and "'p0'" in grouped
     assert "which it lacks" in advice("p1", group_by="absent")
+    assert "n_results" in advice("p1", group_by="even", n_results=1)
     (reason,) = populated.why(like="p1", records="p1")
     assert [(one.argument, one.condition) for one in reason.excluded_by] == [("like", ["p1"])]
 
@@ -269,7 +275,8 @@ def test_a_notebook_shows_a_table_with_what_is_stored_escaped(client):
     [
         ({}, "either records or containing"),
         ({"records": "p0", "containing": "p"}, "either records or containing"),
-        ({"containing": ""}, "containing is empty"),
+        ({"containing": ""}, "containing is ''"),
+        ({"containing": "\ud800"}, "a lone surrogate"),
         ({"records": []}, "records has 0 ids"),
         ({"records": "p0", "query_embeddings": [[0, 0], [1, 1]]}, "one query, got 2"),
         ({"records": "p0", "same": ""}, "same is ''"),
@@ -287,3 +294,26 @@ def test_a_record_behind_what_each_side_was_asked_for_is_told(populated):
     assert not reason.found and reason.rank == 2
     assert "by dense it is at place 2, and 1 are asked for" in reason.advice[0]
     assert "larger depth" in reason.advice[0]
+
+
+def test_a_server_bounds_what_it_is_asked(served):
+    collection = served.create_collection("bounded", embedding_function=None)
+    collection.add(["a", "b"], [[1, 0], [0, 1]])
+    points = collection._backend.points
+    near = Near("", np.ones((1, 2), np.float32))
+    question = Question((Step(near, 2),), Fields())
+    asked = Inquiry(question, HasId(("a",)), 1)
+    assert points.why(asked).found == ["a", "b"]
+    several = Step(Near("", np.ones((3, 2), np.float32)), 2)
+    for change in (
+        {"limit": 2**62},
+        {"limit": 0},
+        {"ahead": 2**62},
+        {"conditions": (HasId(("a",)),) * 1_000},
+        {"beside": (Step(near, 2),) * 50},
+        {"beside": (several,)},
+        {"question": Question((several,), Fields())},
+        {"question": Question((Step(near, 2),) * 2, Fields())},
+    ):
+        with pytest.raises(InvalidArgumentError):
+            points.why(replace(asked, **change))

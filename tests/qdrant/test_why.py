@@ -93,3 +93,67 @@ def test_a_server_does_not_tell(things):
     server = QdrantClient(url="http://localhost:1", check_compatibility=False)
     with pytest.raises(InvalidArgumentError, match="client is that of a server"):
         why(server, "things", query=[0.0], records=[1])
+
+
+def test_a_threshold_that_leaves_a_point_out_is_named(things):
+    (reason,) = why(
+        things, "things", query=[0.0, 1.0], using="text", score_threshold=10, limit=3, records=[5]
+    )
+    assert reason.rank == 1 and reason.advice == [
+        "score_threshold=10 leaves it out: its score is 5"
+    ]
+    far = models.Prefetch(query=[0.0, 0.0], using="image", score_threshold=2.5)
+    (reason,) = why(
+        things,
+        "things",
+        query=models.FusionQuery(fusion=models.Fusion.RRF),
+        prefetch=[far],
+        records=[3],
+    )
+    assert reason.advice == ["the threshold of image leaves it out there: its score is 3"]
+
+
+def test_conditions_that_fail_only_together_are_told_as_one(things):
+    either = [F(key="n", match=M(value=i)) for i in (1, 5)]
+    both = models.Filter(min_should=models.MinShould(conditions=either, min_count=2))
+    (reason,) = why(
+        things, "things", query=[0.0, 1.0], using="text", query_filter=both, records=[5]
+    )
+    assert [one.condition for one in reason.excluded_by] == [{"key": "n", "match": {"value": 1}}]
+    three = models.Filter(min_should=models.MinShould(conditions=either[1:] * 2, min_count=3))
+    (reason,) = why(
+        things, "things", query=[0.0, 1.0], using="text", query_filter=three, records=[5]
+    )
+    assert reason.excluded_by[0].condition["min_should"]["min_count"] == 3
+
+
+def test_filters_of_prefetches_of_prefetches_are_told(things):
+    low = models.Filter(must=[F(key="n", range=models.Range(lt=2))])
+    inner = models.Prefetch(query=[0.0, 0.0], using="image", filter=low)
+    outer = models.Prefetch(query=[0.0, 1.0], using="text", prefetch=[inner])
+    (reason,) = why(
+        things, "things", query=[1.0, 1.0], using="image", prefetch=[outer], records=[4]
+    )
+    assert [(one.argument, one.met) for one in reason.excluded_by] == [
+        ("prefetch[0].prefetch[0].filter", 4)
+    ]
+
+
+def test_what_a_query_finds_was_left_out_by_nothing(things):
+    """A server merges what should be, of a query and of its prefetches."""
+    prefetch = models.Prefetch(
+        query=[0.0, 1.0],
+        using="text",
+        filter=models.Filter(should=[models.HasIdCondition(has_id=[4, 5])]),
+    )
+    asked = models.Filter(should=[F(key="n", match=M(value=2))])
+    query = {"query": [0.0, 1.0], "using": "text", "prefetch": [prefetch], "query_filter": asked}
+    found = [one.id for one in things.query_points("things", **query).points]
+    for reason in why(things, "things", **query, records=[2, 4, 5]):
+        assert reason.found == (reason.id in found)
+        assert reason.found and not reason.excluded_by and reason.rank
+    without = models.Filter(must_not=[models.HasIdCondition(has_id=[5])])
+    (reason,) = why(
+        things, "things", query=[0.0, 1.0], using="text", query_filter=without, records=5
+    )
+    assert [one.argument for one in reason.excluded_by] == ["query_filter"]

@@ -17,8 +17,7 @@ from retrieval_store.server.application import Application
 from retrieval_store.server.routes import OF_VIEW
 from retrieval_store.server.settings import Settings
 from retrieval_store.server.starting import Listening, served
-from retrieval_store.view.live import EVERY, EVERY_OF_ONE, Watching
-from retrieval_store.view.views import Views
+from retrieval_store.view.watching import EVERY, EVERY_OF_ONE, Watching
 from tests.command.terminals import environment, run
 from tests.helpers import PATIENCE
 from tests.helpers.indexed import until
@@ -41,7 +40,7 @@ def test_one_collection_is_looked_at_more_often_than_all(client):
     second, _ = filled(client, "second", 3)
     ids = str(first.id), str(second.id)
     clock = Clock()
-    watching = Watching(Views(client._session), clock)
+    watching = Watching(lambda: client._session.store, clock)
     before = watching.now(ids[0])
     assert {name: one["points"] for name, one in before.items()} == dict.fromkeys(ids, 3)
     assert [before[one]["name"] for one in ids] == ["first", "second"]

@@ -261,7 +261,7 @@ def _by_matplotlib(data: MapData) -> Picture:
     else:
         for color, (kind, which) in zip(PALETTE, _by_kind(data).items(), strict=False):
             axes.scatter(x[which], y[which], s=8, color=color, label=_plain(kind), linewidths=0)
-        if data.key is not None:
+        if data.key is not None and data.ids:
             axes.legend(title=_plain(data.key), markerscale=2)
     for i, one in enumerate(data.marked):
         if one:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from qdrant_client import models
 from qdrant_client.http import models as rest
 
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import shown
 from retrieval_store.interface.points import Hits
 from retrieval_store.interface.questions import Diverse, Ordered, Question, Step, Unranked
@@ -29,14 +30,25 @@ from retrieval_store.qdrant.refusals import malformed
 GROUPS, SIZE, SAMPLE, NEAREST = 10, 3, 10, 3
 UNSCORED = Ordered, Unranked
 _NOTHING_ASKED: dict[str, Any] = dict.fromkeys(models.QueryRequest.model_fields)
-Look: TypeAlias = Callable[[Opened, Question, Any], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A query that is asked. request: of one alone, else None."""
+
+    collections: Collections | None
+    opened: Opened
+    question: Question
+    request: Any = None
+
+
+Look: TypeAlias = Callable[[Asked], object]
 _LOOK: ContextVar[Look | None] = ContextVar("look", default=None)
 
 
 @contextmanager
 def looking(look: Look) -> Iterator[None]:
-    """Queries in the body are shown before they are answered: the collection, the question, and of
-    a query alone the request."""
+    """Queries in the body are shown before they are answered."""
     token = _LOOK.set(look)
     try:
         yield
@@ -44,11 +56,11 @@ def looking(look: Look) -> Iterator[None]:
         _LOOK.reset(token)
 
 
-def _asked(opened: Opened, question: Question, request: Any = None) -> list[Hits]:
+def _answered(asked: Asked) -> list[Hits]:
     look = _LOOK.get()
     if look is not None:
-        look(opened, question, request)
-    return opened.points.ask(question)
+        look(asked)
+    return asked.opened.points.ask(asked.question)
 
 
 def request_of(**fields: Any) -> models.QueryRequest:
@@ -87,8 +99,10 @@ def _ranked(
     for selection in selections[1:]:
         assert fields is not None
         fields = selection.with_those(fields)
-    asked = None if fields is None else Question(tuple(steps), fields)
-    found = [] if asked is None else _asked(opened, asked, requests[0])
+    found: list[Hits] = []
+    if fields is not None:
+        question = Question(tuple(steps), fields)
+        found = _answered(Asked(collections, opened, question, requests[0]))
     return [
         made(rest.QueryResponse, {"points": _scored(one, selection, step)})
         for one, selection, step in zip(found, selections, steps, strict=True)
@@ -154,7 +168,7 @@ def query_groups(
             models.PointGroup,
             {"hits": _scored(one, selection, step), "id": one.group, "lookup": None},
         )
-        for one in _asked(opened, Question((step,), fields, grouping))
+        for one in _answered(Asked(None, opened, Question((step,), fields, grouping)))
     ]
     if with_lookup is not None:
         _look_up(collections, groups, with_lookup)

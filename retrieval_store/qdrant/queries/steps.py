@@ -67,6 +67,12 @@ def step_of(collections: Collections, opened: Opened, request: Any) -> Step:
     return _joined(parsed, None)
 
 
+def named_by(collections: Collections, opened: Opened, request: Any) -> tuple[PointId, ...]:
+    """The points of this collection whose vectors a request looks for, and which it doesn't find,
+    by itself and by its prefetches."""
+    return _Parser(collections, opened).parsed(request, None, 1).named
+
+
 @dataclass(frozen=True, slots=True)
 class _Parsed:
     """A step and those before it, each as it stands. named: the points of this collection that they

@@ -1,18 +1,22 @@
 """What `why` asks: the case of a query, with its filters taken apart."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+from uuid import UUID
 
 from qdrant_client import models
 
+from retrieval_store.base.json_values import shown
+from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.explaining.advice import Terms
 from retrieval_store.explaining.conditions import Condition, Kind
 from retrieval_store.explaining.inquiring import Case, check_asked
 from retrieval_store.filters.nodes import And, Expression, HasId, Not, Or
-from retrieval_store.interface.questions import Question, Step, leaves_of
 from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.filters.parsing import parse_id
 from retrieval_store.qdrant.points.reading import expression_of
+from retrieval_store.qdrant.queries.answers import Asked
+from retrieval_store.qdrant.queries.steps import named_by
 
 TERMS = Terms(
     count="limit",
@@ -24,48 +28,49 @@ TERMS = Terms(
 )
 
 
-def case_of(
-    opened: Opened,
-    request: Any,
-    question: Question,
-    records: Sequence[Any] | None,
-    containing: str | None,
-    same: str | None,
-) -> Case:
-    """The case of a request, which asks this question."""
-    ids = None if records is None else [parse_id(one) for one in records]
+def case_of(asked: Asked, records: Any, containing: str | None, same: str | None) -> Case:
+    """The case of a query of one request. records: an id, or several."""
+    opened, request = asked.opened, asked.request
+    ids = None if records is None else _ids_in(records)
     check_asked(ids, containing, "records")
-    (step,) = question.steps
+    assert asked.collections is not None
+    named = named_by(asked.collections, opened, request)
     return Case(
-        question,
+        asked.question,
         ids,
         containing,
-        (*_of_filter(opened, "query_filter", request.filter), *_others(opened, request, step)),
+        (
+            *_of_filter(opened, "query_filter", request.filter),
+            *_of_prefetches(opened, "prefetch", request),
+            *([Condition("query", list(named), Not(HasId(named)))] if named else []),
+        ),
         same=None if same is None else (same,),
         terms=TERMS,
     )
 
 
-def _others(opened: Opened, request: Any, step: Step) -> Iterator[Condition]:
-    """What leaves records out besides the filter: those of the prefetches, of which one that a
-    record fulfils is enough, and that no query finds the points that it names."""
+def _ids_in(records: Any) -> list[int | str]:
+    if isinstance(records, str | int | UUID):
+        records = [records]
+    if not isinstance(records, Iterable):
+        raise InvalidArgumentError(f"records is {shown(records)}, expected ids of points")
+    return [parse_id(one) for one in records]
+
+
+def _of_prefetches(opened: Opened, argument: str, request: Any) -> list[Condition]:
+    """What leaves a record out by prefetches, of which one that finds it is enough."""
     given = request.prefetch or ()
     legs = given if isinstance(given, Sequence) else [given]
-    if legs and all(one.filter is not None for one in legs):
-        filters = ((f"prefetch[{i}].filter", one.filter) for i, one in enumerate(legs))
-        terms = [_all_of(name, one, _of_filter(opened, name, one)) for name, one in filters]
-        expression = Or(tuple(one.expression for one in terms))
-        yield Condition("prefetch", None, expression, "any", tuple(terms))
-    named = dict.fromkeys(one for leaf in leaves_of(step) for one in _named_in(leaf.expression))
-    for ids in named:
-        yield Condition("query", list(ids.ids), Not(ids))
-
-
-def _named_in(expression: Expression | None) -> Iterator[HasId]:
-    """The points in a filter that the query names."""
-    for one in expression.terms if isinstance(expression, And) else (expression,):
-        if isinstance(one, Not) and isinstance(one.term, HasId):
-            yield one.term
+    terms = []
+    for i, one in enumerate(legs):
+        named = f"{argument}[{i}]"
+        parts = _of_filter(opened, f"{named}.filter", one.filter)
+        parts += _of_prefetches(opened, f"{named}.prefetch", one)
+        terms.append(_all_of(named, parts))
+    if not terms:
+        return []
+    expression = Or(tuple(one.expression for one in terms))
+    return [Condition(argument, None, expression, "any", tuple(terms))]
 
 
 def _of_filter(opened: Opened, argument: str, given: models.Filter | None) -> list[Condition]:
@@ -84,7 +89,7 @@ def _of_filter(opened: Opened, argument: str, given: models.Filter | None) -> li
 
 def _one(opened: Opened, argument: str, given: Any) -> Condition:
     if isinstance(given, models.Filter):
-        return _all_of(argument, given, _of_filter(opened, argument, given))
+        return _all_of(argument, _of_filter(opened, argument, given), _written(given))
     return Condition(argument, _written(given), _meaning(opened, {"must": [given]}))
 
 
@@ -97,14 +102,14 @@ def _several(
     opened: Opened, argument: str, asked: dict[str, Any], conditions: Sequence[Any]
 ) -> Condition:
     terms = tuple(_one(opened, argument, one) for one in conditions)
-    (name,) = asked
-    return Condition(argument, {name: None}, _meaning(opened, asked), "any", terms)
+    written = _written(models.Filter(**asked))
+    return Condition(argument, written, _meaning(opened, asked), "any", terms)
 
 
-def _all_of(argument: str, given: models.Filter, parts: Sequence[Condition]) -> Condition:
+def _all_of(argument: str, parts: Sequence[Condition], written: Any = None) -> Condition:
     kind: Kind = "all" if parts else "one"
     expression = And(tuple(one.expression for one in parts))
-    return Condition(argument, _written(given), expression, kind, tuple(parts))
+    return Condition(argument, written, expression, kind, tuple(parts))
 
 
 def _meaning(opened: Opened, asked: dict[str, Any]) -> Expression:

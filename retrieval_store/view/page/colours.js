@@ -42,7 +42,7 @@ export { NONE };
 
 /**
  * @param {object | null} color of a map, as the server tells
- * @param {Float32Array} values of the points: indices of categories, or numbers; NaN for none
+ * @param {Float32Array} values of the points: indices of categories, or numbers from 0, the least, to 1; NaN for none
  * @returns {Uint32Array} for each point its colour: RGBA, a byte each, in memory's order
  */
 export function coloursOf(color, values) {
@@ -52,10 +52,9 @@ export function coloursOf(color, values) {
   const steps = color.kind === "categories"
     ? color.names.map((_, i) => packed(channels(ofCategory(i, color.names))))
     : Array.from({ length: 256 }, (_, i) => packed(onRamp(i / 255)));
-  const scale = color.kind === "categories" ? 1 : 255 / (color.greatest - color.least || 1);
-  const least = color.kind === "categories" ? 0 : color.least;
+  const scale = color.kind === "categories" ? 1 : 255;
   for (let i = 0; i < values.length; i += 1) {
-    const at = Math.round((values[i] - least) * scale);
+    const at = Math.round(values[i] * scale);
     found[i] = steps[at] ?? none;
   }
   return found;

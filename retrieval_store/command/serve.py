@@ -105,6 +105,7 @@ def serve(
             say(f"serving {place} at {url}")
             if grpc_address is not None:
                 say(f"and over gRPC at {grpc_address}")
+            say(f"and a page to look into it at {url}/view")
 
         starting.serve(place, settings, listening, workers, announce)
 

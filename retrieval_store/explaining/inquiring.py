@@ -1,12 +1,13 @@
 """A case of `why`: what a front asks for, and the reasons of what a store tells."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from retrieval_store.base.arrays import Floats
 from retrieval_store.base.dataclasses import dataclass, field, replace
-from retrieval_store.base.json_values import is_unicode, listed, shown
+from retrieval_store.base.json_values import is_unicode, shown
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.explaining.advice import About, Terms, advice_on
 from retrieval_store.explaining.conditions import (
@@ -19,7 +20,7 @@ from retrieval_store.explaining.conditions import (
     value_met,
 )
 from retrieval_store.explaining.reasons import Leg, Reason, Reasons
-from retrieval_store.filters.documents import DocumentContains
+from retrieval_store.filters.documents import DocumentContains, DocumentMatches
 from retrieval_store.filters.nodes import Expression, HasId
 from retrieval_store.filters.paths import PayloadPath
 from retrieval_store.filters.predicate import Candidate
@@ -28,6 +29,7 @@ from retrieval_store.interface.questions import BestOfEach, Question, Step
 from retrieval_store.interface.reasons import MOST_CONDITIONS, MOST_RECORDS, Findings, Inquiry
 from retrieval_store.interface.stores import PointsBackend
 
+LONGEST_PATTERN = 1_000  # characters of a text
 MOST_CONTAINING = 20  # that contain a text
 
 
@@ -59,6 +61,9 @@ def reasons_of(points: PointsBackend, case: Case) -> Reasons:
         case.question, _records(case), limit, case.beside, expressions_of(case.conditions), same
     )
     told = points.why(inquiry)
+    loose = None if case.containing is None else containing_loosely(case.containing)
+    if not told.points.ids and loose is not None:
+        told = points.why(replace(inquiry, records=loose))
     records = _candidates(told)
     found = [_reason(case, told, i, one) for i, one in enumerate(records)]
     if case.ids is None:
@@ -74,7 +79,9 @@ def check_asked(ids: Sequence[PointId] | None, containing: str | None, named: st
     """Raise InvalidArgumentError where records aren't named in one of both ways. named: what the
     argument with their ids is called."""
     if (ids is None) == (containing is None):
-        raise InvalidArgumentError(f"expected either {named} or containing, to say which are meant")
+        raise InvalidArgumentError(
+            f"expected either {named} or containing, and not both, to say which are meant"
+        )
     if containing is not None and not (isinstance(containing, str) and containing):
         raise InvalidArgumentError(
             f"containing is {shown(containing)}, expected a text that documents have"
@@ -82,13 +89,20 @@ def check_asked(ids: Sequence[PointId] | None, containing: str | None, named: st
     if containing is not None and not is_unicode(containing):
         raise InvalidArgumentError("containing has a lone surrogate, which no document has")
     if ids is not None and not 0 < len(ids) <= MOST_RECORDS:
-        raise InvalidArgumentError(
-            f"{named} has {len(ids)} ids, expected 1 to {MOST_RECORDS:,}: {listed(ids)}"
-        )
+        raise InvalidArgumentError(f"{named} has {len(ids)} ids, expected 1 to {MOST_RECORDS:,}")
 
 
 def _named(reason: Reason, point_id: PointId) -> Reason:
     return Reason(point_id, exists=False, advice=reason.advice)
+
+
+def containing_loosely(text: str) -> Expression | None:
+    """Records that contain a text whatever the white space between its words is, as of one that was
+    copied from where it is shown in other lines; None where that is no other question."""
+    words = text.split()
+    if len(words) < 2 or len(text) > LONGEST_PATTERN:
+        return None
+    return DocumentMatches(r"\s+".join(map(re.escape, words)))
 
 
 def _records(case: Case) -> Expression:
@@ -122,7 +136,9 @@ def _reason(case: Case, told: Findings, at: int, record: Candidate) -> Reason:
         )
         for one in told.legs
     }
-    place = told.found.index(record.id) + 1 if record.id in told.found else None
+    place = None
+    if record.id in told.found:
+        place = case.question.steps[0].offset + told.found.index(record.id) + 1
     rank = None if excluded else int(told.ranks[at]) or None
     reason = Reason(
         id=str(record.id) if isinstance(case.ids, ShownIds | None) else record.id,

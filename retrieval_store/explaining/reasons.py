@@ -33,14 +33,14 @@ class Reason:
     """Why one record was found by a query, or wasn't.
 
     exists: whether there is such a record; of one that there isn't nothing else is known. found:
-    whether it is among the hits, and place: where, from 1. rank: the exact place, from 1, among all
-    that match, in the ranking that the query would give if it were asked for that many; None where
-    a filter leaves it out, or it can't be ranked. legs: by the name of the way of searching,
-    "dense", "text" or "sparse". excluded_by: the smallest conditions that leave it out.
-    shared_words: words of the query that its document has, with what each adds to its score in text
-    search (None on a cluster); missing_words: those that it lacks. ahead: the ids before it, best
-    first, 100 at most. same: hits that have its value under the key that the caller named. advice:
-    what would have to change, in sentences.
+    whether it is among the hits, and place: where, from 1, those that an offset skips counted.
+    rank: the exact place, from 1, among all that match, in the ranking that the query would give if
+    it were asked for that many; None where a filter leaves it out, or it can't be ranked. legs: by
+    the name of the way of searching, "dense", "text" or "sparse". excluded_by: the smallest
+    conditions that leave it out. shared_words: words of the query that its document has, with what
+    each adds to its score in text search (None on a cluster); missing_words: those that it lacks.
+    ahead: the ids before it, best first, 100 at most. same: hits that have its value under the key
+    that the caller named. advice: what would have to change, in sentences.
     """
 
     id: str | int
@@ -72,16 +72,16 @@ class Reason:
     @property
     def row(self) -> Sequence[object]:
         """What a table shows of it, in `COLUMNS`."""
-        by = (f"{name} {leg.rank or 'none'}" for name, leg in self.legs.items())
+        by = (f"{name}: {_told_of(leg)}" for name, leg in self.legs.items())
         return (
             str(self.id),
             self.summary,
             self.rank,
-            ", ".join(by),
+            "; ".join(by),
             "; ".join(map(str, self.excluded_by)),
             ", ".join(self.shared_words),
             ", ".join(self.missing_words),
-            " ".join(self.advice),
+            "; ".join(self.advice),
         )
 
     def __str__(self) -> str:

@@ -8,8 +8,14 @@ from retrieval_store.base.dataclasses import asdict
 from retrieval_store.base.words import spellings
 from retrieval_store.direct.why import conditions_in, words_beside
 from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.explaining.advice import Terms
 from retrieval_store.explaining.conditions import Condition
-from retrieval_store.explaining.inquiring import MOST_CONTAINING, Case, reasons_of
+from retrieval_store.explaining.inquiring import (
+    MOST_CONTAINING,
+    Case,
+    containing_loosely,
+    reasons_of,
+)
 from retrieval_store.explaining.reasons import Reason
 from retrieval_store.filters.documents import DocumentContains
 from retrieval_store.filters.nodes import HasId, Not
@@ -24,6 +30,16 @@ from retrieval_store.view.views import Looked, Views
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
 
+TERMS = Terms(
+    count="how many (k)",
+    threshold="greatest distance",
+    exact="an exact search",
+    candidates="ef",
+    depth="how many (k)",
+    groups="one of each",
+    group_size="how many of each",
+    by_words="a search by words",
+)
 LIKE_IT = 3  # records that are most like a passage which none contains
 NOTHING_LIKE_IT = "no record contains this text, and none has a word of it"
 MOST_LIKE_IT = "no record contains this text as it is: these are most like it by their words"
@@ -50,6 +66,7 @@ def why(
         None,
         tuple(_conditions(body)),
         () if text is None else words_beside(asked.question, text, lambda: asked.analyzer),
+        terms=TERMS,
         spelled={} if text is None else spellings(asked.analyzer, text),
     )
     told = [*reasons_of(looked.points, case)] if meant else []
@@ -87,6 +104,9 @@ def _meant(
     if containing is not None:
         contains = DocumentContains(containing)
         found = points.get(None, contains, MOST_CONTAINING, 0, Fields()).ids
+        loose = containing_loosely(containing)
+        if not found and loose is not None:
+            found = points.get(None, loose, MOST_CONTAINING, 0, Fields()).ids
         if found:
             return found, [], None
         like = Question((Step(Text((containing,), analyzer), LIKE_IT),), Fields())

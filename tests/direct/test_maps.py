@@ -94,6 +94,8 @@ def test_what_can_not_be_drawn_is_said(groups, monkeypatch):
         ({"sample": 0}, "sample is 0"),
         ({"seed": -1}, "seed is -1"),
         ({"library": "crayons"}, "library is 'crayons'"),
+        ({"color": "absent"}, "which no record drawn has"),
+        ({"mark": ["p1", "p99"]}, "aren't there: 'p99'"),
     ]:
         with pytest.raises(InvalidArgumentError, match=message):
             collection.map(**given)

@@ -1,6 +1,7 @@
 """`Collection.why` against the plainest computation of ranks, distances and reasons."""
 
 import random
+import re
 
 import numpy as np
 import pytest
@@ -218,13 +219,61 @@ def test_advice_says_what_would_have_to_change(populated):
     assert "n_results=4 would show it" in advice("p3", n_results=2)
     assert "max_distance=4 leaves it out: its distance is 9" in advice("p3", max_distance=4)
     assert "offset=2 skips it: its rank is 1" in advice("p0", offset=2)
-    assert "ids ['p1', 'p2'] leaves it out" in advice("p3", ids=["p1", "p2"])
+    assert "ids leaves it out: it isn't among them" in advice("p3", ids=["p1", "p2"])
     grouped = advice("p2", group_by="even", n_results=2)
     assert "shows the best 1 of each value" in grouped and "'p0'" in grouped
     assert "which it lacks" in advice("p1", group_by="absent")
     assert "n_results" in advice("p1", group_by="even", n_results=1)
+    several = advice("p3", where={"n": {"$lt": 3}}, max_distance=4, n_results=1)
+    assert "{'n': {'$lt': 3}} leaves it out: it has 3" in several and "max_distance=4" in several
+    assert "place 4 by dense, and 1 are asked for" in several
+    both = advice("p3", max_distance=4, n_results=1)
+    assert "max_distance=4" in both and "n_results=4 would show it" in both
     (reason,) = populated.why(like="p1", records="p1")
     assert [(one.argument, one.condition) for one in reason.excluded_by] == [("like", ["p1"])]
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("seed", range(up_to(4)))
+def test_what_is_advised_is_true(client, seed):
+    """A change that is said to show a record shows it."""
+    rng = random.Random(seed)
+    collection, ids, _, _, _ = _random_collection(client, rng, "ip")
+    changes = [
+        (r"n_results=(\d+) would show it", "n_results", int),
+        (r"its distance is (\S+)$", "max_distance", float),
+        (r"mode='(text)' would show it", "mode", str),
+    ]
+    followed = 0
+    for _ in range(12):
+        query = {
+            "query_texts": " ".join(rng.choices(WORDS, k=3)),
+            "query_embeddings": [[rng.random() for _ in range(3)]],
+            "mode": "hybrid",
+        }
+        if rng.random() < 0.5:
+            query |= {"mode": "dense", "max_distance": rng.choice([None, 0.5, -1.0])}
+            query.pop("query_texts")
+        elif rng.random() < 0.5:
+            query |= {"fusion": rng.choice(["rrf", "weighted"])}
+        query |= {"n_results": rng.randint(1, 4), "offset": rng.choice([0, 0, 2])}
+        for reason in collection.why(records=ids, **query):
+            changed = {}
+            for said in reason.advice:
+                for pattern, name, kind in changes:
+                    if found := re.search(pattern, said):
+                        changed[name] = kind(found[1])
+            if changed and "offset" not in " ".join(reason.advice):
+                assert reason.id in collection.query(**{**query, **changed})["ids"][0]
+                followed += 1
+    assert followed
+
+
+def test_white_space_does_not_count_where_no_document_has_a_text_as_it_is(client):
+    collection = client.create_collection("lines", embedding_function=None)
+    collection.add(["a", "b"], [[1], [2]], documents=["one\n  two (three)", "two one three"])
+    (reason,) = collection.why(query_embeddings=[[1]], containing="one two (three)")
+    assert reason.id == "a"
 
 
 def test_words_tell_of_a_way_that_the_query_does_not_go(client):

@@ -3,7 +3,7 @@ drawn by whatever is installed that draws. What is stored may be hostile: it is 
 
 import io
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from retrieval_store.base.arguments import path_of
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.json_values import listed, shown
 from retrieval_store.base.metrics import Metric
 from retrieval_store.base.printable import printable
 from retrieval_store.base.projection import places_of
@@ -32,8 +32,9 @@ KINDS = 12  # values of a key with a colour of their own
 # Okabe and Ito's colours, which those who see few colours can tell apart, and darker ones of them.
 PALETTE = (
     *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8c00"),
-    *("#004a73", "#8f6300", "#00634a", "#7d4a67", "#555555"),
+    *("#004a73", "#8f6300", "#00634a", "#7d4a67", "#6a3d9a"),
 )
+GREY, NONE, OTHER = "#9a9a9a", "none", "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +61,13 @@ class MapData:
     @property
     def kinds(self) -> list[str]:
         """The values as text, of which the most frequent have a name, and others are "other"."""
-        told = ["none" if one is None else printable(str(one))[:40] for one in self.values or ()]
+        told = [NONE if one is None else printable(str(one))[:40] for one in self.values or ()]
         if self.values is None:
             return ["all"] * len(self.ids)
         often = Counter(told)
         frequent = sorted(often, key=lambda one: (-often[one], one))
         kept = set(frequent if len(frequent) <= KINDS else frequent[: KINDS - 1])
-        return [one if one in kept else "other" for one in told]
+        return [one if one in kept else OTHER for one in told]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +86,15 @@ def map_of(points: PointsBackend, name: str, metric: Metric, asked: Asked) -> Ma
     """The map of a collection's dense vectors."""
     path = None if asked.key is None else (asked.key,)
     found = points.projected("", asked.matching, asked.sample, asked.seed, path)
+    if found.values and all(one is None for one in found.values):
+        raise InvalidArgumentError(f"color is {shown(asked.key)}, which no record drawn has")
     ids, places, values = [*found.ids], found.places, found.values
     if asked.marked:
         fields = Fields(vectors=("",), payload=path is not None)
         others = points.get(asked.marked, None, None, 0, fields)
+        known = {*map(str, others.ids)}
+        if absent := [one for one in asked.marked if one not in known]:
+            raise InvalidArgumentError(f"mark names records that aren't there: {listed(absent)}")
         vectors, there = (others.vectors or {}).get(""), {*ids}
         if isinstance(vectors, np.ndarray) and vectors.shape[1] == found.axes.shape[1]:
             new = [i for i, one in enumerate(others.ids) if one not in there]
@@ -197,12 +203,16 @@ def _by_plotly(data: MapData) -> Any:
         scale = {"color": numbers, "colorscale": "Viridis", "showscale": True}
         add(range(len(data.ids)), data.key or "", scale)
     else:
-        for color, (kind, which) in zip(PALETTE, _by_kind(data).items(), strict=False):
-            add(which, kind, {"color": color})
+        kinds = _by_kind(data)
+        for kind, color in _colours(kinds).items():
+            add(kinds[kind], kind, {"color": color})
     if any(data.marked):
         ring = {"size": 12, "color": "rgba(0,0,0,0)", "line": {"width": 2, "color": "#d00000"}}
         add([i for i, one in enumerate(data.marked) if one], "marked", ring)
-    figure.update_layout(title=escape(data.title), template="plotly_white", height=600)
+    legend = {"orientation": "h"}  # beside it there may be no room
+    figure.update_layout(
+        title=escape(data.title), template="plotly_white", height=650, legend=legend
+    )
     figure.update_yaxes(scaleanchor="x")
     return figure
 
@@ -217,13 +227,14 @@ def _by_altair(data: MapData) -> Any:
             data.ids, data.documents, data.places.tolist(), kinds or (), data.marked, strict=True
         )
     ]
+    shades = {} if data.is_numbers else _colours(_by_kind(data))
     named = altair.Color(
         "value",
         type="quantitative" if data.is_numbers else "nominal",
         title=data.key or "",
         scale=altair.Scale(scheme="viridis")
         if data.is_numbers
-        else altair.Scale(range=list(PALETTE)),
+        else altair.Scale(domain=[*shades], range=[*shades.values()]),
         legend=altair.Undefined if data.key else None,
     )
     axes = {
@@ -259,8 +270,10 @@ def _by_matplotlib(data: MapData) -> Picture:
         points = axes.scatter(x, y, c=numbers, s=8, cmap="viridis", linewidths=0)
         figure.colorbar(points, ax=axes, label=_plain(data.key or ""))
     else:
-        for color, (kind, which) in zip(PALETTE, _by_kind(data).items(), strict=False):
-            axes.scatter(x[which], y[which], s=8, color=color, label=_plain(kind), linewidths=0)
+        kinds = _by_kind(data)
+        for kind, color in _colours(kinds).items():
+            some, named = kinds[kind], _plain(kind)
+            axes.scatter(x[some], y[some], s=8, color=color, label=named, linewidths=0)
         if data.key is not None and data.ids:
             axes.legend(title=_plain(data.key), markerscale=2)
     for i, one in enumerate(data.marked):
@@ -288,7 +301,14 @@ def _by_kind(data: MapData) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for i, kind in enumerate(data.kinds):
         found.setdefault(kind, []).append(i)
-    return dict(sorted(found.items(), key=lambda one: -len(one[1])))
+    last = [NONE, OTHER]
+    return dict(sorted(found.items(), key=lambda one: (one[0] in last, -len(one[1]))))
+
+
+def _colours(kinds: Iterable[str]) -> dict[str, str]:
+    """The colour of each kind: grey of what is none of them."""
+    colours = iter(PALETTE)
+    return {one: GREY if one in (NONE, OTHER) else next(colours) for one in kinds}
 
 
 _DRAW: Mapping[Library, Callable[[MapData], Any]] = {

@@ -24,7 +24,7 @@ TERMS = Terms(
     exact="search_params with exact=True",
     candidates="hnsw_ef",
     depth="limit of the prefetch",
-    by_words="a prefetch",
+    depth_grows=False,
 )
 
 

@@ -148,12 +148,21 @@ function useDetails(question, store, live) {
   return { version, details: useCall("collection", body, { version: `${version}` }) };
 }
 
+/** Where there is one collection it is the one that is meant. */
+function useOnly(store, collection) {
+  const only = store?.collections.length === 1 ? store.collections[0].collection : "";
+  useEffect(() => {
+    if (only && !collection) change(chosen(only));
+  }, [only]);
+}
+
 export function App() {
   const question = useQuestion();
   const store = useStore();
   const { live, isLive } = useLive(question.collection, Boolean(store.data));
   const { version, details } = useDetails(question, store, live);
   useEffect(() => store.follow(live), [live]);
+  useOnly(store.data, question.collection);
   useSlash();
   if (store.error?.status === 401) return html`<${KeyPrompt} error=${store.error} taken=${store.again} />`;
   if (!store.data) return html`<main id="main" tabindex="-1"><${Problem} error=${store.error} again=${store.again} /><${Loading} when=${store.loading} what="Opening the store…" /></main>`;

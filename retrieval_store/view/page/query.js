@@ -14,7 +14,7 @@ import { bodyOf, functionMissing, modeOf } from "./settings.js";
 import { Settings } from "./settings_view.js";
 import { change, filterOf, now, type } from "./state.js";
 import { counted, plain } from "./text.js";
-import { Why } from "./why.js";
+import { Why, toPassage } from "./why.js";
 
 const WAIT = 250;
 const BY = { text: "text", image: "picture", record: "record", vector: "vector" };
@@ -124,7 +124,7 @@ function Save({ store, details, query, wanted, setWanted }) {
   const save = () => {
     const questions = withQuestion(kept(store.place, details.name), query, wanted);
     const isKept = keep(store.place, details.name, questions);
-    say(isKept ? `kept: ${counted(questions.length)} questions` : "the browser keeps nothing for this page");
+    say(isKept ? `kept: ${counted(questions.length)} question${questions.length === 1 ? "" : "s"}` : "the browser keeps nothing for this page");
     if (isKept) setWanted([]);
   };
   useEffect(() => say(""), [query]);
@@ -199,6 +199,7 @@ export function Query({ question, details, store, version }) {
         ${isTwo && html`<${SideB} question=${question} details=${details} />`}
       </div>
       <button type="button" class="quiet" aria-pressed=${isTwo ? "true" : "false"} onClick=${turnTwo}>${isTwo ? "Only one setting" : "Compare with a second setting"}</button>
+      <button type="button" class="quiet" onClick=${() => toPassage()}>What should have come?</button>
     </form>
     ${isTwo && a.data && b.data && html`<${Moved} a=${found(a)} b=${found(b)} />`}
     <div class=${isTwo ? "sides two" : "sides"}>

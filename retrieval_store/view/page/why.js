@@ -88,6 +88,13 @@ function Reasons({ name, body, sought, version, wanted, want }) {
   </div>`;
 }
 
+/** Leads to the field for a passage, which stands behind all that was found. */
+export function toPassage() {
+  const field = document.querySelector(".why textarea");
+  field?.scrollIntoView({ block: "center" });
+  field?.focus({ preventScroll: true });
+}
+
 /**
  * @param {{sides: {name: string, body: object}[], version: any, wanted: string[],
  *   want: ((id: string) => void) | null}} props sides: the queries that were asked
@@ -98,6 +105,15 @@ export function Why({ sides, version, wanted, want }) {
   const [sought, setSought] = useState(null);
   const passageId = useId("passage");
   const idId = useId("wanted-id");
+  // One of both is meant: typing in a field empties the other.
+  const typePassage = (event) => {
+    setPassage(event.currentTarget.value);
+    setId("");
+  };
+  const typeId = (event) => {
+    setId(event.currentTarget.value);
+    setPassage("");
+  };
   const explain = (event) => {
     event.preventDefault();
     if (id.trim()) setSought({ ids: [id] });
@@ -107,9 +123,9 @@ export function Why({ sides, version, wanted, want }) {
     <h2>What should have come?</h2>
     <form onSubmit=${explain}>
       <div class="field grow"><label for=${passageId}>A passage of it, pasted</label>
-        <textarea id=${passageId} rows="2" value=${passage} onInput=${(event) => setPassage(event.currentTarget.value)}></textarea></div>
+        <textarea id=${passageId} rows="2" value=${passage} onInput=${typePassage}></textarea></div>
       <div class="field"><label for=${idId}>or its id</label>
-        <input id=${idId} value=${id} onInput=${(event) => setId(event.currentTarget.value)} autocomplete="off" spellcheck=${false} /></div>
+        <input id=${idId} value=${id} onInput=${typeId} autocomplete="off" spellcheck=${false} /></div>
       <button type="submit" disabled=${!sides.length || !(passage.trim() || id.trim())}>Say why</button>
       ${!sides.length && html`<span class="faint">ask something first</span>`}
     </form>

@@ -13,16 +13,16 @@ import numpy as np
 
 from retrieval_store.base.arguments import path_of
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.json_values import listed, shown
 from retrieval_store.base.metrics import Metric
 from retrieval_store.base.printable import printable
 from retrieval_store.base.projection import places_of
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 from retrieval_store.filters.nodes import Expression
-from retrieval_store.filters.paths import value_at
+from retrieval_store.filters.paths import PayloadPath, value_at
 from retrieval_store.interface.points import Fields, PointId, ShownIds
-from retrieval_store.interface.projections import scalar
+from retrieval_store.interface.projections import Projection, scalar
 from retrieval_store.interface.stores import PointsBackend
 
 Library: TypeAlias = Literal["embedding-atlas", "plotly", "altair", "matplotlib"]
@@ -83,42 +83,60 @@ class Asked:
 
 
 def map_of(points: PointsBackend, name: str, metric: Metric, asked: Asked) -> MapData:
-    """The map of a collection's dense vectors."""
+    """The map of a collection's dense vectors. InvalidArgumentError for a key that no record drawn
+    has, and for records to be marked that there aren't."""
     path = None if asked.key is None else (asked.key,)
     found = points.projected("", asked.matching, asked.sample, asked.seed, path)
     if found.values and all(one is None for one in found.values):
         raise InvalidArgumentError(f"color is {shown(asked.key)}, which no record drawn has")
-    ids, places, values = [*found.ids], found.places, found.values
-    if asked.marked:
-        fields = Fields(vectors=("",), payload=path is not None)
-        others = points.get(asked.marked, None, None, 0, fields)
-        known = {*map(str, others.ids)}
-        if absent := [one for one in asked.marked if one not in known]:
-            raise InvalidArgumentError(f"mark names records that aren't there: {listed(absent)}")
-        vectors, there = (others.vectors or {}).get(""), {*ids}
-        if isinstance(vectors, np.ndarray) and vectors.shape[1] == found.axes.shape[1]:
-            new = [i for i, one in enumerate(others.ids) if one not in there]
-            new = [i for i in new if not np.isnan(vectors[i, 0])]
-            ids += [others.ids[i] for i in new]
-            more = places_of(vectors[new], found.axes, metric == "cosine")
-            places = np.concatenate([places, more])
-            if values is not None and path is not None:
-                payloads = others.payloads or [None] * len(others.ids)
-                values = [*values, *(scalar(value_at(payloads[i], path)) for i in new)]
-    shares = " and ".join(f"{share:.0%}" for share in found.explained)
     drawn_of = "" if found.total <= len(found.ids) else f", {len(found.ids):,} drawn at random"
-    title = (
-        f"{printable(name)}: {found.total:,} points{drawn_of}; the axes hold {shares} of the "
-        "variance"
-    )
+    shares = " and ".join(f"{share:.0%}" for share in found.explained)
+    if asked.marked:
+        found = _with_marked(points, found, asked.marked, path, metric)
+    marked = {*(asked.marked or ())}
     return MapData(
-        ids=[printable(str(one)) for one in ids],
-        places=places,
-        documents=_documents(points, ids),
-        values=values,
-        marked=[str(one) in {*(asked.marked or ())} for one in ids],
-        title=title,
+        ids=[printable(str(one)) for one in found.ids],
+        places=found.places,
+        documents=_documents(points, found.ids),
+        values=found.values,
+        marked=[str(one) in marked for one in found.ids],
+        title=(
+            f"{printable(name)}: {found.total:,} points{drawn_of}; the axes hold {shares} of the "
+            "variance"
+        ),
         key=asked.key,
+    )
+
+
+def _with_marked(
+    points: PointsBackend,
+    found: Projection,
+    marked: ShownIds,
+    path: PayloadPath | None,
+    metric: Metric,
+) -> Projection:
+    """A projection with records that it lacks, in its plane; without those that have no vector."""
+    fields = Fields(vectors=("",), payload=path is not None)
+    others = points.get(marked, None, None, 0, fields)
+    known = {*map(str, others.ids)}
+    if absent := [one for one in marked if one not in known]:
+        raise InvalidArgumentError(f"mark names records that aren't there: {listed(absent)}")
+    vectors, there = (others.vectors or {}).get(""), {*found.ids}
+    if not isinstance(vectors, np.ndarray) or vectors.shape[1] != found.axes.shape[1]:
+        return found
+    lacks = np.isnan(vectors[:, 0])
+    new = [i for i, one in enumerate(others.ids) if one not in there and not lacks[i]]
+    values = found.values
+    if values is not None and path is not None:
+        payloads = others.payloads or [None] * len(others.ids)
+        values = [*values, *(scalar(value_at(payloads[i], path)) for i in new)]
+    return replace(
+        found,
+        ids=[*found.ids, *(others.ids[i] for i in new)],
+        places=np.concatenate(
+            [found.places, places_of(vectors[new], found.axes, metric == "cosine")]
+        ),
+        values=values,
     )
 
 

@@ -21,6 +21,7 @@ from retrieval_store.errors import DamagedError
 from retrieval_store.interface.points import Fields, PointBatch
 from retrieval_store.interface.spaces import NewSpace
 from tests.engine.state.test_state_machine import TwoStores, who
+from tests.helpers import PATIENCE
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.indexed import until
 from tests.helpers.processes import add_batches, running
@@ -56,7 +57,13 @@ def column(count, first=0):
 
 
 def save(points, every=True):
-    as_only_process(points.access, 0, lambda alone: saving.save_state(points.access, every=every))
+    """Save the state, once no other process is at maintenance, which sweeps what isn't recorded."""
+
+    def alone(is_alone):
+        assert is_alone
+        saving.save_state(points.access, every=every)
+
+    as_only_process(points.access, PATIENCE * 1000, alone)
 
 
 def opened(folder, mode="full", **options):

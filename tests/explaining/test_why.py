@@ -289,6 +289,8 @@ def test_words_tell_of_a_way_that_the_query_does_not_go(client):
     (reason,) = collection.why(query_texts="ZX", n_results=1, records="parts", where={"a": 1})
     assert reason.legs["text"].rank == 1 and reason.legs["text"].asked is None
     assert [*reason.shared_words] == ["ZX"] and reason.missing_words == []
+    (far,) = collection.why(query_texts="refund", max_distance=0.1, records="shop")
+    assert far.advice[0].startswith("max_distance=0.1 leaves it out: its distance is")
     (lacking,) = collection.why(query_texts="refund", mode="text", records="returns")
     assert lacking.rank is None and lacking.missing_words == ["refund"]
     assert "no word of the query" in lacking.advice[0]

@@ -112,8 +112,7 @@ class _Ways:
     def ranked(self, step: Step, name: str) -> Ranked:
         """The whole ranking of a step of one query."""
         if not step.prefetch:
-            (named,) = leg_names([step], "") if not name else [name]
-            return self._rank(step, named, step.depth)
+            return self._rank(step, name or leg_names([step], "")[0], step.depth)
         names = leg_names(step.prefetch, name)
         each = [self.ranked(one, named) for one, named in zip(step.prefetch, names, strict=True)]
         if isinstance(step.scoring, Fused):
@@ -123,8 +122,7 @@ class _Ways:
 
     def rank_beside(self, step: Step) -> None:
         """Tell how a step that isn't the question's ranks the items."""
-        (name,) = leg_names([step], "")
-        self._rank(step, name, None)
+        self._rank(step, leg_names([step], "")[0], None)
 
     def _rank(self, step: Step, name: str, asked: int | None) -> Ranked:
         whole = self._whole(step)
@@ -149,7 +147,7 @@ class _Ways:
         ranks, scores = _places(found.items, self._items), np.full(len(self._items), np.nan)
         distances = np.full(len(self._items), np.nan)
         alone = self._alone(step, found)
-        places = _places(alone.items, self._items)
+        places = ranks if alone is found else _places(alone.items, self._items)
         is_there = places > 0
         scores[is_there] = alone.scores[places[is_there] - 1]
         if alone.distances is not None:

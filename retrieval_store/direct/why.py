@@ -38,7 +38,11 @@ def case_of(
     ids = named_by(records, "records")
     check_asked(ids, containing, "records")
     text = _text_of(given["query_texts"])
-    beside = () if text is None else words_beside(question, text, analyzer)
+    beside: tuple[Step, ...] = ()
+    spelled: dict[str, str] = {}
+    if text is not None:
+        words = analyzer()
+        beside, spelled = words_beside(question, text, words), spellings(words, text)
     conditions = chain(
         _of_ids(given["ids"]),
         _of_where(given["where"]),
@@ -52,19 +56,17 @@ def case_of(
         tuple(conditions),
         beside,
         None if same is None else (metadata_key(same, "same"),),
-        {} if text is None else spellings(analyzer(), text),
+        spelled,
     )
 
 
-def words_beside(
-    question: Question, text: str, analyzer: Callable[[], Analyzer]
-) -> tuple[Step, ...]:
+def words_beside(question: Question, text: str, analyzer: Analyzer) -> tuple[Step, ...]:
     """How the words of a query's text rank records, where the query doesn't go by them."""
     (step,) = question.steps
     leaves = leaves_of(step)
     if any(isinstance(one.scoring, Text) for one in leaves):
         return ()
-    return (Step(Text((text,), analyzer()), step.depth, leaves[0].expression),)
+    return (Step(Text((text,), analyzer), step.depth, leaves[0].expression),)
 
 
 def _text_of(texts: Any) -> str | None:
@@ -105,22 +107,24 @@ def _part(argument: str, node: Mapping[str, Any], parse: Parse, negated: bool) -
     terms = [_of_key(argument, key, operand, parse, negated) for key, operand in node.items()]
     if len(terms) == 1:
         return terms[0]
-    return _combined(argument, node, terms, parse, every=True, negated=negated)
+    return _combined(argument, node, terms, parse, negated, every=not negated)
 
 
 def _of_key(argument: str, key: str, operand: Any, parse: Parse, negated: bool) -> Condition:
     node = {key: operand}
     match key:
         case "$and" | "$or" | "$nor":
-            is_nor = key == "$nor"
-            terms = [_part(argument, one, parse, negated != is_nor) for one in operand]
-            return _combined(argument, node, terms, parse, every=key == "$and", negated=negated)
+            # By De Morgan's laws a negation is asked of the parts: so "none of these" is all of
+            # their negations, and "not all of these" any of them.
+            terms = [_part(argument, one, parse, negated != (key == "$nor")) for one in operand]
+            every = negated if key == "$or" else not negated
+            return _combined(argument, node, terms, parse, negated, every)
         case "$not":
             return _part(argument, operand, parse, not negated)
     if isinstance(operand, Mapping) and len(operand) > 1:
         each = ({name: one} for name, one in operand.items())
         parts = [_of_key(argument, key, one, parse, negated) for one in each]
-        return _combined(argument, node, parts, parse, every=True, negated=negated)
+        return _combined(argument, node, parts, parse, negated, every=not negated)
     written = {"$not": node} if negated else node
     return Condition(argument, written, parse(written))
 
@@ -130,13 +134,10 @@ def _combined(
     node: Mapping[str, Any],
     terms: Sequence[Condition],
     parse: Parse,
-    *,
-    every: bool,
     negated: bool,
+    every: bool,
 ) -> Condition:
-    """Several parts as one. By De Morgan's laws a negation is asked of the parts: so "none of
-    these" is all of their negations, and "not all of these" any of them."""
+    """Several parts as one, which wants every one of them or any."""
     written = {"$not": node} if negated else dict(node)
-    is_nor = "$nor" in node
-    kind: Kind = "all" if (every != negated if not is_nor else not negated) else "any"
+    kind: Kind = "all" if every else "any"
     return Condition(argument, written, parse(written), kind, tuple(terms))

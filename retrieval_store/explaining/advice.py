@@ -69,13 +69,13 @@ class About:
 def advice_on(reason: Reason, about: About) -> list[str]:
     """What is to be said of a record that exists."""
     if reason.found:
-        return [*_on_found(reason, about)]
+        return [*_on_found(reason)]
     if reason.excluded_by:
         return [*map(_on_excluded, reason.excluded_by), *_beside_those_that_match(reason, about)]
     return [*_on_groups(reason, about), *_on_rank(reason, about), *_on_words(reason, about)]
 
 
-def _on_found(reason: Reason, about: About) -> Iterator[str]:
+def _on_found(reason: Reason) -> Iterator[str]:
     if reason.rank is not None and reason.place is not None and reason.rank < reason.place:
         yield (
             f"exactly, and with each side asked for all that match, it would be at place "

@@ -57,22 +57,21 @@ def reasons_of(points: PointsBackend, case: Case) -> Reasons:
     groups = case.question.groups
     case = replace(case, conditions=undivided(case.conditions, MOST_CONDITIONS))
     same = case.same or (groups.path if isinstance(groups, BestOfEach) else None)
+    first, *others = _ways_to_name(case)
     inquiry = Inquiry(
-        case.question, _records(case), limit, case.beside, expressions_of(case.conditions), same
+        case.question, first, limit, case.beside, expressions_of(case.conditions), same
     )
     told = points.why(inquiry)
-    loose = None if case.containing is None else containing_loosely(case.containing)
-    if not told.points.ids and loose is not None:
-        told = points.why(replace(inquiry, records=loose))
-    records = _candidates(told)
-    found = [_reason(case, told, i, one) for i, one in enumerate(records)]
+    for records in others:
+        if not told.points.ids:
+            told = points.why(replace(inquiry, records=records))
+    found = [_reason(case, told, i, one) for i, one in enumerate(_candidates(told))]
     if case.ids is None:
         none = None if found else f"no record has {case.containing!r} in its document"
         return Reasons(found, none)
     shown = isinstance(case.ids, ShownIds)
     by_id = {str(one.id) if shown else one.id: one for one in found}
-    lacking = Reason("", exists=False, advice=["there is no record of this id"])
-    return Reasons(by_id.get(one) or _named(lacking, one) for one in case.ids)
+    return Reasons(by_id.get(one) or _absent(one) for one in case.ids)
 
 
 def check_asked(ids: Sequence[PointId] | None, containing: str | None, named: str) -> None:
@@ -92,23 +91,25 @@ def check_asked(ids: Sequence[PointId] | None, containing: str | None, named: st
         raise InvalidArgumentError(f"{named} has {len(ids)} ids, expected 1 to {MOST_RECORDS:,}")
 
 
-def _named(reason: Reason, point_id: PointId) -> Reason:
-    return Reason(point_id, exists=False, advice=reason.advice)
+def _absent(point_id: PointId) -> Reason:
+    return Reason(point_id, exists=False, advice=["there is no record of this id"])
 
 
-def containing_loosely(text: str) -> Expression | None:
-    """Records that contain a text whatever the white space between its words is, as of one that was
-    copied from where it is shown in other lines; None where that is no other question."""
-    words = text.split()
+def ways_to_contain(text: str) -> list[Expression]:
+    """What is meant by records that contain a text, the first of which there are any: those that
+    have it as it is; or whatever the white space between its words is, as of a text that was copied
+    from where it is shown in other lines."""
+    as_it_is, words = DocumentContains(text), text.split()
     if len(words) < 2 or len(text) > LONGEST_PATTERN:
-        return None
-    return DocumentMatches(r"\s+".join(map(re.escape, words)))
+        return [as_it_is]
+    return [as_it_is, DocumentMatches(r"\s+".join(map(re.escape, words)))]
 
 
-def _records(case: Case) -> Expression:
+def _ways_to_name(case: Case) -> list[Expression]:
+    """The expressions of the records that are asked about; see `ways_to_contain`."""
     if case.ids is None:
-        return DocumentContains(case.containing or "")
-    return HasId(tuple(case.ids), are_shown=isinstance(case.ids, ShownIds))
+        return ways_to_contain(case.containing or "")
+    return [HasId(tuple(case.ids), are_shown=isinstance(case.ids, ShownIds))]
 
 
 def _candidates(told: Findings) -> list[Candidate]:

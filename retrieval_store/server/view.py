@@ -96,12 +96,12 @@ def asking(name: str) -> Callable[[Asked], Answer | Streamed]:
     call = CALLS[name]
 
     def answer(asked: Asked) -> Answer | Streamed:
-        return _answered(name, call(asked.served.views, asked.body))
+        return _answered(call(asked.served.views, asked.body))
 
     return answer
 
 
-def _answered(name: str, result: Any) -> Answer | Streamed:
+def _answered(result: Any) -> Answer | Streamed:
     if isinstance(result, Lines):
         return Streamed(result() or EMPTY, result, EMPTY, _LINES, _ANSWERED)
     if isinstance(result, bytes):

@@ -13,11 +13,10 @@ from retrieval_store.explaining.conditions import Condition
 from retrieval_store.explaining.inquiring import (
     MOST_CONTAINING,
     Case,
-    containing_loosely,
     reasons_of,
+    ways_to_contain,
 )
 from retrieval_store.explaining.reasons import Reason
-from retrieval_store.filters.documents import DocumentContains
 from retrieval_store.filters.nodes import HasId, Not
 from retrieval_store.filters.where import parse_where, parse_where_document
 from retrieval_store.interface.points import Fields, PointId, ShownIds
@@ -65,7 +64,7 @@ def why(
         meant,
         None,
         tuple(_conditions(body)),
-        () if text is None else words_beside(asked.question, text, lambda: asked.analyzer),
+        () if text is None else words_beside(asked.question, text, asked.analyzer),
         terms=TERMS,
         spelled={} if text is None else spellings(asked.analyzer, text),
     )
@@ -102,13 +101,10 @@ def _meant(
     if sum(one is not None for one in (records, ids, containing)) != 1:
         raise InvalidArgumentError("expected one of records, ids and containing")
     if containing is not None:
-        contains = DocumentContains(containing)
-        found = points.get(None, contains, MOST_CONTAINING, 0, Fields()).ids
-        loose = containing_loosely(containing)
-        if not found and loose is not None:
-            found = points.get(None, loose, MOST_CONTAINING, 0, Fields()).ids
-        if found:
-            return found, [], None
+        for meant in ways_to_contain(containing):
+            found = points.get(None, meant, MOST_CONTAINING, 0, Fields()).ids
+            if found:
+                return found, [], None
         like = Question((Step(Text((containing,), analyzer), LIKE_IT),), Fields())
         nearest = points.ask(like)[0].points.ids
         return nearest, [], MOST_LIKE_IT if nearest else NOTHING_LIKE_IT

@@ -12,7 +12,8 @@ const RAMP = ["#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39", 
 const NONE = "#8d949c";
 const ONE = "#2f7fc1";
 
-const OTHER = "other";
+// As the server calls the last one where it stands for all others.
+const OTHERS = ["other", "other values"];
 
 function channels(colour) {
   return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
@@ -22,7 +23,7 @@ const packed = (channelsOf) => (255 << 24) | (channelsOf[2] << 16) | (channelsOf
 
 /** The colour of a category, as CSS. */
 export function ofCategory(index, names) {
-  return names[index] === OTHER && index === names.length - 1 ? NONE : CATEGORIES[index % CATEGORIES.length];
+  return OTHERS.includes(names[index]) && index === names.length - 1 ? NONE : CATEGORIES[index % CATEGORIES.length];
 }
 
 /** The channels of a share of the ramp, from 0 to 1. */

@@ -14,6 +14,7 @@ from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.json_values import Payload, checked_object, shown
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.metrics import Metric
+from retrieval_store.direct.arguments import metadata_key
 from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import ConflictError, DamagedError, InvalidArgumentError
 from retrieval_store.indexes import EXACT, HNSW, HNSW_DEFAULTS
@@ -75,6 +76,7 @@ class Configuration(TypedDict, total=False):
     text: TextConfiguration
     vectors: VectorConfiguration
     sparse: SparseConfiguration | None
+    expires: str | None
     qdrant: Mapping[str, Any]
 
 
@@ -90,10 +92,11 @@ ALL_DEFAULTS: Payload = {
     "text": TEXT_DEFAULTS,
     "vectors": VECTOR_DEFAULTS,
     "sparse": None,
+    "expires": None,
     "qdrant": {},
 }
 _DATATYPES: tuple[Datatype, ...] = ("float32", "float16")
-PARTS = ("hnsw", "index", "text", "vectors", "sparse", "qdrant")
+PARTS = ("hnsw", "index", "text", "vectors", "sparse", "expires", "qdrant")
 _log = log_of()
 _ALIASES = {"M": "max_neighbors"}
 OF_CHROMA = ("num_threads", "batch_size", "sync_threshold", "resize_factor")  # nothing to us
@@ -139,6 +142,7 @@ def stored_settings(record: CollectionRecord) -> Payload:
             known = known and _is_text(record.settings.get("text", TEXT_DEFAULTS))
             known = known and _is_vectors(record.settings.get("vectors", VECTOR_DEFAULTS))
             known = known and _is_sparse(record.settings.get("sparse"))
+            known = known and record.settings.get("expires") == record.expires
             if known and set(hnsw) == set(DEFAULTS) and hnsw["space"] in BY_PRODUCTS:
                 return record.settings
     if record.is_apart:
@@ -159,6 +163,7 @@ def all_settings(record: CollectionRecord) -> Payload:
         "text": stored.get("text", TEXT_DEFAULTS),
         "vectors": stored.get("vectors", VECTOR_DEFAULTS),
         "sparse": stored.get("sparse"),
+        "expires": record.expires,
         "qdrant": stored.get("qdrant", {}),
     }
 
@@ -186,7 +191,8 @@ def to_store(settings: Payload) -> Payload:
         "text": settings["text"],
         "vectors": settings["vectors"],
     }
-    return stored | {name: settings[name] for name in ("sparse", "qdrant") if settings[name]}
+    others = ("sparse", "expires", "qdrant")
+    return stored | {name: settings[name] for name in others if settings[name]}
 
 
 def index_of(settings: Payload) -> Payload:
@@ -295,6 +301,8 @@ def _from_configuration(configuration: Any) -> Payload:
         others["vectors"] = _checked_vectors(given["vectors"])
     if given.get("sparse") is not None:
         others["sparse"] = _checked_sparse(given["sparse"])
+    if given.get("expires") is not None:
+        others["expires"] = metadata_key(given["expires"], "configuration['expires']")
     if given.get("qdrant") is not None:
         from retrieval_store.direct.sharding import checked_storage
 

@@ -51,6 +51,7 @@ from retrieval_store.errors import (
     RetrievalStoreError,
     StorageError,
 )
+from retrieval_store.filters.paths import Steps
 from retrieval_store.interface.records import Mode
 
 SHORTEST_PATIENCE_MS, LONGEST_PATIENCE_MS = 50, 1_600
@@ -67,11 +68,13 @@ A = TypeVar("A", bound="Access")
 class StoreHooks:
     """What a store passes to its collections. find_class: returns the class of an index by name;
     schedule_maintenance: called when there may be work for maintenance; uses_derived: whether
-    derived files may be used."""
+    derived files may be used; expires: where the points of this collection have the moment from
+    which on they are gone, None where they have none."""
 
     find_class: FindClass = built_in
     schedule_maintenance: Callable[["Access"], None] = lambda access: None
     uses_derived: bool = True
+    expires: Steps | None = None
 
 
 class Access:
@@ -104,6 +107,11 @@ class Access:
     def name(self) -> str:
         """The name of the collection, as this process knows it."""
         return self.label.name
+
+    @property
+    def expires(self) -> Steps | None:
+        """Where its points have the moment from which on they are gone; see `StoreHooks`."""
+        return self._hooks.expires
 
     def _new_locks(self) -> None:
         self._writers, self.maintaining = FifoLock(), FifoLock()

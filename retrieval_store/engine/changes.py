@@ -17,6 +17,7 @@ from retrieval_store.base.arrays import Bools, Ints, distinct
 from retrieval_store.base.json_values import listed
 from retrieval_store.base.patched import NOWHERE
 from retrieval_store.engine.access import Access
+from retrieval_store.engine.filtering.expiry import expired
 from retrieval_store.engine.filtering.masks import among, look
 from retrieval_store.engine.filtering.selecting import select
 from retrieval_store.engine.memory import CachedState, caches_after, empty_caches
@@ -28,7 +29,7 @@ from retrieval_store.engine.storage.log import Write, finish, read_changes
 from retrieval_store.engine.storage.presence import present_pks
 from retrieval_store.engine.storage.schema import named_space, pks_of_ids
 from retrieval_store.errors import NotFoundError
-from retrieval_store.filters.nodes import Expression
+from retrieval_store.filters.nodes import Expression, Not, all_of
 from retrieval_store.interface.points import Content, PointBatch, PointId, PutResult, WriteRules
 from retrieval_store.interface.stores import Changes
 
@@ -77,6 +78,14 @@ class Overlay:
         if ids is None and expression is not None and self._tells_touched:
             return self._matching(view, expression)
         return view.state.pks[select(view, ids, expression, limit)]
+
+    def expired(self) -> Expression | None:
+        """What points fulfil that have expired; None if none has."""
+        path = self._access.expires
+        if path is None:
+            return None
+        self.note_committed()
+        return expired(self._view(), path)
 
     def fulfilling(self, pks: Ints, expression: Expression) -> Bools:
         """(n,) bool: for each of these points, all of which exist, whether it fulfils the
@@ -237,6 +246,7 @@ class Transaction:
         """Insert and update points as the rules say."""
         if rules.on_existing == "replace" or rules.where is not None:
             self._overlay.note_committed()
+        self._without_expired(batch.ids, None)
         self.written += len(batch.ids)
         return storage.put(self._write, batch, rules, self._overlay)
 
@@ -245,9 +255,23 @@ class Transaction:
     ) -> int:
         """Delete the first `limit` points with these ids that match; returns how many."""
         self._overlay.note_committed()
+        expression = self._without_expired(ids, expression)
         pks = self._overlay.chosen(ids, expression, limit)
         storage.delete(self._write, pks)
         return self._counted(pks)
+
+    def _without_expired(
+        self, ids: Sequence[PointId] | None, expression: Expression | None
+    ) -> Expression | None:
+        """The expression of an operation such that it meets no point that has expired: those with
+        its ids are deleted first."""
+        gone = self._overlay.expired()
+        if gone is None:
+            return expression
+        if ids is None:
+            return all_of(expression, Not(gone))
+        storage.delete(self._write, self._overlay.chosen(ids, gone, None))
+        return expression
 
     def _counted(self, pks: Ints) -> int:
         self.written += len(pks)
@@ -258,6 +282,7 @@ class Transaction:
     ) -> Ints:
         """The pks of the points with these ids that match, each once, ascending. strict: raise
         NotFoundError for ids that don't exist."""
+        expression = self._without_expired(ids, expression)
         if strict and ids is not None:
             known = pks_of_ids(self._write.connection, ids)
             absent = [point_id for point_id in ids if point_id not in known]

@@ -1,5 +1,6 @@
 """PointStore: the points of one collection, as `interface.stores` promises them."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
@@ -36,7 +37,7 @@ from retrieval_store.engine.storage.schema import (
 )
 from retrieval_store.errors import AlreadyExistsError
 from retrieval_store.filters.columns import ValuesAt
-from retrieval_store.filters.nodes import Expression, Scalar
+from retrieval_store.filters.nodes import Expression, Scalar, all_of
 from retrieval_store.filters.paths import PayloadPath
 from retrieval_store.interface.points import (
     WHOLE,
@@ -50,7 +51,7 @@ from retrieval_store.interface.points import (
     PutResult,
     WriteRules,
 )
-from retrieval_store.interface.questions import Question
+from retrieval_store.interface.questions import Question, among
 from retrieval_store.interface.records import Mode
 from retrieval_store.interface.spaces import NewSpace, SpaceRecord
 
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MAINTENANCE_EVERY = 2_000  # points written
+SWEPT_EVERY = 10.0  # seconds, where points go on expiring
 _Answered: TypeAlias = tuple[list[Hits], Trace, State]
 
 
@@ -77,6 +79,7 @@ class PointStore:
     def __init__(self, access: Access) -> None:
         self.access = access
         self._unmaintained = 0
+        self._sweep_at = 0.0  # from when on what has expired makes maintenance worth it again
 
     @property
     def name(self) -> str:
@@ -190,13 +193,13 @@ class PointStore:
     ) -> Points:
         """The points with these ids that match: in the order of `ids`, or of first insertion."""
         whole = expression is None and limit is None and not offset and not fields.vectors
-        if whole and ids and len(ids) <= FEW:
+        if whole and self.access.expires is None and ids and len(ids) <= FEW:
             found = self.access.at_once(fetch_few, ids, fields)
             if found is not None:
                 return found
 
         def look(view: SearchView) -> Points:
-            rows = select(view, ids, expression, limit, offset)
+            rows = select(view, ids, self._living(view, expression), limit, offset)
             return self._fetched(view, rows, fields)
 
         return self.access.read(look)
@@ -213,19 +216,20 @@ class PointStore:
         from retrieval_store.engine.paging import page
 
         def look(view: SearchView) -> Points:
-            return self._fetched(view, page(view, expression, start, limit), fields)
+            rows = page(view, self._living(view, expression), start, limit)
+            return self._fetched(view, rows, fields)
 
         return self.access.read(look)
 
     @traced("number")
     def number(self, expression: Expression | None) -> int:
         """How many points match."""
-        return self.access.read(lambda view: allowed_by(view, expression).count)
+        return self.access.read(lambda view: allowed_by(view, self._living(view, expression)).count)
 
     @traced("number")
     def counted(self, expression: Expression, seconds: float) -> tuple[int, bool]:
         """How many points match, or as many as are found in so many seconds."""
-        return self.access.read(lambda view: counted(view, expression, seconds))
+        return self.access.read(lambda view: counted(view, self._living(view, expression), seconds))
 
     @traced("get")
     def projected(
@@ -240,8 +244,21 @@ class PointStore:
         from retrieval_store.engine.ranking.projection import projection
 
         return self.access.read(
-            lambda view: projection(view, space, expression, sample, seed, path)
+            lambda view: projection(view, space, self._living(view, expression), sample, seed, path)
         )
+
+    def _living(self, view: SearchView, expression: Expression | None) -> Expression | None:
+        """The expression, such that it leaves out what has expired."""
+        path = self.access.expires
+        if path is None:
+            return expression
+        from retrieval_store.engine.filtering.expiry import living
+
+        others = living(view, path)
+        if others is not None and time.monotonic() >= self._sweep_at:
+            self._sweep_at = time.monotonic() + SWEPT_EVERY
+            self.access.schedule_maintenance()
+        return all_of(expression, others)
 
     def _fetched(self, view: SearchView, rows: Ints, fields: Fields) -> Points:
         self._attend_if_wanted(view)
@@ -249,6 +266,8 @@ class PointStore:
 
     def count(self) -> int:
         """How many points there are."""
+        if self.access.expires is not None:
+            return self.number(None)
         cached = self.access.at_once(self.access.memory.now)
         if cached is not None:
             return cached.state.count
@@ -278,7 +297,7 @@ class PointStore:
         equally frequent ones the least first."""
         from retrieval_store.engine.filtering.facets import facet
 
-        return self.access.read(lambda view: facet(view, values, expression))
+        return self.access.read(lambda view: facet(view, values, self._living(view, expression)))
 
     @traced("get", lambda found: returned(found[0]))
     def ordered(
@@ -295,7 +314,8 @@ class PointStore:
         from retrieval_store.engine.filtering.facets import ordered
 
         def look(view: SearchView) -> tuple[Points, list[int | float]]:
-            rows, found = ordered(view, values, expression, limit, descending, start)
+            living = self._living(view, expression)
+            rows, found = ordered(view, values, living, limit, descending, start)
             return fetch(view, rows, fields), found
 
         return self.access.read(look)
@@ -315,8 +335,10 @@ class PointStore:
 
         def look(view: SearchView) -> "Findings":
             leaves = EngineLeaves(view, Trace(False))
-            found = why(leaves, inquiry, max(1, view.state.count))
-            found.matching = _count_matching(view, inquiry.question)
+            living = self._living(view, None)
+            asked = inquiry if living is None else inquiry.among(living)
+            found = why(leaves, asked, max(1, view.state.count))
+            found.matching = _count_matching(view, asked.question)
             self._attend_if_wanted(view)
             return found
 
@@ -326,7 +348,12 @@ class PointStore:
         """Sizes by part; see `report.statistics`."""
         from retrieval_store.engine.report import statistics
 
-        return self.access.read(lambda view: statistics(view, self.access.directory))
+        def look(view: SearchView) -> Payload:
+            told = statistics(view, self.access.directory)
+            living = self._living(view, None)
+            return told if living is None else {**told, "points": allowed_by(view, living).count}
+
+        return self.access.read(look)
 
     @traced("warm")
     def warm(self, paths: Sequence[PayloadPath], analyzer: "Analyzer | None") -> Payload:
@@ -342,9 +369,10 @@ class PointStore:
             trace = Trace(is_kept)
             if is_kept:
                 view.remarks = trace.remarks
-            hits = answer(EngineLeaves(view, trace), question)
+            asked = among(question, self._living(view, None))
+            hits = answer(EngineLeaves(view, trace), asked)
             if explains:  # of the same state; not every way of ranking counts what a filter allows
-                trace.matching = _count_matching(view, question)
+                trace.matching = _count_matching(view, asked)
             self._attend_if_wanted(view, trace.lacking_cells > FRESH_CELLS)
             return hits, trace, view.state
 
@@ -406,7 +434,7 @@ class PointStore:
         from retrieval_store.engine.filtering.facets import in_order
 
         def look(view: SearchView) -> Points:
-            each = in_order(view, path, expression, descending)[offset:]
+            each = in_order(view, path, self._living(view, expression), descending)[offset:]
             return self._fetched(view, each if limit is None else each[:limit], fields)
 
         return self.access.read(look)
@@ -419,7 +447,7 @@ class PointStore:
         from retrieval_store.engine.ranking.pairs import pairs
 
         def look(view: SearchView) -> tuple[list[PointId], Ints, Ints, Floats]:
-            found = pairs(view, space, expression, sample, limit)
+            found = pairs(view, space, self._living(view, expression), sample, limit)
             return found.ids, found.a, found.b, found.scores
 
         return self.access.read(look)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.json_values import Payload, is_unicode
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.posix import sync_directory, sync_file
@@ -33,6 +34,7 @@ from retrieval_store.errors import (
     NotFoundError,
     StorageError,
 )
+from retrieval_store.filters.paths import Steps
 from retrieval_store.interface.records import CollectionRecord, FileReport, Gauges, Mode, Progress
 from retrieval_store.interface.spaces import NewSpace
 
@@ -213,7 +215,7 @@ class Store:
     def _create_in_memory(self, record: CollectionRecord, make: Callable[..., PointStore]) -> None:
         def finish(entries: Entries) -> None:
             entries.insert(record)
-            self._open.add(record.id, make(self.mode, self._hooks))
+            self._open.add(record.id, make(self.mode, self._hooks_of(record)))
 
         try:
             self._catalog.write(finish)
@@ -234,7 +236,7 @@ class Store:
                 return False  # someone who opened the store meanwhile has taken it for a leftover
             entries.insert(record)
             (directory / record.id).mkdir()
-            self._open.add(record.id, make(self.mode, self._hooks))
+            self._open.add(record.id, make(self.mode, self._hooks_of(record)))
             sync_directory(directory)
             return True
 
@@ -253,13 +255,13 @@ class Store:
     ) -> CollectionRecord:
         """Replace name and settings by what `edit` makes of them; raises AlreadyExistsError."""
 
-        def replace(entries: Entries) -> CollectionRecord:
+        def replaced(entries: Entries) -> CollectionRecord:
             record = edit(entries.with_id(collection_id))
             entries.replace(record)
             return record
 
         self._finish_drops()
-        record = self._catalog.write(replace)
+        record = self._catalog.write(replaced)
         self._open.renamed(collection_id, record.name)
         return record
 
@@ -438,8 +440,14 @@ class Store:
         directory = self._directory_of(collection_id)
         if directory is None:  # what is in memory is open, or gone
             raise NotFoundError.of_deleted(f"Collection {record.name!r}")
-        opening = partial(PointStore.open, directory, record.name, self.mode, self._hooks)
+        hooks = self._hooks_of(record)
+        opening = partial(PointStore.open, directory, record.name, self.mode, hooks)
         return self._open.opened(collection_id, opening)
+
+    def _hooks_of(self, record: CollectionRecord) -> StoreHooks:
+        """What a collection is given."""
+        key = record.expires
+        return self._hooks if key is None else replace(self._hooks, expires=Steps((key,)))
 
     def _read(self, look: Callable[[Entries], T]) -> T:
         """What `look` returns, given the catalog without collections whose deletion was

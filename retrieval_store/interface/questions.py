@@ -12,7 +12,7 @@ from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.metrics import RRF_K, FusionKind
 from retrieval_store.filters.columns import TokensAt, ValuesAt
-from retrieval_store.filters.nodes import Expression
+from retrieval_store.filters.nodes import Expression, all_of
 from retrieval_store.filters.paths import PayloadPath, Steps
 from retrieval_store.interface.points import Fields
 
@@ -209,6 +209,20 @@ def with_limit(step: Step, limit: int) -> Step:
     if not (isinstance(step.scoring, Fused) and step.scoring.has_fixed_limits):
         prefetch = tuple(with_limit(one, max(one.limit, limit)) for one in prefetch)
     return replace(step, limit=limit, offset=0, prefetch=prefetch)
+
+
+def among(question: "Question", expression: Expression | None) -> "Question":
+    """The same question of the points that fulfil the expression alone."""
+    if expression is None:
+        return question
+    return replace(question, steps=tuple(step_among(one, expression) for one in question.steps))
+
+
+def step_among(step: Step, expression: Expression) -> Step:
+    """The same step among the points that fulfil the expression."""
+    if step.prefetch:
+        return replace(step, prefetch=tuple(step_among(one, expression) for one in step.prefetch))
+    return replace(step, expression=all_of(step.expression, expression))
 
 
 GroupValue: TypeAlias = str | int

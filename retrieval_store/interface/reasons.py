@@ -1,11 +1,11 @@
 """Why records are found by a question, or aren't: what a store is asked, and what it tells."""
 
 from retrieval_store.base.arrays import Bools, Floats, Ints
-from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.filters.nodes import Expression
+from retrieval_store.base.dataclasses import dataclass, replace
+from retrieval_store.filters.nodes import And, Expression
 from retrieval_store.filters.paths import PayloadPath
 from retrieval_store.interface.points import PointId, Points
-from retrieval_store.interface.questions import Question, Step
+from retrieval_store.interface.questions import Question, Step, among, step_among
 
 MOST_RECORDS, MOST_AHEAD, MOST_CONDITIONS = 1_000, 100, 500
 
@@ -28,6 +28,15 @@ class Inquiry:
     conditions: tuple[Expression, ...] = ()
     same: PayloadPath | None = None
     ahead: int = MOST_AHEAD
+
+    def among(self, expression: Expression) -> "Inquiry":
+        """The same of the points that fulfil the expression alone."""
+        return replace(
+            self,
+            question=among(self.question, expression),
+            records=And((self.records, expression)),
+            beside=tuple(step_among(one, expression) for one in self.beside),
+        )
 
 
 @dataclass(slots=True, eq=False)

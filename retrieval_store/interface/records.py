@@ -7,13 +7,14 @@ from typing import Literal, TypeAlias
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.json_values import Payload
 
+EXPIRES = "expires"  # in settings, the key of `CollectionRecord.expires`
 TEXTS_CUT = "texts_cut"  # in settings, how many texts were: what happened, and nothing asked for
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionRecord:
     """A collection as the catalog knows it; the engine keeps the settings, and reads no more of
-    them than `is_apart`."""
+    them than `is_apart` and `expires`."""
 
     id: str
     name: str
@@ -25,6 +26,14 @@ class CollectionRecord:
         that `Collection` knows."""
         settings: object = self.settings  # which a damaged catalog may have otherwise
         return isinstance(settings, dict) and "qdrant_front" in settings and "hnsw" not in settings
+
+    @property
+    def expires(self) -> str | None:
+        """The key of payloads under which points have the moment from which on they are gone: a
+        time of ISO 8601, or seconds since 1970. None where there is no such key."""
+        settings: object = self.settings
+        key = settings.get(EXPIRES) if isinstance(settings, dict) else None
+        return key if isinstance(key, str) and key else None
 
 
 @dataclass(frozen=True, slots=True)

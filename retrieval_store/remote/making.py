@@ -21,7 +21,7 @@ from retrieval_store.errors import (
     StorageError,
 )
 from retrieval_store.indexes import EXACT, HNSW
-from retrieval_store.interface.records import CollectionRecord
+from retrieval_store.interface.records import EXPIRES, CollectionRecord
 from retrieval_store.remote.calls.cluster import Cluster
 from retrieval_store.remote.kept.numbers import exact_text, kept, restored
 from retrieval_store.remote.kept.orders import MICROSECONDS
@@ -119,7 +119,12 @@ class Settings:
 
 def refuse_unusable(settings: Payload) -> None:
     """Raise InvalidArgumentError for a datatype that Qdrant can't keep as it is meant: of float16
-    it rounds the queries too."""
+    it rounds the queries too; and for points that expire, which it doesn't know."""
+    if settings.get(EXPIRES) is not None:
+        raise InvalidArgumentError(
+            f"configuration['expires'] is {shown(settings[EXPIRES])}, but on a cluster nothing "
+            "expires: leave it out, and delete by a filter what is too old"
+        )
     match settings.get("vectors"):
         case {"datatype": str(datatype)} if datatype != "float32":
             raise InvalidArgumentError(

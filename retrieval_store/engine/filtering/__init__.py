@@ -7,6 +7,7 @@ made of `segments`: of values as `postings` (which give values numbers) and `gro
 have which number), of places, of objects in lists, and of tokens as inverted lists
 (`token_segments`).
 `column_files` has columns for the next process, `allowed` keeps what recent filters let through,
-`kept` says what else stays between calls. `facets` counts the values of a column, and brings points
+`kept` says what else stays between calls. `expiry` makes the filter that
+leaves out what has expired. `facets` counts the values of a column, and brings points
 into their order. It may use `words` (for substrings of documents), `state` and the rooms below.
 """

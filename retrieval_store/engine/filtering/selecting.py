@@ -130,11 +130,11 @@ def _keep(view: FilterView, expression: Expression, mask: Bools) -> FilterResult
     return allowed
 
 
-def counted(view: FilterView, expression: Expression, seconds: float) -> tuple[int, bool]:
+def counted(view: FilterView, expression: Expression | None, seconds: float) -> tuple[int, bool]:
     """How many points fulfil the expression, and whether that is all of them: after so many seconds
     as many as were found. Columns in memory answer at once; where points must be read, these are
     read piece by piece, since columns of all of them might take longer."""
-    if view.state.count <= SMALL or _is_kept(view, expression):
+    if expression is None or view.state.count <= SMALL or _is_kept(view, expression):
         return allowed_by(view, expression).count, True
     ends = time.monotonic() + seconds
     known, others = split(view, expression)

@@ -1,4 +1,5 @@
-"""Copies of collections: one state of each, without what is dead or can be made again."""
+"""Copies of collections: one state of each, without what is dead, has expired, or can be made
+again."""
 
 import os
 import shutil
@@ -24,7 +25,9 @@ from retrieval_store.engine.storage.files import (
     POINTS_NAME,
 )
 from retrieval_store.engine.upkeep.compaction import compact, give_back_space, remove_leftovers
+from retrieval_store.engine.upkeep.expiring import remove_expired
 from retrieval_store.errors import ClientClosedError, StorageError
+from retrieval_store.filters.paths import Steps
 
 _CLOSE = partial(ClientClosedError, "the copy is finished")
 
@@ -35,7 +38,7 @@ def copy_collection(points: Access, directory: Path) -> None:
     one transaction."""
     directory.mkdir()
     points.read(partial(_copy, directory=directory))
-    _reduce(directory)
+    _reduce(directory, points.expires)
 
 
 @contextmanager
@@ -72,11 +75,13 @@ def _copy_database(source: apsw.Connection, path: Path) -> None:
             backup.step(-1)
 
 
-def _reduce(directory: Path) -> None:
-    """Let go of what is dead in a copy that is this call's own."""
-    points = Access.open(directory, directory.name, "relaxed", StoreHooks(uses_derived=False))
+def _reduce(directory: Path, expires: Steps | None) -> None:
+    """Let go of what is dead, or has expired, in a copy that is this call's own."""
+    hooks = StoreHooks(uses_derived=False, expires=expires)
+    points = Access.open(directory, directory.name, "relaxed", hooks)
     try:
         points.write(lambda write: derived.forget_all(write.connection))
+        remove_expired(points)
         state = points.cached().state
         remove_leftovers(points, state.head.generation)  # of a compaction under way, or cut short
         if any(space.dead for space in state.spaces.values()):

@@ -8,6 +8,8 @@ to the new generation. Readers go on with the files they have mapped; one that f
 reads again (`Access.read`). Then the old files are removed, freed pages given back, and
 the write-ahead log emptied: no byte of what was deleted is left.
 
+*Expiry*: points whose moment has come are deleted (`expiring`).
+
 *Coding*: vectors get codes, of which whole segments are saved. *Filling*: an index takes in the
 vectors it lacks, and is saved when it has grown enough; where too much dies meanwhile, compaction
 comes first.
@@ -39,6 +41,7 @@ from retrieval_store.engine.upkeep.compaction import (
     is_worth_compacting,
     remove_leftovers,
 )
+from retrieval_store.engine.upkeep.expiring import remove_expired
 from retrieval_store.engine.upkeep.filling import fill, load
 from retrieval_store.engine.upkeep.maintenance_lock import as_only_process
 from retrieval_store.engine.upkeep.renewing import renew
@@ -76,6 +79,7 @@ def optimize(points: Access, progress: Progress) -> None:
     def work(alone: bool) -> None:
         if not alone:
             _refuse_to_wait(points)
+        remove_expired(points)
         cached = points.cached()
         state, held, used = cached.state, worth_saving(cached), points.read(columns_worth_saving)
         remove_leftovers(points, state.head.generation)
@@ -146,6 +150,8 @@ def tend(points: Access, progress: Progress) -> bool:
     progress = _told(points, progress)
 
     def work(alone: bool) -> bool:
+        if alone:
+            remove_expired(points)
         cached = points.cached()
         state, used = cached.state, points.read(columns_worth_saving)
         cached.kept.unsaved.clear()  # also where another process saves, or none can
